@@ -210,11 +210,7 @@ class Call:
                     ),
                 )
         self._claim(observed, request_id)
-        return Echo(
-            observed,
-            request_id,
-            (*warnings, *self._warn_of_fields(observed)),
-        )
+        return Echo(observed, request_id, (*warnings, *self._warn_of_fields(observed)))
 
     def _claim(self, observed: Observed, request_id: str) -> None:
         """Raise RemoteError where the answered object is not the call's or is another address's."""

@@ -163,11 +163,7 @@ class DryRunCall:
             result = DryRunStepResult(self, reason=failure.diagnostics[0].detail.rstrip("."))
         # A server that makes dry runs has changed nothing, even if its answer is lost.
         except Unconfirmed as failure:
-            rules = {
-                True: "dry run acted on",
-                False: "dry run not done",
-                None: "dry run in doubt",
-            }
+            rules = {True: "dry run acted on", False: "dry run not done", None: "dry run in doubt"}
             result = DryRunStepResult(
                 self,
                 doubt=messages.finding(

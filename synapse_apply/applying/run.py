@@ -91,11 +91,7 @@ class Ledger:
     def entry(self, intent: Intent, result: str, request_id: str | None = None) -> AuditEntry:
         """The audit entry of a call, as of now."""
         return self.actor.build_audit_entry(
-            intent,
-            result,
-            moment=self.clock.utc_now(),
-            plan_id=self.plan_id,
-            request_id=request_id,
+            intent, result, moment=self.clock.utc_now(), plan_id=self.plan_id, request_id=request_id
         )
 
     def close(self, intent: Intent, record: Record | None, entry: AuditEntry) -> Unrecorded | None:
@@ -117,13 +113,7 @@ class Ledger:
         now, uptime = self.clock.utc_now(), self.uptime()
         deadline = max(intent.deadline for intent in intents) + store.seconds_to_start
         intents = tuple(
-            replace(
-                intent,
-                sent_at=now,
-                sent_up=uptime,
-                deadline=deadline,
-                sender=self.actor.facts,
-            )
+            replace(intent, sent_at=now, sent_up=uptime, deadline=deadline, sender=self.actor.facts)
             for intent in intents
         )
         for position, intent in enumerate(intents):

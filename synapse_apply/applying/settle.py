@@ -22,10 +22,7 @@ from synapse_apply.applying.records import (
 from synapse_apply.applying.runs import find_job, with_job
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue, FieldRule, ResourceType
-from synapse_apply.kinds.search import (
-    list_by_natural_key,
-    read_observed,
-)
+from synapse_apply.kinds.search import list_by_natural_key, read_observed
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import FieldPath

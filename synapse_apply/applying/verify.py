@@ -14,19 +14,10 @@ from uuid import uuid4
 
 from synapse_apply.applying import messages
 from synapse_apply.applying.body import declared_fields
-from synapse_apply.applying.logs.following import (
-    FollowOptions,
-    poll_deferred_run,
-    poll_job,
-)
+from synapse_apply.applying.logs.following import FollowOptions, poll_deferred_run, poll_job
 from synapse_apply.applying.records import with_last_run
 from synapse_apply.applying.run import Run
-from synapse_apply.applying.runs import (
-    RunCandidates,
-    find_job,
-    known_jobs,
-    with_job,
-)
+from synapse_apply.applying.runs import RunCandidates, find_job, known_jobs, with_job
 from synapse_apply.applying.step import Step
 from synapse_apply.kinds.run_body import (
     extract_context_or_empty,
@@ -44,12 +35,7 @@ from synapse_apply.model.errors import (
     StateError,
     SynapseApplyError,
 )
-from synapse_apply.model.job import (
-    Job,
-    JobStatus,
-    derive_run_status,
-    parse_job,
-)
+from synapse_apply.model.job import Job, JobStatus, derive_run_status, parse_job
 from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten

@@ -164,15 +164,9 @@ class Console:
             self.section.document = document
             return
         if self.as_events:
-            from synapse_apply.views.json.events import (
-                iter_events_of_unreported_findings_and_document,
-            )
+            from synapse_apply.views.json.events import iter_last_events
 
-            self.write_events(
-                iter_events_of_unreported_findings_and_document(
-                    document, self._reported_finding_keys or ()
-                )
-            )
+            self.write_events(iter_last_events(document, self._reported_finding_keys or ()))
         else:
             self.write_output(
                 (format_redacted_json_line if self.as_lines else format_redacted_json_document)(
@@ -189,14 +183,14 @@ class Console:
         Their findings are left out of the document at the end.
         """
         from synapse_apply.views.json.documents import format_redacted_json_line
-        from synapse_apply.views.json.events import serialize_finding_for_comparison
+        from synapse_apply.views.json.events import serialize_finding
 
         self.write_version_line_once()
         finding_keys = self._reported_finding_keys
         for event in events:
             self.write_stdout(format_redacted_json_line(event))
             if "diagnostic" in event and finding_keys is not None:
-                finding_keys.add(serialize_finding_for_comparison(event["diagnostic"]))
+                finding_keys.add(serialize_finding(event["diagnostic"]))
 
     def write_version_line_once(self) -> None:
         """Write the line with the version, unless this command wrote it before."""

@@ -143,8 +143,8 @@ class Reports:
                 lambda: drift_document(drift),
                 lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
                 lambda: html.render_drift_html(drift, run_url=url, links=self._build_forge_links()),
-                lambda: remarks.build_annotations_of_drift_and_its_findings(drift),
-                lambda: gitlab.count_changes_to_revert_drift_or_no_counts(drift),
+                lambda: remarks.annotate_drift(drift),
+                lambda: gitlab.count_drift_changes(drift),
                 github.build_drift_outputs(drift, code),
             ),
             code,
@@ -161,8 +161,8 @@ class Reports:
                 lambda: html.render_report_html(
                     report, run_url=url, links=self._build_forge_links()
                 ),
-                lambda: remarks.build_annotations_of_report_findings_and_refusals(report),
-                lambda: gitlab.count_done_changes_of_report(report),
+                lambda: remarks.report_annotations(report),
+                lambda: gitlab.count_done_changes(report),
                 github.build_report_outputs(report),
             )
         )
@@ -211,10 +211,10 @@ class Reports:
             lambda: html.render_plan_html(
                 plan, run_url=url, command=self.command, links=self._build_forge_links()
             ),
-            lambda: remarks.build_plan_finding_refusal_and_guard_annotations(plan),
-            lambda: gitlab.count_plan_changes_or_no_counts(plan),
+            lambda: remarks.plan_annotations(plan),
+            lambda: gitlab.count_plan_changes(plan),
             github.build_plan_outputs(plan, code),
-            lambda: remarks.build_plan_annotations_but_non_errors_on_unchanged(plan),
+            lambda: remarks.changed_plan_annotations(plan),
         )
 
     def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
@@ -235,9 +235,9 @@ class Reports:
                     read_head_commit_id_or_empty(self.invocation.directory)
                 ),
             ),
-            lambda: remarks.build_finding_annotations(targeted_findings),
+            lambda: remarks.finding_annotations(targeted_findings),
             lambda: gitlab.NO_COUNTS,
-            github.build_outputs_of_run_without_plan(code),
+            github.planless_outputs(code),
         )
 
     def _findings_document(
@@ -282,9 +282,7 @@ class Reports:
         """Write annotations to stderr, and the summary and output files of GitHub Actions."""
         placed_annotations = (source.touched_annotations or source.annotations)()
         self.console.write_stderr(
-            github.format_annotation_commands_limited_by_level(
-                self._in_repository(placed_annotations)
-            )
+            github.format_annotation_commands(self._in_repository(placed_annotations))
         )
         environ = self.invocation.environ
         if summary_file := environ.get("GITHUB_STEP_SUMMARY"):
@@ -316,7 +314,7 @@ class Reports:
             if annotation.position is not None
         }
         root = ci_checkout_folder(self.invocation.environ)
-        return remarks.copy_annotations_with_known_file_names_replaced(
+        return remarks.with_file_names(
             plain_annotations,
             {name: _path_inside(name, root) or name for name in names} if root else {},
         )
@@ -362,6 +360,6 @@ _RENDERERS: dict[str, Callable[[Reports, ReportSource], str]] = {
     "github": lambda _, source: source.markdown(STEP_SUMMARY_BUDGET),
     "gitlab": lambda _, source: format_redacted_json_document(source.counts()),
     "codequality": lambda requested_reports, source: format_redacted_json_document(
-        gitlab.build_issues_of_positioned_annotations(requested_reports.list_annotations(source))
+        gitlab.build_issues(requested_reports.list_annotations(source))
     ),
 }

@@ -155,9 +155,7 @@ def _split_usable_url(
         problem = "is plain http, and what is sent there can be read on the way"
     if problem or parts is None:
         raise InputError.from_summary(
-            "A URL cannot be used",
-            f"{what_is_named} {problem}.",
-            "Write it as https://HOST/PATH.",
+            "A URL cannot be used", f"{what_is_named} {problem}.", "Write it as https://HOST/PATH."
         )
     query = f"?{parts.query}" if parts.query else ""
     return _OriginAndPath(f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query)

@@ -254,7 +254,7 @@ class _Controller:
     def write_log(
         self, level: Literal["info", "warn", "error"], event: str, **values: object
     ) -> None:
-        self.log.write_line_unless_stream_is_gone(level, event, self.clock.read_wall(), **values)
+        self.log.write_line(level, event, self.clock.read_wall(), **values)
 
     def publish_check(self, *errors: Diagnostic) -> None:
         """Log what is wrong with the configuration, and write it where the page finds it."""

@@ -418,10 +418,7 @@ class OpenTarget:
         bytes of releases are read unless `read_bytes` is False; `warn` gets what kept them from
         being read. InputError with every finding, StateError, LockHeld.
         """
-        from synapse_apply.operations.import_ import (
-            record_all_live_objects_or_none,
-            resolve_rows,
-        )
+        from synapse_apply.operations.import_ import record_all_live_objects_or_none, resolve_rows
         from synapse_apply.workspace.inventory_rows import read_inventory
 
         with self._connection.ready() as session:

@@ -25,7 +25,7 @@ from synapse_apply.model.values import (
     get_at_or_absent,
     is_map,
 )
-from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.field_diff import diff_resource
 from synapse_apply.planning.plan_input import ResourceState
 
@@ -69,9 +69,7 @@ def build_live_edits(
             live_value = None
         # What the server repeats of a secret is no value that a manifest could hold either.
         is_sensitive = (
-            change.sensitive
-            or is_secret_or_map_with_secret(live_value)
-            or contains_masked_text(live_value)
+            change.sensitive or holds_secret(live_value) or contains_masked_text(live_value)
         )
         is_sensitive = is_sensitive or _contains_secret(declared_value)
         if is_sensitive:

@@ -9,7 +9,7 @@ from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.diagnostic import FieldPath, Position
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.resource import Desired
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.views.paths import shown_path
 from synapse_apply.workspace.target_session import TargetSession
 
 # What edits manifests is imported when something is to be told of an edit.
@@ -61,5 +61,5 @@ class WrittenFieldPredicate:
         file = self._session.project.file
         if file is None:
             return None
-        name = format_path_relative_to_cwd_if_inside(file)
+        name = shown_path(file)
         return WrittenDocument(file, name, 0, read_documents(file.read_bytes(), name).documents[0])

@@ -366,7 +366,7 @@ def _stop_reason(store: SqlStore, progress: ErrorHoldingProgress) -> str:
 def _rename_moved(session: TargetSession, plan: Plan) -> None:
     """Rename the moved addresses in the state, and note each in the audit."""
     renames = {move.old: move.new for move in plan.moved}
-    session.store.rename_addresses(renames, session.signer.sign_moved_run_if_genuine)
+    session.store.rename_addresses(renames, session.signer.sign_moved_run)
     moment, actor = session.clock.utc_now(), session.actor
     session.store.append_audit_entries(
         *(
@@ -435,7 +435,7 @@ def apply_permitted_rows(
         narrowed = narrow_to_permitted_rows(plan_result.plan, permitted, identity.run_id)
         observer.show_plan(narrowed)
         check(narrowed)
-        report = _apply_with_guard_approvals(
+        report = _apply_with_approvals(
             session, apply_run, replace(plan_result, plan=narrowed), permitted
         )
         used_ids: tuple[str, ...] = ()
@@ -445,7 +445,7 @@ def apply_permitted_rows(
     return PermittedApply(report, used_ids, report.stop_reason)
 
 
-def _apply_with_guard_approvals(
+def _apply_with_approvals(
     session: TargetSession, apply_run: ApplyRun, plan_result: PlanResult, permitted: PermittedRows
 ) -> Report:
     """Apply a checked plan; what approved its guards is used up with the first row that begins.

@@ -30,7 +30,7 @@ from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.sources import SourceFiles
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.views.paths import shown_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 
@@ -275,7 +275,7 @@ class _Bump:
             current = document.get_value_or_none("spec", "changelog")
             edits[document.file, document.name].append((edit, current))
         for file, current in self._config_versions(resources):
-            name = format_path_relative_to_cwd_if_inside(file)
+            name = shown_path(file)
             edits[file, name].append((Edit(("version",), new_version), current))
         return edits
 

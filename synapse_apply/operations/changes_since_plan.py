@@ -10,7 +10,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.operations.saved_plan import SavedPlan, list_state_errors
-from synapse_apply.planning.package import get_uploaded_digest_or_empty
+from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.workspace.configuration import DeclaredTarget
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
@@ -32,10 +32,10 @@ def list_changes_since(invocation: Invocation, saved_plan: SavedPlan) -> list[Di
             declared_target = session.declared_target
     except SynapseApplyError:
         return findings
-    return [*findings, *_iter_source_change_warnings(saved_plan, declared_target)]
+    return [*findings, *_iter_source_warnings(saved_plan, declared_target)]
 
 
-def _iter_source_change_warnings(
+def _iter_source_warnings(
     saved_plan: SavedPlan, declared_target: DeclaredTarget
 ) -> Iterator[Diagnostic]:
     errors = sum(finding.is_error for finding in declared_target.diagnostics)
@@ -57,7 +57,7 @@ def _iter_source_change_warnings(
             "Plan again, or give the same variables and files as for the plan.",
         )
     for change in saved_plan.plan.changes:
-        digest = get_uploaded_digest_or_empty(change) if change.has_unrefused_call_or_run else None
+        digest = uploaded_digest(change) if change.has_unrefused_call_or_run else None
         package = declared_target.packages.get(change.address)
         if digest and package is not None and package.digest != digest:
             yield warning_finding(

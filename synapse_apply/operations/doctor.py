@@ -56,13 +56,13 @@ from synapse_apply.model.values import Mac, get_at_or_absent
 from synapse_apply.operations.health import AskHealth, ask_agents, clock_findings
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.secrets.keys import StateKeys
-from synapse_apply.secrets.login import read_login_with_problem_or_none_if_absent
+from synapse_apply.secrets.login import read_login
 from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects
 from synapse_apply.stores.bucket.bucket_messages import BucketAccessDenied
 from synapse_apply.stores.bucket.bucket_probe import require_suitable_bucket
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
-from synapse_apply.views.text.accepted import name_accepted_fields_or_empty
+from synapse_apply.views.paths import shown_path
+from synapse_apply.views.text.accepted import name_accepted_fields
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.backend import (
     ConnectedBackend,
@@ -298,7 +298,7 @@ def check_tool(_parts: Parts) -> Iterator[Row]:
 def check_project(parts: Parts) -> Iterator[Row]:
     """The project file, with each of its errors."""
     file = Parts.project.require(parts).file
-    yield format_path_relative_to_cwd_if_inside(file) if file else "none here or above"
+    yield shown_path(file) if file else "none here or above"
 
 
 def check_repository(parts: Parts) -> Iterator[Row]:
@@ -388,7 +388,7 @@ def check_secrets(parts: Parts) -> Iterator[Row]:
             continue
         yield CheckResult.build_ok("secrets", text, source)
         try:
-            if access := resolver.ask_server_for_access_phrase_or_empty(source):
+            if access := resolver.ask_for_access(source):
                 yield CheckResult.build_ok("secrets", access, source)
         except SecretUnavailable as refusal:
             for finding in refusal.diagnostics:
@@ -438,7 +438,7 @@ def check_token(parts: Parts) -> Iterator[Row]:
         yield f"from {target.token.name} ({source})" if is_of_target else f"from {source}"
         return
     yield f"from {source} (a login with the vendor's tools)"
-    login = read_login_with_problem_or_none_if_absent(parts.session.invocation.environ)
+    login = read_login(parts.session.invocation.environ)
     if target.token is not None and login and login.is_exposed:
         yield warning_finding(
             "Others can read the login file",
@@ -770,7 +770,7 @@ def check_accepted(parts: Parts) -> Iterator[Row]:
             if not is_hidden and not is_same_value(*values, *((rule.compare,) if rule else ())):
                 names.append(f"{address}: {format_field_path(path)}")
     undo_hint = Text(Command("state accept ADDRESS --undo"), " shows them in plans again")
-    yield Text(f"{name_accepted_fields_or_empty(names)} ", undo_hint) if names else "no difference"
+    yield Text(f"{name_accepted_fields(names)} ", undo_hint) if names else "no difference"
 
 
 def check_calls(parts: Parts) -> Iterator[Row]:

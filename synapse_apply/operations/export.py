@@ -40,7 +40,7 @@ from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
 from synapse_apply.operations.protected_files import explain_protection
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.views.paths import shown_path
 from synapse_apply.workspace.invocation import Invocation
 
 PUBLISHED_SOURCE = {"source": "published"}
@@ -130,10 +130,7 @@ def export_to_folder(
     steps = (
         *_iter_folder_hint(live_backend, folder),
         *_iter_state_steps(live_backend, report),
-        Text(
-            Command("import -f", format_path_relative_to_cwd_if_inside(inventory)),
-            " takes them into the state.",
-        ),
+        Text(Command("import -f", shown_path(inventory)), " takes them into the state."),
         Text(Command("plan"), " says how they differ from the manifests."),
     )
     return ExportedFiles(report, tuple(written.files), tuple(written.unchanged), inventory, steps)
@@ -147,7 +144,7 @@ def choose_inventory_path(
     if reason := explain_protection(path, invocation, inventory=True):
         raise InputError.from_summary(
             "The inventory cannot be written",
-            f"{format_path_relative_to_cwd_if_inside(path)} {reason}; nothing was done.",
+            f"{shown_path(path)} {reason}; nothing was done.",
             "Choose another place with --inventory.",
         )
     return path
@@ -376,8 +373,7 @@ def _iter_folder_hint(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
     instruction = f"Add {relative_folder} to `manifests:` in {file} (now: {current_selections})"
     if relative_folder.startswith(".."):
         instruction = (
-            f"Move {format_path_relative_to_cwd_if_inside(folder)} to where {file}"
-            f" has `manifests:` ({current_selections})"
+            f"Move {shown_path(folder)} to where {file} has `manifests:` ({current_selections})"
         )
     yield f"{instruction} first: a plan would want to forget what it does not read."
 

@@ -172,9 +172,7 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     config = config_entry[0] if config_entry else {}
     plugin_code = config.get("code") or plugin.resolve().name
     name = to_valid_name(str(plugin_code))
-    files = {
-        root / MANIFESTS_FOLDER / f"{name}.yaml": _format_plugin_and_release(name, source, config)
-    }
+    files = {root / MANIFESTS_FOLDER / f"{name}.yaml": _plugin_and_release(name, source, config)}
     if project_file is None:
         files = {root / FILE_NAME: PROJECT_TEXT, **files}
     return ProjectScaffold(root, files)
@@ -212,7 +210,7 @@ spec:
     return _format_storage_manifest(name, provider)
 
 
-def _format_plugin_and_release(name: str, source: str, config: Mapping[str, Any]) -> str:
+def _plugin_and_release(name: str, source: str, config: Mapping[str, Any]) -> str:
     """Two documents that refer to the folder's config.yaml for whatever that says."""
     path = _inline("./" + source if source != "." else ".")
     lines = [

@@ -42,13 +42,10 @@ from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import BackendIdentity, Record
 from synapse_apply.model.values import DesiredSecret, Fields
 from synapse_apply.planning import refusals as refusal_rules
-from synapse_apply.planning.moving import (
-    build_records_with_due_renames_made,
-    select_undeclared_removed_addresses_with_members,
-)
+from synapse_apply.planning.moving import make_due_renames, select_removed
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.views.paths import shown_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.environment import SystemClock
 from synapse_apply.workspace.inventory_rows import read_inventory
@@ -83,15 +80,11 @@ class OfflineComparison(OfflineTarget):
         self, label: str, base_records: Mapping[Address, Record], findings: Iterable[Diagnostic]
     ) -> None:
         """Set the records to compare with, under the addresses that `moved:` gives them."""
-        moves = build_records_with_due_renames_made(
-            base_records, self.project.moved, (), self.target.policy.rules
-        )
+        moves = make_due_renames(base_records, self.project.moved, (), self.target.policy.rules)
         self.label = label
         self.base_records: Mapping[Address, Record] = moves.records
         self.moved, self.move_refusals = moves.renames, moves.refusals
-        self.removed = select_undeclared_removed_addresses_with_members(
-            self.project.removed, moves.records, self.desired
-        )
+        self.removed = select_removed(self.project.removed, moves.records, self.desired)
         self.diagnostics = (*self.declared_target.diagnostics, *findings, *moves.diagnostics)
 
     @cached_property
@@ -305,7 +298,7 @@ def _with_offline_notes(
     """A change without made-up ids, and with notes on references, digests and metadata."""
     notes = [
         *change.notes,
-        *_iter_metadata_change_texts(comparison.base_resources.get(change.address), resource),
+        *_iter_metadata_texts(comparison.base_resources.get(change.address), resource),
     ]
     if digest := change.extras.get("package", {}).get("digest"):
         notes.append(f"content {digest}")
@@ -338,7 +331,7 @@ def _with_reference_note(field_change: FieldChange, declared_fields: Fields) -> 
     )
 
 
-def _iter_metadata_change_texts(
+def _iter_metadata_texts(
     base_resource: Desired | None, resource: ResourceState | None
 ) -> Iterator[str]:
     """Names what changed in a manifest that is not a field of the object, such as labels."""
@@ -418,7 +411,7 @@ def _read_declared(
             commit, project.file
         )
     if base_project is None:
-        name = format_path_relative_to_cwd_if_inside(project.file or project.root)
+        name = shown_path(project.file or project.root)
         return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)
     base_target = base_project.targets.get(target.name)
     if base_target is None:

@@ -41,19 +41,12 @@ from synapse_apply.model.refactoring import orient_moves_to_declared
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import CREATE_VERB, BackendIdentity, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB, LastRun, OtherTargetRuns, RunDoubt, RunStatus
-from synapse_apply.planning.moving import (
-    build_records_with_due_renames_made,
-    select_undeclared_removed_addresses_with_members,
-)
+from synapse_apply.planning.moving import make_due_renames, select_removed
 from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.secrets.keys import StateKeys, format_key_variable_name_of_target
-from synapse_apply.secrets.signatures import (
-    RunSigner,
-    SignatureStatus,
-    parse_unverified_key_id_of_signature,
-)
+from synapse_apply.secrets.keys import StateKeys, key_variable_of
+from synapse_apply.secrets.signatures import RunSigner, SignatureStatus, parse_key_id
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import find_data_set_id
 from synapse_apply.workspace.environment import normalize_base_url
@@ -138,7 +131,7 @@ def _read_input(
     resolved_intents = look_up_outcomes(session, state, live_reader)
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
-    moves = build_records_with_due_renames_made(
+    moves = make_due_renames(
         _with_outcomes(trusted_records, resolved_intents),
         # Manifests of a Git ref may still have the old address.
         orient_moves_to_declared(session.project.moved, session.desired)
@@ -199,9 +192,7 @@ def _read_input(
         other_targets=_read_other_runs(session, resources),
         moved=moves.renames,
         move_refusals=moves.refusals,
-        removed_addresses=select_undeclared_removed_addresses_with_members(
-            session.project.removed, records, session.desired
-        ),
+        removed_addresses=select_removed(session.project.removed, records, session.desired),
         published_versions=live_versions,
         can_write=WrittenFieldPredicate(session),
         judge_package=PackageJudge(session),
@@ -487,7 +478,7 @@ def _collect_runs(state: State, target: Target, keys: StateKeys) -> OtherTargetR
 
 def _find_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt | None:
     """Why a recorded, passed run is not trusted; None where it is."""
-    status, target_name = signer.verify_last_run_signature(record), target.name
+    status, target_name = signer.verify_last_run(record), target.name
     if status is SignatureStatus.GENUINE:
         return None
     if status is SignatureStatus.UNSIGNED:
@@ -501,7 +492,7 @@ def _find_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt |
             "copied from another one"
         )
     last_run = LastRun.from_json_or_none(record.verification)
-    key_id = parse_unverified_key_id_of_signature(last_run.signature) if last_run else ""
+    key_id = parse_key_id(last_run.signature) if last_run else ""
     current_key = signer.keys.current_key
     current_text = (
         f"the key here is {current_key.key_id} from {current_key.origin}"
@@ -513,7 +504,7 @@ def _find_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt |
         (
             (
                 f"give the state key of target {target_name}, "
-                f"as {format_key_variable_name_of_target(target_name)} for example"
+                f"as {key_variable_of(target_name)} for example"
             ),
         ),
     )

@@ -14,7 +14,7 @@ from synapse_apply.model.policy import RULE_ID_PREFIX, Policy
 from synapse_apply.model.project import Target
 from synapse_apply.planning.guards import GUARD_NAMES
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.planning.policy.plan_rules import list_overridable_rule_ids
+from synapse_apply.planning.policy.plan_rules import overridable_rule_ids
 from synapse_apply.workspace.selection import Selectable, select_addresses
 
 
@@ -115,7 +115,7 @@ def describe_unknown_guard(name: str) -> str:
 
 def _require_overridable(overridden: Collection[str], policy: Policy) -> None:
     """InputError for a policy rule that does not exist, or that cannot be overridden."""
-    overridable_names = list_overridable_rule_ids(policy.rules)
+    overridable_names = overridable_rule_ids(policy.rules)
     rules = {rule.id: rule for rule in policy.rules}
     findings = []
     for name in overridden:

@@ -103,7 +103,7 @@ class ResourceSides:
             finding for finding in plan_result.plan.diagnostics if finding.address == text
         ]
         read_problems = name_target_in_commands(
-            tuple(_iter_failed_read_findings(resource, plan_result.resources)), typed_target
+            tuple(_iter_read_failures(resource, plan_result.resources)), typed_target
         )
         accepted_changes = (
             change.accepted for change in plan_result.plan.changes if change.address == address
@@ -180,7 +180,7 @@ def _withhold_new_secrets(resource: ResourceState) -> ResourceState:
     return replace(resource, record=redacted_record)
 
 
-def _iter_failed_read_findings(
+def _iter_read_failures(
     resource: ResourceState, resources: Mapping[Address, ResourceState]
 ) -> Iterator[Diagnostic]:
     """Why it is unknown whether an object is live: its own failed read, or that of a parent.

@@ -22,7 +22,7 @@ from synapse_apply.model.ports import StateStore
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.operations import saved_plan_file
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.planning.staleness.narrow import narrow_plan_refusing_stale_changes
+from synapse_apply.planning.staleness.narrow import narrow_plan
 from synapse_apply.planning.staleness.unite_plans import unite_plans
 from synapse_apply.workspace.state_access import describe_identity
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
@@ -127,9 +127,9 @@ def unite_saved_plans(plans: Sequence[SavedPlan]) -> SavedPlan:
     if len(plans) == 1:
         return plans[0]
     problems = (
-        *_iter_repeated_plan_findings(plans),
-        *_iter_different_state_findings(plans),
-        *_iter_different_option_findings(plans),
+        *_iter_repeated_plans(plans),
+        *_iter_other_states(plans),
+        *_iter_other_options(plans),
     )
     if problems:
         raise Stale(*problems)
@@ -272,14 +272,11 @@ def narrow_to_saved(
             position=new_moves[0].position,
         )
     return replace(
-        plan_result,
-        plan=narrow_plan_refusing_stale_changes(
-            saved_plan.plan, plan_result.plan, reviewed=reviewed
-        ),
+        plan_result, plan=narrow_plan(saved_plan.plan, plan_result.plan, reviewed=reviewed)
     )
 
 
-def _iter_repeated_plan_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+def _iter_repeated_plans(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
     for plan_id, files in _group_file_names_by_text((each.plan.id, each) for each in plans).items():
         if len(files) > 1:
             yield error_finding(
@@ -289,7 +286,7 @@ def _iter_repeated_plan_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagnos
             )
 
 
-def _iter_different_state_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+def _iter_other_states(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
     groups = _group_file_names_by_text((_describe_base(each), each) for each in plans)
     if len(groups) > 1:
         yield error_finding(
@@ -304,7 +301,7 @@ def _describe_base(plan: SavedPlan) -> str:
     return f"{describe_identity(base.binding)} ({base.target}), state {base.lineage},"
 
 
-def _iter_different_option_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+def _iter_other_options(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
     for option in _describe_choices(plans[0].options):
         groups = _group_file_names_by_text(
             (_describe_choices(each.options)[option], each) for each in plans

@@ -162,7 +162,7 @@ def _parse_strict_json(path: Path, data: bytes) -> JsonValue:
     def raise_unusable(reason: str) -> NoReturn:
         raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}", _PLAN_AGAIN_HINT)
 
-    def build_object_of_unique_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
+    def unique_keys_object(pairs: list[tuple[str, Any]]) -> JsonObject:
         # Of a key that is there twice another reader may take the first: a reviewer saw that one.
         members = dict(pairs)
         return members if len(members) == len(pairs) else raise_unusable("has one key twice")
@@ -171,7 +171,7 @@ def _parse_strict_json(path: Path, data: bytes) -> JsonValue:
         text = data.decode("utf-8")
         return json.loads(
             text,
-            object_pairs_hook=build_object_of_unique_keys,
+            object_pairs_hook=unique_keys_object,
             parse_constant=lambda name: raise_unusable(f"has {name}"),
         )
     except UnicodeDecodeError:

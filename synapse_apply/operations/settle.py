@@ -33,7 +33,7 @@ from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record, State
 from synapse_apply.model.values import collect_references
 from synapse_apply.model.verification import RUN_VERB, LastRun
-from synapse_apply.planning.open_call_refusals import WAIT_HINT, build_outcome_unknown_refusal
+from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
 from synapse_apply.workspace.recovery_journal import (
     EndedCall,
     JournalContent,
@@ -156,7 +156,7 @@ def _list_ways_to_settle(
     recovery_hint = journal_files[intent.id].recovery_hint if intent.id in journal_files else ""
     seconds = resolved.seconds_until_resolvable
     retry = f"run again in {math.ceil(seconds)} s" if seconds is not None else ""
-    ways_out = build_outcome_unknown_refusal(intent, retry, recovery_hint).ways_out
+    ways_out = outcome_unknown_refusal(intent, retry, recovery_hint).ways_out
     can_repeat = intent.verb == "update" and resolved.record is not None
     again = "; an apply that sends the same fields again does not" * can_repeat
     wait = Text(Command("state settle", intent.address, "--wait"), f" waits for it{again}")
@@ -173,7 +173,7 @@ def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournaledDo
         "Not every backend can tell: ",
         Command("state settle", intent.address),
         " asks this one. If it cannot: ",
-        join_texts("; ", build_outcome_unknown_refusal(intent).ways_out),
+        join_texts("; ", outcome_unknown_refusal(intent).ways_out),
     )
 
 

@@ -32,7 +32,7 @@ from synapse_apply.model.state import (
 )
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
-from synapse_apply.secrets.keys import format_key_variable_name_of_target
+from synapse_apply.secrets.keys import key_variable_of
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.inventory import build_inventory_sorted_by_address
@@ -122,7 +122,7 @@ def rename_address(session: TargetSession, old: Address, new: Address) -> dict[A
             waiting_intents
         ):  # a member that has no record yet would be recorded under the old name
             raise build_open_call_error(intent.address, intent.verb)
-        session.store.rename_addresses(renames, session.signer.sign_moved_run_if_genuine)
+        session.store.rename_addresses(renames, session.signer.sign_moved_run)
         _record_audit_entries(
             session,
             {old_address: f"move to {new_address}" for old_address, new_address in renames.items()},
@@ -166,7 +166,7 @@ def _make_needed_key(session: TargetSession, url: str | SecretRef) -> None:
     if session.target.is_embedded:
         session.reload_state_keys(create=True)
         return
-    variable = format_key_variable_name_of_target(session.target.name)
+    variable = key_variable_of(session.target.name)
     hint = Text(
         "Get it from whoever has it. To make one: `openssl rand -base64 32`, put into "
         f"{variable}, and kept where all of them get it. At a terminal this command makes one."
@@ -184,7 +184,7 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
         resolve_state_url(url, session.project, environ)
     ):
         return []
-    variable = format_key_variable_name_of_target(target.name)
+    variable = key_variable_of(target.name)
     current_key = session.reload_state_keys().current_key
     key_sentence = (
         f"The state key is in {current_key.origin}. Every machine and job that "

@@ -20,7 +20,7 @@ from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.values import Reference
-from synapse_apply.planning.create_companions import find_member_address_created_by_same_call
+from synapse_apply.planning.create_companions import find_companion_address
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.workspace.recovery_journal import RecoveryJournal, journal_folders
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
@@ -93,7 +93,7 @@ def list_steps(plan_result: PlanResult) -> list[Step]:
         for change in plan_result.plan.actionable_changes
     }
     for address, step in steps.items():
-        member_address = find_member_address_created_by_same_call(step.change)
+        member_address = find_companion_address(step.change)
         if member_address is not None:
             member = _with_key_from_owner(steps[member_address], step)
             steps[member_address] = member
@@ -143,10 +143,10 @@ def send_dry_runs(
 
 def dry_run_findings(dry_run_result: DryRunResult) -> tuple[Diagnostic, ...]:
     """The findings of the dry runs, and one warning that lists the calls that were not tried."""
-    return (*dry_run_result.findings, *_iter_warning_if_calls_untried(dry_run_result))
+    return (*dry_run_result.findings, *_iter_untried_warning(dry_run_result))
 
 
-def _iter_warning_if_calls_untried(dry_run_result: DryRunResult) -> Iterator[Diagnostic]:
+def _iter_untried_warning(dry_run_result: DryRunResult) -> Iterator[Diagnostic]:
     reasons: dict[str, list[str]] = {}
     for dry_run_call, reason in dry_run_result.untried:
         reasons.setdefault(reason, []).append(f"{dry_run_call.step.address}")

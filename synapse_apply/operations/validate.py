@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.manifests.decode.loading import load_manifests_of_targets
+from synapse_apply.manifests.decode.loading import load_all_manifests
 from synapse_apply.manifests.files.empty_folders import no_manifest_findings
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
@@ -35,9 +35,9 @@ class ValidationResult:
             parts = [f"{total:,} resources for {len(self.counts):,} targets"]
         counts_text = ""
         if self.diagnostics:
-            from synapse_apply.views.text.findings import format_finding_counts_or_empty
+            from synapse_apply.views.text.findings import format_finding_counts
 
-            counts_text = format_finding_counts_or_empty(self.diagnostics)
+            counts_text = format_finding_counts(self.diagnostics)
         return f"{word}: {', '.join(parts)}{counts_text}."
 
 
@@ -46,7 +46,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     project = configuration.load_valid_project_or_defaults(invocation)
     targets = select_targets_to_check(project, None if every_target else invocation.target)
     sources = PackageSources(project, invocation.environ, should_lint=True)
-    target_manifests, findings = load_manifests_of_targets(
+    target_manifests, findings = load_all_manifests(
         project,
         targets,
         variables=configuration.read_typed_variables(invocation, project),

@@ -667,7 +667,7 @@ def _rekey_records(
     records, rekeyed_count, kept_reasons, signed_count = [], 0, [], 0
     for record in store.read_state().records.values():
         rekeyed_record, secret_count, record_reasons = _rekey_record(session, secrets, record)
-        status = signer.verify_last_run_signature(record)
+        status = signer.verify_last_run(record)
         if status is SignatureStatus.EARLIER:
             rekeyed_record = signer.sign_last_run_if_any(rekeyed_record)
             signed_count += 1
@@ -737,10 +737,7 @@ def _rekey_mac(
     except SecretUnavailable as failure:
         report_kept(f"{field_label}: {failure.diagnostics[0].detail}")
         return value
-    if (
-        value.digest == Mac.UNSEEN
-        or secrets.matches_mac_or_none_without_key(value, record.salt, path, secret) is False
-    ):
+    if value.digest == Mac.UNSEEN or secrets.matches_mac(value, record.salt, path, secret) is False:
         binding = session.select_binding(record.address.kind)
         hint = settle_secrets([(record.address, binding)])
         report_kept(Text(f"{field_label}: its value has changed since; ", hint))

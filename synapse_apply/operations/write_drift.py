@@ -36,7 +36,7 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at_or_absent, is_map
 from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
 from synapse_apply.operations.plan import plan as make_plan
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.views.paths import shown_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.selection import choose_addresses
@@ -335,7 +335,7 @@ class _ProjectEditor:
         file = self.project.file
         project_document = None
         if file is not None:
-            name = format_path_relative_to_cwd_if_inside(file)
+            name = shown_path(file)
             project_document = WrittenDocument(
                 file, name, 0, read_documents(file.read_bytes(), name).documents[0]
             )

@@ -12,14 +12,14 @@ from synapse_apply.model.packages import VersionSortKey, version_sort_key
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
 from synapse_apply.planning import missing_dependencies
-from synapse_apply.planning.decision import Decision, list_declared_dependencies
+from synapse_apply.planning.decision import Decision, declared_dependencies
 from synapse_apply.planning.plan_input import ResourceState
 
 CARRIES, CARRIED_BY = "carries", "carried_by"
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
-def find_member_address_created_by_same_call(change: Change) -> Address | None:
+def find_companion_address(change: Change) -> Address | None:
     """The member's address that the create of an owner makes by the same call; None for none."""
     text = change.extras.get(CARRIES)
     return Address.parse(text) if isinstance(text, str) else None
@@ -76,17 +76,16 @@ class CreateCompanions:
                 member_decision.change.action in _CREATES
                 and not member_decision.is_blocked
                 # All that the member needs has to be done before the owner's call.
-                and set(list_declared_dependencies(member))
+                and set(declared_dependencies(member))
                 <= {resource.address, *self.predecessors[resource.address]}
                 and not self._is_unselected(member.address)
             ):
                 self._owner_of_member[member.address] = resource.address
                 note = f"its first {bootstraps.kind} {member.address} is made by the same call"
                 # The one call needs what either object depends on.
-                dependencies = {
-                    *decision.change.depends_on,
-                    *list_declared_dependencies(member),
-                } - {resource.address}
+                dependencies = {*decision.change.depends_on, *declared_dependencies(member)} - {
+                    resource.address
+                }
                 change = replace(decision.change, depends_on=tuple(sorted(dependencies)))
                 return _with_companion(
                     replace(decision, change=change), CARRIES, member.address, note
@@ -94,7 +93,7 @@ class CreateCompanions:
             rejected.append(member_decision)
         changes = [refused.change for refused in rejected]
         return decision.refused(
-            missing_dependencies.build_no_first_member_refusal(
+            missing_dependencies.no_first_member_refusal(
                 resource, bootstraps.kind, changes, self._is_unselected
             )
         )
@@ -131,7 +130,7 @@ def extend_by_first_members(
             dict.fromkeys(
                 (
                     *graph[owner_address],
-                    *(need for need in list_declared_dependencies(member) if need != owner_address),
+                    *(need for need in declared_dependencies(member) if need != owner_address),
                 )
             )
         )
@@ -153,7 +152,7 @@ def _creation_order(
         str(resource.desired.spec.get(resource.type.version_field, "")) if resource.desired else ""
     )
     parsed_version = version_sort_key(version)
-    return len(list_declared_dependencies(resource)), (
+    return len(declared_dependencies(resource)), (
         parsed_version is None,
         parsed_version or (),
         resource.address,

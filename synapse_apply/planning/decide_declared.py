@@ -18,13 +18,9 @@ from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, KnownAfterApply, get_at_or_absent
 from synapse_apply.planning import held_drift, open_call_refusals, package, refusals
 from synapse_apply.planning.decision import Decision, build_change, no_op_change
-from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
-from synapse_apply.planning.diff.field_diff import (
-    ResourceDiff,
-    build_create_diff_of_every_declared_field,
-    diff_resource,
-)
-from synapse_apply.planning.diff.unchanged import is_provably_unchanged_by_plain_equality
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
+from synapse_apply.planning.diff.field_diff import ResourceDiff, build_create_diff, diff_resource
+from synapse_apply.planning.diff.unchanged import is_provably_unchanged
 from synapse_apply.planning.identity import IdentityClaims, changed_identity
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.sealed import was_recorded_sealed
@@ -50,7 +46,7 @@ class PlanIndex:
     open_intents: Mapping[Address, Intent]
     calls_of_others: Mapping[Address, Intent]
 
-    def build_open_intent_refusal(self, intent: Intent, refused: Address | None = None) -> Refusal:
+    def open_intent_refusal(self, intent: Intent, refused: Address | None = None) -> Refusal:
         """The refusal of an address while an earlier call is open.
 
         The call is one of this address, or, with a `refused` one, of another address: it may have
@@ -68,8 +64,8 @@ class PlanIndex:
         seconds = self.plan_input.seconds_until_resolvable.get(address)
         until = "" if seconds is None else format_time_after(self.plan_input.created, seconds)
         if self.plan_input.has_concurrent_run:
-            return open_call_refusals.build_concurrent_call_refusal(intent, until, relation)
-        return open_call_refusals.build_outcome_unknown_refusal(
+            return open_call_refusals.concurrent_call_refusal(intent, until, relation)
+        return open_call_refusals.outcome_unknown_refusal(
             intent,
             until and f"plan again after {until}",
             self.plan_input.recovery_hints.get(address, ""),
@@ -119,9 +115,7 @@ def decide_declared_alone(resource: ResourceState, index: PlanIndex) -> Decision
         decision = _decide_adopt(resource, index)
         # The other run may have created the object and not recorded it yet.
         if index.plan_input.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
-            decision = decision.refused(
-                open_call_refusals.build_concurrent_object_refusal(resource)
-            )
+            decision = decision.refused(open_call_refusals.concurrent_object_refusal(resource))
     else:
         decision = _decide_update(resource, resource.record, index)
         if open_intent is not None and (
@@ -139,9 +133,7 @@ def decide_declared_alone(resource: ResourceState, index: PlanIndex) -> Decision
         if open_call is not None:
             if open_call.verb != CREATE_VERB:  # what it is of is there, and nothing is to be made
                 decision = Decision(build_change(resource, Action.NO_OP))
-            decision = decision.refused(
-                index.build_open_intent_refusal(open_call, resource.address)
-            )
+            decision = decision.refused(index.open_intent_refusal(open_call, resource.address))
     if _names_other_object(resource):
         decision = decision.refused(refusals.refusal("other-space", resource))
     # A guessed rename is never carried out: the user has to say so in the file or by a command.
@@ -206,7 +198,7 @@ def _unsupported_fields(resource: ResourceState) -> tuple[Diagnostic, ...]:
 
 def _refuse_open(resource: ResourceState, intent: Intent, index: PlanIndex) -> Decision:
     action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
-    return Decision(build_change(resource, action)).refused(index.build_open_intent_refusal(intent))
+    return Decision(build_change(resource, action)).refused(index.open_intent_refusal(intent))
 
 
 def _is_made_anew(resource: ResourceState) -> bool:
@@ -219,9 +211,7 @@ def _is_made_anew(resource: ResourceState) -> bool:
 def _decide_create(
     resource: ResourceState, index: PlanIndex, action: Action = Action.CREATE
 ) -> Decision:
-    change = build_change(
-        resource, action, build_create_diff_of_every_declared_field(resource).changes
-    )
+    change = build_change(resource, action, build_create_diff(resource).changes)
     decision = Decision(replace(change, extras=package.package_extras(resource)))
     found_refusals = []
     if live_secrets := _unsent_secrets(resource, ()):
@@ -277,7 +267,7 @@ def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) 
         notes = [f"{_describe_recorded_id(resource, record)}; API {resource.binding.api} has none"]
     # Users of this version had other content before, so the reader of the plan should know.
     digest = package.known_digest(resource)
-    uploaded = package.get_uploaded_digest_or_empty(decision.change)
+    uploaded = package.uploaded_digest(decision.change)
     if digest and uploaded and uploaded != digest:
         notes.append("its content is not what was published before under this version")
     of_git = (
@@ -368,9 +358,7 @@ def _decide_update(resource: ResourceState, record: Record, index: PlanIndex) ->
         )
     options = index.plan_input.options
     # Nearly every resource of a large target ends here, without the full comparison.
-    if is_provably_unchanged_by_plain_equality(resource, record) and not _is_record_outdated(
-        resource, record
-    ):
+    if is_provably_unchanged(resource, record) and not _is_record_outdated(resource, record):
         return Decision(no_op_change(resource, index.dependencies[resource.address]))
     diff = diff_resource(resource, record, options.resend_secrets, options.holds_drift)
     ignored = resource.desired.lifecycle.ignore_changes if resource.desired else ()
@@ -476,7 +464,7 @@ def _cleared_secrets(resource: ResourceState, diff: ResourceDiff) -> list[FieldP
     lost_secrets = [
         path
         for path, value in sorted(resource.live_fields.items())
-        if is_secret_or_map_with_secret(value)
+        if holds_secret(value)
         and path not in changed_paths
         and get_at_or_absent(declared_tree, path) is ABSENT
     ]

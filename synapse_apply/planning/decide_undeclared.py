@@ -19,8 +19,8 @@ from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 from synapse_apply.planning.sealed import is_or_was_sealed
 from synapse_apply.planning.series import (
     declared_successors,
+    is_beyond_retention,
     is_of_declared_series,
-    is_superseded_beyond_retention,
 )
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
@@ -36,16 +36,15 @@ def decide_undeclared_alone(resource: ResourceState, index: PlanIndex) -> Decisi
         and index.can_send_again(intent, resource)
     ):
         return Decision(build_change(resource, Action.NO_OP)).refused(
-            index.build_open_intent_refusal(intent)
+            index.open_intent_refusal(intent)
         )
     # Its object is declared under a new address, so it must be neither deleted nor forgotten.
     if resource.address in index.identity_claims.held_records:
         return _noted(
             resource, Action.NO_OP, "kept in state: its address was renamed in the manifests"
         )
-    is_past_retention = (
-        resource.binding.delete_object is not None
-        and is_superseded_beyond_retention(resource, index.series)
+    is_past_retention = resource.binding.delete_object is not None and is_beyond_retention(
+        resource, index.series
     )
     is_staying = (
         not (is_past_retention and index.plan_input.options.prune)
@@ -87,7 +86,7 @@ def _decide_removal(resource: ResourceState, index: PlanIndex) -> Decision:
     if resource.lookup_result.observed is None:
         return _noted(resource, Action.FORGET, "no longer declared, and gone already")
     reason = "no longer declared, and --prune was given"
-    if is_superseded_beyond_retention(resource, index.series):
+    if is_beyond_retention(resource, index.series):
         reason = "older than what is retained, and --prune was given"
     decision = Decision(replace(build_change(resource, Action.DELETE), reason=reason))
     # The id belongs to another object by now, which must not be deleted.
@@ -154,7 +153,7 @@ class SeriesSuccessors:
         ]
         if left_out:
             decision = decision.refused(
-                missing_dependencies.build_dependency_not_selected_refusal(resource, left_out)
+                missing_dependencies.not_selected_refusal(resource, left_out)
             )
         blocked = [address for address in unsolved if address not in left_out]
         return (
@@ -168,8 +167,7 @@ class SeriesSuccessors:
     ) -> tuple[list[Address], list[Address]]:
         """Declared members that change or are blocked, and those blocked or not selected."""
         series = SeriesKey(
-            resource.address.kind,
-            resource.record.series if resource.record is not None else "",
+            resource.address.kind, resource.record.series if resource.record is not None else ""
         )
         if series not in self._successors_by_series:
             members = declared_successors(resource, self.index.series)

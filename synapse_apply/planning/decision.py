@@ -13,7 +13,7 @@ from synapse_apply.model.values import KnownAfterApply, collect_references
 from synapse_apply.planning.diff.change_sides import (
     EMPTY_SIDE,
     ChangeSide,
-    build_change_side_hiding_secrets_and_unknown,
+    build_change_side,
     build_side_after_changes,
 )
 from synapse_apply.planning.diff.fingerprint import compute_fingerprint
@@ -61,7 +61,7 @@ def build_change(
         address=resource.address,
         action=action,
         fields=tuple(fields),
-        depends_on=list_declared_dependencies(resource) if action not in _REMOVALS else (),
+        depends_on=declared_dependencies(resource) if action not in _REMOVALS else (),
         remote_id="" if action is Action.CREATE else known_remote_id(resource),
         api=resource.binding.api,
         before=before.tree,
@@ -79,7 +79,7 @@ def no_op_change(resource: ResourceState, depends_on: tuple[Address, ...]) -> Ch
 
     Only a verification run may still be due for it.
     """
-    live = build_change_side_hiding_secrets_and_unknown(resource.live_fields)
+    live = build_change_side(resource.live_fields)
     return Change(
         address=resource.address,
         action=Action.NO_OP,
@@ -100,7 +100,7 @@ def no_op_change(resource: ResourceState, depends_on: tuple[Address, ...]) -> Ch
     )
 
 
-def list_declared_dependencies(resource: ResourceState) -> tuple[Address, ...]:
+def declared_dependencies(resource: ResourceState) -> tuple[Address, ...]:
     """The addresses that a declared resource depends on: by depends_on, references, or waits."""
     if resource.desired is None:
         return ()
@@ -118,12 +118,12 @@ def _both_sides(
     resource: ResourceState, action: Action, fields: Sequence[FieldChange]
 ) -> tuple[ChangeSide, ChangeSide]:
     live = (
-        build_change_side_hiding_secrets_and_unknown(resource.live_fields)
+        build_change_side(resource.live_fields)
         if resource.lookup_result.observed is not None
         else EMPTY_SIDE
     )
     if action in _CREATES:
-        return EMPTY_SIDE, build_change_side_hiding_secrets_and_unknown(resource.declared_fields)
+        return EMPTY_SIDE, build_change_side(resource.declared_fields)
     if action in _REMOVALS:
         return live, EMPTY_SIDE
     # One object for both sides, built once.

@@ -13,7 +13,7 @@ from synapse_apply.model.drift import Drift, ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, get_at_or_absent
-from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.field_diff import diff_resource
 from synapse_apply.planning.package import describe_sender, find_foreign_digest
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
@@ -160,10 +160,7 @@ def _replaced_maps(
                 continue
             reported.add(path)
             # The value may be the secret itself, written in the place of its map.
-            if any(
-                is_secret_or_map_with_secret(get_at_or_absent(side, path))
-                for side in (live, *managed_trees)
-            ):
+            if any(holds_secret(get_at_or_absent(side, path)) for side in (live, *managed_trees)):
                 yield FieldChange(path, ABSENT, ABSENT, field.cause, True, "changed")
             else:
                 yield FieldChange(path, ABSENT, value, field.cause)

@@ -12,7 +12,7 @@ from synapse_apply.planning.plan_input import ResourceState
 _MAX_OPTIONS = 5
 
 
-def build_no_first_member_refusal(
+def no_first_member_refusal(
     resource: ResourceState,
     kind: str,
     members: Sequence[Change],
@@ -27,7 +27,7 @@ def build_no_first_member_refusal(
     if members:
         reason += (
             f"none that is declared can be made with it: "
-            f"{format_short_list(map(_describe_why_member_cannot_be_made, members))}"
+            f"{format_short_list(map(_explain_unmade_member, members))}"
         )
         unselected = [
             address
@@ -53,7 +53,7 @@ def build_no_first_member_refusal(
     )
 
 
-def _describe_why_member_cannot_be_made(change: Change) -> str:
+def _explain_unmade_member(change: Change) -> str:
     reason = change.refusals[0].reason if change.refusals else "it is not selected, or in error"
     if not change.refusals and change.action is not Action.CREATE:
         reason = f"{change.action.value} is due for it"
@@ -72,9 +72,7 @@ def build_dependency_refusal(
     )
 
 
-def build_dependency_not_selected_refusal(
-    resource: ResourceState, missing_addresses: Sequence[Address]
-) -> Refusal:
+def not_selected_refusal(resource: ResourceState, missing_addresses: Sequence[Address]) -> Refusal:
     """The refusal of a resource whose dependencies have to be created, but are not selected."""
     return Refusal(
         "dependency",

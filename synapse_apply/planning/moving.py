@@ -39,7 +39,7 @@ class MovedRecords:
 
 # Renames are made whatever is selected, under the lock, in one transaction before any call; a
 # saved plan that lacks one is stale.
-def build_records_with_due_renames_made(
+def make_due_renames(
     records: Mapping[Address, Record],
     moves: Sequence[MovedAddress],
     open_intents: Sequence[Intent],
@@ -105,7 +105,7 @@ def build_records_with_due_renames_made(
     )
 
 
-def select_undeclared_removed_addresses_with_members(
+def select_removed(
     removed: Iterable[RemovedAddress],
     records: Mapping[Address, Record],
     declared: Collection[Address],

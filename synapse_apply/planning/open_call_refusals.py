@@ -29,7 +29,7 @@ WAIT_HINT = Text(_WAIT, " waits for it, and then goes on")
 _AFTER_OTHER_RUN = ("plan again when the other run has ended",)
 
 
-def build_concurrent_object_refusal(resource: ResourceState) -> Refusal:
+def concurrent_object_refusal(resource: ResourceState) -> Refusal:
     """The refusal of an object without record that may have been created by a concurrent run."""
     return Refusal(
         OTHER_RUN_RULE,
@@ -41,10 +41,10 @@ def build_concurrent_object_refusal(resource: ResourceState) -> Refusal:
     )
 
 
-def build_concurrent_call_refusal(intent: Intent, until: str, relation: str = "") -> Refusal:
+def concurrent_call_refusal(intent: Intent, until: str, relation: str = "") -> Refusal:
     """The refusal for a call that another run has sent, or is about to close.
 
-    It may act `until` a time ("": it has none); `relation` as for `build_outcome_unknown_refusal`.
+    It may act `until` a time ("": it has none); `relation` as for `outcome_unknown_refusal`.
     """
     call = f"{intent.verb} of {intent.address}{relation}" if relation else intent.verb
     return Refusal(
@@ -215,11 +215,8 @@ def _find_sent_last(record: Record | None, path: FieldPath) -> Any:
     return next((call.fields[path] for call in calls if path in call.fields), applied)
 
 
-def build_outcome_unknown_refusal(
-    intent: Intent,
-    retry: str | None = None,
-    recovery_hint: str = "",
-    relation: str = "",
+def outcome_unknown_refusal(
+    intent: Intent, retry: str | None = None, recovery_hint: str = "", relation: str = ""
 ) -> Refusal:
     """The refusal for an earlier call that may have been carried out and cannot be looked up yet.
 

@@ -36,7 +36,7 @@ def package_extras(resource: ResourceState) -> JsonObject:
     }
 
 
-def get_uploaded_digest_or_empty(change: Change) -> str:
+def uploaded_digest(change: Change) -> str:
     """The digest of the package that a change uploads; "" where it uploads none."""
     package = change.extras.get("package")
     digest = package.get("digest") if isinstance(package, Mapping) else None
@@ -132,10 +132,7 @@ def note_refuse_or_replace(
             action=Action.UPDATE,
             reason="its published package is replaced; the id stays",
             rebase=False,
-            extras={
-                **package_extras(resource),
-                "published_digest": known_digest(resource),
-            },
+            extras={**package_extras(resource), "published_digest": known_digest(resource)},
         )
         decision = replace(decision, change=change)
         if options.allow_replace:

@@ -16,12 +16,12 @@ from synapse_apply.planning import missing_dependencies
 from synapse_apply.planning.create_companions import CreateCompanions, extend_by_first_members
 from synapse_apply.planning.decide_declared import PlanIndex, decide_declared_alone
 from synapse_apply.planning.decide_undeclared import SeriesSuccessors, decide_undeclared_alone
-from synapse_apply.planning.decision import Decision, list_declared_dependencies
+from synapse_apply.planning.decision import Decision, declared_dependencies
 from synapse_apply.planning.guards import list_guard_violations
 from synapse_apply.planning.identity import collect_identity_claims, open_calls_of_others
 from synapse_apply.planning.open_call_refusals import iter_acting_call_warnings
 from synapse_apply.planning.order import Cycle, sort_by_dependencies_and_find_cycles
-from synapse_apply.planning.package import get_uploaded_digest_or_empty
+from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.policy.plan_rules import judge_plan_rules
 from synapse_apply.planning.policy.resource_rules import (
@@ -124,7 +124,7 @@ def _build_plan_index(
     return PlanIndex(
         plan_input,
         dependencies={
-            address: list_declared_dependencies(resource)
+            address: declared_dependencies(resource)
             for address, resource in resources.items()
             if resource.desired is not None
         },
@@ -173,7 +173,7 @@ def _decide_all_declared(
             unselected = [need for need in unmet if _is_only_unselected(need, decisions, index)]
             if unselected:
                 decision = decision.refused(
-                    missing_dependencies.build_dependency_not_selected_refusal(resource, unselected)
+                    missing_dependencies.not_selected_refusal(resource, unselected)
                 )
             if unsolvable := [need for need in unmet if need not in unselected]:
                 decision = decision.refused(
@@ -188,7 +188,7 @@ def _refuse_unfit_package(
 ) -> Decision:
     """The decision, refused for each flaw of the package that it would publish."""
     change, selected = decision.change, plan_input.options.selected
-    digest, desired = get_uploaded_digest_or_empty(change), resource.desired
+    digest, desired = uploaded_digest(change), resource.desired
     # No other package is looked into.
     if not digest or desired is None or (selected is not None and change.address not in selected):
         return decision
@@ -315,7 +315,7 @@ def _refuse_orphans(resources: Mapping[Address, ResourceState], index: PlanIndex
             Change(
                 address=intent.address,
                 action=Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP,
-                refusals=(index.build_open_intent_refusal(intent),),
+                refusals=(index.open_intent_refusal(intent),),
                 remote_id=intent.remote_id,
                 api=intent.api,
             )

@@ -76,11 +76,7 @@ _REFUSALS: Mapping[str, _Case] = {
     ),
     "delete-sealed": _Case(
         "it is {seal}. Deleted, {loss}",
-        (
-            "take the change back in Git: declare it again",
-            _FORGET,
-            "if the loss is meant: {allow}",
-        ),
+        ("take the change back in Git: declare it again", _FORGET, "if the loss is meant: {allow}"),
     ),
     "not-taken": _Case(
         "API {api} makes no {prefix} with this {names}. It takes {taken}",

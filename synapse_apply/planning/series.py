@@ -90,7 +90,7 @@ def is_of_declared_series(resource: ResourceState, series: SeriesMap) -> bool:
     )
 
 
-def is_superseded_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
+def is_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a superseded record is older than all that its series keeps."""
     record = resource.record
     version = version_sort_key(record.version) if record is not None else None

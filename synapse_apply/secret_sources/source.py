@@ -168,7 +168,7 @@ class SecretSource:
     not name it; `find_read_denial`, if there is one, says so where the value is read, of what the
     name leads to as well. `read_text` returns the value's text, or raises SecretUnavailable.
     `list_setting_offers` says, for `doctor`, with which of the target's settings values are read,
-    and why not with others. `ask_server_for_access_phrase_or_empty` asks the source's server
+    and why not with others. `ask_for_access` asks the source's server
     whether it accepts that, reading no secret: it returns a phrase, or raises SecretUnavailable.
     `find_faults` checks the target's settings beside their schema. `is_read` is False for a source
     that gives no value. `may_share_value` says whether one value can be had by both references.
@@ -184,7 +184,7 @@ class SecretSource:
     optional_keys: tuple[str, ...] = ()
     format_name: Callable[[Mapping[str, str]], str] = join_texts
     list_setting_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
-    ask_server_for_access_phrase_or_empty: Callable[[SourceContext], str] = answer_nothing
+    ask_for_access: Callable[[SourceContext], str] = answer_nothing
     find_faults: Callable[[Mapping[str, Any]], tuple[SettingFault, ...]] = find_no_faults
     is_read: bool = True
     may_share_value: Callable[[SecretRef, SecretRef], bool] = operator.eq

@@ -89,16 +89,14 @@ class DeclaredKey(NamedTuple):
     file: Path | None = None
 
 
-def format_key_variable_name_of_target(target: str) -> str:
+def key_variable_of(target: str) -> str:
     """The name of the variable with one target's key, which takes precedence over KEY_VARIABLE."""
     return f"{KEY_VARIABLE}_{_NOT_IN_NAMES.sub('_', target.upper())}"
 
 
 def has_filled_key_variable(environ: Mapping[str, str], target: str) -> bool:
     """Whether a variable with a key for this target is set and not empty."""
-    return any(
-        environ.get(name) for name in (format_key_variable_name_of_target(target), KEY_VARIABLE)
-    )
+    return any(environ.get(name) for name in (key_variable_of(target), KEY_VARIABLE))
 
 
 def build_previous_key_path(path: Path) -> Path:
@@ -120,43 +118,33 @@ def load_keys_and_restrict_files(
     """
     keys: list[StateKey] = []
     warnings: list[Diagnostic] = []
-    variables = (
-        (format_key_variable_name_of_target(target), KEY_VARIABLE) if target else (KEY_VARIABLE,)
-    )
-    keys += [
-        _parse_key_or_raise_unusable(environ[name], name) for name in variables if environ.get(name)
-    ]
+    variables = (key_variable_of(target), KEY_VARIABLE) if target else (KEY_VARIABLE,)
+    keys += [_parse_key(environ[name], name) for name in variables if environ.get(name)]
     key_files = list(files)
     if declared_key is not None:
         try:
-            keys.append(
-                _parse_key_or_raise_unusable(str(declared_key.text.reveal()), declared_key.origin)
-            )
+            keys.append(_parse_key(str(declared_key.text.reveal()), declared_key.origin))
         except InputError as unusable:
             if not keys:
                 raise
-            warnings += [
-                _build_unusable_key_file_warning(finding) for finding in unusable.diagnostics
-            ]
+            warnings += [_unusable_key_file_warning(finding) for finding in unusable.diagnostics]
         key_files += [declared_key.file] if declared_key.file is not None else []
     # The keys before come last, whatever file they are of: they only check what was written once.
     for file in (*files, *map(build_previous_key_path, key_files)):
-        if not _key_file_exists_or_raise_unreadable(file):
+        if not _key_file_exists(file):
             continue
         try:
-            warnings += _restrict_permissions_and_list_warnings(file)
-            keys.append(_read_and_validate_key_file_of_any_mode(file))
+            warnings += _restrict_permissions(file)
+            keys.append(_read_key_file(file))
         except InputError as unusable:
             if file in files and not keys:
                 raise
-            warnings += [
-                _build_unusable_key_file_warning(finding) for finding in unusable.diagnostics
-            ]
+            warnings += [_unusable_key_file_warning(finding) for finding in unusable.diagnostics]
     # The same key may be in a variable and in a file.
     return StateKeys(tuple(dict.fromkeys(keys)), tuple(warnings))
 
 
-def _build_unusable_key_file_warning(finding: Diagnostic) -> Diagnostic:
+def _unusable_key_file_warning(finding: Diagnostic) -> Diagnostic:
     """The warning for a key file that is unusable while another key is in use."""
     return warning_finding(
         "A file of a state key cannot be used",
@@ -166,7 +154,7 @@ def _build_unusable_key_file_warning(finding: Diagnostic) -> Diagnostic:
     )
 
 
-def create_missing_folder_of_key_file(path: Path, own_top: Path | None = None) -> None:
+def make_key_folder(path: Path, own_top: Path | None = None) -> None:
     """Create the folder of a key file, with a `.gitignore`; InputError if it cannot be."""
     try:
         make_own_folders(path.parent, own_top)
@@ -178,29 +166,29 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     """Create a random key in a file with mode 0600; returns an existing file's key instead.
 
     The file is created atomically: written under another name and then linked, so that of two
-    processes the first one's key counts. Its folder is made by `create_missing_folder_of_key_file`,
+    processes the first one's key counts. Its folder is made by `make_key_folder`,
     which takes `own_top`. InputError if it cannot be written.
     """
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    create_missing_folder_of_key_file(path, own_top)
+    make_key_folder(path, own_top)
     try:
         _write_new_file(temporary_path, text)
         try:
-            _link_or_write_key_file_exclusively(temporary_path, path, text)
+            _write_new_key_file(temporary_path, path, text)
         finally:
             remove_own_file(temporary_path)
     except FileExistsError:
         pass
     except OSError as problem:
         raise _build_unwritable_error(path, problem) from None
-    return _read_and_validate_key_file_of_any_mode(path)
+    return _read_key_file(path)
 
 
-def replace_key_file_and_keep_previous(path: Path, own_top: Path | None = None) -> StateKey:
+def replace_key_file(path: Path, own_top: Path | None = None) -> StateKey:
     """Write a new key into a file, as `create_or_read_key`; the old one is kept beside it."""
-    create_missing_folder_of_key_file(path, own_top)
-    if _key_file_exists_or_raise_unreadable(path):
+    make_key_folder(path, own_top)
+    if _key_file_exists(path):
         # First kept, then replaced: at worst there is no key, and the old one beside it.
         replace_own_file(build_previous_key_path(path), path.name)
     return create_or_read_key(path, own_top)
@@ -214,7 +202,7 @@ def _build_unwritable_error(path: Path, problem: OSError) -> InputError:
     )
 
 
-def _link_or_write_key_file_exclusively(temporary_path: Path, path: Path, text: str) -> None:
+def _write_new_key_file(temporary_path: Path, path: Path, text: str) -> None:
     try:
         # A link never replaces a file, as a rename would: the first process's key stays.
         link_own_file_to_sibling(path, temporary_path.name)
@@ -232,7 +220,7 @@ def _write_new_file(path: Path, text: str) -> None:
         os.fsync(descriptor)
 
 
-def _key_file_exists_or_raise_unreadable(path: Path) -> bool:
+def _key_file_exists(path: Path) -> bool:
     """Whether the file exists; InputError if that cannot be determined."""
     try:
         return stat_own_file_or_none(path) is not None
@@ -248,7 +236,7 @@ def _build_unreadable_error(path: Path, problem: OSError) -> InputError:
     )
 
 
-def _restrict_permissions_and_list_warnings(path: Path) -> list[Diagnostic]:
+def _restrict_permissions(path: Path) -> list[Diagnostic]:
     """Set a key file that others may read to mode 0600; [] if nothing was to be done.
 
     InputError for a file that is not ours, or that has a second name, under which it may be used
@@ -284,15 +272,15 @@ def _restrict_permissions_and_list_warnings(path: Path) -> list[Diagnostic]:
     ]
 
 
-def _read_and_validate_key_file_of_any_mode(path: Path) -> StateKey:
+def _read_key_file(path: Path) -> StateKey:
     try:
         text = read_start_of_own_file(path).decode("ascii", "replace")
     except OSError as problem:
         raise _build_unreadable_error(path, problem) from None
-    return _parse_key_or_raise_unusable(text, str(path))
+    return _parse_key(text, str(path))
 
 
-def _parse_key_or_raise_unusable(text: str, origin: str) -> StateKey:
+def _parse_key(text: str, origin: str) -> StateKey:
     data = _decode_base64_or_none(text)
     if data is None:
         raise InputError.from_summary("State key is not base64", f"The key in {origin}.", _ADVICE)

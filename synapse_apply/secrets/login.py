@@ -21,7 +21,7 @@ DEFAULT_HOST = "https://api.synapse.sh"
 _GROUP_AND_OTHERS = 0o077
 
 
-def read_login_with_problem_or_none_if_absent(environ: Mapping[str, str]) -> Login | None:
+def read_login(environ: Mapping[str, str]) -> Login | None:
     """Read the login file; None if there is none. An unusable file gives a Login with `problem`."""
     home = environ.get("HOME", "")
     path = Path(home) / ".synapse" / "config.json"

@@ -45,15 +45,15 @@ def compute_mac(
 
 def encode_canonical_json(value: Any) -> bytes:
     """Canonical JSON: sorted keys, no spaces, ASCII only; 1.0 is written as 1, which is equal."""
-    return format_canonical_json(_replace_whole_floats_by_integers(value)).encode("ascii")
+    return format_canonical_json(_to_integers(value)).encode("ascii")
 
 
-def _replace_whole_floats_by_integers(value: Any) -> Any:
+def _to_integers(value: Any) -> Any:
     # Parsers differ in whether 1.0 is a float; the digest must not.
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):
-        return {key: _replace_whole_floats_by_integers(inner) for key, inner in value.items()}
+        return {key: _to_integers(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_replace_whole_floats_by_integers(inner) for inner in value]
+        return [_to_integers(inner) for inner in value]
     return value

@@ -100,12 +100,12 @@ class SecretResolver(SourceContext):
             if name in self.settings
         }
 
-    def ask_server_for_access_phrase_or_empty(self, name: str) -> str:
+    def ask_for_access(self, name: str) -> str:
         """What a source's server says to the target's login, as a phrase; "" without a server.
 
         Reads no secret. SecretUnavailable where the login is not accepted.
         """
-        return SECRET_SOURCES[name].ask_server_for_access_phrase_or_empty(self)
+        return SECRET_SOURCES[name].ask_for_access(self)
 
 
 def _require_known_source(ref: SecretRef) -> SecretSource:

@@ -57,7 +57,7 @@ def verify_signature(
     """Check the signature of a document; "" counts as UNSIGNED."""
     if not signature:
         return SignatureStatus.UNSIGNED
-    key_id = parse_unverified_key_id_of_signature(signature)
+    key_id = parse_key_id(signature)
     key = next((key for key in keys.all_keys if key.key_id == key_id), None)
     if key is None:
         return SignatureStatus.STRANGE
@@ -68,7 +68,7 @@ def verify_signature(
     return SignatureStatus.GENUINE if key == keys.current_key else SignatureStatus.EARLIER
 
 
-def parse_unverified_key_id_of_signature(signature: str) -> str:
+def parse_key_id(signature: str) -> str:
     """The key id in a signature, which is the part before the colon."""
     return signature.partition(":")[0]
 
@@ -161,7 +161,7 @@ class RunSigner:
         )
         return replace(record, verification=replace(last_run, signature=signature).to_json())
 
-    def verify_last_run_signature(self, record: Record) -> SignatureStatus:
+    def verify_last_run(self, record: Record) -> SignatureStatus:
         """Check the signature of a record's last run; UNSIGNED without a run."""
         last_run = LastRun.from_json_or_none(record.verification)
         if last_run is None or not last_run.signature:
@@ -169,14 +169,14 @@ class RunSigner:
         document = self._build_document_to_sign(record.address, last_run)
         return verify_signature(self.keys, _RUN_PURPOSE, document, last_run.signature)
 
-    def sign_moved_run_if_genuine(self, before: Record, after: Record) -> Record:
+    def sign_moved_run(self, before: Record, after: Record) -> Record:
         """`after`, signed again if the address changed and the signature of `before` is genuine.
 
         The address is part of the signed document.
         """
         if (
             before.address == after.address
-            or self.verify_last_run_signature(before) is not SignatureStatus.GENUINE
+            or self.verify_last_run(before) is not SignatureStatus.GENUINE
         ):
             return after
         return self.sign_last_run_if_any(after)
@@ -186,7 +186,7 @@ class RunSigner:
         forged_addresses = tuple(
             record.address
             for record in records.values()
-            if self.verify_last_run_signature(record) is SignatureStatus.FORGED
+            if self.verify_last_run(record) is SignatureStatus.FORGED
         )
         if not forged_addresses:
             return CheckedRecords(records, ())

@@ -49,9 +49,7 @@ class SecretStore:
         current = self._keys.current_key
         return macs.compute_mac(current, salt, path, value, place) if current else None
 
-    def matches_mac_or_none_without_key(
-        self, mac: Mac, salt: str, path: FieldPath, value: Sensitive
-    ) -> bool | None:
+    def matches_mac(self, mac: Mac, salt: str, path: FieldPath, value: Sensitive) -> bool | None:
         """Whether a digest is of this value; None if the key it names is not available."""
         key = next((key for key in self._keys.all_keys if key.key_id == mac.key_id), None)
         return (

@@ -42,7 +42,7 @@ class GraphNode:
     has_run: bool = False
 
 
-def build_nodes_of_unsuperseded_changes(plan: Plan) -> list[GraphNode]:
+def build_plan_nodes(plan: Plan) -> list[GraphNode]:
     """A node for each change of a plan, superseded ones left out."""
     return [
         GraphNode(

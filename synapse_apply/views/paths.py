@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def format_path_relative_to_cwd_if_inside(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """A path for messages: relative to the working folder where it lies inside."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))

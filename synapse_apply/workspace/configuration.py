@@ -31,7 +31,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
 from synapse_apply.model.secrets.secret_rules import build_reserved_by_names
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.views.paths import shown_path
 from synapse_apply.workspace.invocation import Invocation, LoadedProjects, ProjectMemory
 from synapse_apply.workspace.package_sources import PackageSources
 from synapse_apply.workspace.state_project import iter_sharing_findings
@@ -136,7 +136,7 @@ def _load_committed_projects(source: _CommittedProjectFile) -> LoadedProjects:
     if own is None:
         raise InputError.from_summary(
             "No project file in that commit",
-            f"{source.commit.label} has no {format_path_relative_to_cwd_if_inside(source.file)}.",
+            f"{source.commit.label} has no {shown_path(source.file)}.",
             "Is the project in another folder of the repository?",
         )
     project = pinned = own
@@ -152,13 +152,11 @@ def _load_committed_projects(source: _CommittedProjectFile) -> LoadedProjects:
 
 def _require_project_file(file: Path) -> Project:
     try:
-        project, findings = read_project_or_findings(
-            file, format_path_relative_to_cwd_if_inside(file)
-        )
+        project, findings = read_project_or_findings(file, shown_path(file))
     except OSError as problem:
         raise InputError.from_summary(
             "The project file cannot be read",
-            f"{format_path_relative_to_cwd_if_inside(file)}: {problem.strerror}.",
+            f"{shown_path(file)}: {problem.strerror}.",
             "Check the path given with --project.",
         ) from None
     if project is None:
@@ -171,7 +169,7 @@ def _require_pinned_project(commit: GitCommit, file: Path) -> Project:
     if pinned_project is None:
         raise InputError.from_summary(
             "No project file at that Git ref",
-            f"{format_path_relative_to_cwd_if_inside(file)} is not in {commit.ref}.",
+            f"{shown_path(file)} is not in {commit.ref}.",
             "Was it added or renamed later? Merge it first, then take settings from there.",
         )
     return pinned_project
@@ -184,8 +182,7 @@ def _require_pinned_target(
     if own_target is not None and own_target.name not in pinned_project.targets:
         raise InputError.from_summary(
             "Target not declared at that Git ref",
-            f"{format_path_relative_to_cwd_if_inside(file)} at {invocation.project_from} has no "
-            f"target `{own_target.name}`.",
+            f"{shown_path(file)} at {invocation.project_from} has no target `{own_target.name}`.",
             "A target takes effect once it is merged; name another one.",
             position=own_target.position,
         )
@@ -208,7 +205,7 @@ def read_valid_project_or_none_if_not_in_commit(commit: GitCommit, file: Path) -
     # A list is of the same commit, whatever stands in the checkout.
     project, findings = read_project_or_findings(
         file,
-        f"{commit.label}:{format_path_relative_to_cwd_if_inside(file)}",
+        f"{commit.label}:{shown_path(file)}",
         data,
         lambda name: commit.read(name, MAX_LIST_BYTES),
     )
@@ -222,13 +219,11 @@ def read_typed_variables(invocation: Invocation, project: Project) -> dict[str, 
     files = []
     for path in invocation.variable_files:
         try:
-            files.append(
-                (format_path_relative_to_cwd_if_inside(path), read_typed_file(path, project.root))
-            )
+            files.append((shown_path(path), read_typed_file(path, project.root)))
         except OSError as problem:
             raise InputError.from_summary(
                 "A variable file cannot be read",
-                f"{format_path_relative_to_cwd_if_inside(path)}: {problem.strerror}.",
+                f"{shown_path(path)}: {problem.strerror}.",
                 "Check the path given with --var-file.",
             ) from None
     variables, findings = parse_given_variables(

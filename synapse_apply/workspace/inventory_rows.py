@@ -14,7 +14,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import DIGEST_RULE, is_package_digest
 from synapse_apply.model.remote.remote_ids import parse_remote_id
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.views.paths import shown_path
 
 _ROW_FORM_HINT = Text(
     "A row has `address: KIND/NAME` and `id: ID`, as ", Command("state inventory"), " prints it."
@@ -126,7 +126,7 @@ def _differences(first_row: InventoryRow, second_row: InventoryRow) -> list[str]
 
 def read_inventory(path: Path) -> InventoryRowsByAddress:
     """Read the rows of an inventory file, by address; InputError with every finding."""
-    name = format_path_relative_to_cwd_if_inside(path)
+    name = shown_path(path)
     try:
         mapping, positions = read_single_mapping(read_typed_file(path), name)
     except OSError as problem:

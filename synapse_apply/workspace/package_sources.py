@@ -28,7 +28,7 @@ from synapse_apply.model.secrets.credentials import format_unless_secret
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.packages.zip_stamps import ZipStamps
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.views.paths import shown_path
 
 if TYPE_CHECKING:
     from synapse_apply.packages.lint import PackageLint
@@ -205,7 +205,7 @@ def relate_to_working_folder(position: Position | None, root: Path) -> Position 
     """The position with its file relative to the working folder instead of to the project's."""
     if position is None:
         return None
-    return replace(position, file=format_path_relative_to_cwd_if_inside(root / position.file))
+    return replace(position, file=shown_path(root / position.file))
 
 
 def _iter_findings(

@@ -32,7 +32,7 @@ from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, S
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.signatures import (
     SignatureStatus,
-    parse_unverified_key_id_of_signature,
+    parse_key_id,
     sign_document_or_empty_without_key,
     verify_signature,
 )
@@ -399,7 +399,7 @@ class _Reading:
                 raise self._forged(number, "bears a signature that is not its own")
             if status is not None and line_status is not status:
                 raise self._forged(number, "is not signed as the lines before it are")
-            key_ids = map(parse_unverified_key_id_of_signature, (signature, previous))
+            key_ids = map(parse_key_id, (signature, previous))
             if number > 1 and len(set(key_ids)) > 1:
                 raise self._forged(number, "is signed with another key than the lines before it")
             status, previous = line_status, signature
@@ -409,7 +409,7 @@ class _Reading:
                 "it is not signed: an earlier version wrote it, or a run without the state key",
             )
         if status in {SignatureStatus.STRANGE, SignatureStatus.EARLIER}:
-            key_id = parse_unverified_key_id_of_signature(previous)
+            key_id = parse_key_id(previous)
             return status, f"it is signed with state key {key_id}, which is not the one in use"
         return status or SignatureStatus.GENUINE, ""
 

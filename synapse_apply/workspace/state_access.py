@@ -424,7 +424,7 @@ def describe_identity(state_identity: BackendIdentity) -> str:
     )
 
 
-def require_allowed_state_files(
+def require_allowed_files(
     project: Project, target: Target, environ: Mapping[str, str], readable_files: ReadableFiles
 ) -> None:
     """StateError where a target's state.url names a file of this machine that it may not name.
@@ -446,9 +446,7 @@ def require_allowed_state_files(
             )
 
 
-def require_state_outside_checkout(
-    project: Project, target: Target, environ: Mapping[str, str]
-) -> None:
+def require_state_elsewhere(project: Project, target: Target, environ: Mapping[str, str]) -> None:
     """StateError where a target's state would lie in a checkout, which there is none of.
 
     For a state that does not exist here. One that `state init` makes in somebody's checkout would

@@ -30,12 +30,12 @@ from synapse_apply.secrets.keys import (
     StateKey,
     StateKeys,
     build_previous_key_path,
-    create_missing_folder_of_key_file,
     create_or_read_key,
-    format_key_variable_name_of_target,
     has_filled_key_variable,
+    key_variable_of,
     load_keys_and_restrict_files,
-    replace_key_file_and_keep_previous,
+    make_key_folder,
+    replace_key_file,
 )
 from synapse_apply.secrets.resolve import FoundSetting
 from synapse_apply.workspace.environment import user_folder_of
@@ -151,7 +151,7 @@ class KeySources:
         """Replace the key in a file, and keep the old one beside it; InputError if Git takes it."""
         own_top = self._make_own_folder(path)
         require_hidden_key_file(path, is_written=True)
-        return replace_key_file_and_keep_previous(path, own_top)
+        return replace_key_file(path, own_top)
 
     def find_renewable_file(self, keys: StateKeys) -> Path | None:
         """The file of the key in use, or the user's without a key; None for a key of elsewhere."""
@@ -167,7 +167,7 @@ class KeySources:
 
     def describe_key_places(self) -> str:
         """The places as a list in a sentence."""
-        names = [format_key_variable_name_of_target(self.target.name), KEY_VARIABLE]
+        names = [key_variable_of(self.target.name), KEY_VARIABLE]
         if (reference := self.target.state.key) is not None:
             names.append(f"targets.{self.target.name}.state.key ({reference.name})")
         names += [str(path) for path in (self.user_key_path,) if path is not None]
@@ -175,7 +175,7 @@ class KeySources:
 
     def describe_places_to_put_key(self) -> str:
         """The variable and the user's file that a key of elsewhere is put into, in a sentence."""
-        places = [format_key_variable_name_of_target(self.target.name)]
+        places = [key_variable_of(self.target.name)]
         if (user_key_path := self.user_key_path) is not None:
             places.append(f"the file {user_key_path} (mode 0600)")
         return " or ".join(places)
@@ -188,7 +188,7 @@ class KeySources:
         own_tops = (self.project.root / OWN_FOLDER, self.user_folder)
         own_top = next((top for top in own_tops if top and path.is_relative_to(top)), None)
         if own_top is not None:
-            create_missing_folder_of_key_file(path, own_top)
+            make_key_folder(path, own_top)
         return own_top
 
 
@@ -250,7 +250,7 @@ def missing_key_findings(
         findings.append(
             warning_finding(
                 "There is no state key: the results of runs are not signed",
-                f"Neither {format_key_variable_name_of_target(target.name)}, {KEY_VARIABLE} nor "
+                f"Neither {key_variable_of(target.name)}, {KEY_VARIABLE} nor "
                 f"{key_path_beside_state(project, target)} holds "
                 f"a key. Targets that require_verified {target.name} believe no run without a "
                 "signature.",
@@ -398,7 +398,7 @@ def new_key_lines_of(
     if not is_found_by_commands:
         lines.append(
             "No command looks there by itself: put it into "
-            f"{format_key_variable_name_of_target(target_name)}, or name it in the project file: "
+            f"{key_variable_of(target_name)}, or name it in the project file: "
             f"targets.{target_name}.state.key: {{file: PATH}}."
         )
     lines.append(
@@ -410,7 +410,7 @@ def new_key_lines_of(
 
 def list_ci_key_commands(key_file: Path, target_name: str) -> list[str]:
     """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
-    name, path = format_key_variable_name_of_target(target_name), shlex.quote(str(key_file))
+    name, path = key_variable_of(target_name), shlex.quote(str(key_file))
     target = shlex.quote(target_name)
     return [
         # Of an environment: every workflow of a pushed branch can read a secret of the repository.

@@ -136,9 +136,9 @@ class TargetSession(OfflineTarget):
         @cache
         def find_login() -> Login | None:
             # Here, not above: most targets lack nothing that a login could give.
-            from synapse_apply.secrets.login import read_login_with_problem_or_none_if_absent
+            from synapse_apply.secrets.login import read_login
 
-            return read_login_with_problem_or_none_if_absent(self.invocation.environ)
+            return read_login(self.invocation.environ)
 
         target = choose_and_fill_target(
             self.project,
@@ -205,7 +205,7 @@ class TargetSession(OfflineTarget):
     def store(self) -> SqlStore:
         """The store, with or without a state; StateError for an untrusted file in its place."""
         if self.invocation.readable_files is not None:
-            state_access.require_allowed_state_files(
+            state_access.require_allowed_files(
                 self.project, self.target, self.invocation.environ, self.invocation.readable_files
             )
         store = state_access.open_store(
@@ -342,7 +342,7 @@ class TargetSession(OfflineTarget):
             self.resolver.resolve_setting,
             retries=self._retries,
             find_refusal=self._block_reason,
-            find_mutation_refusal=self._explain_missing_permit_or_empty,
+            find_mutation_refusal=self._explain_missing_permit,
         )
         return self._closing.enter_context(backend)
 
@@ -354,7 +354,7 @@ class TargetSession(OfflineTarget):
         is_lock_lost = "store" in vars(self) and self.store.is_lock_lost()
         return "the lock on the state was lost" if is_lock_lost else ""
 
-    def _explain_missing_permit_or_empty(self) -> str:
+    def _explain_missing_permit(self) -> str:
         return self.call_permit.explain_missing_or_empty()
 
     @cached_property
@@ -410,7 +410,7 @@ class TargetSession(OfflineTarget):
         )
         project, target = self.project, self.target
         if self.invocation.without_checkout and not target.is_embedded and not store.exists():
-            state_access.require_state_outside_checkout(project, target, self.invocation.environ)
+            state_access.require_state_elsewhere(project, target, self.invocation.environ)
         if self._read_only:
             state_access.require_state_exists(store, target, self.seen_place)
         self._require_own_state()

@@ -54,11 +54,11 @@ def command(*, console: Console, invocation: Invocation, planned: bool) -> int:
     if planned:
         # The resources of a plan as far as it could be made, and its findings.
         from synapse_apply.cli.flows.command_target import open_command_target
-        from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes
+        from synapse_apply.views.graph import build_plan_nodes
 
         with open_command_target(invocation) as target:
             plan = target.plan()
-        nodes, findings = build_nodes_of_unsuperseded_changes(plan), plan.diagnostics
+        nodes, findings = build_plan_nodes(plan), plan.diagnostics
     else:
         nodes, findings = _build_declared_nodes(invocation), ()
     console.write_output(format_mermaid(nodes))

@@ -46,7 +46,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     from synapse_apply.model.command import Command, Text
     from synapse_apply.model.errors import InputError
     from synapse_apply.operations import init
-    from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+    from synapse_apply.views.paths import shown_path
     from synapse_apply.workspace.invocation import Invocation
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()
@@ -57,7 +57,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     )
     project_scaffold.write_scaffold()
     for path in project_scaffold.files:
-        console.write_output(f"Wrote {format_path_relative_to_cwd_if_inside(path)}\n")
+        console.write_output(f"Wrote {shown_path(path)}\n")
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
         invocation = Invocation(folder, environ=console.environ, on_terminal=console.is_interactive)
         command_line, target_text = "plan -t TARGET", "that target"

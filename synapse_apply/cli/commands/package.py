@@ -78,7 +78,7 @@ def check(
     from synapse_apply.model.command import name_target_in_commands
     from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
     from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-    from synapse_apply.views.text.findings import format_finding_counts_or_empty
+    from synapse_apply.views.text.findings import format_finding_counts
 
     with open_command_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
@@ -95,7 +95,7 @@ def check(
     else:
         console.write_findings(findings)
         verdict = "Not valid" if errors else "Valid"
-        counts_text = format_finding_counts_or_empty(findings)
+        counts_text = format_finding_counts(findings)
         console.write_output(
             escape_ci_commands(f"{verdict}: {sanitize(package_query.label)}{counts_text}.\n")
         )

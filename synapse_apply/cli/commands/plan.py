@@ -175,9 +175,9 @@ def _make_offline_plan(
 
 def _build_dry_run_display(console: Console) -> Display:
     """The display of the dry runs' progress, since uploads of packages may take long."""
-    from synapse_apply.views.text.progress import choose_display_for_stream
+    from synapse_apply.views.text.progress import choose_display
 
-    return choose_display_for_stream(
+    return choose_display(
         sys.stderr, color=console.is_stderr_colored, silent=not console.is_interactive
     )
 

@@ -19,7 +19,7 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import Intent
 from synapse_apply.views.text.plan import render_plan, render_report
-from synapse_apply.views.text.progress import Display, choose_display_for_stream
+from synapse_apply.views.text.progress import Display, choose_display
 
 if TYPE_CHECKING:
     from synapse_apply import OpenTarget
@@ -87,12 +87,9 @@ class ConsoleObserver(ApplyObserver):
     def show_plan(self, plan: Plan) -> None:
         """Print the plan as text, or as events with --json-lines."""
         if self._console.as_events:
-            from synapse_apply.views.json.events import (
-                build_finding_event,
-                iter_drift_change_and_summary_events,
-            )
+            from synapse_apply.views.json.events import build_finding_event, iter_change_events
 
-            self._console.write_events(iter_drift_change_and_summary_events(plan))
+            self._console.write_events(iter_change_events(plan))
             self._console.write_events(
                 build_finding_event(finding.to_json()) for finding in plan.diagnostics
             )
@@ -131,7 +128,7 @@ class ConsoleObserver(ApplyObserver):
     def _build_display(self) -> Display:
         if not self._console.as_events:
             is_silent = self._console.as_json  # --json is one document and nothing else
-            return choose_display_for_stream(
+            return choose_display(
                 sys.stderr, color=self._console.is_stderr_colored, silent=is_silent
             )
         from synapse_apply.views.json.events import EventWriter
@@ -148,9 +145,9 @@ class ConsoleObserver(ApplyObserver):
                 from synapse_apply.views.json.documents import report_document
 
                 if self._console.as_events:
-                    from synapse_apply.views.json.events import iter_single_summary_event_of_apply
+                    from synapse_apply.views.json.events import iter_summary_event
 
-                    self._console.write_events(iter_single_summary_event_of_apply(report))
+                    self._console.write_events(iter_summary_event(report))
                 self._console.write_or_keep_document(report_document(report))
             else:
                 self._console.write_output(

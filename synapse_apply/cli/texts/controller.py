@@ -87,13 +87,13 @@ def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]
 
 def _target_reason(item: Mapping[str, Any]) -> str:
     """Why a target is in its state: its finding, what waits for a person, what it waits for."""
-    from synapse_apply.controller.rules.target_statuses import format_held_rows_and_guards
+    from synapse_apply.controller.rules.target_statuses import format_held_rows
 
     if item.get("finding"):
         reason = item.get("waiting_reason")
         return f"{item['finding']['summary']}{f'; {reason}' if reason else ''}"
     count = item.get("hold_count") or 0
-    waiting = format_held_rows_and_guards(count, min(item.get("held_guard_count") or 0, count))
+    waiting = format_held_rows(count, min(item.get("held_guard_count") or 0, count))
     hold_phrase = f"{waiting} wait{'s' * (count == 1)} for a person" if count else ""
     unknown_phrase = (
         "nobody knows whether a call had an effect" if item["state"] == "unknown" else ""

@@ -9,11 +9,8 @@ from synapse_apply.library import ExportedFiles
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.phrases import format_count_and_noun
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
-from synapse_apply.views.text.export import (
-    format_variables_to_set,
-    render_unexported_with_reasons_or_empty,
-)
+from synapse_apply.views.paths import shown_path
+from synapse_apply.views.text.export import format_variables_to_set, render_unexported
 
 
 def print_exported_files(
@@ -22,7 +19,7 @@ def print_exported_files(
     """Print the files that were written, the secrets to set, what was not exported, and hints."""
     export_report, unchanged_files = exported_files.report, exported_files.unchanged_files
     for path in exported_files.files:
-        console.write_output(f"Wrote {format_path_relative_to_cwd_if_inside(path)}\n")
+        console.write_output(f"Wrote {shown_path(path)}\n")
     left_out_fields = [
         (str(entry.address), reason)
         for entry in export_report.objects
@@ -35,7 +32,7 @@ def print_exported_files(
     ]
     console.write_output(format_variables_to_set(secrets))
     console.write_output(
-        render_unexported_with_reasons_or_empty(
+        render_unexported(
             left_out_fields, [(entry.label, entry.reason) for entry in export_report.missed_objects]
         )
     )

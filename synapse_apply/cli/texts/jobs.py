@@ -14,7 +14,7 @@ from synapse_apply.model.remote.log_lines import iter_log_lines
 from synapse_apply.model.values import flatten
 from synapse_apply.views.text.job_log import format_log_line
 from synapse_apply.views.text.record import render_fields_block
-from synapse_apply.views.text.tables import stream_table_sized_by_first_rows
+from synapse_apply.views.text.tables import stream_table
 
 _HEADERS = ("id", "status", "progress", "plugin", "version", "created", "ended")
 _PROGRESS_COLUMN = 2
@@ -31,7 +31,7 @@ def print_jobs_table(
         console.write_or_keep_document({"jobs": [build_job_document(job) for job in jobs]})
         return 0
     has_rows = False
-    for chunk in stream_table_sized_by_first_rows(
+    for chunk in stream_table(
         _HEADERS,
         map(_build_job_row, jobs),
         color=console.is_output_colored,

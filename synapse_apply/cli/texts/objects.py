@@ -9,10 +9,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.jobs import format_server_time
 from synapse_apply.library import LiveObject
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.views.text.record import (
-    object_document_without_address,
-    render_object_without_address,
-)
+from synapse_apply.views.text.record import live_object_document, render_live_object
 from synapse_apply.views.text.tables import render_table
 from synapse_apply.views.text.values import SECRET_TYPES, SENSITIVE_TEXT
 
@@ -50,7 +47,7 @@ def print_live_object(
         spec = shown_object.observed.spec
         title = str(spec.get("name") or spec.get("version") or shown_object.observed.remote_id)
         console.write_output(
-            render_object_without_address(
+            render_live_object(
                 name,
                 title,
                 shown_object.observed,
@@ -88,10 +85,7 @@ def print_live_objects_table(
 
 
 def _build_live_document(kind: str, live_object: LiveObject) -> JsonDocument:
-    return {
-        **object_document_without_address(kind, live_object.observed),
-        "created": live_object.created,
-    }
+    return {**live_object_document(kind, live_object.observed), "created": live_object.created}
 
 
 def _format_cell(value: Any) -> str:

@@ -17,7 +17,7 @@ from synapse_apply.model.command import Command
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.grammar import format_byte_size
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.views.paths import shown_path
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import render_table
@@ -49,10 +49,7 @@ def build_package_document(
 def build_zip_document(package_query: PackageQuery, written_zip: WrittenZip) -> JsonDocument:
     """The package's document, and path and size of the zip that was written."""
     path = written_zip.file
-    zip_document = {
-        "path": format_path_relative_to_cwd_if_inside(path),
-        "size": path.stat().st_size,
-    }
+    zip_document = {"path": shown_path(path), "size": path.stat().st_size}
     return {**build_package_document(package_query, written_zip), "zip": zip_document}
 
 
@@ -61,7 +58,7 @@ def format_zip_summary(written_zip: WrittenZip) -> str:
     package, path = written_zip.package, written_zip.file
     size = format_byte_size(path.stat().st_size)
     return escape_ci_commands(
-        f"Wrote {sanitize(format_path_relative_to_cwd_if_inside(path))} ({size}): "
+        f"Wrote {sanitize(shown_path(path))} ({size}): "
         f"{format_count_and_noun(len(package.files), 'file')}, "
         f"{format_byte_size(package.size)}\n{package.digest}\n"
     )

@@ -11,7 +11,7 @@ from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.json.redaction import tree_of_paths, unflatten_redacted
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells
+from synapse_apply.views.text.cells import measure_width
 from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.record import object_document, record_document
 from synapse_apply.views.text.tables import render_table
@@ -103,9 +103,9 @@ def _format_value(value: Any, cell_width: int) -> str:
     if value is ABSENT:
         return "-"
     text = format_value_inline(value)
-    if measure_width_in_terminal_cells(text) <= cell_width:
+    if measure_width(text) <= cell_width:
         return text
     text = text[:cell_width]
-    while measure_width_in_terminal_cells(text) >= cell_width:
+    while measure_width(text) >= cell_width:
         text = text[:-1]
     return f"{text}…"

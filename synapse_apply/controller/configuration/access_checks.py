@@ -225,10 +225,7 @@ def _may_overlap(pattern: str, other: str) -> bool:
         return fnmatchcase(pattern, other)
     if other_start == other:
         return fnmatchcase(other, pattern)
-    end, other_end = (
-        _literal_end(pattern),
-        _literal_end(other),
-    )
+    end, other_end = (_literal_end(pattern), _literal_end(other))
     return _are_nested(start, other_start) and _are_nested(end[::-1], other_end[::-1])
 
 

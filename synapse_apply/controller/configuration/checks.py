@@ -18,7 +18,7 @@ from synapse_apply.controller.configuration.rule_checks import (
 )
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.source.faults import iter_source_faults
-from synapse_apply.controller.worker.access import collect_own_secret_locations
+from synapse_apply.controller.worker.access import own_secret_locations
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.secrets.login import is_loopback
@@ -45,7 +45,7 @@ def further_findings(
     yield from checker.iter_listen_errors(controller, is_access_known=is_access_known)
     yield from checker.short_durations(value, ())
     yield from checker.unclear_channels()
-    own_variables = collect_own_secret_locations(controller).variables - {PLACEHOLDER_VARIABLE}
+    own_variables = own_secret_locations(controller).variables - {PLACEHOLDER_VARIABLE}
     for name in controller.sources:
         yield from checker.own_variable_patterns(name, own_variables)
         incomplete = list(checker.incomplete_credentials(name))

@@ -228,10 +228,7 @@ class _Decoder:
             proxy=None
             if secret is None
             else ProxyAccess(
-                proxy["user_header"],
-                proxy["secret_header"],
-                secret,
-                proxy.get("groups_header", ""),
+                proxy["user_header"], proxy["secret_header"], secret, proxy.get("groups_header", "")
             ),
             tokens={name: token for name, token in tokens.items() if token is not None},
             rules=tuple(

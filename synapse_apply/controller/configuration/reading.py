@@ -15,12 +15,12 @@ from synapse_apply.controller.configuration.checks import further_findings
 from synapse_apply.controller.configuration.decoding import decode_controller
 from synapse_apply.controller.configuration.literal_secrets import replace_literal_secrets
 from synapse_apply.controller.configuration.unused_settings import iter_unused_setting_warnings
-from synapse_apply.controller.configuration.valid_parts import build_document_of_valid_parts
+from synapse_apply.controller.configuration.valid_parts import build_shown_document
 from synapse_apply.controller.settings import Controller
 from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
-from synapse_apply.manifests.yaml.reader import iter_one_error_of_extra_documents, read_documents
+from synapse_apply.manifests.yaml.reader import iter_extra_document_error, read_documents
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
@@ -70,7 +70,7 @@ def parse_and_check_configuration(
     """
     now = time.time() if now is None else now
     reading = read_documents(data, str(file))
-    findings = [*reading.diagnostics, *iter_one_error_of_extra_documents(reading, str(file))]
+    findings = [*reading.diagnostics, *iter_extra_document_error(reading, str(file))]
     if not reading.documents:
         return ConfigurationReading(None, (*findings, *_empty_file(file, findings)))
     document = reading.documents[0]
@@ -85,7 +85,7 @@ def parse_and_check_configuration(
         findings.extend(build_schema_findings(SCHEMA_NAME, value_to_check))
         # What no schema can say of the rest, so that nobody meets it in a second run.
         has_access = isinstance(value, Mapping) and "access" in value
-        value = build_document_of_valid_parts(value, validator.is_valid)
+        value = build_shown_document(value, validator.is_valid)
         is_access_known = has_access is ("access" in value)
     controller = decode_controller(value, positions, file)
     findings.extend(

@@ -84,13 +84,11 @@ def _unfit_targets(
                 )
             elif rule.mode is Mode.OBSERVE:
                 yield findings.build_error(
-                    pattern_path,
-                    *_observed_texts(f"`{pattern}`", f"rule `{rule.pattern}` only"),
+                    pattern_path, *_observed_texts(f"`{pattern}`", f"rule `{rule.pattern}` only")
                 )
     if source is not None and all(rule.mode is Mode.OBSERVE for rule in source.rules):
         yield findings.build_error(
-            path,
-            *_observed_texts(f"each target of {source.name}", "its rules only"),
+            path, *_observed_texts(f"each target of {source.name}", "its rules only")
         )
 
 

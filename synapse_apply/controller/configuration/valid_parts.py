@@ -14,7 +14,7 @@ _HEAD: Mapping[str, Any] = {
 }
 
 
-def build_document_of_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, Any]:
+def build_shown_document(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, Any]:
     """A document of the settings that fit the schema, each taken alone; paths stay the same.
 
     In the place of a required setting that does not fit is one on which there is nothing to say.

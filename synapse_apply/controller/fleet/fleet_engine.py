@@ -26,8 +26,8 @@ from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
 from synapse_apply.controller.loop.working import look_and_apply
 from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
-from synapse_apply.controller.rules.processes import list_processes_alive_by_newest_seen
-from synapse_apply.controller.rules.turns import choose_targets_to_work_on
+from synapse_apply.controller.rules.processes import list_live_processes
+from synapse_apply.controller.rules.turns import choose_due_targets
 from synapse_apply.controller.store.store_errors import StoreUnavailable
 
 # So that no worker waits for the next round of the leader.
@@ -111,7 +111,7 @@ class FleetEngine:
         def log(event: str, **values: object) -> None:
             parts.log("warn", event, **values)
 
-        self._queue = self._build_queue(worker.begin_work_if_due_when_slot_is_free, log)
+        self._queue = self._build_queue(worker.begin_due_work, log)
         self._heartbeat.on_return = self._queue.reconnect_to_take_jobs
         self._queue.start()
 
@@ -137,7 +137,7 @@ class JobWorker:
         self._counts = counts
         self._slots = slots
 
-    def begin_work_if_due_when_slot_is_free(self, name: TargetName) -> None:
+    def begin_due_work(self, name: TargetName) -> None:
         """Claim a target if it is due, and work on it in a task; waits until a slot is free."""
         parts = self._parts
         if self._has_to_end() or name.source not in parts.settings.sources:
@@ -237,7 +237,7 @@ class JobDispatcher:
             *(row for row in due if row.name in waiting_names),
         ]
         has_many = len(parts.settings.sources) > 1
-        chosen = choose_targets_to_work_on(
+        chosen = choose_due_targets(
             [row for row in due if row.name not in waiting_names],
             begun,
             len(begun) + room,
@@ -264,7 +264,7 @@ class JobDispatcher:
             return
         self._others_looked_at = counter
         store = self._parts.store
-        for process in list_processes_alive_by_newest_seen(
+        for process in list_live_processes(
             store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
         ):
             difference = process.row.holder, process.difference

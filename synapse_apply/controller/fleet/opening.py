@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synapse_apply.controller.extras import require_fleet_packages
-from synapse_apply.controller.store.controller_store import (
-    ControllerStore,
-    SqliteControllerStore,
-)
+from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
 

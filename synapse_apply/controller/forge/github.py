@@ -46,11 +46,7 @@ class GitHubStatusSender:
     def send(self, row: StatusRow) -> SendResult:
         """As StatusSender (`POST /repos/{owner}/{repo}/statuses/{sha}`)."""
         text = _shorten_for_github(row.wished)
-        body = {
-            "state": text.state.value,
-            "context": row.context,
-            "description": text.description,
-        }
+        body = {"state": text.state.value, "context": row.context, "description": text.description}
         if text.url:
             body["target_url"] = text.url
         try:

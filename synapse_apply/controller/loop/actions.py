@@ -33,7 +33,7 @@ from synapse_apply.controller.rules.approving import (
 from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
 from synapse_apply.controller.rules.bindings import is_moved_row
 from synapse_apply.controller.rules.judging import build_rejected_hold
-from synapse_apply.controller.rules.pausing import find_longest_active_pause, is_pause_active
+from synapse_apply.controller.rules.pausing import is_pause_active, longest_active_pause
 from synapse_apply.controller.settings import DAY, Mode, TargetRule
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
 
@@ -288,7 +288,7 @@ class LoopPeopleActions:
         detail = f"Nobody has paused `{scope[:_MAX_SCOPE_LENGTH]}`."
         source, _, target = scope.partition("/")
         name = TargetName(source, target)
-        pause = find_longest_active_pause(find_target_rule(parts, name), (), name, now)
+        pause = longest_active_pause(find_target_rule(parts, name), (), name, now)
         hint = "Name the scope of a pause as it was set."
         if pause is not None:
             detail += f" controller.yaml pauses it: {pause.reason or 'without a reason'}."

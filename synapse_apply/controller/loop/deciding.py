@@ -29,7 +29,7 @@ from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.rules.pausing import (
     ApplyBlock,
     find_apply_block,
-    find_longest_active_pause,
+    longest_active_pause,
 )
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import FixedPause, Right, TargetRule
@@ -98,7 +98,7 @@ def _find_rule_with_pause(
 ) -> TargetRule | None:
     """The rule of a target, with the longest pause that holds for it; `pauses` as people's."""
     rule = find_target_rule(parts, name)
-    pause = find_longest_active_pause(rule, pauses, name, parts.clock.read_wall())
+    pause = longest_active_pause(rule, pauses, name, parts.clock.read_wall())
     fixed = FixedPause(pause.reason, pause.until) if pause is not None else None
     return replace(rule, pause=fixed) if rule is not None else None
 

@@ -9,10 +9,10 @@ from synapse_apply.controller.loop.deciding import find_target_rule
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.rows import RunCause, TargetCondition, TargetRow
 from synapse_apply.controller.rules.due import (
-    compute_delay_spread_over_targets,
     compute_longest_delay,
     get_interval_or_default,
     is_clock_jump,
+    spread_delay,
 )
 from synapse_apply.controller.rules.pausing import find_apply_block
 from synapse_apply.controller.rules.targets import find_rule
@@ -82,9 +82,7 @@ def pull_in_due_times(parts: LoopParts) -> None:
                 continue
             longest = compute_longest_delay(get_interval_or_default(rule, defaults), defaults)
             if row.due_at > now + longest:
-                delay = compute_delay_spread_over_targets(
-                    longest, int(longest), parts.clock.draw_fraction()
-                )
+                delay = spread_delay(longest, int(longest), parts.clock.draw_fraction())
                 writer.put_target_keeping_claim_and_newer_revision(replace(row, due_at=now + delay))
         for polled in parts.store.list_configured_sources():
             source = sources.get(polled.name)
@@ -142,7 +140,7 @@ def _put_due_within(
     """Write targets that are due within `longest` seconds, or when they are if that is sooner."""
     now, rows = parts.clock.read_wall(), list(rows)
     for row in rows:
-        delay = compute_delay_spread_over_targets(longest, len(rows), parts.clock.draw_fraction())
+        delay = spread_delay(longest, len(rows), parts.clock.draw_fraction())
         writer.put_target_keeping_claim_and_newer_revision(
             replace(row, due_at=min(row.due_at, now + delay))
         )

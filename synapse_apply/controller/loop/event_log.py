@@ -22,9 +22,7 @@ class EventLog:
         self._as_json = as_json
         self._lock = Lock()
 
-    def write_line_unless_stream_is_gone(
-        self, level: Level, event: str, now: float, **values: object
-    ) -> None:
+    def write_line(self, level: Level, event: str, now: float, **values: object) -> None:
         """One line; a value that is "" or None is left out. A stream that is gone is no error."""
         moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
         named = {name: value for name, value in values.items() if value not in {"", None}}

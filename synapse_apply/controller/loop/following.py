@@ -31,21 +31,17 @@ from synapse_apply.controller.rules.heads import (
     HeadDecision,
     build_next_revision,
     build_overtaken_revision,
-    build_source_with_sideways_commit,
     decide_head,
+    with_sideways_commit,
 )
 from synapse_apply.controller.rules.messages import (
     find_fetch_event,
-    find_head_event_compared_with_head_before,
+    find_head_event,
     is_told_as_failed,
 )
 from synapse_apply.controller.rules.revision_end import build_changed_revisions, shorten_commit
 from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
-from synapse_apply.controller.rules.targets import (
-    TargetAtHead,
-    build_target_rows_at_head,
-    find_rule,
-)
+from synapse_apply.controller.rules.targets import TargetAtHead, find_rule, target_rows_at_head
 from synapse_apply.controller.settings import Event, Source
 from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter
@@ -183,7 +179,7 @@ def _decide_on_head(
     if decision is HeadDecision.UNCHANGED:
         fetched = replace(fetched, sideways="", sideways_since=0.0)
     else:
-        fetched = build_source_with_sideways_commit(fetched, head.commit, now)
+        fetched = with_sideways_commit(fetched, head.commit, now)
         fetched = replace(fetched, finding=None)
     if decision is HeadDecision.LOOK_AGAIN:
         second_look_at = now + parts.settings.defaults.second_look
@@ -316,7 +312,7 @@ def _move_targets(
     for position, batch in enumerate(batches, 1):
         with parts.write() as writer:
             # Runs that ended since the batch before have written their targets.
-            moved = build_target_rows_at_head(
+            moved = target_rows_at_head(
                 parts.store.list_present_and_gone_targets_of_source(row.name, batch),
                 [by_name[name] for name in batch if name in by_name],
                 row.head,
@@ -447,7 +443,7 @@ def _last_revisions(parts: LoopParts, source: str) -> tuple[RevisionRow, Revisio
 def _queue_head_message(
     parts: LoopParts, writer: StoreWriter, revision: RevisionRow, before: RevisionRow | None
 ) -> None:
-    event = find_head_event_compared_with_head_before(before, revision)
+    event = find_head_event(before, revision)
     if event is not None:
         parts.queue_messages(
             writer,

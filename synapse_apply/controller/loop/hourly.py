@@ -97,11 +97,7 @@ def queue_pause_messages(parts: LoopParts, writer: StoreWriter, pause: PauseRow)
 
 
 def _queue_pause_message(
-    parts: LoopParts,
-    writer: StoreWriter,
-    pause: PauseRow,
-    source: str,
-    target: TargetName | None,
+    parts: LoopParts, writer: StoreWriter, pause: PauseRow, source: str, target: TargetName | None
 ) -> None:
     number = reminder_number(pause.since, parts.clock.read_wall())
     parts.queue_messages(

@@ -38,7 +38,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.access import HIDDEN_TARGET, hide_targets, name_to_readers
 from synapse_apply.controller.rules.revision_end import build_status_context, build_status_text
 from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
-from synapse_apply.controller.rules.sending import build_status_with_new_wish
+from synapse_apply.controller.rules.sending import with_new_wish
 from synapse_apply.controller.rules.target_statuses import (
     MAX_TARGET_CONTEXTS,
     build_target_status_text,
@@ -120,7 +120,7 @@ class LoopParts:
             yield writer
 
     def log(self, level: Level, event: str, **values: object) -> None:
-        self._log.write_line_unless_stream_is_gone(level, event, self.clock.read_wall(), **values)
+        self._log.write_line(level, event, self.clock.read_wall(), **values)
 
     def make_id(self) -> str:
         """A new id of a run or a message, greater than those before."""
@@ -249,9 +249,7 @@ class LoopParts:
         self, writer: StoreWriter, revision: RevisionRow, context: str, wished: StatusText
     ) -> None:
         row = self.store.find_status(revision.source, revision.commit, context)
-        new = build_status_with_new_wish(
-            row, StatusRow(revision.source, revision.commit, context, wished)
-        )
+        new = with_new_wish(row, StatusRow(revision.source, revision.commit, context, wished))
         if new != row:
             writer.put_status(new)
 

@@ -26,10 +26,7 @@ from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.bindings import is_moved_row
 from synapse_apply.controller.rules.due import HELD_UP_SECONDS
 from synapse_apply.controller.rules.messages import list_target_events
-from synapse_apply.controller.rules.targets import (
-    build_target_row_after_run,
-    has_same_result_and_inputs_as_last_run,
-)
+from synapse_apply.controller.rules.targets import is_same_as_last_run, target_row_after_run
 from synapse_apply.controller.settings import Event, Mode
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
 
@@ -86,7 +83,7 @@ def _write_run(
     if (
         last is not None
         and run.verb is last.verb is RunVerb.LOOK
-        and has_same_result_and_inputs_as_last_run(last, run_row, has_same_inputs=has_same_inputs)
+        and is_same_as_last_run(last, run_row, has_same_inputs=has_same_inputs)
     ):
         run_id = last.id
         writer.count_repeated_look(last.id, run.ended_at)
@@ -100,7 +97,7 @@ def _write_run(
         holds = _build_holds(holds_before, row.name, looked, run_id, run, decision)
         if holds != holds_before:
             writer.replace_holds(row.name, holds)
-    after = build_target_row_after_run(
+    after = target_row_after_run(
         row,
         looked,
         run_id,

@@ -6,8 +6,8 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
 from synapse_apply.controller.rows import MessageRow, StatusRow, StatusText
 from synapse_apply.controller.rules.sending import (
+    after_failed_read,
     build_message_after_send,
-    build_status_after_failed_read,
     build_status_after_read,
     build_status_after_send,
     is_message_due,
@@ -77,9 +77,7 @@ def _write_status(
         if result is None:
             updated = build_status_after_read(newest, shown_text, now)
         elif sent is None:
-            updated = build_status_after_failed_read(
-                newest, result, now, defaults, parts.clock.draw_fraction()
-            )
+            updated = after_failed_read(newest, result, now, defaults, parts.clock.draw_fraction())
         else:
             chance = parts.clock.draw_fraction()
             updated = build_status_after_send(newest, sent, result, now, defaults, chance)

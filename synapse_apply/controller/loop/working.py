@@ -125,6 +125,4 @@ def _apply_and_record(
         )
         run = run._replace(result=result)
     assessment = assess_apply(run.result, after.judgement, after.rule, after.block)
-    parts.ask_until_store_answers(
-        lambda: record_run(parts, claimed, run, after, assessment),
-    )
+    parts.ask_until_store_answers(lambda: record_run(parts, claimed, run, after, assessment))

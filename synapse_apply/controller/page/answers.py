@@ -16,10 +16,7 @@ from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, Visitor
 from synapse_apply.controller.page.rendering import PageRenderer
 from synapse_apply.controller.ports import RunningLoop
-from synapse_apply.controller.rules.processes import (
-    LiveProcess,
-    list_processes_alive_by_newest_seen,
-)
+from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -100,7 +97,7 @@ def _live_processes(visitor: Visitor | None) -> tuple[LiveProcess, ...]:
     if visitor is None:
         return ()
     store = visitor.store
-    return list_processes_alive_by_newest_seen(
+    return list_live_processes(
         store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
     )
 

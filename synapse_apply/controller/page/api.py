@@ -23,10 +23,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.heads import is_fetch_settled
-from synapse_apply.controller.rules.processes import (
-    LiveProcess,
-    list_processes_alive_by_newest_seen,
-)
+from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter, TargetPage
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
@@ -49,10 +46,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
     if state and condition is None:
         words = ", ".join(c.value for c in TargetCondition)
         raise BadQueryError(f"state is one of: {words}")
-    offset, limit = (
-        parse_whole_number(parameters, "offset", 0),
-        parse_limit(parameters),
-    )
+    offset, limit = (parse_whole_number(parameters, "offset", 0), parse_limit(parameters))
     if (name := parse_target(parameters)) is not None:
         target = store.find_target_even_if_gone(name)
         page = TargetPage([target], 1) if target is not None else TargetPage([], 0)
@@ -71,7 +65,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
             {
                 "name": source.name,
                 "head": source.head or None,
-                "fetched_at": _time_to_json_or_none_if_zero(source.fetched_at),
+                "fetched_at": _time_to_json(source.fetched_at),
                 "is_up_to_date": is_fetch_settled(source),
             }
             for source in sources
@@ -83,7 +77,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
         ],
         "processes": [
             _process_to_json(process)
-            for process in list_processes_alive_by_newest_seen(
+            for process in list_live_processes(
                 store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
             )
         ],
@@ -110,8 +104,8 @@ def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) 
                 "overtaken_by": row.overtaken_by or None,
                 "forced_away": row.forced_away,
                 "finding": _finding_to_json(row.finding) if row.finding else None,
-                "seen_at": _time_to_json_or_none_if_zero(row.seen_at),
-                "ended_at": _time_to_json_or_none_if_zero(row.ended_at),
+                "seen_at": _time_to_json(row.seen_at),
+                "ended_at": _time_to_json(row.ended_at),
                 "path": addresses.build_revision_path(row.source, row.commit),
             }
             for row in revisions
@@ -224,10 +218,10 @@ def _target_to_json(target: TargetRow, reason: Diagnostic | None) -> JsonDocumen
         "finding": None if reason is None else _finding_to_json(reason),
         "is_gone": target.is_gone,
         "last_run": target.last_run or None,
-        "looked_at": _time_to_json_or_none_if_zero(target.looked_at),
-        "changed_at": _time_to_json_or_none_if_zero(target.changed_at),
-        "applied_at": _time_to_json_or_none_if_zero(target.applied_at),
-        "due_at": _time_to_json_or_none_if_zero(target.due_at),
+        "looked_at": _time_to_json(target.looked_at),
+        "changed_at": _time_to_json(target.changed_at),
+        "applied_at": _time_to_json(target.applied_at),
+        "due_at": _time_to_json(target.due_at),
         "due_cause": target.due_cause.value,
         "is_claimed": bool(target.holder),
         "running_jobs": _running_jobs(target.running_jobs),
@@ -249,7 +243,7 @@ def _running_jobs(running: RunningJobsSeen) -> JsonDocument | None:
                 "owner": job.owner,
                 "version": job.version or None,
                 "progress": job.progress,
-                "since": _time_to_json_or_none_if_zero(job.since),
+                "since": _time_to_json(job.since),
             }
             for job in running.jobs
         ],
@@ -270,9 +264,9 @@ def _run_to_json(run: RunRow) -> JsonDocument:
         "approved_by": list(run.approved_by),
         "findings": [_finding_to_json(finding) for finding in run.findings],
         "repeats": run.repeats,
-        "began_at": _time_to_json_or_none_if_zero(run.began_at),
-        "ended_at": _time_to_json_or_none_if_zero(run.ended_at),
-        "last_seen_at": _time_to_json_or_none_if_zero(run.last_seen_at),
+        "began_at": _time_to_json(run.began_at),
+        "ended_at": _time_to_json(run.ended_at),
+        "last_seen_at": _time_to_json(run.last_seen_at),
         "path": addresses.build_run_path(run.id),
     }
 
@@ -286,5 +280,5 @@ def _finding_to_json(finding: Diagnostic) -> JsonDocument:
     return finding.to_json()
 
 
-def _time_to_json_or_none_if_zero(when: float) -> str | None:
+def _time_to_json(when: float) -> str | None:
     return format_utc(when) if when else None

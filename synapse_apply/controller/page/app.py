@@ -123,7 +123,7 @@ class PageApp:
 
     def show_overview(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit_visitor(request)
-        query = OverviewQuery.from_parameters_dropping_invalid(request.query_params)
+        query = OverviewQuery.from_parameters_leniently(request.query_params)
         view = read_overview(visitor.store, query, self._loop.get_settings())
         return self._answers.render_page(
             "overview.html", visitor, section="targets", view=view, query=query
@@ -169,7 +169,7 @@ class PageApp:
     def show_audit(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit_visitor(request)
         view = read_audit_view(
-            visitor.store, AuditQuery.from_parameters_dropping_invalid(request.query_params)
+            visitor.store, AuditQuery.from_parameters_leniently(request.query_params)
         )
         return self._answers.render_page("audit.html", visitor, section="audit", view=view)
 

@@ -7,7 +7,7 @@ from markupsafe import escape
 from synapse_apply.controller.page.phrases import CONDITION_STYLES
 from synapse_apply.controller.rows import TargetCondition, TargetRow
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells
+from synapse_apply.views.text.cells import measure_width
 
 # Dark enough for white letters (contrast of 4.5 and more).
 _COLORS = {
@@ -52,7 +52,7 @@ def _letter_width(letter: str) -> float:
         return _NARROW_WIDTH
     if letter in _WIDE:
         return _WIDE_WIDTH
-    return _LETTER_WIDTH * max(1, measure_width_in_terminal_cells(letter))
+    return _LETTER_WIDTH * max(1, measure_width(letter))
 
 
 def draw_icon(tone: str) -> str:

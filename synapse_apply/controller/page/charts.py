@@ -17,7 +17,7 @@ _BAR_WIDTH_IN_ALL = 1000
 _LEAST_WIDTH = 4  # so that one failing target of 10,000 is seen
 
 
-def draw_spark_line_of_newest_runs(
+def draw_spark_line(
     outcomes: Sequence[RunOutcome], tones: Mapping[RunOutcome, str], *, in_column: bool = True
 ) -> Markup:
     """A bar a run, oldest first; low where it was in sync, full where it failed.
@@ -49,7 +49,7 @@ def _describe_counts(outcomes: Sequence[RunOutcome]) -> str:
     return f"Last runs: {words}"
 
 
-def draw_condition_bar_or_empty(counts: Mapping[TargetCondition, int]) -> Markup:
+def draw_condition_bar(counts: Mapping[TargetCondition, int]) -> Markup:
     """All targets as one bar, a part for each condition in its colour; "" for no targets."""
     total = sum(counts.values())
     if not total:

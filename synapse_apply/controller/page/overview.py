@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from synapse_apply.controller.page.addresses import build_overview_path
 from synapse_apply.controller.page.causes import TargetTrouble, list_target_troubles
-from synapse_apply.controller.page.charts import draw_condition_bar_or_empty
+from synapse_apply.controller.page.charts import draw_condition_bar
 from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR
 from synapse_apply.controller.page.rollouts.rollout_views import (
@@ -46,7 +46,7 @@ class OverviewQuery:
     page: int = 1
 
     @classmethod
-    def from_parameters_dropping_invalid(cls, parameters: Mapping[str, str]) -> OverviewQuery:
+    def from_parameters_leniently(cls, parameters: Mapping[str, str]) -> OverviewQuery:
         """The query of an address; what makes no sense there is as if it were left out."""
         page = parameters.get("page", "1")
         state = parameters.get("state", "")
@@ -143,7 +143,7 @@ class Overview:
 
     @property
     def bar(self) -> Markup:
-        return draw_condition_bar_or_empty(self.counts)
+        return draw_condition_bar(self.counts)
 
     @property
     def page_count(self) -> int:

@@ -17,7 +17,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetRow,
 )
-from synapse_apply.controller.rules.target_statuses import format_held_rows_and_guards
+from synapse_apply.controller.rules.target_statuses import format_held_rows
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.phrases import format_count_and_noun
 
@@ -42,11 +42,7 @@ class ConditionStyle(NamedTuple):
 
 CONDITION_STYLES = {
     TargetCondition.FAILING: ConditionStyle(
-        "failing",
-        "bad",
-        "✗",
-        "The last run failed: see its findings.",
-        "Their last runs failed.",
+        "failing", "bad", "✗", "The last run failed: see its findings.", "Their last runs failed."
     ),
     TargetCondition.UNKNOWN: ConditionStyle(
         "unknown",
@@ -132,11 +128,7 @@ ACTION_PHRASES = {
     RowAction.VERIFY: "verify",
     RowAction.GUARD: "guard",
 }
-ROW_CAUSE_PHRASES = {
-    RowCause.GIT: "Git",
-    RowCause.DRIFT: "drift",
-    RowCause.SECRET: "a secret",
-}
+ROW_CAUSE_PHRASES = {RowCause.GIT: "Git", RowCause.DRIFT: "drift", RowCause.SECRET: "a secret"}
 
 
 def choose_outcome_tone(outcome: RunOutcome) -> str:
@@ -146,7 +138,7 @@ def choose_outcome_tone(outcome: RunOutcome) -> str:
     return "good" if outcome in {RunOutcome.IN_SYNC, RunOutcome.APPLIED} else "moved"
 
 
-def format_change_counts_or_empty(counts: ChangeCounts) -> str:
+def format_change_counts(counts: ChangeCounts) -> str:
     """The rows of a plan in words ("2 to add, 1 refused"); "" for none."""
     return ", ".join(_iter_counts(counts))
 
@@ -167,7 +159,7 @@ def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
 
 def format_holds_of_target(target: TargetRow) -> str:
     """How many rows and guards wait ("1 row waits for a person")."""
-    waiting = format_held_rows_and_guards(target.hold_count, target.held_guard_count)
+    waiting = format_held_rows(target.hold_count, target.held_guard_count)
     return f"{waiting} {'waits' if target.hold_count == 1 else 'wait'} for a person"
 
 
@@ -182,7 +174,7 @@ def format_call_counts(calls: CallCounts) -> str:
     return ", ".join(f"{count:,} {word}" for word, count in words.items() if count)
 
 
-def format_duration_in_largest_unit(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time span in its largest unit, such as "3 h"."""
     for size, unit in _UNITS:
         if seconds >= size:
@@ -190,19 +182,19 @@ def format_duration_in_largest_unit(seconds: float) -> str:
     return "less than 1 s"
 
 
-def format_time_ago_or_ahead_or_never(when: float, now: float) -> str:
+def format_time_distance(when: float, now: float) -> str:
     """How long ago it was ("3 h ago"), or how far ahead it is ("in 5 min"); "never" for 0."""
     if not when:
         return "never"
     if abs(now - when) < 1:
         return "now"
-    distance = format_duration_in_largest_unit(abs(now - when))
+    distance = format_duration(abs(now - when))
     return f"{distance} ago" if when <= now else f"in {distance}"
 
 
 def format_due_time_or_now(due_at: float, now: float) -> str:
     """When a look is due; "now" for one that is due already."""
-    return "now" if due_at <= now else format_time_ago_or_ahead_or_never(due_at, now)
+    return "now" if due_at <= now else format_time_distance(due_at, now)
 
 
 def format_utc(when: float) -> str:
@@ -211,7 +203,7 @@ def format_utc(when: float) -> str:
     return datetime.fromtimestamp(clamped, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def shorten_digests_and_commits(text: str) -> str:
+def shorten_digests(text: str) -> str:
     """A text with digests of rows, and ids of commits, by their first 12 digits."""
     return _LONG_DIGITS.sub(r"\1", text)
 

@@ -30,7 +30,7 @@ _FORGE_SEPARATORS = {"github": "", "gitlab": "/-"}
 MAX_SHOWN_ROWS = 1000
 
 
-def build_forge_links_or_no_links(source: Source | None, commit: str) -> ForgeLinks:
+def build_forge_links(source: Source | None, commit: str) -> ForgeLinks:
     """Links to a commit where the source's repository is on a known forge; else none."""
     if source is None:
         return NO_LINKS
@@ -82,9 +82,7 @@ class PlanPart(NamedTuple):
     anchors: Mapping[str, str]
 
 
-def render_plan_part_or_empty(
-    plan_json: str, links: ForgeLinks, *, has_next_steps: bool = True
-) -> PlanPart:
+def render_plan_part(plan_json: str, links: ForgeLinks, *, has_next_steps: bool = True) -> PlanPart:
     """A plan as a part of a page, with the fragments of its rows by address.
 
     `has_next_steps` is for plans that the controller does not apply: which commands do.

@@ -50,9 +50,7 @@ class PageRenderer:
         now = self._clock()
         return self._environment.get_template(template).render(
             now=now,
-            ago=lambda when: _time_element(
-                when, phrases.format_time_ago_or_ahead_or_never(when, now)
-            ),
+            ago=lambda when: _time_element(when, phrases.format_time_distance(when, now)),
             due=lambda when: _time_element(when, phrases.format_due_time_or_now(when, now)),
             **values,
         )
@@ -107,8 +105,8 @@ def _get_filters_by_name() -> dict[str, Callable[..., Any]]:
     """What templates do with values, by name."""
     return {
         "short": shorten_commit,
-        "counts": phrases.format_change_counts_or_empty,
-        "spark": partial(charts.draw_spark_line_of_newest_runs, tones=_OUTCOME_TONES),
+        "counts": phrases.format_change_counts,
+        "spark": partial(charts.draw_spark_line, tones=_OUTCOME_TONES),
         "author": phrases.strip_email_address,
         "person": phrases.format_identity_as_name,
         "calls": phrases.format_call_counts,
@@ -122,8 +120,8 @@ def _get_filters_by_name() -> dict[str, Callable[..., Any]]:
         "rollout_path": addresses.build_rollout_path,
         "limits": describe_wave_limits,
         "selection": describe_wave_selection,
-        "duration": phrases.format_duration_in_largest_unit,
-        "short_digests": phrases.shorten_digests_and_commits,
+        "duration": phrases.format_duration,
+        "short_digests": phrases.shorten_digests,
         "subject_link": _link_subject,
     }
 

@@ -43,7 +43,7 @@ def parse_report_object(report_json: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def list_first_reported_calls_done_last(report_json: str) -> Sequence[ReportedCall]:
+def list_reported_calls(report_json: str) -> Sequence[ReportedCall]:
     """What became of each row, what is not done first; nothing for a report of another shape."""
     document = parse_report_object(report_json) or {}
     calls = sorted(_shown_calls(document), key=lambda call: call.result == "done")

@@ -7,15 +7,8 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from synapse_apply.controller.page.markup import mark_escaped_html
-from synapse_apply.controller.page.plan_part import (
-    PlanPart,
-    build_forge_links_or_no_links,
-    render_plan_part_or_empty,
-)
-from synapse_apply.controller.page.report_part import (
-    ReportedCall,
-    list_first_reported_calls_done_last,
-)
+from synapse_apply.controller.page.plan_part import PlanPart, build_forge_links, render_plan_part
+from synapse_apply.controller.page.report_part import ReportedCall, list_reported_calls
 from synapse_apply.controller.rows import (
     RevisionRow,
     RunOutcome,
@@ -113,15 +106,15 @@ def read_run_view_or_none(
     if run is None:
         return None
     source = settings.sources.get(run.target.source)
-    links = build_forge_links_or_no_links(source, run.commit)
+    links = build_forge_links(source, run.commit)
     rule = find_rule(source, run.target.target) if source else None
     is_observed = rule is None or rule.mode is Mode.OBSERVE
     return RunView(
         run,
-        render_plan_part_or_empty(run.plan_json, links, has_next_steps=is_observed),
+        render_plan_part(run.plan_json, links, has_next_steps=is_observed),
         link_commit(source, run.commit),
         store.find_newest_revision_of_commit(run.target.source, run.commit),
-        list_first_reported_calls_done_last(run.report_json),
+        list_reported_calls(run.report_json),
     )
 
 
@@ -147,8 +140,4 @@ def read_revision_view(
 
 def link_commit(source: Source | None, commit: str) -> Markup:
     """The commit, linked to the forge where that is known; "" for no commit."""
-    return mark_escaped_html(
-        build_forge_links_or_no_links(
-            source, commit
-        ).render_short_commit_linked_if_possible_or_empty(commit)
-    )
+    return mark_escaped_html(build_forge_links(source, commit).render_short_commit(commit))

@@ -47,7 +47,7 @@ def get_person_name(access: Access | None, identity: str) -> str:
     return persons.get(name, name) if identity.startswith(TOKEN_PREFIX) else name
 
 
-def is_allowed_for_target_or_for_any_if_none(
+def is_allowed_for(
     access: Access | None, person: Person | None, right: Right, name: TargetName | None
 ) -> bool:
     """Whether somebody may do something with a target; with any target at all for None.
@@ -138,10 +138,7 @@ def can_pause_scope(
     if not matching or access is None:
         return False
     if _WILDCARDS.isdisjoint(scope):
-        return all(
-            is_allowed_for_target_or_for_any_if_none(access, person, Right.PAUSE, name)
-            for name in matching
-        )
+        return all(is_allowed_for(access, person, Right.PAUSE, name) for name in matching)
     return any(
         _surely_covers(pattern, scope)
         for rule in _rules_of(access, person)

@@ -10,11 +10,7 @@ from collections.abc import Collection, Iterable
 
 from synapse_apply.controller.planned_rows import ApplyTerms
 from synapse_apply.controller.rows import ApprovalRow
-from synapse_apply.controller.rules.access import (
-    Person,
-    get_person_name,
-    is_allowed_for_target_or_for_any_if_none,
-)
+from synapse_apply.controller.rules.access import Person, get_person_name, is_allowed_for
 from synapse_apply.controller.settings import DAY, Access, Mode, Right, TargetRule
 from synapse_apply.model.frozen import frozen
 
@@ -176,7 +172,7 @@ def _exclusion(
         return "it is older than 7 days"
     # A right, or a token, may have been taken away since.
     person = Person(approval.who, frozenset(approval.groups))
-    if not is_allowed_for_target_or_for_any_if_none(access, person, Right.APPROVE, approval.target):
+    if not is_allowed_for(access, person, Right.APPROVE, approval.target):
         return "they have no right to approve it any more"
     names = _names_of_author(get_person_name(access, approval.who))
     if rule.not_author and not names.isdisjoint(author_names):

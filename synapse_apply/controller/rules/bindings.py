@@ -70,10 +70,7 @@ def build_moved_row(bound: Binding | None, new: Binding, beside: str = "") -> Pl
         moved = f"The token is another one now, and may be for another tenant: {token}"
     rule = f". There a stricter rule holds for {beside}: who may approve that, too, accepts this"
     return PlannedRow(
-        f"row1:{digest}",
-        BINDING_GUARD,
-        RowAction.GUARD,
-        summary=f"{moved}{rule if beside else ''}",
+        f"row1:{digest}", BINDING_GUARD, RowAction.GUARD, summary=f"{moved}{rule if beside else ''}"
     )
 
 

@@ -42,7 +42,7 @@ def compute_retry_delay(failures: int, defaults: Defaults, chance: float) -> flo
     return longest * max(chance, _RETRY_FLOOR)
 
 
-def compute_delay_spread_over_targets(interval: float, target_count: int, chance: float) -> float:
+def spread_delay(interval: float, target_count: int, chance: float) -> float:
     """Seconds until the first look at a new target, one of so many that are new with it.
 
     Few are looked at in a moment; many are spread over their interval.

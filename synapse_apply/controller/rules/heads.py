@@ -51,7 +51,7 @@ def decide_head(
     return HeadDecision.FOLLOW if rewinds == "follow" else HeadDecision.HOLD
 
 
-def build_source_with_sideways_commit(source: SourceRow, commit: str, now: float) -> SourceRow:
+def with_sideways_commit(source: SourceRow, commit: str, now: float) -> SourceRow:
     """The source with a commit that is no descendant of its head; the first sight of it counts.
 
     A time that lies ahead of now, since the clock was set back, is begun anew.

@@ -52,9 +52,7 @@ def find_fetch_event(before: SourceRow, after: SourceRow) -> Event | None:
     return Event.RECOVERED if before.failures >= limit and not after.failures else None
 
 
-def find_head_event_compared_with_head_before(
-    before: RevisionRow | None, after: RevisionRow
-) -> Event | None:
+def find_head_event(before: RevisionRow | None, after: RevisionRow) -> Event | None:
     """What people are told when the targets of a head are known, or the head cannot be used."""
     if after.finding is not None:
         return Event.FAILED

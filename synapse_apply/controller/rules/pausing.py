@@ -46,7 +46,7 @@ def is_pause_active(pause: PauseRow, now: float) -> bool:
     return now < pause.until
 
 
-def find_longest_active_pause(
+def longest_active_pause(
     rule: TargetRule | None, pauses: Iterable[PauseRow], name: TargetName, now: float
 ) -> ActivePause | None:
     """The pause of a target that lasts longest, None where none holds.
@@ -71,7 +71,7 @@ def find_apply_block(
 
     Mode observe is no block: there nothing is ever applied.
     """
-    pause = find_longest_active_pause(rule, pauses, name, now)
+    pause = longest_active_pause(rule, pauses, name, now)
     if pause is not None:
         return ApplyBlock(TargetCondition.PAUSED, pause.until, pause.phrase)
     window = compute_window_state(rule.windows, now)

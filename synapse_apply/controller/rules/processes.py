@@ -20,7 +20,7 @@ class LiveProcess:
     difference: str = ""
 
 
-def list_processes_alive_by_newest_seen(
+def list_live_processes(
     rows: Iterable[ProcessRow], lease: LeaseRow | None
 ) -> tuple[LiveProcess, ...]:
     """Those that were seen lately, by the clock of whichever was seen last; by host and number."""

@@ -149,10 +149,7 @@ def _is_any_stopped(rollouts: Sequence[RolloutRow]) -> bool:
 
 def _with_end(revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: bool) -> RevisionRow:
     return replace(
-        revision,
-        end=end,
-        description=limit_text(text, MAX_DESCRIPTION_LENGTH),
-        is_final=is_final,
+        revision, end=end, description=limit_text(text, MAX_DESCRIPTION_LENGTH), is_final=is_final
     )
 
 

@@ -30,7 +30,7 @@ def is_status_due(row: StatusRow, now: float, spacing: float) -> bool:
     return row.sent is None or is_end or passed < 0 or passed >= spacing
 
 
-def is_status_to_be_read_back(row: StatusRow, now: float, check_interval: float) -> bool:
+def must_read_back(row: StatusRow, now: float, check_interval: float) -> bool:
     """Whether a status that shows its end is read back: a minute after, then once an interval."""
     if row.sent is None or row.sent != row.wished or row.refusal:
         return False
@@ -64,7 +64,7 @@ def build_status_after_read(row: StatusRow, read_text: StatusText | None, now: f
     return replace(row, sent=read_text, read_at=now, failures=0)
 
 
-def build_status_after_failed_read(
+def after_failed_read(
     row: StatusRow, result: SendResult, now: float, defaults: Defaults, chance: float
 ) -> StatusRow:
     """A status that could not be read back, which is tried again later; it is never given up."""
@@ -73,7 +73,7 @@ def build_status_after_failed_read(
     return replace(row, failures=failures, try_at=now + delay)
 
 
-def build_status_with_new_wish(row: StatusRow | None, new: StatusRow) -> StatusRow:
+def with_new_wish(row: StatusRow | None, new: StatusRow) -> StatusRow:
     """The register with another wish; `row` is the one that is there, None for none."""
     if row is None:
         return new
@@ -101,9 +101,7 @@ def build_message_after_send(
         return replace(row, refusal=GIVEN_UP)
     failures = row.failures + 1
     return replace(
-        row,
-        failures=failures,
-        try_at=now + _retry_delay(result, failures, defaults, chance),
+        row, failures=failures, try_at=now + _retry_delay(result, failures, defaults, chance)
     )
 
 

@@ -65,7 +65,7 @@ def overtaken_status(status: StatusText, revision: RevisionRow) -> StatusText:
     return StatusText(state, describe_overtaking(revision), status.url)
 
 
-def format_held_rows_and_guards(row_and_guard_count: int, guard_count: int) -> str:
+def format_held_rows(row_and_guard_count: int, guard_count: int) -> str:
     """What waits for a person: "2 rows and 1 guard"; `row_and_guard_count` has the guards, too."""
     row_count = row_and_guard_count - guard_count
     parts = [
@@ -89,7 +89,7 @@ def _target_progress(target: TargetRow, failing_reason: str) -> str:
         case TargetProgress.DONE:
             return "live"
         case TargetProgress.HELD:
-            waiting = format_held_rows_and_guards(target.hold_count, target.held_guard_count)
+            waiting = format_held_rows(target.hold_count, target.held_guard_count)
             return f"held: {waiting} for a person"
         case TargetProgress.WAITING:
             return f"waiting: {target.waiting_reason}"

@@ -22,9 +22,9 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import (
     SETTLING_SECONDS,
-    compute_delay_spread_over_targets,
     compute_retry_delay,
     get_interval_or_default,
+    spread_delay,
     vary_by_jitter,
 )
 from synapse_apply.controller.settings import Defaults, Mode, Source, TargetRule
@@ -50,7 +50,7 @@ class TargetAtHead:
     require_verified: tuple[str, ...] = ()
 
 
-def build_target_rows_at_head(
+def target_rows_at_head(
     rows: Iterable[TargetRow],
     keyed: Sequence[TargetAtHead],
     commit: str,
@@ -93,10 +93,10 @@ def build_target_rows_at_head(
         else:
             # Compared again for the same head, as at each start, nothing is due sooner.
             is_other = row.wanted_number != number or row.wanted_digest != target.digest
-            row = build_target_row_at_revision(row, commit, number, target.digest)
+            row = target_row_at_revision(row, commit, number, target.digest)
             row = replace(row, head_digest=target.digest, is_gone=False)
             if is_new and spreads_new_targets:
-                delay = compute_delay_spread_over_targets(
+                delay = spread_delay(
                     get_interval_or_default(target.rule, defaults), new_count, chance
                 )
                 row = replace(row, due_at=now + delay, due_cause=RunCause.INTERVAL)
@@ -109,9 +109,7 @@ def build_target_rows_at_head(
     return moved
 
 
-def build_target_row_at_revision(
-    row: TargetRow, commit: str, number: int, digest: str
-) -> TargetRow:
+def target_row_at_revision(row: TargetRow, commit: str, number: int, digest: str) -> TargetRow:
     """A target that is to be at a revision, with the digest of its inputs there.
 
     How far it is there is open, unless it is known of the same inputs: a failure at an older
@@ -129,9 +127,7 @@ def build_target_row_at_revision(
     )
 
 
-def has_same_result_and_inputs_as_last_run(
-    last: RunRow | None, run: RunRow, *, has_same_inputs: bool
-) -> bool:
+def is_same_as_last_run(last: RunRow | None, run: RunRow, *, has_same_inputs: bool) -> bool:
     """Whether a look found what the last one found, so that it is a time in a row of that."""
     return (
         last is not None
@@ -141,7 +137,7 @@ def has_same_result_and_inputs_as_last_run(
     )
 
 
-def build_target_row_after_run(
+def target_row_after_run(
     row: TargetRow,
     begun: TargetRow,
     run_id: str,
@@ -238,12 +234,7 @@ def _choose_condition(row: TargetRow, assessment: Assessment, failures: int) -> 
 
 
 def _choose_progress(
-    row: TargetRow,
-    begun: TargetRow,
-    assessment: Assessment,
-    failures: int,
-    *,
-    is_same_input: bool,
+    row: TargetRow, begun: TargetRow, assessment: Assessment, failures: int, *, is_same_input: bool
 ) -> TargetProgress:
     """How far a target is after a run. What was done once is not undone by a later failure.
 

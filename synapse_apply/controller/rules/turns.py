@@ -10,7 +10,7 @@ from synapse_apply.controller.rows import TargetRow
 MAX_LOOKS_PER_HOST = 4
 
 
-def choose_targets_to_work_on(
+def choose_due_targets(
     due: Sequence[TargetRow],
     running: Iterable[TargetRow],
     worker_count: int,

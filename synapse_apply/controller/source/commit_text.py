@@ -12,7 +12,7 @@ _MAX_AUTHOR, _MAX_SUBJECT = 200, 300
 _DATE = re.compile(r" -?[0-9]+ [+-][0-9]{4}$")
 
 
-def parse_head_of_commit_object(commit_id: str, content: bytes) -> Head:
+def parse_commit_head(commit_id: str, content: bytes) -> Head:
     """The head of a commit's object, of which only the beginning is needed (git-cat-file(1))."""
     header, _, message = content.partition(b"\n\n")
     author = next(

@@ -109,8 +109,8 @@ class CommittedProject:
 
     def _compute_digest(self, target: str) -> str:
         rows = [by_target[target] for by_target in self._rows if target in by_target]
-        parts = [*self._ids, *rows, self._regions.compute_digest_of_readable_files(target)]
-        if self._regions.reads_outside_project_folder(target):
+        parts = [*self._ids, *rows, self._regions.digest_readable_files(target)]
+        if self._regions.reads_outside(target):
             parts.append(self._tree_id)
         return compute_digest_of_parts(*parts)
 

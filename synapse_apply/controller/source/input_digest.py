@@ -68,11 +68,11 @@ class InputRegions:
             ]
         )
 
-    def reads_outside_project_folder(self, target: str) -> bool:
+    def reads_outside(self, target: str) -> bool:
         """Whether a target lists manifests that are not in the project's folder."""
         return any(name.startswith(("../", "/")) or name == ".." for name in self._folders[target])
 
-    def compute_digest_of_readable_files(self, target: str) -> str:
+    def digest_readable_files(self, target: str) -> str:
         """A digest over all files of the folder that a target could read."""
         own_folders = self._folders[target]
         if own_folders not in self._digests:

@@ -14,7 +14,7 @@ from synapse_apply.controller.settings import SecretName, Source
 from synapse_apply.controller.source.access import build_source_access
 from synapse_apply.controller.source.commit_text import (
     MAX_COMMIT_BYTES,
-    parse_head_of_commit_object,
+    parse_commit_head,
 )
 from synapse_apply.controller.source.committed_project import read_committed_targets
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
@@ -94,7 +94,7 @@ class GitMirror:
             content = self._git.run_local_git(
                 "cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES
             )
-            head = parse_head_of_commit_object(commit, content.output)
+            head = parse_commit_head(commit, content.output)
             names = (*self._head_names, *self._pin_names)
             return head._replace(
                 moved_tags=tuple(self._moved_tags),

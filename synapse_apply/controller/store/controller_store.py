@@ -261,9 +261,7 @@ class ControllerStore:
         )
         outcomes = {outcome.value: outcome for outcome in RunOutcome}
 
-        def read_outcomes(
-            connection: StoreConnection,
-        ) -> dict[TargetName, Sequence[RunOutcome]]:
+        def read_outcomes(connection: StoreConnection) -> dict[TargetName, Sequence[RunOutcome]]:
             return {
                 name: [
                     outcomes[value]

@@ -36,7 +36,7 @@ class SqlDialect:
     skip_locked_rows: str
 
 
-def build_postgres_regex_of_patterns(patterns: Sequence[str]) -> str:
+def postgres_regex_of(patterns: Sequence[str]) -> str:
     """A regular expression of PostgreSQL for what matches one of the patterns as in fnmatch.
 
     Only escapes of code points, brackets, `.` and `.*` are used, so that no text of a pattern means
@@ -97,7 +97,7 @@ POSTGRES_DIALECT = SqlDialect(
     table_options="",
     text_list="SELECT json_array_elements_text(CAST(? AS json))",
     pattern_condition="{} ~ ?",
-    encode_patterns=build_postgres_regex_of_patterns,
+    encode_patterns=postgres_regex_of,
     call_count="CAST(CAST(calls AS json) ->> 'done' AS bigint)",
     message_subject=(
         "CAST(fields AS json) ->> 'source', CAST(fields AS json) ->> 'target',"

@@ -35,7 +35,7 @@ from synapse_apply.controller.store.store_schema import (
     empty_store_statements,
 )
 from synapse_apply.controller.store.store_upgrade import (
-    require_format_that_may_be_written,
+    require_upgradable,
     upgrade_tables_if_older_without_commit,
 )
 from synapse_apply.model.coding.json_values import WrongShapeError
@@ -278,7 +278,7 @@ class PostgresStoreDatabase:
         return session
 
     def _require_writable(self, meta: Mapping[str, str]) -> None:
-        require_format_that_may_be_written(meta, self._store_location)
+        require_upgradable(meta, self._store_location)
 
     def _create_or_upgrade(self, connection: PostgresConnection) -> str:
         server = connection.execute(_SELECT_SERVER, [self.location.schema]).fetchone()

@@ -23,7 +23,7 @@ from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.dialect import MATCHES_PATTERN, SQLITE_DIALECT
 from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store.store_schema import APPLICATION_ID, empty_store_statements
-from synapse_apply.controller.store.store_upgrade import require_format_that_may_be_written
+from synapse_apply.controller.store.store_upgrade import require_upgradable
 from synapse_apply.files import opening
 from synapse_apply.model.errors import LockHeld
 
@@ -178,4 +178,4 @@ def require_writable_format(connection: sqlite3.Connection, path: Path) -> None:
     if application_id != APPLICATION_ID:
         raise store_errors.foreign_store(location, "is a database of another program")
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    require_format_that_may_be_written(meta, location)
+    require_upgradable(meta, location)

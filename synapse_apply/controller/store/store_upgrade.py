@@ -31,7 +31,7 @@ from synapse_apply.controller.store.store_schema import (
 from synapse_apply.model.state import BackendIdentity
 
 
-def require_format_that_may_be_written(meta: Mapping[str, str], location: StoreLocation) -> None:
+def require_upgradable(meta: Mapping[str, str], location: StoreLocation) -> None:
     """Check the rows of `meta`: StoreTooNew for a format that this version would harm.
 
     ControllerStoreError for rows that name none.

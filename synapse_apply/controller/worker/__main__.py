@@ -15,7 +15,7 @@ import signal
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.worker.access import HOSTS_VARIABLE, narrow_hosts
 from synapse_apply.controller.worker.apply import apply_permitted_rows
-from synapse_apply.controller.worker.exchange import Order, encode_result_within_limits
+from synapse_apply.controller.worker.exchange import Order, encode_result
 from synapse_apply.controller.worker.incoming import IncomingLines
 from synapse_apply.controller.worker.look import look_at_target
 from synapse_apply.controller.worker.reading import read_targets_as_ordered
@@ -46,7 +46,7 @@ def main() -> None:
     incoming = IncomingLines(permit)
     incoming.start()
     for order in incoming.iter_orders():
-        answer = encode_result_within_limits(_work(order, permit))
+        answer = encode_result(_work(order, permit))
         incoming.note_apply_end()
         answers.write(answer)
         answers.flush()

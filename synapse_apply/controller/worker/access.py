@@ -40,7 +40,7 @@ class OwnSecretLocations:
     files: tuple[Path, ...]
 
 
-def collect_own_secret_locations(controller: Controller) -> OwnSecretLocations:
+def own_secret_locations(controller: Controller) -> OwnSecretLocations:
     """All that `controller.yaml` names of variables and files, and that file."""
     names = list(_iter_secret_names(controller))
     files = [Path(name.name) for name in names if name.kind == "file"]
@@ -68,7 +68,7 @@ def _iter_secret_names(value: Any) -> Iterator[SecretName]:
             yield from _iter_secret_names(item)
 
 
-def list_names_of_readable_variables(
+def readable_variable_names(
     source: Source, own_secrets: OwnSecretLocations, environ: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The variables that a source's targets can name; a proxy's, with its password, is none."""
@@ -89,8 +89,7 @@ def build_worker_environment(
     """
     variables = {"GIT_SSH_COMMAND": _SSH_WITHOUT_KEYS, "PGPASSFILE": str(home / ".pgpass")}
     variables |= {
-        name: environ[name]
-        for name in list_names_of_readable_variables(source, own_secrets, environ)
+        name: environ[name] for name in readable_variable_names(source, own_secrets, environ)
     }
     variables |= {
         name: value

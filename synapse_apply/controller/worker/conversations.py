@@ -17,8 +17,8 @@ from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.worker.exchange import (
     ApplyOrder,
-    decode_plausible_apply_result,
-    decode_plausible_look_result,
+    decode_apply_result,
+    decode_look_result,
     encode_permit,
 )
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -84,7 +84,7 @@ class LookConversation:
 
     def decode_answer(self, line: bytes) -> RunResult:
         """See Conversation."""
-        return decode_plausible_look_result(line)
+        return decode_look_result(line)
 
     def result_without_answer(self, detail: str) -> RunResult:
         """See Conversation."""
@@ -161,7 +161,7 @@ class ApplyConversation:
 
     def decode_answer(self, line: bytes) -> RunResult:
         """See Conversation; an apply that was cut short by its deadline has outcome TIMEOUT."""
-        result = decode_plausible_apply_result(line, self._order)
+        result = decode_apply_result(line, self._order)
         if not (self._is_late and result.outcome is RunOutcome.APPLY_STOPPED):
             return result
         findings = (self._build_late_finding(), *result.findings)

@@ -105,7 +105,7 @@ def decode_order_or_permit(line: bytes) -> Order | Permit:
     raise WrongShapeError("this is neither an order nor a permit")
 
 
-def encode_result_within_limits(result: RunResult) -> bytes:
+def encode_result(result: RunResult) -> bytes:
     """The line of a result; documents that are too large are left out, with a warning."""
     result = replace(result, findings=result.findings[:MAX_FINDINGS])
     if len(result.plan_json) > MAX_PLAN_CHARACTERS:
@@ -131,14 +131,14 @@ def _drop_documents(result: RunResult, *names: str) -> RunResult:
     return replace(result, findings=findings, **without)
 
 
-def decode_plausible_look_result(line: bytes) -> RunResult:
+def decode_look_result(line: bytes) -> RunResult:
     """The result of a look; WrongShapeError for one that no worker of ours writes."""
     result = _decode(line)
     require_plausible_look(result)
     return result
 
 
-def decode_plausible_apply_result(line: bytes, order: ApplyOrder) -> RunResult:
+def decode_apply_result(line: bytes, order: ApplyOrder) -> RunResult:
     """The result of an apply; WrongShapeError for one that no worker of ours writes."""
     result = _decode(line)
     require_plausible_apply(

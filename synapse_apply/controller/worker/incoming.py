@@ -62,7 +62,7 @@ class IncomingLines:
 
     def _take_order_or_permit(self, message: Order | Permit) -> None:
         if isinstance(message, Permit):
-            self._permit.take_permit_or_final_denial(message)
+            self._permit.take_permit(message)
             return
         with self._lock:
             self._is_applying = message.apply is not None

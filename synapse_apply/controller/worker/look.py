@@ -20,7 +20,7 @@ from synapse_apply.controller.rules.bindings import format_backend
 from synapse_apply.controller.worker.answer_checks import require_limited_rows
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.jobs import read_running_jobs
-from synapse_apply.controller.worker.planned import list_planned_rows_then_guards
+from synapse_apply.controller.worker.planned import list_planned_rows
 from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.coding.canonical_json import format_canonical_json
@@ -90,7 +90,7 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
 
     `token` says where the token is read from. InputError for a plan of too many rows.
     """
-    rows = list_planned_rows_then_guards(plan)
+    rows = list_planned_rows(plan)
     require_limited_rows(rows)
     outcome = RunOutcome.IN_SYNC
     if plan.has_errors:
@@ -103,7 +103,7 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
         _count_changes(plan),
         plan.diagnostics,
         format_canonical_json(plan_to_json(plan)),
-        compute_result_digest_ignoring_times_and_ids(outcome, plan.diagnostics, plan),
+        compute_result_digest(outcome, plan.diagnostics, plan),
         (parts.netloc.rpartition("@")[2] or _EMBEDDED),
         next(_concurrent_runs(plan), "")[:MAX_HOLDER_CHARACTERS],
         rows,
@@ -115,13 +115,11 @@ def build_result_of_failure(findings: tuple[Diagnostic, ...]) -> RunResult:
     """What is told where there was no plan at all."""
     outcome = RunOutcome.PLAN_ERROR
     return RunResult(
-        outcome,
-        findings=findings,
-        result_digest=compute_result_digest_ignoring_times_and_ids(outcome, findings),
+        outcome, findings=findings, result_digest=compute_result_digest(outcome, findings)
     )
 
 
-def compute_result_digest_ignoring_times_and_ids(
+def compute_result_digest(
     outcome: RunOutcome, findings: tuple[Diagnostic, ...], plan: Plan | None = None
 ) -> str:
     """A digest over what was found, without times and ids: the same until something else is."""

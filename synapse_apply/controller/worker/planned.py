@@ -45,7 +45,7 @@ _CAUSES: Mapping[Cause, tuple[RowCause, ...]] = {
 }
 
 
-def list_planned_rows_then_guards(plan: Plan) -> tuple[PlannedRow, ...]:
+def list_planned_rows(plan: Plan) -> tuple[PlannedRow, ...]:
     """The rows of a plan in its order, then its guards."""
     changes = list_decidable_changes(plan)
     addresses = {change.address for change in changes}

@@ -25,8 +25,8 @@ from synapse_apply.controller.worker.access import (
     OwnSecretLocations,
     build_readable_files,
     build_worker_environment,
-    collect_own_secret_locations,
-    list_names_of_readable_variables,
+    own_secret_locations,
+    readable_variable_names,
 )
 from synapse_apply.controller.worker.child import Child
 from synapse_apply.controller.worker.conversations import (
@@ -91,7 +91,7 @@ class WorkerPool:
         self._environ = dict(environ)
         self._most_looks = most_looks
         self._most_children = max(most_children, most_looks)
-        self._own_secrets: OwnSecretLocations = collect_own_secret_locations(controller)
+        self._own_secrets: OwnSecretLocations = own_secret_locations(controller)
         self._generation = 0
         self._is_closed = False
         self._drain_seconds, self._last_calls_seconds = drain_seconds, last_calls_seconds
@@ -108,10 +108,7 @@ class WorkerPool:
     def use_settings_for_new_work(self, controller: Controller) -> None:
         """Serve by other settings from now on; what is under way ends as it began."""
         with self._changed:
-            self._controller, self._own_secrets = (
-                controller,
-                collect_own_secret_locations(controller),
-            )
+            self._controller, self._own_secrets = (controller, own_secret_locations(controller))
             self._generation += 1
             idle, self._idle = self._idle, []
         for _, child in idle:
@@ -305,7 +302,7 @@ class WorkerPool:
             request.commit,
             str(folders.project),
             build_pin_revision_or_empty(turn.source),
-            list_names_of_readable_variables(turn.source, turn.own_secrets, self._environ),
+            readable_variable_names(turn.source, turn.own_secrets, self._environ),
             tuple(map(str, readable.folders)),
             tuple(map(str, readable.excluded)),
             prune=request.prune,

@@ -17,7 +17,7 @@ _MOST_WAIT_SECONDS = 10.0
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def read_permit_and_boot_clocks() -> tuple[float, float]:
+def read_permit_clocks() -> tuple[float, float]:
     """Seconds by the clock of permits, and by one that goes on while the machine sleeps."""
     return time.monotonic(), time.clock_gettime(_BOOT_CLOCK)
 
@@ -38,9 +38,9 @@ class RelayedPermit:
             self._until, self._final_reason = 0.0, ""
             self._changed.notify_all()
 
-    def take_permit_or_final_denial(self, permit: Permit) -> None:
+    def take_permit(self, permit: Permit) -> None:
         """Take a permit, or that there is none: then there is none any more for this apply."""
-        now, now_since_boot = read_permit_and_boot_clocks()
+        now, now_since_boot = read_permit_clocks()
         with self._changed:
             self._final_reason = self._final_reason or permit.reason
             self._until = permit.until
@@ -49,14 +49,14 @@ class RelayedPermit:
 
     def end(self) -> None:
         """Note that the controller has ended: nothing is permitted from now on."""
-        self.take_permit_or_final_denial(Permit(0.0, "the controller has ended"))
+        self.take_permit(Permit(0.0, "the controller has ended"))
 
     def explain_missing_or_empty(self) -> str:
         """Why no call may begin, as a phrase; "" while one may. May wait for news before."""
         waits_until: float | None = None
         with self._changed:
             while not self._final_reason:
-                now, now_since_boot = read_permit_and_boot_clocks()
+                now, now_since_boot = read_permit_clocks()
                 if now < self._until and now_since_boot < self._until_since_boot:
                     return ""
                 waits_until = now + self._most_wait if waits_until is None else waits_until

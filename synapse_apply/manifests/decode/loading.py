@@ -158,7 +158,7 @@ def load_manifests(
     )
 
 
-def load_manifests_of_targets(
+def load_all_manifests(
     project: Project,
     targets: Iterable[Target],
     *,

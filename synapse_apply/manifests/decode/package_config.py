@@ -21,7 +21,7 @@ from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_fi
 from synapse_apply.manifests.yaml.reader import (
     Document,
     describe_value_kind,
-    iter_one_error_of_extra_documents,
+    iter_extra_document_error,
     read_documents,
 )
 from synapse_apply.model.address import Address
@@ -75,7 +75,7 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
     Flaws may quote values of the file.
     """
     reading = read_documents(data, file)
-    findings = [*reading.diagnostics, *iter_one_error_of_extra_documents(reading, file)]
+    findings = [*reading.diagnostics, *iter_extra_document_error(reading, file)]
     if not reading.documents:
         return PackageConfig(
             {}, {(): Position(file, 1, 1)}, tuple(findings), _empty_config_flaws(file)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from synapse_apply.manifests.decode.variables import parse_variable_text
-from synapse_apply.manifests.yaml.reader import parse_single_mapping_with_findings
+from synapse_apply.manifests.yaml.reader import parse_single_mapping
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import Project
@@ -54,7 +54,7 @@ def _merge_variable_file(
     values: dict[str, Any],
     findings: list[Diagnostic],
 ) -> None:
-    mapping, positions, problems = parse_single_mapping_with_findings(data, display_name)
+    mapping, positions, problems = parse_single_mapping(data, display_name)
     findings.extend(problems)
     for name, value in mapping.items():
         if name in project.variables:

@@ -32,11 +32,7 @@ from synapse_apply.manifests.project.target_lists import (
 )
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
-from synapse_apply.manifests.yaml.reader import (
-    Document,
-    iter_one_error_of_extra_documents,
-    read_documents,
-)
+from synapse_apply.manifests.yaml.reader import Document, iter_extra_document_error, read_documents
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.phrases import FirstHints, suggest_words
@@ -143,7 +139,7 @@ def read_project_or_findings(
                 position=Position(display_name, 1, 1),
             )
         )
-    findings.extend(iter_one_error_of_extra_documents(reading, display_name))
+    findings.extend(iter_extra_document_error(reading, display_name))
     if not reading.documents:
         return None, tuple(findings)
     document = reading.documents[0]

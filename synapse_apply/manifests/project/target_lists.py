@@ -21,7 +21,7 @@ from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_fi
 from synapse_apply.manifests.yaml.reader import (
     Document,
     describe_value_kind,
-    iter_one_error_of_extra_documents,
+    iter_extra_document_error,
     read_documents,
 )
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -337,7 +337,7 @@ class _ListReader:
     def _parse_list_file(self, name: str, display_name: str, content: bytes) -> _ListFile:
         reading = read_documents(content, display_name)
         self.findings.extend(reading.diagnostics)
-        self.findings.extend(iter_one_error_of_extra_documents(reading, display_name))
+        self.findings.extend(iter_extra_document_error(reading, display_name))
         document = reading.documents[0] if reading.documents else None
         if document is None and not reading.diagnostics:
             self.findings.append(

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from synapse_apply.manifests.yaml.reshaping import find_common_quote_or_empty, format_flow_value
+from synapse_apply.manifests.yaml.reshaping import find_common_quote, format_flow_value
 from synapse_apply.manifests.yaml.slots import (
     Cut,
     SlotEntry,
     ValueSlot,
     apply_cuts,
-    is_comment_line_indented_by,
+    is_comment_indented,
     is_first_in_line,
     locate_line_start,
     locate_previous_line_end,
 )
 from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK_CHARS,
-    count_characters_before_in_line,
+    count_before_in_line,
     locate_line_end,
 )
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
@@ -45,12 +45,12 @@ def iter_bracket_cuts(
         for value in added_after[index]
     ]
     if not kept_indexes:
-        yield from container.iter_cuts_replacing_all_entries(new_texts)
+        yield from container.iter_replacing_cuts(new_texts)
         return
     if new_texts:
-        yield from container.iter_cuts_inserting_before(first_kept, new_texts)
+        yield from container.iter_cuts_before(first_kept, new_texts)
     for index in sorted(kept_indexes & added_after.keys()):
-        yield from container.iter_cuts_inserting_after(
+        yield from container.iter_cuts_after(
             index, [container.format_entry(value) for value in added_after[index]]
         )
     yield from container.iter_removal_cuts(last_has_additions=max(kept_indexes) in added_after)
@@ -72,7 +72,7 @@ class _BracketedContainer:
         self._line_break = line_break
         names = [name for name, _ in self._node.pairs]
         texts = [entry.slot.node for entry in entries if isinstance(entry.slot.value, str)]
-        self._quote = find_common_quote_or_empty(names or texts)
+        self._quote = find_common_quote(names or texts)
 
     def format_entry(self, value: Any) -> str:
         """The text of a list item, or of a pair of key and value, quoted as the entries are."""
@@ -85,15 +85,15 @@ class _BracketedContainer:
             f"{format_flow_value(pair_value, quote)}"
         )
 
-    def iter_cuts_replacing_all_entries(self, new_texts: list[str]) -> Iterator[Cut]:
+    def iter_replacing_cuts(self, new_texts: list[str]) -> Iterator[Cut]:
         """Cuts that replace all entries by new ones; comments on lines of their own stay."""
         entries = self._entries
-        start, end = self._locate_offset_behind_opening_bracket(), self._node.end - 1
+        start, end = self._offset_behind_bracket(), self._node.end - 1
         if not entries:
             yield end, end, ", ".join(new_texts)
         elif not self._has_comment_between(start, end, entries):
             replaced_range = (entries[0].start, entries[-1].end) if new_texts else (start, end)
-            yield *replaced_range, self._format_separator_in_style_of_entry(0).join(new_texts)
+            yield *replaced_range, self._separator_like(0).join(new_texts)
         elif new_texts:
             yield entries[0].start, entries[0].end, ", ".join(new_texts)
             # The first entry's place holds the new text, so only the others are removed.
@@ -104,18 +104,16 @@ class _BracketedContainer:
             remaining_text = apply_cuts(self._text[:end], cuts)[start:]
             yield from cuts if "#" in remaining_text else [(start, end, "")]
 
-    def iter_cuts_inserting_before(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
+    def iter_cuts_before(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
         """Cuts that insert new entries before the one at an index."""
         start = self._entries[index].start
         yield (
             start,
             start,
-            "".join(
-                new_text + self._format_separator_in_style_of_entry(index) for new_text in new_texts
-            ),
+            "".join(new_text + self._separator_like(index) for new_text in new_texts),
         )
 
-    def iter_cuts_inserting_after(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
+    def iter_cuts_after(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
         """Cuts that insert new entries behind one, on lines of their own if that one is."""
         text, entry = self._text, self._entries[index]
         if not self._has_own_lines(index):
@@ -125,10 +123,8 @@ class _BracketedContainer:
         if entry.comma_offset < 0:
             yield entry.end, entry.end, ","
         end = locate_line_end(text, max(entry.end, entry.comma_offset))
-        lines = self._format_separator_in_style_of_entry(index).join(new_texts) + (
-            "" if is_last else ","
-        )
-        yield end, end, self._format_separator_in_style_of_entry(index)[1:] + lines
+        lines = self._separator_like(index).join(new_texts) + ("" if is_last else ",")
+        yield end, end, self._separator_like(index)[1:] + lines
 
     def iter_removal_cuts(self, *, last_has_additions: bool) -> Iterator[Cut]:
         """Cuts that remove the entries that are not kept, one run of neighbours after another."""
@@ -144,7 +140,7 @@ class _BracketedContainer:
             start = (
                 entries[previous].comma_offset + 1
                 if previous >= 0
-                else self._locate_offset_behind_opening_bracket()
+                else self._offset_behind_bracket()
             )
             end = self._node.end - 1 if following == len(entries) else entries[following].start
             own_lines = last_has_additions and at_end and self._has_own_lines(previous)
@@ -178,8 +174,8 @@ class _BracketedContainer:
             while (
                 previous_start := locate_line_start(text, locate_previous_line_end(text, start))
             ) > floor:
-                if not is_comment_line_indented_by(
-                    text, previous_start, count_characters_before_in_line(text, entry.start)
+                if not is_comment_indented(
+                    text, previous_start, count_before_in_line(text, entry.start)
                 ):
                     break
                 start = previous_start
@@ -204,7 +200,7 @@ class _BracketedContainer:
         line_rest = text[end : locate_line_end(text, end)].strip(" \t")
         return (not line_rest or line_rest.startswith("#")) and is_first_in_line(text, entry.start)
 
-    def _format_separator_in_style_of_entry(self, index: int) -> str:
+    def _separator_like(self, index: int) -> str:
         """The text between this entry and the next.
 
         A comma and a space, or a comma and a line break.
@@ -212,9 +208,9 @@ class _BracketedContainer:
         start = self._entries[index].start
         if not self._has_own_lines(index):
             return ", "
-        return f",{self._line_break}{' ' * count_characters_before_in_line(self._text, start)}"
+        return f",{self._line_break}{' ' * count_before_in_line(self._text, start)}"
 
-    def _locate_offset_behind_opening_bracket(self) -> int:
+    def _offset_behind_bracket(self) -> int:
         """The offset behind the opening bracket."""
         return self._text.index("{" if self._node.is_map else "[", self._node.start) + 1
 

@@ -17,8 +17,8 @@ from synapse_apply.manifests.yaml.positions import (
     COLUMN_BITS,
     Mark,
     PositionTree,
-    pack_mark_counting_from_zero,
-    unpack_mark_counting_from_one,
+    pack_mark,
+    unpack_mark,
 )
 
 MAX_DEPTH = 100
@@ -73,9 +73,7 @@ class Builder:
         return value, tree
 
     def _pack_mark(self, event: Any) -> Mark:
-        return pack_mark_counting_from_zero(
-            event.start_mark.line + self._first_line, event.start_mark.column
-        )
+        return pack_mark(event.start_mark.line + self._first_line, event.start_mark.column)
 
     def _build(self, event: Any) -> _Node:
         node: _Node
@@ -173,9 +171,7 @@ class Builder:
             size += key_size + added
             if key in values:
                 first = trees[key]
-                line, column = unpack_mark_counting_from_one(
-                    first[0] if type(first) is tuple else first
-                )
+                line, column = unpack_mark(first[0] if type(first) is tuple else first)
                 self._report(
                     "Duplicate key",
                     f"`{key}` stands here for the second time; the first is at line {line},"

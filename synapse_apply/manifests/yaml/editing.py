@@ -12,27 +12,24 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from synapse_apply.manifests.yaml.likeness import format_normalized_json
-from synapse_apply.manifests.yaml.merging import iter_cuts_that_turn_value_into_new
+from synapse_apply.manifests.yaml.merging import iter_turning_cuts
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.manifests.yaml.reshaping import (
     format_block_lines,
     format_flow_value,
     is_collection,
-    list_cuts_that_replace_value_together,
+    list_replacing_cuts,
 )
 from synapse_apply.manifests.yaml.slots import ValueSlot, apply_cuts, list_comments, list_entries
 from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK,
     SourceNode,
-    count_characters_before_in_line,
+    count_before_in_line,
     locate_line_end,
     locate_value_end,
-    parse_nodes_of_valid_documents,
+    parse_nodes,
 )
-from synapse_apply.manifests.yaml.write_scalars import (
-    format_block_scalar_or_none,
-    format_inline_scalar,
-)
+from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -83,10 +80,7 @@ def _apply_edit_keeping_rest(text: str, name: str, edit: Edit) -> str:
         return text
     for candidate in candidates:
         reading = read_documents(candidate, name)
-        if (
-            not reading.diagnostics
-            and request.compute_comparable_content(reading) == expected_content
-        ):
+        if not reading.diagnostics and request.comparable_content(reading) == expected_content:
             return candidate
     reason, hint = "changing it would change more than it", "It may be shared through an alias."
     if request.lost_comments:
@@ -111,14 +105,14 @@ class _EditRequest:
         if reading.diagnostics:
             raise InputError(*reading.diagnostics)
         self._documents = reading.documents
-        roots = parse_nodes_of_valid_documents(text)
+        roots = parse_nodes(text)
         if edit.document >= len(roots):
             raise IndexError(f"{name} has no document {edit.document}")
         self._root = ValueSlot(roots[edit.document], reading.documents[edit.document].value)
-        self.current_content = self.compute_comparable_content(reading)
+        self.current_content = self.comparable_content(reading)
         self.lost_comments: list[str] = []
 
-    def compute_comparable_content(self, reading: ReadResult) -> str:
+    def comparable_content(self, reading: ReadResult) -> str:
         """The content of a read text as JSON, equal for two texts that mean the same.
 
         Outside of the edited value the order of keys counts, and 1 is not 1.0.
@@ -166,7 +160,7 @@ class _EditRequest:
 
     def iter_candidate_texts(self) -> Iterator[str]:
         """Candidate texts with the edit made, the one that keeps most of the style first."""
-        parent, slot = self._require_container_and_value_slot()
+        parent, slot = self._require_slot()
         value = self._edit.value
         if value is ABSENT:
             key = self._edit.path[-1]
@@ -174,7 +168,7 @@ class _EditRequest:
                 parent, {k: v for k, v in parent.value.items() if k != key}
             )
         elif slot is None:
-            yield from self._iter_texts_with_new_key_and_value(parent.node)
+            yield from self._iter_texts_with_key(parent.node)
         else:
             self._require_editable(slot.node, "its value")
             if not (
@@ -189,7 +183,7 @@ class _EditRequest:
                 for allow_block in (True, False):
                     yield apply_cuts(
                         self._text,
-                        list_cuts_that_replace_value_together(
+                        list_replacing_cuts(
                             self._text,
                             slot,
                             value,
@@ -200,12 +194,12 @@ class _EditRequest:
 
     def _iter_merged_texts(self, slot: ValueSlot, value: Any) -> Iterator[str]:
         for allow_literals in (True, False):
-            cuts = iter_cuts_that_turn_value_into_new(
+            cuts = iter_turning_cuts(
                 self._text, slot, value, self._detect_line_break(), allow_literals=allow_literals
             )
             yield apply_cuts(self._text, cuts)
 
-    def _require_container_and_value_slot(self) -> tuple[ValueSlot, ValueSlot | None]:
+    def _require_slot(self) -> tuple[ValueSlot, ValueSlot | None]:
         """The slots of the containing map or list, and of the value (None for a new key).
 
         Raises InputError where there is no container, or it cannot be edited.
@@ -236,7 +230,7 @@ class _EditRequest:
                 f"{subject} has an anchor or a tag ({node.properties})", "Write it without."
             )
 
-    def _iter_texts_with_new_key_and_value(self, parent: SourceNode) -> Iterator[str]:
+    def _iter_texts_with_key(self, parent: SourceNode) -> Iterator[str]:
         text, value = self._text, self._edit.value
         key = str(self._edit.path[-1])
         if not parent.pairs:
@@ -257,7 +251,7 @@ class _EditRequest:
             yield f"{text[:end]}, {pair}{text[end:]}"
             return
         end = locate_line_end(text, end)
-        indent = " " * count_characters_before_in_line(text, parent.pairs[0][0].start)
+        indent = " " * count_before_in_line(text, parent.pairs[0][0].start)
         line_head = (
             f"{text[:end]}{self._detect_line_break(end)}{indent}"
             f"{format_inline_scalar(key, previous_key.style)}: "
@@ -267,7 +261,7 @@ class _EditRequest:
             child_text = "".join(self._detect_line_break() + line for line in lines)
             yield f"{line_head.rstrip()}{child_text or ' ' + format_flow_value(value)}{text[end:]}"
             return
-        literal = format_block_scalar_or_none(value, indent + "  ", self._detect_line_break())
+        literal = format_block_scalar(value, indent + "  ", self._detect_line_break())
         if literal and "\n" in value:
             yield line_head + "".join(literal) + text[end:]
         yield line_head + format_inline_scalar(value) + text[end:]

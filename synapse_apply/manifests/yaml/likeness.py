@@ -22,21 +22,16 @@ def format_normalized_json(value: Any, *, in_list: bool = False) -> str:
     The order of keys does not count, 1 is 1.0, and inside of lists, which a plan compares as
     one value each, null is absent.
     """
-    return json.dumps(
-        _unite_numbers_and_drop_null_keys_in_lists(value, in_list=in_list), sort_keys=True
-    )
+    return json.dumps(_to_comparable(value, in_list=in_list), sort_keys=True)
 
 
-def _unite_numbers_and_drop_null_keys_in_lists(value: Any, *, in_list: bool) -> Any:
+def _to_comparable(value: Any, *, in_list: bool) -> Any:
     """A value with 1 for 1.0 and, inside of lists, without the keys that have null."""
     if isinstance(value, Mapping):
-        pairs = (
-            (key, _unite_numbers_and_drop_null_keys_in_lists(child, in_list=in_list))
-            for key, child in value.items()
-        )
+        pairs = ((key, _to_comparable(child, in_list=in_list)) for key, child in value.items())
         return {key: child for key, child in pairs if child is not None or not in_list}
     if isinstance(value, list | tuple):
-        return [_unite_numbers_and_drop_null_keys_in_lists(child, in_list=True) for child in value]
+        return [_to_comparable(child, in_list=True) for child in value]
     # JSON does not distinguish 1 and 1.0.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -52,23 +47,16 @@ def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> Index
     ]
     pairs: IndexPairs = []
     next_start = (0, 0)
-    for i, j in [
-        *_pair_equal_ends_and_equal_items_of_long_middle(old_texts, new_texts),
-        (len(old_items), len(new_items)),
-    ]:
+    for i, j in [*_pair_equal_ends(old_texts, new_texts), (len(old_items), len(new_items))]:
         a, b = next_start
-        for n, m in _align_items_without_crossing(
-            old_items[a:i], new_items[b:j], old_texts[a:i], new_texts[b:j]
-        ):
+        for n, m in _align_items(old_items[a:i], new_items[b:j], old_texts[a:i], new_texts[b:j]):
             pairs.append((a + n, b + m))
         pairs.append((i, j))
         next_start = (i + 1, j + 1)
     return pairs[:-1]
 
 
-def _pair_equal_ends_and_equal_items_of_long_middle(
-    old_texts: Sequence[str], new_texts: Sequence[str]
-) -> IndexPairs:
+def _pair_equal_ends(old_texts: Sequence[str], new_texts: Sequence[str]) -> IndexPairs:
     """Index pairs of equal items: all at both ends, and between those only of long lists."""
     max_length = min(len(old_texts), len(new_texts))
     # Usually one item changes, and the equal ends need no comparison in pairs.
@@ -77,16 +65,14 @@ def _pair_equal_ends_and_equal_items_of_long_middle(
         (n for n in range(max_length - head) if old_texts[-1 - n] != new_texts[-1 - n]),
         max_length - head,
     )
-    middle_pairs = _pair_equal_items_of_long_lists_only(
+    middle_pairs = _pair_long_lists(
         old_texts[head : len(old_texts) - tail], new_texts[head : len(new_texts) - tail]
     )
     ends = [(len(old_texts) - n, len(new_texts) - n) for n in range(tail, 0, -1)]
     return [*((n, n) for n in range(head)), *((head + n, head + m) for n, m in middle_pairs), *ends]
 
 
-def _pair_equal_items_of_long_lists_only(
-    old_texts: Sequence[str], new_texts: Sequence[str]
-) -> IndexPairs:
+def _pair_long_lists(old_texts: Sequence[str], new_texts: Sequence[str]) -> IndexPairs:
     """Index pairs of equal items of long lists, rising in both, in O(n log n).
 
     Those that kept their index, or if it gives more, the longest rising sequence of those that are
@@ -94,11 +80,11 @@ def _pair_equal_items_of_long_lists_only(
     """
     if len(old_texts) * len(new_texts) <= _MAX_COMPARED:
         return []
-    index_by_item = {item: n for n, item in enumerate(_iter_items_numbered_among_equals(old_texts))}
-    moved = _compute_longest_rising_pairs(
+    index_by_item = {item: n for n, item in enumerate(_iter_numbered_items(old_texts))}
+    moved = _longest_rising_pairs(
         [
             (index_by_item[item], n)
-            for n, item in enumerate(_iter_items_numbered_among_equals(new_texts))
+            for n, item in enumerate(_iter_numbered_items(new_texts))
             if item in index_by_item
         ]
     )
@@ -107,14 +93,14 @@ def _pair_equal_items_of_long_lists_only(
     return stayed if len(old_texts) == len(new_texts) and len(stayed) >= len(moved) else moved
 
 
-def _iter_items_numbered_among_equals(items: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _iter_numbered_items(items: Sequence[str]) -> Iterator[tuple[str, int]]:
     counts: Counter[str] = Counter()
     for item in items:
         counts[item] += 1
         yield item, counts[item]
 
 
-def _compute_longest_rising_pairs(pairs: IndexPairs) -> IndexPairs:
+def _longest_rising_pairs(pairs: IndexPairs) -> IndexPairs:
     """The longest subsequence of pairs, sorted by the second index, that rises in the first, too.
 
     Patience sorting, O(n log n).
@@ -135,7 +121,7 @@ def _compute_longest_rising_pairs(pairs: IndexPairs) -> IndexPairs:
     return rising[::-1]
 
 
-def _align_items_without_crossing(
+def _align_items(
     old_items: Sequence[Any],
     new_items: Sequence[Any],
     old_texts: Sequence[str],
@@ -202,7 +188,7 @@ class _SharedContent:
                 )
                 / max_length
             )
-        if _get_collection_type_or_str(old_item) is not _get_collection_type_or_str(new_item):
+        if _collection_type(old_item) is not _collection_type(new_item):
             return 0.0
         old_counts, new_counts = self._counts
         keys = (
@@ -229,12 +215,12 @@ def _list_comparable_parts(item: Any) -> list[tuple[str, str]]:
         ]
     return (
         [("", format_normalized_json(child, in_list=True)) for child in item]
-        if _get_collection_type_or_str(item) is list
+        if _collection_type(item) is list
         else []
     )
 
 
-def _get_collection_type_or_str(value: Any) -> type:
+def _collection_type(value: Any) -> type:
     if isinstance(value, Mapping):
         return dict
     return list if isinstance(value, list | tuple) else str

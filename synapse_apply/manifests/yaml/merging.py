@@ -14,25 +14,25 @@ from typing import Any
 from synapse_apply.manifests.yaml.bracketed import iter_bracket_cuts
 from synapse_apply.manifests.yaml.likeness import format_normalized_json, pair_list_items
 from synapse_apply.manifests.yaml.reshaping import (
-    find_common_quote_or_empty,
+    find_common_quote,
     format_block_lines,
     format_flow_value,
     is_collection,
-    list_cuts_that_replace_value_together,
-    locate_where_value_can_be_written,
+    list_replacing_cuts,
+    locate_value_slot,
 )
 from synapse_apply.manifests.yaml.slots import (
     Cut,
     SlotEntry,
     ValueSlot,
-    is_comment_line_indented_by,
+    is_comment_indented,
     is_first_in_line,
     list_entries,
     locate_line_start,
     locate_next_line_start,
     locate_previous_line_end,
 )
-from synapse_apply.manifests.yaml.spans import count_characters_before_in_line, locate_line_end
+from synapse_apply.manifests.yaml.spans import count_before_in_line, locate_line_end
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
 from synapse_apply.model.frozen import mutable
 
@@ -58,9 +58,7 @@ class ContainerChanges:
         self.added_after.setdefault(index, []).append(value)
 
 
-def compute_container_changes(
-    text: str, slot: ValueSlot, value: Any, *, in_list: bool
-) -> ContainerChanges:
+def diff_containers(text: str, slot: ValueSlot, value: Any, *, in_list: bool) -> ContainerChanges:
     """The changes by which a list or map becomes `value`; inside of a list a null key is absent."""
     result = ContainerChanges(list_entries(text, slot))
     entries = result.entries
@@ -85,7 +83,7 @@ def compute_container_changes(
     return result
 
 
-def iter_cuts_that_turn_value_into_new(
+def iter_turning_cuts(
     text: str,
     slot: ValueSlot,
     value: Any,
@@ -102,15 +100,15 @@ def iter_cuts_that_turn_value_into_new(
         return
     # A list that becomes a map or a scalar has no entries to keep.
     if not _can_merge_parts(text, slot, value):
-        yield from list_cuts_that_replace_value_together(
+        yield from list_replacing_cuts(
             text, slot, value, line_break, allow_block=True, allow_literals=allow_literals
         )
         return
-    container_changes = compute_container_changes(text, slot, value, in_list=in_list)
+    container_changes = diff_containers(text, slot, value, in_list=in_list)
     is_child_in_list = in_list or not node.is_map
     for index, new_value in container_changes.kept_values.items():
         child_slot = container_changes.entries[index].slot
-        yield from iter_cuts_that_turn_value_into_new(
+        yield from iter_turning_cuts(
             text,
             child_slot,
             new_value,
@@ -164,7 +162,7 @@ class _LineCuts:
         self._line_break = line_break
         self._allow_literals = allow_literals
         self._item_style: tuple[str, int] | None = None
-        self._indent_width = count_characters_before_in_line(text, changes.entries[0].start)
+        self._indent_width = count_before_in_line(text, changes.entries[0].start)
         # Whether the first entry stands on the line of the dash of the list item that it is in.
         self._is_inline = (
             not is_first_in_line(text, changes.entries[0].start) or slot.base_column < 0
@@ -177,8 +175,7 @@ class _LineCuts:
             return
         first_kept = min(changes.kept_values, default=len(self._entries))
         new_lines = {
-            index: self._format_new_items_or_pairs(values)
-            for index, values in changes.added_after.items()
+            index: self._format_new_items(values) for index, values in changes.added_after.items()
         }
         # New entries before the first kept one take the place of the removed entries there.
         early_lines = [
@@ -203,13 +200,10 @@ class _LineCuts:
         text, entry = self._text, self._entries[index]
         if index in self._changes.kept_values:
             if new_lines:
-                end = self._locate_end_with_deeper_comments_in_list(index)
+                end = self._end_with_comments(index)
                 yield end, end, "".join(self._line_break + line for line in new_lines)
             return
-        start, end = (
-            self._locate_start_with_comments_above_in_list(index),
-            self._locate_end_with_deeper_comments_in_list(index),
-        )
+        start, end = (self._start_with_comments(index), self._end_with_comments(index))
         if new_lines and not is_first_in_line(text, entry.start):
             yield entry.start, end, self._line_break.join(new_lines)[self._indent_width :]
         elif new_lines:
@@ -228,11 +222,7 @@ class _LineCuts:
             return
         neighbours = zip(range(first_kept), range(1, first_kept + 1), strict=True)
         gaps = (
-            text[
-                self._locate_end_with_deeper_comments_in_list(a) : locate_line_start(
-                    text, entries[b].start
-                )
-            ]
+            text[self._end_with_comments(a) : locate_line_start(text, entries[b].start)]
             for a, b in neighbours
         )
         # Without comments between the removed entries one cut is enough.
@@ -244,7 +234,7 @@ class _LineCuts:
         )
         yield (
             locate_line_start(text, entries[0].start) + indent_width,
-            self._locate_end_with_deeper_comments_in_list(0),
+            self._end_with_comments(0),
             "",
         )
         for index in range(1, first_kept):
@@ -257,12 +247,12 @@ class _LineCuts:
         if self._is_inline:
             yield entry.start, entry.end, brackets
         else:
-            value_offset = locate_where_value_can_be_written(self._text, self._slot)
+            value_offset = locate_value_slot(self._text, self._slot)
             yield value_offset, value_offset, f" {brackets}"
         for index in range(1 if self._is_inline else 0, len(self._entries)):
             yield from self._iter_entry_cuts(index, [])
 
-    def _locate_start_with_comments_above_in_list(self, index: int) -> int:
+    def _start_with_comments(self, index: int) -> int:
         """Where an entry's lines begin, including the comment lines above an item but the first."""
         text = self._text
         start = locate_line_start(text, self._entries[index].start)
@@ -270,16 +260,16 @@ class _LineCuts:
         # items.
         if self._slot.node.is_map or not index:
             return start
-        floor = self._locate_end_with_deeper_comments_in_list(index - 1)
+        floor = self._end_with_comments(index - 1)
         while (
             previous_start := locate_line_start(text, locate_previous_line_end(text, start))
         ) > floor:
-            if not is_comment_line_indented_by(text, previous_start, self._indent_width):
+            if not is_comment_indented(text, previous_start, self._indent_width):
                 break
             start = previous_start
         return start
 
-    def _locate_end_with_deeper_comments_in_list(self, index: int) -> int:
+    def _end_with_comments(self, index: int) -> int:
         """Where an entry's last line ends.
 
         Comments that are indented deeper than a dash belong to it.
@@ -288,16 +278,16 @@ class _LineCuts:
         end = locate_line_end(text, self._entries[index].end)
         while not self._slot.node.is_map and end < len(text):
             next_start = locate_next_line_start(text, end)
-            if not is_comment_line_indented_by(text, next_start, self._indent_width, deeper=True):
+            if not is_comment_indented(text, next_start, self._indent_width, deeper=True):
                 break
             end = locate_line_end(text, next_start)
         return end
 
-    def _format_new_items_or_pairs(self, items_or_pairs: list[Any]) -> list[str]:
+    def _format_new_items(self, items_or_pairs: list[Any]) -> list[str]:
         """The lines of new entries in the style of those there: items, or (key, value) of a map."""
         indent = " " * self._indent_width
         if self._slot.node.is_map:
-            name = find_common_quote_or_empty([name for name, _ in self._slot.node.pairs])
+            name = find_common_quote([name for name, _ in self._slot.node.pairs])
             return format_block_lines(
                 dict(items_or_pairs), indent, allow_literals=self._allow_literals, key_quote=name
             )
@@ -318,14 +308,14 @@ class _LineCuts:
 
     def _detect_item_style(self) -> tuple[str, int]:
         """The items' quote, and the columns between a dash and its block item (0 without any)."""
-        quote = find_common_quote_or_empty(
+        quote = find_common_quote(
             [entry.slot.node for entry in self._entries if isinstance(entry.slot.value, str)]
         )
         item_starts = [
             entry.slot.node.start for entry in self._entries if entry.slot.is_block_collection
         ]
         steps = (
-            count_characters_before_in_line(self._text, offset) - self._indent_width
+            count_before_in_line(self._text, offset) - self._indent_width
             for offset in item_starts
             if not is_first_in_line(self._text, offset)
         )

@@ -34,23 +34,19 @@ class _NotPlain(Exception):
     """There is something to be said of it."""
 
 
-def compose_plain_documents_or_none(
-    text: str, first_line: int
-) -> list[tuple[Any, PositionTree]] | None:
+def compose_plain_documents(text: str, first_line: int) -> list[tuple[Any, PositionTree]] | None:
     """The value and the position tree of each document of a text; None where it is not plain.
 
     `first_line` is added to every line.
     """
-    composer_class = _import_composer_class_or_none()
+    composer_class = _import_composer()
     if composer_class is None or _may_nest_deeply(text) or _may_hold_anchor_or_tag(text):
         return None
     documents = []
     try:
         composer = composer_class(text)
         while composer.check_node():
-            documents.append(
-                _convert_plain_node_or_raise(composer.get_node(), first_line, _MAX_DEPTH)
-            )
+            documents.append(_convert_plain_node(composer.get_node(), first_line, _MAX_DEPTH))
     except (_NotPlain, ValueError, yaml.YAMLError):
         return None
     return documents
@@ -74,7 +70,7 @@ def _may_hold_anchor_or_tag(text: str) -> bool:
 
 
 @cache
-def _import_composer_class_or_none() -> Any:
+def _import_composer() -> Any:
     """Libyaml's composer without the resolver of tags; None where PyYAML was built without it."""
     try:
         from yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415
@@ -91,9 +87,7 @@ def _import_composer_class_or_none() -> Any:
     return Composer
 
 
-def _convert_plain_node_or_raise(
-    node: Any, first_line: int, levels_left: int
-) -> tuple[Any, PositionTree]:
+def _convert_plain_node(node: Any, first_line: int, levels_left: int) -> tuple[Any, PositionTree]:
     """The value of a node and its position tree, as the builder makes them."""
     start = node.start_mark
     start_mark = start.line + first_line << COLUMN_BITS | start.column
@@ -103,9 +97,7 @@ def _convert_plain_node_or_raise(
     if not levels_left:
         raise _NotPlain
     if node_type is SequenceNode:
-        items = [
-            _convert_plain_node_or_raise(item, first_line, levels_left - 1) for item in node.value
-        ]
+        items = [_convert_plain_node(item, first_line, levels_left - 1) for item in node.value]
         return [item[0] for item in items], (start_mark, [item[1] for item in items])
     if node_type is not MappingNode:
         raise _NotPlain
@@ -128,9 +120,7 @@ def _convert_plain_node_or_raise(
             )
             position_trees[key] = key_mark
         else:
-            values[key], tree = _convert_plain_node_or_raise(
-                value_node, first_line, levels_left - 1
-            )
+            values[key], tree = _convert_plain_node(value_node, first_line, levels_left - 1)
             position_trees[key] = (key_mark, tree[1])
     return values, (start_mark, position_trees)
 

@@ -15,12 +15,12 @@ COLUMN_BITS = 32
 _COLUMN_MASK = (1 << COLUMN_BITS) - 1
 
 
-def pack_mark_counting_from_zero(line: int, column: int) -> Mark:
+def pack_mark(line: int, column: int) -> Mark:
     """Line and column, both from 0, as one integer."""
     return line << COLUMN_BITS | column
 
 
-def unpack_mark_counting_from_one(packed: Mark) -> tuple[int, int]:
+def unpack_mark(packed: Mark) -> tuple[int, int]:
     """Line and column of a mark, both from 1, as Position has them."""
     return (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1
 

@@ -49,10 +49,10 @@ def parse_plain_scalar(text: str) -> Any:
     """
     if text in _KEYWORD_VALUES:
         return _KEYWORD_VALUES[text]
-    return _parse_json_number_or_text(text) if text[0] in _NUMERIC_FIRST_CHARS else text
+    return _parse_number(text) if text[0] in _NUMERIC_FIRST_CHARS else text
 
 
-def _parse_json_number_or_text(text: str) -> int | float | str:
+def _parse_number(text: str) -> int | float | str:
     if len(text) > MAX_NUMBER_LENGTH:
         if any(pattern.fullmatch(text) for pattern in (_INTEGER, _BASED_INTEGER, _FLOAT)):
             raise TooManyDigits(text)

@@ -18,14 +18,14 @@ from yaml import events
 
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.yaml import read_scalars
-from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents_or_none
+from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents
 from synapse_apply.manifests.yaml.positions import (
     LazyPositions,
     Mark,
     PositionTree,
     build_position,
-    pack_mark_counting_from_zero,
-    unpack_mark_counting_from_one,
+    pack_mark,
+    unpack_mark,
 )
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.errors import InputError
@@ -61,7 +61,7 @@ class SourceText:
         # A position is that of the key, or of the item of a list.
         for candidate in (line_rest.partition(":")[2], line_rest):
             candidate_text = re.split(r"[,}\]\s#]", candidate.strip(), maxsplit=1)[0]
-            if candidate_text and _parses_to_same_typed_value(candidate_text, value):
+            if candidate_text and _parses_to_same(candidate_text, value):
                 return candidate_text
         return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -77,7 +77,7 @@ def _split_lines(text: str) -> list[str]:
     return text.split("\n")
 
 
-def _parses_to_same_typed_value(text: str, value: Any) -> bool:
+def _parses_to_same(text: str, value: Any) -> bool:
     try:
         parsed = read_scalars.parse_plain_scalar(text)
     except read_scalars.NotJsonNumber:
@@ -128,19 +128,19 @@ def read_single_mapping(
 
     Raises InputError with every finding. Other layers are given this as their YAML reader.
     """
-    value, positions, findings = parse_single_mapping_with_findings(data, file)
+    value, positions, findings = parse_single_mapping(data, file)
     if findings:
         raise InputError(*findings)
     return value, positions
 
 
-def parse_single_mapping_with_findings(
+def parse_single_mapping(
     data: bytes | str, file: str
 ) -> tuple[Mapping[str, Any], Mapping[FieldPath, Position], tuple[Diagnostic, ...]]:
     """As `read_single_mapping`, returning the findings in place of raising them."""
     reading = read_documents(data, file)
     findings = list(reading.diagnostics)
-    findings.extend(iter_one_error_of_extra_documents(reading, file))
+    findings.extend(iter_extra_document_error(reading, file))
     if not reading.documents:
         return {}, {(): Position(file, 1, 1)}, tuple(findings)
     first = reading.documents[0]
@@ -153,7 +153,7 @@ def parse_single_mapping_with_findings(
     return {}, first.positions, tuple(findings)
 
 
-def iter_one_error_of_extra_documents(reading: ReadResult, file: str) -> Iterator[Diagnostic]:
+def iter_extra_document_error(reading: ReadResult, file: str) -> Iterator[Diagnostic]:
     """An error at the second document of a text that should hold one."""
     for second in reading.documents[1:2]:
         yield error_finding(
@@ -217,12 +217,10 @@ class _YamlReader:
         # Each restart reads the rest anew, so a file of broken documents would take quadratic time.
         for _ in range(_MAX_RESTARTS):
             first_line = text.count("\n", 0, start)
-            broken_line = self._read_until_broken_line_or_none(
-                text[start:] if start else text, first_line
-            )
+            broken_line = self._read_until_broken(text[start:] if start else text, first_line)
             if broken_line is None:
                 return
-            next_start = self._find_next_document_offset(text, start, broken_line)
+            next_start = self._next_document_offset(text, start, broken_line)
             if next_start is None:
                 return
             start = next_start
@@ -230,10 +228,10 @@ class _YamlReader:
             "Too many syntax errors",
             f"the rest of the file is not read after {_MAX_RESTARTS} of them",
             "mend these first",
-            pack_mark_counting_from_zero(text.count("\n", 0, start), 0),
+            pack_mark(text.count("\n", 0, start), 0),
         )
 
-    def _find_next_document_offset(self, text: str, start: int, line: int) -> int | None:
+    def _next_document_offset(self, text: str, start: int, line: int) -> int | None:
         """The offset of the first `---` at or below a line, always beyond `start`."""
         offset = 0
         for _ in range(line):
@@ -242,14 +240,14 @@ class _YamlReader:
         match = _NEXT_DOCUMENT.search(text, max(offset, start + 1))
         return match.start() if match else None
 
-    def _read_until_broken_line_or_none(self, text: str, first_line: int) -> int | None:
+    def _read_until_broken(self, text: str, first_line: int) -> int | None:
         """Read documents to the end (None), or to a broken one (the problem's line, from 0)."""
         # A quick test: the pattern is searched only in texts that may hold such a character.
         if not text.isascii() or "\x00" in text or "\x1b" in text:
-            text = self._replace_all_and_report_first_control_character(text, first_line)
-        plain_documents = compose_plain_documents_or_none(text, first_line)
+            text = self._replace_control_characters(text, first_line)
+        plain_documents = compose_plain_documents(text, first_line)
         if plain_documents is not None:
-            self._add_documents_that_are_not_null(plain_documents)
+            self._add_documents(plain_documents)
             return None
         # Here, not above: most texts are plain.
         from synapse_apply.manifests.yaml.builder import (  # noqa: PLC0415
@@ -257,9 +255,9 @@ class _YamlReader:
             UnreadableDocument,
             create_yaml_parser,
         )
-        from synapse_apply.manifests.yaml.syntax import build_syntax_finding_and_line  # noqa: PLC0415
+        from synapse_apply.manifests.yaml.syntax import build_syntax_finding  # noqa: PLC0415
 
-        last_mark = pack_mark_counting_from_zero(first_line, 0)
+        last_mark = pack_mark(first_line, 0)
 
         def record_finding(summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
             nonlocal last_mark
@@ -271,17 +269,13 @@ class _YamlReader:
             builder = Builder(parser.get_event, record_finding, first_line)
             self._read_documents_of_parser(parser, builder.build_document)
         except UnreadableDocument:
-            return unpack_mark_counting_from_one(last_mark)[0] - 1
+            return unpack_mark(last_mark)[0] - 1
         except yaml.reader.ReaderError:
-            cleaned = self._replace_all_and_report_first_control_character(text, first_line)
+            cleaned = self._replace_control_characters(text, first_line)
             # Characters were replaced by U+FFFD, so the second attempt cannot fail in the same way.
-            return (
-                self._read_until_broken_line_or_none(cleaned, first_line)
-                if cleaned != text
-                else first_line
-            )
+            return self._read_until_broken(cleaned, first_line) if cleaned != text else first_line
         except yaml.MarkedYAMLError as problem:
-            finding, line = build_syntax_finding_and_line(
+            finding, line = build_syntax_finding(
                 problem, self.source.file, self.source.text, first_line
             )
             self.findings.append(finding)
@@ -296,11 +290,9 @@ class _YamlReader:
             if event_type is events.StreamEndEvent:
                 return
             if event_type is events.DocumentStartEvent:
-                self._add_documents_that_are_not_null([build_document()])
+                self._add_documents([build_document()])
 
-    def _add_documents_that_are_not_null(
-        self, documents: Iterable[tuple[Any, PositionTree]]
-    ) -> None:
+    def _add_documents(self, documents: Iterable[tuple[Any, PositionTree]]) -> None:
         self.documents.extend(
             Document(value, tree, self.source) for value, tree in documents if value is not None
         )
@@ -309,7 +301,7 @@ class _YamlReader:
         position = LazyPositions(self.source.file, finding_mark)[()]
         self.findings.append(error_finding(summary, detail, hint, position=position))
 
-    def _replace_all_and_report_first_control_character(self, text: str, first_line: int) -> str:
+    def _replace_control_characters(self, text: str, first_line: int) -> str:
         match = re.search(_CONTROL_CHARACTER, text)
         if match is None:
             return text
@@ -319,6 +311,6 @@ class _YamlReader:
             "Control character",
             f"the character U+{ord(match[0]):04X} cannot stand in YAML",
             f'remove it, or write it as an escape in a quoted text: "\\u{ord(match[0]):04x}"',
-            pack_mark_counting_from_zero(first_line + line, column),
+            pack_mark(first_line + line, column),
         )
         return re.sub(_CONTROL_CHARACTER, "\ufffd", text)

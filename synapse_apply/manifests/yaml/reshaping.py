@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.manifests.yaml.slots import (
     Cut,
     ValueSlot,
-    format_block_header_comment_or_empty,
+    header_comment,
     is_first_in_line,
     list_entries,
     locate_content_start,
@@ -19,14 +19,11 @@ from synapse_apply.manifests.yaml.slots import (
 from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK,
     SourceNode,
-    count_characters_before_in_line,
+    count_before_in_line,
     locate_line_end,
     locate_value_end,
 )
-from synapse_apply.manifests.yaml.write_scalars import (
-    format_block_scalar_or_none,
-    format_inline_scalar,
-)
+from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
 
 
 def is_collection(value: Any) -> bool:
@@ -61,9 +58,7 @@ def format_block_lines(
     for key, child in value.items():
         line_head = f"{indent}{format_inline_scalar(str(key), key_quote)}:"
         # Not every text can be a block scalar, such as one with control characters.
-        literal = (
-            format_block_scalar_or_none(child, indent + "  ", "\n") if allow_literals else None
-        )
+        literal = format_block_scalar(child, indent + "  ", "\n") if allow_literals else None
         if is_collection(child) and child:
             lines += [
                 line_head,
@@ -89,7 +84,7 @@ def build_scalar_cut(
     """
     node = slot.node
     end = locate_value_end(text, node)
-    comment = format_block_header_comment_or_empty(text, node)
+    comment = header_comment(text, node)
     becomes_multiline = isinstance(value, str) and "\n" in value and "\n" not in (node.value or "")
     is_block_scalar = node.style in {"|", ">"}
     # A block scalar needs the rest of its line, so nothing may stand behind the old value.
@@ -97,23 +92,17 @@ def build_scalar_cut(
         becomes_multiline and not slot.flow and not text[end : locate_line_end(text, end)].strip()
     )
     if allow_literals and not slot.flow and can_be_literal:
-        literal = format_block_scalar_or_none(
-            value, _detect_block_scalar_indent(text, slot), line_break
-        )
+        literal = format_block_scalar(value, _block_scalar_indent(text, slot), line_break)
         if literal:
-            prefix = _format_missing_colon_or_blank_or_empty(text, slot)
+            prefix = _missing_separator(text, slot)
             return node.start, end, prefix + literal[0] + comment + literal[1]
     # The value is on one line now, where a block style is not possible.
     style = "" if is_block_scalar else node.style
     scalar_text = format_inline_scalar(value, style, flow=slot.flow)
-    return (
-        node.start,
-        end,
-        _format_missing_colon_or_blank_or_empty(text, slot) + scalar_text + comment,
-    )
+    return (node.start, end, _missing_separator(text, slot) + scalar_text + comment)
 
 
-def _format_missing_colon_or_blank_or_empty(text: str, slot: ValueSlot) -> str:
+def _missing_separator(text: str, slot: ValueSlot) -> str:
     """The colon or blank that is missing before a value where there was none; mostly ""."""
     if not slot.has_indicator:
         return ": "
@@ -122,7 +111,7 @@ def _format_missing_colon_or_blank_or_empty(text: str, slot: ValueSlot) -> str:
     return " " if start == slot.node.end and text[start - 1 : start] in {":", "-"} else ""
 
 
-def _detect_block_scalar_indent(text: str, slot: ValueSlot) -> str:
+def _block_scalar_indent(text: str, slot: ValueSlot) -> str:
     """The indentation of a block scalar's lines, else two columns more than its key's."""
     node = slot.node
     for line in LINE_BREAK.split(text[node.start : node.end])[1:]:
@@ -131,7 +120,7 @@ def _detect_block_scalar_indent(text: str, slot: ValueSlot) -> str:
     return " " * (slot.base_column + 2)
 
 
-def list_cuts_that_replace_value_together(
+def list_replacing_cuts(
     text: str,
     slot: ValueSlot,
     value: Any,
@@ -148,9 +137,7 @@ def list_cuts_that_replace_value_together(
     node = slot.node
     if slot.is_block_collection:
         allow_block = allow_block and is_collection(value) and bool(value)
-        return tuple(
-            _iter_block_replacement_cuts(text, slot, value, line_break if allow_block else "")
-        )
+        return tuple(_iter_block_cuts(text, slot, value, line_break if allow_block else ""))
     if is_collection(value) or is_collection(slot.value):
         value_text = (
             format_flow_value(value)
@@ -160,22 +147,18 @@ def list_cuts_that_replace_value_together(
         cut = (
             node.start,
             locate_value_end(text, node),
-            _format_missing_colon_or_blank_or_empty(text, slot)
-            + value_text
-            + format_block_header_comment_or_empty(text, node),
+            _missing_separator(text, slot) + value_text + header_comment(text, node),
         )
         return (cut,)
     return (build_scalar_cut(text, slot, value, line_break, allow_literals=allow_literals),)
 
 
-def _iter_block_replacement_cuts(
-    text: str, slot: ValueSlot, value: Any, line_break: str
-) -> Iterator[Cut]:
+def _iter_block_cuts(text: str, slot: ValueSlot, value: Any, line_break: str) -> Iterator[Cut]:
     """Cuts that replace the lines of a block list or map, by lines or by a value on one line."""
     start, last = locate_content_start(text, slot.node), locate_value_end(text, slot.node)
     is_on_own_line = is_first_in_line(text, start)
     if line_break:
-        width = count_characters_before_in_line(text, start)
+        width = count_before_in_line(text, start)
         width = (
             max(width, slot.base_column + 2)
             if is_on_own_line and isinstance(value, Mapping)
@@ -197,7 +180,7 @@ def _iter_block_replacement_cuts(
     value_text = _format_inline_value(value)
     # The value moves up to the line of its key, and the old lines go.
     if is_on_own_line and slot.base_column >= 0:
-        value_offset = locate_where_value_can_be_written(text, slot)
+        value_offset = locate_value_slot(text, slot)
         yield value_offset, value_offset, f" {value_text}"
         yield (
             locate_previous_line_end(text, locate_line_start(text, start)),
@@ -214,12 +197,12 @@ def _iter_block_replacement_cuts(
         yield start, locate_line_end(text, last), value_text + trailing_comment
 
 
-def locate_where_value_can_be_written(text: str, slot: ValueSlot) -> int:
+def locate_value_slot(text: str, slot: ValueSlot) -> int:
     """Where a value can be written behind its key or dash, and behind its anchor or tag."""
     return locate_properties_end(text, slot.node) if slot.node.properties else slot.value_offset
 
 
-def find_common_quote_or_empty(nodes: list[SourceNode]) -> str:
+def find_common_quote(nodes: list[SourceNode]) -> str:
     """The quote in which all of these scalars are written; "" where they differ or have none."""
     styles = {node.style for node in nodes if node.is_scalar}
     (style,) = styles if len(styles) == 1 else ("",)

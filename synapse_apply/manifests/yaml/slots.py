@@ -10,7 +10,7 @@ from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK,
     LINE_BREAK_CHARS,
     SourceNode,
-    count_characters_before_in_line,
+    count_before_in_line,
     locate_line_end,
     locate_value_end,
 )
@@ -82,10 +82,10 @@ def _iter_map_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
         start = name.start
         if not slot.node.flow:
             # An explicit key (`? key`) begins at its question mark.
-            width = count_characters_before_in_line(text, start)
+            width = count_before_in_line(text, start)
             line_prefix = text[start - width : start].rstrip()
             start = start - width + len(line_prefix) - 1 if line_prefix.endswith("?") else start
-            base_column = base_column if index else count_characters_before_in_line(text, start)
+            base_column = base_column if index else count_before_in_line(text, start)
         colon = text.find(":", name.end, value.start + 1) + 1
         value_slot = ValueSlot(
             value, slot.value[name.value], colon or name.end, base_column, slot.node.flow, colon > 0
@@ -104,7 +104,7 @@ def _iter_list_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
     for index, item in enumerate(node.items):
         match = _BLANKS_AND_COMMENTS.match(text, end)
         dash = match.end() if match else end
-        base_column = base_column if index else count_characters_before_in_line(text, dash)
+        base_column = base_column if index else count_before_in_line(text, dash)
         item_slot = ValueSlot(item, slot.value[index], dash + 1, base_column)
         end = locate_value_end(text, item)
         yield SlotEntry(index, dash, item_slot, end)
@@ -126,7 +126,7 @@ def locate_properties_end(text: str, node: SourceNode) -> int:
 
 def locate_line_start(text: str, offset: int) -> int:
     """The offset of the start of the line that contains an offset."""
-    return offset - count_characters_before_in_line(text, offset)
+    return offset - count_before_in_line(text, offset)
 
 
 def locate_previous_line_end(text: str, start: int) -> int:
@@ -147,7 +147,7 @@ def is_first_in_line(text: str, offset: int) -> bool:
     return not text[locate_line_start(text, offset) : offset].strip(" \t")
 
 
-def is_comment_line_indented_by(text: str, start: int, width: int, *, deeper: bool = False) -> bool:
+def is_comment_indented(text: str, start: int, width: int, *, deeper: bool = False) -> bool:
     """Whether the line at `start` is a comment indented by `width`, or with `deeper` by more."""
     line = text[start : locate_line_end(text, start)]
     stripped_line = line.lstrip(" \t")
@@ -163,15 +163,11 @@ def list_comments(text: str, node: SourceNode) -> list[str]:
         comments += _COMMENT.findall(text[position : leaf.start])
         position = leaf.end
         if leaf.style in _BLOCK_STYLES:
-            comments += [
-                comment
-                for comment in [format_block_header_comment_or_empty(text, leaf).strip()]
-                if comment
-            ]
+            comments += [comment for comment in [header_comment(text, leaf).strip()] if comment]
     return comments + _COMMENT.findall(text[position : max(position, locate_value_end(text, node))])
 
 
-def format_block_header_comment_or_empty(text: str, node: SourceNode) -> str:
+def header_comment(text: str, node: SourceNode) -> str:
     """The comment behind a block scalar's header, with the blank before it; "" for none."""
     if node.style not in _BLOCK_STYLES:
         return ""

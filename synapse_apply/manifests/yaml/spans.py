@@ -45,7 +45,7 @@ class SourceNode:
         return self.value is not None
 
 
-def parse_nodes_of_valid_documents(text: str) -> list[SourceNode]:
+def parse_nodes(text: str) -> list[SourceNode]:
     """The root node of each document that is not empty, counted as the reader counts them.
 
     The text must be one that the reader reads without an error.
@@ -84,7 +84,7 @@ def locate_line_end(text: str, offset: int) -> int:
     return match.start() if match else len(text)
 
 
-def count_characters_before_in_line(text: str, offset: int) -> int:
+def count_before_in_line(text: str, offset: int) -> int:
     """The column of an offset: how many characters stand before it in its line."""
     start = offset
     while start and text[start - 1] not in LINE_BREAK_CHARS:

@@ -63,7 +63,7 @@ _KNOWN_MESSAGES = (
 )
 
 
-def build_syntax_finding_and_line(
+def build_syntax_finding(
     problem: yaml.MarkedYAMLError, file: str, text: str, first_line: int
 ) -> tuple[Diagnostic, int]:
     """The finding for a syntax error, and its line (from 0) in the whole text.
@@ -86,7 +86,7 @@ def build_syntax_finding_and_line(
         error_finding(
             "YAML syntax",
             detail
-            + _describe_construct_start_or_empty(problem, first_line)
+            + _describe_construct(problem, first_line)
             + (f" ({parser_message})" if parser_message else ""),
             hint,
             position=Position(file, line + 1, column + 1),
@@ -95,7 +95,7 @@ def build_syntax_finding_and_line(
     )
 
 
-def _describe_construct_start_or_empty(problem: yaml.MarkedYAMLError, first_line: int) -> str:
+def _describe_construct(problem: yaml.MarkedYAMLError, first_line: int) -> str:
     """A phrase naming the line where the unfinished construct began; "" on the same line."""
     start_mark, end_mark = problem.context_mark, problem.problem_mark
     if start_mark is None or end_mark is None or start_mark.line == end_mark.line:

@@ -30,7 +30,7 @@ def format_inline_scalar(value: Any, style: str = "", *, flow: bool = False) -> 
     return '"' + "".join(map(_escape_char, value)) + '"'
 
 
-def format_block_scalar_or_none(value: Any, indent: str, line_break: str) -> tuple[str, str] | None:
+def format_block_scalar(value: Any, indent: str, line_break: str) -> tuple[str, str] | None:
     """Header and lines of a text as a block scalar; None for what cannot be one."""
     if not isinstance(value, str) or not value or value[0] in " \t\n" or value.endswith("\n\n"):
         return None

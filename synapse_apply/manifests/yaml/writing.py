@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from synapse_apply.manifests.yaml.write_scalars import (
-    format_block_scalar_or_none,
-    format_inline_scalar,
-)
+from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
 
 _INDENT = "  "
 # Written on one line, as people and our examples do.
@@ -36,8 +33,8 @@ def _iter_map_lines(value: Mapping[str, Any]) -> Iterator[str]:
 
 def _iter_entry_lines(line_head: str, key: str, value: Any) -> Iterator[str]:
     """The lines of a key and its value; `line_head` is the key with its colon."""
-    if key in _INLINE_KEYS or _is_empty_collection_or_value_from(value):
-        yield f"{line_head} {_format_escaped_flow_value(value)}"
+    if key in _INLINE_KEYS or _is_inline_value(value):
+        yield f"{line_head} {_format_flow_value(value)}"
     elif isinstance(value, Mapping):
         yield line_head
         yield from _iter_indented_lines(_iter_map_lines(value))
@@ -50,7 +47,7 @@ def _iter_entry_lines(line_head: str, key: str, value: Any) -> Iterator[str]:
 
 def _iter_list_lines(values: list[Any]) -> Iterator[str]:
     for value in values:
-        if isinstance(value, Mapping) and not _is_empty_collection_or_value_from(value):
+        if isinstance(value, Mapping) and not _is_inline_value(value):
             child_lines = _iter_map_lines(value)
         elif isinstance(value, list) and value:
             child_lines = _iter_list_lines(value)
@@ -65,15 +62,13 @@ def _iter_scalar_lines(line_head: str, value: Any) -> Iterator[str]:
     """A text of several lines as a block scalar, anything else on one line."""
     text = _escape_variable_marks(value)
     block = (
-        format_block_scalar_or_none(text, _INDENT, "\n")
-        if isinstance(text, str) and "\n" in text
-        else None
+        format_block_scalar(text, _INDENT, "\n") if isinstance(text, str) and "\n" in text else None
     )
     if block is None:
         inline_text = (
             format_inline_scalar(text)
             if (not isinstance(value, Mapping | list))
-            else _format_escaped_flow_value(value)
+            else _format_flow_value(value)
         )
         yield f"{line_head} {inline_text}"
     else:
@@ -85,22 +80,22 @@ def _iter_indented_lines(lines: Iterator[str]) -> Iterator[str]:
     return (_INDENT + line if line else line for line in lines)
 
 
-def _is_empty_collection_or_value_from(value: Any) -> bool:
+def _is_inline_value(value: Any) -> bool:
     """Whether a value is empty, or a `valueFrom`, which are written on one line."""
     if isinstance(value, Mapping):
         return not value or value.keys() == {"valueFrom"}
     return isinstance(value, list) and not value
 
 
-def _format_escaped_flow_value(value: Any) -> str:
+def _format_flow_value(value: Any) -> str:
     if isinstance(value, Mapping):
         pairs = (
-            f"{format_inline_scalar(key, flow=True)}: {_format_escaped_flow_value(child)}"
+            f"{format_inline_scalar(key, flow=True)}: {_format_flow_value(child)}"
             for key, child in value.items()
         )
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_format_escaped_flow_value, value)) + "]"
+        return "[" + ", ".join(map(_format_flow_value, value)) + "]"
     return format_inline_scalar(_escape_variable_marks(value), flow=True)
 
 

@@ -48,21 +48,19 @@ def unflatten(fields: Fields) -> DecodedSpec:
     return tree
 
 
-def is_secret_or_map_with_secret(value: Any) -> bool:
+def holds_secret(value: Any) -> bool:
     """Whether a field's value, or anything inside it, is a secret in one of its forms."""
     if is_map(value):
-        return any(is_secret_or_map_with_secret(inner) for inner in value.values())
+        return any(holds_secret(inner) for inner in value.values())
     return isinstance(value, _SECRETS)
 
 
-def build_change_side_hiding_secrets_and_unknown(fields: Fields) -> ChangeSide:
+def build_change_side(fields: Fields) -> ChangeSide:
     """An object as it is, or as it would be created."""
     # The usual case, without a look at each field.
     if {*map(type, fields.values())} <= _PLAIN_TYPES:
         return ChangeSide(unflatten(fields))
-    sensitive = sorted(
-        path for path, value in fields.items() if is_secret_or_map_with_secret(value)
-    )
+    sensitive = sorted(path for path, value in fields.items() if holds_secret(value))
     unknown = sorted(path for path, value in fields.items() if isinstance(value, KnownAfterApply))
     hidden = dict.fromkeys((*sensitive, *unknown))
     visible_fields = {**fields, **hidden} if hidden else fields
@@ -87,7 +85,7 @@ def build_side_after_changes(
             delete_at_if_present(tree, change.path)
         else:
             set_at_creating_maps(tree, change.path, change.after)
-    return build_change_side_hiding_secrets_and_unknown(dict(_iter_non_null_leaves(tree)))
+    return build_change_side(dict(_iter_non_null_leaves(tree)))
 
 
 def _iter_non_null_leaves(

@@ -14,8 +14,8 @@ from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, Reference, get_at_or_absent
-from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
-from synapse_apply.planning.diff.list_diff import list_differing_paths_of_short_lists_or_empty
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
+from synapse_apply.planning.diff.list_diff import list_differing_paths
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.planning.refusals import is_fixed_field
 
@@ -51,7 +51,7 @@ class ResourceDiff:
     rebase: bool = False
 
 
-def build_create_diff_of_every_declared_field(resource: ResourceState) -> ResourceDiff:
+def build_create_diff(resource: ResourceState) -> ResourceDiff:
     """The changes of a create: every declared field."""
     diff = ResourceDiff()
     for path, value in sorted(resource.declared_fields.items()):
@@ -59,13 +59,13 @@ def build_create_diff_of_every_declared_field(resource: ResourceState) -> Resour
         if is_secret:
             reason = "" if value.mac else value.missing_reason
             after, note = ABSENT, f"not checked: {reason}" if reason else "changed"
-        stable = _format_stable_value_or_empty(resource, path, value)
+        stable = _format_stable_value(resource, path, value)
         change = FieldChange(path, ABSENT, after, Cause.NONE, is_secret, note, (), stable)
         diff.changes.append(change)
     return diff
 
 
-def _format_stable_value_or_empty(resource: ResourceState, path: FieldPath, after: Any) -> str:
+def _format_stable_value(resource: ResourceState, path: FieldPath, after: Any) -> str:
     """What stands for a value that differs between two plans of one effect; "" for any other."""
     if isinstance(after, DesiredSecret):
         mac = after.lasting_mac
@@ -91,7 +91,7 @@ def diff_resource(
         if not is_at_or_below(path, comparison.ignored):
             comparison.compare_declared_field(path, declared_value)
     comparison.compare_dropped_fields()
-    comparison.add_removals_of_undeclared_keys_below_owned()
+    comparison.add_owned_removals()
     diff = comparison.diff
     for field_changes in (diff.changes, diff.held_drift, diff.drifted, diff.accepted):
         field_changes.sort(key=lambda change: change.path)
@@ -121,7 +121,7 @@ class _FieldComparison:
         self.diff = ResourceDiff(rebase=self.is_imported)
         self.origins: dict[FieldPath, str] = {}
 
-    def attribute_to_given_up_call(
+    def attribute_to_call(
         self, path: FieldPath, declared_moved: bool, drifted: bool
     ) -> tuple[bool, bool]:
         """Which sides have changed, once a live value that a call of ours set is not an outsider's.
@@ -130,7 +130,7 @@ class _FieldComparison:
         then the declared side is what has changed since.
         """
         given_up = self.record.given_up if self.record is not None and drifted else ()
-        live, rule = get_at_or_absent(self.live, path), self.get_field_rule_or_default(path)
+        live, rule = get_at_or_absent(self.live, path), self.field_rule_of(path)
         for call in reversed(given_up):
             # One that was found done acted once; one that was closed by hand somebody answers for.
             is_acting = call.state is IntentState.UNKNOWN and call.id in {
@@ -153,7 +153,7 @@ class _FieldComparison:
                 break
         return declared_moved, drifted
 
-    def get_field_rule_or_default(self, path: FieldPath) -> FieldRule:
+    def field_rule_of(self, path: FieldPath) -> FieldRule:
         return self.resource.type.rules.get(str(path[0]), _NO_RULE)
 
     def add_change_or_held_drift(
@@ -163,30 +163,24 @@ class _FieldComparison:
         is_held = self.keep_drift and cause is Cause.DRIFT
         target_list = self.diff.held_drift if is_held else self.diff.changes
         target_list.append(
-            self.build_field_change_hiding_secrets(
-                path, get_at_or_absent(self.live, path), after, cause, note
-            )
+            self.build_field_change(path, get_at_or_absent(self.live, path), after, cause, note)
         )
 
-    def add_difference_if_path_is_accepted(self, path: FieldPath, after: Any) -> None:
+    def add_accepted(self, path: FieldPath, after: Any) -> None:
         """Add a difference that stays as it is, if it was accepted."""
         if path in self.accepted_paths:
             before = get_at_or_absent(self.live, path)
-            self.diff.accepted.append(
-                self.build_field_change_hiding_secrets(path, before, after, Cause.NONE)
-            )
+            self.diff.accepted.append(self.build_field_change(path, before, after, Cause.NONE))
 
     def add_drift(self, path: FieldPath, *, declared_moved: bool, before: Any = None) -> None:
         """Add a change of the live side; `before` replaces the value that was seen last."""
         before = get_at_or_absent(self.last_seen, path) if before is None else before
         cause = _choose_cause(declared_moved, True)
         self.diff.drifted.append(
-            self.build_field_change_hiding_secrets(
-                path, before, get_at_or_absent(self.live, path), cause
-            )
+            self.build_field_change(path, before, get_at_or_absent(self.live, path), cause)
         )
 
-    def build_field_change_hiding_secrets(
+    def build_field_change(
         self, path: FieldPath, before: Any, after: Any, cause: Cause, note: str = ""
     ) -> FieldChange:
         """A change between two values; without the values if any side of the field is a secret."""
@@ -196,38 +190,38 @@ class _FieldComparison:
             get_at_or_absent(self.applied, path),
             get_at_or_absent(self.live, path),
         )
-        stable_after = _format_stable_value_or_empty(self.resource, path, after)
+        stable_after = _format_stable_value(self.resource, path, after)
         origin = self.origins.get(path, "")
         # A field that has become secret may have its value in plain text on another side.
-        if note or any(is_secret_or_map_with_secret(side) for side in sides):
+        if note or any(holds_secret(side) for side in sides):
             return FieldChange(
                 path, ABSENT, ABSENT, cause, True, note or "changed", (), stable_after, origin
             )
-        list_paths = list_differing_paths_of_short_lists_or_empty(before, after)
+        list_paths = list_differing_paths(before, after)
         return FieldChange(path, before, after, cause, False, "", list_paths, stable_after, origin)
 
     def compare_declared_field(self, path: FieldPath, declared_value: Any) -> None:
         if isinstance(declared_value, DesiredSecret):
             self.compare_secret(path, declared_value)
-        elif self.get_field_rule_or_default(path).write_only:
-            self.compare_write_only_with_record(path, declared_value)
+        elif self.field_rule_of(path).write_only:
+            self.compare_write_only(path, declared_value)
         else:
             self.compare_field_three_way(path, declared_value)
 
     def compare_field_three_way(self, path: FieldPath, declared_value: Any) -> None:
-        if self.is_not_shown_or_kept_by_server(path):
-            self.note_and_rebase_unshown_field_unless_recorded(path, declared_value)
+        if self.is_not_shown(path):
+            self.note_unshown_field(path, declared_value)
             return
-        compare = self.get_field_rule_or_default(path).compare
+        compare = self.field_rule_of(path).compare
         applied, live, last_seen = (
-            _replace_by_empty_map_if_both_are_maps(declared_value, get_at_or_absent(side, path))
+            _replace_maps(declared_value, get_at_or_absent(side, path))
             for side in (self.applied, self.live, self.last_seen)
         )
         equal = is_same_value(declared_value, live, compare)
         is_new = self.record is None or self.is_imported
         # The server took the value from the package, so a difference cannot be removed by an
         # update.
-        if is_new and not equal and self.get_field_rule_or_default(path).packaged:
+        if is_new and not equal and self.field_rule_of(path).packaged:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
             self.diff.rebase = True
             return
@@ -237,23 +231,23 @@ class _FieldComparison:
             return
         declared_moved = not is_same_value(
             declared_value, applied, compare
-        ) or self.may_have_appeared_since_sent(path, live)
+        ) or self.may_have_appeared(path, live)
         was_observed = applied is not ABSENT or last_seen is not ABSENT
         # A field that was never recorded has no earlier value that it could have drifted from.
         drifted = was_observed and not is_same_value(live, last_seen, compare)
-        has_server_value = self.get_field_rule_or_default(path).packaged and not is_same_value(
+        has_server_value = self.field_rule_of(path).packaged and not is_same_value(
             applied, last_seen, compare
         )
         if has_server_value and not self.has_accepted_difference(path):
             drifted = False  # the server took its own value from the package when it was sent
-        self.add_difference_by_three_way_rule(path, declared_value, declared_moved, drifted, equal)
+        self.add_three_way(path, declared_value, declared_moved, drifted, equal)
 
     def has_accepted_difference(self, path: FieldPath) -> bool:
         """Whether `state accept` has accepted a difference of this field."""
         accepted = self.record.accepted if self.record is not None else None
         return accepted is not None and path in accepted.paths
 
-    def is_not_shown_or_kept_by_server(self, path: FieldPath) -> bool:
+    def is_not_shown(self, path: FieldPath) -> bool:
         """Whether the server does not show this field, or does not keep it.
 
         A field that was never sent may appear with the update that sends it, so it is compared. An
@@ -270,9 +264,7 @@ class _FieldComparison:
             is_taken_over or is_unkept or is_fixed_field(self.resource, path)
         )
 
-    def note_and_rebase_unshown_field_unless_recorded(
-        self, path: FieldPath, declared_value: Any
-    ) -> None:
+    def note_unshown_field(self, path: FieldPath, declared_value: Any) -> None:
         """Record the declared value as applied, with a note the first time."""
         record = self.record
         applied = get_at_or_absent(self.applied, path)
@@ -282,13 +274,13 @@ class _FieldComparison:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
         self.diff.rebase = True
 
-    def may_have_appeared_since_sent(self, path: FieldPath, live: Any) -> bool:
+    def may_have_appeared(self, path: FieldPath, live: Any) -> bool:
         """Whether the backend may have a field now that it did not keep when it was sent."""
         if self.record is None or path[0] not in self.record.unkept:
             return False
         return live is not ABSENT or not is_fixed_field(self.resource, path)
 
-    def add_difference_by_three_way_rule(
+    def add_three_way(
         self,
         path: FieldPath,
         declared_value: Any,
@@ -298,12 +290,12 @@ class _FieldComparison:
     ) -> None:
         """Add a change or drift, depending on which of the declared and live sides changed."""
         is_unlike_seen = drifted
-        declared_moved, drifted = self.attribute_to_given_up_call(path, declared_moved, drifted)
+        declared_moved, drifted = self.attribute_to_call(path, declared_moved, drifted)
         if is_unlike_seen and not is_equal:
             self.add_drift(path, declared_moved=declared_moved)
         if not declared_moved and not drifted:
             if not is_equal:
-                self.add_difference_if_path_is_accepted(path, declared_value)
+                self.add_accepted(path, declared_value)
             return
         if is_equal:
             self.diff.rebase = True
@@ -312,15 +304,13 @@ class _FieldComparison:
                 path, declared_value, _choose_cause(declared_moved, drifted)
             )
 
-    def compare_write_only_with_record(self, path: FieldPath, declared_value: Any) -> None:
+    def compare_write_only(self, path: FieldPath, declared_value: Any) -> None:
         """Compare a field that answers never show with the record alone."""
         if self.record is None or self.is_imported:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
             self.diff.rebase = True
         elif not is_same_value(
-            declared_value,
-            get_at_or_absent(self.applied, path),
-            self.get_field_rule_or_default(path).compare,
+            declared_value, get_at_or_absent(self.applied, path), self.field_rule_of(path).compare
         ):
             self.add_change_or_held_drift(path, declared_value, Cause.GIT)
 
@@ -328,7 +318,7 @@ class _FieldComparison:
         if declared_value.ref.keeps_live_value:
             return
         if declared_value.mac is None:
-            self.add_visible_drift_of_unresolved_secret(path)
+            self.add_unresolved_drift(path)
             reason = declared_value.missing_reason or "no state key"
             if self.resend_secrets:
                 note = f"not checked: {reason}"
@@ -345,7 +335,7 @@ class _FieldComparison:
                 foreign_path for foreign_path in self.diff.foreign_secrets if foreign_path != path
             ]
 
-    def add_visible_drift_of_unresolved_secret(self, path: FieldPath) -> None:
+    def add_unresolved_drift(self, path: FieldPath) -> None:
         """Report drift of a secret without a value at hand, if answers show that it has changed."""
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         is_shown = isinstance(live, Mac) and isinstance(last_seen, Mac)
@@ -362,7 +352,7 @@ class _FieldComparison:
         is_shown = isinstance(live, Mac)
         is_known = is_shown and isinstance(last_seen, Mac) and last_seen.key_id == mac.key_id
         if self.record is None or (self.is_imported and not is_known):
-            self.compare_secret_never_sent(path, declared_value, is_shown, live == mac)
+            self.compare_unsent_secret(path, declared_value, is_shown, live == mac)
             return
         digests = (applied, last_seen) if is_shown else (applied,)
         # MACs with two state keys cannot be compared, so the field is reported as not checked.
@@ -371,13 +361,13 @@ class _FieldComparison:
             return
         declared_moved = applied != mac
         drifted = is_shown and live != last_seen and not _was_recorded_in_plain(last_seen)
-        if self.get_field_rule_or_default(path).packaged and applied != last_seen:
+        if self.field_rule_of(path).packaged and applied != last_seen:
             drifted = False  # as for other fields from the package: the server has its own value
         is_unlike_seen = drifted
-        declared_moved, drifted = self.attribute_to_given_up_call(path, declared_moved, drifted)
+        declared_moved, drifted = self.attribute_to_call(path, declared_moved, drifted)
         if not declared_moved and not drifted:
             if is_shown and live != mac:
-                self.add_difference_if_path_is_accepted(path, declared_value)
+                self.add_accepted(path, declared_value)
             return
         if is_shown and live == mac:
             self.diff.rebase = True
@@ -389,7 +379,7 @@ class _FieldComparison:
         note = UNTOLD_NOTE if is_untold else "changed"
         self.add_change_or_held_drift(path, declared_value, cause, note)
 
-    def compare_secret_never_sent(
+    def compare_unsent_secret(
         self, path: FieldPath, declared_value: DesiredSecret, is_shown: bool, is_equal: bool
     ) -> None:
         """Compare a secret that we have never sent with the live one; a hidden one is sent."""
@@ -399,7 +389,7 @@ class _FieldComparison:
             self.add_change_or_held_drift(path, declared_value, cause, UNTOLD_NOTE)
         elif not is_shown:
             self.diff.notes.append(f"{format_field_path(path)}: (sensitive, {NOT_SHOWN})")
-        elif not is_equal and self.get_field_rule_or_default(path).packaged:
+        elif not is_equal and self.field_rule_of(path).packaged:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
         elif not is_equal:
             self.add_change_or_held_drift(path, declared_value, cause, "changed")
@@ -408,12 +398,10 @@ class _FieldComparison:
         """Compare the fields that we applied and that are no longer declared."""
         record = self.record
         for path in sorted(record.applied if record else ()):
-            if not is_at_or_below(
-                path, self.ignored
-            ) and not self.is_declared_or_replaced_by_leaf_above(path):
+            if not is_at_or_below(path, self.ignored) and not self.is_declared_above(path):
                 self.compare_dropped_field(path)
 
-    def is_declared_or_replaced_by_leaf_above(self, path: FieldPath) -> bool:
+    def is_declared_above(self, path: FieldPath) -> bool:
         """Whether a field is declared, be it as a map in place of a leaf or the reverse."""
         if get_at_or_absent(self.declared_fields, path) is not ABSENT:
             return True
@@ -422,7 +410,7 @@ class _FieldComparison:
         return any(value is not ABSENT and not isinstance(value, Mapping) for value in above)
 
     def compare_dropped_field(self, path: FieldPath) -> None:
-        rule = self.get_field_rule_or_default(path)
+        rule = self.field_rule_of(path)
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         # Such a field is sent only if it is declared, so dropping it changes nothing.
         if rule.usual_value is not ABSENT:
@@ -447,7 +435,7 @@ class _FieldComparison:
             not is_hidden and not was_plain and not is_same_value(live, last_seen, rule.compare)
         )
         is_unlike_seen = drifted
-        _, drifted = self.attribute_to_given_up_call(path, True, drifted)
+        _, drifted = self.attribute_to_call(path, True, drifted)
         # With a reset value the three-way rule below adds the drift itself.
         if is_unlike_seen and (len(path) > 1 or rule.reset_value is ABSENT):
             self.add_drift(path, declared_moved=True)
@@ -461,16 +449,12 @@ class _FieldComparison:
                 get_at_or_absent(self.applied, path), rule.reset_value, rule.compare
             )
             is_equal = not is_hidden and is_same_value(
-                rule.reset_value,
-                _replace_by_empty_map_if_both_are_maps(rule.reset_value, live),
-                rule.compare,
+                rule.reset_value, _replace_maps(rule.reset_value, live), rule.compare
             )
             # A reset that the server ignored is recorded as applied, so that it is sent only once.
-            self.add_difference_by_three_way_rule(
-                path, rule.reset_value, reset_moved, drifted, is_equal
-            )
+            self.add_three_way(path, rule.reset_value, reset_moved, drifted, is_equal)
 
-    def add_removals_of_undeclared_keys_below_owned(self) -> None:
+    def add_owned_removals(self) -> None:
         """Add changes for live keys below owned pointers that the manifest does not declare."""
         # Declared fields below an owned pointer were compared before.
         changed_paths = {change.path for change in self.diff.changes}
@@ -481,21 +465,21 @@ class _FieldComparison:
                 or is_at_or_below(path, self.ignored)
             ):
                 continue
-            if not self.is_declared_or_replaced_by_leaf_above(path):
-                self.add_removal_or_reset_of_undeclared_key(path)
+            if not self.is_declared_above(path):
+                self.add_key_removal(path)
 
-    def add_removal_or_reset_of_undeclared_key(self, path: FieldPath) -> None:
+    def add_key_removal(self, path: FieldPath) -> None:
         """Add the removal of a key; a top-level field goes back to its reset value."""
-        reset = self.get_field_rule_or_default(path).reset_value if len(path) == 1 else ABSENT
+        reset = self.field_rule_of(path).reset_value if len(path) == 1 else ABSENT
         if reset is not ABSENT and is_same_value(
-            reset, get_at_or_absent(self.live, path), self.get_field_rule_or_default(path).compare
+            reset, get_at_or_absent(self.live, path), self.field_rule_of(path).compare
         ):
             return
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         if path in self.accepted_paths and is_same_value(
-            live, last_seen, self.get_field_rule_or_default(path).compare
+            live, last_seen, self.field_rule_of(path).compare
         ):
-            self.add_difference_if_path_is_accepted(path, reset)
+            self.add_accepted(path, reset)
             return
         # An update can remove a key of a map, but a top-level field can only get another value.
         if len(path) == 1 and reset is ABSENT and not self.keep_drift:
@@ -506,7 +490,7 @@ class _FieldComparison:
 
 def _was_recorded_in_plain(value: Any) -> bool:
     """Whether a field that is a secret now was recorded in plain, so that drift cannot be seen."""
-    return value is not ABSENT and not is_secret_or_map_with_secret(value)
+    return value is not ABSENT and not holds_secret(value)
 
 
 def _choose_cause(declared_moved: bool, drifted: bool) -> Cause:
@@ -515,6 +499,6 @@ def _choose_cause(declared_moved: bool, drifted: bool) -> Cause:
     return Cause.GIT if declared_moved else Cause.DRIFT
 
 
-def _replace_by_empty_map_if_both_are_maps(declared_value: Any, value: Any) -> Any:
+def _replace_maps(declared_value: Any, value: Any) -> Any:
     """An empty map for a live map where a map is declared, since only its presence counts."""
     return {} if isinstance(declared_value, Mapping) and isinstance(value, Mapping) else value

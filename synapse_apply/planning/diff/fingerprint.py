@@ -10,7 +10,7 @@ from synapse_apply.kinds.compare import format_comparable_json
 from synapse_apply.kinds.descriptor import Compare
 from synapse_apply.model.diagnostic import FieldPath, format_json_pointer
 from synapse_apply.model.values import ABSENT, get_at_or_absent
-from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
 # `json.dumps` would make one at each call.
@@ -29,17 +29,15 @@ def compute_fingerprint(resource: ResourceState) -> str:
         {*resource.declared_fields, *(resource.record.applied if resource.record else ())}
     )
     canonical_fields = {
-        format_json_pointer(path): _format_field_for_fingerprint(
-            resource, path, get_at_or_absent(live, path)
-        )
+        format_json_pointer(path): _fingerprint_field(resource, path, get_at_or_absent(live, path))
         for path in managed_paths
     }
     document = {"id": observed.remote_id if observed else "", "fields": canonical_fields}
     return hashlib.sha256(_ENCODER.encode(document).encode()).hexdigest()
 
 
-def _format_field_for_fingerprint(resource: ResourceState, path: FieldPath, value: Any) -> str:
-    if resource.record is None and is_secret_or_map_with_secret(value):
+def _fingerprint_field(resource: ResourceState, path: FieldPath, value: Any) -> str:
+    if resource.record is None and holds_secret(value):
         return "secret"
     rule = resource.type.rules.get(str(path[0]))
     # Answers never show it; what a server may echo once must not change the fingerprint.

@@ -11,7 +11,7 @@ MAX_PATHS = 100
 MAX_LIST_LENGTH = 500
 
 
-def list_differing_paths_of_short_lists_or_empty(before: Any, after: Any) -> tuple[FieldPath, ...]:
+def list_differing_paths(before: Any, after: Any) -> tuple[FieldPath, ...]:
     """The sorted paths in two lists at which they differ, MAX_PATHS at most.
 
     Empty where a value is no list, or a list is longer than MAX_LIST_LENGTH. Indexes are those of

@@ -17,7 +17,7 @@ _SCALARS = (str, int, float, bool)
 
 # Equality first: it decides most fields of a large target, and only the rest goes through the
 # comparison field by field. Such rows carry no fingerprint unless a run may be due.
-def is_provably_unchanged_by_plain_equality(resource: ResourceState, record: Record) -> bool:
+def is_provably_unchanged(resource: ResourceState, record: Record) -> bool:
     """Whether declared equals applied and live equals seen, in every declared field.
 
     False where equality does not decide: secrets, maps, ignored, owned and accepted fields.

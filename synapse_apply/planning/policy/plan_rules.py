@@ -70,7 +70,7 @@ PLAN_CHECKS: Mapping[str, PlanCheck] = {
 }
 
 
-def list_overridable_rule_ids(rules: Iterable[PolicyRule]) -> tuple[str, ...]:
+def overridable_rule_ids(rules: Iterable[PolicyRule]) -> tuple[str, ...]:
     """The rule names that `--override-guard` accepts beside the names of guards."""
     return tuple(rule.id for rule in rules if rule.check in PLAN_CHECKS and rule.is_denying)
 

@@ -114,7 +114,7 @@ def make_field_value_test(name: str, value: Any) -> PolicyTest:
     return field_value_violation
 
 
-def make_forbidden_value_test(name: str, value: Any, reason: str) -> PolicyTest:
+def forbidden_value_test(name: str, value: Any, reason: str) -> PolicyTest:
     """A test that a field is not declared with this value."""
     text = json.dumps(value)
 
@@ -221,10 +221,10 @@ CHECKS: Mapping[str, PolicyCheck] = {
     "stable-release": PolicyCheck(make_field_value_test("is_stable", value=True)),
     "changelog": PolicyCheck(make_nonempty_field_test("changelog")),
     "no-public-plugins": PolicyCheck(
-        make_forbidden_value_test("is_public", value=True, reason="every tenant would see it")
+        forbidden_value_test("is_public", value=True, reason="every tenant would see it")
     ),
     "no-debug-releases": PolicyCheck(
-        make_forbidden_value_test(
+        forbidden_value_test(
             "debug", value=True, reason="another upload would replace what is published"
         )
     ),

@@ -18,7 +18,7 @@ from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at_or_absent
 from synapse_apply.model.verification import Verification
 from synapse_apply.planning.create_companions import CARRIES
-from synapse_apply.planning.package import get_uploaded_digest_or_empty
+from synapse_apply.planning.package import uploaded_digest
 
 STALE, UNREVIEWED = "stale", "unreviewed"
 _PLAN_AGAIN = ("plan again",)
@@ -27,7 +27,7 @@ _MAX_MOVES = 20
 _MAX_VALUE_LENGTH = 60
 
 
-def has_same_effect_and_fingerprint(before: Change, now: Change) -> bool:
+def has_same_effect(before: Change, now: Change) -> bool:
     """Whether carrying out `now` is what was planned, on an object that has not changed.
 
     Whether a secret could be checked when planning does not count, as its value is not in a plan.
@@ -39,11 +39,11 @@ def has_same_effect_and_fingerprint(before: Change, now: Change) -> bool:
         and [_field_effect(field) for field in before.fields]
         == [_field_effect(field) for field in now.fields]
         and call_extras(before) == call_extras(now)
-        and has_same_run_or_both_none(before, now)
+        and has_same_run(before, now)
     )
 
 
-def has_same_run_or_both_none(before: Change, now: Change) -> bool:
+def has_same_run(before: Change, now: Change) -> bool:
     """Whether the same run is due under the same rules, be it started or already followed."""
     return plain_run(before) == plain_run(now)
 
@@ -120,7 +120,7 @@ def _field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, str]:
 def call_extras(change: Change) -> tuple[str, Any, Any]:
     """The digests of the uploaded and of the published package, and whom its call makes, too."""
     extras = change.extras
-    return get_uploaded_digest_or_empty(change), extras.get("published_digest"), extras.get(CARRIES)
+    return uploaded_digest(change), extras.get("published_digest"), extras.get(CARRIES)
 
 
 def _limited_differences(before: Change, now: Change) -> Iterator[str]:
@@ -154,7 +154,7 @@ def _iter_difference_texts(before: Change, now: Change) -> Iterator[str]:
             if is_other_companion
             else "its package has other content"
         )
-    if before.action is now.action and not has_same_run_or_both_none(before, now):
+    if before.action is now.action and not has_same_run(before, now):
         yield _run_difference(before, now)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.planning import guards
-from synapse_apply.planning.create_companions import find_member_address_created_by_same_call
+from synapse_apply.planning.create_companions import find_companion_address
 from synapse_apply.planning.staleness import compare_rows
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
@@ -17,7 +17,7 @@ _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 ACTION_OF_GUARD = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT}
 
 
-def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
+def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     """The fresh plan with only the saved changes that still hold; each other one is refused.
 
     Changes that the saved plan lacks are left out, since it did not touch them; with `reviewed`
@@ -52,18 +52,13 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
         for address, row in rows_by_address.items()
         if row.is_refused or not is_shown_as_to_be_done(row)
     }
-    stopped_addresses &= set(
-        filter(None, map(find_member_address_created_by_same_call, rows_by_address.values()))
-    )
+    stopped_addresses &= set(filter(None, map(find_companion_address, rows_by_address.values())))
     rows: list[Change] = []
     for change in fresh.changes:
         row = rows_by_address[change.address]
         if (
             row.has_unrefused_call_or_run or (row.action is Action.FORGET and not row.is_refused)
-        ) and (
-            needs := stopped_addresses
-            & {*row.depends_on, find_member_address_created_by_same_call(row)}
-        ):
+        ) and (needs := stopped_addresses & {*row.depends_on, find_companion_address(row)}):
             row = compare_rows.refuse_needing_row(row, needs, reviewed=reviewed)
         if row.is_refused or (change.action in _CREATES and not is_shown_as_to_be_done(row)):
             stopped_addresses.add(row.address)
@@ -89,14 +84,11 @@ def _narrow_row(before: Change | None, now: Change, *, reviewed: bool, waits: bo
         if not now.is_refused and (
             not is_shown_as_to_be_done(now) or _is_only_run_left(before, now)
         ):
-            notes = (
-                *now.notes,
-                f"{_action_word(before)} was planned, and it is so already",
-            )
+            notes = (*now.notes, f"{_action_word(before)} was planned, and it is so already")
             return replace(now, notes=notes)
         if waits:
             return replace(now, action=before.action)
-        if now.is_refused or not compare_rows.has_same_effect_and_fingerprint(before, now):
+        if now.is_refused or not compare_rows.has_same_effect(before, now):
             return compare_rows.refuse_changed_row(before, now, reviewed=reviewed)
         return now
     if not is_shown_as_to_be_done(now) and not now.is_refused:
@@ -127,7 +119,7 @@ def _is_only_run_left(before: Change, now: Change) -> bool:
     return (
         is_otherwise_done
         and now.verification is not None
-        and compare_rows.has_same_run_or_both_none(before, now)
+        and compare_rows.has_same_run(before, now)
     )
 
 

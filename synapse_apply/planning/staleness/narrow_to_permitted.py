@@ -10,10 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.model.policy import RULE_ID_PREFIX
-from synapse_apply.planning.create_companions import (
-    CARRIED_BY,
-    find_member_address_created_by_same_call,
-)
+from synapse_apply.planning.create_companions import CARRIED_BY, find_companion_address
 from synapse_apply.planning.staleness.narrow import (
     ACTION_OF_GUARD,
     build_left_out_row,
@@ -61,7 +58,7 @@ def list_needed_addresses(change: Change) -> tuple[Address, ...]:
     """
     owner = change.extras.get(CARRIED_BY)
     companions = {
-        find_member_address_created_by_same_call(change),
+        find_companion_address(change),
         Address.parse(owner) if isinstance(owner, str) else None,
     }
     return tuple(sorted({*change.depends_on, *filter(None, companions)}))

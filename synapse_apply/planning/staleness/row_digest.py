@@ -29,7 +29,7 @@ _PREFIX = "row1:"
 def compute_row_digest(change: Change, base: PlanBase) -> str:
     """`row1:` and 64 hex digits over all that a row does, on which object of which target.
 
-    Equal digests mean the same effect (as `compare_rows.has_same_effect_and_fingerprint`, of a
+    Equal digests mean the same effect (as `compare_rows.has_same_effect`, of a
     secret its value, too). They differ between two targets, and between states of two lineages.
     Refusals, notes and causes are no part of it. Without a state key no digest of a secret can be
     made: such a row is one of these manifests alone, so that none can name another secret in its

@@ -220,7 +220,7 @@ VAULT = SecretSource(
     optional_keys=("version",),
     format_name=_format_name,
     list_setting_offers=_list_login_offers,
-    ask_server_for_access_phrase_or_empty=_describe_login,
+    ask_for_access=_describe_login,
     find_faults=find_block_faults,
     may_share_value=_may_be_same_secret,
 )

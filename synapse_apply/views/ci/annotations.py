@@ -33,7 +33,7 @@ class Annotation:
     position: Position | None = None
 
 
-def build_plan_finding_refusal_and_guard_annotations(plan: Plan) -> list[Annotation]:
+def plan_annotations(plan: Plan) -> list[Annotation]:
     """Annotations for a plan's findings, refused changes, and guards that would stop the apply."""
     positions = _positions_by_address(plan.changes)
     guards = [
@@ -49,7 +49,7 @@ def build_plan_finding_refusal_and_guard_annotations(plan: Plan) -> list[Annotat
     ]
 
 
-def build_plan_annotations_but_non_errors_on_unchanged(plan: Plan) -> list[Annotation]:
+def changed_plan_annotations(plan: Plan) -> list[Annotation]:
     """Annotations as for a plan, without warnings and notes on resources that it does not change.
 
     A reviewer is shown what the change touches; errors are shown in any case.
@@ -64,12 +64,10 @@ def build_plan_annotations_but_non_errors_on_unchanged(plan: Plan) -> list[Annot
         for finding in plan.diagnostics
         if finding.is_error or finding.address not in unchanged_addresses
     ]
-    return build_plan_finding_refusal_and_guard_annotations(
-        replace(plan, diagnostics=tuple(relevant_findings))
-    )
+    return plan_annotations(replace(plan, diagnostics=tuple(relevant_findings)))
 
 
-def build_annotations_of_report_findings_and_refusals(report: Report) -> list[Annotation]:
+def report_annotations(report: Report) -> list[Annotation]:
     """Annotations for the findings of an apply, its plan's included, and for refused changes."""
     unskipped_outcomes = (
         outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
@@ -80,18 +78,14 @@ def build_annotations_of_report_findings_and_refusals(report: Report) -> list[An
         if result.status is not RunStatus.SKIPPED
         for finding in result.diagnostics
     ]
-    all_findings = [
-        *report.plan.diagnostics,
-        *outcome_findings(unskipped_outcomes),
-        *run_findings,
-    ]
+    all_findings = [*report.plan.diagnostics, *outcome_findings(unskipped_outcomes), *run_findings]
     return [
         *_of_findings(all_findings, _positions_by_address(report.plan.changes)),
         *_of_refusals(report.plan.refused_changes),
     ]
 
 
-def build_annotations_of_drift_and_its_findings(drift: Drift) -> list[Annotation]:
+def annotate_drift(drift: Drift) -> list[Annotation]:
     """Annotations for each drifted object, where it is declared, and for the drift's findings."""
     positions = {
         str(object_drift.address): object_drift.position
@@ -112,7 +106,7 @@ def build_annotations_of_drift_and_its_findings(drift: Drift) -> list[Annotation
     return [*_of_findings(drift.diagnostics, positions), *drift_annotations]
 
 
-def build_finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation]:
+def finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation]:
     """Annotations for findings without a plan."""
     return list(_of_findings(findings, {}))
 
@@ -165,7 +159,7 @@ def _of_refusals(changes: Iterable[Change]) -> Iterator[Annotation]:
             )
 
 
-def copy_annotations_with_known_file_names_replaced(
+def with_file_names(
     file_annotations: Iterable[Annotation], new_name_by_file: Mapping[str, str]
 ) -> list[Annotation]:
     """The annotations, with other names for the files that `new_name_by_file` has."""

@@ -23,7 +23,7 @@ _MAX_MESSAGE_LENGTH = 4000
 _COMMAND_BY_LEVEL = {"error": "error", "warning": "warning", "note": "notice"}
 
 
-def format_annotation_commands_limited_by_level(file_annotations: Iterable[Annotation]) -> str:
+def format_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
     """One workflow command a line, errors first; the last of a level counts those left out."""
     lines: list[str] = []
     all_annotations = list(file_annotations)
@@ -125,7 +125,7 @@ def build_report_outputs(report: Report) -> dict[str, str]:
     }
 
 
-def build_outputs_of_run_without_plan(exit_code: int) -> dict[str, str]:
+def planless_outputs(exit_code: int) -> dict[str, str]:
     """The step outputs of a command that has findings and no plan, whether it failed or not."""
     return {"exit_code": str(exit_code), "has_changes": _format_bool(exit_code == Exit.CHANGES)}
 

@@ -26,7 +26,7 @@ _MAX_DESCRIPTION_LENGTH = 2000
 NO_COUNTS: dict[str, int] = {}
 
 
-def count_plan_changes_or_no_counts(plan: Plan) -> dict[str, int]:
+def count_plan_changes(plan: Plan) -> dict[str, int]:
     """The counts of the `Plan:` line; NO_COUNTS for a plan with errors or without a comparison."""
     # Counts of such a plan would be taken for what an apply will do.
     if plan.has_errors or not plan.base.compared:
@@ -35,7 +35,7 @@ def count_plan_changes_or_no_counts(plan: Plan) -> dict[str, int]:
     return {"create": counts.add, "update": counts.change, "delete": counts.destroy}
 
 
-def count_changes_to_revert_drift_or_no_counts(drift: Drift) -> dict[str, int]:
+def count_drift_changes(drift: Drift) -> dict[str, int]:
     """What an apply that reverts the drift would do; NO_COUNTS for a check with errors."""
     if drift.has_errors:
         return NO_COUNTS
@@ -46,15 +46,13 @@ def count_changes_to_revert_drift_or_no_counts(drift: Drift) -> dict[str, int]:
     }
 
 
-def count_done_changes_of_report(report: Report) -> dict[str, int]:
+def count_done_changes(report: Report) -> dict[str, int]:
     """The counts of changes that an apply has made, in the names of the widget."""
     counts = OutcomeCounts.from_report(report)
     return {"create": counts.added, "update": counts.changed, "delete": counts.destroyed}
 
 
-def build_issues_of_positioned_annotations(
-    file_annotations: Iterable[Annotation],
-) -> list[JsonDocument]:
+def build_issues(file_annotations: Iterable[Annotation]) -> list[JsonDocument]:
     """A code quality issue for each annotation that has a position.
 
     A fingerprint depends on rule, subject, title and file, not on the line: one that only moved

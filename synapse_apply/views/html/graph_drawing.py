@@ -11,7 +11,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.views.graph import GraphNode
 from synapse_apply.views.html.parts import cut_and_escape
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells
+from synapse_apply.views.text.cells import measure_width
 
 MAX_DRAWN_NODES = 150
 _MAX_LABEL_CELLS, _CELL_WIDTH, _BOX_HEIGHT, _ROW_HEIGHT, _COLUMN_GAP, _MARGIN = (
@@ -124,7 +124,7 @@ def _render_svg(
     tallest = max(map(len, columns))
     for column in columns:
         # SVG cannot measure text, so the width is estimated from the number of cells.
-        width = max(measure_width_in_terminal_cells(_label(a)) for a in column) * _CELL_WIDTH + 20
+        width = max(measure_width(_label(a)) for a in column) * _CELL_WIDTH + 20
         top = _MARGIN + (tallest - len(column)) * _ROW_HEIGHT / 2
         positions |= {
             a: _NodePosition(x, top + n * _ROW_HEIGHT, width) for n, a in enumerate(column)
@@ -191,7 +191,7 @@ def _label(address: Address) -> str:
     full_label = sanitize(str(address)[:200])
     label, width = "", 0
     for char in full_label:
-        width += measure_width_in_terminal_cells(char)
+        width += measure_width(char)
         if width > _MAX_LABEL_CELLS:
             return f"{label}…"
         label += char

@@ -19,7 +19,7 @@ _SAFE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~%+/
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def render_anchor_if_url_is_safe(url: str, html: str) -> str:
+def render_anchor(url: str, html: str) -> str:
     """A link around `html`; `html` alone where the URL is not a safe http one."""
     if not _SAFE_URL.fullmatch(url):
         return html
@@ -41,7 +41,7 @@ class ForgeLinks:
     path_in_repository: Callable[[str], str | None] = lambda _file: None
     commit: str = ""
 
-    def render_position_linked_if_possible(self, position: Position) -> str:
+    def render_position(self, position: Position) -> str:
         """`file:line:column` as code, linked to that line of the commit where possible."""
         return self.link_to_line(position, render_code(format_position(position)))
 
@@ -58,13 +58,13 @@ class ForgeLinks:
         line_url = f"{file_url}#L{position.line}"
         return f'<a href="{cut_and_escape(line_url)}" rel="noopener noreferrer">{html}</a>'
 
-    def render_short_commit_linked_if_possible_or_empty(self, commit: str) -> str:
+    def render_short_commit(self, commit: str) -> str:
         """The first 12 digits of a commit, linked where possible; "" for no commit."""
         if not commit:
             return ""
         commit_html = render_code(commit[:12])
         return (
-            render_anchor_if_url_is_safe(f"{self._repository_url()}/commit/{commit}", commit_html)
+            render_anchor(f"{self._repository_url()}/commit/{commit}", commit_html)
             if self._is_linkable(commit)
             else commit_html
         )

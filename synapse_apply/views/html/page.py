@@ -78,11 +78,7 @@ class HtmlPage:
 
     def render_fragment(self) -> str:
         """The contents as HTML for another page, which has page.css and page.js: no title."""
-        parts = [
-            _headlines(self),
-            *self._render_top(),
-            *self._render_rows_and_graph(),
-        ]
+        parts = [_headlines(self), *self._render_top(), *self._render_rows_and_graph()]
         return "\n".join(part for part in parts if part)
 
     @property

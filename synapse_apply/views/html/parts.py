@@ -18,7 +18,7 @@ from synapse_apply.views.text.field_rows import (
     secret_text,
 )
 from synapse_apply.views.text.findings import format_quoted_path
-from synapse_apply.views.text.value_diff import format_before_and_after_lines
+from synapse_apply.views.text.value_diff import format_line_diff
 from synapse_apply.views.text.values import MAX_VALUE_LENGTH, format_value_lines
 
 # Longer contents are cut, and what is left out is counted; the JSON document has all.
@@ -89,7 +89,7 @@ def _render_prose_line(line: str) -> str:
     )
 
 
-def render_sentence_with_copyable_last_command(sentence: str) -> str:
+def render_sentence(sentence: str) -> str:
     """A sentence as HTML; a `synapse-apply` command at its end becomes one that can be copied."""
     match = _TRAILING_COMMAND.fullmatch(sentence)
     # Copying a command with words of the sentence behind it would fail in the shell.
@@ -188,11 +188,7 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created
     if has_both and len(sides) > 1:
         lines = list(
             margin_lines(
-                "\n".join(
-                    format_before_and_after_lines(
-                        part.before, part.after, _VALUE_WIDTH, DiffStyle()
-                    )
-                )
+                "\n".join(format_line_diff(part.before, part.after, _VALUE_WIDTH, DiffStyle()))
             )
         )
         # A diff inside the value says more than two long cells.

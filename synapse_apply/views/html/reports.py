@@ -11,16 +11,16 @@ from synapse_apply.model.drift import Drift
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.report import Report, Result
-from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes
+from synapse_apply.views.graph import build_plan_nodes
 from synapse_apply.views.html import rows
-from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor_if_url_is_safe
+from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor
 from synapse_apply.views.html.next_steps import steps_after_apply, steps_after_plan
 from synapse_apply.views.html.page import HtmlPage, PageSection
 from synapse_apply.views.html.parts import cut_and_escape, render_code, render_prose
 from synapse_apply.views.markdown.report_sections import PlanParts
 from synapse_apply.views.text.drift import (
     format_drift_totals,
-    iter_sentences_on_ways_out_of_drift,
+    iter_ways_out_of_drift,
     unapplied_line,
     unmanaged_line,
     unread_lines,
@@ -64,7 +64,7 @@ def build_plan_page(
         row
         for c in plan.changes
         if not (is_object_change_to_make(c) or c.action is Action.FORGET or c.is_refused)
-        for row in rows.iter_note_rows_first_with_kept_drift(c)
+        for row in rows.iter_note_rows(c)
     ]
     # A command that ended early shows the plan that it had made.
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
@@ -76,7 +76,7 @@ def build_plan_page(
         [cut_and_escape(line) for line in plan_totals(plan, _PLAIN).splitlines()],
         _target_line(format_target_line(plan.base, _PLAIN, plan.trial), plan.base, links),
         [
-            *_iter_guard_error_and_refusal_sections(plan, links),
+            *_iter_problem_sections(plan, links),
             PageSection("change", "This change", [*map(build_row, plan_parts.own_changes)]),
             PageSection(
                 "drift",
@@ -112,7 +112,7 @@ def build_plan_page(
             ("to forget", counts.forget, "quiet"),
             ("to verify", len(plan.changes_to_verify), "run"),
         ],
-        build_nodes_of_unsuperseded_changes(plan),
+        build_plan_nodes(plan),
         _render_footer(run_url, plan.tool_version, plan.created, f"plan {render_code(plan.id)}"),
         target=plan.base.target,
         next_steps=steps_after_plan(plan),
@@ -130,10 +130,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
             outcome for outcome in by_result[filtered_result] if is_shown_outcome(outcome)
         ]
     # Findings of other results are in the rows of their resources.
-    all_findings = [
-        *report.plan.diagnostics,
-        *outcome_findings(by_result[Result.DONE]),
-    ]
+    all_findings = [*report.plan.diagnostics, *outcome_findings(by_result[Result.DONE])]
     rows_by_result = {
         result: [*rows.iter_outcome_rows(shown_outcomes[result], changes, links)]
         for result in Result
@@ -147,7 +144,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
             PageSection("unknown", "Outcome unknown", rows_by_result[Result.UNKNOWN]),
             PageSection("failed", "Failed", rows_by_result[Result.FAILED]),
             PageSection("verified", "Verification", [*rows.iter_run_rows(report, links)]),
-            *_iter_guard_error_and_refusal_sections(report.plan, links, with_guards=False),
+            *_iter_problem_sections(report.plan, links, with_guards=False),
             PageSection("skipped", "Skipped", rows_by_result[Result.SKIPPED]),
             PageSection("done", "Done", rows_by_result[Result.DONE]),
             _findings_section(
@@ -155,7 +152,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
             ),
         ],
         _report_counts(OutcomeCounts.from_report(report)),
-        build_nodes_of_unsuperseded_changes(report.plan),
+        build_plan_nodes(report.plan),
         _render_footer(
             run_url, report.plan.tool_version, "", f"plan {render_code(report.plan.id)}"
         ),
@@ -189,7 +186,7 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
                 "drift",
                 "Not as recorded" if drift.has_origin else "Changed outside",
                 [*(rows.build_drift_row(object_drift, links) for object_drift in drift.objects)],
-                intro=" ".join(map(render_prose, iter_sentences_on_ways_out_of_drift(drift))),
+                intro=" ".join(map(render_prose, iter_ways_out_of_drift(drift))),
             ),
             PageSection(
                 "unmanaged", "Unmanaged", [*map(rows.build_unmanaged_row, unmanaged_objects)]
@@ -237,7 +234,7 @@ def render_findings_html(
     ).render_html()
 
 
-def _iter_guard_error_and_refusal_sections(
+def _iter_problem_sections(
     plan: Plan, links: ForgeLinks, *, with_guards: bool = True
 ) -> Iterable[PageSection]:
     if with_guards:
@@ -274,7 +271,7 @@ def _target_line(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
     short_id = base.commit[:12]
     target_html, commit_link = (
         cut_and_escape(target_text, 1000),
-        links.render_short_commit_linked_if_possible_or_empty(base.commit),
+        links.render_short_commit(base.commit),
     )
     return (
         target_html.replace(cut_and_escape(short_id), commit_link, 1)
@@ -302,8 +299,6 @@ def _report_counts(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
 def _render_footer(run_url: str, tool_version: str, created: str, *html_facts: str) -> str:
     """The footer: facts, time, link to the CI run, version."""
     parts = [*html_facts, f"made {cut_and_escape(created)}" if created else ""]
-    parts += [
-        f"by {render_anchor_if_url_is_safe(run_url, cut_and_escape(run_url))}" if run_url else ""
-    ]
+    parts += [f"by {render_anchor(run_url, cut_and_escape(run_url))}" if run_url else ""]
     parts += [f"synapse-apply {cut_and_escape(tool_version)}" if tool_version else ""]
     return ", ".join(part for part in parts if part)

@@ -25,7 +25,7 @@ from synapse_apply.views.html.parts import (
     render_fields_table,
     render_paragraph,
     render_prose,
-    render_sentence_with_copyable_last_command,
+    render_sentence,
 )
 from synapse_apply.views.json.redaction import hide_sensitive
 from synapse_apply.views.sanitize import sanitize
@@ -34,17 +34,14 @@ from synapse_apply.views.text.findings import finding_location
 from synapse_apply.views.text.outcomes import format_outcome_row, outcome_findings
 from synapse_apply.views.text.plan_rows import (
     FILE_VERB_SYMBOLS,
-    iter_fields_and_removals_of_values_above_them,
-    list_redacted_changes_or_whole_object,
+    iter_fields_and_removals,
+    list_redacted_changes,
     present_reason,
     summarize_replaced_version,
     uploaded_package,
 )
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import (
-    format_run_rows_but_skipped_of_unfinished_releases,
-    split_into_cut_log_lines,
-)
+from synapse_apply.views.text.verification import format_run_rows, split_into_cut_log_lines
 
 _PLAIN = Style(color=False)
 _CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})
@@ -71,7 +68,7 @@ class HtmlRow:
 def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """The row of a change that will be made, with its fields."""
     adopts_as_is = change.action is Action.ADOPT and not change.fields
-    fields = list(list_redacted_changes_or_whole_object(change))
+    fields = list(list_redacted_changes(change))
     changed_count = change.action in {Action.UPDATE, Action.ADOPT} and len(change.fields)
     return HtmlRow(
         change.address,
@@ -95,17 +92,11 @@ def _change_facts(change: Change, links: ForgeLinks) -> str:
     """The paragraphs above the fields: reason, package, notes, id, position, changed files."""
     facts = [
         render_prose(fact)
-        for fact in (
-            present_reason(change),
-            uploaded_package(change),
-            *change.notes,
-        )
+        for fact in (present_reason(change), uploaded_package(change), *change.notes)
         if fact
     ]
     id_and_position = [f"id {render_code(change.remote_id)}"] if change.remote_id else []
-    id_and_position += (
-        [links.render_position_linked_if_possible(change.position)] if change.position else []
-    )
+    id_and_position += [links.render_position(change.position)] if change.position else []
     facts += [", ".join(id_and_position)] if id_and_position else []
     return "".join(render_paragraph(fact, "fact") for fact in facts) + _replaced_version(change)
 
@@ -156,7 +147,7 @@ def _causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
 def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """The row of a refused change: reasons, ways out, and the fields that were wanted."""
     fields = (
-        hide_sensitive(change, iter_fields_and_removals_of_values_above_them(change))
+        hide_sensitive(change, iter_fields_and_removals(change))
         if change.action not in _CREATE_ACTIONS
         else ()
     )
@@ -175,15 +166,8 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
 
 
 def _render_refusal(refusal: Any, links: ForgeLinks) -> str:
-    position_html = (
-        f" ({links.render_position_linked_if_possible(refusal.position)})"
-        if refusal.position
-        else ""
-    )
-    ways_html = "".join(
-        f"<li>{render_sentence_with_copyable_last_command(way_out)}</li>"
-        for way_out in refusal.ways_out
-    )
+    position_html = f" ({links.render_position(refusal.position)})" if refusal.position else ""
+    ways_html = "".join(f"<li>{render_sentence(way_out)}</li>" for way_out in refusal.ways_out)
     title = "Way out" if len(refusal.ways_out) == 1 else "Ways out"
     list_html = f"<h3>{title}</h3><ul>{ways_html}</ul>" if ways_html else ""
     return f"{render_paragraph(render_prose(refusal.reason) + position_html, 'refusal')}{list_html}"
@@ -213,7 +197,7 @@ def build_forget_row(change: Change) -> HtmlRow:
     return HtmlRow(change.address, change.action.value, ".", status_html)
 
 
-def iter_note_rows_first_with_kept_drift(change: Change) -> Iterator[HtmlRow]:
+def iter_note_rows(change: Change) -> Iterator[HtmlRow]:
     """A row for each note of a change, the first with the fields whose drift is kept."""
     name = str(change.address)
     kept_fields = hide_sensitive(change, change.held)
@@ -246,11 +230,7 @@ def iter_outcome_rows(
         # Taken apart from the row of the text report, so that both say the same.
         symbol, _, row_text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
         change = change_by_address.get(outcome.address)
-        fields = (
-            list(list_redacted_changes_or_whole_object(change))
-            if change and not change.is_refused
-            else []
-        )
+        fields = list(list_redacted_changes(change)) if change and not change.is_refused else []
         findings_html = (
             render_findings(outcome_findings([outcome]), links)
             if outcome.result is not Result.SKIPPED
@@ -277,9 +257,7 @@ def iter_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Html
     """A row for each verification run: its findings, and the last lines of its job's log."""
     for result in report.verification_results:
         row_text = "".join(
-            format_run_rows_but_skipped_of_unfinished_releases(
-                replace(report, outcomes=(), verification_results=(result,)), _PLAIN
-            )
+            format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
         ).strip()
         # The text view marks a passed run by a space, which a page cannot show.
         sign = row_text[0] if row_text[:1] in {".", "!"} else "✓"
@@ -325,11 +303,7 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
         else []
     )
     facts += [f"Was id {render_code(object_drift.remote_id)}"] if object_drift.is_missing else []
-    facts += (
-        [links.render_position_linked_if_possible(object_drift.position)]
-        if object_drift.position
-        else []
-    )
+    facts += [links.render_position(object_drift.position)] if object_drift.position else []
     table = render_fields_table(object_drift.all_field_changes, side_titles=("Recorded", "Live"))
     return HtmlRow(
         object_drift.address,

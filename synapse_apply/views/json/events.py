@@ -58,7 +58,7 @@ def build_version_event(tool_version: str) -> Event:
     return _build_event("version", message, tool_version=tool_version, ui=UI_VERSION)
 
 
-def iter_drift_change_and_summary_events(plan: Plan) -> Iterator[Event]:
+def iter_change_events(plan: Plan) -> Iterator[Event]:
     """Events for each drift, planned or refused change of a plan, then one with the counts."""
     for change in plan.changes:
         if was_touched_outside(change):
@@ -79,7 +79,7 @@ def iter_drift_change_and_summary_events(plan: Plan) -> Iterator[Event]:
     yield _build_summary_event(format_plan_line(plan.summary), counts, "plan")
 
 
-def iter_single_summary_event_of_apply(report: Report) -> Iterator[Event]:
+def iter_summary_event(report: Report) -> Iterator[Event]:
     """The `change_summary` event of an apply."""
     counts = asdict(OutcomeCounts.from_report(report))
     for count_name, verb in _VERB_BY_COUNT.items():
@@ -91,13 +91,13 @@ def iter_single_summary_event_of_apply(report: Report) -> Iterator[Event]:
 
 # `--json-lines` ends with the document of `--json`, on every exit, so that a program that follows
 # the events need not add them up. `--json` itself leaves stderr silent; the log is for people.
-def iter_events_of_unreported_findings_and_document(
+def iter_last_events(
     document: Mapping[str, Any], keys_of_reported_findings: Collection[str] = ()
 ) -> Iterator[Event]:
     """Events for the document's findings that were not reported, then one with the document."""
     for finding in document["diagnostics"]:
         # A finding that was written while the apply ran is not repeated.
-        if serialize_finding_for_comparison(finding) not in keys_of_reported_findings:
+        if serialize_finding(finding) not in keys_of_reported_findings:
             yield build_finding_event(finding)
     message = f"Ended with exit code {document['exit_code']}"
     yield _build_event("report", message, report=document)
@@ -112,7 +112,7 @@ def build_finding_event(finding: Mapping[str, Any]) -> Event:
     )
 
 
-def serialize_finding_for_comparison(finding: Mapping[str, Any]) -> str:
+def serialize_finding(finding: Mapping[str, Any]) -> str:
     """A text that is equal for equal findings (given in the form of JSON documents)."""
     return json.dumps(finding, sort_keys=True, default=str)
 
@@ -196,7 +196,7 @@ class EventWriter:
         }
         event = _build_event(kind, f"{address}: {text}", level, hook=hook)
         if not self._is_closed:
-            self._stream.write_whole_line_and_flush(format_redacted_json_line(event))
+            self._stream.write_whole_line(format_redacted_json_line(event))
 
 
 _VERB_BY_COUNT = {
@@ -221,11 +221,7 @@ def _build_event(kind: str, message: str, level: str = "info", **fields: Any) ->
 
 
 def _build_resource_fields(address: Address) -> dict[str, str]:
-    return {
-        "addr": str(address),
-        "resource_type": address.kind,
-        "resource_name": address.name,
-    }
+    return {"addr": str(address), "resource_type": address.kind, "resource_name": address.name}
 
 
 def _build_change_event(

@@ -11,7 +11,7 @@ from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Reference, WithheldSecret
-from synapse_apply.views.text.values import SECRET_TYPES, format_integer_decimal_or_hex
+from synapse_apply.views.text.values import SECRET_TYPES, format_integer
 
 # Python's JSON reader and writer fail near the recursion limit of 1000 levels.
 _MAX_DEPTH = 200
@@ -23,7 +23,7 @@ def plain_json(value: Any, depth: int = 0) -> JsonValue:
         return value
     if isinstance(value, int):
         # A longer integer cannot be written in decimal (sys.set_int_max_str_digits).
-        return value if value.bit_length() < 10_000 else format_integer_decimal_or_hex(value)
+        return value if value.bit_length() < 10_000 else format_integer(value)
     if isinstance(value, float):
         # JSON has no infinity and no NaN (RFC 8259, 6).
         return value if math.isfinite(value) else str(value)

@@ -25,12 +25,12 @@ from synapse_apply.views.markdown.markup import (
     encode_marker_name,
     format_cut_code_span,
     format_hidden_marker,
-    format_link_or_label_if_unsafe,
+    format_link,
 )
 from synapse_apply.views.text.accepted import name_accepted
 from synapse_apply.views.text.drift import (
     format_drift_totals,
-    iter_sentences_on_ways_out_of_drift,
+    iter_ways_out_of_drift,
     join_natural_keys,
     unapplied_line,
     unmanaged_line,
@@ -69,7 +69,7 @@ def render_plan_markdown(
         c for c in plan.changes if not (is_object_change_to_make(c) or _is_forgotten(c))
     ]
     sections = [
-        *_iter_guard_error_and_refusal_sections(plan, budget),
+        *_iter_problem_sections(plan, budget),
         *blocks,
         *_section(
             "To be verified",
@@ -114,12 +114,7 @@ def _format_plan_heading(plan: Plan, command: str) -> str:
     )
     kind = "" if command == "plan" else command
     return "\n\n".join(
-        [
-            _format_comment_marker(plan.base, kind),
-            title,
-            *map(_bold, _counts(plan)),
-            facts,
-        ]
+        [_format_comment_marker(plan.base, kind), title, *map(_bold, _counts(plan)), facts]
     )
 
 
@@ -147,7 +142,7 @@ def render_report_markdown(
         *_outcome_section("Outcome unknown", by_result[Result.UNKNOWN]),
         *_outcome_section("Failed", by_result[Result.FAILED]),
         *_section("Verification", report.verification_results, run_entries),
-        *_iter_guard_error_and_refusal_sections(report.plan, budget, with_guards=False),
+        *_iter_problem_sections(report.plan, budget, with_guards=False),
         *_section(
             "Skipped",
             skipped_outcomes,
@@ -193,7 +188,7 @@ def render_drift_markdown(
         for unmanaged in unmanaged_objects
     )
     drifted_objects = drift.objects
-    intro = " ".join(map(cut_and_escape_but_code, iter_sentences_on_ways_out_of_drift(drift)))
+    intro = " ".join(map(cut_and_escape_but_code, iter_ways_out_of_drift(drift)))
     heading = "Not as recorded" if drift.has_origin else "Changed outside"
     opening = f"### {heading} ({len(drifted_objects):,})\n\n{intro}"
     blocks = SizedSection(
@@ -268,7 +263,7 @@ def render_findings_markdown(
     )
 
 
-def _iter_guard_error_and_refusal_sections(
+def _iter_problem_sections(
     plan: Plan, budget: SizeBudget, *, with_guards: bool = True
 ) -> Iterator[SizedSection]:
     if with_guards:
@@ -353,7 +348,7 @@ def _footer_builder(see_command: Command, run_url: str, *facts: str) -> Callable
 
     It has the facts, a link to the run, and for hidden entries the command that shows all.
     """
-    run = format_link_or_label_if_unsafe("this run", run_url) if run_url else ""
+    run = format_link("this run", run_url) if run_url else ""
 
     def format_footer(hidden_count: int) -> str:
         see_text = format_cut_code_span(see_command.format_command_line())

@@ -106,7 +106,7 @@ def encode_marker_name(name: str) -> str:
     return percent(sanitize(name[:MAX_NAME_LENGTH]), safe="").replace("--", "%2D%2D")
 
 
-def format_link_or_label_if_unsafe(label: str, url: str) -> str:
+def format_link(label: str, url: str) -> str:
     """A Markdown link; the label alone where the URL is not a safe http one."""
     # Other schemes could run code, and `<`, `>` or a blank would end the link.
     if not re.fullmatch(r"https?://[\w.~:/?#@!$&+,;=%-]+", url):

@@ -29,10 +29,7 @@ from synapse_apply.views.text.findings import finding_location, format_position
 from synapse_apply.views.text.outcomes import format_outcome_row, outcome_findings
 from synapse_apply.views.text.plan_rows import ChangeRenderer
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import (
-    format_run_rows_but_skipped_of_unfinished_releases,
-    split_into_cut_log_lines,
-)
+from synapse_apply.views.text.verification import format_run_rows, split_into_cut_log_lines
 
 _DEFAULT_WIDTH = 110
 _PLAIN = Style(color=False)
@@ -264,9 +261,7 @@ def ended_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
     """A line for each verification run, with its findings and the last lines of its job's log."""
     for result in report.verification_results:
         row = "\n".join(
-            format_run_rows_but_skipped_of_unfinished_releases(
-                replace(report, outcomes=(), verification_results=(result,)), _PLAIN
-            )
+            format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
         )
         lines = [f"- {format_cut_code_span(row.strip())}"]
         if result.status is not RunStatus.SKIPPED:
@@ -279,8 +274,7 @@ def ended_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
             lines += [
                 "",
                 format_collapsible(
-                    "The last lines of its log",
-                    format_cut_fenced_block(shown_lines, "text"),
+                    "The last lines of its log", format_cut_fenced_block(shown_lines, "text")
                 ),
                 "",
             ]

@@ -31,10 +31,10 @@ def name_accepted(changes: Sequence[Change]) -> str:
         for change in changes
         for field in change.accepted
     ]
-    return name_accepted_fields_or_empty(fields)
+    return name_accepted_fields(fields)
 
 
-def name_accepted_fields_or_empty(address_field_texts: Sequence[str]) -> str:
+def name_accepted_fields(address_field_texts: Sequence[str]) -> str:
     """The line that counts and names fields given as `ADDRESS: FIELD`; "" for none."""
     if not address_field_texts:
         return ""

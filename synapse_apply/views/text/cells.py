@@ -6,7 +6,7 @@ import unicodedata
 from functools import lru_cache
 
 
-def measure_width_in_terminal_cells(text: str) -> int:
+def measure_width(text: str) -> int:
     """The width of a sanitized text in terminal cells (Unicode TR11)."""
     if text.isascii():
         return len(text)
@@ -23,5 +23,5 @@ def _char_width(char: str) -> int:
 
 def pad_to_width(text: str, width: int, *, align_right: bool = False) -> str:
     """A sanitized text padded with spaces to a width in cells; a longer one stays as it is."""
-    padding = " " * max(0, width - measure_width_in_terminal_cells(text))
+    padding = " " * max(0, width - measure_width(text))
     return padding + text if align_right else text + padding

@@ -10,7 +10,7 @@ from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.json.documents import FORMAT_VERSION
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_plan_lines
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells, pad_to_width
+from synapse_apply.views.text.cells import measure_width, pad_to_width
 from synapse_apply.views.text.findings import indent_lines
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH, render_table
@@ -34,10 +34,9 @@ _MIN_JOINED = 3
 def render_checkup(checkup: Checkup, *, color: bool) -> str:
     """The checks by section, one line each with details below, and a last line of counts."""
     style = Style(color)
-    status_width = max(measure_width_in_terminal_cells(status.value) for status in CheckStatus)
+    status_width = max(measure_width(status.value) for status in CheckStatus)
     name_width = max(
-        (measure_width_in_terminal_cells(sanitize(result.check)) for result in checkup.results),
-        default=0,
+        (measure_width(sanitize(result.check)) for result in checkup.results), default=0
     )
     name_width = min(name_width, MAX_COLUMN_WIDTH)
     lines: list[str] = []
@@ -53,10 +52,9 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
 def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> str:
     """The check results of one section, under its title."""
     pen, section = Style(color), list(rows)
-    words = max((measure_width_in_terminal_cells(row.status.value) for row in section), default=0)
+    words = max((measure_width(row.status.value) for row in section), default=0)
     names = min(
-        max((measure_width_in_terminal_cells(sanitize(row.check)) for row in section), default=0),
-        MAX_COLUMN_WIDTH,
+        max((measure_width(sanitize(row.check)) for row in section), default=0), MAX_COLUMN_WIDTH
     )
     lines = (line for row in section for line in _result_lines(row, words, names, pen))
     return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
@@ -66,13 +64,7 @@ def section_json(title: str, rows: Iterable[CheckResult]) -> list[JsonDocument]:
     """The check results of one section, in the form of `doctor --json`."""
     head = {"section": title.lower()}
     return [
-        {
-            **head,
-            "check": row.check,
-            "subject": row.subject,
-            **_result_fields(row),
-        }
-        for row in rows
+        {**head, "check": row.check, "subject": row.subject, **_result_fields(row)} for row in rows
     ]
 
 

@@ -143,7 +143,7 @@ def _totals(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str
     yield style(
         format_drift_totals(drift), "done" if not (drift.objects or drift.has_errors) else "bold"
     )
-    yield from iter_sentences_on_ways_out_of_drift(drift, location)
+    yield from iter_ways_out_of_drift(drift, location)
     if drift.pending_addresses:
         yield unapplied_line(drift, location)
     if accepted_text := name_accepted(drift.changes_with_accepted):
@@ -165,9 +165,7 @@ def format_drift_totals(drift: Drift) -> str:
     )
 
 
-def iter_sentences_on_ways_out_of_drift(
-    drift: Drift, location: Sequence[str] = ()
-) -> Iterator[str]:
+def iter_ways_out_of_drift(drift: Drift, location: Sequence[str] = ()) -> Iterator[str]:
     """Sentences on what can be done about the drift, none without any; commands in backticks."""
     return (
         name_target_in_commands(text, drift.typed_target, location) for text in _ways_out(drift)
@@ -216,8 +214,7 @@ def _ways_out(drift: Drift) -> Iterator[str]:
             else f" (of {_join_addresses(writable_objects)})"
         )
         yield Text(
-            Command("drift --write ADDRESS"),
-            f" writes live values{scope_text} into the manifests.",
+            Command("drift --write ADDRESS"), f" writes live values{scope_text} into the manifests."
         )
 
 

@@ -9,9 +9,7 @@ from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 ReasonRows = Iterable[tuple[str, str]]
 
 
-def render_unexported_with_reasons_or_empty(
-    left_out_fields: ReasonRows, missed_objects: ReasonRows
-) -> str:
+def render_unexported(left_out_fields: ReasonRows, missed_objects: ReasonRows) -> str:
     """Left out fields and objects with their reasons, under two headings; "" for none."""
     text = _reason_list("Left out, and so not managed:", left_out_fields)
     return escape_ci_commands(text + _reason_list("Not exported:", missed_objects))

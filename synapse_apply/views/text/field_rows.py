@@ -11,16 +11,16 @@ from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, is_map
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells, pad_to_width
+from synapse_apply.views.text.cells import measure_width, pad_to_width
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.value_diff import format_before_and_after_lines
+from synapse_apply.views.text.value_diff import format_line_diff
 from synapse_apply.views.text.values import (
     SECRET_TYPES,
     SENSITIVE_TEXT,
     format_value_inline,
     format_value_lines,
-    get_sort_key_numbers_first,
-    quote_key_unless_plain_word,
+    quote_key,
+    sort_key_of_value,
 )
 
 _CAUSE_COMMENTS = {
@@ -180,8 +180,8 @@ class RowLayout:
         visible_children = {
             key: child for key, child in node.children.items() if child.has_shown_row()
         }
-        names = {key: quote_key_unless_plain_word(key) for key in visible_children}
-        column = max(map(measure_width_in_terminal_cells, names.values()), default=0)
+        names = {key: quote_key(key) for key in visible_children}
+        column = max(map(measure_width, names.values()), default=0)
         lines: list[str] = []
         for key in sorted(visible_children, key=_key_order):
             lines += self._format_node(
@@ -214,9 +214,7 @@ class RowLayout:
 
     def _format_leaf(self, row: FieldRow, name: str, indent: int) -> list[str]:
         # 5 cells for the symbol and ` = `. A narrow terminal wraps rather than hides the value.
-        room = max(
-            _MIN_VALUE_WIDTH, self.width - indent - measure_width_in_terminal_cells(name) - 5
-        )
+        room = max(_MIN_VALUE_WIDTH, self.width - indent - measure_width(name) - 5)
         first_line, *continuation = self._format_value(row, room)
         prefix = f"{' ' * indent}{self.style.format_symbol_and_space(row.symbol)}{name} = "
         comment = self._comment(row.change) if row.change else ""
@@ -224,7 +222,7 @@ class RowLayout:
         # `before` and `after` on two lines: the arrow goes below the equals sign, the comment at
         # the end.
         if len(continuation) == 1 and continuation[0].startswith(" -> "):
-            indent_text = " " * (indent + measure_width_in_terminal_cells(name) + 1)
+            indent_text = " " * (indent + measure_width(name) + 1)
             continuation[0] = continuation[0] + comment
             comment = ""
         return [prefix + first_line + comment, *(indent_text + line for line in continuation)]
@@ -240,7 +238,7 @@ class RowLayout:
         if change.after is ABSENT:
             lines = format_value_lines(change.before, room)
             return [*lines[:-1], lines[-1] + " -> null"] if len(lines) == 1 else lines
-        return format_before_and_after_lines(change.before, change.after, room, self.style)
+        return format_line_diff(change.before, change.after, room, self.style)
 
     def _comment(self, change: FieldChange) -> str:
         comment = _CAUSE_COMMENTS.get(change.cause, "")
@@ -261,4 +259,4 @@ class RowLayout:
 def _key_order(key: str | int) -> tuple[int, tuple[bool, int, str]]:
     # What identifies an object comes first.
     rank_by_key = {"id": 0, "name": 1}
-    return rank_by_key.get(str(key), 2), get_sort_key_numbers_first(key)
+    return rank_by_key.get(str(key), 2), sort_key_of_value(key)

@@ -9,7 +9,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_plan_lines
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.values import quote_key_unless_plain_word
+from synapse_apply.views.text.values import quote_key
 
 # From so many on, findings that differ only in their address are merged.
 _MIN_MERGED = 4
@@ -25,7 +25,7 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str
     return escape_ci_commands("\n\n".join(blocks) + "\n") if blocks else ""
 
 
-def format_finding_counts_or_empty(diagnostics: Iterable[Diagnostic]) -> str:
+def format_finding_counts(diagnostics: Iterable[Diagnostic]) -> str:
     """`, 2 warnings, 1 note`, for the end of a sentence; "" where there are none."""
     findings = list(diagnostics)
     counts = {
@@ -143,4 +143,4 @@ def format_position(position: Position) -> str:
 
 def format_quoted_path(path: FieldPath) -> str:
     """A field's path as text, such as `spec.configuration.region`; odd keys are quoted."""
-    return format_field_path(path, quote_key_unless_plain_word)
+    return format_field_path(path, quote_key)

@@ -22,9 +22,9 @@ from synapse_apply.views.text.findings import finding_blocks
 from synapse_apply.views.text.refusals import format_refusal_rows, format_refused_count
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
-    format_log_ends_and_findings_of_runs,
-    format_run_counts_as_lines_or_empty,
-    format_run_rows_but_skipped_of_unfinished_releases,
+    format_log_ends,
+    format_run_counts,
+    format_run_rows,
 )
 
 _SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
@@ -108,11 +108,7 @@ def render_report(report: Report, *, color: bool) -> str:
         if is_shown_outcome(outcome)
     ]
     moves = format_moved_lines(report.plan.moved)
-    parts = [
-        "\n".join(
-            [*moves, *rows, *format_run_rows_but_skipped_of_unfinished_releases(report, style)]
-        )
-    ]
+    parts = ["\n".join([*moves, *rows, *format_run_rows(report, style)])]
     parts += [
         "\n".join(format_refusal_rows(change, style)) for change in report.plan.refused_changes
     ]
@@ -121,7 +117,7 @@ def render_report(report: Report, *, color: bool) -> str:
         outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
     )
     parts += finding_blocks(outcome_findings(unskipped_outcomes), style)
-    parts += format_log_ends_and_findings_of_runs(report.verification_results, style)
+    parts += format_log_ends(report.verification_results, style)
     parts.append(totals_and_steps(report, style))
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
@@ -211,7 +207,7 @@ def totals_and_steps(report: Report, style: Style) -> str:
     """The lines of counts of an apply, and what to do about what is left."""
     counts = OutcomeCounts.from_report(report)
     lines = [format_refused_count(counts.refused, style)] if counts.refused else []
-    lines += format_run_counts_as_lines_or_empty(report, style)
+    lines += format_run_counts(report, style)
     # `verify` changes no resource, so there are no counts of resources.
     if report.extras.get("operation") == "verify":
         return "\n".join([*lines, *_explain_end(report)])

@@ -17,7 +17,7 @@ from synapse_apply.views.text.outcomes import render_report
 from synapse_apply.views.text.plan_rows import ChangeRenderer
 from synapse_apply.views.text.refusals import format_refused_count
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import format_planned_run_counts_as_lines_or_empty
+from synapse_apply.views.text.verification import format_planned_run_counts
 
 __all__ = ["render_diagnostics", "render_plan", "render_report"]
 
@@ -109,10 +109,7 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
     facts = ["the embedded backend" if url == "embedded:" else url]
     if base.is_offline:
         commit = f"commit {shorten_commit_and_suffix(base.commit)} " if base.commit else ""
-        return style(
-            f"Target {sanitize(base.target)}: {commit}{describe_comparison(base)}",
-            "dim",
-        )
+        return style(f"Target {sanitize(base.target)}: {commit}{describe_comparison(base)}", "dim")
     if base.binding.tenant:
         facts.append(f"tenant {sanitize(base.binding.tenant)}")
     if base.revision:
@@ -138,10 +135,7 @@ def format_plan_totals(plan: Plan, style: Style) -> str:
     """The lines of counts of a plan, or that there are no changes."""
     accepted_text = name_accepted(plan.changes_with_accepted)
     return "\n".join(
-        [
-            _totals(plan, style),
-            *([style(accepted_text, "bold")] if accepted_text else []),
-        ]
+        [_totals(plan, style), *([style(accepted_text, "bold")] if accepted_text else [])]
     )
 
 
@@ -175,7 +169,7 @@ def _totals(plan: Plan, style: Style) -> str:
     return "\n".join(
         [
             *lead_lines,
-            *format_planned_run_counts_as_lines_or_empty(plan, style),
+            *format_planned_run_counts(plan, style),
             style(format_plan_line(plan.summary), "bold"),
         ]
     )

@@ -18,7 +18,7 @@ from synapse_apply.views.sanitize import quote_string, sanitize, sanitize_lines,
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
 from synapse_apply.views.text.refusals import format_refusal_rows
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import render_block_of_run_to_start_or_follow
+from synapse_apply.views.text.verification import render_due_run
 
 _INDENT = 6
 # Limits of a package's diff in a block; HTML pages and JSON documents show more.
@@ -46,14 +46,10 @@ class ChangeRenderer:
         lines = [f"  # {sanitize(change.address)} {PLANNED_PHRASES[change.action]}"]
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
-        for fact in (
-            present_reason(change),
-            uploaded_package(change),
-            *change.notes,
-        ):
+        for fact in (present_reason(change), uploaded_package(change), *change.notes):
             lines += [f"  # ({line})" for line in sanitize_lines(fact) if line]
-        lines += [f"  # {line}".rstrip() for line in format_replaced_version_and_file_diffs(change)]
-        root = build_field_tree(list_redacted_changes_or_whole_object(change), hidden_symbol=symbol)
+        lines += [f"  # {line}".rstrip() for line in format_replaced_version(change)]
+        root = build_field_tree(list_redacted_changes(change), hidden_symbol=symbol)
         # A create or delete lists all fields anyway.
         if symbol not in {"+", "-"}:
             if change.remote_id:
@@ -83,9 +79,7 @@ class ChangeRenderer:
         """The block of the change's verification run; "" without one."""
         verification = change.verification
         return (
-            render_block_of_run_to_start_or_follow(
-                change, verification, RowLayout(self.style, self.width), self.style
-            )
+            render_due_run(change, verification, RowLayout(self.style, self.width), self.style)
             if verification
             else ""
         )
@@ -117,7 +111,7 @@ class ChangeRenderer:
     def refused_fields(self, change: Change) -> list[str]:
         """The lines of a refused change's fields; none for a create."""
         field_changes = (
-            hide_sensitive(change, iter_fields_and_removals_of_values_above_them(change))
+            hide_sensitive(change, iter_fields_and_removals(change))
             if change.action not in _CREATE_ACTIONS
             else ()
         )
@@ -168,7 +162,7 @@ def summarize_replaced_version(change: Change, replacement: Replacement) -> str:
     return f"{head}: {', '.join(count_texts) or 'the same files'}"
 
 
-def format_replaced_version_and_file_diffs(change: Change) -> list[str]:
+def format_replaced_version(change: Change) -> list[str]:
     """The lines of what a new version replaces: one for each changed file, with its diff."""
     replacement = parse_replacement(change.extras)
     if replacement is None:
@@ -196,10 +190,10 @@ def _is_valid_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and 0 <= value < 2**63
 
 
-def list_redacted_changes_or_whole_object(change: Change) -> Iterable[FieldChange]:
+def list_redacted_changes(change: Change) -> Iterable[FieldChange]:
     """The fields to show of a change, redacted; all of the object's for a create or delete."""
     if change.fields or change.action not in {*_CREATE_ACTIONS, Action.DELETE}:
-        return hide_sensitive(change, iter_fields_and_removals_of_values_above_them(change))
+        return hide_sensitive(change, iter_fields_and_removals(change))
     is_delete = change.action is Action.DELETE
     full_object = (change.before if is_delete else change.after) or {}
     secret_paths = set(change.before_sensitive if is_delete else change.after_sensitive)
@@ -207,7 +201,7 @@ def list_redacted_changes_or_whole_object(change: Change) -> Iterable[FieldChang
     return [*object_fields, *(_build_secret_change(path) for path in sorted(secret_paths, key=str))]
 
 
-def iter_fields_and_removals_of_values_above_them(change: Change) -> Iterator[FieldChange]:
+def iter_fields_and_removals(change: Change) -> Iterator[FieldChange]:
     """The changed fields, with a removal for each live scalar or list at a path above one.
 
     A plan compares declared fields one by one, and does not list what is live at a path above one.

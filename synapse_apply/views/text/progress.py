@@ -108,7 +108,7 @@ class Display(Protocol):
     ) -> None: ...
 
 
-def choose_display_for_stream(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
+def choose_display(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
     """The display for a stream: bars on a terminal with colour, lines on another, else a log."""
     if silent:
         return SilentProgress()
@@ -138,7 +138,7 @@ class ForgivingStream:
         self._is_broken = False
         self._line_lock = threading.Lock()
 
-    def write_whole_line_and_flush(self, line: str) -> None:
+    def write_whole_line(self, line: str) -> None:
         """Write a line and flush it; lines of several threads do not mix."""
         with self._line_lock:
             self.write(line)
@@ -232,7 +232,7 @@ class LineProgress(SilentProgress):
             is_first = seconds >= _SHORTEST_SHOWN_WAIT and not self._has_reported_wait
             self._has_reported_wait = self._has_reported_wait or is_first
         if is_first:
-            self._stream.write_whole_line_and_flush(f"{_format_wait(seconds, location)}\n")
+            self._stream.write_whole_line(f"{_format_wait(seconds, location)}\n")
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Write a line at each quarter: `release/yolo@1.2.0: Uploading... 50% of 27.0 MiB`."""
@@ -267,7 +267,7 @@ class LineProgress(SilentProgress):
         self._write_resource_line(address, describe_call_ending(verb, result, seconds, remote_id))
 
     def _write_resource_line(self, address: Address, text: str) -> None:
-        self._stream.write_whole_line_and_flush(
+        self._stream.write_whole_line(
             escape_ci_commands(f"{self._style(sanitize(address), 'bold')}: {text}\n")
         )
 

@@ -52,7 +52,7 @@ def render_object(
     return escape_ci_commands("\n".join([heading, *body]) + "\n")
 
 
-def render_object_without_address(
+def render_live_object(
     kind: str, name: str, observed: Observed, *, color: bool, width: int | None = None
 ) -> str:
     """A live object as text that is not declared, so that it has no address."""
@@ -104,10 +104,10 @@ def record_document(record: Record) -> JsonDocument:
 def object_document(address: Address, observed: Observed) -> JsonDocument:
     """A live object as JSON: null at every sensitive path, which `sensitive_values` marks."""
     identity = {"address": str(address), "type": address.kind, "name": address.name}
-    return identity | object_document_without_address(address.kind, observed)
+    return identity | live_object_document(address.kind, observed)
 
 
-def object_document_without_address(kind: str, observed: Observed) -> JsonDocument:
+def live_object_document(kind: str, observed: Observed) -> JsonDocument:
     """As `object_document`, for an object that has no address."""
     fields = flatten(observed.spec)
     return {

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells, pad_to_width
+from synapse_apply.views.text.cells import measure_width, pad_to_width
 from synapse_apply.views.text.style import Style
 
 _COLUMN_GAP = "  "
@@ -34,7 +34,7 @@ def render_table(
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def stream_table_sized_by_first_rows(
+def stream_table(
     headers: Sequence[str],
     rows: Iterable[Sequence[object]],
     *,
@@ -69,7 +69,7 @@ def _sanitize_and_fit_row(row: Sequence[object], column_count: int) -> list[str]
 
 def _measure_column_widths(header_texts: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
     return [
-        min(max(map(measure_width_in_terminal_cells, column)), MAX_COLUMN_WIDTH)
+        min(max(map(measure_width, column)), MAX_COLUMN_WIDTH)
         for column in zip(header_texts, *body, strict=True)
     ]
 

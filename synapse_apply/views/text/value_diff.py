@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells
+from synapse_apply.views.text.cells import measure_width
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import (
     MAX_VALUE_LENGTH,
     format_value_inline,
     format_value_lines,
     prefix_mark_and_gutter,
-    quote_text_around_position,
+    quote_around,
     split_into_cut_lines,
 )
 
@@ -22,28 +22,19 @@ _CONTEXT_LINES = 2
 _MAX_COMPARED_LINES = 2000
 
 
-def format_before_and_after_lines(before: Any, after: Any, room: int, style: Style) -> list[str]:
+def format_line_diff(before: Any, after: Any, room: int, style: Style) -> list[str]:
     """The lines of `before -> after`; the first goes behind `name = `, `room` is in cells."""
     if isinstance(before, str) and isinstance(after, str):
         return _format_text_change(before, after, room, style)
     before_text, after_text = format_value_inline(before), format_value_inline(after)
-    if (
-        measure_width_in_terminal_cells(before_text)
-        + measure_width_in_terminal_cells(after_text)
-        + len(_ARROW)
-        <= room
-    ):
+    if measure_width(before_text) + measure_width(after_text) + len(_ARROW) <= room:
         return [f"{before_text}{_ARROW}{after_text}"]
     if isinstance(before, list | tuple) and isinstance(after, list | tuple):
         old, new = (
             [format_value_inline(item) for item in before],
             [format_value_inline(item) for item in after],
         )
-        return [
-            "[",
-            *_line_diff(old, new, "items", _format_list_item, style)[1:],
-            "]",
-        ]
+        return ["[", *_line_diff(old, new, "items", _format_list_item, style)[1:], "]"]
     return _pair_lines(format_value_lines(before, room), format_value_lines(after, room))
 
 
@@ -55,17 +46,9 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
             return _line_diff(old, new, "lines", prefix_mark_and_gutter, style)
     if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
         position = _first_difference(before, after)
-        return _pair_lines(
-            [quote_text_around_position(before, position)],
-            [quote_text_around_position(after, position)],
-        )
+        return _pair_lines([quote_around(before, position)], [quote_around(after, position)])
     before_text, after_text = format_value_inline(before), format_value_inline(after)
-    if (
-        measure_width_in_terminal_cells(before_text)
-        + measure_width_in_terminal_cells(after_text)
-        + len(_ARROW)
-        <= room
-    ):
+    if measure_width(before_text) + measure_width(after_text) + len(_ARROW) <= room:
         return [f"{before_text}{_ARROW}{after_text}"]
     return _pair_lines([before_text], [after_text])
 

@@ -18,7 +18,7 @@ from synapse_apply.model.values import (
     WithheldSecret,
 )
 from synapse_apply.views.sanitize import quote_string, sanitize, sanitize_lines
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells
+from synapse_apply.views.text.cells import measure_width
 
 SENSITIVE_TEXT = "(sensitive)"
 SECRET_TYPES = (Sensitive, SecretRef, DesiredSecret, Mac, WithheldSecret)
@@ -31,7 +31,7 @@ _BARE_KEY_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 
 @lru_cache(maxsize=1024)  # a plan shows the same few keys again and again
-def quote_key_unless_plain_word(part: str | int) -> str:
+def quote_key(part: str | int) -> str:
     """A map's key, quoted unless it is a plain word."""
     text = str(part)
     # `isalnum` covers letters of other alphabets.
@@ -46,11 +46,7 @@ def format_value_inline(value: Any, depth: int = 0) -> str:
     if value is None or value is ABSENT:
         return "null"
     if isinstance(value, str):
-        return (
-            quote_string(value)
-            if len(value) <= MAX_VALUE_LENGTH
-            else quote_text_around_position(value, 0)
-        )
+        return quote_string(value) if len(value) <= MAX_VALUE_LENGTH else quote_around(value, 0)
     # Before the check for int, since Python's bool is one.
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -61,7 +57,7 @@ def format_value_inline(value: Any, depth: int = 0) -> str:
             return "{ ... }" if isinstance(value, Mapping) else "[ ... ]"
         if isinstance(value, Mapping):
             pairs = (
-                f"{quote_key_unless_plain_word(key)} = {format_value_inline(item, depth + 1)}"
+                f"{quote_key(key)} = {format_value_inline(item, depth + 1)}"
                 for key, item in sort_map_items(value)
             )
             return "{ " + ", ".join(pairs) + " }"
@@ -73,27 +69,27 @@ def format_value_inline(value: Any, depth: int = 0) -> str:
     if isinstance(value, float):
         return "NaN" if math.isnan(value) else repr(value).replace("inf", "Infinity")
     if isinstance(value, int):
-        return format_integer_decimal_or_hex(value)
+        return format_integer(value)
     # A value of an unknown type may hold a secret, so only the type's name is safe to print.
     return f"({type(value).__name__})"
 
 
-def format_integer_decimal_or_hex(value: int) -> str:
+def format_integer(value: int) -> str:
     """An integer in decimal, or in hexadecimal where Python refuses to convert one so long."""
     return str(value) if value.bit_length() < 10_000 else hex(value)
 
 
 def sort_map_items(tree: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     """A map's items sorted by key, so that a plan does not depend on the order in files."""
-    return sorted(tree.items(), key=lambda item: get_sort_key_numbers_first(item[0]))
+    return sorted(tree.items(), key=lambda item: sort_key_of_value(item[0]))
 
 
-def get_sort_key_numbers_first(part: str | int) -> tuple[bool, int, str]:
+def sort_key_of_value(part: str | int) -> tuple[bool, int, str]:
     """Sorts integers before texts."""
     return (False, part, "") if isinstance(part, int) else (True, 0, str(part))
 
 
-def quote_text_around_position(text: str, position: int) -> str:
+def quote_around(text: str, position: int) -> str:
     """The quoted part of a long string around a position, with counts of what is left out."""
     # Some text before the position shows its context.
     start = max(0, position - MAX_VALUE_LENGTH // 4)
@@ -110,13 +106,9 @@ def format_value_lines(value: Any, room: int) -> list[str]:
     for each item.
     """
     if isinstance(value, str) and "\n" in value.strip("\n"):
-        return format_first_text_lines_with_gutter(value)
+        return format_gutter_lines(value)
     line = format_value_inline(value)
-    if (
-        measure_width_in_terminal_cells(line) <= room
-        or not isinstance(value, Mapping | list | tuple)
-        or not value
-    ):
+    if measure_width(line) <= room or not isinstance(value, Mapping | list | tuple) or not value:
         return [line]
     return _format_expanded_lines(value, room)
 
@@ -124,14 +116,14 @@ def format_value_lines(value: Any, room: int) -> list[str]:
 def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
     line = format_value_inline(value, depth)
     nested = isinstance(value, Mapping | list | tuple) and bool(value)
-    if measure_width_in_terminal_cells(line) <= room or not nested or depth >= _MAX_DEPTH:
+    if measure_width(line) <= room or not nested or depth >= _MAX_DEPTH:
         return [line]
     is_map = isinstance(value, Mapping)
     body: list[str] = []
     items = sort_map_items(value) if is_map else [("", item) for item in value]
     for name, item in items[:MAX_ITEMS]:
         first_line, *continuation = _format_expanded_lines(item, max(20, room - 4), depth + 1)
-        prefix = f"{quote_key_unless_plain_word(name)} = " if is_map else ""
+        prefix = f"{quote_key(name)} = " if is_map else ""
         body += ["    " + line for line in (prefix + first_line, *continuation)]
         body[-1] += "" if is_map else ","
     if len(items) > MAX_ITEMS:
@@ -139,7 +131,7 @@ def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
     return ["{" if is_map else "[", *body, "}" if is_map else "]"]
 
 
-def format_first_text_lines_with_gutter(text: str) -> list[str]:
+def format_gutter_lines(text: str) -> list[str]:
     """A text of several lines behind a gutter, so that no line can be taken for a plan's row."""
     lines = split_into_cut_lines(text)
     head = f"({len(lines)} lines)"

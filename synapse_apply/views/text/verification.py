@@ -29,7 +29,7 @@ _STATUS_PHRASES = {
 }
 
 
-def render_block_of_run_to_start_or_follow(
+def render_due_run(
     change: Change, verification: Verification, layout: RowLayout, style: Style
 ) -> str:
     """The block of a run that apply will start or follow, with its request body."""
@@ -46,7 +46,7 @@ def render_block_of_run_to_start_or_follow(
     return "\n".join([*(style(line, "bold") for line in head), *body])
 
 
-def format_planned_run_counts_as_lines_or_empty(plan: Plan, style: Style) -> list[str]:
+def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
     """The line before `Plan:` that counts planned runs, in a list; empty without any."""
     verifications = [
         change.verification for change in plan.changes_to_verify if change.verification is not None
@@ -60,7 +60,7 @@ def format_planned_run_counts_as_lines_or_empty(plan: Plan, style: Style) -> lis
     return [style(f"{text}.", "bold")]
 
 
-def format_run_rows_but_skipped_of_unfinished_releases(report: Report, style: Style) -> list[str]:
+def format_run_rows(report: Report, style: Style) -> list[str]:
     """A row for each run, but for skipped ones of releases that are not done: those have a row."""
     # A run is skipped with its release, whose own row says so already.
     unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
@@ -90,9 +90,7 @@ def _format_run_row(result: VerificationResult, style: Style) -> str:
     return f"  {style.format_symbol_and_space(symbol)}{address} {phrase}{facts_text}"
 
 
-def format_log_ends_and_findings_of_runs(
-    results: Iterable[VerificationResult], style: Style
-) -> list[str]:
+def format_log_ends(results: Iterable[VerificationResult], style: Style) -> list[str]:
     """The findings of runs, each behind the last lines of its job's log."""
     blocks: list[str] = []
     for result in results:
@@ -118,7 +116,7 @@ def split_into_cut_log_lines(lines: Sequence[str]) -> list[str]:
     return [line for text in lines for line in split_into_cut_lines(text)]
 
 
-def format_run_counts_as_lines_or_empty(report: Report, style: Style) -> list[str]:
+def format_run_counts(report: Report, style: Style) -> list[str]:
     """The line `Verified: 2 passed, 1 failed.` in a list; empty without any run."""
     counts = Counter(result.status for result in report.verification_results)
     if not counts:

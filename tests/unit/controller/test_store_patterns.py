@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_apply.controller.store.dialect import build_postgres_regex_of_patterns
+from synapse_apply.controller.store.dialect import postgres_regex_of
 
 # Few letters, so that patterns match, and all that means something in either language.
 CHARACTERS = st.sampled_from("ab-]![^*?\\$|(){}.+/&~:\n\U0001f600")
@@ -18,7 +18,7 @@ TEXTS = st.text(CHARACTERS, max_size=6)
 
 def matches(patterns: list[str], text: str) -> bool:
     """As PostgreSQL has it: `.` is any character, and `$` the end alone."""
-    expression = build_postgres_regex_of_patterns(patterns).replace("$", r"\Z")
+    expression = postgres_regex_of(patterns).replace("$", r"\Z")
     return re.search(expression, text, re.DOTALL) is not None
 
 

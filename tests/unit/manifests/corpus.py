@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synapse_apply.manifests.decode.loading import load_manifests_of_targets
+from synapse_apply.manifests.decode.loading import load_all_manifests
 from synapse_apply.manifests.project.command_line_variables import parse_given_variables
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
@@ -101,7 +101,7 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
         targets = select_targets_to_check(project, case.target)
     except InputError as problem:
         return [*findings, *problem.diagnostics]
-    _, found = load_manifests_of_targets(
+    _, found = load_all_manifests(
         project,
         targets,
         variables=given,

@@ -18,7 +18,7 @@ from laws.effort import effort
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.manifests.yaml.write_scalars import (
-    format_block_scalar_or_none,
+    format_block_scalar,
     format_inline_scalar,
 )
 
@@ -53,7 +53,7 @@ def scalars(draw: st.DrawFn, indent: int, *, flow: bool) -> tuple[str, Any]:
     value = draw(SCALARS)
     style = draw(choices("", "'", '"', "|"))
     if style == "|" and not flow:
-        literal = format_block_scalar_or_none(value, " " * (indent + draw(choices(1, 2, 4))), "\n")
+        literal = format_block_scalar(value, " " * (indent + draw(choices(1, 2, 4))), "\n")
         if literal:
             return literal[0] + draw(REMARKS) + literal[1], value
     return format_inline_scalar(value, style.replace("|", ""), flow=flow), value
@@ -183,7 +183,7 @@ def _common(one: str, other: str) -> str:
 
 def _longest(value: Any) -> str:
     """The longest way in which these tests write a value."""
-    literal = format_block_scalar_or_none(value, " " * 20, "\r\n") or ("", "")
+    literal = format_block_scalar(value, " " * 20, "\r\n") or ("", "")
     return max(format_inline_scalar(value, '"'), "".join(literal) + " " * 20, key=len)
 
 

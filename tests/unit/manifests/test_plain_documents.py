@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.manifests.yaml import reader
-from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents_or_none
+from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
 
 EXAMPLES = 3000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 60
@@ -56,7 +56,7 @@ PIECES = st.sampled_from(
 def built_alone() -> Iterator[None]:
     """No text counts as plain."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "compose_plain_documents_or_none", lambda _text, _first_line: None)
+        patch.setattr(reader, "compose_plain_documents", lambda _text, _first_line: None)
         yield
 
 
@@ -85,7 +85,7 @@ def test_a_manifest_reads_the_same(file: Path) -> None:
 
 def test_a_usual_text_is_plain() -> None:
     """Else the quick way is none."""
-    assert compose_plain_documents_or_none(PLAIN, 0) is not None
+    assert compose_plain_documents(PLAIN, 0) is not None
     require_same(PLAIN)
     require_same(PLAIN.replace("\n", "\r\n"))
 
@@ -120,7 +120,7 @@ def test_what_is_not_plain_reads_the_same(text: str) -> None:
 def test_what_is_very_deep_is_never_composed(opening: str, before: str) -> None:
     """A level of the composer is a call in C, and nothing would bound them."""
     text = before + opening * 100_000
-    assert compose_plain_documents_or_none(text, 0) is None
+    assert compose_plain_documents(text, 0) is None
     require_same(text)
 
 

@@ -132,7 +132,7 @@ def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
     fast = read_documents(TEXT, "f").documents
     monkeypatch.setattr(builder, "create_yaml_parser", yaml.SafeLoader)
-    monkeypatch.setattr(plain_documents, "_import_composer_class_or_none", lambda: None)
+    monkeypatch.setattr(plain_documents, "_import_composer", lambda: None)
     slow = read_documents(TEXT, "f").documents
     assert [d.value for d in slow] == [d.value for d in fast]
     assert [dict(d.positions) for d in slow] == [dict(d.positions) for d in fast]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, project_of
 
-from synapse_apply.manifests.decode.loading import load_manifests_of_targets
+from synapse_apply.manifests.decode.loading import load_all_manifests
 from synapse_apply.manifests.decode.overlays import apply_merge_patch
 from synapse_apply.manifests.project.command_line_variables import parse_given_variables
 from synapse_apply.manifests.project.targets import select_targets_to_check
@@ -161,7 +161,7 @@ def test_a_finding_that_targets_share_stands_once(tmp_path: Path) -> None:
     project = project_of(
         tmp_path, "targets:\n  a: {}\n  b: {overlays: {plugin/other: {spec: {zzz: 1}}}}\n"
     )
-    _, found = load_manifests_of_targets(project, select_targets_to_check(project, None))
+    _, found = load_all_manifests(project, select_targets_to_check(project, None))
     assert [(f.path, f.target) for f in found] == [
         (("spec", "athor"), None), (("spec", "zzz"), "b")
     ]  # fmt: skip

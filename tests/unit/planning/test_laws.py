@@ -14,7 +14,7 @@ from synapse_apply.model.observed import FoundBy, Observed
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, flatten
-from synapse_apply.planning.decision import list_declared_dependencies
+from synapse_apply.planning.decision import declared_dependencies
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.planner import build_plan
@@ -104,7 +104,7 @@ def _after(item: ResourceState, change: Change) -> ResourceState:
         natural_key=item.natural_key,
         applied=applied,
         seen=live,
-        depends_on=list_declared_dependencies(item),
+        depends_on=declared_dependencies(item),
     )
     return dataclasses.replace(item, live_fields=live, record=record, lookup_result=sighting)
 

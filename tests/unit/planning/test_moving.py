@@ -8,7 +8,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
 from synapse_apply.model.state import Intent, Record
-from synapse_apply.planning.moving import build_records_with_due_renames_made
+from synapse_apply.planning.moving import make_due_renames
 
 
 def records(*names: str, series: str = "") -> dict[Address, Record]:
@@ -42,18 +42,18 @@ def test_a_chain_leads_to_its_end_from_wherever_the_record_is() -> None:
     """A state that missed a rename or two catches up in one."""
     chain = moves(("plugin/a", "plugin/b"), ("plugin/b", "plugin/c"))
     for start in ("plugin/a", "plugin/b"):
-        made = build_records_with_due_renames_made(records(start), chain, ())
+        made = make_due_renames(records(start), chain, ())
         assert told(made) == [(start, "plugin/c")]
         assert list(made.records) == [Address("plugin", "c")]
-    assert told(build_records_with_due_renames_made(records("plugin/c"), chain, ())) == []
-    assert told(build_records_with_due_renames_made({}, chain, ())) == []
+    assert told(make_due_renames(records("plugin/c"), chain, ())) == []
+    assert told(make_due_renames({}, chain, ())) == []
 
 
 def test_a_plugin_takes_its_releases_along() -> None:
     """Addresses, series and what they depend on; other releases stay."""
     known = records("plugin/a", "release/a@1.0", "release/a@2.0", series="plugin/a")
     known |= records("plugin/ab", "release/ab@1.0", series="plugin/ab")
-    made = build_records_with_due_renames_made(known, moves(("plugin/a", "plugin/b")), ())
+    made = make_due_renames(known, moves(("plugin/a", "plugin/b")), ())
     assert ("release/a@2.0", "release/b@2.0") in told(made)
     moved = made.records[Address("release", "b@1.0")]
     assert (moved.series, moved.depends_on) == ("plugin/b", (Address("plugin", "b"),))
@@ -65,7 +65,7 @@ def test_a_rename_that_cannot_be_is_left_out_with_a_warning() -> None:
     """Its new address is recorded, or a call of it is open; the others go."""
     known = records("plugin/a", "plugin/b", "plugin/x", "plugin/y")
     wanted = moves(("plugin/a", "plugin/b"), ("plugin/x", "plugin/z"), ("plugin/y", "plugin/w"))
-    made = build_records_with_due_renames_made(known, wanted, [opened("plugin/x")])
+    made = make_due_renames(known, wanted, [opened("plugin/x")])
     assert told(made) == [("plugin/y", "plugin/w")]
     assert [found.detail for found in made.diagnostics] == [
         "plugin/a cannot become plugin/b: plugin/b is recorded, too.",
@@ -79,7 +79,7 @@ def test_what_an_open_call_may_have_made_waits() -> None:
     """Its new address is held, and those of a series of which it is the owner or a member."""
     wanted = moves(("plugin/a", "plugin/b"), ("plugin/x", "plugin/y"), ("plugin/y", "plugin/z"))
     known = records("plugin/x", "release/x@1.0", series="plugin/x")
-    made = build_records_with_due_renames_made(
+    made = make_due_renames(
         known, wanted, [opened("plugin/a"), opened("release/x@2.0", "plugin/x")]
     )
     assert told(made) == []
@@ -97,7 +97,7 @@ def test_what_an_open_call_may_have_made_waits() -> None:
 
 def test_nothing_moves_to_where_a_call_is_open() -> None:
     """What it makes would be a second object of that address."""
-    made = build_records_with_due_renames_made(
+    made = make_due_renames(
         records("plugin/a"), moves(("plugin/a", "plugin/b")), [opened("plugin/b")]
     )
     assert told(made) == []
@@ -107,7 +107,7 @@ def test_nothing_moves_to_where_a_call_is_open() -> None:
 def test_of_a_chain_that_is_recorded_twice_only_the_last_goes() -> None:
     """Two objects cannot come to one address."""
     chain = moves(("plugin/a", "plugin/b"), ("plugin/b", "plugin/c"))
-    made = build_records_with_due_renames_made(records("plugin/a", "plugin/b"), chain, ())
+    made = make_due_renames(records("plugin/a", "plugin/b"), chain, ())
     assert told(made) == [("plugin/b", "plugin/c")]
     assert len(made.records) == 2
 
@@ -124,9 +124,7 @@ def test_a_chain_leads_to_what_earlier_manifests_declare() -> None:
         pairs = {(str(move.old), str(move.new)) for move in back}
         assert pairs == expected | {("plugin/x", "plugin/y")}
     back = orient_moves_to_declared(chain, {Address.parse("plugin/a")})
-    assert told(build_records_with_due_renames_made(records("plugin/c"), back, ())) == [
-        ("plugin/c", "plugin/a")
-    ]
+    assert told(make_due_renames(records("plugin/c"), back, ())) == [("plugin/c", "plugin/a")]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +148,7 @@ def test_no_move_leaves_a_rule_that_denies(rule: PolicyRule, is_made: bool) -> N
     """By its own address or that of a release, in a chain as well; all or nothing moves."""
     known = records("plugin/a", "release/a@1.0", series="plugin/a")
     chain = moves(("plugin/a", "plugin/b"), ("plugin/b", "plugin/c"))
-    made = build_records_with_due_renames_made(known, chain, (), (rule,))
+    made = make_due_renames(known, chain, (), (rule,))
     assert bool(made.renames) == is_made
     names = [] if is_made else ["plugin/a", "plugin/c", "release/a@1.0", "release/c@1.0"]
     assert sorted(map(str, made.refusals)) == names

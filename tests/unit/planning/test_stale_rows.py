@@ -15,7 +15,7 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.codec import plan_from_json, plan_to_json
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.planning.planner import build_plan
-from synapse_apply.planning.staleness.narrow import narrow_plan_refusing_stale_changes
+from synapse_apply.planning.staleness.narrow import narrow_plan
 
 OLD = {"config": {"size": "s"}, "note": "old"}
 NEW = {"config": {"size": "s"}, "note": "new"}
@@ -32,7 +32,7 @@ def fitted(
 ) -> dict[str, Change]:
     """The rows of the one situation that are left on the other."""
     fresh = build_plan(situation(now, **choices))
-    made = narrow_plan_refusing_stale_changes(saved(before, **choices), fresh, reviewed=reviewed)
+    made = narrow_plan(saved(before, **choices), fresh, reviewed=reviewed)
     return {str(change.address): change for change in made.changes}
 
 
@@ -58,10 +58,8 @@ UPDATE = {"widget/a": widget(OLD)}
 def test_nothing_moved() -> None:
     """The same rows, under the saved id; a reviewed plan lends no id."""
     kept, fresh = replace(saved(UPDATE), id="saved"), build_plan(situation(UPDATE))
-    assert narrow_plan_refusing_stale_changes(kept, fresh, reviewed=False) == replace(
-        fresh, id="saved"
-    )
-    assert narrow_plan_refusing_stale_changes(kept, fresh, reviewed=True) == fresh
+    assert narrow_plan(kept, fresh, reviewed=False) == replace(fresh, id="saved")
+    assert narrow_plan(kept, fresh, reviewed=True) == fresh
     assert fresh.changes[0].action is Action.UPDATE
 
 
@@ -114,7 +112,7 @@ def test_it_is_missing_now() -> None:
 def test_it_is_refused_now() -> None:
     """Its own refusal stays beside ours, an unknown outcome above all."""
     fresh = build_plan(situation(UPDATE, open_intents={"widget/a": "update"}))
-    (row,) = narrow_plan_refusing_stale_changes(saved(UPDATE), fresh, reviewed=False).changes
+    (row,) = narrow_plan(saved(UPDATE), fresh, reviewed=False).changes
     assert rules(row) == ["stale", "outcome-unknown"]
     assert any(refusal.outcome_unknown for refusal in row.refusals)
 
@@ -122,9 +120,7 @@ def test_it_is_refused_now() -> None:
 def test_it_was_refused_and_is_not_now() -> None:
     """What the plan showed as refused is not done."""
     before = saved(UPDATE, open_intents={"widget/a": "update"})
-    (row,) = narrow_plan_refusing_stale_changes(
-        before, build_plan(situation(UPDATE)), reviewed=False
-    ).changes
+    (row,) = narrow_plan(before, build_plan(situation(UPDATE)), reviewed=False).changes
     assert rules(row) == ["stale"]
     assert "it was refused when it was planned, now it would be update" in reasons(row)
 
@@ -209,11 +205,8 @@ def test_guards_of_rows_that_are_left_out() -> None:
     found = {"widget/a": {"spec": OLD, "live": OLD}}
     fresh = build_plan(situation(found, adopt=False))
     assert [trip.name for trip in fresh.guards] == ["adopt"]
-    assert narrow_plan_refusing_stale_changes(saved({}), fresh, reviewed=False).guards == ()
-    assert (
-        narrow_plan_refusing_stale_changes(saved(found), fresh, reviewed=False).guards
-        == fresh.guards
-    )
+    assert narrow_plan(saved({}), fresh, reviewed=False).guards == ()
+    assert narrow_plan(saved(found), fresh, reviewed=False).guards == fresh.guards
 
 
 def test_a_secret_that_could_not_be_checked() -> None:
@@ -251,8 +244,8 @@ def test_a_plan_applied_at_once_is_the_plan(found: dict[str, Data]) -> None:
     """Law: on an unchanged world a saved or reviewed plan loses no row and gains none."""
     fresh = build_plan(situation(found, prune=True))
     kept = saved(found, prune=True)
-    assert narrow_plan_refusing_stale_changes(kept, fresh, reviewed=False) == fresh
-    assert narrow_plan_refusing_stale_changes(kept, fresh, reviewed=True) == fresh
+    assert narrow_plan(kept, fresh, reviewed=False) == fresh
+    assert narrow_plan(kept, fresh, reviewed=True) == fresh
 
 
 @effort(20, 800)
@@ -263,7 +256,7 @@ def test_never_more_than_was_planned(before: dict[str, Data], now: dict[str, Dat
     planned = {change.address: change for change in kept.changes}
     would = {change.address: change for change in fresh.changes}
     for reviewed in (False, True):
-        for change in narrow_plan_refusing_stale_changes(kept, fresh, reviewed=reviewed).changes:
+        for change in narrow_plan(kept, fresh, reviewed=reviewed).changes:
             if change.has_unrefused_call_or_run or (
                 change.action is not Action.NO_OP and not change.is_refused
             ):

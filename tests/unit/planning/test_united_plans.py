@@ -20,7 +20,7 @@ from synapse_apply.planning.planner import build_plan
 from synapse_apply.planning.staleness import compare_rows
 from synapse_apply.planning.staleness.narrow import (
     is_shown_as_to_be_done,
-    narrow_plan_refusing_stale_changes,
+    narrow_plan,
 )
 from synapse_apply.planning.staleness.unite_plans import unite_plans
 
@@ -32,9 +32,7 @@ OTHER = widget(OLD, {**OLD, "note": "other"})
 def apply_reviewed(plans: list[dict[str, Data]], now: dict[str, Data]) -> dict[str, Change]:
     """The rows that are left of the plan of now, under the union of these plans."""
     united = unite_plans([saved(objects) for objects in plans])
-    rows = narrow_plan_refusing_stale_changes(
-        united, build_plan(situation(now)), reviewed=True
-    ).changes
+    rows = narrow_plan(united, build_plan(situation(now)), reviewed=True).changes
     return {str(change.address): change for change in rows}
 
 
@@ -81,13 +79,9 @@ def test_a_newer_plan_that_refuses() -> None:
     plain = saved({"widget/a": A})
     stopped = saved({"widget/a": A}, open_intents={"widget/a": "update"})
     fresh = build_plan(situation({"widget/a": A}))
-    (row,) = narrow_plan_refusing_stale_changes(
-        unite_plans([plain, stopped]), fresh, reviewed=True
-    ).changes
+    (row,) = narrow_plan(unite_plans([plain, stopped]), fresh, reviewed=True).changes
     assert rules(row) == ["stale"]
-    (row,) = narrow_plan_refusing_stale_changes(
-        unite_plans([stopped, plain]), fresh, reviewed=True
-    ).changes
+    (row,) = narrow_plan(unite_plans([stopped, plain]), fresh, reviewed=True).changes
     assert not row.is_refused
 
 
@@ -148,7 +142,7 @@ def test_the_order_of_unrelated_plans_does_not_matter(
     fresh = build_plan(situation(now, prune=True))
     outcomes: list[dict[Address, Any]] = []
     for order in itertools.permutations(plans):
-        rows = narrow_plan_refusing_stale_changes(unite_plans(order), fresh, reviewed=True).changes
+        rows = narrow_plan(unite_plans(order), fresh, reviewed=True).changes
         outcomes.append({row.address: row for row in rows})
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
@@ -174,9 +168,7 @@ def test_nothing_is_done_that_no_plan_has(
     fresh = build_plan(situation(now, prune=True))
     ids = {change.address: change.remote_id for change in fresh.changes}
     for chosen in (plans[:-1], plans, [plans[-1], *plans[:-1]]):
-        for row in narrow_plan_refusing_stale_changes(
-            unite_plans(chosen), fresh, reviewed=True
-        ).changes:
+        for row in narrow_plan(unite_plans(chosen), fresh, reviewed=True).changes:
             if is_shown_as_to_be_done(row):
                 assert any(shows(one, row, ids) for one in chosen)
 
@@ -186,8 +178,6 @@ def shows(one: Plan, row: Change, ids: dict[Address, str]) -> bool:
     for shown in one.changes:
         if shown.address == row.address and is_shown_as_to_be_done(shown):
             known = compare_rows.with_ids_created_meanwhile(shown, row, ids)
-            run_is_left = row.action is Action.NO_OP and compare_rows.has_same_run_or_both_none(
-                known, row
-            )
-            return compare_rows.has_same_effect_and_fingerprint(known, row) or run_is_left
+            run_is_left = row.action is Action.NO_OP and compare_rows.has_same_run(known, row)
+            return compare_rows.has_same_effect(known, row) or run_is_left
     return False

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from synapse_apply.model.secrets.login import LOGIN_FILE_LABEL, Login
-from synapse_apply.secrets.login import read_login_with_problem_or_none_if_absent
+from synapse_apply.secrets.login import read_login
 
 TOKEN = "syn_t0ken-of-tests"
 
@@ -21,7 +21,7 @@ def read(home: Path, text: str | None, mode: int = 0o600) -> Login | None:
         file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")
         file.chmod(mode)
-    return read_login_with_problem_or_none_if_absent({"HOME": str(home)})
+    return read_login({"HOME": str(home)})
 
 
 def found(home: Path, **keys: Any) -> Login:
@@ -54,8 +54,8 @@ def test_without_a_host_it_is_the_vendors_own(tmp_path: Path) -> None:
 def test_there_is_none(tmp_path: Path) -> None:
     """Neither a file nor a home to look in."""
     assert read(tmp_path, None) is None
-    assert read_login_with_problem_or_none_if_absent({}) is None
-    assert read_login_with_problem_or_none_if_absent({"HOME": ""}) is None
+    assert read_login({}) is None
+    assert read_login({"HOME": ""}) is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> No
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
     """No file, and no exception."""
     (tmp_path / ".synapse" / "config.json").mkdir(parents=True)
-    login = read_login_with_problem_or_none_if_absent({"HOME": str(tmp_path)})
+    login = read_login({"HOME": str(tmp_path)})
     assert login is not None
     assert "is not a file" in login.problem
 

@@ -11,7 +11,7 @@ from synapse_apply.model.state import Record
 from synapse_apply.model.values import Sensitive
 from synapse_apply.model.verification import LastRun, RunStatus
 from synapse_apply.secrets import macs
-from synapse_apply.secrets.keys import StateKey, StateKeys, format_key_variable_name_of_target
+from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_of
 from synapse_apply.secrets.signatures import (
     RunSigner,
     SignatureStatus,
@@ -61,34 +61,28 @@ def test_no_digest_of_a_secret_is_a_signature() -> None:
 def test_without_a_key_nothing_is_signed() -> None:
     assert sign_document_or_empty_without_key(StateKeys(), "purpose", DOCUMENT) == ""
     assert RunSigner(StateKeys(), "lineage").sign_last_run_if_any(RECORD) == RECORD
-    assert SIGNER.verify_last_run_signature(RECORD) is SignatureStatus.UNSIGNED
+    assert SIGNER.verify_last_run(RECORD) is SignatureStatus.UNSIGNED
 
 
 @pytest.mark.parametrize("name", ["result", "job", "parameters", "digest", "at"])
 def test_a_signature_is_over_all_that_decides(name: str) -> None:
     signed = SIGNER.sign_last_run_if_any(RECORD)
-    assert SIGNER.verify_last_run_signature(signed) is SignatureStatus.GENUINE
+    assert SIGNER.verify_last_run(signed) is SignatureStatus.GENUINE
     changed = replace(signed, verification={**(signed.verification or {}), name: "else"})
-    assert SIGNER.verify_last_run_signature(changed) is SignatureStatus.FORGED
+    assert SIGNER.verify_last_run(changed) is SignatureStatus.FORGED
 
 
 def test_a_signature_is_of_one_address_and_one_lineage() -> None:
     signed = SIGNER.sign_last_run_if_any(RECORD)
     moved = replace(signed, address=Address("release", "sam@1.0.0"))
-    assert SIGNER.verify_last_run_signature(moved) is SignatureStatus.FORGED
-    assert (
-        SIGNER.verify_last_run_signature(SIGNER.sign_moved_run_if_genuine(signed, moved))
-        is SignatureStatus.GENUINE
-    )
-    assert (
-        replace(SIGNER, lineage="another").verify_last_run_signature(signed)
-        is SignatureStatus.FORGED
-    )
+    assert SIGNER.verify_last_run(moved) is SignatureStatus.FORGED
+    assert SIGNER.verify_last_run(SIGNER.sign_moved_run(signed, moved)) is SignatureStatus.GENUINE
+    assert replace(SIGNER, lineage="another").verify_last_run(signed) is SignatureStatus.FORGED
 
 
 def test_a_move_signs_nothing_that_was_not_signed() -> None:
     moved = replace(RECORD, address=Address("release", "sam@1.0.0"))
-    assert SIGNER.sign_moved_run_if_genuine(RECORD, moved) == moved
+    assert SIGNER.sign_moved_run(RECORD, moved) == moved
 
 
 def test_states_of_earlier_versions_read_and_write_as_before() -> None:
@@ -110,7 +104,7 @@ def test_the_result_of_a_forged_run_is_unknown() -> None:
 
 
 def test_each_target_has_a_variable_of_its_own() -> None:
-    assert format_key_variable_name_of_target("prod-eu.1") == "SYNAPSE_APPLY_STATE_KEY_PROD_EU_1"
+    assert key_variable_of("prod-eu.1") == "SYNAPSE_APPLY_STATE_KEY_PROD_EU_1"
 
 
 def test_a_store_is_signed_with_the_key_of_the_moment() -> None:

@@ -18,12 +18,12 @@ from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.plan import Cause
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.ci import github, gitlab
-from synapse_apply.views.ci.annotations import build_annotations_of_drift_and_its_findings
+from synapse_apply.views.ci.annotations import annotate_drift
 from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.markdown.markdown_report import render_drift_markdown
 from synapse_apply.views.text.drift import (
     drift_document,
-    iter_sentences_on_ways_out_of_drift,
+    iter_ways_out_of_drift,
     render_drift,
     render_written_edits,
 )
@@ -83,8 +83,8 @@ def test_drift_as_text_and_markdown(name: str, drift: Drift) -> None:
 
 
 def test_without_drift_no_way_out_is_told() -> None:
-    assert list(iter_sentences_on_ways_out_of_drift(NOTHING)) == []
-    assert list(iter_sentences_on_ways_out_of_drift(EVERYTHING)) != []
+    assert list(iter_ways_out_of_drift(NOTHING)) == []
+    assert list(iter_ways_out_of_drift(EVERYTHING)) != []
 
 
 def test_drift_in_colour() -> None:
@@ -119,21 +119,16 @@ def test_the_document_passes_its_schema(drift: Drift) -> None:
 
 def test_what_ci_reads() -> None:
     """Counts, outputs, and a warning at the place of each resource."""
-    assert gitlab.count_changes_to_revert_drift_or_no_counts(EVERYTHING) == {
+    assert gitlab.count_drift_changes(EVERYTHING) == {
         "create": 1,
         "update": 2,
         "delete": 0,
     }
-    assert (
-        gitlab.count_changes_to_revert_drift_or_no_counts(replace(EVERYTHING, diagnostics=(ERROR,)))
-        == {}
-    )
+    assert gitlab.count_drift_changes(replace(EVERYTHING, diagnostics=(ERROR,))) == {}
     outputs = github.build_drift_outputs(EVERYTHING, 2)
     assert outputs == {"drifted": "2", "gone": "1", "waiting": "2", "unmanaged": "2",
                        "exit_code": "2", "has_changes": "true"}  # fmt: skip
-    lines = github.format_annotation_commands_limited_by_level(
-        build_annotations_of_drift_and_its_findings(EVERYTHING)
-    )
+    lines = github.format_annotation_commands(annotate_drift(EVERYTHING))
     assert "file=manifests/raw.yaml,line=1,col=1,title=storage/raw is gone" in lines
 
 

@@ -16,10 +16,10 @@ from synapse_apply.views.json.documents import format_redacted_json_line, report
 from synapse_apply.views.json.events import (
     EventWriter,
     build_version_event,
-    iter_drift_change_and_summary_events,
-    iter_events_of_unreported_findings_and_document,
-    iter_single_summary_event_of_apply,
-    serialize_finding_for_comparison,
+    iter_change_events,
+    iter_last_events,
+    iter_summary_event,
+    serialize_finding,
 )
 from synapse_apply.views.text.ongoing_calls import OngoingCall
 
@@ -46,7 +46,7 @@ def lines_of(events):
 def test_a_plan_has_a_line_for_each_change(name):
     """What is to be done or refused has a line, what stays has none; the counts come last."""
     plan = PLANS[name]
-    events = lines_of([build_version_event("1"), *iter_drift_change_and_summary_events(plan)])
+    events = lines_of([build_version_event("1"), *iter_change_events(plan)])
     planned = [e["change"]["resource"]["addr"] for e in events if e["type"] == "planned_change"]
     assert planned == [
         str(c.address) for c in plan.changes if c.is_refused or c.action.value != "no-op"
@@ -60,18 +60,18 @@ def test_a_report_ends_with_its_document(name):
     """The last line has the document of --json; a finding that was said is not said again."""
     report = REPORTS[name]
     document = report_document(report)
-    first = {serialize_finding_for_comparison(finding) for finding in document["diagnostics"][:1]}
+    first = {serialize_finding(finding) for finding in document["diagnostics"][:1]}
     events = lines_of(
         [
-            *iter_single_summary_event_of_apply(report),
-            *iter_events_of_unreported_findings_and_document(document, first),
+            *iter_summary_event(report),
+            *iter_last_events(document, first),
         ]
     )
     assert events[-1]["type"] == "report"
     assert events[-1]["report"]["exit_code"] == report.exit_code
     said = [event["diagnostic"] for event in events if event["type"] == "diagnostic"]
     assert len(said) == len(
-        [f for f in document["diagnostics"] if serialize_finding_for_comparison(f) not in first]
+        [f for f in document["diagnostics"] if serialize_finding(f) not in first]
     )
 
 

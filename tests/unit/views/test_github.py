@@ -18,17 +18,17 @@ from unit.views.report_samples import REPORTS
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.model.report import Result
 from synapse_apply.views.ci.annotations import (
-    build_annotations_of_report_findings_and_refusals,
-    build_finding_annotations,
-    build_plan_finding_refusal_and_guard_annotations,
-    copy_annotations_with_known_file_names_replaced,
+    finding_annotations,
+    plan_annotations,
+    report_annotations,
+    with_file_names,
 )
 from synapse_apply.views.ci.github import (
-    build_outputs_of_run_without_plan,
     build_plan_outputs,
     build_report_outputs,
-    format_annotation_commands_limited_by_level,
+    format_annotation_commands,
     format_outputs_file,
+    planless_outputs,
 )
 
 COMMAND = re.compile(
@@ -60,9 +60,7 @@ def unescaped(text):
 
 def test_annotations_of_a_plan():
     """Findings and refusals are at file, line and column; guards are told without one."""
-    text = format_annotation_commands_limited_by_level(
-        build_plan_finding_refusal_and_guard_annotations(samples.PLANS["everything"])
-    )
+    text = format_annotation_commands(plan_annotations(samples.PLANS["everything"]))
     check_golden("plan-everything.annotations.txt", text)
     level, facts, message = parsed(text)[0]
     assert level == "error"
@@ -77,20 +75,14 @@ def test_annotations_of_a_plan():
 
 def test_annotations_of_an_apply():
     """What failed is told with its request id."""
-    text = format_annotation_commands_limited_by_level(
-        build_annotations_of_report_findings_and_refusals(REPORTS["everything"])
-    )
+    text = format_annotation_commands(report_annotations(REPORTS["everything"]))
     check_golden("report-everything.annotations.txt", text)
     assert "Request id: req-3" in {line for _, _, said in parsed(text) for line in said.split("\n")}
 
 
 def test_a_verification_that_failed_is_an_annotation():
     """At the manifest of its release, with what can be done."""
-    said = parsed(
-        format_annotation_commands_limited_by_level(
-            build_annotations_of_report_findings_and_refusals(REPORTS["not-verified"])
-        )
-    )
+    said = parsed(format_annotation_commands(report_annotations(REPORTS["not-verified"])))
     assert any(kind == "error" and "verif" in str(props).lower() for kind, props, _ in said), said
 
 
@@ -100,9 +92,7 @@ def test_a_failure_is_shown_where_its_resource_is_declared():
         samples.REFUSED_UNKNOWN,
         diagnostics=(warning_finding("Odd", address=str(samples.REFUSED_UNKNOWN.address)),),
     )
-    assert build_plan_finding_refusal_and_guard_annotations(plan)[0].position == Position(
-        "manifests/plugins.yaml", 3, 1
-    )
+    assert plan_annotations(plan)[0].position == Position("manifests/plugins.yaml", 3, 1)
 
 
 def test_ten_of_each_kind():
@@ -110,7 +100,7 @@ def test_ten_of_each_kind():
     found = [error_finding(f"e{n}") for n in range(12)] + [
         warning_finding(f"w{n}") for n in range(10)
     ]
-    told = parsed(format_annotation_commands_limited_by_level(build_finding_annotations(found)))
+    told = parsed(format_annotation_commands(finding_annotations(found)))
     assert [level for level, _, _ in told].count("error") == 10
     assert told[9][2] == "3 more: see the summary or the log"
     assert [facts["title"] for level, facts, _ in told if level == "warning"] == [
@@ -122,24 +112,14 @@ def test_ten_of_each_kind():
 @given(PLANS, st.sampled_from(Result))
 def test_no_text_is_a_command_of_its_own(plan, result):
     """Whatever names and messages hold, each line is one of our commands, and no secret is there."""
-    assert_ours(
-        format_annotation_commands_limited_by_level(
-            build_plan_finding_refusal_and_guard_annotations(plan)
-        )
-    )
-    assert_ours(
-        format_annotation_commands_limited_by_level(
-            build_annotations_of_report_findings_and_refusals(report_on(plan, result))
-        )
-    )
+    assert_ours(format_annotation_commands(plan_annotations(plan)))
+    assert_ours(format_annotation_commands(report_annotations(report_on(plan, result))))
 
 
 def test_very_long_texts_are_shortened():
     """100 KB in every place, and an annotation stays of a size the runner takes."""
     for text in LONG:
-        told = format_annotation_commands_limited_by_level(
-            build_plan_finding_refusal_and_guard_annotations(stuffed(text))
-        )
+        told = format_annotation_commands(plan_annotations(stuffed(text)))
         assert_ours(told)
         assert max(map(len, told.split("\n"))) < 40_000
 
@@ -154,12 +134,10 @@ def assert_ours(text):
 
 def test_files_are_named_as_in_the_repository():
     """A working folder below the checkout is put before each name."""
-    found = build_finding_annotations(
+    found = finding_annotations(
         [error_finding("x", position=Position("m/a,b.yaml", 2, 1)), error_finding("y")]
     )
-    text = format_annotation_commands_limited_by_level(
-        copy_annotations_with_known_file_names_replaced(found, {"m/a,b.yaml": "infra/m/a,b.yaml"})
-    )
+    text = format_annotation_commands(with_file_names(found, {"m/a,b.yaml": "infra/m/a,b.yaml"}))
     assert text.startswith("::error file=infra/m/a%2Cb.yaml,line=2,col=1,title=x::")
 
 
@@ -176,7 +154,7 @@ def test_outputs():
     assert build_plan_outputs(samples.PLANS["verify"], 2)["verify"] == "2"
     ran = build_report_outputs(REPORTS["not-verified"])
     assert (ran["verify"], ran["not_verified"]) == ("0", "5")
-    assert build_outputs_of_run_without_plan(1) == {"exit_code": "1", "has_changes": "false"}
+    assert planless_outputs(1) == {"exit_code": "1", "has_changes": "false"}
 
 
 def test_outputs_are_delimited():

@@ -14,14 +14,14 @@ from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.views.ci.annotations import (
-    build_finding_annotations,
-    build_plan_finding_refusal_and_guard_annotations,
+    finding_annotations,
+    plan_annotations,
 )
 from synapse_apply.views.ci.gitlab import (
     NO_COUNTS,
-    build_issues_of_positioned_annotations,
-    count_done_changes_of_report,
-    count_plan_changes_or_no_counts,
+    build_issues,
+    count_done_changes,
+    count_plan_changes,
 )
 from synapse_apply.views.json.documents import format_redacted_json_document
 
@@ -30,17 +30,17 @@ SEVERITIES = {"info", "minor", "major", "critical", "blocker"}
 
 def test_counts_of_the_widget():
     """Those of the Plan: line; of an apply, what was done."""
-    assert count_plan_changes_or_no_counts(samples.PLANS["everything"]) == {
+    assert count_plan_changes(samples.PLANS["everything"]) == {
         "create": 4,
         "update": 2,
         "delete": 1,
     }
-    assert count_done_changes_of_report(REPORTS["everything"]) == {
+    assert count_done_changes(REPORTS["everything"]) == {
         "create": 1,
         "update": 2,
         "delete": 1,
     }
-    assert count_plan_changes_or_no_counts(samples.PLANS["empty"]) == {
+    assert count_plan_changes(samples.PLANS["empty"]) == {
         "create": 0,
         "update": 0,
         "delete": 0,
@@ -49,15 +49,13 @@ def test_counts_of_the_widget():
 
 def test_a_plan_that_failed_has_no_counts():
     """The widget then says that the report could not be made, instead of three zeros."""
-    assert count_plan_changes_or_no_counts(samples.PLANS["errored"]) == NO_COUNTS == {}
+    assert count_plan_changes(samples.PLANS["errored"]) == NO_COUNTS == {}
 
 
 def test_code_quality_of_a_plan():
     """Findings and refusals that have a place, as the golden file."""
     text = format_redacted_json_document(
-        build_issues_of_positioned_annotations(
-            build_plan_finding_refusal_and_guard_annotations(samples.PLANS["everything"])
-        )
+        build_issues(plan_annotations(samples.PLANS["everything"]))
     )
     check_golden("plan-everything.codequality.json", text)
 
@@ -70,7 +68,7 @@ def test_a_fingerprint_outlives_a_move():
     prints = [
         issue["fingerprint"]
         for found in ([here], [moved], [other], [here, here])
-        for issue in build_issues_of_positioned_annotations(build_finding_annotations(found))
+        for issue in build_issues(finding_annotations(found))
     ]
     assert prints[0] == prints[1] == prints[3]
     assert len(set(prints)) == 3
@@ -93,22 +91,10 @@ def assert_sound(text):
 @given(PLANS)
 def test_any_plan_gives_sound_issues(plan):
     """Whatever the texts hold, the document has its shape, and each issue a print of its own."""
-    assert_sound(
-        format_redacted_json_document(
-            build_issues_of_positioned_annotations(
-                build_plan_finding_refusal_and_guard_annotations(plan)
-            )
-        )
-    )
+    assert_sound(format_redacted_json_document(build_issues(plan_annotations(plan))))
 
 
 def test_very_long_texts_are_shortened():
     """100 KB in every place."""
     for text in LONG:
-        assert_sound(
-            format_redacted_json_document(
-                build_issues_of_positioned_annotations(
-                    build_plan_finding_refusal_and_guard_annotations(stuffed(text))
-                )
-            )
-        )
+        assert_sound(format_redacted_json_document(build_issues(plan_annotations(stuffed(text)))))

@@ -23,7 +23,7 @@ from synapse_apply.views.html.reports import (
 )
 from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
-from synapse_apply.views.text.export import render_unexported_with_reasons_or_empty
+from synapse_apply.views.text.export import render_unexported
 
 PAGES = {
     "plan-everything": lambda: render_plan_html(
@@ -49,9 +49,9 @@ def test_outputs_and_counts() -> None:
     told = [
         github.format_outputs_file(github.build_plan_outputs(plan, 2), "END"),
         github.format_outputs_file(github.build_report_outputs(report), "END"),
-        github.format_outputs_file(github.build_outputs_of_run_without_plan(1), "END"),
-        format_redacted_json_document(gitlab.count_plan_changes_or_no_counts(plan)),
-        format_redacted_json_document(gitlab.count_done_changes_of_report(report)),
+        github.format_outputs_file(github.planless_outputs(1), "END"),
+        format_redacted_json_document(gitlab.count_plan_changes(plan)),
+        format_redacted_json_document(gitlab.count_done_changes(report)),
     ]
     check_golden("outputs.txt", "".join(told))
 
@@ -76,9 +76,7 @@ def test_what_an_export_leaves_out() -> None:
     """Two headings, a line a thing."""
     check_golden(
         "export-rest.txt",
-        render_unexported_with_reasons_or_empty(
-            [("plugin/x", "a key")], [("storage y (id 1)", "a name")]
-        ),
+        render_unexported([("plugin/x", "a key")], [("storage y (id 1)", "a name")]),
     )
 
 

@@ -11,7 +11,7 @@ from unit.views.golden_files import check_golden
 from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
 
 from synapse_apply.model.plan import Action
-from synapse_apply.views.graph import GraphNode, build_nodes_of_unsuperseded_changes, format_mermaid
+from synapse_apply.views.graph import GraphNode, build_plan_nodes, format_mermaid
 
 MERMAID = [
     re.compile(r"flowchart LR"),
@@ -36,7 +36,7 @@ def assert_ours(text):
 
 def test_graph_of_a_plan():
     """Every action has its colour and its word, as the golden files."""
-    text = format_mermaid(build_nodes_of_unsuperseded_changes(samples.PLANS["everything"]))
+    text = format_mermaid(build_plan_nodes(samples.PLANS["everything"]))
     assert_ours(text)
     check_golden("plan-everything.mermaid", text)
     words = {action.value for action in Action} - {"no-op"}
@@ -45,7 +45,7 @@ def test_graph_of_a_plan():
 
 def test_a_run_is_seen():
     """A release that is only run has a colour of its own; one that is made first says both."""
-    text = format_mermaid(build_nodes_of_unsuperseded_changes(samples.PLANS["verify"]))
+    text = format_mermaid(build_plan_nodes(samples.PLANS["verify"]))
     assert_ours(text)
     check_golden("plan-verify.mermaid", text)
     assert "create and verify" in text
@@ -72,12 +72,12 @@ def test_what_is_needed_is_there():
 @given(PLANS)
 def test_names_stay_in_their_labels(plan):
     """No name ends its label, begins a directive or an edge."""
-    assert_ours(format_mermaid(build_nodes_of_unsuperseded_changes(plan)))
+    assert_ours(format_mermaid(build_plan_nodes(plan)))
 
 
 def test_very_long_names_are_shortened():
     """100 KB in a name."""
     for text in LONG:
-        drawn = format_mermaid(build_nodes_of_unsuperseded_changes(stuffed(text)))
+        drawn = format_mermaid(build_plan_nodes(stuffed(text)))
         assert_ours(drawn)
         assert len(drawn) < 20_000

@@ -46,14 +46,14 @@ from synapse_apply.views.json.failure import build_findings_document_in_shape_of
 from synapse_apply.views.markdown import markdown_report
 from synapse_apply.views.text.checkup import checkup_document, render_checkup
 from synapse_apply.views.text.drift import drift_document, render_drift, render_written_edits
-from synapse_apply.views.text.export import render_unexported_with_reasons_or_empty
+from synapse_apply.views.text.export import render_unexported
 from synapse_apply.views.text.findings import render_diagnostics
 from synapse_apply.views.text.job_log import format_log_line, format_log_line_as_json
 from synapse_apply.views.text.plan import render_plan, render_report
 from synapse_apply.views.text.record import (
     record_document,
+    render_live_object,
     render_object,
-    render_object_without_address,
     render_record,
 )
 from synapse_apply.views.text.tables import render_table
@@ -173,14 +173,14 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     "doctor": lambda text: render_checkup(a_checkup(text), color=False),
     "record": lambda text: render_record(a_record(text), color=False),
     "object": lambda text: render_object(Address("kind", text), OBSERVED(text), color=False),
-    "live": lambda text: render_object_without_address("kind", text, OBSERVED(text), color=False),
-    "export": lambda text: render_unexported_with_reasons_or_empty([(text, text)], [(text, text)]),
+    "live": lambda text: render_live_object("kind", text, OBSERVED(text), color=False),
+    "export": lambda text: render_unexported([(text, text)], [(text, text)]),
     "table": lambda text: render_table([text, "b"], [[text, text], ["::x", text]]),
     "history": lambda text: past(lambda face, run: print_runs_table(face, [run, run]), text),
     "history show": lambda text: past(print_run_with_calls, text),
     "log": lambda text: format_log_line(LogLine(text, text, text), color=False),
-    "annotations": lambda text: github.format_annotation_commands_limited_by_level(
-        remarks.build_plan_finding_refusal_and_guard_annotations(a_plan(text))
+    "annotations": lambda text: github.format_annotation_commands(
+        remarks.plan_annotations(a_plan(text))
     ),
 }
 JSON: Mapping[str, Callable[[str], str]] = {
@@ -203,9 +203,7 @@ JSON: Mapping[str, Callable[[str], str]] = {
     "history": lambda text: past(print_run_with_calls, text, as_json=True),
     "log": lambda text: format_log_line_as_json(LogLine(text, text, text)),
     "code quality": lambda text: format_redacted_json_document(
-        gitlab.build_issues_of_positioned_annotations(
-            remarks.build_plan_finding_refusal_and_guard_annotations(a_plan(text))
-        )
+        gitlab.build_issues(remarks.plan_annotations(a_plan(text)))
     ),
 }
 PAGES: Mapping[str, Callable[[str], str]] = {
@@ -224,9 +222,7 @@ COMMENTS: Mapping[str, Callable[[str], str]] = {
     "drift": lambda text: markdown_report.render_drift_markdown(a_drift(text)),
 }
 GRAPHS: Mapping[str, Callable[[str], str]] = {
-    "mermaid": lambda text: graph.format_mermaid(
-        graph.build_nodes_of_unsuperseded_changes(a_plan(text))
-    ),
+    "mermaid": lambda text: graph.format_mermaid(graph.build_plan_nodes(a_plan(text))),
 }
 EVERY = {"text": TEXTS, "json": JSON, "html": PAGES, "markdown": COMMENTS, "graph": GRAPHS}
 VIEWS = [(family, name) for family, views in EVERY.items() for name in views]

@@ -9,8 +9,8 @@ from unit.views.plan_samples import PLANS
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.views.html.links import ForgeLinks, render_anchor_if_url_is_safe
-from synapse_apply.views.html.parts import render_sentence_with_copyable_last_command
+from synapse_apply.views.html.links import ForgeLinks, render_anchor
+from synapse_apply.views.html.parts import render_sentence
 from synapse_apply.views.html.reports import render_plan_html, render_report_html
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -72,7 +72,7 @@ def test_what_is_not_known_stays_text(commit, links, base):
 )  # fmt: skip
 def test_no_other_address_is_led_to(address):
     """What is no plain address of a page is text."""
-    assert render_anchor_if_url_is_safe(address, "here") == "here"
+    assert render_anchor(address, "here") == "here"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_no_other_address_is_led_to(address):
 def test_names_of_files_cannot_leave_the_address(file):
     """They are quoted, whatever is in them."""
     links = ForgeLinks("https://git.example/a/b", "", lambda name: name, COMMIT)
-    shown = links.render_position_linked_if_possible(Position(file, 3, 1))
+    shown = links.render_position(Position(file, 3, 1))
     assert "<img>" not in shown
     assert f"/blob/{COMMIT}/" in shown
     assert shown.count("<a ") == 1
@@ -122,9 +122,7 @@ def test_where_all_is_done_there_is_nothing_next():
 )  # fmt: skip
 def test_a_command_in_a_way_out_can_be_copied(said, line):
     """Whole and alone, or not at all."""
-    found = re.findall(
-        r'<code class="command">([^<]*)</code>', render_sentence_with_copyable_last_command(said)
-    )
+    found = re.findall(r'<code class="command">([^<]*)</code>', render_sentence(said))
     assert found == ([line] if line else [])
 
 

@@ -35,7 +35,7 @@ from synapse_apply.views.markdown.markup import (
     format_cut_code_span,
     format_cut_fenced_block,
     format_cut_html_code,
-    format_link_or_label_if_unsafe,
+    format_link,
 )
 from synapse_apply.views.text.plan import render_plan
 
@@ -139,4 +139,4 @@ def test_commands_in_a_hint_can_be_copied():
 @pytest.mark.parametrize("url", ["javascript:x", "https://a b", "https://x)<b>", "", "http://x\n"])
 def test_only_a_url_is_a_link(url):
     """What came from the environment and is no plain http URL is left out."""
-    assert format_link_or_label_if_unsafe("this run", url) == "this run"
+    assert format_link("this run", url) == "this run"

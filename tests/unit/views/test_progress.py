@@ -16,7 +16,7 @@ from synapse_apply.views.text.progress import (
     LiveProgress,
     LogProgress,
     SilentProgress,
-    choose_display_for_stream,
+    choose_display,
 )
 
 YOLO = Address("plugin", "yolo")
@@ -154,7 +154,7 @@ def test_quiet_is_silent_on_a_terminal_and_off_it():
     """Nothing is written where nothing is asked for."""
     pipe, terminal = io.StringIO(), Terminal()
     for stream in (pipe, terminal):
-        display = choose_display_for_stream(stream, color=True, silent=True)
+        display = choose_display(stream, color=True, silent=True)
         assert type(display) is SilentProgress
         play(display)
     assert (pipe.getvalue(), terminal.getvalue()) == ("", "")
@@ -163,7 +163,7 @@ def test_quiet_is_silent_on_a_terminal_and_off_it():
 def test_off_a_terminal_each_call_leaves_one_line():
     """A log has the endings, with ids, and a job as it is started; no bars and no beginnings."""
     pipe = io.StringIO()
-    log = choose_display_for_stream(pipe, color=False)
+    log = choose_display(pipe, color=False)
     with log:
         log.report_start(RELEASE, "no-op")
         log.report_end(RELEASE, "no-op", "done", 0.0, "1")
@@ -226,8 +226,8 @@ def test_a_log_reports_by_itself_until_its_end():
 
 def test_the_display_fits_the_terminal():
     """Bars where there is colour, plain lines on a dumb terminal."""
-    assert type(choose_display_for_stream(Terminal(), color=True)) is LiveProgress
-    assert type(choose_display_for_stream(Terminal(), color=False)) is LineProgress
+    assert type(choose_display(Terminal(), color=True)) is LiveProgress
+    assert type(choose_display(Terminal(), color=False)) is LineProgress
 
 
 def test_plain_text_needs_no_rich():

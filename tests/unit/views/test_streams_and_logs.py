@@ -8,18 +8,16 @@ from collections.abc import Iterator
 import pytest
 
 from synapse_apply.model.remote.log_lines import LogLine
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells
+from synapse_apply.views.text.cells import measure_width
 from synapse_apply.views.text.job_log import format_log_line, format_log_line_as_json
-from synapse_apply.views.text.tables import render_table, stream_table_sized_by_first_rows
+from synapse_apply.views.text.tables import render_table, stream_table
 
 ROWS = [("1", "탐지"), ("2", "yolo"), ("300", "x")]
 
 
 def test_a_stream_reads_as_the_table_does() -> None:
     """While its first rows are as wide as the others."""
-    assert "".join(stream_table_sized_by_first_rows(("id", "name"), ROWS)) == render_table(
-        ("id", "name"), ROWS
-    )
+    assert "".join(stream_table(("id", "name"), ROWS)) == render_table(("id", "name"), ROWS)
 
 
 def test_rows_are_taken_when_they_are_shown() -> None:
@@ -31,7 +29,7 @@ def test_rows_are_taken_when_they_are_shown() -> None:
             taken.append(row)
             yield row
 
-    pieces = stream_table_sized_by_first_rows(("id", "name"), rows(), sample_size=1)
+    pieces = stream_table(("id", "name"), rows(), sample_size=1)
     assert next(pieces) == "ID  NAME\n1   탐지\n"
     assert len(taken) == 1
     assert next(pieces) == "2   yolo\n"
@@ -40,15 +38,13 @@ def test_rows_are_taken_when_they_are_shown() -> None:
 
 def test_no_rows_are_no_table() -> None:
     """Not even its head."""
-    assert list(stream_table_sized_by_first_rows(("id",), [])) == []
+    assert list(stream_table(("id",), [])) == []
 
 
 def test_columns_stand_below_each_other_in_cells() -> None:
     """Also where letters are wide."""
-    text = "".join(stream_table_sized_by_first_rows(("name", "n"), [("탐지", 1), ("a", 2)]))
-    assert {
-        measure_width_in_terminal_cells(line[: line.rindex(line[-1])]) for line in text.splitlines()
-    } == {6}
+    text = "".join(stream_table(("name", "n"), [("탐지", 1), ("a", 2)]))
+    assert {measure_width(line[: line.rindex(line[-1])]) for line in text.splitlines()} == {6}
 
 
 @pytest.mark.parametrize(

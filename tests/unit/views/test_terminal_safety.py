@@ -11,7 +11,7 @@ from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.plan import Action, Change, GuardViolation, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.cells import measure_width_in_terminal_cells
+from synapse_apply.views.text.cells import measure_width
 from synapse_apply.views.text.plan import render_diagnostics, render_plan, render_report
 from synapse_apply.views.text.tables import render_table
 
@@ -118,11 +118,7 @@ def test_tables_align_wide_characters():
         right_columns=(1,),
     )
     head, wide, narrow, *_ = table.splitlines()
-    assert (
-        measure_width_in_terminal_cells(head)
-        == measure_width_in_terminal_cells(wide)
-        == measure_width_in_terminal_cells(narrow)
-    )
+    assert measure_width(head) == measure_width(wide) == measure_width(narrow)
     assert table == (
         "ADDRESS                ID\nstorage/데이터-호수     7\nplugin/yolo          1200\ncafé\n"
     )

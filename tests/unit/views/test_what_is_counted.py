@@ -10,8 +10,8 @@ from synapse_apply.model.plan import Action, Change, Plan, PlanBase, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.views.ci.annotations import (
-    build_plan_annotations_but_non_errors_on_unchanged,
-    build_plan_finding_refusal_and_guard_annotations,
+    changed_plan_annotations,
+    plan_annotations,
 )
 from synapse_apply.views.ci.github import build_report_outputs
 from synapse_apply.views.html.reports import render_report_html
@@ -102,9 +102,7 @@ def test_annotations_are_for_rows_that_the_change_touches() -> None:
         warning_finding("Of all"),
     )
     plan = replace(PLAN, changes=changes, diagnostics=found)
-    touched = {
-        (one.title, one.subject) for one in build_plan_annotations_but_non_errors_on_unchanged(plan)
-    }
+    touched = {(one.title, one.subject) for one in changed_plan_annotations(plan)}
     assert touched == {
         ("Look here", "storage/s1"),
         ("Look here", "storage/s2"),
@@ -112,4 +110,4 @@ def test_annotations_are_for_rows_that_the_change_touches() -> None:
         ("Of all", ""),
         ("storage/s2 cannot be applied", "storage/s2"),
     }
-    assert len(build_plan_finding_refusal_and_guard_annotations(plan)) == len(touched) + 1
+    assert len(plan_annotations(plan)) == len(touched) + 1

@@ -10,7 +10,7 @@ from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
 from synapse_apply.controller.loop.working import look_and_apply
 from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
-from synapse_apply.controller.rules.turns import choose_targets_to_work_on
+from synapse_apply.controller.rules.turns import choose_due_targets
 
 LOOK = "look"
 ROUND_SECONDS = 1.0
@@ -58,9 +58,7 @@ class ThreadDispatcher:
             return
         due = [row for row in self._list_candidates(now) if self._may_begin(row)]
         has_many = len(self._parts.settings.sources) > 1
-        for row in choose_targets_to_work_on(
-            due, running, self._max_looks, has_many_sources=has_many
-        ):
+        for row in choose_due_targets(due, running, self._max_looks, has_many_sources=has_many):
             self._candidates.remove(row)
             claimed = claim_if_due(self._parts, row.name)
             if claimed is not None:

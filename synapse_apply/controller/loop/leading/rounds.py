@@ -17,11 +17,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
 from synapse_apply.controller.rows import MessageRow, SourceRow, StatusRow
 from synapse_apply.controller.rules.due import MIN_POLL_SECONDS
-from synapse_apply.controller.rules.sending import (
-    is_message_due,
-    is_status_due,
-    is_status_to_be_read_back,
-)
+from synapse_apply.controller.rules.sending import is_message_due, is_status_due, must_read_back
 from synapse_apply.controller.settings import HOUR, Controller
 
 _MAX_FETCHES, _MAX_SENDS = 4, 4
@@ -220,7 +216,7 @@ class LeaderRounds:
         interval = self._parts.settings.defaults.status_check
         for source in sources:
             for row in self._parts.store.list_statuses_of_commit(source.name, source.head):
-                if is_status_to_be_read_back(row, now, interval):
+                if must_read_back(row, now, interval):
                     self._start_status_read(row)
 
     def _start_status_read(self, row: StatusRow) -> None:

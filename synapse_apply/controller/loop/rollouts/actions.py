@@ -32,9 +32,7 @@ class LoopRolloutActions:
         with self._parts.write() as writer:
             row = self._begun_rollout(rollout)
             wave_row = self._read_wave_or_blank(row, wave)
-            writer.put_wave(
-                asking.build_approved_wave_or_refuse(row, wave_row, number=number, who=who)
-            )
+            writer.put_wave(asking.approve_wave(row, wave_row, number=number, who=who))
             self._audit(writer, row, who, "approve wave", f"wave {wave} of {row.wave_count}")
         self._mark_changed(row)
 
@@ -44,9 +42,7 @@ class LoopRolloutActions:
         with parts.write() as writer:
             row, now = self._begun_rollout(rollout), parts.clock.read_wall()
             targets = parts.store.list_rollout_targets(row.name, row.wave)
-            after, failed = asking.build_resumed_rollout_or_refuse(
-                row, targets, number=number, who=who, now=now
-            )
+            after, failed = asking.resume_rollout(row, targets, number=number, who=who, now=now)
             writer.put_rollout(after)
             writer.put_rollout_targets(failed)
             for failed_target in failed:
@@ -79,7 +75,7 @@ class LoopRolloutActions:
             row, now = self._begun_rollout(rollout), parts.clock.read_wall()
             reason = normalize_reason(reason)
             wave_row = self._read_wave_or_blank(row, wave)
-            after, wave_row = asking.build_skipped_wave_or_refuse(
+            after, wave_row = asking.skip_wave(
                 row, wave_row, number=number, who=who, reason=reason, now=now
             )
             writer.put_rollout(after)
@@ -92,14 +88,9 @@ class LoopRolloutActions:
     def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
         """See RolloutActions."""
         with self._parts.write() as writer:
-            row, now = (
-                self._begun_rollout(rollout),
-                self._parts.clock.read_wall(),
-            )
+            row, now = (self._begun_rollout(rollout), self._parts.clock.read_wall())
             reason = normalize_reason(reason)
-            after = asking.build_aborted_rollout_or_refuse(
-                row, number=number, who=who, reason=reason, now=now
-            )
+            after = asking.abort_rollout(row, number=number, who=who, reason=reason, now=now)
             writer.put_rollout(after)
             wave = self._read_wave_or_blank(row, row.wave)
             if wave.end is WaveEnd.NONE:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.page.addresses import build_rollout_path
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
-from synapse_apply.controller.rules.rollouts.advancing import (
-    OVERDUE_SECONDS,
-    has_not_reached_last_wave_for_a_week,
-)
+from synapse_apply.controller.rules.rollouts.advancing import OVERDUE_SECONDS, is_overdue_for_a_week
 from synapse_apply.controller.rules.sending import reminder_number
 from synapse_apply.controller.settings import DAY, Event
 from synapse_apply.controller.store_ports import StoreWriter
@@ -24,12 +21,7 @@ def queue_rollout_news(
     """Tell of a rollout that came to a state in which a person is needed, or left a failure."""
     if after.state in _TOLD_STATES and not (
         before is not None
-        and (before.state, before.number, before.wave)
-        == (
-            after.state,
-            after.number,
-            after.wave,
-        )
+        and (before.state, before.number, before.wave) == (after.state, after.number, after.wave)
     ):
         is_stopped = after.state is RolloutState.STOPPED
         event = Event.FAILED if is_stopped else Event.HELD
@@ -49,7 +41,7 @@ def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
     for row in parts.store.list_begun_rollouts_even_ended():
         if row.name not in parts.settings.rollouts:
             continue
-        if has_not_reached_last_wave_for_a_week(row, now):
+        if is_overdue_for_a_week(row, now):
             number = reminder_number(row.reached_at + OVERDUE_SECONDS, now)
             fact = f"rollout {row.name} of {row.source} long since {row.reached_at}, day {number}"
             days = int((now - row.reached_at) // DAY)

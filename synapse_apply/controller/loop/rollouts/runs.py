@@ -14,7 +14,7 @@ from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import get_interval_or_default
 from synapse_apply.controller.rules.rollouts.evidence import (
     ShownRun,
-    add_evidence_of_run_if_it_counts,
+    add_evidence,
     choose_shown_state,
     find_soak_end,
 )
@@ -46,7 +46,7 @@ def record_evidence(
         run.ended_at,
     )
     interval = get_interval_or_default(decision.rule, parts.settings.defaults)
-    updated = add_evidence_of_run_if_it_counts(row, shown_run, interval=interval)
+    updated = add_evidence(row, shown_run, interval=interval)
     wave = _configured_wave(parts, row)
     if wave is None or updated == row:
         return after

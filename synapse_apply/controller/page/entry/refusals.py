@@ -12,10 +12,7 @@ class RequestRefused(Exception):
     """A request that is not done. `findings` say why, `headers` go with the answer."""
 
     def __init__(
-        self,
-        status: HTTPStatus,
-        *findings: Diagnostic,
-        headers: Mapping[str, str] | None = None,
+        self, status: HTTPStatus, *findings: Diagnostic, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__("; ".join(finding.summary for finding in findings))
         self.status = status

@@ -102,10 +102,7 @@ class Doorkeeper:
     """Says of each request who sends it."""
 
     def __init__(
-        self,
-        store: ReadableStore,
-        loop: RunningLoop,
-        read_secrets: Callable[[], AccessSecrets],
+        self, store: ReadableStore, loop: RunningLoop, read_secrets: Callable[[], AccessSecrets]
     ) -> None:
         """`read_secrets` gives the secrets of the configuration in use, at each request."""
         self._store = store

@@ -23,7 +23,7 @@ class AuditQuery:
     before: int | None = None
 
     @classmethod
-    def from_parameters_dropping_invalid(cls, parameters: Mapping[str, str]) -> AuditQuery:
+    def from_parameters_leniently(cls, parameters: Mapping[str, str]) -> AuditQuery:
         """The query of an address; what makes no sense there is as if it were left out."""
         before = parameters.get("before", "")
         is_number = before.isascii() and before.isdigit() and len(before) <= _MAX_DIGITS

@@ -93,11 +93,7 @@ def _build_held_row_view(
         and not is_approval_stale(approval, now)
     ]
     return HeldRowView(
-        hold,
-        count,
-        describe_hold_reason(hold),
-        of_row,
-        is_approved_by_visitor=bool(own),
+        hold, count, describe_hold_reason(hold), of_row, is_approved_by_visitor=bool(own)
     )
 
 

@@ -123,7 +123,7 @@ def read_target_forms(
         else "",
         _pausable_scopes(visitor, name) if Right.PAUSE in rights else {},
         own_approval_doubt(rule, authors, visitor.access, visitor.identity),
-        _find_proven_notice_or_empty(form_tokens, visitor, name, parameters),
+        _proven_notice(form_tokens, visitor, name, parameters),
     )
 
 
@@ -141,7 +141,7 @@ def _pausable_scopes(visitor: Visitor, name: TargetName) -> Mapping[str, str]:
     return scopes
 
 
-def _find_proven_notice_or_empty(
+def _proven_notice(
     form_tokens: FormTokens, visitor: Visitor, name: TargetName, parameters: Mapping[str, str]
 ) -> str:
     """What was just done, "" where the address does not prove that this reader did it."""

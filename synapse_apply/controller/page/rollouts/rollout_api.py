@@ -38,17 +38,14 @@ def list_rollouts_as_json(store: RestrictedStore, settings: Controller) -> JsonD
     return build_list_document("RolloutList", [rollout_to_json(view) for view in views if view])
 
 
-def rollout_with_targets_to_json(view: RolloutView, parameters: Mapping[str, str]) -> JsonDocument:
+def rollout_and_targets_json(view: RolloutView, parameters: Mapping[str, str]) -> JsonDocument:
     """A Rollout with some of its targets. Parameters: wave, state, offset, limit. BadQueryError."""
     state = parameters.get("state", "")
     words = [member_state.value for member_state in MemberState]
     if state and state not in words:
         raise BadQueryError(f"state is one of: {', '.join(words)}")
     wave = parse_whole_number(parameters, "wave", 0)
-    offset, limit = (
-        parse_whole_number(parameters, "offset", 0),
-        parse_limit(parameters),
-    )
+    offset, limit = (parse_whole_number(parameters, "offset", 0), parse_limit(parameters))
     cells = filter_and_sort_cells(view, wave, state)
     return {
         "apiVersion": API_VERSION,
@@ -80,8 +77,8 @@ def rollout_to_json(view: RolloutView) -> JsonDocument:
         else 0,
         "description": view.description or None,
         "waiting_head": view.waiting_head or None,
-        "begun_at": _time_to_json_or_none_if_zero(row.begun_at if row else 0),
-        "state_since": _time_to_json_or_none_if_zero(row.state_since if row else 0),
+        "begun_at": _time_to_json(row.begun_at if row else 0),
+        "state_since": _time_to_json(row.state_since if row else 0),
         "state_by": row.state_by or None if row else None,
         "state_reason": row.state_reason or None if row else None,
         "waves": [_wave_to_json(wave) for wave in view.waves],
@@ -101,9 +98,9 @@ def _wave_to_json(wave: WaveView) -> JsonDocument:
         "max_parallel": settings.max_parallel if settings else None,
         "max_failures": settings.max_failures if settings else None,
         "approve": settings.approve if settings else None,
-        "opened_at": _time_to_json_or_none_if_zero(row.opened_at if row else 0),
+        "opened_at": _time_to_json(row.opened_at if row else 0),
         "approved_by": row.approved_by or None if row else None,
-        "closed_at": _time_to_json_or_none_if_zero(row.closed_at if row else 0),
+        "closed_at": _time_to_json(row.closed_at if row else 0),
         "closed_by": row.closed_by or None if row else None,
         "reason": row.reason or None if row else None,
         "target_count": len(wave.cells),
@@ -126,15 +123,15 @@ def _target_cell_to_json(cell: TargetCell) -> dict[str, Any]:
         "state": cell.state.value,
         "commit": cell.commit or None,
         "waiting_reason": cell.waiting_reason or None,
-        "moved_at": _time_to_json_or_none_if_zero(row.moved_at),
-        "good_since": _time_to_json_or_none_if_zero(row.good_since),
-        "good_until": _time_to_json_or_none_if_zero(row.good_until),
+        "moved_at": _time_to_json(row.moved_at),
+        "good_since": _time_to_json(row.good_since),
+        "good_until": _time_to_json(row.good_until),
         "soaked": row.soaked,
-        "soak_end": _time_to_json_or_none_if_zero(cell.soak_end),
-        "failed_at": _time_to_json_or_none_if_zero(row.failed_at),
+        "soak_end": _time_to_json(cell.soak_end),
+        "failed_at": _time_to_json(row.failed_at),
         "path": addresses.build_target_path(row.target),
     }
 
 
-def _time_to_json_or_none_if_zero(when: float) -> str | None:
+def _time_to_json(when: float) -> str | None:
     return format_utc(when) if when else None

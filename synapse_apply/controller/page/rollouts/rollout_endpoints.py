@@ -20,7 +20,7 @@ from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, 
 from synapse_apply.controller.page.people.receiving import JSON_TYPE, RequestReceiver
 from synapse_apply.controller.page.rollouts.rollout_api import (
     list_rollouts_as_json,
-    rollout_with_targets_to_json,
+    rollout_and_targets_json,
 )
 from synapse_apply.controller.page.rollouts.rollout_forms import (
     build_form_token_purpose,
@@ -98,7 +98,7 @@ class RolloutEndpoints:
             section="rollouts",
             view=view,
             target_list=build_target_list_page(
-                view, TargetListQuery.from_parameters_dropping_invalid(parameters)
+                view, TargetListQuery.from_parameters_leniently(parameters)
             ),
             forms=read_rollout_forms(visitor, view, self._form_tokens, parameters),
         )
@@ -114,7 +114,7 @@ class RolloutEndpoints:
         visitor = self._doorkeeper.admit_visitor(request)
         view = self._read_view(visitor, request)
         try:
-            document = rollout_with_targets_to_json(view, request.query_params)
+            document = rollout_and_targets_json(view, request.query_params)
         except BadQueryError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, f"{error}.") from None
         return Response(format_safe_json(document), media_type=JSON_TYPE)

@@ -51,9 +51,7 @@ def read_rollout_forms(
     verbs = frozenset(verb for verb in possible if (is_of_wave if verb.is_of_wave else is_of_all))
     purpose = build_form_token_purpose(row.name)
     token = form_tokens.build_token(visitor.identity, purpose) if verbs else ""
-    return RolloutForms(
-        verbs, token, _find_proven_notice_or_empty(form_tokens, visitor, row, parameters)
-    )
+    return RolloutForms(verbs, token, _proven_notice(form_tokens, visitor, row, parameters))
 
 
 def _all_targets(
@@ -87,7 +85,7 @@ def notice_purpose(verb: RolloutVerb, rollout: str) -> str:
     return f"notice of {verb.value} rollout {rollout}"
 
 
-def _find_proven_notice_or_empty(
+def _proven_notice(
     form_tokens: FormTokens, visitor: Visitor, row: RolloutRow, parameters: Mapping[str, str]
 ) -> str:
     """What was just done, "" where the address does not prove that this reader did it."""

@@ -23,7 +23,7 @@ class TargetListQuery:
     page: int = 1
 
     @classmethod
-    def from_parameters_dropping_invalid(cls, parameters: Mapping[str, str]) -> TargetListQuery:
+    def from_parameters_leniently(cls, parameters: Mapping[str, str]) -> TargetListQuery:
         """The query of an address; what makes no sense there is as if it were left out."""
         state = parameters.get("state", "")
         states = {member_state.value for member_state in MemberState}

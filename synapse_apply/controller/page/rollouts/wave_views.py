@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from synapse_apply.controller.page.phrases import ConditionStyle, format_duration_in_largest_unit
+from synapse_apply.controller.page.phrases import ConditionStyle, format_duration
 from synapse_apply.controller.rollout_rows import (
     RolloutRow,
     RolloutState,
@@ -219,7 +219,7 @@ def describe_wave_limits(wave: Wave) -> str:
     if wave.approve:
         parts.append("begins once a person lets it")
     if wave.soak:
-        parts.append(f"soak {format_duration_in_largest_unit(wave.soak)}")
+        parts.append(f"soak {format_duration(wave.soak)}")
     if wave.max_parallel is not None:
         parts.append(f"at most {wave.max_parallel:,} at once")
     parts.append(

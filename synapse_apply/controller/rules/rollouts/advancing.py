@@ -74,7 +74,7 @@ def compute_rollout_step(
     return _StepComputation(rollout, row, waves, read_members, now).compute_step()
 
 
-def has_not_reached_last_wave_for_a_week(row: RolloutRow, now: float) -> bool:
+def is_overdue_for_a_week(row: RolloutRow, now: float) -> bool:
     """Whether no revision of the rollout has come to the last wave for a week."""
     return (
         not row.state.is_over

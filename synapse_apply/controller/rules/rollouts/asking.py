@@ -17,9 +17,7 @@ from synapse_apply.controller.rules.rollouts.words import describe_aborted_rollo
 from synapse_apply.model.command import Command, Text
 
 
-def build_approved_wave_or_refuse(
-    row: RolloutRow, wave: WaveRow, *, number: int, who: str
-) -> WaveRow:
+def approve_wave(row: RolloutRow, wave: WaveRow, *, number: int, who: str) -> WaveRow:
     """The wave that a person lets begin; ActionRefused where it does not wait for that."""
     _require_number(row, number)
     is_waiting = row.state is RolloutState.WAITING and not wave.approved_by
@@ -29,7 +27,7 @@ def build_approved_wave_or_refuse(
     return replace(wave, approved_by=who)
 
 
-def build_skipped_wave_or_refuse(
+def skip_wave(
     row: RolloutRow, wave: WaveRow, *, number: int, who: str, reason: str, now: float
 ) -> tuple[RolloutRow, WaveRow]:
     """The rollout and the open wave that a person closes without evidence.
@@ -47,13 +45,8 @@ def build_skipped_wave_or_refuse(
     return _build_running_rollout(row, who, now), wave
 
 
-def build_resumed_rollout_or_refuse(
-    row: RolloutRow,
-    targets: Iterable[RolloutTargetRow],
-    *,
-    number: int,
-    who: str,
-    now: float,
+def resume_rollout(
+    row: RolloutRow, targets: Iterable[RolloutTargetRow], *, number: int, who: str, now: float
 ) -> tuple[RolloutRow, tuple[RolloutTargetRow, ...]]:
     """The rollout that goes on, and its targets that failed, whose failures count anew.
 
@@ -66,9 +59,7 @@ def build_resumed_rollout_or_refuse(
     return _build_running_rollout(row, who, now), failed
 
 
-def build_aborted_rollout_or_refuse(
-    row: RolloutRow, *, number: int, who: str, reason: str, now: float
-) -> RolloutRow:
+def abort_rollout(row: RolloutRow, *, number: int, who: str, reason: str, now: float) -> RolloutRow:
     """The rollout whose revision goes no further; ActionRefused where it has ended."""
     _require_number(row, number)
     if row.state.is_over:

@@ -148,11 +148,7 @@ def _target_row(
     if before is None:
         return RolloutTargetRow(item.name, row.name, item.wave, row.number, row.commit, item.digest)
     target = replace(
-        before,
-        wave=item.wave,
-        number=row.number,
-        commit=row.commit,
-        digest=item.digest,
+        before, wave=item.wave, number=row.number, commit=row.commit, digest=item.digest
     )
     if before.number == row.number:
         if before.moved_digest == before.digest != item.digest:

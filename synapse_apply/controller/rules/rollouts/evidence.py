@@ -71,9 +71,7 @@ def choose_shown_state(
     return ShownState.GOOD if is_done and not has_more else ShownState.OPEN
 
 
-def add_evidence_of_run_if_it_counts(
-    row: RolloutTargetRow, run: ShownRun, *, interval: float
-) -> RolloutTargetRow:
+def add_evidence(row: RolloutTargetRow, run: ShownRun, *, interval: float) -> RolloutTargetRow:
     """A target of a rollout after a run; `interval` is the time between two looks, in seconds.
 
     A run counts that was claimed after the target was moved, with the inputs that it was moved to.
@@ -109,11 +107,4 @@ def find_soak_end(row: RolloutTargetRow, wave: Wave) -> float | None:
 
 def without_evidence(row: RolloutTargetRow) -> RolloutTargetRow:
     """A target of a rollout that has shown nothing yet."""
-    return replace(
-        row,
-        arrived_at=0.0,
-        good_since=0.0,
-        good_until=0.0,
-        soaked=0.0,
-        failed_at=0.0,
-    )
+    return replace(row, arrived_at=0.0, good_since=0.0, good_until=0.0, soaked=0.0, failed_at=0.0)

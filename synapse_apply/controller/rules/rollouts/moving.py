@@ -15,7 +15,7 @@ from synapse_apply.controller.rules.rollouts.members import (
     is_moved_to_revision,
     is_wanted_at_revision,
 )
-from synapse_apply.controller.rules.targets import build_target_row_at_revision
+from synapse_apply.controller.rules.targets import target_row_at_revision
 from synapse_apply.controller.settings import Wave
 
 
@@ -48,7 +48,7 @@ def build_moved_member(member: RolloutMember, now: float) -> RolloutMember:
     row, target = member
     if target is None:
         raise ValueError(f"{row.target} is not known")
-    moved_target = build_target_row_at_revision(target, row.commit, row.number, row.digest)
+    moved_target = target_row_at_revision(target, row.commit, row.number, row.digest)
     if _keeps_evidence(member):
         return RolloutMember(row, moved_target)
     moved_row: RolloutTargetRow = replace(

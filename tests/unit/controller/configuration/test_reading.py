@@ -26,8 +26,8 @@ from synapse_apply.controller.settings import (
     SshKey,
 )
 from synapse_apply.controller.worker.access import (
-    collect_own_secret_locations,
-    list_names_of_readable_variables,
+    own_secret_locations,
+    readable_variable_names,
 )
 
 FILE = Path("/etc/synapse-apply/controller.yaml")
@@ -186,10 +186,10 @@ def test_the_secrets_of_access_are_the_controllers_own() -> None:
     """No source reads them, whatever its patterns say."""
     controller, _ = parse_and_check_configuration(WHOLE.replace('"ACME_*"', '"*"'), FILE)
     assert controller is not None
-    own = collect_own_secret_locations(controller)
+    own = own_secret_locations(controller)
     assert {"PROXY_SECRET", "OPS_TOKEN"} <= own.variables
     environ = {"PROXY_SECRET": "x", "OPS_TOKEN": "y", "OTHER": "z"}
-    assert list_names_of_readable_variables(controller.sources["acme"], own, environ) == ("OTHER",)
+    assert readable_variable_names(controller.sources["acme"], own, environ) == ("OTHER",)
 
 
 def test_a_small_file_has_the_defaults() -> None:

@@ -13,15 +13,15 @@ from unit.views import plan_samples
 from synapse_apply.controller import extras
 from synapse_apply.controller.page import phrases
 from synapse_apply.controller.page.charts import (
-    draw_condition_bar_or_empty,
-    draw_spark_line_of_newest_runs,
+    draw_condition_bar,
+    draw_spark_line,
 )
 from synapse_apply.controller.page.overview import OverviewQuery
 from synapse_apply.controller.page.plan_part import (
-    build_forge_links_or_no_links,
-    render_plan_part_or_empty,
+    build_forge_links,
+    render_plan_part,
 )
-from synapse_apply.controller.page.report_part import list_first_reported_calls_done_last
+from synapse_apply.controller.page.report_part import list_reported_calls
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome, TargetCondition
 from synapse_apply.controller.settings import ForgeStatus, SecretName, Source
 from synapse_apply.model.address import Address
@@ -40,7 +40,7 @@ GITLAB = ForgeStatus("gitlab", "a/b", SecretName("env", "T"), "https://git.examp
     [(0, "less than 1 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (86_400 * 400, "400 d")],
 )
 def test_a_distance_is_told_in_its_largest_unit(seconds: float, words: str) -> None:
-    assert phrases.format_duration_in_largest_unit(seconds) == words
+    assert phrases.format_duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_distance_is_told_in_its_largest_unit(seconds: float, words: str) -> N
 )
 def test_a_time_is_told_from_now_on(when: float, words: str) -> None:
     """However odd it is, since a clock may jump."""
-    assert phrases.format_time_ago_or_ahead_or_never(when, 1000.0).startswith(words)
+    assert phrases.format_time_distance(when, 1000.0).startswith(words)
     assert phrases.format_utc(when).endswith("Z")
 
 
@@ -60,11 +60,8 @@ def test_what_is_due_already_is_due_now() -> None:
 
 def test_counts_name_what_needs_a_decision_first() -> None:
     counts = ChangeCounts(add=1200, change=1, refused=2, guards=1)
-    assert (
-        phrases.format_change_counts_or_empty(counts)
-        == "2 refused, 1,200 to add, 1 to change, 1 guard"
-    )
-    assert phrases.format_change_counts_or_empty(ChangeCounts()) == ""
+    assert phrases.format_change_counts(counts) == "2 refused, 1,200 to add, 1 to change, 1 guard"
+    assert phrases.format_change_counts(ChangeCounts()) == ""
 
 
 def test_every_condition_and_outcome_has_words() -> None:
@@ -74,28 +71,28 @@ def test_every_condition_and_outcome_has_words() -> None:
 
 def test_a_spark_line_ends_with_the_newest_run() -> None:
     """At the right, the same place for all targets; its words count what it shows."""
-    svg = draw_spark_line_of_newest_runs([RunOutcome.IN_SYNC] * 20 + [RunOutcome.TIMEOUT], TONES)
+    svg = draw_spark_line([RunOutcome.IN_SYNC] * 20 + [RunOutcome.TIMEOUT], TONES)
     assert 'aria-label="Last runs: 15 in sync, 1 took too long"' in svg
     assert '<path class="bad" d="M75 16' in svg
-    assert draw_spark_line_of_newest_runs([], TONES) == ""
+    assert draw_spark_line([], TONES) == ""
 
 
 def test_one_failing_target_of_ten_thousand_is_seen() -> None:
     """And all parts together are as wide as the bar."""
-    bar = draw_condition_bar_or_empty({TargetCondition.FAILING: 1, TargetCondition.IN_SYNC: 9999})
+    bar = draw_condition_bar({TargetCondition.FAILING: 1, TargetCondition.IN_SYNC: 9999})
     assert 'class="bad" x="0.0" width="4.1"' in bar
     assert 'class="good" x="4.1" width="995.9"' in bar
 
 
 def test_an_address_tells_what_is_asked_for() -> None:
     """What makes no sense is as if it were left out."""
-    query = OverviewQuery.from_parameters_dropping_invalid(
+    query = OverviewQuery.from_parameters_leniently(
         {"source": "a", "state": "in sync", "q": " x ", "page": "3"}
     )
     assert query == OverviewQuery("a", TargetCondition.IN_SYNC, "x", 3)
     assert query.build_path(page=4) == "/?source=a&state=in+sync&q=x&page=4"
     assert OverviewQuery().build_path() == "/"
-    odd = OverviewQuery.from_parameters_dropping_invalid({"state": "gone", "page": "²"})
+    odd = OverviewQuery.from_parameters_leniently({"state": "gone", "page": "²"})
     assert odd == OverviewQuery()
 
 
@@ -114,9 +111,9 @@ def test_an_address_tells_what_is_asked_for() -> None:
 def test_a_commit_is_linked_where_the_forge_is_known(
     url: str, status: ForgeStatus | None, link: str
 ) -> None:
-    html = build_forge_links_or_no_links(
-        Source("s", url, status=status), HEAD_COMMIT
-    ).render_short_commit_linked_if_possible_or_empty(HEAD_COMMIT)
+    html = build_forge_links(Source("s", url, status=status), HEAD_COMMIT).render_short_commit(
+        HEAD_COMMIT
+    )
     assert (f'href="{link}{HEAD_COMMIT}"' in html) == bool(link)
     assert f"<code>{HEAD_COMMIT[:12]}</code>" in html
 
@@ -136,7 +133,7 @@ def test_a_position_leads_to_the_line_of_the_commit(file: str, path: str) -> Non
     change = Change(Address("storage", "a"), Action.CREATE, position=Position(file, 7, 1))
     text = format_plan(replace(plan_samples.plan(change), base=REVISION_BASE))
     source = Source("s", "https://github.com/a/b", path="lab")
-    html = render_plan_part_or_empty(text, build_forge_links_or_no_links(source, HEAD_COMMIT)).html
+    html = render_plan_part(text, build_forge_links(source, HEAD_COMMIT)).html
     address = f"https://github.com/a/b/blob/{HEAD_COMMIT}/{path}&#35;L7"
     assert (f'href="{address}"' in html) == bool(path)
     assert html.count("/blob/") == bool(path)
@@ -147,7 +144,7 @@ def test_a_position_leads_to_the_line_of_the_commit(file: str, path: str) -> Non
 )
 def test_what_is_no_plan_is_not_shown(text: str) -> None:
     """A worker is not trusted with the shape of what it says."""
-    assert render_plan_part_or_empty(text, NO_LINKS).html == ""
+    assert render_plan_part(text, NO_LINKS).html == ""
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +171,7 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_the_audit_shows_digests_by_their_beginning(text: str, shown: str) -> None:
-    assert phrases.shorten_digests_and_commits(text) == shown
+    assert phrases.shorten_digests(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -187,8 +184,6 @@ def test_a_program_is_told_from_a_person(identity: str, name: str) -> None:
 def test_a_report_of_another_shape_tells_of_no_call() -> None:
     """A worker is not trusted with what it reports."""
     for report in ("", "[]", "{", '{"outcomes": 1}', '{"outcomes": [1, null]}', "[" * 10_000):
-        assert list_first_reported_calls_done_last(report) == []
-    (call,) = list_first_reported_calls_done_last(
-        '{"outcomes": [{"address": 1, "result": ["done"]}]}'
-    )
+        assert list_reported_calls(report) == []
+    (call,) = list_reported_calls('{"outcomes": [{"address": 1, "result": ["done"]}]}')
     assert (call.address, call.result, call.tone) == ("", "", "quiet")

@@ -37,14 +37,14 @@ from synapse_apply.controller.rules.rollouts.beginning import (
 )
 from synapse_apply.controller.rules.rollouts.evidence import (
     ShownRun,
-    add_evidence_of_run_if_it_counts,
+    add_evidence,
     choose_shown_state,
 )
 from synapse_apply.controller.rules.rollouts.members import RolloutMember
 from synapse_apply.controller.rules.targets import (
     TargetAtHead,
-    build_target_row_after_run,
-    build_target_rows_at_head,
+    target_row_after_run,
+    target_rows_at_head,
 )
 from synapse_apply.controller.settings import Defaults, Mode, Rollout, TargetRule
 
@@ -113,7 +113,7 @@ class RolloutPlay:
         """Compare the targets with the head, as at each new one and at each start."""
         assignments = assign_targets_to_waves([self.rollout], self.keyed)
         assert not any(finding.is_error for finding in assignments.findings)
-        for target in build_target_rows_at_head(
+        for target in target_rows_at_head(
             self.targets.values(),
             self.keyed,
             f"c{self.number}",
@@ -169,7 +169,7 @@ class RolloutPlay:
             else assess_look(result, judgement, RULE, None, RunCause.INTERVAL)
         )
         self._put_target(
-            build_target_row_after_run(
+            target_row_after_run(
                 self.targets[name],
                 run.target,
                 "run",
@@ -190,7 +190,7 @@ class RolloutPlay:
                 run.began_at,
                 self.now,
             )
-            self.members[name] = add_evidence_of_run_if_it_counts(
+            self.members[name] = add_evidence(
                 self.members[name], shown_run, interval=DEFAULTS.interval
             )
         self.advance()
@@ -204,15 +204,13 @@ class RolloutPlay:
 
     def approve(self, wave: int, who: str = "proxy:ann") -> None:
         row = self.require_row()
-        approved = asking.build_approved_wave_or_refuse(
-            row, self._get_wave(wave), number=row.number, who=who
-        )
+        approved = asking.approve_wave(row, self._get_wave(wave), number=row.number, who=who)
         self.waves[row.number, wave] = approved
         self.advance()
 
     def skip(self, wave: int, reason: str = "urgent") -> None:
         row = self.require_row()
-        self.row, self.waves[row.number, wave] = asking.build_skipped_wave_or_refuse(
+        self.row, self.waves[row.number, wave] = asking.skip_wave(
             row,
             self._get_wave(wave),
             number=row.number,
@@ -224,7 +222,7 @@ class RolloutPlay:
 
     def resume(self) -> None:
         row = self.require_row()
-        self.row, changed = asking.build_resumed_rollout_or_refuse(
+        self.row, changed = asking.resume_rollout(
             row, self.members.values(), number=row.number, who="proxy:ann", now=self.now
         )
         self.members |= {member.target: member for member in changed}
@@ -232,7 +230,7 @@ class RolloutPlay:
 
     def abort(self, reason: str = "no") -> None:
         row = self.require_row()
-        self.row = asking.build_aborted_rollout_or_refuse(
+        self.row = asking.abort_rollout(
             row, number=row.number, who="proxy:ann", reason=reason, now=self.now
         )
         self.advance()

@@ -68,9 +68,7 @@ def test_what_was_shown_of_another_revision_decides_nothing() -> None:
     """Each action names the number of the revision whose page was read."""
     row = play_until(RolloutState.WAITING).require_row()
     with pytest.raises(ActionRefused) as refused:
-        asking.build_aborted_rollout_or_refuse(
-            row, number=row.number - 1, who="token:ops", reason="", now=1.0
-        )
+        asking.abort_rollout(row, number=row.number - 1, who="token:ops", reason="", now=1.0)
     (finding,) = refused.value.diagnostics
     assert finding.summary == "The rollout brings another revision by now"
     assert "controller rollout status two" in str(finding.hint)

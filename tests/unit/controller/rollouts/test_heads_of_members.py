@@ -10,8 +10,8 @@ from unit.controller.rollouts.rollout_play import DEFAULTS, RULE
 from synapse_apply.controller.rows import RunCause, TargetName, TargetProgress, TargetRow
 from synapse_apply.controller.rules.targets import (
     TargetAtHead,
-    build_target_row_at_revision,
-    build_target_rows_at_head,
+    target_row_at_revision,
+    target_rows_at_head,
 )
 
 PROD = TargetName("acme", "prod")
@@ -28,7 +28,7 @@ DONE = TargetRow(
 
 
 def move(row: TargetRow, digest: str, number: int = 2) -> TargetRow:
-    (moved,) = build_target_rows_at_head(
+    (moved,) = target_rows_at_head(
         [row],
         [TargetAtHead(PROD, RULE, digest)],
         f"c{number}",
@@ -73,6 +73,6 @@ def test_the_same_head_has_other_inputs_for_another_version_of_the_program() -> 
 def test_a_failure_at_an_older_revision_says_nothing_of_a_newer_one() -> None:
     """What else is known of the same inputs stays known."""
     failing = replace(DONE, progress=TargetProgress.FAILING)
-    assert build_target_row_at_revision(failing, "c2", 2, "d").progress is TargetProgress.OPEN
-    assert build_target_row_at_revision(DONE, "c2", 2, "d").progress is TargetProgress.DONE
-    assert build_target_row_at_revision(DONE, "c2", 2, "e").progress is TargetProgress.OPEN
+    assert target_row_at_revision(failing, "c2", 2, "d").progress is TargetProgress.OPEN
+    assert target_row_at_revision(DONE, "c2", 2, "d").progress is TargetProgress.DONE
+    assert target_row_at_revision(DONE, "c2", 2, "e").progress is TargetProgress.OPEN

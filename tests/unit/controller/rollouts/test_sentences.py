@@ -7,7 +7,7 @@ from unit.controller.rollouts.rollout_play import DEFAULTS, Outcome, RolloutPlay
 
 from synapse_apply.controller.rollout_rows import RolloutState, WaveEnd
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.rules.rollouts.advancing import has_not_reached_last_wave_for_a_week
+from synapse_apply.controller.rules.rollouts.advancing import is_overdue_for_a_week
 from synapse_apply.controller.settings import DAY, Rollout, Wave
 
 WAVES = (
@@ -395,13 +395,13 @@ def test_a_rollout_that_does_not_come_to_its_last_wave_says_so_after_a_week() ->
     play = RolloutPlay(TWO, now=1000.0)
     for day in range(9):
         play.push({"a": f"v{day}", "b": f"v{day}"})
-        assert has_not_reached_last_wave_for_a_week(play.require_row(), play.now) is (day > 7)
+        assert is_overdue_for_a_week(play.require_row(), play.now) is (day > 7)
         play.now += DAY
     play.look("a", "b")
     assert play.require_row().state is RolloutState.DONE
     play.now += 30 * DAY
     play.push({"a": "last", "b": "last"})
-    assert not has_not_reached_last_wave_for_a_week(play.require_row(), play.now)
+    assert not is_overdue_for_a_week(play.require_row(), play.now)
 
 
 def test_other_waves_begin_anew_at_the_same_head() -> None:

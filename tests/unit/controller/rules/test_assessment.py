@@ -32,8 +32,8 @@ from synapse_apply.controller.rules.approving import build_apply_terms
 from synapse_apply.controller.rules.assessment import Assessment, assess_apply, assess_look
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.rules.pausing import ApplyBlock
-from synapse_apply.controller.rules.target_statuses import format_held_rows_and_guards
-from synapse_apply.controller.rules.targets import build_target_row_after_run
+from synapse_apply.controller.rules.target_statuses import format_held_rows
+from synapse_apply.controller.rules.targets import target_row_after_run
 from synapse_apply.controller.settings import AutoRule, Defaults, Mode, TargetRule
 
 AUTO = TargetRule("*", Mode.AUTO)
@@ -209,9 +209,9 @@ def test_what_needs_a_person_says_that_it_is_paused_too() -> None:
 def test_guards_are_counted_apart_from_rows() -> None:
     held = finish_look(ROW, APPROVE, GIT, GUARD)
     assert (held.hold_count, held.held_guard_count) == (2, 1)
-    assert format_held_rows_and_guards(2, 1) == "1 row and 1 guard"
-    assert format_held_rows_and_guards(1, 1) == "1 guard"
-    assert format_held_rows_and_guards(3, 0) == "3 rows"
+    assert format_held_rows(2, 1) == "1 row and 1 guard"
+    assert format_held_rows(1, 1) == "1 guard"
+    assert format_held_rows(3, 0) == "3 rows"
 
 
 ROW = TargetRow(
@@ -243,7 +243,7 @@ def finish_apply(
 def finish(
     row: TargetRow, result: RunResult, found: Assessment, verb: RunVerb, rule: TargetRule
 ) -> TargetRow:
-    return build_target_row_after_run(
+    return target_row_after_run(
         row,
         row,
         "r1",
@@ -386,7 +386,7 @@ def test_no_run_of_bad_luck_applies_without_end(data: st.DataObject) -> None:
             applied_at.append(now)
             result = make_result(GIT, outcome=data.draw(APPLIES))
             found, verb = assess_apply(result, judgement, AUTO, None), RunVerb.APPLY
-        row = build_target_row_after_run(
+        row = target_row_after_run(
             row,
             row,
             "r1",

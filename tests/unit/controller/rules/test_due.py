@@ -35,7 +35,7 @@ def test_retries_back_off() -> None:
 @given(st.integers(1, 100_000), CHANCES)
 def test_first_looks_are_spread_over_the_interval(count: int, chance: float) -> None:
     """One is looked at now, twelve within twelve seconds, ten thousand within the interval."""
-    delay = due.compute_delay_spread_over_targets(600, count, chance)
+    delay = due.spread_delay(600, count, chance)
     assert 0 <= delay <= min(600, count)
 
 

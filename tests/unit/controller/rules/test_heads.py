@@ -12,8 +12,8 @@ from synapse_apply.controller.rules.heads import (
     HeadDecision,
     build_next_revision,
     build_overtaken_revision,
-    build_source_with_sideways_commit,
     decide_head,
+    with_sideways_commit,
 )
 
 HEAD = SourceRow("acme", head="h1", head_number=4)
@@ -43,18 +43,18 @@ def test_what_is_no_descendant_is_believed_at_a_second_look(
 ) -> None:
     """A minute later, and only while the ref names the same commit all along."""
     assert decide(HEAD, "old", 100, rewinds=rewinds) is HeadDecision.LOOK_AGAIN
-    noted = build_source_with_sideways_commit(HEAD, "old", 100)
+    noted = with_sideways_commit(HEAD, "old", 100)
     assert decide(noted, "old", 159, rewinds=rewinds) is HeadDecision.LOOK_AGAIN
     assert decide(noted, "old", 160, rewinds=rewinds) is believed
-    assert build_source_with_sideways_commit(noted, "old", 130) == noted
+    assert with_sideways_commit(noted, "old", 130) == noted
     assert decide(noted, "other", 160, rewinds=rewinds) is HeadDecision.LOOK_AGAIN
 
 
 def test_a_clock_that_was_set_back_makes_nothing_believed_early() -> None:
     """The minute begins anew."""
-    noted = build_source_with_sideways_commit(HEAD, "old", 1000)
+    noted = with_sideways_commit(HEAD, "old", 1000)
     assert decide(noted, "old", 10, rewinds="follow") is HeadDecision.LOOK_AGAIN
-    assert build_source_with_sideways_commit(noted, "old", 10).sideways_since == 10
+    assert with_sideways_commit(noted, "old", 10).sideways_since == 10
 
 
 def test_a_revision_has_the_next_number() -> None:

@@ -13,7 +13,7 @@ from laws.effort import effort
 
 from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName
-from synapse_apply.controller.rules.pausing import find_apply_block, find_longest_active_pause
+from synapse_apply.controller.rules.pausing import find_apply_block, longest_active_pause
 from synapse_apply.controller.rules.permits import compute_permit
 from synapse_apply.controller.rules.windows import compute_window_state
 from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
@@ -32,10 +32,10 @@ def make_pause(scope: str = "acme/*", *, hours: float = 6, reason: str = "freeze
 
 def test_pauses_in_words() -> None:
     """Who, until when and why."""
-    found = find_longest_active_pause(RULE, [make_pause()], PROD, NOW)
+    found = longest_active_pause(RULE, [make_pause()], PROD, NOW)
     assert found is not None
     assert found.phrase == "paused by proxy:ann until Fri 2026-11-27 18:00 UTC: freeze"
-    found = find_longest_active_pause(replace(RULE, pause=FixedPause("audit")), [], PROD, NOW)
+    found = longest_active_pause(replace(RULE, pause=FixedPause("audit")), [], PROD, NOW)
     assert found is not None
     assert found.phrase == "paused by controller.yaml: audit"
 
@@ -44,21 +44,19 @@ def test_the_longest_pause_is_told() -> None:
     """One without an end before all others; ended ones and those of other targets never."""
     pauses = [make_pause(hours=2), make_pause("acme/prod", hours=4), make_pause("*", hours=-1)]
     pauses.append(make_pause("lab/*", hours=9))
-    found = find_longest_active_pause(RULE, pauses, PROD, NOW)
+    found = longest_active_pause(RULE, pauses, PROD, NOW)
     assert found is not None
     assert found.until == NOW + 4 * HOUR
     short = replace(RULE, pause=FixedPause("audit", NOW + HOUR))
-    found = find_longest_active_pause(short, pauses, PROD, NOW)
+    found = longest_active_pause(short, pauses, PROD, NOW)
     assert found is not None
     assert found.who == "proxy:ann"
     forever = replace(RULE, pause=FixedPause("audit"))
-    found = find_longest_active_pause(forever, pauses, PROD, NOW)
+    found = longest_active_pause(forever, pauses, PROD, NOW)
     assert found is not None
     assert (found.who, found.until) == ("controller.yaml", None)
-    assert (
-        find_longest_active_pause(replace(RULE, pause=FixedPause("x", NOW)), [], PROD, NOW) is None
-    )
-    assert find_longest_active_pause(RULE, [make_pause(hours=0)], PROD, NOW) is None
+    assert longest_active_pause(replace(RULE, pause=FixedPause("x", NOW)), [], PROD, NOW) is None
+    assert longest_active_pause(RULE, [make_pause(hours=0)], PROD, NOW) is None
 
 
 def test_a_pause_is_told_before_a_window() -> None:

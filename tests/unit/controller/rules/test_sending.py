@@ -51,27 +51,25 @@ def test_failures_are_tried_again_as_asked_and_a_refusal_never() -> None:
     refused = sending.build_status_after_send(ROW, PENDING, REFUSAL, 100.0, DEFAULTS, 0.5)
     assert refused.refusal == "Forbidden"
     assert not sending.is_status_due(refused, 1e9, 10.0)
-    assert not sending.is_status_to_be_read_back(refused, 1e9, 3600.0)
+    assert not sending.must_read_back(refused, 1e9, 3600.0)
 
 
 def test_an_end_is_read_back_after_a_minute_and_every_hour() -> None:
     """What somebody else wrote over it is found and sent again."""
     ended = replace(ROW, wished=END, sent=END, sent_at=100.0)
-    assert not sending.is_status_to_be_read_back(ended, 159.0, 3600.0)
-    assert sending.is_status_to_be_read_back(ended, 160.0, 3600.0)
+    assert not sending.must_read_back(ended, 159.0, 3600.0)
+    assert sending.must_read_back(ended, 160.0, 3600.0)
     read = sending.build_status_after_read(ended, END, 160.0)
-    assert not sending.is_status_to_be_read_back(read, 3759.0, 3600.0)
-    assert sending.is_status_to_be_read_back(read, 3760.0, 3600.0)
+    assert not sending.must_read_back(read, 3759.0, 3600.0)
+    assert sending.must_read_back(read, 3760.0, 3600.0)
     overwritten = sending.build_status_after_read(ended, None, 160.0)
     assert sending.is_status_due(overwritten, 161.0, 10.0)
-    assert not sending.is_status_to_be_read_back(replace(ROW, sent=PENDING), 1e9, 3600.0)
-    unread = sending.build_status_after_failed_read(ended, FAILED, 160.0, DEFAULTS, 0.5)
-    assert not sending.is_status_to_be_read_back(unread, 174.0, 3600.0)
-    assert sending.is_status_to_be_read_back(unread, 175.0, 3600.0)
-    assert sending.build_status_with_new_wish(read, replace(ROW, wished=MORE)) == replace(
-        read, wished=MORE
-    )
-    assert sending.build_status_with_new_wish(None, ROW) == ROW
+    assert not sending.must_read_back(replace(ROW, sent=PENDING), 1e9, 3600.0)
+    unread = sending.after_failed_read(ended, FAILED, 160.0, DEFAULTS, 0.5)
+    assert not sending.must_read_back(unread, 174.0, 3600.0)
+    assert sending.must_read_back(unread, 175.0, 3600.0)
+    assert sending.with_new_wish(read, replace(ROW, wished=MORE)) == replace(read, wished=MORE)
+    assert sending.with_new_wish(None, ROW) == ROW
 
 
 def test_a_message_is_tried_for_a_day() -> None:
@@ -103,7 +101,7 @@ def test_a_head_that_cannot_be_used_is_told_and_so_is_the_next_good_one() -> Non
     """Two good ones in a row are no news."""
     good = RevisionRow("acme", 1, "c1", 0.0)
     broken = replace(good, finding=error_finding("Duplicate key"))
-    assert messages.find_head_event_compared_with_head_before(None, good) is None
-    assert messages.find_head_event_compared_with_head_before(good, broken) is Event.FAILED
-    assert messages.find_head_event_compared_with_head_before(broken, good) is Event.RECOVERED
-    assert messages.find_head_event_compared_with_head_before(good, good) is None
+    assert messages.find_head_event(None, good) is None
+    assert messages.find_head_event(good, broken) is Event.FAILED
+    assert messages.find_head_event(broken, good) is Event.RECOVERED
+    assert messages.find_head_event(good, good) is None

@@ -27,12 +27,12 @@ from synapse_apply.controller.rules.messages import list_target_events
 from synapse_apply.controller.rules.run_ids import RunIdSource
 from synapse_apply.controller.rules.targets import (
     TargetAtHead,
-    build_target_row_after_run,
-    build_target_rows_at_head,
     find_rule,
-    has_same_result_and_inputs_as_last_run,
+    is_same_as_last_run,
+    target_row_after_run,
+    target_rows_at_head,
 )
-from synapse_apply.controller.rules.turns import choose_targets_to_work_on
+from synapse_apply.controller.rules.turns import choose_due_targets
 from synapse_apply.controller.settings import Defaults, Event, Source, TargetRule
 
 DEFAULTS = Defaults()
@@ -51,7 +51,7 @@ DONE = TargetRow(
 
 def move(rows: list[TargetRow], digests: dict[str, str], number: int = 2) -> dict[str, TargetRow]:
     keyed = [TargetAtHead(TargetName("acme", n), RULE, d) for n, d in digests.items()]
-    moved = build_target_rows_at_head(
+    moved = target_rows_at_head(
         rows,
         keyed,
         f"c{number}",
@@ -107,7 +107,7 @@ def look(outcome: RunOutcome, **counts: int) -> RunResult:
 def finish(row: TargetRow, result: RunResult, begun: TargetRow | None = None) -> TargetRow:
     begun = begun or row
     observed = assess_look(result, Judgement(), RULE, None, begun.due_cause)
-    return build_target_row_after_run(
+    return target_row_after_run(
         row,
         begun,
         "r1",
@@ -178,18 +178,12 @@ def test_what_was_found_before_is_a_time_in_a_row() -> None:
     cause, outcome = RunCause.INTERVAL, RunOutcome.CHANGES
     last = RunRow("r1", PROD, "c1", cause, 0.0, 1.0, outcome, result_digest="d")
     again = replace(last, id="r2", ended_at=5.0)
-    assert has_same_result_and_inputs_as_last_run(last, again, has_same_inputs=False)
-    assert not has_same_result_and_inputs_as_last_run(None, again, has_same_inputs=True)
-    assert not has_same_result_and_inputs_as_last_run(
-        last, replace(again, commit="c2"), has_same_inputs=False
-    )
-    assert has_same_result_and_inputs_as_last_run(
-        last, replace(again, commit="c2"), has_same_inputs=True
-    )
-    assert not has_same_result_and_inputs_as_last_run(
-        last, replace(again, result_digest="e"), has_same_inputs=True
-    )
-    assert not has_same_result_and_inputs_as_last_run(
+    assert is_same_as_last_run(last, again, has_same_inputs=False)
+    assert not is_same_as_last_run(None, again, has_same_inputs=True)
+    assert not is_same_as_last_run(last, replace(again, commit="c2"), has_same_inputs=False)
+    assert is_same_as_last_run(last, replace(again, commit="c2"), has_same_inputs=True)
+    assert not is_same_as_last_run(last, replace(again, result_digest="e"), has_same_inputs=True)
+    assert not is_same_as_last_run(
         last, replace(again, outcome=RunOutcome.IN_SYNC), has_same_inputs=True
     )
 
@@ -242,14 +236,14 @@ def due_rows(*names: str, host: str = "") -> list[TargetRow]:
 def test_one_source_leaves_a_worker_to_the_others() -> None:
     """Also while no other one has something due: what comes later waits for no timeout of it."""
     due = due_rows("a/1", "a/2", "a/3", "a/4")
-    alone = choose_targets_to_work_on(due, [], 4, has_many_sources=False)
+    alone = choose_due_targets(due, [], 4, has_many_sources=False)
     assert [row.name.target for row in alone] == ["1", "2", "3", "4"]
-    early = choose_targets_to_work_on(due, [], 4, has_many_sources=True)
+    early = choose_due_targets(due, [], 4, has_many_sources=True)
     assert [row.name.target for row in early] == ["1", "2", "3"]
     mixed = [*due, *due_rows("b/1")]
 
     def choose(running: list[TargetRow], worker_count: int = 4) -> list[str]:
-        chosen = choose_targets_to_work_on(mixed, running, worker_count, has_many_sources=True)
+        chosen = choose_due_targets(mixed, running, worker_count, has_many_sources=True)
         return [str(row.name) for row in chosen]
 
     assert choose([]) == ["a/1", "a/2", "a/3", "b/1"]
@@ -261,10 +255,10 @@ def test_one_source_leaves_a_worker_to_the_others() -> None:
 def test_one_host_gets_four_looks_at_once() -> None:
     """Those of a host that is not known yet count for none."""
     due = due_rows(*(f"a/{n}" for n in range(9)), host="api.example")
-    assert len(choose_targets_to_work_on(due, [], 16, has_many_sources=False)) == 4
-    assert len(choose_targets_to_work_on(due[2:], due[:2], 16, has_many_sources=False)) == 2
+    assert len(choose_due_targets(due, [], 16, has_many_sources=False)) == 4
+    assert len(choose_due_targets(due[2:], due[:2], 16, has_many_sources=False)) == 2
     unknown = [replace(row, backend_host="") for row in due]
-    assert len(choose_targets_to_work_on(unknown, [], 16, has_many_sources=False)) == 9
+    assert len(choose_due_targets(unknown, [], 16, has_many_sources=False)) == 9
 
 
 @given(
@@ -278,7 +272,7 @@ def test_choices_are_never_twice_and_never_too_many(
     """Whatever is due and running; and something is chosen where anything may be."""
     rows = [TargetRow(TargetName(f"s{n % 3}", f"{n}"), backend_host=f"h{n % 5}") for n in range(30)]
     busy = [rows[n] for n in running]
-    chosen = choose_targets_to_work_on([rows[n] for n in due], busy, workers, has_many_sources=True)
+    chosen = choose_due_targets([rows[n] for n in due], busy, workers, has_many_sources=True)
     assert len({row.name for row in [*busy, *chosen]}) == len(busy) + len(chosen)
     assert not chosen or len(busy) + len(chosen) <= workers
     if due and not busy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.controller.source.commit_text import parse_head_of_commit_object
+from synapse_apply.controller.source.commit_text import parse_commit_head
 
 HEADER = (
     b"tree 1\nparent 2\nauthor Ann <ann@example.com> 1700000000 +0900\ncommitter B <b> 1 +0000\n"
@@ -24,7 +24,7 @@ HEADER = (
     ],
 )
 def test_texts(content: bytes, author: str, subject: str) -> None:
-    head = parse_head_of_commit_object("1", content)
+    head = parse_commit_head("1", content)
     assert head.author == author
     assert head.subject.removesuffix("...").startswith(subject)
     assert len(head.subject) <= 300

@@ -36,7 +36,7 @@ def compute(
         for path, content in contents.items()
         if content is not None
     ]
-    return InputRegions(files, folders).compute_digest_of_readable_files(target)
+    return InputRegions(files, folders).digest_readable_files(target)
 
 
 @pytest.mark.parametrize(
@@ -77,25 +77,21 @@ def test_a_folder_that_could_hold_more_than_manifests_counts_for_all(path: str, 
 def test_the_order_of_files_and_targets_counts_for_nothing() -> None:
     files = [CommittedFile("100644", content, path) for path, content in BASE.items()]
     again = InputRegions(files[::-1], dict(reversed(FOLDERS.items())))
-    assert again.compute_digest_of_readable_files("dev") == InputRegions(
-        files, FOLDERS
-    ).compute_digest_of_readable_files("dev")
+    assert again.digest_readable_files("dev") == InputRegions(files, FOLDERS).digest_readable_files(
+        "dev"
+    )
 
 
 def test_only_what_lies_above_is_read_above() -> None:
     regions = InputRegions([], FOLDERS)
-    assert [target for target in FOLDERS if regions.reads_outside_project_folder(target)] == [
-        "above"
-    ]
+    assert [target for target in FOLDERS if regions.reads_outside(target)] == ["above"]
 
 
 def test_a_name_is_not_taken_for_a_content() -> None:
     """Two files never look like two others with the same letters."""
     first = InputRegions([CommittedFile("100644", "ab", "c")], {"t": (".",)})
     second = InputRegions([CommittedFile("100644", "a", "bc")], {"t": (".",)})
-    assert first.compute_digest_of_readable_files("t") != second.compute_digest_of_readable_files(
-        "t"
-    )
+    assert first.digest_readable_files("t") != second.digest_readable_files("t")
 
 
 def test_ten_thousand_targets_with_a_folder_each() -> None:
@@ -108,7 +104,7 @@ def test_ten_thousand_targets_with_a_folder_each() -> None:
         ]
         folders = {f"t{number}": ("common", f"tenants/t{number}") for number in range(count)}
         regions = InputRegions(files, folders)
-        digests = {regions.compute_digest_of_readable_files(target) for target in folders}
+        digests = {regions.digest_readable_files(target) for target in folders}
         assert len(digests) == count
 
     digest(10_000)
@@ -120,16 +116,12 @@ def test_a_folder_beside_one_with_a_longer_name() -> None:
     names = ("a", "a-b", "a.b", "a/b", "a0")
     base = [CommittedFile("100644", "1", f"{name}/x.yaml") for name in names]
     folders = {name: (name,) for name in names}
-    before = {
-        name: InputRegions(base, folders).compute_digest_of_readable_files(name) for name in names
-    }
+    before = {name: InputRegions(base, folders).digest_readable_files(name) for name in names}
     for changed in names:
         files = [
             file._replace(object_id="2") if file.path == f"{changed}/x.yaml" else file
             for file in base
         ]
         after = InputRegions(files, folders)
-        touched = {
-            name for name in names if after.compute_digest_of_readable_files(name) != before[name]
-        }
+        touched = {name for name in names if after.digest_readable_files(name) != before[name]}
         assert touched == ({changed, "a"} if changed == "a/b" else {changed})

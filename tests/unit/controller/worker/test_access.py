@@ -20,9 +20,9 @@ from synapse_apply.controller.worker.access import (
     OwnSecretLocations,
     build_readable_files,
     build_worker_environment,
-    collect_own_secret_locations,
-    list_names_of_readable_variables,
     narrow_hosts,
+    own_secret_locations,
+    readable_variable_names,
 )
 
 NOTHING_OWN = OwnSecretLocations(frozenset(), ())
@@ -42,7 +42,7 @@ def test_all_that_the_file_names_is_the_controllers_own(tmp_path: Path) -> None:
     }
     channel = Channel("c", "webhook", env("URL"), frozenset(), secret=env("SECRET"))
     file = tmp_path / "controller.yaml"
-    own = collect_own_secret_locations(Controller("main", sources, channels=(channel,), file=file))
+    own = own_secret_locations(Controller("main", sources, channels=(channel,), file=file))
     assert own.variables == {"FORGE", "HTTPS", "KNOWN", "URL", "SECRET"}
     assert own.files == (file, tmp_path / "key")
 
@@ -73,7 +73,7 @@ def test_what_a_process_needs_is_not_for_targets() -> None:
     """A proxy may have a password."""
     source = Source("a", "x", may_read=MayRead(("ACME_*",)))
     environ = {"HTTPS_PROXY": "http://user:password@proxy", "PATH": "/bin", "ACME_A": "1"}
-    assert list_names_of_readable_variables(source, NOTHING_OWN, environ) == ("ACME_A",)
+    assert readable_variable_names(source, NOTHING_OWN, environ) == ("ACME_A",)
 
 
 def test_a_pattern_for_all_gives_neither_own_secrets_nor_another_home() -> None:

@@ -14,12 +14,12 @@ from synapse_apply.controller.rows import CallCounts, ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.exchange import (
     ApplyOrder,
     Order,
+    decode_apply_result,
+    decode_look_result,
     decode_order_or_permit,
-    decode_plausible_apply_result,
-    decode_plausible_look_result,
     encode_order,
     encode_permit,
-    encode_result_within_limits,
+    encode_result,
 )
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.diagnostic import Position, warning_finding
@@ -72,10 +72,10 @@ def test_orders_permits_and_results_come_as_they_were_sent() -> None:
     for permit in (Permit(12345.678), Permit(0.0, "the window closed")):
         assert decode_order_or_permit(encode_permit(permit)) == permit
     for result, decode in (
-        (RESULT, decode_plausible_look_result),
-        (APPLIED, lambda line: decode_plausible_apply_result(line, APPLY_ORDER)),
+        (RESULT, decode_look_result),
+        (APPLIED, lambda line: decode_apply_result(line, APPLY_ORDER)),
     ):
-        line = encode_result_within_limits(result)
+        line = encode_result(result)
         assert line.count(b"\n") == 1
         assert decode(line) == result
 
@@ -88,15 +88,13 @@ def test_a_permit_fits_into_a_pipe_at_once() -> None:
 @pytest.mark.parametrize("name", ["plan_json", "report_json"])
 def test_a_document_that_is_too_large_is_left_out_with_a_warning(name: str) -> None:
     document: dict[str, Any] = {name: "x" * (32 * 1024**2 + 1)}
-    result = decode_plausible_apply_result(
-        encode_result_within_limits(replace(APPLIED, **document)), APPLY_ORDER
-    )
+    result = decode_apply_result(encode_result(replace(APPLIED, **document)), APPLY_ORDER)
     assert getattr(result, name) == ""
     assert result.findings[-1].summary.endswith("is too large to be kept")
     assert (result.counts, result.rows) == (APPLIED.counts, APPLIED.rows)
 
 
-ROW_JSON = json.loads(encode_result_within_limits(RESULT))["rows"][0]
+ROW_JSON = json.loads(encode_result(RESULT))["rows"][0]
 JOB_JSON = {"id": "7", "owner": "plugin/yolo", "version": "", "progress": None, "since": 0.0}
 JOBS_JSON = {"jobs": [JOB_JSON], "is_cut": False, "unread_reason": "", "seen_at": 0.0}
 WRONG_JOBS: tuple[dict[str, Any], ...] = (
@@ -150,9 +148,9 @@ WRONG_VALUES: tuple[dict[str, Any], ...] = (
     ],
 )
 def test_a_look_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
-    line = json.dumps({**json.loads(encode_result_within_limits(RESULT)), **changes}).encode()
+    line = json.dumps({**json.loads(encode_result(RESULT)), **changes}).encode()
     with pytest.raises(WrongShapeError):
-        decode_plausible_look_result(line)
+        decode_look_result(line)
 
 
 @pytest.mark.parametrize(
@@ -169,9 +167,9 @@ def test_a_look_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
 )
 def test_an_apply_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
     """Also one that says it used up what it was not given, or that all is done where it is not."""
-    line = json.dumps({**json.loads(encode_result_within_limits(APPLIED)), **changes}).encode()
+    line = json.dumps({**json.loads(encode_result(APPLIED)), **changes}).encode()
     with pytest.raises(WrongShapeError):
-        decode_plausible_apply_result(line, APPLY_ORDER)
+        decode_apply_result(line, APPLY_ORDER)
 
 
 LINES = [b"", b"x", b"[" * 100_000, b"\xff", b"null", b"{}"]
@@ -180,7 +178,7 @@ LINES = [b"", b"x", b"[" * 100_000, b"\xff", b"null", b"{}"]
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_that_is_none_is_refused(line: bytes) -> None:
     with pytest.raises(WrongShapeError):
-        decode_plausible_look_result(line)
+        decode_look_result(line)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from synapse_apply.controller.planned_rows import (
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.settings import AutoRule
 from synapse_apply.controller.worker.exchange import (
-    decode_plausible_look_result,
-    encode_result_within_limits,
+    decode_look_result,
+    encode_result,
 )
 from synapse_apply.controller.worker.look import build_result_of_plan
-from synapse_apply.controller.worker.planned import list_planned_rows_then_guards
+from synapse_apply.controller.worker.planned import list_planned_rows
 from synapse_apply.planning.planner import build_plan
 
 GIT, DRIFT, SECRET = (RowCause.GIT,), (RowCause.DRIFT,), (RowCause.SECRET,)
@@ -32,7 +32,7 @@ EDITION = {"line": "y", "version": "1.0.0"}
 
 
 def list_rows(objects: dict[str, Any], **choices: Any) -> dict[str, PlannedRow]:
-    rows = list_planned_rows_then_guards(build_plan(situation(objects, **choices)))
+    rows = list_planned_rows(build_plan(situation(objects, **choices)))
     return {row.address: row for row in rows}
 
 
@@ -305,7 +305,7 @@ def test_names_of_rules_are_a_commits_own_and_of_limited_length() -> None:
     rules = [{"rule": "max-changes", "limit": 0, "name": name} for name in names]
     plan = build_plan(situation({"widget/a": {"spec": {"name": "a"}}}, policy=rules))
     result = build_result_of_plan(plan)
-    assert decode_plausible_look_result(encode_result_within_limits(result)) == result
+    assert decode_look_result(encode_result(result)) == result
     assert [row.action for row in result.rows] == [RowAction.CREATE] + [RowAction.GUARD] * 2
 
 

@@ -25,8 +25,8 @@ def test_a_permit_counts_until_its_deadline(monkeypatch: pytest.MonkeyPatch) -> 
     permit = RelayedPermit(most_wait=0.05)
     assert "silent" in permit.explain_missing_or_empty()
     permit.reset()
-    monkeypatch.setattr(relayed_permit, "read_permit_and_boot_clocks", read_clocks)
-    permit.take_permit_or_final_denial(Permit(begun + 0.5))
+    monkeypatch.setattr(relayed_permit, "read_permit_clocks", read_clocks)
+    permit.take_permit(Permit(begun + 0.5))
     assert permit.explain_missing_or_empty() == ""
     while permit.explain_missing_or_empty() == "":
         assert passed <= 0.51
@@ -35,12 +35,12 @@ def test_a_permit_counts_until_its_deadline(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_who_waits_goes_on_with_the_next_permit_and_not_before() -> None:
     permit = RelayedPermit(most_wait=300.0)
-    permit.take_permit_or_final_denial(Permit(time.monotonic() - 1))
+    permit.take_permit(Permit(time.monotonic() - 1))
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(permit.explain_missing_or_empty)
         time.sleep(0.05)
         assert not waiting.done()
-        permit.take_permit_or_final_denial(Permit(time.monotonic() + 300))
+        permit.take_permit(Permit(time.monotonic() + 300))
         assert waiting.result(60) == ""
 
 
@@ -49,29 +49,29 @@ def test_a_reason_is_for_good_until_the_next_apply() -> None:
     permit = RelayedPermit(most_wait=300.0)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(permit.explain_missing_or_empty)
-        permit.take_permit_or_final_denial(Permit(0.0, "the window closed"))
+        permit.take_permit(Permit(0.0, "the window closed"))
         assert waiting.result(60) == "the window closed"
-    permit.take_permit_or_final_denial(Permit(time.monotonic() + 300))
+    permit.take_permit(Permit(time.monotonic() + 300))
     permit.end()
     assert permit.explain_missing_or_empty() == "the window closed"
     permit.reset()
-    permit.take_permit_or_final_denial(Permit(time.monotonic() + 300))
+    permit.take_permit(Permit(time.monotonic() + 300))
     assert permit.explain_missing_or_empty() == ""
 
 
 def test_a_permit_ends_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own clock stands still then; another one tells."""
     permit, now = RelayedPermit(most_wait=0.01), time.monotonic()
-    monkeypatch.setattr(relayed_permit, "read_permit_and_boot_clocks", lambda: (now, now + 1000))
-    permit.take_permit_or_final_denial(Permit(now + 10))
+    monkeypatch.setattr(relayed_permit, "read_permit_clocks", lambda: (now, now + 1000))
+    permit.take_permit(Permit(now + 10))
     assert permit.explain_missing_or_empty() == ""
     clocks = iter([(now + 1, now + 4000), (now + 2, now + 4001)])
-    monkeypatch.setattr(relayed_permit, "read_permit_and_boot_clocks", lambda: next(clocks))
+    monkeypatch.setattr(relayed_permit, "read_permit_clocks", lambda: next(clocks))
     assert "silent" in permit.explain_missing_or_empty()
 
 
 def test_the_end_of_the_controller_ends_every_permit() -> None:
     permit = RelayedPermit()
-    permit.take_permit_or_final_denial(Permit(time.monotonic() + 300))
+    permit.take_permit(Permit(time.monotonic() + 300))
     permit.end()
     assert permit.explain_missing_or_empty() == "the controller has ended"
