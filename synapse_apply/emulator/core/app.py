@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from email.utils import formatdate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -346,13 +346,9 @@ def _build_response(answer: EmulatorAnswer) -> Response:
     # A 204 has no content, and so no Content-Type (RFC 9110, 15.3.5).
     if answer.status == 204:
         return Response(status_code=204, headers=dict(answer.headers))
-    return _build_json_response(answer.status, answer.body, dict(answer.headers))
-
-
-def _build_json_response(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
     # As Django REST framework writes JSON: compact, and not restricted to ASCII.
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return Response(text, status, headers, "application/json")
+    text = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":"))
+    return Response(text, answer.status, dict(answer.headers), "application/json")
 
 
 def _build_fallback_refusal(

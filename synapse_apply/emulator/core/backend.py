@@ -144,7 +144,20 @@ class DataSetBackend:
             data_folder.make_incoming_folder(data)
             self.incoming_folder = data / data_folder.INCOMING
             self.store = ObjectStore(data / data_folder.DATABASE)
-            self._apply_profile(settings)
+            # Apply the settings' profile and store it; without one, apply the stored profile.
+            stored_profile = self.store.find_setting(PROFILE_SETTING) or DEFAULT_PROFILE
+            self.profile = settings.profile or stored_profile
+            try:
+                self.switches = Switches(settings.switches, self.profile)
+            except UnknownSwitchError:
+                self.store.close()
+                raise DataSetError(
+                    f"the data set {self.data} has profile {self.profile}, which this version "
+                    "lacks",
+                    "update, or name another with `emulator serve --profile`",
+                ) from None
+            if self.profile != stored_profile:
+                self.store.write_setting(PROFILE_SETTING, self.profile)
         except BaseException:
             self._lock.release()
             raise
@@ -156,21 +169,6 @@ class DataSetBackend:
             if self.store.find_by_key_of_any_tenant("agent", token) is None:
                 body = {"name": name, "url": ""}
                 self.store.insert("agent", EVERY_TENANT, body, created=self.clock.now(), key=token)
-
-    def _apply_profile(self, settings: ServerSettings) -> None:
-        """Apply the settings' profile and store it; without one, apply the stored profile."""
-        stored_profile = self.store.find_setting(PROFILE_SETTING) or DEFAULT_PROFILE
-        self.profile = settings.profile or stored_profile
-        try:
-            self.switches = Switches(settings.switches, self.profile)
-        except UnknownSwitchError:
-            self.store.close()
-            raise DataSetError(
-                f"the data set {self.data} has profile {self.profile}, which this version lacks",
-                "update, or name another with `emulator serve --profile`",
-            ) from None
-        if self.profile != stored_profile:
-            self.store.write_setting(PROFILE_SETTING, self.profile)
 
     def apply_and_store_profile(self, profile: str, switches: Mapping[str, str]) -> None:
         """Apply and store a profile, with these switches on top. Raises UnknownSwitchError."""

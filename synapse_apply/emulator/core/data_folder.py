@@ -48,21 +48,17 @@ def make_data_folder(data: Path) -> None:
     # A folder that exists may be the user's: it gets no `.gitignore`.
     elif not data.exists():
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _make_ignored_folder(data)
-
-
-def _make_ignored_folder(data: Path) -> None:
-    """Create a folder together with its `.gitignore`, which gets its name when it is complete."""
-    new_folder = data.with_name(f".{data.name}.{secrets.token_hex(8)}")
-    new_folder.mkdir(mode=0o700)
-    try:
-        _write_own_gitignore(new_folder)
-        new_folder.rename(data)
-    except OSError:
-        (new_folder / _GITIGNORE).unlink(missing_ok=True)
-        new_folder.rmdir()
-        if not data.is_dir():  # else another process made it meanwhile
-            raise
+        # Create a folder together with its `.gitignore`, which gets its name when it is complete.
+        new_folder = data.with_name(f".{data.name}.{secrets.token_hex(8)}")
+        new_folder.mkdir(mode=0o700)
+        try:
+            _write_own_gitignore(new_folder)
+            new_folder.rename(data)
+        except OSError:
+            (new_folder / _GITIGNORE).unlink(missing_ok=True)
+            new_folder.rmdir()
+            if not data.is_dir():  # else another process made it meanwhile
+                raise
 
 
 # The same rule as in files/opening.py, a second time: the emulator imports nothing of the rest.

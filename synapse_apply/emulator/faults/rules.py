@@ -163,10 +163,13 @@ def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
     """The rule of a document in which `_iter_rule_problems` has found none."""
     match, action_document = rule_document.get("match", {}), rule_document["do"]
     kind = next(name for name in ACTION_KINDS if name in action_document)
+    # A refusal normally means that nothing was done; a lost answer matters after the commit.
     commit_point = (
         action_document[kind]
         if kind == "reset"
-        else action_document.get("commit", _get_default_commit_point(kind))
+        else action_document.get(
+            "commit", BEFORE if kind in ("latency", "hang", "status", "bucket") else AFTER
+        )
     )
     nth = match.get("nth")
     return FaultRule(
@@ -183,11 +186,6 @@ def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
         first_request=nth or match.get("from", 1),
         last_request=nth or match.get("to"),
     )
-
-
-def _get_default_commit_point(kind: str) -> str:
-    # A refusal normally means that nothing was done; a lost answer matters after the commit.
-    return BEFORE if kind in ("latency", "hang", "status", "bucket") else AFTER
 
 
 def _iter_rule_problems(rule_document: Any) -> Iterator[str]:

@@ -63,7 +63,9 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
         backend.jobs_to_fail -= 1
         script = dataclasses.replace(script, outcome="failed")
     if _is_answered_with_result(request, values["action"], release):
-        return _build_action_result(script, parameters)
+        if script.outcome == "failed":
+            raise errors.action_failed()
+        return EmulatorAnswer({"parameters": parameters, "processed": script.log_lines})
     body = {
         **values,
         "parameters": parameters,
@@ -120,12 +122,6 @@ def _is_answered_with_result(
     action_config = actions.get(action) if isinstance(actions, dict) else None
     method = action_config.get("method") if isinstance(action_config, dict) else None
     return (method or models.DEFAULT_METHOD) != "job"
-
-
-def _build_action_result(script: models.JobScript, parameters: dict[str, Any]) -> EmulatorAnswer:
-    if script.outcome == "failed":
-        raise errors.action_failed()
-    return EmulatorAnswer({"parameters": parameters, "processed": script.log_lines})
 
 
 def _find_release(
@@ -258,9 +254,13 @@ def _parse_update_request(
             values[name] = models.parse_reported_lines(lines, moment, lines_before)
     with collect_messages(problems):
         if "status" in request.body.values:
-            values["status"] = _parse_status_change(
-                request.body.values["status"], job_moment.status
-            )
+            word = request.body.values["status"]
+            status = words.parse_status_word(word)
+            if status is None:
+                raise errors.build_bad_status_error(word)
+            if not words.may_become(job_moment.status, status):
+                raise errors.bad_transition(job_moment.status, status)
+            values["status"] = status
     if problems:
         raise ApiError(400, problems)
     if "meta" in values:
@@ -268,15 +268,6 @@ def _parse_update_request(
         meta = values.pop("meta")
         values.setdefault("metadata", meta)
     return values
-
-
-def _parse_status_change(word: object, old: words.Status) -> words.Status:
-    status = words.parse_status_word(word)
-    if status is None:
-        raise errors.build_bad_status_error(word)
-    if not words.may_become(old, status):
-        raise errors.bad_transition(old, status)
-    return status
 
 
 def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:

@@ -116,7 +116,11 @@ def _parse_release_create(request: EmulatorRequest) -> _ReleaseCreate:
     with collect_messages(problems):
         values = with_default_values(fields, convert_sent_fields(fields, request.body))
     with collect_messages(problems):
-        _require_upload(request)
+        upload = request.uploads.get("file")
+        if upload is not None and upload.size == 0:
+            raise errors.build_empty_file_error()
+        if request.body.values.get("file") is not None:
+            raise errors.build_not_a_file_error()
         values |= _read_package_facts(request, values)
     with collect_messages(problems):
         plugin = _require_named_plugin(request)
@@ -130,14 +134,6 @@ def _parse_release_create(request: EmulatorRequest) -> _ReleaseCreate:
     ):
         values["meta"] = None
     return _ReleaseCreate(plugin, values)
-
-
-def _require_upload(request: EmulatorRequest) -> None:
-    upload = request.uploads.get("file")
-    if upload is not None and upload.size == 0:
-        raise errors.build_empty_file_error()
-    if request.body.values.get("file") is not None:
-        raise errors.build_not_a_file_error()
 
 
 def _read_package_facts(request: EmulatorRequest, values: FieldValues) -> FieldValues:

@@ -53,7 +53,11 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
     )
     query = add_v1_filters(request, query)
     # Filtered in Python, since the category is no column.
-    category = _parse_category(request)
+    category = request.query.get("category")
+    if category is not None and category not in ("internal", "external"):
+        raise build_error_of_field(
+            "category", f"Select a valid choice. {category} is not one of the available choices."
+        )
     if request.has_server_switch_value("storage_pages", "bare"):
         rows = [row for row in store.select("storage", query) if _has_category(row, category)]
         return EmulatorAnswer([_build_list_item(request, row) for row in rows])
@@ -74,15 +78,6 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
             _build_list_item(request, row) for row in rows[offset : offset + limit]
         ],
     )
-
-
-def _parse_category(request: EmulatorRequest) -> str | None:
-    category = request.query.get("category")
-    if category is not None and category not in ("internal", "external"):
-        raise build_error_of_field(
-            "category", f"Select a valid choice. {category} is not one of the available choices."
-        )
-    return category
 
 
 def _has_category(row: StoredObject, category: str | None) -> bool:

@@ -108,26 +108,23 @@ def _parse_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
         if plugin is None:
             raise unknown_plugin(values["plugin"])
     with collect_messages(problems):
-        contents = _read_upload(request, values.get("sha256"))
+        # The contents and facts of an uploaded zip; a wrong digest counts only with `v2_sha256`.
+        sha256 = values.get("sha256")
+        upload = request.uploads.get("file")
+        if upload is None:
+            raise (
+                build_not_a_file_error()
+                if "file" in request.body.values
+                else build_error_of_field("file", REQUIRED_MESSAGE)
+            )
+        is_compared = request.backend.switches.has_value("v2_sha256", "compared")
+        if sha256 and is_compared and sha256.lower() != upload.sha256:
+            raise models.sha256_mismatch()
+        contents = models.read_package_facts(upload)
     # Both blocks ran first, so that every wrong field is named at once.
     if problems or plugin is None:
         raise ApiError(400, problems)
     return _ReleaseCreateV2(plugin, values["version"], contents)
-
-
-def _read_upload(request: EmulatorRequest, sha256: str | None) -> FieldValues:
-    """The contents and facts of an uploaded zip; a wrong digest counts only with `v2_sha256`."""
-    upload = request.uploads.get("file")
-    if upload is None:
-        raise (
-            build_not_a_file_error()
-            if "file" in request.body.values
-            else build_error_of_field("file", REQUIRED_MESSAGE)
-        )
-    is_compared = request.backend.switches.has_value("v2_sha256", "compared")
-    if sha256 and is_compared and sha256.lower() != upload.sha256:
-        raise models.sha256_mismatch()
-    return models.read_package_facts(upload)
 
 
 def lock_release(request: EmulatorRequest) -> EmulatorAnswer:
