@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import partial
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
+from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.decode.package_config import release_sort_key
@@ -20,7 +20,6 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import FirstHints, format_count_and_noun, suggest_words
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
@@ -28,140 +27,133 @@ from synapse_apply.model.secrets.credentials import format_unless_secret
 from synapse_apply.model.values import Reference
 
 
-@mutable
-class ApiCompatibility:
-    """Checks what a target declares against its API versions; appends to `findings`."""
+def drop_unsupported(
+    target: Target, declared: Mapping[Address, Desired], findings: list[Diagnostic]
+) -> dict[Address, Desired]:
+    """The same resources without the fields that their API version on a target does not have.
 
-    target: Target
-    findings: list[Diagnostic] = field(default_factory=list)
-
-    def drop_unsupported(self, declared: Mapping[Address, Desired]) -> dict[Address, Desired]:
-        """The same resources without the fields that their API version does not have."""
-        # Findings are built per kind, so resources are grouped first: one pass, not one per kind.
-        fitted = dict(declared)
-        by_kind: dict[str, list[Desired]] = {}
-        for resource in declared.values():
-            by_kind.setdefault(resource.address.kind, []).append(resource)
-        for kind in CATALOGUE.values():
-            if resources := by_kind.get(kind.prefix, []):
-                binding = kind.select_newest_binding(self.target.api)
-                affected = _affected(binding, resources)
-                self.findings.extend(self._mixed_version_errors(kind, binding, resources))
-                self.findings.extend(self._unsupported_fields(kind, binding, affected))
-                self.findings.extend(self._unsupported_retain(kind, binding, declared))
-                self.findings.extend(self._constraint_findings(kind, binding, resources))
-                fitted.update(
-                    (resource.address, _fitted(binding, resource)) for resource in affected
+    What it does not carry or take is appended to `findings`.
+    """
+    # Findings are built per kind, so resources are grouped first: one pass, not one per kind.
+    fitted = dict(declared)
+    by_kind: dict[str, list[Desired]] = defaultdict(list)
+    for resource in declared.values():
+        by_kind[resource.address.kind].append(resource)
+    for kind in CATALOGUE.values():
+        if kind.prefix in by_kind:
+            check = _KindCheck(target, kind, by_kind[kind.prefix])
+            findings += (*check.mixed_version_errors(), *check.unsupported_fields())
+            findings += (*check.unsupported_retain(declared), *check.constraint_findings())
+            for resource in check.affected:
+                fitted[resource.address] = replace(
+                    resource,
+                    spec={n: v for n, v in resource.spec.items() if n in check.binding.fields},
                 )
-        return fitted
+    return fitted
 
-    def _mixed_version_errors(
-        self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
-    ) -> Iterator[Diagnostic]:
+
+class _KindCheck:
+    """The resources of one kind beside the API version that reaches them on a target."""
+
+    def __init__(self, target: Target, kind: ResourceType, resources: Sequence[Desired]) -> None:
+        self._target = target
+        self._kind = kind
+        self._resources = resources
+        self.binding = kind.select_newest_binding(target.api)
+        # Those with a field that the API version does not have.
+        self.affected = [item for item in resources if not self.binding.fields >= item.spec.keys()]
+
+    def mixed_version_errors(self) -> Iterator[Diagnostic]:
         """An error where a kind and one it refers to by id are reached through different versions.
 
         Each API version numbers its objects on its own, so an id of one means nothing in another.
         """
+        kind, target, api = self._kind, self._target, self.binding.api
         for rule in kind.rules.values():
-            referred_type = CATALOGUE.get(rule.references)
-            referred_api = (
-                referred_type.select_newest_binding(self.target.api).api
-                if referred_type
-                else binding.api
-            )
-            resource = next(
-                (resource for resource in resources if rule.name in resource.spec), None
-            )
-            if referred_type and resource and referred_api != binding.api:
+            referred = CATALOGUE.get(rule.references)
+            referred_api = referred.select_newest_binding(target.api).api if referred else api
+            resource = next((item for item in self._resources if rule.name in item.spec), None)
+            if referred and resource and referred_api != api:
                 # Suggested as the fix; `v2` sorts after `v1`, so the text comparison is enough.
-                newest = max(kind.bindings.keys() & referred_type.bindings.keys())
+                newest = max(kind.bindings.keys() & referred.bindings.keys())
                 yield error_finding(
                     "Two API versions for what belongs together",
-                    f"target {self.target.name} uses api {binding.api} for a {kind.prefix} and "
-                    f"{referred_api} for the {referred_type.prefix} it refers to by its id",
-                    f"give both one version: `api: {{{referred_type.prefix}: {newest}, "
+                    f"target {target.name} uses api {api} for a {kind.prefix} and {referred_api} "
+                    f"for the {referred.prefix} it refers to by its id",
+                    f"give both one version: `api: {{{referred.prefix}: {newest}, "
                     f"{kind.prefix}: {newest}}}`",
-                    position=self.target.position or resource.position,
-                    target=self.target.name,
+                    position=target.position or resource.position,
+                    target=target.name,
                 )
 
-    def _unsupported_fields(
-        self, kind: ResourceType, binding: ApiBinding, affected: Sequence[Desired]
-    ) -> Iterator[Diagnostic]:
+    def unsupported_fields(self) -> Iterator[Diagnostic]:
         """One finding for all resources of a kind, at the position of the first such field."""
-        if not affected:
+        if not self.affected:
             return
         names = [
             name
-            for name in kind.rules
-            if name not in binding.fields and any(name in resource.spec for resource in affected)
+            for name in self._kind.rules
+            if name not in self.binding.fields and any(name in item.spec for item in self.affected)
         ]
         position = next(
             resource.find_position((name,))
-            for resource in affected
+            for resource in self.affected
             for name in names
             if name in resource.spec
         )
-        yield self._unsupported(binding, ", ".join(names), affected, kind.prefix, position)
+        yield self._unsupported(", ".join(names), self.affected, self._kind.prefix, position)
 
-    def _unsupported(
-        self,
-        binding: ApiBinding,
-        names: str,
-        resources: Sequence[Desired],
-        prefix: str,
-        position: Position | None,
-    ) -> Diagnostic:
-        leaves_out = self.target.unsupported_fields == "warning"
-        count = format_count_and_noun(len(resources), prefix)
-        overlay_hint = (
-            "`unsupported_fields: warning` of the target leaves them out, an overlay with null "
-        )
-        return Diagnostic(
-            Severity.WARNING if leaves_out else Severity.ERROR,
-            "Fields that the API version cannot carry",
-            f"target {self.target.name}: api {binding.api} cannot carry {names} ({count})",
-            "they are neither sent nor compared here"
-            if leaves_out
-            else f"{overlay_hint}does so for one resource",
-            position=position,
-            target=self.target.name,
-        )
-
-    def _unsupported_retain(
-        self, kind: ResourceType, binding: ApiBinding, declared: Mapping[Address, Desired]
-    ) -> Iterator[Diagnostic]:
+    def unsupported_retain(self, declared: Mapping[Address, Desired]) -> Iterator[Diagnostic]:
         """A finding where `retain` is declared and the API version cannot delete such objects."""
         # `retain` is declared on the owner of a series (a plugin) and deletes members (its
         # releases).
+        kind = self._kind
         owner = kind.rules[kind.series_field].references if kind.series_field else ""
         retaining = [
             resource
             for resource in declared.values()
             if resource.address.kind == owner and resource.retain
         ]
-        if retaining and binding.delete_object is None:
+        if retaining and self.binding.delete_object is None:
             yield self._unsupported(
-                binding, "retain", retaining, owner, retaining[0].find_position(("retain",))
+                "retain", retaining, owner, retaining[0].find_position(("retain",))
             )
+
+    def _unsupported(
+        self, names: str, resources: Sequence[Desired], prefix: str, position: Position | None
+    ) -> Diagnostic:
+        leaves_out = self._target.unsupported_fields == "warning"
+        count = format_count_and_noun(len(resources), prefix)
+        hint = (
+            "they are neither sent nor compared here"
+            if leaves_out
+            else "`unsupported_fields: warning` of the target leaves them out, an overlay with "
+            "null does so for one resource"
+        )
+        return Diagnostic(
+            Severity.WARNING if leaves_out else Severity.ERROR,
+            "Fields that the API version cannot carry",
+            f"target {self._target.name}: api {self.binding.api} cannot carry {names} ({count})",
+            hint,
+            position=position,
+            target=self._target.name,
+        )
 
     # Only a warning when validating: an object made elsewhere may have such values. Creating one
     # with them is refused in the plan.
-    def _constraint_findings(
-        self, kind: ResourceType, binding: ApiBinding, resources: Sequence[Desired]
-    ) -> Iterator[Diagnostic]:
+    def constraint_findings(self) -> Iterator[Diagnostic]:
         """Findings for fields that a create needs or refuses.
 
         A required field that is missing is an error for each resource; anything else is one warning
         for all resources with the same value.
         """
-        for name, constraint in binding.create_constraints.items():
+        for name, constraint in self.binding.create_constraints.items():
             by_value: dict[str, list[Desired]] = {}
-            for resource in resources:
+            for resource in self._resources:
                 value = resource.spec.get(name)
                 # Without the field not even an update can be sent.
                 if value is None and constraint.required:
-                    yield self._constraint_finding(kind, binding, name, [resource])
+                    yield self._constraint_finding(name, [resource])
                 # Only a create is refused: an object that exists may have the value, so this is a
                 # warning.
                 elif (
@@ -171,56 +163,34 @@ class ApiCompatibility:
                 ):
                     by_value.setdefault(f"{value}", []).append(resource)
             for group in by_value.values():
-                yield self._constraint_finding(kind, binding, name, group)
+                yield self._constraint_finding(name, group)
 
-    def _constraint_finding(
-        self, kind: ResourceType, binding: ApiBinding, name: str, resources: Sequence[Desired]
-    ) -> Diagnostic:
+    def _constraint_finding(self, name: str, resources: Sequence[Desired]) -> Diagnostic:
         """The finding for resources with the same value, at the position of the first of them."""
-        constraint, first, value = (
-            binding.create_constraints[name],
-            resources[0],
-            resources[0].spec.get(name),
-        )
-        subject = f"{first.address}"
-        if len(resources) > 1:
-            subject += (
-                f" and {len(resources) - 1} more {kind.prefix}{'s' if len(resources) > 2 else ''}"
-            )
-        detail_start = (
-            f"{subject}: api {binding.api} of target {self.target.name} makes no {kind.prefix} "
-        )
+        constraint, prefix = self.binding.create_constraints[name], self._kind.prefix
+        first, others = resources[0], len(resources) - 1
+        value, subject = first.spec.get(name), f"{first.address}"
+        if others:
+            subject += f" and {others} more {prefix}{'s' if others > 1 else ''}"
+        api, target = self.binding.api, self._target.name
+        detail = f"{subject}: api {api} of target {target} makes no {prefix} "
         if value is None:
-            detail, hint = (
-                f"{detail_start}without `{name}`",
-                f"add `{name}:`, {constraint.description}",
-            )
+            end, hint = f"without `{name}`", f"add `{name}:`, {constraint.description}"
         else:
             value_text = value if value != "" else '""'
-            detail = f"{detail_start}with {name} {value_text}"
+            end = f"with {name} {value_text}"
             hint = f"it takes {constraint.description}; what is there already may be as it is"
         # `required_to_create` alone is a warning: the object may exist already and need no create.
         build_finding = error_finding if value is None and constraint.required else warning_finding
         return build_finding(
             "Not taken by the API version",
-            detail,
+            detail + end,
             hint,
             position=first.find_position((name,)),
             address=str(first.address),
             path=("spec", name),
-            target=self.target.name,
+            target=target,
         )
-
-
-def _affected(binding: ApiBinding, resources: Iterable[Desired]) -> list[Desired]:
-    """The resources with a field that the API version does not have."""
-    return [resource for resource in resources if not binding.fields >= resource.spec.keys()]
-
-
-def _fitted(binding: ApiBinding, resource: Desired) -> Desired:
-    """A copy of the resource with only the fields that the API version has."""
-    spec = {name: value for name, value in resource.spec.items() if name in binding.fields}
-    return replace(resource, spec=spec)
 
 
 def declared_twice_error(

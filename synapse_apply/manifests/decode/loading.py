@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.manifests.decode.compatibility import (
-    ApiCompatibility,
     declared_twice_error,
+    drop_unsupported,
     plugin_code_errors,
     shared_source_warnings,
     undeclared_reference_errors,
@@ -286,8 +286,8 @@ def _decode_documents_and_report(
     context.findings.extend(overlays.iter_unused_findings(position_by_address))
     context.findings.extend(_move_findings(context, position_by_address, ref))
     # Last, on decoded values: what an API version cannot carry is still checked above.
-    fitting = ApiCompatibility(context.target, context.findings)
-    return fitting.drop_unsupported(with_dependencies(declared, context.read_config))
+    declared = with_dependencies(declared, context.read_config)
+    return drop_unsupported(context.target, declared, context.findings)
 
 
 def _move_findings(
