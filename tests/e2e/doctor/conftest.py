@@ -32,9 +32,9 @@ spec:
   category: external
   configuration:
     bucket_name: raw
-    secret_access_key: {valueFrom: {env: RAW_KEY}}
-    access_key_id: {valueFrom: {env: RAW_KEY}}
-    region: us-west-2
+    secret_key: {valueFrom: {env: RAW_KEY}}
+    access_key: {valueFrom: {env: RAW_KEY}}
+    region_name: us-west-2
 """
 
 
