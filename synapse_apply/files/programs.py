@@ -238,7 +238,7 @@ def require_executable(name: str, checkouts: Folders) -> str:
     for folder in _search_folders(os.environ.get("PATH", os.defpath), checkouts):
         path = Path(folder, name)
         # In this order: `is_file` raises in a folder that may not be searched.
-        if os.access(path, os.X_OK) and path.is_file() and not _is_in_checkout(path, checkouts):
+        if os.access(path, os.X_OK) and path.is_file() and not is_in_checkout(path, checkouts):
             return str(path)
     raise FileNotFoundError(2, "not found in an absolute folder of PATH outside of the checkout")
 
@@ -251,7 +251,7 @@ def build_child_environment(checkouts: Folders, settings: Mapping[str, str]) -> 
     """
     home = Path(os.environ.get("HOME", ""))
     home_variable = (
-        {"HOME": str(home)} if home.is_absolute() and not _is_in_checkout(home, checkouts) else {}
+        {"HOME": str(home)} if home.is_absolute() and not is_in_checkout(home, checkouts) else {}
     )
     path = _search_folders(os.environ.get("PATH", os.defpath), checkouts)
     return {"PATH": os.pathsep.join(path), **home_variable, "LC_ALL": "C", **settings}
@@ -263,11 +263,11 @@ def _search_folders(path_variable: str, checkouts: Folders) -> tuple[str, ...]:
     return tuple(
         folder
         for folder in path_variable.split(os.pathsep)
-        if Path(folder).is_absolute() and not _is_in_checkout(Path(folder), checkouts)
+        if Path(folder).is_absolute() and not is_in_checkout(Path(folder), checkouts)
     )
 
 
-def _is_in_checkout(path: Path, checkouts: Folders) -> bool:
+def is_in_checkout(path: Path, checkouts: Folders) -> bool:
     """Whether a path, or any folder above it, resolves to one inside a checkout."""
     steps = [Path(os.path.realpath(step)) for step in (path, *path.parents)]
     return any(step.is_relative_to(checkout) for step in steps for checkout in checkouts)

@@ -160,9 +160,23 @@ class Project:
         return tuple(map(posixpath.normpath, listed))
 
 
+STATE_KEY = "state.key"
+
+
 def may_name_several_targets(selector: str) -> bool:
     """Whether a text is a pattern or a label, which no target's name can be."""
     return not {"*", "=", ","}.isdisjoint(selector)
+
+
+def list_credentials(target: Target) -> dict[str, SecretRef | str | None]:
+    """What a target names for its own credentials, by the setting below it."""
+    return {
+        "token": target.token,
+        "state.url": target.state.url,
+        STATE_KEY: target.state.key,
+        **{f"agents.{agent}": token for agent, token in target.agents.items()},
+        **dict(iter_references(target.source_settings)),
+    }
 
 
 def collect_credentials(targets: Mapping[str, Target]) -> ReservedVariables:
@@ -176,26 +190,20 @@ def collect_credentials(targets: Mapping[str, Target]) -> ReservedVariables:
     families: dict[str, str] = {}
     names_by_source = {"env": variables, "file": files}
     for name, target in targets.items():
-        settings: dict[str, SecretRef | str | None] = {
-            "token": target.token,
-            "state.url": target.state.url,
-            "state.key": target.state.key,
-            **{f"agents.{agent}": token for agent, token in target.agents.items()},
-            **dict(iter_references(target.source_settings)),
-        }
         for reader, setting in _fixed_names(target):
             for family, (readers, _) in CREDENTIAL_FAMILIES.items():
                 if reader in readers:
                     families.setdefault(family, f"targets.{name}.{setting}")
-        for setting, value in settings.items():
+        for setting, value in list_credentials(target).items():
             setting_path = f"targets.{name}.{setting}"
             if isinstance(value, SecretRef) and value.arguments:
                 references.append((value, setting_path))
             elif isinstance(value, SecretRef):
                 names = names_by_source.get(value.source, {})
-                names.setdefault(
-                    value.name.upper() if names is variables else value.name, setting_path
-                )
+                named = value.name.upper() if names is variables else value.name
+                # A state key is one, whatever else names it.
+                if setting == STATE_KEY or named not in names:
+                    names[named] = setting_path
             elif isinstance(value, str) and (path := _local_path(value)):
                 files.setdefault(path, setting_path)
     return ReservedVariables(variables, files, tuple(references), families)

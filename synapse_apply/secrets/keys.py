@@ -25,9 +25,9 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.secrets.secret_rules import KEY_VARIABLE
 from synapse_apply.model.values import Sensitive
 
-KEY_VARIABLE = "SYNAPSE_APPLY_STATE_KEY"
 KEY_BYTES = 32
 
 # Replaced by `_` in the name of a target's variable: PROD_EU for prod-eu.

@@ -352,7 +352,8 @@ def with_packages(
     target: Target, manifests: LoadedManifests, sources: PackageSources
 ) -> DeclaredTarget:
     """Read and hash the package of every resource, and add it to the resource."""
-    findings = list(manifests.diagnostics)
+    # What is merely noted is told by `validate`, which reads the manifests alone.
+    findings = [finding for finding in manifests.diagnostics if not finding.is_note]
     packages: dict[Address, Package] = {}
     desired = dict(manifests.desired)
     for address, resource in manifests.desired.items():

@@ -21,11 +21,10 @@ from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.secrets.secret_rules import USER_FOLDER
+from synapse_apply.model.secrets.secret_rules import KEY_VARIABLE, USER_FOLDER
 from synapse_apply.model.state import State
 from synapse_apply.model.values import Mac, SecretRef, flatten
 from synapse_apply.secrets.keys import (
-    KEY_VARIABLE,
     DeclaredKey,
     StateKey,
     StateKeys,

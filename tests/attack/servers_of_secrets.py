@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Thread
+
+import sops
 
 VAULT = "vault: {path: kv/x, key: a}"
 SOPS = "sops: {file: secrets/x.json, key: a}"
@@ -56,3 +60,10 @@ def encrypt_for(section: str, key: Mapping[str, str]) -> str:
     entry = {**key, "created_at": TIME, "enc": "vault:v1:AAAA"}
     metadata = {"lastmodified": TIME, "mac": ENCRYPTED, "version": "3.9.0", section: [entry]}
     return json.dumps({"a": ENCRYPTED, "sops": metadata})
+
+
+def search_path_with_sops(folder: Path) -> str:
+    """A PATH that has sops, too, by a link in a new folder."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "sops").symlink_to(sops.find_binary())
+    return f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"

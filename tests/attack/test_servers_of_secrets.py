@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sops
-from attack.servers_of_secrets import SOPS, STORAGE, VAULT, Listener, encrypt_for
+from attack.servers_of_secrets import (
+    SOPS,
+    STORAGE,
+    VAULT,
+    Listener,
+    encrypt_for,
+    search_path_with_sops,
+)
 from attack.two_targets import Checkout
 
 from synapse_apply.emulator.serve import EmbeddedServer
@@ -59,11 +64,9 @@ def make_checkout(root: Path, listener: Listener, backend: str, case: str) -> Ch
     (root / "secrets/x.json").write_text(encrypt_for(section or "age", entry))
     manifest = STORAGE.replace("{SOURCE}", f"{{{SOPS if section else VAULT}}}")
     (root / "manifests/b.yaml").write_text(manifest)
-    path = root.with_name(f"{root.name}-bin")
-    path.mkdir()
-    (path / "sops").symlink_to(sops.find_binary())
-    search = f"{path}{os.pathsep}{os.environ['PATH']}"
-    return Checkout(root, {"TOKEN": "any", "PROD_TOKEN": CANARY, "PATH": search})
+    return Checkout(
+        root, {"TOKEN": "any", "PROD_TOKEN": CANARY, "PATH": search_path_with_sops(root.parent)}
+    )
 
 
 ASKED = ["vault token", "vault jwt", "sops vault"]

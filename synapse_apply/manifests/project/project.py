@@ -39,6 +39,7 @@ from synapse_apply.model.phrases import FirstHints, suggest_words
 from synapse_apply.model.policy import AllowedSecret, Policy, PolicyRule
 from synapse_apply.model.project import (
     EMBEDDED,
+    STATE_KEY,
     GuardSettings,
     Project,
     Provider,
@@ -46,8 +47,14 @@ from synapse_apply.model.project import (
     Target,
     Variable,
     collect_credentials,
+    list_credentials,
 )
 from synapse_apply.model.secrets.credentials import is_name_of_secret
+from synapse_apply.model.secrets.secret_rules import (
+    KEY_VARIABLE,
+    ReservedVariables,
+    is_text_of_authors,
+)
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 from synapse_apply.secret_sources.source import build_reference_or_none_if_malformed
@@ -219,6 +226,8 @@ class _ProjectDecoder:
             self._report_target_faults(name)
         self._report_undeclared_variables(variables)
         self._report_required_targets(targets)
+        reserved = collect_credentials(self._credential_targets())
+        self._report_odd_credentials(reserved)
         refactoring = RefactoringDecoder(value, self.positions, self._report_finding)
         moved = refactoring.decode_moves()
         default = value.get("default_target", "")
@@ -236,7 +245,7 @@ class _ProjectDecoder:
             manifests=self._place_texts(("manifests",), value),
             variables=variables,
             targets=targets,
-            reserved=collect_credentials(self._credential_targets()),
+            reserved=reserved,
             default_target=default,
             moved=moved,
             removed=refactoring.decode_removals(moved),
@@ -244,6 +253,33 @@ class _ProjectDecoder:
             providers=self._decode_providers(),
             list_files=frozenset(self.listed.files),
         )
+
+    def _report_odd_credentials(self, reserved: ReservedVariables) -> None:
+        """A credential that a commit's author writes, or a state key that would be sent away."""
+        named = {**reserved.files, **reserved.variables}
+        for target in self._credential_targets().values():
+            for setting, ref in list_credentials(target).items():
+                if not isinstance(ref, SecretRef) or ref.arguments:
+                    continue
+                name = ref.name.upper() if ref.source == "env" else ref.name
+                path = ("targets", target.name)
+                if ref.source == "env" and is_text_of_authors(name):
+                    self._report_finding(
+                        path,
+                        "Variable of a commit's author",
+                        f"`{setting}` names {ref.name}, which the forge sets to what the author of "
+                        "a commit or a pull request wrote, or to a folder of the checkout",
+                        "name a variable that you set yourself",
+                    )
+                elif setting != STATE_KEY and (
+                    name.startswith(KEY_VARIABLE) or named.get(name, "").endswith(STATE_KEY)
+                ):
+                    self._report_finding(
+                        path,
+                        "State key as another credential",
+                        f"`{setting}` names {ref.name}, which is a state key and goes to no server",
+                        "name a credential of its own",
+                    )
 
     def _credential_targets(self) -> dict[str, Target]:
         """Targets that know nothing but their credentials; of those that name the same, the first.

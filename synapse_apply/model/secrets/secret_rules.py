@@ -51,6 +51,23 @@ FORBIDDEN_ENV = (
 )
 
 
+# A name of the state key in the environment; `_TARGET` is behind it for one target.
+KEY_VARIABLE = "SYNAPSE_APPLY_STATE_KEY"
+# Forges set these to what the author of a commit or a pull request wrote, or to a path of the
+# checkout, so that none of them is a credential, nor the url of a state.
+TEXTS_OF_AUTHORS = (
+    *("GITHUB_*", "GITEA_*", "FORGEJO_*", "GITLAB_USER_*", "TRIGGER_PAYLOAD"),
+    *("CI_COMMIT_*", "CI_MERGE_REQUEST_*", "CI_EXTERNAL_PULL_REQUEST_*", "CI_PROJECT_*"),
+    *("CI_BUILD_REF*", "CI_BUILD_TAG", "CI_RELEASE_DESCRIPTION", "CI_CONFIG_PATH", "CI_BUILDS_DIR"),
+    *("BUILD_SOURCE*", "BUILD_REQUESTEDFOR*", "SYSTEM_PULLREQUEST_*", "BITBUCKET_PR_*"),
+    *("BITBUCKET_TAG", "BITBUCKET_CLONE_DIR", "CHANGE_*", "TAG_NAME", "WORKSPACE", "PWD", "OLDPWD"),
+    *("CIRCLE_TAG", "CIRCLE_PR_*", "CIRCLE_WORKING_DIRECTORY", "BUILDKITE_TAG", "BUILDKITE_PULL_*"),
+    *("DRONE_COMMIT*", "DRONE_TAG*", "DRONE_PULL_*", "TRAVIS_TAG", "TRAVIS_PULL_*"),
+    *("*_MESSAGE", "*_TITLE", "*_DESCRIPTION", "*_BRANCH", "*_BRANCH_NAME", "*_AUTHOR"),
+    *("*_HEAD_REF", "*_REF_NAME", "BRANCH_NAME"),
+)
+
+
 class CredentialFamily(NamedTuple):
     """Who reads the variables of a family, and what of it lies in a home.
 
@@ -208,6 +225,14 @@ def is_forbidden_variable(name: str) -> bool:
     """Whether a variable is never readable by `valueFrom`, even when an allow-list names it."""
     upper = name.upper()
     return any(fnmatchcase(upper, pattern) for pattern in FORBIDDEN_ENV)
+
+
+def is_text_of_authors(name: str) -> bool:
+    """Whether a forge sets a variable to a text or a path that a commit's author chooses."""
+    upper = name.upper()
+    return not is_forbidden_variable(name) and any(
+        fnmatchcase(upper, pattern) for pattern in TEXTS_OF_AUTHORS
+    )
 
 
 def is_allowed_file(path: str, root: Path, allow_files: Sequence[str]) -> bool:

@@ -16,11 +16,18 @@ from urllib.parse import urlsplit
 
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import STATE_KEY
 from synapse_apply.model.secrets.login import SettingOffer, is_loopback
+from synapse_apply.model.secrets.secret_rules import (
+    ClosedFiles,
+    ReservedVariables,
+    is_in_forbidden_folder,
+)
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIABLE
 from synapse_apply.secret_sources.file import read_secret_text, require_allowed_path
 from synapse_apply.secret_sources.source import (
+    FORBIDDEN,
     UNAVAILABLE,
     UNUSABLE,
     Denial,
@@ -169,7 +176,17 @@ def _read_credential(ref: SecretRef, context: SourceContext) -> Sensitive:
         home = context.environ.get("HOME", "")
         is_in_home = ref.name.startswith(_HOME) and bool(home)
         name = str(Path(home) / ref.name.removeprefix(_HOME)) if is_in_home else ref.name
-        text = read_secret_text(require_allowed_path(name, context), ref.name)
+        path = require_allowed_path(name, context)
+        files = context.reserved.files.items()
+        state_keys = {file: setting for file, setting in files if setting.endswith(STATE_KEY)}
+        closed = ClosedFiles(ReservedVariables(files=state_keys), context.root, context.environ)
+        if is_in_forbidden_folder(str(path)) or closed.find_setting_or_empty(path):
+            raise_unavailable(
+                FORBIDDEN,
+                f"{ref.name} is a state key or a file of our own, and goes to no server",
+                "Name a token that is one of Vault.",
+            )
+        text = read_secret_text(path, ref.name)
     return parse_secret(text, "text", ref.name)
 
 

@@ -19,13 +19,14 @@ from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from synapse_apply.files.programs import (
     Folders,
     PipedProgram,
     ProgramResult,
     build_child_environment,
+    is_in_checkout,
     require_executable,
     run_program,
 )
@@ -318,6 +319,11 @@ _SETTING_PATTERN = re.compile(
     r"(http|credential)\..+|core\.(sshcommand|askpass|gitproxy)|ssh\.variant", re.IGNORECASE
 )
 _SAFE_DIRECTORY = "safe.directory"
+# A repository that a url names by its path has hooks and settings of its own, whose programs Git
+# would start. That of a checkout's remote is the choice of the checkout's owner.
+_LOCAL_PROGRAM = (
+    "git -c core.hooksPath=/dev/null -c core.alternateRefsCommand=: -c receive.autogc=false"
+)
 # Variables by which Git, ssh and the usual credential helpers find credentials and proxies.
 _PASSED_PATTERN = re.compile(
     r"GIT_(ASKPASS|USERNAME|PASSWORD|SSH|SSH_COMMAND|SSH_VARIANT|SSL_\w+|PROXY_SSL_\w+)"
@@ -433,10 +439,20 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
         url = os.path.join(repository.top if repository else folder, url)  # noqa: PTH118 - a URL
     settings = _git_settings(repository.top if repository else folder, repository)
     checkouts = list_checkouts(folder, repository)
+    own = [entry for entry in settings if _SETTING_PATTERN.fullmatch(entry.key)]
+    if location.is_url and protocol == "file":
+        if repository and is_in_checkout(Path(unquote(urlsplit(url).path)), checkouts):
+            raise git_messages.unusable_remote_error(
+                location.remote, "lies in the checkout, where a commit could have put it"
+            )
+        own += (
+            Setting(f"remote.{REMOTE_NAME}.{key}", f"{_LOCAL_PROGRAM} {command}")
+            for key, command in (("receivepack", "receive-pack"), ("uploadpack", "upload-pack"))
+        )
     return RemoteAccess(
         Sensitive(url),
         protocol,
-        Sensitive(tuple(entry for entry in settings if _SETTING_PATTERN.fullmatch(entry.key))),
+        Sensitive(tuple(own)),
         tuple(entry.value or "" for entry in settings if entry.key == _SAFE_DIRECTORY),
         checkouts,
     )
