@@ -138,7 +138,11 @@ class IntentResolver:
             if owner := self.find_other_owner(hits[0], intent.address):
                 reason = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"
                 return ResolvedIntent(intent, record, reason)
-            return self._done(intent, kind, hits[0], record)
+            resolved = self._done(intent, kind, hits[0], record)
+            if resolved.record is None or not kind.acts_again(intent):
+                return resolved
+            # Somebody else may have made it: then the call may still act.
+            return replace(resolved, record=resolved.record.with_given_up(resolved.intent))
         if hits:
             ids = ", ".join(hit.remote_id for hit in hits)
             return ResolvedIntent(intent, record, f"several objects have its name (ids {ids})")

@@ -14,6 +14,7 @@ from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, Reference
 
 if TYPE_CHECKING:
@@ -285,6 +286,15 @@ class ResourceType:
     def require_rule_of_field(self, path: tuple[Any, ...]) -> FieldRule:
         """The rule of the top-level field that contains a path; KeyError for an unknown one."""
         return self.rules[str(path[0])]
+
+    def acts_again(self, create: Intent) -> bool:
+        """Whether a create does something, too, where another object has its natural key.
+
+        It makes a second one, or puts its package in the place of the one that is there.
+        """
+        if self.carries_package:
+            return create.fields.get((self.replaceable_if,)) is True
+        return create.natural_key.partition("=")[0] not in self.global_keys
 
     def is_unchangeable_field(self, binding: ApiBinding, name: Any) -> bool:
         """Whether this API version can never change a top-level field of an existing object."""

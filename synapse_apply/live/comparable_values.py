@@ -179,7 +179,7 @@ def _list_changed_beside(
 
     None where its digests are of a state key that is not in use, so that nobody can tell.
     """
-    if observed.api != call.api:
+    if observed.api != call.api or call.makes_another:
         return ()
     if {mac.key_id for mac in call.beside.values()} - {secrets.key_id}:
         return None

@@ -238,6 +238,8 @@ def acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
     beside = ""
     if binding is not None and binding.update_mode is UpdateMode.PUT:
         beside = f", and all other fields as they were read at {call.sent_at}"
+    if call.verb == CREATE_VERB and call.is_doubted:
+        beside = " and replace its package" if call.digest else " and make a second object"
     return warning_finding(
         f"A call {kind} may still act",
         f"{call.verb} of {call.address} (call {call.id} of apply {call.plan_id}), which was sent "

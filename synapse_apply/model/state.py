@@ -117,7 +117,7 @@ class Record:
     the record among its newer and older siblings. `verification` is a LastRun as JSON. `proven`
     says that the bytes on the server were read back: their `digest`, and the time `at`. `unkept`
     are fields that were sent and that the server's answers lack: they are not compared until one
-    has them. `given_up` are updates and deletes whose answer nobody saw, the newest last: one
+    has them. `given_up` are calls of this object whose answer nobody saw, the newest last: one
     may still act. `replaced_at`: when another package took the place of the first one under this
     id, "" where none did. Times are RFC 3339 UTC.
     """
@@ -171,6 +171,7 @@ class Record:
         return {
             path: replace(value, digest=Mac.UNSEEN)
             if isinstance(value, Mac)
+            and not call.makes_another
             and (path in call.fields or path in call.before)
             and call.fields.get(path) != value
             else value
@@ -266,6 +267,17 @@ class Intent:
     found: Fields = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
     beside: Fields = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
     sender: Mapping[str, str] = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
+
+    @property
+    def makes_another(self) -> bool:
+        """Whether all that it could still do is to make an object, beside any that is there."""
+        return self.verb == CREATE_VERB and self.digest is None
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether nobody knows that it acted; what a create was found by, others may have made."""
+        is_found = self.state is IntentState.DONE and self.verb == CREATE_VERB
+        return is_found or self.state is IntentState.UNKNOWN
 
     def seconds_left(self, settle_after: float, now: str, uptime: Uptime) -> float:
         """For how many seconds the call may still act; 0 or less once it cannot any more.

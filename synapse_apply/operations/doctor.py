@@ -51,7 +51,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun, format_field_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.secrets.login import is_loopback
-from synapse_apply.model.state import IntentState, ProjectAndKeyIds, State
+from synapse_apply.model.state import ProjectAndKeyIds, State
 from synapse_apply.model.values import Mac, get_at_or_absent
 from synapse_apply.operations.health import AskHealth, ask_agents, clock_findings
 from synapse_apply.planning.diff.change_sides import unflatten
@@ -788,7 +788,7 @@ def check_calls(parts: Parts) -> Iterator[Row]:
     acting = [
         acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(parts.session, state)
-        if call.state is IntentState.UNKNOWN
+        if call.is_doubted
     ]
     yield from acting
     if not state.open_intents:

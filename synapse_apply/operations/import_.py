@@ -475,8 +475,11 @@ def _close_open_calls(session: TargetSession, records: Mapping[Address, Record])
             # What we made ourselves is not taken over: its run is still to be made.
             verification=None if intent.verb == CREATE_VERB else record.verification,
         )
-        if intent.verb != CREATE_VERB and intent.remote_id == record.remote_id:
-            closed_intent = replace(intent, state=IntentState.UNKNOWN)
+        is_kept = intent.remote_id == record.remote_id
+        if intent.verb == CREATE_VERB:
+            is_kept = session.catalogue[record.address.kind].acts_again(intent)
+        if is_kept:
+            closed_intent = replace(closed_intent, state=IntentState.UNKNOWN)
             own_record = own_record.with_given_up(closed_intent)
         if intent.verb == REPLACE_VERB:
             own_record = with_package_replaced(own_record, intent.digest, intent.files, entry.at)

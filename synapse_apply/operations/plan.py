@@ -79,11 +79,7 @@ def plan(
         concurrent_run = other_run_warnings(session.store, observed_state.serial)
     plan_input = replace(observed_state.plan_input, has_concurrent_run=bool(concurrent_run))
     open_calls = [resolved for resolved in observed_state.resolved_intents if resolved.is_open]
-    settled = [
-        _settled_warning(r)
-        for r in observed_state.resolved_intents
-        if not r.is_open and r.intent.verb not in {CREATE_VERB, RUN_VERB}
-    ]
+    settled = _iter_settled_warnings(observed_state.resolved_intents)
     # Whether an open call is sent again is decided by the planner, and told of here.
     changing: set[Address] = set()
     if open_calls:
@@ -260,23 +256,30 @@ def _recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
     return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 
 
-def _settled_warning(resolved: ResolvedIntent) -> Diagnostic:
-    """What became of an earlier call that nobody saw end."""
-    intent = resolved.intent
-    outcome = {
-        IntentState.DONE: "was done" + (resolved.reason and f"; {resolved.reason}"),
-        IntentState.ABSENT: "was not done",
-    }.get(
-        intent.state,
-        "was or was not done: that cannot be told" + (resolved.reason and f"; {resolved.reason}"),
-    )
-    return warning_finding(
-        "An earlier call was looked up",
-        f"{intent.verb} of {intent.address}, sent at {intent.sent_at} by apply {intent.plan_id}, "
-        f"{outcome}.",
-        resolved.import_hint,
-        address=str(intent.address),
-    )
+def _iter_settled_warnings(resolved_intents: Iterable[ResolvedIntent]) -> Iterator[Diagnostic]:
+    """What became of earlier calls that nobody saw end; one for all creates of an apply."""
+    groups: dict[tuple[object, ...], list[ResolvedIntent]] = defaultdict(list)
+    for resolved in resolved_intents:
+        intent = resolved.intent
+        if not resolved.is_open and intent.verb != RUN_VERB:
+            one_id = intent.id if intent.verb != CREATE_VERB else ""
+            groups[intent.plan_id, intent.state, resolved.reason, one_id].append(resolved)
+    for group in groups.values():
+        intent, reason = group[0].intent, group[0].reason and f"; {group[0].reason}"
+        outcome = {
+            IntentState.DONE: f"was done{reason}",
+            IntentState.ABSENT: "was not done",
+        }.get(intent.state, f"was or was not done: that cannot be told{reason}")
+        addresses = sorted({str(resolved.intent.address) for resolved in group})
+        first = min(resolved.intent.sent_at for resolved in group)
+        sent = f"{'the first ' * (len(group) > 1)}sent at {first}"
+        yield warning_finding(
+            "An earlier call was looked up",
+            f"{intent.verb} of {format_short_list(addresses)}, {sent} by apply {intent.plan_id}, "
+            f"{outcome}.",
+            group[0].import_hint,
+            address=addresses[0] if len(addresses) == 1 else "",
+        )
 
 
 def _iter_open_call_warnings(

@@ -137,8 +137,7 @@ def settle_calls(
         acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(session, state)
         # Of one that was sent twice and found done, the first try may still act.
-        if (call.id not in told or call.state is IntentState.UNKNOWN)
-        and (not addresses or call.address in addresses)
+        if (call.id not in told or call.is_doubted) and (not addresses or call.address in addresses)
     )
     calls = (
         SettledCall(resolved, _list_ways_to_settle(resolved, journal_files))
@@ -397,6 +396,8 @@ def _settle_given_up(ended_call: EndedCall, state: State, settle_after: float) -
     if ended_call.record and ended.id in {call.id for call in ended_call.record.given_up}:
         return None
     for record in state.records.values():
+        if ended.verb == "create" and ended.remote_id not in {"", record.remote_id}:
+            continue  # what it made is another object than the recorded one
         calls = tuple(
             replace(call, state=ended.state, deadline=-settle_after)
             if call.id == ended.id

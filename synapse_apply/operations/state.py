@@ -18,7 +18,7 @@ from synapse_apply.live.open_intents import (
 from synapse_apply.manifests.export.export import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.refactoring import with_member_renames
@@ -247,16 +247,41 @@ def close_as_not_done(
                 Text(Command("import", address, intent.remote_id), " keeps it in a new record."),
             )
             raise with_acting_calls(session, state, address, error)
-        closed_intent = replace(intent, state=IntentState.ABSENT)
-        entry = session.actor.build_audit_entry(
-            intent, f"settled by hand: {closed_intent.state.outcome}", moment=moment
+        halves = [one for one in state.open_intents if _share_request(one, intent)]
+        for half in halves:
+            require_no_journal(session, state, half)
+        closed = [replace(one, state=IntentState.ABSENT) for one in (intent, *halves)]
+        for one in closed:
+            entry = session.actor.build_audit_entry(
+                one, f"settled by hand: {one.state.outcome}", moment=moment
+            )
+            record = state.records.get(one.address)
+            if record is not None and one.verb not in {CREATE_VERB, RUN_VERB}:
+                record = record.with_given_up(one)
+            session.store.close_ended_intent(one, record, entry)
+    warnings = [
+        warning_finding(
+            "Two calls are one request",
+            f"One request makes {address} and {half.address}: both were settled as not done.",
+            address=str(half.address),
         )
-        if record is not None and intent.verb not in {CREATE_VERB, RUN_VERB}:
-            record = record.with_given_up(closed_intent)
-        session.store.close_ended_intent(closed_intent, record, entry)
-    if warn is not None and seconds > 0:
-        warn(acting_call_warning(seconds, closed_intent))
-    return closed_intent
+        for half in halves
+    ]
+    if seconds > 0:
+        warnings.append(acting_call_warning(seconds, closed[0]))
+    if warn is not None:
+        for warning in warnings:
+            warn(warning)
+    return closed[0]
+
+
+def _share_request(one: Intent, other: Intent) -> bool:
+    """Whether one request makes both objects, of which one is the first of the other's series."""
+    return (
+        one.verb == other.verb == CREATE_VERB
+        and (one.plan_id, one.sent_at) == (other.plan_id, other.sent_at)
+        and (one.series == str(other.address) or other.series == str(one.address))
+    )
 
 
 def close_with_job(session: TargetSession, address: Address, job_id: str, *, moment: str) -> Intent:

@@ -89,21 +89,26 @@ def repeats_call(
 
 
 def iter_acting_call_refusals(
-    resource: ResourceState, changes: Sequence[FieldChange] | None = None
+    resource: ResourceState, changes: Sequence[FieldChange] | None = None, digest: str = ""
 ) -> Iterator[Refusal]:
     """The refusal of an update while an earlier one, with other values, may still act.
 
-    Without `changes` it is that of forgetting the object: nobody would know of the call any more.
+    `digest` is that of a package that is to be sent, with no changes of fields. Without `changes`
+    it is that of forgetting the object: nobody would know of the call any more.
     """
-    if changes == []:
-        return
     forget = "act, which nobody would know of once this is forgotten"
-    deed = "act and overwrite a newer one" if changes else forget
+    deed = "act and overwrite a newer one" if changes or digest else forget
+
+    def is_blocking(call: Intent) -> bool:
+        if digest:
+            return call.digest not in {None, digest}
+        if changes is None:
+            return True
+        return bool(changes) and not (call.makes_another or repeats_call(resource, call, changes))
+
     # The one that may act longest is told of.
     for call, until, _ in resource.acting:
-        if call.state is IntentState.UNKNOWN and not (
-            changes and repeats_call(resource, call, changes)
-        ):
+        if call.state is IntentState.UNKNOWN and is_blocking(call):
             yield Refusal(
                 OUTCOME_NOT_KNOWN_YET_RULE,
                 f"an earlier {call.verb}, which was sent at {call.sent_at} and whose outcome is "
@@ -147,27 +152,40 @@ def iter_acting_call_warnings(
 ) -> Iterator[Diagnostic]:
     """One for each live object that an earlier call may still change from what it is now.
 
-    One of `open_calls` is sent again: what it does to declared fields is what is wanted.
+    Another for each beside which an earlier create may still make a second one. One of `open_calls`
+    is sent again: what it does to declared fields is what is wanted.
     """
     open_ids = {call.id for call in open_calls}
     for resource in resources:
-        if resource.record is None or resource.lookup_result.observed is None:
-            continue
+        record, told = resource.record, set[bool]()
         for call, until, beside in resource.acting:
-            of_ours = [] if call.id in open_ids else _list_fields_set_back(resource, call)
+            is_gone = resource.lookup_result.observed is None
+            if record is None or call.makes_another in told or (is_gone and not call.makes_another):
+                continue
+            is_wanted = call.makes_another or call.id in open_ids
+            of_ours = [] if is_wanted else _list_fields_set_back(resource, call)
             fields = sorted({*of_ours, *(beside or ())})
-            is_replace = call.verb == REPLACE_VERB and call.digest != resource.record.digest
-            if not (fields or is_replace or call.verb == "delete" or beside is None):
+            is_replace = call.digest not in {None, record.digest}
+            is_told = fields or is_replace or call.verb == "delete" or beside is None
+            if not (is_told or call.makes_another):
                 continue
             is_done = call.state is IntentState.DONE
             names = format_short_list(map(format_field_path, fields))
-            deeds = [f"would set {names} back"] if fields else []
+            sides = (record.applied, record.seen, call.before)
+            was_live = is_done or all(
+                any(side.get(path, ABSENT) == call.fields.get(path, ABSENT) for side in sides)
+                for path in of_ours
+            )
+            deeds = [f"would set {names}{' back' * was_live}"] if fields else []
             if beside is None:
                 deeds.append(
                     f"may set back what was changed beside its fields since {call.sent_at}, which "
                     "cannot be compared without the state key of then"
                 )
-            deed = " and ".join(deeds) if call.verb == "update" else f"would {call.verb} it"
+            verb = REPLACE_VERB if call.digest else call.verb
+            deed = " and ".join(deeds) if verb == "update" else f"would {verb} it"
+            if call.makes_another:
+                deed = "would make a second object"
             wait = "" if is_done else Text("; ", Command("state settle --wait"), " waits for it")
             yield warning_finding(
                 "An earlier call may still act",
@@ -177,7 +195,7 @@ def iter_acting_call_warnings(
                 Text("Look again after that", wait, "."),
                 address=str(resource.address),
             )
-            break
+            told.add(call.makes_another)
 
 
 def _list_fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:

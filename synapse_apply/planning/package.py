@@ -15,6 +15,7 @@ from synapse_apply.model.resource import Package
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.diff.field_diff import UNTOLD
+from synapse_apply.planning.open_call_refusals import iter_acting_call_refusals
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState, SeriesKey
 from synapse_apply.planning.policy.resource_rules import forbids_replaceable
 from synapse_apply.planning.refusals import refusal
@@ -134,7 +135,9 @@ def note_refuse_or_replace(
             rebase=False,
             extras={**package_extras(resource), "published_digest": known_digest(resource)},
         )
-        decision = replace(decision, change=change)
+        decision = replace(decision, change=change).refused(
+            *iter_acting_call_refusals(resource, [], package.digest if package else "")
+        )
         if options.allow_replace:
             return decision
         allow = Command("apply --allow-replace")
@@ -161,7 +164,8 @@ def _is_replaceable(resource: ResourceState) -> bool:
         record is not None
         and bool(record.digest)
         and resource.declared_fields.get(path) is True
-        and record.applied.get(path) is True
+        # An imported record has no `applied`.
+        and (record.applied or record.seen).get(path) is True
         and resource.live_fields.get(path, True) is True
     )
 

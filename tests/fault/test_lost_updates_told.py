@@ -1183,3 +1183,22 @@ def test_progress_of_a_call_that_is_looked_up_again_tells_the_whole_duration(
     assert last == whole
     (begun_by,) = re.findall(r"Not known after (\S+)s", first)
     assert float(last) >= float(begun_by)
+
+
+@on_api("v1", "v2")
+def test_what_was_never_live_is_not_set_back(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """An import gave the call up, and live never had what it sends."""
+    site = begun(make_site, server, settle_after=300)
+    killed(site, server, "before")
+    command(site, f"import {PLUGIN} {plugin_id(site, server)} -t site")
+    declare(site, "nine")
+    for line in ("plan -t site", "drift -t site"):
+        said = told(command(site, line))
+        assert "and would set description." in said, said
+        assert " back" not in said
+    change_outside(site, server, "ten")
+    change_outside(site, server, "nine")
+    assert site.apply().code == 0
+    assert "and would set description." in told(command(site, "plan -t site"))

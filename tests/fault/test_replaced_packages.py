@@ -316,7 +316,58 @@ def test_a_replacement_that_may_act_again_is_kept(
         assert site.apply().code == 0
     assert [call.verb for call in record(site).given_up] == ["replace"]
     (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('third')\n")
+    if way == "import":  # nobody knows that it was done: the next package waits
+        assert site.apply().code == 7
+        return
     assert site.apply().code == 0
     said = " ".join(command(site, "plan -t site").split())
     assert f"An earlier replace of {RELEASE} (call " in said
     assert "would replace it" in said
+
+
+def write_main(site: Site, text: str) -> None:
+    (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text(f"print({text!r})\n")
+
+
+@pytest.mark.parametrize("again", ["same", "newer"])
+def test_a_newer_package_waits_for_one_that_may_still_act(
+    make_site: Callable[..., Site], server: Server, again: str
+) -> None:
+    """An import took it over, so nobody knows how it ended: it would put the older one back."""
+    site = changed(make_site(groups=1, settle_after=300))
+    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
+    with applying(site, "--allow-replace") as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    command(site, f"import {RELEASE} {record(site).remote_id} -t site")
+    if again == "newer":
+        write_main(site, "third")
+    sent, refused = uploads(server), site.apply()
+    said = str(pending(refused.plan))
+    if again == "same":
+        assert (refused.code, uploads(server)) == (0, sent + 1)
+    else:
+        assert (refused.code, uploads(server)) == (7, sent)
+        assert "an earlier replace, which was sent at " in said
+        assert "may still act and overwrite a newer one" in said
+        (change,) = refused.plan.refused_changes
+        (refusal,) = change.refusals
+        assert "`synapse-apply apply --wait" in str(refusal.ways_out)
+    assert site.apply(ahead=LATER).code == 0
+    assert uploads(server) == sent + 1
+    assert pending(site.plan()) == []
+
+
+def test_an_imported_debug_release_is_replaced_by_the_first_apply(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """After an apply that ends well nothing is left to do."""
+    site = changed(make_site(groups=1))
+    remote_id, sent = record(site).remote_id, uploads(server)
+    command(site, f"state rm {RELEASE} -t site")
+    command(site, f"import {RELEASE} {remote_id} -t site")
+    assert "published package is replaced" in command(site, "plan -t site")
+    assert site.apply().code == 0
+    assert uploads(server) == sent + 1
+    assert pending(site.plan()) == []

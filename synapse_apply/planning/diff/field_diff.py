@@ -129,7 +129,8 @@ class _FieldComparison:
         Notes in `origins` which given-up call sent a live value. One that may still act has set it:
         then the declared side is what has changed since.
         """
-        given_up = self.record.given_up if self.record is not None and drifted else ()
+        calls = self.record.given_up if self.record is not None and drifted else ()
+        given_up = [call for call in calls if not call.makes_another]
         live, rule = get_at_or_absent(self.live, path), self.field_rule_of(path)
         for call in reversed(given_up):
             # One that was found done acted once; one that was closed by hand somebody answers for.

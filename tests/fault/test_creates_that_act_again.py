@@ -1,0 +1,157 @@
+"""A create that was found done, or imported, is told of while it may make a second object."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault.commands import FOREVER, applying, kill, reaches
+from fault.convergence import command, on_api
+from fault.site import LATER, SEPARATOR, Server, Site, pending
+from fault.test_lost_updates_told import told
+
+STORAGE = "storage/more-0"
+POST = {"method": "POST", "path": "/storages/"}
+SECOND = rf"create of {STORAGE} \(call \S+ of apply \S+\), .* and make a second object\."
+
+
+def rows(server: Server) -> list[dict[str, Any]]:
+    return [row for row in server.objects("storage") if row["body"]["name"] == "more-0"]
+
+
+def killed(site: Site, server: Server, match: dict[str, Any], commit: str = "before") -> None:
+    server.faults({"match": match, "do": {"hang": FOREVER, "commit": commit}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+
+
+def make_storage(site: Site, server: Server) -> str:
+    """Make what is declared, as another person or the killed call does."""
+    body = {**json.loads((site.root / "manifests" / "more.yaml").read_text())["spec"]}
+    return str(server.send("POST", "/storages/", body)["id"])
+
+
+def lost(make_site: Callable[..., Site], server: Server) -> tuple[Site, str]:
+    """A site whose create was killed, and the id of what somebody made in its place."""
+    site = make_site(groups=0, extra_storages=1, settle_after=300)
+    killed(site, server, POST)
+    return site, make_storage(site, server)
+
+
+@pytest.mark.parametrize("way", ["apply", "settle", "import"])
+def test_another_persons_object_does_not_end_the_create(
+    make_site: Callable[..., Site], server: Server, way: str
+) -> None:
+    """It has the declared name; our call still makes a second one, and every look says so."""
+    site, remote_id = lost(make_site, server)
+    typed = {
+        "apply": "apply --auto-approve",
+        "settle": "state settle",
+        "import": f"import {STORAGE} {remote_id}",
+    }[way]
+    said = told(command(site, f"{typed} -t site"))
+    if way == "apply":
+        assert re.search(rf"create of {STORAGE}, sent at \S+ by apply \S+, was done\.", said)
+        assert "and would make a second object." in said
+    else:
+        assert re.search(SECOND, said), said
+    for line in ("state list", f"state show {STORAGE}", f"state settle {STORAGE}", "doctor"):
+        assert re.search(SECOND, told(command(site, f"{line} -t site"))), line
+    for line in ("plan", "drift"):
+        said = told(command(site, f"{line} -t site"))
+        assert f"An earlier create of {STORAGE} (call " in said, line
+        assert said.count("and would make a second object.") == 1
+    assert site.apply().code == 0
+    make_storage(site, server)  # as the killed call does now
+    assert len(rows(server)) == 2
+    assert "second object" not in str(site.plan(ahead=LATER).diagnostics)
+
+
+def test_what_is_about_to_be_made_anew_is_told_of_too(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """The object is gone again: then there may be two of ours."""
+    site, remote_id = lost(make_site, server)
+    assert site.apply().code == 0
+    server.send("DELETE", f"/_emulator/objects/storage/{remote_id}/")
+    assert "and would make a second object." in told(command(site, "plan -t site"))
+
+
+def test_an_imported_object_is_not_forgotten_while_the_create_may_act(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Nobody would know of it; `state settle --wait` waits until it is certain."""
+    site, remote_id = lost(make_site, server)
+    command(site, f"import {STORAGE} {remote_id} -t site")
+    file: Path = site.root / "manifests" / "more.yaml"
+    file.write_text(file.read_text().replace("more-0", "more-1"))
+    refused = site.apply()
+    assert refused.code == 7
+    assert "which nobody would know of once this is forgotten" in str(pending(refused.plan))
+    assert site.apply(ahead=LATER).code == 0
+    assert list(site.records()) == ["storage/more-1"]
+
+
+def test_a_value_that_the_create_sent_is_no_deed_of_it(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It makes an object and changes none: newer values go out, and others set the older one."""
+    site = make_site(groups=1, settle_after=300)
+    file: Path = site.root / "manifests" / "group-0.yaml"
+    plugin = json.loads(file.read_text().split(SEPARATOR)[0])
+    del plugin["spec"]["code"]
+    file.write_text(json.dumps(plugin))
+    killed(site, server, {"method": "POST", "path": "/plugins/"})
+    ours = {"code": "by-hand", **plugin["spec"]}
+    remote_id = server.send("POST", "/plugins/", ours)["id"]
+    command(site, f"import plugin/plugin-0 {remote_id} -t site")
+    file.write_text(json.dumps(plugin).replace('"a"', '"b"'))
+    assert site.apply().code == 0
+    said = told(command(site, "plan -t site"))
+    assert "and would make a second object." in said
+    assert "would set" not in said
+    server.send("PUT", f"/plugins/{remote_id}/", ours)
+    said = told(command(site, "drift -t site"))
+    assert "drift: changed outside" in said
+    assert "equals what call" not in said
+
+
+@on_api("v1", "v2")
+def test_what_a_backend_has_once_is_not_told_as_made_twice(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A code, and a version of a plugin, are refused to whoever comes second."""
+    site = make_site(groups=1, settle_after=300)
+    path = "/v2/plugins/" if site.api == "v2" else "/plugin_releases/"
+    killed(site, server, {"method": "POST", "path": path}, "after")
+    said = told(command(site, "apply --auto-approve -t site"))
+    assert re.search(r"create of \S*( and)? ?release/plugin-0@1.0.0, .*sent at \S+ by apply", said)
+    assert "create of release/plugin-0@1.0.0 (call" not in said
+    assert "create of plugin/plugin-0 (call" not in said
+    listed = command(site, "state list -t site")
+    assert "may still act" not in "".join(r for r in listed.splitlines() if "plugin-0" in r)
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@pytest.mark.parametrize("half", ["plugin/plugin-0", "release/plugin-0@1.0.0"])
+def test_one_request_is_settled_by_hand_as_one(
+    make_site: Callable[..., Site], server: Server, half: str
+) -> None:
+    """It makes a plugin with its first release: neither half was done without the other."""
+    site = make_site(groups=1, settle_after=300)
+    killed(site, server, {"method": "POST", "path": "/v2/plugins/"})
+    both = sorted(map(str, site.open_intents()))
+    assert len(both) == 2
+    said = told(command(site, f"state settle {half} --absent -t site"))
+    (other,) = {*both} - {half}
+    assert f"One request makes {half} and {other}: both were settled as not done." in said
+    assert site.open_intents() == []
+    told_apart = [entry.result for entry in site.written()[1] if entry.address in both]
+    assert told_apart == ["settled by hand: not done"] * 2
+    assert site.apply().code == 0
