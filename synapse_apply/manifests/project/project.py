@@ -261,9 +261,9 @@ class _ProjectDecoder:
             for setting, ref in list_credentials(target).items():
                 if not isinstance(ref, SecretRef) or ref.arguments:
                     continue
-                name = ref.name.upper() if ref.source == "env" else ref.name
+                setting_of = named.get(ref.name) or named.get(ref.name.upper(), "")
                 path = ("targets", target.name)
-                if ref.source == "env" and is_text_of_authors(name):
+                if is_text_of_authors(ref.name):
                     self._report_finding(
                         path,
                         "Variable of a commit's author",
@@ -272,7 +272,7 @@ class _ProjectDecoder:
                         "name a variable that you set yourself",
                     )
                 elif setting != STATE_KEY and (
-                    name.startswith(KEY_VARIABLE) or named.get(name, "").endswith(STATE_KEY)
+                    ref.name.upper().startswith(KEY_VARIABLE) or setting_of.endswith(STATE_KEY)
                 ):
                     self._report_finding(
                         path,
