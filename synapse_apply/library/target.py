@@ -185,7 +185,9 @@ class OpenTarget:
             no_package_check=no_package_check, allow_replace=True,
         )  # fmt: skip
         with self._connection.ready(read_only=not create_state) as session:
-            options = arguments.build_plan_options(session)
+            # Of what an apply may do an answer on a terminal allows these two as well.
+            typed = replace(arguments, adopt=None, allow_replace=False).typed
+            options = replace(arguments.build_plan_options(session), typed=typed)
             read_at = session.clock.monotonic_seconds()
             dry_run_progress = (progress or ApplyObserver()) if server_dry_run else None
             plan_result = plan(session, options, dry_run_progress=dry_run_progress)
@@ -367,6 +369,7 @@ class OpenTarget:
         ):
             observer = observer or ApplyObserver()
             options = plans.united_plan.with_current_rules(arguments.build_plan_options(session))
+            options = replace(options, typed=(*arguments.typed, *plans.typed))
             _wait_if_asked(session, observer, options, wait=wait)
             apply_run = ApplyRun(session, options, observer, all_or_nothing=all_or_nothing)
             return apply_saved.apply_approved(
@@ -385,9 +388,10 @@ class OpenTarget:
         from synapse_apply.operations.plan import plan
         from synapse_apply.workspace.selection import select_addresses
 
-        names = require_names("only", only), require_names("exclude", exclude)
+        arguments = build_plan_arguments(only=only, exclude=exclude)
         with self._connection.ready(read_only=True) as session:
-            options = build_options_that_revert_drift(select_addresses(session, *names))
+            selected = select_addresses(session, arguments.only, arguments.exclude)
+            options = build_options_that_revert_drift(selected, arguments.typed)
             return compute_drift(session, plan(session, options), unmanaged=unmanaged)
 
     def write_drift(self, names: Sequence[str], *, dry_run: bool = False) -> Drift:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from synapse_apply.model.command import Command, name_target_in_commands
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import ManifestError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -21,7 +21,7 @@ from synapse_apply.operations.saved_plan import (
     require_usable_plans,
     unite_saved_plans,
 )
-from synapse_apply.planning.open_call_refusals import with_wait_command
+from synapse_apply.planning.open_call_refusals import with_wait_options
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession, open_context
 
@@ -41,6 +41,12 @@ class ApprovedPlans:
     def target(self) -> str:
         """The name of the target that the plans were made for, as the files say."""
         return self.united_plan.plan.base.target
+
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """The files as `apply` is given them, a word each."""
+        option = ("--reviewed",) if self.reviewed else ()
+        return tuple(str(word) for each in self.files for word in (*option, each.file))
 
 
 def read_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPlans:
@@ -125,13 +131,9 @@ def apply_approved(
         if not plan_result.plan.has_errors:
             plan_result = narrow_to_saved(united_plan, plan_result, reviewed=reviewed)
             plan = plan_result.plan
-            option = ("--reviewed",) if reviewed else ()
-            values = [word for each in approved_plans.files for word in (*option, each.file)]
             # A saved plan of which something is done is used up by that.
-            is_spent = not reviewed and bool(plan.actionable_changes or plan.moved)
-            wait = None if is_spent else Command("apply --wait", *values)
-            plan = with_wait_command(plan, wait, session.typed_target)
-            plan_result = replace(plan_result, plan=plan)
+            if not reviewed and (plan.actionable_changes or plan.moved):
+                plan_result = replace(plan_result, plan=with_wait_options(plan, None))
         observer.show_plan(plan_result.plan)
         observer.show_warnings(warnings)
         return run_with_saved_options.check_and_apply(plan_result, uses_up_plan=not reviewed)

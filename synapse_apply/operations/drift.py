@@ -20,13 +20,15 @@ from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
-def build_options_that_revert_drift(selected: frozenset[Address] | None) -> PlanOptions:
+def build_options_that_revert_drift(
+    selected: frozenset[Address] | None, typed: tuple[str, ...] = ()
+) -> PlanOptions:
     """Options for the plan that drift is computed from: it reverts drift and runs nothing.
 
     `revert_drift` also where the target keeps drift, because only then does the plan say which
     drift apply could not undo.
     """
-    return PlanOptions(selected=selected, verify=False, revert_drift=True)
+    return PlanOptions(selected=selected, verify=False, revert_drift=True, typed=typed)
 
 
 # Looking never records: live is compared with what was seen, and a refresh that recorded live as

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
+from synapse_apply.applying.lookup import published_digest
 from synapse_apply.applying.records import (
     flatten_live,
     with_package_replaced,
@@ -91,7 +92,7 @@ def record_all_live_objects_or_none(
         session.store.write_records(*records)
         _record_import_audit(session, records)
         # Last: a create may only be closed when what it made is recorded.
-        _close_open_calls(session, {record.address: record for record in records})
+        _close_open_calls(session, {record.address: record for record in records}, lookup.shown)
         for seconds, call in list_acting_calls(session, session.store.read_state()):
             if call.address in inventory:
                 warn(acting_call_warning(seconds, call))
@@ -134,6 +135,8 @@ class _RowRecordBuilder:
             for address, record in records.items()
         }
         self._owner_cache: dict[tuple[str, str], Observed | None] = {}
+        # The digest of the package by address, where the object or the bytes show it.
+        self.shown: dict[Address, str] = {}
 
     def build_record_or_findings(
         self, inventory_entry: tuple[Address, InventoryRow]
@@ -194,6 +197,8 @@ class _RowRecordBuilder:
         old_record = self._records.get(address)
         digest = _choose_digest(kind, address, row, observed, old_record)
         published_bytes = self._fetch_package(binding, address, raw, old_record)
+        shown = published_bytes.digest if published_bytes else published_digest(observed)
+        self.shown |= {address: shown} if shown else {}
         if published_bytes is not None and digest not in (None, published_bytes.digest):
             raise InputError.from_summary(
                 "The published bytes are others",
@@ -453,10 +458,13 @@ def _get_series_and_version(
     )
 
 
-def _close_open_calls(session: TargetSession, records: Mapping[Address, Record]) -> None:
+def _close_open_calls(
+    session: TargetSession, records: Mapping[Address, Record], shown: Mapping[Address, str]
+) -> None:
     """Close open calls of imported addresses and objects, but runs: the object is what they left.
 
     What an update or a delete did, or may still do to it, is not known: it is kept as given up.
+    A package that is not `shown` is the one that the call sent: so says who imports it.
     """
     own_records, intents = dict(records), session.store.read_state().open_intents
     address_of = map_calls_to_records(intents, records)
@@ -468,10 +476,11 @@ def _close_open_calls(session: TargetSession, records: Mapping[Address, Record])
         entry = session.actor.build_audit_entry(
             closed_intent, "settled by hand: imported", moment=session.clock.utc_now()
         )
+        is_ours = shown.get(record.address, intent.digest) == intent.digest
         own_record = replace(
             record,
-            digest=intent.digest or record.digest,
-            files=intent.files or record.files,
+            digest=(is_ours and intent.digest) or record.digest,
+            files=(is_ours and intent.files) or record.files,
             # What we made ourselves is not taken over: its run is still to be made.
             verification=None if intent.verb == CREATE_VERB else record.verification,
         )
@@ -481,9 +490,7 @@ def _close_open_calls(session: TargetSession, records: Mapping[Address, Record])
         if is_kept:
             closed_intent = replace(closed_intent, state=IntentState.UNKNOWN)
             own_record = own_record.with_given_up(closed_intent)
-        if intent.verb == REPLACE_VERB:
+        if intent.verb == REPLACE_VERB and is_ours:
             own_record = with_package_replaced(own_record, intent.digest, intent.files, entry.at)
-            if record.proven:  # its bytes were read just now
-                own_record = replace(own_record, digest=record.digest, files=record.files)
         own_records[record.address] = own_record
         session.store.close_ended_intent(closed_intent, own_record, entry)

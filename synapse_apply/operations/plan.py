@@ -42,7 +42,7 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import CREATE_VERB, BackendIdentity, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB, LastRun, OtherTargetRuns, RunDoubt, RunStatus
 from synapse_apply.planning.moving import make_due_renames, select_removed
-from synapse_apply.planning.open_call_refusals import WAIT_HINT
+from synapse_apply.planning.open_call_refusals import WAIT_HINT, with_wait_options
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.secrets.keys import StateKeys, key_variable_of
@@ -103,7 +103,7 @@ def plan(
     )
     # Without the lock nothing more was sent: what could not be read then says nothing.
     session.store.require_lock_not_lost()
-    return replace(plan_result, plan=_with_package_changes(session, plan, plan_input.resources))
+    return replace(plan_result, plan=_finish(session, options, plan, plan_input.resources))
 
 
 @frozen
@@ -197,13 +197,23 @@ def _read_input(
     return _PlanInputAtSerial(state.serial, plan_input, tuple(resolved_intents))
 
 
-def _with_package_changes(
-    session: TargetSession, plan: Plan, resources: Mapping[Address, ResourceState]
+def _finish(
+    session: TargetSession,
+    options: PlanOptions,
+    plan: Plan,
+    resources: Mapping[Address, ResourceState],
 ) -> Plan:
-    """The plan with the files that new packages replace, and with commands that name the target."""
+    """The plan with the files that new packages replace, and with commands that do no more."""
     root, allow_files = session.project.root, session.target.allow_files
     detailed_plan = with_file_diffs(plan, resources, origin_sources_of(session), root, allow_files)
-    return detailed_plan.with_target(session.typed_target)
+    where = session.invocation
+    ref = [] if where.without_checkout else [where.as_of]
+    named = {"--ref": ref, "-f": where.paths, "--var-file": where.variable_files}
+    words = [
+        str(word) for option in named for one in named[option] if one for word in (option, one)
+    ]
+    waiting_plan = with_wait_options(detailed_plan, (*options.typed, *words))
+    return waiting_plan.with_target(session.typed_target)
 
 
 def _wrap_recorded_secrets(

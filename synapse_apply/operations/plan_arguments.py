@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from dataclasses import fields
+from itertools import chain
+from typing import Any, Protocol, cast
 
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, OptionConflict
@@ -51,6 +53,19 @@ class PlanArguments:
         names = (self.overridden, self.only, self.exclude, self.no_package_check)
         return any(flags) or self.allow_locked or any(names)
 
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """The options as they are typed, a word each."""
+        words: list[str] = []
+        for each in fields(cast("Any", self)):
+            name, value = (
+                each.name.replace("overridden", "override_guard"),
+                getattr(self, each.name),
+            )
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else chain(*((option, one) for one in value or ()))
+        return tuple(words)
+
     def build_plan_options(
         self, planned_target: PlannedTarget, *, will_ask: bool = False
     ) -> PlanOptions:
@@ -81,6 +96,7 @@ class PlanArguments:
             allow_locked=self.allow_locked,
             allow_replace=self.allow_replace or will_ask,
             no_package_check=frozenset(map(_require_liftable_rule, self.no_package_check)),
+            typed=self.typed,
         ).with_target_rules(target)
 
 

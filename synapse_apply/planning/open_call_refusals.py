@@ -119,17 +119,15 @@ def iter_acting_call_refusals(
             return
 
 
-def with_wait_command(plan: Plan, command: Command | None, target: str) -> Plan:
-    """The plan, whose calls `command` waits for in place of `apply --wait`; None: nothing does.
-
-    Its commands name the `target` already.
-    """
-    wait = _WAIT.render(target)
+def with_wait_options(plan: Plan, options: Sequence[str] | None) -> Plan:
+    """The plan, whose `apply --wait` has these options, a word each; None: it is not named."""
+    command = Command(_WAIT.words, *options or ())
 
     def adapt(text: str) -> str:
-        if wait not in text:
-            return text
-        return text.replace(wait, command.render(target)) if command else ""
+        if options is None:
+            return "" if f"`synapse-apply {_WAIT.words}" in text else text
+        parts = text.parts if isinstance(text, Text) else ()
+        return Text(*(command if part is _WAIT else part for part in parts)) if parts else text
 
     changes = tuple(
         replace(

@@ -120,7 +120,8 @@ class PlanOptions:
     declared. With `verify`, due runs are planned; those of `verify_now` are due in any case.
     `allow_locked` allows sealed objects to be deleted, `allow_replace` published packages to be
     replaced where the platform lets them be. `revert_drift` has precedence over `on_drift`.
-    `no_package_check` are ids of rules that packages may violate. Where `guards` or `on_drift` is
+    `no_package_check` are ids of rules that packages may violate, `typed` the words of the options
+    that an apply needs in order to do the same and no more. Where `guards` or `on_drift` is
     not given, that of the target counts; `policy` is always the target's.
     """
 
@@ -140,6 +141,7 @@ class PlanOptions:
     allow_locked: bool = False
     allow_replace: bool = False
     no_package_check: frozenset[str] = frozenset()
+    typed: tuple[str, ...] = ()
 
     def with_target_rules(self, target: Target) -> PlanOptions:
         """A copy with the target's guards and drift rule where none were given, and its policy."""

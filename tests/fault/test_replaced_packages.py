@@ -371,3 +371,30 @@ def test_an_imported_debug_release_is_replaced_by_the_first_apply(
     assert site.apply().code == 0
     assert uploads(server) == sent + 1
     assert pending(site.plan()) == []
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_an_import_takes_the_package_that_the_object_shows(
+    make_site: Callable[..., Site], server: Server, *, forgotten: bool
+) -> None:
+    """The replacement was lost and has not acted: it is not what the import recorded."""
+    site = changed(make_site(groups=1))
+    ours = record(site)
+    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
+    with applying(site, "--allow-replace") as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    if forgotten:
+        command(site, f"state rm {RELEASE} -t site")
+    command(site, f"import {RELEASE} {ours.remote_id} -t site")
+    assert (record(site).digest, record(site).replaced_at) == (ours.digest, "")
+    said = command(site, "plan -t site")
+    assert "published outside" not in said
+    assert "its published package is replaced; the id stays" in said
+    assert "changed outside" not in command(site, "drift -t site")
+    sent = uploads(server)
+    assert site.apply(ahead=LATER).code == 0
+    assert uploads(server) == sent + 1
+    assert record(site).digest != ours.digest
+    assert pending(site.plan()) == []
