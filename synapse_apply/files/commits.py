@@ -26,6 +26,7 @@ from synapse_apply.files.repository import (
     NO_REPOSITORY_TEXT,
     GitResult,
     Repository,
+    find_outer_checkout,
     find_trusted_repository,
     require_listing_size,
     run_git,
@@ -103,6 +104,57 @@ class GitCommit:
             raise InputError(problem.finding) from None
         finally:
             blobs.close()
+
+    def require_chosen_repository(self) -> None:
+        """InputError for a ref of a submodule: commits of the outer checkout choose what answers.
+
+        A full id means one commit alone, and HEAD the one that is checked out.
+        """
+        if FULL_ID.fullmatch(self.ref) or self.ref in _HEAD_NAMES:
+            return
+        if outer := find_outer_checkout(_require_repository(self.root)):
+            _raise_input_error(
+                "The project lies in a Git submodule",
+                f"Commits of {outer} choose the repository that would say what {self.ref} is.",
+                "Run it in a clone that no commit chose, or name the full id of the commit.",
+            )
+
+    def require_same_way(self) -> None:
+        """InputError where a link of the checkout leads to `root`, and is not in the commit.
+
+        There its path may be another project's. Links on the way to such a link count as well, and
+        those of submodules, which are in no commit.
+        """
+        repository, root = _require_repository(self.root), Path(os.path.realpath(self.root))
+        top, keys = repository.top, dict[str, str]()
+        code, out, said = run_git(top, repository, "ls-files", "-s", "-z", is_listing=True)
+        if code:
+            _raise_input_error(
+                "Git cannot list the checkout", f"{top}: {said.strip()}", _FETCH_HINT
+            )
+        for facts, _, name in (os.fsdecode(line).partition("\t") for line in out.split(b"\0")):
+            kind = _KINDS.get(facts[:6])
+            if kind is EntryKind.LINK:
+                keys[name] = facts.split()[1]
+            elif kind is EntryKind.SUBMODULE:
+                for folder, names, _ in os.walk(top / name):
+                    keys |= {os.path.relpath(Path(folder, one), top): "" for one in names}
+        # By inode and device: a disk may take several spellings of a name for one.
+        folders = (path for path in keys if os.path.isdir(top / path))  # noqa: PTH112 - no error
+        places = {path: (top / path).stat()[1:3] for path in folders}
+        ways = {folder.stat()[1:3] for folder in (root, *root.parents)}
+        while leading := [path for path, place in places.items() if place in ways]:
+            for path in leading:
+                entry = self._find(os.path.relpath(top / path, root))
+                if entry is None or entry.kind is not EntryKind.LINK or entry.key != keys[path]:
+                    _raise_input_error(
+                        "A link leads to the project",
+                        f"{escape_misleading_path(path)} is a link by which the project is "
+                        f"reached here, and not at {self.ref}, where it may be another project.",
+                        "Take the link out of this change, or merge it first.",
+                    )
+                ways |= {folder.stat()[1:3] for folder in (top / path).parents}
+                del places[path]
 
     def _find(self, path: str) -> Entry | None:
         full_path = _path_from_top(self.root, path)

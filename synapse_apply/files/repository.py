@@ -106,6 +106,19 @@ def find_trusted_repository(folder: Path) -> Repository | None:
         candidate = candidate.rpartition(os.sep)[0] or os.sep
 
 
+def find_outer_checkout(repository: Repository) -> Path | None:
+    """The top of the checkout that has this repository as a submodule, None for none."""
+    inner = repository
+    # No commit makes a repository that we own below one that cannot be trusted.
+    with suppress(InputError):
+        while (outer := find_trusted_repository(inner.top.parent)) and outer != inner:
+            # Where Git keeps it; a linked worktree has the same folder.
+            if outer.common_dir in inner.common_dir.parents:
+                return outer.top
+            inner = outer
+    return None
+
+
 def _may_exist(path: str) -> bool:
     """Whether there is an entry, or reading it will say why that cannot be told."""
     try:

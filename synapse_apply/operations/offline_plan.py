@@ -376,6 +376,7 @@ def read_base(invocation: Invocation, project: Project, target: Target, ref: str
             )
             return ComparisonBase(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
         commit = find_commit(project.root, ref)
+        commit.require_chosen_repository()
         try:
             declared_resources, warnings = _read_declared(invocation, project, target, commit)
         except InputError as problem:

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from synapse_apply.files.checkout import read_typed_file
+from synapse_apply.files.checkout import iter_folders_above, read_typed_file
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
 from synapse_apply.manifests.project.command_line_variables import parse_given_variables
@@ -103,7 +103,12 @@ def _load_projects(invocation: Invocation) -> LoadedProjects:
         from synapse_apply.files.commits import find_commit
 
         ref = invocation.project_from
-        pinned = _require_pinned_project(find_commit(file.parent, ref), file)
+        pin = find_commit(file.parent, ref)
+        pin.require_chosen_repository()
+        pin.require_same_way()
+        if invocation.project is None:
+            _require_nearest_project(pin, invocation.directory)
+        pinned = _require_pinned_project(pin, file)
         # Before what differs is told: a target that is new here has no settings yet.
         _require_pinned_target(own, pinned, file, invocation)
         project = pin_settings(own, pinned, ref)
@@ -175,6 +180,20 @@ def _require_pinned_project(commit: GitCommit, file: Path) -> Project:
     return pinned_project
 
 
+def _require_nearest_project(commit: GitCommit, directory: Path) -> None:
+    """InputError where the commit has a project file in a folder below the one that was found."""
+    for folder in iter_folders_above(directory.resolve() / FILE_NAME):
+        path = os.path.relpath(Path(folder, FILE_NAME), commit.root)
+        if path == FILE_NAME:
+            return
+        if commit.read(path) is not None:
+            raise InputError.from_summary(
+                "No project file here",
+                f"{path} is in {commit.ref} and not here, where {FILE_NAME} above is another's.",
+                "Name the project file that is meant: --project FILE.",
+            )
+
+
 def _require_pinned_target(
     project: Project, pinned_project: Project, file: Path, invocation: Invocation
 ) -> None:
@@ -194,7 +213,9 @@ def open_committed_folder(project: Project, ref: str) -> CommittedFolder:
     from synapse_apply.files.commits import find_commit
     from synapse_apply.manifests.files.committed import CommittedFolder
 
-    return CommittedFolder(find_commit(project.root, ref))
+    commit = find_commit(project.root, ref)
+    commit.require_chosen_repository()
+    return CommittedFolder(commit)
 
 
 def read_valid_project_or_none_if_not_in_commit(commit: GitCommit, file: Path) -> Project | None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any, NamedTuple
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
@@ -155,6 +155,8 @@ class VaultApi:
             or parts is None
             or "@" in parts.netloc
             or not parts.path.startswith(f"{self._prefix}/v1/")
+            # Left as they are by urljoin() in a whole url; a server takes them out of the path.
+            or {".", ".."} & set(unquote(parts.path).replace("\\", "/").split("/"))
             or not (url.isascii() and url.isprintable())
             or " " in url
         ):

@@ -449,6 +449,9 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
             Setting(f"remote.{REMOTE_NAME}.{key}", f"{_LOCAL_PROGRAM} {command}")
             for key, command in (("receivepack", "receive-pack"), ("uploadpack", "upload-pack"))
         )
+    # Git would send the checkout's header on to the host that a redirect names. Where the owner of
+    # the checkout has set it for a URL, that one holds.
+    own.append(Setting("http.followRedirects", "false"))
     return RemoteAccess(
         Sensitive(url),
         protocol,

@@ -273,6 +273,20 @@ def test_the_first_login_that_has_a_credential(vault, open_reader):
     assert "VAULT_TOKEN is not set" in caught.value.diagnostics[0].detail
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["v1/../../other/x", "v1/%2e%2e/%2E%2e/other/x", "v1/..\\\\..\\\\other", "v1/a/./../../x"],
+)
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_redirect_leaves_no_path_by_dots(vault, open_reader, path, is_whole):
+    """Another service of the same server may be there; what a server takes out is not sent."""
+    moved = {"Location": f"{vault.url if is_whole else ''}/secrets/{path}"}
+    vault.override = lambda _request: (307, b"", moved)
+    reader = open_reader(f"{vault.url}/secrets", "hvs.token")
+    assert refuse(reader).summary == "This Vault is a standby"
+    assert len(vault.requests) == 1
+
+
 def test_a_vault_behind_a_path(vault, open_reader):
     """A web server may serve it under a prefix; a redirect may not leave that."""
     answer = vault.answer

@@ -108,6 +108,23 @@ def test_no_password_is_told(web_checkout: Path, server: GitServer, open_log: Op
     assert "sesame" not in f"{finding.detail}{finding.hint}{refused.value!r}"
 
 
+@pytest.mark.parametrize("setting", ["", "http.followRedirects"])
+@pytest.mark.parametrize("is_url", [False, True], ids=["remote", "url"])
+def test_no_redirect_is_followed(
+    web_checkout: Path, server: GitServer, open_log: OpenLog, setting: str, is_url: bool
+) -> None:
+    """Git would send the checkout's header on to whoever a redirect names."""
+    if setting:
+        git(web_checkout, "config", setting, "initial")
+    with serve_repositories(server.root) as other:
+        server.moved_to = other.url
+        where = (f"git:{server.url}/remote.git",) if is_url else ()
+        with pytest.raises(StateError, match="cannot be reached"):
+            open_log(web_checkout, *where).exists()
+    assert other.asked == []
+    assert server.asked
+
+
 @pytest.mark.parametrize(
     "answers", [["lose"], ["lose", "lose"], ["drop", "drop"], [503], ["drop", "drop", "lose"]]
 )

@@ -20,7 +20,8 @@ class GitServer(Server):
     """Serves the repositories of a folder to who sends HEADER.
 
     `answers` says for the next pushes what becomes of each: "lose" (done, no answer), "drop" (not
-    done, no answer), a status (not done). `failure` is the status of every answer while it is set.
+    done, no answer), a status (not done). `failure` is the status of every answer while it is set,
+    `moved_to` the server that every answer redirects to. `asked` has the path of every request.
     """
 
     def __init__(self, root: Path) -> None:
@@ -28,6 +29,8 @@ class GitServer(Server):
         self.root = root
         self.answers: list[str | int] = []
         self.failure = 0
+        self.moved_to = ""
+        self.asked: list[str] = []
 
     @property
     def url(self) -> str:
@@ -63,6 +66,10 @@ class _Request(BaseHTTPRequestHandler):
         self.rfile.readline()
 
     def _answer(self, body: bytes, *, is_lost: bool = False) -> None:
+        self.server.asked.append(self.path)
+        if self.server.moved_to:
+            self._send(301, {"Location": f"{self.server.moved_to}{self.path}"}, b"")
+            return
         if self.server.failure:
             self._send(self.server.failure, {}, b"not today")
             return
