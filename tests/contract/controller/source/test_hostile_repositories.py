@@ -70,6 +70,24 @@ def test_a_project_file_that_is_a_link(
     assert OUTSIDE not in look()
 
 
+@pytest.mark.parametrize("pin", ["", "main"])
+def test_a_folder_that_became_a_link_leads_to_no_other_project(
+    upstream: Upstream, data: Path, pin: str
+) -> None:
+    """The path of a source is that in the commit, and so it is in a pin."""
+    files = {f"{folder}/{name}": text for folder in ("lax", "prod") for name, text in FILES.items()}
+    upstream.commit(files)
+    source = build_source(upstream, path="prod", ref="refs/heads/change", project_from=pin)
+    mirror = GitMirror(source, data, read_no_secret)
+    upstream.commit({}, branch="change", parent="main")
+    assert list_names(mirror, mirror.fetch_head().commit) == ("prod",)
+    upstream.commit({f"prod/{name}": None for name in FILES}, branch="change")
+    commit = upstream.commit(raw_entries=(link(upstream, "prod", "lax"),), branch="change")
+    mirror.fetch_head()
+    with pytest.raises(InputError):
+        list_names(mirror, commit)
+
+
 @pytest.mark.parametrize("depth", ["", "../../../../.."])
 def test_manifests_that_are_links(
     upstream: Upstream, look: Callable[[], str], outside: Path, depth: str
