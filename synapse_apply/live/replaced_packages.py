@@ -23,6 +23,7 @@ from synapse_apply.model.packages import (
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Record
+from synapse_apply.planning.package import find_foreign_digest
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 
 if TYPE_CHECKING:
@@ -122,7 +123,9 @@ class _Replacements:
             record = max(older_records, key=lambda pair: pair[0])[1]
         if record is None:
             return None
-        return self._diff(record, package) if record.files else Replacement(record.version)
+        # What somebody else published has other files than were recorded.
+        is_known = bool(record.files) and find_foreign_digest(resource) is None
+        return self._diff(record, package) if is_known else Replacement(record.version)
 
     def _diff(self, record: Record, package: Package) -> Replacement:
         # Here, not above: a plan without a new release compares no packages.

@@ -28,7 +28,9 @@ def build_options_that_revert_drift(
     `revert_drift` also where the target keeps drift, because only then does the plan say which
     drift apply could not undo.
     """
-    return PlanOptions(selected=selected, verify=False, revert_drift=True, typed=typed)
+    return PlanOptions(
+        selected=selected, verify=False, revert_drift=True, allow_replace=True, typed=typed
+    )
 
 
 # Looking never records: live is compared with what was seen, and a refresh that recorded live as

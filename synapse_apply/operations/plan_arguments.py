@@ -58,11 +58,8 @@ class PlanArguments:
         """The options as they are typed, a word each."""
         words: list[str] = []
         for each in fields(cast("Any", self)):
-            name, value = (
-                each.name.replace("overridden", "override_guard"),
-                getattr(self, each.name),
-            )
-            option = f"--{name.replace('_', '-')}"
+            value = getattr(self, each.name)
+            option = "--" + each.name.replace("overridden", "override-guard").replace("_", "-")
             words += [option] if value is True else chain(*((option, one) for one in value or ()))
         return tuple(words)
 

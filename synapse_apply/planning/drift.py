@@ -15,7 +15,7 @@ from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.field_diff import diff_resource
-from synapse_apply.planning.package import describe_sender, find_foreign_digest
+from synapse_apply.planning.package import describe_sender, find_foreign_digest, is_of_git
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
 from synapse_apply.planning.writable import can_write_all
 
@@ -41,7 +41,11 @@ def build_drift_report(
         for drifted_object in drifted_objects
         if drifted_object.replacement_id
     }  # adopting a replacement is due to drift, not to a change in Git
-    pending_addresses = (change.address for change in plan.changes if _is_of_git(change))
+    pending_addresses = (
+        change.address
+        for change in plan.changes
+        if _is_of_git(change, resources.get(change.address))
+    )
     return Drift(
         created=plan.created,
         tool_version=plan.tool_version,
@@ -166,10 +170,11 @@ def _replaced_maps(
                 yield FieldChange(path, ABSENT, value, field.cause)
 
 
-def _is_of_git(change: Change) -> bool:
+def _is_of_git(change: Change, resource: ResourceState | None) -> bool:
     """Whether a change from Git is still to be applied."""
     if change.superseded:
         return False
     causes = {field.cause for field in change.fields if not field.origin} - {Cause.DRIFT}
-    is_update = change.action is Action.UPDATE and (bool(causes) or change.replaces_package)
+    is_other_package = change.replaces_package and (resource is None or is_of_git(resource))
+    is_update = change.action is Action.UPDATE and (bool(causes) or is_other_package)
     return change.action in _ALWAYS_PENDING or is_update

@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.packages import find_next_free_patch
+from synapse_apply.model.packages import KEPT_KEY, find_next_free_patch
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.resource import Package
@@ -62,6 +62,12 @@ def find_foreign_digest(resource: ResourceState) -> str | None:
     return shown if record is not None and record.digest not in {None, "", shown} else None
 
 
+def is_of_git(resource: ResourceState) -> bool:
+    """Whether the declared package is another one than was recorded, whatever is live."""
+    package, record = _declared_package(resource), resource.record
+    return package is not None and record is not None and package.digest != record.digest
+
+
 def describe_sender(record: Record, digest: str) -> str:
     """Which call that was given up had sent a package; "" for none."""
     calls = (call for call in record.given_up if call.digest == digest)
@@ -111,17 +117,18 @@ def note_refuse_or_replace(
         note = whose
         is_held = (
             options.holds_drift
-            and package is not None
-            and package.digest == record.digest
+            and not is_of_git(resource)
             and not _is_set_by_acting_call(resource, foreign)
         )
         if is_held:
-            undo = Command("apply --only", resource.address, "--revert-drift")
+            undo = Command("apply --only", resource.address, "--revert-drift", "--allow-replace")
             note = Text(whose, ", and is kept (on_drift: hold):\n", undo, " replaces it")
         change = replace(decision.change, notes=(*decision.change.notes, note))
-        decision = replace(decision, change=change)
         if is_held:
-            return decision
+            return replace(
+                decision, change=replace(change, extras={**change.extras, KEPT_KEY: foreign})
+            )
+        decision = replace(decision, change=change)
     if (
         decision.change.action is Action.NO_OP
         and not decision.is_blocked
@@ -140,8 +147,9 @@ def note_refuse_or_replace(
         )
         if options.allow_replace:
             return decision
-        allow = Command("apply --allow-replace")
-        return decision.refused(refusal("replace", resource, version, change=text, allow=allow))
+        allow = Command("apply --allow-replace", *options.typed)
+        case = "replace" if foreign is None or is_of_git(resource) else "replace: outside"
+        return decision.refused(refusal(case, resource, version, change=text, allow=allow))
     if options.policy.unreleased_source == "refuse":
         return decision.refused(refusal("unreleased-source", resource, version, change=text))
     notes = (*decision.change.notes, f"{resource.address} has {text}")

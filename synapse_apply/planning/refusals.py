@@ -94,6 +94,10 @@ _REFUSALS: Mapping[str, _Case] = {
             "replace it: {allow}, or a saved plan of it",
         ),
     ),
+    "replace: outside": _Case(
+        "its live package was published outside, and the declared one would replace it",
+        ("release it: raise the version", "replace it: {allow}, or a saved plan of it"),
+    ),
     "unreleased-source": _Case(
         "{address} has {change}",
         (

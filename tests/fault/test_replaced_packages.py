@@ -16,6 +16,7 @@ from fault.site import LATER, SEPARATOR, Server, Site, pending
 from support.core import Address, Record
 
 RELEASE = "release/plugin-0@1.0.0"
+REPLACES = f"synapse-apply apply --only {RELEASE} --revert-drift --allow-replace -t site"
 UPLOAD = {"method": "POST", "path": "/plugin_releases/"}
 POLICY = {"rules": [{"rule": "no-debug-releases", "severity": "off"}]}
 DONE: dict[str, dict[str, Any]] = {
@@ -269,6 +270,28 @@ def test_a_package_that_somebody_else_published_meanwhile_is_told(
     assert record(site).digest not in {ours, FOREIGN}
 
 
+def test_a_package_that_was_published_outside_is_put_right_by_the_command_that_drift_names(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Git has not moved, and live has other files."""
+    site = changed(make_site(groups=1))
+    assert site.apply().code == 0
+    ours = record(site).digest
+    publish_outside(site, server)
+    said = " ".join(command(site, "plan -t site").split())
+    assert "published outside" in said
+    assert "the same files" not in said
+    said = " ".join(command(site, "drift -t site").split())
+    assert "cannot undo" not in said
+    assert "waits to be applied" not in said
+    (way,) = re.findall("`synapse-apply ([^`]*)` restores the declared values", said)
+    said = " ".join(command(site, "apply --auto-approve -t site", code=5).split())
+    assert "in Git" not in said
+    command(site, f"{way} --auto-approve")
+    assert record(site).digest == ours
+    assert "No drift" in command(site, "drift -t site")
+
+
 def test_a_package_that_was_published_outside_is_kept_where_drift_is(
     make_site: Callable[..., Site], server: Server
 ) -> None:
@@ -282,11 +305,22 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(
     for _ in range(2):
         said = " ".join(command(site, "plan -t site").split())
         assert "its package was published outside, and is kept (on_drift: hold): " in said
-        assert f"`synapse-apply apply --only {RELEASE} --revert-drift -t site` replaces it" in said
-        assert "changed outside" in command(site, "drift -t site")
+        assert f"`{REPLACES}` replaces it" in said
+        assert "No changes. What was changed outside is kept (on_drift: hold)." in said
+        said = " ".join(command(site, "drift -t site").split())
+        assert "changed outside" in said
+        assert "with `--revert-drift --allow-replace` it undoes it" in said
+        assert "cannot undo" not in said
+        assert "waits to be applied" not in said
         assert site.apply().code == 0
     assert uploads(server) == sent
-    command(site, f"apply --only {RELEASE} --revert-drift --allow-replace --auto-approve -t site")
+    typed = f"apply --only {RELEASE} --revert-drift --auto-approve -t site"
+    said = " ".join(command(site, typed, code=5).split())
+    assert "its live package was published outside, and the declared one would replace it" in said
+    assert "in Git" not in said
+    (way,) = set(re.findall("replace it: `synapse-apply ([^`]*)`", said))
+    assert sorted(f"synapse-apply {way}".split()) == sorted(REPLACES.split())
+    command(site, f"{way} --auto-approve")
     assert uploads(server) == sent + 1
     assert record(site).digest == ours
     publish_outside(site, server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from synapse_apply.model.packages import KEPT_KEY
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan, PlanBase
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
@@ -156,7 +157,8 @@ def _totals(plan: Plan, style: Style) -> str:
         held = [field for change in plan.changes for field in change.held]
         # Of some it cannot be told who set them.
         kept_text = _ONLY_KEPT_UNTOLD if any(f.origin for f in held) else _ONLY_KEPT_DRIFT
-        conclusion = kept_text if held else no_changes_text
+        is_kept = held or any(KEPT_KEY in change.extras for change in plan.changes)
+        conclusion = kept_text if is_kept else no_changes_text
         return style(_CHANGES_LEFT_OUT if has_left_out else conclusion, "done")
     lead_lines = (
         [format_refused_count(len(plan.refused_changes), style)] if plan.refused_changes else []
