@@ -152,7 +152,8 @@ class Call:
         run, record = self.run, self.step.record
         if record is None or run.seconds() - announced_at > run.ledger.store.seconds_to_start:
             return False
-        record = record.with_given_up(replace(self.intent, state=IntentState.UNKNOWN))
+        unknown = replace(self.intent, state=IntentState.UNKNOWN)
+        record = record.with_given_up(unknown, run.settle_after)
         try:
             run.ledger.store.write_records(record)
         except StateError:  # nothing is sent any more
@@ -305,11 +306,17 @@ class Call:
             yield not_kept("of the package", name)
 
     def done(
-        self, observed: Observed, request_id: str | None, warnings: tuple[Diagnostic, ...]
+        self,
+        observed: Observed,
+        request_id: str | None,
+        warnings: tuple[Diagnostic, ...],
+        *,
+        may_act: bool = False,
     ) -> Outcome:
         """Record a call that was done, with the object that it left.
 
-        The outcome is UNKNOWN, with a recovery file, where the state cannot be written.
+        One that `may_act` again is kept in the record. The outcome is UNKNOWN, with a recovery
+        file, where the state cannot be written.
         """
         run, step = self.run, self.step
         run.backend.known[step.address] = observed
@@ -317,6 +324,8 @@ class Call:
         applied = {**with_macs(self.fields, step.salt, run.secrets), **self.intent.fields}
         record = record_after_call(step, self.intent, observed, run, self.fields, applied)
         closed = replace(self.intent, state=IntentState.DONE, remote_id=observed.remote_id)
+        if may_act:
+            record = record.with_given_up(closed, run.settle_after)
         outcome = step.outcome(
             Result.DONE, *warnings, remote_id=observed.remote_id, request_id=request_id
         )
@@ -326,14 +335,13 @@ class Call:
         """`done` after a lost or useless answer: the object was found as it was sent."""
         seal = self.step.binding.final_call
         # After a final call nothing changes any more.
-        is_kept = self.intent.verb not in {CREATE_VERB, seal.verb if seal else ""}
-        if (record := self.step.record) and is_kept:
-            done = replace(self.intent, state=IntentState.DONE)
-            self.step = replace(self.step, record=record.with_given_up(done))
+        may_act = seal is None or self.intent.verb != seal.verb
+        if self.intent.verb == CREATE_VERB:  # the upload of a debug release replaces its package
+            may_act = self.intent.digest is not None and self.step.type.acts_again(self.intent)
         cause = self.cause(failure)
         what = "A useless" if cause.summary == messages.USELESS_ANSWER else "A lost"
         warning = messages.finding("recovered", self.step.address, cause=cause, what=what)
-        return self.done(observed, failure.request_id, (warning,))
+        return self.done(observed, failure.request_id, (warning,), may_act=may_act)
 
     def without_effect(self, failure: RemoteError, cause: Diagnostic | None = None) -> Outcome:
         """Close the intent of a call that certainly had no effect; the record stays as it is.

@@ -106,10 +106,11 @@ class IntentResolver:
                 return self._run(intent, kind, record)
             if intent.verb == "create":
                 return self._create(intent, kind, binding, record)
-            if record is None and (early := self._too_early(intent, None)):
+            own_record = record if record and record.is_object_of(intent) else None
+            if own_record is None and (early := self._too_early(intent, record)):
                 return early  # it was forgotten meanwhile, and nothing else keeps the call
-            resolved = self._update_or_delete(intent, kind, binding, record)
-            return replace(resolved, record=resolved.record if record else None)
+            resolved = self._update_or_delete(intent, kind, binding, own_record)
+            return resolved if own_record else replace(resolved, record=record)
         except RemoteError as failure:
             return ResolvedIntent(intent, record, f"looking it up failed: {failure}")
 
@@ -142,7 +143,9 @@ class IntentResolver:
             if resolved.record is None or not kind.acts_again(intent):
                 return resolved
             # Somebody else may have made it: then the call may still act.
-            return replace(resolved, record=resolved.record.with_given_up(resolved.intent))
+            return replace(
+                resolved, record=resolved.record.with_given_up(resolved.intent, self.settle_after)
+            )
         if hits:
             ids = ", ".join(hit.remote_id for hit in hits)
             return ResolvedIntent(intent, record, f"several objects have its name (ids {ids})")
@@ -190,15 +193,19 @@ class IntentResolver:
             if binding.final_call and intent.verb == binding.final_call.verb:
                 return resolved  # after it nothing changes any more
             # Somebody else may have set the same: then the call may still act.
-            kept = resolved.record and resolved.record.with_given_up(resolved.intent)
+            kept = resolved.record and resolved.record.with_given_up(
+                resolved.intent, self.settle_after
+            )
             return replace(resolved, record=kept)
-        untold = record and record.with_given_up(replace(unknown, found=found))
+        untold = record and record.with_given_up(replace(unknown, found=found), self.settle_after)
         if early := self._too_early(intent, record):
             # Where the same is sent again before, this stays known of the earlier call.
             return replace(early, record=untold)
         if state is IntentState.ABSENT:
             absent = replace(intent, state=state)
-            return ResolvedIntent(absent, record and record.with_given_up(absent))
+            return ResolvedIntent(
+                absent, record and record.with_given_up(absent, self.settle_after)
+            )
         # What it shows as it was sent is ours all the same.
         partly_done = self._done(intent, kind, live, untold)
         return ResolvedIntent(unknown, partly_done.record)
@@ -230,7 +237,7 @@ class IntentResolver:
             # The object shows it: as any change made outside it is no record of ours.
             digest, files = resolved.record.digest, resolved.record.files
         replaced = with_package_replaced(resolved.record, digest, files, self.now)
-        replaced = replaced.with_given_up(resolved.intent)
+        replaced = replaced.with_given_up(resolved.intent, self.settle_after)
         return replace(resolved, record=replaced)
 
     def _compare_with_before(

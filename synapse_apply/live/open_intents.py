@@ -192,6 +192,8 @@ def keep_acting_calls(
     address_of = map_calls_to_records((call for _, call in acting), records)
     for seconds, call in acting:
         record = kept.get(address_of[call.id])
+        if record and call.verb != CREATE_VERB and not record.is_object_of(call):
+            record = None
         # What live shows may be the deed of a later call, which had the same fields.
         replaced = state.records.get(call.address)
         is_given_up = call.state is not IntentState.OPEN or (
@@ -203,7 +205,9 @@ def keep_acting_calls(
             is_done = call.state is IntentState.DONE
             ended = call if is_done else replace(call, state=IntentState.UNKNOWN)
             if call.id not in {one.id for one in record.given_up}:
-                kept[record.address] = record = record.with_given_up(ended)
+                kept[record.address] = record = record.with_given_up(
+                    ended, session.target.settle_after
+                )
                 session.store.write_records(record)
             if call.id in open_ids and not is_done:
                 close_known_intents(session, [ResolvedIntent(ended, record)])

@@ -144,9 +144,10 @@ class Record:
     given_up: tuple[Intent, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
     replaced_at: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
-    def with_given_up(self, intent: Intent) -> Record:
-        """A copy that remembers a call without an answer; the last MAX_GIVEN_UP are kept.
+    def with_given_up(self, intent: Intent, settle_after: float) -> Record:
+        """A copy that remembers a call without an answer.
 
+        Those that may still act are kept, up to MAX_ACTING; with the others the last MAX_GIVEN_UP.
         One that was sent twice stays of unknown outcome where it is found done: the first try may
         still act.
         """
@@ -155,16 +156,27 @@ class Record:
         if is_done and intent.id in untold:
             return self
         others = [call for call in self.given_up if call.id != intent.id]
-        if len(others) >= MAX_GIVEN_UP:
-            # Of unknown outcome are those that others wait for.
-            known = (call for call in others if call.state is not IntentState.UNKNOWN)
-            others.remove(next(known, others[0]))
+
+        def rank(call: Intent) -> tuple[bool, bool]:
+            left = call.seconds_left(settle_after, intent.sent_at, intent.sent_up)
+            may_act = call.state is not IntentState.ABSENT and left > 0
+            return may_act, call.state is IntentState.UNKNOWN
+
+        while len(others) >= MAX_GIVEN_UP:
+            least = min(others, key=rank)  # the oldest of them
+            if rank(least)[0] and len(others) < MAX_ACTING:
+                break
+            others.remove(least)
         # Nobody gets its approvals back from here.
         return replace(
             self,
             applied=self.applied if is_done else self.doubt_secrets(intent),
             given_up=(*others, replace(intent, approvals=(), files={})),
         )
+
+    def is_object_of(self, call: Intent) -> bool:
+        """Whether a call, but a create, is one of the recorded object."""
+        return (self.api, self.remote_id) == (call.api, call.remote_id)
 
     def doubt_secrets(self, call: Intent) -> Fields:
         """What was applied; of a secret that a call without an answer changes nobody knows."""
@@ -188,6 +200,7 @@ CREATE_VERB = "create"
 # An upload that puts another package in the place of the published one, under the same id.
 REPLACE_VERB = "replace"
 MAX_GIVEN_UP = 5
+MAX_ACTING = 50
 # The suffix of a commit's label where files of the checkout differ from the commit.
 DIRTY_SUFFIX = "-dirty"
 

@@ -472,6 +472,9 @@ def _close_open_calls(
         record = own_records.get(address_of[intent.id])
         if record is None or intent.verb == RUN_VERB:  # of a run only a job would tell
             continue
+        is_create = intent.verb == CREATE_VERB
+        if not (is_create or record.is_object_of(intent)):
+            continue  # nothing else would keep it
         closed_intent = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
         entry = session.actor.build_audit_entry(
             closed_intent, "settled by hand: imported", moment=session.clock.utc_now()
@@ -482,14 +485,11 @@ def _close_open_calls(
             digest=(is_ours and intent.digest) or record.digest,
             files=(is_ours and intent.files) or record.files,
             # What we made ourselves is not taken over: its run is still to be made.
-            verification=None if intent.verb == CREATE_VERB else record.verification,
+            verification=None if is_create else record.verification,
         )
-        is_kept = intent.remote_id == record.remote_id
-        if intent.verb == CREATE_VERB:
-            is_kept = session.catalogue[record.address.kind].acts_again(intent)
-        if is_kept:
+        if not is_create or session.catalogue[record.address.kind].acts_again(intent):
             closed_intent = replace(closed_intent, state=IntentState.UNKNOWN)
-            own_record = own_record.with_given_up(closed_intent)
+            own_record = own_record.with_given_up(closed_intent, session.target.settle_after)
         if intent.verb == REPLACE_VERB and is_ours:
             own_record = with_package_replaced(own_record, intent.digest, intent.files, entry.at)
         own_records[record.address] = own_record

@@ -257,7 +257,7 @@ def close_as_not_done(
             )
             record = state.records.get(one.address)
             if record is not None and one.verb not in {CREATE_VERB, RUN_VERB}:
-                record = record.with_given_up(one)
+                record = record.with_given_up(one, session.target.settle_after)
             session.store.close_ended_intent(one, record, entry)
     warnings = [
         warning_finding(

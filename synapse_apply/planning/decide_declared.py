@@ -80,7 +80,8 @@ class PlanIndex:
         return (
             not self.plan_input.has_concurrent_run
             and not intent.approvals
-            and resource.record is not None  # it could not be kept there as given up
+            and resource.record is not None
+            and resource.record.is_object_of(intent)  # else it could not be kept as given up
             and resource.address not in self.plan_input.recovery_hints
             and resource.lookup_result.observed is not None
         )

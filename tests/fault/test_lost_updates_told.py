@@ -1202,3 +1202,97 @@ def test_what_was_never_live_is_not_set_back(
     change_outside(site, server, "nine")
     assert site.apply().code == 0
     assert "and would set description." in told(command(site, "plan -t site"))
+
+
+@on_api("v2")
+def test_no_call_that_may_act_is_let_loose_by_newer_ones(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Calls of another field are lost one after the other; what the first one sends still waits."""
+    site = begun(make_site, server, settle_after=300)
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    declare_name(site, "Second")
+    for _ in range(6):
+        killed(site, server, "before")
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    said = told(command(site, "state list -t site"))
+    assert len(ACTS.findall(said)) == 1
+    assert said.count("and set name.") == 6
+    declare(site, "ten")
+    set_field(site, server, description="nine")
+    set_field(site, server, description="ten")  # as the first killed call does now
+    assert "changed outside" not in command(site, "plan -t site")
+    declare(site, "eleven")
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+
+
+def make_twin(site: Site, server: Server) -> str:
+    """The id of a second plugin, which is declared in place of the first one from now on."""
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    plugin = json.loads(path.read_text().split("\n---\n")[0])
+    plugin["spec"]["code"] = "twin"
+    path.write_text(json.dumps(plugin))
+    return str(server.send("POST", "/plugins/", plugin["spec"])["id"])
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+@pytest.mark.parametrize("way", ["import", "settle"])
+def test_an_import_of_another_object_ends_no_call_of_the_first(
+    make_site: Callable[..., Site], server: Server, way: str, *, is_given_up: bool
+) -> None:
+    """Its address is another object's now; who imports the first one takes the call over."""
+    site = begun(make_site, server, settle_after=300)
+    whole = (site.root / "manifests" / "group-0.yaml").read_text()
+    killed(site, server, "before")
+    if is_given_up:
+        assert site.apply().code == 0
+    first, second = site.records()[PLUGIN], make_twin(site, server)
+    command(site, f"state rm -t site {PLUGIN}")
+    said = told(command(site, f"import -t site {PLUGIN} {second}"))
+    assert len(ACTS.findall(said)) == 1, said
+    assert [*map(str, site.open_intents())] == [PLUGIN]
+    assert site.apply(ahead=0.0).code == 7  # it is not sent again as one of this object either
+    assert [*map(str, site.open_intents())] == [PLUGIN]
+    if way == "settle":
+        said = told(command(site, f"state settle -t site {PLUGIN}", code=7))
+        assert site.apply(ahead=LATER).code == 0
+        assert (site.records()[PLUGIN], site.open_intents()) == (second, [])
+        return
+    plugin = json.loads(whole.split("\n---\n")[0])
+    plugin["metadata"]["name"] = "first"
+    (site.root / "manifests" / "first.yaml").write_text(json.dumps(plugin))
+    said = told(command(site, f"import -t site plugin/first {first}"))
+    assert "A call that was given up may still act" in said
+    assert site.open_intents() == []
+    plugin["spec"]["description"] = "six"
+    (site.root / "manifests" / "first.yaml").write_text(json.dumps(plugin))
+    refused = site.apply()
+    assert refused.code == 7
+    assert "may still act and overwrite a newer one" in str(refused.plan.changes)
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_a_call_of_another_object_overwrites_no_record(
+    make_site: Callable[..., Site], server: Server, *, is_given_up: bool
+) -> None:
+    """The backup has another object under the address than the one that the call is of."""
+    site = begun(make_site, server, settle_after=300)
+    file = site.root / "kept.backup"
+    command(site, f"state backup -t site {file}")
+    first, second = site.records()[PLUGIN], make_twin(site, server)
+    command(site, f"state rm -t site {PLUGIN}")
+    command(site, f"import -t site {PLUGIN} {second}")
+    declare(site, "eleven")
+    killed(site, server, "before" if is_given_up else "after")
+    if is_given_up:
+        assert site.apply().code == 0
+    said = told(command(site, f"state restore -t site {file} --yes"))
+    assert len(ACTS.findall(said)) == 1, said
+    assert [*map(str, site.open_intents())] == [PLUGIN]
+    command(site, f"state settle -t site {PLUGIN}", code=7)
+    site.apply(ahead=LATER)
+    assert site.records()[PLUGIN] == first
+    assert site.open_intents() == []

@@ -31,11 +31,7 @@ NOT_DONE: dict[str, dict[str, Any]] = {
 }
 
 
-def changed(site: Site, *, with_config: bool = True) -> Site:
-    """The site with its debug release applied, and another file in its package.
-
-    The page's backend shows a digest in `config` alone, where that is declared.
-    """
+def declare_debug(site: Site, *, with_config: bool = True) -> None:
     project = json.loads((site.root / "synapse-apply.yaml").read_text())
     project["targets"]["site"]["policy"] = POLICY
     (site.root / "synapse-apply.yaml").write_text(json.dumps(project))
@@ -45,6 +41,14 @@ def changed(site: Site, *, with_config: bool = True) -> Site:
     if with_config:
         release["spec"]["config"] = {"a": 1}
     group.write_text(SEPARATOR.join(map(json.dumps, (plugin, release, storage))))
+
+
+def changed(site: Site, *, with_config: bool = True) -> Site:
+    """The site with its debug release applied, and another file in its package.
+
+    The page's backend shows a digest in `config` alone, where that is declared.
+    """
+    declare_debug(site, with_config=with_config)
     assert site.apply().code == 0
     (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('other')\n")
     return site
@@ -432,3 +436,44 @@ def test_an_import_takes_the_package_that_the_object_shows(
     assert uploads(server) == sent + 1
     assert record(site).digest != ours.digest
     assert pending(site.plan()) == []
+
+
+@pytest.mark.parametrize("on_drift", ["hold", "revert"])
+@pytest.mark.parametrize("way", ["own run", "killed"])
+def test_a_create_of_a_debug_release_that_acts_again_is_told_of(
+    make_site: Callable[..., Site], server: Server, way: str, on_drift: str
+) -> None:
+    """Its upload puts its package over the next one, as a replacement does."""
+    site = make_site(groups=1, settle_after=300)
+    deed = {"hang": FOREVER} if way == "killed" else {"status": 502}
+    server.faults({"match": UPLOAD, "do": {**deed, "commit": "after"}})
+    declare_debug(site)
+    if way == "killed":
+        with applying(site) as process:
+            reaches(server, process)
+            assert kill(process)
+    else:
+        assert site.apply().code == 0
+    server.faults()
+    assert site.apply().code == 0
+    (first,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    assert "may still act" not in command(site, "plan -t site")
+    write_main(site, "second")
+    if on_drift == "hold":
+        hold(site)
+    assert site.apply().code == 0
+    latest = record(site).digest
+    for line in ("plan", "drift"):
+        said = " ".join(command(site, f"{line} -t site").split())
+        assert f"create of {RELEASE} (call " in said or f"replace of {RELEASE} (call " in said
+        assert "and would replace it." in said
+    assert f"create of {RELEASE}" in " ".join(command(site, "state list -t site").split())
+    again = {name: first["body"][name] for name in ("config", "package")}
+    server.send("PATCH", f"/_emulator/objects/release/{first['id']}/", again)
+    said = " ".join(command(site, "drift -t site").split())
+    assert re.search(r"digest = .*equals what call \S+ of apply \S+ sent; who set it", said)
+    assert "published outside" not in command(site, "plan -t site")
+    assert site.apply().code == 0
+    if on_drift == "revert":
+        assert record(site).digest == latest
+        assert pending(site.plan()) == []

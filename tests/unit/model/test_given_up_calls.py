@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from synapse_apply.model.address import Address
-from synapse_apply.model.state import MAX_GIVEN_UP, Intent, IntentState, Record
+from synapse_apply.model.state import MAX_ACTING, MAX_GIVEN_UP, Intent, IntentState, Record
 
 PLUGIN = Address.parse("plugin/a")
+SETTLE_AFTER = 30.0
+NONE = Record(PLUGIN, "1", "v1")
+UNKNOWN, DONE, ABSENT = IntentState.UNKNOWN, IntentState.DONE, IntentState.ABSENT
 
 
-def call(number: int, state: IntentState) -> Intent:
-    return Intent(str(number), "plan", PLUGIN, "update", "v1", "", state=state)
+def call(number: int, state: IntentState, apart: float = 1000.0) -> Intent:
+    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number * apart)
+    return Intent(
+        str(number),
+        "plan",
+        PLUGIN,
+        "update",
+        "v1",
+        "",
+        state=state,
+        deadline=60.0,
+        sent_at=moment.isoformat(),
+    )
 
 
-def test_the_last_are_kept_and_those_that_others_wait_for_longest() -> None:
+def kept(record: Record, *calls: Intent) -> tuple[Record, list[int]]:
+    for one in calls:
+        record = record.with_given_up(one, SETTLE_AFTER)
+    return record, [int(one.id) for one in record.given_up]
+
+
+def test_the_last_are_kept_and_those_of_unknown_outcome_longest() -> None:
     """What was found done makes room first; among equals the oldest does."""
-    record = Record(PLUGIN, "1", "v1").with_given_up(call(0, IntentState.UNKNOWN))
-    for number in range(1, 9):
-        record = record.with_given_up(call(number, IntentState.DONE))
-    assert [one.id for one in record.given_up] == ["0", "5", "6", "7", "8"]
-    for number in range(9, 9 + MAX_GIVEN_UP):
-        record = record.with_given_up(call(number, IntentState.UNKNOWN))
-    assert [one.id for one in record.given_up] == ["9", "10", "11", "12", "13"]
+    record, ids = kept(NONE, call(0, UNKNOWN), *(call(number, DONE) for number in range(1, 9)))
+    assert ids == [0, 5, 6, 7, 8]
+    new = range(9, 9 + MAX_GIVEN_UP)
+    assert kept(record, *(call(number, UNKNOWN) for number in new))[1] == [*new]
+
+
+def test_none_is_dropped_that_may_still_act() -> None:
+    """Not even one that was found done: it may act again. One that was closed by hand goes."""
+    first = call(0, UNKNOWN, 1.0), call(1, ABSENT, 1.0), call(2, DONE, 1.0)
+    record, ids = kept(NONE, *first, *(call(number, UNKNOWN, 1.0) for number in range(3, 10)))
+    assert ids == [0, *range(2, 10)]
+    # Once they can act no more, they make room.
+    assert kept(record, call(1000, DONE, 1.0))[1] == [6, 7, 8, 9, 1000]
+
+
+def test_of_those_that_may_act_there_is_an_end() -> None:
+    """Then those that were found done go, and the oldest."""
+    calls = (call(number, DONE if number == 7 else UNKNOWN, 0.01) for number in range(MAX_ACTING))
+    record, ids = kept(NONE, *calls)
+    assert ids == [*range(MAX_ACTING)]
+    record, ids = kept(record, call(MAX_ACTING, UNKNOWN, 0.01))
+    assert ids == [number for number in range(MAX_ACTING + 1) if number != 7]
+    assert kept(record, call(MAX_ACTING + 1, UNKNOWN, 0.01))[1][0] == 1
