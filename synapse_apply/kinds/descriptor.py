@@ -14,7 +14,6 @@ from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, Reference
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from synapse_apply.client.backend import BackendClient
     from synapse_apply.client.platform import PlatformV2
     from synapse_apply.model.plan import FieldChange
+    from synapse_apply.model.state import Intent
 
 # What the calls of a binding are made with. As texts: only who sends something imports HTTP.
 Api: TypeAlias = "BackendClient"

@@ -10,7 +10,7 @@ import pytest
 from fault.commands import applying
 from fault.convergence import DEEP, Row, converge
 from fault.site import Site
-from git_repositories import make_bare_repository
+from git_repositories import make_bare_repository, make_repository
 
 # Of an apply of one plugin, its release and a storage: the lock, two for each, the lock again.
 PUSHES = range(1, 9)
@@ -36,7 +36,9 @@ def test_killed_at_a_push(
 ) -> None:
     """What was announced and not settled is found; nothing is made twice."""
     remote = make_bare_repository(tmp_path / "state.git")
-    site = make_site(groups=1, state_url=f"git:file://{remote}?pace=0")
+    # Of a checkout's own remote: hooks of a repository that the project file names are not run.
+    make_repository(tmp_path, f'[remote "origin"]\n\turl = {remote}\n')
+    site = make_site(groups=1, state_url="git:origin?pace=0")
     name, code = MOMENTS[moment]
     hook = remote / "hooks" / name
     hook.parent.mkdir()

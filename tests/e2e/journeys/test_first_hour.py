@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from e2e.scenarios.workplace import Workplace
 
-SECRETS = {"RAW_DATA_ACCESS_KEY_ID": "AKIA-first", "RAW_DATA_SECRET_ACCESS_KEY": "first-secret"}
+SECRETS = {"RAW_DATA_ACCESS_KEY": "AKIA-first", "RAW_DATA_SECRET_KEY": "first-secret"}
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def add_a_storage(desk: Workplace) -> None:
     assert "did you mean `bucket_name`?" in desk.run("validate", code=1).err
     desk.edit("manifests/raw-data.yaml", "bucket_nmae", "bucket_name")
     unset = desk.plan(code=0).out
-    assert "(sensitive, not checked: RAW_DATA_SECRET_ACCESS_KEY is not set)" in unset
+    assert "(sensitive, not checked: RAW_DATA_SECRET_KEY is not set)" in unset
     missing = desk.apply(code=1)
     assert all(name in missing.err for name in SECRETS)
     desk.environ.update(SECRETS)

@@ -77,7 +77,7 @@ def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
     goes_on = threading.Event()
     mirror = copy.copy(fleet.repository)
 
-    def fetch_slowly() -> Head:
+    def fetch_slowly(*_: object) -> Head:
         goes_on.wait(SECONDS)
         return Head("c2", "Kim", "subject of c2")
 
