@@ -224,10 +224,11 @@ def test_credentials_of_the_home_are_closed_though_listed(site: Checkout, place:
 @pytest.mark.parametrize("configuration", ["", "settings"])
 @pytest.mark.parametrize("ending", ["", ".previous"])
 def test_the_keys_of_the_user_are_closed_though_listed(
-    site: Checkout, configuration: str, ending: str
+    site: Checkout, tmp_path_factory: pytest.TempPathFactory, configuration: str, ending: str
 ) -> None:
     """Where the project is the home, or lists such a file; whatever store its targets have."""
-    home = Path(site.environ["HOME"])
+    home = tmp_path_factory.mktemp("home")
+    site = replace(site, environ={**site.environ, "HOME": str(home)})
     name = f"{configuration or '.config'}/synapse-apply/keys/prod-1.key{ending}"
     path = home / name
     path.parent.mkdir(parents=True, exist_ok=True)
