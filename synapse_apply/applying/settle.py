@@ -254,8 +254,11 @@ class IntentResolver:
             rule = kind.require_rule_of_field(path)
             sent, was = intent.fields.get(path, ABSENT), before.get(path, ABSENT)
             is_now = with_mac(get_at_or_absent(live.spec, path), intent.salt, path, self.secrets)
+            sides = (record.applied, record.seen) if record else ()
             if (
                 _has_as_sent(rule, sent, was)
+                # What the server made of the same value before, it makes of it again.
+                or [side.get(path, ABSENT) for side in sides] == [sent, was]
                 or isinstance(is_now, WithheldSecret)
                 or (is_now is ABSENT and isinstance(sent, Mac))
                 or rule.write_only

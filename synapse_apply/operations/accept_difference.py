@@ -16,6 +16,7 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
+from synapse_apply.operations.drift import require_no_open_call
 from synapse_apply.operations.steps import step_of
 from synapse_apply.planning.diff.field_diff import diff_resource
 from synapse_apply.planning.plan_input import ResourceState
@@ -55,13 +56,7 @@ def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableR
             "Declare it as it is live, then accept it.",
         )
     change = next(change for change in plan_result.plan.changes if change.address == address)
-    for call in (r.intent for r in plan_result.resolved_intents if r.intent.address == address):
-        raise StateError.from_summary(
-            "A call of this object is open",
-            f"How {call.verb} of {address} ended, sent at {call.sent_at} by apply {call.plan_id}, "
-            "is not recorded yet, and it may still change what would be accepted.",
-            Text("First ", Command("state settle", address, "--wait"), "."),
-        )
+    require_no_open_call(plan_result, address)
     if resource.record is None or resource.lookup_result.observed is None:
         raise StateError.from_summary(
             "There is nothing to accept",

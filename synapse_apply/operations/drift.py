@@ -9,10 +9,10 @@ from synapse_apply.kinds.search import list_raw_objects
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.writable_fields import WrittenFieldPredicate
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import name_target_in_commands
+from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.drift import Drift, Unmanaged
-from synapse_apply.model.errors import RemoteError, advise_on_failure
+from synapse_apply.model.errors import RemoteError, StateError, advise_on_failure
 from synapse_apply.model.observed import ObjectKey
 from synapse_apply.model.state import State
 from synapse_apply.planning.drift import build_drift_report
@@ -31,6 +31,17 @@ def build_options_that_revert_drift(
     return PlanOptions(
         selected=selected, verify=False, revert_drift=True, allow_replace=True, typed=typed
     )
+
+
+def require_no_open_call(plan_result: PlanResult, address: Address) -> None:
+    """StateError where a call of an address is not settled: what is live may still change."""
+    for call in (r.intent for r in plan_result.resolved_intents if r.intent.address == address):
+        raise StateError.from_summary(
+            "A call of this object is open",
+            f"How {call.verb} of {address} ended, sent at {call.sent_at} by apply {call.plan_id}, "
+            "is not recorded yet, and it may still change what is live.",
+            Text("First ", Command("state settle", address, "--wait"), "."),
+        )
 
 
 # Looking never records: live is compared with what was seen, and a refresh that recorded live as

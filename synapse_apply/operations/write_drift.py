@@ -34,7 +34,11 @@ from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at_or_absent, is_map
-from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
+from synapse_apply.operations.drift import (
+    build_options_that_revert_drift,
+    compute_drift,
+    require_no_open_call,
+)
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.views.paths import shown_path
 from synapse_apply.workspace import configuration
@@ -139,6 +143,8 @@ def write_live_values(
     for address in dict.fromkeys(addresses):
         try:
             object_drift = _require_writable_drift(session, drift, address)
+            # With what is live in the files the next apply would wait for it.
+            require_no_open_call(plan_result, address)
             origins = editor.locate_field_origins(session.desired[address])
         except InputError as problem:
             findings += problem.diagnostics

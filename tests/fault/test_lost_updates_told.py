@@ -1296,3 +1296,42 @@ def test_a_call_of_another_object_overwrites_no_record(
     site.apply(ahead=LATER)
     assert site.records()[PLUGIN] == first
     assert site.open_intents() == []
+
+
+def test_drift_is_not_written_while_a_call_is_open(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """With what is live in the files the next apply would be refused."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    (row,) = server.objects("plugin")
+    server.send("PATCH", f"/_emulator/objects/plugin/{row['id']}/", {"description": "by hand"})
+    path = site.root / "manifests" / "group-0.yaml"
+    before = path.read_bytes()
+    said = " ".join(command(site, f"drift --write {PLUGIN} -t site", code=1).split())
+    assert "A call of this object is open" in said
+    assert f"First `synapse-apply state settle {PLUGIN} --wait" in said
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_a_field_that_the_server_rewrites_hides_no_outcome(
+    make_site: Callable[..., Site], server: Server, commit: str
+) -> None:
+    """It is live as before and as it is after: the other fields tell."""
+    site = begun(make_site, server)
+    declare(site, "ten  ")
+    assert site.apply().code == 0
+    assert live(server) == "ten"
+    path = site.root / "manifests" / "group-0.yaml"
+    first, *rest = path.read_text().split("\n---\n")
+    document = json.loads(first)
+    document["spec"]["author"] = "Bob"
+    path.write_text("\n---\n".join([json.dumps(document), *rest]))
+    killed(site, server, commit)
+    if commit == "before":
+        assert site.apply(ahead=LATER).code == 0
+        assert results(site)[:2] == ["done", "settled: not done"]
+    else:
+        assert "update was done" in command(site, "state settle -t site")
+    assert [row["body"]["author"] for row in server.objects("plugin")] == ["Bob"]
