@@ -350,14 +350,14 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
         if context.require_server and key.server and key.kind in kinds:
             context.require_server(key.server, f"{_BLOCK}.{key.kind.setting}")
     program = context.memo.get_or_make((_BLOCK, "program"), lambda: require_sops(context.root))
-    # GnuPG starts the programs that a configuration in its home names.
-    home = next((one.variables["GNUPGHOME"] for one in usable if "GNUPGHOME" in one.variables), "/")
-    if not home.startswith("/") or is_in_checkout(Path(home), program.checkouts):
-        raise_unavailable(
-            FORBIDDEN,
-            "the home of GnuPG is no absolute path outside of the checkout",
-            f"{_BLOCK}.pgp.home names the variable that has it: keep the keys elsewhere.",
-        )
+    for home in (one.variables.get("GNUPGHOME") for one in usable):
+        # GnuPG starts the programs that a configuration in its home names.
+        if home and (not home.startswith("/") or is_in_checkout(Path(home), program.checkouts)):
+            raise_unavailable(
+                FORBIDDEN,
+                "the home of GnuPG is no absolute path outside of the checkout",
+                f"{_BLOCK}.pgp.home names the variable that has it: keep the keys elsewhere.",
+            )
     # Only the kinds of keys that have a credential are passed on: sops would try the servers of
     # the others as well.
     output = decrypt_document(
