@@ -22,6 +22,7 @@ from git_repositories import git
 from synapse_apply.emulator.serve import EmbeddedServer
 
 CANARY = "canary-of-the-state-key-0123456789"
+GOOGLE_KEY = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
 
 
 @pytest.fixture
@@ -136,6 +137,52 @@ def test_the_home_of_gnupg_is_outside_of_the_checkout(tmp_path: Path, home: str)
         said = checkout.run("plan")
     assert "not checked: the home of GnuPG is no absolute path outside of the checkout" in said
     assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("where", ["text", "file", "file of the checkout", "domain"])
+def test_credentials_of_google_name_no_server_of_others(
+    tmp_path: Path, listener: Listener, where: str
+) -> None:
+    """They can say where a token and the content of a file go.
+
+    Without a network, sops would ask Google's key service first, and hear of no other server.
+    """
+    root, server = tmp_path / "p", f"localhost:{listener.port}"
+    (tmp_path / "jwt").write_text(CANARY)
+    credentials = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": f"http://{server}/token",
+        "credential_source": {"file": str(tmp_path / "jwt")},
+    }
+    if where == "domain":
+        url = "https://sts.googleapis.com/v1/token"
+        credentials |= {"token_url": url, "universe_domain": server}
+    path = (root if where == "file of the checkout" else tmp_path) / "google.json"
+    with EmbeddedServer(tmp_path / "backend", token="any") as backend:
+        named = {"keys": [GOOGLE_KEY], "credentials": {"env": "GOOGLE"}}
+        checkout = make_checkout(
+            root,
+            {"url": backend.url, "sops": {"gcp_kms": named}},
+            SOPS,
+            GOOGLE=str(path) if where.startswith("file") else json.dumps(credentials),
+            PATH=search_path_with_sops(tmp_path),
+            SYNAPSE_APPLY_HOSTS="127.0.0.1",
+        )
+        path.write_text(json.dumps(credentials))
+        (root / "secrets").mkdir()
+        encrypted = encrypt_for("gcp_kms", {"resource_id": GOOGLE_KEY})
+        (root / "secrets/x.json").write_text(encrypted.replace("vault:v1:AAAA", "AAAA"))
+        checkout.run("state init")
+        said = checkout.run("plan")
+        assert listener.clients == 0
+        if where == "file of the checkout":
+            assert "the credentials of Google are no absolute path outside of the checkout" in said
+            return
+        name = f"www.{server}" if where == "domain" else server
+        not_listed = f"not checked: {name} is not listed in SYNAPSE_APPLY_HOSTS"
+        assert not_listed in said
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,7 @@ def _run_sops(
 
 
 _BLOCK = "sops"
+_GOOGLE_CREDENTIALS = "GOOGLE_CREDENTIALS"
 
 
 def require_encrypted(ref: SecretRef, context: SourceContext) -> None:
@@ -358,13 +359,16 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
                 "the home of GnuPG is no absolute path outside of the checkout",
                 f"{_BLOCK}.pgp.home names the variable that has it: keep the keys elsewhere.",
             )
+    variables = {name: value for one in usable for name, value in one.variables.items()}
+    if google := variables.get(_GOOGLE_CREDENTIALS):
+        variables[_GOOGLE_CREDENTIALS] = _read_google_credentials(google, program, context)
     # Only the kinds of keys that have a credential are passed on: sops would try the servers of
     # the others as well.
     output = decrypt_document(
         program,
         file.to_json({credentials.kind.section for credentials in usable}),
         file.name,
-        {name: value for credentials in usable for name, value in credentials.variables.items()},
+        variables,
         _connection_if_asked(usable, context.environ),
         [name for credentials in usable for name in credentials.variable_names],
     )
@@ -376,6 +380,49 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
             f"{program} was asked; is it the program of getsops.io?",
         )
     return Sensitive(document)
+
+
+def _read_google_credentials(value: str, program: SopsProgram, context: SourceContext) -> str:
+    """The JSON that is in the value or at this path; SecretUnavailable for servers of others.
+
+    It may say which servers get a token, or the content of any file (`external_account`).
+    """
+    setting = f"{_BLOCK}.gcp_kms.credentials"
+    if not value.lstrip().startswith("{"):
+        path = Path(value)
+        if not path.is_absolute() or is_in_checkout(path, program.checkouts):
+            raise_unavailable(
+                FORBIDDEN,
+                "the credentials of Google are no absolute path outside of the checkout",
+                f"{setting} names the variable that has it: keep the file elsewhere, or set the "
+                "variable to its JSON.",
+            )
+        value = read_limited_bytes(path, setting).decode("utf-8", "replace")
+    document, problem = parse_json_with_problem(value)
+    if problem or not isinstance(document, Mapping):
+        raise_unavailable(
+            UNUSABLE,
+            "the credentials of Google are no JSON object",
+            f"{setting} names the variable that has them, or the path of their file.",
+        )
+    for server in _find_servers(document):
+        is_of_google = re.fullmatch(r"https://[a-z0-9.-]+\.(googleapis|google)\.com(/.*)?", server)
+        if context.require_server and not is_of_google:
+            context.require_server(server, setting)
+    # It is read once: a file that is exchanged meanwhile is not used.
+    return json.dumps(document)
+
+
+def _find_servers(value: object, key: str = "") -> Iterable[str]:
+    """The URLs in a JSON value, with the domain that stands in the place of googleapis.com."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _find_servers(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _find_servers(inner, key)
+    elif isinstance(value, str) and ("://" in value or key == "universe_domain"):
+        yield value if "://" in value else f"https://www.{value}"
 
 
 def _connection_if_asked(
