@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from synapse_apply.controller.rows import AuditRow
-from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.model.frozen import frozen
 
 

@@ -15,38 +15,37 @@ from types import FrameType
 from typing import Any, Literal, TextIO
 
 from synapse_apply import __version__
-from synapse_apply.controller.configuration.access_secrets import (
+from synapse_apply.controller.configuration.checks import collect_findings
+from synapse_apply.controller.configuration.reading import read_configuration, require_configuration
+from synapse_apply.controller.configuration.secrets import (
     AccessSecrets,
+    OwnSecretReader,
     read_usable_access_secrets,
 )
-from synapse_apply.controller.configuration.own_secrets import OwnSecretReader
-from synapse_apply.controller.configuration.reading import read_configuration, require_configuration
 from synapse_apply.controller.extras import require_page_packages
 from synapse_apply.controller.fleet.fleet_engine import (
     build_fleet_engine,
     build_own_process_row,
     build_unique_holder_name,
 )
-from synapse_apply.controller.fleet.opening import build_store_without_connecting
-from synapse_apply.controller.fleet_rows import ProcessRole, ProcessRow
-from synapse_apply.controller.forge.senders import build_status_sender
+from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
 from synapse_apply.controller.loop.clock import MachineClock, SharedClock
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.loop.leading.engine import Engine, SoleEngine
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
-from synapse_apply.controller.messages.senders import build_message_sender
+from synapse_apply.controller.outbox.forge import build_status_sender
+from synapse_apply.controller.outbox.messages import build_message_sender
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
-from synapse_apply.controller.rows import TargetCondition, TargetRow
+from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetCondition, TargetRow
 from synapse_apply.controller.rules.bindings import may_be_one_state
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, failure_exit_code
 from synapse_apply.controller.settings import Controller, Mode
-from synapse_apply.controller.source.faults import collect_findings
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.status import targets_document
-from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store.store_file import create_and_hold_data_folder
+from synapse_apply.controller.store.sqlite_database import create_and_hold_data_folder
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.controller.store_ports import (
     ReadableStore,
     StoreWriter,

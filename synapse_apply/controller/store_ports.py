@@ -6,16 +6,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
     HoldRow,
+    LeaseRow,
     MessageRow,
     PauseRow,
+    ProcessRow,
     RevisionProgress,
     RevisionRow,
+    RolloutRow,
+    RolloutTargetRow,
     RunOutcome,
     RunRow,
     SourceRow,
@@ -23,6 +25,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
     TargetRow,
+    WaveRow,
 )
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen

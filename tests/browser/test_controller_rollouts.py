@@ -18,7 +18,7 @@ from unit.controller.page import rollout_samples as rollouts
 from unit.controller.page.people_samples import SRE, list_proxy_headers
 
 from synapse_apply.controller.page.server import PageServer
-from synapse_apply.controller.rollout_rows import RolloutState
+from synapse_apply.controller.rows import RolloutState
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
 from .axe import list_violations

@@ -84,9 +84,9 @@ class Altered:
             store_schema.META_OLDEST_WRITER: f"{self.oldest_writer}",
         }
         replace_in_modules_of_controller("META_OF_THIS_FORMAT", meta)
-        from synapse_apply.controller.store import store_upgrade
+        from synapse_apply.controller.store import store_schema
 
-        upgrade = store_upgrade.upgrade_tables_if_older_without_commit
+        upgrade = store_schema.upgrade_tables_if_older_without_commit
 
         @wraps(upgrade)
         def add_column_and_upgrade(connection: Any, *others: Any) -> str:

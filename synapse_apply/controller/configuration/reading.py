@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path as FilePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from synapse_apply.controller.configuration.checks import further_findings
 from synapse_apply.controller.configuration.decoding import decode_controller
-from synapse_apply.controller.configuration.literal_secrets import replace_literal_secrets
-from synapse_apply.controller.configuration.unused_settings import iter_unused_setting_warnings
-from synapse_apply.controller.configuration.valid_parts import build_shown_document
+from synapse_apply.controller.configuration.secrets import replace_literal_secrets
 from synapse_apply.controller.settings import Controller
 from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import iter_extra_document_error, read_documents
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    FieldPath,
+    Position,
+    error_finding,
+    warning_finding,
+)
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.phrases import format_field_path
 
 SCHEMA_NAME = "controller"
 _MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -111,3 +116,99 @@ def _empty_file(file: FilePath, findings: list[Diagnostic]) -> tuple[Diagnostic,
             position=Position(str(file), 1, 1),
         ),
     )
+
+
+LATER_MARK = "x-later"
+
+
+def iter_unused_setting_warnings(
+    value: Mapping[str, Any], schema: Mapping[str, Any], positions: Mapping[FieldPath, Position]
+) -> Iterator[Diagnostic]:
+    """A warning for each setting that the schema marks as one of a later version."""
+    for path in _later_settings(value, schema, schema, ()):
+        yield warning_finding(
+            "Not used by this version",
+            f"`{format_field_path(path)}` has no effect in this version",
+            "it may stay; a later version uses it",
+            position=positions.get(path),
+            path=path,
+        )
+
+
+def _later_settings(
+    value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], path: FieldPath
+) -> Iterator[FieldPath]:
+    if schema.get(LATER_MARK):
+        yield path
+        return
+    reference = schema.get("$ref", "")
+    if reference:
+        schema = root
+        for key in reference.removeprefix("#/").split("/"):
+            schema = schema[key]
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            below = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
+            if isinstance(below, Mapping):
+                yield from _later_settings(item, below, root, (*path, key))
+    elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        for index, item in enumerate(value):
+            yield from _later_settings(item, schema["items"], root, (*path, index))
+
+
+_NO_SOURCE: Mapping[str, Any] = {"url": "./repository", "targets": {"*": {"mode": "observe"}}}
+_HEAD: Mapping[str, Any] = {
+    "apiVersion": "synapse-apply/v1",
+    "kind": "Controller",
+    "metadata": {"name": "controller"},
+    "sources": {"source": _NO_SOURCE},
+}
+
+
+def build_shown_document(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, Any]:
+    """A document of the settings that fit the schema, each taken alone; paths stay the same.
+
+    In the place of a required setting that does not fit is one on which there is nothing to say.
+    `is_valid` is whether a whole document fits.
+    """
+    if not isinstance(value, Mapping):
+        return {**_HEAD, "sources": {}}
+    valid_settings = {key: item for key, item in value.items() if is_valid({**_HEAD, key: item})}
+    rollouts = value.get("rollouts")
+    if isinstance(rollouts, Mapping):
+        valid_settings["rollouts"] = {
+            name: rollout
+            for name, rollout in rollouts.items()
+            if is_valid({**_HEAD, "rollouts": {name: rollout}})
+        }
+    sources = value.get("sources")
+    valid_settings["sources"] = {
+        name: _valid_source(settings, is_valid)
+        for name, settings in (sources.items() if isinstance(sources, Mapping) else ())
+        if is_valid({**_HEAD, "sources": {name: _NO_SOURCE}}) and isinstance(settings, Mapping)
+    }
+    return {**_HEAD, **valid_settings}
+
+
+def _valid_source(settings: Mapping[str, Any], is_valid: Callable[[Any], bool]) -> dict[str, Any]:
+    valid_settings = {
+        key: item
+        for key, item in settings.items()
+        if is_valid({**_HEAD, "sources": {"source": {**_NO_SOURCE, key: item}}})
+    }
+    rules = settings.get("targets")
+    if "targets" not in valid_settings and isinstance(rules, Mapping):
+        valid_settings["targets"] = {
+            pattern: rule if _is_valid_rule(pattern, rule, is_valid) else {}
+            for pattern, rule in rules.items()
+            if _is_valid_rule(pattern, {}, is_valid)
+        }
+    if "credentials" in settings and "credentials" not in valid_settings:
+        # Else the url would be said to have none.
+        valid_settings.pop("url", None)
+    return {**_NO_SOURCE, **valid_settings}
+
+
+def _is_valid_rule(pattern: Any, rule: Any, is_valid: Callable[[Any], bool]) -> bool:
+    source = {**_NO_SOURCE, "targets": {pattern: rule}}
+    return is_valid({**_HEAD, "sources": {"source": source}})

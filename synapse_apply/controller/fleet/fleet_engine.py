@@ -1,4 +1,4 @@
-"""How a process takes part in a controller of several: it may lead, and it works on what is due."""
+"""How a process takes part in a controller of several: it is alive, may lead, and works."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import replace
+from threading import Event, Thread
 
-from synapse_apply.controller.fleet.heartbeat import Heartbeat
-from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue
-from synapse_apply.controller.fleet.opening import QueueLocation
-from synapse_apply.controller.fleet_rows import LEADER_LEASE, ProcessRole, ProcessRow
+from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue, QueueLocation
 from synapse_apply.controller.loop.claiming import claim_if_due
 from synapse_apply.controller.loop.clock import SharedClock
 from synapse_apply.controller.loop.leading.dispatching import (
@@ -20,15 +20,23 @@ from synapse_apply.controller.loop.leading.dispatching import (
     SingleRoundDispatcher,
     ThreadDispatcher,
 )
-from synapse_apply.controller.loop.leading.leader import Leader, LeasedLeader
+from synapse_apply.controller.loop.leading.leader import LEASE_SECONDS, Leader, LeasedLeader
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
 from synapse_apply.controller.loop.working import look_and_apply
-from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
+from synapse_apply.controller.rows import (
+    LEADER_LEASE,
+    ProcessRole,
+    ProcessRow,
+    RunCause,
+    TargetName,
+    TargetRow,
+)
 from synapse_apply.controller.rules.processes import list_live_processes
 from synapse_apply.controller.rules.turns import choose_due_targets
-from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.store.store_database import ControllerStoreError, StoreUnavailable
+from synapse_apply.controller.store_ports import WritableStore
 
 # So that no worker waits for the next round of the leader.
 _JOBS_PER_SLOT = 4
@@ -307,3 +315,81 @@ def build_own_process_row(
     return ProcessRow(
         holder, host, int(process_id), role, version, settings_digest, slots, now, now
     )
+
+
+_BEAT_SECONDS = 2.0
+# Every so many beats a process says that it is there, and at first at once.
+_BEATS_PER_LINE = 3
+# Who was not seen for so long is gone, and forgotten.
+_FORGOTTEN_SECONDS = 3600.0
+_STOP_SECONDS = 3.0
+
+
+class Heartbeat:
+    """Renews what a process has in a shared store, in a thread of its own, until it is stopped.
+
+    A process that is stopped by a signal renews nothing: others take over what it had.
+    """
+
+    def __init__(
+        self,
+        store: WritableStore,
+        clock: SharedClock,
+        describe_process: Callable[[], ProcessRow],
+        get_lead_epoch: Callable[[], int],
+        list_claims: Callable[[], Collection[TargetName]],
+    ) -> None:
+        """`get_lead_epoch` gives 0 while this process does not lead.
+
+        `list_claims` gives the targets that it works on: no other claim of it is renewed.
+        """
+        self._store = store
+        self._clock = clock
+        self._describe_process = describe_process
+        self._get_lead_epoch = get_lead_epoch
+        self._list_claims = list_claims
+        self._is_stopping = Event()
+        self._was_away = False
+        self.on_return: Callable[[], None] = lambda: None
+        """Called when the store answers again after it was away."""
+        self.on_failure: Callable[[Exception], None] = lambda _problem: None
+        """Called with what ended it: a process without a heartbeat loses what it has."""
+        self._thread = Thread(target=self._renew, daemon=True, name="heartbeat")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Renew nothing any more, and take this process from the list of processes."""
+        self._is_stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS)
+        row = self._describe_process()
+        with suppress(ControllerStoreError), self._store.write() as writer:
+            writer.release_claims_of_holder(row.holder)
+            writer.delete_process(row.holder)
+
+    def _renew(self) -> None:
+        beat = 0
+        while not self._is_stopping.is_set():
+            try:
+                self._clock.adjust_to_database()
+                now = self._clock.read_wall()
+                row = replace(self._describe_process(), seen_at=now)
+                self._store.extend_claims_and_leader_lease(
+                    row.holder, now + LEASE_SECONDS, self._get_lead_epoch(), self._list_claims()
+                )
+                if beat % _BEATS_PER_LINE == 0:
+                    self._store.put_process_and_delete_unseen_ones(row, now - _FORGOTTEN_SECONDS)
+            except StoreUnavailable:
+                # The rounds say so.
+                self._was_away = True
+            except Exception as problem:  # noqa: BLE001 - raised again by the main thread
+                self.on_failure(problem)
+                return
+            else:
+                beat += 1
+                if self._was_away:
+                    self._was_away = False
+                    self.on_return()
+            self._is_stopping.wait(_BEAT_SECONDS)

@@ -12,7 +12,7 @@ from synapse_apply.controller.loop.due_times import make_targets_due_soon, targe
 from synapse_apply.controller.loop.hourly import queue_pause_messages
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.reasons import normalize_reason
-from synapse_apply.controller.messages.message_fields import format_utc_time
+from synapse_apply.controller.outbox.messages import format_utc_time
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
 from synapse_apply.controller.rows import (

@@ -20,7 +20,7 @@ from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.ports import ApplyRequest, Permit
 from synapse_apply.controller.rows import RunVerb
 from synapse_apply.controller.rules.permits import compute_permit
-from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.model.errors import SynapseApplyError
 
 

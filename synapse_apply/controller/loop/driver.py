@@ -24,7 +24,7 @@ from synapse_apply.controller.ports import (
 from synapse_apply.controller.rows import RunVerb, TargetName
 from synapse_apply.controller.rules.due import is_clock_jump
 from synapse_apply.controller.settings import Controller
-from synapse_apply.controller.store.store_errors import (
+from synapse_apply.controller.store.store_database import (
     ControllerStoreError,
     StoreTooNew,
     StoreUnavailable,

@@ -43,7 +43,7 @@ from synapse_apply.controller.rules.revision_end import build_changed_revisions,
 from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
 from synapse_apply.controller.rules.targets import TargetAtHead, find_rule, target_rows_at_head
 from synapse_apply.controller.settings import Event, Source
-from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError

@@ -8,27 +8,27 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
-from synapse_apply.controller.configuration.access_secrets import AccessSecrets
-from synapse_apply.controller.fleet_rows import LEADER_LEASE
+from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.authors import AuthorCache
 from synapse_apply.controller.loop.clock import CorrectedClock, LoopClock
 from synapse_apply.controller.loop.event_log import EventLog, Level
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.loop.own_claims import OwnClaims
-from synapse_apply.controller.messages.message_fields import build_message_fields
+from synapse_apply.controller.outbox.messages import build_message_fields
 from synapse_apply.controller.page.addresses import (
     build_revision_path,
     build_source_path,
     build_target_path,
 )
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender, Workers
-from synapse_apply.controller.rollout_rows import RolloutRow
 from synapse_apply.controller.rows import (
+    LEADER_LEASE,
     ChangeCounts,
     HoldRow,
     MessageRow,
     PauseRow,
     RevisionRow,
+    RolloutRow,
     StatusRow,
     StatusText,
     TargetName,
@@ -46,7 +46,7 @@ from synapse_apply.controller.rules.target_statuses import (
     target_context,
 )
 from synapse_apply.controller.settings import Controller, Event
-from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter, WritableStore
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen

@@ -10,15 +10,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from synapse_apply.controller.fleet_rows import LEADER_LEASE
 from synapse_apply.controller.page.api import API_VERSION, format_safe_json
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, Visitor
 from synapse_apply.controller.page.rendering import PageRenderer
 from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.rows import LEADER_LEASE
 from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.settings import Mode
-from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 
 _RETRY_SECONDS = 5

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from synapse_apply.controller.configuration.access_secrets import AccessSecrets
+from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.page import api, hooks
 from synapse_apply.controller.page.answers import AnswerMaker
 from synapse_apply.controller.page.badge import draw_badge, draw_icon
@@ -45,7 +45,7 @@ from synapse_apply.controller.page.runs import (
 from synapse_apply.controller.page.sources import read_source_view_or_none
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.values import Sensitive
 

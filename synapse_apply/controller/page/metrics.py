@@ -13,8 +13,13 @@ from synapse_apply import __version__
 from synapse_apply.controller.page.entry.present_targets import iter_present_targets
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
 from synapse_apply.controller.ports import LoopHealth
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
-from synapse_apply.controller.rows import RunOutcome, SourceRow, TargetCondition
+from synapse_apply.controller.rows import (
+    RolloutRow,
+    RolloutState,
+    RunOutcome,
+    SourceRow,
+    TargetCondition,
+)
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -11,7 +11,7 @@ from typing import Self
 
 import uvicorn
 
-from synapse_apply.controller.configuration.access_secrets import AccessSecrets
+from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.page.app import HookSecretValues, PageApp
 from synapse_apply.controller.page.entry.guard import (
     RequestGuard,

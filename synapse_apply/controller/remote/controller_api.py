@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from synapse_apply.client.http.redaction import Redactor
-from synapse_apply.controller.delivery import (
+from synapse_apply.controller.outbox.delivery import (
     Receiver,
     UndeliveredError,
     encode_compact_json,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRole, ProcessRow
+from synapse_apply.controller.rows import LeaseRow, ProcessRole, ProcessRow
 from synapse_apply.model.frozen import frozen
 
 # A process says every six seconds that it is there.

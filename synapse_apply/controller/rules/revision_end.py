@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
 from synapse_apply.controller.rows import (
     RevisionEnd,
     RevisionProgress,
     RevisionRow,
+    RolloutRow,
+    RolloutState,
     StatusState,
     StatusText,
 )

@@ -1,4 +1,4 @@
-"""How Git reaches a source's repository: the protocol, and one child's environment.
+"""Where a source's mirror lies, which refs it has, and how Git reaches the repository.
 
 Only https, ssh, and a path where `controller.yaml` names one. Git has no configuration but ours, no
 prompt, no helper, and follows no redirect. A token travels in the environment of the one child that
@@ -12,9 +12,9 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -219,3 +219,139 @@ def _raise_unusable(
     raise InputError.from_summary(
         summary, f"sources.{source.name}.url {reason}.", hint, position=source.position
     )
+
+
+# Where a source's mirror lies in the data folder, and the folder that stands in for a checkout.
+#
+# `DATA/mirrors/SOURCE.git` is the bare repository. `DATA/places/SOURCE` has a `.git` file that
+# leads to it, and else only `.synapse-apply` folders of the tool: local states, embedded backends.
+# No file of a commit ever lies there. `DATA/homes/SOURCE` is the home folder of the source's
+# workers.
+
+_FOLDER_MODE = 0o700
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@frozen
+class SourceFolders:
+    """The folders of one source. `project` is that of its project file, below `empty_checkout`."""
+
+    mirror: Path
+    empty_checkout: Path
+    project: Path
+    home: Path
+
+    def create_folders(self) -> None:
+        """Make the place and the home where they are missing; OSError."""
+        for folder in (self.mirror.parent, self.empty_checkout.parent, self.home.parent):
+            folder.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
+        for folder in (self.empty_checkout, self.home):
+            folder.mkdir(_FOLDER_MODE, exist_ok=True)
+        self.project.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
+        text = f"gitdir: {self.mirror}\n"
+        file = self.empty_checkout / ".git"
+        if not file.is_file() or file.read_text(errors="replace") != text:
+            # Renamed into place: a worker that reads it at this moment sees one or the other.
+            new_file = self.empty_checkout / ".git.new"
+            new_file.write_text(text)
+            new_file.replace(file)
+
+
+def source_folders(data_folder: Path, source: Source) -> SourceFolders:
+    """The folders of a source, not made yet; InputError for an unusable name or path."""
+    data_folder = Path(os.path.realpath(data_folder))
+    path = PurePosixPath(source.path)
+    if not _NAME.fullmatch(source.name):
+        raise InputError.from_summary(
+            "The name of a source cannot be used",
+            f"{source.name!r} is no name of a folder.",
+            "Use letters, digits, dots, dashes and underscores.",
+            position=source.position,
+        )
+    if path.is_absolute() or ".." in path.parts or "\0" in source.path:
+        raise InputError.from_summary(
+            "The path of a source leads out of its repository",
+            f"sources.{source.name}.path is {source.path!r}.",
+            "Write the folder of synapse-apply.yaml from the top of the repository on.",
+            position=source.position,
+        )
+    empty_checkout = data_folder / "places" / source.name
+    return SourceFolders(
+        data_folder / "mirrors" / f"{source.name}.git",
+        empty_checkout,
+        empty_checkout / path,
+        data_folder / "homes" / source.name,
+    )
+
+
+# Which refs of a source's repository are followed, and under which names its mirror has them.
+#
+# In the mirror `refs/synapse-apply/` is ours: `head` is what the source's ref named last,
+# `pin/NAME` the revision whose settings count, `kept/COMMIT` the commits that must not be pruned,
+# and `followed/REF` the refs that were meant. Tags keep their names, since manifests name packages
+# by them, and what they named first: a tag that is moved or deleted changes no package. A followed
+# branch is `origin/BRANCH`, as in a clone.
+
+HEAD_REF = "refs/synapse-apply/head"
+KEPT_FOLDER = "refs/synapse-apply/kept"
+FOLLOWED_FOLDER = "refs/synapse-apply/followed"
+_PIN_FOLDER = "refs/synapse-apply/pin"
+_REMOTE_FOLDER = "refs/remotes/origin"
+# What lies there depends on what the source's settings name.
+FOLLOWED_FOLDERS = (_PIN_FOLDER, _REMOTE_FOLDER)
+_BRANCH_FOLDER, _TAG_FOLDER = "refs/heads/", "refs/tags/"
+TAGS_PATTERN = f"{_TAG_FOLDER}*"
+
+# A subset of git-check-ref-format(1).
+_NAME_PATTERN = re.compile(
+    r"[A-Za-z0-9_%+][A-Za-z0-9._%+@#=-]{0,199}(/[A-Za-z0-9_%+][A-Za-z0-9._%+@#=-]{0,199}){0,9}"
+)
+_NO_NAME_PATTERN = re.compile(r"\.\.|@\{|\.(?=/|$)|\.lock(?=/|$)|^HEAD$")
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def is_commit_id(text: str) -> bool:
+    """Whether a text is the full id of a commit."""
+    return bool(_COMMIT_ID.fullmatch(text))
+
+
+def refs_meant_by(source: Source, ref: str) -> tuple[str, ...]:
+    """The full refs that a name may mean, a branch before a tag; InputError for no ref's name."""
+    if is_commit_id(ref):
+        raise InputError.from_summary(
+            "A source cannot follow a commit",
+            f"sources.{source.name}.ref is {ref}: neither a branch nor a tag is called that.",
+            "Write a branch or a tag; `git tag NAME COMMIT` gives the commit a name.",
+            position=source.position,
+        )
+    if not _NAME_PATTERN.fullmatch(ref) or _NO_NAME_PATTERN.search(ref):
+        raise InputError.from_summary(
+            "The ref of a source cannot be used",
+            f"sources.{source.name}: {ref!r} is no name of a branch or a tag.",
+            "Write a branch, a tag, or a full ref such as refs/heads/main.",
+            position=source.position,
+        )
+    return (ref,) if ref.startswith("refs/") else (f"{_BRANCH_FOLDER}{ref}", f"{_TAG_FOLDER}{ref}")
+
+
+def build_pin_revision_or_empty(source: Source) -> str:
+    """The ref or commit of the mirror whose settings count; "" for the revision's own."""
+    if not source.project_from or is_commit_id(source.project_from):
+        return source.project_from
+    return f"{_PIN_FOLDER}/{source.project_from.removeprefix('refs/').removeprefix('heads/')}"
+
+
+def build_own_refspecs(source: Source, head_name: str, pin_name: str) -> list[str]:
+    """What is fetched under names of ours: the head's full ref, and that of the pin ("": none)."""
+    refspecs = [f"+{head_name}:{HEAD_REF}"]
+    if head_name.startswith(_BRANCH_FOLDER):
+        branch = head_name.removeprefix(_BRANCH_FOLDER)
+        refspecs.append(f"+{head_name}:{_REMOTE_FOLDER}/{branch}")
+    if pin_name:
+        refspecs.append(f"+{pin_name}:{build_pin_revision_or_empty(source)}")
+    return refspecs
+
+
+def build_tag_refspecs(moved_tags: Iterable[str]) -> list[str]:
+    """What is fetched of tags: those that have not moved. Git refuses one that moves meanwhile."""
+    return [f"{TAGS_PATTERN}:{TAGS_PATTERN}", *(f"^{tag}" for tag in moved_tags)]

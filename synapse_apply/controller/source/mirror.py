@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,15 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from synapse_apply.controller.ports import Head, LabelledTarget, SourceUnavailable
 from synapse_apply.controller.settings import SecretName, Source
-from synapse_apply.controller.source.access import build_source_access
-from synapse_apply.controller.source.commit_text import (
-    MAX_COMMIT_BYTES,
-    parse_commit_head,
-)
-from synapse_apply.controller.source.committed_project import read_committed_targets
-from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
-from synapse_apply.controller.source.places import source_folders
-from synapse_apply.controller.source.remote_refs import (
+from synapse_apply.controller.source.access import (
     FOLLOWED_FOLDER,
     FOLLOWED_FOLDERS,
     HEAD_REF,
@@ -27,13 +20,18 @@ from synapse_apply.controller.source.remote_refs import (
     TAGS_PATTERN,
     build_own_refspecs,
     build_pin_revision_or_empty,
+    build_source_access,
     build_tag_refspecs,
     is_commit_id,
     refs_meant_by,
+    source_folders,
 )
+from synapse_apply.controller.source.committed_project import read_committed_targets
+from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
 from synapse_apply.files.programs import STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE, ProgramResult
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
+from synapse_apply.views.sanitize import sanitize
 
 _SHA256_LENGTH = 64
 # Commits whose project is kept in memory: the wanted one, and one that is about to be.
@@ -368,3 +366,33 @@ class GitMirror:
 def _name_memory(ref: str) -> str:
     """The ref of ours that says that a ref of the repository was followed."""
     return f"{FOLLOWED_FOLDER}/{ref.removeprefix('refs/')}"
+
+
+MAX_COMMIT_BYTES = 64 * 1024
+_MAX_AUTHOR, _MAX_SUBJECT = 200, 300
+_DATE = re.compile(r" -?[0-9]+ [+-][0-9]{4}$")
+
+
+def parse_commit_head(commit_id: str, content: bytes) -> Head:
+    """The head of a commit's object, of which only the beginning is needed (git-cat-file(1))."""
+    header, _, message = content.partition(b"\n\n")
+    author = next(
+        (
+            line.removeprefix(b"author ")
+            for line in header.split(b"\n")
+            if line.startswith(b"author ")
+        ),
+        b"",
+    )
+    author_text = _DATE.sub("", author.decode(errors="replace"))
+    subject = message.lstrip(b"\n").partition(b"\n")[0].decode(errors="replace")
+    return Head(
+        commit_id,
+        _sanitize_and_shorten(author_text, _MAX_AUTHOR),
+        _sanitize_and_shorten(subject.strip(), _MAX_SUBJECT),
+    )
+
+
+def _sanitize_and_shorten(text: str, max_length: int) -> str:
+    text = sanitize(text[: max_length + 1])
+    return text if len(text) <= max_length else text[: max_length - 3] + "..."

@@ -14,9 +14,9 @@ from synapse_apply.controller.source.access import (
     REMOTE_NAME,
     ReadSecret,
     SourceAccess,
+    SourceFolders,
     build_local_variables,
 )
-from synapse_apply.controller.source.places import SourceFolders
 from synapse_apply.files.programs import (
     STOPPED_EXIT_CODE,
     TIMEOUT_EXIT_CODE,

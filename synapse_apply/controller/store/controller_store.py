@@ -7,19 +7,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import BoundedSemaphore, Lock, RLock
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
 from synapse_apply.controller.planned_rows import Binding
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
     HoldRow,
+    LeaseRow,
     MessageRow,
     PauseRow,
+    ProcessRow,
     RevisionProgress,
     RevisionRow,
+    RolloutRow,
+    RolloutTargetRow,
     RunOutcome,
     RunRow,
     SourceRow,
@@ -27,19 +29,17 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
     TargetRow,
+    WaveRow,
 )
 from synapse_apply.controller.rules.bindings import may_be_one_tenant
-from synapse_apply.controller.store.conditions import audit_where, targets_where
-from synapse_apply.controller.store.progress import (
-    IS_FIRST_MESSAGE_OF_SUBJECT,
-    SELECT_FINDINGS_OF_TARGETS,
-    read_rows,
-    sum_up_progress,
-)
-from synapse_apply.controller.store.row_table import RowTable
+from synapse_apply.controller.store.row_table import RowTable, SqlDialect
 from synapse_apply.controller.store.sqlite_database import SqliteStoreDatabase
-from synapse_apply.controller.store.store_database import StoreConnection, StoreDatabase
-from synapse_apply.controller.store.store_errors import ControllerStoreError, StoreUnavailable
+from synapse_apply.controller.store.store_database import (
+    ControllerStoreError,
+    StoreConnection,
+    StoreDatabase,
+    StoreUnavailable,
+)
 from synapse_apply.controller.store.store_schema import (
     APPROVALS,
     AUDIT,
@@ -531,3 +531,157 @@ class SqliteControllerStore(ControllerStore):
 
     def __init__(self, data_folder: Path) -> None:
         super().__init__(SqliteStoreDatabase(data_folder))
+
+
+_WILDCARDS = frozenset("*?[")
+_NAME = "source || '/' || target"
+
+
+def targets_where(target_filter: TargetFilter, dialect: SqlDialect) -> tuple[str, list[Any]]:
+    """WHERE and its values for the targets that a filter matches; gone ones never do."""
+    conditions, values = ["is_gone = 0"], list[Any]()
+    if target_filter.state is not None:
+        conditions.append("state_rank = ?")
+        values.append(STATE_RANKS[target_filter.state])
+    if target_filter.source:
+        conditions.append("source = ?")
+        values.append(target_filter.source)
+    if target_filter.wanted_commit:
+        conditions.append("wanted_commit = ?")
+        values.append(target_filter.wanted_commit)
+    if target_filter.text:
+        conditions.append(_contains(_NAME))
+        values.append(_like_pattern(target_filter.text))
+    if target_filter.patterns is not None:
+        conditions.append(_pattern_condition(_NAME, dialect))
+        values.extend(_encode_patterns(target_filter.patterns, dialect))
+    return f"WHERE {' AND '.join(conditions)}", values
+
+
+def audit_where(audit_filter: AuditFilter, dialect: SqlDialect) -> tuple[str, list[Any]]:
+    """WHERE and its values for the audit rows that a filter matches; "" for all."""
+    conditions, values = list[str](), list[Any]()
+    if audit_filter.who:
+        conditions.append("who = ?")
+        values.append(audit_filter.who)
+    if audit_filter.text:
+        conditions.append(_contains("subject || ' ' || action || ' ' || detail"))
+        values.append(_like_pattern(audit_filter.text))
+    for comparison, number in (("<", audit_filter.before), (">", audit_filter.after)):
+        if number is not None:
+            conditions.append(f"number {comparison} ?")
+            values.append(number)
+    if audit_filter.patterns is not None:
+        conditions.append(_pattern_condition("subject", dialect))
+        values.extend(_encode_patterns(audit_filter.patterns, dialect))
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
+
+
+def _pattern_condition(expression: str, dialect: SqlDialect) -> str:
+    """The condition that a text matches patterns.
+
+    Its values are those of `_encode_patterns`.
+    """
+    matches = dialect.pattern_condition.format(expression)
+    return f"({expression} IN ({dialect.text_list}) OR {matches})"
+
+
+def _encode_patterns(patterns: Sequence[str], dialect: SqlDialect) -> list[str]:
+    """Two values: patterns that are names, which an index may find, as JSON; and the others."""
+    names = [pattern for pattern in patterns if _WILDCARDS.isdisjoint(pattern)]
+    others = [pattern for pattern in patterns if not _WILDCARDS.isdisjoint(pattern)]
+    return [json.dumps(names), dialect.encode_patterns(others)]
+
+
+def _contains(expression: str) -> str:
+    """The condition that a text contains another one, whatever the case of ASCII letters is."""
+    return rf"LOWER({expression}) LIKE ? ESCAPE '\'"
+
+
+def _like_pattern(text: str) -> str:
+    # As LOWER has it, in SQLite and of a column with COLLATE "C": ASCII letters alone.
+    lower = text.encode("utf-8", "replace").lower().decode()
+    escaped = lower.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    return f"%{escaped}%"
+
+
+# What a row of `targets` counts for in RevisionProgress.
+_IS_AT_HEAD = "wanted_digest = head_digest"
+_IS_FOR_LATER_WAVE = "(wanted_digest <> head_digest)"
+_IS_DONE = f"({_IS_AT_HEAD} AND input_digest = head_digest AND progress = 'done')"
+_IS_OBSERVED = f"{_IS_DONE} AND mode = 'observe'"
+# A failure at an older head says nothing of this revision.
+_IS_FAILING = (
+    f"({_IS_AT_HEAD} AND progress IN ('failing', 'refused') AND looked_number >= touched_number)"
+)
+_IS_HELD = f"({_IS_AT_HEAD} AND progress = 'held')"
+_IS_WAITING = f"({_IS_AT_HEAD} AND progress = 'waiting')"
+# What is told of one subject arrives in order. `{}` is SqlDialect.message_subject.
+IS_FIRST_MESSAGE_OF_SUBJECT = (
+    "id IN (SELECT MIN(id) FROM messages WHERE sent_at = 0 AND refusal = '' GROUP BY channel, {})"
+)
+SELECT_FINDINGS_OF_TARGETS = (
+    "SELECT source, target, backend_host,"
+    " (SELECT findings FROM runs WHERE runs.id = targets.last_run) FROM targets"
+)
+# The index runs_applied has these runs. `{}` is SqlDialect.call_count.
+_SUM_APPLIED_ROWS = (
+    "SELECT COALESCE(SUM({}), 0) FROM runs WHERE verb = 'apply' AND source = ?"
+    ' AND "commit" = (SELECT "commit" FROM revisions WHERE source = ? AND number = ?)'
+)
+
+
+def read_rows(
+    connection: StoreConnection,
+    table: RowTable[R],
+    sql_after_table: str,
+    values: Sequence[object] = (),
+    constants: Mapping[str, str] | None = None,
+) -> list[R]:
+    statement = table.build_select_statement(sql_after_table, constants)
+    return [table.decode_row(cells) for cells in connection.execute(statement, values)]
+
+
+def sum_up_progress(
+    connection: StoreConnection, dialect: SqlDialect, source: str, number: int
+) -> RevisionProgress:
+    touched = "FROM targets WHERE source = ? AND touched_number = ? AND is_gone = 0"
+    counts = ", ".join(
+        f"COUNT(*) FILTER (WHERE {condition})"
+        for condition in (
+            *("1 = 1", _IS_DONE, _IS_FAILING, _IS_HELD, _IS_WAITING),
+            *(f"{_IS_DONE} AND mode <> 'observe'", _IS_FOR_LATER_WAVE),
+        )
+    )
+    sums = ", ".join(
+        f"COALESCE(SUM(CASE WHEN {_IS_OBSERVED} THEN {column} END), 0)"
+        for column in ("change_count", "refused_count")
+    )
+    statement = f"SELECT {counts}, {sums} {touched}"
+    cells = connection.execute(statement, [source, number]).fetchone()
+    touched_count, done_count, failing_count, held_count, waiting_count, *rest = map(int, cells)
+    applied_count, later_wave_count, change_count, refused_count = rest
+    (applied_row_count,) = connection.execute(
+        _SUM_APPLIED_ROWS.format(dialect.call_count), [source, source, number]
+    ).fetchone()
+
+    def first_target_names(condition: str) -> tuple[str, ...]:
+        names_statement = f"SELECT target {touched} AND {condition} ORDER BY target LIMIT 3"
+        names = connection.execute(names_statement, [source, number])
+        return tuple(name for (name,) in names)
+
+    return RevisionProgress(
+        touched_count=touched_count,
+        done_count=done_count,
+        failing_count=failing_count,
+        failing_names=first_target_names(_IS_FAILING) if failing_count else (),
+        change_count=change_count,
+        refused_count=refused_count,
+        held_count=held_count,
+        held_names=first_target_names(_IS_HELD) if held_count else (),
+        waiting_count=waiting_count,
+        waiting_names=first_target_names(_IS_WAITING) if waiting_count else (),
+        applied_count=applied_count,
+        applied_row_count=int(applied_row_count),
+        later_wave_count=later_wave_count,
+    )

@@ -1,13 +1,16 @@
-"""What the store needs of a database: the port that SQLite and PostgreSQL fill."""
+"""What the store needs of a database, and what is said when that cannot be used."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from synapse_apply.controller.store.dialect import SqlDialect
+from synapse_apply.controller.store.row_table import SqlDialect
+from synapse_apply.model.coding.json_values import WrongShapeError
+from synapse_apply.model.errors import SynapseApplyError
 
 Cells = tuple[Any, ...]
 
@@ -93,3 +96,125 @@ class StoreDatabase(Protocol):
         `activity` begins the message: Reading, Writing.
         """
         ...
+
+
+_PRIMARY_CODE_MASK = 0xFF  # extended result codes keep the primary one in the low byte
+
+
+class ControllerStoreError(SynapseApplyError):
+    """The controller's store cannot be opened, read or written."""
+
+
+class StoreUnavailable(ControllerStoreError):
+    """The store's database does not answer, or ended the connection: a later attempt may succeed.
+
+    Of a write that was about to be committed nobody knows whether it was: whoever repeats it must
+    look at the store again first.
+    """
+
+
+class StoreMissing(ControllerStoreError):
+    """There is none yet: the first controller that runs with it makes it."""
+
+
+class StoreTooNew(ControllerStoreError):
+    """A newer version wrote what this one would harm: it may not write any more."""
+
+
+class StoreLocation(NamedTuple):
+    """Where a store is, for messages: `name` is a path, or a url without user and password."""
+
+    name: str
+    words: _LocationWords
+
+
+class _LocationWords(NamedTuple):
+    """What people can do about a store of one sort: in a file, or in a database."""
+
+    empty: str
+    foreign_hint: str
+    damaged_hint: str
+    missing_hint: str
+
+
+def build_file_location(path: Path) -> StoreLocation:
+    return StoreLocation(
+        str(path),
+        _LocationWords(
+            "folder (--data)",
+            "Name another folder with --data, or move the file away to begin with an empty store.",
+            "Put a backup in its place, or move it away: history is lost then, no object is.",
+            "Name the folder that the controller runs with: --data FOLDER. Where its configuration"
+            " names a `store`, that is in a database: ask the controller (--url), save it with"
+            " pg_dump.",
+        ),
+    )
+
+
+def build_database_location(display_url: str) -> StoreLocation:
+    return StoreLocation(
+        display_url,
+        _LocationWords(
+            "schema (?schema=NAME in the store's url)",
+            "Name another schema in the store's url: ?schema=NAME.",
+            "Restore what pg_dump wrote, or name an empty schema in the store's url"
+            " (?schema=NAME): history is lost then, no object is.",
+            "It is made by the first controller that runs with it. Is the store's url the right"
+            " one?",
+        ),
+    )
+
+
+def foreign_store(location: StoreLocation, reason: str) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "This is not a store of a controller",
+        f"{location.name} {reason}. It was not touched.",
+        location.words.foreign_hint,
+    )
+
+
+def damaged_store(location: StoreLocation, reason: str) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "The controller's store is damaged",
+        f"{location.name}: {reason}.",
+        location.words.damaged_hint,
+    )
+
+
+def missing_store(location: StoreLocation) -> StoreMissing:
+    return StoreMissing.from_summary(
+        "There is no store of a controller",
+        f"{location.name} does not exist.",
+        location.words.missing_hint,
+    )
+
+
+@contextmanager
+def translating_errors(path: Path, activity: str) -> Iterator[None]:
+    """Turn errors of SQLite, of the disk and of decoding in the block into ControllerStoreError.
+
+    `activity` begins the message: Reading, Writing, ...
+    """
+    location = build_file_location(path)
+    try:
+        yield
+    except sqlite3.Error as problem:
+        code = getattr(problem, "sqlite_errorcode", 0) & _PRIMARY_CODE_MASK
+        if code == sqlite3.SQLITE_NOTADB:
+            raise foreign_store(location, "is not an SQLite database") from None
+        if code == sqlite3.SQLITE_CORRUPT or str(problem).startswith("no such "):
+            raise damaged_store(location, str(problem)) from None
+        raise _failed_access(path, activity, str(problem)) from None
+    except WrongShapeError as problem:
+        raise damaged_store(location, str(problem)) from None
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise _failed_access(path, activity, reason) from None
+
+
+def _failed_access(path: Path, activity: str, reason: str) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "The controller's store cannot be used",
+        f"{activity} {path} failed: {reason}. What was recorded before is intact.",
+        "Check the disk: free space, quota, permissions.",
+    )

@@ -5,28 +5,32 @@ Statements whose outcome nobody asks for are queued: a server gets many of them 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import chain, zip_longest
 
-from synapse_apply.controller.fleet_rows import LEADER_LEASE, LeaseRow, ProcessRow
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
+    LEADER_LEASE,
     ApprovalRow,
     AuditRow,
     HoldRow,
+    LeaseRow,
     MessageRow,
     PauseRow,
+    ProcessRow,
     RevisionRow,
+    RolloutRow,
+    RolloutTargetRow,
     RunRow,
     SourceRow,
     StatusRow,
     TargetName,
     TargetRow,
+    WaveRow,
 )
-from synapse_apply.controller.store.audit_chain import add_audit_digest
-from synapse_apply.controller.store.dialect import SqlDialect
-from synapse_apply.controller.store.storable_text import make_storable
+from synapse_apply.controller.store.row_table import SqlDialect
 from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_schema import (
     APPROVALS,
@@ -404,3 +408,47 @@ class SqlStoreWriter:
             "SELECT epoch FROM targets WHERE source = ? AND target = ?", name
         ).fetchone()
         return int(cells[0])
+
+
+def add_audit_digest(row: AuditRow, previous_digest: str) -> AuditRow:
+    """The row with its digest: over the row and the digest of the one before, "" for the first."""
+    content = [
+        previous_digest,
+        row.number,
+        float(row.time),
+        row.who,
+        row.action,
+        row.subject,
+        row.detail,
+    ]
+    digest = hashlib.sha256(format_canonical_json(content).encode()).hexdigest()
+    return replace(row, digest=digest)
+
+
+def find_first_broken_audit_row(
+    rows: Iterable[AuditRow], trusted_row_before: AuditRow | None = None
+) -> AuditRow | None:
+    """The first row, oldest first, that is not what the chain before it makes it; None for none.
+
+    `trusted_row_before` is the row before the first one, taken as it is; None: they are all.
+    """
+    previous_digest = trusted_row_before.digest if trusted_row_before else ""
+    expected_number = trusted_row_before.number + 1 if trusted_row_before else 1
+    for row in rows:
+        if row.number != expected_number or add_audit_digest(row, previous_digest) != row:
+            return row
+        previous_digest, expected_number = row.digest, row.number + 1
+    return None
+
+
+_NUL_SIGN = "\N{SYMBOL FOR NULL}"
+
+
+def make_storable(text: str) -> str:
+    """A text without NUL, which PostgreSQL cannot hold, and without surrogates, which none can.
+
+    Others are given back as they are.
+    """
+    if text.isprintable():
+        return text
+    return text.replace("\0", _NUL_SIGN).encode("utf-8", "replace").decode()

@@ -19,8 +19,11 @@ from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, Ru
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Controller, Source
-from synapse_apply.controller.source.places import SourceFolders, source_folders
-from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty
+from synapse_apply.controller.source.access import (
+    SourceFolders,
+    build_pin_revision_or_empty,
+    source_folders,
+)
 from synapse_apply.controller.worker.access import (
     OwnSecretLocations,
     build_readable_files,

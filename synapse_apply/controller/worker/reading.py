@@ -8,8 +8,8 @@ from pathlib import Path
 from synapse_apply.controller.ports import LabelledTarget, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.settings import Source
+from synapse_apply.controller.source.access import source_folders
 from synapse_apply.controller.source.committed_project import read_committed_targets
-from synapse_apply.controller.source.places import source_folders
 from synapse_apply.controller.worker.child import Child
 from synapse_apply.controller.worker.conversations import LookConversation
 from synapse_apply.controller.worker.exchange import Order

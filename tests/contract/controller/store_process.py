@@ -14,7 +14,7 @@ from dataclasses import replace
 from synapse_apply.controller.rows import RevisionRow, SourceRow, TargetName, TargetRow
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
-from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.model.values import Sensitive
 
 PROD = TargetName("acme", "prod")

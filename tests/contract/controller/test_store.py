@@ -25,10 +25,10 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import ControllerStore
-from synapse_apply.controller.store.store_errors import ControllerStoreError, StoreTooNew
+from synapse_apply.controller.store.store_database import ControllerStoreError, StoreTooNew
 from synapse_apply.controller.store.store_schema import STORE_FORMAT
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.controller.store_ports import (
     AuditFilter,
     TargetFilter,

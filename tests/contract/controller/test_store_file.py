@@ -13,8 +13,8 @@ from support.core import LockHeld
 
 from synapse_apply.controller.rows import SourceRow
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store.store_errors import ControllerStoreError
-from synapse_apply.controller.store.store_file import create_and_hold_data_folder
+from synapse_apply.controller.store.sqlite_database import create_and_hold_data_folder
+from synapse_apply.controller.store.store_database import ControllerStoreError
 
 
 @pytest.fixture

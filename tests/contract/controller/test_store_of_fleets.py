@@ -6,10 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRole, ProcessRow
-from synapse_apply.controller.rows import SourceRow, TargetName, TargetRow
+from synapse_apply.controller.rows import (
+    LeaseRow,
+    ProcessRole,
+    ProcessRow,
+    SourceRow,
+    TargetName,
+    TargetRow,
+)
 from synapse_apply.controller.store.controller_store import ControllerStore
-from synapse_apply.controller.store.store_errors import ControllerStoreError
+from synapse_apply.controller.store.store_database import ControllerStoreError
 
 PROD = TargetName("acme", "prod")
 

@@ -26,13 +26,13 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import Mode
-from synapse_apply.controller.store import controller_store, progress
-from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
+from synapse_apply.controller.store import controller_store
 from synapse_apply.controller.store.controller_store import (
     ControllerStore,
     SqliteControllerStore,
 )
-from synapse_apply.controller.store.dialect import SQLITE_DIALECT
+from synapse_apply.controller.store.row_table import SQLITE_DIALECT
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.controller.store_ports import AuditFilter
 
 PROD = TargetName("acme", "prod")
@@ -111,7 +111,7 @@ def test_rows_that_applies_of_a_revision_have_done_are_counted(
 
 def test_rows_that_applies_have_done_are_found_by_an_index(tmp_path: Path) -> None:
     """There may be many runs."""
-    statement = progress._SUM_APPLIED_ROWS.format(SQLITE_DIALECT.call_count)
+    statement = controller_store._SUM_APPLIED_ROWS.format(SQLITE_DIALECT.call_count)
     with closing(SqliteControllerStore(tmp_path)) as store:
         store.create_or_upgrade()
         with store.write() as writer:

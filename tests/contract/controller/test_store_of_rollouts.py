@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
-from synapse_apply.controller.rows import SourceRow, TargetName, TargetRow
+from synapse_apply.controller.rows import (
+    RolloutRow,
+    RolloutTargetRow,
+    SourceRow,
+    TargetName,
+    TargetRow,
+    WaveRow,
+)
 from synapse_apply.controller.store.controller_store import ControllerStore
 
 EU, PROD, LEFT = (TargetName("acme", name) for name in ("eu", "prod", "left-alone"))

@@ -25,14 +25,16 @@ from stopping import stands_still
 from support.core import InputError, Sensitive
 
 from synapse_apply.controller.rows import SourceRow, TargetRow
-from synapse_apply.controller.store import postgres_database
-from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
-from synapse_apply.controller.store.postgres_errors import require_usable_server
-from synapse_apply.controller.store.postgres_store import PostgresControllerStore
-from synapse_apply.controller.store.store_errors import (
+from synapse_apply.controller.store import postgres_store
+from synapse_apply.controller.store.postgres_store import (
+    PostgresControllerStore,
+    require_usable_server,
+)
+from synapse_apply.controller.store.store_database import (
     ControllerStoreError,
     StoreUnavailable,
 )
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 
 TESTS = Path(__file__).parents[2]
 # Seconds after which the server throws out a writer that stands still.
@@ -97,10 +99,10 @@ def make_patient(monkeypatch: pytest.MonkeyPatch) -> MakePatient:
     """Changes how long the server bears a writer that is `idle`, or one that waits for a `lock`."""
 
     def make(idle: str = "5s", lock: str = "10s") -> None:
-        settings = postgres_database._SESSION_SETTINGS
+        settings = postgres_store._SESSION_SETTINGS
         for old, new in (PATIENCE, idle), (LOCK_PATIENCE, lock):
             settings = settings.replace(old, f"{old.partition(' TO ')[0]} TO '{new}'")
-        monkeypatch.setattr(postgres_database, "_SESSION_SETTINGS", settings)
+        monkeypatch.setattr(postgres_store, "_SESSION_SETTINGS", settings)
 
     return make
 
@@ -179,7 +181,7 @@ def test_a_stopped_writer_is_thrown_out_by_the_server(
     open_store: Callable[..., PostgresControllerStore], url: str, make_patient: MakePatient
 ) -> None:
     """The others go on after some seconds; what it wrote is gone."""
-    assert PATIENCE in postgres_database._SESSION_SETTINGS
+    assert PATIENCE in postgres_store._SESSION_SETTINGS
     make_patient(lock="10min")  # the server may be late, and the default is twice its five seconds
     store = open_store()
     store.create_or_upgrade()
@@ -330,7 +332,7 @@ def test_a_server_that_stands_still_is_given_up(
     """Its machine answers, it does not; afterwards the store goes on."""
     put_source_except_head_and_counters(behind, "acme")
     # From here on: a busy machine may take longer before.
-    monkeypatch.setattr(postgres_database, "MAX_SECONDS", 0.3)
+    monkeypatch.setattr(postgres_store, "MAX_SECONDS", 0.3)
     vars(behind._database)["connection_parameters"]["connect_timeout"] = 2
     proxy.flows.clear()
     with pytest.raises(StoreUnavailable):

@@ -25,10 +25,10 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import Mode
-from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
-from synapse_apply.controller.store.store_errors import ControllerStoreError
+from synapse_apply.controller.store.store_database import ControllerStoreError
 from synapse_apply.controller.store.store_schema import OLDEST_WRITING_FORMAT, STORE_FORMAT
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.controller.store_ports import TargetFilter
 
 # What sqlite3's iterdump gave of a file that the code of format 1 had written.
@@ -159,7 +159,7 @@ def test_an_upgrade_that_is_cut_off_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is one transaction: the file is of format 1 still, and the next start upgrades it."""
-    upgrade = "synapse_apply.controller.store.store_upgrade"
+    upgrade = "synapse_apply.controller.store.store_schema"
     broken = "CREATE TABLE pauses (scope TEXT)", "THIS IS NO SQL"
     with monkeypatch.context() as patch:
         patch.setattr(

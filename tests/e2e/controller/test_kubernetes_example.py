@@ -20,8 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.core import Sensitive
 from unit.controller.page import page_samples as samples
 
-from synapse_apply.controller.configuration.access_secrets import AccessSecrets
 from synapse_apply.controller.configuration.reading import parse_and_check_configuration
+from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.page.server import PageServer
 
 FOLDER = ROOT / "examples" / "controller" / "kubernetes"

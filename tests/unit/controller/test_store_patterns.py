@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_apply.controller.store.dialect import postgres_regex_of
+from synapse_apply.controller.store.row_table import postgres_regex_of
 
 # Few letters, so that patterns match, and all that means something in either language.
 CHARACTERS = st.sampled_from("ab-]![^*?\\$|(){}.+/&~:\n\U0001f600")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from synapse_apply.controller.fleet_rows import LEADER_LEASE
 from synapse_apply.controller.loop.clock import CorrectedClock
+from synapse_apply.controller.rows import LEADER_LEASE
 from synapse_apply.controller.store_ports import WritableStore
 from synapse_apply.model.errors import SynapseApplyError
 

@@ -9,8 +9,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.reasons import normalize_reason
 from synapse_apply.controller.loop.rollouts.messages import audit_and_log_step, queue_rollout_news
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rollout_rows import RolloutRow, WaveEnd, WaveRow
-from synapse_apply.controller.rows import RunCause
+from synapse_apply.controller.rows import RolloutRow, RunCause, WaveEnd, WaveRow
 from synapse_apply.controller.rules.rollouts import asking
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.phrases import format_count_and_noun

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.messages import audit_and_log_step, queue_rollout_news
-from synapse_apply.controller.rollout_rows import RolloutState, RolloutTargetRow
-from synapse_apply.controller.rows import SourceRow
+from synapse_apply.controller.rows import RolloutState, RolloutTargetRow, SourceRow
 from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignments
 from synapse_apply.controller.rules.rollouts.beginning import compute_rollout_beginning
 from synapse_apply.controller.settings import Controller, Rollout

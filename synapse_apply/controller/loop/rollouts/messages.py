@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.page.addresses import build_rollout_path
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
+from synapse_apply.controller.rows import RolloutRow, RolloutState
 from synapse_apply.controller.rules.rollouts.advancing import OVERDUE_SECONDS, is_overdue_for_a_week
 from synapse_apply.controller.rules.sending import reminder_number
 from synapse_apply.controller.settings import DAY, Event

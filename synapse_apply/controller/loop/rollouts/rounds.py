@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.at_heads import rollouts_of_source
 from synapse_apply.controller.loop.rollouts.messages import audit_and_log_step, queue_rollout_news
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, WaveEnd, WaveRow
+from synapse_apply.controller.rows import RolloutRow, RolloutState, WaveEnd, WaveRow
 from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, compute_rollout_step
 from synapse_apply.controller.rules.rollouts.assignment import wave_digest
 from synapse_apply.controller.rules.rollouts.beginning import is_newer_head_due

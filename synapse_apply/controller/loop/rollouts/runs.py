@@ -8,8 +8,7 @@ from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.deciding import TargetDecision
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import FinishedRun
-from synapse_apply.controller.rollout_rows import RolloutTargetRow
-from synapse_apply.controller.rows import RunCause, TargetRow
+from synapse_apply.controller.rows import RolloutTargetRow, RunCause, TargetRow
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import get_interval_or_default
 from synapse_apply.controller.rules.rollouts.evidence import (

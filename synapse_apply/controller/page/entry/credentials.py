@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 from starlette.datastructures import Headers
 
-from synapse_apply.controller.configuration.access_secrets import AccessSecrets
+from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.rules.access import Person
 from synapse_apply.controller.settings import Access, ProxyAccess

@@ -11,16 +11,18 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import TypeVar
 
-from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
 from synapse_apply.controller.page.entry.present_targets import iter_present_targets
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
     HoldRow,
+    LeaseRow,
     MessageRow,
     PauseRow,
+    ProcessRow,
     RevisionRow,
+    RolloutRow,
+    RolloutTargetRow,
     RunOutcome,
     RunRow,
     SourceRow,
@@ -28,6 +30,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
     TargetRow,
+    WaveRow,
 )
 from synapse_apply.controller.rules.access import hide_targets
 from synapse_apply.controller.store_ports import (

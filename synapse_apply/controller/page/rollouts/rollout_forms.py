@@ -12,7 +12,7 @@ from synapse_apply.controller.page.rollouts.rollout_requests import (
     can_approve_each_target,
 )
 from synapse_apply.controller.page.rollouts.rollout_views import RolloutView
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, RolloutTargetRow
+from synapse_apply.controller.rows import RolloutRow, RolloutState, RolloutTargetRow
 
 NOTICES = {
     RolloutVerb.APPROVE: "Approved: the wave begins with the next round.",

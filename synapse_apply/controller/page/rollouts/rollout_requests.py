@@ -17,7 +17,7 @@ from synapse_apply.controller.page.people.action_requests import (
     single_field,
 )
 from synapse_apply.controller.ports import ActionRefused, RolloutActions
-from synapse_apply.controller.rollout_rows import RolloutTargetRow
+from synapse_apply.controller.rows import RolloutTargetRow
 from synapse_apply.controller.settings import Right
 from synapse_apply.model.frozen import frozen
 

@@ -9,14 +9,15 @@ from typing import NamedTuple
 from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.phrases import ConditionStyle
 from synapse_apply.controller.page.rollouts.wave_views import TargetCell, WaveView, build_wave_view
-from synapse_apply.controller.rollout_rows import (
+from synapse_apply.controller.rows import (
+    RevisionRow,
     RolloutRow,
     RolloutState,
     RolloutTargetRow,
+    TargetName,
     WaveEnd,
     WaveRow,
 )
-from synapse_apply.controller.rows import RevisionRow, TargetName
 from synapse_apply.controller.rules.rollouts.members import RolloutMember, declared_members
 from synapse_apply.controller.rules.rollouts.words import (
     MemberState,

@@ -8,14 +8,14 @@ from enum import Enum
 from typing import NamedTuple
 
 from synapse_apply.controller.page.phrases import ConditionStyle, format_duration
-from synapse_apply.controller.rollout_rows import (
+from synapse_apply.controller.rows import (
     RolloutRow,
     RolloutState,
     RolloutTargetRow,
+    TargetName,
     WaveEnd,
     WaveRow,
 )
-from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.rollouts.evidence import find_soak_end
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from synapse_apply.controller.rollout_rows import (
+from synapse_apply.controller.rows import (
     RolloutRow,
     RolloutState,
     RolloutTargetRow,
+    TargetRow,
     WaveEnd,
     WaveRow,
 )
-from synapse_apply.controller.rows import TargetRow
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
     declared_members,

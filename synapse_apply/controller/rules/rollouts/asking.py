@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rollout_rows import (
+from synapse_apply.controller.rows import (
     RolloutRow,
     RolloutState,
     RolloutTargetRow,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from synapse_apply.controller.rollout_rows import (
+from synapse_apply.controller.rows import (
     RolloutRow,
     RolloutState,
     RolloutTargetRow,
+    TargetName,
     WaveRow,
 )
-from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.rollouts.assignment import AssignedTarget, wave_digest
 from synapse_apply.controller.rules.rollouts.evidence import without_evidence
 from synapse_apply.controller.rules.rollouts.words import format_wave_of_count

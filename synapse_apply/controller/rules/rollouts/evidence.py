@@ -12,8 +12,7 @@ from enum import Enum
 
 from synapse_apply.controller.planned_rows import Judgement
 from synapse_apply.controller.ports import RunResult
-from synapse_apply.controller.rollout_rows import RolloutTargetRow
-from synapse_apply.controller.rows import RunOutcome, RunVerb, TargetProgress
+from synapse_apply.controller.rows import RolloutTargetRow, RunOutcome, RunVerb, TargetProgress
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.settings import Wave
 from synapse_apply.model.frozen import frozen

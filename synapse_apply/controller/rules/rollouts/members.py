@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from synapse_apply.controller.rollout_rows import RolloutTargetRow
-from synapse_apply.controller.rows import TargetProgress, TargetRow
+from synapse_apply.controller.rows import RolloutTargetRow, TargetProgress, TargetRow
 from synapse_apply.controller.settings import Wave
 
 

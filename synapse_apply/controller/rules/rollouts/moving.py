@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synapse_apply.controller.rollout_rows import RolloutTargetRow
-from synapse_apply.controller.rows import RunCause
+from synapse_apply.controller.rows import RolloutTargetRow, RunCause
 from synapse_apply.controller.rules.rollouts.evidence import without_evidence
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,

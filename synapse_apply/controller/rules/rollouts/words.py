@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
-from synapse_apply.controller.rows import TargetCondition, TargetProgress
+from synapse_apply.controller.rows import RolloutRow, RolloutState, TargetCondition, TargetProgress
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
     has_failed,

@@ -18,14 +18,12 @@ from synapse_apply.controller.fleet.fleet_engine import (
     build_own_process_row,
     build_unique_holder_name,
 )
-from synapse_apply.controller.fleet.job_queue import JobQueue
-from synapse_apply.controller.fleet.opening import QueueLocation
-from synapse_apply.controller.fleet_rows import ProcessRole, ProcessRow
+from synapse_apply.controller.fleet.job_queue import JobQueue, QueueLocation
 from synapse_apply.controller.loop.clock import MachineClock, SharedClock
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetName
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
 
 SECONDS = 60.0

@@ -17,12 +17,11 @@ from postgres.server import PostgresServer
 from support.core import LockHeld
 
 from synapse_apply.controller.fleet.job_queue import DueJob
-from synapse_apply.controller.fleet_rows import ProcessRole
 from synapse_apply.controller.planned_rows import PlannedRow
 from synapse_apply.controller.ports import Head
-from synapse_apply.controller.rows import StatusState, TargetCondition, TargetName
+from synapse_apply.controller.rows import ProcessRole, StatusState, TargetCondition, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
-from synapse_apply.controller.store.store_errors import StoreTooNew
+from synapse_apply.controller.store.store_database import StoreTooNew
 
 NAMES = [f"acme/t{number}" for number in range(6)]
 

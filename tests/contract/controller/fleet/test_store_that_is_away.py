@@ -15,9 +15,8 @@ from postgres.proxy import Proxy
 from postgres.server import PostgresServer
 from support.core import Sensitive
 
-from synapse_apply.controller.fleet_rows import ProcessRole
 from synapse_apply.controller.ports import ApplyRequest, Permit, RunResult
-from synapse_apply.controller.rows import RunVerb, TargetCondition, TargetName
+from synapse_apply.controller.rows import ProcessRole, RunVerb, TargetCondition, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
 
 PROD = TargetName("acme", "prod")

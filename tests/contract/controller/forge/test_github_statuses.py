@@ -10,9 +10,8 @@ from forges.github import StandInGitHub
 from forges.loopback_server import Failure
 from support.core import HttpAnswer, InputError, Sensitive
 
-from synapse_apply.controller import delivery
-from synapse_apply.controller.forge.github import GitHubStatusSender
-from synapse_apply.controller.forge.senders import build_status_sender
+from synapse_apply.controller.outbox import delivery
+from synapse_apply.controller.outbox.forge import GitHubStatusSender, build_status_sender
 from synapse_apply.controller.ports import StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import ForgeStatus, SecretName

@@ -9,7 +9,7 @@ from forges.gitlab import StandInGitLab
 from forges.loopback_server import Failure
 from support.core import InputError, Sensitive
 
-from synapse_apply.controller.forge.senders import build_status_sender
+from synapse_apply.controller.outbox.forge import build_status_sender
 from synapse_apply.controller.ports import StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import ForgeStatus, SecretName

@@ -11,13 +11,15 @@ from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of,
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.planned_rows import RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
-from synapse_apply.controller.rollout_rows import (
+from synapse_apply.controller.rows import (
+    CallCounts,
     RolloutRow,
     RolloutState,
     RolloutTargetRow,
+    RunOutcome,
+    TargetName,
     WaveRow,
 )
-from synapse_apply.controller.rows import CallCounts, RunOutcome, TargetName
 from synapse_apply.controller.settings import MINUTE, Mode, Rollout, TargetRule, Wave
 
 AUTO = TargetRule("*", mode=Mode.AUTO)

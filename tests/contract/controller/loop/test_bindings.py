@@ -18,7 +18,7 @@ from synapse_apply.controller.rows import (
     TargetProgress,
 )
 from synapse_apply.controller.settings import DAY, AccessRule, Mode, Right, Source, TargetRule
-from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 
 AUTO = TargetRule("*", mode=Mode.AUTO)
 DEV, PROD = TargetName("acme", "dev"), TargetName("acme", "prod")

@@ -20,7 +20,7 @@ from contract.controller.loop.stand_ins import (
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.store.store_writer import SqlStoreWriter
 from synapse_apply.controller.store_ports import TargetFilter
 

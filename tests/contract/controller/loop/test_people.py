@@ -28,7 +28,7 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import DAY, AutoRule, FixedPause, Mode, TargetRule
-from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 
 PROD = TargetName("acme", "prod")
 APPROVE = TargetRule("*", mode=Mode.APPROVE)

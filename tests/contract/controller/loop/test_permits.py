@@ -23,7 +23,7 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import AutoRule, Mode, TargetRule
-from synapse_apply.controller.store.store_errors import ControllerStoreError
+from synapse_apply.controller.store.store_database import ControllerStoreError
 
 PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)

@@ -16,8 +16,7 @@ from contract.controller.loop.rollout_world import (
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rollout_rows import WaveEnd
-from synapse_apply.controller.rows import TargetCondition
+from synapse_apply.controller.rows import TargetCondition, WaveEnd
 from synapse_apply.controller.settings import DAY, MINUTE, Rollout
 
 

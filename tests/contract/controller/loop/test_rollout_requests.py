@@ -13,7 +13,7 @@ import requests
 from contract.controller.loop.rollout_world import RolloutWorld
 from support.core import Sensitive
 
-from synapse_apply.controller.configuration.access_secrets import AccessSecrets
+from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.server import PageServer
 

@@ -17,7 +17,7 @@ from contract.controller.loop.rollout_world import (
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.ports import LookRequest
-from synapse_apply.controller.rollout_rows import WaveEnd
+from synapse_apply.controller.rows import WaveEnd
 from synapse_apply.controller.settings import MINUTE
 
 

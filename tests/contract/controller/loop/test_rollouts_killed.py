@@ -23,7 +23,7 @@ from contract.controller.loop.test_killed import KilledError, MortalStore
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
+from synapse_apply.controller.rows import RolloutRow, RolloutState
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP")
 EVERY_NTH = 2 if DEEP else 190

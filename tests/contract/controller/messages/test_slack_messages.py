@@ -9,8 +9,7 @@ from forges.hooks import SlackSink
 from forges.loopback_server import Failure
 from support.core import InputError, Position, Sensitive, error_finding
 
-from synapse_apply.controller.messages.message_fields import build_message_fields
-from synapse_apply.controller.messages.senders import build_message_sender
+from synapse_apply.controller.outbox.messages import build_message_fields, build_message_sender
 from synapse_apply.controller.rows import ChangeCounts, MessageRow, TargetName
 from synapse_apply.controller.settings import Channel, Event, SecretName
 

@@ -15,10 +15,14 @@ from forges.loopback_server import Failure
 from installed import ROOT
 from support.core import Command, InputError, Sensitive, Text, error_finding
 
-from synapse_apply.controller.messages.message_fields import build_message_fields
-from synapse_apply.controller.messages.senders import build_message_sender
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
-from synapse_apply.controller.rows import ChangeCounts, MessageRow, TargetName
+from synapse_apply.controller.outbox.messages import build_message_fields, build_message_sender
+from synapse_apply.controller.rows import (
+    ChangeCounts,
+    MessageRow,
+    RolloutRow,
+    RolloutState,
+    TargetName,
+)
 from synapse_apply.controller.settings import Channel, Event, SecretName
 
 SECRET = "cAn4ry-secret-of-a-hook-5555"

@@ -24,7 +24,7 @@ from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import SRE, list_proxy_headers
 from unit.views import plan_samples
 
-from synapse_apply.controller.configuration.access_secrets import (
+from synapse_apply.controller.configuration.secrets import (
     AccessSecrets,
     read_usable_access_secrets,
 )

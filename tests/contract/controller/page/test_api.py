@@ -15,7 +15,7 @@ from unit.controller.page import people_samples as people
 from unit.controller.page.page_samples import HEAD_COMMIT
 
 from synapse_apply.controller.rows import AuditRow
-from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 
 from .conftest import ServedPage
 

@@ -27,13 +27,6 @@ from synapse_apply.controller.planned_rows import (
     RowAction,
     RowCause,
 )
-from synapse_apply.controller.rollout_rows import (
-    RolloutRow,
-    RolloutState,
-    RolloutTargetRow,
-    WaveEnd,
-    WaveRow,
-)
 from synapse_apply.controller.rows import (
     ApprovalRow,
     ChangeCounts,
@@ -41,6 +34,9 @@ from synapse_apply.controller.rows import (
     PauseRow,
     RevisionEnd,
     RevisionRow,
+    RolloutRow,
+    RolloutState,
+    RolloutTargetRow,
     RunningJob,
     RunningJobsSeen,
     RunOutcome,
@@ -53,6 +49,8 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
     TargetRow,
+    WaveEnd,
+    WaveRow,
 )
 from synapse_apply.controller.settings import (
     FixedPause,

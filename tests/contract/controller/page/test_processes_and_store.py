@@ -9,8 +9,8 @@ import pytest
 from installed import ROOT
 from jsonschema import Draft202012Validator
 
-from synapse_apply.controller.fleet_rows import ProcessRole, ProcessRow
-from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.rows import ProcessRole, ProcessRow
+from synapse_apply.controller.store.store_database import StoreUnavailable
 
 from .conftest import ServedPage
 

@@ -21,8 +21,7 @@ from unit.controller.page.people_samples import SRE, list_proxy_headers
 from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rollout_rows import RolloutState
-from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rows import RolloutState, TargetName
 from synapse_apply.controller.settings import AccessRule, Right
 
 from .conftest import ServedPage, find_form_token, read_text

@@ -19,8 +19,8 @@ from git_repositories import ENVIRON, git
 from support.core import InputError, ReadableFiles
 
 from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.source.access import build_pin_revision_or_empty
 from synapse_apply.controller.source.mirror import GitMirror
-from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.look import look_at_target
 from synapse_apply.library.opening import open_target_at_commit

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.controller.configuration.own_secrets import OwnSecretReader
+from synapse_apply.controller.configuration.secrets import OwnSecretReader
 from synapse_apply.controller.settings import SecretName
 from synapse_apply.model.errors import SecretUnavailable
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from unit.controller.page import page_samples as samples
 
-from synapse_apply.controller.configuration.access_secrets import AccessSecrets
+from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.planned_rows import (
     HeldRow,
     HoldReason,

@@ -9,14 +9,17 @@ from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page.page_samples import COMMITS, HEAD_COMMIT, HOUR, MINUTE, NOW, OLD_COMMIT
 
-from synapse_apply.controller.rollout_rows import (
+from synapse_apply.controller.rows import (
     RolloutRow,
     RolloutState,
     RolloutTargetRow,
+    SourceRow,
+    TargetCondition,
+    TargetName,
+    TargetRow,
     WaveEnd,
     WaveRow,
 )
-from synapse_apply.controller.rows import SourceRow, TargetCondition, TargetName, TargetRow
 from synapse_apply.controller.settings import Rollout, Wave
 from synapse_apply.controller.store_ports import WritableStore
 

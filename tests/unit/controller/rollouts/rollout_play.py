@@ -18,14 +18,16 @@ from synapse_apply.controller.planned_rows import (
     RowCause,
 )
 from synapse_apply.controller.ports import RunResult
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ChangeCounts,
+    RolloutRow,
+    RolloutTargetRow,
     RunCause,
     RunOutcome,
     RunVerb,
     TargetName,
     TargetRow,
+    WaveRow,
 )
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
 from synapse_apply.controller.rules.rollouts import asking

@@ -8,7 +8,7 @@ import pytest
 from unit.controller.rollouts.rollout_play import Outcome, RolloutPlay
 
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rollout_rows import RolloutState
+from synapse_apply.controller.rows import RolloutState
 from synapse_apply.controller.rules.rollouts import asking
 from synapse_apply.controller.rules.rollouts.words import describe_wave_to_approve
 from synapse_apply.controller.settings import Rollout, Wave

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
 from synapse_apply.controller.rows import (
     RevisionEnd,
     RevisionProgress,
     RevisionRow,
+    RolloutRow,
+    RolloutState,
     StatusState,
     TargetName,
     TargetProgress,

@@ -11,8 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from unit.controller.rollouts.rollout_play import BegunRun, Outcome
 from unit.controller.rollouts.watched_play import WatchedPlay
 
-from synapse_apply.controller.rollout_rows import RolloutState
-from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rows import RolloutState, TargetName
 from synapse_apply.controller.rules.rollouts.evidence import find_soak_end
 from synapse_apply.controller.settings import Rollout, Wave
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.controller.rollouts.rollout_play import DEFAULTS, Outcome, RolloutPlay
 
-from synapse_apply.controller.rollout_rows import RolloutState, WaveEnd
-from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rows import RolloutState, TargetName, WaveEnd
 from synapse_apply.controller.rules.rollouts.advancing import is_overdue_for_a_week
 from synapse_apply.controller.settings import DAY, Rollout, Wave
 

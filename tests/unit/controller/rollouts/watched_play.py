@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from unit.controller.rollouts.rollout_play import DEFAULTS, BegunRun, Outcome, RolloutPlay
 
-from synapse_apply.controller.rollout_rows import RolloutState, WaveEnd
-from synapse_apply.controller.rows import TargetName, TargetRow
+from synapse_apply.controller.rows import RolloutState, TargetName, TargetRow, WaveEnd
 from synapse_apply.controller.rules.rollouts.advancing import RolloutStep
 from synapse_apply.controller.rules.rollouts.assignment import find_wave_number_or_none
 from synapse_apply.controller.settings import Rollout

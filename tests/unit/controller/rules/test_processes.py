@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from synapse_apply.controller.fleet_rows import LEADER_LEASE, LeaseRow, ProcessRole, ProcessRow
+from synapse_apply.controller.rows import LEADER_LEASE, LeaseRow, ProcessRole, ProcessRow
 from synapse_apply.controller.rules.processes import (
     describe_processes,
     list_live_processes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.controller.source.commit_text import parse_commit_head
+from synapse_apply.controller.source.mirror import parse_commit_head
 
 HEADER = (
     b"tree 1\nparent 2\nauthor Ann <ann@example.com> 1700000000 +0900\ncommitter B <b> 1 +0000\n"

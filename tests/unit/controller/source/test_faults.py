@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from synapse_apply.controller.configuration.checks import iter_source_faults
 from synapse_apply.controller.settings import Source
-from synapse_apply.controller.source.faults import iter_source_faults
 
 
 def list_summaries(source: Source) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from counting import calls_of
 
-from synapse_apply.controller.source.input_digest import CommittedFile, InputRegions
+from synapse_apply.controller.source.committed_project import CommittedFile, InputRegions
 
 FOLDERS = {
     "dev": ("common", "tenants/dev"),

@@ -1,1 +1,0 @@
-"""Messages to people: how they read, and how they are sent to a webhook or to Slack."""

@@ -1,0 +1,508 @@
+"""How a commit status is set and read back at GitHub and GitLab, and what their refusals mean."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from synapse_apply.controller.outbox.delivery import (
+    Receiver,
+    UndeliveredError,
+    encode_compact_json,
+    parse_json_answer,
+    read_retry_after,
+    read_server_time_or_none,
+    reveal_header_value,
+)
+from synapse_apply.controller.ports import SendResult, StatusSender, StatusUnreadable
+from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
+from synapse_apply.controller.settings import HOUR, MINUTE, ForgeStatus
+from synapse_apply.model.coding.json_types import JsonValue
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.remote.http_exchange import HttpAnswer
+from synapse_apply.model.values import Sensitive
+
+
+def build_status_sender(forge: ForgeStatus, ref: str, token: Sensitive) -> StatusSender:
+    """The sender for a source that follows `ref`; nothing is sent yet.
+
+    InputError for a repository, an API URL or a token that cannot be used.
+    """
+    if forge.forge == "gitlab":
+        return GitLabStatusSender(forge, ref, token)
+    return GitHubStatusSender(forge, token)
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_MAX_WORDS = 20
+
+
+class ForgeAnswer(NamedTuple):
+    """A parsed answer; its own words are searched for causes, and never shown."""
+
+    answer: HttpAnswer
+    document: Any
+
+    @property
+    def status(self) -> int:
+        return self.answer.status
+
+    def mentions_any(self, *lowercase_phrases: str) -> bool:
+        """Whether one of the forge's messages contains one of these phrases, in lower case."""
+        return any(
+            phrase in text for phrase in lowercase_phrases for text in _messages(self.document)
+        )
+
+
+def _messages(document: Any) -> list[str]:
+    """The texts of an error, in lower case: `message` and, of GitHub, `errors[].message`."""
+    if not isinstance(document, Mapping):
+        return []
+    errors = document.get("errors")
+    nested = errors[:_MAX_WORDS] if isinstance(errors, list) else []
+    candidates = [document, *(error for error in nested if isinstance(error, Mapping))]
+    texts = [candidate.get("message") for candidate in candidates]
+    return [text[:4000].lower() for text in texts if isinstance(text, str)]
+
+
+class _RefusalWords(NamedTuple):
+    """What is said of a refusal; `{forge}` and `{place}` are filled in."""
+
+    summary: str
+    detail: str
+    hint: str
+    is_final: bool = False
+
+
+_GATEWAY = _RefusalWords(
+    "{forge} failed",
+    "{forge} answered {status}",
+    "It is tried again by itself; see the status page of {forge}.",
+)
+_FORBIDDEN = _RefusalWords(
+    "{forge} does not let this token set statuses",
+    "{forge} answered {status} for {place}",
+    "Give the token the right to write commit statuses there; a newer commit tries it again.",
+    is_final=True,
+)
+_WORDS_BY_STATUS = {
+    401: _RefusalWords(
+        "{forge} does not accept the token",
+        "{forge} answered 401 for {place}",
+        "It may have expired: put another where commit_status.token says.",
+    ),
+    403: _FORBIDDEN,
+    404: _RefusalWords(
+        "{forge} does not know this place",
+        "{forge} answered 404 for {place}: it is not there, or the token cannot see it",
+        "Correct commit_status.repository and its api_url, or let the token see the repository.",
+        is_final=True,
+    ),
+    429: _RefusalWords(
+        "{forge} takes no more requests for now",
+        "{forge} limits how often it is asked",
+        "It is tried again by itself. A token of its own for the controller has its own limit.",
+    ),
+}
+_REDIRECT = _RefusalWords(
+    "{forge} says that the repository has moved",
+    "{forge} redirects from {place}, and a token is not sent after a redirect",
+    "Set commit_status.repository and api_url to where it is now.",
+)
+_OTHER = _RefusalWords(
+    "{forge} refuses the status",
+    "{forge} answered {status} for {place}",
+    "Check commit_status.repository and its api_url.",
+)
+_FOREIGN = _RefusalWords(
+    "The answer is not one of {forge}",
+    "what answers for {place} did not answer as {forge} does",
+    "Check commit_status.api_url: another server, or a page to log in, may answer there.",
+)
+
+
+class ForgeApi:
+    """Calls one repository of a forge; what it raises and returns quotes no answer."""
+
+    def __init__(
+        self,
+        forge: ForgeStatus,
+        forge_name: str,
+        token: Sensitive,
+        headers: Mapping[str, str],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """InputError for an API URL or a token that cannot be used."""
+        self._receiver = Receiver(
+            forge_name, Sensitive(forge.api_url), what_is_named="The api_url of commit_status"
+        )
+        reveal_header_value(token, f"The token of commit_status for {forge_name}")
+        self._token = token
+        self._headers = headers
+        self._names = {"forge": forge_name, "place": forge.repository}
+        self.wall_clock = wall_clock
+        self.clock_offset: float | None = None
+
+    def call_forge(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> ForgeAnswer:
+        """Send one request; UndeliveredError without an answer."""
+        headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
+        content = b"" if body is None else encode_compact_json(body)
+        answer = self._receiver.send_json_once(method, path, headers, content)
+        date = read_server_time_or_none(answer)
+        if date is not None:
+            self.clock_offset = self.wall_clock() - date
+        return ForgeAnswer(answer, parse_json_answer(answer))
+
+    def read_json(
+        self, path: str, build_refusal: Callable[[ForgeAnswer], SendResult] | None = None
+    ) -> JsonValue:
+        """The JSON value at a path, None for what is no JSON; StatusUnreadable for any failure.
+
+        `build_refusal` says what an answer that is no success means, None: as the method does.
+        """
+        try:
+            answer = self.call_forge("GET", path)
+        except UndeliveredError as failure:
+            raise StatusUnreadable(failure.result) from None
+        if answer.status != 200:
+            raise StatusUnreadable((build_refusal or self.build_result_of_refusal)(answer))
+        return answer.document
+
+    def build_result_of_refusal(
+        self, answer: ForgeAnswer, *, is_rate_limited: bool = False, is_final: bool | None = None
+    ) -> SendResult:
+        """What is said of an answer that is no success; `is_final` overrules the status's own."""
+        # What stands before a forge may limit it in this way, too.
+        is_delayed = answer.status == 403 and "retry-after" in answer.answer.headers
+        status = 429 if is_rate_limited or is_delayed else answer.status
+        words = _OTHER
+        if status in _WORDS_BY_STATUS:
+            words = _WORDS_BY_STATUS[status]
+        elif 300 <= status < 400:
+            words = _REDIRECT
+        elif status >= 500:
+            words = _GATEWAY
+        retry_after = read_retry_after(answer.answer, self.wall_clock)
+        if status == 429 and retry_after is None:
+            retry_after = MINUTE
+        result = self._build_result_in_words(words, answer.status, retry_after)
+        return result if is_final is None else SendResult(result.finding, retry_after, is_final)
+
+    def foreign_answer(self, answer: ForgeAnswer) -> SendResult:
+        """What is said of a success that does not show what was sent."""
+        return self._build_result_in_words(_FOREIGN, answer.status, None)
+
+    def malformed_statuses(self) -> StatusUnreadable:
+        """The error for a list of statuses that does not have its form."""
+        return StatusUnreadable(self._build_result_in_words(_FOREIGN, 200, None))
+
+    def _build_result_in_words(
+        self, words: _RefusalWords, status: int, retry_after: float | None
+    ) -> SendResult:
+        names = {**self._names, "status": status}
+        finding = error_finding(
+            words.summary.format(**names), words.detail.format(**names), words.hint.format(**names)
+        )
+        return SendResult(finding, retry_after, words.is_final)
+
+
+def require_commit(row: StatusRow) -> str:
+    """The row's commit, which becomes a part of a path; ValueError for what is no object id."""
+    if not _COMMIT.fullmatch(row.commit):
+        raise ValueError(f"not a commit: {row.commit!r}")
+    return row.commit
+
+
+def require_repository(forge: ForgeStatus, pattern: re.Pattern[str], example: str) -> str:
+    """The repository, as it stands in the file; InputError if it does not have the forge's form."""
+    if pattern.fullmatch(forge.repository):
+        return forge.repository
+    raise InputError.from_summary(
+        "A repository cannot be used",
+        f"commit_status.repository is {forge.repository[:200]!r}.",
+        f"Write it as {example}.",
+    )
+
+
+def join_and_cut(text: str, max_length: int) -> str:
+    """A text on one line with at most this many characters, the last one `…` if it was cut."""
+    line = " ".join(text.split())
+    return line if len(line) <= max_length else line[: max_length - 1].rstrip() + "…"
+
+
+# How a commit status is set and read back at GitHub (github.com, and Enterprise Server).
+#
+# Sources: docs.github.com, "REST API endpoints for commit statuses" and "Rate limits for the REST
+# API". 1,000 statuses are taken for a commit and context, after that 422; a context is compared
+# without regard to case; a rate limit is 403 or 429.
+
+_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+_REPOSITORY = re.compile(r"(?!\.)[A-Za-z0-9-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+")
+_MAX_GITHUB_DESCRIPTION = 140
+_PAGE_SIZE, _MAX_PAGES = 100, 10
+
+
+class GitHubStatusSender:
+    """A StatusSender for one repository of GitHub."""
+
+    def __init__(
+        self, forge: ForgeStatus, token: Sensitive, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        """InputError for a repository, an API URL or a token that cannot be used."""
+        repository = require_repository(forge, _REPOSITORY, "OWNER/NAME")
+        self._api = ForgeApi(forge, "GitHub", token, _HEADERS, wall_clock)
+        self._path = f"/repos/{quote(repository)}"
+
+    def send(self, row: StatusRow) -> SendResult:
+        """As StatusSender (`POST /repos/{owner}/{repo}/statuses/{sha}`)."""
+        text = _shorten_for_github(row.wished)
+        body = {"state": text.state.value, "context": row.context, "description": text.description}
+        if text.url:
+            body["target_url"] = text.url
+        try:
+            answer = self._api.call_forge(
+                "POST", f"{self._path}/statuses/{require_commit(row)}", body
+            )
+        except UndeliveredError as failure:
+            return failure.result
+        if answer.status == 201:
+            current = _github_status(answer.document, row.context)
+            is_shown = current is not None and current.state is row.wished.state
+            return SendResult() if is_shown else self._api.foreign_answer(answer)
+        return self._build_result_of_refusal(answer)
+
+    def get_clock_offset_or_none(self) -> float | None:
+        """As StatusSender."""
+        return self._api.clock_offset
+
+    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
+        """As StatusSender (`GET /repos/{owner}/{repo}/commits/{ref}/status`).
+
+        The combined status has the newest of each context; the plain list has all of them, of
+        which a thousand can stand before ours.
+        """
+        base = f"{self._path}/commits/{require_commit(row)}/status?per_page={_PAGE_SIZE}&page="
+        for page in range(1, _MAX_PAGES + 1):
+            document = self._api.read_json(f"{base}{page}", self._build_result_of_refusal)
+            statuses = document.get("statuses") if isinstance(document, Mapping) else None
+            if not isinstance(statuses, list):
+                raise self._api.malformed_statuses()
+            for text in _texts_of_context(statuses, row.context):
+                return row.wished if text == _shorten_for_github(row.wished) else text
+            if len(statuses) < _PAGE_SIZE:
+                break
+        return None
+
+    def _build_result_of_refusal(self, answer: ForgeAnswer) -> SendResult:
+        headers = answer.answer.headers
+        is_used_up = headers.get("x-ratelimit-remaining", "").strip() == "0"
+        if answer.status == 429 or (
+            answer.status == 403 and (is_used_up or answer.mentions_any("rate limit", "abuse"))
+        ):
+            result = self._api.build_result_of_refusal(answer, is_rate_limited=True)
+            reset_at = headers.get("x-ratelimit-reset", "").strip()
+            if "retry-after" in headers or not is_used_up or not reset_at.isdigit():
+                return result
+            wait = float(reset_at[:12]) - self._api.wall_clock()
+            return SendResult(result.finding, min(max(wait, MINUTE), HOUR))
+        # 422 is also the answer for a commit that is not there yet.
+        is_full = answer.status == 422 and answer.mentions_any("maximum number of statuses")
+        return self._api.build_result_of_refusal(answer, is_final=True if is_full else None)
+
+
+def _shorten_for_github(text: StatusText) -> StatusText:
+    """A text as GitHub takes it."""
+    return StatusText(text.state, join_and_cut(text.description, _MAX_GITHUB_DESCRIPTION), text.url)
+
+
+def _texts_of_context(statuses: list[Any], context: str) -> Iterator[StatusText]:
+    for status in statuses:
+        if (text := _github_status(status, context)) is not None:
+            yield text
+
+
+def _github_status(document: Any, context: str) -> StatusText | None:
+    """The text of a status, None for one of another context and for what is none."""
+    if not isinstance(document, Mapping):
+        return None
+    name, state = document.get("context"), document.get("state")
+    if not isinstance(name, str) or name.lower() != context.lower():
+        return None
+    if not isinstance(state, str) or state not in {member.value for member in StatusState}:
+        return None
+    description, url = document.get("description"), document.get("target_url")
+    return StatusText(
+        StatusState(state),
+        description if isinstance(description, str) else "",
+        url if isinstance(url, str) else "",
+    )
+
+
+# How a commit status is set and read back at GitLab (gitlab.com, and self-managed).
+#
+# Sources: docs.gitlab.com, "Commits API" (commit status) and "User and IP rate limits", and how
+# GitLab keeps one (Ci::CreateCommitStatusService): a status that is pending or running is the same
+# job until it ends, and changes its state and words by a transition that must exist, else 400
+# "Cannot transition status"; pending to pending and running to running do not. One that has ended
+# is never changed: what is sent after that is a new job of that name.
+
+_PROJECT = re.compile(r"[0-9]{1,18}|[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
+# Longer ones are refused with 400.
+_MAX_GITLAB_DESCRIPTION, _MAX_URL = 255, 255
+_WORDS_BY_STATE = {
+    StatusState.PENDING: "pending",
+    StatusState.SUCCESS: "success",
+    StatusState.FAILURE: "failed",
+    StatusState.ERROR: "failed",
+}
+# All others are of jobs that have not ended.
+_STATES = {
+    "success": StatusState.SUCCESS,
+    "failed": StatusState.FAILURE,
+    **dict.fromkeys(("canceled", "canceling", "skipped"), StatusState.ERROR),
+}
+
+
+class _CurrentStatus(NamedTuple):
+    """A status as GitLab has it: its own word for the state, and what it means here."""
+
+    word: str
+    text: StatusText
+
+
+class GitLabStatusSender:
+    """A StatusSender for one project of GitLab."""
+
+    def __init__(
+        self,
+        forge: ForgeStatus,
+        ref: str,
+        token: Sensitive,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`ref` is the branch or tag that is followed, with or without refs/heads/ before it.
+
+        InputError for a project, an API URL or a token that cannot be used.
+        """
+        project = require_repository(forge, _PROJECT, "GROUP/PROJECT, or the project's number")
+        self._api = ForgeApi(forge, "GitLab", token, {}, wall_clock)
+        self._path = f"/projects/{quote(project, safe='')}"
+        # Without it GitLab takes the first branch that has the commit, and refuses a commit that
+        # none has: one that was forced away could not be ended.
+        self._ref = ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+
+    def send(self, row: StatusRow) -> SendResult:
+        """As StatusSender (`POST /projects/:id/statuses/:sha`)."""
+        word = _WORDS_BY_STATE[row.wished.state]
+        try:
+            answer = self._post_status(row, word)
+            if answer.status != 400:
+                return self._result_of(row, answer, word)
+            # Read what is shown: equal is done, and words change only by a state that changes.
+            current = self._read_newest(row)
+            if current is None or current.text.state is not row.wished.state:
+                return self._api.build_result_of_refusal(answer)
+            if _is_shown(row.wished, current) or current.word != "pending":
+                return SendResult()
+            second_answer = self._post_status(row, "running")
+            if second_answer.status == 400:
+                return SendResult()  # somebody else was faster; it is pending all the same
+            return self._result_of(row, second_answer, "running")
+        except UndeliveredError as failure:
+            return failure.result
+        except StatusUnreadable as failure:
+            return failure.result
+
+    def get_clock_offset_or_none(self) -> float | None:
+        """As StatusSender."""
+        return self._api.clock_offset
+
+    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
+        """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
+        current = self._read_newest(row)
+        if current is None:
+            return None
+        return row.wished if _is_shown(row.wished, current) else current.text
+
+    def _post_status(self, row: StatusRow, word: str) -> ForgeAnswer:
+        text = _shorten(row.wished)
+        body = {
+            "state": word,
+            "name": row.context,
+            "ref": self._ref,
+            "description": text.description,
+        }
+        if text.url:
+            body["target_url"] = text.url
+        return self._api.call_forge("POST", f"{self._path}/statuses/{require_commit(row)}", body)
+
+    def _result_of(self, row: StatusRow, answer: ForgeAnswer, word: str) -> SendResult:
+        document = answer.document
+        if answer.status in {200, 201}:
+            is_shown = (
+                isinstance(document, Mapping)
+                and document.get("name") == row.context
+                and document.get("status") == word
+            )
+            return SendResult() if is_shown else self._api.foreign_answer(answer)
+        # A commit that GitLab has not got yet, or whose status is just being written (409).
+        is_passing = answer.status == 404 and answer.mentions_any("commit not found")
+        return self._api.build_result_of_refusal(answer, is_final=False if is_passing else None)
+
+    def _read_newest(self, row: StatusRow) -> _CurrentStatus | None:
+        """The newest status of the row's name; StatusUnreadable."""
+        query = f"name={quote(row.context, safe='')}&ref={quote(self._ref, safe='')}&per_page=100"
+        path = f"{self._path}/repository/commits/{require_commit(row)}/statuses?{query}"
+        document = self._api.read_json(path)
+        if not isinstance(document, list):
+            raise self._api.malformed_statuses()
+        statuses = [
+            status
+            for status in document
+            if (
+                isinstance(status, Mapping)
+                and status.get("name") == row.context
+                and isinstance(status.get("status"), str)
+                and type(status.get("id")) is int
+            )
+        ]
+        if not statuses:
+            return None
+        return _gitlab_status(max(statuses, key=lambda status: status["id"]), row)
+
+
+def _shorten(text: StatusText) -> StatusText:
+    """A text as GitLab takes it."""
+    url = text.url if len(text.url) <= _MAX_URL else ""
+    return StatusText(text.state, join_and_cut(text.description, _MAX_GITLAB_DESCRIPTION), url)
+
+
+def _is_shown(wished: StatusText, current: _CurrentStatus) -> bool:
+    """Whether a status shows what is wished, as far as it can.
+
+    There is no way to change the words of a job that is running; it shows them when it ends.
+    """
+    if current.word == "running" and wished.state is StatusState.PENDING:
+        return True
+    return current.text == _shorten(wished)
+
+
+def _gitlab_status(document: Mapping[str, Any], row: StatusRow) -> _CurrentStatus:
+    word = document["status"]
+    state = _STATES.get(word, StatusState.PENDING)
+    # GitLab has one word for both.
+    if state is StatusState.FAILURE and row.wished.state is StatusState.ERROR:
+        state = StatusState.ERROR
+    description, url = document.get("description"), document.get("target_url")
+    text = StatusText(
+        state,
+        description if isinstance(description, str) else "",
+        url if isinstance(url, str) else "",
+    )
+    return _CurrentStatus(word, text)
