@@ -361,8 +361,13 @@ class Call:
 
     def unknown(self, failure: RemoteError, cause: Diagnostic | None = None) -> Outcome:
         """The outcome of a call of unknown effect; its intent stays open for the next run."""
-        found = messages.finding("unknown", self.step.address, cause=cause or self.cause(failure))
-        return self.step.outcome(Result.UNKNOWN, found, request_id=failure.request_id)
+        return messages.unknown_outcome(
+            "unknown",
+            self.step,
+            self.run.backend,
+            cause or self.cause(failure),
+            failure.request_id or "",
+        )
 
     def cause(self, failure: RemoteError) -> Diagnostic:
         """The finding for the failure of this call."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from synapse_apply.applying.lookup import Backend
 from synapse_apply.applying.step import CREATES, Step
 from synapse_apply.kinds.run_forms import list_missing_inputs
 from synapse_apply.model.address import Address
@@ -25,6 +27,7 @@ from synapse_apply.model.job import JobStatus
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
 from synapse_apply.model.remote.error_body import HTML_PAGE, format_safe_name, parse_field_errors
+from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, Reference, SecretRef, flatten, get_at_or_absent
@@ -35,6 +38,10 @@ FORBIDDEN, NOT_ALLOWED = 403, 405
 CLIENT_ERROR = 400
 USELESS_ANSWER = "An answer is of no use"
 _LOOK_UP = "Apply again: the next run looks it up before it does anything else."
+_LOOK_YOURSELF = (
+    "This API cannot look it up. Look in Synapse: if it is there, {import_it}; "
+    "if it is not, {absent}."
+)
 FOLLOW = "Apply again: the next run follows the same job and starts none."
 _NO_SUCH_FIELD = "The backend keeps no such field"
 
@@ -52,7 +59,7 @@ _error, _warning = partial(_Message, Severity.ERROR), partial(_Message, Severity
 # resource's, `{cause}` the detail of another finding that led to this one.
 _MESSAGES: Mapping[str, _Message] = {
     "unknown": _error(
-        "The outcome of a call is unknown", "{cause} It may have been done anyway.", _LOOK_UP
+        "The outcome of a call is unknown", "{cause} It may have been done anyway.", "{next}"
     ),
     "secret set since": _error(
         "A secret was set since the plan was made",
@@ -68,7 +75,7 @@ _MESSAGES: Mapping[str, _Message] = {
     "interrupted": _error(
         "The outcome of a call is unknown",
         "The run was stopped at once while {address} was under way. It may have been done.",
-        _LOOK_UP,
+        "{next}",
     ),
     "slow state": _error(
         "The state is slow",
@@ -377,6 +384,22 @@ def _is_safe_to_quote(step: Step, path: FieldPath, marks: SecretMarks) -> bool:
         return False
     # A nested path that is not declared is not known to hold no secret.
     return len(path) == 1 or declared is not ABSENT
+
+
+def unknown_outcome(
+    rule: str, step: Step, backend: Backend, cause: Diagnostic | None = None, request_id: str = ""
+) -> Outcome:
+    """The outcome of a call of which nobody knows whether it was done, with its next step."""
+    is_untellable = step.change.action in CREATES and not backend.proves_absence(
+        step, backend.key(step)
+    )
+    import_it = Command("import", step.address, "ID")
+    absent = Command("state settle", step.address, "--absent")
+    look_yourself = fill(_LOOK_YOURSELF, {"import_it": import_it, "absent": absent})
+    hint = look_yourself if is_untellable else _LOOK_UP
+    found = finding(rule, step.address, cause=cause, next=hint)
+    outcome = step.outcome(Result.UNKNOWN, found, request_id=request_id)
+    return replace(outcome, is_untellable=is_untellable)
 
 
 def resent(step: Step, lost: RemoteError) -> Diagnostic:

@@ -249,19 +249,21 @@ class Scheduler:
 
     def _end_interrupted(self, step: Step) -> None:
         """Give an interrupted step an UNKNOWN outcome; its intent is stored for the next run."""
-        address, finding = step.address, messages.finding("interrupted", step.address)
+        address, backend = step.address, self._run.backend
+        unknown = messages.unknown_outcome("interrupted", step, backend)
         if self._needs_write(step):
             for created in step.all_created:
-                self._outcomes[created.address] = created.outcome(Result.UNKNOWN, finding)
+                self._outcomes[created.address] = messages.unknown_outcome(
+                    "interrupted", created, backend
+                )
         elif not self._needs_verification(step):
-            final = step.outcome(Result.UNKNOWN, finding)
-            self._finals[address] = replace(final, action=Action.UPDATE)
+            self._finals[address] = replace(unknown, action=Action.UPDATE)
         # A job that is followed is recorded, so that it is not unknown.
         elif job := self._run.followed.get(address):
             self._verifications[address] = VerificationResult(address, RunStatus.RUNNING, job=job)
         else:
             self._verifications[address] = VerificationResult(
-                address, RunStatus.UNKNOWN, diagnostics=(finding,)
+                address, RunStatus.UNKNOWN, diagnostics=unknown.diagnostics
             )
 
     @staticmethod

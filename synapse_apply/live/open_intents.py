@@ -17,10 +17,21 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
-from synapse_apply.model.observed import ObjectKey, Observed
-from synapse_apply.model.phrases import format_field_path, format_short_list
+from synapse_apply.model.observed import Capabilities, Lookup, ObjectKey, Observed
+from synapse_apply.model.phrases import (
+    format_field_path,
+    format_short_list,
+    format_time_after,
+)
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
+from synapse_apply.model.state import (
+    CREATE_VERB,
+    REPLACE_VERB,
+    Intent,
+    IntentState,
+    Record,
+    State,
+)
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -160,6 +171,13 @@ def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float,
     ]
 
 
+def list_call_ends(session: TargetSession, state: State) -> dict[str, str]:
+    """Until when each call may act that still may (RFC 3339, UTC), by its id."""
+    now = session.clock.utc_now()
+    acting = list_acting_calls(session, state)
+    return {call.id: format_time_after(now, seconds) for seconds, call in acting}
+
+
 def map_calls_to_records(
     calls: Iterable[Intent], records: Mapping[Address, Record]
 ) -> dict[str, Address]:
@@ -218,11 +236,26 @@ def keep_acting_calls(
     return warnings
 
 
+def can_tell_outcome(intent: Intent) -> bool:
+    """Whether a backend with this API can tell the outcome of an open call."""
+    kind = CATALOGUE.get(intent.address.kind)
+    binding = kind.bindings.get(intent.api) if kind else None
+    if binding is None or intent.verb != "create":
+        return binding is not None and intent.verb != REPLACE_VERB
+    # With no capability at all: what holds then holds for every backend of this API.
+    return binding.determine_search_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
+
+
 def acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
     """The warning of a call without an answer that may act for so many seconds."""
-    wait = Command("state settle --wait")
+    wait, ask = Command("state settle --wait"), Command("state settle", call.address)
+    settle = (
+        Text(wait, " waits until it is certain.")
+        if can_tell_outcome(call)
+        else Text("Not every backend can tell what became of it: ", ask, " asks this one.")
+    )
     kind, hint = {
-        IntentState.OPEN: ("of unknown outcome", Text(wait, " waits until it is certain.")),
+        IntentState.OPEN: ("of unknown outcome", settle),
         IntentState.ABSENT: (
             "that was settled as not done",
             "Nothing waits for it: it may act after the next apply, and undo or repeat its deeds.",

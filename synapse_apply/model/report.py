@@ -39,6 +39,7 @@ class Outcome(WithCommands):
     unknown, or are warnings (such as of a field that the server did not store). `recovery_file`
     is set where the call has ended and could not be recorded: the file that has it, "" when
     not even that could be written. `is_conflict`: the backend answered 409, and would again.
+    `is_untellable`: unknown, and no later run of this API can look it up.
     """
 
     TEXT_FIELDS = ("diagnostics",)
@@ -52,6 +53,7 @@ class Outcome(WithCommands):
     diagnostics: tuple[Diagnostic, ...] = ()
     recovery_file: str | None = None
     is_conflict: bool = False
+    is_untellable: bool = False
 
     @property
     def progress_result(self) -> str:

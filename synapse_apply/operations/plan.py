@@ -21,6 +21,7 @@ from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.open_intents import (
     build_known_marks,
+    list_call_ends,
     live_reader_of_state,
     look_up_outcomes,
 )
@@ -174,6 +175,7 @@ def _read_input(
             for resolved in resolved_intents
             if resolved.is_open and resolved.seconds_until_resolvable is not None
         },
+        call_ends=list_call_ends(session, state) if open_intents else {},
         recovery_hints=_recovery_hints(session, state),
         open_call_by_new_address=moves.open_call_by_new_address,
         options=replace(options.with_target_rules(session.target), partial=session.partial),

@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.applying.settle import ResolvedIntent
-from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.open_intents import (
     acting_call_warning,
     build_no_open_call_error,
+    can_tell_outcome,
     close_known_intents,
     list_acting_calls,
+    list_call_ends,
     live_reader_of_state,
     look_up_outcomes,
 )
@@ -28,9 +29,8 @@ from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record, State
+from synapse_apply.model.state import Intent, IntentState, Record, State
 from synapse_apply.model.values import collect_references
 from synapse_apply.model.verification import RUN_VERB, LastRun
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
@@ -139,15 +139,19 @@ def settle_calls(
         # Of one that was sent twice and found done, the first try may still act.
         if (call.id not in told or call.is_doubted) and (not addresses or call.address in addresses)
     )
+    ends = list_call_ends(session, state)
     calls = (
-        SettledCall(resolved, _list_ways_to_settle(resolved, journal_files))
+        SettledCall(
+            resolved,
+            _list_ways_to_settle(resolved, journal_files, ends.get(resolved.intent.id, "")),
+        )
         for resolved in resolved_intents
     )
     return SettledCalls(tuple(calls), (*other_findings, *findings))
 
 
 def _list_ways_to_settle(
-    resolved: ResolvedIntent, journal_files: Mapping[str, JournaledDoneCall]
+    resolved: ResolvedIntent, journal_files: Mapping[str, JournaledDoneCall], until: str
 ) -> tuple[str, ...]:
     if not resolved.is_open:
         return (resolved.import_hint,) if resolved.import_hint else ()
@@ -155,7 +159,7 @@ def _list_ways_to_settle(
     recovery_hint = journal_files[intent.id].recovery_hint if intent.id in journal_files else ""
     seconds = resolved.seconds_until_resolvable
     retry = f"run again in {math.ceil(seconds)} s" if seconds is not None else ""
-    ways_out = outcome_unknown_refusal(intent, retry, recovery_hint).ways_out
+    ways_out = outcome_unknown_refusal(intent, retry, recovery_hint, until=until).ways_out
     can_repeat = intent.verb == "update" and resolved.record is not None
     again = "; an apply that sends the same fields again does not" * can_repeat
     wait = Text(Command("state settle", intent.address, "--wait"), f" waits for it{again}")
@@ -174,16 +178,6 @@ def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournaledDo
         " asks this one. If it cannot: ",
         join_texts("; ", outcome_unknown_refusal(intent).ways_out),
     )
-
-
-def can_tell_outcome(intent: Intent) -> bool:
-    """Whether a backend with this API can tell the outcome of an open call."""
-    kind = CATALOGUE.get(intent.address.kind)
-    binding = kind.bindings.get(intent.api) if kind else None
-    if binding is None or intent.verb != "create":
-        return binding is not None and intent.verb != REPLACE_VERB
-    # With no capability at all: what holds then holds for every backend of this API.
-    return binding.determine_search_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
 
 
 def settle_open_calls(

@@ -70,6 +70,7 @@ class PlanIndex:
             until and f"plan again after {until}",
             self.plan_input.recovery_hints.get(address, ""),
             relation,
+            self.plan_input.call_ends.get(intent.id, ""),
         )
 
     def can_send_again(self, intent: Intent, resource: ResourceState) -> bool:

@@ -232,14 +232,18 @@ def _find_sent_last(record: Record | None, path: FieldPath) -> Any:
 
 
 def outcome_unknown_refusal(
-    intent: Intent, retry: str | None = None, recovery_hint: str = "", relation: str = ""
+    intent: Intent,
+    retry: str | None = None,
+    recovery_hint: str = "",
+    relation: str = "",
+    until: str = "",
 ) -> Refusal:
     """The refusal for an earlier call that may have been carried out and cannot be looked up yet.
 
     Where waiting is enough, `retry` is the only way out: assuming too early that the call had no
     effect could create a second object. Likewise with `recovery_hint`, for a call that a recovery
-    file shows as done. `relation` says, between commas, what the call's address is to the refused
-    one ("": it is the same).
+    file shows as done. It may act `until` a time ("": it cannot). `relation` says, between commas,
+    what the call's address is to the refused one ("": it is the same).
     """
     call = f"{intent.verb} of {intent.address}{relation}" if relation else intent.verb
     if recovery_hint:
@@ -267,7 +271,7 @@ def outcome_unknown_refusal(
         what = "its new package is" if intent.verb == REPLACE_VERB else "it is"
         ways_out = (
             Text(f"if {what} there: ", Command("import", intent.address, intent.remote_id or "ID")),
-            Text(f"if {what} not: ", settle_command),
+            Text(f"if {what} not: ", settle_command, until and f"; the call may act until {until}"),
         )
     return Refusal(
         "outcome-unknown",

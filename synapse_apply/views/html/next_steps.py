@@ -76,7 +76,9 @@ def _after_apply(report: Report) -> Iterator[str]:
         yield 'Look at <a href="#verified">the runs</a> that did not succeed.'
     if plan.refused_changes:
         yield 'Resolve what is <a href="#refused">refused</a>: each row has its ways out.'
-    if report.count_outcomes(Result.UNKNOWN):
+    if any(outcome.is_untellable for outcome in report.outcomes):
+        yield "Settle by hand what this API cannot look up: its finding says how."
+    if any(o.result is Result.UNKNOWN and not o.is_untellable for o in report.outcomes):
         yield "What is unknown is looked up by the next run before it does anything else."
     if plan.actionable_changes:
         apply_command = render_copyable_command(

@@ -233,6 +233,10 @@ def _early_end(report: Report) -> list[str]:
     failed = [outcome for outcome in report.outcomes if outcome.result is Result.FAILED]
     if failed and all(outcome.is_conflict for outcome in failed):
         retry_hint = "Another apply helps once the conflict has ended: the errors above say how."
+    if any(outcome.is_untellable for outcome in report.outcomes):
+        retry_hint = (
+            f"First settle by hand what this API cannot look up, as its errors say. {retry_hint}"
+        )
     return [*_explain_end(report), retry_hint]
 
 
@@ -275,6 +279,7 @@ def _outcomes_and_runs(report: Report) -> list[Outcome | VerificationResult]:
 
 
 def _is_unknown(ended_result: Outcome | VerificationResult) -> bool:
+    """Whether the next run finds out what became of it."""
     if isinstance(ended_result, Outcome):
-        return ended_result.result is Result.UNKNOWN
+        return ended_result.result is Result.UNKNOWN and not ended_result.is_untellable
     return ended_result.status is RunStatus.UNKNOWN
