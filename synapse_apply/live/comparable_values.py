@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.applying.records import digest_fields_beside, flatten_live
+from synapse_apply.kinds.descriptor import ResourceType, UpdateMode
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
@@ -142,7 +143,7 @@ def known_resource_states(
             record=record,
             salt=salt,
             natural_key=live_reader.natural_keys.get(address, ""),
-            acting=_list_acting_calls(session, record, lookup_result.observed)
+            acting=_list_acting_calls(session, kind, record, lookup_result.observed)
             if record and record.given_up
             else (),
         )
@@ -150,7 +151,7 @@ def known_resource_states(
 
 
 def _list_acting_calls(
-    session: TargetSession, record: Record, observed: Observed | None
+    session: TargetSession, kind: ResourceType, record: Record, observed: Observed | None
 ) -> tuple[ActingCall, ...]:
     """The given-up calls of a record that may still act, the longest first."""
     settle_after, now, uptime = (
@@ -162,7 +163,7 @@ def _list_acting_calls(
         ActingCall(
             call,
             format_time_after(now, seconds),
-            _list_changed_beside(call, observed, session.secrets) if observed else (),
+            _list_changed_beside(kind, call, observed, session.secrets) if observed else (),
         )
         for call in record.given_up
         # Whoever closed a call by hand as not done (ABSENT) has answered for it.
@@ -173,16 +174,20 @@ def _list_acting_calls(
 
 
 def _list_changed_beside(
-    call: Intent, observed: Observed, secrets: Secrets
-) -> tuple[FieldPath, ...] | None:
+    kind: ResourceType, call: Intent, observed: Observed, secrets: Secrets
+) -> tuple[FieldPath, ...] | str:
     """The undeclared fields that an update would set back, or keys that it would take away.
 
-    None where its digests are of a state key that is not in use, so that nobody can tell.
+    Where nobody can tell, why not.
     """
-    if observed.api != call.api or call.makes_another:
+    if call.makes_another:
         return ()
+    if observed.api != call.api:
+        binding = kind.bindings.get(call.api)
+        is_whole = call.verb == "update" and binding and binding.update_mode is UpdateMode.PUT
+        return f"in API {observed.api}" if is_whole else ()
     if {mac.key_id for mac in call.beside.values()} - {secrets.key_id}:
-        return None
+        return "without the state key of then"
     names = {path[0] for path in (*call.fields, *call.beside)} - observed.partial_fields
     ours = {**call.before, **call.fields}
     now = digest_fields_beside(observed, names, ours, call.salt, secrets)

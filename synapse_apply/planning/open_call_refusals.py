@@ -162,9 +162,10 @@ def iter_acting_call_warnings(
                 continue
             is_wanted = call.makes_another or call.id in open_ids
             of_ours = [] if is_wanted else _list_fields_set_back(resource, call)
-            fields = sorted({*of_ours, *(beside or ())})
+            untold = beside if isinstance(beside, str) else ""
+            fields = sorted({*of_ours, *(() if isinstance(beside, str) else beside)})
             is_replace = call.digest not in {None, record.digest}
-            is_told = fields or is_replace or call.verb == "delete" or beside is None
+            is_told = fields or is_replace or call.verb == "delete" or untold
             if not (is_told or call.makes_another):
                 continue
             is_done = call.state is IntentState.DONE
@@ -175,10 +176,10 @@ def iter_acting_call_warnings(
                 for path in of_ours
             )
             deeds = [f"would set {names}{' back' * was_live}"] if fields else []
-            if beside is None:
+            if untold:
                 deeds.append(
                     f"may set back what was changed beside its fields since {call.sent_at}, which "
-                    "cannot be compared without the state key of then"
+                    f"cannot be compared {untold}"
                 )
             verb = REPLACE_VERB if call.digest else call.verb
             deed = " and ".join(deeds) if verb == "update" else f"would {verb} it"
@@ -217,7 +218,9 @@ def _list_fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPa
         )
         # An update of single fields sends what it changes.
         is_sent = is_whole or not is_same_value(was, sent, rule.compare)
-        if is_sent and not (is_as_sent or rule.packaged or rule.write_only):
+        # A field that this API version does not have is never seen.
+        is_untold = path[0] not in resource.binding.fields or rule.packaged or rule.write_only
+        if is_sent and not (is_as_sent or is_untold):
             fields.append(path)
     return fields
 

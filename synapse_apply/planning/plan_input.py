@@ -35,12 +35,12 @@ class ActingCall(NamedTuple):
     """A given-up call that may act until a time (RFC 3339, UTC).
 
     `beside` are the undeclared fields that it would change if it acted on the live object now;
-    None where that cannot be told.
+    a text says how these cannot be compared.
     """
 
     call: Intent
     until: str
-    beside: tuple[FieldPath, ...] | None
+    beside: tuple[FieldPath, ...] | str
 
 
 class PackageVerdict(NamedTuple):
