@@ -180,7 +180,12 @@ def record_after_call(
         updated_at=now,
         accepted=_still_accepted(same_object, applied, last_seen),
         unkept=names_lacking(step.type, {*sent, *applied}, observed),
-        given_up=same_object.given_up if same_object else (),
+        # An upload or another create acts on what has its name, whichever id that has.
+        given_up=tuple(
+            call
+            for call in (previous.given_up if previous else ())
+            if same_object or call.verb in {CREATE_VERB, REPLACE_VERB}
+        ),
         replaced_at=same_object.replaced_at if same_object else "",
     )
     if intent.verb == REPLACE_VERB:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -231,20 +232,27 @@ def close_as_not_done(
     """Close an open call as not done, because the user says so; `warn` is told if it may still act.
 
     StateError when none is open, a recovery journal says that it was done, or no record could keep
-    an update or a delete that may still act.
+    what may still change its object: an update, a delete, an upload of a debug release.
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
         intent = _require_open_intent(session, state, address)
         require_no_journal(session, state, intent)
         seconds = intent.seconds_left(session.target.settle_after, moment, session.uptime())
-        record = state.records.get(address)
-        if seconds > 0 and record is None and intent.verb not in {CREATE_VERB, RUN_VERB}:
+        kind, record = session.catalogue.get(address.kind), state.records.get(address)
+        is_upload = intent.digest is not None and kind is not None and kind.acts_again(intent)
+        changes_object = is_upload if intent.verb == CREATE_VERB else intent.verb != RUN_VERB
+        own_record = record if record and record.is_object_of(intent) else None
+        if seconds > 0 and changes_object and own_record is None:
+            keep = Text(Command("import", address, intent.remote_id), " keeps it in a new record.")
+            later = f"Again in {math.ceil(seconds)} s, when it cannot act any more."
+            whose = f"recorded as id {record.remote_id}" if record else "not recorded"
             error = StateError.from_summary(
                 "Nothing would know of this call",
-                f"{address} is not recorded, and what its {intent.verb} may still do would look "
-                "like a change from outside.",
-                Text(Command("import", address, intent.remote_id), " keeps it in a new record."),
+                f"{address} is {whose}, and what its {intent.verb} may still do "
+                f"{f'to id {intent.remote_id} ' * bool(record)}would look like a change from "
+                "outside.",
+                later if record or is_upload else keep,
             )
             raise with_acting_calls(session, state, address, error)
         halves = [one for one in state.open_intents if _share_request(one, intent)]
@@ -256,7 +264,7 @@ def close_as_not_done(
                 one, f"settled by hand: {one.state.outcome}", moment=moment
             )
             record = state.records.get(one.address)
-            if record is not None and one.verb not in {CREATE_VERB, RUN_VERB}:
+            if record is not None and one.verb != RUN_VERB and record.is_object_of(one):
                 record = record.with_given_up(one, session.target.settle_after)
             session.store.close_ended_intent(one, record, entry)
     warnings = [

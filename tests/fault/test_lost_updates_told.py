@@ -28,6 +28,9 @@ from fault.test_lost_updates import (
     update,
     wait_for,
 )
+from support.core import Address
+
+from synapse_apply.operations.state import close_as_not_done
 
 UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 MAY_ACT = re.compile(
@@ -1370,3 +1373,27 @@ def test_what_a_call_of_another_api_version_may_set_back_is_not_told_as_nothing(
             assert expected or "may still act" not in said
         assert site.apply().code == 0
     assert "may still act" not in str(site.apply(ahead=LATER * 10).plan.diagnostics)
+
+
+@pytest.mark.parametrize("is_acting", [True, False])
+def test_a_call_that_was_not_done_is_kept_in_no_record_of_another_object(
+    make_site: Callable[..., Site], server: Server, *, is_acting: bool
+) -> None:
+    """The address is another object's since: what the call may do is none of its deeds."""
+    site = begun(make_site, server, settle_after=300 if is_acting else 0.1)
+    killed(site, server, "before")
+    second = make_twin(site, server)
+    command(site, f"state rm -t site {PLUGIN}")
+    command(site, f"import -t site {PLUGIN} {second}")
+    if is_acting:
+        said = told(command(site, f"state settle -t site {PLUGIN} --absent", code=1))
+        assert "Nothing would know of this call" in said
+        assert f"{PLUGIN} is recorded as id {second}, and what its update may still do" in said
+        assert re.search(r"Again in \d+ s, when it cannot act any more\.", said)
+        assert [*map(str, site.open_intents())] == [PLUGIN]
+    with site.opened(ahead=LATER) as session:
+        moment = session.clock.utc_now()
+        closed = close_as_not_done(session, Address.parse(PLUGIN), moment=moment)
+        record = session.store.read_state().records[closed.address]
+    assert (record.remote_id, record.given_up) == (second, ())
+    assert site.open_intents() == []

@@ -477,3 +477,64 @@ def test_a_create_of_a_debug_release_that_acts_again_is_told_of(
     if on_drift == "revert":
         assert record(site).digest == latest
         assert pending(site.plan()) == []
+
+
+def test_nobody_says_of_a_create_that_may_act_that_it_was_not_done(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Its upload would put its package over the next one, and no record could keep it."""
+    site = make_site(groups=1, settle_after=300)
+    declare_debug(site)
+    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    said = " ".join(command(site, f"state settle {RELEASE} --absent -t site", code=1).split())
+    assert "Nothing would know of this call" in said
+    assert "what its create may still do would look like a change from outside" in said
+    assert re.search(r"Again in \d+ s, when it cannot act any more\.", said)
+    assert "A call of unknown outcome may still act" in said
+    assert [*map(str, site.open_intents())] == [RELEASE]
+    write_main(site, "second")
+    assert site.apply(ahead=0.0).code == 7
+    assert uploads(server) == 0
+    assert site.apply(ahead=LATER).code == 0
+    assert pending(site.plan()) == []
+
+
+def test_a_create_of_no_debug_release_is_settled_at_once(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Whoever comes second is refused: it would change nothing."""
+    site = make_site(groups=1, settle_after=300)
+    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    command(site, f"state settle {RELEASE} --absent -t site")
+    assert site.open_intents() == []
+
+
+def test_what_is_made_anew_keeps_the_upload_that_may_act(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Somebody deleted what our call had made, and it was made again, with another package."""
+    site = make_site(groups=1, settle_after=300)
+    declare_debug(site)
+    server.faults({"match": UPLOAD, "do": {"status": 502, "commit": "after"}})
+    assert site.apply().code == 0
+    server.faults()
+    (first,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    server.send("DELETE", f"/_emulator/objects/release/{first['id']}/")
+    write_main(site, "second")
+    assert site.apply().code == 0
+    for line in ("plan", "drift"):
+        said = " ".join(command(site, f"{line} -t site").split())
+        assert f"create of {RELEASE} (call " in said
+        assert "and would replace it." in said
+    (second,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    again = {name: first["body"][name] for name in ("config", "package")}
+    server.send("PATCH", f"/_emulator/objects/release/{second['id']}/", again)
+    assert "published outside" not in command(site, "plan -t site")
