@@ -196,7 +196,7 @@ def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> Obstor
     location = parse_bucket_url(url, target.name)
     # Azure's tokens are sent as they are. What the environment names is the operator's own.
     endpoint, setting = location.endpoint, "endpoint="
-    if not endpoint and url == target.state.url:
+    if not endpoint and _is_chosen_by_commit(url, target, environ):
         endpoint, setting = build_account_endpoint(location, environ), "account="
     if endpoint:
         require_allowed_host(
@@ -253,9 +253,7 @@ def _postgres_store(
             position=target.position,
         ) from None
     check_host = None
-    # A url that was typed, or stands in a variable, is the operator's own.
-    by_commit = url == target.state.url
-    if by_commit and "SYNAPSE_APPLY_HOSTS" in environ:
+    if _is_chosen_by_commit(url, target, environ) and "SYNAPSE_APPLY_HOSTS" in environ:
         check_host = partial(
             require_allowed_host,
             environ=environ,
@@ -268,8 +266,17 @@ def _postgres_store(
         tool_version=__version__,
         runner=runner,
         check_host=check_host,
-        by_commit=by_commit,
+        by_commit=url == target.state.url,
     )
+
+
+def _is_chosen_by_commit(url: str, target: Target, environ: Mapping[str, str]) -> bool:
+    """Whether the project file has this url, or names its variable; one that was typed is neither.
+
+    Whoever writes the project file chooses among all variables, and a forge sets some to a title.
+    """
+    written = target.state.url
+    return url == (environ.get(written.name) if isinstance(written, SecretRef) else written)
 
 
 def build_state_identity(

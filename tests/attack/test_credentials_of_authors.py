@@ -50,6 +50,8 @@ def make_checkout(root: Path, target: dict[str, Any], source: str = "", **enviro
         *("CI_COMMIT_TITLE", "CI_COMMIT_MESSAGE", "ci_commit_branch", "CI_MERGE_REQUEST_TITLE"),
         *("CI_PROJECT_DIR", "GITHUB_HEAD_REF", "GITHUB_REF_NAME", "GITHUB_WORKSPACE", "PWD"),
         *("BUILDKITE_MESSAGE", "CHANGE_TITLE", "BITBUCKET_BRANCH", "BUILD_SOURCEBRANCHNAME"),
+        *("SEMAPHORE_GIT_PR_NAME", "APPVEYOR_REPO_COMMIT_MESSAGE_EXTENDED", "ghprbPullTitle"),
+        *("GIT_CLONE_COMMIT_MESSAGE_BODY", "gitlabMergeRequestTitle", "CI_PREV_COMMIT_REF"),
     ],
 )
 @pytest.mark.parametrize("setting", ["url", "token", "agents", "vault", "sops"])

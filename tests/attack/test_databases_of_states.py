@@ -155,12 +155,27 @@ def test_a_listed_host_gets_no_password_in_plain_text(
 
 
 def test_a_url_of_the_operator_is_their_own(tmp_path: Path, listener: Listener) -> None:
-    """One of a variable: host and login are what it says."""
+    """One of a variable, where no hosts are listed: host and login are what it says."""
     url = f"postgresql://state@127.0.0.1:{listener.port}/db"
     site = make_site(tmp_path, {"env": "STATE_URL"}, STATE_URL=url)
-    site.run("state list", 1, SYNAPSE_APPLY_HOSTS="api.example")
+    site.run("state list", 1)
     assert listener.clients >= 1
     assert (CANARY.encode() in listener.heard) is (listener.asks is CLEARTEXT)
+
+
+@pytest.mark.parametrize("variable", ["STATE_URL", "FORGE_X_TEXT_OF_A_COMMIT"])
+@pytest.mark.parametrize("where", ["127.0.0.1:PORT/db", "/db?host=/tmp/PORT", "h/db?service=x"])
+def test_a_variable_names_no_host_that_is_not_listed(
+    tmp_path: Path, listener: Listener, variable: str, where: str
+) -> None:
+    """A commit chooses the variable, and some forge sets it to a text of the commit's author."""
+    url = f"postgresql://{where.replace('PORT', str(listener.port))}"
+    site = make_site(tmp_path, {"env": variable}, **{variable: url})
+    said = site.run("state list", 1, SYNAPSE_APPLY_HOSTS="api.example,h")
+    assert "The password of the state's database may not go to this host" in said or (
+        "The host of the state's database is not told" in said
+    )
+    assert (listener.clients, listener.heard) == (0, b"")
 
 
 def test_a_login_that_the_operator_asks_for_is_their_own(

@@ -142,7 +142,7 @@ def test_the_key_of_a_bucket_goes_to_hosts_that_may_have_it(project):
 
 
 def test_the_token_of_azure_goes_to_accounts_that_may_have_it(project):
-    """The account is the host; one of the operator's own variables or url is used as it is."""
+    """The account is the host; one of the operator's own variables is used as it is."""
     limits = {"SYNAPSE_APPLY_HOSTS": "api.synapse.sh,acme.blob.core.windows.net"}
     key = {"AZURE_STORAGE_ACCOUNT_KEY": "YWNtZQ=="}
     evil = "az://states/x?account=evilacct"
@@ -153,11 +153,10 @@ def test_the_token_of_azure_goes_to_accounts_that_may_have_it(project):
     ):
         url = "az://states/x" if "AZURE_STORAGE_ACCOUNT_NAME" in own else evil
         open_store(project, target(url), {**limits, **key, **own}).close()
-    at = target(SecretRef("env", "STATE_URL"))
-    open_store(project, at, {**limits, **key, "STATE_URL": evil}).close()
-    for url in (evil, "AZ://states?account=evilacct"):
+    by_variable = SecretRef("env", "STATE_URL")
+    for url in (evil, "AZ://states?account=evilacct", by_variable):
         with pytest.raises(InputError) as caught:
-            open_store(project, target(url), {**limits, **key})
+            open_store(project, target(url), {**limits, **key, "STATE_URL": evil})
         assert "may not go to this host" in caught.value.diagnostics[0].summary
         assert "evilacct.blob.core.windows.net is not listed" in caught.value.diagnostics[0].detail
         assert "account= of state.url" in caught.value.diagnostics[0].hint
