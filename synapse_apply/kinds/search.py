@@ -14,13 +14,6 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 _NO_SUCH_ENDPOINT = (404, 405)
 
 
-def can_list_all_objects(binding: ApiBinding, capabilities: Capabilities) -> bool:
-    """Whether all objects of the kind can be listed on a backend with these capabilities."""
-    return binding.list_objects is not None and (
-        not binding.list_capability or capabilities.has_capability(binding.list_capability)
-    )
-
-
 def list_raw_objects(api: Api, binding: ApiBinding) -> Sequence[ServerObject] | None:
     """All listed objects; None if this backend has no list of this kind.
 
@@ -74,7 +67,9 @@ def list_by_natural_key(
     if not key or binding.determine_search_proof(key, capabilities) is Lookup.NONE:
         return []
     hits: Sequence[ServerObject] = []
-    if binding.list_objects is not None and can_list_all_objects(binding, capabilities):
+    if binding.list_objects is not None and (
+        not binding.list_capability or capabilities.has_capability(binding.list_capability)
+    ):
         hits = read_in_full(
             api,
             binding,

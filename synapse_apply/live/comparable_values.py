@@ -110,7 +110,7 @@ def known_resource_states(
             continue
         record = records.get(address)
         declared_resource = desired.get(address)
-        binding = live_reader.select_binding(kind)
+        binding = live_reader.lists.bindings[kind.prefix]
         if declared_resource is None and record is not None:
             binding = kind.bindings.get(record.api, binding)
         # One salt per record: digests of equal secrets of two resources differ.

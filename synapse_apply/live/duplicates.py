@@ -11,41 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from synapse_apply.kinds.descriptor import Api, ApiBinding, ResourceType
-from synapse_apply.kinds.search import list_members_or_none, read_observed
+from synapse_apply.kinds.search import read_observed
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
-from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.errors import NotFound
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT
-
-# Of a list that is only looked at for this a plan reads so many pages; doctor reads all.
-MAX_PLAN_PAGES = 2
-
-
-def list_short_raw_objects(api: Api, binding: ApiBinding, max_pages: int) -> Sequence[ServerObject]:
-    """A kind's list, if it has at most `max_pages` pages; else, and without a list, nothing."""
-    if binding.list_once_or_none is None:
-        return ()
-    try:
-        return binding.list_once_or_none(api, max_pages, lambda _items: True) or ()
-    except RemoteError:
-        return ()  # what the plan itself needs of this list says what is wrong
-
-
-def list_raw_members(
-    api: Api, binding: ApiBinding, owners: Iterable[Observed]
-) -> list[ServerObject]:
-    """The listed members of these owners, for a kind that can be listed by owner only."""
-    listed: list[ServerObject] = []
-    for owner in owners:
-        with suppress(RemoteError):  # what the plan itself needs says what is wrong
-            listed.extend(list_members_or_none(api, binding, owner) or ())
-    return listed
 
 
 def iter_live_owners(

@@ -86,14 +86,14 @@ def look_up_outcomes(
         session.api,
         session.catalogue,
         session.secrets,
-        live_reader.marks,
-        live_reader.learn_capabilities(intent.address.kind for intent in state.open_intents),
+        live_reader.lists.marks,
+        live_reader.lists.capabilities({intent.address.kind for intent in state.open_intents}),
         now,
         session.target.settle_after,
         current_uptime,
         lambda: known_jobs(session.store),
         find_other_owner,
-        live_reader.list_by_key,
+        live_reader.lists.observe_with_key,
         lambda intent: _read_published_digest(session, intent),
     )
     records: dict[Address, Record] = dict(state.records)

@@ -25,8 +25,8 @@ from synapse_apply.live.duplicates import (
     build_duplicate_warning,
     iter_duplicates,
     iter_live_owners,
-    list_raw_members,
 )
+from synapse_apply.live.lists import list_of_owners
 from synapse_apply.live.open_intents import acting_call_warning, list_acting_calls
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.manifests.schema.schemas import build_marks
@@ -828,7 +828,7 @@ def check_twins(parts: Parts) -> Iterator[Row]:
             owners = iter_live_owners(
                 api, kind, parent.select_newest_binding(versions), kind_records, marks
             )
-            raw_objects = list_raw_members(api, binding, owners)
+            raw_objects = list_of_owners(api, binding, owners)
         for address, duplicates in iter_duplicates(kind, binding, kind_records, raw_objects, marks):
             count += 1
             yield build_duplicate_warning(address, records[address], duplicates)

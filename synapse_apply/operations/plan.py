@@ -139,7 +139,7 @@ def _read_input(
     )
     records = moves.records
     if resolved_intents or moves.renames:  # else the records are those of the state
-        live_reader.marks = build_known_marks(session, records, state.open_intents)
+        live_reader.lists.marks = build_known_marks(session, records, state.open_intents)
     desired, unnamed = _wrap_recorded_secrets(session, live_reader, records, state)
     live_reader.store_declared_lookups(desired, records)
     _look_up_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
@@ -179,7 +179,7 @@ def _read_input(
         recovery_hints=_recovery_hints(session, state),
         open_call_by_new_address=moves.open_call_by_new_address,
         options=replace(options.with_target_rules(session.target), partial=session.partial),
-        capabilities=live_reader.known_capabilities,
+        capabilities=live_reader.lists.capabilities(),
         diagnostics=(
             *moves.diagnostics,
             *unnamed,
@@ -222,7 +222,7 @@ def _wrap_recorded_secrets(
     session: TargetSession, live_reader: LiveReader, records: Mapping[Address, Record], state: State
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """What is declared, with plain values hidden where a single object has a secret."""
-    if live_reader.marks.named is None:
+    if live_reader.lists.marks.named is None:
         return session.desired, ()
     marks = session.declared_target.manifests.marks
     return wrap_recorded_secrets(session.desired, records, marks, state.open_intents)
