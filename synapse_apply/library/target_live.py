@@ -7,16 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.search import list_raw_objects
-from synapse_apply.live.live_backend import (
-    LiveBackend,
-    LiveObject,
-    decode_live_object,
-    find_recorded_id,
-    parse_typed_id,
-    require_live_if_told,
-    require_live_object,
-    require_raw_object_by_id,
-)
+from synapse_apply.live.live_backend import LiveBackend, LiveObject
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
@@ -61,7 +52,7 @@ class TargetLive:
             binding = live_backend.select_binding(kind)
             raws = list_raw_objects(live_backend.api, binding)
             if raws is not None:
-                return [decode_live_object(live_backend, binding, raw) for raw in raws]
+                return [live_backend.decode(kind, raw) for raw in raws]
             listed = live_backend.catalogue[kind]
             name, owner = listed.kind.lower(), listed.series_field
             raise InputError.from_summary(
@@ -88,7 +79,7 @@ class TargetLive:
         name = require_text("name", name)
         with self._connection.live() as live_backend:
             _require_known_kind(live_backend, kind)
-            return require_live_object(live_backend, kind, name)
+            return live_backend.find(kind, name)
 
     def find_plugin_of_release(self, release: LiveObject) -> LiveObject | None:
         """The plugin that a release belongs to; None where the release names none.
@@ -102,11 +93,7 @@ class TargetLive:
             if owner is None:
                 return None
             prefix = kind.rules[kind.series_field].references
-            return decode_live_object(
-                live_backend,
-                live_backend.select_binding(prefix),
-                require_raw_object_by_id(live_backend, prefix, str(owner)),
-            )
+            return live_backend.decode(prefix, live_backend.read(prefix, str(owner)))
 
     def list_releases(self, plugin: str) -> list[LiveObject]:
         """The releases of a plugin, the newest version first; what has no version order is last.
@@ -119,11 +106,11 @@ class TargetLive:
             binding = live_backend.select_binding("release")
             raws: Sequence[ServerObject]
             if binding.list_belonging is not None:
-                owner = require_live_object(live_backend, "plugin", plugin).observed
+                owner = live_backend.find("plugin", plugin).observed
                 raws = binding.list_belonging(live_backend.api, owner.remote_id)
             else:
                 raws = _read_releases_by_code(live_backend, plugin)
-            releases = [decode_live_object(live_backend, binding, raw) for raw in raws]
+            releases = [live_backend.decode("release", raw) for raw in raws]
         keys = [version_sort_key(str(release.observed.spec.get("version"))) for release in releases]
         keyed = list(zip(keys, releases, strict=True))
         ordered = [(key, release) for key, release in keyed if key is not None]
@@ -210,9 +197,9 @@ def _read_releases_by_code(live_backend: LiveBackend, plugin: str) -> Sequence[S
     InputError for a plugin that is certainly not there, or that has no code.
     """
     code = plugin
-    plugin_id = parse_typed_id("plugin", plugin) or find_recorded_id(live_backend, "plugin", plugin)
+    plugin_id = live_backend.known_id("plugin", plugin)
     if plugin_id is not None:
-        raw_code = require_raw_object_by_id(live_backend, "plugin", plugin_id).get("code")
+        raw_code = live_backend.read("plugin", plugin_id).get("code")
         if not (isinstance(raw_code, str) and raw_code):
             raise InputError.from_summary(
                 "This plugin has no code",
@@ -230,5 +217,5 @@ def _read_releases_by_code(live_backend: LiveBackend, plugin: str) -> Sequence[S
     except NotFound:
         raw_releases = ()
     if not raw_releases:
-        require_live_if_told(live_backend, "plugin", plugin)
+        live_backend.find_if_told("plugin", plugin)
     return raw_releases

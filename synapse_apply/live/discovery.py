@@ -113,9 +113,9 @@ def format_name_with_id(observed: Observed) -> str:
     )
 
 
-def id_sort_key(observed: Observed) -> tuple[int, str]:
-    """Sorts ids by number; ids that are not numbers come first, by text."""
-    return (int(observed.remote_id) if observed.remote_id.isdecimal() else 0, observed.remote_id)
+def _id_order(remote_id: str) -> tuple[int, str]:
+    """Ids that are numbers grow with time; others come first, in an order that stays the same."""
+    return (int(remote_id) if remote_id.isdecimal() else 0, remote_id)
 
 
 class ObjectGatherer:
@@ -127,6 +127,10 @@ class ObjectGatherer:
 
     def __init__(self, live_backend: LiveBackend, query: GatherQuery, pool: Executor) -> None:
         self._live_backend = live_backend
+        self._api = live_backend.api
+        self._bindings = {
+            prefix: live_backend.select_binding(prefix) for prefix in live_backend.catalogue
+        }
         self._query = query
         self._pool = pool
         self._objects: dict[str, dict[str, Observed]] = defaultdict(dict)
@@ -134,7 +138,7 @@ class ObjectGatherer:
 
     def list_gathered(self, prefix: str) -> list[Observed]:
         """The gathered objects of a kind, sorted by id."""
-        return sorted(self._objects[prefix].values(), key=id_sort_key)
+        return sorted(self._objects[prefix].values(), key=lambda each: _id_order(each.remote_id))
 
     def gathered_by_id(self, prefix: str) -> Mapping[str, Observed]:
         """The gathered objects of a kind, by id."""
@@ -142,8 +146,9 @@ class ObjectGatherer:
 
     def gather(self) -> None:
         """Read all selected objects. RemoteError where a list cannot be read."""
+        query = self._query
         kinds = sorted(self._live_backend.catalogue.values(), key=lambda kind: kind.rank)
-        ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
+        ids_by_kind = {prefix: list(ids) for prefix, ids in query.ids.items()}
         # Named members first: they tell which owners have to be read as well.
         for kind in (kind for kind in kinds if kind.series_field and kind.prefix in ids_by_kind):
             self._read_by_ids(kind, ids_by_kind[kind.prefix])
@@ -157,39 +162,32 @@ class ObjectGatherer:
         for kind in kinds:
             if not kind.series_field:
                 self._gather_kind(kind, ids_by_kind.get(kind.prefix))
-            elif self._query.members != NO_MEMBERS and not self._is_owner_only(kind):
+                continue
+            # Members that were named by id are all: their owners are read only because of them.
+            selects_owners = query.codes or query.from_jobs or owner_prefix_of(kind) in query.ids
+            if query.members != NO_MEMBERS and (kind.prefix not in query.ids or selects_owners):
                 self._gather_members(kind)
-
-    def _is_owner_only(self, kind: ResourceType) -> bool:
-        """Whether members were named by id, so that owners are read only because of them."""
-        query = self._query
-        selects_owners = query.codes or query.from_jobs or owner_prefix_of(kind) in query.ids
-        return kind.prefix in query.ids and not selects_owners
 
     def _gather_kind(self, kind: ResourceType, named_objects: Sequence[NamedObject] | None) -> None:
         """Read a kind's objects: those selected by id, job or code, else all that are listed."""
-        binding = self._live_backend.select_binding(kind.prefix)
+        binding = self._bindings[kind.prefix]
         selects_by_code = self._query.codes and any(
             "code" in forms for forms in (binding.lookup, *binding.lookup_by_capability.values())
         )
-        selects_by_jobs = self._query.from_jobs and binding.iter_ids_named_by_jobs is not None
+        ids_of_jobs = binding.iter_ids_named_by_jobs if self._query.from_jobs else None
         if named_objects is not None:
             self._read_by_ids(kind, named_objects)
-        if selects_by_jobs and binding.iter_ids_named_by_jobs is not None:
-            plugin_ids = sorted(set(binding.iter_ids_named_by_jobs(self._live_backend.api)))
-            self._read_by_ids(
-                # Of a job's plugin nobody said that it must be there: it may be deleted, or
-                # another's.
-                kind,
-                [NamedObject(plugin_id, is_required=False) for plugin_id in plugin_ids],
-            )
+        if ids_of_jobs is not None:
+            # Of a job's plugin nobody said that it must be there: it may be deleted, or another's.
+            ids = sorted(set(ids_of_jobs(self._api)))
+            self._read_by_ids(kind, [NamedObject(each, is_required=False) for each in ids])
         if selects_by_code:
             self._gather_by_code(kind, binding)
-        if named_objects is not None or selects_by_jobs or selects_by_code:
+        if named_objects is not None or ids_of_jobs is not None or selects_by_code:
             return
-        raw_objects = list_raw_objects(self._live_backend.api, binding)
+        raw_objects = list_raw_objects(self._api, binding)
         if raw_objects is not None:
-            self._store_listed(kind, binding, raw_objects)
+            self._store_listed(kind, raw_objects)
         else:
             option_hint = f"--codes FILE, --ids {kind.prefix}=1-400 or --from-jobs"
             reason = f"this backend was asked and lists none of them; say which by {option_hint}"
@@ -198,68 +196,52 @@ class ObjectGatherer:
             )
 
     def _gather_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
-        raw_objects = list_raw_objects(self._live_backend.api, binding)
+        raw_objects = list_raw_objects(self._api, binding)
 
         def find_by_code(code: str) -> Sequence[ServerObject]:
             key = f"code={code}"
             if raw_objects is not None:
                 return [raw for raw in raw_objects if key in binding.list_natural_keys(raw)]
-            return (
-                binding.find_by_key(self._live_backend.api, key)
-                if binding.find_by_key is not None
-                else ()
-            )
+            return binding.find_by_key(self._api, key) if binding.find_by_key is not None else ()
 
         # Each once, in the order in which they were given.
         codes = list(dict.fromkeys(self._query.codes))
         for code, raws in self._fetch_all(kind, find_by_code, codes, lambda code: f" {code}"):
-            self._store_listed(kind, binding, raws)
+            self._store_listed(kind, raws)
             if not raws:
                 reason = "there is none of this code"
-                alternative = ", or it has no release, and only --ids can find it"
-                self._record_missed(
-                    kind, f" {code}", reason + (alternative if raw_objects is None else "")
-                )
+                if raw_objects is None:
+                    reason += ", or it has no release, and only --ids can find it"
+                self._record_missed(kind, f" {code}", reason)
 
     def _gather_members(self, kind: ResourceType) -> None:
-        binding = self._live_backend.select_binding(kind.prefix)
-        owners = {
-            owner_object.remote_id: owner_object
-            for owner_object in self.list_gathered(owner_prefix_of(kind))
-        }
-        raw_objects = (
-            list_raw_objects(self._live_backend.api, binding)
-            # One list of all members, if there is one, in place of a request for each owner.
-            if binding.list_objects is not None
-            else None
-        )
+        binding = self._bindings[kind.prefix]
+        owners = {owner.remote_id: owner for owner in self.list_gathered(owner_prefix_of(kind))}
+        # One list of all members, if there is one, in place of a request for each owner.
+        raw_objects = list_raw_objects(self._api, binding)
         if raw_objects is not None:
             groups: dict[str, list[ServerObject]] = defaultdict(list)
             for raw in raw_objects:
-                owner = binding.decode(raw, self._live_backend.careful_marks).spec.get(
-                    kind.series_field
-                )
-                groups[str(owner)].append(raw)
-            for owner in owners:
-                self._store_listed(kind, binding, self._select_members(kind, groups[owner]))
+                spec = binding.decode(raw, self._live_backend.careful_marks).spec
+                groups[str(spec.get(kind.series_field))].append(raw)
+            for owner_id in owners:
+                self._store_listed(kind, self._select_members(kind, groups[owner_id]))
             return
 
         def list_members(owner: Observed) -> Sequence[ServerObject] | None:
-            return (
-                binding.list_members_or_none(self._live_backend.api, owner)
-                if binding.list_members_or_none
-                else None
-            )
+            members = binding.list_members_or_none
+            return members(self._api, owner) if members is not None else None
+
+        def describe(owner: Observed) -> str:
+            return f"s of {format_name_with_id(owner)}"
 
         chosen_members: list[ServerObject] = []
-        for owner_object, raws in self._fetch_all(
-            kind, list_members, list(owners.values()), _of_owner
-        ):
+        for owner, raws in self._fetch_all(kind, list_members, list(owners.values()), describe):
             if raws is None:
                 reason = "its code is none that they can be listed by; --ids can name them"
-                self._record_missed(kind, _of_owner(owner_object), reason)
+                self._record_missed(kind, describe(owner), reason)
             chosen_members += self._select_members(kind, raws or ())
-        self._store_listed(kind, binding, chosen_members)
+        self._store_listed(kind, chosen_members)
 
     def _select_members(
         self, kind: ResourceType, raws: Sequence[ServerObject]
@@ -268,34 +250,22 @@ class ObjectGatherer:
         if self._query.members == ALL_MEMBERS or not raws:
             return raws
 
-        def build_newness_key(
+        def newness(
             raw: ServerObject,
-        ) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
-            version_key, object_id = (
-                version_sort_key(str(raw.get(kind.version_field, ""))),
-                require_remote_id_of_answer(raw),
-            )
-            return (
-                version_key is not None,
-                version_key or (),
-                # Ids that are numbers grow with time; a UUID tells nothing, but keeps the choice
-                # the same.
-                int(object_id) if object_id.isdecimal() else 0,
-                object_id,
-            )
+        ) -> tuple[bool, VersionSortKey | tuple[()], tuple[int, str]]:
+            key = version_sort_key(str(raw.get(kind.version_field, "")))
+            return key is not None, key or (), _id_order(require_remote_id_of_answer(raw))
 
-        return [max(raws, key=build_newness_key)]
+        return [max(raws, key=newness)]
 
-    def _read_by_ids(self, kind: ResourceType, named_objects: Iterable[NamedObject]) -> None:
-        binding = self._live_backend.select_binding(kind.prefix)
-        required_ids = {
-            named_object.id for named_object in named_objects if named_object.is_required
-        }
-        ids = list(dict.fromkeys(named_object.id for named_object in named_objects))
+    def _read_by_ids(self, kind: ResourceType, named_objects: Sequence[NamedObject]) -> None:
+        binding = self._bindings[kind.prefix]
+        required_ids = {each.id for each in named_objects if each.is_required}
+        ids = list(dict.fromkeys(each.id for each in named_objects))
 
         def read_or_none(object_id: str) -> ServerObject | None:
             try:
-                return binding.read_object(self._live_backend.api, object_id)
+                return binding.read_object(self._api, object_id)
             except NotFound:
                 return None
 
@@ -303,27 +273,24 @@ class ObjectGatherer:
             kind, read_or_none, ids, lambda object_id: f" id {object_id}"
         ):
             # A server may answer by id for objects of other tenants.
-            if raw is not None and not binding.belongs_to_tenant(self._live_backend.api, raw):
-                if object_id in required_ids:
-                    self._record_missed(kind, f" id {object_id}", "it is not this tenant's")
-            elif raw is not None:
-                self._store_object(kind, binding, raw)
+            if raw is not None and binding.belongs_to_tenant(self._api, raw):
+                self._store_object(kind, raw)
             elif object_id in required_ids:
-                self._record_missed(
-                    kind, f" id {object_id}", "there is none, or it is hidden from this token"
-                )
+                reason = "there is none, or it is hidden from this token"
+                if raw is not None:
+                    reason = "it is not this tenant's"
+                self._record_missed(kind, f" id {object_id}", reason)
 
-    def _store_listed(
-        self, kind: ResourceType, binding: ApiBinding, raws: Iterable[ServerObject]
-    ) -> None:
+    def _store_listed(self, kind: ResourceType, raws: Iterable[ServerObject]) -> None:
         """Store listed objects; where list items lack fields, read each object first."""
-        if not binding.lists_whole_objects:
+        if not self._bindings[kind.prefix].lists_whole_objects:
             self._read_by_ids(kind, [NamedObject(require_remote_id_of_answer(raw)) for raw in raws])
             return
         for raw in raws:
-            self._store_object(kind, binding, raw)
+            self._store_object(kind, raw)
 
-    def _store_object(self, kind: ResourceType, binding: ApiBinding, raw: ServerObject) -> None:
+    def _store_object(self, kind: ResourceType, raw: ServerObject) -> None:
+        binding = self._bindings[kind.prefix]
         observed = binding.decode(raw, self._live_backend.careful_marks)
         self._objects[kind.prefix][observed.remote_id] = observed
 
@@ -357,7 +324,3 @@ class ObjectGatherer:
         self.missed_objects.append(
             MissedObject(kind.prefix, f"{kind.prefix}{label_suffix}", reason)
         )
-
-
-def _of_owner(owner: Observed) -> str:
-    return f"s of {format_name_with_id(owner)}"

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 
-from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.kinds.search import list_raw_objects, read_in_full
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.named_secrets import with_free_form_secret, with_named_secrets
@@ -63,11 +62,150 @@ class LiveBackend(TargetSession):
         for name in ("careful_marks", "existing_store"):
             vars(self).pop(name, None)
 
-    def mask_project_secrets(self) -> None:
-        """Mask the values of the project's secret references in the backend's answers."""
-        references = scan_secret_refs(self.project, self.target)
-        marks = build_marks(self.project.providers)
-        mask_references(self.backend.redactor, references, marks, self.resolver.resolve_secret)
+    def known_id(self, prefix: str, text: str) -> str | None:
+        """The id in a typed `123` or `id=123`, or the recorded one of a name; None without one.
+
+        InputError for an unrecorded address, which can mean nothing else. A record of another API
+        version is looked up by its natural key, because its id is not valid in this one.
+        """
+        name = text.removeprefix(f"{prefix}/")
+        if name.startswith("id=") and name != "id=":
+            return name.removeprefix("id=")
+        if name.isdecimal():
+            return name
+        store = self.existing_store
+        record = store.find_record(Address(prefix, name)) if store else None
+        if record is not None:
+            if record.api == self.select_binding(prefix).api:
+                return record.remote_id
+            matches = self.search(prefix, record.natural_key.partition("=")[2])
+            return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
+        if name != text:
+            raise InputError.from_summary(
+                "There is no such record",
+                f"{text} is not recorded in the state of target {self.target.name}.",
+                Text(Command("state list"), " lists what is; or give the id, as id=123."),
+            )
+        return None
+
+    def search(self, prefix: str, text: str) -> Sequence[ServerObject]:
+        """Objects with this code or name, as far as this API can search."""
+        binding = self.select_binding(prefix)
+        keys = {f"code={text}", f"name={text}"}
+        if binding.find_by_key is not None:
+            with suppress(NotFound):
+                if matches := binding.find_by_key(self.api, f"code={text}"):
+                    return matches
+        listed = list_raw_objects(self.api, binding) or ()
+        matches = [raw for raw in listed if keys & set(binding.list_natural_keys(raw))]
+        return read_in_full(self.api, binding, matches)
+
+    def read(self, prefix: str, object_id: str) -> ServerObject:
+        """Read the object with this id; InputError, with the request id, where there is none."""
+        kind_name = self.catalogue[prefix].kind.lower()
+        try:
+            return self.select_binding(prefix).read_object(self.api, object_id)
+        except NotFound as failure:
+            raise not_found_error(kind_name, object_id, failure) from None
+        except Invalid as failure:
+            # With a status the server refused it; without one it was not sent.
+            if failure.status_code:
+                raise
+            raise build_malformed_id_error(kind_name, object_id, failure) from None
+
+    def decode(self, prefix: str, raw: ServerObject) -> LiveObject:
+        """Decode a server's object, and wrap its secrets."""
+        observed = self.select_binding(prefix).decode(raw, self.careful_marks)
+        created = raw.get("created", raw.get("created_at"))
+        return LiveObject(observed, created if isinstance(created, str) else "")
+
+    def find(self, prefix: str, text: str) -> LiveObject:
+        """Read the object that a text names: by id, by a recorded name, or by its natural key.
+
+        InputError when there is none or there are several; RemoteError when it cannot be read.
+        """
+        object_id = self.known_id(prefix, text)
+        if object_id is not None:
+            return self.decode(prefix, self.read(prefix, object_id))
+        matches = self.search(prefix, text)
+        if len(matches) == 1:
+            return self.decode(prefix, matches[0])
+        name = self.catalogue[prefix].kind.lower()
+        if matches:
+            ids = [require_remote_id_of_answer(raw) for raw in matches]
+            raise InputError.from_summary(
+                f"Several {name}s have this name",
+                f"{text!r} is the name of ids {', '.join(ids)}.",
+                f"Give the id, as id={ids[0]}.",
+            )
+        raise InputError.from_summary(
+            f"There is no such {name}",
+            f"No {name} {text!r} is recorded in the state or found on target {self.target.name}.",
+            self._advise_on_unknown(prefix, text),
+            request_id=self.backend.request_id() or None,
+        )
+
+    def find_if_told(self, prefix: str, text: str) -> None:
+        """InputError where this backend can tell that there is no object of this name.
+
+        Of an id it can, of a name where it lists all objects of the kind; else nothing is raised.
+        """
+        binding = self.select_binding(prefix)
+        can_tell = (
+            self.known_id(prefix, text) is not None or Lookup.COMPLETE in binding.lookup.values()
+        )
+        if can_tell or list_raw_objects(self.api, binding) is not None:
+            self.find(prefix, text)
+
+    def _advise_on_unknown(self, prefix: str, text: str) -> str:
+        kind = self.catalogue[prefix]
+        if kind.series_field and "@" not in text:
+            owner = kind.series_field
+            return Text(
+                f"Give CODE@VERSION, as {text}@1.0.0, or its id, as id=123. ",
+                Command(f"get {kind.kind.lower()}s --{owner}", text),
+                f" lists those of a {owner}.",
+            )
+        if Lookup.COMPLETE in self.select_binding(prefix).lookup.values():
+            return "Check the name, the target, its token and its tenant."
+        return "Give its id, as id=123: this API finds only what has releases by its code."
+
+    def plugin_id_of_v1(self, plugin_id: str) -> str:
+        """The plugin's id in API v1, in which runs and jobs are called."""
+        runs_as = self.select_binding("release").resolve_run_owner
+        return runs_as(self.api, plugin_id) if runs_as is not None else plugin_id
+
+    def audit(self, verb: str, address: str, remote_id: str, result: str) -> Diagnostic | None:
+        """Note a call in the audit of the target's state, where there is one.
+
+        No record depends on the note, so a failure to write it is only a warning.
+        """
+        actor = self.actor
+        entry = AuditEntry(
+            at=self.clock.utc_now(),
+            who=actor.who,
+            run=actor.run,
+            command=actor.command,
+            plan_id=str(uuid.uuid4()),
+            address=address,
+            verb=verb,
+            remote_id=remote_id,
+            request_id=self.backend.request_id(),
+            result=result,
+        )
+        try:
+            if (store := self.existing_store) is not None:
+                with store.lock(verb, min(self.lock_wait_seconds, _AUDIT_LOCK_SECONDS)):
+                    store.append_audit_entries(entry)
+                # A job may be followed for hours now: no connection is held for it.
+                store.close()
+        except StateError as problem:
+            reason = "; ".join(diagnostic.summary for diagnostic in problem.diagnostics)
+            return warning_finding(
+                "`state history` will not show this call",
+                f"{verb} of {address} went out, but the state could not be written: {reason}.",
+            )
+        return None
 
 
 @frozen
@@ -82,118 +220,14 @@ class LiveObject:
 def open_live_backend(invocation: Invocation) -> Iterator[LiveBackend]:
     """Open the backend of a target; sends nothing yet. InputError without a url or a token."""
     with LiveBackend(invocation) as live_backend:
-        live_backend.mask_project_secrets()
+        # The values of the project's secret references, in the backend's answers.
+        mask_references(
+            live_backend.backend.redactor,
+            scan_secret_refs(live_backend.project, live_backend.target),
+            build_marks(live_backend.project.providers),
+            live_backend.resolver.resolve_secret,
+        )
         yield live_backend
-
-
-def parse_typed_id(prefix: str, text: str) -> str | None:
-    """The server's id in a typed `123` or `id=123`; None for a name."""
-    text = text.removeprefix(f"{prefix}/")
-    if text.startswith("id="):
-        return text.removeprefix("id=") or None
-    return text if text.isdecimal() else None
-
-
-def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str | None:
-    """The id that the state has for a name or an address; None where it has none.
-
-    InputError for an unrecorded address, which can mean nothing else. A record of another API
-    version is looked up by its natural key, because its id is not valid in this one.
-    """
-    name = text.removeprefix(f"{prefix}/")
-    store = live_backend.existing_store
-    record = store.find_record(Address(prefix, name)) if store else None
-    if record is not None:
-        binding = live_backend.select_binding(prefix)
-        if record.api == binding.api:
-            return record.remote_id
-        matches = list_by_code_or_name(live_backend, binding, record.natural_key.partition("=")[2])
-        return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
-    if name != text:
-        raise InputError.from_summary(
-            "There is no such record",
-            f"{text} is not recorded in the state of target {live_backend.target.name}.",
-            Text(Command("state list"), " lists what is; or give the id, as id=123."),
-        )
-    return None
-
-
-def plugin_id_of_v1(live_backend: LiveBackend, plugin_id: str) -> str:
-    """The plugin's id in API v1, in which runs and jobs are called."""
-    runs_as = live_backend.select_binding("release").resolve_run_owner
-    return runs_as(live_backend.api, plugin_id) if runs_as is not None else plugin_id
-
-
-def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
-    """Read the object that a text names: by id, by a recorded name, or by its natural key.
-
-    InputError when there is none or there are several; RemoteError when it cannot be read.
-    """
-    kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
-    object_id = parse_typed_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
-    if object_id is not None:
-        return decode_live_object(
-            live_backend, binding, require_raw_object_by_id(live_backend, prefix, object_id)
-        )
-    matches = list_by_code_or_name(live_backend, binding, text)
-    if len(matches) == 1:
-        return decode_live_object(live_backend, binding, matches[0])
-    name = kind.kind.lower()
-    if matches:
-        ids = ", ".join(require_remote_id_of_answer(raw) for raw in matches)
-        raise InputError.from_summary(
-            f"Several {name}s have this name",
-            f"{text!r} is the name of ids {ids}.",
-            f"Give the id, as id={require_remote_id_of_answer(matches[0])}.",
-        )
-    raise InputError.from_summary(
-        f"There is no such {name}",
-        f"No {name} {text!r} is recorded in the state or found on target "
-        f"{live_backend.target.name}.",
-        _unknown_name(kind, binding, text),
-        request_id=live_backend.backend.request_id() or None,
-    )
-
-
-def require_live_if_told(live_backend: LiveBackend, prefix: str, text: str) -> None:
-    """InputError where this backend can tell that there is no object of this name.
-
-    Of an id it can, of a name where it lists all objects of the kind; else nothing is raised.
-    """
-    binding = live_backend.select_binding(prefix)
-    object_id = parse_typed_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
-    can_tell = object_id is not None or Lookup.COMPLETE in binding.lookup.values()
-    if can_tell or list_raw_objects(live_backend.api, binding) is not None:
-        require_live_object(live_backend, prefix, text)
-
-
-def _unknown_name(kind: ResourceType, binding: ApiBinding, text: str) -> str:
-    if kind.series_field and "@" not in text:
-        owner = kind.series_field
-        return Text(
-            f"Give CODE@VERSION, as {text}@1.0.0, or its id, as id=123. ",
-            Command(f"get {kind.kind.lower()}s --{owner}", text),
-            f" lists those of a {owner}.",
-        )
-    if Lookup.COMPLETE in binding.lookup.values():
-        return "Check the name, the target, its token and its tenant."
-    return "Give its id, as id=123: this API finds only what has releases by its code."
-
-
-def require_raw_object_by_id(
-    live_backend: LiveBackend, prefix: str, object_id: str
-) -> ServerObject:
-    """Read the object with this id; InputError, with the request id, where there is none."""
-    kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
-    try:
-        return binding.read_object(live_backend.api, object_id)
-    except NotFound as failure:
-        raise not_found_error(kind.kind.lower(), object_id, failure) from None
-    except Invalid as failure:
-        # With a status the server refused it; without one it was not sent.
-        if failure.status_code:
-            raise
-        raise build_malformed_id_error(kind.kind.lower(), object_id, failure) from None
 
 
 def build_malformed_id_error(
@@ -215,68 +249,3 @@ def not_found_error(kind_name: str, name: str, failure: NotFound, hint: str = ""
         hint or "Check the name or the id, the target, its token and its tenant.",
         request_id=failure.request_id,
     )
-
-
-def decode_live_object(
-    live_backend: LiveBackend, binding: ApiBinding, raw: ServerObject
-) -> LiveObject:
-    """Decode a server's object, and wrap its secrets."""
-    created = raw.get("created", raw.get("created_at"))
-    return LiveObject(
-        binding.decode(raw, live_backend.careful_marks), created if isinstance(created, str) else ""
-    )
-
-
-def list_by_code_or_name(
-    live_backend: LiveBackend, binding: ApiBinding, text: str
-) -> Sequence[ServerObject]:
-    """Objects with this code or name, as far as this API can search."""
-    keys = {f"code={text}", f"name={text}"}
-    if binding.find_by_key is not None:
-        try:
-            matches = binding.find_by_key(live_backend.api, f"code={text}")
-        except NotFound:
-            matches = []
-        if matches:
-            return matches
-    raw_objects = list_raw_objects(live_backend.api, binding) or ()
-    return read_in_full(
-        live_backend.api,
-        binding,
-        [raw for raw in raw_objects if keys & set(binding.list_natural_keys(raw))],
-    )
-
-
-def audit_or_warn(
-    live_backend: LiveBackend, verb: str, address: str, remote_id: str, result: str
-) -> Diagnostic | None:
-    """Note a call in the audit of the target's state, where there is one.
-
-    No record depends on the note, so a failure to write it is only a warning.
-    """
-    actor = live_backend.actor
-    entry = AuditEntry(
-        at=live_backend.clock.utc_now(),
-        who=actor.who,
-        run=actor.run,
-        command=actor.command,
-        plan_id=str(uuid.uuid4()),
-        address=address,
-        verb=verb,
-        remote_id=remote_id,
-        request_id=live_backend.backend.request_id(),
-        result=result,
-    )
-    try:
-        if (store := live_backend.existing_store) is not None:
-            with store.lock(verb, min(live_backend.lock_wait_seconds, _AUDIT_LOCK_SECONDS)):
-                store.append_audit_entries(entry)
-            # A job may be followed for hours now: no connection is held for it.
-            store.close()
-    except StateError as problem:
-        reason = "; ".join(diagnostic.summary for diagnostic in problem.diagnostics)
-        return warning_finding(
-            "`state history` will not show this call",
-            f"{verb} of {address} went out, but the state could not be written: {reason}.",
-        )
-    return None

@@ -15,7 +15,7 @@ from threading import Lock
 
 from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue
 from synapse_apply.kinds.wire import require_remote_id_of_answer
-from synapse_apply.live.duplicates import build_duplicate_warning, iter_duplicates
+from synapse_apply.live.duplicates import iter_duplicate_warnings
 from synapse_apply.live.lists import (
     MIN_RECORDED,
     Lists,
@@ -141,15 +141,10 @@ class LiveReader:
         for prefix, kind_records in by_kind.items():
             recorded = [desired[address] for address in kind_records]
             raw_objects = self.lists.look_over(prefix, partial(self._live_owners, recorded))
-            for address, duplicates in iter_duplicates(
-                self._catalogue[prefix],
-                self.lists.bindings[prefix],
-                kind_records,
-                raw_objects,
-                self.lists.marks,
-            ):
-                position = desired[address].position
-                yield build_duplicate_warning(address, records[address], duplicates, position)
+            kind, binding = self._catalogue[prefix], self.lists.bindings[prefix]
+            yield from iter_duplicate_warnings(
+                kind, binding, kind_records, raw_objects, self.lists.marks, desired
+            )
 
     def _live_owners(self, members: Iterable[Desired]) -> list[Observed]:
         """The live owners of these members, each once, as far as they were observed."""

@@ -1,4 +1,4 @@
-"""How open calls of earlier runs are looked up before a plan, and closed under the lock."""
+"""How open calls of earlier runs are looked up and closed, and how a run under way is noticed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from synapse_apply.model.phrases import (
     format_short_list,
     format_time_after,
 )
+from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
+from synapse_apply.model.ports import StateStore
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import (
     CREATE_VERB,
@@ -37,6 +39,11 @@ from synapse_apply.workspace.target_session import TargetSession
 
 if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent
+
+_UNRECORDED_NOTE = (
+    "What it makes may not be recorded yet: nothing that lacks a record counts as an import, "
+    "and no call of it as lost."
+)
 
 
 def live_reader_of_state(session: TargetSession, state: State) -> LiveReader:
@@ -110,13 +117,12 @@ def look_up_outcomes(
 
 def _read_published_digest(session: TargetSession, intent: Intent) -> str:
     """The digest of the bytes that an object has; "" where they cannot be read."""
-    from synapse_apply.live.published_bytes import fetch_and_hash_package
+    from synapse_apply.live.published_bytes import read_published
 
-    api, name, limit = session.api, str(intent.address), session.project.max_package_size
     binding = session.catalogue[intent.address.kind].bindings[intent.api]
     with suppress(RemoteError, SynapseApplyError):
-        raw = binding.read_object(api, intent.remote_id)
-        published = fetch_and_hash_package(api, binding, raw, name, limit)
+        raw = binding.read_object(session.api, intent.remote_id)
+        published = read_published(session, binding, raw, intent.address)
         return published.digest if published is not None else ""
     return ""
 
@@ -144,6 +150,29 @@ def close_known_intents(
                 plan_id=plan_id,
             )
             session.store.close_ended_intent(intent, resolved.record, entry)
+
+
+def other_run_warnings(store: StateStore, serial_when_read: int) -> tuple[Diagnostic, ...]:
+    """A warning where another run has written to the state since that serial, or locks it.
+
+    Nothing where this process holds the lock and is that run itself.
+    """
+    if store.holds_lock() or store.is_lock_lost():
+        return ()
+    owner_warnings = tuple(
+        warning_finding(
+            CONCURRENT_RUN_SUMMARY, f"{owner_note.detail} {_UNRECORDED_NOTE}", owner_note.hint
+        )
+        for owner_note in store.list_lock_held_findings_unless_owner_ended()
+    )
+    if owner_warnings or store.read_serial() == serial_when_read:
+        return owner_warnings
+    detail = "The state was written to each time that the backend was looked at."
+    return (
+        warning_finding(
+            CONCURRENT_RUN_SUMMARY, f"{detail} {_UNRECORDED_NOTE}", "Plan again when it has ended."
+        ),
+    )
 
 
 def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float, Intent]]:

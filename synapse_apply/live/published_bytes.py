@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from synapse_apply.kinds.descriptor import Api, ApiBinding
+from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import PackageSource
@@ -13,6 +14,9 @@ from synapse_apply.packages.content import compute_package_digest
 from synapse_apply.packages.inspection import measure_or_raise
 from synapse_apply.packages.upload import large_file_folder
 from synapse_apply.packages.zips import gather_zip_files, open_zip
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.target_session import TargetSession
 
 
 @frozen
@@ -23,20 +27,21 @@ class PublishedBytes:
     files: Mapping[str, str]
 
 
-def fetch_and_hash_package(
-    api: Api, binding: ApiBinding, raw: ServerObject, name: str, max_bytes: int
+def read_published(
+    session: TargetSession, binding: ApiBinding, raw: ServerObject, name: object
 ) -> PublishedBytes | None:
     """Fetch and hash the package of a live object; None where the server shows no URL of it.
 
-    `name` is for messages, `max_bytes` limits packed and unpacked size. RemoteError when it cannot
-    be fetched, InputError, with every finding, when it is no package.
+    `name` is for messages. RemoteError when it cannot be fetched, InputError, with every finding,
+    when it is no package, or one that is too large for the project.
     """
+    max_bytes = session.project.max_package_size
     url = binding.extract_file_url(raw) if binding.extract_file_url is not None else ""
     if not url:
         return None
     # On disk and not in memory: a package may have gigabytes.
     with tempfile.TemporaryFile(dir=large_file_folder()) as file:
-        api.fetch_release_file(url, file, max_bytes)
+        session.api.fetch_release_file(url, file, max_bytes)
         file.seek(0)
         package_label = f"the published package of {name}"
         with open_zip(file, package_label) as archive:

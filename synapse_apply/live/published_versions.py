@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.state import Record
@@ -18,8 +17,6 @@ from synapse_apply.model.values import Reference
 from synapse_apply.planning.plan_input import PublishedVersions, SeriesKey
 from synapse_apply.planning.policy.resource_rules import series_rules
 from synapse_apply.workspace.target_session import TargetSession
-
-VersionWarnings = tuple[Diagnostic, ...]
 
 
 # `version-grows` must know releases that nobody recorded. They are listed only for a new member
@@ -30,7 +27,7 @@ def read_compared_versions(
     live_reader: LiveReader,
     records: Mapping[Address, Record],
     selected: frozenset[Address] | None,
-) -> tuple[PublishedVersions, VersionWarnings]:
+) -> tuple[PublishedVersions, tuple[Diagnostic, ...]]:
     """Live versions by (prefix, series); and a warning where a backend cannot list them.
 
     Only series with a new member under such a rule are read, each once.
@@ -38,76 +35,41 @@ def read_compared_versions(
     rules = series_rules(session.target.policy.rules)
     if not rules:
         return {}, ()
-    resources_by_series: dict[SeriesKey, list[Desired]] = {}
+    by_series: dict[SeriesKey, list[Desired]] = defaultdict(list)
     for address, resource in session.desired.items():
-        if address not in records and (selected is None or address in selected):
-            for series_key in _joined_series(session, live_reader, resource, rules):
-                resources_by_series.setdefault(series_key, []).append(resource)
+        kind, result = session.catalogue[address.kind], live_reader.lookup_results[address]
+        is_new = address not in records and result.observed is None and result.problem is None
+        if (
+            not kind.series_field
+            or not is_new
+            or (selected is not None and address not in selected)
+        ):
+            continue
+        # An id in the place of the owner's name does not say to which rules it leads.
+        is_named = isinstance(resource.spec.get(kind.series_field), Reference)
+        if not is_named or any(rule.applies_to(address) for rule in rules):
+            series = kind.locate_in_series(resource.spec).series
+            by_series[SeriesKey(kind.prefix, series)].append(resource)
+    versions: dict[SeriesKey, list[str]] = {}
+    unknown: list[Address] = []
     with open_thread_pool(session.parallelism) as pool:
-        members_by_series = dict(
-            zip(
-                resources_by_series,
-                pool.map(
-                    live_reader.list_series_members,
-                    (resources[0] for resources in resources_by_series.values()),
-                ),
-                strict=True,
-            )
-        )
-    unknown_addresses = [
-        resource.address
-        for series_key, series_resources in resources_by_series.items()
-        if members_by_series[series_key] is None
-        for resource in series_resources
-    ]
-    return (
-        {
-            series_key: _list_member_versions(session, series_key, members)
-            for series_key, members in members_by_series.items()
-            if members
-        },
-        _unknown_versions(sorted(unknown_addresses), rules),
+        firsts = [resources[0] for resources in by_series.values()]
+        for key, members in zip(
+            by_series, pool.map(live_reader.list_series_members, firsts), strict=True
+        ):
+            if members is None:
+                unknown += (resource.address for resource in by_series[key])
+            elif members:
+                name = session.catalogue[key.kind].version_field
+                versions[key] = [str(each.spec[name]) for each in members if name in each.spec]
+    if not unknown:
+        return versions, ()
+    warning = warning_finding(
+        "A policy rule sees only recorded releases",
+        f"{format_short_list(sorted(unknown))}: this backend does not tell which others of "
+        f"the series are live, "
+        "so that a higher version would not be noticed unless it is recorded (policy: "
+        f"{format_short_list(rule.name for rule in rules)}).",
+        Text(Command("import ADDRESS ID"), " records one that is there."),
     )
-
-
-def _joined_series(
-    session: TargetSession, live_reader: LiveReader, resource: Desired, rules: Iterable[PolicyRule]
-) -> Iterator[SeriesKey]:
-    """The series that a new resource will join, where a rule applies to it; at most one."""
-    kind, lookup_result = (
-        session.catalogue[resource.address.kind],
-        live_reader.lookup_results[resource.address],
-    )
-    is_new = lookup_result.observed is None and lookup_result.problem is None
-    # An id in the place of the owner's name does not say to which rules it leads.
-    is_named = isinstance(resource.spec.get(kind.series_field), Reference)
-    if (
-        kind.series_field
-        and is_new
-        and any(not is_named or rule.applies_to(resource.address) for rule in rules)
-    ):
-        yield SeriesKey(kind.prefix, kind.locate_in_series(resource.spec)[0])
-
-
-def _list_member_versions(
-    session: TargetSession, series_key: SeriesKey, members: Iterable[Observed]
-) -> list[str]:
-    version_field = session.catalogue[series_key.kind].version_field
-    return [str(member.spec[version_field]) for member in members if version_field in member.spec]
-
-
-def _unknown_versions(
-    unknown_addresses: list[Address], rules: Iterable[PolicyRule]
-) -> VersionWarnings:
-    if not unknown_addresses:
-        return ()
-    return (
-        warning_finding(
-            "A policy rule sees only recorded releases",
-            f"{format_short_list(unknown_addresses)}: this backend does not tell which others of "
-            f"the series are live, "
-            "so that a higher version would not be noticed unless it is recorded (policy: "
-            f"{format_short_list(rule.name for rule in rules)}).",
-            Text(Command("import ADDRESS ID"), " records one that is there."),
-        ),
-    )
+    return versions, (warning,)

@@ -21,11 +21,7 @@ from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.search import list_raw_objects
-from synapse_apply.live.duplicates import (
-    build_duplicate_warning,
-    iter_duplicates,
-    iter_live_owners,
-)
+from synapse_apply.live.duplicates import iter_duplicate_warnings, iter_live_owners
 from synapse_apply.live.lists import list_of_owners
 from synapse_apply.live.open_intents import acting_call_warning, list_acting_calls
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
@@ -829,9 +825,9 @@ def check_twins(parts: Parts) -> Iterator[Row]:
                 api, kind, parent.select_newest_binding(versions), kind_records, marks
             )
             raw_objects = list_of_owners(api, binding, owners)
-        for address, duplicates in iter_duplicates(kind, binding, kind_records, raw_objects, marks):
+        for warning in iter_duplicate_warnings(kind, binding, kind_records, raw_objects, marks, {}):
             count += 1
-            yield build_duplicate_warning(address, records[address], duplicates)
+            yield warning
     if not count:
         yield "no second live object of a recorded name, as far as lists show"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from synapse_apply.kinds.search import list_raw_objects
 from synapse_apply.kinds.wire import require_remote_id_of_answer
-from synapse_apply.live.writable_fields import WrittenFieldPredicate
+from synapse_apply.live.project_files import WrittenFieldPredicate
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding

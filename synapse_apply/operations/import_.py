@@ -23,7 +23,7 @@ from synapse_apply.live.open_intents import (
     map_calls_to_records,
     require_no_journal,
 )
-from synapse_apply.live.published_bytes import PublishedBytes, fetch_and_hash_package
+from synapse_apply.live.published_bytes import PublishedBytes, read_published
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
@@ -230,9 +230,8 @@ class _RowRecordBuilder:
         # A published package never changes, so that bytes which were read once are not read again.
         if not self._reads_bytes or (old_record is not None and old_record.proven):
             return None
-        max_bytes = self._session.project.max_package_size
         try:
-            return fetch_and_hash_package(self._session.api, binding, raw, str(address), max_bytes)
+            return read_published(self._session, binding, raw, address)
         except (RemoteError, InputError) as failure:
             reason = str(failure)
             if isinstance(failure, InputError):

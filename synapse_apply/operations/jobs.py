@@ -30,15 +30,8 @@ from synapse_apply.kinds.run_forms import describe_actions, list_action_names, l
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.live_backend import (
     LiveBackend,
-    audit_or_warn,
     build_malformed_id_error,
-    find_recorded_id,
-    list_by_code_or_name,
     not_found_error,
-    parse_typed_id,
-    plugin_id_of_v1,
-    require_live_if_told,
-    require_raw_object_by_id,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import (
@@ -317,7 +310,7 @@ class TargetJobs:
             except RemoteError as failure:
                 is_unknown = failure.effect is Effect.UNKNOWN
                 ending = "unknown" if is_unknown else "failed"
-                audit_or_warn(live_backend, "update", address, job_id, ending)
+                live_backend.audit("update", address, job_id, ending)
                 if is_unknown:
                     raise OutcomeUnknown.from_summary(
                         "It is not known whether the job was updated",
@@ -333,7 +326,7 @@ class TargetJobs:
                     "An ended job stays as it ended; correct the values, then try again.",
                     request_id=failure.request_id,
                 ) from None
-            warning = audit_or_warn(live_backend, "update", address, job_id, "done")
+            warning = live_backend.audit("update", address, job_id, "done")
             job = _parse_job(answer) if answer else _require_job(live_backend, job_id)
         _pass_warning(warning, warn)
         return job
@@ -361,9 +354,9 @@ class TargetJobs:
                 answer = live_backend.api.v2.stop_job(job.id)
             except RemoteError as failure:
                 ending = "unknown" if failure.effect is Effect.UNKNOWN else "failed"
-                audit_or_warn(live_backend, "stop", address, job.id, ending)
+                live_backend.audit("stop", address, job.id, ending)
                 raise _stop_error(job, failure) from None
-            warning = audit_or_warn(live_backend, "stop", address, job.id, "done")
+            warning = live_backend.audit("stop", address, job.id, "done")
             with suppress(ValueError):  # as it was before, where the answer shows none
                 job = parse_job(answer)
         _pass_warning(warning, warn)
@@ -455,7 +448,7 @@ def iter_matching_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iter
     plugin_id = _find_plugin_id(live_backend, job_filter.plugin) if job_filter.plugin else None
     if job_filter.plugin:
         query["plugin"] = (
-            plugin_id_of_v1(live_backend, plugin_id) if plugin_id else job_filter.plugin
+            live_backend.plugin_id_of_v1(plugin_id) if plugin_id else job_filter.plugin
         )
         # Jobs are v1's: the id that they show is compared with an id of v1 alone.
         plugin_id = plugin_id if query["plugin"] == plugin_id else None
@@ -484,16 +477,15 @@ def iter_matching_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iter
         seen_ids.add(job.id)
         yield job
     if job_filter.plugin and not seen_ids:
-        require_live_if_told(live_backend, _PLUGIN, job_filter.plugin)
+        live_backend.find_if_told(_PLUGIN, job_filter.plugin)
 
 
 def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
     """The id of a plugin given by id, recorded name or code; None for a code without a lookup."""
-    plugin_id = parse_typed_id(_PLUGIN, text) or find_recorded_id(live_backend, _PLUGIN, text)
+    plugin_id = live_backend.known_id(_PLUGIN, text)
     if plugin_id is not None:
         return plugin_id
-    binding = live_backend.select_binding(_PLUGIN)
-    matches = list_by_code_or_name(live_backend, binding, text)
+    matches = live_backend.search(_PLUGIN, text)
     return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
 
 
@@ -781,9 +773,7 @@ class _Run:
         KeyboardInterrupt, has a note that says whether the run was sent.
         """
         with _advising(_NOT_SENT):
-            plugin_id = parse_typed_id(_PLUGIN, self.plugin) or find_recorded_id(
-                self.live_backend, _PLUGIN, self.plugin
-            )
+            plugin_id = self.live_backend.known_id(_PLUGIN, self.plugin)
             run = self._with_only_action(plugin_id)
         # Before the call: a lost answer is looked for among jobs from this moment on.
         since = datetime.now(UTC) - _CLOCK_TOLERANCE
@@ -791,7 +781,7 @@ class _Run:
         try:
             with _advising(_NOT_SENT):
                 if plugin_id:
-                    plugin = plugin_id_of_v1(self.live_backend, plugin_id)
+                    plugin = self.live_backend.plugin_id_of_v1(plugin_id)
             body = run.build_body()
             answer = run.post(plugin, body, since)
         except RemoteError as failure:
@@ -831,7 +821,7 @@ class _Run:
         """The config of the release that a run will use; None where there is none."""
         api, code = self.live_backend.api, self.plugin
         if plugin_id is not None:
-            raw = require_raw_object_by_id(self.live_backend, _PLUGIN, plugin_id)
+            raw = self.live_backend.read(_PLUGIN, plugin_id)
             code = str(raw.get("code") or "")
         if not code or code.isdecimal():  # a server may take digits for an id
             return None
@@ -866,7 +856,7 @@ class _Run:
         plugin_name = self.plugin.removeprefix(f"{_PLUGIN}/")
         version = f"@{self.version}" if self.version else ""
         address = f"{_PLUGIN}/{plugin_name}{version}"
-        return audit_or_warn(self.live_backend, "run", address, job_id, result)
+        return self.live_backend.audit("run", address, job_id, result)
 
     def outcome_unknown(self, failure: RemoteError, since: datetime) -> OutcomeUnknown:
         self.audit("unknown")

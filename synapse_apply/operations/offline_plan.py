@@ -20,6 +20,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.natural_keys import declared_natural_key
 from synapse_apply.live.comparable_values import build_declared_fields
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
+from synapse_apply.live.project_files import PackageJudge
 from synapse_apply.live.replaced_packages import with_file_diffs
 from synapse_apply.live.supposed_state import (
     UnresolvedSecrets,
@@ -28,7 +29,6 @@ from synapse_apply.live.supposed_state import (
     suppose_record,
     suppose_records,
 )
-from synapse_apply.live.unfit_packages import PackageJudge
 from synapse_apply.manifests.files.committed import CommittedFolder
 from synapse_apply.manifests.project.command_line_variables import parse_given_variables
 from synapse_apply.model.address import Address

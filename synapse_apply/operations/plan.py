@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.live.common_rules import find_declared_elsewhere
 from synapse_apply.live.comparable_values import known_resource_states
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
@@ -24,12 +23,15 @@ from synapse_apply.live.open_intents import (
     list_call_ends,
     live_reader_of_state,
     look_up_outcomes,
+    other_run_warnings,
 )
-from synapse_apply.live.other_runs import other_run_warnings
+from synapse_apply.live.project_files import (
+    PackageJudge,
+    WrittenFieldPredicate,
+    find_declared_elsewhere,
+)
 from synapse_apply.live.published_versions import read_compared_versions
 from synapse_apply.live.replaced_packages import origin_sources_of, with_file_diffs
-from synapse_apply.live.unfit_packages import PackageJudge
-from synapse_apply.live.writable_fields import WrittenFieldPredicate
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import StateError, SynapseApplyError

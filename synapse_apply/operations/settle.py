@@ -22,8 +22,8 @@ from synapse_apply.live.open_intents import (
     list_call_ends,
     live_reader_of_state,
     look_up_outcomes,
+    other_run_warnings,
 )
-from synapse_apply.live.other_runs import other_run_warnings
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding

@@ -10,7 +10,7 @@ from dataclasses import replace
 from enum import Enum
 from uuid import uuid4
 
-from synapse_apply.live.published_bytes import PublishedBytes, fetch_and_hash_package
+from synapse_apply.live.published_bytes import PublishedBytes, read_published
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
@@ -188,9 +188,7 @@ def _compare_release(
         )
     try:
         raw = binding.read_object(session.api, record.remote_id)
-        published_bytes = fetch_and_hash_package(
-            session.api, binding, raw, str(address), session.project.max_package_size
-        )
+        published_bytes = read_published(session, binding, raw, address)
     # A wrong token would fail every further release in the same way.
     except Unauthorized:
         raise

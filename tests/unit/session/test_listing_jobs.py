@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.errors import Forbidden, InputError, Invalid, NotFound, RemoteError
-from synapse_apply.model.job import JobStatus
+from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.operations.jobs import JobFilter, iter_matching_jobs
 
 JOBS = [
@@ -57,10 +56,15 @@ class Api:
         return {"id": pk, "code": {1: "yolo", 2: "sam"}[pk]}
 
 
+def jobs(api: Api, wanted: JobFilter) -> list[Job]:
+    """Those of a target of which nothing is known but the calls."""
+    reach: Any = LiveBackend.__new__(LiveBackend)
+    reach.api, reach.select_binding = api, lambda _prefix: RELEASE.bindings["v1"]
+    return list(iter_matching_jobs(reach, wanted))
+
+
 def ids(api: Api, wanted: JobFilter) -> list[str]:
-    reach: Any = SimpleNamespace(api=api, select_binding=lambda _prefix: RELEASE.bindings["v1"])
-    found: LiveBackend = reach
-    return [job.id for job in iter_matching_jobs(found, wanted)]
+    return [job.id for job in jobs(api, wanted)]
 
 
 def test_filters_that_a_server_passes_over() -> None:
@@ -161,9 +165,7 @@ PLATFORM = [
 
 
 def rows(api: Api, wanted: JobFilter) -> list[tuple[str, str, str]]:
-    reach: Any = SimpleNamespace(api=api, select_binding=lambda _prefix: RELEASE.bindings["v1"])
-    found = iter_matching_jobs(reach, wanted)
-    return [(one.id, one.plugin or one.plugin_code, one.version) for one in found]
+    return [(one.id, one.plugin or one.plugin_code, one.version) for one in jobs(api, wanted)]
 
 
 def test_the_plugin_of_a_job_is_that_of_its_release() -> None:
