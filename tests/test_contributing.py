@@ -27,7 +27,7 @@ STORAGES_ALONE = {
 }
 # Commands that show single objects of a kind: by choice, and not by being a kind.
 OBJECT_COMMANDS = (
-    "synapse_apply/cli/commands/get.py",
+    "synapse_apply/cli/commands/show.py",
     "synapse_apply/cli/registry.py",
     "synapse_apply/cli/texts/objects.py",
     "synapse_apply/library/target_live.py",
@@ -138,8 +138,8 @@ def test_the_files_of_a_command() -> None:
     """All that defines it or lists it, and every module that is called as it is."""
 
     def defines_command(node: ast.AST) -> bool:
-        if isinstance(node, ast.Dict):
-            return any(key is not None and is_string(key, "bump") for key in node.keys)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return re.search(r"^ +bump +package +[A-Z]", node.value, re.MULTILINE) is not None
         is_definition = (
             isinstance(node, ast.Call) and find_dotted_name_or_empty(node.func) == "manual_command"
         )

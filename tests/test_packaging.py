@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 import synapse_apply
 from synapse_apply.cli.main import root
-from synapse_apply.cli.shell_completion import SHELLS
+from synapse_apply.cli.typed import SHELLS
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SCHEMAS = {path.relative_to(ROOT / "schemas") for path in (ROOT / "schemas").rglob("*.json")}

@@ -30,8 +30,8 @@ _OPTION_GROUPS: Mapping[str, frozenset[str]] = {
     "Which resources": frozenset({"only", "exclude", "unmanaged"}),
     "What is planned": frozenset(
         {
-            *("prune", "allow_locked", "recreate", "no_verify"),
-            *("revert_drift", "resend_secrets", "overridden", "adopt", "allow_replace"),
+            *("prune", "allow_locked", "recreate", "verify"),
+            *("revert_drift", "resend_secrets", "override_guards", "adopt", "allow_replace"),
             "no_package_check",
         }
     ),
@@ -204,9 +204,9 @@ def manual_command(
 
 
 def import_command(place: str) -> click.Command:
-    """The command at MODULE:NAME; without a name it is called `command`."""
+    """The command at MODULE:NAME."""
     module, _, name = place.partition(":")
-    command: click.Command = getattr(import_module(module), name or "command")
+    command: click.Command = getattr(import_module(module), name)
     return command
 
 

@@ -160,7 +160,7 @@ def _print_failure(problem: BaseException) -> int:
 
 def _invoke_command(command_line: Sequence[str]) -> int:
     if instruction := os.environ.get("_SYNAPSE_APPLY_COMPLETE"):
-        from synapse_apply.cli.shell_completion import complete_or_print_script
+        from synapse_apply.cli.typed import complete_or_print_script
 
         return complete_or_print_script(root, instruction)
     try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
 
 from synapse_apply.model.plan import Action, PlanSummary
 from synapse_apply.model.refactoring import MovedAddress
@@ -87,3 +90,11 @@ def shorten_commit_and_suffix(commit: str) -> str:
     """The first 12 digits of a commit, with the suffix of a dirty checkout if it has one."""
     dirty_suffix = DIRTY_SUFFIX if commit.endswith(DIRTY_SUFFIX) else ""
     return sanitize(commit.removesuffix(DIRTY_SUFFIX))[:12] + dirty_suffix
+
+
+def format_server_time(text: str) -> str:
+    """A server's time in UTC, as all times are shown; without fractions alone if it has no zone."""
+    with suppress(ValueError, OverflowError):
+        if (moment := datetime.fromisoformat(text)).tzinfo:
+            text = f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
+    return re.sub(r"\.\d+", "", text)

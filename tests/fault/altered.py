@@ -18,7 +18,7 @@ from typing import Any
 from fault.disks import obey_modes
 from fault.site import Ahead
 
-from synapse_apply.cli.flows import apply_run as cli_applying
+from synapse_apply.cli import observer as cli_applying
 from synapse_apply.cli.main import main
 from synapse_apply.stores.lock.boot_clock import read_seconds_since_boot
 from synapse_apply.stores.lock.lease_lock import LockRunner

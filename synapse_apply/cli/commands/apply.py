@@ -1,20 +1,46 @@
-"""The command `apply`: which options go together, and how a live or saved plan is applied."""
+"""The commands `apply` and `verify`: which options go together, and what is applied."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli.console import Console
+from synapse_apply.cli import options, typed
+from synapse_apply.cli.console import Console, require_approval_way
 from synapse_apply.cli.help_pages import manual_command
-from synapse_apply.cli.params import options, revision_options
-from synapse_apply.cli.params.removed_options import add_preflight_option, add_removed_option
+from synapse_apply.cli.options import add_preflight_option, add_removed_option
 
 if TYPE_CHECKING:
     from synapse_apply import ApprovedPlans, Invocation, OpenTarget, Plan
     from synapse_apply.cli.reports import Reports
+
+
+# What changes the rows of a plan is said when it is made: the file of a saved plan tells the rest.
+_OPTIONS_OF_ROWS = {
+    "prune": "--prune",
+    "allow_locked": "--allow-locked",
+    "resend_secrets": "--resend-secrets",
+    "adopt": "--adopt",
+    "verify": "--no-verify",
+    "revert_drift": "--revert-drift",
+    "no_package_check": "--no-package-check",
+    "only": "--only",
+    "exclude": "--exclude",
+}
+
+
+def reject_beside_saved_plan(
+    plan: Path | None, reviewed: Sequence[Path], options: Mapping[str, Any]
+) -> None:
+    """A usage error for options that `apply` would ignore with a saved or reviewed plan."""
+    if plan and reviewed:
+        raise click.UsageError("Give a saved plan, or one with --reviewed, not both.")
+    for name, option in _OPTIONS_OF_ROWS.items() if plan or reviewed else ():
+        if bool(options.get(name)) != (name == "verify"):
+            raise click.UsageError(f"{option} is said when a plan is made: `plan {option} --out`.")
 
 
 @manual_command(
@@ -47,14 +73,7 @@ if TYPE_CHECKING:
         ("130, 143", "stopped by a signal; what had begun was finished and recorded"),
     ],
 )
-@options.add_event_options
-@options.add_targets_option
-@options.add_report_option
-@revision_options.add_project_from_option
-@revision_options.add_ref_option
-@options.add_file_option
-@options.add_variable_options
-@options.add_plan_options
+@options.use("events", "targets", "report", "project_from", "ref", "file", "variables", "plan")
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--reviewed",
@@ -93,10 +112,8 @@ if TYPE_CHECKING:
     "apply has no --refresh-only: drift that is recorded would never be shown again. `drift` shows "
     "it, `drift --write ADDRESS` takes it into the manifests, `state accept ADDRESS` settles it.",
 )
-@options.add_parallelism_option
-@options.add_wait_option
-@options.add_lock_timeout_option
-def command(*, console: Console, invocation: Invocation, reports: Reports | None,
+@options.use("parallelism", "wait", "lock_timeout")
+def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
             show_unchanged: bool, plan: Path | None, reviewed: tuple[Path, ...],
             allow_unsigned: bool, auto_approve: bool, all_or_nothing: bool, adopt: bool | None,
             allow_replace: bool, wait: bool, approved: tuple[OpenTarget, Plan] | None = None,
@@ -122,16 +139,13 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     the order of -t and by name. Without --keep-going nothing is begun where a plan cannot be
     applied, nor the next target after one that did not end with 0.
     """
-    from synapse_apply.cli.flows.apply_run import ConsoleObserver
-    from synapse_apply.cli.flows.approval import require_approval_way
-    from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
-    from synapse_apply.cli.params.saved_plan_options import reject_beside_saved_plan
+    from synapse_apply.cli.observer import ConsoleObserver
 
     reject_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
     observer = ConsoleObserver(console, reports, show_unchanged=show_unchanged)
     if approved is not None:
         return observer.run_approved_plan(*approved, all_or_nothing=all_or_nothing, wait=wait)
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         plans = _read_plans(target, plan, reviewed)
         if plans is not None and reports is not None:
             observer.replace_reports(reports.with_target(invocation.target or plans.target))
@@ -147,11 +161,11 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
                     plans,
                     allow_unsigned=allow_unsigned or console.is_interactive,
                     recreate=plan_arguments["recreate"],
-                    override_guards=plan_arguments["overridden"],
+                    override_guards=plan_arguments["override_guards"],
                     **common,
                 )
             )
-        keywords = {**build_plan_keywords(plan_arguments), **common, "adopt": adopt}
+        keywords = {**plan_arguments, **common, "adopt": adopt}
         keywords["allow_replace"] = allow_replace
         if console.is_interactive and not auto_approve:
             keywords["confirm"] = observer.confirm
@@ -165,3 +179,68 @@ def _read_plans(
     if plan is not None:
         return target.read_saved_plan(plan)
     return target.read_reviewed_plans(reviewed) if reviewed else None
+
+
+@manual_command(
+    "verify",
+    examples=[
+        ("synapse-apply verify release/yolo", "Run the declared release of plugin yolo."),
+        ("synapse-apply verify release/yolo@1.1.0 --timeout 900", "With more time than it says."),
+        ("synapse-apply verify release -t staging", "Every declared release that can be run."),
+        ("synapse-apply verify release --bytes", "Compare published bytes; run nothing."),
+    ],
+    exits=[
+        ("0", "all passed, or on_failure is warn"),
+        ("1", "error before the first call: not published yet, or nothing to run"),
+        ("3", "a run failed, or did not end in time; --bytes: other bytes, or they were not read"),
+        ("5", "refused: see the row"),
+        ("6", "the state is locked by another run"),
+        ("7", "it is not known whether a run was started; the next run looks it up"),
+        ("130, 143", "stopped by a signal; the job goes on, and the next run follows it"),
+    ],
+)
+@options.use("events", "target", "project_from", "file", "variables")
+@click.argument(
+    "releases",
+    nargs=-1,
+    required=True,
+    metavar="RELEASE...",
+    shell_complete=typed.complete_declared,
+)
+@click.option(
+    "--timeout",
+    type=typed.NumberType(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long a run may take, instead of spec.verify.timeout.",
+)
+@click.option(
+    "--bytes",
+    "only_bytes",
+    is_flag=True,
+    help="Run nothing: read what is published, compare it with the state, and record that.",
+)
+@options.use("parallelism", "lock_timeout")
+def verify(
+    *,
+    console: Console,
+    invocation: Invocation,
+    releases: tuple[str, ...],
+    timeout: float | None,
+    only_bytes: bool,
+) -> int:
+    """Run releases as their spec.verify says, now, also those that passed before.
+
+    A RELEASE is an address, release/PLUGIN or PLUGIN for the declared one, a kind, KEY=VALUE of a
+    label, or any of these with `*`.
+    Nothing else is sent and nobody is asked. The result is recorded: `apply` verifies only what
+    has not passed. A job that is still running from before is followed, and no other started.
+    """
+    from synapse_apply.cli.observer import ConsoleObserver
+
+    with options.open_target(invocation) as target:
+        if only_bytes:
+            from synapse_apply.cli.texts.objects import print_compared_bytes
+
+            return print_compared_bytes(console, target.compare_published_bytes(releases))
+        observer = ConsoleObserver(console)
+        return observer.run(lambda: target.verify(releases, timeout=timeout, observer=observer))

@@ -3,19 +3,137 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from synapse_apply.cli import registry
+from synapse_apply.cli import options, registry
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
-from synapse_apply.cli.params import controller_options, options
-from synapse_apply.cli.params.param_types import DATE_TIME, TIME_SPAN
+from synapse_apply.cli.typed import DATE_TIME, TIME_SPAN, Typed, complete_controlled
 from synapse_apply.controller.audit_report import check_audit_rows
 from synapse_apply.model.errors import Exit
+
+_ROW_DIGEST = re.compile(r"row1:[0-9a-f]{64}")
+# SOURCE/TARGET, or a pattern of it; what a name cannot have is refused by the controller.
+_TARGET_PATTERN = re.compile(r"[^/\s]+/\S+|\*")
+_REVISION = re.compile(r"[0-9a-fA-F]{7,64}")
+_URL_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_URL"
+
+add_file_argument = click.argument(
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("controller.yaml"),
+    required=False,
+)
+# The default is that of controller/run.py, which is not imported for --help.
+add_data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".synapse-apply") / "controller",
+    metavar="FOLDER",
+    help="The controller's data folder, instead of .synapse-apply/controller.",
+)
+add_url_option = click.option(
+    "--url",
+    default="",
+    envvar=_URL_VARIABLE,
+    metavar="URL",
+    help=f"The address of a running controller, instead of {_URL_VARIABLE}.",
+)
+# The default is that of controller/worker/pool.py.
+add_looks_option = click.option(
+    "--looks",
+    type=click.IntRange(min=1, max=256),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="How many targets this process looks at or applies at a time.",
+)
+# What the help of each command says that asks a controller over HTTP.
+API_ENVIRONMENT = (
+    ("SYNAPSE_APPLY_CONTROLLER_URL", "the controller's address, where there is no --url"),
+    ("SYNAPSE_APPLY_CONTROLLER_TOKEN", "a token of `access.tokens`; goes to https or loopback"),
+)
+
+
+def parse_pattern(text: str) -> str:
+    """SOURCE/TARGET, or a pattern of it such as `acme/*`; ValueError for any other text."""
+    if _TARGET_PATTERN.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not SOURCE/TARGET.")
+    return text
+
+
+def parse_target(text: str) -> str:
+    """SOURCE/TARGET of one target; ValueError for any other text."""
+    if any(character in parse_pattern(text) for character in "*?["):
+        raise ValueError(f"{text!r} is a pattern; here it is one target.")
+    return text
+
+
+def parse_row_digest(text: str) -> str:
+    """`row1:` and 64 hex digits: a shorter one could be that of another row."""
+    if _ROW_DIGEST.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a whole row digest (row1: and 64 digits).")
+    return text
+
+
+def parse_revision(text: str) -> str:
+    """The id of a commit, or its first 7 digits at least."""
+    if _REVISION.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not the id of a commit (7 digits at least).")
+    return text.lower()
+
+
+TARGET = Typed("target", parse_target, complete_controlled)
+PATTERN = Typed("target", parse_pattern, complete_controlled)
+add_target_argument = click.argument("target", type=TARGET, metavar="SOURCE/TARGET")
+add_target_or_pattern_argument = click.argument("target", type=PATTERN, metavar="SOURCE/TARGET")
+add_target_patterns_argument = click.argument(
+    "patterns",
+    type=PATTERN,
+    nargs=-1,
+    required=True,
+    metavar="SOURCE/TARGET...",
+)
+add_row_option = click.option(
+    "--row",
+    "row_digests",
+    type=Typed("digest", parse_row_digest),
+    multiple=True,
+    metavar="DIGEST",
+    help="This row, as the page or this command showed it; may be repeated. Nothing is asked.",
+)
+
+
+# What the help of each command says that decides on a rollout.
+ROLLOUT_EXITS = (
+    ("0", "done"),
+    ("1", "the answer was not `yes`, no right, or the controller does not answer"),
+    ("4", "the rollout has another revision or wave by now than what was shown"),
+    ("5", "the rollout is in a state in which this cannot be asked"),
+    ("7", "the answer was lost"),
+)
+add_rollout_argument = click.argument("name", metavar="NAME")
+add_optional_rollout_argument = click.argument("name", metavar="[NAME]", default="", required=False)
+add_revision_option = click.option(
+    "--revision",
+    type=Typed("commit", parse_revision),
+    metavar="COMMIT",
+    help="The revision that somebody has seen; nothing is asked then.",
+)
+add_wave_option = click.option(
+    "--wave",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The wave that somebody has seen; goes with --revision.",
+)
+add_reason_option = click.option(
+    "--reason", required=True, metavar="TEXT", help="Why; stands on the page."
+)
 
 
 @click.group("controller", cls=LazyGroup, entries=registry.CONTROLLER)
@@ -47,9 +165,9 @@ def group() -> None:
     ],
     environment=[("SYNAPSE_APPLY_LOG=json", "Log lines as JSON.")],
 )
-@options.add_color_options
-@controller_options.add_file_argument
-@controller_options.add_data_option
+@options.use("color")
+@add_file_argument
+@add_data_option
 @click.option("--once", is_flag=True, help="Do what is due, print a table, and end.")
 @click.option(
     "--demo",
@@ -58,7 +176,7 @@ def group() -> None:
     "controller does with them, and remove them at the end.",
 )
 @click.option("--keep", is_flag=True, help="With --demo: leave the folder there.")
-@controller_options.add_looks_option
+@add_looks_option
 @click.option(
     "--detailed-exitcode",
     "detailed",
@@ -137,10 +255,10 @@ def _serve_demo(console: Console, *, keep: bool) -> None:
     ],
     environment=[("SYNAPSE_APPLY_LOG=json", "Log lines as JSON.")],
 )
-@options.add_color_options
-@controller_options.add_file_argument
-@controller_options.add_data_option
-@controller_options.add_looks_option
+@options.use("color")
+@add_file_argument
+@add_data_option
+@add_looks_option
 def worker(*, console: Console, file: Path, data: Path, looks: int) -> int:
     """Plan and apply what is due in a controller whose store is on PostgreSQL, and nothing else.
 
@@ -167,8 +285,8 @@ def worker(*, console: Console, file: Path, data: Path, looks: int) -> int:
     ],
     exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
 )
-@options.add_json_options
-@controller_options.add_file_argument
+@options.use("json")
+@add_file_argument
 @click.option("--strict", is_flag=True, help="Warnings are errors.")
 @click.option(
     "--online",
@@ -211,18 +329,21 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
         ("synapse-apply controller status --json", "For a script."),
     ],
     exits=[("0", "printed"), ("1", "there is no store, or the controller does not answer")],
-    environment=controller_options.API_ENVIRONMENT,
+    environment=API_ENVIRONMENT,
 )
-@options.add_json_options
-@controller_options.add_data_option
-@controller_options.add_url_option
+@options.use("json")
+@add_data_option
+@add_url_option
 def status(*, console: Console, data: Path, url: str) -> int:
     """List the targets of a controller, those that need a person first.
 
     Reads its store, also while it runs; with an address its HTTP API.
     """
-    from synapse_apply.cli.flows.controller_access import choose_controller_url, open_controller_api
-    from synapse_apply.cli.texts.controller import print_target_list
+    from synapse_apply.cli.texts.controller import (
+        choose_controller_url,
+        open_controller_api,
+        print_target_list,
+    )
     from synapse_apply.controller.status import read_stored_targets
 
     if url := choose_controller_url(url):
@@ -248,11 +369,11 @@ def status(*, console: Console, data: Path, url: str) -> int:
         ("7", "the answer was lost"),
         ("1, 3, 5, 7", "with --wait, as `plan` and `apply` by hand; 1 when the time is over"),
     ],
-    environment=controller_options.API_ENVIRONMENT,
+    environment=API_ENVIRONMENT,
 )
-@options.add_color_options
-@controller_options.add_url_option
-@controller_options.add_target_patterns_argument
+@options.use("color")
+@add_url_option
+@add_target_patterns_argument
 @click.option(
     "--wait", "is_waiting", is_flag=True, help="Wait until it is done, and print what it found."
 )
@@ -275,13 +396,13 @@ def reconcile(
     What it then applies is what the mode of the target, its windows, pauses and approvals let it.
     With --wait that has ended, too; what is held or waits for a window is not waited for.
     """
-    from synapse_apply.cli.flows.controller_access import (
+    from synapse_apply.cli.texts.controller import (
         open_controller_api,
         request_each,
         wait_for_targets,
     )
     from synapse_apply.model.command import Command, Text
-    from synapse_apply.model.errors import Exit, InputError
+    from synapse_apply.model.errors import InputError
 
     if timeout is not None and not is_waiting:
         raise click.UsageError("--timeout goes with --wait.")
@@ -325,11 +446,11 @@ def reconcile(
         ("1", "nothing matches, no right, or the controller does not answer"),
         ("7", "the answer was lost"),
     ],
-    environment=controller_options.API_ENVIRONMENT,
+    environment=API_ENVIRONMENT,
 )
-@options.add_color_options
-@controller_options.add_url_option
-@controller_options.add_target_patterns_argument
+@options.use("color")
+@add_url_option
+@add_target_patterns_argument
 @click.option("--reason", required=True, metavar="TEXT", help="Why; stands on the page.")
 @click.option(
     "--for", "span", type=TIME_SPAN, metavar="SPAN", help="For how long (12h, 7d); 1d by default."
@@ -352,7 +473,7 @@ def pause(
     than 10 s after the pause. A pattern counts also for targets that come later. A second pause of
     the same pattern replaces the first.
     """
-    from synapse_apply.cli.flows.controller_access import open_controller_api, request_each
+    from synapse_apply.cli.texts.controller import open_controller_api, request_each
 
     if span is not None and until is not None:
         raise click.UsageError("--for and --until do not go together.")
@@ -377,17 +498,17 @@ def pause(
         ("1", "there is no such pause, no right, or the controller does not answer"),
         ("7", "the answer was lost"),
     ],
-    environment=controller_options.API_ENVIRONMENT,
+    environment=API_ENVIRONMENT,
 )
-@options.add_color_options
-@controller_options.add_url_option
-@controller_options.add_target_patterns_argument
+@options.use("color")
+@add_url_option
+@add_target_patterns_argument
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     """End pauses that people have set, each by the pattern that it was set for.
 
     A pause that stands in controller.yaml ends where that is changed.
     """
-    from synapse_apply.cli.flows.controller_access import open_controller_api, request_each
+    from synapse_apply.cli.texts.controller import open_controller_api, request_each
 
     api = open_controller_api(console, url)
 
@@ -415,12 +536,12 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
         ("5", "nobody can approve such a row, or you cannot (`not_author`)"),
         ("7", "the answer was lost"),
     ],
-    environment=controller_options.API_ENVIRONMENT,
+    environment=API_ENVIRONMENT,
 )
-@options.add_color_options
-@controller_options.add_url_option
-@controller_options.add_target_or_pattern_argument
-@controller_options.add_row_option
+@options.use("color")
+@add_url_option
+@add_target_or_pattern_argument
+@add_row_option
 def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, ...]) -> int:
     """Approve rows of a target that wait for a person.
 
@@ -429,9 +550,12 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
     it ends when the row differs, when it is used, and after seven days. With a pattern it is about
     one sort of row alone: that a target means another backend now.
     """
-    from synapse_apply.cli.flows.controller_access import open_controller_api
-    from synapse_apply.cli.flows.held_rows import RowDecision, choose_rows_by_target
-    from synapse_apply.cli.texts.controller_rows import format_approval_result
+    from synapse_apply.cli.texts.controller import (
+        RowDecision,
+        choose_rows_by_target,
+        format_approval_result,
+        open_controller_api,
+    )
 
     api = open_controller_api(console, url)
     decision = RowDecision("approve", only_approvable=True)
@@ -461,12 +585,12 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
         ("4", "a row does not wait any more as it was shown"),
         ("7", "the answer was lost"),
     ],
-    environment=controller_options.API_ENVIRONMENT,
+    environment=API_ENVIRONMENT,
 )
-@options.add_color_options
-@controller_options.add_url_option
-@controller_options.add_target_argument
-@controller_options.add_row_option
+@options.use("color")
+@add_url_option
+@add_target_argument
+@add_row_option
 @click.option("--reason", required=True, metavar="TEXT", help="Why; stands on the page.")
 def reject(
     *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
@@ -476,8 +600,11 @@ def reject(
     They go on waiting, marked, until Git or the live object changes; who approves one later has
     the last word.
     """
-    from synapse_apply.cli.flows.controller_access import open_controller_api
-    from synapse_apply.cli.flows.held_rows import RowDecision, choose_rows_by_target
+    from synapse_apply.cli.texts.controller import (
+        RowDecision,
+        choose_rows_by_target,
+        open_controller_api,
+    )
     from synapse_apply.model.phrases import format_count_and_noun
     from synapse_apply.views.sanitize import sanitize
 
@@ -498,10 +625,10 @@ def reject(
     ],
     exits=[("0", "forgotten, or there was nothing to forget"), ("1", "there is no such store")],
 )
-@options.add_color_options
-@controller_options.add_target_or_pattern_argument
-@controller_options.add_file_argument
-@controller_options.add_data_option
+@options.use("color")
+@add_target_or_pattern_argument
+@add_file_argument
+@add_data_option
 def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int:
     """Forget for which backend, tenant and state the rules of targets were given.
 
@@ -526,14 +653,14 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
         ("synapse-apply controller audit --url https://synapse-apply.acme.example", "Elsewhere."),
     ],
     exits=[("0", "the chain holds"), ("1", "it does not, or there is no store or no answer")],
-    environment=controller_options.API_ENVIRONMENT,
+    environment=API_ENVIRONMENT,
 )
-@options.add_json_options
-@controller_options.add_data_option
-@controller_options.add_url_option
+@options.use("json")
+@add_data_option
+@add_url_option
 @click.argument(
     "pattern",
-    type=controller_options.TargetPatternType(allow_patterns=True),
+    type=PATTERN,
     default=None,
     required=False,
     metavar="[SOURCE/TARGET]",
@@ -570,8 +697,11 @@ def audit(
     whoever it was read from. That its end was cut off only a digest from elsewhere can tell: the
     controller logs the newest one every hour.
     """
-    from synapse_apply.cli.flows.controller_access import choose_controller_url, open_controller_api
-    from synapse_apply.cli.texts.controller_audit import print_audit_report
+    from synapse_apply.cli.texts.controller import (
+        choose_controller_url,
+        open_controller_api,
+        print_audit_report,
+    )
     from synapse_apply.controller.audit_report import AuditSelection, read_stored_audit
 
     selection = AuditSelection(pattern or "", who, limit)
@@ -587,8 +717,8 @@ def audit(
     examples=[("synapse-apply controller backup main.backup", "A copy of its store.")],
     exits=[("0", "written"), ("1", "no store, or the file is there or cannot be written")],
 )
-@options.add_color_options
-@controller_options.add_data_option
+@options.use("color")
+@add_data_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(*, console: Console, data: Path, file: Path) -> int:
     """Copy a controller's store to one new file, consistent even while it runs.
@@ -601,3 +731,177 @@ def backup(*, console: Console, data: Path, file: Path) -> int:
     write_store_backup(data, file)
     console.write_output(f"Wrote {file}.\n")
     return 0
+
+
+@click.group("rollout", cls=LazyGroup, entries=registry.CONTROLLER_ROLLOUT)
+def rollout() -> None:
+    """See how far rollouts are, and decide on them.
+
+    A rollout brings a new head to targets wave by wave. A wave is closed once each of its targets
+    has shown that it looks good; too many failures stop the rollout, and a person decides.
+    """
+
+
+@manual_command(
+    "status",
+    examples=[
+        ("synapse-apply controller rollout status", "All of them, who needs a person first."),
+        ("synapse-apply controller rollout status fleet", "One, wave by wave."),
+        ("synapse-apply controller rollout status fleet -o json", "With every target."),
+    ],
+    exits=[("0", "printed"), ("1", "there is no such rollout, or the controller does not answer")],
+    environment=API_ENVIRONMENT,
+)
+@options.use("json", "output")
+@add_url_option
+@add_optional_rollout_argument
+def rollout_status(*, console: Console, url: str, name: str) -> int:
+    """Say which revision rollouts bring, how far they are, and what they wait for."""
+    from synapse_apply.cli.texts.controller import (
+        format_rollout,
+        format_rollout_list,
+        open_controller_api,
+    )
+
+    api = open_controller_api(console, url)
+    if not name:
+        rollouts = api.list_rollouts()
+        items = [dict(rollout.document) for rollout in rollouts]
+        document = {"apiVersion": "synapse-apply/v1", "kind": "RolloutList", "items": items}
+        text = format_rollout_list(rollouts, color=console.is_output_colored)
+    else:
+        rollout = api.read_rollout(name, reads_all_targets=console.as_json)
+        document = dict(rollout.document)
+        text = format_rollout(rollout, color=console.is_output_colored)
+    if console.as_json:
+        console.write_or_keep_document(document)
+    else:
+        console.write_output(text)
+    return 0
+
+
+@manual_command(
+    "approve",
+    examples=[
+        ("synapse-apply controller rollout approve fleet", "Show what waits, and ask."),
+        (
+            "synapse-apply controller rollout approve fleet --revision 3b92d7c --wave 3",
+            "For a script: what somebody has seen.",
+        ),
+    ],
+    exits=ROLLOUT_EXITS,
+    environment=API_ENVIRONMENT,
+)
+@options.use("color")
+@add_url_option
+@add_rollout_argument
+@add_revision_option
+@add_wave_option
+def rollout_approve(
+    *, console: Console, url: str, name: str, revision: str | None, wave: int | None
+) -> int:
+    """Let the next wave of a rollout begin, where its configuration says `approve`.
+
+    An approval is for one revision and one wave. It needs the right `approve` for every target of
+    the wave.
+    """
+    from synapse_apply.cli.texts.controller import RolloutDecision, decide_on_rollout
+
+    decision = RolloutDecision("approve", "Let wave {wave} begin", "waiting for approval")
+    return decide_on_rollout(console, url, name, decision, revision=revision, wave=wave)
+
+
+@manual_command(
+    "resume",
+    examples=[
+        ("synapse-apply controller rollout resume fleet", "Show why it stopped, and ask."),
+        (
+            "synapse-apply controller rollout resume fleet --revision 3b92d7c",
+            "For a script: what somebody has seen.",
+        ),
+    ],
+    exits=ROLLOUT_EXITS,
+    environment=API_ENVIRONMENT,
+)
+@options.use("color")
+@add_url_option
+@add_rollout_argument
+@add_revision_option
+def rollout_resume(*, console: Console, url: str, name: str, revision: str | None) -> int:
+    """Go on with a rollout that is stopped: what failed is tried again, and failures count anew.
+
+    It needs the right `approve` for every target of the rollout.
+    """
+    from synapse_apply.cli.texts.controller import RolloutDecision, decide_on_rollout
+
+    decision = RolloutDecision("resume", "Try what failed again, and go on", "stopped")
+    return decide_on_rollout(console, url, name, decision, revision=revision)
+
+
+@manual_command(
+    "skip",
+    examples=[
+        (
+            'synapse-apply controller rollout skip fleet --reason "eu-4 is being rebuilt"',
+            "Show what is open, and ask.",
+        ),
+        (
+            "synapse-apply controller rollout skip fleet --revision 3b92d7c --wave 2 --reason x",
+            "For a script: what somebody has seen.",
+        ),
+    ],
+    exits=ROLLOUT_EXITS,
+    environment=API_ENVIRONMENT,
+)
+@options.use("color")
+@add_url_option
+@add_rollout_argument
+@add_revision_option
+@add_wave_option
+@add_reason_option
+def rollout_skip(
+    *, console: Console, url: str, name: str, revision: str | None, wave: int | None, reason: str
+) -> int:
+    """Close the open wave of a rollout without evidence, so that the next one begins.
+
+    What is left of the wave gets the revision, too. It needs the right `approve` for every target
+    of the wave.
+    """
+    from synapse_apply.cli.texts.controller import RolloutDecision, decide_on_rollout
+
+    decision = RolloutDecision("skip", "Close wave {wave} without evidence", reason=reason)
+    return decide_on_rollout(console, url, name, decision, revision=revision, wave=wave)
+
+
+@manual_command(
+    "abort",
+    examples=[
+        (
+            'synapse-apply controller rollout abort fleet --reason "wrong bytes"',
+            "Show how far it is, and ask.",
+        ),
+        (
+            "synapse-apply controller rollout abort fleet --revision 3b92d7c --reason wrong",
+            "For a script: what somebody has seen.",
+        ),
+    ],
+    exits=ROLLOUT_EXITS,
+    environment=API_ENVIRONMENT,
+)
+@options.use("color")
+@add_url_option
+@add_rollout_argument
+@add_revision_option
+@add_reason_option
+def rollout_abort(
+    *, console: Console, url: str, name: str, revision: str | None, reason: str
+) -> int:
+    """Bring a revision no further: targets stay where they are until the next head.
+
+    What has it keeps it: to go back, revert in Git. It needs the right `approve` for every target
+    of the rollout.
+    """
+    from synapse_apply.cli.texts.controller import RolloutDecision, decide_on_rollout
+
+    decision = RolloutDecision("abort", "Bring this revision no further", reason=reason)
+    return decide_on_rollout(console, url, name, decision, revision=revision)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import registry
-from synapse_apply.cli.console import Console
+from synapse_apply.cli import options, registry, typed
+from synapse_apply.cli.console import Console, ask_approval, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
-from synapse_apply.cli.params import option_parsing, options
 from synapse_apply.emulator.core.switches import PROFILE_NAMES
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
@@ -39,7 +38,7 @@ def group() -> None:
     ],
     exits=[("0", "stopped by Ctrl-C or SIGTERM"), ("1", "it could not start")],
 )
-@options.add_project_options
+@options.use("project")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
@@ -47,7 +46,7 @@ def group() -> None:
 @click.option("--token", metavar="TEXT", help="The access token to ask for; else a random one.")
 @click.option("--any-token", is_flag=True, help="Accept every token, from whoever asks.")
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
-@click.option("--latency", default=0.0, type=option_parsing.NumberType(min=0), metavar="MS",
+@click.option("--latency", default=0.0, type=typed.NumberType(min=0), metavar="MS",
               help="Wait this long before each answer.")  # fmt: skip
 @click.option("--faults", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="What shall go wrong, and when: JSON as docs/faults.md says.")  # fmt: skip
@@ -55,7 +54,7 @@ def group() -> None:
               help="Behave as the API page has it, or as the vendor's tools find it; kept with the "
               "data set, whose own counts else.")  # fmt: skip
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
-              callback=option_parsing.parse_name_values,
+              callback=typed.parse_name_values,
               help="Change one behaviour of the profile; may be repeated.")  # fmt: skip
 def serve(
     *,
@@ -126,8 +125,7 @@ def _read_faults(faults_file: Path) -> JsonObject:
     ],
     exits=[("0", "removed, or there was nothing"), ("1", "in use, or the answer was not `yes`")],
 )
-@options.add_color_options
-@options.add_project_options
+@options.use("color", "project")
 @click.option("--profile", type=click.Choice(PROFILE_NAMES),
               help="Begin with this profile; `page` unless given.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -138,7 +136,6 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
     targets and their states are not touched. The next start makes a new data set; with --profile
     it is made now, and keeps that profile.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults

@@ -1,17 +1,16 @@
-"""The commands of `package`: what is printed of a package, and where its zip goes."""
+"""The commands `package` and `bump`: what is printed of a package, and where its zip goes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import registry
+from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
-from synapse_apply.cli.params import options
+from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -19,28 +18,17 @@ if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
 
 
-CommandBody = Callable[..., int]
-
-
-def add_package_options(body: CommandBody) -> CommandBody:
-    """SOURCE|RELEASE and --ref, and what finds manifests; the body gets `what` and `ref`."""
-    decorators: tuple[Callable[[Any], Any], ...] = (
-        options.add_json_options,
-        options.add_target_options,
-        options.add_file_option,
-        options.add_variable_options,
-        click.argument("what", metavar="SOURCE|RELEASE"),
-        click.option(
-            "--ref",
-            default="",
-            metavar="REF",
-            help="Take SOURCE, a folder, as it is at this tag, branch or commit of Git.",
-        ),
-    )
-    decorated = body
-    for decorator in reversed(decorators):
-        decorated = decorator(decorated)
-    return decorated
+# SOURCE|RELEASE and --ref, and what finds manifests.
+_add_package_options = options.combine(
+    options.use("json", "target", "file", "variables"),
+    click.argument("what", metavar="SOURCE|RELEASE"),
+    click.option(
+        "--ref",
+        default="",
+        metavar="REF",
+        help="Take SOURCE, a folder, as it is at this tag, branch or commit of Git.",
+    ),
+)
 
 
 @click.group("package", cls=LazyGroup, entries=registry.PACKAGE)
@@ -62,8 +50,8 @@ def group() -> None:
     ],
     exits=[("0", "nothing that the platform would refuse"), ("1", "errors; every one is shown")],
 )
-@add_package_options
-@options.add_report_option
+@_add_package_options
+@options.use("report")
 def check(
     *, console: Console, invocation: Invocation, reports: Reports | None, what: str, ref: str
 ) -> int:
@@ -74,13 +62,12 @@ def check(
     `validate` does the same for all packages of a project, and compares what they need.
     """
     from synapse_apply import __version__
-    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.command import name_target_in_commands
     from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
     from synapse_apply.views.sanitize import escape_ci_commands, sanitize
     from synapse_apply.views.text.findings import format_finding_counts
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         findings = target.packages.check_package(package_query)
     errors = any(finding.is_error for finding in findings)
@@ -111,7 +98,7 @@ def check(
     ],
     exits=[("0", "shown"), ("1", "no such package, or names in it that no package can have")],
 )
-@add_package_options
+@_add_package_options
 @click.option("--by-size", is_flag=True, help="The largest files first.")
 def show(*, console: Console, invocation: Invocation, what: str, ref: str, by_size: bool) -> int:
     """Show what goes into a package, what is left out, and the rule that leaves it out.
@@ -119,19 +106,18 @@ def show(*, console: Console, invocation: Invocation, what: str, ref: str, by_si
     A rule is a line of an ignore file (`.synapseignore`, which goes before `.gitignore`) or
     built in. A folder that is left out stands for all below it.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.texts import packages
+    from synapse_apply.cli.texts import files
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         listing = target.packages.list_contents(package_query)
     if console.as_json:
         console.write_or_keep_document(
-            packages.build_contents_document(package_query, listing, by_size=by_size)
+            files.build_contents_document(package_query, listing, by_size=by_size)
         )
     else:
         console.write_output(
-            packages.format_contents(
+            files.format_contents(
                 package_query, listing, by_size=by_size, color=console.is_output_colored
             )
         )
@@ -150,24 +136,21 @@ def show(*, console: Console, invocation: Invocation, what: str, ref: str, by_si
     ],
     exits=[("0", "printed"), ("1", "no such package, or it cannot be published as it is")],
 )
-@add_package_options
+@_add_package_options
 def digest(*, console: Console, invocation: Invocation, what: str, ref: str) -> int:
     """Print the digest of a package: `pkg1:sha256:` and the SHA-256 over its content.
 
     It counts paths, bytes and executable bits, and nothing else: the same files have the same
     digest on any machine, in a folder, at a Git ref or in a zip.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.texts import packages
+    from synapse_apply.cli.texts import files
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         package_content = target.packages.read_package(package_query)
     console.write_findings(package_content.findings)
     if console.as_json:
-        console.write_or_keep_document(
-            packages.build_package_document(package_query, package_content)
-        )
+        console.write_or_keep_document(files.build_package_document(package_query, package_content))
     else:
         console.write_output(package_content.package.digest + "\n")
     return 0
@@ -182,7 +165,7 @@ def digest(*, console: Console, invocation: Invocation, what: str, ref: str) -> 
     ],
     exits=[("0", "written"), ("1", "no such package, or it cannot be written: no zip is left")],
 )
-@add_package_options
+@_add_package_options
 @click.option(
     "-o",
     "--out",
@@ -199,17 +182,16 @@ def build(
     `package show` shows what is left out, and why. A zip that was built elsewhere is packed anew;
     an upload of `file:` sends that file as it is.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.texts import packages
+    from synapse_apply.cli.texts import files
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         written_zip = target.packages.write_zip(package_query, out)
     console.write_findings(written_zip.findings)
     if console.as_json:
-        console.write_or_keep_document(packages.build_zip_document(package_query, written_zip))
+        console.write_or_keep_document(files.build_zip_document(package_query, written_zip))
     else:
-        console.write_output(packages.format_zip_summary(written_zip))
+        console.write_output(files.format_zip_summary(written_zip))
     return 0
 
 
@@ -226,10 +208,7 @@ def build(
         ("2", "with --detailed-exitcode: it differs"),
     ],
 )
-@options.add_json_options
-@options.add_target_options
-@options.add_file_option
-@options.add_variable_options
+@options.use("json", "target", "file", "variables")
 @click.argument("release")
 @click.option(
     "--against",
@@ -246,19 +225,91 @@ def diff(
     The state remembers the digest of every file that was published from here. A release that is
     not published yet is compared with the newest one of its plugin that is.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.texts import packages
+    from synapse_apply.cli.texts import files
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         difference = target.packages.compare_with_published(release, against=against)
     if console.as_json:
-        console.write_or_keep_document(packages.difference_document(difference))
+        console.write_or_keep_document(files.difference_document(difference))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
         text_options = {"color": console.is_output_colored, "hints": hints}
         console.write_output(
-            packages.format_difference(
-                difference, **text_options, typed_target=console.typed_target
-            )
+            files.format_difference(difference, **text_options, typed_target=console.typed_target)
         )
     return Exit.CHANGES if detailed_exitcode and difference.is_different else Exit.OK
+
+
+@manual_command(
+    "bump",
+    examples=[
+        ("synapse-apply bump yolo patch", "1.1.0 becomes 1.1.1."),
+        ('synapse-apply bump yolo minor -m "Finds smaller things"', "With a changelog."),
+        ("synapse-apply bump yolo --to 2.0.0-rc.1", "To a version of your choice."),
+        ("synapse-apply bump yolo major --dry-run", "See what would be edited."),
+    ],
+    exits=[("0", "edited"), ("1", "it cannot be edited, with the reason: nothing was written")],
+)
+@options.use("json", "target", "file", "variables")
+@click.argument("plugin", shell_complete=typed.complete_plugins)
+@click.argument("part", required=False, type=click.Choice(["major", "minor", "patch"]))
+@click.option("--to", default="", metavar="VERSION", help="This version, instead of a part.")
+@click.option("-m", "--changelog", metavar="TEXT", help="Also set the release's changelog.")
+@click.option("--dry-run", is_flag=True, help="Show the edits and write nothing.")
+def bump(
+    *,
+    console: Console,
+    invocation: Invocation,
+    plugin: str,
+    part: str | None,
+    to: str,
+    changelog: str | None,
+    dry_run: bool,
+) -> int:
+    """Raise the version of a plugin's release in the files that say it.
+
+    PLUGIN is the plugin's name, or NAME@VERSION where several of its releases are declared. The
+    version is edited where it is written: in the Release manifest, in the package's config.yaml,
+    and in the Plugin manifest if it says the same version. Comments, quotes and all else stay.
+
+    A prerelease leads up to its version: `patch` makes 1.2.0 of 1.2.0-rc.1. With -t only the
+    manifests of that target are looked at, otherwise those of all.
+    """
+    from synapse_apply.cli.texts import files
+
+    if bool(part) == bool(to):
+        raise click.UsageError("Say major, minor or patch, or --to VERSION: one of the two.")
+    with options.open_target(invocation) as target:
+        bump_result = target.packages.bump_version(
+            plugin, part=part or "", exact_version=to, changelog=changelog, write=not dry_run
+        )
+    if console.as_json:
+        console.write_or_keep_document(
+            {
+                "before": str(bump_result.old_address),
+                "after": str(bump_result.new_address),
+                "version": bump_result.new_version,
+                "written": (not dry_run),
+                "edits": [
+                    {
+                        "file": name,
+                        "path": format_json_pointer(edit.path),
+                        "before": old_value,
+                        "after": edit.value,
+                    }
+                    for name, edit, old_value in bump_result.edits
+                ],
+            }
+        )
+    else:
+        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
+        console.write_output(
+            files.format_bump_result(
+                bump_result,
+                invocation,
+                is_written=not dry_run,
+                color=console.is_output_colored,
+                shows_hints=hints,
+            )
+        )
+    return 0

@@ -1,26 +1,34 @@
-"""The command `plan`: which options go together, and how a plan is printed and saved."""
+"""The commands `plan` and `drift`: which options go together, and what is printed and saved."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from synapse_apply.cli import options
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
-from synapse_apply.cli.params import options, revision_options
-from synapse_apply.cli.params.removed_options import add_preflight_option, add_removed_option
+from synapse_apply.cli.options import add_old_option, add_preflight_option, add_removed_option
+from synapse_apply.cli.typed import DECLARED_NAME
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
-    from synapse_apply import Invocation, OpenTarget
-    from synapse_apply.cli.flows.plan_destination import PlanDestination
+    from synapse_apply import Invocation
     from synapse_apply.cli.reports import Reports
     from synapse_apply.model.plan import Plan
-    from synapse_apply.views.text.progress import Display
+
+
+# By option, with the reason.
+_CONFLICTING_OPTIONS: Mapping[str, str] = {
+    "out": "such a plan cannot be applied",
+    "server_dry_run": "nothing is asked of the backend",
+    "resend_secrets": "no secret is read",
+}
 
 
 @manual_command(
@@ -50,16 +58,19 @@ if TYPE_CHECKING:
         ("2", "with --detailed-exitcode: there are changes or refusals"),
     ],
 )
-@options.add_json_options
-@options.add_targets_option
-@options.add_report_option
-@revision_options.add_project_from_option
-@revision_options.add_ref_option
-@revision_options.add_offline_option
-@revision_options.add_against_option
-@options.add_file_option
-@options.add_variable_options
-@options.add_plan_options
+@options.use("json", "targets", "report", "project_from", "ref")
+@click.option(
+    "--offline",
+    is_flag=True,
+    help="Ask neither the state nor the backend, and read no secret: say what the manifests "
+    "change beside what --against names.",
+)
+@click.option(
+    "--against",
+    metavar="WHAT",
+    help="With --offline: git:REF, or state:FILE with what `state inventory` printed.",
+)
+@options.use("file", "variables", "plan")
 @click.option(
     "--adopt/--no-adopt",
     default=True,
@@ -88,8 +99,8 @@ if TYPE_CHECKING:
     "plan has no --refresh-only: `drift` shows only what was changed outside, with "
     "the same --only, --exclude, --json, --report and --detailed-exitcode.",
 )
-@options.add_parallelism_option
-def command(
+@options.use("parallelism")
+def plan(
     *,
     console: Console,
     invocation: Invocation,
@@ -117,17 +128,26 @@ def command(
     With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
+    from synapse_apply.cli.texts.plan import print_plan
+
     if offline or against is not None:
+        for name, reason in _CONFLICTING_OPTIONS.items():
+            if plan_arguments.pop(name):
+                option = "--" + name.replace("_", "-")
+                raise click.UsageError(f"--offline does not go with {option}: {reason}.")
         base = "" if ":" in (against or "") and not offline else against or ""
-        plan = _make_offline_plan(invocation, base, plan_arguments)
-        _print_plan(console, plan, show_unchanged=show_unchanged)
+        with options.open_target(invocation) as target:
+            plan = target.plan_offline(base, **plan_arguments)
+        print_plan(console, plan, show_unchanged=show_unchanged)
     else:
-        plan = _plan_online(console, invocation, show_unchanged=show_unchanged, **plan_arguments)
-    code = _choose_exit_code(
-        has_errors=plan.has_errors,
-        has_changes_or_refusals=plan.has_changes or bool(plan.refused_changes),
-        is_detailed=detailed_exitcode,
-    )
+        plan, message = _plan_online(console, invocation, **plan_arguments)
+        print_plan(console, plan, show_unchanged=show_unchanged)
+        console.write_stderr(message)
+    code = Exit.OK
+    if plan.has_errors:
+        code = Exit.ERROR
+    elif detailed_exitcode and (plan.has_changes or plan.refused_changes):
+        code = Exit.CHANGES
     return reports.write_plan(plan, code) if reports else code
 
 
@@ -135,76 +155,106 @@ def _plan_online(
     console: Console,
     invocation: Invocation,
     *,
-    show_unchanged: bool,
     out: Path | None,
     server_dry_run: bool,
     **plan_arguments: Any,
-) -> Plan:
-    """Make the plan of a live target, print it, and save it where that was requested."""
-    from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
+) -> tuple[Plan, str]:
+    """The plan of a live target, and what is to be said below it; saved where that was asked."""
+    with options.open_target(invocation) as target:
+        if out is not None:
+            if str(out) == "-":
+                raise click.UsageError("--out needs a file: a plan is a zip. --json is for stdout.")
+            # Before planning: a plan of minutes must not fail on its file name.
+            target.require_unused_file(out)
+        progress: AbstractContextManager[Any] = nullcontext()
+        if server_dry_run:  # uploads of packages may take long
+            from synapse_apply.views.text.progress import choose_display
 
-    with open_command_target(invocation) as target:
-        destination = _plan_destination(target, out)
-        with _build_dry_run_display(console) if server_dry_run else nullcontext() as progress:
-            plan = target.plan(
-                server_dry_run=server_dry_run,
-                progress=progress,
-                **build_plan_keywords(plan_arguments),
-            )
-        message = (
-            destination.save_and_describe(console, invocation, target, plan) if destination else ""
-        )
-    _print_plan(console, plan, show_unchanged=show_unchanged)
+            color, is_silent = console.is_stderr_colored, not console.is_interactive
+            progress = choose_display(sys.stderr, color=color, silent=is_silent)
+        with progress as shown:
+            plan = target.plan(server_dry_run=server_dry_run, progress=shown, **plan_arguments)
+        message = ""
+        if out is not None:
+            from synapse_apply.cli.texts.plan import save_and_describe
+
+            message = save_and_describe(console, invocation, target, plan, out)
     if plan.summary.import_ and out is None and not console.is_interactive:
         message += "\nWhat is to be imported needs `--adopt` in a non-interactive `apply`.\n"
-    console.write_stderr(message)
-    return plan
+    return plan, message
 
 
-def _make_offline_plan(
-    invocation: Invocation, against: str, plan_arguments: dict[str, Any]
-) -> Plan:
-    """Make the plan against `against`; a usage error for options that conflict."""
-    from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
-    from synapse_apply.cli.params.offline_options import drop_online_options
+@manual_command(
+    "drift",
+    examples=[
+        ("synapse-apply drift -t prod", "What somebody changed outside of Git."),
+        ("synapse-apply drift -t prod --detailed-exitcode", "Nightly: exit code 2 means drift."),
+        ("synapse-apply drift --unmanaged", "Also list live objects that are not managed."),
+        ("synapse-apply drift --json", "For a program (`synapse-apply schema drift`)."),
+        (
+            "synapse-apply drift --write storage/raw-data",
+            "Write the live values into the manifest, or the target's overlay.",
+        ),
+    ],
+    exits=[
+        ("0", "looked; with --write: the live values are in the manifests"),
+        ("1", "error: something could not be looked at, or be written (no file was changed)"),
+        ("2", "with --detailed-exitcode: there is drift"),
+    ],
+)
+@options.use("json", "targets", "report", "project_from", "file", "variables", "selection")
+@click.option(
+    "--unmanaged", is_flag=True, help="Also list live objects that nothing declares or records."
+)
+@click.option(
+    "--write",
+    "written",
+    type=DECLARED_NAME,
+    multiple=True,
+    metavar="ADDRESS",
+    help="Write the live values of this resource into the manifests, with `*` of all that drifted; "
+    "may be repeated.",
+)
+@add_old_option("--accept", "--write", type=DECLARED_NAME, multiple=True)
+@click.option("--dry-run", is_flag=True, help="With --write: show the edits and write nothing.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
+@add_preflight_option("drift")
+@options.use("parallelism")
+def drift(
+    *,
+    console: Console,
+    invocation: Invocation,
+    reports: Reports | None,
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
+    unmanaged: bool,
+    written: tuple[str, ...],
+    accept: tuple[str, ...],
+    dry_run: bool,
+    detailed_exitcode: bool,
+) -> int:
+    """Show what was changed outside of Git; with --write, take it into the manifests.
 
-    offline_options = drop_online_options(plan_arguments)
-    with open_command_target(invocation) as target:
-        return target.plan_offline(against, **build_plan_keywords(offline_options))
+    Compares live objects with what the server answered when they were last written: fields that
+    are declared and not ignored. Changes in Git that are not applied yet are not drift; they are
+    only counted. Takes no lock and writes to neither state nor server.
 
+    With --write the live values are written into the manifests: where a value stands now, or,
+    where several targets share the document, into this target's overlay. Comments and layout
+    stay. All is checked before the first file is written. A secret is never written, and what a
+    variable or a package's config.yaml gives is refused with the place to change.
+    """
+    from synapse_apply.cli.texts.plan import report_drift, write_and_print_drift
 
-def _build_dry_run_display(console: Console) -> Display:
-    """The display of the dry runs' progress, since uploads of packages may take long."""
-    from synapse_apply.views.text.progress import choose_display
-
-    return choose_display(
-        sys.stderr, color=console.is_stderr_colored, silent=not console.is_interactive
-    )
-
-
-def _plan_destination(target: OpenTarget, out: Path | None) -> PlanDestination | None:
-    if out is None:
-        return None
-    from synapse_apply.cli.flows.plan_destination import PlanDestination
-
-    return PlanDestination.from_unused_file_option(target, out)
-
-
-def _print_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:
-    if console.as_json:
-        from synapse_apply.views.json.documents import plan_document
-
-        console.write_or_keep_document(plan_document(plan))
-    else:
-        from synapse_apply.views.text.plan import render_plan
-
-        color, width = console.is_output_colored, console.terminal_width
-        console.write_output(
-            render_plan(plan, color=color, width=width, show_unchanged=show_unchanged)
-        )
-
-
-def _choose_exit_code(*, has_errors: bool, has_changes_or_refusals: bool, is_detailed: bool) -> int:
-    if has_errors:
-        return Exit.ERROR
-    return Exit.CHANGES if is_detailed and has_changes_or_refusals else Exit.OK
+    names = (*written, *accept)
+    if dry_run and not names:
+        raise click.UsageError("--dry-run goes with --write.")
+    if names:
+        if only or exclude or unmanaged or detailed_exitcode or reports:
+            raise click.UsageError(
+                "--write edits files, of the addresses it names: it goes with no --only, "
+                "--exclude, --unmanaged, --detailed-exitcode or --report."
+            )
+        return write_and_print_drift(console, invocation, names, dry_run=dry_run)
+    selection = {"only": only, "exclude": exclude, "unmanaged": unmanaged}
+    return report_drift(console, invocation, reports, is_detailed=detailed_exitcode, **selection)

@@ -1,22 +1,20 @@
-"""The command `show`: whether its argument is a saved plan or a resource."""
+"""The commands that only show: `show`, `get`, `graph`, `mcp`."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import completion
+from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import manual_command
-from synapse_apply.cli.params import options, revision_options
-from synapse_apply.cli.params.addresses import has_address_form
-from synapse_apply.model.errors import NameNotFound
+from synapse_apply.cli.help_pages import manual_command, renamed_command_of
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
     from synapse_apply.cli.reports import Reports
+    from synapse_apply.views.graph import GraphNode
 
 
 @manual_command(
@@ -32,16 +30,11 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "shown"), ("1", "no such resource, no such plan, or it could not be read")],
 )
-@options.add_json_options
-@options.add_targets_option
-@options.add_report_option
-@revision_options.add_project_from_option
-@options.add_file_option
-@options.add_variable_options
-@click.argument("what", metavar="ADDRESS|FILE", shell_complete=completion.complete_addresses)
+@options.use("json", "targets", "report", "project_from", "file", "variables")
+@click.argument("what", metavar="ADDRESS|FILE", shell_complete=typed.complete_addresses)
 @click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
-@options.add_parallelism_option
-def command(
+@options.use("parallelism")
+def show(
     *,
     console: Console,
     invocation: Invocation,
@@ -57,17 +50,22 @@ def command(
     a name that only one kind has. Secrets show as `(sensitive)`, with whether they are as declared.
     """
     file = invocation.directory / what
-    if file.is_file() and _is_plan_file(file, what):
-        from synapse_apply.cli.texts.saved_plan import report_saved_plan
+    is_plan = False
+    if file.is_file():
+        from synapse_apply.library import is_saved_plan
+
+        is_plan = is_saved_plan(file) or not typed.has_address_form(what)
+    if is_plan:
+        from synapse_apply.cli.texts.plan import report_saved_plan
 
         return report_saved_plan(console, invocation, file, reports, show_unchanged=show_unchanged)
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
         raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.texts.resource_sides import build_sides_document, render_resource_sides
+    from synapse_apply.cli.texts.objects import build_sides_document, render_resource_sides
+    from synapse_apply.model.errors import NameNotFound
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         try:
             sides = target.find_resource(what)
         except NameNotFound as problem:
@@ -87,7 +85,192 @@ def command(
     return 1 if any(finding.is_error for finding in sides.findings) else 0
 
 
-def _is_plan_file(file: Path, argument: str) -> bool:
-    from synapse_apply.library import is_saved_plan
+_KINDS = ("plugin", "release", "storage")
+_KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
 
-    return is_saved_plan(file) or not has_address_form(argument)
+
+@manual_command(
+    "get",
+    examples=[
+        ("synapse-apply get storages", "A line for each storage."),
+        ("synapse-apply get storage raw-data", "One, by its name there or in the state."),
+        (
+            "synapse-apply get plugin yolo -o json",
+            "By its code or its recorded name, for a script.",
+        ),
+        ("synapse-apply get plugin id=123", "By its id."),
+        ("synapse-apply get release/yolo@1.2.0", "By its address."),
+        ("synapse-apply get release yolo@1.2.0 --expand plugin", "With the plugin it belongs to."),
+        ("synapse-apply get releases --plugin yolo", "The releases of a plugin, newest first."),
+    ],
+    exits=[
+        ("0", "shown; a list also where it is empty"),
+        ("1", "there is no such object, or it could not be read"),
+    ],
+)
+@options.use("json", "targets", "output")
+@click.argument("kind", metavar="KIND")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option(
+    "--plugin",
+    metavar="PLUGIN",
+    help="With `releases`: those of this plugin: its code, its recorded name, or id=123.",
+)
+@click.option(
+    "--expand", type=click.Choice(["plugin"]), multiple=True,
+    help="With a release: show what it belongs to as well, secrets left out."
+)  # fmt: skip
+def get(
+    *,
+    console: Console,
+    invocation: Invocation,
+    kind: str,
+    name: str | None,
+    plugin: str | None,
+    expand: tuple[str, ...],
+) -> int:
+    """Show live objects as the backend has them: one by its NAME, or a list of all.
+
+    KIND is plugin, release or storage, or its plural. KIND/NAME may be written as one word. NAME is
+    an id (123, id=123), a name that the state records, a code or a name of the backend; of a
+    release CODE@VERSION. No manifest is needed. Not every backend lists plugins, and API v1 lists
+    releases by plugin alone.
+
+    Secrets show as `(sensitive)`, as null in JSON: those that the schema of a storage's provider
+    marks, all of a configuration whose provider is unknown, and what `lifecycle.sensitive` names.
+    """
+    # The kind's prefix and the name; `KIND/NAME` may be one word.
+    word, slash, name_in_word = kind.partition("/")
+    if word.lower() not in _KIND_BY_WORD:
+        raise click.UsageError(f"Unknown kind {word!r}: there are {', '.join(_KINDS)}.")
+    if slash and (name is not None or not name_in_word):
+        raise click.UsageError("One KIND/NAME is wanted, or KIND and NAME.")
+    if not (slash or name) and (old_name := renamed_command_of()):
+        raise click.UsageError(f"`{old_name}` takes the NAME of one object.")
+    kind, name = _KIND_BY_WORD[word.lower()], name_in_word if slash else name
+    if plugin is not None and (kind != "release" or name is not None):
+        raise click.UsageError("--plugin lists releases: `get releases --plugin PLUGIN`.")
+    if expand and (kind != "release" or name is None):
+        raise click.UsageError(
+            "--expand goes with one release: `get release NAME --expand plugin`."
+        )
+    from synapse_apply.cli.texts.objects import print_live_object, print_live_objects_table
+
+    if plugin is not None:
+        return print_releases_of_plugin(console, invocation, plugin)
+    with options.open_target(invocation) as target:
+        if name is None:
+            return print_live_objects_table(console, kind, target.live.list_objects(kind))
+        live_object = target.live.find_object(kind, name)
+        owner = target.live.find_plugin_of_release(live_object) if expand else None
+    return print_live_object(
+        console, kind, live_object, expanded_objects={"plugin": owner} if owner else {}
+    )
+
+
+def print_releases_of_plugin(console: Console, invocation: Invocation, plugin: str) -> int:
+    """Print the releases of a plugin: its code, a recorded name, or id=123."""
+    from synapse_apply.cli.texts.objects import print_live_objects_table
+
+    with options.open_target(invocation) as target:
+        return print_live_objects_table(
+            console,
+            "release",
+            target.live.list_releases(plugin),
+            "There is no release of this plugin, or no such plugin.",
+        )
+
+
+@manual_command(
+    "list", examples=[("synapse-apply get releases --plugin yolo", "What takes its place.")]
+)
+@options.use("json", "target")
+@click.argument("plugin", metavar="--plugin PLUGIN")
+def releases_list(*, console: Console, invocation: Invocation, plugin: str) -> int:
+    """List the releases of a plugin: its code, a recorded name, or id=123."""
+    return print_releases_of_plugin(console, invocation, plugin)
+
+
+def _reject_format(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    """A usage error for a format that does not exist, or no longer."""
+    if value not in {None, "mermaid"}:
+        raise click.UsageError(
+            f"graph has no format {value!r}: it writes Mermaid, which forges and editors draw, and "
+            "`mmdc` of mermaid-cli turns into SVG.",
+            ctx,
+        )
+
+
+@manual_command(
+    "graph",
+    examples=[
+        ("synapse-apply graph", "For a ```mermaid block of a page or a comment."),
+        ("synapse-apply graph -t prod --plan", "Coloured by what apply would do."),
+    ],
+    exits=[("0", "printed"), ("1", "error; with --plan also a plan that is incomplete")],
+)
+@options.use("color", "target", "project_from", "file", "variables")
+@click.option("--format", hidden=True, expose_value=False, callback=_reject_format)
+@click.option("--plan", "planned", is_flag=True, help="Make a plan, and colour by its actions.")
+@options.use("parallelism")
+def graph(*, console: Console, invocation: Invocation, planned: bool) -> int:
+    """Print which resource needs which, as a Mermaid flowchart; an arrow leads to what is needed.
+
+    Without --plan it is what the manifests say, and needs no backend, no state and no secret.
+    With --plan what is recorded and no longer declared is shown, too. The same manifests give
+    the same text.
+    """
+    from synapse_apply.model.errors import Exit
+    from synapse_apply.views.graph import format_mermaid
+
+    if planned:
+        # The resources of a plan as far as it could be made, and its findings.
+        from synapse_apply.views.graph import build_plan_nodes
+
+        with options.open_target(invocation) as target:
+            plan = target.plan()
+        nodes, findings = build_plan_nodes(plan), plan.diagnostics
+    else:
+        nodes, findings = _build_declared_nodes(invocation), ()
+    console.write_output(format_mermaid(nodes))
+    console.write_findings(findings)
+    return Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
+
+
+def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
+    """The declared resources; InputError with every finding."""
+    from synapse_apply.views.graph import GraphNode
+
+    with options.open_target(invocation) as target:
+        return [
+            GraphNode(address, resource.depends_on)
+            for address, resource in target.read_manifests().items()
+        ]
+
+
+@manual_command(
+    "mcp",
+    examples=[
+        ("synapse-apply mcp -t staging", "What an agent starts, to read that target."),
+        (
+            "synapse-apply mcp -C infra --project-from git:refs/remotes/origin/main",
+            "With url, token and hosts of a branch that the agent cannot write.",
+        ),
+    ],
+    exits=[("0", "the client closed the connection")],
+)
+@options.use("target", "project_from", "variables")
+def mcp(*, invocation: Invocation) -> int:
+    """Let an AI agent read: serve plan, show, drift, explain, history and doctor by MCP.
+
+    Speaks the Model Context Protocol on stdin and stdout, for a client that starts it. No tool
+    writes: none sends what could change a backend, takes a lock, or makes a state. Without -t the
+    agent names a target of the project file in each call.
+
+    All that a tool answers is one block of JSON that is marked as data, never as an instruction,
+    and holds no secret; see docs/mcp.md.
+    """
+    from synapse_apply.cli.texts.mcp import serve
+
+    serve(invocation, sys.stdin.buffer, sys.stdout)
+    return 0

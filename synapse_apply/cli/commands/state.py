@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import registry
-from synapse_apply.cli.console import Console
+from synapse_apply.cli import options, registry, typed
+from synapse_apply.cli.console import Console, ask_approval, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
-from synapse_apply.cli.params import option_parsing, options
-from synapse_apply.cli.params.addresses import ADDRESS, RECORDED_NAME
+from synapse_apply.cli.typed import ADDRESS, RECORDED_NAME
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import NotApproved
 
@@ -55,13 +54,12 @@ def group() -> None:
     ],
     exits=[("0", "made"), ("1", "there is one already, a pin forbids it, or a key is missing")],
 )
-@options.add_json_options
-@options.add_target_options
+@options.use("json", "target")
 @click.option(
     "--lineage",
     default="",
     metavar="UUID",
-    callback=option_parsing.parse_lineage,
+    callback=typed.parse_lineage,
     help="The lineage to give it.",
 )
 @click.option(
@@ -82,11 +80,10 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     The backend is asked what it offers, where it can be: whether it lists plugins decides whether
     those that exist can be found. The state is made whatever it says.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.checkup import render_checkup_section
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         created_state = target.state.create(lineage=lineage, key_file=key_file)
         offer = target.live.read_offer()
     name, new_lineage = created_state.target, created_state.lineage
@@ -144,19 +141,17 @@ def _sharing_document(created_state: CreatedState) -> JsonDocument:
         ("synapse-apply state list --json", "The same for a script."),
     ],
 )
-@options.add_json_options
-@options.add_targets_option
+@options.use("json", "targets")
 def list_(*, console: Console, invocation: Invocation) -> int:
     """List what is recorded: address, id of the live object, API version, last write.
 
     Calls of unknown outcome are listed, too, and files that hold calls which the state does not
     have (`state record` records these).
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.text.record import record_document
     from synapse_apply.views.text.tables import render_table
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         state, open_calls = target.state.read_with_open_calls()
     records = [record for _, record in sorted(state.records.items())]
     console.write_findings(open_calls.findings)
@@ -204,15 +199,13 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
     ],
     exits=[("0", "shown"), ("1", "there is no such record")],
 )
-@options.add_json_options
-@options.add_targets_option
+@options.use("json", "targets")
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 def show(*, console: Console, invocation: Invocation, name: str) -> int:
     """Show one record, and its calls that are open or may still act. Secrets are not in it."""
-    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.text.record import record_document, render_record
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         record = target.state.find_record(name)
         _, open_calls = target.state.read_with_open_calls()
     findings = [one for one in open_calls.findings if one.address == str(record.address)]
@@ -237,10 +230,9 @@ def show(*, console: Console, invocation: Invocation, name: str) -> int:
     examples=[("synapse-apply state rm plugin/yolo", "Forget it; the plugin itself stays.")],
     exits=[("0", "forgotten"), ("1", "an address is not recorded: nothing was forgotten")],
 )
-@options.add_color_options
-@options.add_target_options
+@options.use("color", "target")
 @click.argument("names", type=RECORDED_NAME, nargs=-1, required=True, metavar="ADDRESS...")
-@options.add_lock_timeout_option
+@options.use("lock_timeout")
 def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> int:
     """Forget records; the live objects stay as they are.
 
@@ -249,9 +241,7 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
     What is still declared is adopted by the next apply where it can be found; plugins on API v1
     cannot: import them again, or a second one is made.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         addresses = target.state.forget(names)
         _, open_calls = target.state.read_with_open_calls()
     names = tuple(map(str, addresses))
@@ -268,16 +258,13 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
     ],
     exits=[("0", "renamed"), ("1", "the old address is not recorded, or the new one is taken")],
 )
-@options.add_color_options
-@options.add_target_options
+@options.use("color", "target")
 @click.argument("name", type=RECORDED_NAME, metavar="OLD")
 @click.argument("new", type=ADDRESS)
-@options.add_lock_timeout_option
+@options.use("lock_timeout")
 def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> int:
     """Rename an address in the state, and its releases with it; the live objects stay."""
-    from synapse_apply.cli.flows.command_target import open_command_target
-
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         renames = target.state.rename(name, new)
     console.write_output(
         "".join(
@@ -303,15 +290,11 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
         ("6", "the state is locked by another run"),
     ],
 )
-@options.add_color_options
-@options.add_target_options
-@options.add_file_option
-@options.add_variable_options
+@options.use("color", "target", "file", "variables")
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 @click.option("--undo", is_flag=True, help="Take back what was accepted of this resource.")
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
-@options.add_parallelism_option
-@options.add_lock_timeout_option
+@options.use("parallelism", "lock_timeout")
 def accept(
     *, console: Console, invocation: Invocation, name: str, undo: bool, auto_approve: bool
 ) -> int:
@@ -325,15 +308,13 @@ def accept(
     With --undo the state remembers again what it did before, so that plans show the difference;
     neither manifests nor backend are needed for that.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
-    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.phrases import format_count_and_noun
     from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.accepted import render_accepted
     from synapse_apply.views.text.findings import format_quoted_path
 
     if undo:
-        with open_command_target(invocation) as target:
+        with options.open_target(invocation) as target:
             address, acceptance = target.state.undo_accept(name)
         names = ", ".join(sanitize(format_quoted_path(path)) for path in acceptance.paths)
         console.write_output(
@@ -363,7 +344,7 @@ def accept(
         detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
         return auto_approve or ask_approval(console, question, detail)
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         try:
             accepted = target.state.accept(name, confirm=show_and_confirm)
         except NotApproved:
@@ -398,11 +379,9 @@ def accept(
         ("7", "something is still open; the output says what to do"),
     ],
 )
-@options.add_json_options
-@options.add_target_options
-@options.add_variable_options
+@options.use("json", "target", "variables")
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
-@options.add_wait_option
+@options.use("wait")
 @click.option(
     "--absent", is_flag=True, help="Do not look it up: you checked that the call was not done."
 )
@@ -411,7 +390,7 @@ def accept(
     metavar="ID",
     help="Do not look it up: you checked that the run was started, and this is its job.",
 )
-@options.add_lock_timeout_option
+@options.use("lock_timeout")
 def settle(
     *,
     console: Console,
@@ -434,20 +413,22 @@ def settle(
     the object was made after all, `synapse-apply import ADDRESS ID` is the right command. What a
     run did and could not record is recorded with `synapse-apply state record FILE`.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.flows.countdown import build_wait_callback
-    from synapse_apply.cli.texts.settle import print_settled_calls
+    from synapse_apply.cli.texts.state import print_settled_calls
 
     if not (absent or job):
-        callback = build_wait_callback(console, time.sleep) if wait else None
-        with open_command_target(invocation) as target:
+        callback = None
+        if wait:
+            from synapse_apply.cli.observer import build_wait_callback
+
+            callback = build_wait_callback(console, time.sleep)
+        with options.open_target(invocation) as target:
             return print_settled_calls(console, target.state.settle(names, wait=callback))
     if len(names) != 1 or (absent and job) or wait or console.as_json:
         raise click.UsageError(
             "--absent and --job settle one ADDRESS, without --wait, --json or each other."
         )
     warnings: list[Diagnostic] = []
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         if job:
             address = target.state.settle_with_job(names[0], job).address
             text = f"its run is job {job}. The next apply follows it."
@@ -470,10 +451,9 @@ def settle(
     ],
     exits=[("0", "bound"), ("1", "error, or the answer was not `yes`")],
 )
-@options.add_color_options
-@options.add_target_options
+@options.use("color", "target")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@options.add_lock_timeout_option
+@options.use("lock_timeout")
 def rebind(*, console: Console, invocation: Invocation, yes: bool) -> int:
     """Bind the state to the target's url and tenant as they are now, and to this project.
 
@@ -485,15 +465,13 @@ def rebind(*, console: Console, invocation: Invocation, yes: bool) -> int:
     project file without this id, or of another target, are refused from then on. To merge the id
     before that, write it yourself: `project: {id: UUID}`.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
-    from synapse_apply.cli.flows.command_target import open_command_target
 
     def confirm_change(rebinding: Rebinding) -> bool:
         question = f"Bind the state of {rebinding.bound_text} to {rebinding.new_text}?"
         return yes or ask_approval(console, question, rebinding.warning_text)
 
     require_approval_way(console, is_approved=yes, verb="state rebind", flag="--yes")
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         try:
             rebinding = target.state.rebind(confirm=confirm_change)
         except NotApproved:
@@ -530,11 +508,9 @@ _SHUT_OUT_TEXT = (
         ("SYNAPSE_APPLY_STATE_KEY", "the new key; without it one is made where the old one is")
     ],
 )
-@options.add_json_options
-@options.add_target_options
-@options.add_variable_options
+@options.use("json", "target", "variables")
 @click.option("--yes", is_flag=True, help="Do not ask before others are shut out.")
-@options.add_lock_timeout_option
+@options.use("lock_timeout")
 def rekey(*, console: Console, invocation: Invocation, yes: bool) -> int:
     """Digest the recorded secrets under another state key.
 
@@ -546,11 +522,9 @@ def rekey(*, console: Console, invocation: Invocation, yes: bool) -> int:
     A state that several machines share takes no other key from then on: who has the former one is
     shut out until they have the new one. So it asks, off a terminal for --yes.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
-    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.command import name_target_in_commands
 
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
 
         def confirm_new_key() -> bool:
             require_approval_way(console, is_approved=yes, verb="state rekey", flag="--yes")
@@ -595,14 +569,11 @@ def rekey(*, console: Console, invocation: Invocation, yes: bool) -> int:
     examples=[("synapse-apply state backup prod.backup", "A copy that restore reads.")],
     exits=[("0", "written"), ("1", "no state, or the file cannot be written")],
 )
-@options.add_color_options
-@options.add_target_options
+@options.use("color", "target")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(*, console: Console, invocation: Invocation, file: Path) -> int:
     """Copy the whole state to a file, consistent even while an apply runs."""
-    from synapse_apply.cli.flows.command_target import open_command_target
-
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         target.state.write_backup(file)
     console.write_output(f"Wrote {file}.\n")
     return 0
@@ -619,8 +590,7 @@ def backup(*, console: Console, invocation: Invocation, file: Path) -> int:
         ("6", "the state is locked by another run"),
     ],
 )
-@options.add_color_options
-@options.add_target_options
+@options.use("color", "target")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask before a state is replaced.")
 def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) -> int:
@@ -631,14 +601,11 @@ def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     it, one in PostgreSQL in .synapse-apply/state. What was applied since the backup is not
     remembered: plan afterwards, and look closely.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.params.invocation_options import add_invocation_options
     from synapse_apply.model.command import Command, Text
 
     if not (invocation.directory / file).is_file():
         raise click.BadParameter(f"File {str(file)!r} does not exist.", param_hint="FILE")
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
 
         def confirm_replacement(exchange: StateExchange) -> bool:
             require_approval_way(console, is_approved=yes, verb="state restore", flag="--yes")
@@ -656,7 +623,7 @@ def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     console.write_findings(restored_state.warnings)
     if kept_location := restored_state.kept_location:
         console.write_output(f"The state that was there is kept as {kept_location}.\n")
-    next_step = add_invocation_options(Text("Run ", Command("plan"), " next."), invocation)
+    next_step = options.add_invocation_options(Text("Run ", Command("plan"), " next."), invocation)
     console.write_output(f"Restored from {file}. {next_step}\n")
     return 0
 
@@ -678,13 +645,12 @@ _UNSIGNED_FLAG = "--allow-unsigned"
         ("6", "the state is locked by another run"),
     ],
 )
-@options.add_color_options
-@options.add_target_options
+@options.use("color", "target")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     _UNSIGNED_FLAG, is_flag=True, help="Do not ask before a file without a signature is used."
 )
-@options.add_lock_timeout_option
+@options.use("lock_timeout")
 def record(*, console: Console, invocation: Invocation, file: Path, allow_unsigned: bool) -> int:
     """Record what a run did while its state could not be written.
 
@@ -696,10 +662,7 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
     in use did not sign, such as that of an earlier version or of a run without the key, is shown
     line by line, and recorded only after you agree.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
-    from synapse_apply.cli.flows.command_target import open_command_target
-
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
 
         def show_and_confirm(journal: JournalContent) -> bool:
             # Print all that an unsigned journal says, before the user is asked about it.
@@ -757,27 +720,24 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
         ("1", "there is a state already, or it cannot be written"),
     ],
 )
-@options.add_color_options
-@options.add_target_options
+@options.use("color", "target")
 @click.option(
     "--to",
     "url",
     required=True,
     metavar="URL",
-    callback=option_parsing.parse_url_or_reference,
+    callback=typed.parse_url_or_reference,
     help="Where the state shall be kept: a url, or '{env: NAME}' as in the project file, where it "
     "holds a password that nobody else on this machine shall see.",
 )
-@options.add_lock_timeout_option
+@options.use("lock_timeout")
 def migrate(*, console: Console, invocation: Invocation, url: str | SecretRef) -> int:
     """Copy a whole state, history included, to another store, and compare the two.
 
     The state it came from stays as it is: set `state.url` in the project file, then put the old
     file away, so that nobody goes on writing to it.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         copied_state, name = target.state.copy_to(url), target.name
         next_steps = target.state.list_steps_after_copy(url)
     count = len(copied_state.records)
@@ -797,13 +757,10 @@ def migrate(*, console: Console, invocation: Invocation, url: str | SecretRef) -
         ("synapse-apply import -f inventory.yaml", "Build a lost state again."),
     ],
 )
-@options.add_json_options
-@options.add_target_options
+@options.use("json", "target")
 def inventory(*, console: Console, invocation: Invocation) -> int:
     """Print address, id, version and digest of every record as YAML, for `import -f`."""
-    from synapse_apply.cli.flows.command_target import open_command_target
-
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         if console.as_json:
             console.write_or_keep_document({"inventory": target.state.list_inventory()})
         else:
@@ -823,8 +780,7 @@ def inventory(*, console: Console, invocation: Invocation) -> int:
     ],
     exits=[("0", "shown"), ("1", "no such plan, or there is no state")],
 )
-@options.add_json_options
-@options.add_targets_option
+@options.use("json", "targets")
 @click.argument("words", nargs=-1, metavar="[show PLAN_ID]")
 @click.option(
     "--limit",
@@ -842,12 +798,11 @@ def history(*, console: Console, invocation: Invocation, words: tuple[str, ...],
     value.
     Changes to the state alone are listed as well: moves, imports, what was adopted or forgotten.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.texts.history import print_run_with_calls, print_runs_table
+    from synapse_apply.cli.texts.state import print_run_with_calls, print_runs_table
 
     if words and (words[0] != "show" or len(words) != 2):
         raise click.UsageError("It is `state history`, or `state history show PLAN_ID`.")
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         if words:
             return print_run_with_calls(console, target.find_run(words[1]))
         return print_runs_table(console, target.history(limit))
@@ -869,8 +824,7 @@ class _LockIdType(click.types.StringParamType):
     ],
     exits=[("0", "removed"), ("1", "there is no lock, or it has another id")],
 )
-@options.add_color_options
-@options.add_target_options
+@options.use("color", "target")
 @click.argument("lock_id", metavar="ID", type=_LockIdType())
 def unlock(*, console: Console, invocation: Invocation, lock_id: str) -> int:
     """Remove the lock of a run that is gone; the message about the lock and `doctor` show its ID.
@@ -878,9 +832,7 @@ def unlock(*, console: Console, invocation: Invocation, lock_id: str) -> int:
     Rarely needed: a run that died on this machine is noticed at once, one elsewhere after one
     lease. A run that only seemed gone can write nothing afterwards.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         target.state.unlock(lock_id)
         name = target.name
     console.write_output(f"Removed lock {lock_id} of target {name}.\n")

@@ -1,11 +1,302 @@
-"""What `controller status` prints: a table of targets, and what it says of each."""
+"""What is asked of a running controller, decided there and printed of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
 
 from synapse_apply.cli.console import Console
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import (
+    Exit,
+    InputError,
+    NotApproved,
+    Refused,
+    Stale,
+    SynapseApplyError,
+)
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+
+if TYPE_CHECKING:
+    from synapse_apply.controller.audit_report import AuditReport
+    from synapse_apply.controller.remote.answers import ShownField, ShownRow
+    from synapse_apply.controller.remote.controller_api import ControllerApi
+    from synapse_apply.controller.remote.rollout_answers import ShownRollout, ShownWave
+    from synapse_apply.controller.rows import AuditRow
+
+
+def open_controller_api(console: Console, url: str) -> ControllerApi:
+    """The API of the controller at a URL, with the token of the environment.
+
+    UsageError where no URL is given, InputError for one that cannot be used.
+    """
+    from synapse_apply.controller.remote.controller_api import (
+        TOKEN_VARIABLE,
+        URL_VARIABLE,
+        ControllerApi,
+    )
+
+    if not url:
+        raise click.UsageError(f"Say which controller: --url URL, or {URL_VARIABLE}.")
+    return ControllerApi(url, console.environ.get(TOKEN_VARIABLE, ""))
+
+
+def choose_controller_url(url: str) -> str:
+    """The URL that is asked, "" where a data folder is read; UsageError where both are typed."""
+    context = click.get_current_context()
+    if context.get_parameter_source("data") is not ParameterSource.COMMANDLINE:
+        return url
+    if context.get_parameter_source("url") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--data and --url do not go together.")
+    return ""
+
+
+def request_each(console: Console, names: Iterable[str], ask: Callable[[str], str]) -> int:
+    """Ask for one thing after the other, and print what was done; the worst exit code.
+
+    `ask` returns that sentence. A refusal of one does not keep the others from being asked for.
+    """
+    from synapse_apply.controller.remote.controller_api import ControllerUnavailable
+
+    codes = [Exit.OK]
+    for name in names:
+        try:
+            console.write_output(f"{sanitize(ask(name))}\n")
+        except ControllerUnavailable:
+            raise
+        except SynapseApplyError as problem:
+            console.write_findings(problem.diagnostics)
+            codes.append(problem.exit_code)
+    return Exit.select_exit_code(*codes)
+
+
+def wait_for_targets(
+    console: Console, api: ControllerApi, names: Sequence[str], span: timedelta
+) -> int:
+    """Wait until nothing is done with targets or due, and print them; the worst exit code.
+
+    Those that were not in time are findings, and count as errors.
+    """
+    from synapse_apply.controller.remote.waiting import (
+        NotSettledInTime,
+        settled_exit_code,
+        wait_until_settled,
+    )
+
+    end, codes = time.monotonic() + span.total_seconds(), [Exit.OK]
+    targets: list[Mapping[str, Any]] = []
+    source_findings: dict[str, Mapping[str, Any]] = {}
+    for name in names:
+        remaining = max(0.0, end - time.monotonic())
+        try:
+            target = wait_until_settled(
+                api, name, remaining, read_counter=time.monotonic, sleep=time.sleep
+            )
+        except NotSettledInTime as problem:
+            console.write_findings(problem.diagnostics)
+            codes.append(Exit.ERROR)
+            continue
+        targets.append(target.item)
+        source_findings |= {str(entry["source"]): entry for entry in target.source_findings}
+        codes.append(settled_exit_code(api, name, target))
+    if targets:
+        print_target_list(
+            console, {"items": targets, "source_findings": [*source_findings.values()]}
+        )
+    return Exit.select_exit_code(*codes)
+
+
+@frozen
+class RowDecision:
+    """What is decided of rows. `only_approvable` leaves out those that nobody can approve."""
+
+    verb: str
+    only_approvable: bool = False
+
+
+def choose_rows_by_target(
+    console: Console,
+    api: ControllerApi,
+    pattern: str,
+    row_digests: Sequence[str],
+    decision: RowDecision,
+) -> dict[str, list[ShownRow]]:
+    """The rows that somebody decides on: those with these digests, else all, after a question.
+
+    Of the targets that match a pattern only the rows that say that they mean another backend.
+
+    None, with a line that says so, where there is nothing to decide. Raises Stale for a digest that
+    does not wait any more, Refused for one that nobody can approve, InputError where nobody can be
+    asked, NotApproved where the answer is no.
+    """
+    from synapse_apply.controller.rules.bindings import BINDING_GUARD
+
+    names = api.names_matching(pattern)
+    rows_by_target = {
+        name: [r for r in api.list_held_rows(name) if name == pattern or r.address == BINDING_GUARD]
+        for name in names
+    }
+    rows = [row for of_target in rows_by_target.values() for row in of_target]
+    if row_digests:
+        chosen = _select_rows(rows, pattern, row_digests, decision)
+    else:
+        chosen = [row for row in rows if row.can_be_approved or not decision.only_approvable]
+        shown = {name: some for name, some in rows_by_target.items() if some} or {pattern: []}
+        for name, some in shown.items():
+            fields = _planned_fields(api, some)
+            console.write_output(format_held_rows(name, api.url, some, fields))
+        if chosen:
+            _ask_of_rows(console, pattern, chosen, decision)
+    by_target = {name: [r for r in some if r in chosen] for name, some in rows_by_target.items()}
+    return {name: some for name, some in by_target.items() if some}
+
+
+def _planned_fields(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields:
+    """What the plans that held the rows say of their fields; nothing of one that is too large."""
+    from synapse_apply.controller.remote.controller_api import ControllerUnavailable
+
+    fields: ShownFields = {}
+    for run in {row.run for row in rows if row.run}:
+        with suppress(ControllerUnavailable):
+            fields[run] = api.read_planned_fields(run)
+    return fields
+
+
+def _select_rows(
+    rows: Sequence[ShownRow], target: str, row_digests: Sequence[str], decision: RowDecision
+) -> list[ShownRow]:
+    rows_by_digest = {row.digest: row for row in rows}
+    gone_digests = [digest for digest in row_digests if digest not in rows_by_digest]
+    if gone_digests:
+        raise Stale.from_summary(
+            "A row does not wait any more",
+            f"{target} has no waiting row {', '.join(gone_digests)}: it is done, or differs now.",
+            f"See what waits now, and {decision.verb} that.",
+        )
+    named_rows = [rows_by_digest[digest] for digest in dict.fromkeys(row_digests)]
+    fixed_rows = [row for row in named_rows if not row.can_be_approved]
+    if decision.only_approvable and fixed_rows:
+        names = ", ".join(row.address for row in fixed_rows)
+        raise Refused.from_summary(
+            "A row cannot be approved",
+            f"{names}: it waits for another row, or a policy stops it.",
+            "Approve what it waits for, or change what is declared.",
+        )
+    return named_rows
+
+
+def _ask_of_rows(
+    console: Console, target: str, rows: Sequence[ShownRow], decision: RowDecision
+) -> None:
+    from synapse_apply.cli.console import ask_approval
+
+    if not console.is_interactive:
+        raise InputError.from_summary(
+            "Nobody can be asked: not a terminal",
+            f"`{decision.verb}` needs the digest of each row where there is no terminal to ask on.",
+            "Add --row DIGEST for each row that you have seen.",
+        )
+    count = format_count_and_noun(len(rows), "row")
+    question = sanitize(f"{decision.verb.capitalize()} {count} of {target}?")
+    if not ask_approval(console, question, "Those with a digest, as they are shown above."):
+        raise NotApproved.from_summary(
+            f"Nothing was {_PAST[decision.verb]}", "The answer was not `yes`."
+        )
+
+
+_PAST = {"approve": "approved", "reject": "rejected"}
+
+
+@frozen
+class RolloutDecision:
+    """What is decided. `question` may have a place for the wave; then it is of that wave alone.
+
+    `state` is the state that the rollout has to be in, "" for any that is not over.
+    """
+
+    verb: str
+    question: str
+    state: str = ""
+    reason: str = ""
+
+    @property
+    def is_of_wave(self) -> bool:
+        return "{wave}" in self.question
+
+
+def decide_on_rollout(
+    console: Console,
+    url: str,
+    name: str,
+    decision: RolloutDecision,
+    *,
+    revision: str | None,
+    wave: int | None = None,
+) -> int:
+    """Ask a controller for a decision on the revision and wave that are shown, or were seen.
+
+    Raises Stale where it has another revision or wave than those that were named, Refused where
+    this cannot be asked of it, InputError where nobody can be asked, NotApproved where the answer
+    is no.
+    """
+    if decision.is_of_wave and bool(revision) != bool(wave):
+        raise click.UsageError("--revision and --wave go together.")
+    api = open_controller_api(console, url)
+    rollout = api.read_rollout(name)
+    is_over = rollout.state in {"done", "aborted", "not begun"}
+    if is_over or decision.state not in {"", rollout.state}:
+        requirement = f"`{decision.verb}` is for one that is {decision.state or 'under way'}."
+        raise Refused.from_summary(
+            f"The rollout is {rollout.state}",
+            f"{rollout.name}: {rollout.description or rollout.state}. {requirement}",
+        )
+    if revision:
+        if not rollout.commit.startswith(revision):
+            raise Stale.from_summary(
+                "The rollout brings another revision by now",
+                f"{rollout.name} brings {rollout.commit}, not {revision}.",
+                "See how far that is, and decide on it.",
+            )
+        if wave not in {None, rollout.wave}:
+            raise Stale.from_summary(
+                "The rollout is at another wave by now",
+                f"{rollout.name} is at wave {rollout.wave} of {rollout.wave_count}, not at {wave}.",
+                "See how far it is, and decide on that wave.",
+            )
+    else:
+        console.write_output(format_rollout(rollout, color=console.is_output_colored))
+        _ask_of_rollout(console, rollout, decision)
+    asked_wave = rollout.wave if decision.is_of_wave else 0
+    result = api.ask_rollout(name, decision.verb, rollout.number, asked_wave, decision.reason)
+    console.write_output(format_decision_result(rollout, decision.verb, result.who))
+    return 0
+
+
+def _ask_of_rollout(console: Console, rollout: ShownRollout, decision: RolloutDecision) -> None:
+    from synapse_apply.cli.console import ask_approval
+
+    if not console.is_interactive:
+        wave = " --wave N" if decision.is_of_wave else ""
+        raise InputError.from_summary(
+            "Nobody can be asked: not a terminal",
+            f"`{decision.verb}` needs what was seen where there is no terminal to ask on.",
+            f"Add --revision COMMIT{wave}, as they are shown.",
+        )
+    question = f"{decision.question.format(wave=rollout.wave)}, of rollout {rollout.name}?"
+    detail = f"Revision {rollout.commit[:12]}, as it is shown above."
+    if not ask_approval(console, sanitize(question), sanitize(detail)):
+        raise NotApproved.from_summary("Nothing was decided", "The answer was not `yes`.")
+
 
 _COUNTED = {
     "add": "to add",
@@ -52,7 +343,6 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
 def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -> None:
     """How many processes share the work, and which differ; nothing where it is one alone."""
     from synapse_apply.controller.rules.processes import describe_role_counts
-    from synapse_apply.views.sanitize import sanitize
 
     if not processes:
         return
@@ -104,3 +394,253 @@ def _target_reason(item: Mapping[str, Any]) -> str:
 def _describe_counts(counts: Mapping[str, int]) -> str:
     parts = [f"{counts[name]} {words}" for name, words in _COUNTED.items() if counts.get(name)]
     return ", ".join(parts) or "-"
+
+
+# What the rows of a run's plan change, by the run and by address.
+ShownFields = dict[str, dict[str, "tuple[ShownField, ...]"]]
+_MAX_VALUE_LENGTH = 2000
+# Of rows whose detail says nothing more.
+_REASON_PHRASES = {"approval": "the mode is approve", "guard": "it stops the plan"}
+
+
+def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: ShownFields) -> str:
+    """The rows with their fields, why each waits, and the digest of each that can be approved."""
+    if not rows:
+        return sanitize(f"No row of {target} waits for a person.") + "\n"
+    verb = "waits" if len(rows) == 1 else "wait"
+    lines = [f"{format_count_and_noun(len(rows), 'row')} of {target} {verb} for a person:"]
+    commit = ""
+    for row in rows:
+        lines += ["", *_iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))]
+        if row.commit not in {"", commit}:
+            lines.append(f"    at: {row.commit}")
+            commit = row.commit
+    if any(row.run not in fields for row in rows):
+        lines += ["", "What some rows change could not be read here: look at it on the page first."]
+    lines += ["", f"With all of the plan: {url}/targets/{target}"]
+    return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
+
+
+def format_approval_result(
+    target: str, rows: Sequence[ShownRow], who: str, rows_left: Sequence[ShownRow]
+) -> str:
+    """What was approved, and what is still needed of the rows that wait after it."""
+    lines = [f"Approved {format_count_and_noun(len(rows), 'row')} of {target} as {who}."]
+    digests = {row.digest for row in rows}
+    for row in rows_left:
+        if row.digest in digests:
+            lines += _approval_lines(row, who)
+    return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
+
+
+def _iter_row_lines(row: ShownRow, fields: Sequence[ShownField]) -> Iterator[str]:
+    name = f"guard {row.address}" if row.action == "guard" else row.address
+    yield f"  {name}: {row.summary or row.action}"
+    for field in fields:
+        values = [_cut_value(value) for value in (field.before, field.after) if value]
+        yield f"      {field.path}: {' -> '.join(values)}"
+    yield f"    waits: {row.detail or _REASON_PHRASES.get(row.reason, row.reason)}"
+    if row.causes:
+        yield f"    because of: {', '.join(row.causes)}"
+    if names := ", ".join(approval.who for approval in row.approvals if not approval.reason):
+        yield f"    approved by: {names} ({row.approvals_needed} needed)"
+    if row.rejected_by:
+        yield f"    rejected by: {row.rejected_by}: {row.rejected_reason}"
+    if row.can_be_approved:
+        yield f"    {row.digest}"
+
+
+def _cut_value(value: str) -> str:
+    """A value on one line, as it is or with what is left out of a very long one."""
+    if len(value) <= _MAX_VALUE_LENGTH:
+        return value
+    return f"{value[:_MAX_VALUE_LENGTH]} ... ({len(value) - _MAX_VALUE_LENGTH:,} more characters)"
+
+
+def _approval_lines(row: ShownRow, who: str) -> Iterator[str]:
+    counting = {approval.who for approval in row.approvals if not approval.reason}
+    missing_count = row.approvals_needed - len(counting)
+    reason = next(
+        (approval.reason for approval in row.approvals if approval.who == who and approval.reason),
+        "",
+    )
+    if reason:
+        yield f"  {row.address}: yours does not count: {reason}."
+    if missing_count > 0:
+        yield f"  {row.address}: {format_count_and_noun(missing_count, 'more approval')} needed."
+
+
+_RESULTS = {
+    "approve": "Wave {wave} of {name} begins, as {who} said.",
+    "resume": "{name} goes on, as {who} said: what failed is tried again.",
+    "skip": "Wave {wave} of {name} is closed without evidence, as {who} said.",
+    "abort": "{name} brings {commit} no further, as {who} said.",
+}
+_SHOWN = "shown"
+
+
+def format_rollout_list(rollouts: Sequence[ShownRollout], *, color: bool) -> str:
+    """A table of rollouts, or a sentence where there is none."""
+    from synapse_apply.views.text.tables import render_table
+
+    if not rollouts:
+        return (
+            "There is no rollout: none is configured under `rollouts` of controller.yaml, or you"
+            " may read no target of one.\n"
+        )
+    rows = [
+        (
+            rollout.state,
+            rollout.name,
+            rollout.commit[:7] or "-",
+            rollout.state_since or "-",
+            rollout.description,
+        )
+        for rollout in rollouts
+    ]
+    headers = ("state", "rollout", "commit", "since", "how far")
+    return render_table(headers, rows, color=color)
+
+
+def format_rollout(rollout: ShownRollout, *, color: bool) -> str:
+    """What a rollout brings and how far it is, and a table of its waves."""
+    from synapse_apply.views.text.tables import render_table
+
+    if not rollout.commit:
+        return sanitize(f"{rollout.name} has not begun with any revision.") + "\n"
+    subject = f" {rollout.subject}" if rollout.subject else ""
+    lines = [
+        f"{rollout.name} brings {rollout.commit}{subject}",
+        rollout.description or rollout.state,
+    ]
+    rows = [
+        (
+            f"{wave.number}",
+            wave.state,
+            f"{wave.target_states.get(_SHOWN, 0)} of {wave.target_count}",
+            ", ".join(
+                f"{share.commit[:7] or 'none'} ({share.target_count})" for share in wave.shares
+            ),
+            _describe_wave_or_dash(wave),
+        )
+        for wave in rollout.waves
+    ]
+    headers = ("wave", "state", "shown", "revisions", "targets")
+    head = escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
+    return f"{head}\n{render_table(headers, rows, color=color)}"
+
+
+def format_decision_result(rollout: ShownRollout, verb: str, who: str) -> str:
+    """One line that says what was decided."""
+    text = _RESULTS[verb].format(
+        wave=rollout.wave, name=rollout.name, commit=rollout.commit[:12], who=who
+    )
+    return escape_ci_commands(f"{sanitize(text)}\n")
+
+
+def _describe_wave_or_dash(wave: ShownWave) -> str:
+    """How many targets are in which state, and what people said of the wave."""
+    parts = [f"{count} {state}" for state, count in wave.target_states.items() if state != _SHOWN]
+    if wave.failed_count and wave.max_failures is not None:
+        parts.append(f"{wave.failed_count} failed, at most {wave.max_failures} may")
+    if wave.approved_by:
+        parts.append(f"approved by {wave.approved_by}")
+    if wave.closed_by:
+        parts.append(f"{wave.state} by {wave.closed_by}: {wave.reason}")
+    return "; ".join(parts) or "-"
+
+
+_ROW_DIGEST = re.compile(r"(row1:[0-9a-f]{12})[0-9a-f]{52}")
+
+
+def print_audit_report(
+    console: Console, report: AuditReport, mask: Callable[[str], str] = str
+) -> int:
+    """Print the rows and what is wrong with the chain; ERROR for a chain that does not hold.
+
+    `mask` takes the token out of what another server says.
+    """
+    findings = _list_chain_findings(report)
+    code = Exit.ERROR if findings else Exit.OK
+    if console.as_json:
+        console.write_or_keep_document(_build_audit_document(report, findings, code, mask))
+        return code
+    _print_rows(console, report, mask)
+    console.write_findings(findings)
+    if not findings:
+        newest = report.newest_row
+        end = f", the newest of {_format_time(newest.time)} {newest.digest}" if newest else ""
+        rows = format_count_and_noun(report.row_count, "row")
+        console.write_output(f"The chain holds: {rows}{end}.\n")
+    return code
+
+
+def _list_chain_findings(report: AuditReport) -> list[Diagnostic]:
+    findings = []
+    if (wrong := report.first_wrong_row) is not None:
+        findings.append(
+            error_finding(
+                "The audit was changed",
+                f"Row {wrong.number} of {_format_time(wrong.time)}"
+                f" is not what the rows before it "
+                "make it: it was changed, or rows before it were taken out.",
+                "Compare it with a backup, and with the digests in the controller's log.",
+            )
+        )
+    if not report.has_expected_digest:
+        findings.append(
+            error_finding(
+                "The audit has no row with the expected digest",
+                f"It has {format_count_and_noun(report.row_count, 'row')}, and none with it.",
+                "Its end was cut off, or it is the audit of another controller: compare it with a "
+                "backup.",
+            )
+        )
+    return findings
+
+
+def _print_rows(console: Console, report: AuditReport, mask: Callable[[str], str]) -> None:
+    from synapse_apply.views.text.tables import render_table
+
+    if not report.rows:
+        console.write_output("No row of the audit is about that.\n")
+        return
+    rows = [
+        (
+            row.number,
+            _format_time(row.time),
+            *map(mask, (row.who, row.action, row.subject, _ROW_DIGEST.sub(r"\1...", row.detail))),
+        )
+        for row in report.rows
+    ]
+    headers = ("row", "when", "who", "what", "target", "detail")
+    console.write_output(render_table(headers, rows, color=console.is_output_colored) + "\n")
+
+
+def _build_audit_document(
+    report: AuditReport, findings: list[Diagnostic], code: int, mask: Callable[[str], str]
+) -> dict[str, object]:
+    newest, wrong = report.newest_row, report.first_wrong_row
+    return {
+        "apiVersion": "synapse-apply/v1",
+        "kind": "AuditReport",
+        "items": [_build_row_document(row, mask) for row in report.rows],
+        "total": report.row_count,
+        "newest": newest and {"number": newest.number, "digest": mask(newest.digest)},
+        "first_wrong": wrong and wrong.number,
+        "diagnostics": [finding.to_json() for finding in findings],
+        "exit_code": code,
+    }
+
+
+def _build_row_document(row: AuditRow, mask: Callable[[str], str]) -> dict[str, object]:
+    texts = {name: mask(value) for name, value in asdict(row).items() if isinstance(value, str)}
+    return {"number": row.number, "time": _format_time(row.time), **texts}
+
+
+def _format_time(when: float) -> str:
+    """A time in UTC, to the second; the number itself where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{when}"

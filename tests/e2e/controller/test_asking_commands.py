@@ -15,7 +15,7 @@ from at_terminal import run_at_terminal
 from in_process import run_in_process
 from installed import environment
 
-from synapse_apply.cli.params import controller_options
+from synapse_apply.cli.commands import controller as controller_commands
 from synapse_apply.controller.remote import controller_api
 
 TOKEN = "t0ken-0f-an-0perat0r"
@@ -144,7 +144,7 @@ def get_bodies(server: Answering, action: str) -> list[Any]:
 
 def test_the_help_names_the_variables_that_are_read() -> None:
     """They are written out there, since --help imports nothing that is heavy."""
-    names = [name for name, _ in controller_options.API_ENVIRONMENT]
+    names = [name for name, _ in controller_commands.API_ENVIRONMENT]
     assert names == [controller_api.URL_VARIABLE, controller_api.TOKEN_VARIABLE]
 
 

@@ -13,7 +13,7 @@ from vault import jwts
 from vault.echoes import VALUE, build_echo
 from vault.stand_in import StandInVault
 
-from synapse_apply.cli.params.option_parsing import REPORT_KINDS
+from synapse_apply.cli.typed import REPORT_KINDS
 
 # Long, and with characters that every encoding treats in its own way.
 OTHER_VALUE = "cAn4ry-other?&=%<tag>'-8888"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.flows.job_follower import JobFollower
+from synapse_apply.cli.texts.jobs import JobFollower
 from synapse_apply.model.job import parse_job
 
 

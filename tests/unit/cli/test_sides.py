@@ -9,7 +9,7 @@ from unit.applying.bench import Bench, plugin, release, widget
 from unit.applying.scripted import lost, refused
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.texts.resource_sides import build_sides_document, render_resource_sides
+from synapse_apply.cli.texts.objects import build_sides_document, render_resource_sides
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Unauthorized
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, SecretRef, WithheldSecret

@@ -33,7 +33,7 @@ ALL = [
     )
     for name, entry in entries.items()
 ]
-LEAVES = [item for item in ALL if not item[2].module.endswith(":group")]
+LEAVES = [item for item in ALL if not isinstance(import_command(item[2].module), LazyGroup)]
 
 
 def title(item: tuple[str, str, object]) -> str:

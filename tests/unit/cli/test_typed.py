@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import click
 import pytest
 
-from synapse_apply.cli.params import param_types
+from synapse_apply.cli import typed
 from synapse_apply.model.job import JobStatus
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -27,7 +27,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 )
 def test_spans(text: str, back: timedelta) -> None:
     """So long before now; several units add up."""
-    assert param_types.parse_moment(text, NOW) == NOW - back
+    assert typed.parse_moment(text, NOW) == NOW - back
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_spans(text: str, back: timedelta) -> None:
 )
 def test_dates_and_times(text: str, moment: datetime) -> None:
     """Without a zone they are of this machine."""
-    found = param_types.parse_moment(text, NOW.astimezone(timezone(timedelta(hours=9))))
+    found = typed.parse_moment(text, NOW.astimezone(timezone(timedelta(hours=9))))
     assert found == moment
     assert found.utcoffset() == timedelta(0)
 
@@ -53,7 +53,7 @@ def test_dates_and_times(text: str, moment: datetime) -> None:
 def test_what_is_no_time(text: str) -> None:
     """A usage error that shows both forms."""
     with pytest.raises(click.BadParameter, match="7d, 12h"):
-        param_types.MOMENT.convert(text, None, None)
+        typed.MOMENT.convert(text, None, None)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_is_no_time(text: str) -> None:
 )  # fmt: skip
 def test_values(text: str, value: object) -> None:
     """JSON where it is JSON that can be sent, else the text."""
-    assert param_types.parse_json_or_text(text) == value
+    assert typed.parse_json_or_text(text) == value
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_values(text: str, value: object) -> None:
 )
 def test_words_for_a_status(word: str, status: JobStatus) -> None:
     """Of both vocabularies, in any case."""
-    assert param_types.STATUS.convert(word, None, None) is status
+    assert typed.STATUS.convert(word, None, None) is status
 
 
 def test_a_word_that_is_no_status() -> None:
     """A usage error that names them all; `unknown` is no status one can ask for."""
     for word in ("odd", "unknown", ""):
         with pytest.raises(click.BadParameter, match=r"queued \(or pending\)"):
-            param_types.STATUS.convert(word, None, None)
+            typed.STATUS.convert(word, None, None)

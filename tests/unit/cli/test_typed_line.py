@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from synapse_apply.cli.flows.approval import read_answer_line
+from synapse_apply.cli.console import read_answer_line
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from sessions import with_parts
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.flows.apply_run import ConsoleObserver
 from synapse_apply.cli.main import run
+from synapse_apply.cli.observer import ConsoleObserver
 from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.environment import SystemClock
@@ -69,7 +69,7 @@ def answering(
             first()
         return f"{left.pop(0)}\n"
 
-    monkeypatch.setattr("synapse_apply.cli.flows.approval.read_answer_line", answer)
+    monkeypatch.setattr("synapse_apply.cli.console.read_answer_line", answer)
     return left
 
 

@@ -19,7 +19,7 @@ from unit.views.hostile import CANARY, COMMAND, LONG, PIECES, STEERING, TEXT, st
 from unit.views.leaf import Leaf
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.texts.history import print_run_with_calls, print_runs_table
+from synapse_apply.cli.texts.state import print_run_with_calls, print_runs_table
 from synapse_apply.model.address import Address
 from synapse_apply.model.checkup import CheckResult, Checkup
 from synapse_apply.model.diagnostic import Position, error_finding

@@ -1,4 +1,4 @@
-"""The command `export`: which objects to export, and where the files go."""
+"""The commands `import` and `export`: how objects that exist come into the state and the files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,74 @@ from typing import TYPE_CHECKING
 
 import click
 
+from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
-from synapse_apply.cli.params import options
-from synapse_apply.cli.params.kinds import KIND_NAMES
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
+    from synapse_apply.model.diagnostic import Diagnostic
 
+
+@manual_command(
+    "import",
+    examples=[
+        ("synapse-apply import plugin/yolo 42", "The plugin with id 42 is plugin/yolo."),
+        ("synapse-apply import -f inventory.yaml", "All of an inventory, or nothing."),
+    ],
+    exits=[("0", "recorded"), ("1", "an object is not there, or an address is taken")],
+)
+@options.use("json", "target", "variables")
+@click.argument("name", type=typed.DECLARED_NAME, required=False, metavar="ADDRESS")
+@click.argument("remote_id", metavar="ID", required=False)
+@click.option(
+    "-f",
+    "--file",
+    "inventory",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="INVENTORY",
+    help="A file as `export` writes or `state inventory` prints it, instead of ADDRESS and ID.",
+)
+@click.option(
+    "--no-bytes", is_flag=True, help="Do not read published bytes; `verify --bytes` can later."
+)
+@options.use("parallelism", "lock_timeout")
+def import_(
+    *,
+    console: Console,
+    invocation: Invocation,
+    name: str | None,
+    remote_id: str | None,
+    inventory: Path | None,
+    no_bytes: bool,
+) -> int:
+    """Record existing objects in the state: their ids, and what they look like now.
+
+    Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
+    digest is recorded. The next plan shows how they differ from their manifests.
+    """
+    from synapse_apply.views.text.record import record_document
+
+    if (inventory is None) == (name is None or remote_id is None):
+        raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")
+    ids = Path.cwd() / inventory if inventory else {str(name): str(remote_id)}
+    warnings: list[Diagnostic] = []
+    with options.open_target(invocation) as target:
+        records = target.import_objects(ids, read_bytes=not no_bytes, warn=warnings.append)
+    console.write_findings(warnings)
+    if console.as_json:
+        console.write_or_keep_document(
+            {"imported": [record_document(record) for record in records]}
+        )
+        return 0
+    for record in records:
+        console.write_output(f"Imported {record.address} (id {record.remote_id}).\n")
+    console.write_output(f"\nImport complete! Resources: {len(records)} imported.\n")
+    return 0
+
+
+_KIND_NAMES = typed.list_kinds()
 _MAX_RANGE_SIZE = 1_000_000
 
 
@@ -36,8 +95,7 @@ _MAX_RANGE_SIZE = 1_000_000
         ("3", "written, but objects or fields were left out; each is listed with the reason"),
     ],
 )
-@options.add_json_options
-@options.add_target_options
+@options.use("json", "target")
 @click.option(
     "--out",
     "folder",
@@ -54,7 +112,7 @@ _MAX_RANGE_SIZE = 1_000_000
     help="Write addresses and ids to this file; by default inventory.yaml beside DIR.",
 )
 @click.option(
-    "--only", multiple=True, type=click.Choice(KIND_NAMES), help="Only this kind; may be repeated."
+    "--only", multiple=True, type=click.Choice(_KIND_NAMES), help="Only this kind; may be repeated."
 )
 @click.option(
     "--codes",
@@ -80,8 +138,8 @@ _MAX_RANGE_SIZE = 1_000_000
 )
 @click.option("--unmanaged", is_flag=True, help="Only what the state does not record.")
 @click.option("--force", is_flag=True, help="Replace files that are there with other content.")
-@options.add_parallelism_option
-def command(
+@options.use("parallelism")
+def export(
     *,
     console: Console,
     invocation: Invocation,
@@ -107,20 +165,18 @@ def command(
     --ids or --from-jobs. The same objects give the same files, so that an export
     can be compared with an earlier one.
     """
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.params.input_files import read_listed_lines
-    from synapse_apply.cli.texts.export import build_export_document, print_exported_files
+    from synapse_apply.cli.texts.files import build_export_document, print_exported_files
 
     if "-" in {str(folder), str(inventory)}:
         raise click.UsageError(
             "an export is many files; name a folder, and a file for --inventory."
         )
-    with open_command_target(invocation) as target:
+    with options.open_target(invocation) as target:
         exported_files = target.live.export_manifests(
             folder,
             inventory=inventory,
             only=only,
-            codes=read_listed_lines(codes_file, "--codes") if codes_file else (),
+            codes=typed.read_listed_lines(codes_file, "--codes") if codes_file else (),
             ids=_parse_ids(ids),
             from_jobs=from_jobs,
             releases=releases,
@@ -139,7 +195,7 @@ def _parse_ids(texts: tuple[str, ...]) -> dict[str, list[str | range]]:
     ids_by_kind: dict[str, list[str | range]] = {}
     for text in texts:
         kind, separator, id_list = text.partition("=")
-        if not separator or kind not in KIND_NAMES:
+        if not separator or kind not in _KIND_NAMES:
             raise click.UsageError(f"--ids takes KIND=IDS, such as plugin=1-400, not {text!r}.")
         for id_text in id_list.split(","):
             range_match = re.fullmatch(r"\s*(\d{1,18})\s*-\s*(\d{1,18})\s*", id_text)

@@ -1,26 +1,39 @@
-"""What the `package` commands print, as text and as JSON."""
+"""What `export`, `bump` and the `package` commands print, as text and as JSON."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
 
-from synapse_apply.library import (
-    FileChange,
-    PackageDifference,
-    PackageInside,
-    PackageListing,
-    PackageQuery,
-    WrittenZip,
-)
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.options import add_invocation_options
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.model.command import Command
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX
 from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.resource import FOLDER, GIT
 from synapse_apply.views.grammar import format_byte_size
 from synapse_apply.views.paths import shown_path
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.export import format_variables_to_set, render_unexported
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import render_table
+
+if TYPE_CHECKING:
+    from synapse_apply import Invocation
+    from synapse_apply.library import (
+        BumpResult,
+        ExportedFiles,
+        FileChange,
+        PackageDifference,
+        PackageInside,
+        PackageListing,
+        PackageQuery,
+        Rewrite,
+        WrittenZip,
+    )
 
 _VERB_SYMBOLS = {"added": "+", "removed": "-", "changed": "~"}
 
@@ -184,4 +197,144 @@ def _build_source_document(package_query: PackageQuery) -> JsonDocument:
         {"address": package_query.release_text, **document}
         if package_query.release_text
         else document
+    )
+
+
+def print_exported_files(
+    console: Console, invocation: Invocation, exported_files: ExportedFiles
+) -> None:
+    """Print the files that were written, the secrets to set, what was not exported, and hints."""
+    export_report, unchanged_files = exported_files.report, exported_files.unchanged_files
+    for path in exported_files.files:
+        console.write_output(f"Wrote {shown_path(path)}\n")
+    left_out_fields = [
+        (str(entry.address), reason)
+        for entry in export_report.objects
+        for reason in entry.left_out_fields
+    ]
+    secrets = [
+        (str(entry.address), str(secret))
+        for entry in export_report.objects
+        for secret in entry.secrets
+    ]
+    console.write_output(format_variables_to_set(secrets))
+    console.write_output(
+        render_unexported(
+            left_out_fields, [(entry.label, entry.reason) for entry in export_report.missed_objects]
+        )
+    )
+    unchanged_text = f", {len(unchanged_files)} files unchanged" if unchanged_files else ""
+    count = format_count_and_noun(len(export_report.objects), "resource")
+    failure_count = sum(entry.is_failure for entry in export_report.missed_objects)
+    console.write_output(
+        f"\nExport complete! {count} exported, {failure_count} not{unchanged_text}.\n"
+    )
+    if export_report.objects and "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+        # One a line; every command can be run as printed.
+        console.write_output("\nNext:\n")
+        for step in exported_files.next_steps:
+            console.write_output(f"  {add_invocation_options(step, invocation)}\n")
+
+
+def build_export_document(exported_files: ExportedFiles) -> JsonDocument:
+    """What was exported and what was not, with the reasons, and where the inventory is."""
+    export_report = exported_files.report
+    return {
+        "exported": [
+            {
+                "address": str(entry.address),
+                "id": entry.remote_id,
+                "left_out": list(entry.left_out_fields),
+                "secrets": [
+                    {"path": format_json_pointer(secret.path), "env": secret.variable}
+                    for secret in entry.secrets
+                ],
+            }
+            for entry in export_report.objects
+        ],
+        "not_exported": [
+            {"what": entry.label, "reason": entry.reason} for entry in export_report.missed_objects
+        ],
+        "inventory": str(exported_files.inventory),
+    }
+
+
+# A file may hold a whole document in one line, of which only the part that changed is of interest.
+_MAX_LINE_LENGTH, _CONTEXT_LENGTH = 100, 30
+
+
+def format_bump_result(
+    bump_result: BumpResult,
+    invocation: Invocation,
+    *,
+    is_written: bool,
+    color: bool,
+    shows_hints: bool,
+) -> str:
+    """The changed lines by file, and the next steps with the location options of `invocation`."""
+    style = Style(color)
+    lines = [f"{sanitize(bump_result.old_address)} -> {sanitize(bump_result.new_address)}"]
+    for file in bump_result.rewrites:
+        lines += ["", *_iter_changed_lines(file, style)]
+    if not is_written:
+        lines += ["", "Nothing was written (--dry-run)."]
+    elif shows_hints:
+        lines += ["", *_iter_next_steps(bump_result, invocation)]
+    return escape_ci_commands("\n".join(lines) + "\n")
+
+
+def _iter_changed_lines(file: Rewrite, style: Style) -> Iterator[str]:
+    old_lines = file.old_content.decode().splitlines()
+    new_lines = file.new_content.decode().splitlines()
+    # Without autojunk: in files of 200 lines or more it ignores frequent lines (difflib).
+    for verb, i, j, k, m in SequenceMatcher(
+        None, old_lines, new_lines, autojunk=False
+    ).get_opcodes():
+        if verb == "equal":
+            continue
+        yield style(f"  {sanitize(file.name)}:{i + 1}", "bold")
+        old, new = _shorten_around_change(old_lines[i:j], new_lines[k:m])
+        for sign, lines in (("-", old), ("+", new)):
+            yield from (f"  {style(sign, sign)} {sanitize(line)}".rstrip() for line in lines)
+
+
+def _shorten_around_change(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
+    """The old and new lines; of a single long line the part around its change."""
+    if len(old) != 1 or len(new) != 1 or max(map(len, (*old, *new))) <= _MAX_LINE_LENGTH:
+        return [_shorten_line(line) for line in old], [_shorten_line(line) for line in new]
+    old_line, new_line = old[0], new[0]
+    char_pairs = zip(old_line, new_line, strict=False)
+    common_length = next(
+        (n for n, (a, b) in enumerate(char_pairs) if a != b), min(len(old_line), len(new_line))
+    )
+    cut_start = max(0, common_length - _CONTEXT_LENGTH)
+    return [_shorten_line(old_line[cut_start:], cut_start > 0)], [
+        _shorten_line(new_line[cut_start:], cut_start > 0)
+    ]
+
+
+def _shorten_line(line: str, is_start_cut: bool = False) -> str:
+    return ("…" if is_start_cut else "") + (
+        line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
+    )
+
+
+def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterator[str]:
+    new_version = bump_result.new_version
+    edited_fields = {edit.path[-1] for _, edit, _ in bump_result.edits}
+    if bump_result.changelog and "changelog" not in edited_fields:
+        yield (
+            f"The changelog still says {_shorten_line(sanitize(bump_result.changelog))!r}; -m "
+            f"TEXT sets it."
+        )
+    for source in bump_result.sources:
+        if source.kind == GIT:
+            yield (
+                f"The source is still {sanitize(source.path)} at {sanitize(source.ref)}: tag the "
+                f"code of {new_version}, and name that tag as ref."
+            )
+        elif source.kind != FOLDER:
+            yield f"The source is {sanitize(source)}: see that it holds the code of {new_version}."
+    yield add_invocation_options(
+        Text("Next: ", Command("plan"), " shows the new release."), invocation
     )

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, TextIO
 
 from synapse_apply import Invocation, OpenTarget, __version__, open_target
 from synapse_apply.cli.errors import build_failure_findings
-from synapse_apply.cli.texts.history import build_run_document
-from synapse_apply.cli.texts.resource_sides import build_sides_document
+from synapse_apply.cli.texts.objects import build_sides_document
+from synapse_apply.cli.texts.state import build_run_document
 from synapse_apply.library import explain
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands

@@ -1,0 +1,205 @@
+"""The commands that need no target: files to begin with, schemas, completion, the version."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from synapse_apply import __version__
+from synapse_apply.cli import options
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.typed import SHELLS, build_completion_script
+
+
+@manual_command(
+    "init",
+    examples=[
+        ("synapse-apply init", "A project file and a first manifest, here."),
+        ("synapse-apply init --from plugins/yolo", "Manifests of a plugin folder you have."),
+    ],
+    exits=[("0", "written"), ("1", "something is there already: nothing was written")],
+)
+@options.use("color")
+@click.option(
+    "-C",
+    "--chdir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Work in this folder.",
+)
+@click.option(
+    "--from",
+    "plugin",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="A plugin folder: write its Plugin and Release manifests.",
+)
+def init(*, console: Console, chdir: Path | None, plugin: Path | None) -> int:
+    """Write a project file (synapse-apply.yaml) and first manifests.
+
+    Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
+    plugin's manifests are added.
+    """
+    from synapse_apply.model.command import Command, Text
+    from synapse_apply.model.errors import InputError
+    from synapse_apply.operations import init
+    from synapse_apply.views.paths import shown_path
+    from synapse_apply.workspace.invocation import Invocation
+
+    folder = Path.cwd() / chdir if chdir else Path.cwd()
+    project_scaffold = (
+        init.build_plugin_scaffold(folder, folder / plugin)
+        if plugin
+        else init.build_project_scaffold(folder)
+    )
+    project_scaffold.write_scaffold()
+    for path in project_scaffold.files:
+        console.write_output(f"Wrote {shown_path(path)}\n")
+    if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+        invocation = Invocation(folder, environ=console.environ, on_terminal=console.is_interactive)
+        command_line, target_text = "plan -t TARGET", "that target"
+        # Without a target that is clear, or with a project file that cannot be read.
+        with suppress(InputError), options.open_target(invocation) as target:
+            command_line, target_text = "plan", f"target {target.name}"
+        next_step = Text(Command(command_line), f" shows what would be done on {target_text}.")
+        console.write_output(f"\nNext: {options.add_invocation_options(next_step, invocation)}\n")
+    return 0
+
+
+@manual_command(
+    "new",
+    examples=[
+        ("synapse-apply new storage raw-data", "A storage on Amazon S3, on stdout."),
+        ("synapse-apply new storage nas --provider smb --out manifests/nas.yaml", "To a file."),
+        ("synapse-apply new plugin yolo --out manifests/yolo.yaml", "A plugin."),
+        ("synapse-apply new release yolo@1.2.0", "A release of plugin yolo."),
+    ],
+    exits=[("0", "written"), ("1", "a name that cannot be one, or the file is there already")],
+)
+@options.use("color")
+@click.argument("kind", type=click.Choice(["storage", "plugin", "release"]), metavar="KIND")
+@click.argument("name")
+@click.option(
+    "--provider",
+    default="amazon_s3",
+    show_default=True,
+    help="A storage's provider: `synapse-apply schema` lists them.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write it to this file, which must not be there yet.",
+)
+def new(*, console: Console, kind: str, name: str, provider: str, out: Path | None) -> int:
+    """Write a manifest to fill in. KIND is storage, plugin or release.
+
+    What must be filled in says CHANGE-ME, and is an error until then; what may be left out is
+    commented. Secrets come from the environment, never from the manifest.
+    """
+    from synapse_apply.operations import init
+
+    text = init.write_template(Path.cwd(), init.build_manifest_template(kind, name, provider), out)
+    console.write_output(text if out is None else f"Wrote {out}\n")
+    return 0
+
+
+@manual_command(
+    "schema",
+    examples=[
+        ("synapse-apply schema", "List the schemas there are."),
+        ("synapse-apply schema manifest > manifest.schema.json", "For an editor."),
+    ],
+    exits=[("0", "printed"), ("1", "there is no schema of that name")],
+)
+@options.use("color")
+@click.argument("name", required=False)
+def schema(*, console: Console, name: str | None) -> int:
+    """Print a JSON schema (2020-12) as one self-contained document.
+
+    Editors with a YAML language server take `manifest` for manifests and `project` for
+    synapse-apply.yaml as they are.
+    """
+    from synapse_apply.manifests.schema.schemas import format_schema, list_schema_names
+
+    console.write_output(format_schema(name) if name else "\n".join(list_schema_names()) + "\n")
+    return 0
+
+
+_BASH_COMMAND = "synapse-apply completion bash"
+_BASH_COMPLETION_FILE = "~/.local/share/bash-completion/completions/synapse-apply"
+
+
+@manual_command(
+    "completion",
+    examples=[
+        (
+            f"{_BASH_COMMAND} > {_BASH_COMPLETION_FILE}",
+            "bash with bash-completion: read when it is first needed.",
+        ),
+        ('eval "$(synapse-apply completion bash)"', "bash without it: a line of ~/.bashrc."),
+        ("synapse-apply completion zsh > ~/.zfunc/_synapse-apply", "zsh: a folder of $fpath."),
+        ("synapse-apply completion fish > ~/.config/fish/completions/synapse-apply.fish", "fish."),
+    ],
+)
+@options.use("color")
+@click.argument("shell", type=click.Choice(SHELLS), metavar="bash|zsh|fish")
+def completion(*, console: Console, shell: str) -> int:
+    """Print the script that makes a shell complete commands, options, targets and addresses.
+
+    Names come from the project's files in the working folder (or in that of -C), never from the
+    network. Where they cannot be read, nothing is offered and nothing is said.
+    """
+    from synapse_apply.cli.main import root
+
+    console.write_output(build_completion_script(root, shell))
+    return 0
+
+
+@manual_command(
+    "version",
+    examples=[
+        ("synapse-apply version", "The version, and the Python it runs on."),
+        ("synapse-apply version --json", "The same for a script."),
+    ],
+)
+@options.use("json")
+def version(*, console: Console) -> int:
+    """Show the version of synapse-apply."""
+    import platform
+
+    if console.as_json:
+        system = f"{platform.system()} {platform.machine()}"
+        import re
+        from importlib.metadata import requires
+
+        # The extras whose libraries are all there; none where the package itself is not installed.
+        present: dict[str, bool] = {}
+        for text in (requires("synapse-apply") or ()) if is_installed("synapse-apply") else ():
+            if match := re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)", text):
+                present[match[2]] = present.get(match[2], True) and is_installed(match[1])
+        console.write_or_keep_document(
+            {
+                "version": __version__,
+                "python": platform.python_version(),
+                "platform": system,
+                "extras": sorted(name for name, is_there in present.items() if is_there),
+            }
+        )
+    else:
+        console.write_output(f"synapse-apply {__version__} (Python {platform.python_version()})\n")
+    return 0
+
+
+def is_installed(name: str) -> bool:
+    """Whether the environment has a distribution of that name."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True

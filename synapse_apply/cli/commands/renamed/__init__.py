@@ -1,1 +1,0 @@
-"""Hidden commands of earlier versions whose arguments differ from their replacement's."""

@@ -1,1 +1,0 @@
-"""Parts of commands that take more than one call of an operation: questions, progress, reports."""

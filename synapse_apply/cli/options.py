@@ -1,0 +1,547 @@
+"""Options that several commands share, and how they become a Console, an Invocation, a target."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synapse_apply.cli import typed
+from synapse_apply.cli.console import Console, OutputFailedError, single_target
+from synapse_apply.cli.help_pages import Terminated, format_command_name
+from synapse_apply.files.commit_memory import pin_refs
+
+if TYPE_CHECKING:
+    from synapse_apply import Invocation, OpenTarget
+
+
+CommandBody = Callable[..., int]
+Decorator = Callable[[Any], Any]
+
+
+def add_removed_option(name: str, advice: str) -> Callable[[Any], Any]:
+    """A hidden option that ends the command with exit code 64; `advice` is the message.
+
+    It may be given with a value or without one.
+    """
+
+    def raise_advice_if_given(
+        ctx: click.Context, _param: click.Parameter, value: str | None
+    ) -> None:
+        if value is not None:
+            raise click.UsageError(advice, ctx)
+
+    # Eager, so that nothing else that is wrong with the command line hides the advice.
+    return click.option(
+        name,
+        is_flag=False,
+        flag_value="",
+        is_eager=True,
+        hidden=True,
+        expose_value=False,
+        callback=raise_advice_if_given,
+    )
+
+
+def add_old_option(old_name: str, new_name: str, **settings: Any) -> Callable[[Any], Any]:
+    """A hidden option that works as before, for one more version, and warns on stderr."""
+
+    def warn(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
+        if value:
+            click.echo(
+                f"Warning: `{old_name}` is now `{new_name}`\n"
+                "  The old name will be removed in the next version.\n",
+                err=True,
+            )
+        return value
+
+    return click.option(old_name, hidden=True, callback=warn, **settings)
+
+
+def add_preflight_option(command_name: str) -> Callable[[Any], Any]:
+    """The removed --preflight of plan, apply and drift."""
+    return add_removed_option(
+        "--preflight",
+        f"{command_name} has no --preflight: run `doctor` before it. It makes the same checks and "
+        "exits with 1 where one finds a problem.",
+    )
+
+
+def parse_git_ref(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
+    """The REF of `git:REF`; "" without the option, a usage error for another form."""
+    if value is None:
+        return ""
+    kind, _, ref = value.partition(":")
+    if kind != "git" or not ref:
+        raise click.BadParameter(f"expected git:REF, not {value!r}.")
+    return ref
+
+
+def parse_plain_ref(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
+    """The ref, "" without the option; a usage error for a blank one.
+
+    An unset CI variable expands to blank, and must not select the checkout instead.
+    """
+    if value is not None and not value.strip():
+        raise click.BadParameter("expected a tag, a branch or a commit.")
+    return value or ""
+
+
+def combine(*options: Decorator) -> Decorator:
+    """A decorator that adds these options, in the order in which --help lists them."""
+
+    def add_combined_options(body: CommandBody) -> CommandBody:
+        return functools.reduce(
+            lambda decorated, option: option(decorated), reversed(options), body
+        )
+
+    return add_combined_options
+
+
+def use(*names: str) -> Decorator:
+    """The options that several commands share, by their names in `_SHARED_OPTIONS`."""
+    return combine(*(_SHARED_OPTIONS[name] for name in names))
+
+
+def _give_console(body: CommandBody) -> CommandBody:
+    """Call the body with `console`, in place of the options that say how it is printed."""
+
+    @functools.wraps(body)
+    def call_with_console(**parameters: Any) -> int:
+        if parameters.get("as_events") and parameters.get("as_json"):
+            raise click.UsageError("--json and --json-lines do not go together.")
+        console = Console.from_options(parameters)
+        for name in ("as_json", "as_lines", "as_events", "color", "output_format"):
+            parameters.pop(name, None)
+        return body(console=console, **parameters)
+
+    return call_with_console
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_COLOR = combine(
+    click.option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        help="Colour, instead of only on a terminal.",
+    ),
+    click.option("--no-color", "color", flag_value="never", help="The same as --color=never."),
+)
+# Of commands without JSON.
+_PLAIN_COLOR = combine(
+    click.option("--color", type=click.Choice(["auto", "always", "never"]), hidden=True),
+    click.option("--no-color", "color", flag_value="never", help="No colour."),
+)
+
+
+def _give_reports(body: CommandBody) -> CommandBody:
+    """Add --report; the body is called with `reports`. Its failure is reported as well."""
+
+    @click.option(
+        "--report",
+        "report_requests",
+        multiple=True,
+        metavar="KIND=FILE",
+        callback=typed.parse_report_options,
+        shell_complete=typed.complete_reports,
+        help="Also write a report; may be repeated. KIND is json, html (one page, for a "
+        "browser), markdown (for a comment), github, gitlab (counts for the merge request) or "
+        "codequality (findings for it). `github` writes annotations to stderr, appends to "
+        "$GITHUB_STEP_SUMMARY and $GITHUB_OUTPUT, and needs no FILE: it takes the summary. A FILE "
+        "`-` is stdout; the text then goes to stderr.",
+    )
+    @functools.wraps(body)
+    def call_with_reports(
+        *,
+        report_requests: tuple[tuple[str, str], ...],
+        console: Console,
+        invocation: Invocation,
+        **parameters: Any,
+    ) -> int:
+        if console.section is not None:
+            keywords = {"console": console, "invocation": invocation, **parameters}
+            return _call_in_section(body, keywords, has_reports=bool(report_requests))
+        if not report_requests:
+            return body(console=console, invocation=invocation, reports=None, **parameters)
+        from synapse_apply.cli.reports import Reports, raise_findings_if_any
+
+        if any(file == "-" for _, file in report_requests):
+            if console.as_json:
+                option = "--json-lines" if console.as_events else "--json"
+                raise click.UsageError(f"{option} and a report to stdout do not go together.")
+            console = dataclasses.replace(console, is_stdout_taken=True)
+        command = format_command_name(click.get_current_context())
+        out_and_against = (parameters.get("out"), parameters.get("against") or "")
+        writable_reports, misplaced_findings = Reports(
+            report_requests, console, invocation, command, *out_and_against
+        ).split_off_misplaced()
+        try:
+            raise_findings_if_any(misplaced_findings)
+            return body(
+                console=console, invocation=invocation, reports=writable_reports, **parameters
+            )
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (BrokenPipeError, OutputFailedError):
+            raise
+        except (Exception, KeyboardInterrupt, Terminated) as failure:
+            writable_reports.write_failure(failure)
+            raise
+
+    return call_with_reports
+
+
+def _call_in_section(body: CommandBody, keywords: Mapping[str, Any], *, has_reports: bool) -> int:
+    """Call a body for one of several targets; what its reports need is kept in the section."""
+    if not has_reports:
+        return body(reports=None, **keywords)
+    from synapse_apply.cli.reports import Reports
+
+    command = format_command_name(click.get_current_context())
+    section_reports = Reports((), keywords["console"], keywords["invocation"], command)
+    try:
+        return body(reports=section_reports, **keywords)
+    except (click.ClickException, BrokenPipeError, OutputFailedError):
+        raise
+    except Exception as failure:
+        section_reports.write_failure(failure)
+        raise
+
+
+def _give_invocation(body: CommandBody, *, takes_several_targets: bool = False) -> CommandBody:
+    """Add -C and --project, and call the body with `invocation`: for each target, if it may be."""
+
+    @click.option(
+        "-C",
+        "--chdir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="Work in this folder.",
+    )
+    @click.option(
+        "--project",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="The project file, instead of synapse-apply.yaml here or above.",
+    )
+    @functools.wraps(body)
+    def call_with_invocation(
+        *, chdir: Path | None, project: Path | None, target: tuple[str, ...] = (), **parameters: Any
+    ) -> int:
+        # A pipeline may have an empty variable there, which names none.
+        target = tuple(filter(None, target))
+        # The one target that is named; "" for none, and for several where there may be several.
+        name = single_target({"target": target})
+        if target and not name and not takes_several_targets:
+            command = format_command_name(click.get_current_context())
+            raise click.UsageError(f"`{command}` works on one target: name it with -t NAME.")
+        if not target or name:
+            parameters.pop("keep_going", None)
+        invocation_options = {
+            key: parameters.pop(key) for key in _INVOCATION_OPTIONS if key in parameters
+        }
+        if "console" in parameters:
+            parameters["console"] = dataclasses.replace(parameters["console"], typed_target=name)
+        where = _build_invocation(
+            chdir, project, name or None, parameters.get("console", Console()), invocation_options
+        )
+        # A branch may move while the command runs, so each Git ref is resolved once.
+        with pin_refs():
+            if target and not name:
+                from synapse_apply.cli.several_targets import run_on_targets
+
+                return run_on_targets(body, where, target, parameters)
+            return body(invocation=where, **parameters)
+
+    return call_with_invocation
+
+
+_INVOCATION_OPTIONS = (
+    *("variables", "variable_files", "paths", "strict", "parallelism", "lock_timeout"),
+    *("project_from", "as_of"),
+)
+
+
+def _target_option(help_text: str) -> Decorator:
+    return click.option(
+        "-t",
+        "--target",
+        metavar="NAME",
+        multiple=True,
+        shell_complete=typed.complete_targets,
+        help=help_text,
+    )
+
+
+def _build_invocation(
+    chdir: Path | None,
+    project: Path | None,
+    target: str | None,
+    console: Console,
+    invocation_options: dict[str, Any],
+) -> Invocation:
+    """The Invocation for these options; paths are resolved from the folder of -C."""
+    from synapse_apply.workspace.invocation import Invocation
+
+    directory = Path.cwd() / chdir if chdir else Path.cwd()
+    for key in ("variable_files", "paths"):
+        if key in invocation_options:
+            invocation_options[key] = tuple(directory / path for path in invocation_options[key])
+    # The words of the running command, without the program's name: `state accept`.
+    words: list[str] = []
+    click_context = click.get_current_context(silent=True)
+    while click_context is not None and click_context.parent is not None:
+        words.insert(0, click_context.info_name or "")
+        click_context = click_context.parent
+    return Invocation(
+        directory=directory,
+        project=directory / project if project else None,
+        target=target,
+        environ=dict(os.environ),
+        on_terminal=console.is_interactive,
+        command=" ".join(words),
+        **invocation_options,
+    )
+
+
+_SELECTION = combine(
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=typed.complete_selections,
+        help="Only this: an address, release/PLUGIN, a name that one kind has, a kind, a label as "
+        "KEY=VALUE, or any with `*`, such as storage/*; may be repeated.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=typed.complete_selections,
+        help="Leave this out; may be repeated.",
+    ),
+)
+_TARGET_HELP = "The target to work on: one of the project file, or embedded."
+_SHARED_OPTIONS: dict[str, Decorator] = {
+    "json": combine(_JSON, _COLOR, _give_console),
+    "output": click.option(
+        "-o",
+        "--output",
+        "output_format",
+        type=click.Choice(["text", "json"]),
+        help="`json` is the same as --json.",
+    ),
+    # For commands that make several calls.
+    "events": combine(
+        click.option(
+            "--json-lines",
+            "as_events",
+            is_flag=True,
+            help="Print JSON while it goes on: one object a line, the last one the document of "
+            "--json.",
+        ),
+        _JSON,
+        _COLOR,
+        _give_console,
+    ),
+    "json_lines": combine(
+        click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line."),
+        _PLAIN_COLOR,
+        _give_console,
+    ),
+    "color": combine(_PLAIN_COLOR, _give_console),
+    "report": _give_reports,
+    "project": _give_invocation,
+    "target": combine(_target_option(_TARGET_HELP), _give_invocation),
+    # Of a command that works on several targets, too: its body is called for each.
+    "targets": combine(
+        _target_option(
+            f"{_TARGET_HELP} Several: a pattern such as 'prod-*', or a label of targets as "
+            "KEY=VALUE, both in quotes; with commas between, all must hold; may be repeated."
+        ),
+        functools.partial(_give_invocation, takes_several_targets=True),
+    ),
+    "project_from": click.option(
+        "--project-from",
+        metavar="git:REF",
+        callback=parse_git_ref,
+        help="Take all settings of the project file from that Git ref; manifests, variables and "
+        "overlays stay those of the checkout.",
+    ),
+    "ref": click.option(
+        "--ref",
+        "as_of",
+        callback=parse_plain_ref,
+        metavar="REF",
+        help="Take manifests and package sources as they are at that Git ref, to go back to it; "
+        "the project file stays that of the checkout. What is published stays published.",
+    ),
+    "file": click.option(
+        "-f",
+        "--file",
+        "paths",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="A manifest or a folder of them, instead of the project's; may be repeated. "
+        "What is recorded and not in them is left as it is.",
+    ),
+    "variables": combine(
+        click.option(
+            "--var",
+            "variables",
+            multiple=True,
+            metavar="NAME=VALUE",
+            callback=typed.parse_name_values,
+            help="A value for a declared variable; may be repeated.",
+        ),
+        click.option(
+            "--var-file",
+            "variable_files",
+            multiple=True,
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="A YAML file of values; may be repeated.",
+        ),
+        click.option("--strict", is_flag=True, help="Warnings of manifests are errors."),
+    ),
+    "parallelism": click.option(
+        "--parallelism",
+        type=click.IntRange(min=1),
+        default=10,
+        show_default=True,
+        envvar="SYNAPSE_APPLY_PARALLELISM",
+        metavar="N",
+        help="How many calls go on at once.",
+    ),
+    "lock_timeout": click.option(
+        "--lock-timeout",
+        type=typed.NumberType(min=0),
+        metavar="SECONDS",
+        help="How long to wait for a state that another run holds; by default not at all on a "
+        "terminal, in a non-interactive run as long as the lock of a killed run lasts, and 15 s.",
+    ),
+    "wait": click.option(
+        "--wait",
+        is_flag=True,
+        help="Wait until each earlier call has shown its effect or can no longer act.",
+    ),
+    "follow": combine(
+        click.option(
+            "-f", "--follow", is_flag=True, is_eager=True, help="Show what it writes until it ends."
+        ),
+        click.option(
+            "--timeout",
+            type=typed.NumberType(min=0, min_open=True),
+            metavar="SECONDS",
+            callback=typed.reject_lone_timeout,
+            help="Follow no longer than this; the job goes on.",
+        ),
+        click.option(
+            "--interval",
+            type=typed.NumberType(min=0.1),
+            default=5.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How often to look how the job stands.",
+        ),
+    ),
+    "selection": _SELECTION,
+    "plan": combine(
+        _SELECTION,
+        click.option(
+            "--prune", is_flag=True, help="Delete recorded objects no longer declared; not with -f."
+        ),
+        click.option(
+            "--allow-locked",
+            is_flag=True,
+            help="With --prune: also delete releases that are locked; their version is lost for "
+            "good.",
+        ),
+        click.option(
+            "--recreate",
+            is_flag=True,
+            help="Recreate missing objects even where the backend cannot confirm that they are "
+            "gone.",
+        ),
+        click.option(
+            "--no-verify",
+            "verify",
+            is_flag=True,
+            callback=lambda _ctx, _param, given: not given,
+            help="Leave out the runs that verify releases.",
+        ),
+        click.option(
+            "--revert-drift",
+            is_flag=True,
+            help="Restore the declared values of what was changed outside, also where the "
+            "target says on_drift: hold.",
+        ),
+        click.option("--resend-secrets", is_flag=True, help="Send every secret, changed or not."),
+        click.option(
+            "--override-guard",
+            "override_guards",
+            multiple=True,
+            callback=typed.require_guard_names,
+            shell_complete=typed.complete_guards,
+            metavar="NAME",
+            help="Override this guard, or policy:RULE for a freeze or a limit of the policy; may "
+            "be repeated.",
+        ),
+        click.option(
+            "--no-package-check",
+            multiple=True,
+            metavar="RULE",
+            help="Publish packages that violate this rule, such as package:version. No rule about "
+            "secrets can be named; may be repeated.",
+        ),
+        click.option("--show-unchanged", is_flag=True, help="Also show what stays as it is."),
+    ),
+}
+
+
+def add_invocation_options(text: str, invocation: Invocation) -> str:
+    """The text, with the location and target options of this invocation in its commands."""
+    from synapse_apply.model.command import name_target_in_commands
+
+    return name_target_in_commands(text, invocation.target or "", list_location_options(invocation))
+
+
+def list_location_options(invocation: Invocation) -> list[str]:
+    """-C and --project with their values, as separate words, where they differ from the default."""
+    words: list[str] = []
+    current_folder = Path.cwd()
+    if invocation.directory != current_folder:
+        words += ("-C", _relative_path(current_folder, invocation.directory))
+    if invocation.project is not None:
+        words += ("--project", _relative_path(invocation.directory, invocation.project))
+    return words
+
+
+def _relative_path(folder: Path, path: Path) -> str:
+    """Relative where it lies inside, else as it is."""
+    normal_path = Path(os.path.normpath(path))
+    return (
+        str(normal_path.relative_to(folder))
+        if normal_path.is_relative_to(folder)
+        else str(normal_path)
+    )
+
+
+@contextmanager
+def open_target(invocation: Invocation) -> Iterator[OpenTarget]:
+    """Open a command's target; OptionConflict becomes a usage error."""
+    from synapse_apply.library import OpenTarget
+    from synapse_apply.model.errors import OptionConflict
+
+    try:
+        with closing(OpenTarget(invocation)) as target:
+            yield target
+    except OptionConflict as problem:
+        raise click.UsageError(str(problem)) from None
