@@ -115,7 +115,8 @@ class SourceRow:
     may end one of its revisions. It is fetched at once where `asked_number`, which grows each time
     that somebody asks for that, is greater than `answered_number`: that of when the last fetch
     began. `credentials` are the variables and files that targets of any head named for their own
-    credentials, each before the patterns of the rules of those that named it first. `followed` are
+    credentials, each before the targets of a head that were the first to name it, then again before
+    those that a later head added. `followed` are
     the full names of branches and tags that its settings have meant.
     """
 

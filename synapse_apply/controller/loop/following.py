@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from itertools import islice, repeat
+from itertools import accumulate, repeat
 
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.loop.parts import LoopParts
@@ -51,7 +51,8 @@ from synapse_apply.model.phrases import format_short_list
 
 # So many targets are written at once. Others wait for the end of that, and write in the pause.
 _BATCH, _PAUSE = 250, 0.01
-_MOST_CREDENTIALS = 10_000
+# Names of credentials and of their targets.
+_MOST_CREDENTIALS = 100_000
 
 
 def fetch_source_or_record_failure_and_move_targets(
@@ -353,23 +354,30 @@ def _collect_credentials(
 ) -> tuple[tuple[str, ...], ...]:
     """What the targets of a source named for credentials up to its head, within `may_read`.
 
-    The oldest first: a commit can add names without an end, and must not push out others.
+    Each with the targets that named it first, and again with those that a later head added. The
+    oldest first: a commit can add names without an end, and must not push out others.
     """
-    may_read, named = source.may_read, defaultdict[str, dict[str, None]](dict)
+    may_read, named = source.may_read, defaultdict[str, set[str]](set)
+    for credential, *targets in row.credentials:
+        named[credential].update(targets)
+    added = defaultdict[str, list[str]](list)
     for target in mirror.list_targets(row.head):
-        rule = find_rule(source, target.name)
         for name in target.credentials:
-            named[name][rule.pattern if rule is not None else ""] = None
-    readable = {
-        name: (name, *patterns)
-        for name, patterns in named.items()
+            if target.name not in named[name]:
+                added[name].append(target.name)
+    entries = [*row.credentials]
+    entries += [
+        (name, *targets)
+        for name, targets in added.items()
         # A reference of a source of secrets, such as a file of sops, is in no list of `may_read`.
         if "?" in name
         or name.startswith(may_read.files)
         or any(fnmatchcase(name, pattern.upper()) for pattern in may_read.variables)
-    }
-    known = {entry[0]: entry for entry in row.credentials}
-    return tuple(islice({**known, **readable, **known}.values(), _MOST_CREDENTIALS))
+    ]
+    sizes = accumulate(map(len, entries))
+    return tuple(
+        entry for entry, size in zip(entries, sizes, strict=True) if size <= _MOST_CREDENTIALS
+    )
 
 
 def queue_ends_of_failures(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
+from itertools import chain
 from threading import Lock
 from typing import NamedTuple
 
@@ -10,6 +12,7 @@ from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import RunOutcome, RunVerb, TargetName, TargetRow
+from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Source, TargetRule
 from synapse_apply.model.diagnostic import error_finding
 
@@ -68,18 +71,30 @@ def look_by_worker_and_wait(
 def find_closed_credentials(parts: LoopParts, name: TargetName) -> Mapping[str, tuple[str, ...]]:
     """What targets of a source named for credentials in any commit, but for what is opened.
 
-    Each with the hosts of the rules of those targets, () where one has none of its own.
+    Each with the hosts of the rules that the targets which named it first have now, () where one
+    of them has none: then those of who named it next count, up to the target itself.
     """
     row = parts.store.find_source_even_if_removed(name.source)
     # Another configuration may have been taken since the target was claimed.
     source = parts.settings.sources.get(name.source, Source(name.source, ""))
-    hosts = {rule.pattern: rule.hosts for rule in source.rules}
-    return {
-        credential: tuple(host for pattern in patterns for host in hosts.get(pattern, ()))
-        * all(hosts.get(pattern) for pattern in patterns)
-        for credential, *patterns in (row.credentials if row else ())
-        if credential not in source.may_read.opened
-    }
+    # Earlier versions stored patterns of rules in the place of names.
+    patterns = {rule.pattern: rule for rule in source.rules if "[" in rule.pattern}
+
+    @cache
+    def hosts_of(target: str) -> tuple[str, ...]:
+        rule = patterns.get(target) or find_rule(source, target)
+        return rule.hosts if rule is not None else ()
+
+    closed, settled = dict[str, tuple[str, ...]](), set(source.may_read.opened)
+    for credential, *targets in row.credentials if row else ():
+        if credential in settled:
+            continue
+        is_own, limits = name.target in targets, [*map(hosts_of, targets)]
+        is_limited = all(limits) and not is_own
+        closed[credential] = tuple(dict.fromkeys(chain(*limits))) if is_limited else ()
+        if is_own or is_limited:
+            settled.add(credential)
+    return closed
 
 
 def ask_worker(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +35,7 @@ RULES = """
       prod: {mode: approve, approvals: 2, interval: 1s, paused: {reason: year end freeze}}
       "*": {mode: observe, interval: 1s}
 """
+STAR = '\n      "*": {mode: observe, interval: 1s}'
 STORAGE = """
 apiVersion: synapse-apply/v1
 kind: Storage
@@ -308,17 +310,101 @@ def test_a_token_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
 
 
 @pytest.fixture
+def two_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """The first commit, which no controller has followed yet."""
+    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    with ExitStack() as stack:
+        backends = {
+            name: stack.enter_context(
+                EmbeddedServer(tmp_path / name, token=TOKENS[f"ACME_{name.upper()}_TOKEN"])
+            )
+            for name in ("dev", "prod")
+        }
+        yield Site(tmp_path, backends, "")
+
+
+@pytest.mark.parametrize("first", ["star", "renamed", "split", "prod is another"])
+def test_a_token_goes_to_the_hosts_of_the_rule_that_its_target_has_now(
+    two_backends: Site, first: str
+) -> None:
+    """Whatever pattern matched that target when its token was first seen, or what it was called."""
+    site = two_backends
+    host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
+    rules = RULES.replace("prod: {", f'prod: {{hosts: ["{host}"], ')
+    rules = rules.replace("dev: {", f'dev: {{hosts: ["{other}"], ')
+    begun = {
+        "star": STAR,
+        "renamed": rules.replace("prod:", '"prod*":'),
+        "split": f'\n      "[dp]*": {{mode: observe, interval: 1s, hosts: ["{host}", "{other}"]}}',
+        "prod is another": STAR,
+    }
+    site.write_configuration(begun[first])
+    if first == "prod is another":
+        site.commit("first", dev=site.describe("dev"), production=site.describe("prod"))
+        site.follow()
+        site.commit("first", dev=site.describe("dev"), prod=site.describe("prod"))
+    site.follow()
+    site.write_configuration(rules)
+    assert site.follow()["dev"] == "in sync"
+    # An ordinary commit after it, as months go by.
+    site.commit("second", dev=site.describe("dev"), prod=site.describe("prod"))
+    site.follow()
+    taken = {"token": "{env: ACME_PROD_TOKEN}"}
+    site.commit("third", dev=site.describe("dev", **taken), prod=site.describe("prod"))
+    assert site.follow()["dev"] == "failing: The token may not go to this host"
+    # Prod's own use of it stays as it was, and its rule may let it go there, too.
+    assert "may not go" not in site.follow()["prod"]
+    both = f'hosts: ["{host}", "{other}"], '
+    site.write_configuration(rules.replace(f'prod: {{hosts: ["{host}"], ', f"prod: {{{both}"))
+    assert site.follow()["dev"] != "failing: The token may not go to this host"
+
+
+def test_a_token_that_an_older_version_remembered_by_a_pattern(two_backends: Site) -> None:
+    """A commit that comes with the upgrade finds the limit that was there before it."""
+    site = two_backends
+    host = site.backends["prod"].url.removeprefix("http://")
+    site.write_configuration(RULES.replace("prod: {", f'"[p]rod": {{hosts: ["{host}"], '))
+    site.follow()
+    remembered = '[["ACME_DEV_TOKEN", "dev"], ["ACME_PROD_TOKEN", "[p]rod"]]'
+    [file] = site.folder.rglob("controller.db")
+    with closing(sqlite3.connect(file)) as store, store:
+        [stored] = store.execute("UPDATE sources SET credentials = ? RETURNING name", [remembered])
+        assert stored == ("acme",)
+    taken = {"token": "{env: ACME_PROD_TOKEN}"}
+    site.commit("second", dev=site.describe("dev", **taken), prod=site.describe("prod"))
+    assert site.follow()["dev"] == "failing: The token may not go to this host"
+    assert "may not go" not in site.follow()["prod"]
+
+
+def test_a_token_without_a_limit_stays_so_for_whom_it_was_first(two_backends: Site) -> None:
+    """A commit that names it for a target whose rule has `hosts` takes it from nobody."""
+    site = two_backends
+    other = site.backends["dev"].url.removeprefix("http://")
+    site.write_configuration(RULES.replace("dev: {", f'dev: {{hosts: ["{other}"], '))
+    site.follow()
+    taken = {"token": "{env: ACME_PROD_TOKEN}"}
+    for name in ("second", "third"):
+        site.commit(name, dev=site.describe("dev", **taken), prod=site.describe("prod"))
+        assert "may not go" not in site.follow()["prod"]
+
+
+@pytest.fixture
 def listener() -> Iterator[Listener]:
     listening = Listener()
     yield listening
     listening.close()
 
 
+@pytest.mark.parametrize("begins", ["rules", "star"])
 @pytest.mark.parametrize("setting", ["agents", "vault", "jwt", "sops"])
 def test_so_does_a_token_that_another_setting_names(
-    site: Site, listener: Listener, setting: str
+    two_backends: Site, listener: Listener, setting: str, begins: str
 ) -> None:
     """As an agent's token, and for a Vault at a host that is right for dev's own credentials."""
+    site = two_backends
+    if begins == "star":
+        site.write_configuration(STAR)
+        site.follow()
     host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
     theirs, token = f"127.0.0.1:{listener.port}", "{env: ACME_PROD_TOKEN}"
     rules = RULES.replace("prod: {", f'prod: {{hosts: ["{host}"], ')
@@ -351,11 +437,13 @@ def test_so_does_a_token_that_another_setting_names(
     assert listener.clients == 0
 
 
+@pytest.mark.parametrize("begins", ["rules", "star"])
 @pytest.mark.parametrize("token", ["env: ACME_VAULT", "file: prod.token", "file: ../states/link"])
 def test_a_token_of_vault_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
-    site: Site, token: str
+    two_backends: Site, token: str, begins: str
 ) -> None:
     """Of a variable or a file, however a commit writes its path for another target."""
+    site = two_backends
     site.environ["ACME_VAULT"] = secret = "hvs.token-of-prod-1234567890"
     states = site.folder / "states"
     (states / "prod.token").write_text(secret)
@@ -378,8 +466,10 @@ def test_a_token_of_vault_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
         for name, vault in (("dev", theirs), ("prod", ours)):
             places = [urlsplit(server.url).netloc for server in (site.backends[name], vault)]
             rules = rules.replace(f"{name}: {{", f"{name}: {{hosts: {json.dumps(places)}, ")
-        site.write_configuration(rules)
+        site.write_configuration(rules if begins == "rules" else STAR)
         commit(prod=named)
+        site.follow()
+        site.write_configuration(rules)
         site.follow()
         assert {request.headers["x-vault-token"] for request in ours.requests} == {secret}
         commit(dev=f"{{{written}}}", prod=named)
