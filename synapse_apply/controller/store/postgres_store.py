@@ -97,8 +97,9 @@ _SELECT_FORMAT = "SELECT key, value FROM meta WHERE key IN ({format}, {oldest_wr
 
 _SELECT_SERVER = """
 SELECT CAST(current_setting('server_version_num') AS integer), current_setting('server_encoding'),
-    EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = ?), to_regclass('meta') IS NOT NULL
+    to_regclass('meta') IS NOT NULL
 """
+_HAS_SCHEMA = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = %s)"
 
 
 class PostgresConnection:
@@ -124,7 +125,7 @@ class PostgresConnection:
     def execute(self, statement: str, values: Sequence[object] = (), /) -> psycopg.Cursor[Cells]:
         self.run_queued_statements()
         text, storable_values = (_encode(statement), _storable(values))
-        return self._run(lambda session: session.execute(text, storable_values or None))
+        return self.run(lambda session: session.execute(text, storable_values or None))
 
     def execute_write(self, statement: str, values: Sequence[object] = (), /) -> None:
         self._queue.append((_encode(statement), _storable(values)))
@@ -143,7 +144,7 @@ class PostgresConnection:
                     session.execute(text, values or None)
 
         if queue:
-            self._run(execute_in_pipeline)
+            self.run(execute_in_pipeline)
 
     def begin_reading(self) -> None:
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -177,7 +178,7 @@ class PostgresConnection:
             self._session.close()
         self._session = None
 
-    def _run(self, work: Callable[[Session], T]) -> T:
+    def run(self, work: Callable[[Session], T]) -> T:
         """Do one piece of work on the session; one that cannot be used any more is dropped."""
         self._used_at = time.monotonic()
         is_new = self._session is None
@@ -195,7 +196,7 @@ class PostgresConnection:
             if is_new or had_begun or not has_ended:
                 raise
         # It had ended while it was idle: nothing has been done yet.
-        return self._run(work)
+        return self.run(work)
 
 
 class PostgresStoreDatabase:
@@ -272,12 +273,6 @@ class PostgresStoreDatabase:
         else:
             with _closing_on_error(session):
                 session.execute(self._format_sql(_SESSION_SETTINGS))
-                if stranger := find_stranger(session, self.location.schema):
-                    raise ControllerStoreError.from_summary(
-                        STRANGER_SUMMARY,
-                        f"{self.location.display_url}: {stranger[0]}.",
-                        stranger[1],
-                    )
             return session
         # Outside of the handler: the library's exception, which is not chained, may quote the URL.
         raise finding
@@ -285,18 +280,34 @@ class PostgresStoreDatabase:
     def _open_checked(self) -> Session:
         session = self._open_session()
         with _closing_on_error(session):
+            if not self._has_own_schema(session):
+                raise store_database.missing_store(self._store_location)
             rows = session.execute(self._format_sql(_SELECT_FORMAT)).fetchall()
             self._require_writable(dict(rows))
         return session
+
+    def _has_own_schema(self, session: Session) -> bool:
+        """Whether the schema is there; ControllerStoreError for one of a stranger.
+
+        One that was there before its owner was looked at stays that owner's. Nothing of one that
+        comes later is read: it may be a stranger's view.
+        """
+        schema = self.location.schema
+        [(has_schema,)] = session.execute(_HAS_SCHEMA, [schema])
+        if stranger := find_stranger(session, schema):
+            detail = f"{self.location.display_url}: {stranger[0]}."
+            raise ControllerStoreError.from_summary(STRANGER_SUMMARY, detail, stranger[1])
+        return bool(has_schema)
 
     def _require_writable(self, meta: Mapping[str, str]) -> None:
         require_upgradable(meta, self._store_location)
 
     def _create_or_upgrade(self, connection: PostgresConnection) -> str:
-        server = connection.execute(_SELECT_SERVER, [self.location.schema]).fetchone()
-        version, encoding, has_schema, has_meta = server or (0, "", False, False)
+        server = connection.execute(_SELECT_SERVER).fetchone()
+        version, encoding, has_meta = server or (0, "", False)
         require_usable_server(version, encoding, self.location)
-        if has_meta:
+        has_schema = connection.run(self._has_own_schema)
+        if has_schema and has_meta:
             self._require_writable(dict(connection.execute(self._format_sql(_SELECT_FORMAT))))
             return upgrade_tables_if_older_without_commit(connection, self.dialect)
         # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import psycopg
 import pytest
 from contract.controller.store_process import PROD
 from contract.controller.store_urls import build_store_url
@@ -27,6 +29,7 @@ from support.core import InputError, Sensitive
 from synapse_apply.controller.rows import SourceRow, TargetRow
 from synapse_apply.controller.store import postgres_store
 from synapse_apply.controller.store.postgres_store import (
+    WRITERS_LOCK,
     PostgresControllerStore,
     require_usable_server,
 )
@@ -89,6 +92,60 @@ def test_the_schema_of_a_stranger_is_not_used(
             assert f'DROP SCHEMA "{schema}" CASCADE' in str(caught.value.diagnostics[0].hint)
     finally:
         postgres.run("DROP OWNED BY stranger CASCADE", "DROP ROLE stranger")
+
+
+@pytest.mark.parametrize("made", ["view", "tables", "nothing"])
+def test_nor_one_that_came_while_the_lock_was_waited_for(
+    postgres: PostgresServer, open_store: Callable[..., PostgresControllerStore], made: str
+) -> None:
+    """A stranger holds the lock of writers, which needs no right, and makes the schema meanwhile."""
+    schema = f"late_{made}"
+    key = crc32(schema.encode()) - 2**31
+    squat = {
+        "view": f"""CREATE VIEW {schema}.meta AS SELECT k AS key, {schema}.f() AS value
+            FROM (VALUES ('format'), ('oldest_format_that_may_write')) v(k)""",
+        "tables": f"""CREATE TABLE {schema}.meta (key text, value text DEFAULT {schema}.f());
+            INSERT INTO {schema}.meta VALUES ('format', '5'), ('oldest_format_that_may_write', '4');
+            CREATE TABLE {schema}.sources (name text CHECK ({schema}.f() = '5'))""",
+        "nothing": "SELECT 1",
+    }[made]
+    postgres.run("CREATE ROLE stranger LOGIN PASSWORD 'theirs'")
+    try:
+        postgres.run("GRANT CREATE ON DATABASE postgres TO stranger", "CREATE TABLE ran (who text)")
+        postgres.run("GRANT ALL ON ran TO PUBLIC")
+        with psycopg.connect(postgres.url("stranger", "theirs"), autocommit=True) as theirs:
+            theirs.execute(f"SELECT pg_advisory_lock({WRITERS_LOCK}, {key})")
+            ours, refused = open_store(postgres.url(schema=schema)), list[ControllerStoreError]()
+
+            def start() -> None:
+                try:
+                    ours.create_or_upgrade()
+                except ControllerStoreError as error:
+                    refused.append(error)
+
+            starting = threading.Thread(target=start)
+            starting.start()
+            waiting = (
+                "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            )
+            wait_until(lambda: theirs.execute(waiting).fetchone() == (True,), 60, "it waits")
+            theirs.execute(f"CREATE SCHEMA {schema}")
+            theirs.execute(f"GRANT ALL ON SCHEMA {schema} TO PUBLIC")
+            theirs.execute(
+                f"CREATE FUNCTION {schema}.f() RETURNS text LANGUAGE plpgsql AS 'BEGIN IF"
+                " current_user <> ''stranger'' THEN INSERT INTO public.ran VALUES (current_user);"
+                " END IF; RETURN ''5''; END'"
+            )
+            theirs.execute(squat)
+            theirs.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO PUBLIC")
+            theirs.execute(f"SELECT pg_advisory_unlock({WRITERS_LOCK}, {key})")
+            starting.join(60)
+        assert [error.diagnostics[0].summary for error in refused] == [
+            "The schema is of another role"
+        ]
+        assert postgres.run("SELECT * FROM ran") == []
+    finally:
+        postgres.run("DROP OWNED BY stranger CASCADE", "DROP ROLE stranger", "DROP TABLE ran")
 
 
 MakePatient = Callable[..., None]
