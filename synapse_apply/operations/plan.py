@@ -172,6 +172,7 @@ def _read_input(
         catalogue=session.catalogue,
         resources=resources,
         open_intents=open_intents,
+        looked_up=tuple(resolved.intent for resolved in resolved_intents if not resolved.is_open),
         seconds_until_resolvable={
             resolved.intent.address: resolved.seconds_until_resolvable
             for resolved in resolved_intents

@@ -116,13 +116,12 @@ def rename_address(session: TargetSession, old: Address, new: Address) -> dict[A
     with session.lock_state_of_own_project("state mv"):
         state = session.store.read_state()
         renames = with_member_renames(state.records.values(), {old: new})
-        waiting_intents = [
-            i for i in state.open_intents if i.series == str(old) and i.address not in renames
-        ]
-        for intent in (
-            waiting_intents
-        ):  # a member that has no record yet would be recorded under the old name
-            raise build_open_call_error(intent.address, intent.verb)
+        for intent in state.open_intents:
+            # What has no record yet would be recorded under the old name.
+            if str(old) in {str(intent.address), intent.series} and (
+                intent.address not in state.records
+            ):
+                raise build_open_call_error(intent.address, intent.verb)
         session.store.rename_addresses(renames, session.signer.sign_moved_run)
         _record_audit_entries(
             session,

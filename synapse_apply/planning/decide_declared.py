@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import Command
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
@@ -146,7 +146,9 @@ def decide_declared_alone(resource: ResourceState, index: PlanIndex) -> Decision
     what = (
         f"the object recorded as {old}" if new == resource.address else f"recorded as part of {old}"
     )
-    move = Command("state mv", old, new)
+    move = Text(Command("state mv", old, new))
+    if any(str(old) in {str(call.address), call.series} for call in index.plan_input.looked_up):
+        move = Text("first ", Command("state settle"), " to record an earlier call, then ", move)
     return decision.refused(
         refusals.refusal("renamed", resource, what=what, move=move, old=old, new=new)
     )

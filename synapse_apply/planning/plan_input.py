@@ -162,6 +162,7 @@ class PlanOptions:
 class PlanInput:
     """Everything that a plan is made from; `plan_id` and `created` are given, so planning is pure.
 
+    `looked_up` are calls whose outcome was found now, and is in no state yet.
     `seconds_until_resolvable` says for too recent open intents in how many seconds a look-up will
     be conclusive, `call_ends` by id until when open calls may act; `recovery_hints` how to record
     those that a recovery file shows as done. `open_call_by_new_address` has the address of the open
@@ -186,6 +187,7 @@ class PlanInput:
     catalogue: Catalogue
     resources: Mapping[Address, ResourceState] = field(default_factory=dict)
     open_intents: tuple[Intent, ...] = ()
+    looked_up: tuple[Intent, ...] = ()
     seconds_until_resolvable: Mapping[Address, float] = field(default_factory=dict)
     call_ends: Mapping[str, str] = field(default_factory=dict)
     recovery_hints: Mapping[Address, str] = field(default_factory=dict)

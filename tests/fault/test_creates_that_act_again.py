@@ -155,3 +155,37 @@ def test_one_request_is_settled_by_hand_as_one(
     told_apart = [entry.result for entry in site.written()[1] if entry.address in both]
     assert told_apart == ["settled by hand: not done"] * 2
     assert site.apply().code == 0
+
+
+@pytest.mark.parametrize("has_looked", [False, True])
+@pytest.mark.parametrize("way", ["state mv", "moved"])
+def test_a_renamed_create_is_settled_before_it_is_moved(
+    make_site: Callable[..., Site], server: Server, way: str, *, has_looked: bool
+) -> None:
+    """It was done, and the manifest has another name since: the steps are told in their order."""
+    site = make_site(groups=0, extra_storages=1)
+    killed(site, server, POST, "after")
+    file: Path = site.root / "manifests" / "more.yaml"
+    document = json.loads(file.read_text())
+    document["metadata"]["name"] = "renamed"
+    file.write_text(json.dumps(document))
+    move = f"state mv {STORAGE} storage/renamed"
+    said = told(command(site, f"{move} -t site", code=1))
+    assert "A call is not settled yet" in said
+    assert f"`synapse-apply state settle {STORAGE} --wait -t site`" in said
+    if has_looked:
+        assert site.apply().code == 5
+    said = told(command(site, "plan -t site"))
+    first = "first `synapse-apply state settle -t site` to record an earlier call, then "
+    assert (f"{first}`synapse-apply {move} -t site`" in said) is not has_looked, said
+    assert f"`synapse-apply {move} -t site`" in said
+    if way == "moved":
+        project = json.loads((site.root / "synapse-apply.yaml").read_text())
+        project["moved"] = [{"from": STORAGE, "to": "storage/renamed"}]
+        (site.root / "synapse-apply.yaml").write_text(json.dumps(project))
+    else:
+        for typed in re.findall(r"`synapse-apply (state [^`]*)`", said):
+            command(site, typed)
+    assert site.apply().code == 0
+    assert list(site.records()) == ["storage/renamed"]
+    assert len(server.objects("storage")) == 1
