@@ -187,6 +187,7 @@ def record_after_call(
             if same_object or call.verb in {CREATE_VERB, REPLACE_VERB}
         ),
         replaced_at=same_object.replaced_at if same_object else "",
+        doubted=same_object.doubted if same_object else "",
     )
     if intent.verb == REPLACE_VERB:
         return with_package_replaced(record, intent.digest, intent.files, now)
@@ -236,6 +237,7 @@ def adopted_record(step: Step, observed: Observed, run: Run) -> Record:
         verification=previous.verification,
         created_at=previous.created_at,
         replaced_at=previous.replaced_at,
+        doubted=previous.doubted,
     )
 
 

@@ -79,7 +79,8 @@ class IntentResolver:
     of other runs, asked only where a run is open. `find_other_owner` gives the other address that
     an object is recorded under, None where there is none. `find_listed` gives the objects of a kind
     with a natural key from a list that was read after `now`, None where none was.
-    `read_published_digest` reads an object's bytes; "": not.
+    `read_published_digest` reads an object's bytes ("": not); None for calls of this very run,
+    before which nothing had their name.
     """
 
     api: Api
@@ -93,7 +94,7 @@ class IntentResolver:
     known_jobs: Callable[[], Container[str]] = frozenset
     find_other_owner: Callable[[Observed, Address], Address | None] = lambda _live, _address: None
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
-    read_published_digest: Callable[[Intent], str] = lambda _intent: ""
+    read_published_digest: Callable[[Intent], str] | None = None
 
     def resolve_intent(self, intent: Intent, record: Record | None) -> ResolvedIntent:
         """The intent closed where a look-up is conclusive, else open with the reason."""
@@ -140,6 +141,8 @@ class IntentResolver:
                 reason = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"
                 return ResolvedIntent(intent, record, reason)
             resolved = self._done(intent, kind, hits[0], record)
+            if kind.carries_package and self.read_published_digest is not None:
+                resolved = self._judge_package(resolved, kind, published_digest(hits[0]))
             if resolved.record is None or not kind.acts_again(intent):
                 return resolved
             # Somebody else may have made it: then the call may still act.
@@ -153,6 +156,29 @@ class IntentResolver:
         if proof is not Lookup.COMPLETE:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
         return self._too_early(intent, record) or _absent(intent, record)
+
+    def _judge_package(
+        self, resolved: ResolvedIntent, kind: ResourceType, shown: str | None
+    ) -> ResolvedIntent:
+        """A create that was found, by the digest that is shown, else by that of the bytes.
+
+        Who else published this version published another package.
+        """
+        call, record = resolved.intent, resolved.record
+        if call.digest is None or record is None or shown == call.digest:
+            return resolved
+        read = self.read_published_digest(call) if self.read_published_digest and not shown else ""
+        if read:
+            files = record.files if read == call.digest else {}
+            proven = {"digest": read, "at": self.now}
+            record = replace(record, digest=read, files=files, proven=proven)
+            if read == call.digest:
+                return replace(resolved, record=record)
+        reason = _PUBLISHED_OUTSIDE
+        if not (shown or read):
+            record = replace(record, doubted=call.digest)
+            reason = f"a {kind.prefix} of this version is there, and nothing tells its package"
+        return ResolvedIntent(replace(call, state=IntentState.UNKNOWN), record, reason)
 
     def _run(self, intent: Intent, kind: ResourceType, record: Record | None) -> ResolvedIntent:
         """A run's intent, done once its job is known; the next apply follows the job."""
@@ -215,7 +241,7 @@ class IntentResolver:
     ) -> ResolvedIntent:
         """A replacement's intent, by the digest of the bytes, else by the one that is shown."""
         digest = published_digest(live)
-        if digest != intent.digest:
+        if digest != intent.digest and self.read_published_digest is not None:
             digest = self.read_published_digest(intent) or digest
         is_other = digest != intent.digest
         if is_other and (early := self._too_early(intent, record)):

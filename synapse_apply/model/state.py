@@ -119,7 +119,8 @@ class Record:
     are fields that were sent and that the server's answers lack: they are not compared until one
     has them. `given_up` are calls of this object whose answer nobody saw, the newest last: one
     may still act. `replaced_at`: when another package took the place of the first one under this
-    id, "" where none did. Times are RFC 3339 UTC.
+    id, "" where none did. `doubted`: the digest of a package that was sent without an answer, where
+    nothing shows whether the object that was found has it. Times are RFC 3339 UTC.
     """
 
     address: Address
@@ -143,6 +144,7 @@ class Record:
     unkept: tuple[str, ...] = ()
     given_up: tuple[Intent, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
     replaced_at: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    doubted: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
     def with_given_up(self, intent: Intent, settle_after: float) -> Record:
         """A copy that remembers a call without an answer.

@@ -108,7 +108,7 @@ def record_acceptance(
             session.secrets,
             session.clock.utc_now(),
         )
-        record = replace(record, accepted=_merge_acceptance(acceptable))
+        record = replace(record, accepted=_merge_acceptance(acceptable), doubted="")
         session.store.write_records(record)
         moment, run_id = session.clock.utc_now(), str(uuid4())
         audit_entry = session.actor.build_state_audit_entry(

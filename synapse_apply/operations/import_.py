@@ -418,6 +418,7 @@ def _build_imported_record(
         verification=old_record.verification if old_record else None,
         given_up=old_record.given_up if old_record else (),
         replaced_at=old_record.replaced_at if old_record else "",
+        doubted=old_record.doubted if old_record else "",
         protected=bool(desired and desired.lifecycle.prevent_destroy),
         depends_on=_list_dependencies(desired, declared_fields),
         series=series,
@@ -463,7 +464,8 @@ def _close_open_calls(
     """Close open calls of imported addresses and objects, but runs: the object is what they left.
 
     What an update or a delete did, or may still do to it, is not known: it is kept as given up.
-    A package that is not `shown` is the one that the call sent: so says who imports it.
+    A package that is not `shown` is the one that a replacement sent: so says who imports it. Of a
+    create nobody can tell.
     """
     own_records, intents = dict(records), session.store.read_state().open_intents
     address_of = map_calls_to_records(intents, records)
@@ -479,10 +481,12 @@ def _close_open_calls(
             closed_intent, "settled by hand: imported", moment=session.clock.utc_now()
         )
         is_ours = shown.get(record.address, intent.digest) == intent.digest
+        is_untold = is_create and record.address not in shown
         own_record = replace(
             record,
             digest=(is_ours and intent.digest) or record.digest,
             files=(is_ours and intent.files) or record.files,
+            doubted=intent.digest if is_untold and intent.digest else record.doubted,
             # What we made ourselves is not taken over: its run is still to be made.
             verification=None if is_create else record.verification,
         )

@@ -34,6 +34,7 @@ from synapse_apply.model.state import Intent, IntentState, Record, State
 from synapse_apply.model.values import collect_references
 from synapse_apply.model.verification import RUN_VERB, LastRun
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
+from synapse_apply.planning.package import iter_untold_packages
 from synapse_apply.workspace.recovery_journal import (
     EndedCall,
     JournalContent,
@@ -54,10 +55,14 @@ class OpenCall:
 
 @frozen
 class OpenCalls:
-    """The open calls of a state, by address; warnings of acting calls and of files with calls."""
+    """The open calls of a state, by address; warnings of acting calls and of files with calls.
+
+    `untold` are warnings of releases whose package nobody can tell.
+    """
 
     calls: tuple[OpenCall, ...]
     findings: tuple[Diagnostic, ...]
+    untold: tuple[Diagnostic, ...] = ()
 
 
 @frozen
@@ -100,7 +105,8 @@ def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
         for seconds, call in list_acting_calls(session, state)
         if not (other_run and call.state is IntentState.OPEN)
     )
-    return state, OpenCalls(tuple(calls), (*other_run, *findings, *acting))
+    untold = tuple(iter_untold_packages([*state.records.values()]))
+    return state, OpenCalls(tuple(calls), (*other_run, *findings, *acting), untold)
 
 
 def settle_calls(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
 from synapse_apply.model.packages import KEPT_KEY, find_next_free_patch
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change
@@ -20,6 +20,34 @@ from synapse_apply.planning.plan_input import PlanOptions, ResourceState, Series
 from synapse_apply.planning.policy.resource_rules import forbids_replaceable
 from synapse_apply.planning.refusals import refusal
 from synapse_apply.planning.series import SeriesMap
+
+
+def iter_untold_packages(records: Collection[Record]) -> Iterator[Diagnostic]:
+    """A warning of each newest package of a series that nothing shows to be ours."""
+    for record in records:
+        if (
+            record.doubted
+            and record.doubted == record.digest != record.proven.get("digest")
+            and not any(
+                (other.address.kind, other.series) == (record.address.kind, record.series)
+                and other.created_at > record.created_at
+                for other in records
+            )
+        ):
+            address = record.address
+            yield warning_finding(
+                "Whose package is published cannot be told",
+                f"{address}: this version was found after a create without an answer, and neither "
+                "the digest nor the bytes of what is published could be read.",
+                Text(
+                    Command("verify", address, "--bytes"),
+                    " compares the bytes where the backend has a URL of them. If the package is "
+                    "ours, ",
+                    Command("state accept", address),
+                    " says so; if not, publish a new version.",
+                ),
+                address=str(address),
+            )
 
 
 def package_extras(resource: ResourceState) -> JsonObject:
@@ -68,17 +96,19 @@ def is_of_git(resource: ResourceState) -> bool:
     return package is not None and record is not None and package.digest != record.digest
 
 
+def is_kept_drift(resource: ResourceState, foreign: str) -> bool:
+    """Whether a foreign live package is kept where drift is: neither Git nor a call sent it."""
+    calls = (acting.call for acting in resource.acting)
+    is_ours = any(one.digest == foreign and one.state is IntentState.UNKNOWN for one in calls)
+    return not (is_ours or is_of_git(resource))
+
+
 def describe_sender(record: Record, digest: str) -> str:
     """Which call that was given up had sent a package; "" for none."""
     calls = (call for call in record.given_up if call.digest == digest)
     return next(
         (f"equals what call {call.id} of apply {call.plan_id} sent; {UNTOLD}" for call in calls), ""
     )
-
-
-def _is_set_by_acting_call(resource: ResourceState, digest: str) -> bool:
-    calls = (acting.call for acting in resource.acting)
-    return any(call.digest == digest and call.state is IntentState.UNKNOWN for call in calls)
 
 
 def _unreleased_changes(resource: ResourceState, series: SeriesMap) -> str:
@@ -113,20 +143,16 @@ def note_refuse_or_replace(
     record, foreign = resource.record, find_foreign_digest(resource)
     package = _declared_package(resource)
     if record is not None and foreign is not None:
-        whose = f"its package {describe_sender(record, foreign) or 'was published outside'}"
-        note = whose
-        is_held = (
-            options.holds_drift
-            and not is_of_git(resource)
-            and not _is_set_by_acting_call(resource, foreign)
-        )
+        sender = describe_sender(record, foreign)
+        note = whose = f"its package {sender or 'was published outside'}"
+        is_held = options.holds_drift and is_kept_drift(resource, foreign)
         if is_held:
             undo = Command("apply --only", resource.address, "--revert-drift", "--allow-replace")
             note = Text(whose, ", and is kept (on_drift: hold):\n", undo, " replaces it")
         change = replace(decision.change, notes=(*decision.change.notes, note))
         if is_held:
             return replace(
-                decision, change=replace(change, extras={**change.extras, KEPT_KEY: foreign})
+                decision, change=replace(change, extras={**change.extras, KEPT_KEY: sender})
             )
         decision = replace(decision, change=change)
     if (

@@ -21,7 +21,7 @@ from synapse_apply.planning.guards import list_guard_violations
 from synapse_apply.planning.identity import collect_identity_claims, open_calls_of_others
 from synapse_apply.planning.open_call_refusals import iter_acting_call_warnings
 from synapse_apply.planning.order import Cycle, sort_by_dependencies_and_find_cycles
-from synapse_apply.planning.package import uploaded_digest
+from synapse_apply.planning.package import iter_untold_packages, uploaded_digest
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.policy.plan_rules import judge_plan_rules
 from synapse_apply.planning.policy.resource_rules import (
@@ -101,6 +101,13 @@ def build_plan(plan_input: PlanInput) -> Plan:
                             and not any(one.outcome_unknown for one in changes[address].refusals)
                         ],
                         index.open_intents.values(),
+                    ),
+                    *iter_untold_packages(
+                        [
+                            resource.record
+                            for address in sorted(changes.keys() & resources.keys())
+                            if (resource := resources[address]).record and resource.desired
+                        ]
                     ),
                     *_foreign_key_warning(decisions, resources),
                     *policy_warnings,

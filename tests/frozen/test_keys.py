@@ -148,5 +148,7 @@ def test_the_frozen_values_have_every_key() -> None:
     unset |= {("audit", "trace"), ("audit", "settled_by")}
     unset |= {(path, "given_up") for path in ("record", "state.records")}
     unset |= {(path, key) for path, key in all_keys if ".given_up" in path}
-    unset |= {("record", "replaced_at"), ("state.records", "replaced_at")}
+    unset |= {
+        (path, key) for path in ("record", "state.records") for key in ("replaced_at", "doubted")
+    }
     assert all_keys - set_keys == {("state.open_intents", "state"), *unset}

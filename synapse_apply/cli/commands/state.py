@@ -154,7 +154,8 @@ def list_(*, console: Console, invocation: Invocation) -> int:
     with options.open_target(invocation) as target:
         state, open_calls = target.state.read_with_open_calls()
     records = [record for _, record in sorted(state.records.items())]
-    console.write_findings(open_calls.findings)
+    findings = [*open_calls.findings, *open_calls.untold]
+    console.write_findings(findings)
     if console.as_json:
         console.write_or_keep_document(
             {
@@ -162,7 +163,7 @@ def list_(*, console: Console, invocation: Invocation) -> int:
                 "serial": state.serial,
                 "records": [record_document(record) for record in records],
                 "open": [str(call.intent.address) for call in open_calls.calls],
-                "diagnostics": [finding.to_json() for finding in open_calls.findings],
+                "diagnostics": [finding.to_json() for finding in findings],
             }
         )
         return 0
@@ -208,7 +209,8 @@ def show(*, console: Console, invocation: Invocation, name: str) -> int:
     with options.open_target(invocation) as target:
         record = target.state.find_record(name)
         _, open_calls = target.state.read_with_open_calls()
-    findings = [one for one in open_calls.findings if one.address == str(record.address)]
+    told = (*open_calls.findings, *open_calls.untold)
+    findings = [one for one in told if one.address == str(record.address)]
     calls = tuple(one for one in open_calls.calls if one.intent.address == record.address)
     console.write_findings(findings)
     if console.as_json:
@@ -303,7 +305,8 @@ def accept(
     For changes that the API cannot make: change the object in Synapse and the manifest in
     Git, then accept. What still differs is listed first, and accepted only after you agree. From
     then on it is no change and no drift until one of the two sides moves: `plan`, `drift`,
-    `doctor` and `show` count it as an accepted difference.
+    `doctor` and `show` count it as an accepted difference. Of a release whose package nobody can
+    tell, after a create without an answer, it says that it is ours.
 
     With --undo the state remembers again what it did before, so that plans show the difference;
     neither manifests nor backend are needed for that.

@@ -161,7 +161,7 @@ def _format_call(call: SettledCall, ways_out: Sequence[str]) -> str:
         )
     if intent.state is IntentState.UNKNOWN:
         next_step = "the next plan shows what differs"
-        if resolved.reason and intent.verb != REPLACE_VERB:  # its object is gone
+        if resolved.reason and intent.verb not in {CREATE_VERB, REPLACE_VERB}:  # its object is gone
             next_step = (
                 "apply creates it again (with --recreate where no list shows that it is gone)"
             )

@@ -1,0 +1,157 @@
+"""A create without an answer, and somebody publishes that version: nobody takes it for ours unseen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fault.commands import FOREVER, applying, kill, reaches
+from fault.convergence import command, on_vendor, without_a_list_of_plugins
+from fault.site import LATER, Server, Site, pending
+from support.core import Address, Record
+
+RELEASE = "release/plugin-0@1.1.0"
+UNTOLD = "Whose package is published cannot be told"
+SETTLED = (
+    f"{RELEASE}: whether create was done cannot be told (a release of this version is there, and "
+)
+
+
+def told(text: str) -> str:
+    return " ".join(text.split())
+
+
+def move_version(site: Site, old: str, new: str) -> None:
+    for name in ("manifests/group-0.yaml", "plugins/plugin-0/config.yaml"):
+        path = site.root / name
+        path.write_text(path.read_text().replace(old, new))
+
+
+def declare_next(site: Site, text: str) -> None:
+    move_version(site, "1.0.0", "1.1.0")
+    (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text(f"print({text!r})\n")
+
+
+def contested(make_site: Callable[..., Site], server: Server, *, is_ours: bool = False) -> Site:
+    """A site whose create of a version was killed, and that version is there: ours or not."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    other = replace(site, root=site.root.with_name("other"))
+    shutil.copytree(site.root, other.root)
+    declare_next(site, "ours")
+    commit = "after" if is_ours else "before"
+    upload = {"method": "POST", "path": "/plugin_releases/"}
+    server.faults({"match": upload, "do": {"hang": FOREVER, "commit": commit}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    if not is_ours:
+        declare_next(other, "theirs")
+        assert other.apply().code == 0
+    assert list(map(str, site.open_intents())) == [RELEASE]
+    return site
+
+
+def remote_id(server: Server) -> str:
+    ((found,),) = [ids for name, ids in server.ids().items() if name == RELEASE]
+    return found
+
+
+def record(site: Site) -> Record:
+    with site.opened() as session:
+        return session.store.read_state().records[Address.parse(RELEASE)]
+
+
+def findings(site: Site, typed: str) -> list[dict[str, Any]]:
+    document = json.loads(command(site, f"{typed} -t site --json"))
+    return [found for found in document["diagnostics"] if found["summary"] == UNTOLD]
+
+
+@without_a_list_of_plugins()
+@pytest.mark.parametrize("is_ours", [True, False])
+@pytest.mark.parametrize("way", ["settle", "apply", "import"])
+def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
+    make_site: Callable[..., Site], server: Server, way: str, *, is_ours: bool
+) -> None:
+    """This backend shows neither a digest nor a URL of the package."""
+    site = contested(make_site, server, is_ours=is_ours)
+    if way == "settle":
+        said = told(command(site, "state settle -t site"))
+        assert SETTLED + "nothing tells its package)" in said
+        assert f"{RELEASE}: create was done" not in said
+    elif way == "apply":
+        assert site.apply().code == 0
+    else:
+        command(site, f"import {RELEASE} {remote_id(server)} -t site")
+    assert site.open_intents() == []
+    for line in ("plan", "drift", "state list", f"show {RELEASE}"):
+        said = told(command(site, f"{line} -t site"))
+        assert said.count(UNTOLD) == 1, said
+        assert f"{RELEASE}: this version was found after a create without an answer" in said
+        assert f"`synapse-apply state accept {RELEASE} -t site` says so" in said
+        assert "if not, publish a new version." in said
+    (found,) = findings(site, "drift")
+    assert found["address"] == RELEASE
+    assert site.apply().code == 0
+    assert pending(site.plan()) == []
+    command(site, f"import {RELEASE} {remote_id(server)} -t site")  # says nothing of its bytes
+    assert findings(site, "plan")
+    digest = record(site).digest
+    said = told(command(site, f"state accept {RELEASE} --auto-approve -t site"))
+    assert UNTOLD in said
+    assert record(site).digest == digest
+    for line in ("plan", "drift", "state list", f"show {RELEASE}"):
+        assert UNTOLD not in command(site, f"{line} -t site"), line
+
+
+@without_a_list_of_plugins()
+def test_a_new_version_ends_the_doubt(make_site: Callable[..., Site], server: Server) -> None:
+    """Nothing declares the other one any more."""
+    site = contested(make_site, server)
+    assert site.apply().code == 0
+    move_version(site, "1.1.0", "1.2.0")
+    assert site.apply().code == 0
+    assert UNTOLD not in command(site, "plan -t site")
+    assert UNTOLD not in command(site, "state list -t site")
+
+
+@on_vendor()
+@pytest.mark.parametrize("is_ours", [True, False])
+@pytest.mark.parametrize("release_meta", ["none", "kept"])
+def test_the_bytes_tell_whose_package_it_is(
+    make_site: Callable[..., Site], server: Server, release_meta: str, *, is_ours: bool
+) -> None:
+    """They are read when the call is looked up, where the object shows no digest."""
+    with server.switched(release_meta=release_meta):
+        site = contested(make_site, server, is_ours=is_ours)
+        said = told(command(site, "state settle -t site"))
+        if is_ours:
+            assert f"{RELEASE}: create was done (id " in said
+        else:
+            assert "whether create was done cannot be told (the live package is another" in said
+        for line in ("plan", "drift", "state list"):
+            assert UNTOLD not in command(site, f"{line} -t site"), line
+        assert ("has unreleased changes" in command(site, "plan -t site")) is not is_ours
+        if release_meta == "none":
+            assert record(site).proven["digest"] == record(site).digest
+
+
+@without_a_list_of_plugins()
+def test_an_ordinary_create_is_taken_for_ours(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Also where its own run looks it up after a lost answer: before it nothing was there."""
+    site = make_site(groups=1)
+    upload = {"method": "POST", "path": "/plugin_releases/"}
+    server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
+    site.apply()
+    server.faults()
+    if site.open_intents():
+        site.apply(ahead=LATER)
+    for line in ("plan", "state list"):
+        assert UNTOLD not in command(site, f"{line} -t site"), line
