@@ -324,7 +324,7 @@ def iter_limited_flaws(flaws: Sequence[T]) -> Iterator[T]:
 
 # The key of a plan's `extras` that holds a replacement as JSON.
 REPLACES_KEY = "replaces"
-# The key that holds the digest of a package that was published outside and is kept.
+# The key of a package that differs and is kept: which call of ours sent it, "" for none.
 KEPT_KEY = "kept_package"
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 FILE_VERBS = (ADDED, CHANGED, REMOVED)

@@ -15,7 +15,12 @@ from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.field_diff import diff_resource
-from synapse_apply.planning.package import describe_sender, find_foreign_digest, is_of_git
+from synapse_apply.planning.package import (
+    describe_sender,
+    find_foreign_digest,
+    is_kept_drift,
+    is_of_git,
+)
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
 from synapse_apply.planning.writable import can_write_all
 
@@ -127,7 +132,8 @@ def _object_drift(resource: ResourceState, record: Record) -> ObjectDrift | None
     fields = tuple(diff_resource(resource, record).drifted)
     if (shown := find_foreign_digest(resource)) is not None:
         origin = describe_sender(record, shown)
-        package = FieldChange(("digest",), record.digest, shown, Cause.DRIFT, origin=origin)
+        cause = Cause.DRIFT if is_kept_drift(resource, shown) else Cause.BOTH
+        package = FieldChange(("digest",), record.digest, shown, cause, origin=origin)
         fields += (package,)
     if not fields and not new_remote_id:
         return None

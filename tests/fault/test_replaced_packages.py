@@ -268,7 +268,7 @@ def test_a_package_that_somebody_else_published_meanwhile_is_told(
         text = command(site, "plan -t site")
         assert "its package was published outside" in text
         text = " ".join(command(site, "drift -t site").split())
-        assert f'digest = "{ours}" -> "{FOREIGN}" # drift: changed outside' in text
+        assert f'digest = "{ours}" -> "{FOREIGN}" # changed in Git and outside' in text
     assert site.apply(ahead=LATER).code == 0
     assert pending(site.plan()) == []
     assert record(site).digest not in {ours, FOREIGN}
@@ -329,6 +329,11 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(
     assert record(site).digest == ours
     publish_outside(site, server)
     (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('both')\n")
+    said = " ".join(command(site, "drift -t site").split())
+    assert "`synapse-apply apply --allow-replace -t site` restores the declared values." in said
+    assert "keeps it" not in said
+    assert "1 declared change waits to be applied" in said
+    assert "# changed in Git and outside" in said
     assert site.apply().code == 0
     assert uploads(server) == sent + 2
 
@@ -411,6 +416,28 @@ def test_an_imported_debug_release_is_replaced_by_the_first_apply(
     assert pending(site.plan()) == []
 
 
+@pytest.mark.parametrize("is_applied", [False, True])
+def test_a_package_that_changes_after_an_import_is_replaced(
+    make_site: Callable[..., Site], server: Server, *, is_applied: bool
+) -> None:
+    """What was imported was as declared; then Git has another one."""
+    site = make_site(groups=1)
+    declare_debug(site)
+    assert site.apply().code == 0
+    command(site, f"state rm {RELEASE} -t site")
+    (row,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    command(site, f"import {RELEASE} {row['id']} -t site")
+    if is_applied:
+        assert site.apply().code == 0
+    write_main(site, "second")
+    assert "published package is replaced" in command(site, "plan -t site")
+    assert "1 declared change waits to be applied" in command(site, "drift -t site")
+    sent = uploads(server)
+    command(site, "apply --auto-approve --allow-replace -t site")
+    assert uploads(server) == sent + 1
+    assert pending(site.plan()) == []
+
+
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_an_import_takes_the_package_that_the_object_shows(
     make_site: Callable[..., Site], server: Server, *, forgotten: bool
@@ -472,7 +499,11 @@ def test_a_create_of_a_debug_release_that_acts_again_is_told_of(
     server.send("PATCH", f"/_emulator/objects/release/{first['id']}/", again)
     said = " ".join(command(site, "drift -t site").split())
     assert re.search(r"digest = .*equals what call \S+ of apply \S+ sent; who set it", said)
-    assert "published outside" not in command(site, "plan -t site")
+    said = command(site, "plan -t site")
+    assert "published outside" not in said
+    assert "changed outside" not in said
+    if on_drift == "hold":
+        assert "No changes. What differs from the manifests is kept (on_drift: hold)." in said
     assert site.apply().code == 0
     if on_drift == "revert":
         assert record(site).digest == latest

@@ -154,11 +154,11 @@ def _totals(plan: Plan, style: Style) -> str:
             return style(_EMPTY_PLAN, "done")
         has_left_out = any("left_out" in change.extras for change in plan.changes)
         no_changes_text = _NO_OTHER_CHANGES if plan.changes_with_accepted else _NO_CHANGES
-        held = [field for change in plan.changes for field in change.held]
+        kept = [field.origin for change in plan.changes for field in change.held]
+        kept += [str(c.extras[KEPT_KEY]) for c in plan.changes if KEPT_KEY in c.extras]
         # Of some it cannot be told who set them.
-        kept_text = _ONLY_KEPT_UNTOLD if any(f.origin for f in held) else _ONLY_KEPT_DRIFT
-        is_kept = held or any(KEPT_KEY in change.extras for change in plan.changes)
-        conclusion = kept_text if is_kept else no_changes_text
+        kept_text = _ONLY_KEPT_UNTOLD if any(kept) else _ONLY_KEPT_DRIFT
+        conclusion = kept_text if kept else no_changes_text
         return style(_CHANGES_LEFT_OUT if has_left_out else conclusion, "done")
     lead_lines = (
         [format_refused_count(len(plan.refused_changes), style)] if plan.refused_changes else []
