@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from synapse_apply.planning.staleness.narrow_to_permitted import (
+from synapse_apply.planning.narrow import (
+    PermittedApply,
+    PermittedRows,
+    compute_guard_digest,
     has_work_without_permission,
     list_counted_addresses,
     list_decidable_changes,
     list_needed_addresses,
 )
-from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
-from synapse_apply.planning.staleness.row_digest import compute_guard_digest, compute_row_digest
+from synapse_apply.planning.rows import compute_row_digest
 
 __all__ = [
     "PermittedApply",

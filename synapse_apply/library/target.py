@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from synapse_apply.operations.saved_plan import SaveResult
     from synapse_apply.operations.validate import ValidationResult
     from synapse_apply.operations.verify import ComparedBytes
+    from synapse_apply.planning.narrow import PermittedApply, PermittedRows
     from synapse_apply.planning.plan_input import PlanOptions
-    from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
     from synapse_apply.workspace.inventory_rows import InventoryRowsByAddress
     from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -510,9 +510,9 @@ class OpenTarget:
         job is known, and to record what became of calls of an earlier run. False for a plan that an
         error or a guard stops.
         """
-        from synapse_apply.planning.staleness import narrow_to_permitted
+        from synapse_apply.planning import narrow
 
-        if narrow_to_permitted.has_work_without_permission(plan):
+        if narrow.has_work_without_permission(plan):
             return True
         if self._last_plan is None:
             return False

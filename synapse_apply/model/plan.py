@@ -149,6 +149,12 @@ class Change(WithCommands):
         return bool(self.refusals)
 
     @property
+    def is_due(self) -> bool:
+        """Whether a reader of the plan sees that something will be done about this address."""
+        due = self.action is not Action.NO_OP or self.verification is not None
+        return due and not self.superseded and not self.is_refused
+
+    @property
     def replaces_package(self) -> bool:
         """Whether it uploads another package in the place of the published one."""
         return self.action is Action.UPDATE and "package" in self.extras
@@ -306,16 +312,8 @@ class Plan(WithCommands):
 
         A plan that was compared with nothing always has changes, as everything counts as new.
         """
-        return (
-            not self.base.compared
-            or bool(self.moved)
-            or any(
-                (change.action is not Action.NO_OP or change.verification is not None)
-                and not change.superseded
-                and not change.is_refused
-                for change in self.changes
-            )
-        )
+        is_due = any(change.is_due for change in self.changes)
+        return not self.base.compared or bool(self.moved) or is_due
 
     @property
     def changes_to_verify(self) -> tuple[Change, ...]:

@@ -35,12 +35,13 @@ from synapse_apply.operations.apply_observer import ApplyObserver, ErrorHoldingP
 from synapse_apply.operations.health import ApplyPreflight
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.operations.steps import build_run, list_steps
-from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.planning.staleness.narrow_to_permitted import (
+from synapse_apply.planning.narrow import (
+    PermittedApply,
+    PermittedRows,
     list_decidable_changes,
     narrow_to_permitted_rows,
 )
-from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
+from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 

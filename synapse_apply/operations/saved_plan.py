@@ -21,9 +21,8 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.operations import saved_plan_file
+from synapse_apply.planning.narrow import narrow_plan, unite_plans
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.planning.staleness.narrow import narrow_plan
-from synapse_apply.planning.staleness.unite_plans import unite_plans
 from synapse_apply.workspace.state_access import describe_identity
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 

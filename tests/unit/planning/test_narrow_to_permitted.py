@@ -16,15 +16,14 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.verification import Verification
-from synapse_apply.planning.planner import build_plan
-from synapse_apply.planning.staleness.narrow import is_shown_as_to_be_done
-from synapse_apply.planning.staleness.narrow_to_permitted import (
+from synapse_apply.planning.narrow import (
+    PermittedRows,
     has_work_without_permission,
     list_decidable_changes,
     list_needed_addresses,
     narrow_to_permitted_rows,
 )
-from synapse_apply.planning.staleness.permitted_rows import PermittedRows
+from synapse_apply.planning.planner import build_plan
 
 A, B, C = (Address.parse(f"widget/{name}") for name in "abc")
 CREATES: dict[str, Data] = {
@@ -165,21 +164,18 @@ def test_no_row_outside_of_the_permitted_ones_is_made(
     guarded = replace(fresh, guards=(GuardViolation("policy:n", "n", rows=counted, limit=limit),))
     narrowed = narrow(guarded, *permitted)
     before = {change.address: change for change in fresh.changes}
-    acts = {change.address for change in narrowed.changes if is_shown_as_to_be_done(change)}
+    acts = {change.address for change in narrowed.changes if change.is_due}
     assert acts <= permitted
     for address in acts:
         assert _find_row(narrowed, address) == before[address]
         for need in list_needed_addresses(before[address]):
-            is_due = need in before and (
-                is_shown_as_to_be_done(before[need]) or before[need].is_refused
-            )
+            is_due = need in before and (before[need].is_due or before[need].is_refused)
             assert need in acts or not is_due
     # As much as is permitted is made: what was left out is not permitted, or lacks a need.
     for address in permitted - acts:
-        if is_shown_as_to_be_done(before[address]):
+        if before[address].is_due:
             assert any(
-                need not in acts
-                and (is_shown_as_to_be_done(before[need]) or before[need].is_refused)
+                need not in acts and (before[need].is_due or before[need].is_refused)
                 for need in list_needed_addresses(before[address])
                 if need in before
             )

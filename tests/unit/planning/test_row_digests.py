@@ -18,9 +18,9 @@ from synapse_apply.model.coding.codec import plan_from_json, plan_to_json
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.verification import Verification
 from synapse_apply.planning.diff.field_diff import UNCHECKED_NOTE
+from synapse_apply.planning.narrow import compute_guard_digest
 from synapse_apply.planning.planner import build_plan
-from synapse_apply.planning.staleness.compare_rows import has_same_effect
-from synapse_apply.planning.staleness.row_digest import compute_guard_digest, compute_row_digest
+from synapse_apply.planning.rows import compute_row_digest, has_same_effect
 
 SECRET, OTHER_SECRET = {"$secret": "s"}, {"$secret": "t"}
 

@@ -80,7 +80,7 @@ def test_a_release_whose_run_was_not_planned_is_refused() -> None:
     """Planned with --no-verify, then reviewed with runs: a reader did not see them."""
     silent = saved(new(), verify=False)
     assert silent.changes[0].verification is None
-    from synapse_apply.planning.staleness.narrow import narrow_plan
+    from synapse_apply.planning.narrow import narrow_plan
 
     (row,) = narrow_plan(silent, build_plan(situation(new())), reviewed=True).changes
     assert "it would be verified now, which was not planned" in reasons(row)

@@ -16,13 +16,9 @@ from unit.planning.world import Data, situation
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.planning.narrow import narrow_plan, unite_plans
 from synapse_apply.planning.planner import build_plan
-from synapse_apply.planning.staleness import compare_rows
-from synapse_apply.planning.staleness.narrow import (
-    is_shown_as_to_be_done,
-    narrow_plan,
-)
-from synapse_apply.planning.staleness.unite_plans import unite_plans
+from synapse_apply.planning.rows import has_same_effect, plain_run, with_ids_created_meanwhile
 
 A, B = widget(OLD), widget(OLD)
 STILL = widget(OLD, OLD)
@@ -153,7 +149,7 @@ def keep_apart(plans: list[Plan]) -> list[Plan]:
     kept: list[Plan] = []
     for one in plans:
         rows = tuple(row for row in one.changes if row.address not in seen)
-        seen |= {row.address for row in rows if is_shown_as_to_be_done(row) or row.is_refused}
+        seen |= {row.address for row in rows if row.is_due or row.is_refused}
         kept.append(Plan(one.id, one.created, one.tool_version, one.base, rows))
     return kept
 
@@ -169,15 +165,15 @@ def test_nothing_is_done_that_no_plan_has(
     ids = {change.address: change.remote_id for change in fresh.changes}
     for chosen in (plans[:-1], plans, [plans[-1], *plans[:-1]]):
         for row in narrow_plan(unite_plans(chosen), fresh, reviewed=True).changes:
-            if is_shown_as_to_be_done(row):
+            if row.is_due:
                 assert any(shows(one, row, ids) for one in chosen)
 
 
 def shows(one: Plan, row: Change, ids: dict[Address, str]) -> bool:
     """Whether a plan has a due row that equals this one, or whose run is all that is left of it."""
     for shown in one.changes:
-        if shown.address == row.address and is_shown_as_to_be_done(shown):
-            known = compare_rows.with_ids_created_meanwhile(shown, row, ids)
-            run_is_left = row.action is Action.NO_OP and compare_rows.has_same_run(known, row)
-            return compare_rows.has_same_effect(known, row) or run_is_left
+        if shown.address == row.address and shown.is_due:
+            known = with_ids_created_meanwhile(shown, row, ids)
+            run_is_left = row.action is Action.NO_OP and plain_run(known) == plain_run(row)
+            return has_same_effect(known, row) or run_is_left
     return False

@@ -1,0 +1,226 @@
+"""What a row of a plan does: whether two do the same, how they differ, and the digest of one.
+
+Rows are compared by content, never by serials or times, so that an untouched one is never stale,
+and a row is approved by content, whatever plan it stands in. A digest is narrower than equality: a
+secret, and an id that another row of the plan makes, stand in it in forms that are the same in each
+plan (`stable_after`). A reference to an object that is there counts with its id: after a rename the
+address may be another object's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.codec import format_canonical_field_value as canonical
+from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.phrases import format_field_path
+from synapse_apply.model.plan import Action, Change, FieldChange, PlanBase
+from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at_or_absent
+from synapse_apply.model.verification import Verification
+from synapse_apply.planning.create_companions import CARRIES
+from synapse_apply.planning.diff.field_diff import UNCHECKED_NOTE
+from synapse_apply.planning.package import uploaded_digest
+
+_PREFIX = "row1:"
+_MAX_DIFFERENCES = 20
+_MAX_VALUE_LENGTH = 60
+
+
+def has_same_effect(before: Change, now: Change) -> bool:
+    """Whether carrying out `now` is what was planned, on an object that has not changed.
+
+    Whether a secret could be checked when planning does not count, as its value is not in a plan.
+    """
+    return (
+        before.action is now.action
+        and before.remote_id == now.remote_id
+        and before.fingerprint == now.fingerprint
+        and list(map(_field_effect, before.fields)) == list(map(_field_effect, now.fields))
+        and _call_extras(before) == _call_extras(now)
+        and plain_run(before) == plain_run(now)
+    )
+
+
+def plain_run(change: Change) -> Verification | None:
+    """The run of a change without what may differ while the run stays the same.
+
+    That is why it is due, and whether it was started already.
+    """
+    due = change.verification
+    return replace(due, reason="", job="") if due is not None else None
+
+
+def _field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, str]:
+    return field.path, field.sensitive, canonical(field.before), canonical(field.after)
+
+
+def _call_extras(change: Change) -> tuple[str, Any, Any]:
+    """The digests of the uploaded and of the published package, and whom its call makes, too."""
+    extras = change.extras
+    return uploaded_digest(change), extras.get("published_digest"), extras.get(CARRIES)
+
+
+def with_ids_created_meanwhile(
+    before: Change, now: Change | None, ids: Mapping[Address, str]
+) -> Change:
+    """The planned change with remote ids of referenced objects that were created in the meantime.
+
+    An apply that was interrupted has created them, and changes that refer to them are still as
+    planned.
+    """
+    fresh = {field.path: field.after for field in now.fields} if now else {}
+
+    def resolve_field(field: FieldChange) -> FieldChange:
+        after, value = field.after, fresh.get(field.path)
+        is_known = isinstance(after, KnownAfterApply) and value == ids.get(after.address)
+        return replace(field, after=value) if is_known and value else field
+
+    return replace(before, fields=tuple(map(resolve_field, before.fields)))
+
+
+def compute_row_digest(change: Change, base: PlanBase) -> str:
+    """`row1:` and 64 hex digits over all that a row does, on which object of which target.
+
+    Equal digests mean the same effect (as `has_same_effect`, of a secret its value, too). They
+    differ between two targets, and between states of two lineages. Refusals, notes and causes are
+    no part of it. Without a state key no digest of a secret can be made: such a row is one of these
+    manifests alone, so that none can name another secret in its place; only another value of the
+    same secret does not show.
+    """
+    uploaded, published, companion = _call_extras(change)
+    run = plain_run(change)
+    lacks_digest = any(field.sensitive and not field.stable_after for field in change.fields)
+    is_of_manifests = lacks_digest or any(UNCHECKED_NOTE in note for note in change.notes)
+    return digest_for_target(
+        base,
+        {
+            **({"manifests": base.manifests_digest} if is_of_manifests else {}),
+            "address": str(change.address),
+            "action": change.action.value,
+            "remote_id": change.remote_id,
+            "fields": sorted(map(_field_facts, change.fields)),
+            "fingerprint": change.fingerprint,
+            "packages": [uploaded, canonical(published)],
+            "companion": canonical(companion),
+            "run": build_coder(Verification).encode(run) if run is not None else None,
+        },
+    )
+
+
+def digest_for_target(base: PlanBase, facts: Mapping[str, Any]) -> str:
+    """`row1:` and 64 hex digits over facts of a plan, and whose plan it is."""
+    binding = base.binding
+    target = [binding.url, binding.tenant, binding.data_set, base.lineage]
+    text = format_canonical_json({"target": target, **facts})
+    return _PREFIX + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _field_facts(field: FieldChange) -> list[Any]:
+    path = format_canonical_json(list(field.path))
+    is_named_alone = field.stable_after and (
+        field.sensitive or isinstance(field.after, KnownAfterApply)
+    )
+    after = "" if is_named_alone else canonical(field.after)
+    return [path, field.sensitive, canonical(field.before), after, field.stable_after]
+
+
+def explain_difference(before: Change, now: Change) -> str:
+    """The planned, old and present value of each difference, a line each."""
+    lines = list(_iter_differences(before, now))
+    if len(lines) > _MAX_DIFFERENCES:
+        lines[_MAX_DIFFERENCES:] = [f"and {len(lines) - _MAX_DIFFERENCES} more"]
+    return "".join(f"\n  {line}" for line in lines)
+
+
+def _iter_differences(before: Change, now: Change) -> Iterator[str]:
+    # Nothing was going to be done, so there are no values to compare.
+    if before.is_refused:
+        yield f"it was refused when it was planned, now it would be {now.action.value}"
+        return
+    is_same_action = before.action is now.action
+    if not is_same_action:
+        words = {
+            Action.NO_OP: "there is nothing to do",
+            Action.RECREATE: "it is missing",
+            Action.ADOPT: "it exists outside this state",
+        }
+        current = words.get(now.action, f"it would be {now.action.value}")
+        yield f"planned {before.action.value}, now {current}"
+    if before.remote_id != now.remote_id:
+        yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
+    if is_same_action or now.action is Action.UPDATE:
+        yield from _iter_field_differences(before, now)
+    if not is_same_action:
+        return
+    if _call_extras(before) != _call_extras(now):
+        is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
+        yield (
+            "another is made along with it"
+            if is_other_companion
+            else "its package has other content"
+        )
+    if plain_run(before) != plain_run(now):
+        if before.verification is None:
+            yield "it would be verified now, which was not planned"
+        elif now.verification is None:
+            yield "it would not be verified now, as was planned"
+        else:
+            yield "it would be verified in another way than was planned"
+
+
+def _iter_field_differences(before: Change, now: Change) -> Iterator[str]:
+    planned = {field.path: field for field in before.fields}
+    fresh = {field.path: field for field in now.fields}
+    old, new = flatten(before.before or {}), flatten(now.before or {})
+    has_difference = False
+    for path in _sorted_by_text({*planned, *fresh}):
+        was, is_now = planned.get(path), fresh.get(path)
+        if was is not None and is_now is not None and _field_effect(was) == _field_effect(is_now):
+            continue
+        has_difference = True
+        name = format_field_path(path)
+        if any(field is not None and field.sensitive for field in (was, is_now)):
+            effects = ("left alone" if field is None else "sent" for field in (was, is_now))
+            yield "{}: (sensitive), planned {}, now {}".format(name, *effects)
+            continue
+        value = was.after if was else get_at_or_absent(before.after, path)
+        old_value = was.before if was else get_at_or_absent(before.before, path)
+        current = is_now.before if is_now else get_at_or_absent(now.before, path)
+        text = f"{name}: planned {_short(value)}, was {_short(old_value)}, is now {_short(current)}"
+        if is_now is not None and canonical(is_now.after) != canonical(value):
+            text += f" and would become {_short(is_now.after)}"
+        yield text
+    # Live fields that have changed although the plan does not change them.
+    unplanned = {*old, *new} - {*planned, *fresh} if now.action is not Action.CREATE else ()
+    for path in _sorted_by_text(unplanned):
+        was_value, value = old.get(path, ABSENT), new.get(path, ABSENT)
+        if canonical(was_value) != canonical(value):
+            has_difference = True
+            yield f"{format_field_path(path)}: was {_short(was_value)}, is now {_short(value)}"
+    is_comparable = before.action is now.action and before.remote_id == now.remote_id
+    # A plan has no secrets, so the fingerprint alone shows that one has changed.
+    if not has_difference and is_comparable and before.fingerprint != now.fingerprint:
+        yield "a secret of it changed, or it was planned with another state key"
+
+
+def _sorted_by_text(paths: Iterable[FieldPath]) -> list[FieldPath]:
+    return sorted(paths, key=lambda path: [str(part) for part in path])
+
+
+def _short(value: Any) -> str:
+    if value is ABSENT:
+        return "absent"
+    try:
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    except TypeError:
+        text = str(value)
+    except ValueError:  # Python limits how long an integer may be in decimal
+        text = canonical(value)
+    return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 3] + "..."

@@ -1,1 +1,0 @@
-"""What of a saved plan still holds, compared with a fresh plan."""
