@@ -318,7 +318,7 @@ class OpenTarget:
         Manifests, packages and the state are read, the backend is not asked. Nothing is found where
         there is no state, or the manifests of that target cannot be read here.
         """
-        from synapse_apply.operations.changes_since_plan import list_changes_since
+        from synapse_apply.operations.saved_plan import list_changes_since
 
         with self._connection.guarded():
             return list_changes_since(self._invocation, plans.united_plan)

@@ -74,37 +74,31 @@ def open_approved_session(
 
     Commands in error messages name the plan's target, even where the user did not type it.
     """
-    with ExitStack() as stack, _name_target_in_errors(invocation.target or ""):
-        if approved_plans.reviewed:
-            yield stack.enter_context(open_context(invocation))
-            return
+    with ExitStack() as stack:
         try:
-            session = stack.enter_context(open_context(invocation))
-        except ManifestError as problem:
-            hint = (
-                "Bring it back, or give the same --var, --var-file, --file and --ref as for the "
-                "plan; otherwise plan again."
-            )
-            raise Stale(
-                error_finding(
-                    "The planned manifests or packages are no longer here",
-                    f"{approved_plans.united_plan.file} was made from manifests and packages "
-                    "without an error. Nothing was "
-                    f"sent.",
-                    hint,
-                ),
-                *problem.diagnostics,
-            ) from None
-        yield session
-
-
-@contextmanager
-def _name_target_in_errors(target: str) -> Iterator[None]:
-    try:
-        yield
-    except SynapseApplyError as problem:
-        problem.diagnostics = name_target_in_commands(problem.diagnostics, target)
-        raise
+            try:
+                session = stack.enter_context(open_context(invocation))
+            except ManifestError as problem:
+                if approved_plans.reviewed:
+                    raise
+                hint = (
+                    "Bring it back, or give the same --var, --var-file, --file and --ref as for "
+                    "the plan; otherwise plan again."
+                )
+                raise Stale(
+                    error_finding(
+                        "The planned manifests or packages are no longer here",
+                        f"{approved_plans.united_plan.file} was made from manifests and packages "
+                        "without an error. Nothing was sent.",
+                        hint,
+                    ),
+                    *problem.diagnostics,
+                ) from None
+            yield session
+        except SynapseApplyError as problem:
+            target = invocation.target or ""
+            problem.diagnostics = name_target_in_commands(problem.diagnostics, target)
+            raise
 
 
 def apply_approved(

@@ -15,14 +15,17 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
-from synapse_apply.model.errors import InputError, Stale
+from synapse_apply.model.errors import InputError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.operations import saved_plan_file
 from synapse_apply.planning.narrow import narrow_plan, unite_plans
+from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.state_access import describe_identity
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -125,12 +128,7 @@ def unite_saved_plans(plans: Sequence[SavedPlan]) -> SavedPlan:
     """
     if len(plans) == 1:
         return plans[0]
-    problems = (
-        *_iter_repeated_plans(plans),
-        *_iter_other_states(plans),
-        *_iter_other_options(plans),
-    )
-    if problems:
+    if problems := tuple(_iter_conflicts(plans)):
         raise Stale(*problems)
     newest = plans[-1]
     selections = [each.options.selected for each in plans]
@@ -181,7 +179,6 @@ def require_usable_plan(
     return warnings
 
 
-_APPLIED_SUMMARY = "This plan was applied already"
 _OTHER_TARGET_SUMMARY = "This plan is for another target"
 
 
@@ -194,18 +191,21 @@ def list_state_errors(
         current_text = f"target {target} is {describe_identity(current_identity)}"
         if base.binding == current_identity:
             current_text = "the state is another one now"
+        place = f"with -t {shlex.quote(base.target)}, the target it was made for"
+        if base.target == target:
+            place = "where that is the state or the backend of this target"
         return (
             error_finding(
                 _OTHER_TARGET_SUMMARY,
                 f"It was made for {describe_identity(base.binding)} ({base.target}); "
                 f"{current_text}.",
-                _build_other_target_hint(saved_plan, target),
+                f"Apply it {place}, or plan again.",
             ),
         )
     if store.was_plan_applied(saved_plan.plan.id):
         return (
             error_finding(
-                _APPLIED_SUMMARY,
+                "This plan was applied already",
                 f"Plan {saved_plan.plan.id} was started before; a plan is used once.",
                 Text(
                     "Plan again: what is left to do is in the new plan. ",
@@ -215,14 +215,6 @@ def list_state_errors(
             ),
         )
     return ()
-
-
-def _build_other_target_hint(saved_plan: SavedPlan, target: str) -> str:
-    """What to do with a plan that was made for another state."""
-    own_target = saved_plan.plan.base.target
-    if own_target == target:
-        return "Apply it where that is the state or the backend of this target, or plan again."
-    return f"Apply it with -t {shlex.quote(own_target)}, the target it was made for, or plan again."
 
 
 def _require_signature(
@@ -249,6 +241,62 @@ def _require_signature(
     raise Stale.from_summary(summary, reason, hint)
 
 
+def list_changes_since(invocation: Invocation, saved_plan: SavedPlan) -> list[Diagnostic]:
+    """What is known here to have changed since a plan was made, without asking the backend.
+
+    Warnings from the local state and manifests; none where these cannot be read.
+    """
+    plan_invocation = replace(invocation, target=invocation.target or saved_plan.plan.base.target)
+    findings: list[Diagnostic] = []
+    try:
+        with TargetSession(plan_invocation) as session:
+            if not session.store.exists():
+                return findings
+            problems = list_state_errors(session.store, saved_plan, session.target.name)
+            findings += [
+                warning_finding(problem.summary, problem.detail, problem.hint)
+                for problem in problems
+            ]
+            declared_target = session.declared_target
+    except SynapseApplyError:
+        return findings
+    errors = sum(finding.is_error for finding in declared_target.diagnostics)
+    if errors:
+        findings.append(
+            warning_finding(
+                "The planned manifests or packages are no longer here",
+                Text(
+                    "The manifests here, or packages that they name, have "
+                    f"{format_count_and_noun(errors, 'error')}: ",
+                    Command("validate"),
+                    " shows them.",
+                ),
+                "Show and apply it where they are as they were, or plan again.",
+            )
+        )
+    elif declared_target.manifests.manifests_digest != saved_plan.plan.base.manifests_digest:
+        findings.append(
+            warning_finding(
+                "The manifests changed since this plan was made",
+                "What is declared here is not what was planned.",
+                "Plan again, or give the same variables and files as for the plan.",
+            )
+        )
+    for change in saved_plan.plan.changes:
+        digest = uploaded_digest(change) if change.has_unrefused_call_or_run else None
+        package = declared_target.packages.get(change.address)
+        if digest and package is not None and package.digest != digest:
+            findings.append(
+                warning_finding(
+                    "A package changed since this plan was made",
+                    f"{package.source} holds other files than the plan uploads for "
+                    f"{change.address}.",
+                    "Plan again.",
+                )
+            )
+    return findings
+
+
 def narrow_to_saved(
     saved_plan: SavedPlan, plan_result: PlanResult, *, reviewed: bool
 ) -> PlanResult:
@@ -258,8 +306,29 @@ def narrow_to_saved(
     rows that the reviewed plan does not have are refused. Stale, too, when a record would be
     renamed that the saved plan does not rename.
     """
-    if not reviewed:
-        _require_same_manifests(saved_plan, plan_result)
+    base, new_base = saved_plan.plan.base, plan_result.plan.base
+    if not reviewed and base.manifests_digest != new_base.manifests_digest:
+        saved_values, new_values = (
+            {change.address: (codec.change_to_json(change)["after"],) for change in plan.changes}
+            for plan in (saved_plan.plan, plan_result.plan)
+        )
+        differing = [
+            str(address)
+            for address in sorted({*saved_values, *new_values})
+            if saved_values.get(address) != new_values.get(address)
+        ]
+        differing_text = ", ".join(differing[:10]) + (", ..." if len(differing) > 10 else "")
+        raise Stale.from_summary(
+            "The manifests changed since this plan was made",
+            f"What is declared is not what was "
+            f"planned{f': see {differing_text}' if differing_text else ''}.",
+            Text(
+                "Plan again. If only variables or files were left out, give the same --var, "
+                "--var-file, --file and --ref as for the plan. What is still the same can go: ",
+                Command("apply --reviewed", saved_plan.file),
+                ".",
+            ),
+        )
     saved_moves = {(move.old, move.new) for move in saved_plan.plan.moved}
     new_moves = [move for move in plan_result.plan.moved if (move.old, move.new) not in saved_moves]
     if new_moves:
@@ -275,56 +344,48 @@ def narrow_to_saved(
     )
 
 
-def _iter_repeated_plans(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
-    for plan_id, files in _group_file_names_by_text((each.plan.id, each) for each in plans).items():
+def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+    """Why plans cannot form one apply: given twice, or of different targets or options."""
+
+    def group_files(texts: Iterable[str]) -> dict[str, list[str]]:
+        """The plans' file names by the text that belongs to each plan."""
+        groups: dict[str, list[str]] = {}
+        for text, plan in zip(texts, plans, strict=True):
+            groups.setdefault(text, []).append(str(plan.file))
+        return groups
+
+    def join_groups(groups: Mapping[str, list[str]]) -> str:
+        return "; ".join(f"{text} in {', '.join(files)}" for text, files in groups.items())
+
+    for plan_id, files in group_files(each.plan.id for each in plans).items():
         if len(files) > 1:
             yield error_finding(
                 "A reviewed plan is given more than once",
                 f"{', '.join(files)}: plan {plan_id}.",
                 "Give each plan once, in the order in which they were merged.",
             )
-
-
-def _iter_other_states(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
-    groups = _group_file_names_by_text((_describe_base(each), each) for each in plans)
+    bases = [each.plan.base for each in plans]
+    groups = group_files(
+        f"{describe_identity(base.binding)} ({base.target}), state {base.lineage},"
+        for base in bases
+    )
     if len(groups) > 1:
         yield error_finding(
             "These plans were made for different targets",
-            f"{_join_with_files(groups)}. One apply works on one target and its state.",
+            f"{join_groups(groups)}. One apply works on one target and its state.",
             "Apply each on the target it was made for, with an `apply --reviewed` of its own.",
         )
-
-
-def _describe_base(plan: SavedPlan) -> str:
-    base = plan.plan.base
-    return f"{describe_identity(base.binding)} ({base.target}), state {base.lineage},"
-
-
-def _iter_other_options(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
-    for option in _describe_choices(plans[0].options):
-        groups = _group_file_names_by_text(
-            (_describe_choices(each.options)[option], each) for each in plans
-        )
+    choices = [_describe_choices(each.options) for each in plans]
+    for option in choices[0]:
+        groups = group_files(choice[option] for choice in choices)
         if len(groups) > 1:
             yield error_finding(
                 "These plans were made with different options",
-                f"{option} is {_join_with_files(groups)}. One apply has one choice, so "
+                f"{option} is {join_groups(groups)}. One apply has one choice, so "
                 "that rows of it would not be what was reviewed.",
                 "Apply each with an `apply --reviewed` of its own, older first, or plan again with "
                 "the same options.",
             )
-
-
-def _group_file_names_by_text(plans: Iterable[tuple[str, SavedPlan]]) -> dict[str, list[str]]:
-    """The plans' file names, grouped by the text that stands before each plan."""
-    groups: dict[str, list[str]] = {}
-    for text, plan in plans:
-        groups.setdefault(text, []).append(str(plan.file))
-    return groups
-
-
-def _join_with_files(groups: dict[str, list[str]]) -> str:
-    return "; ".join(f"{text} in {', '.join(files)}" for text, files in groups.items())
 
 
 def _describe_choices(options: PlanOptions) -> dict[str, str]:
@@ -334,43 +395,6 @@ def _describe_choices(options: PlanOptions) -> dict[str, str]:
     texts = {option: "on" if choice else "off" for option, choice in flags.items()}
     names = {"--override-guard": options.overridden, "--no-package-check": options.no_package_check}
     return texts | {option: ", ".join(sorted(given)) or "none" for option, given in names.items()}
-
-
-def _require_same_manifests(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
-    if saved_plan.plan.base.manifests_digest == plan_result.plan.base.manifests_digest:
-        return
-    saved_changes = {change.address: change for change in saved_plan.plan.changes}
-    new_changes = {change.address: change for change in plan_result.plan.changes}
-    differing_addresses = [
-        str(address)
-        for address in sorted({*saved_changes, *new_changes})
-        if _has_other_planned_values(address, saved_changes, new_changes)
-    ]
-    differing_text = ", ".join(differing_addresses[:10]) + (
-        ", ..." if len(differing_addresses) > 10 else ""
-    )
-    raise Stale.from_summary(
-        "The manifests changed since this plan was made",
-        f"What is declared is not what was "
-        f"planned{f': see {differing_text}' if differing_text else ''}.",
-        Text(
-            "Plan again. If only variables or files were left out, give the same --var, "
-            "--var-file, --file and --ref as for the plan. What is still the same can go: ",
-            Command("apply --reviewed", saved_plan.file),
-            ".",
-        ),
-    )
-
-
-def _has_other_planned_values(
-    address: Address, saved_changes: Mapping[Address, Any], new_changes: Mapping[Address, Any]
-) -> bool:
-    if address not in saved_changes or address not in new_changes:
-        return True
-    encoded_changes = [
-        codec.change_to_json(changes[address]) for changes in (saved_changes, new_changes)
-    ]
-    return bool(encoded_changes[0]["after"] != encoded_changes[1]["after"])
 
 
 def _options_to_json(options: PlanOptions) -> JsonObject:
