@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
 Shown = Callable[..., Page]
@@ -62,3 +63,15 @@ def shown(browser: Browser, tmp_path: Path) -> Iterator[Shown]:
         context.close()
     assert said == []
     assert all(url.startswith("file://") and url.endswith(".html") for url in asked), asked
+
+
+def calls_of_answer(
+    address: str, counted: list[int], headers: Mapping[str, str] | None = None
+) -> int:
+    """How many functions a server of `calls_of_threads` calls, the second time that it is asked."""
+    calls = 0
+    for _ in range(2):
+        before = counted[0]
+        requests.get(address, headers=headers, timeout=60).raise_for_status()
+        calls = counted[0] - before
+    return calls
