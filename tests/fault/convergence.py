@@ -6,18 +6,23 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from fault.site import APIS, LATER, Applied, Site, pending, tally_of
-from installed import environment
+from fault.site import APIS, LATER, Ahead, Applied, Site, pending, tally_of
+from installed import environment as environment_of
 from profiles import PAGE, PROFILE, VENDOR
 from support.core import Action, Plan, Report, Result
 
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.flows import apply_run, countdown
+from synapse_apply.cli.flows.countdown import build_wait_callback
 from synapse_apply.cli.main import run
+from synapse_apply.stores.lock.boot_clock import read_seconds_since_boot
+from synapse_apply.workspace import environment, target_session
 
 STORES = ("sqlite", "postgres", "s3")
 # The vendor's v1 is what production meets: a share of it is tried whatever the profile of all is.
@@ -136,12 +141,27 @@ def _settle_as_told(site: Site, plan: Plan, unknown: set[str]) -> None:
 
 
 def command(site: Site, typed: str, code: int = 0) -> str:
-    """Run `synapse-apply TYPED` in the project, in this process."""
+    """Run `synapse-apply TYPED` in the project, in this process.
+
+    Where it waits for an earlier call, its clocks go ahead in place of that.
+    """
     out, back = io.StringIO(), Path.cwd()
+
+    def wait_by_clock(console: Console, _pause: object) -> Callable[..., None]:
+        return build_wait_callback(console, site.waited.append)
+
     os.chdir(site.root)
     try:
         with (
-            patch.dict(os.environ, environment(site.environ), clear=True),
+            patch.object(target_session, "SystemClock", lambda: Ahead(0, site.waited)),
+            patch.object(
+                environment,
+                "read_seconds_since_boot",
+                lambda: read_seconds_since_boot() + sum(site.waited),
+            ),
+            patch.object(countdown, "build_wait_callback", wait_by_clock),
+            patch.object(apply_run, "build_wait_callback", wait_by_clock),
+            patch.dict(os.environ, environment_of(site.environ), clear=True),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(out),
         ):

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -188,12 +188,13 @@ class Server:
 
 @dataclass(frozen=True)
 class Ahead:
-    """A clock that runs some seconds ahead."""
+    """A clock that runs some seconds ahead, and by what was waited."""
 
     by: float
+    waited: Sequence[float] = ()
 
     def utc_now(self) -> str:
-        moment = datetime.now(UTC) + timedelta(seconds=self.by)
+        moment = datetime.now(UTC) + timedelta(seconds=self.by + sum(self.waited))
         return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
     def monotonic_seconds(self) -> float:
@@ -214,13 +215,18 @@ class Applied:
 
 @dataclass(frozen=True)
 class Site:
-    """A project folder whose one target is the server. `groups` plugins with release and storage."""
+    """A project folder whose one target is the server. `groups` plugins with release and storage.
+
+    `waited` are the seconds that its commands have waited for earlier calls (`convergence.command`):
+    its clocks are ahead by them, and no test has to wait.
+    """
 
     root: Path
     server: Server
     groups: int = 4
     environ: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRON))
     api: str = "v1"
+    waited: list[float] = field(default_factory=list)
 
     @classmethod
     def make(
@@ -319,8 +325,10 @@ class Site:
                 request_id=lambda: last.id,
                 longest_call=api.max_call_seconds,
             )
-            context.clock = Ahead(ahead)
-            context.uptime = lambda: replace(up := read_uptime(), seconds=up.seconds + ahead)
+            context.clock = Ahead(ahead, self.waited)
+            context.uptime = lambda: replace(
+                up := read_uptime(), seconds=up.seconds + ahead + sum(self.waited)
+            )
             yield context
 
     @property

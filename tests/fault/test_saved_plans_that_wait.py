@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fault.convergence import command, on_api
 from fault.site import Server, Site
-from fault.test_lost_updates import begun, declare, killed, live, update
+from fault.test_lost_updates import begun, declare, killed, live
 
 CHANGED = re.compile("changed since it was planned|not what was reviewed|there is nothing to do")
 WAIT = re.compile(r"`synapse-apply (apply --wait [^`]*)` waits for it")
@@ -24,9 +24,7 @@ def waiting(site: Site, server: Server) -> None:
     declare(site, "eleven")
     command(site, "plan --out next.plan -t site")
     declare(site, "twelve")
-    server.faults({"match": update(site), "do": {"reset": "before"}})
-    assert site.apply().code == 7
-    server.faults()
+    killed(site, server, "before")
     declare(site, "eleven")
 
 
@@ -36,7 +34,7 @@ def test_a_saved_plan_waits_and_is_applied_by_the_command_that_is_named(
     make_site: Callable[..., Site], server: Server, option: str
 ) -> None:
     """What it may overwrite cannot be told yet; the way out applies this file, not the checkout."""
-    site = begun(make_site, server, settle_after=20)
+    site = begun(make_site, server)
     waiting(site, server)
     said = told(command(site, f"apply {option}next.plan", code=7))
     assert "it is too early to tell whether the server acted on it" in said

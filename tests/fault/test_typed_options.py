@@ -18,7 +18,7 @@ OTHER = "--exclude storage/*"
 @pytest.fixture
 def waiting(make_site: Callable[..., Site], server: Server) -> Site:
     """An update of a plugin may still act; another one is declared, and so is another storage."""
-    site = begun(make_site, server, settle_after=6)
+    site = begun(make_site, server)
     killed(site, server, "before")
     declare(site, "eleven")
     path = site.root / "manifests" / "group-0.yaml"
