@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from cProfile import Profile
 from typing import Any
 
 
 def calls_of(work: Callable[[], Any]) -> int:
     """How many functions are called in this thread, resumed generators and those of C included."""
-    count = 0
-
-    def note(_frame: Any, event: str, _argument: Any) -> None:
-        nonlocal count
-        count += event in {"call", "c_call"}
-
-    before = sys.getprofile()
-    sys.setprofile(note)
+    profile = Profile()
+    profile.enable()
     try:
         work()
     finally:
-        sys.setprofile(before)
-    return count
+        profile.disable()
+    return sum(entry.callcount for entry in profile.getstats())
 
 
 @contextmanager

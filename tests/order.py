@@ -2,7 +2,8 @@
 
 Each of these begins with a stretch of the whole, and takes from the ends of others once it has nothing
 left (`--dist worksteal`). So what shares something that is costly to make stands together: tests of real
-servers, those that are marked for one process, and those of a file.
+servers, those that are marked for one process, and those of a file. What takes longest begins each stretch:
+at the end nobody waits for one of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,13 @@ import pytest
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 # What takes a second or two to start, as fixtures and parameters name it.
 _SERVERS = frozenset({"postgres", "s3", "seaweed", "moto", "openbao", "azure", "azurite"})
+# What runs for five seconds or thirty, most of them asleep: whole controllers, pipelines and leases.
+_LONG = (
+    *("contract/controller/fleet/", "contract/controller/loop/test_rollouts_killed.py"),
+    *("e2e/pipelines/", "e2e/upgrades/", "e2e/controller/test_controller_example.py"),
+    *("e2e/controller/test_first_hour.py", "fault/controller/", "fault/test_clock_jumps.py"),
+    *("fault/test_suspended.py", "fault/test_two_hosts.py"),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,6 +42,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     files: defaultdict[Path, float] = defaultdict(lambda: len(files) * _GOLDEN_RATIO % 1)
     items.sort(key=lambda item: (not needs_server(item), -has_mark(item), files[item.path]))
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    long = [item for item in items if takes_long(item)]
+    short = [item for item in items if not takes_long(item)]
+    cuts = [number * len(short) // workers for number in range(workers + 1)]
+    items.clear()
+    for number, (begin, end) in enumerate(pairwise(cuts)):
+        items += [*long[number::workers], *short[begin:end]]
+
+
+def takes_long(item: pytest.Item) -> bool:
+    return item.nodeid.removeprefix("tests/").startswith(_LONG) and not needs_server(item)
 
 
 def has_mark(item: pytest.Item) -> bool:

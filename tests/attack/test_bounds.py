@@ -464,14 +464,12 @@ def write_zip_of_entries(
     head = struct.pack(form, 0x04034B50, 20, 0, 0, 0, 0, *sizes, len(first), 0) + first
     # The others begin behind the first: a zip whose entries overlap is warned of.
     start = len(head) + len(data)
-    names = (first, *(name % number for number in range(count - 1)))
-    directory = b"".join(
-        struct.pack(
-            "<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 0, 0, 0,
-            *(sizes if number == 0 else (0, 0, 0)), len(one), 0, 0, 0, 0, 0, start * (number > 0),
-        ) + one
-        for number, one in enumerate(names)
-    )  # fmt: skip
+    form = "<IHHHHHHIIIHHHHHII"
+    entry = (0x02014B50, 20, 20, 0, 0, 0, 0)
+    of_length = [struct.pack(form, *entry, 0, 0, 0, n, 0, 0, 0, 0, 0, start) for n in range(40)]
+    others = (name % number for number in range(count - 1))
+    directory = struct.pack(form, *entry, *sizes, len(first), 0, 0, 0, 0, 0, 0) + first
+    directory += b"".join(of_length[len(one)] + one for one in others)
     end = start + len(directory)
     path.write_bytes(
         head + data + directory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -76,6 +77,9 @@ def test_validate_imports_only_what_good_manifests_need(tmp_path: Path) -> None:
     assert sum(name.startswith("synapse_apply") for name in modules) <= MOST_MODULES_OF_VALIDATE
 
 
+distributions_by_package = cache(packages_distributions)
+
+
 @pytest.mark.parametrize(
     ("words", "used"),
     [
@@ -106,7 +110,7 @@ def test_a_command_imports_the_libraries_that_it_uses(
     loaded = {name.partition(".")[0] for name in done.stdout.rpartition("MODULES ")[2].split()}
     lock = (ROOT / "action" / "requirements.txt").read_text(encoding="utf-8")
     ours = {normalize_name(name) for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
-    owners = packages_distributions()
+    owners = distributions_by_package()
     found = {normalize_name(one) for name in loaded for one in owners.get(name, ())}
     assert found & ours == used
 

@@ -26,7 +26,7 @@ from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import RolloutRow, RolloutState
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP")
-EVERY_NTH = 2 if DEEP else 190
+EVERY_NTH = 2 if DEEP else 380
 SOAK = 300.0
 STEPS = 14
 
