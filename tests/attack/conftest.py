@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from attack.bench import Bench, Projects, ServerBehindLiar
 from attack.lying import Liar, honest
+from attack.servers_of_secrets import Listener
 from fault.site import TENANT, TOKEN, Server
 from support.core import Transport
 
@@ -39,6 +40,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             f"{subject:<{width}}  {counts.total():>8}  {counts['held']:>4}  {counts['open']:>4}"
         )
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """A port where nobody should knock."""
+    listening = Listener()
+    yield listening
+    listening.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,6 @@ from synapse_apply.emulator.serve import EmbeddedServer
 
 CANARY = "canary-of-the-state-key-0123456789"
 GOOGLE_KEY = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    listening = Listener()
-    yield listening
-    listening.close()
 
 
 def make_checkout(root: Path, target: dict[str, Any], source: str = "", **environ: str) -> Checkout:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,6 @@ from attack.two_targets import Checkout
 from synapse_apply.emulator.serve import EmbeddedServer
 
 CANARY = "canary-of-another-targets-token"
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    listening = Listener()
-    yield listening
-    listening.close()
 
 
 def make_checkout(root: Path, listener: Listener, backend: str, case: str) -> Checkout:

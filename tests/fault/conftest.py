@@ -15,8 +15,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from buckets.proxy import BucketProxy
 from buckets.servers import BucketServer
 from controllers.backend_proxy import BackendProxy
+from fault.commands import Backend
 from fault.convergence import STORES, Row
 from fault.site import SEPARATOR, TENANT, TOKEN, Server, Site
 from postgres.server import PostgresServer
@@ -74,6 +76,22 @@ def make_shared_site(
     return lambda *given, **named: make_site(
         *given, state_url=database.url(schema=f"state_{uuid4().hex}"), **named
     )
+
+
+@pytest.fixture
+def proxy(seaweed: BucketServer) -> Iterator[BucketProxy]:
+    """A way to a bucket that holds calls back."""
+    made = BucketProxy(seaweed.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    """A backend that is a process, and can be killed."""
+    made = Backend(tmp_path / "data")
+    yield made
+    made.kill()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ RELEASE = "release/plugin-0@1.0.0"
 # On v2 a plugin's create uploads its first release.
 PATHS = {"v1": "/plugin_releases/", "v2": "/v2/plugins/"}
 OPEN = {"v1": [RELEASE], "v2": ["plugin/plugin-0", RELEASE]}
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    made = Backend(tmp_path / "data")
-    yield made
-    made.kill()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,6 @@ def _tells_the_truth(server: Server, report: dict[str, Any], made: int) -> None:
     assert {name for name, result in outcomes.items() if result == "done"} == set(found)
     assert set(outcomes.values()) <= {"done", "skipped"}
     assert len(found) == made
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    made = Backend(tmp_path / "data")
-    yield made
-    made.kill()
 
 
 @on_api("v1")

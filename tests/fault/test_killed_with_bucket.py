@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from buckets.proxy import BucketProxy
@@ -15,13 +15,6 @@ from fault.site import Site
 # and the lock again.
 WRITES = range(1, 9)
 FEW = [("before", 2), ("after", 3), ("after", 8)]
-
-
-@pytest.fixture
-def proxy(seaweed: BucketServer) -> Iterator[BucketProxy]:
-    made = BucketProxy(seaweed.port)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(

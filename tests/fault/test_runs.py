@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -147,15 +147,7 @@ def test_what_the_server_refuses_stops(
     is_done(site, server, site.apply())
 
 
-@pytest.fixture
-def _with_ctrl_c() -> Iterator[None]:
-    """Children heed SIGINT even where these tests run in a shell's background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_with_ctrl_c")
+@pytest.mark.usefixtures("with_ctrl_c")
 def test_ctrl_c_while_a_job_is_followed(verified: Callable[..., Site], server: Server) -> None:
     """130 at once, the job stays recorded as running, and the next apply follows it."""
     site = verified("returned", seconds=3600)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -28,13 +28,6 @@ from synapse_apply.stores.sql import SqlStore
 WRITES = range(2, 8)
 ALL = [(moment, nth, prunes) for moment in ("before", "after") for nth in WRITES
        for prunes in (False, True)]  # fmt: skip
-
-
-@pytest.fixture
-def proxy(seaweed: BucketServer) -> Iterator[BucketProxy]:
-    made = BucketProxy(seaweed.port)
-    yield made
-    made.close()
 
 
 def go_on_until_all_is_pruned(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

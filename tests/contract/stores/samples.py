@@ -28,3 +28,9 @@ def intent(name="yolo", ident="i1", verb="create", **more):
 def entry(name="yolo", result="done", at="2026-01-01T00:00:00.000000Z"):
     """One audit line."""
     return AuditEntry(at, "me@host", "", "p1", f"plugin/{name}", "create", "1", "r1", result)
+
+
+def told(caught):
+    """All that the first finding says."""
+    one = caught.value.diagnostics[0]
+    return f"{one.summary} | {one.detail} | {one.hint}"

@@ -17,7 +17,7 @@ from contract.stores.leases import (
     find_fast_beat,
     quick,
 )
-from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+from contract.stores.samples import BINDING, LINEAGE, entry, intent, record, told
 from support.core import (
     BackendIdentity,
     IntentState,
@@ -29,12 +29,6 @@ from support.core import (
 )
 
 from synapse_apply.stores.lock.lock_owner import identify_this_process
-
-
-def told(caught):
-    """All that the first finding says."""
-    one = caught.value.diagnostics[0]
-    return f"{one.summary} | {one.detail} | {one.hint}"
 
 
 @pytest.fixture

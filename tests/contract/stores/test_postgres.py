@@ -7,7 +7,7 @@ from threading import Barrier, Thread
 
 import psycopg
 import pytest
-from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+from contract.stores.samples import BINDING, LINEAGE, entry, intent, record, told
 from support.core import IntentState, StateError
 
 from synapse_apply.stores.postgres.postgres_database import (
@@ -19,12 +19,6 @@ from synapse_apply.stores.sqlite.sqlite_database import (
     make_unopened_sqlite_store,
     require_origin_of_intact_backup,
 )
-
-
-def told(caught):
-    """All that the first finding says."""
-    one = caught.value.diagnostics[0]
-    return f"{one.summary} | {one.detail} | {one.hint}"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from contract.stores.leases import NEVER, quick
-from contract.stores.samples import BINDING, record
+from contract.stores.samples import BINDING, record, told
 from support.core import LockHeld, StateError
 
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
@@ -24,12 +24,6 @@ ROOT = Path(__file__).resolve().parents[3]
 def mode(path):
     """Permission bits of a path."""
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def finding(caught):
-    """The whole text of the first finding."""
-    one = caught.value.diagnostics[0]
-    return f"{one.summary} | {one.detail} | {one.hint}"
 
 
 def change(path, *statements):
@@ -117,9 +111,9 @@ def test_a_file_that_is_no_database(path, content, words):
     store = make_unopened_sqlite_store(path)
     with pytest.raises(StateError) as caught:
         store.read_state()
-    assert words in finding(caught)
-    assert str(path) in finding(caught)
-    assert "restore" in finding(caught)
+    assert words in told(caught)
+    assert str(path) in told(caught)
+    assert "restore" in told(caught)
     assert path.read_bytes() == content
     with pytest.raises(StateError, match="There is a state already"):
         store.create_state(BINDING, "lineage")
@@ -132,8 +126,8 @@ def test_a_database_of_another_program(path):
     store = make_unopened_sqlite_store(path)
     with pytest.raises(StateError) as caught:
         store.read_state()
-    assert "not a state of synapse-apply" in finding(caught)
-    assert "another program" in finding(caught)
+    assert "not a state of synapse-apply" in told(caught)
+    assert "another program" in told(caught)
 
 
 def test_a_folder_in_the_place_of_the_file(path):
@@ -141,7 +135,7 @@ def test_a_folder_in_the_place_of_the_file(path):
     path.mkdir(parents=True)
     with pytest.raises(StateError) as caught:
         make_unopened_sqlite_store(path).read_state()
-    assert "is a folder. It was not opened" in finding(caught)
+    assert "is a folder. It was not opened" in told(caught)
 
 
 def test_a_newer_format_names_both_numbers(sqlite, path):
@@ -150,8 +144,8 @@ def test_a_newer_format_names_both_numbers(sqlite, path):
     change(path, "PRAGMA user_version = 7")
     with pytest.raises(StateError) as caught:
         sqlite.read_state()
-    assert "newer version" in finding(caught)
-    assert "format 7" in finding(caught)
+    assert "newer version" in told(caught)
+    assert "format 7" in told(caught)
     change(path, "PRAGMA user_version = 1", "UPDATE meta SET format = 8")
     with sqlite.lock("test"), pytest.raises(StateError, match="newer version"):
         sqlite.write_records(record())
@@ -175,9 +169,9 @@ def test_a_damaged_state_says_what_is_wrong(sqlite, path, statement, words):
     change(path, statement)
     with pytest.raises(StateError) as caught:
         sqlite.read_state()
-    assert "The state is damaged" in finding(caught)
-    assert words in finding(caught)
-    assert "state restore" in finding(caught)
+    assert "The state is damaged" in told(caught)
+    assert words in told(caught)
+    assert "state restore" in told(caught)
 
 
 def test_a_cut_off_file_is_damaged(sqlite, path):
@@ -197,7 +191,7 @@ def test_a_full_disk_loses_nothing_recorded(sqlite):
         sqlite._database._require_connection_to_current_file().execute("PRAGMA max_page_count = 1")
         with pytest.raises(StateError) as caught:
             sqlite.write_records(record("big", "2", series="x" * 100_000))
-        assert "The disk is full" in finding(caught)
+        assert "The disk is full" in told(caught)
         assert [at.name for at in sqlite.read_state().records] == ["yolo"]
         sqlite.write_records(record("small", "3"))
 
@@ -271,7 +265,7 @@ def test_a_process_that_was_stopped_in_a_write_holds_the_lock(sqlite, path, monk
         blocker.execute(f"BEGIN {hold}")
         with pytest.raises(LockHeld) as caught, sqlite.lock("test", timeout=0.05):
             pytest.fail("the state was locked")
-        assert "in the middle of a write" in finding(caught)
+        assert "in the middle of a write" in told(caught)
         blocker.execute("ROLLBACK")
     blocker.close()
     with sqlite.lock("test"):

@@ -9,6 +9,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,17 +159,17 @@ def run_controller(
             process.wait()
 
 
+def find(log: Path, pattern: str) -> str:
+    """What its group matches, once the log has it."""
+    found = wait_until(lambda: re.search(pattern, log.read_text(encoding="utf-8")), 60, pattern)
+    return str(found[1])
+
+
 def test_a_running_controller_follows_and_answers(site: Site) -> None:
     """A push is seen; a broken file is not taken, and the page says so; one stops by SIGTERM."""
     site.make_state()
     with run_controller(site, subprocess.Popen) as (process, log):
-
-        def wait_for(pattern: str) -> str:
-            found = wait_until(
-                lambda: re.search(pattern, log.read_text(encoding="utf-8")), 30, pattern
-            )
-            return str(found[1])
-
+        wait_for = partial(find, log)
         url = wait_for(r"started url=(http://127\.0\.0\.1:\d+)")
         wait_for(r"(look) target=acme/prod .* cause=\w+ .* outcome=changes")
         assert "pending  acme/prod" in site.type(f"controller status --url {url}")
@@ -195,13 +196,7 @@ def test_two_people_approve_and_a_third_only_reads(site: Site) -> None:
     text = CONFIGURATION.replace("mode: observe", "mode: approve, approvals: 2") + ACCESS
     (site.folder / "controller.yaml").write_text(text, encoding="utf-8")
     with run_controller(site) as (_process, log):
-
-        def wait_for(pattern: str) -> str:
-            found = wait_until(
-                lambda: re.search(pattern, log.read_text(encoding="utf-8")), 30, pattern
-            )
-            return str(found[1])
-
+        wait_for = partial(find, log)
         url = wait_for(r"started url=(http://127\.0\.0\.1:\d+)")
 
         def ask(name: str, arguments: str, code: int = 0) -> str:

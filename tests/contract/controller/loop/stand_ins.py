@@ -29,6 +29,7 @@ from synapse_apply.controller.rows import (
     CallCounts,
     ChangeCounts,
     MessageRow,
+    RevisionEnd,
     RunOutcome,
     StatusRow,
     StatusText,
@@ -406,3 +407,21 @@ class World:
                 break
             assert loop._tasks.wait_and_tell_if_idle(60)
         return sorted(self.workers.asked)
+
+
+def describe_runs(world: World, target: str = "prod") -> list[str]:
+    """The runs of a target, oldest first."""
+    runs = world.store.list_newest_runs_without_documents(TargetName("acme", target), 20)
+    return [f"{run.verb.value} {run.outcome.value}" for run in reversed(runs)]
+
+
+def list_cause_details(world: World) -> set[str]:
+    """What the runs of prod came of, where that is one of several things."""
+    runs = world.store.list_newest_runs_without_documents(TargetName("acme", "prod"), 20)
+    return {run.cause_detail for run in runs}
+
+
+def end_of(world: World, commit: str) -> tuple[RevisionEnd, str]:
+    revision = world.store.find_newest_revision_of_commit("acme", commit)
+    assert revision is not None
+    return revision.end, revision.description

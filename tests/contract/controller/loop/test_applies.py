@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, timedelta
 
-from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
+from contract.controller.loop.stand_ins import (
+    IN_SYNC,
+    World,
+    describe_runs,
+    end_of,
+    list_cause_details,
+    plan_of,
+    row,
+)
 from support.core import Cron, Window, error_finding
 
 from synapse_apply.controller.planned_rows import RowAction, RowCause
@@ -27,24 +35,6 @@ PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)
 FIRST, SECOND = row("plugin/a"), row("plugin/b")
 DRIFTED = row("plugin/c", cause=RowCause.DRIFT)
-
-
-def describe_runs(world: World, target: str = "prod") -> list[str]:
-    """The runs of a target, oldest first."""
-    runs = world.store.list_newest_runs_without_documents(TargetName("acme", target), 20)
-    return [f"{run.verb.value} {run.outcome.value}" for run in reversed(runs)]
-
-
-def list_cause_details(world: World) -> set[str]:
-    """What the runs of prod came of, where that is one of several things."""
-    runs = world.store.list_newest_runs_without_documents(TargetName("acme", "prod"), 20)
-    return {run.cause_detail for run in runs}
-
-
-def end_of(world: World, commit: str) -> tuple[RevisionEnd, str]:
-    revision = world.store.find_newest_revision_of_commit("acme", commit)
-    assert revision is not None
-    return revision.end, revision.description
 
 
 def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> None:

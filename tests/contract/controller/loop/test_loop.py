@@ -16,6 +16,7 @@ from contract.controller.loop.stand_ins import (
     FAILURE,
     IN_SYNC,
     World,
+    end_of,
     plan_of,
     row,
 )
@@ -37,12 +38,6 @@ from synapse_apply.controller.settings import Mode, Source, TargetRule
 from synapse_apply.controller.store_ports import TargetFilter
 
 PROD = TargetName("acme", "prod")
-
-
-def end_of(world: World, commit: str) -> tuple[RevisionEnd, str]:
-    revision = world.store.find_newest_revision_of_commit("acme", commit)
-    assert revision is not None
-    return revision.end, revision.description
 
 
 def test_a_first_round_looks_at_everything_once(world: World) -> None:

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
+from contract.controller.loop.stand_ins import (
+    FAILURE,
+    IN_SYNC,
+    World,
+    list_cause_details,
+    plan_of,
+    row,
+)
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
@@ -522,12 +529,6 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> Non
     assert list_actions(world) == ["proxy:ann pause acme/p*"]
     with pytest.raises(ActionRefused, match="no such pause"):
         actions.resume_scope_or_refuse(ANN, "acme/p*")
-
-
-def list_cause_details(world: World) -> set[str]:
-    """What the runs of prod came of, where that is one of several things."""
-    runs = world.store.list_newest_runs_without_documents(TargetName("acme", "prod"), 20)
-    return {run.cause_detail for run in runs}
 
 
 def test_a_pause_that_is_ended_is_over_at_once(world: World) -> None:

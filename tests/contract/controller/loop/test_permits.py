@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
+from contract.controller.loop.stand_ins import IN_SYNC, World, describe_runs, plan_of, row
 from support.core import error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
@@ -29,12 +29,6 @@ PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)
 FIRST, SECOND = row("plugin/a"), row("plugin/b")
 DRIFTED = row("plugin/c", cause=RowCause.DRIFT)
-
-
-def describe_runs(world: World, target: str = "prod") -> list[str]:
-    """The runs of a target, oldest first."""
-    runs = world.store.list_newest_runs_without_documents(TargetName("acme", target), 20)
-    return [f"{run.verb.value} {run.outcome.value}" for run in reversed(runs)]
 
 
 def apply_with_permits(

@@ -67,13 +67,20 @@ SETTINGS = Controller(
 )
 
 
-class StubPeopleActions:
+class Recorder:
     """Remembers what was asked; refuses all of it once `refusal` is set."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.refusal: ActionRefused | None = None
 
+    def _record(self, *call: object) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.calls.append(call)
+
+
+class StubPeopleActions(Recorder):
     def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
         self._record("reconcile", who, str(name))
 
@@ -94,19 +101,8 @@ class StubPeopleActions:
     ) -> None:
         self._record("reject", who, str(name), *row_digests, reason)
 
-    def _record(self, *call: object) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-        self.calls.append(call)
 
-
-class StubRolloutActions:
-    """Remembers what was asked; refuses all of it once `refusal` is set."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[object, ...]] = []
-        self.refusal: ActionRefused | None = None
-
+class StubRolloutActions(Recorder):
     def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
         self._record("approve", who, rollout, number, wave)
 
@@ -120,11 +116,6 @@ class StubRolloutActions:
 
     def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
         self._record("abort", who, rollout, number, reason)
-
-    def _record(self, *call: object) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-        self.calls.append(call)
 
 
 class StubLoop:
