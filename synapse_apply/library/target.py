@@ -370,6 +370,8 @@ class OpenTarget:
             observer = observer or ApplyObserver()
             options = plans.united_plan.with_current_rules(arguments.build_plan_options(session))
             options = replace(options, typed=(*arguments.typed, *plans.typed))
+            if wait:
+                apply_saved.require_worth_waiting(session, plans, allow_unsigned=allow_unsigned)
             _wait_if_asked(session, observer, options, wait=wait)
             apply_run = ApplyRun(session, options, observer, all_or_nothing=all_or_nothing)
             return apply_saved.apply_approved(

@@ -191,13 +191,22 @@ def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float,
         replace(call, address=address)  # the record may have moved since
         for address, record in state.records.items()
         for call in record.given_up
-        if call.state is not IntentState.ABSENT and call.id not in open_ids
+        if call.state is not IntentState.ABSENT
+        and call.id not in open_ids
+        and not _is_sealed(record, call)
     )
     return [
         (seconds, call)
         for call in (*state.open_intents, *given_up)
         if call.verb != RUN_VERB and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
     ]
+
+
+def _is_sealed(record: Record, call: Intent) -> bool:
+    """Whether a call could only do what was done since, after which nothing changes, as a lock."""
+    kind = CATALOGUE.get(record.address.kind)
+    seal = kind.bindings[call.api].final_call if kind and call.api in kind.bindings else None
+    return seal is not None and call.verb == seal.verb and record.applied.get((seal.name,)) is True
 
 
 def list_call_ends(session: TargetSession, state: State) -> dict[str, str]:
@@ -322,7 +331,7 @@ def build_no_open_call_error(session: TargetSession, address: Address, state: St
     error = StateError.from_summary(
         "No call of this address is open",
         f"{address} has no open call. Open: {open_addresses}.",
-        Text(Command("plan"), " shows what is refused and why."),
+        Text(Command("state history"), " shows how earlier calls ended."),
     )
     return with_acting_calls(session, state, address, error)
 

@@ -101,6 +101,22 @@ def open_approved_session(
             raise
 
 
+def require_worth_waiting(
+    session: TargetSession, approved_plans: ApprovedPlans, *, allow_unsigned: bool
+) -> None:
+    """Stale for plans that stay unusable however long an earlier call is waited for."""
+    united, reviewed = approved_plans.united_plan, approved_plans.reviewed
+    files = approved_plans.files
+    require_usable_plans(session, files, reviewed=reviewed, allow_unsigned=allow_unsigned)
+    plan = united.plan
+    if plan.refused_changes and not (plan.actionable_changes or plan.moved):
+        raise Stale.from_summary(
+            "All that this plan has was refused when it was planned",
+            f"{united.file}: what was refused then is not done by it, so nothing was waited for.",
+            "Plan again once it can be done.",
+        )
+
+
 def apply_approved(
     session: TargetSession,
     run_with_saved_options: ApplyRun,

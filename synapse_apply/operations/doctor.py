@@ -778,22 +778,26 @@ def check_calls(parts: Parts) -> Iterator[Row]:
         keys = parts.session.state_keys
     with suppress(UncheckedError):
         lineage = parts.state.lineage
-    unrecorded = Journals(project, target, keys, lineage).warn()
+    journals = Journals(project, target, keys, lineage)
+    unrecorded = journals.warn()
     yield from unrecorded
     state = parts.state
+    answered = journals.done_calls(state)
     acting = [
         acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(parts.session, state)
         if call.is_doubted
     ]
     yield from acting
-    if not state.open_intents:
+    calls = ", ".join(
+        f"{entry.verb} of {entry.address} (sent {entry.sent_at})"
+        for entry in state.open_intents
+        if entry.id not in answered  # its file is told of above
+    )
+    if not calls:
         if not (unrecorded or acting):
             yield "none of unknown outcome"
         return
-    calls = ", ".join(
-        f"{entry.verb} of {entry.address} (sent {entry.sent_at})" for entry in state.open_intents
-    )
     yield warning_finding(
         "The outcome of earlier calls is unknown",
         f"{calls}.",

@@ -14,6 +14,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.drift import Drift, Unmanaged
 from synapse_apply.model.errors import RemoteError, StateError, advise_on_failure
 from synapse_apply.model.observed import ObjectKey
+from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
 from synapse_apply.model.state import State
 from synapse_apply.planning.drift import build_drift_report
 from synapse_apply.planning.plan_input import PlanOptions
@@ -35,13 +36,17 @@ def build_options_that_revert_drift(
 
 def require_no_open_call(plan_result: PlanResult, address: Address) -> None:
     """StateError where a call of an address is not settled: what is live may still change."""
+    other_run = [d for d in plan_result.plan.diagnostics if d.summary == CONCURRENT_RUN_SUMMARY]
     for call in (r.intent for r in plan_result.resolved_intents if r.intent.address == address):
-        raise StateError.from_summary(
+        error = StateError.from_summary(
             "A call of this object is open",
             f"How {call.verb} of {address} ended, sent at {call.sent_at} by apply {call.plan_id}, "
             "is not recorded yet, and it may still change what is live.",
-            Text("First ", Command("state settle", address, "--wait"), "."),
+            "Try again when the other run has ended."
+            if other_run
+            else Text("First ", Command("state settle", address, "--wait"), "."),
         )
+        raise StateError(*error.diagnostics, *other_run)
 
 
 # Looking never records: live is compared with what was seen, and a refresh that recorded live as

@@ -64,7 +64,14 @@ class PastRun:
 
         The most frequent first: `{"create": 2, "update failed": 1}`.
         """
-        counted = Counter(map(_verb_and_result, self.calls)).items()
+        # A call that was settled before its answer was recorded has an entry for both.
+        answered = {(call.address, call.verb) for call in self.calls if call.result == "done"}
+        once = (
+            call
+            for call in self.calls
+            if not (call.result.startswith("settled") and (call.address, call.verb) in answered)
+        )
+        counted = Counter(map(_verb_and_result, once)).items()
         return dict(sorted(counted, key=lambda row: (-row[1], row[0])))
 
     @property

@@ -82,11 +82,11 @@ def plan(
         concurrent_run = other_run_warnings(session.store, observed_state.serial)
     plan_input = replace(observed_state.plan_input, has_concurrent_run=bool(concurrent_run))
     open_calls = [resolved for resolved in observed_state.resolved_intents if resolved.is_open]
-    settled = _iter_settled_warnings(observed_state.resolved_intents)
     # Whether an open call is sent again is decided by the planner, and told of here.
     changing: set[Address] = set()
-    if open_calls:
+    if observed_state.resolved_intents:
         changing = {change.address for change in make_plan(plan_input).actionable_changes}
+    settled = _iter_settled_warnings(observed_state.resolved_intents, changing)
     plan_input = replace(
         plan_input,
         diagnostics=(
@@ -271,7 +271,9 @@ def _recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
     return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 
 
-def _iter_settled_warnings(resolved_intents: Iterable[ResolvedIntent]) -> Iterator[Diagnostic]:
+def _iter_settled_warnings(
+    resolved_intents: Iterable[ResolvedIntent], changing: Collection[Address]
+) -> Iterator[Diagnostic]:
     """What became of earlier calls that nobody saw end; one for all creates of an apply."""
     groups: dict[tuple[object, ...], list[ResolvedIntent]] = defaultdict(list)
     for resolved in resolved_intents:
@@ -292,7 +294,8 @@ def _iter_settled_warnings(resolved_intents: Iterable[ResolvedIntent]) -> Iterat
             "An earlier call was looked up",
             f"{intent.verb} of {format_short_list(addresses)}, {sent} by apply {intent.plan_id}, "
             f"{outcome}.",
-            group[0].import_hint,
+            # An apply records what it makes or adopts there.
+            "" if intent.address in changing else group[0].import_hint,
             address=addresses[0] if len(addresses) == 1 else "",
         )
 

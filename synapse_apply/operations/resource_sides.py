@@ -8,11 +8,11 @@ from typing import Any, Self
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, name_target_in_commands
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_name
-from synapse_apply.model.plan import FieldChange
+from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, OTHER_RUN_RULE, FieldChange
 from synapse_apply.model.secrets.secret_marks import UNMARKED
 from synapse_apply.model.values import (
     ABSENT,
@@ -99,8 +99,18 @@ class ResourceSides:
                 "There is no such resource", f"{address} is not declared or recorded.", hint
             )
         text = str(address)
+        calls = [r.intent for r in plan_result.resolved_intents if r.intent.address == address]
         own_findings = [
-            finding for finding in plan_result.plan.diagnostics if finding.address == text
+            finding
+            for finding in plan_result.plan.diagnostics
+            if finding.address == text or (calls and finding.summary == CONCURRENT_RUN_SUMMARY)
+        ]
+        own_findings += [
+            warning_finding("A call of this object is open", f"{text}: {refusal.reason}.")
+            for change in plan_result.plan.changes
+            if calls and change.address == address
+            for refusal in change.refusals
+            if refusal.rule == OTHER_RUN_RULE
         ]
         read_problems = name_target_in_commands(
             tuple(_iter_read_failures(resource, plan_result.resources)), typed_target

@@ -30,7 +30,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import Intent, IntentState, Record, State
+from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
 from synapse_apply.model.values import collect_references
 from synapse_apply.model.verification import RUN_VERB, LastRun
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
@@ -100,10 +100,13 @@ def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
         )
         for intent in sorted(state.open_intents, key=lambda intent: intent.address)
     )
+    sent_twice = {call.id for record in state.records.values() for call in record.given_up}
     acting = (
         acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(session, state)
-        if not (other_run and call.state is IntentState.OPEN)
+        if not (call.state is IntentState.OPEN and other_run)
+        # Of a call that a file knows to be answered only a first try may still act.
+        and (call.id not in journal_files or call.id in sent_twice)
     )
     untold = tuple(iter_untold_packages([*state.records.values()]))
     return state, OpenCalls(tuple(calls), (*other_run, *findings, *acting), untold)
@@ -133,7 +136,7 @@ def settle_calls(
         if others:
             detail = f"{format_short_list(others)}: the state knows how they ended."
             other_findings = (warning_finding("Another run settled calls meanwhile", detail),)
-        wait_for_acting_calls(session, session.store.read_state(), wait)
+        wait_for_acting_calls(session, session.store.read_state(), wait, addresses)
     # The state is read again: what was settled just now is not told of any more.
     state = session.store.read_state()
     journals = session.journals(state)
@@ -236,9 +239,15 @@ def wait_for_open_calls(
         _wait_for_outcomes(session, _too_recent(looked_up), wait)
 
 
-def wait_for_acting_calls(session: TargetSession, state: State, wait: WaitCallback) -> None:
-    """Return when no given-up call may act any more that other values wait for."""
-    acting = [one for one in list_acting_calls(session, state) if one[1].state is _UNKNOWN]
+def wait_for_acting_calls(
+    session: TargetSession, state: State, wait: WaitCallback, only: Collection[Address] = ()
+) -> None:
+    """Return when no given-up call (of these addresses) may act any more that others wait for."""
+    acting = [
+        one
+        for one in list_acting_calls(session, state)
+        if one[1].state is _UNKNOWN and (not only or one[1].address in only)
+    ]
     if acting:
         longest = max(seconds for seconds, _ in acting)
         wait(longest, [call for _, call in acting], longest)
@@ -306,10 +315,11 @@ def _too_recent(resolved_intents: Iterable[ResolvedIntent]) -> list[Intent]:
 
 @frozen
 class RecoveredCalls:
-    """Calls that were recorded now, and those that the state had already."""
+    """Calls that were recorded now, and those that the state had already, and warnings."""
 
     recorded_intents: tuple[Intent, ...]
     known_intents: tuple[Intent, ...]
+    findings: tuple[Diagnostic, ...] = ()
 
 
 def read_recovery_journal(session: TargetSession, path: Path) -> JournalContent:
@@ -324,7 +334,7 @@ def record_journal(session: TargetSession, path: Path, content: JournalContent) 
     contradicts the state; the file is not removed then. The caller must have asked the user about
     a file that the state key did not sign.
     """
-    recorded_intents, known_intents = [], []
+    recorded_intents, known_intents, found = [], [], list[Diagnostic]()
     settle_after = session.target.settle_after
     with session.lock_state_of_own_project("state record"):
         for ended_call in content.calls:
@@ -340,13 +350,19 @@ def record_journal(session: TargetSession, path: Path, content: JournalContent) 
                 session.store.open_intent_and_use_up_its_approvals(
                     _without_used_approvals(session, ended_call.intent)
                 )
-            session.store.close_ended_intent(
-                ended_call.intent, settled or ended_call.record, ended_call.audit_entry
-            )
-            recorded_intents.append(ended_call.intent)
+            ended, own = ended_call.intent, state.records.get(ended_call.intent.address)
+            record = settled or ended_call.record
+            # What was forgotten meanwhile, or is another object now, its call does not record.
+            is_object = is_open and ended.verb not in {CREATE_VERB, RUN_VERB}
+            if is_object and (own is None or not own.is_object_of(ended)):
+                record, hint = own, ResolvedIntent(ended, own).import_hint
+                told = f"How {ended.verb} of {ended.address} ended is recorded, not the object."
+                found.append(warning_finding("An object was forgotten", told, hint))
+            session.store.close_ended_intent(ended, record, ended_call.audit_entry)
+            recorded_intents.append(ended)
     # Last: after a crash the file is read again, and its calls are known then.
     path.unlink(missing_ok=True)
-    return RecoveredCalls(tuple(recorded_intents), tuple(known_intents))
+    return RecoveredCalls(tuple(recorded_intents), tuple(known_intents), tuple(found))
 
 
 def _without_used_approvals(session: TargetSession, intent: Intent) -> Intent:

@@ -203,7 +203,7 @@ def _list_fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPa
     is_whole = call.verb == "update" and binding and binding.update_mode is UpdateMode.PUT
     hidden_names = observed.missing_fields | observed.partial_fields if observed else frozenset()
     sides = [unflatten(side) for side in (call.fields, call.before, resource.live_fields)]
-    fields = []
+    record, fields = resource.record, []
     for path in sorted({*call.fields, *call.before}):
         rule = resource.type.rules.get(str(path[0]), FieldRule(""))
         sent, was, now = (get_at_or_absent(side, path) for side in sides)
@@ -214,6 +214,11 @@ def _list_fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPa
         is_as_sent = (
             is_same_value(rule.reset_value if sent is ABSENT else sent, now, rule.compare)
             or sent is now is ABSENT
+            # What the server made of the same value before, it makes of it again.
+            or (
+                record
+                and [s.get(path, ABSENT) for s in (record.applied, record.seen)] == [sent, now]
+            )
             or (isinstance(sent, Mapping) and isinstance(now, Mapping))
         )
         # An update of single fields sends what it changes.

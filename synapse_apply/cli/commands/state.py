@@ -703,6 +703,7 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
         f"Recorded: {len(recovered_calls.recorded_intents)}. Known before: "
         f"{len(recovered_calls.known_intents)}. Removed {file}.\n"
     )
+    console.write_findings(recovered_calls.findings)
     return 0
 
 
