@@ -123,6 +123,8 @@ class HoldReason(Enum):
     """A guard stops the plan, or it is that guard."""
     DEPENDENCY = "dependency"
     """It needs a row that is not done."""
+    APPROVED = "approved"
+    """It has approvals, and is not done yet: a pause, a window, a verification. Never stored."""
 
 
 @frozen

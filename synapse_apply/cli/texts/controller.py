@@ -143,7 +143,12 @@ def choose_rows_by_target(
 
     names = api.names_matching(pattern)
     rows_by_target = {
-        name: [r for r in api.list_held_rows(name) if name == pattern or r.address == BINDING_GUARD]
+        name: [
+            row
+            for row in api.list_held_rows(name)
+            if name == pattern or row.address == BINDING_GUARD
+            if not (decision.only_approvable and row.reason == "approved")
+        ]
         for name in names
     }
     rows = [row for of_target in rows_by_target.values() for row in of_target]
@@ -400,7 +405,11 @@ def _describe_counts(counts: Mapping[str, int]) -> str:
 ShownFields = dict[str, dict[str, "tuple[ShownField, ...]"]]
 _MAX_VALUE_LENGTH = 2000
 # Of rows whose detail says nothing more.
-_REASON_PHRASES = {"approval": "the mode is approve", "guard": "it stops the plan"}
+_REASON_PHRASES = {
+    "approval": "the mode is approve",
+    "guard": "it stops the plan",
+    "approved": "it has approvals, and is not done yet",
+}
 
 
 def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: ShownFields) -> str:

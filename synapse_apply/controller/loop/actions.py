@@ -13,7 +13,7 @@ from synapse_apply.controller.loop.hourly import queue_pause_messages
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.reasons import normalize_reason
 from synapse_apply.controller.outbox.messages import format_utc_time
-from synapse_apply.controller.planned_rows import HoldReason, RowAction
+from synapse_apply.controller.planned_rows import HeldRow, HoldReason, RowAction
 from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
 from synapse_apply.controller.rows import (
     END_OF_PAUSE,
@@ -26,6 +26,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.approving import (
+    add_approved_rows,
     count_approvals_of_row,
     is_approval_stale,
     is_author,
@@ -161,11 +162,13 @@ class LoopPeopleActions:
             now = parts.clock.read_wall()
             row = self._present_target(name)
             rule = self._approval_rule(name, row_digests)
-            holds = self._require_holds(name, row_digests)
+            approvals = list(parts.store.list_approvals_even_used_or_expired(name))
+            waiting = parts.store.list_holds(name)
+            known = add_approved_rows(waiting, approvals, now)
+            holds = self._require_holds(name, row_digests, known)
             for hold in holds:
                 _require_approvable(hold)
             authors = self._counting_authors(who, row, rule)
-            approvals = list(parts.store.list_approvals_even_used_or_expired(name))
             for hold in holds:
                 if not any(
                     approval.who == who
@@ -201,7 +204,7 @@ class LoopPeopleActions:
                 ).is_enough
             }
             if approved_digests:
-                decided = self._rejected_holds(name, approved_digests)
+                decided = _reject_holds(waiting, approved_digests)
                 writer.replace_holds(name, decided)
                 self._put_target_due_now(writer, row, RunCause.APPROVED)
         self._mark_changed([name])
@@ -212,31 +215,21 @@ class LoopPeopleActions:
         """See PeopleActions."""
         parts = self._parts
         with parts.write() as writer:
-            self._present_target(name)
+            row, now = self._present_target(name), parts.clock.read_wall()
             reason = normalize_reason(reason)
-            holds = self._require_holds(name, row_digests)
+            approvals = parts.store.list_approvals_even_used_or_expired(name)
+            known = add_approved_rows(parts.store.list_holds(name), approvals, now)
+            holds = self._require_holds(name, row_digests, known)
             digests = {hold.row_digest for hold in holds}
             for digest in sorted(digests):
                 writer.delete_unused_approvals_of_row(name, digest)
-            decided = self._rejected_holds(name, digests, who, reason)
-            writer.replace_holds(name, decided)
+            writer.replace_holds(name, _reject_holds(known, digests, who, reason))
+            if any(hold.held_row.reason is HoldReason.APPROVED for hold in holds):
+                # What is said of it changes: it waits for a person again.
+                self._put_target_due_now(writer, row, RunCause.ASKED)
             detail = _describe_holds(holds) + (f"; {reason}" if reason else "")
             self._append_audit_and_log(writer, who, "reject", str(name), detail)
-
-    def _rejected_holds(
-        self, name: TargetName, digests: Collection[str], who: str = "", reason: str = ""
-    ) -> list[HoldRow]:
-        """The holds of a target, those of these digests rejected by `who` ("": by nobody)."""
-        holds = list(self._parts.store.list_holds(name))
-        for place, hold in enumerate(holds):
-            if hold.row_digest in digests:
-                held_row = hold.held_row
-                # As the next look judges it, so that it can be approved before that, too.
-                if who and held_row.row.action is not RowAction.GUARD:
-                    held_row = build_rejected_hold(held_row.row)
-                rejected = replace(hold, held_row=held_row, rejected_by=who, rejected_reason=reason)
-                holds[place] = rejected
-        return holds
+        self._mark_changed([name])
 
     def _put_target_due_now(self, writer: StoreWriter, row: TargetRow, cause: RunCause) -> None:
         writer.put_target_keeping_claim_and_newer_revision(
@@ -295,9 +288,11 @@ class LoopPeopleActions:
             hint = "Take `paused` out of controller.yaml, and have the controller read it again."
         return ActionRefused.from_summary("There is no such pause", detail, hint)
 
-    def _require_holds(self, name: TargetName, row_digests: Sequence[str]) -> list[HoldRow]:
-        """The rows that wait, by digest; refused unless there is one and all of them wait."""
-        holds = {hold.row_digest: hold for hold in self._parts.store.list_holds(name)}
+    def _require_holds(
+        self, name: TargetName, row_digests: Sequence[str], known: Sequence[HoldRow]
+    ) -> list[HoldRow]:
+        """Those with these digests; refused unless there is one and all of them are known."""
+        holds = {hold.row_digest: hold for hold in known}
         missing = [digest for digest in row_digests if digest not in holds]
         if missing or not row_digests:
             raise ActionRefused.from_summary(
@@ -329,6 +324,29 @@ class LoopPeopleActions:
                 "Ask somebody else; `not_author` of controller.yaml says so.",
             )
         return authors
+
+
+def _reject_holds(
+    holds: Sequence[HoldRow], digests: Collection[str], who: str = "", reason: str = ""
+) -> list[HoldRow]:
+    """Holds of a target to be stored, those of these digests rejected by `who` ("": by nobody)."""
+    decided = []
+    for number, hold in enumerate(holds):
+        if hold.row_digest in digests:
+            held_row = hold.held_row
+            # As the next look judges it, so that it can be approved before that, too.
+            if held_row.row.action is RowAction.GUARD:
+                held_row = HeldRow(held_row.row, HoldReason.GUARD, held_row.detail)
+            elif who:
+                held_row = build_rejected_hold(held_row.row)
+            decided.append(
+                replace(
+                    hold, held_row=held_row, number=number, rejected_by=who, rejected_reason=reason
+                )
+            )
+        elif hold.held_row.reason is not HoldReason.APPROVED:
+            decided.append(hold)
+    return decided
 
 
 def _require_approvable(hold: HoldRow) -> None:

@@ -6,10 +6,10 @@ Rules count as they are when a row is done, not as they were when it was approve
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from synapse_apply.controller.planned_rows import ApplyTerms
-from synapse_apply.controller.rows import ApprovalRow
+from synapse_apply.controller.planned_rows import ApplyTerms, HeldRow, HoldReason
+from synapse_apply.controller.rows import ApprovalRow, HoldRow
 from synapse_apply.controller.rules.access import Person, get_person_name, is_allowed_for
 from synapse_apply.controller.settings import DAY, Access, Mode, Right, TargetRule
 from synapse_apply.model.frozen import frozen
@@ -93,6 +93,22 @@ def count_approvals_of_row(
     of_row = [approval for approval in approvals if approval.row_digest == row_digest]
     author_names = _author_names(authors) if rule.not_author else frozenset()
     return _count_of_row(rule, of_row, now, access, author_names)
+
+
+def add_approved_rows(
+    holds: Sequence[HoldRow], approvals: Iterable[ApprovalRow], now: float
+) -> list[HoldRow]:
+    """The holds of a target, and rows that have unused approvals and are not done yet.
+
+    Where it waits for no person any more, it can still be rejected.
+    """
+    rows = {hold.row_digest: hold for hold in holds}
+    for given in approvals:
+        if not given.used_at and not is_approval_stale(given, now):
+            held_row = HeldRow(given.row, HoldReason.APPROVED)
+            hold = HoldRow(given.target, given.row_digest, held_row, "", "", given.approved_at)
+            rows.setdefault(given.row_digest, hold)
+    return [*rows.values()]
 
 
 def describe_approvals(count: ApprovalCount) -> str:

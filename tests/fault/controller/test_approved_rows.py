@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 
-from controllers.applying_site import APPROVE, ApplyingSite
+import pytest
+from controllers.applying_site import APPROVE, TOKENS, ApplyingSite
 from controllers.site import SECONDS
 from forges.loopback_server import wait_until
 from git_repositories import commit
-from in_process import run
+from in_process import run, run_in_process
+from installed import environment
+
+from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
 
 
 def select(holds: list[dict[str, str]], *addresses: str) -> list[dict[str, str]]:
@@ -41,6 +46,67 @@ def test_what_is_approved_is_done_and_nothing_else(applying_site: ApplyingSite) 
     site.wait_for_end(commit, "success")
     site.wait_until_written("S 0", "S 1", "other")
     assert site.list_holds() == []
+    site.check_laws()
+
+
+CLOSED = 'windows: [{cron: "0 0 1 1 *", duration: 1m, timezone: UTC}]'
+
+
+@pytest.mark.parametrize(
+    ("keeps_back", "approvals", "by"),
+    [("pause", 2, "api"), ("window", 1, "api"), ("window", 2, "command"), ("pause", 1, "page")],
+)
+def test_an_approval_is_taken_back_while_the_row_waits_for_something_else(
+    applying_site: ApplyingSite, keeps_back: str, approvals: int, by: str
+) -> None:
+    """It stands with the rows that wait until it is done, and is not done once it is rejected."""
+    site, rule = applying_site, f"{APPROVE}, approvals: {approvals}"
+    site.rule, site.storages = f"{rule}, {CLOSED}" if keeps_back == "window" else rule, 1
+    site.write_configuration()
+    site.commit("images")
+    site.start()
+    if keeps_back == "pause":
+        site.wait_for_holds(1)
+        site.act("pause", scope="acme/dev", reason="incident", seconds=3600)
+    holds = site.wait_for_holds(1)
+    for who in ["ops", "second"][:approvals]:
+        site.approve(holds, who)
+    site.wait_for_state("paused", "waiting")
+    [waiting] = site.list_holds()
+    assert (waiting["digest"], waiting["reason"]) == (holds[0]["digest"], "approved")
+    assert waiting["approved_by"] == ["token:ops", "token:second"][:approvals]
+    reason = "not before the release"
+    if by == "api":
+        site.act("reject", target="acme/dev", rows=[waiting["digest"]], reason=reason)
+    elif by == "command":
+        typed = ["controller", "reject", "acme/dev", "--row", waiting["digest"], "--reason", reason]
+        variables = {URL_VARIABLE: site.url, TOKEN_VARIABLE: TOKENS["second"]}
+        done = run_in_process(typed, site.folder, environment(variables))
+        assert done.stdout == "Rejected 1 row of acme/dev as token:second.\n", done.stderr
+    else:
+        html = site.get_page("/targets/acme/dev").text
+        assert re.findall(r'name="row" value="([^"]+)"', html) == [waiting["digest"]]
+        assert "it has approvals, and is not done yet" in html
+        [token] = {*re.findall(r'name="token" value="([^"]+)"', html)}
+        answer = site.post_form(
+            "/targets/acme/dev/reject", token=token, row=waiting["digest"], reason=reason
+        )
+        assert answer.status_code == 303, answer.text
+    rejected = site.wait_for_state("held")
+    assert rejected["hold_count"] == 1
+    [hold] = site.list_holds()
+    assert (hold["rejected_reason"], hold["approvals"]) == (reason, [])
+    if keeps_back == "pause":
+        site.act("resume", scope="acme/dev")
+    else:
+        site.use_rule(rule)
+    site.act("reconcile", target="acme/dev")
+    site.wait_quietly(2.5)
+    assert site.writes == []
+    for who in ["ops", "second"][:approvals]:
+        site.approve(site.list_holds(), who)
+    site.wait_until_written("S 0")
+    wait_until(lambda: site.list_holds() == [], SECONDS, "nothing waits", pause=0.2)
     site.check_laws()
 
 
@@ -136,7 +202,11 @@ def test_an_approval_is_not_for_another_object_of_the_same_name(
     assert site.writes == []
     site.approve([hold])
     site.wait_for_writes(1)
-    wait_until(lambda: site.list_holds() == [], SECONDS, "it is done")
+    wait_until(
+        lambda: all(hold["reason"] == "approved" for hold in site.list_holds()),
+        SECONDS,
+        "it waits for no person",
+    )
 
 
 def test_an_approval_does_not_outlive_its_row(applying_site: ApplyingSite) -> None:

@@ -16,7 +16,11 @@ from synapse_apply.controller.page.api import (
 from synapse_apply.controller.page.entry.present_targets import iter_present_targets
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Visitor
-from synapse_apply.controller.page.people.holds import HeldRowView, build_held_row_views
+from synapse_apply.controller.page.people.holds import (
+    HeldRowView,
+    build_held_row_views,
+    list_decidable_rows,
+)
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import HoldRow, TargetCondition, TargetName
@@ -42,7 +46,7 @@ def list_holds_as_json(
             HTTPStatus.NOT_FOUND, "Nothing is known by this name", f"There is no target {name}."
         )
     names = [name] if name is not None else _held_names(visitor.store)
-    holds = [hold for target in names for hold in visitor.store.list_holds(target)]
+    holds = [hold for target in names for hold in list_decidable_rows(visitor.store, target, now)]
     items = [
         _hold_to_json(target, view)
         for target, of_target in groupby(holds[offset : offset + limit], lambda hold: hold.target)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
-from synapse_apply.controller.rows import ApprovalRow, HoldRow
+from synapse_apply.controller.rows import ApprovalRow, HoldRow, TargetName
 from synapse_apply.controller.rules.approving import (
     ApprovalCount,
+    add_approved_rows,
     count_approvals_of_row,
     is_approval_stale,
     is_author,
 )
 from synapse_apply.controller.rules.judging import REJECTED_PHRASE
 from synapse_apply.controller.settings import Access, TargetRule
+from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.frozen import frozen
 
 REASON_PHRASES = {
@@ -22,6 +24,7 @@ REASON_PHRASES = {
     HoldReason.ACTION: "this action is for a person",
     HoldReason.GUARD: "a guard stops it",
     HoldReason.DEPENDENCY: "it needs a row that is not done",
+    HoldReason.APPROVED: "it has approvals, and is not done yet",
 }
 GUARD_PHRASE = "this guard stops the plan"
 POLICY_PHRASE = "a policy stops the plan: nobody can approve it here"
@@ -44,6 +47,12 @@ class HeldRowView:
     @property
     def can_be_approved(self) -> bool:
         return self.hold.held_row.can_be_approved
+
+
+def list_decidable_rows(store: ReadableStore, name: TargetName, now: float) -> list[HoldRow]:
+    """The rows of a target that wait for a person, and approved ones that are not done yet."""
+    approvals = store.list_approvals_even_used_or_expired(name)
+    return add_approved_rows(store.list_holds(name), approvals, now)
 
 
 def build_held_row_views(

@@ -13,6 +13,7 @@ from synapse_apply.controller.page.people.endpoints import build_form_token_purp
 from synapse_apply.controller.page.people.holds import (
     HeldRowView,
     build_held_row_views,
+    list_decidable_rows,
     own_approval_doubt,
 )
 from synapse_apply.controller.ports import RunningLoop
@@ -91,7 +92,7 @@ def read_target_forms(
         else ()
     )
     is_acting = bool(rights - {Right.READ})
-    holds = visitor.store.list_holds(name)
+    holds = list_decidable_rows(visitor.store, name, now)
     pauses = [
         pause
         for pause in visitor.store.list_people_pauses_even_ended()

@@ -383,6 +383,42 @@ def test_what_is_rejected_stays_held_and_loses_its_approvals(
     ]
 
 
+@pytest.mark.parametrize("approvals", [1, 2])
+def test_an_approval_is_taken_back_while_a_verification_is_waited_for(
+    world: World, approvals: int
+) -> None:
+    """Of the row, and of the guard that was approved with it."""
+    guard = row("recreate", RowAction.GUARD)
+    world.set_rules(replace(APPROVE, approvals=approvals))
+    world.workers.results["acme/prod"] = plan_of(guard, FIRST)
+    loop = world.build_loop()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 3 * DAY)
+    for who in (ANN, BOB)[:approvals]:
+        actions.approve_rows_or_refuse(who, PROD, [guard.digest, FIRST.digest])
+    world.settle(loop)
+    world.workers.results["acme/prod"] = plan_of(guard, WAITING)
+    actions.resume_scope_or_refuse(BOB, "acme/prod")
+    world.settle(loop)
+    assert world.get_target("prod").state is TargetCondition.WAITING
+    assert world.store.list_holds(PROD) == []
+    actions.reject_rows_or_refuse(BOB, PROD, [guard.digest, FIRST.digest], "stop")
+    assert world.store.list_approvals_even_used_or_expired(PROD) == []
+    world.workers.results["acme/prod"] = plan_of(guard, FIRST)
+    world.clock.advance(4000)
+    world.settle(loop)
+    assert world.workers.applies == []
+    assert {hold.row_digest: hold.rejected_by for hold in world.store.list_holds(PROD)} == {
+        guard.digest: BOB,
+        FIRST.digest: BOB,
+    }
+    for who in (ANN, BOB)[:approvals]:
+        actions.approve_rows_or_refuse(who, PROD, [guard.digest, FIRST.digest])
+    world.settle(loop)
+    assert len(world.workers.applies) == 1
+
+
 @pytest.mark.parametrize("what_held", ["cause", "guard"])
 def test_what_is_rejected_is_not_done_in_mode_auto(world: World, what_held: str) -> None:
     """Also when what held it is approved; an approval of its own lets it be done, even at once."""
