@@ -17,10 +17,10 @@ from installed import environment as environment_of
 from profiles import PAGE, PROFILE, VENDOR
 from support.core import Action, Plan, Report, Result
 
+from synapse_apply.cli import observer
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.flows import apply_run, countdown
-from synapse_apply.cli.flows.countdown import build_wait_callback
 from synapse_apply.cli.main import run
+from synapse_apply.cli.observer import build_wait_callback
 from synapse_apply.stores.lock.boot_clock import read_seconds_since_boot
 from synapse_apply.workspace import environment, target_session
 
@@ -159,8 +159,7 @@ def command(site: Site, typed: str, code: int = 0) -> str:
                 "read_seconds_since_boot",
                 lambda: read_seconds_since_boot() + sum(site.waited),
             ),
-            patch.object(countdown, "build_wait_callback", wait_by_clock),
-            patch.object(apply_run, "build_wait_callback", wait_by_clock),
+            patch.object(observer, "build_wait_callback", wait_by_clock),
             patch.dict(os.environ, environment_of(site.environ), clear=True),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(out),
