@@ -598,10 +598,13 @@ def _contains(expression: str) -> str:
     return rf"LOWER({expression}) LIKE ? ESCAPE '\'"
 
 
+def lower_ascii(text: str) -> str:
+    """As LOWER has it, in SQLite and of a column with COLLATE "C": ASCII letters alone."""
+    return text.encode("utf-8", "replace").lower().decode()
+
+
 def _like_pattern(text: str) -> str:
-    # As LOWER has it, in SQLite and of a column with COLLATE "C": ASCII letters alone.
-    lower = text.encode("utf-8", "replace").lower().decode()
-    escaped = lower.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    escaped = lower_ascii(text).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
     return f"%{escaped}%"
 
 

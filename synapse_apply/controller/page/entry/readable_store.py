@@ -33,6 +33,7 @@ from synapse_apply.controller.rows import (
     WaveRow,
 )
 from synapse_apply.controller.rules.access import hide_targets
+from synapse_apply.controller.store.controller_store import lower_ascii
 from synapse_apply.controller.store_ports import (
     ALL_AUDIT_ROWS,
     AuditFilter,
@@ -45,6 +46,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 
 T = TypeVar("T")
 
+_SEARCHED_ROWS = 1000  # of the audit at a time
 _SINGLE_WILDCARDS = frozenset("?[")
 
 
@@ -181,10 +183,26 @@ class RestrictedStore:
     def list_audit_newest_first_unless_after(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
-        rows = self._store.list_audit_newest_first_unless_after(
-            limit, replace(audit_filter, patterns=self._filter_patterns)
-        )
-        return [self._tell(row.subject.partition("/")[0], row) for row in rows]
+        """Those whose text is found as it is told: a search must not find what is left out."""
+        list_rows = self._store.list_audit_newest_first_unless_after
+        if self._reads_all:
+            return list_rows(limit, audit_filter)
+        audit_filter, found = replace(audit_filter, patterns=self._filter_patterns), []
+        wanted, count = lower_ascii(audit_filter.text), max(limit, _SEARCHED_ROWS)
+        while rows := list_rows(count, audit_filter):
+            told = (self._tell(row.subject.partition("/")[0], row) for row in rows)
+            found += [
+                row
+                for row in told
+                if wanted in lower_ascii(f"{row.subject} {row.action} {row.detail}")
+            ]
+            if len(found) >= limit or len(rows) < count:
+                break
+            if audit_filter.after is None:
+                audit_filter = replace(audit_filter, before=rows[-1].number)
+            else:
+                audit_filter = replace(audit_filter, after=rows[-1].number)
+        return found[:limit]
 
     def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
         return self._store.iter_all_audit_rows_oldest_first() if self._reads_all else iter(())
@@ -197,13 +215,14 @@ class RestrictedStore:
 
     def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
         """Those that may concern what can be read: their reasons are for the people of it."""
+        rows = self._store.list_people_pauses_even_ended()
         if self._reads_all:
-            return self._store.list_people_pauses_even_ended()
-        return [
-            row
-            for row in self._store.list_people_pauses_even_ended()
-            if self.has_readable_target(row.scope)
-        ]
+            return rows
+        rows = [row for row in rows if self.has_readable_target(row.scope)]
+        # A scope with wildcards may be of several.
+        for source in self._store.list_configured_sources():
+            rows = [self._tell(source.name, row) for row in rows]
+        return rows
 
     def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
         """Those of sources that can be seen; why one stands still, where all can be read."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -43,6 +44,7 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import SecretName
+from synapse_apply.controller.store_ports import AuditFilter
 
 from .conftest import ServedPage, read_text
 
@@ -395,6 +397,8 @@ NAMED = (
     "paused with acme/prod-us.",
 )
 
+REJECTED = "first as in prod-eu: contract with Hooli ends"
+
 
 @pytest.fixture
 def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
@@ -430,8 +434,18 @@ def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
         )
         writer.replace_holds(
             people.STAGING,
-            [replace(hold, held_row=replace(hold.held_row, row=row, detail=NAMED[4]))],
+            [
+                replace(
+                    hold,
+                    held_row=replace(hold.held_row, row=row, detail=NAMED[4]),
+                    rejected_by="proxy:ann",
+                    rejected_reason=REJECTED,
+                )
+            ],
         )
+        for scope in ("acme/*", "*"):
+            writer.put_pause(PauseRow(scope, "proxy:ann", REJECTED, 1.0, samples.NOW + 9999))
+        writer.append_audit(2.0, "proxy:ann", "reject", "acme/staging", f"row; {REJECTED}")
         writer.append_audit(1.0, "controller:platform", "bind", "acme/staging", NAMED[4])
     loop = samples.StubLoop(people.SETTINGS)
     with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
@@ -442,7 +456,7 @@ def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
 NAMING_PATHS = [
     "/", "/targets/acme/staging", "/sources/acme", "/audit", "/runs/{run}",
     "/api/v1/targets", "/api/v1/runs?target=acme/staging", "/api/v1/runs/{run}",
-    "/api/v1/holds",
+    "/api/v1/holds", "/api/v1/pauses",
 ]  # fmt: skip
 
 
@@ -453,9 +467,47 @@ def test_no_text_names_a_target_that_its_reader_cannot_read(naming_page: ServedP
     for path in NAMING_PATHS:
         answer = naming_page.get(path.format(run=run), **list_proxy_headers("jonas"))
         assert answer.status_code == 200
-        for name in ("prod-eu", "prod-us", "prod-old", "eu.acme.example", "cAn4ry"):
+        for name in ("prod-eu", "prod-us", "prod-old", "eu.acme.example", "cAn4ry", "Hooli"):
             assert name not in answer.text, path
         assert "another target of this controller" in answer.text or path == "/sources/acme"
         told += naming_page.get(path.format(run=run), **list_proxy_headers("mina")).text
     for name in ("targets.prod-eu.url", "target prod-us", "acme/prod-old", "cAn4ry"):
         assert name in told
+
+
+def test_a_search_of_the_audit_finds_only_what_its_reader_is_told(naming_page: ServedPage) -> None:
+    """No name of a hidden target, no letter of what is left out; what is told is found."""
+    jonas, mina = (list_proxy_headers(name) for name in ("jonas", "mina"))
+
+    def is_found(text: str, headers: dict[str, str]) -> bool:
+        answer = naming_page.get(f"/audit?q={quote(text)}", **headers)
+        assert answer.status_code == 200
+        return 'data-label="Details"' in answer.text
+
+    for hidden in ("prod-eu", "PROD", "in p", "hooli", "ends", "h", "prod-us", "o"):
+        is_told = hidden in {"h", "o"}  # letters of the words that are told
+        assert is_found(hidden, jonas) == is_told, hidden
+        assert is_found(hidden, mina), hidden
+    for told in ("first as in", "Reject", "ACME/STAGING", "row; "):
+        assert is_found(told, jonas), told
+    assert not is_found("%", jonas)
+
+
+def test_a_search_goes_on_behind_rows_whose_text_is_left_out(tmp_path: Path) -> None:
+    """Thousands of newer rows, of which nothing is told that is searched for, hide no older one."""
+    with closing(samples.open_store(tmp_path)) as store:
+        people.fill_held(store)
+        with store.write() as writer:
+            writer.append_audit(1.0, "token:ops", "reject", "acme/staging", "contract")
+            for number in range(2500):
+                detail = f"{number} as in prod-eu: contract"
+                writer.append_audit(2.0, "token:ops", "reject", "acme/staging", detail)
+            writer.append_audit(3.0, "token:ops", "reject", "acme/staging", "contract")
+        readable = RestrictedStore(store, ("acme/staging",))
+        every = [row.number for row in store.list_audit_newest_first_unless_after(9999)]
+        for bounds in ({}, {"after": 0}, {"before": every[0]}):
+            asked = AuditFilter(text="CONTRACT", **bounds)
+            found = readable.list_audit_newest_first_unless_after(101, asked)
+            assert {row.detail for row in found} == {"contract"}
+            assert len(found) == (1 if "before" in bounds else 2)
+        assert len(readable.list_audit_newest_first_unless_after(2000)) == 2000
