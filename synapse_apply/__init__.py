@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from synapse_apply.client import BackendClient, ClientError
     from synapse_apply.library.opening import open_target, open_targets
     from synapse_apply.library.target import OpenTarget
-    from synapse_apply.model.drift import Drift
     from synapse_apply.model.errors import RemoteError, SynapseApplyError
     from synapse_apply.model.plan import Plan
-    from synapse_apply.model.report import Report
+    from synapse_apply.model.report import Drift, Report
     from synapse_apply.operations.apply import apply, check
     from synapse_apply.operations.apply_observer import ApplyObserver
     from synapse_apply.operations.apply_saved import ApprovedPlans
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _HOMES = {"client": "BackendClient ClientError", "library": "OpenTarget open_target open_targets",
-          "model.drift": "Drift", "model.errors": "RemoteError SynapseApplyError",
-          "model.plan": "Plan", "model.report": "Report", "operations.apply": "apply check",
+          "model.errors": "RemoteError SynapseApplyError",
+          "model.plan": "Plan", "model.report": "Drift Report", "operations.apply": "apply check",
           "operations.apply_observer": "ApplyObserver", "operations.apply_saved": "ApprovedPlans",
           "operations.history": "PastRun", "operations.plan": "plan",
           "operations.validate": "validate", "planning.plan_input": "PlanOptions",

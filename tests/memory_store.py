@@ -39,12 +39,8 @@ from support.core import (
     return_renamed_record_unchanged,
 )
 
-from synapse_apply.stores import row_texts, schema, state_messages
-from synapse_apply.stores.snapshot import (
-    StateSnapshot,
-    list_shared_id_rows,
-    select_shared_ids,
-)
+from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores.snapshot import StateSnapshot, list_shared_id_rows, select_shared_ids
 
 MEMORY_LOCATION = "memory"
 
@@ -158,9 +154,7 @@ class MemoryStore:
 
     def find_record(self, address: Address) -> Record | None:
         text = self._require_rows().records.get(address)
-        return (
-            None if text is None else row_texts.decode_record(text, MEMORY_LOCATION, str(address))
-        )
+        return None if text is None else schema.decode_record(text, MEMORY_LOCATION, str(address))
 
     @contextmanager
     def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:
@@ -199,7 +193,7 @@ class MemoryStore:
             self._lock_id = ""
 
     def append_audit_entries(self, *entries: AuditEntry) -> None:
-        entry_texts = [row_texts.encode_audit_entry(entry, MEMORY_LOCATION) for entry in entries]
+        entry_texts = [schema.encode_audit_entry(entry, MEMORY_LOCATION) for entry in entries]
         with self._open_rows_for_writing() as rows:
             rows.audit.extend(entry_texts)
 
@@ -208,7 +202,7 @@ class MemoryStore:
             if intent.id in rows.intents:
                 raise state_messages.duplicate_intent(intent)
             _use_approvals(rows, intent.approvals)
-            rows.intents[intent.id] = row_texts.encode_intent(intent, MEMORY_LOCATION)
+            rows.intents[intent.id] = schema.encode_intent(intent, MEMORY_LOCATION)
             rows.serial += 1
 
     def close_ended_intent(
@@ -222,7 +216,7 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             if ended_intent.id not in rows.intents:
                 raise state_messages.build_no_open_intent_error(ended_intent)
-            text = row_texts.encode_audit_entry(entry, MEMORY_LOCATION)
+            text = schema.encode_audit_entry(entry, MEMORY_LOCATION)
             if record_or_none_to_remove_if_done is not None:
                 _store_changed_records(rows, [record_or_none_to_remove_if_done])
             elif ended_intent.state is IntentState.DONE:
@@ -285,7 +279,7 @@ class MemoryStore:
 
     def list_audit_entries_newest_first(self, limit: int = 1000) -> list[AuditEntry]:
         newest = self._require_rows().audit[::-1][:limit]
-        return [row_texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in newest]
+        return [schema.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in newest]
 
     def mark_plan_applied(self, plan_id: str) -> None:
         """Use up a saved plan; StateError when it was used before. The serial stays."""
@@ -301,7 +295,7 @@ class MemoryStore:
         with self._rows_lock:
             rows = self._require_rows()
             audit = tuple(
-                row_texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in rows.audit
+                schema.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in rows.audit
             )
             return StateSnapshot(self.read_state(), tuple(sorted(rows.plans.items())), audit)
 
@@ -361,14 +355,14 @@ class MemoryStore:
 
 def _decode_records(rows: StoredRows) -> dict[Address, Record]:
     return {
-        address: row_texts.decode_record(text, MEMORY_LOCATION, str(address))
+        address: schema.decode_record(text, MEMORY_LOCATION, str(address))
         for address, text in sorted(rows.records.items())
     }
 
 
 def _decode_intents(rows: StoredRows) -> list[Intent]:
     return [
-        row_texts.decode_intent(text, MEMORY_LOCATION, intent_id)
+        schema.decode_intent(text, MEMORY_LOCATION, intent_id)
         for intent_id, text in rows.intents.items()
     ]
 
@@ -376,7 +370,7 @@ def _decode_intents(rows: StoredRows) -> list[Intent]:
 def _store_changed_records(rows: StoredRows, records: Iterable[Record]) -> bool:
     records_by_address = {record.address: record for record in records}
     texts_by_address = {
-        address: row_texts.encode_record(record, MEMORY_LOCATION)
+        address: schema.encode_record(record, MEMORY_LOCATION)
         for address, record in records_by_address.items()
     }
     changed_texts = {
@@ -438,11 +432,10 @@ def _build_rows(state_snapshot: StateSnapshot) -> StoredRows:
     state = state_snapshot.state
     rows = StoredRows(state.lineage, state.binding, state.serial, plans=dict(state_snapshot.plans))
     rows.intents.update(
-        (intent.id, row_texts.encode_intent(intent, MEMORY_LOCATION))
-        for intent in state.open_intents
+        (intent.id, schema.encode_intent(intent, MEMORY_LOCATION)) for intent in state.open_intents
     )
     rows.audit.extend(
-        row_texts.encode_audit_entry(entry, MEMORY_LOCATION) for entry in state_snapshot.audit
+        schema.encode_audit_entry(entry, MEMORY_LOCATION) for entry in state_snapshot.audit
     )
     _store_changed_records(rows, state.records.values())
     return rows

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from support.core import StateError
 
-from synapse_apply.stores.chain.object_folder import ObjectInfo
+from synapse_apply.stores.chain.link_format import ObjectInfo
 
 
 @dataclass
@@ -41,7 +41,7 @@ class MemoryBucket:
 
 @dataclass
 class MemoryFolder:
-    """An ObjectFolder (stores/chain/object_folder.py) on a bucket in memory, with its faults.
+    """An ObjectFolder (stores/chain/link_format.py) on a bucket in memory, with its faults.
 
     Each switch is the number of puts that it still concerns, True for all of them.
     """

@@ -16,7 +16,7 @@ from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.errors import Stale
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.ports import Secrets
-from synapse_apply.model.secrets.masked_text import unmask_value
+from synapse_apply.model.secrets.secret_marks import unmask_value
 from synapse_apply.model.values import (
     ABSENT,
     Fields,

@@ -31,11 +31,11 @@ from synapse_apply.applying.step import Step
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import Effect, RemoteError, StateError
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
-from synapse_apply.model.secrets.masked_text import unmask_value
+from synapse_apply.model.resource import Observed
+from synapse_apply.model.secrets.secret_marks import unmask_value
 from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record
 from synapse_apply.model.values import ABSENT, Fields, Mac, SecretRef, flatten, get_at_or_absent
 

@@ -38,11 +38,11 @@ from synapse_apply.model.coding.json_types import RequestBody, ServerObject
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
-from synapse_apply.model.remote.error_body import parse_field_errors
+from synapse_apply.model.remote import parse_field_errors
 from synapse_apply.model.report import Outcome, Result
+from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState
 
 _BAD_REQUEST = 400

@@ -37,7 +37,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.plan import Action, Refusal
-from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.values import collect_references, get_at_or_absent
 
 RULE = "server"

@@ -20,8 +20,8 @@ from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Capabilities, Lookup, ObjectKey, Observed
 from synapse_apply.model.ports import Secrets, StateStore
+from synapse_apply.model.resource import Capabilities, Lookup, ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import (

@@ -26,7 +26,7 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.job import JobStatus
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
-from synapse_apply.model.remote.error_body import HTML_PAGE, format_safe_name, parse_field_errors
+from synapse_apply.model.remote import HTML_PAGE, format_safe_name, parse_field_errors
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent

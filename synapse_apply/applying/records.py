@@ -10,9 +10,8 @@ from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Secrets
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.resource import Desired, Observed
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Acceptance, Intent, Record
 from synapse_apply.model.values import (
     ABSENT,

@@ -28,8 +28,8 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Secrets
+from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import ABSENT, Fields, Mac, WithheldSecret, get_at_or_absent

@@ -15,10 +15,9 @@ from synapse_apply.model.coding.codec import fields_to_json
 from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Change, FieldChange
 from synapse_apply.model.report import Outcome, Result
-from synapse_apply.model.resource import Desired, Package
+from synapse_apply.model.resource import Desired, Observed, Package
 from synapse_apply.model.state import AuditEntry, Intent, Record
 from synapse_apply.model.values import Fields
 

@@ -1,4 +1,9 @@
-"""What a person sees of an apply, from its plan to its report, and how a signal ends it."""
+"""What a person sees of an apply, from its plan to its report, and how a signal ends it.
+
+What Ctrl-C and SIGTERM do during an apply: the first lets calls end, the second stops. Where nobody
+can send a second one, as in CI, calls in progress get a few seconds: a runner soon kills a process
+that outlives its signal, and then there would be no report.
+"""
 
 from __future__ import annotations
 

@@ -17,11 +17,10 @@ from synapse_apply.cli.errors import build_failure_findings, get_stopped_plan_or
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
-from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.report import Report
+from synapse_apply.model.report import Drift, Report
 from synapse_apply.operations.protected_files import explain_protection
 from synapse_apply.views.ci import annotations as remarks
 from synapse_apply.views.ci import github, gitlab

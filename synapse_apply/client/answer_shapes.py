@@ -10,8 +10,8 @@ from typing import Any
 
 from synapse_apply.model.coding.server_json import describe_field_names
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.remote.remote_ids import parse_remote_id
-from synapse_apply.model.secrets.masked_text import MaskedText
+from synapse_apply.model.remote import parse_remote_id
+from synapse_apply.model.secrets.secret_marks import MaskedText
 
 _Names = tuple[str, ...]
 

@@ -36,7 +36,7 @@ from synapse_apply.model.errors import (
     Unconfirmed,
     Unreachable,
 )
-from synapse_apply.model.remote.error_body import parse_field_errors
+from synapse_apply.model.remote import parse_field_errors
 
 # A code of any other form may be a value of the request that the server quotes.
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")

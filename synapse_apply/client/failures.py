@@ -35,7 +35,7 @@ from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.remote.error_body import HTML_PAGE, format_safe_name, parse_field_errors
+from synapse_apply.model.remote import HTML_PAGE, format_safe_name, parse_field_errors
 
 # All that requests, urllib3, http.client and socket raise; anything else is a bug of this program
 # and keeps its traceback.

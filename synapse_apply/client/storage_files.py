@@ -36,7 +36,7 @@ from synapse_apply.client.http.deadlines import Clock, Deadline, Limits, parse_r
 from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.login import is_loopback
+from synapse_apply.model.secrets.secret_rules import is_loopback
 
 MAX_REDIRECTS = 5
 _MAX_URL_LENGTH = 16 * 1024

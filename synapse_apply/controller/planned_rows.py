@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
 
-from synapse_apply.model.coding.text_forms import OMITTED_BY_DEFAULT
+from synapse_apply.model.coding.json_values import OMITTED_BY_DEFAULT
 from synapse_apply.model.frozen import frozen
 
 

@@ -15,7 +15,7 @@ from synapse_apply.model.coding.json_types import QueryParams, ServerObject
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
-from synapse_apply.model.remote.remote_ids import has_remote_id_form
+from synapse_apply.model.remote import has_remote_id_form
 
 # Two times are in descending order by chance half of the time.
 _FEWEST_IN_ORDER = 3

@@ -8,9 +8,8 @@ from typing import NamedTuple
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.resource import Desired, Observed
 from synapse_apply.model.values import Reference
 
 

@@ -43,7 +43,7 @@ from synapse_apply.model.coding.json_types import (
 )
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.job import parse_job
-from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.resource import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 PREFIX = "plugin"

@@ -32,11 +32,10 @@ from synapse_apply.kinds.wire import (
 from synapse_apply.model.coding.json_types import JsonObject, ServerObject, Spec
 from synapse_apply.model.command import Command
 from synapse_apply.model.errors import NotFound, RemoteError
-from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.packages import is_package_digest
-from synapse_apply.model.remote.error_body import parse_field_errors
-from synapse_apply.model.secrets.masked_text import MaskedText
-from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.remote import parse_field_errors
+from synapse_apply.model.resource import Lookup, Observed
+from synapse_apply.model.secrets.secret_marks import MaskedText, SecretMarks
 
 PREFIX = "release"
 FIELDS = frozenset(

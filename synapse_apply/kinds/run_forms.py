@@ -10,7 +10,7 @@ from typing import Any
 
 from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.remote.error_body import parse_field_errors
+from synapse_apply.model.remote import parse_field_errors
 
 # The fields of a run on the platform, and on the API page.
 PLATFORM_FORM = ("action", "agent", "params")

@@ -8,7 +8,7 @@ from synapse_apply.kinds.descriptor import Api, ApiBinding
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.observed import Capabilities, Lookup, Observed
+from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 _NO_SUCH_ENDPOINT = (404, 405)

@@ -10,9 +10,13 @@ from synapse_apply.model.coding.json_types import DecodedSpec, Spec
 from synapse_apply.model.coding.server_json import describe_field_names
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect, RemoteError
-from synapse_apply.model.remote.remote_ids import parse_remote_id
-from synapse_apply.model.secrets.masked_text import MaskedText, unmask_value
-from synapse_apply.model.secrets.secret_marks import SecretMarks, SpecMarks
+from synapse_apply.model.remote import parse_remote_id
+from synapse_apply.model.secrets.secret_marks import (
+    MaskedText,
+    SecretMarks,
+    SpecMarks,
+    unmask_value,
+)
 from synapse_apply.model.values import Sensitive, WithheldSecret, is_map
 
 _MASK_CHARACTERS = frozenset("*•●·")

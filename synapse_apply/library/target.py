@@ -27,12 +27,10 @@ if TYPE_CHECKING:
     from synapse_apply.library.target_packages import TargetPackages
     from synapse_apply.library.target_state import TargetState
     from synapse_apply.model.address import Address
-    from synapse_apply.model.checkup import Checkup
     from synapse_apply.model.diagnostic import Diagnostic
-    from synapse_apply.model.drift import Drift
     from synapse_apply.model.plan import Change, Plan
     from synapse_apply.model.ports import CallPermit, Progress
-    from synapse_apply.model.report import Report
+    from synapse_apply.model.report import Checkup, Drift, Report
     from synapse_apply.model.resource import Desired
     from synapse_apply.model.state import Record
     from synapse_apply.operations.apply import Confirm

@@ -16,7 +16,7 @@ from synapse_apply.operations.arguments import require_names, require_path, requ
 from synapse_apply.operations.connection import TargetConnection
 
 if TYPE_CHECKING:
-    from synapse_apply.model.checkup import Checkup
+    from synapse_apply.model.report import Checkup
     from synapse_apply.operations.doctor import BackendOffer
     from synapse_apply.operations.export import ExportedFiles
 

@@ -11,10 +11,9 @@ from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.observed import LookupResult, Observed
 from synapse_apply.model.phrases import format_time_after
 from synapse_apply.model.ports import Secrets
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.resource import Desired, LookupResult, Observed
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import (

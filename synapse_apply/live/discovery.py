@@ -21,8 +21,8 @@ from synapse_apply.model.errors import (
     describe_failure,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.packages import VersionSortKey, version_sort_key
+from synapse_apply.model.resource import Observed
 
 NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS = "newest", "all", "none"
 T = TypeVar("T")

@@ -18,8 +18,7 @@ from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import NotFound
-from synapse_apply.model.observed import Observed
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.resource import Desired, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 

@@ -30,7 +30,7 @@ from synapse_apply.model.errors import (
     has_odd_success,
 )
 from synapse_apply.model.frozen import mutable
-from synapse_apply.model.observed import Capabilities, Observed
+from synapse_apply.model.resource import Capabilities, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import WithheldSecret, is_map
 

@@ -21,8 +21,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, Invalid, NotFound, StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Lookup, Observed
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.resource import Desired, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.workspace.backend import mask_references

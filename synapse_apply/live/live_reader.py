@@ -26,8 +26,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, NotFound, RemoteError, RemoteTimeout
-from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.resource import Desired, FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record

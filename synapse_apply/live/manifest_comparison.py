@@ -15,7 +15,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.secrets.masked_text import contains_masked_text
+from synapse_apply.model.secrets.secret_marks import contains_masked_text
 from synapse_apply.model.values import (
     ABSENT,
     Fields,

@@ -17,7 +17,6 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
-from synapse_apply.model.observed import Capabilities, Lookup, ObjectKey, Observed
 from synapse_apply.model.phrases import (
     format_field_path,
     format_short_list,
@@ -25,6 +24,7 @@ from synapse_apply.model.phrases import (
 )
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
 from synapse_apply.model.ports import StateStore
+from synapse_apply.model.resource import Capabilities, Lookup, ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import (
     CREATE_VERB,

@@ -17,9 +17,8 @@ from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.live.comparable_values import build_declared_fields, build_recordable_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.project import Target
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.resource import Desired, FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, Reference, SecretRef, Sensitive, flatten
 from synapse_apply.model.verification import LastRun, RunStatus

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from synapse_apply.model.coding.json_types import JsonObject
-from synapse_apply.model.coding.text_forms import TextForm
+from synapse_apply.model.coding.json_values import TextForm
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, Severity
 from synapse_apply.model.frozen import frozen
 

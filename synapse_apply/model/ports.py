@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.job import Job
-from synapse_apply.model.refactoring import RecordFinisher, Renames, return_renamed_record_unchanged
+from synapse_apply.model.project import RecordFinisher, Renames, return_renamed_record_unchanged
 from synapse_apply.model.state import (
     NO_PROGRESS,
     NO_SHARED_IDS,

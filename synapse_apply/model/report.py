@@ -1,18 +1,18 @@
-"""What the result of an apply is: an outcome for each change, and its exit code."""
+"""What is found and done, as values: the result of an apply, drift, the checkup of a target."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import WithCommands
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Action, Plan
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, PlanBase
 from synapse_apply.model.verification import RunStatus, VerificationResult
 
 # Refusals that mean "not as planned or reviewed" and give exit code 4 in place of 5.
@@ -138,3 +138,206 @@ class Report(WithCommands):
         if rules - STALE_RULES:
             codes.append(Exit.REFUSED)
         return Exit.select_exit_code(*codes)
+
+
+@frozen
+class ObjectDrift:
+    """One recorded object that was changed, deleted or replaced outside.
+
+    `fields` have the last known answer as `before` and the live value as `after`; their cause is
+    drift, or both
+    where the manifest changed since, too. `is_missing`: the object was deleted.
+    `replacement_id` is the id of another object that has its name now. `blocked_reason` says why
+    apply cannot undo it. `replaced_maps` are scalars or lists in the place of a map whose
+    fields are gone. `is_writable`: the live values can be written into the manifests. `origin`
+    says which call of ours may have deleted it, as the end of a sentence.
+    """
+
+    address: Address
+    remote_id: str
+    fields: tuple[FieldChange, ...] = ()
+    is_missing: bool = False
+    replacement_id: str = ""
+    blocked_reason: str = ""
+    position: Position | None = None
+    replaced_maps: tuple[FieldChange, ...] = ()
+    is_writable: bool = True
+    origin: str = ""
+
+    @property
+    def is_changed_in_git(self) -> bool:
+        """Whether an update is due for the manifest's sake as well, so that no drift is kept."""
+        return any(field.cause is Cause.BOTH for field in self.fields)
+
+    @property
+    def all_field_changes(self) -> tuple[FieldChange, ...]:
+        """The differing fields and replaced maps, sorted by path."""
+        return tuple(sorted((*self.fields, *self.replaced_maps), key=lambda field: field.path))
+
+
+@frozen
+class Unmanaged:
+    """A live object that no manifest declares and no record has; `keys` are FORM=TEXT."""
+
+    kind: str
+    remote_id: str
+    keys: tuple[str, ...] = ()
+
+
+@frozen
+class WrittenEdit:
+    """A live value that was written into a file, at `line`, to accept drift."""
+
+    address: Address
+    field: FieldChange
+    file: str
+    line: int
+
+
+@frozen
+class Drift:
+    """The result of a drift check.
+
+    `pending_addresses` are addresses with declared changes that are not applied yet: no drift.
+    `is_drift_kept` says that apply keeps drift on this target. `unmanaged` is None where it was not
+    asked for, `unlistable_kinds` the kinds that this backend cannot list, `unread_kinds` those
+    whose list failed. `written_edits` were written into the files. `typed_target` is the
+    target option that was typed, which hints repeat. `changes_with_accepted` are the resources
+    with differences that `state accept` has accepted. `has_unrecorded_as_declared`: something is
+    live as it is declared, and not as it was recorded; the next apply records that.
+    """
+
+    created: str
+    tool_version: str
+    base: PlanBase
+    objects: tuple[ObjectDrift, ...] = ()
+    pending_addresses: tuple[Address, ...] = ()
+    is_drift_kept: bool = False
+    unmanaged: tuple[Unmanaged, ...] | None = None
+    unlistable_kinds: tuple[str, ...] = ()
+    unread_kinds: tuple[str, ...] = ()
+    written_edits: tuple[WrittenEdit, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    typed_target: str = ""
+    changes_with_accepted: tuple[Change, ...] = ()
+    has_unrecorded_as_declared: bool = False
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether something could not be checked."""
+        return any(finding.is_error for finding in self.diagnostics)
+
+    @property
+    def has_origin(self) -> bool:
+        """Whether a call of ours set some of it, or may have set or deleted it."""
+        return any(one.origin or any(f.origin for f in one.fields) for one in self.objects)
+
+    @property
+    def unmanaged_count(self) -> int | None:
+        """How many live objects are unmanaged; None where it was not asked for, or is not known."""
+        return None if self.unmanaged is None or self.unread_kinds else len(self.unmanaged)
+
+    @property
+    def changed_or_replaced_objects(self) -> tuple[ObjectDrift, ...]:
+        return tuple(drifted for drifted in self.objects if not drifted.is_missing)
+
+    @property
+    def missing_objects(self) -> tuple[ObjectDrift, ...]:
+        return tuple(drifted for drifted in self.objects if drifted.is_missing)
+
+
+class CheckStatus(Enum):
+    """How one check ended. UNCHECKED: what it needs was not there, which has a row of its own."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+    UNCHECKED = "not checked"
+
+
+@frozen
+class CheckResult(WithCommands):
+    """One thing that was looked at.
+
+    `check` names it, `subject` which of several (an agent's name). `summary` is one line; `detail`
+    and `hint` are those of a finding. `findings` are what a command that stops for it tells.
+    """
+
+    TEXT_FIELDS = ("summary", "detail", "hint", "findings")
+
+    check: str
+    status: CheckStatus
+    summary: str
+    detail: str = ""
+    hint: str = ""
+    subject: str = ""
+    findings: tuple[Diagnostic, ...] = ()
+
+    @classmethod
+    def build_ok(cls, check: str, summary: str, subject: str = "") -> Self:
+        """It is as it should be."""
+        return cls(check, CheckStatus.OK, summary, subject=subject)
+
+    @classmethod
+    def build_unchecked(cls, check: str, reason: str, subject: str = "") -> Self:
+        """It could not be looked at."""
+        return cls(check, CheckStatus.UNCHECKED, reason, subject=subject)
+
+    @classmethod
+    def from_finding(
+        cls,
+        check: str,
+        finding: Diagnostic,
+        subject: str = "",
+        *,
+        counted_findings: tuple[Diagnostic, ...] = (),
+    ) -> Self:
+        """A warning or a problem; `counted_findings` are the findings that this one only counts."""
+        status = CheckStatus.PROBLEM if finding.is_error else CheckStatus.WARNING
+        position_text = f" ({finding.position})" if finding.position else ""
+        return cls(
+            check,
+            status,
+            f"{finding.summary}{position_text}",
+            finding.detail,
+            finding.hint,
+            subject,
+            counted_findings or (finding,),
+        )
+
+    @property
+    def first_request_id(self) -> str:
+        return next((finding.request_id for finding in self.findings if finding.request_id), "")
+
+
+@frozen
+class Checkup(WithCommands):
+    """Everything that was looked at, by section, in the order of looking."""
+
+    TEXT_FIELDS = ("sections",)
+
+    target: str
+    sections: tuple[tuple[str, tuple[CheckResult, ...]], ...]
+
+    @property
+    def results(self) -> Iterator[CheckResult]:
+        for _, rows in self.sections:
+            yield from rows
+
+    def count_results(self, status: CheckStatus) -> int:
+        """How many rows ended so."""
+        return sum(row.status is status for row in self.results)
+
+    @property
+    def findings(self) -> tuple[Diagnostic, ...]:
+        """Every problem and warning, as a command that stops for them tells them."""
+        return tuple(finding for row in self.results for finding in row.findings)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing is wrong; warnings are not."""
+        return not self.count_results(CheckStatus.PROBLEM)
+
+    @property
+    def exit_code(self) -> int:
+        return Exit.OK if self.is_healthy else Exit.ERROR

@@ -13,11 +13,11 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY, OMITTED_BY_DEFAULT
+from synapse_apply.model.coding.json_values import FORM_METADATA_KEY, OMITTED_BY_DEFAULT
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import DIGEST_FORM
-from synapse_apply.model.remote.remote_ids import REMOTE_ID_FORM
+from synapse_apply.model.remote import REMOTE_ID_FORM
 from synapse_apply.model.values import Fields, Mac
 
 # Format 2 added to format 1 what is left out by default (`given_up`, `before`, ...): a version of

@@ -12,8 +12,8 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Cause, FieldChange
+from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
 from synapse_apply.operations.drift import require_no_open_call

@@ -26,7 +26,6 @@ from synapse_apply.live.lists import list_of_owners
 from synapse_apply.live.open_intents import acting_call_warning, list_acting_calls
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.manifests.schema.schemas import build_marks
-from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
@@ -46,16 +45,16 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun, format_field_path
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.secrets.login import is_loopback
+from synapse_apply.model.report import CheckResult, CheckStatus, Checkup
+from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.state import ProjectAndKeyIds, State
 from synapse_apply.model.values import Mac, get_at_or_absent
 from synapse_apply.operations.health import AskHealth, ask_agents, clock_findings
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.login import read_login
-from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects
-from synapse_apply.stores.bucket.bucket_messages import BucketAccessDenied
-from synapse_apply.stores.bucket.bucket_probe import require_suitable_bucket
+from synapse_apply.stores.bucket.bucket_probe import count_prunable_objects, require_suitable_bucket
+from synapse_apply.stores.bucket.bucket_url import BucketAccessDenied
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.views.paths import shown_path
 from synapse_apply.views.text.accepted import name_accepted_fields

@@ -11,10 +11,10 @@ from synapse_apply.live.project_files import WrittenFieldPredicate
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
-from synapse_apply.model.drift import Drift, Unmanaged
 from synapse_apply.model.errors import RemoteError, StateError, advise_on_failure
-from synapse_apply.model.observed import ObjectKey
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
+from synapse_apply.model.report import Drift, Unmanaged
+from synapse_apply.model.resource import ObjectKey
 from synapse_apply.model.state import State
 from synapse_apply.planning.drift import build_drift_report
 from synapse_apply.planning.plan_input import PlanOptions

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from synapse_apply.model.checkup import CheckResult, Checkup
 from synapse_apply.model.coding.json_types import ServerAnswer
 from synapse_apply.model.command import join_texts, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
@@ -31,7 +30,8 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.project import Target
-from synapse_apply.model.remote.clock_skew import ClockSkew
+from synapse_apply.model.remote import ClockSkew
+from synapse_apply.model.report import CheckResult, Checkup
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import PlanResult, TargetSession

@@ -29,9 +29,8 @@ from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, RemoteError
-from synapse_apply.model.observed import Capabilities, Lookup, Observed
-from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, has_remote_id_form
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.remote import REMOTE_ID_RULE, has_remote_id_form
+from synapse_apply.model.resource import Capabilities, Desired, Lookup, Observed
 from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Record

@@ -62,13 +62,13 @@ from synapse_apply.model.job import (
     PLATFORM_WORDS,
     Job,
     JobStatus,
+    build_poll_request,
     derive_run_status,
     list_status_words,
     parse_job,
 )
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.remote.deferred_run import build_poll_request
-from synapse_apply.model.remote.log_lines import LogLine
+from synapse_apply.model.remote import LogLine
 from synapse_apply.operations.arguments import (
     require_count,
     require_names,

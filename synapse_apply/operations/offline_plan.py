@@ -35,10 +35,17 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange, Plan, PlanBase
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.resource import Desired, Package, PackageSource
+from synapse_apply.model.resource import (
+    Desired,
+    FoundBy,
+    Lookup,
+    LookupResult,
+    Observed,
+    Package,
+    PackageSource,
+)
 from synapse_apply.model.state import BackendIdentity, Record
 from synapse_apply.model.values import DesiredSecret, Fields
 from synapse_apply.planning import refusals as refusal_rules

@@ -39,8 +39,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Plan, PlanBase
 from synapse_apply.model.ports import Progress
-from synapse_apply.model.project import Project, Target
-from synapse_apply.model.refactoring import orient_moves_to_declared
+from synapse_apply.model.project import Project, Target, orient_moves_to_declared
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import CREATE_VERB, BackendIdentity, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB, LastRun, OtherTargetRuns, RunDoubt, RunStatus

@@ -11,8 +11,8 @@ from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, Stale, SynapseApplyError

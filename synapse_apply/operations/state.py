@@ -22,7 +22,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.phrases import suggest_name
-from synapse_apply.model.refactoring import with_member_renames
+from synapse_apply.model.project import with_member_renames
 from synapse_apply.model.state import (
     CREATE_VERB,
     BackendIdentity,
@@ -36,8 +36,10 @@ from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.secrets.keys import key_variable_of
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
-from synapse_apply.stores.inventory import build_inventory_sorted_by_address
-from synapse_apply.stores.migrate import copy_and_verify_state_under_source_lock
+from synapse_apply.stores.snapshot import (
+    build_inventory_sorted_by_address,
+    copy_and_verify_state_under_source_lock,
+)
 from synapse_apply.stores.state_messages import build_open_call_error
 from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import run_embedded_backend

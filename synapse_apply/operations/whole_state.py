@@ -30,10 +30,9 @@ from synapse_apply.planning.refusals import settle_secrets
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
-from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
-from synapse_apply.stores.snapshot import StateOrigin
+from synapse_apply.stores.snapshot import KEPT_FILE_SUFFIX, StateOrigin
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import (
     make_unopened_sqlite_store,

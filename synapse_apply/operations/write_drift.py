@@ -26,12 +26,12 @@ from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
-from synapse_apply.model.drift import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.phrases import format_field_path, suggest_words
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.report import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at_or_absent, is_map
 from synapse_apply.operations.drift import (

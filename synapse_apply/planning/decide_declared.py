@@ -11,9 +11,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.phrases import format_short_list, format_time_after
 from synapse_apply.model.plan import Action, Refusal
+from synapse_apply.model.resource import FoundBy
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, KnownAfterApply, get_at_or_absent
 from synapse_apply.planning import held_drift, open_call_refusals, package, refusals

@@ -9,8 +9,8 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
-from synapse_apply.model.drift import Drift, ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
+from synapse_apply.model.report import Drift, ObjectDrift
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten

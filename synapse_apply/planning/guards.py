@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.observed import Lookup
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Action, Change, GuardViolation
 from synapse_apply.model.project import GuardSettings
+from synapse_apply.model.resource import Lookup
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 
 NO_MANIFESTS, ALL_MISSING, MASS_MISSING = "no-manifests", "all-missing", "mass-missing"

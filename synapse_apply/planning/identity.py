@@ -11,8 +11,8 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import FoundBy, ObjectKey
-from synapse_apply.model.refactoring import with_member_renames
+from synapse_apply.model.project import with_member_renames
+from synapse_apply.model.resource import FoundBy, ObjectKey
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.values import ABSENT, Fields, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB

@@ -11,9 +11,9 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Refusal
-from synapse_apply.model.policy import PolicyRule
-from synapse_apply.model.refactoring import (
+from synapse_apply.model.project import (
     MovedAddress,
+    PolicyRule,
     RemovedAddress,
     iter_records_changed_by_renames,
     list_member_addresses,

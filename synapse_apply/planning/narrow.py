@@ -15,7 +15,7 @@ from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan, Refusal
-from synapse_apply.model.policy import RULE_ID_PREFIX
+from synapse_apply.model.project import RULE_ID_PREFIX
 from synapse_apply.model.report import Report
 from synapse_apply.planning import guards
 from synapse_apply.planning.create_companions import CARRIED_BY, find_companion_address

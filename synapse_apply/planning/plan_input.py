@@ -10,14 +10,11 @@ from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Capabilities, Lookup, LookupResult
 from synapse_apply.model.packages import PackageFlaw
 from synapse_apply.model.plan import PlanBase, Refusal
-from synapse_apply.model.policy import Policy
-from synapse_apply.model.project import GuardSettings, Target
-from synapse_apply.model.refactoring import MovedAddress
-from synapse_apply.model.remote.dry_run_counts import DryRunCounts
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.project import GuardSettings, MovedAddress, Policy, Target
+from synapse_apply.model.remote import DryRunCounts
+from synapse_apply.model.resource import Capabilities, Desired, Lookup, LookupResult
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import Fields
 from synapse_apply.model.verification import OtherTargetRuns

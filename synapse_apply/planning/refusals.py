@@ -10,10 +10,10 @@ from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, fill, join_texts
 from synapse_apply.model.diagnostic import FieldPath, Position, format_json_pointer
-from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, PackageFlaw
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Cause, FieldChange, Refusal
+from synapse_apply.model.resource import FoundBy
 from synapse_apply.planning.plan_input import ResourceState
 
 FIXED = "fixed"

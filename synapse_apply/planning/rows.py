@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.codec import format_canonical_field_value as canonical
 from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action, Change, FieldChange, PlanBase

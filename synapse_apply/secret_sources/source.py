@@ -19,10 +19,13 @@ from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.remote.http_exchange import ConnectHttp
-from synapse_apply.model.secrets.login import SettingOffer
-from synapse_apply.model.secrets.readable_files import ReadableFiles
-from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
+from synapse_apply.model.remote import ConnectHttp
+from synapse_apply.model.secrets.secret_marks import ReadableFiles
+from synapse_apply.model.secrets.secret_rules import (
+    NO_RESERVED_SOURCES,
+    ReservedVariables,
+    SettingOffer,
+)
 from synapse_apply.model.values import SecretRef, Sensitive
 
 ReadMapping = Callable[[bytes, str], tuple[Mapping[str, Any], Any]]

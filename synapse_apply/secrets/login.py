@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.secrets.login import LOGIN_FILE_LABEL, Login
+from synapse_apply.model.secrets.secret_rules import LOGIN_FILE_LABEL, Login
 from synapse_apply.model.values import Sensitive
 from synapse_apply.secret_sources.file import read_secret_text
 from synapse_apply.secret_sources.source import parse_json_with_problem

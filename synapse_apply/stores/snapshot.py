@@ -1,18 +1,30 @@
-"""What a state consists of, which state format is too new to be read, how rows are decoded."""
+"""A whole state as one value: read, copied to another store, listed; and how a file is kept."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import field
-from typing import NamedTuple
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
+from synapse_apply.files.opening import (
+    create_own_file,
+    link_own_file_to_sibling,
+    open_own_file_with_flags,
+    remove_own_file,
+)
+from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import AuditEntry, BackendIdentity, ProjectAndKeyIds, State
-from synapse_apply.stores import row_texts, schema, state_messages
+from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner, Statement
-from synapse_apply.stores.state_format import require_format_not_newer
+from synapse_apply.stores.state_messages import require_format_not_newer
 
 # Of the ids that a state is shared under, in the order of the rows and of the fields. A plan with
 # such an id, which somebody made up, has a time in this place, which is of none of these forms.
@@ -57,9 +69,7 @@ def decode_state(rows: StateRows, location: str) -> State:
     meta_row, record_rows, intent_rows = rows
     # Thousands of new objects without garbage among them would trigger many collections.
     with pause_gc():
-        records = [
-            row_texts.decode_record(text, location, address) for address, text in record_rows
-        ]
+        records = [schema.decode_record(text, location, address) for address, text in record_rows]
     records_by_address = {record.address: record for record in records}
     return State(
         lineage=meta_row[1],
@@ -67,7 +77,7 @@ def decode_state(rows: StateRows, location: str) -> State:
         binding=BackendIdentity(*meta_row[schema.IDENTITY_SLICE]),
         records={address: records_by_address[address] for address in sorted(records_by_address)},
         open_intents=tuple(
-            row_texts.decode_intent(text, location, intent_id) for intent_id, text in intent_rows
+            schema.decode_intent(text, location, intent_id) for intent_id, text in intent_rows
         ),
     )
 
@@ -76,8 +86,7 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
     """All rows of table `plans`, sorted by id, and all audit entries, oldest first."""
     plans = sorted((plan_id, applied_at) for plan_id, applied_at in run(schema.ALL_PLANS, ()))
     audit = (
-        row_texts.decode_audit_entry(text, location, "audit")
-        for (text,) in run(schema.ALL_AUDIT, ())
+        schema.decode_audit_entry(text, location, "audit") for (text,) in run(schema.ALL_AUDIT, ())
     )
     return StateHistory(tuple(plans), tuple(audit))
 
@@ -117,15 +126,15 @@ def build_filling_statements(state_snapshot: StateSnapshot, location: str) -> li
             address.kind,
             record.api,
             record.remote_id,
-            row_texts.encode_record(record, location),
+            schema.encode_record(record, location),
         )
         fill_statements.append((schema.ADD_RECORD, (str(address), *record_cells)))
     for intent in state.open_intents:
-        text = row_texts.encode_intent(intent, location)
+        text = schema.encode_intent(intent, location)
         fill_statements.append((schema.ADD_INTENT, (intent.id, str(intent.address), text)))
     fill_statements.extend((schema.ADD_PLAN, plan_row) for plan_row in state_snapshot.plans)
     for entry in state_snapshot.audit:
-        text = row_texts.encode_audit_entry(entry, location)
+        text = schema.encode_audit_entry(entry, location)
         fill_statements.append((schema.ADD_AUDIT, (entry.at, entry.address, text)))
     return fill_statements
 
@@ -165,3 +174,104 @@ def read_rows_as_inserts(run: SqlRunner) -> list[Statement]:
         if table != "lock"
         for row in run(schema.build_select_all_rows(table), ())
     ]
+
+
+class MovableStore(Protocol):
+    """The methods of a store that a copy of its state needs."""
+
+    @property
+    def where(self) -> str: ...
+    def exists(self) -> bool: ...
+    def lock(self, operation: str, timeout: float = 0.0) -> AbstractContextManager[None]: ...
+    def read_snapshot(self) -> StateSnapshot: ...
+    def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None: ...
+
+
+def copy_and_verify_state_under_source_lock(
+    source: MovableStore, target: MovableStore, timeout: float = 0.0
+) -> State:
+    """Copy all of a state except its lock, and compare the copy; returns the copied state.
+
+    StateError if the target has a state already, or the copy differs. The source is locked
+    meanwhile (LockHeld after `timeout` seconds) and not changed.
+    """
+    with source.lock("state migrate", timeout):
+        if target.exists():
+            raise state_messages.build_existing_state_error(target.where)
+        state_snapshot = source.read_snapshot()
+        target.create_from_snapshot(state_snapshot)
+        if target.read_snapshot() != state_snapshot:
+            raise StateError.from_summary(
+                "The copy of the state is not the same",
+                f"What {target.where} holds now is not what {source.where} holds.",
+                f"{source.where} was left as it is; use it. Do not use {target.where}.",
+            )
+    return state_snapshot.state
+
+
+def build_inventory_sorted_by_address(state: State) -> list[dict[str, str | None]]:
+    """An object with `address`, `id`, `api`, `version` and `digest` for each record, by address.
+
+    `version` and `digest` may be None; `api` is the API version that the id belongs to.
+    """
+    return [
+        {
+            "address": str(address),
+            "id": record.remote_id,
+            "api": record.api,
+            "version": record.version or None,
+            "digest": record.digest,
+        }
+        for address, record in sorted(state.records.items())
+    ]
+
+
+# Appended to the name of the replaced state file.
+KEPT_FILE_SUFFIX = "before-restore"
+
+
+def iter_numbered_paths(first_path: Path) -> Iterator[Path]:
+    """`first_path`, then the same name with -2, -3, ... appended, without end."""
+    yield first_path
+    for number in count(2):
+        yield first_path.with_name(f"{first_path.name}-{number}")
+
+
+def keep_under_free_name(path: Path, first_path: Path) -> Path:
+    """Give a file a second name, the first free one; returns that path.
+
+    It is a hard link, or a copy on a file system without links.
+    """
+    for candidate in iter_numbered_paths(first_path):
+        try:
+            link_own_file_to_sibling(candidate, path.name)
+        except FileExistsError:
+            continue
+        # A file system without hard links.
+        except OSError:
+            break
+        return candidate
+    return _copy_under_free_name(path, first_path)
+
+
+def _copy_under_free_name(path: Path, first_path: Path) -> Path:
+    """Copy a file, flushed to disk, to the first free name; removes a partial copy on failure."""
+    # Creating the file claims the name, since that fails for an existing one.
+    for copy_path in iter_numbered_paths(first_path):
+        try:
+            create_own_file(copy_path)
+        except FileExistsError:
+            continue
+        break
+    try:
+        with (
+            os.fdopen(open_own_file_with_flags(path, os.O_RDONLY), "rb") as source_file,
+            os.fdopen(open_own_file_with_flags(copy_path, os.O_WRONLY), "wb") as copy_file,
+        ):
+            shutil.copyfileobj(source_file, copy_file)
+            copy_file.flush()
+            os.fsync(copy_file.fileno())
+    except BaseException:
+        remove_own_file(copy_path)
+        raise
+    return copy_path

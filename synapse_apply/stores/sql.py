@@ -21,7 +21,7 @@ from synapse_apply.model.ports import (
     accept_any_backup,
     return_no_progress,
 )
-from synapse_apply.model.refactoring import (
+from synapse_apply.model.project import (
     RecordFinisher,
     Renames,
     iter_records_changed_by_renames,
@@ -41,10 +41,9 @@ from synapse_apply.model.state import (
     StateHeader,
     StateProgress,
 )
-from synapse_apply.stores import row_texts, schema, snapshot, state_messages, used_approvals
-from synapse_apply.stores.batch_log import DamagedLog
+from synapse_apply.stores import call_notes, schema, snapshot, state_messages
 from synapse_apply.stores.call_notes import CallNote
-from synapse_apply.stores.database import Database, Row, SqlRunner, Statement
+from synapse_apply.stores.database import DamagedLog, Database, Row, SqlRunner, Statement
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lock_owner import LockOwner
 from synapse_apply.stores.lock.locked_store import LockedStore
@@ -161,11 +160,11 @@ class SqlStore(LockedStore):
             return run(schema.GET_RECORD, (str(address),))
 
         rows = self._database.read_in_snapshot(read_record_rows)
-        return row_texts.decode_record(rows[0][0], self.where, str(address)) if rows else None
+        return schema.decode_record(rows[0][0], self.where, str(address)) if rows else None
 
     def append_audit_entries(self, *entries: AuditEntry) -> None:
         audit_rows = [
-            (entry.at, entry.address, row_texts.encode_audit_entry(entry, self.where))
+            (entry.at, entry.address, schema.encode_audit_entry(entry, self.where))
             for entry in entries
         ]
 
@@ -181,7 +180,7 @@ class SqlStore(LockedStore):
         self._write_batch.write_durably(
             CallNote(
                 intent,
-                intent_text=row_texts.encode_intent(intent, self.where),
+                intent_text=schema.encode_intent(intent, self.where),
                 opened_at=self._now() if intent.approvals else "",
             )
         )
@@ -207,7 +206,7 @@ class SqlStore(LockedStore):
             else self._build_record_row(record_or_none_to_remove_if_done),
             drops_record=record_or_none_to_remove_if_done is None
             and ended_intent.state is IntentState.DONE,
-            audit_row=(entry.at, entry.address, row_texts.encode_audit_entry(entry, self.where)),
+            audit_row=(entry.at, entry.address, schema.encode_audit_entry(entry, self.where)),
         )
         self._write_batch.write_durably(call_note)
 
@@ -251,7 +250,7 @@ class SqlStore(LockedStore):
             # All records, since any of them may depend on a renamed address.
             rows = run(schema.ALL_RECORDS, ())
             records = [
-                row_texts.decode_record(text, self.where, record_address)
+                schema.decode_record(text, self.where, record_address)
                 for record_address, text in rows
             ]
             for old in renames:
@@ -272,7 +271,7 @@ class SqlStore(LockedStore):
                 raise state_messages.build_address_taken_error(new, self.where)
             for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
                 raise state_messages.build_open_call_error(
-                    old, row_texts.decode_intent(text, self.where, str(old)).verb
+                    old, schema.decode_intent(text, self.where, str(old)).verb
                 )
 
     def replace_backend_identity(self, binding: BackendIdentity) -> None:
@@ -309,7 +308,7 @@ class SqlStore(LockedStore):
             return run(schema.NEWEST_AUDIT, (limit,))
 
         rows = self._database.read_in_snapshot(read_newest_rows)
-        return [row_texts.decode_audit_entry(text, self.where, "audit") for (text,) in rows]
+        return [schema.decode_audit_entry(text, self.where, "audit") for (text,) in rows]
 
     def mark_plan_applied(self, plan_id: str) -> None:
         """Mark a saved plan as used; StateError if it was before. Does not change the serial."""
@@ -335,7 +334,7 @@ class SqlStore(LockedStore):
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
         def read_used_ids(run: SqlRunner) -> tuple[str, ...]:
             self._known_meta(run)
-            return used_approvals.read_used_approval_ids(run, approval_ids)
+            return call_notes.read_used_approval_ids(run, approval_ids)
 
         return self._database.read_in_snapshot(read_used_ids)
 
@@ -433,13 +432,13 @@ class SqlStore(LockedStore):
 
     def _use_approvals(self, run: SqlRunner, approval_ids: Sequence[str]) -> bool:
         """Use approvals up in a transaction; False, as no serial is counted for them."""
-        used_approvals.require_unused_approvals(run, approval_ids)
-        used_approvals.insert_used_approvals(run, approval_ids, self._now())
+        call_notes.require_unused_approvals(run, approval_ids)
+        call_notes.insert_used_approvals(run, approval_ids, self._now())
         return False
 
     def _build_record_row(self, record: Record) -> tuple[Any, ...]:
         address = record.address
-        text = row_texts.encode_record(record, self.where)
+        text = schema.encode_record(record, self.where)
         return (str(address), address.kind, record.api, record.remote_id, text)
 
     def _write_changed(self, run: SqlRunner, rows: list[tuple[Record, tuple[Any, ...]]]) -> bool:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from synapse_apply.model.plan import Action, PlanSummary
-from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.project import MovedAddress
 from synapse_apply.model.state import DIRTY_SUFFIX
 from synapse_apply.views.sanitize import sanitize
 

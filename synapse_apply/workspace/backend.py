@@ -28,8 +28,8 @@ from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Target, iter_references
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.secrets.login import is_loopback
 from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef, Sensitive, is_map
 from synapse_apply.workspace import state_access

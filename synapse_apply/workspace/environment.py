@@ -18,7 +18,7 @@ from synapse_apply.files.checkout import find_checkout_above
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
-from synapse_apply.stores.lock.boot_clock import read_seconds_since_boot
+from synapse_apply.stores.database import read_seconds_since_boot
 from synapse_apply.stores.sql import utc_now
 from synapse_apply.workspace.invocation import Invocation
 

@@ -13,7 +13,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, erro
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import DIGEST_RULE, is_package_digest
-from synapse_apply.model.remote.remote_ids import parse_remote_id
+from synapse_apply.model.remote import parse_remote_id
 from synapse_apply.views.paths import shown_path
 
 _ROW_FORM_HINT = Text(

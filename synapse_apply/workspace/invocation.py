@@ -11,7 +11,7 @@ from typing import NamedTuple
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import PackageFlaw
 from synapse_apply.model.project import Project
-from synapse_apply.model.secrets.readable_files import ReadableFiles
+from synapse_apply.model.secrets.secret_marks import ReadableFiles
 
 # A lease and a half: the lock of a runner that died is taken over, not waited for in vain.
 # A killed run's lock is free after a lease; the rest is for who takes it.

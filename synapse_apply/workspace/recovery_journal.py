@@ -21,8 +21,8 @@ from synapse_apply.files.opening import (
     open_own_file_with_flags,
 )
 from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError

@@ -16,12 +16,12 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable, StateError
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.secrets.readable_files import ReadableFiles
+from synapse_apply.model.secrets.secret_marks import ReadableFiles
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
-from synapse_apply.stores.chain.signer import Signer
+from synapse_apply.stores.database import Signer
 from synapse_apply.stores.git.git_url import PREFIX as GIT_PREFIX
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.lock.lease_lock import LockRunner
@@ -190,8 +190,7 @@ def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> Obstor
             "pip install 'synapse-apply[bucket]'",
             position=target.position,
         ) from None
-    from synapse_apply.stores.bucket.bucket_options import build_account_endpoint
-    from synapse_apply.stores.bucket.bucket_url import parse_bucket_url
+    from synapse_apply.stores.bucket.bucket_url import build_account_endpoint, parse_bucket_url
 
     location = parse_bucket_url(url, target.name)
     # Azure's tokens are sent as they are. What the environment names is the operator's own.

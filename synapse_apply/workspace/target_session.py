@@ -21,12 +21,12 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SecretUnavailable, StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Clock, Packages, Secrets
 from synapse_apply.model.project import EMBEDDED, Project, Target
-from synapse_apply.model.remote.http_exchange import HttpConnection
-from synapse_apply.model.secrets.login import Login
+from synapse_apply.model.remote import HttpConnection
+from synapse_apply.model.resource import Capabilities
+from synapse_apply.model.secrets.secret_rules import Login
 from synapse_apply.model.state import ProjectAndKeyIds, State, Uptime
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKey, StateKeys

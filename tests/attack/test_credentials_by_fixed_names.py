@@ -24,7 +24,7 @@ from support.core import (
 )
 
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.stores.bucket import bucket_options
+from synapse_apply.stores.bucket import bucket_url
 
 CANARY = "canary-0123456789abcdef"
 STORAGE = """\
@@ -257,7 +257,7 @@ def test_families_have_all_names_that_are_read() -> None:
             for pattern, family in CREDENTIAL_FAMILIES.items()
         )
 
-    for table in (bucket_options._VARIABLES, bucket_options._ENDPOINT_VARIABLES):
+    for table in (bucket_url._VARIABLES, bucket_url._ENDPOINT_VARIABLES):
         for scheme, names in table.items():
             assert [name for name in names if not has(scheme, name)] == []
     names = [option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.stores.bucket.bucket_options import OPERATION_SECONDS
-from synapse_apply.stores.bucket.bucket_url import parse_bucket_url
+from synapse_apply.stores.bucket.bucket_url import OPERATION_SECONDS, parse_bucket_url
 from synapse_apply.stores.bucket.obstore_folder import make_unconnected_folder
 
 

@@ -20,9 +20,8 @@ from fault.site import Ahead
 
 from synapse_apply.cli import observer as cli_applying
 from synapse_apply.cli.main import main
-from synapse_apply.stores.lock.boot_clock import read_seconds_since_boot
+from synapse_apply.stores.database import LeaseTiming, read_seconds_since_boot
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import LockProcess
 from synapse_apply.stores.postgres import postgres_database
 from synapse_apply.stores.sqlite import sqlite_database

@@ -21,7 +21,7 @@ from synapse_apply.cli import observer
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.main import run
 from synapse_apply.cli.observer import build_wait_callback
-from synapse_apply.stores.lock.boot_clock import read_seconds_since_boot
+from synapse_apply.stores.database import read_seconds_since_boot
 from synapse_apply.workspace import environment, target_session
 
 STORES = ("sqlite", "postgres", "s3")

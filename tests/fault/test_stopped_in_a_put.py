@@ -19,7 +19,7 @@ from fault.test_suspended import another
 from stopping import suspend
 from support.core import KEY_VARIABLE, StateKeySigner, load_keys_and_restrict_files
 
-from synapse_apply.stores.chain import chain_rules
+from synapse_apply.stores.chain import link_format
 from synapse_apply.stores.chain.chain_log import ChainLog
 from synapse_apply.stores.replica.replica_database import ReplicaDatabase
 from synapse_apply.stores.sql import SqlStore
@@ -36,7 +36,7 @@ def go_on_until_all_is_pruned(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
     folder = open_folder_at(site.environ["FAULT_STATE_URL"], BucketServer.environ)
     signer = StateKeySigner("link of a state", lambda: keys)
     with closing(folder), monkeypatch.context() as patched:
-        patched.setattr(chain_rules, "MOST_LINKS", 3)
+        patched.setattr(link_format, "MOST_LINKS", 3)
         store = SqlStore(ReplicaDatabase(ChainLog(folder, signer, prune_age_seconds=0.0)))
         with store.lock("others"):
             for number in range(12):

@@ -26,7 +26,7 @@ from postgres.server import BINARIES, PostgresServer
 from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import LastRun

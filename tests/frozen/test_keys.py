@@ -14,9 +14,9 @@ from frozen import samples
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_shapes import get_json_key, is_required_field
-from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY
+from synapse_apply.model.coding.json_values import FORM_METADATA_KEY
 from synapse_apply.model.plan import Change, Plan
-from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.state import STATE_FORMAT, AuditEntry, Intent, Record, State
 
 FILE = Path(__file__).resolve().parent / "keys.json"

@@ -24,8 +24,8 @@ from unit.stores.chain.chains import Chains
 from unit.stores.chain.test_chain_machine import ChainMachine
 
 from synapse_apply.stores import schema
-from synapse_apply.stores.chain import chain_rules
-from synapse_apply.stores.git.git_messages import RemoteUnreachable
+from synapse_apply.stores.chain import link_format
+from synapse_apply.stores.git.git_url import RemoteUnreachable
 from synapse_apply.stores.replica.replica_database import ReplicaDatabase
 from synapse_apply.stores.sql import SqlStore
 
@@ -241,10 +241,10 @@ if DEEP:
         settings = effort(1, 40, steps=25)
 
         def setUp(self):
-            self.most_links, chain_rules.MOST_LINKS = chain_rules.MOST_LINKS, 3
+            self.most_links, link_format.MOST_LINKS = link_format.MOST_LINKS, 3
 
         def tearDown(self):
-            chain_rules.MOST_LINKS = self.most_links
+            link_format.MOST_LINKS = self.most_links
 
     class TestInGit(GitMachine.TestCase):
         """A tenth of the steps are pushes that are lost, late or repeated."""

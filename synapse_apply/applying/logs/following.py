@@ -15,8 +15,7 @@ from synapse_apply.model.errors import (
     Unreachable,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, parse_job
-from synapse_apply.model.remote.deferred_run import build_poll_request
+from synapse_apply.model.job import Job, build_poll_request, parse_job
 
 POLL_INTERVAL = 5.0  # seconds, as in the example of the API page
 _SLICE = 0.25  # seconds between two checks of `should_stop`

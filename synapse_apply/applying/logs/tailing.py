@@ -24,7 +24,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
-from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines
+from synapse_apply.model.remote import LogLine, iter_log_lines
 
 TRANSIENT_ERRORS = (Unreachable, RemoteTimeout, RateLimited, ServerFault)
 MAX_FAILURES = 8  # in a row, each after the client's own retries

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.masked_text import unmask_value
+from synapse_apply.model.secrets.secret_marks import unmask_value
 
 Query = tuple[tuple[str, str], ...]
 

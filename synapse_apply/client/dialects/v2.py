@@ -13,7 +13,7 @@ from synapse_apply.client.dialects.dialect import (
     parse_results_page,
 )
 from synapse_apply.model.coding.json_types import JsonValue
-from synapse_apply.model.secrets.masked_text import unmask_value
+from synapse_apply.model.secrets.secret_marks import unmask_value
 
 _CURSOR = "cursor"
 

@@ -21,7 +21,7 @@ from synapse_apply.model.coding.server_json import (
     parse_strict_json,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.remote.error_body import HTML_PAGE
+from synapse_apply.model.remote import HTML_PAGE
 
 # The characters of request ids of common servers and proxies; any other text may be a value of the
 # request that the server quotes.

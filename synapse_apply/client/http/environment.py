@@ -12,7 +12,7 @@ import requests.utils
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.login import have_same_origin, is_loopback, spell_host
+from synapse_apply.model.secrets.secret_rules import have_same_origin, is_loopback, spell_host
 
 _SCHEMES = frozenset({"http", "https"})
 _BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")

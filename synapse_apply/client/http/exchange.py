@@ -23,12 +23,7 @@ from synapse_apply.client.http.connections import (
 from synapse_apply.client.http.deadlines import Backoff, Deadline, Repeats, parse_retry_after
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.remote.http_exchange import (
-    HttpAnswer,
-    HttpExchangeError,
-    HttpFault,
-    HttpRequest,
-)
+from synapse_apply.model.remote import HttpAnswer, HttpExchangeError, HttpFault, HttpRequest
 
 _HEADERS = {
     "Accept": "application/json",

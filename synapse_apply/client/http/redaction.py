@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from synapse_apply.model.coding.json_types import JsonObject, JsonValue
-from synapse_apply.model.secrets.masked_text import MaskedText
+from synapse_apply.model.secrets.secret_marks import MaskedText
 
 MASK = "(sensitive)"
 

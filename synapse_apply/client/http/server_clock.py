@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 
 from synapse_apply.client.events import RequestEvent
-from synapse_apply.model.remote.clock_skew import ClockSkew
+from synapse_apply.model.remote import ClockSkew
 
 # Seconds. An HTTP date is truncated to whole seconds (RFC 9110, 5.6.7).
 _DATE_RESOLUTION = 1.0

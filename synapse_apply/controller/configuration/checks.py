@@ -54,7 +54,7 @@ from synapse_apply.model.diagnostic import (
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.phrases import format_field_path, suggest_name
 from synapse_apply.model.runtime.cron import Cron
-from synapse_apply.model.secrets.login import is_loopback
+from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.values import Sensitive
 
 _GREATEST_PORT = 65535

@@ -21,13 +21,8 @@ from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.remote.http_exchange import (
-    HttpAnswer,
-    HttpExchangeError,
-    HttpFault,
-    HttpRequest,
-)
-from synapse_apply.model.secrets.login import is_loopback, spell_host
+from synapse_apply.model.remote import HttpAnswer, HttpExchangeError, HttpFault, HttpRequest
+from synapse_apply.model.secrets.secret_rules import is_loopback, spell_host
 from synapse_apply.model.values import Sensitive
 
 # One attempt: the loop tries again later, and what it counts is what the server was asked.

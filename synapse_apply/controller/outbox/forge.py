@@ -23,7 +23,7 @@ from synapse_apply.controller.settings import HOUR, MINUTE, ForgeStatus
 from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.remote.http_exchange import HttpAnswer
+from synapse_apply.model.remote import HttpAnswer
 from synapse_apply.model.values import Sensitive
 
 

@@ -51,7 +51,7 @@ from synapse_apply.controller.rows import AuditRow
 from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import OutcomeUnknown, Refused, Stale, SynapseApplyError
-from synapse_apply.model.remote.http_exchange import HttpAnswer, HttpFault
+from synapse_apply.model.remote import HttpAnswer, HttpFault
 from synapse_apply.model.values import Sensitive
 
 TOKEN_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_TOKEN"  # noqa: S105 - its name

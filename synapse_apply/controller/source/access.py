@@ -22,7 +22,7 @@ from synapse_apply.controller.settings import HttpsToken, SecretName, Source, Ss
 from synapse_apply.files.programs import build_child_environment, require_executable
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.login import is_loopback
+from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.values import Sensitive
 
 REMOTE_NAME = "source"

@@ -26,7 +26,7 @@ from synapse_apply.manifests.project.pinned_settings import (
 )
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
-from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import DEFAULT_MANIFESTS, Project, collect_credentials
 from synapse_apply.model.resource import shorten_git_ref

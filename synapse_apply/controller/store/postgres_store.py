@@ -45,19 +45,20 @@ from synapse_apply.controller.store.store_writer import make_storable
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
-from synapse_apply.stores.postgres.postgres_messages import (
+from synapse_apply.stores.postgres.postgres_parameters import (
+    STRANGER_SUMMARY,
     build_refusal_finding,
+    find_stranger,
     has_ended_connection,
+    libpq_parameters,
+    limit_connection_time,
     reason_of_first_host,
 )
-from synapse_apply.stores.postgres.postgres_owners import STRANGER_SUMMARY, find_stranger
-from synapse_apply.stores.postgres.postgres_parameters import libpq_parameters
 from synapse_apply.stores.postgres.postgres_url import (
     PostgresLocation,
     is_postgres_url,
     parse_postgres_url,
 )
-from synapse_apply.stores.postgres.postgres_watch import limit_connection_time
 
 # What it warns of is raised here as an error; without a handler it would stand on stderr, too.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())

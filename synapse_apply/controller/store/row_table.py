@@ -16,10 +16,9 @@ from itertools import zip_longest
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.coding.json_types import JsonValue
-from synapse_apply.model.coding.json_values import WrongShapeError
+from synapse_apply.model.coding.json_values import WrongShapeError, format_canonical_json
 from synapse_apply.model.frozen import frozen
 
 R = TypeVar("R")

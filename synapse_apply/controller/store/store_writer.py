@@ -51,8 +51,8 @@ from synapse_apply.controller.store.store_schema import (
     TARGETS,
     WAVES,
 )
-from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.diagnostic import Diagnostic
 
 # A head is moved by accept_head_and_put_revision_if_number_unchanged alone, a count by what counts.

@@ -16,7 +16,7 @@ from typing import Any
 
 from synapse_apply.controller.settings import Controller, SecretName, Source
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.readable_files import ReadableFiles
+from synapse_apply.model.secrets.secret_marks import ReadableFiles
 
 HOSTS_VARIABLE = "SYNAPSE_APPLY_HOSTS"
 # ssh looks for keys in the home that the system knows, whatever HOME says: here it has none. A

@@ -26,7 +26,7 @@ from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.readable_files import ReadableFiles
+from synapse_apply.model.secrets.secret_marks import ReadableFiles
 
 MAX_LINE_BYTES = 96 * 1024 * 1024
 _ORDER, _PERMIT = "order", "permit"

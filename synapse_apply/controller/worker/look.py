@@ -23,8 +23,8 @@ from synapse_apply.controller.worker.jobs import read_running_jobs
 from synapse_apply.controller.worker.planned import list_planned_rows
 from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.target import OpenTarget
-from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.codec import change_to_json, plan_to_json
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import SynapseApplyError

@@ -43,8 +43,8 @@ from synapse_apply.manifests.project.policy import (
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.model.address import Address, has_wildcard
-from synapse_apply.model.coding.canonical_json import build_canonical_encoder
 from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.json_values import build_canonical_encoder
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.project import Project, Target

@@ -38,8 +38,8 @@ from synapse_apply.manifests.yaml.read_scalars import MAX_NUMBER_LENGTH
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_types import JsonObject, Spec
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, format_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable

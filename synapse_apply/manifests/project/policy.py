@@ -20,8 +20,15 @@ from synapse_apply.model.diagnostic import (
     warning_finding,
 )
 from synapse_apply.model.phrases import find_similar_word, suggest_words
-from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
-from synapse_apply.model.refactoring import MovedAddress, RemovedAddress, iter_move_chains
+from synapse_apply.model.project import (
+    DEFAULT_RULES,
+    DENY,
+    OFF,
+    MovedAddress,
+    PolicyRule,
+    RemovedAddress,
+    iter_move_chains,
+)
 
 if TYPE_CHECKING:
     from synapse_apply.model.runtime.cron import Window

@@ -36,11 +36,13 @@ from synapse_apply.manifests.yaml.reader import Document, iter_extra_document_er
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.phrases import FirstHints, suggest_words
-from synapse_apply.model.policy import AllowedSecret, Policy, PolicyRule
 from synapse_apply.model.project import (
     EMBEDDED,
     STATE_KEY,
+    AllowedSecret,
     GuardSettings,
+    Policy,
+    PolicyRule,
     Project,
     Provider,
     StateSettings,

@@ -16,7 +16,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.phrases import find_similar_word, format_short_list, suggest_words
 from synapse_apply.model.project import EMBEDDED, Project, Target, may_name_several_targets
-from synapse_apply.model.secrets.login import (
+from synapse_apply.model.secrets.secret_rules import (
     LOGIN_FILE_LABEL,
     Login,
     SettingOffer,

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.coding.json_types import JsonObject
-from synapse_apply.model.coding.json_values import TOO_DEEP, WrongShapeError, value_to_json
+from synapse_apply.model.coding.json_values import (
+    TOO_DEEP,
+    WrongShapeError,
+    format_canonical_json,
+    value_to_json,
+)
 from synapse_apply.model.plan import Change, Plan
-from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.state import AuditEntry, Intent, Record, State
 from synapse_apply.model.values import Fields
 

@@ -18,9 +18,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.coding.json_values import (
+    FORM_METADATA_KEY,
+    KEY,
     MAX_DECIMAL_BITS,
     MAX_DEPTH,
+    OMITTED_BY_DEFAULT,
     TOO_DEEP,
+    TextForm,
     WrongShapeError,
     decode_address,
     decode_step,
@@ -28,12 +32,6 @@ from synapse_apply.model.coding.json_values import (
     require_text_key,
     value_from_json,
     value_to_json,
-)
-from synapse_apply.model.coding.text_forms import (
-    FORM_METADATA_KEY,
-    KEY,
-    OMITTED_BY_DEFAULT,
-    TextForm,
 )
 from synapse_apply.model.diagnostic import FieldPath, format_json_pointer, parse_json_pointer
 from synapse_apply.model.frozen import frozen

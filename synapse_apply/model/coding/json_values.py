@@ -10,13 +10,16 @@ The markers:
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import JsonObject, JsonValue
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import (
     ABSENT,
     DesiredSecret,
@@ -27,6 +30,40 @@ from synapse_apply.model.values import (
     Sensitive,
     WithheldSecret,
 )
+
+# The key in a dataclass field's metadata that has its TextForm.
+FORM_METADATA_KEY = "form"
+# The key in a field's metadata that has its JSON key, if that is not the field's name. By it a
+# renamed field keeps the JSON key of users' files: `field(metadata={KEY: "the_old_name"})`.
+KEY = "key"
+# The key in a field's metadata that is True where its JSON key is left out while it has its default
+# value. So a field that came later does not change what is written for all values without it.
+OMITTED_BY_DEFAULT = "omitted by default"
+
+
+@frozen
+class TextForm:
+    """The pattern that a text has to match completely, and its description for errors."""
+
+    pattern: re.Pattern[str]
+    description: str
+
+
+def build_canonical_encoder(**options: Any) -> json.JSONEncoder:
+    """An encoder with sorted keys and without blanks; `options` are others of `JSONEncoder`.
+
+    Build it once: `json.dumps` with the same arguments builds a new encoder at each call.
+    """
+    return json.JSONEncoder(sort_keys=True, separators=(",", ":"), **options)
+
+
+_ASCII_ENCODER = build_canonical_encoder(allow_nan=False)
+
+
+def format_canonical_json(data: Any) -> str:
+    """The canonical JSON text of a value: ASCII, sorted keys, no blanks; 1, 1.0 and true differ."""
+    return _ASCII_ENCODER.encode(data)
+
 
 # Python refuses to print longer integers in decimal (sys.set_int_max_str_digits); hex has no limit.
 MAX_DECIMAL_BITS = 10_000

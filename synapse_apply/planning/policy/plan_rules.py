@@ -10,7 +10,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import FROZEN_UNTIL_SUMMARY, Change, GuardViolation
-from synapse_apply.model.policy import PolicyRule
+from synapse_apply.model.project import PolicyRule
 from synapse_apply.planning.plan_input import PlanInput
 from synapse_apply.planning.policy.resource_rules import changes_live_object
 

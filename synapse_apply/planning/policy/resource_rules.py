@@ -18,7 +18,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import VersionSortKey, version_sort_key
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal
-from synapse_apply.model.policy import Policy, PolicyRule, choose_named
+from synapse_apply.model.project import Policy, PolicyRule, choose_named
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.identity import known_remote_id

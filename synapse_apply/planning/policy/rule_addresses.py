@@ -9,7 +9,7 @@ from functools import partial
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.phrases import FirstHints, find_similar_word, format_short_list
-from synapse_apply.model.policy import PolicyRule
+from synapse_apply.model.project import PolicyRule
 from synapse_apply.planning.plan_input import PlanInput
 
 _PATTERN = re.compile(r"[*?\[]")

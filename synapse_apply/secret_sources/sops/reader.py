@@ -24,7 +24,7 @@ from synapse_apply.files.repository import find_trusted_repository, list_checkou
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.secrets.secret_rules import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.file import (
     MAX_SECRET_BYTES,

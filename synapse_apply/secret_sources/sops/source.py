@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from synapse_apply.model.diagnostic import parse_json_pointer
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.secrets.secret_rules import SettingOffer
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.file import find_file_denial
 from synapse_apply.secret_sources.source import Denial, SecretSource, SourceContext

@@ -17,14 +17,14 @@ from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.remote.http_exchange import (
+from synapse_apply.model.remote import (
     HttpAnswer,
     HttpExchangeError,
     HttpFault,
     HttpRequest,
     SendHttpRequest,
 )
-from synapse_apply.model.secrets.login import have_same_origin
+from synapse_apply.model.secrets.secret_rules import have_same_origin
 from synapse_apply.model.values import Sensitive
 from synapse_apply.secret_sources.vault.source import (
     JWT_METHOD,

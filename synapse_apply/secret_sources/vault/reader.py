@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.remote.http_exchange import SendHttpRequest
-from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.remote import SendHttpRequest
+from synapse_apply.model.secrets.secret_rules import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.vault.api import VaultAnswer, VaultApi, VaultProblems
 from synapse_apply.secret_sources.vault.source import (

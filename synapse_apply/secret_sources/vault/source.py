@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import STATE_KEY
-from synapse_apply.model.secrets.login import SettingOffer, is_loopback
 from synapse_apply.model.secrets.secret_rules import (
     ClosedFiles,
     ReservedVariables,
+    SettingOffer,
     is_in_forbidden_folder,
+    is_loopback,
 )
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIABLE

@@ -1,6 +1,16 @@
-"""How a URL of a state in a bucket is parsed: `s3://`, `az://`, and `gs://` where it is tried out.
+"""Which bucket a url names, with which options it is opened, and what is said where it is not.
 
-A URL that holds a credential is refused, and no message repeats it.
+How a URL of a state in a bucket is parsed: `s3://`, `az://`, and `gs://` where it is tried out. A
+URL that holds a credential is refused, and no message repeats it.
+
+Which options the client of a bucket gets: endpoint, credentials, encryption, time limits. They are
+taken from the URL and from the environment of the command, by the names that the stores' own tools
+use, and are passed on explicitly, so that they come before the variables of the process.
+
+Which StateError each failure of a bucket becomes, and which failures leave an outcome open. The
+client's exceptions have one class for nearly everything, and their texts quote URLs, headers and
+what the server said. So a text is searched for known marks, and no part of it is shown but an error
+code of letters.
 """
 
 from __future__ import annotations
@@ -8,9 +18,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 
 # The folder of a state whose URL names a bucket alone; the target's name follows.
@@ -184,3 +197,400 @@ def _is_loopback(host: str) -> bool:
 
 def _build_url_error(reason: str, hint: str) -> InputError:
     return InputError.from_summary("The state's url cannot be used", f"state.url: {reason}.", hint)
+
+
+# Seconds of an operation with all its retries: a third of the lease of a state in a bucket.
+OPERATION_SECONDS = 20.0
+_REQUEST_SECONDS, _CONNECT_SECONDS, _RETRY_SECONDS = 15.0, 5.0, 5.0
+
+# What obstore takes from the environment, apart from places, which are ours to check, and from
+# options that would change what a condition or a checksum means.
+_VARIABLES = {
+    "s3": (
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+        *("AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        *("AWS_ENDPOINT_URL_STS", "AWS_METADATA_ENDPOINT", "AWS_IMDSV1_FALLBACK"),
+        *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        *("AWS_SERVER_SIDE_ENCRYPTION", "AWS_SSE_KMS_KEY_ID", "AWS_SSE_BUCKET_KEY_ENABLED"),
+        *("AWS_SSE_CUSTOMER_KEY_BASE64", "AWS_REQUEST_PAYER"),
+    ),
+    "az": (
+        *("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY"),
+        *("AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_TOKEN"),
+        *("AZURE_CLIENT_ID", "AZURE_STORAGE_CLIENT_ID", "AZURE_TENANT_ID"),
+        *("AZURE_CLIENT_SECRET", "AZURE_STORAGE_CLIENT_SECRET", "AZURE_STORAGE_TENANT_ID"),
+        *("AZURE_AUTHORITY_HOST", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_CREDENTIAL_TYPE"),
+        *("AZURE_IDENTITY_ENDPOINT", "AZURE_MSI_ENDPOINT", "AZURE_OBJECT_ID"),
+        *("AZURE_MSI_RESOURCE_ID", "AZURE_USE_AZURE_CLI"),
+    ),
+    "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_BEARER_TOKEN"),
+}
+_ENDPOINT_VARIABLES = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+    "gs": (),
+}
+_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_ACCOUNT_VARIABLES = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
+_CERTIFICATE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_DEFAULT_REGION = "us-east-1"
+_AZURE_ENDPOINT = "https://{}.blob.core.windows.net"
+
+
+@frozen
+class BucketOptions:
+    """What obstore's store classes take; `config` holds credentials and is never shown.
+
+    `endpoint` is the base URL, without bucket and path, that requests go to.
+    """
+
+    endpoint: str
+    config: Mapping[str, Any]
+    client_options: Mapping[str, Any]
+    retry_config: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"BucketOptions(endpoint={self.endpoint!r})"
+
+
+def build_bucket_options(
+    location: BucketLocation, environ: Mapping[str, str], user_agent: str
+) -> BucketOptions:
+    """The options for a bucket; InputError for an unsafe endpoint or an Azure account not named."""
+    config: dict[str, Any] = {
+        name.lower(): environ[name] for name in _VARIABLES[location.scheme] if environ.get(name)
+    }
+    endpoint = location.endpoint or _safe_endpoint(location.scheme, environ)
+    if location.scheme == "s3":
+        endpoint, settings = _s3_settings(location, environ, endpoint)
+        config.update(settings)
+    elif location.scheme == "az":
+        endpoint, settings = _azure_settings(location, environ, endpoint)
+        config.update(settings)
+    else:
+        endpoint = "https://storage.googleapis.com"
+    client_options: dict[str, Any] = {
+        "allow_http": endpoint.startswith("http://"),
+        "timeout": timedelta(seconds=_REQUEST_SECONDS),
+        "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+        "user_agent": user_agent,
+    }
+    if certificate := _extra_certificates(environ):
+        client_options["root_certificate"] = certificate
+    return BucketOptions(
+        endpoint,
+        config,
+        client_options,
+        {
+            "max_retries": 4,
+            "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=100),
+                "max_backoff": timedelta(seconds=2),
+                "base": 2,
+            },
+        },
+    )
+
+
+def _s3_settings(
+    location: BucketLocation, environ: Mapping[str, str], endpoint: str
+) -> tuple[str, dict[str, Any]]:
+    """Endpoint and settings of S3. A bucket of Amazon's is part of the host name, as it advises."""
+    region = location.region or _first_set(environ, _REGION_VARIABLES) or _DEFAULT_REGION
+    # A certificate for *.s3.amazonaws.com does not cover a bucket with a dot in its name.
+    is_path_style = location.path_style
+    if is_path_style is None:
+        is_path_style = bool(endpoint) or "." in location.bucket
+    if not endpoint:
+        suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        endpoint = f"https://s3.{region}.{suffix}"
+    scheme, _, host = endpoint.partition("://")
+    url = endpoint if is_path_style else f"{scheme}://{location.bucket}.{host}"
+    return endpoint, {
+        "aws_endpoint_url_s3": url,
+        "aws_region": region,
+        "aws_virtual_hosted_style_request": not is_path_style,
+        # The condition and the checksum are what a state depends on.
+        "aws_conditional_put": "etag",
+        "aws_checksum_algorithm": "sha256",
+        "aws_unsigned_payload": False,
+        "aws_skip_signature": False,
+        "aws_s3_express": False,
+        # Each store has DELETE; some have no DeleteObjects.
+        "aws_disable_bulk_delete": True,
+    }
+
+
+def build_account_endpoint(location: BucketLocation, environ: Mapping[str, str]) -> str:
+    """The host of the Azure account that a URL names; "" where it names none, or has no say."""
+    has_endpoint = _first_set(environ, _ENDPOINT_VARIABLES["az"])
+    return _AZURE_ENDPOINT.format(location.account) * bool(location.account and not has_endpoint)
+
+
+def _azure_settings(
+    location: BucketLocation, environ: Mapping[str, str], endpoint: str
+) -> tuple[str, dict[str, Any]]:
+    account = location.account or _first_set(environ, _ACCOUNT_VARIABLES)
+    if not account:
+        raise InputError.from_summary(
+            "The storage account of the state is not named",
+            f"{location.display_url} names a container alone.",
+            "Add ?account=NAME to state.url, or set AZURE_STORAGE_ACCOUNT_NAME.",
+        )
+    endpoint = endpoint or _AZURE_ENDPOINT.format(account)
+    return endpoint, {
+        "azure_storage_account_name": account,
+        "azure_storage_endpoint": endpoint,
+        "azure_storage_use_emulator": False,
+        "azure_skip_signature": False,
+    }
+
+
+def _safe_endpoint(scheme: str, environ: Mapping[str, str]) -> str:
+    """The endpoint that the environment names, "" if none; InputError if it is unsafe."""
+    for name in _ENDPOINT_VARIABLES[scheme]:
+        if environ.get(name):
+            require_safe_endpoint(environ[name], name)
+            return environ[name].rstrip("/")
+    return ""
+
+
+def _first_set(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((environ[name] for name in names if environ.get(name)), "")
+
+
+def _extra_certificates(environ: Mapping[str, str]) -> bytes:
+    """The certificates to trust besides the system's, b"" for none; InputError if unreadable."""
+    name = next((name for name in _CERTIFICATE_VARIABLES if environ.get(name)), "")
+    # A folder of certificates is for OpenSSL alone.
+    if not name or Path(environ[name]).is_dir():
+        return b""
+    try:
+        return Path(environ[name]).read_bytes()
+    except OSError as problem:
+        raise InputError.from_summary(
+            "The CA bundle cannot be read",
+            f"{name} names {environ[name]}: {problem.strerror}.",
+            f"Correct {name}, or unset it for the system's certificates.",
+        ) from None
+
+
+_STATUS_PATTERN = re.compile(r"non-2xx status code: ([1-5]\d\d)")
+_CODE_PATTERN = re.compile(r"<Code>([A-Za-z][A-Za-z0-9]{0,60})</Code>")
+_REGION_PATTERN = re.compile(r"<Region>([a-z0-9-]{1,40})</Region>")
+_CERTIFICATE_PATTERN = re.compile(
+    r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?([A-Za-z]+)"
+)
+
+# S3, Azure and Google Cloud call an object that is not there by these names.
+_ABSENT_CODES = frozenset({"NoSuchKey", "BlobNotFound"})
+_NO_BUCKET_CODES = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
+_SKEW_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+_REGION_CODES = frozenset(
+    {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"}
+)
+_LOGIN_CODES = frozenset(
+    {
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
+        *("AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation"),
+        *("TokenRefreshRequired", "UnrecognizedClientException"),
+    }
+)
+# Where the client asks for credentials if the environment has none.
+_METADATA_MARKS = (
+    *("/latest/api/token", "/latest/meta-data", "/metadata/identity", "AssumeRole"),
+    "REDACTED",  # the client's own word for the URL of such a request
+)
+
+# Such an answer has a status of success and is no object store's.
+_FOREIGN_MARKS = ("InvalidListResponse", "MissingEtag", "MissingLastModified", "kind: Redirect")
+
+_LOGIN_HINT = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AZURE_STORAGE_ACCOUNT_KEY, or let the CI"
+    " job take a role. Files of profiles are not read:"
+    ' `eval "$(aws configure export-credentials --format env)"` sets the variables of one.'
+)
+_DENIED_SUMMARY = "The bucket of the state refuses access"
+NOTHING_LOST_NOTE = "What was recorded before is kept."
+LIST_RIGHT_NOTE = (
+    "A state needs the right to read, write and list: without s3:ListBucket on the bucket, S3 says"
+    " 403 for an object that is not there."
+)
+
+
+class BucketAccessDenied(StateError):
+    """The store refuses what was asked; other requests may be permitted."""
+
+
+@frozen
+class BucketFailure:
+    """What a failed request says: `status` 0 without an answer, `code` "" without an error code.
+
+    `marks` is the client's text, which is searched and never shown.
+    """
+
+    status: int
+    code: str
+    marks: str
+
+    def __repr__(self) -> str:
+        return f"BucketFailure(status={self.status}, code={self.code!r})"
+
+    @property
+    def says_object_is_absent(self) -> bool:
+        """Whether the store says that this object, in a bucket that exists, is not there."""
+        return self.status == 404 and self.code in _ABSENT_CODES
+
+    @property
+    def leaves_outcome_open(self) -> bool:
+        """Whether a request may have been carried out: no answer, a refusal of the condition.
+
+        Not where the store says that it cannot be used at all.
+        """
+        if self.status:
+            return self.status in (408, 409, 412, 429) or self.status >= 500
+        return not self._has_no_connection and not self._is_other_server
+
+    @property
+    def _has_no_connection(self) -> bool:
+        return "kind: Connect" in self.marks
+
+    @property
+    def _is_other_server(self) -> bool:
+        return any(mark in self.marks for mark in (*_FOREIGN_MARKS, "BareRedirect"))
+
+    def build_state_error(self, location: str, endpoint: str, activity: str) -> StateError:
+        """The error for people; `activity` begins a sentence: Reading, Writing, Listing."""
+        summary, detail, hint = _describe_failure(self, location, endpoint, activity)
+        kind = BucketAccessDenied if summary == _DENIED_SUMMARY else StateError
+        return kind.from_summary(summary, detail, hint)
+
+
+# A server that answers 200 to everything, such as a portal that asks for a login.
+PAGE_IN_PLACE_OF_OBJECT = BucketFailure(0, "", _FOREIGN_MARKS[0])
+
+
+def parse_client_exception(problem: BaseException) -> BucketFailure:
+    """What an exception of the client says, by the marks in its text."""
+    text = "kind: Timeout" if isinstance(problem, TimeoutError) else str(problem)
+    status = _STATUS_PATTERN.search(text)
+    code = _CODE_PATTERN.search(text)
+    return BucketFailure(int(status[1]) if status else 0, code[1] if code else "", text)
+
+
+# Of obstore: empty parts, `.`, `..` and control characters, which S3 takes and its paths do not.
+_ODD_NAME_PATTERN = re.compile(
+    r'invalid path: (?:Error parsing )?Path "(.+?)"(?:: | contained )', re.DOTALL
+)
+
+
+class _ErrorTexts(NamedTuple):
+    summary: str
+    detail: str
+    hint: str
+
+
+def _describe_failure(
+    failure: BucketFailure, location: str, endpoint: str, activity: str
+) -> _ErrorTexts:
+    where = f"{activity} {location} at {endpoint}"
+    if failure.status:
+        return _with_status(failure, where, endpoint)
+    return _without_status(failure, where, endpoint)
+
+
+def _with_status(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
+    status, code = failure.status, failure.code
+    answer = f"{where}: the store answered {status}{f' {code}' if code else ''}."
+    if code in _NO_BUCKET_CODES:
+        return _ErrorTexts(
+            "The bucket of the state does not exist",
+            answer,
+            "Create it, or correct state.url; its region and its endpoint matter, too.",
+        )
+    if code in _SKEW_CODES:
+        return _ErrorTexts(
+            "The clock of this machine is wrong",
+            f"{answer} Its clock and this machine's differ by more than it allows.",
+            "Set the clock (`timedatectl` tells whether it follows a time server).",
+        )
+    if code in _REGION_CODES or status in (301, 307):
+        region = _REGION_PATTERN.search(failure.marks)
+        return _wrong_region(answer, region[1] if region else "NAME")
+    if any(mark in failure.marks for mark in _METADATA_MARKS) or code in _LOGIN_CODES:
+        return _refused_login(answer)
+    if status in (401, 403):
+        return _ErrorTexts(_DENIED_SUMMARY, answer, LIST_RIGHT_NOTE)
+    if status == 404 and not code:
+        return _foreign_server(answer, endpoint)
+    if status >= 500 or status == 429:
+        return _ErrorTexts(
+            "The bucket of the state has a fault",
+            answer,
+            f"Try again in a while. {NOTHING_LOST_NOTE}",
+        )
+    return _ErrorTexts(
+        "The state cannot be used", answer, "See what the store's manual says of this answer."
+    )
+
+
+def _without_status(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
+    """The texts for a failure without a status."""
+    marks = failure.marks
+    if certificate := _CERTIFICATE_PATTERN.search(marks):
+        return _ErrorTexts(
+            "The certificate of the bucket's server is not trusted",
+            f"{where}: {certificate[1]}.",
+            "If it is signed by an authority of your own, name its file in AWS_CA_BUNDLE.",
+        )
+    if any(mark in marks for mark in _METADATA_MARKS):
+        return _refused_login(f"{where}: no credentials were found.")
+    if odd_name := _ODD_NAME_PATTERN.search(marks):
+        return _ErrorTexts(
+            "A foreign object stands in the state's folder",
+            f"{where}: the object {odd_name[1][:200]!r} has a name that no state gives, and that "
+            "cannot be listed.",
+            f"Delete it, by exactly this name. {NOTHING_LOST_NOTE}",
+        )
+    if "BareRedirect" in marks:
+        return _wrong_region(f"{where}: the store says that the bucket is elsewhere.", "NAME")
+    if "InvalidMessage" in marks:
+        return _foreign_server(f"{where}: the server does not speak TLS.", endpoint)
+    if any(mark in marks for mark in _FOREIGN_MARKS):
+        return _foreign_server(f"{where}: the answer is none of an object store.", endpoint)
+    reason = "the connection was lost"
+    if "kind: Timeout" in marks:
+        reason = "there was no answer in time"
+    elif "ConnectionRefused" in marks:
+        reason = "the connection was refused"
+    elif "dns error" in marks or "failed to lookup" in marks:
+        reason = "the name of the host is not known"
+    elif "kind: Connect" in marks:
+        reason = "there is no connection"
+    return _ErrorTexts(
+        "The state's bucket cannot be reached",
+        f"{where}: {reason}.",
+        f"Check endpoint, region, proxy and network. {NOTHING_LOST_NOTE}",
+    )
+
+
+def _wrong_region(detail: str, region: str) -> _ErrorTexts:
+    return _ErrorTexts(
+        "The bucket of the state is in another region",
+        detail,
+        f"Name its region: ?region={region} in state.url, or AWS_REGION.",
+    )
+
+
+def _refused_login(detail: str) -> _ErrorTexts:
+    return _ErrorTexts("The bucket of the state needs other credentials", detail, _LOGIN_HINT)
+
+
+def _foreign_server(detail: str, endpoint: str) -> _ErrorTexts:
+    return _ErrorTexts(
+        "The endpoint is no object store",
+        detail,
+        f"Is it a proxy that answers at {endpoint}? endpoint= in state.url or a variable names it.",
+    )

@@ -20,19 +20,17 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.stores.bucket.bucket_messages import (
+from synapse_apply.stores.bucket.bucket_probe import PROBE_FOLDER
+from synapse_apply.stores.bucket.bucket_url import (
+    OPERATION_SECONDS,
     PAGE_IN_PLACE_OF_OBJECT,
     BucketFailure,
-    parse_client_exception,
-)
-from synapse_apply.stores.bucket.bucket_options import (
-    OPERATION_SECONDS,
+    BucketLocation,
     BucketOptions,
     build_bucket_options,
+    parse_client_exception,
 )
-from synapse_apply.stores.bucket.bucket_probe import PROBE_FOLDER
-from synapse_apply.stores.bucket.bucket_url import BucketLocation
-from synapse_apply.stores.chain.object_folder import ObjectInfo
+from synapse_apply.stores.chain.link_format import ObjectInfo
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta  # there at no run time
@@ -82,7 +80,7 @@ def _build_store(location: BucketLocation, options: BucketOptions) -> ObstoreSto
 
 
 class ObstoreFolder:
-    """An ObjectFolder (stores/chain/object_folder.py, which documents its methods).
+    """An ObjectFolder (stores/chain/link_format.py, which documents its methods).
 
     Its methods may be called from several threads.
     """

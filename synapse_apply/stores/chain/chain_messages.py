@@ -5,8 +5,8 @@ from __future__ import annotations
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog
-from synapse_apply.stores.chain.chain_view import ChainBookmark, ChainReading, ChainView
+from synapse_apply.stores.chain.link_format import ChainBookmark, ChainReading, ChainView
+from synapse_apply.stores.database import BatchNotSent, DamagedLog
 
 
 class DamagedChain(DamagedLog):

@@ -13,27 +13,25 @@ from dataclasses import replace
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores.chain import chain_messages
-from synapse_apply.stores.chain.chain_view import (
+from synapse_apply.stores.chain.link_format import (
+    CHAIN_FORMAT,
     ChainBookmark,
     ChainReading,
     ChainView,
-    build_link_name,
-    build_snapshot_name,
-    folder_prefix_of,
-    parse_object_number,
-)
-from synapse_apply.stores.chain.link_format import (
-    CHAIN_FORMAT,
     Decoded,
     Link,
     NewerContent,
+    ObjectFolder,
     Seal,
     Snapshot,
     WrongContent,
+    build_link_name,
+    build_snapshot_name,
     decode_object_of_number,
+    folder_prefix_of,
+    parse_object_number,
 )
-from synapse_apply.stores.chain.object_folder import ObjectFolder
-from synapse_apply.stores.chain.signer import Signer
+from synapse_apply.stores.database import Signer
 
 # A gap is met so often before it counts as damage.
 _MAX_READS = 5

@@ -2,6 +2,12 @@
 
 An object is a line of canonical JSON and a line with its signature; compressed by zlib if that
 pays. Its digest is the SHA-256 of the two lines.
+
+The rules of a chain as pure functions: what a link proves, and what may be pruned. Link n + 1 is
+made only if it is absent, and holds the digest of link n. An answer decides nothing: the link is
+read. A name must never be made twice, although pruning frees names: so some links are never pruned,
+and who takes a lock looks for a newer snapshot before it believes its link. Each of the two alone
+fails; tests/unit/stores/chain enumerates that both together hold.
 """
 
 from __future__ import annotations
@@ -9,15 +15,144 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
 
-from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import schema
-from synapse_apply.stores.batch_log import Batch, RowChange, TableRows
-from synapse_apply.stores.chain.signer import Signer
-from synapse_apply.stores.database import Row
+from synapse_apply.stores.database import Batch, LogReading, Row, RowChange, Signer, TableRows
+
+
+class ObjectInfo(NamedTuple):
+    """An object as a list shows it. `age_seconds` is by the store's own clock, if it tells."""
+
+    name: str
+    size: int
+    age_seconds: float | None
+
+
+class ObjectFolder(Protocol):
+    """One folder of a bucket. Names are relative to it, such as `links/000000000001`.
+
+    Names have one or two folders before the last part, such as `chain-2/links/000000000001`, and
+    consist of lower-case letters, digits, `-` and `/`. One thread uses it at a time.
+
+    Every method raises StateError where the store cannot be used at all (no such bucket, no
+    permission, no connection before the deadline).
+    """
+
+    @property
+    def location(self) -> str:
+        """The URL for messages, without credentials."""
+        ...
+
+    def try_put_if_absent_and_tell_if_certain(self, name: str, content: bytes) -> bool:
+        """Ask once to make an object only if there is none; True if the store says it did.
+
+        False decides nothing: the answer may be lost, or be a refusal that met our own request.
+        The caller reads the object to find out. The same after a StateError.
+        """
+        ...
+
+    def get_or_none_if_absent(self, name: str) -> bytes | None:
+        """The content of an object, None if there is none."""
+        ...
+
+    def get_objects_or_none_in_order(self, names: Sequence[str]) -> list[bytes | None]:
+        """The contents of several objects in their order, fetched side by side."""
+        ...
+
+    def list_objects(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
+        """The objects whose names begin with `prefix`, sorted by name, behind the name `after`."""
+        ...
+
+    def delete_and_count_undeleted(self, names: Sequence[str]) -> int:
+        """Delete objects, as far as that is permitted; returns how many could not be deleted."""
+        ...
+
+    def close(self) -> None: ...
+
+
+# A snapshot pays when the links behind the last one weigh more than it, or are this many.
+FEWEST_LINK_BYTES = 256 * 1024
+MOST_LINKS = 200
+
+# Nothing younger is pruned, by the clock of the store: who reads or writes is slower at times.
+PRUNE_AGE_SECONDS = 24 * 3600.0
+
+
+class LinkOutcome(Enum):
+    """What became of a request to make a link, told by what stands there now.
+
+    OURS: made, however the request was answered. ABSENT: to be sent again, the same bytes. OTHERS:
+    refused for good, so that nothing more may be sent.
+    """
+
+    OURS = "ours"
+    ABSENT = "absent"
+    OTHERS = "others"
+
+
+def decide_link_outcome(own_content: object, stored_content: object | None) -> LinkOutcome:
+    """Tell what became of a link from what is stored under its number, None for nothing."""
+    if stored_content is None:
+        return LinkOutcome.ABSENT
+    return LinkOutcome.OURS if stored_content == own_content else LinkOutcome.OTHERS
+
+
+def is_link_in_the_chain(number: int, newest_snapshot: int, *, by_lock_owner: bool) -> bool:
+    """Whether a link that was made is part of the chain, or stands where old links were pruned.
+
+    `newest_snapshot` is its number, looked up after the link was made; 0 for none. A lock owner's
+    link needs no look: where it would stand, links are never pruned.
+    """
+    return by_lock_owner or newest_snapshot < number
+
+
+def list_kept_links(number: int, *, ends_foreign_lock: bool) -> tuple[int, ...]:
+    """The links to keep for ever because of this one.
+
+    A lock that its owner had not given back: this link stands where that owner writes next, and the
+    one before is what the owner had read.
+    """
+    return (number - 1, number) if ends_foreign_lock else ()
+
+
+def select_links_to_prune(
+    link_numbers: Iterable[int],
+    snapshot_numbers: Sequence[int],
+    never_pruned: Collection[int],
+    known_until: int,
+) -> list[int]:
+    """The links that may be pruned.
+
+    Two snapshots are kept, with all links behind the older one: a damaged snapshot is not the end.
+    `never_pruned` are those among the links until `known_until`, which the caller has read; what
+    comes later may be a link that is never pruned, or make the last one such.
+    """
+    if len(snapshot_numbers) < 2:
+        return []
+    last = min(sorted(snapshot_numbers)[-2], known_until - 1)
+    return [number for number in link_numbers if number <= last and number not in never_pruned]
+
+
+def unnamed_audit_objects(
+    names: Iterable[str], names_in_kept_snapshots: Collection[str]
+) -> list[str]:
+    """The audit objects that no kept snapshot names: a restore has left their rows behind.
+
+    Or a snapshot that was to name one was never made.
+    """
+    return [name for name in names if name not in names_in_kept_snapshots]
+
+
+def is_snapshot_due(link_count: int, link_bytes: int, snapshot_bytes: int) -> bool:
+    """Whether the links behind a snapshot are so many, or so large, that another one pays."""
+    return link_count >= MOST_LINKS or link_bytes >= max(FEWEST_LINK_BYTES, snapshot_bytes)
+
 
 CHAIN_FORMAT = 1
 # What unpacks to more is no object of ours: a compressed bomb ends here. Above the lower size also
@@ -332,3 +467,129 @@ def _require_number(value: object) -> int:
     if type(value) is not int or not 0 <= value <= schema.LARGEST_NUMBER:
         raise ValueError("no number")
     return value
+
+
+class ChainBookmark(NamedTuple):
+    """The last link that an earlier process has read, in a folder of the chain."""
+
+    folder: int
+    number: int
+    digest: str
+
+
+@frozen
+class ChainView:
+    """The last link that was read, and what came before it. The first view is of an empty chain.
+
+    `folder` is 1, or greater where the chain goes on in another folder behind a seal; `number` and
+    `digest` are those of the last link, or of that seal. `link_count` and `link_bytes` are of the
+    links behind the snapshot. `forged_number` is the first link whose signature is wrong, 0 for
+    none; `lacks_key`: a signature could not be checked.
+    """
+
+    folder: int = 1
+    number: int = 0
+    digest: str = ""
+    lock: LockSign = LockSign()
+    never_pruned: frozenset[int] = frozenset()
+    audit_objects: tuple[AuditObject, ...] = ()
+    snapshot_number: int = 0
+    snapshot_bytes: int = 0
+    link_count: int = 0
+    link_bytes: int = 0
+    forged_number: int = 0
+    lacks_key: bool = False
+    damaged_snapshots: tuple[int, ...] = ()
+
+    @property
+    def position(self) -> str:
+        """The position as callers of a BatchLog keep it; "" for an empty chain."""
+        return f"{self.folder}:{self.number}:{self.digest}" if self.number else ""
+
+    @property
+    def owner_lease_seconds(self) -> float | None:
+        """The lease of the lock's owner, None if nobody holds the lock."""
+        return self.lock.lease_seconds if self.lock.lock_id else None
+
+    def build_view_after_link(
+        self, link: Link, digest: str, size: int, *, is_genuine: bool | None = True
+    ) -> ChainView:
+        """The view with one more link; `size` is in bytes."""
+        never_pruned = list_kept_links(link.number, ends_foreign_lock=link.batch.ends_foreign_lock)
+        return replace(
+            self,
+            number=link.number,
+            digest=digest,
+            lock=link.lock,
+            never_pruned=self.never_pruned.union(never_pruned),
+            audit_objects=() if link.batch.replaces_all else self.audit_objects,
+            link_count=self.link_count + 1,
+            link_bytes=self.link_bytes + size,
+            forged_number=self.forged_number or (link.number if is_genuine is False else 0),
+            lacks_key=self.lacks_key or is_genuine is None,
+        )
+
+    def build_view_at_snapshot(
+        self, snapshot: Snapshot, size: int, *, is_genuine: bool | None = True
+    ) -> ChainView:
+        """The view of a chain that is read from a snapshot on."""
+        return replace(
+            self,
+            number=snapshot.number,
+            digest=snapshot.link_digest,
+            lock=snapshot.lock,
+            never_pruned=frozenset(snapshot.never_pruned),
+            audit_objects=snapshot.audit_objects,
+            snapshot_number=snapshot.number,
+            snapshot_bytes=size,
+            link_count=0,
+            link_bytes=0,
+            lacks_key=self.lacks_key or is_genuine is None,
+        )
+
+
+class ChainReading(NamedTuple):
+    """What was read: how far, the rows of the snapshot (None: none was read), and batches."""
+
+    view: ChainView
+    tables: TableRows | None
+    batches: tuple[Batch, ...]
+
+    def to_log_reading(self) -> LogReading:
+        return LogReading(
+            self.tables, self.batches, self.view.position, self.view.owner_lease_seconds
+        )
+
+
+def parse_bookmark_or_none(text: str) -> ChainBookmark | None:
+    """The bookmark in a position of a view; None for any other text, which may be of a file."""
+    folder, _, rest = text.partition(":")
+    number, _, digest = rest.partition(":")
+    if not digest or not all(part.isascii() and part.isdigit() for part in (folder, number)):
+        return None
+    bookmark = ChainBookmark(int(folder[:18]), int(number[:18]), digest)
+    return bookmark if bookmark.folder and bookmark.number else None
+
+
+def folder_prefix_of(folder: int) -> str:
+    """Where the objects of a folder of the chain are: the first has no name of its own."""
+    return "" if folder == 1 else f"chain-{folder}/"
+
+
+def build_link_name(folder: int, number: int) -> str:
+    return f"{folder_prefix_of(folder)}links/{number:012}"
+
+
+def build_snapshot_name(folder: int, number: int) -> str:
+    return f"{folder_prefix_of(folder)}snapshots/{number:012}"
+
+
+def build_audit_name(folder: int, first: int, last: int, digest: str) -> str:
+    prefix = folder_prefix_of(folder)
+    return f"{prefix}audit/{first:012}-{last:012}-{digest[:16]}"
+
+
+def parse_object_number(name: str) -> int | None:
+    """The number at the end of the name of a link or snapshot, None for a name of another sort."""
+    text = name.rpartition("/")[2]
+    return int(text) if 12 <= len(text) <= 18 and text.isascii() and text.isdigit() else None

@@ -18,25 +18,28 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import state_messages
-from synapse_apply.stores.batch_log import (
+from synapse_apply.stores.chain import chain_messages
+from synapse_apply.stores.database import (
     AppendedBatch,
     Batch,
     BatchNotSent,
     DamagedLog,
+    LeaseTiming,
     LogReading,
+    Row,
+    Signer,
     TableRows,
+    UnsignedStateSigner,
+    WritePace,
 )
-from synapse_apply.stores.chain import chain_messages
-from synapse_apply.stores.chain.signer import Signer, UnsignedStateSigner
-from synapse_apply.stores.database import Row
-from synapse_apply.stores.git import git_messages
-from synapse_apply.stores.git.git_messages import (
+from synapse_apply.stores.git import git_url
+from synapse_apply.stores.git.git_url import (
     GitBookmark,
+    GitStateLocation,
     RemoteUnreachable,
     parse_bookmark_or_none,
     quote_git,
 )
-from synapse_apply.stores.git.git_url import GitStateLocation
 from synapse_apply.stores.git.private_repository import (
     PrivateRepository,
     UnreadableObjectError,
@@ -57,10 +60,8 @@ from synapse_apply.stores.git.state_files import (
     read_tree,
 )
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.replica.replica_database import ReplicaDatabase
 from synapse_apply.stores.sql import SqlStore, utc_now
-from synapse_apply.stores.write_pacer import WritePace
 
 GIT_TIMING = LeaseTiming(
     lease_seconds=300.0,
@@ -103,7 +104,7 @@ def make_unstarted_git_store(
 
 
 class GitLog:
-    """A BatchLog (stores/batch_log.py, which documents its methods) in a ref of a repository.
+    """A BatchLog (stores/database.py, which documents its methods) in a ref of a repository.
 
     A position is the id of a commit.
     """
@@ -165,7 +166,7 @@ class GitLog:
         if not remote_tip:
             last_seen = self._newest_bookmark()
             if last_seen is not None:
-                raise git_messages.build_wound_back_error(self.location, last_seen, None)
+                raise git_url.build_wound_back_error(self.location, last_seen, None)
             return LogReading(None, (), "")
         # One `ls-remote` tells that nothing is new, without a fetch.
         if self._tip is not None and remote_tip == self._tip.commit_id == position:
@@ -267,7 +268,7 @@ class GitLog:
         except DamagedTreeError as problem:
             raise self._damage_error(commit_id, problem) from None
         if last_seen is not None and is_wound_back:
-            error = git_messages.build_wound_back_error(self.location, last_seen, commit.number)
+            error = git_url.build_wound_back_error(self.location, last_seen, commit.number)
             error.reading = LogReading(self._content.collect_tables(), (), commit_id)
             raise error
         self._bookmark = None
@@ -332,10 +333,10 @@ class GitLog:
                 self.location, problem.format_number
             ) from None
         except ForeignCommitError as problem:
-            raise git_messages.build_foreign_ref_error(self.location, str(problem)) from None
+            raise git_url.build_foreign_ref_error(self.location, str(problem)) from None
         except UnreadableObjectError as problem:
             self._repository.discard_reader()
-            raise git_messages.build_foreign_ref_error(
+            raise git_url.build_foreign_ref_error(
                 self.location, f"its last commit: {problem}"
             ) from None
 
@@ -347,7 +348,7 @@ class GitLog:
     def _damage_error(self, commit_id: str, problem: DamagedTreeError) -> DamagedLog:
         # Answers may be left in the pipe of the reader.
         self._repository.discard_reader()
-        error = git_messages.damaged_file(self.location, commit_id, problem.path, str(problem))
+        error = git_url.damaged_file(self.location, commit_id, problem.path, str(problem))
         if problem.content is not None:
             error.reading = LogReading(problem.content.collect_tables(), (), "")
         return error
@@ -439,7 +440,7 @@ class GitLog:
         try:
             return self._read_tip()
         except RemoteUnreachable:
-            raise git_messages.unknown_push(self.location, push_text) from None
+            raise git_url.unknown_push(self.location, push_text) from None
 
     def _adopt_tip(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
         """Take note that the commit is the last one of the log."""
@@ -460,7 +461,7 @@ class GitLog:
             remote_tip = self._repository.fetch_ref(self._location.ref)
             own_tip = attempt.find_own_tip(self._history_to(remote_tip, attempt))
         except RemoteUnreachable as problem:
-            raise git_messages.unknown_push(self.location, str(problem)) from None
+            raise git_url.unknown_push(self.location, str(problem)) from None
         self._attempt = None
         if own_tip is None:
             return None

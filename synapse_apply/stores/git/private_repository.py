@@ -44,7 +44,7 @@ from synapse_apply.files.repository import (
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
-from synapse_apply.stores.git import git_messages
+from synapse_apply.stores.git import git_url
 from synapse_apply.stores.git.git_url import GitStateLocation
 
 _TIP_REF = "refs/tip"
@@ -83,7 +83,7 @@ class PrivateRepository:
         # HEAD as well: the length of its id tells which digest a repository without a state uses.
         result = self.run_git_within_deadline("ls-remote", "--quiet", REMOTE_NAME, "HEAD", ref)
         if result.exit_code:
-            raise git_messages.build_unreachable_error(self._location, result.error_text)
+            raise git_url.build_unreachable_error(self._location, result.error_text)
         # A line each: id, tab, ref. Refs that end with this one are listed, too.
         ids_by_ref = {
             line_ref: commit_id
@@ -110,12 +110,12 @@ class PrivateRepository:
             "fetch", *options, f"--depth={depth}", REMOTE_NAME, f"+{ref}:{_TIP_REF}"
         )
         if result.exit_code:
-            raise git_messages.build_unreachable_error(self._location, result.error_text)
+            raise git_url.build_unreachable_error(self._location, result.error_text)
         try:
             return self.reader.read_object_id(_TIP_REF)
         except UnreadableObjectError as problem:
             self.discard_reader()
-            raise git_messages.build_foreign_ref_error(
+            raise git_url.build_foreign_ref_error(
                 self._location, f"its last commit: {problem}"
             ) from None
 
@@ -162,7 +162,7 @@ class PrivateRepository:
                 timeout=self._deadline_seconds,
             )
         except OSError as problem:
-            raise git_messages.build_no_git_error(str(problem.strerror)) from None
+            raise git_url.build_no_git_error(str(problem.strerror)) from None
         return result._replace(error_text=self._access.mask_credentials(result.error_text))
 
     def close(self) -> None:
@@ -183,14 +183,14 @@ class PrivateRepository:
         try:
             return PipedProgram(command, self._environment)
         except OSError as problem:
-            raise git_messages.build_no_git_error(str(problem.strerror)) from None
+            raise git_url.build_no_git_error(str(problem.strerror)) from None
 
     def _command_head(self) -> tuple[str, ...]:
         """The program, after the repository is made; StateError for a Git that is too old."""
         try:
             program = require_executable("git", self._access.checkouts)
         except FileNotFoundError as problem:
-            raise git_messages.build_no_git_error(str(problem.strerror)) from None
+            raise git_url.build_no_git_error(str(problem.strerror)) from None
         if self._folder is None:
             self._make_repository()
             _require_new_enough_git(program)
@@ -442,7 +442,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     own = [entry for entry in settings if _SETTING_PATTERN.fullmatch(entry.key)]
     if location.is_url and protocol == "file":
         if repository and is_in_checkout(Path(unquote(urlsplit(url).path)), checkouts):
-            raise git_messages.unusable_remote_error(
+            raise git_url.unusable_remote_error(
                 location.remote, "lies in the checkout, where a commit could have put it"
             )
         own += (
@@ -464,13 +464,13 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
 def _require_protocol_name(url: str, remote: str) -> str:
     """Git's name for the protocol of a URL (git-push(1), "GIT URLS"); InputError for another."""
     if url.startswith("-") or not url.isprintable() or _HELPER_PATTERN.match(url):
-        raise git_messages.unusable_remote_error(remote, "is not one that is used for a state")
+        raise git_url.unusable_remote_error(remote, "is not one that is used for a state")
     scheme = _SCHEME_PATTERN.match(url)
     if scheme is None:
         return "ssh" if _SCP_PATTERN.fullmatch(url) else "file"
     protocol = {**_SCHEMES, "file": "file"}.get(scheme[1].lower(), "")
     if not protocol:
-        raise git_messages.unusable_remote_error(remote, f"begins with {scheme[1]}://")
+        raise git_url.unusable_remote_error(remote, f"begins with {scheme[1]}://")
     return protocol
 
 

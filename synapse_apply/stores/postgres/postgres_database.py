@@ -27,22 +27,22 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.postgres import postgres_messages
-from synapse_apply.stores.postgres.postgres_messages import (
+from synapse_apply.stores.postgres import postgres_parameters
+from synapse_apply.stores.postgres.postgres_parameters import (
+    MAX_SECONDS,
     NOTHING_LOST_NOTE,
+    STRANGER_SUMMARY,
     MissingTable,
     PostgresUnreachable,
-)
-from synapse_apply.stores.postgres.postgres_owners import STRANGER_SUMMARY, find_stranger
-from synapse_apply.stores.postgres.postgres_parameters import (
+    find_stranger,
     libpq_parameters,
+    limit_connection_time,
     require_commit_parameters,
 )
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation, parse_postgres_state_url
-from synapse_apply.stores.postgres.postgres_watch import MAX_SECONDS, limit_connection_time
 from synapse_apply.stores.snapshot import read_rows_as_inserts
 from synapse_apply.stores.sql import SqlStore, utc_now
-from synapse_apply.stores.sqlite import sqlite_messages
+from synapse_apply.stores.sqlite import sqlite_database
 from synapse_apply.stores.sqlite.sqlite_database import make_checking_runner as sqlite_runner
 from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, write_new_state_file
 
@@ -199,7 +199,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         """The replaced state is written to the path as a backup, unless it cannot be read."""
         with (
             open_intact_backup(source) as connection,
-            sqlite_messages.telling_state_errors(source, "Reading"),
+            sqlite_database.telling_state_errors(source, "Reading"),
         ):
             run_on_backup = sqlite_runner(connection, source)
             statements = [*read_rows_as_inserts(run_on_backup), *check_backup(run_on_backup)]
@@ -406,7 +406,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
             # No prepared statements: a pooler may use another server process for each transaction.
             return psycopg.connect(**self._parameters, autocommit=True, prepare_threshold=None)
         except psycopg.Error as problem:
-            finding = postgres_messages.build_connection_error(problem, self._state_location)
+            finding = postgres_parameters.build_connection_error(problem, self._state_location)
         # Outside of the handler: the library's exception, which is not chained, may quote the URL.
         raise finding
 
@@ -417,7 +417,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
             with limit_connection_time(connection, self._max_seconds):
                 yield
         except psycopg.Error as problem:
-            if connection.closed or postgres_messages.has_ended_connection(problem):
+            if connection.closed or postgres_parameters.has_ended_connection(problem):
                 finding: StateError = PostgresUnreachable(
                     error_finding(
                         "The connection to the state's database was lost",
@@ -426,7 +426,9 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
                     )
                 )
             else:
-                finding = postgres_messages.build_statement_error(problem, self.location, activity)
+                finding = postgres_parameters.build_statement_error(
+                    problem, self.location, activity
+                )
             raise finding from None
         except UnicodeEncodeError:
             raise state_messages.unstorable_value_error(

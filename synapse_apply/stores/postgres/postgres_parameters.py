@@ -1,18 +1,29 @@
-"""Which connection parameters libpq gets: those of the URL before our own defaults."""
+"""How a database of PostgreSQL is connected to: its parameters, its owners, and why it is not.
+
+Which StateError each error of PostgreSQL becomes, and which of them are worth a retry. No message
+contains a password.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+import socket
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
+from threading import Condition, Thread
 from types import MappingProxyType
 from typing import Any
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, sql
 
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.stores import state_messages
+from synapse_apply.stores.database import Row
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
 
 # A silent connection must be detected well before a lease expires (LeaseTiming, 30 seconds).
@@ -133,3 +144,261 @@ def _is_host_or_empty(name: str) -> bool:
         return _NAME_PATTERN.fullmatch(name) is not None or bool(ip_address(name))
     except ValueError:
         return False
+
+
+# Owners that may have made it: we, a role that we are a member of, or who may do all in the
+# database anyway. To a superuser pg_has_role says yes for each role.
+_SELECT_STRANGERS = """
+WITH me AS (SELECT oid, rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),
+trusted AS (
+    SELECT r.oid FROM pg_catalog.pg_roles r, me
+    WHERE r.oid = me.oid OR r.rolsuper OR r.rolname = 'pg_database_owner'
+        OR r.oid = (SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database())
+        OR CASE WHEN me.rolsuper
+            THEN EXISTS (SELECT 1 FROM pg_catalog.pg_auth_members
+                WHERE roleid = r.oid AND member = me.oid)
+            ELSE pg_catalog.pg_has_role(me.oid, r.oid, 'USAGE') END
+),
+made AS (
+    SELECT 'schema ' || nspname AS name, nspowner AS owner, oid AS namespace, nspname AS place
+    FROM pg_catalog.pg_namespace
+    UNION ALL
+    SELECT 'table ' || relname, relowner, relnamespace, relname FROM pg_catalog.pg_class
+    WHERE relkind NOT IN ('i', 'I', 'c', 't')
+    UNION ALL
+    SELECT 'trigger ' || tgname, proowner, relnamespace, relname FROM pg_catalog.pg_trigger
+    JOIN pg_catalog.pg_class c ON c.oid = tgrelid JOIN pg_catalog.pg_proc p ON p.oid = tgfoid
+    WHERE NOT tgisinternal
+)
+SELECT name, pg_catalog.pg_get_userbyid(owner), current_user::text FROM made
+WHERE namespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s)
+    AND (place = %(schema)s OR %(tables)s::text[] IS NULL OR place = ANY(%(tables)s::text[]))
+    AND owner NOT IN (SELECT oid FROM trusted)
+LIMIT 1
+"""
+
+STRANGER_SUMMARY = "The schema is of another role"
+
+
+def find_stranger(
+    connection: psycopg.Connection[Any], schema: str, tables: Collection[str] | None = None
+) -> tuple[str, str] | None:
+    """What of a schema belongs to a stranger, as a phrase, and what to do; None where nothing does.
+
+    Of `tables`, or of all tables.
+    """
+    values = {"schema": schema, "tables": None if tables is None else list(tables)}
+    row = connection.execute(_SELECT_STRANGERS, values).fetchone()
+    if row is None:
+        return None
+    name, owner, user = row[0], *(sql.Identifier(each).as_string(None) for each in row[1:])
+    place = sql.Identifier(schema).as_string(None)
+    why = (
+        f"{name} belongs to {owner}, and not to {user}, a role that {user} is a member of, the "
+        "database's owner or a superuser: what it does would run with your rights"
+    )
+    return why, (
+        f"If {owner} is no stranger: GRANT {owner} TO {user}. Else remove it (DROP SCHEMA {place} "
+        "CASCADE), or name another schema in the url: ?schema=NAME."
+    )
+
+
+# Seconds: longer than a lease (30 s) and than the server's lock_timeout (30 s).
+MAX_SECONDS = 45.0
+_LONGEST_SLEEP = 10.0  # seconds
+
+
+@contextmanager
+def limit_connection_time(
+    connection: psycopg.Connection[Row], max_seconds: float
+) -> Iterator[None]:
+    """Shut the connection down if the block takes longer than `max_seconds`.
+
+    TCP keepalives detect a lost peer. They do not detect a server process that hangs, for which
+    libpq would wait for ever.
+    """
+    # A duplicate descriptor: libpq may close its own, whose number may then be another file's.
+    with socket.socket(fileno=os.dup(connection.fileno())) as connection_socket:
+        _WATCH.add(connection_socket, time.monotonic() + max_seconds)
+        try:
+            yield
+        finally:
+            _WATCH.remove(connection_socket)
+
+
+class _Watch:
+    """Shuts sockets down when their time is over, in one thread: one for each would cost more."""
+
+    def __init__(self) -> None:
+        self._condition = Condition()
+        self._deadlines: dict[socket.socket, float] = {}
+        self._thread: Thread | None = None
+        self._wakes_at = 0.0
+
+    def add(self, connection_socket: socket.socket, deadline: float) -> None:
+        with self._condition:
+            self._deadlines[connection_socket] = deadline
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = Thread(target=self._run, name="postgres watch", daemon=True)
+                self._thread.start()
+            elif deadline < self._wakes_at:
+                self._condition.notify()
+
+    def remove(self, connection_socket: socket.socket) -> None:
+        with self._condition:
+            self._deadlines.pop(connection_socket, None)
+
+    def _run(self) -> None:
+        with self._condition:
+            while True:
+                now = time.monotonic()
+                for connection_socket, deadline in list(self._deadlines.items()):
+                    if deadline <= now:
+                        with suppress(OSError):
+                            connection_socket.shutdown(socket.SHUT_RDWR)
+                        del self._deadlines[connection_socket]
+                self._wakes_at = min([now + _LONGEST_SLEEP, *self._deadlines.values()])
+                self._condition.wait(self._wakes_at - now)
+
+
+_WATCH = _Watch()
+
+
+NOTHING_LOST_NOTE = "What was recorded before is kept."
+
+# Messages of a server that will soon accept connections (PostgreSQL, appendix A: 57P03). libpq
+# gives no SQLSTATE for a failed connection.
+STARTING_TEXTS = ("starting up", "shutting down", "in recovery mode", "not yet accepting")
+
+# Texts in a refusal of a connection, with summary and hint; there is no code to go by.
+_REFUSAL_MESSAGES = (
+    (
+        ("authentication method requirement", "server requested a"),
+        "The database asks for the password in plain text or as MD5",
+        "Have it use scram-sha-256, or have the {owner}'s url in a variable: url: {{env: NAME}}.",
+    ),
+    (
+        ("password authentication failed", "no password supplied", "authentication failed"),
+        "The database refuses the login",
+        "Check user and password in the {owner}'s url (or PGUSER, PGPASSWORD).",
+    ),
+    (
+        ("no pg_hba.conf entry", "no encryption", "SSL"),
+        "The database refuses the connection",
+        "Check the parameters ssl... of the {owner}'s url, and the server's pg_hba.conf.",
+    ),
+)
+
+
+class PostgresUnreachable(StateError):
+    """There is no connection, and nothing was committed: another attempt may succeed."""
+
+
+class MissingTable(StateError):
+    """A table is missing: there is no state, or the state is damaged."""
+
+
+def build_connection_error(problem: psycopg.Error, location: PostgresLocation) -> StateError:
+    """The error for a connection that could not be opened."""
+    reason = reason_of_first_host(problem)
+    refusal = build_refusal_finding(reason, location)
+    if refusal is not None:
+        return StateError(refusal)
+    return build_unreachable_error(location.display_url, reason)
+
+
+def build_refusal_finding(reason: str, location: PostgresLocation) -> Diagnostic | None:
+    """What to do about a connection that the server refuses; None where it may be open later.
+
+    `reason` is that of `reason_of_first_host`.
+    """
+    detail = f"{location.display_url}: {reason}."
+    if any(word in reason for word in STARTING_TEXTS):
+        return None
+    for words, summary, hint in _REFUSAL_MESSAGES:
+        if any(word in reason for word in words):
+            return error_finding(summary, detail, hint.format(owner=location.owner))
+    if "does not exist" in reason and "database" in reason:
+        return error_finding(
+            "The database does not exist",
+            detail,
+            f"Create it (createdb NAME), or correct the {location.owner}'s url.",
+        )
+    if "does not exist" in reason or "permission denied" in reason:
+        return error_finding(
+            "The database refuses the login",
+            detail,
+            f"Check the user in the {location.owner}'s url, and its right to CONNECT.",
+        )
+    return None
+
+
+def build_unreachable_error(location: str, reason: str) -> PostgresUnreachable:
+    return PostgresUnreachable(
+        error_finding(
+            "The state's database cannot be reached",
+            f"{location}: {reason}.",
+            f"Check host, port and network, and whether the server runs. {NOTHING_LOST_NOTE}",
+        )
+    )
+
+
+def has_ended_connection(problem: psycopg.Error) -> bool:
+    """Whether the connection has ended with this error, by the server or a pooler."""
+    # Class 08: connection exceptions; 57P: shutdown; 25P03: idle in a transaction for too long.
+    code = problem.sqlstate or ""
+    return (
+        code.startswith(("08", "57P"))
+        or code == "25P03"
+        or (not code and isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError))
+    )
+
+
+def build_statement_error(problem: psycopg.Error, location: str, activity: str) -> StateError:
+    """The error for a failed statement on an intact connection (SQLSTATE: appendix A)."""
+    code = problem.sqlstate or ""
+    reason = problem.diag.message_primary or "no reason was given"
+    if code == "42P01":  # undefined_table
+        return MissingTable(*state_messages.build_damaged_state_error(location, reason).diagnostics)
+    if code in ("42703", "42P07"):  # undefined_column, duplicate_table
+        return state_messages.build_foreign_file_error(
+            location, f"has tables of another program ({reason})"
+        )
+    if code == "42501":  # insufficient_privilege
+        return StateError.from_summary(
+            "The database does not permit this",
+            f"{activity} {location}: {reason}.",
+            "Grant the user CREATE on the database, or let an administrator make the schema"
+            " for it: CREATE SCHEMA NAME AUTHORIZATION USER.",
+        )
+    if code == "25006" or "recovery" in reason:  # read_only_sql_transaction, or a standby
+        return StateError.from_summary(
+            "The database is read-only",
+            f"{activity} {location}: {reason}.",
+            "Name the primary server; target_session_attrs=read-write picks it of several.",
+        )
+    # lock_not_available, deadlock_detected, query_canceled
+    if code in ("55P03", "40P01", "57014"):
+        hint = "See who keeps it locked (SELECT * FROM pg_stat_activity), and try again."
+        return state_messages.build_busy_error(location, activity, reason, hint)
+    # disk_full, out_of_memory, configuration_limit_exceeded
+    if code in ("53100", "53200", "53400"):
+        return StateError.from_summary(
+            "The database has no room",
+            f"{activity} {location}: {reason}. {NOTHING_LOST_NOTE}",
+            "Free some space there.",
+        )
+    if isinstance(problem, psycopg.DataError) or code == "54000":  # program_limit_exceeded
+        return state_messages.unstorable_value_error(
+            location, problem.diag.message_primary or str(problem)
+        )
+    return StateError.from_summary(
+        "The state cannot be used", f"{activity} {location} failed: {reason} ({code})."
+    )
+
+
+def reason_of_first_host(problem: psycopg.Error) -> str:
+    """The reason in libpq's text, of the first host if there are several, without its prefix."""
+    lines = [line.strip() for line in str(problem).splitlines()]
+    line = next((line for line in lines if "failed: " in line and "attempts" not in line), lines[0])
+    return line.rpartition("failed: ")[2].removeprefix("FATAL:").strip().rstrip(".")

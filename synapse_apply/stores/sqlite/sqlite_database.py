@@ -2,11 +2,19 @@
 
 Opening never creates a file. A new file gets its name only when it is complete. If another process
 has replaced the file, the next use opens the new one.
+
+How processes exclude each other while a state is created or restored: flock(2) on a lock file. The
+system releases the lock when the process ends in any way. The file is never removed: otherwise one
+process could hold a lock on a removed file while another locks a new one. It is not the lock of a
+state, since a suspended process would keep it for ever.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +25,175 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from synapse_apply.files import opening
+from synapse_apply.files.checkout import iter_folders_above
+from synapse_apply.files.opening import open_own_file_with_flags
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema, state_messages
-from synapse_apply.stores.backups import KEPT_FILE_SUFFIX, iter_numbered_paths, keep_under_free_name
 from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.lock.lockfile import hold_lock_file
-from synapse_apply.stores.snapshot import StateOrigin, read_state_origin
+from synapse_apply.stores.snapshot import (
+    KEPT_FILE_SUFFIX,
+    StateOrigin,
+    iter_numbered_paths,
+    keep_under_free_name,
+    read_state_origin,
+)
 from synapse_apply.stores.sql import SqlStore, utc_now
-from synapse_apply.stores.sqlite import sqlite_messages
-from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, list_mount_warnings
-from synapse_apply.stores.state_format import require_format_not_newer
+from synapse_apply.stores.state_messages import require_format_not_newer
+
+
+@contextmanager
+def hold_lock_file(path: str, location: str, operation: str) -> Iterator[None]:
+    """Hold the lock file at `path`, whose folder exists; LockHeld if another process has it.
+
+    `location` and `operation` are for messages.
+    """
+    descriptor = _open_locked(path, location, operation)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: str, location: str, operation: str) -> int:
+    try:
+        descriptor = open_own_file_with_flags(Path(path), os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # If the file was removed before it was locked, other processes lock a new file.
+            if os.path.samestat(os.fstat(descriptor), Path(path).lstat()):
+                return descriptor
+        except BlockingIOError:
+            pass
+        except OSError:
+            os.close(descriptor)
+            raise
+    except OSError as problem:
+        activity = f"Locking for {operation}"
+        raise state_messages.unusable_state_error(
+            location, activity, f"{path}: {problem.strerror}"
+        ) from None
+    os.close(descriptor)
+    raise state_messages.build_lock_held_error(
+        location, "Another process that makes or restores a state"
+    )
+
+
+MOUNTS_FILE = "/proc/self/mounts"
+_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+# File systems whose locks and flushes SQLite cannot rely on (sqlite.org/faq.html, question 5).
+NETWORK_FILE_SYSTEMS = {
+    *("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs"),
+    *("lustre", "9p", "virtiofs", "davfs", "fuse.sshfs", "fuse.glusterfs", "fuse.cephfs"),
+    *("fuse.davfs2", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.blobfuse2"),
+}
+
+
+def list_mount_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[Diagnostic, ...]:
+    """A warning for a path on a network file system; () if it is none, or unknown."""
+    system_type = find_file_system(path, mounts_file)
+    if system_type not in NETWORK_FILE_SYSTEMS:
+        return ()
+    return (
+        warning_finding(
+            "The state lies on a network file system",
+            f"{path} is on {system_type}: locks there may not keep two machines apart, and what was"
+            " written may be lost.",
+            Text(
+                "Keep the state on a local disk, or share it in a database: state: {url: "
+                "postgresql://...}; ",
+                Command("state migrate --to URL"),
+                " moves it.",
+            ),
+        ),
+    )
+
+
+def find_file_system(path: Path, mounts_file: str = MOUNTS_FILE) -> str:
+    """The file system type at a path, from the mount table (proc_pid_mounts(5)); "" if unknown."""
+    try:
+        lines = Path(mounts_file).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    ancestors = {str(path), *iter_folders_above(path)}
+    deepest, system_type = -1, ""
+    for _, escaped_mount_point, mount_type, *_ in (
+        line.split(" ") for line in lines if line.count(" ") >= 3
+    ):
+        # Blanks and backslashes in a mount point are written as octal escapes.
+        mount_point = _OCTAL_ESCAPE.sub(lambda octal: chr(int(octal[1], 8)), escaped_mount_point)
+        # Of two mounts at the same point the later one hides the earlier one.
+        if mount_point in ancestors and len(mount_point) >= deepest:
+            deepest, system_type = len(mount_point), mount_type
+    return system_type
+
+
+PRIMARY_CODE_MASK = 0xFF  # extended result codes keep the primary one in the low byte
+
+
+@contextmanager
+def telling_state_errors(location: str, activity: str) -> Iterator[None]:
+    """Turn errors of the block into StateErrors that name `location`.
+
+    `activity` begins the message: Reading, Opening, Writing, ...
+    """
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise _build_sqlite_error(problem, location, activity) from None
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _build_disk_full_error(
+                location, activity, problem.strerror or "no space left"
+            ) from None
+        raise state_messages.unusable_state_error(
+            location, activity, problem.strerror or str(problem)
+        ) from None
+    except UnicodeEncodeError:
+        raise state_messages.unstorable_value_error(
+            location, "a text is not valid Unicode"
+        ) from None
+
+
+def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) -> StateError:
+    code = getattr(problem, "sqlite_errorcode", 0) & PRIMARY_CODE_MASK
+    if code == sqlite3.SQLITE_NOTADB:
+        return state_messages.build_foreign_file_error(location, "is not an SQLite database")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return state_messages.build_damaged_state_error(location, str(problem))
+    if code == sqlite3.SQLITE_FULL:
+        return _build_disk_full_error(location, activity, str(problem))
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return state_messages.unusable_state_error(location, activity, str(problem))
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        blocker = "another process is in the middle of a write, or was stopped there"
+        return state_messages.build_busy_error(
+            location, activity, blocker, "Let it finish or end it, then try again."
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return StateError.from_summary(
+            "The state cannot be read or written on this disk",
+            f"{activity} {location} failed: {problem}. What was recorded before is intact.",
+            "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
+        )
+    # "no such table" and "no such column" have only the general code SQLITE_ERROR.
+    if str(problem).startswith("no such "):
+        return state_messages.build_damaged_state_error(location, str(problem))
+    return StateError.from_summary(
+        "The state cannot be used", f"{activity} {location} failed: {problem}."
+    )
+
+
+def _build_disk_full_error(location: str, activity: str, reason: str) -> StateError:
+    return StateError.from_summary(
+        "The disk is full",
+        f"{activity} {location} failed: {reason}. What was recorded before is intact.",
+        "Free some space there and try again.",
+    )
+
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E41
@@ -78,7 +244,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         return False
 
     def exists(self) -> bool:
-        with sqlite_messages.telling_state_errors(self.location, "Reading"):
+        with telling_state_errors(self.location, "Reading"):
             return opening.stat_own_file_or_none(self._path) is not None
 
     def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
@@ -109,7 +275,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
         """Hold a lock file, since there is no lock row without a state; see `lockfile`."""
-        with sqlite_messages.telling_state_errors(self.location, "Locking"):
+        with telling_state_errors(self.location, "Locking"):
             opening.make_own_folders(self._path.parent)
         with hold_lock_file(f"{self._path}.lock", self.location, operation):
             yield
@@ -118,7 +284,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         target_path = opening.resolve_links_above(Path(path))
         if os.path.lexists(target_path):
             raise state_messages.build_backup_exists_error(path)
-        with self._connection_lock, sqlite_messages.telling_state_errors(self.location, "Copying"):
+        with self._connection_lock, telling_state_errors(self.location, "Copying"):
             source_connection = self._require_connection_to_current_file()
             with (
                 _replacing_file(target_path) as new_path,
@@ -140,7 +306,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         )  # a hard link must be on the same file system, and so beside the file
         saved_paths: list[Path] = []
         with self._connection_lock, open_intact_backup(source) as backup_connection:
-            with sqlite_messages.telling_state_errors(source, "Reading"):
+            with telling_state_errors(source, "Reading"):
                 statements = check_backup(make_checking_runner(backup_connection, source))
             with (
                 _replacing_file(self._path, lambda: self._keep_old_file(saved_paths)) as new_path,
@@ -191,7 +357,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
 
     @contextmanager
     def _run_transaction(self, begin_statement: str, activity: str) -> Iterator[SqlRunner]:
-        with self._connection_lock, sqlite_messages.telling_state_errors(self.location, activity):
+        with self._connection_lock, telling_state_errors(self.location, activity):
             connection = self._require_connection_to_current_file()
             connection.execute(begin_statement)
             try:
@@ -230,7 +396,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         """
         for suffix in ("-journal", "-wal", "-shm"):
             opening.stat_own_file_or_none(_build_companion_path(self._path, suffix))
-        with sqlite_messages.telling_state_errors(self.location, "Opening"):
+        with telling_state_errors(self.location, "Opening"):
             connection = _connect(self._path, "rw")
             try:
                 _require_same_file(self._path, file_stat)
@@ -250,7 +416,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
 def _replacing_file(path: Path, before_rename: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """A new private file that replaces `path`, durably, if the block succeeds; else is removed."""
     new_path = path.with_name(f"{path.name}.{uuid4().hex[:12]}.new")
-    with sqlite_messages.telling_state_errors(str(path), "Making"):
+    with telling_state_errors(str(path), "Making"):
         opening.make_own_folders(path.parent)
         opening.create_own_file(new_path)
         try:
@@ -300,10 +466,10 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
     # In this order: `is_file` raises in a folder that may not be searched.
     if not os.path.lexists(path) or not path.is_file():
         raise state_messages.build_not_a_backup_error(source, "does not exist")
-    with sqlite_messages.telling_state_errors(source, "Opening"):
+    with telling_state_errors(source, "Opening"):
         connection = _connect(Path(source), "ro")
     with closing(connection):
-        with sqlite_messages.telling_state_errors(source, "Reading"):
+        with telling_state_errors(source, "Reading"):
             _require_state(connection, source)
             (check_result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if check_result != "ok":
@@ -315,7 +481,7 @@ def require_origin_of_intact_backup(source: str) -> StateOrigin:
     """Which state a backup is of; StateError as for `open_intact_backup`."""
     with (
         open_intact_backup(source) as connection,
-        sqlite_messages.telling_state_errors(source, "Reading"),
+        telling_state_errors(source, "Reading"),
     ):
         return read_state_origin(make_checking_runner(connection, source), source)
 

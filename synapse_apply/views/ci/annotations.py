@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
-from synapse_apply.model.drift import Drift
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.model.report import Report, Result
+from synapse_apply.model.report import Drift, Report, Result
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.text.drift import say_what_drifted

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.report import Report
+from synapse_apply.model.report import Drift, Report
 from synapse_apply.views.ci.annotations import Annotation
 from synapse_apply.views.markdown.markup import cut_text
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_lines

@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.report import Report
+from synapse_apply.model.report import Drift, Report
 from synapse_apply.views.ci.annotations import Annotation
 from synapse_apply.views.markdown.markup import cut_text
 from synapse_apply.views.sanitize import sanitize, sanitize_lines

@@ -7,10 +7,9 @@ from dataclasses import replace
 from functools import partial
 
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.drift import Drift
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Plan, PlanBase
-from synapse_apply.model.report import Report, Result
+from synapse_apply.model.report import Drift, Report, Result
 from synapse_apply.views.graph import build_plan_nodes
 from synapse_apply.views.html import rows
 from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor

@@ -7,10 +7,9 @@ from itertools import chain
 
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.drift import Drift
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase
-from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.report import Drift, Outcome, Report, Result
 from synapse_apply.views.grammar import format_plan_line
 from synapse_apply.views.markdown import report_sections
 from synapse_apply.views.markdown.budget import (

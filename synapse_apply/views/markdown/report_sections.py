@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.drift import ObjectDrift
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
-from synapse_apply.model.refactoring import MovedAddress
-from synapse_apply.model.report import Outcome, Report
+from synapse_apply.model.project import MovedAddress
+from synapse_apply.model.report import ObjectDrift, Outcome, Report
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_refusal_phrase
 from synapse_apply.views.json.redaction import hide_sensitive, sorted_json

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.report import CheckResult, CheckStatus, Checkup
 from synapse_apply.views.json.documents import FORMAT_VERSION
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_plan_lines
 from synapse_apply.views.text.cells import measure_width, pad_to_width

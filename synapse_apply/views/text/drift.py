@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import format_json_pointer
-from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Cause, FieldChange
+from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.json.documents import FORMAT_VERSION, build_base_document
 from synapse_apply.views.json.redaction import plain_json

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.model.remote.log_lines import LogLine
+from synapse_apply.model.remote import LogLine
 from synapse_apply.views.json.documents import format_redacted_json_line
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.style import Style

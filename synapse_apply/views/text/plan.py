@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.packages import KEPT_KEY
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan, PlanBase
-from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.views.grammar import (
     format_moved_lines,
     format_plan_line,

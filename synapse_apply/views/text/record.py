@@ -8,8 +8,8 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Fields, flatten
 from synapse_apply.views.json.redaction import plain_json, tree_of_paths, unflatten_redacted

@@ -12,8 +12,8 @@ from object_folders import DiskFolder
 
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.chain.chain_log import make_unread_chain_store
+from synapse_apply.stores.database import LeaseTiming
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import LockProcess
 from synapse_apply.stores.postgres.postgres_database import make_unconnected_postgres_store
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url

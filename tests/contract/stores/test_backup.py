@@ -15,7 +15,7 @@ from memory_store import MemoryStore
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.state import STATE_FORMAT, IntentState
-from synapse_apply.stores.inventory import build_inventory_sorted_by_address
+from synapse_apply.stores.snapshot import build_inventory_sorted_by_address
 from synapse_apply.stores.sqlite.sqlite_database import (
     make_unopened_sqlite_store,
     require_origin_of_intact_backup,

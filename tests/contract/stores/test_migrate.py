@@ -9,7 +9,7 @@ from buckets.servers import BUCKET_SORT
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 from support.core import IntentState, StateError
 
-from synapse_apply.stores.migrate import copy_and_verify_state_under_source_lock
+from synapse_apply.stores.snapshot import copy_and_verify_state_under_source_lock
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 from support.core import IntentState, ProjectAndKeyIds, StateError
 
-from synapse_apply.stores.migrate import copy_and_verify_state_under_source_lock
+from synapse_apply.stores.snapshot import copy_and_verify_state_under_source_lock
 
 IDS = ("a1", "a2", "a3")
 

@@ -21,7 +21,7 @@ from support.core import (
 )
 
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
+from synapse_apply.stores.snapshot import KEPT_FILE_SUFFIX
 
 Write = Callable[[Workplace, Server], object]
 

@@ -16,7 +16,7 @@ from git_repositories import git
 from installed import environment
 from support.core import KEY_VARIABLE, StateKeySigner, load_keys_and_restrict_files
 
-from synapse_apply.stores.batch_log import Batch, RowChange
+from synapse_apply.stores.database import Batch, RowChange
 
 REF = "refs/synapse-apply/state/prod"
 PROJECT = "5f1c2d60-0000-4000-8000-0123456789ab"

@@ -12,7 +12,7 @@ from contract.stores.git.repositories import make_remote, open_git_at
 from e2e.scenarios.workplace import Server, Workplace, project, sample
 from installed import environment
 
-from synapse_apply.stores.migrate import copy_and_verify_state_under_source_lock
+from synapse_apply.stores.snapshot import copy_and_verify_state_under_source_lock
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 KEY = base64.b64encode(bytes(32)).decode()

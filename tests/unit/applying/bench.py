@@ -30,10 +30,16 @@ from synapse_apply.kinds.wire import (
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job
-from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import Outcome, Report
-from synapse_apply.model.resource import Desired, Lifecycle, Package, PackageSource
+from synapse_apply.model.resource import (
+    Desired,
+    Lifecycle,
+    Lookup,
+    Observed,
+    Package,
+    PackageSource,
+)
 from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks
 from synapse_apply.model.state import BackendIdentity, Record, Uptime
 from synapse_apply.model.values import Reference

@@ -10,7 +10,7 @@ from synapse_apply.applying.logs.following import FollowOptions
 from synapse_apply.applying.logs.tailing import LogListener, LogTailer
 from synapse_apply.model.errors import NotFound, RemoteError, ServerFault, Unreachable
 from synapse_apply.model.job import Job
-from synapse_apply.model.remote.log_lines import LogLine
+from synapse_apply.model.remote import LogLine
 
 
 @dataclass

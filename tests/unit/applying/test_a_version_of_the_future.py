@@ -23,11 +23,10 @@ from synapse_apply.kinds.descriptor import (
 )
 from synapse_apply.kinds.wire import require_remote_id_of_answer, select_sorted_non_null_fields
 from synapse_apply.model.address import Address
-from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.plan import Action
-from synapse_apply.model.policy import Policy, PolicyRule
+from synapse_apply.model.project import Policy, PolicyRule
 from synapse_apply.model.report import Result
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.resource import Desired, Lookup, Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
 

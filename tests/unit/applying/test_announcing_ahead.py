@@ -11,8 +11,8 @@ from waiting import finish
 
 from synapse_apply.applying import executors
 from synapse_apply.applying.executors import ThreadedExecutor
-from synapse_apply.stores.write_batch import WriteBatch
-from synapse_apply.stores.write_pacer import WritePace, WritePacer
+from synapse_apply.stores.database import WritePace, WritePacer
+from synapse_apply.stores.lock.locked_store import WriteBatch
 
 SIZE, CALL_SECONDS, WRITE_SECONDS = 5, 0.01, 0.03
 

@@ -7,8 +7,8 @@ from unit.applying.bench import outcome, told, widget, widget_kind
 from unit.applying.scripted import faulty, lost, refused
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.observed import Lookup
 from synapse_apply.model.report import Result
+from synapse_apply.model.resource import Lookup
 from synapse_apply.model.state import IntentState
 from synapse_apply.model.values import SecretRef, WithheldSecret
 

@@ -13,7 +13,7 @@ from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.plan import Refusal
-from synapse_apply.model.secrets.masked_text import MaskedText
+from synapse_apply.model.secrets.secret_marks import MaskedText
 from synapse_apply.model.state import AuditEntry, IntentState
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.operations import state

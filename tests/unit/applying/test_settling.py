@@ -10,8 +10,8 @@ from unit.applying.scripted import lost
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.observed import Lookup
 from synapse_apply.model.plan import Action
+from synapse_apply.model.resource import Lookup
 from synapse_apply.model.state import Intent, IntentState, Uptime
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations import state as states
@@ -275,7 +275,7 @@ def test_an_intent_of_an_unknown_kind_stays_open(bench):
     intent = bench.store.read_state().open_intents[0]
     bench.catalogue = {"widget": replace(bench.catalogue["widget"], bindings={"v2": None})}
     from synapse_apply.applying.settle import IntentResolver
-    from synapse_apply.model.observed import Capabilities
+    from synapse_apply.model.resource import Capabilities
 
     settler = IntentResolver(
         bench.api, bench.catalogue, bench.context().secrets, bench.context().declared_target.manifests.marks,

@@ -14,7 +14,7 @@ from unit.applying.scripted import ScriptedApi, lost, refused
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, RateLimited, Unconfirmed
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions

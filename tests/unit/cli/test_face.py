@@ -9,9 +9,10 @@ import pytest
 from synapse_apply.cli.console import Console
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+class Stream(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.isatty = lambda: terminal  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -32,8 +33,7 @@ class Terminal(io.StringIO):
 )
 def test_colour(color: str, environ: dict[str, str], terminal: bool, expected: bool) -> None:
     """A flag wins over NO_COLOR, that over FORCE_COLOR, that over the terminal."""
-    stream = Terminal() if terminal else io.StringIO()
-    assert Console(color=color, environ=environ).should_color(stream) is expected
+    assert Console(color=color, environ=environ).should_color(Stream(terminal)) is expected
 
 
 @pytest.mark.parametrize(
@@ -45,23 +45,14 @@ def test_colour(color: str, environ: dict[str, str], terminal: bool, expected: b
         (True, True, {"SYNAPSE_APPLY_INPUT": "0"}, False, False),
         (True, True, {"SYNAPSE_APPLY_INPUT": "1"}, False, True),
         (True, True, {}, True, False),
+        (None, True, {}, False, False),
     ],
 )
 def test_who_is_asked(
-    stdin: bool,
-    stdout: bool,
-    environ: dict[str, str],
-    as_json: bool,
-    asked: bool,
+    stdin: bool | None, stdout: bool, environ: dict[str, str], as_json: bool, asked: bool,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Somebody who sees the plan and can answer, unless told not to ask."""
-    monkeypatch.setattr("sys.stdin", Terminal() if stdin else io.StringIO())
-    monkeypatch.setattr("sys.stdout", Terminal() if stdout else io.StringIO())
+) -> None:  # fmt: skip
+    """Somebody who sees the plan and can answer, unless told not to ask; a daemon has no stdin."""
+    monkeypatch.setattr("sys.stdin", None if stdin is None else Stream(stdin))
+    monkeypatch.setattr("sys.stdout", Stream(stdout))
     assert Console(as_json, environ=environ).is_interactive is asked
-
-
-def test_a_closed_stdin_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon has no stdin at all."""
-    monkeypatch.setattr("sys.stdin", None)
-    assert not Console(environ={}).is_interactive

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from synapse_apply.model.remote.remote_ids import has_remote_id_form
+from synapse_apply.model.remote import has_remote_id_form
 
 # Seconds that a server is silent, and longer than any test waits.
 SILENCE = 120.0

@@ -14,7 +14,7 @@ from unit.client.scripted import answer
 from synapse_apply.client import BackendClient, ClientError, failures
 from synapse_apply.model import errors as model
 from synapse_apply.model.errors import Effect
-from synapse_apply.model.remote.error_body import parse_field_errors
+from synapse_apply.model.remote import parse_field_errors
 
 STATUSES = [
     (400, model.Invalid),

@@ -16,7 +16,7 @@ from synapse_apply.kinds.search import list_by_natural_key, list_raw_objects
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.observed import Capabilities, Lookup, Observed
+from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import Reference
 

@@ -21,8 +21,7 @@ from synapse_apply.kinds.storage import STORAGE
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import NotFound
-from synapse_apply.model.observed import Capabilities, Lookup
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.resource import Capabilities, Desired, Lookup
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 SPEC = {"code": "yolo", "name": "Yolo", "category": "export", "description": "d"}

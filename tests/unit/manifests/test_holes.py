@@ -8,7 +8,7 @@ import pytest
 
 from synapse_apply.manifests.project.targets import fill_settings
 from synapse_apply.model.project import Target
-from synapse_apply.model.secrets.login import Login, have_same_origin
+from synapse_apply.model.secrets.secret_rules import Login, have_same_origin
 from synapse_apply.model.values import SecretRef, Sensitive
 
 A, B = "https://a.example", "https://b.example"

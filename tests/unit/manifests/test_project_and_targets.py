@@ -22,8 +22,7 @@ from synapse_apply.manifests.project.targets import (
 from synapse_apply.manifests.schema.schemas import choose_schema_folder
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.policy import DEFAULT_RULES, Policy
-from synapse_apply.model.project import GuardSettings, StateSettings
+from synapse_apply.model.project import DEFAULT_RULES, GuardSettings, Policy, StateSettings
 from synapse_apply.model.values import SecretRef
 from synapse_apply.planning.policy.plan_rules import PLAN_CHECKS
 from synapse_apply.planning.policy.resource_rules import CHECKS

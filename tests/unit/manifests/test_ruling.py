@@ -10,8 +10,14 @@ import pytest
 
 from synapse_apply.manifests.project.pinned_settings import pin_settings
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.model.policy import Policy, PolicyRule
-from synapse_apply.model.project import GuardSettings, Project, StateSettings, Target
+from synapse_apply.model.project import (
+    GuardSettings,
+    Policy,
+    PolicyRule,
+    Project,
+    StateSettings,
+    Target,
+)
 from synapse_apply.model.values import SecretRef
 
 BASE = Target("prod", url="https://base", position=Position("main:synapse-apply.yaml", 3, 1))

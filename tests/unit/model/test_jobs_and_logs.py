@@ -6,13 +6,8 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.model.job import (
-    JobStatus,
-    list_status_words,
-    parse_job,
-    parse_job_status,
-)
-from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines
+from synapse_apply.model.job import JobStatus, list_status_words, parse_job, parse_job_status
+from synapse_apply.model.remote import LogLine, iter_log_lines
 
 
 def test_words_of_both_vocabularies() -> None:

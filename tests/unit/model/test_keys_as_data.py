@@ -7,8 +7,7 @@ from dataclasses import field
 import pytest
 
 from synapse_apply.model.coding.json_shapes import build_coder
-from synapse_apply.model.coding.json_values import WrongShapeError
-from synapse_apply.model.coding.text_forms import KEY
+from synapse_apply.model.coding.json_values import KEY, WrongShapeError
 from synapse_apply.model.frozen import frozen
 
 

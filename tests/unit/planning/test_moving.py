@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.policy import PolicyRule
-from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
+from synapse_apply.model.project import MovedAddress, PolicyRule, orient_moves_to_declared
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.planning.moving import make_due_renames
 

@@ -15,7 +15,7 @@ from unit.planning.world import Data, situation
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.project import MovedAddress
 from synapse_apply.planning.narrow import narrow_plan, unite_plans
 from synapse_apply.planning.planner import build_plan
 from synapse_apply.planning.rows import has_same_effect, plain_run, with_ids_created_meanwhile

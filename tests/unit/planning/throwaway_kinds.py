@@ -14,7 +14,7 @@ from synapse_apply.kinds.descriptor import (
     UpdateMode,
     VerificationSpec,
 )
-from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.resource import Lookup, Observed
 
 
 def _key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:

@@ -20,11 +20,18 @@ from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.manifests.project.policy import decode_rules
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position, error_finding, parse_json_pointer
-from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.plan import PlanBase
-from synapse_apply.model.policy import Policy
-from synapse_apply.model.project import GuardSettings
-from synapse_apply.model.resource import Desired, Lifecycle, Package, PackageSource
+from synapse_apply.model.project import GuardSettings, Policy
+from synapse_apply.model.resource import (
+    Desired,
+    FoundBy,
+    Lifecycle,
+    Lookup,
+    LookupResult,
+    Observed,
+    Package,
+    PackageSource,
+)
 from synapse_apply.model.state import BackendIdentity, Intent, Record
 from synapse_apply.model.values import (
     DesiredSecret,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.model.secrets.login import LOGIN_FILE_LABEL, Login
+from synapse_apply.model.secrets.secret_rules import LOGIN_FILE_LABEL, Login
 from synapse_apply.secrets.login import read_login
 
 TOKEN = "syn_t0ken-of-tests"

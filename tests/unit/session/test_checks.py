@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.model.checkup import CheckResult, CheckStatus
 from synapse_apply.model.project import Target
-from synapse_apply.model.remote.clock_skew import ClockSkew
+from synapse_apply.model.remote import ClockSkew
+from synapse_apply.model.report import CheckResult, CheckStatus
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations import doctor as use_case
 from synapse_apply.operations.health import ask_agents, clock_findings

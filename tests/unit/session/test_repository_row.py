@@ -8,7 +8,7 @@ import pytest
 from git_repositories import commit, git, read_head
 from unit.packages.trees import write
 
-from synapse_apply.model.checkup import CheckResult, CheckStatus
+from synapse_apply.model.report import CheckResult, CheckStatus
 from synapse_apply.operations.doctor import run_all_checks
 from synapse_apply.workspace.invocation import Invocation
 

@@ -7,7 +7,7 @@ import random
 from contract.stores.samples import BINDING, LINEAGE, record
 from object_folders import MemoryBucket, MemoryFolder
 
-from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects
+from synapse_apply.stores.bucket.bucket_probe import count_prunable_objects
 from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 
 DAY = 24 * 3600.0

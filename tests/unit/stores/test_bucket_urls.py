@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.stores.bucket.bucket_options import build_bucket_options
-from synapse_apply.stores.bucket.bucket_url import is_bucket_url, parse_bucket_url
+from synapse_apply.stores.bucket.bucket_url import (
+    build_bucket_options,
+    is_bucket_url,
+    parse_bucket_url,
+)
 
 
 def options_of(url, environ=(), account="acme"):

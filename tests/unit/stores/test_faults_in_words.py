@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 
 from synapse_apply.model.errors import LockHeld, StateError
-from synapse_apply.stores.sqlite.sqlite_messages import telling_state_errors
+from synapse_apply.stores.sqlite.sqlite_database import telling_state_errors
 
 NOT_TAKEN = "The state cannot be read or written on this disk"
 

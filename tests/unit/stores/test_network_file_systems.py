@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.stores.sqlite.mounts import (
+from synapse_apply.stores.sqlite.sqlite_database import (
+    SqliteDatabase,
     find_file_system,
     list_mount_warnings,
+    make_unopened_sqlite_store,
 )
-from synapse_apply.stores.sqlite.sqlite_database import SqliteDatabase, make_unopened_sqlite_store
 
 MOUNTS = """\
 /dev/vda / ext4 rw,relatime 0 0

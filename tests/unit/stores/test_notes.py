@@ -14,8 +14,8 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, IntentState, Record
 from synapse_apply.stores.call_notes import MAX_NOTES
+from synapse_apply.stores.database import LeaseTiming
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 

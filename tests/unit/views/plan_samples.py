@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
-from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import (
     Action,
     Cause,
@@ -17,6 +16,7 @@ from synapse_apply.model.plan import (
     PlanBase,
     Refusal,
 )
+from synapse_apply.model.resource import Capabilities
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import ABSENT, KnownAfterApply
 from synapse_apply.model.verification import Verification

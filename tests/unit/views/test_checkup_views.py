@@ -9,8 +9,8 @@ from unit.views.golden_files import check_golden
 from unit.views.test_json_documents import require_closed_shape
 from unit.views.test_terminal_safety import EVIL, assert_harmless
 
-from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
+from synapse_apply.model.report import CheckResult, CheckStatus, Checkup
 from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.text.checkup import (
     agents_document,

@@ -14,8 +14,8 @@ from unit.views.test_terminal_safety import EVIL, assert_harmless
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.plan import Cause
+from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.ci.annotations import annotate_drift

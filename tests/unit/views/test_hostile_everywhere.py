@@ -20,15 +20,13 @@ from unit.views.leaf import Leaf
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.state import print_run_with_calls, print_runs_table
+from synapse_apply.model import report as told
 from synapse_apply.model.address import Address
-from synapse_apply.model.checkup import CheckResult, Checkup
 from synapse_apply.model.diagnostic import Position, error_finding
-from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
-from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, Refusal
-from synapse_apply.model.refactoring import MovedAddress
-from synapse_apply.model.remote.log_lines import LogLine
-from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.project import MovedAddress
+from synapse_apply.model.remote import LogLine
+from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import AuditEntry, BackendIdentity, Record
 from synapse_apply.model.values import Sensitive
 from synapse_apply.model.verification import RunStatus, Verification, VerificationResult
@@ -87,12 +85,12 @@ def a_plan(text: str, *, offline: bool = False) -> Plan:
     return replace(made, base=base, moved=moved, changes=(*made.changes, *more))
 
 
-def a_report(text: str) -> Report:
+def a_report(text: str) -> told.Report:
     """Every result and every verdict, with a log that holds the text."""
     plan = a_plan(text)
     outcomes = tuple(
-        Outcome(Address("kind", text), Action.CREATE, result, text, text, 1.0, plan.diagnostics, lost)
-        for result in Result
+        told.Outcome(Address("kind", text), Action.CREATE, result, text, text, 1.0, plan.diagnostics, lost)
+        for result in told.Result
         for lost in (None, text)
     )  # fmt: skip
     runs = tuple(
@@ -100,15 +98,15 @@ def a_report(text: str) -> Report:
                  diagnostics=(error_finding(text, text, text),))
         for verdict in RunStatus if verdict.name != "UNVERIFIED"
     )  # fmt: skip
-    return Report(plan, outcomes, stop_signal=15, lock_lost=True, verification_results=runs)
+    return told.Report(plan, outcomes, stop_signal=15, lock_lost=True, verification_results=runs)
 
 
-def a_drift(text: str) -> Drift:
+def a_drift(text: str) -> told.Drift:
     """An object that changed, one that is gone, a stranger, and a value that was accepted."""
     at = Address("kind", text)
     field = FieldChange((text, text), text, {text: text}, Cause.DRIFT, note=text)
     hidden = FieldChange(("token",), CANARY, CANARY, Cause.DRIFT, sensitive=True)
-    one = ObjectDrift(
+    one = told.ObjectDrift(
         at,
         text,
         (field, hidden),
@@ -116,21 +114,21 @@ def a_drift(text: str) -> Drift:
         blocked_reason=text,
         position=Position(text, 1, 1),
     )
-    return Drift(
+    return told.Drift(
         text, text, replace(samples.BASE, target=text), (one, replace(one, is_missing=True)), (at,),
-        unmanaged=(Unmanaged("kind", text, (text, text)),), unlistable_kinds=(text,),
-        written_edits=(WrittenEdit(at, field, text, 1),), diagnostics=(error_finding(text, text, text),),
+        unmanaged=(told.Unmanaged("kind", text, (text, text)),), unlistable_kinds=(text,),
+        written_edits=(told.WrittenEdit(at, field, text, 1),), diagnostics=(error_finding(text, text, text),),
     )  # fmt: skip
 
 
-def a_checkup(text: str) -> Checkup:
+def a_checkup(text: str) -> told.Checkup:
     found = error_finding(text, text, text, request_id=text)
     rows = (
-        CheckResult.build_ok(text, text, text),
-        CheckResult.from_finding(text, found, text),
-        CheckResult.build_unchecked(text, text),
+        told.CheckResult.build_ok(text, text, text),
+        told.CheckResult.from_finding(text, found, text),
+        told.CheckResult.build_unchecked(text, text),
     )
-    return Checkup(text, ((text, (*rows, *rows[2:] * 3)),))
+    return told.Checkup(text, ((text, (*rows, *rows[2:] * 3)),))
 
 
 def a_record(text: str) -> Record:

@@ -28,9 +28,8 @@ from unit.views.leaf import Leaf
 from unit.views.plan_samples import BASE
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
-from synapse_apply.model.report import Result
+from synapse_apply.model.report import Drift, ObjectDrift, Result, Unmanaged
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.html.parts import (
     cut_and_escape,

@@ -5,7 +5,7 @@ import json
 from unit.views.golden_files import check_golden
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.observed import Observed
+from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import KnownAfterApply, Mac, Sensitive, WithheldSecret
 from synapse_apply.views.json.documents import format_redacted_json_document

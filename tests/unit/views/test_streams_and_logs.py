@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from synapse_apply.model.remote.log_lines import LogLine
+from synapse_apply.model.remote import LogLine
 from synapse_apply.views.text.cells import measure_width
 from synapse_apply.views.text.job_log import format_log_line, format_log_line_as_json
 from synapse_apply.views.text.tables import render_table, stream_table

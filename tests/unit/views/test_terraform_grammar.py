@@ -8,7 +8,7 @@ from unit.views import plan_samples as samples
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.project import MovedAddress
 from synapse_apply.views.text.plan import render_plan, render_report
 
 PASSES = re.compile(r"(?m)^(Plan: \d|No changes.)")

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from git_repositories import git, make_bare_repository
 
-from synapse_apply.stores.batch_log import Batch, RowChange
+from synapse_apply.stores.database import Batch, RowChange
 from synapse_apply.stores.git.git_log import GIT_TIMING, GitLog, make_unstarted_git_store
 from synapse_apply.stores.git.git_url import parse_git_url
 from synapse_apply.stores.sql import SqlStore

@@ -21,7 +21,7 @@ from contract.stores.git.repositories import (
 from git_repositories import git
 from support.core import InputError, StateError
 
-from synapse_apply.stores.batch_log import DamagedLog, RowChange
+from synapse_apply.stores.database import DamagedLog, RowChange
 from synapse_apply.stores.git.git_log import GitLog
 
 OpenLog = Callable[..., GitLog]

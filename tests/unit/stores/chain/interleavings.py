@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from operator import le
 from typing import NamedTuple
 
-from synapse_apply.stores.chain import chain_rules
-from synapse_apply.stores.chain.chain_rules import LinkOutcome
+from synapse_apply.stores.chain import link_format
+from synapse_apply.stores.chain.link_format import LinkOutcome
 
 IDLE, TAKING, HOLDING, WRITING, RELEASING, CHECKING = range(6)
 TAKE, TAKE_OVER, WRITE, RELEASE, UNLOCK = range(5)
@@ -24,10 +24,10 @@ NEXT_PHASE = {TAKING: CHECKING, WRITING: HOLDING, RELEASING: IDLE}
 class Rules(NamedTuple):
     """The rules of a chain, of which a test may leave one out."""
 
-    decide_link_outcome: Callable = chain_rules.decide_link_outcome
-    is_link_in_the_chain: Callable = chain_rules.is_link_in_the_chain
-    list_kept_links: Callable = chain_rules.list_kept_links
-    select_links_to_prune: Callable = chain_rules.select_links_to_prune
+    decide_link_outcome: Callable = link_format.decide_link_outcome
+    is_link_in_the_chain: Callable = link_format.is_link_in_the_chain
+    list_kept_links: Callable = link_format.list_kept_links
+    select_links_to_prune: Callable = link_format.select_links_to_prune
 
 
 class World(NamedTuple):

@@ -6,8 +6,8 @@ import pytest
 from contract.stores.samples import BINDING, LINEAGE
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.chain.chain_view import build_link_name
-from synapse_apply.stores.chain.signer import UnsignedStateSigner
+from synapse_apply.stores.chain.link_format import build_link_name
+from synapse_apply.stores.database import UnsignedStateSigner
 
 from .chains import Chains, KeySigner, addresses, write_many
 

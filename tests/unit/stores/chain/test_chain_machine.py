@@ -12,7 +12,7 @@ from unit.stores.chain.chains import Chains, KeySigner
 
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.stores import schema
-from synapse_apply.stores.chain import chain_rules
+from synapse_apply.stores.chain import link_format
 from synapse_apply.stores.chain.link_format import Link, decode_object_of_number
 
 HOLDERS = 3
@@ -204,7 +204,7 @@ class TestChainMachine(ChainMachine.TestCase):
     settings = effort(8, 3000, steps=40)
 
     def setUp(self):
-        self.most_links, chain_rules.MOST_LINKS = chain_rules.MOST_LINKS, 3
+        self.most_links, link_format.MOST_LINKS = link_format.MOST_LINKS, 3
 
     def tearDown(self):
-        chain_rules.MOST_LINKS = self.most_links
+        link_format.MOST_LINKS = self.most_links

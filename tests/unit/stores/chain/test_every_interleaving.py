@@ -9,12 +9,12 @@ import pytest
 from laws.effort import DEEP
 from unit.stores.chain.interleavings import Enumeration, Rules, Violation
 
-from synapse_apply.stores.chain import chain_rules
+from synapse_apply.stores.chain import link_format
 
 
 def prune_whatever_is_old(links, snapshots, never_pruned, _known_until):
     """Also links that were written after the last one that this client knows."""
-    return chain_rules.select_links_to_prune(links, snapshots, never_pruned, 10**9)
+    return link_format.select_links_to_prune(links, snapshots, never_pruned, 10**9)
 
 
 WITHOUT = {
@@ -23,7 +23,7 @@ WITHOUT = {
     "pruning only what is known": Rules(select_links_to_prune=prune_whatever_is_old),
     "the link itself, by its answer": Rules(
         decide_link_outcome=lambda _own, stored: (
-            chain_rules.LinkOutcome.ABSENT if stored is None else chain_rules.LinkOutcome.OURS
+            link_format.LinkOutcome.ABSENT if stored is None else link_format.LinkOutcome.OURS
         )
     ),
 }

@@ -13,7 +13,6 @@ from contract.stores.samples import entry, record
 from unit.stores.chain.chains import Chains, KeySigner, addresses, write_many
 
 from synapse_apply.model.errors import LockLost, StateError
-from synapse_apply.stores.batch_log import Batch, RowChange
 from synapse_apply.stores.chain.link_format import (
     Link,
     LockSign,
@@ -22,6 +21,7 @@ from synapse_apply.stores.chain.link_format import (
     encode_link,
     encode_seal,
 )
+from synapse_apply.stores.database import Batch, RowChange
 from synapse_apply.stores.sqlite.sqlite_database import require_origin_of_intact_backup
 
 

@@ -9,8 +9,8 @@ from contract.stores.samples import entry, record
 from unit.stores.chain.chains import Chains, addresses, write_many
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects
-from synapse_apply.stores.chain import chain_rules
+from synapse_apply.stores.bucket.bucket_probe import count_prunable_objects
+from synapse_apply.stores.chain import link_format
 
 # In place of 200 links.
 FEW_LINKS = 20
@@ -19,7 +19,7 @@ FEW_LINKS = 20
 @pytest.fixture
 def chains(monkeypatch):
     """A chain that gets a snapshot after a few links."""
-    monkeypatch.setattr(chain_rules, "MOST_LINKS", FEW_LINKS)
+    monkeypatch.setattr(link_format, "MOST_LINKS", FEW_LINKS)
     return Chains()
 
 

@@ -1,1 +1,0 @@
-"""What servers say, in shapes that every layer shares."""
