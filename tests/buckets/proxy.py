@@ -41,6 +41,17 @@ class BucketProxy:
         self.port = self._server.server_address[1]
         Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
+    def hang_at_link(self, nth, moment):
+        """Have the nth link that is put stand still, `before` or `after` it arrives."""
+        links = 0
+
+        def choose(method, path):
+            nonlocal links
+            links += method == "PUT" and "/links/" in path
+            return ("hang", moment) if links == nth and method == "PUT" else None
+
+        self.choose = choose
+
     def count(self):
         """How many requests there were, by method."""
         return Counter(method for method, _ in self.requests)

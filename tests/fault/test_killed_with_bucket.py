@@ -31,14 +31,7 @@ def test_killed_at_a_write_of_the_bucket(
 ) -> None:
     """What was sent before arrives after its process is gone; nothing is made twice."""
     site = make_site(groups=1, state_url=seaweed.url(port=proxy.port))
-    links = 0
-
-    def choose(method: str, path: str) -> object:
-        nonlocal links
-        links += method == "PUT" and "/links/" in path
-        return ("hang", moment) if links == nth and method == "PUT" else None
-
-    proxy.choose = choose
+    proxy.hang_at_link(nth, moment)
     with applying(site) as process:
         assert proxy.reached.wait(SECONDS), process.communicate()
         proxy.choose = lambda _method, _path: None

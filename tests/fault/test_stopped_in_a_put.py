@@ -75,14 +75,7 @@ def test_stopped_in_a_put(
     """What it had sent arrives late, or has arrived; it sends nothing more, and nothing is lost."""
     site = make_site(groups=1, state_url=seaweed.url(port=proxy.port))
     server.faults(COUNTS)
-    links = 0
-
-    def choose(method: str, path: str) -> object:
-        nonlocal links
-        links += method == "PUT" and "/links/" in path
-        return ("hang", moment) if links == nth and method == "PUT" else None
-
-    proxy.choose = choose
+    proxy.hang_at_link(nth, moment)
     with applying(site, lease=LEASE) as first:
         assert proxy.reached.wait(SECONDS), first.communicate()
         suspend(first)
