@@ -22,11 +22,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import requests
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveEnd, WaveRow
 
 from synapse_apply.controller.demo.demo import Demo, open_demo
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.ports import LoopHealth, PeopleActions, RolloutActions
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveEnd, WaveRow
 from synapse_apply.controller.rows import (
     RevisionRow,
     SourceRow,

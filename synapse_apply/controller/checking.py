@@ -13,8 +13,8 @@ from synapse_apply.controller.configuration.reading import read_configuration
 from synapse_apply.controller.extras import require_page_packages
 from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
 from synapse_apply.controller.loop.following import targets_at_head
-from synapse_apply.controller.loop.rollouts.at_heads import rollouts_of_source
-from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
+from synapse_apply.controller.loop.rollouts import rollouts_of_source
+from synapse_apply.controller.rules.rollouts import assign_targets_to_waves
 from synapse_apply.controller.run import ConfigurationReader, ControllerSetup
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.source.mirror import GitMirror

@@ -31,15 +31,14 @@ from synapse_apply.controller.fleet.fleet_engine import (
 from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
 from synapse_apply.controller.loop.clock import MachineClock, SharedClock
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.event_log import EventLog
-from synapse_apply.controller.loop.leading.engine import Engine, SoleEngine
-from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
+from synapse_apply.controller.loop.leading import Engine, SoleEngine
+from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopParts
 from synapse_apply.controller.outbox.forge import build_status_sender
 from synapse_apply.controller.outbox.messages import build_message_sender
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
 from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetCondition, TargetRow
-from synapse_apply.controller.rules.bindings import may_be_one_state
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, failure_exit_code
+from synapse_apply.controller.rules.judging import may_be_one_state
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.status import targets_document

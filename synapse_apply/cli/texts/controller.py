@@ -139,7 +139,7 @@ def choose_rows_by_target(
     does not wait any more, Refused for one that nobody can approve, InputError where nobody can be
     asked, NotApproved where the answer is no.
     """
-    from synapse_apply.controller.rules.bindings import BINDING_GUARD
+    from synapse_apply.controller.rules.judging import BINDING_GUARD
 
     names = api.names_matching(pattern)
     rows_by_target = {
@@ -382,7 +382,7 @@ def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]
 
 def _target_reason(item: Mapping[str, Any]) -> str:
     """Why a target is in its state: its finding, what waits for a person, what it waits for."""
-    from synapse_apply.controller.rules.target_statuses import format_held_rows
+    from synapse_apply.controller.rules.revisions import format_held_rows
 
     if item.get("finding"):
         reason = item.get("waiting_reason")

@@ -19,9 +19,8 @@ from synapse_apply.controller.configuration.decoding import (
 )
 from synapse_apply.controller.configuration.secrets import PLACEHOLDER_VARIABLE
 from synapse_apply.controller.outbox.forge import build_status_sender
-from synapse_apply.controller.rules.access import GROUP_PREFIX, TOKEN_PREFIX
-from synapse_apply.controller.rules.approving import get_person_key
-from synapse_apply.controller.rules.bindings import is_stricter
+from synapse_apply.controller.rules.access import GROUP_PREFIX, TOKEN_PREFIX, get_person_key
+from synapse_apply.controller.rules.judging import is_stricter
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import (
     DAY,

@@ -11,19 +11,16 @@ from dataclasses import replace
 from threading import Event, Thread
 
 from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue, QueueLocation
-from synapse_apply.controller.loop.claiming import claim_if_due
-from synapse_apply.controller.loop.clock import SharedClock
-from synapse_apply.controller.loop.leading.dispatching import (
+from synapse_apply.controller.loop.claiming import RunCounts, claim_if_due
+from synapse_apply.controller.loop.clock import BackgroundTasks, SharedClock
+from synapse_apply.controller.loop.leading import (
     LOOK,
     ROUND_SECONDS,
     Dispatcher,
     SingleRoundDispatcher,
     ThreadDispatcher,
 )
-from synapse_apply.controller.loop.leading.leader import LEASE_SECONDS, Leader, LeasedLeader
-from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.running import RunCounts
-from synapse_apply.controller.loop.tasks import BackgroundTasks
+from synapse_apply.controller.loop.parts import LEASE_SECONDS, Leader, LeasedLeader, LoopParts
 from synapse_apply.controller.loop.working import look_and_apply
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
@@ -33,8 +30,8 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.controller.rules.due import choose_due_targets
 from synapse_apply.controller.rules.processes import list_live_processes
-from synapse_apply.controller.rules.turns import choose_due_targets
 from synapse_apply.controller.store.store_database import ControllerStoreError, StoreUnavailable
 from synapse_apply.controller.store_ports import WritableStore
 
@@ -63,7 +60,7 @@ class NeverLeader:
 
 
 class FleetEngine:
-    """The Engine of a process that shares its store with others; see `loop/leading/engine.py`."""
+    """The Engine of a process that shares its store with others; see `loop/leading.py`."""
 
     def __init__(
         self,

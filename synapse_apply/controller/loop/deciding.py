@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from synapse_apply.controller.loop.claiming import ClaimedTarget
+from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.planned_rows import ApplyTerms, Judgement, PlannedRow
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import ApprovalRow, PauseRow, RunOutcome, TargetName, TargetRow
-from synapse_apply.controller.rules.access import Person, list_rights, name_to_readers
-from synapse_apply.controller.rules.approving import (
+from synapse_apply.controller.rules.access import (
+    Person,
     build_apply_terms,
     count_approvals_of_row,
     describe_approvals,
+    list_rights,
+    name_to_readers,
 )
-from synapse_apply.controller.rules.bindings import (
+from synapse_apply.controller.rules.judging import (
     build_moved_row,
     is_stricter,
+    judge_rows,
     may_be_one_state,
     may_be_one_tenant,
     merge_rules,
     second_name_result,
 )
-from synapse_apply.controller.rules.judging import judge_rows
-from synapse_apply.controller.rules.pausing import (
+from synapse_apply.controller.rules.permits import (
     ApplyBlock,
     find_apply_block,
     longest_active_pause,

@@ -6,15 +6,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
 
-from synapse_apply.controller.loop.actions import LoopPeopleActions
-from synapse_apply.controller.loop.leading.dispatching import LOOK, ROUND_SECONDS
-from synapse_apply.controller.loop.leading.engine import Engine, SoleEngine
-from synapse_apply.controller.loop.leading.leader import LeadershipLost
-from synapse_apply.controller.loop.leading.rounds import LeaderRounds
-from synapse_apply.controller.loop.parts import ConfiguredParts, LeaderParts, LoopParts
-from synapse_apply.controller.loop.rollouts.actions import LoopRolloutActions
-from synapse_apply.controller.loop.running import RunCounts
-from synapse_apply.controller.loop.tasks import BackgroundTasks, WakeUpCall
+from synapse_apply.controller.loop.actions import LoopPeopleActions, LoopRolloutActions
+from synapse_apply.controller.loop.claiming import RunCounts
+from synapse_apply.controller.loop.clock import BackgroundTasks, WakeUpCall
+from synapse_apply.controller.loop.leading import (
+    LOOK,
+    ROUND_SECONDS,
+    Engine,
+    LeaderRounds,
+    SoleEngine,
+)
+from synapse_apply.controller.loop.parts import (
+    ConfiguredParts,
+    LeaderParts,
+    LeadershipLost,
+    LoopParts,
+)
 from synapse_apply.controller.ports import (
     LoopHealth,
     PeopleActions,

@@ -9,13 +9,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import accumulate, repeat
 
-from synapse_apply.controller.loop.leading.leader import LeadershipLost
-from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.rollouts.at_heads import (
+from synapse_apply.controller.loop.parts import LeadershipLost, LoopParts
+from synapse_apply.controller.loop.rollouts import (
     rollouts_of_source,
+    write_next_steps,
     write_rollouts_at_head,
 )
-from synapse_apply.controller.loop.rollouts.rounds import write_next_steps
 from synapse_apply.controller.page.addresses import build_target_path
 from synapse_apply.controller.ports import Head, Mirror, SourceUnavailable
 from synapse_apply.controller.rows import (
@@ -27,20 +26,19 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.due import compute_poll_delay
-from synapse_apply.controller.rules.heads import (
+from synapse_apply.controller.rules.revisions import (
     HeadDecision,
+    build_changed_revisions,
     build_next_revision,
     build_overtaken_revision,
     decide_head,
-    with_sideways_commit,
-)
-from synapse_apply.controller.rules.messages import (
     find_fetch_event,
     find_head_event,
     is_told_as_failed,
+    shorten_commit,
+    with_sideways_commit,
 )
-from synapse_apply.controller.rules.revision_end import build_changed_revisions, shorten_commit
-from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
+from synapse_apply.controller.rules.rollouts import assign_targets_to_waves
 from synapse_apply.controller.rules.targets import TargetAtHead, find_rule, target_rows_at_head
 from synapse_apply.controller.settings import Event, Source
 from synapse_apply.controller.store.store_database import StoreUnavailable

@@ -1,19 +1,19 @@
-"""What the loop is made of: the settings in use, and what stands behind its ports."""
+"""What the loop is made of: the settings in use, what stands behind its ports, and who leads."""
 
 from __future__ import annotations
 
+import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from threading import Lock
-from typing import TypeVar
+from typing import Literal, Protocol, TextIO, TypeVar
+from uuid import UUID
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
-from synapse_apply.controller.loop.authors import AuthorCache
 from synapse_apply.controller.loop.clock import CorrectedClock, LoopClock
-from synapse_apply.controller.loop.event_log import EventLog, Level
-from synapse_apply.controller.loop.leading.leader import LeadershipLost
-from synapse_apply.controller.loop.own_claims import OwnClaims
 from synapse_apply.controller.outbox.messages import build_message_fields
 from synapse_apply.controller.page.addresses import (
     build_revision_path,
@@ -36,11 +36,11 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.access import HIDDEN_TARGET, hide_targets, name_to_readers
-from synapse_apply.controller.rules.revision_end import build_status_context, build_status_text
-from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
-from synapse_apply.controller.rules.sending import with_new_wish
-from synapse_apply.controller.rules.target_statuses import (
+from synapse_apply.controller.rules.due import with_new_wish
+from synapse_apply.controller.rules.revisions import (
     MAX_TARGET_CONTEXTS,
+    build_status_context,
+    build_status_text,
     build_target_status_text,
     overtaken_status,
     target_context,
@@ -49,6 +49,7 @@ from synapse_apply.controller.settings import Controller, Event
 from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter, WritableStore
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
 
 T = TypeVar("T")
@@ -328,3 +329,216 @@ class LeaderParts(LoopParts):
                     "What this one was about to write was not written.",
                 )
             yield writer
+
+
+# A lease is renewed every two seconds (`fleet/fleet_engine.py`) and asked for every second: who
+# takes the place of a process that was killed has it in less than ten.
+LEASE_SECONDS = 8.0
+# A round takes seconds at most. One that hangs must not keep the lead because the heartbeat, which
+# is a thread of its own, goes on.
+_HUNG_ROUND_SECONDS = 60.0
+
+
+class LeadershipLost(SynapseApplyError):
+    """Another process leads by now: what this one was about to write is not written."""
+
+
+class Leader(Protocol):
+    """Whether this process leads."""
+
+    def take_or_keep_lease_epoch_or_none(self) -> int | None:
+        """The epoch of the lead of this process; None while another process leads.
+
+        0 where no other process can lead.
+        """
+        ...
+
+    def release_lease(self) -> None:
+        """Let another process lead at once; without effect where this one does not."""
+        ...
+
+
+class SoleLeader:
+    """The Leader of a store that one process has alone."""
+
+    def take_or_keep_lease_epoch_or_none(self) -> int | None:
+        return 0
+
+    def release_lease(self) -> None:
+        """Nothing: the data folder is let go when the process ends."""
+
+
+class LeasedLeader:
+    """The Leader of a store that many processes share: who has a lease there. For one thread.
+
+    `epoch` may be read by any thread: that of the lead of this process, 0 while it does not lead.
+    """
+
+    def __init__(self, store: WritableStore, holder: str, clock: CorrectedClock) -> None:
+        self._store = store
+        self._holder = holder
+        self._clock = clock
+        self._asked_at = 0.0
+        self.epoch = 0
+
+    def get_epoch_to_renew_or_zero(self) -> int:
+        """The epoch of the lead that is to be kept; 0 without one, or where the rounds hang.
+
+        May be called by any thread.
+        """
+        is_hung = self._clock.read_counter() - self._asked_at >= _HUNG_ROUND_SECONDS
+        return 0 if is_hung else self.epoch
+
+    def take_or_keep_lease_epoch_or_none(self) -> int | None:
+        self._asked_at = self._clock.read_counter()
+        now = self._clock.read_wall()
+        lease = self._store.find_lease_even_if_over(LEADER_LEASE)
+        if lease is not None and lease.holder and lease.until > now:
+            is_own = (lease.holder, lease.epoch) == (self._holder, self.epoch)
+            self.epoch = self.epoch if is_own else 0
+            return self.epoch or None
+        with self._store.write() as writer:
+            # Now, and not before other writers were waited for. A lease that ran out and that
+            # nobody took is this one's still, with its epoch.
+            now = self._clock.read_wall()
+            self.epoch = writer.take_or_renew_lease_and_get_epoch_or_zero(
+                LEADER_LEASE, self._holder, now + LEASE_SECONDS, now
+            )
+        return self.epoch or None
+
+    def release_lease(self) -> None:
+        if self.epoch:
+            with self._store.write() as writer:
+                writer.release_lease_if_own(LEADER_LEASE, self._holder, self.epoch)
+        self.epoch = 0
+
+
+_MOST_PAIRS = 256
+
+
+class AuthorCache:
+    """Asks mirrors for authors once for each source and pair of commits; used by any thread."""
+
+    def __init__(self) -> None:
+        self._authors: OrderedDict[tuple[str, str, str], tuple[str, ...]] = OrderedDict()
+        self._lock = Lock()
+
+    def authors_to_apply(self, mirror: Mirror | None, row: TargetRow) -> tuple[str, ...] | None:
+        """Names and addresses of the authors of the commits between applied and wanted.
+
+        None where the mirror cannot tell.
+        """
+        key = row.name.source, row.applied_commit, row.wanted_commit
+        with self._lock:
+            if key in self._authors:
+                self._authors.move_to_end(key)
+                return self._authors[key]
+        if mirror is None:
+            return None
+        try:
+            authors = mirror.list_author_names_and_emails(row.wanted_commit, row.applied_commit)
+        except SynapseApplyError:
+            return None
+        with self._lock:
+            self._authors[key] = authors
+            while len(self._authors) > _MOST_PAIRS:
+                self._authors.popitem(last=False)
+        return authors
+
+
+class OwnClaims:
+    """The targets that tasks of this process work on; for any thread.
+
+    A claim beside these, of a task that broke off or whose commit nobody answered, is renewed by
+    nobody: it runs out, and another process takes the target.
+    """
+
+    def __init__(self) -> None:
+        self._names: set[TargetName] = set()
+        self._lock = Lock()
+
+    @contextmanager
+    def renewing_claim(self, name: TargetName) -> Iterator[None]:
+        """Go on with the claim of a target in the block."""
+        with self._lock:
+            self._names.add(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._names.discard(name)
+
+    def claims_to_renew(self) -> list[TargetName]:
+        with self._lock:
+            return list(self._names)
+
+
+# The lines that the controller writes to stderr: one an event, with named values, never a secret.
+#
+# What it may hold are names, commits, counts and summaries of findings: no value of a manifest and
+# no word of a server.
+
+Level = Literal["info", "warn", "error"]
+
+
+class EventLog:
+    """Writes lines of text, or JSON objects, each complete; used by any thread."""
+
+    def __init__(self, stream: TextIO, *, as_json: bool = False) -> None:
+        self._stream = stream
+        self._as_json = as_json
+        self._lock = Lock()
+
+    def write_line(self, level: Level, event: str, now: float, **values: object) -> None:
+        """One line; a value that is "" or None is left out. A stream that is gone is no error."""
+        moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+        named = {name: value for name, value in values.items() if value not in {"", None}}
+        if self._as_json:
+            header = {"@timestamp": moment, "@level": level, "@message": event}
+            line = json.dumps({**header, **named}, default=str)
+        else:
+            parts = [f"{name}={_format_value(value)}" for name, value in named.items()]
+            line = " ".join([moment.replace("+00:00", "Z"), level, event, *parts])
+        with self._lock:
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                return
+
+
+def _format_value(value: object) -> str:
+    """A value as one word, or quoted as JSON: no text can begin a line or another value."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = str(value)
+    is_word = text.isascii() and text.isprintable() and not set(text) & set(' "=\\')
+    return text if is_word else json.dumps(text)
+
+
+RANDOM_BYTES = 10
+
+
+class RunIdSource:
+    """Gives out ids that only grow: in one millisecond, and after the clock was set back."""
+
+    def __init__(self) -> None:
+        self._milliseconds = 0
+        self._lock = Lock()
+
+    def begin_after(self, newest: str) -> None:
+        """Give out only ids that are greater than this one; "" is smaller than all."""
+        with self._lock:
+            if newest:
+                self._milliseconds = max(self._milliseconds, UUID(newest).int >> 80)
+
+    def make_id(self, now: float, randomness: bytes) -> str:
+        """The next id, at a wall-clock time in seconds."""
+        with self._lock:
+            self._milliseconds = max(int(now * 1000), self._milliseconds + 1)
+            random_number = int.from_bytes(randomness[:RANDOM_BYTES])
+            high, low = random_number >> 62 & 0xFFF, random_number & (1 << 62) - 1
+            number = (
+                (self._milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+            )
+            return str(UUID(int=number))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synapse_apply.controller.loop.claiming import ClaimedTarget
+from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
 from synapse_apply.controller.loop.deciding import TargetDecision, end_approval
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.rollouts.runs import record_evidence
-from synapse_apply.controller.loop.running import FinishedRun
+from synapse_apply.controller.loop.rollouts import record_evidence
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path
 from synapse_apply.controller.planned_rows import HeldRow, RowAction
 from synapse_apply.controller.rows import (
@@ -23,9 +22,9 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.assessment import Assessment
-from synapse_apply.controller.rules.bindings import is_moved_row
 from synapse_apply.controller.rules.due import HELD_UP_SECONDS
-from synapse_apply.controller.rules.messages import list_target_events
+from synapse_apply.controller.rules.judging import is_moved_row
+from synapse_apply.controller.rules.revisions import list_target_events
 from synapse_apply.controller.rules.targets import is_same_as_last_run, target_row_after_run
 from synapse_apply.controller.settings import Event, Mode
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter

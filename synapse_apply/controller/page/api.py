@@ -22,8 +22,8 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.rules.heads import is_fetch_settled
 from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
+from synapse_apply.controller.rules.revisions import is_fetch_settled
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter, TargetPage
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic

@@ -17,7 +17,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetRow,
 )
-from synapse_apply.controller.rules.target_statuses import format_held_rows
+from synapse_apply.controller.rules.revisions import format_held_rows
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.phrases import format_count_and_noun
 

@@ -23,7 +23,7 @@ from synapse_apply.controller.page.rollouts.wave_views import (
 )
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.rules.processes import describe_processes
-from synapse_apply.controller.rules.revision_end import shorten_commit
+from synapse_apply.controller.rules.revisions import shorten_commit
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
 from synapse_apply.views.html.parts import render_prose
 from synapse_apply.views.html.rows import render_findings

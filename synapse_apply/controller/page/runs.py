@@ -17,7 +17,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.rules.revision_end import build_status_context
+from synapse_apply.controller.rules.revisions import build_status_context
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Controller, Mode, Source
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter

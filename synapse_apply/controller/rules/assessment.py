@@ -18,9 +18,8 @@ from synapse_apply.controller.planned_rows import (
 )
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import RunCause, RunOutcome, TargetCondition, TargetProgress
-from synapse_apply.controller.rules.bindings import is_moved_row
-from synapse_apply.controller.rules.judging import get_causes_or_git
-from synapse_apply.controller.rules.pausing import ApplyBlock
+from synapse_apply.controller.rules.judging import get_causes_or_git, is_moved_row
+from synapse_apply.controller.rules.permits import ApplyBlock
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.model.frozen import frozen
 

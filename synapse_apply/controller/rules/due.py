@@ -1,4 +1,4 @@
-"""When a target or a source is looked at next: intervals, retries, first looks, clocks that jump.
+"""When, and in which turn, targets are looked at and statuses and messages are sent.
 
 Each `chance` is a number from 0 up to 1 (excluded) that the caller draws. Due times are of the wall
 clock; when that jumps, all of them are moved by as much, so that what was due in a minute still is.
@@ -6,7 +6,13 @@ clock; when that jumps, all of them are moved by as much, so that what was due i
 
 from __future__ import annotations
 
-from synapse_apply.controller.settings import Defaults, Source, TargetRule
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from synapse_apply.controller.ports import SendResult
+from synapse_apply.controller.rows import MessageRow, StatusRow, StatusState, StatusText, TargetRow
+from synapse_apply.controller.settings import DAY, HOUR, MINUTE, Defaults, Source, TargetRule
 
 # A wall clock is set in smaller steps all the time; more than this, in seconds, is a jump.
 JUMP_SECONDS = 2.0
@@ -68,3 +74,146 @@ def compute_longest_delay(interval: float, defaults: Defaults) -> float:
     A due time further away was written before the clock was set back, while nobody watched it.
     """
     return max(interval * (1 + defaults.jitter), defaults.retry_most)
+
+
+# When a status or a message is sent, read back, tried again or given up.
+#
+# A status is a register: what is wished and what was sent are compared, and the difference is sent.
+
+# An alarm that is a day old is noise.
+MAX_MESSAGE_AGE = DAY
+GIVEN_UP = "it could not be delivered for a day"
+
+
+def is_status_due(row: StatusRow, now: float, spacing: float) -> bool:
+    """Whether the difference between what a status is to show and shows is sent now.
+
+    `spacing` is the time between two updates, in seconds; an end does not wait for it.
+    """
+    if row.wished == row.sent or row.refusal or now < row.try_at:
+        return False
+    is_end = row.wished.state is not StatusState.PENDING
+    passed = now - row.sent_at
+    # A clock that was set back would make it wait for ever.
+    return row.sent is None or is_end or passed < 0 or passed >= spacing
+
+
+def must_read_back(row: StatusRow, now: float, check_interval: float) -> bool:
+    """Whether a status that shows its end is read back: a minute after, then once an interval."""
+    if row.sent is None or row.sent != row.wished or row.refusal:
+        return False
+    if row.sent.state is StatusState.PENDING or now < row.try_at:
+        return False
+    if row.read_at <= row.sent_at:
+        return now >= row.sent_at + min(MINUTE, check_interval)
+    return now >= row.read_at + check_interval or now < row.read_at
+
+
+def build_status_after_send(
+    row: StatusRow,
+    sent: StatusText,
+    result: SendResult,
+    now: float,
+    defaults: Defaults,
+    chance: float,
+) -> StatusRow:
+    """A status after `sent` was sent; `row` may wish something newer by now."""
+    if result.finding is None:
+        return replace(row, sent=sent, sent_at=now, try_at=0.0, failures=0)
+    if result.is_final:
+        return replace(row, refusal=result.finding.summary)
+    failures = row.failures + 1
+    delay = _retry_delay(result, failures, defaults, chance)
+    return replace(row, failures=failures, try_at=now + delay)
+
+
+def build_status_after_read(row: StatusRow, read_text: StatusText | None, now: float) -> StatusRow:
+    """A status after it was read back: what the forge shows counts as sent."""
+    return replace(row, sent=read_text, read_at=now, failures=0)
+
+
+def after_failed_read(
+    row: StatusRow, result: SendResult, now: float, defaults: Defaults, chance: float
+) -> StatusRow:
+    """A status that could not be read back, which is tried again later; it is never given up."""
+    failures = row.failures + 1
+    delay = _retry_delay(result, failures, defaults, chance)
+    return replace(row, failures=failures, try_at=now + delay)
+
+
+def with_new_wish(row: StatusRow | None, new: StatusRow) -> StatusRow:
+    """The register with another wish; `row` is the one that is there, None for none."""
+    if row is None:
+        return new
+    return replace(row, wished=new.wished)
+
+
+def reminder_number(since: float, now: float) -> int:
+    """The number of the day's reminder of what began at `since`; 0 within the first day."""
+    return max(0, int((now - since) // DAY))
+
+
+def is_message_due(row: MessageRow, now: float) -> bool:
+    return not row.sent_at and not row.refusal and now >= row.try_at
+
+
+def build_message_after_send(
+    row: MessageRow, result: SendResult, now: float, defaults: Defaults, chance: float
+) -> MessageRow:
+    """A message after it was sent, or not: it is tried again for a day."""
+    if result.finding is None:
+        return replace(row, sent_at=now)
+    if result.is_final:
+        return replace(row, refusal=result.finding.summary)
+    if now - row.created_at > MAX_MESSAGE_AGE:
+        return replace(row, refusal=GIVEN_UP)
+    failures = row.failures + 1
+    return replace(
+        row, failures=failures, try_at=now + _retry_delay(result, failures, defaults, chance)
+    )
+
+
+def _retry_delay(result: SendResult, failures: int, defaults: Defaults, chance: float) -> float:
+    """Seconds until it is tried again: as long as the receiver asked for, or by backoff."""
+    if result.retry_after is not None:
+        return min(max(result.retry_after, 1.0), HOUR)
+    return compute_retry_delay(failures, defaults, chance)
+
+
+MAX_LOOKS_PER_HOST = 4
+
+
+def choose_due_targets(
+    due: Sequence[TargetRow],
+    running: Iterable[TargetRow],
+    worker_count: int,
+    *,
+    has_many_sources: bool,
+    most_of_source: int | None = None,
+) -> list[TargetRow]:
+    """Those of the due targets that may begin beside the running ones, in their order.
+
+    Targets of a host that is not known yet count for none. Where there are several sources, one
+    worker stays free of a source that has all others, also while no other one has something due.
+    `most_of_source` is how many targets of one source may be under way, None: as many as that.
+    """
+    running = list(running)
+    by_host = Counter(row.backend_host for row in running if row.backend_host)
+    by_source = Counter(row.name.source for row in running)
+    # A look or an apply cannot be put off once it runs: a source whose backend does not answer
+    # would keep what is pushed to another one meanwhile waiting until its timeout.
+    share = max(worker_count - has_many_sources, 1) if most_of_source is None else most_of_source
+    names = {row.name for row in running}
+    chosen: list[TargetRow] = []
+    for row in due:
+        if len(running) + len(chosen) >= worker_count:
+            break
+        source, host = row.name.source, row.backend_host
+        if row.name in names or by_source[source] >= share:
+            continue
+        if host and by_host[host] >= MAX_LOOKS_PER_HOST:
+            continue
+        chosen.append(row)
+        by_source[source] += 1
+        by_host[host] += 1
+    return chosen

@@ -1,17 +1,20 @@
-"""Whether calls of an apply may begin now, and for how long.
+"""When calls of an apply may begin: windows, pauses, and the permit that they make.
 
 A permit is short and is given anew all the time, so that whatever changes ends an apply soon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from synapse_apply.controller.ports import Permit
-from synapse_apply.controller.rows import PauseRow, TargetName
-from synapse_apply.controller.rules.pausing import find_apply_block
-from synapse_apply.controller.rules.windows import compute_window_state
+from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.runtime.cron import Window
 
 PERMIT_SECONDS = 10.0
 
@@ -65,3 +68,147 @@ def compute_permit(
 def _list_judging_settings(rule: TargetRule) -> tuple[object, ...]:
     """All of a rule by which rows are judged; windows and pauses are asked by the time."""
     return rule.mode, rule.auto, rule.approvals, rule.not_author, rule.prune
+
+
+CONFIGURATION = "controller.yaml"
+# What datetime can show.
+_DISTANT_FUTURE = 253_402_300_799.0
+
+
+@frozen
+class ActivePause:
+    """A pause that holds now. `who` is an identity or `controller.yaml`; `until` None: for good.
+
+    `phrase` is for people: "paused by proxy:ann until Fri 2026-11-27 18:00 UTC: release freeze".
+    """
+
+    who: str
+    reason: str
+    until: float | None
+    phrase: str
+
+
+@frozen
+class ApplyBlock:
+    """Why nothing is applied now, and until when (a wall-clock time; None: not foreseen).
+
+    `condition` is PAUSED or WAITING; `phrase` says it to people.
+    """
+
+    condition: TargetCondition
+    until: float | None
+    phrase: str
+
+
+def is_pause_active(pause: PauseRow, now: float) -> bool:
+    """Whether a pause of a person has not ended yet."""
+    return now < pause.until
+
+
+def longest_active_pause(
+    rule: TargetRule | None, pauses: Iterable[PauseRow], name: TargetName, now: float
+) -> ActivePause | None:
+    """The pause of a target that lasts longest, None where none holds.
+
+    `pauses` are those of people, also others and ended ones; `rule` has that of controller.yaml.
+    """
+    active = [
+        _build_active_pause(pause.who, pause.reason, pause.until)
+        for pause in pauses
+        if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
+    ]
+    fixed = rule.pause if rule is not None else None
+    if fixed is not None and (fixed.until is None or now < fixed.until):
+        active.append(_build_active_pause(CONFIGURATION, fixed.reason, fixed.until))
+    return max(active, key=_get_end_or_infinity, default=None)
+
+
+def find_apply_block(
+    rule: TargetRule, pauses: Iterable[PauseRow], name: TargetName, now: float
+) -> ApplyBlock | None:
+    """Why a target is not applied now: a pause before a window; None where it may be.
+
+    Mode observe is no block: there nothing is ever applied.
+    """
+    pause = longest_active_pause(rule, pauses, name, now)
+    if pause is not None:
+        return ApplyBlock(TargetCondition.PAUSED, pause.until, pause.phrase)
+    window = compute_window_state(rule.windows, now)
+    if window.is_open:
+        return None
+    return ApplyBlock(TargetCondition.WAITING, window.until, window.phrase)
+
+
+def _build_active_pause(who: str, reason: str, until: float | None) -> ActivePause:
+    end = f" until {_format_time(until)}" if until is not None else ""
+    return ActivePause(who, reason, until, f"paused by {who}{end}{f': {reason}' if reason else ''}")
+
+
+def _format_time(when: float) -> str:
+    return f"{datetime.fromtimestamp(min(when, _DISTANT_FUTURE), UTC):%a %Y-%m-%d %H:%M UTC}"
+
+
+def _get_end_or_infinity(pause: ActivePause) -> float:
+    return float("inf") if pause.until is None else pause.until
+
+
+# A window of 29 February opens once in four years, and once in eight around 2100.
+_MAX_SEARCH = timedelta(days=8 * 366)
+# Windows that follow one another count as one; more than so many as one without an end.
+_MAX_CONSECUTIVE_WINDOWS = 100
+_TIME = "%a %Y-%m-%d %H:%M %Z"
+
+
+class WindowState(NamedTuple):
+    """Whether something may be applied now, as far as windows go. Times are wall-clock seconds.
+
+    `until` is when that changes: when the windows close, or the next one opens; None where it is
+    not foreseen. `phrase` is "" while they are open, else for people: "outside of a window until
+    Mon 2026-11-30 09:00 KST".
+    """
+
+    is_open: bool
+    until: float | None = None
+    phrase: str = ""
+
+
+def compute_window_state(windows: Sequence[Window], now: float) -> WindowState:
+    """What the windows of a rule say at a wall-clock time, in seconds.
+
+    Windows of several entries that overlap or follow one another count as one. Without windows it
+    is always open.
+    """
+    if not windows:
+        return WindowState(is_open=True)
+    moment = datetime.fromtimestamp(now, UTC)
+    if any(window.find_open_window(moment) is not None for window in windows):
+        end = _windows_end(windows, moment)
+        return WindowState(is_open=True, until=end.timestamp() if end else None)
+    starts = [
+        (start, window.zone)
+        for window in windows
+        if (start := window.find_next_start(moment, _MAX_SEARCH)) is not None
+    ]
+    if not starts:
+        return WindowState(is_open=False, phrase="outside of a window; none is to open")
+    start, zone = min(starts, key=lambda opening: opening[0])
+    phrase = f"outside of a window until {start.astimezone(zone):{_TIME}}"
+    return WindowState(is_open=False, until=start.timestamp(), phrase=phrase)
+
+
+def _windows_end(windows: Sequence[Window], moment: datetime) -> datetime | None:
+    """When the windows that are open at a moment, and all that follow without a gap, have closed.
+
+    None where they never close.
+    """
+    for _ in range(_MAX_CONSECUTIVE_WINDOWS):
+        windows_now = [window.find_open_window(moment) for window in windows]
+        opened = [window for window in windows_now if window is not None]
+        if not opened:
+            return moment
+        # In UTC: times of one zone are compared by what its clock shows, also where that goes back.
+        ends = [window.end.astimezone(UTC) for window in opened if window.end is not None]
+        if len(ends) < len(opened):
+            return None
+        moment = max(ends)
+    return None

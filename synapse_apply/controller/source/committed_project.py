@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from synapse_apply import __version__
 from synapse_apply.controller.ports import LabelledTarget, SourceUnavailable
-from synapse_apply.controller.rules.bindings import format_backend
+from synapse_apply.controller.rules.judging import format_backend
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.access import SourceAccess, source_folders
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits, quote_git

@@ -31,7 +31,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
     WaveRow,
 )
-from synapse_apply.controller.rules.bindings import may_be_one_tenant
+from synapse_apply.controller.rules.judging import may_be_one_tenant
 from synapse_apply.controller.store.row_table import RowTable, SqlDialect
 from synapse_apply.controller.store.sqlite_database import SqliteStoreDatabase
 from synapse_apply.controller.store.store_database import (

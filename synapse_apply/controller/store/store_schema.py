@@ -27,7 +27,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
     WaveRow,
 )
-from synapse_apply.controller.rules.bindings import format_backend
+from synapse_apply.controller.rules.judging import format_backend
 from synapse_apply.controller.store import store_database
 from synapse_apply.controller.store.row_table import RowTable, SqlDialect
 from synapse_apply.controller.store.store_database import (

@@ -10,8 +10,7 @@ from dataclasses import replace
 from synapse_apply.controller.planned_rows import Judgement, RowAction
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import CallCounts, RunOutcome
-from synapse_apply.controller.rules.bindings import MOVED_SUMMARY
-from synapse_apply.controller.rules.judging import judge_rows
+from synapse_apply.controller.rules.judging import MOVED_SUMMARY, judge_rows
 from synapse_apply.controller.worker.exchange import ApplyOrder, Order
 from synapse_apply.controller.worker.look import (
     MAX_HOLDER_CHARACTERS,

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 
 from synapse_apply.controller.rows import RunningJob, RunningJobsSeen
-from synapse_apply.controller.rules.revision_end import limit_text
+from synapse_apply.controller.rules.revisions import limit_text
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.plan import Plan

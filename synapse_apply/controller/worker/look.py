@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from synapse_apply.controller.planned_rows import Binding
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome
-from synapse_apply.controller.rules.bindings import format_backend
+from synapse_apply.controller.rules.judging import format_backend
 from synapse_apply.controller.worker.answer_checks import require_limited_rows
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.jobs import read_running_jobs

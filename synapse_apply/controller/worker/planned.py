@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
-from synapse_apply.controller.rules.revision_end import limit_text
+from synapse_apply.controller.rules.revisions import limit_text
 from synapse_apply.library.plan_rows import (
     compute_guard_digest,
     compute_row_digest,

@@ -11,7 +11,7 @@ import pytest
 from controllers.play import Play
 from controllers.site import SECONDS, Site
 
-from synapse_apply.controller.rules.messages import FAILURES_BEFORE_PERSON
+from synapse_apply.controller.rules.revisions import FAILURES_BEFORE_PERSON
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP")
 SEEDS, STEPS = (range(1, 49), 40) if DEEP else ((7,), 10)

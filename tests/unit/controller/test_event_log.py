@@ -8,7 +8,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_apply.controller.loop.event_log import EventLog
+from synapse_apply.controller.loop.parts import EventLog
 
 
 def test_a_line_names_its_values() -> None:

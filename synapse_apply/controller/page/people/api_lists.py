@@ -24,7 +24,7 @@ from synapse_apply.controller.page.people.holds import (
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import HoldRow, TargetCondition, TargetName
-from synapse_apply.controller.rules.approving import APPROVAL_SECONDS
+from synapse_apply.controller.rules.access import APPROVAL_SECONDS
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.store_ports import AuditFilter, ReadableStore, TargetFilter
 from synapse_apply.model.coding.json_types import JsonDocument

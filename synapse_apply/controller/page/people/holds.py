@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.rows import ApprovalRow, HoldRow, TargetName
-from synapse_apply.controller.rules.approving import (
+from synapse_apply.controller.rules.access import (
     ApprovalCount,
     add_approved_rows,
     count_approvals_of_row,

@@ -18,9 +18,12 @@ from synapse_apply.controller.page.people.holds import (
 )
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import PauseRow, TargetName
-from synapse_apply.controller.rules.pausing import is_pause_active
+from synapse_apply.controller.rules.permits import (
+    WindowState,
+    compute_window_state,
+    is_pause_active,
+)
 from synapse_apply.controller.rules.targets import find_rule
-from synapse_apply.controller.rules.windows import WindowState, compute_window_state
 from synapse_apply.controller.settings import FixedPause, Right, TargetRule
 from synapse_apply.model.frozen import frozen
 

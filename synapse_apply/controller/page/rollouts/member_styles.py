@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from synapse_apply.controller.page.phrases import ConditionStyle
-from synapse_apply.controller.rules.rollouts.words import MemberState
+from synapse_apply.controller.rules.rollouts import MemberState
 
 MEMBER_STATE_STYLES: Mapping[MemberState, ConditionStyle] = {
     MemberState.FAILING: ConditionStyle(

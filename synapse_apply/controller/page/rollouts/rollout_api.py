@@ -24,7 +24,7 @@ from synapse_apply.controller.page.rollouts.rollout_views import (
 from synapse_apply.controller.page.rollouts.target_list import filter_and_sort_cells
 from synapse_apply.controller.page.rollouts.wave_views import TargetCell, WaveView
 from synapse_apply.controller.rows import RolloutTargetRow
-from synapse_apply.controller.rules.rollouts.words import MemberState
+from synapse_apply.controller.rules.rollouts import MemberState
 from synapse_apply.controller.settings import Controller
 from synapse_apply.model.coding.json_types import JsonDocument
 

@@ -18,10 +18,11 @@ from synapse_apply.controller.rows import (
     WaveEnd,
     WaveRow,
 )
-from synapse_apply.controller.rules.rollouts.members import RolloutMember, declared_members
-from synapse_apply.controller.rules.rollouts.words import (
+from synapse_apply.controller.rules.rollouts import (
     MemberState,
+    RolloutMember,
     choose_member_state,
+    declared_members,
     describe_aborted_rollout,
     describe_done_rollout,
     describe_wave,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from synapse_apply.controller.page.addresses import build_rollout_path
 from synapse_apply.controller.page.rollouts.rollout_views import RolloutView
 from synapse_apply.controller.page.rollouts.wave_views import TargetCell
-from synapse_apply.controller.rules.rollouts.words import MemberState
+from synapse_apply.controller.rules.rollouts import MemberState
 from synapse_apply.model.frozen import frozen
 
 TARGETS_PER_PAGE = 100

@@ -16,14 +16,15 @@ from synapse_apply.controller.rows import (
     WaveEnd,
     WaveRow,
 )
-from synapse_apply.controller.rules.rollouts.evidence import find_soak_end
-from synapse_apply.controller.rules.rollouts.members import (
+from synapse_apply.controller.rules.rollouts import (
+    MemberState,
     RolloutMember,
+    choose_member_state,
     declared_members,
+    find_soak_end,
     has_failed,
     is_moved_to_revision,
 )
-from synapse_apply.controller.rules.rollouts.words import MemberState, choose_member_state
 from synapse_apply.controller.settings import Wave
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun

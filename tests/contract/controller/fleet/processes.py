@@ -21,8 +21,7 @@ from synapse_apply.controller.fleet.fleet_engine import (
 from synapse_apply.controller.fleet.job_queue import JobQueue, QueueLocation
 from synapse_apply.controller.loop.clock import MachineClock, SharedClock
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.event_log import EventLog
-from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.parts import EventLog, LoopParts
 from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetName
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from support.core import InputError, error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.event_log import EventLog
-from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
+from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopParts
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
 from synapse_apply.controller.ports import (
     ApplyRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contract.controller.loop.stand_ins import World
 
 from synapse_apply.controller.loop.clock import CorrectedClock
-from synapse_apply.controller.loop.leading.leader import LEASE_SECONDS, LeasedLeader
+from synapse_apply.controller.loop.parts import LEASE_SECONDS, LeasedLeader
 
 
 def test_a_leader_whose_rounds_hang_is_replaced_though_its_heartbeat_goes_on(world: World) -> None:

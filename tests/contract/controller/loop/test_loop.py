@@ -23,9 +23,8 @@ from contract.controller.loop.stand_ins import (
 from forges.loopback_server import wait_until
 from support.core import error_finding
 
-from synapse_apply.controller.loop import driver
+from synapse_apply.controller.loop import driver, leading
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.leading import dispatching
 from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import (
     RevisionEnd,
@@ -305,7 +304,7 @@ def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path
     """A hundred targets of two sources; while their host is not known, the workers are the limit."""
     world = World(tmp_path)
     names = {f"t{number}": "d" for number in range(50)}
-    limit, is_full = dispatching.MAX_LOOKS, threading.Event()
+    limit, is_full = leading.MAX_LOOKS, threading.Event()
 
     def look(_request: LookRequest) -> RunResult:
         wait_until(lambda: world.workers.most_running >= limit, 60, f"{limit} looks", pause=0.002)

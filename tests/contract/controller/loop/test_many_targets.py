@@ -8,11 +8,10 @@ import pytest
 from contract.controller.loop.stand_ins import World
 from forges.loopback_server import wait_until
 
-from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.loop.following import (
     fetch_source_or_record_failure_and_move_targets,
 )
-from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.parts import EventLog, LoopParts
 from synapse_apply.controller.rows import SourceRow, TargetRow
 from synapse_apply.controller.settings import DAY
 

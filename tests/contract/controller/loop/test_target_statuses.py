@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from contract.controller.loop.stand_ins import CHANGES, FAILURE, IN_SYNC, World, plan_of, row
 
-from synapse_apply.controller.rules.target_statuses import MAX_TARGET_CONTEXTS
+from synapse_apply.controller.rules.revisions import MAX_TARGET_CONTEXTS
 from synapse_apply.controller.settings import ForgeStatus, Mode, SecretName, TargetRule
 
 FORGE = ForgeStatus("github", "acme/synapse", SecretName("env", "T"), "https://api", True)

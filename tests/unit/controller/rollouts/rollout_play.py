@@ -29,24 +29,25 @@ from synapse_apply.controller.rows import (
     TargetRow,
     WaveRow,
 )
+from synapse_apply.controller.rules import rollouts
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
-from synapse_apply.controller.rules.rollouts import asking
-from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, compute_rollout_step
-from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
-from synapse_apply.controller.rules.rollouts.beginning import (
-    compute_rollout_beginning,
-    is_newer_head_due,
-)
-from synapse_apply.controller.rules.rollouts.evidence import (
+from synapse_apply.controller.rules.rollouts import (
+    RolloutMember,
     ShownRun,
     add_evidence,
+    assign_targets_to_waves,
     choose_shown_state,
 )
-from synapse_apply.controller.rules.rollouts.members import RolloutMember
 from synapse_apply.controller.rules.targets import (
     TargetAtHead,
     target_row_after_run,
     target_rows_at_head,
+)
+from synapse_apply.controller.rules.waves import (
+    RolloutStep,
+    compute_rollout_beginning,
+    compute_rollout_step,
+    is_newer_head_due,
 )
 from synapse_apply.controller.settings import Defaults, Mode, Rollout, TargetRule
 
@@ -206,13 +207,13 @@ class RolloutPlay:
 
     def approve(self, wave: int, who: str = "proxy:ann") -> None:
         row = self.require_row()
-        approved = asking.approve_wave(row, self._get_wave(wave), number=row.number, who=who)
+        approved = rollouts.approve_wave(row, self._get_wave(wave), number=row.number, who=who)
         self.waves[row.number, wave] = approved
         self.advance()
 
     def skip(self, wave: int, reason: str = "urgent") -> None:
         row = self.require_row()
-        self.row, self.waves[row.number, wave] = asking.skip_wave(
+        self.row, self.waves[row.number, wave] = rollouts.skip_wave(
             row,
             self._get_wave(wave),
             number=row.number,
@@ -224,7 +225,7 @@ class RolloutPlay:
 
     def resume(self) -> None:
         row = self.require_row()
-        self.row, changed = asking.resume_rollout(
+        self.row, changed = rollouts.resume_rollout(
             row, self.members.values(), number=row.number, who="proxy:ann", now=self.now
         )
         self.members |= {member.target: member for member in changed}
@@ -232,7 +233,7 @@ class RolloutPlay:
 
     def abort(self, reason: str = "no") -> None:
         row = self.require_row()
-        self.row = asking.abort_rollout(
+        self.row = rollouts.abort_rollout(
             row, number=row.number, who="proxy:ann", reason=reason, now=self.now
         )
         self.advance()

@@ -9,8 +9,8 @@ from unit.controller.rollouts.rollout_play import Outcome, RolloutPlay
 
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import RolloutState
-from synapse_apply.controller.rules.rollouts import asking
-from synapse_apply.controller.rules.rollouts.words import describe_wave_to_approve
+from synapse_apply.controller.rules import rollouts
+from synapse_apply.controller.rules.rollouts import describe_wave_to_approve
 from synapse_apply.controller.settings import Rollout, Wave
 
 ROLLOUT = Rollout("two", "acme", (Wave(("a",)), Wave(("b",), approve=True)))
@@ -68,7 +68,7 @@ def test_what_was_shown_of_another_revision_decides_nothing() -> None:
     """Each action names the number of the revision whose page was read."""
     row = play_until(RolloutState.WAITING).require_row()
     with pytest.raises(ActionRefused) as refused:
-        asking.abort_rollout(row, number=row.number - 1, who="token:ops", reason="", now=1.0)
+        rollouts.abort_rollout(row, number=row.number - 1, who="token:ops", reason="", now=1.0)
     (finding,) = refused.value.diagnostics
     assert finding.summary == "The rollout brings another revision by now"
     assert "controller rollout status two" in str(finding.hint)

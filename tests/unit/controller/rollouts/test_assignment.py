@@ -5,7 +5,7 @@ from __future__ import annotations
 from unit.controller.rollouts.rollout_play import RULE
 
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.rules.rollouts.assignment import (
+from synapse_apply.controller.rules.rollouts import (
     RolloutAssignments,
     assign_targets_to_waves,
 )

@@ -17,8 +17,10 @@ from synapse_apply.controller.rows import (
     TargetProgress,
     TargetRow,
 )
-from synapse_apply.controller.rules.revision_end import build_changed_revisions
-from synapse_apply.controller.rules.target_statuses import build_target_status_text
+from synapse_apply.controller.rules.revisions import (
+    build_changed_revisions,
+    build_target_status_text,
+)
 
 COMMIT = "1a2b3c4" + "0" * 33
 HEAD = RevisionRow("acme", 4, COMMIT, 1.0)

@@ -12,7 +12,7 @@ from unit.controller.rollouts.rollout_play import BegunRun, Outcome
 from unit.controller.rollouts.watched_play import WatchedPlay
 
 from synapse_apply.controller.rows import RolloutState, TargetName
-from synapse_apply.controller.rules.rollouts.evidence import find_soak_end
+from synapse_apply.controller.rules.rollouts import find_soak_end
 from synapse_apply.controller.settings import Rollout, Wave
 
 NAMES = ("a1", "a2", "b1", "b2", "b3", "c1")

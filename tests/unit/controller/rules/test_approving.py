@@ -11,7 +11,7 @@ from laws.effort import effort
 
 from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow, RowAction, RowCause
 from synapse_apply.controller.rows import ApprovalRow, TargetName
-from synapse_apply.controller.rules.approving import (
+from synapse_apply.controller.rules.access import (
     build_apply_terms,
     count_approvals_of_row,
     describe_approvals,

@@ -28,11 +28,11 @@ from synapse_apply.controller.rows import (
     TargetProgress,
     TargetRow,
 )
-from synapse_apply.controller.rules.approving import build_apply_terms
+from synapse_apply.controller.rules.access import build_apply_terms
 from synapse_apply.controller.rules.assessment import Assessment, assess_apply, assess_look
 from synapse_apply.controller.rules.judging import judge_rows
-from synapse_apply.controller.rules.pausing import ApplyBlock
-from synapse_apply.controller.rules.target_statuses import format_held_rows
+from synapse_apply.controller.rules.permits import ApplyBlock
+from synapse_apply.controller.rules.revisions import format_held_rows
 from synapse_apply.controller.rules.targets import target_row_after_run
 from synapse_apply.controller.settings import AutoRule, Defaults, Mode, TargetRule
 

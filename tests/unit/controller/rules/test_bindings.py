@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, RowAction, RowCause
-from synapse_apply.controller.rules.bindings import (
+from synapse_apply.controller.rules.judging import (
     build_moved_row,
     format_backend,
     is_moved_row,
     is_stricter,
+    judge_rows,
     merge_rules,
 )
-from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
 from synapse_apply.model.runtime.cron import Cron, Window
 from synapse_apply.model.state import BackendIdentity

@@ -8,7 +8,7 @@ import pytest
 
 from synapse_apply.controller.ports import Head
 from synapse_apply.controller.rows import RevisionEnd, RevisionRow, SourceRow
-from synapse_apply.controller.rules.heads import (
+from synapse_apply.controller.rules.revisions import (
     HeadDecision,
     build_next_revision,
     build_overtaken_revision,

@@ -13,9 +13,12 @@ from laws.effort import effort
 
 from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName
-from synapse_apply.controller.rules.pausing import find_apply_block, longest_active_pause
-from synapse_apply.controller.rules.permits import compute_permit
-from synapse_apply.controller.rules.windows import compute_window_state
+from synapse_apply.controller.rules.permits import (
+    compute_permit,
+    compute_window_state,
+    find_apply_block,
+    longest_active_pause,
+)
 from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
 from synapse_apply.model.runtime.cron import Cron, Window
 

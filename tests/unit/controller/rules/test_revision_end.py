@@ -14,8 +14,11 @@ from synapse_apply.controller.rows import (
     RevisionRow,
     StatusState,
 )
-from synapse_apply.controller.rules.heads import build_overtaken_revision
-from synapse_apply.controller.rules.revision_end import build_changed_revisions, build_status_text
+from synapse_apply.controller.rules.revisions import (
+    build_changed_revisions,
+    build_overtaken_revision,
+    build_status_text,
+)
 from synapse_apply.model.diagnostic import error_finding
 
 HEAD = RevisionRow("acme", 2, "2222222aaaaaaa", 0.0)

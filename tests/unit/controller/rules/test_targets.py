@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synapse_apply.controller.loop.parts import RunIdSource
 from synapse_apply.controller.planned_rows import Judgement
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
@@ -23,8 +24,8 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.assessment import assess_look
-from synapse_apply.controller.rules.messages import list_target_events
-from synapse_apply.controller.rules.run_ids import RunIdSource
+from synapse_apply.controller.rules.due import choose_due_targets
+from synapse_apply.controller.rules.revisions import list_target_events
 from synapse_apply.controller.rules.targets import (
     TargetAtHead,
     find_rule,
@@ -32,7 +33,6 @@ from synapse_apply.controller.rules.targets import (
     target_row_after_run,
     target_rows_at_head,
 )
-from synapse_apply.controller.rules.turns import choose_due_targets
 from synapse_apply.controller.settings import Defaults, Event, Source, TargetRule
 
 DEFAULTS = Defaults()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws.effort import effort
 
-from synapse_apply.controller.rules.windows import (
+from synapse_apply.controller.rules.permits import (
     WindowState,
     compute_window_state,
 )

@@ -1,0 +1,514 @@
+"""What the process does that leads: its rounds, whom it has work on what is due, what it sends.
+
+A round reads what is due, asks `rules/` what of it begins now, and starts it in the background; it
+never waits for a fetch, a look or a server. All that it remembers is in memory, and is lost with
+the lead: the store has what has to stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Protocol, cast
+
+from synapse_apply.controller.loop import following, hourly
+from synapse_apply.controller.loop.claiming import ClaimedTarget, RunCounts, claim_if_due
+from synapse_apply.controller.loop.clock import BackgroundTasks
+from synapse_apply.controller.loop.hourly import HourlyWork
+from synapse_apply.controller.loop.parts import Leader, LoopParts, SoleLeader
+from synapse_apply.controller.loop.working import look_and_apply
+from synapse_apply.controller.ports import SendResult, StatusUnreadable
+from synapse_apply.controller.rows import (
+    MessageRow,
+    RunCause,
+    SourceRow,
+    StatusRow,
+    StatusText,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.rules.due import (
+    MIN_POLL_SECONDS,
+    after_failed_read,
+    build_message_after_send,
+    build_status_after_read,
+    build_status_after_send,
+    choose_due_targets,
+    is_message_due,
+    is_status_due,
+    must_read_back,
+)
+from synapse_apply.controller.settings import HOUR, Controller
+from synapse_apply.model.diagnostic import error_finding
+
+_MAX_FETCHES, _MAX_SENDS = 4, 4
+_FETCH, _SEND = "fetch", "send"
+_READ_SECONDS = 5.0
+_SENDS_A_ROUND = 50
+# To sum up a source of many targets costs more than a look does; a status is not sent that often.
+# While looks end, it is done once a second at most, and takes a twentieth of the time.
+_ENDS_SECONDS, _ENDS_SHARE, _MOST_ENDS_SECONDS = 1.0, 20.0, 10.0
+
+
+class LeaderRounds:
+    """The rounds of a process while it leads; for one thread."""
+
+    def __init__(
+        self, parts: LoopParts, tasks: BackgroundTasks, dispatcher: Dispatcher, *, is_once: bool
+    ) -> None:
+        """`parts` write only while this process leads."""
+        self._parts = parts
+        self._tasks = tasks
+        self._dispatcher = dispatcher
+        self._is_once = is_once
+        self._due_times = hourly.DueTimes(parts)
+        self._hourly_work = HourlyWork(parts)
+        self._fetched: dict[str, float] = {}
+        self._unsure: set[tuple[str, str, str]] = set()
+        self._reads_checked_at: float | None = None
+        self._change_numbers: dict[str, int] = {}
+        self._ends_due_at = 0.0
+        self._sources_to_update: set[str] = set()
+
+    def prepare_store(self) -> None:
+        """Bring the store in line with the configuration, and end what a killed process began."""
+        parts = self._parts
+        now = parts.clock.read_wall()
+        parts.ids.begin_after(parts.store.newest_id())
+        self._put_sources()
+        fetched_at = max(
+            (row.fetched_at for row in parts.store.list_configured_sources()), default=now
+        )
+        with parts.write() as writer:
+            writer.append_audit(now, parts.who, "start", parts.who, "")
+            if not parts.store.is_shared:
+                writer.release_all_claims()
+            # The clock was set back while nobody watched it, by this much or a little more.
+            if fetched_at > now:
+                writer.shift_due_times_claims_and_leases(now - fetched_at)
+        hourly.pull_in_due_times(parts)
+        # A variable can be mended by a restart alone. Runs of --once have a timer of their own.
+        retry_within = 0.0 if self._is_once else parts.settings.defaults.retry_first
+        hourly.hasten_failing(parts, retry_within)
+        hourly.hasten_redecided(parts)
+        statuses, _ = parts.store.list_unsent_and_refused_statuses_and_messages()
+        # Whether these were sent is not known: they are read first.
+        self._unsure = {(row.source, row.commit, row.context) for row in statuses}
+        for name in parts.settings.sources:
+            parts.add_changed_source(name)
+        if self._is_once:
+            for name in parts.settings.sources:
+                self._start_fetch(name)
+
+    def adopt_configuration(self, settings_before: Controller) -> None:
+        """Bring the store in line with a configuration that has taken the place of another one."""
+        parts = self._parts
+        with parts.write() as writer:
+            writer.append_audit(
+                parts.clock.read_wall(), parts.who, "take configuration", parts.who, ""
+            )
+        self._put_sources()
+        hourly.hasten_failing(parts, parts.settings.defaults.retry_first)
+        hourly.hasten_redecided(parts, settings_before)
+        with parts.write() as writer:
+            for name in parts.settings.sources:
+                parts.add_changed_source(name)
+                writer.request_fetch_at_once(name)
+
+    def _put_sources(self) -> None:
+        """Have a row for each source of the configuration, and none in use for others."""
+        parts = self._parts
+        now, names = parts.clock.read_wall(), parts.settings.sources
+        rows = {row.name: row for row in parts.store.list_configured_sources()}
+        with parts.write() as writer:
+            for name in names:
+                row = parts.store.find_source_even_if_removed(name) or SourceRow(name)
+                if row.is_removed or name not in rows:
+                    row = replace(row, due_at=now, is_removed=False)
+                    writer.put_source_except_head_and_counters(row)
+            for name in rows.keys() - names.keys():
+                targets = parts.store.list_present_and_gone_targets_of_source(name)
+                present = (target for target in targets if not target.is_gone)
+                following.queue_ends_of_failures(parts, writer, present)
+                writer.mark_source_removed(name)
+        for name in names:
+            # Rules may differ from those of the last run.
+            parts.request_comparison(name)
+
+    @property
+    def seconds_to_next_round(self) -> float:
+        """Seconds until the next round is to begin at the latest."""
+        return self._dispatcher.seconds_to_next_round
+
+    def go_round(self) -> None:
+        """Start what is due, and write what is known by now."""
+        self._due_times.correct_due_times()
+        now = self._parts.clock.read_wall()
+        sources = self._parts.store.list_configured_sources()
+        if not self._is_once:
+            self._start_due_fetches(sources, now)
+        self._write_rollouts(sources)
+        # Where each target gets one look, it is one at the head.
+        if not (self._is_once and self._tasks.count_running(_FETCH)):
+            self._dispatcher.dispatch_due(now)
+        self._start_due_sends(now)
+        self._start_status_reads(sources, now)
+        self._hourly_work.do_if_an_hour_has_passed()
+
+    def _start_due_fetches(self, sources: Collection[SourceRow], now: float) -> None:
+        counter = self._parts.clock.read_counter()
+        for row in sources:
+            if row.name not in self._parts.settings.sources:
+                continue
+            is_recent = counter - self._fetched.get(row.name, -HOUR) < MIN_POLL_SECONDS
+            is_asked = row.asked_number > row.answered_number
+            if not (is_asked or row.due_at <= now) or (is_asked and is_recent):
+                continue
+            if self._tasks.count_running(_FETCH) < _MAX_FETCHES:
+                self._start_fetch(row.name)
+
+    def _start_fetch(self, name: str) -> None:
+        def fetch() -> None:
+            following.fetch_source_or_record_failure_and_move_targets(
+                self._parts, name, spreads_new_targets=not self._is_once
+            )
+            self._fetched[name] = self._parts.clock.read_counter()
+
+        self._tasks.start_task((_FETCH, name), fetch)
+
+    def _write_rollouts(self, sources: Collection[SourceRow]) -> None:
+        """Write the ends of the revisions of sources that changed; seldom while looks end."""
+        self._sources_to_update |= self._parts.take_changed_sources()
+        for row in sources:
+            if self._change_numbers.get(row.name) != row.change_number:
+                self._change_numbers[row.name] = row.change_number
+                self._sources_to_update.add(row.name)
+        began_at = self._parts.clock.read_counter()
+        if began_at < self._ends_due_at and self._tasks.count_running(LOOK):
+            return
+        names = sorted(self._sources_to_update)
+        for name in names:
+            following.advance_rollouts(self._parts, name)
+            # Not before: where the store is away meanwhile, it is done in a later round.
+            self._sources_to_update.discard(name)
+        if names:
+            ended_at = self._parts.clock.read_counter()
+            pause = max(_ENDS_SECONDS, _ENDS_SHARE * (ended_at - began_at))
+            self._ends_due_at = ended_at + min(pause, _MOST_ENDS_SECONDS)
+
+    def _start_due_sends(self, now: float) -> None:
+        # Of others, which stay unsent, fifty would leave no room.
+        sources = self._parts.configured.status_senders.keys()
+        statuses, messages = self._parts.store.due_sends(now, sources, _SENDS_A_ROUND)
+        spacing = self._parts.settings.defaults.status_spacing
+        for status in statuses:
+            if is_status_due(status, now, spacing):
+                self._start_status_send(status)
+        for message in messages:
+            if is_message_due(message, now):
+                self._start_message_send(message)
+
+    def _start_status_send(self, row: StatusRow) -> None:
+        key = row.source, row.commit, row.context
+
+        def send() -> None:
+            if send_or_read_status(self._parts, row, is_unsure=key in self._unsure):
+                self._unsure.discard(key)
+            else:
+                self._unsure.add(key)
+
+        if self._tasks.count_running(_SEND) < _MAX_SENDS:
+            self._tasks.start_task((_SEND, *key), send)
+
+    def _start_message_send(self, row: MessageRow) -> None:
+        def send() -> None:
+            send_message(self._parts, row)
+
+        if self._tasks.count_running(_SEND) < _MAX_SENDS:
+            self._tasks.start_task((_SEND, row.id), send)
+
+    def _start_status_reads(self, sources: Collection[SourceRow], now: float) -> None:
+        """Read back the statuses of heads; looked for every few seconds, as none is urgent."""
+        counter = self._parts.clock.read_counter()
+        checked_at = self._reads_checked_at
+        if self._is_once or (checked_at is not None and counter - checked_at < _READ_SECONDS):
+            return
+        self._reads_checked_at = counter
+        interval = self._parts.settings.defaults.status_check
+        for source in sources:
+            for row in self._parts.store.list_statuses_of_commit(source.name, source.head):
+                if must_read_back(row, now, interval):
+                    self._start_status_read(row)
+
+    def _start_status_read(self, row: StatusRow) -> None:
+        def read() -> None:
+            read_back_status(self._parts, row)
+
+        if self._tasks.count_running(_SEND) < _MAX_SENDS:
+            self._tasks.start_task((_SEND, row.source, row.commit, row.context), read)
+
+
+LOOK = "look"
+ROUND_SECONDS = 1.0
+# More than there are workers: which of these are looked at first, the workers choose by which of
+# their processes are warm.
+MAX_LOOKS = 16
+_LISTED_PER_LOOK = 8
+# Every end of a look wakes a round; what became due a moment ago can wait for the next list.
+_LIST_SECONDS = 1.0
+
+
+class Dispatcher(Protocol):
+    """How the leader has due targets worked on."""
+
+    def dispatch_due(self, now: float) -> None:
+        """Have targets that are due worked on, as many as there is room for; waits for none.
+
+        `now` is the wall clock.
+        """
+        ...
+
+    @property
+    def seconds_to_next_round(self) -> float:
+        """Seconds after which there may be more to do, though nothing wakes the rounds."""
+        ...
+
+
+class ThreadDispatcher:
+    """Works on targets in threads of this process; for the thread of the rounds."""
+
+    def __init__(
+        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, max_looks: int
+    ) -> None:
+        self._parts = parts
+        self._tasks = tasks
+        self._counts = counts
+        self._max_looks = max_looks
+        self._candidates: list[TargetRow] = []
+        self._listed_at: float | None = None
+
+    def dispatch_due(self, now: float) -> None:
+        """See Dispatcher."""
+        running = cast("list[TargetRow]", self._tasks.list_subjects_of_running(LOOK))
+        if len(running) >= self._max_looks or self._parts.is_stopping:
+            return
+        due = [row for row in self._list_candidates(now) if self._may_begin(row)]
+        has_many = len(self._parts.settings.sources) > 1
+        for row in choose_due_targets(due, running, self._max_looks, has_many_sources=has_many):
+            self._candidates.remove(row)
+            claimed = claim_if_due(self._parts, row.name)
+            if claimed is not None:
+                self._start_work(claimed)
+
+    @property
+    def seconds_to_next_round(self) -> float:
+        """See Dispatcher: each end of a look wakes the rounds."""
+        return ROUND_SECONDS
+
+    def _may_begin(self, _row: TargetRow) -> bool:
+        """Whether a target that is due may be claimed at all."""
+        return True
+
+    def _list_candidates(self, now: float) -> list[TargetRow]:
+        """Targets that were due a second ago at most and are not begun; those due now where few."""
+        counter = self._parts.clock.read_counter()
+        is_old = self._listed_at is None or counter - self._listed_at >= _LIST_SECONDS
+        if is_old or len(self._candidates) < self._max_looks:
+            with self._parts.write() as writer:
+                due = writer.list_due_unclaimed_targets_by_turn(
+                    now, _LISTED_PER_LOOK * self._max_looks
+                )
+            self._candidates, self._listed_at = list(due), counter
+        return self._candidates
+
+    def _start_work(self, claimed: ClaimedTarget) -> None:
+        def look() -> None:
+            look_and_apply(self._parts, claimed, self._counts)
+
+        self._tasks.start_task((LOOK, claimed.row.name), look, claimed.row)
+
+
+class SingleRoundDispatcher(ThreadDispatcher):
+    """Works once on each target, and once more after an apply: for a run with `--once`."""
+
+    def __init__(
+        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, max_looks: int
+    ) -> None:
+        super().__init__(parts, tasks, counts, max_looks)
+        self._begun: set[tuple[TargetName, str, bool]] = set()
+
+    def _may_begin(self, row: TargetRow) -> bool:
+        return _work_key(row) not in self._begun
+
+    def _start_work(self, claimed: ClaimedTarget) -> None:
+        self._begun.add(_work_key(claimed.row))
+        super()._start_work(claimed)
+
+
+def _work_key(row: TargetRow) -> tuple[TargetName, str, bool]:
+    """What a run with `--once` does once: a look with these inputs, and one after their apply."""
+    return row.name, row.wanted_digest, row.due_cause is RunCause.APPLIED
+
+
+class Engine(Protocol):
+    """What of the loop differs where several processes share the store."""
+
+    @property
+    def leader(self) -> Leader:
+        """Whether this process leads."""
+        ...
+
+    def build_dispatcher(
+        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
+    ) -> Dispatcher:
+        """How this process, while it leads, has due targets worked on."""
+        ...
+
+    def start_taking_part(
+        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
+    ) -> None:
+        """Take part from now on: work that any process of the controller can do begins in tasks."""
+        ...
+
+    def stop_taking_work(self) -> None:
+        """Begin no work any more that another process can do."""
+        ...
+
+    def close(self) -> None:
+        """Take part no more; what was claimed is let go."""
+        ...
+
+
+class SoleEngine:
+    """The Engine of a process that has its store alone, and works in threads of its own."""
+
+    def __init__(self, max_looks: int = MAX_LOOKS) -> None:
+        """`max_looks` are begun at most at a time."""
+        self._max_looks = max_looks
+        self._leader = SoleLeader()
+
+    @property
+    def leader(self) -> Leader:
+        return self._leader
+
+    def build_dispatcher(
+        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
+    ) -> Dispatcher:
+        """See Engine."""
+        dispatcher = SingleRoundDispatcher if is_once else ThreadDispatcher
+        return dispatcher(parts, tasks, counts, self._max_looks)
+
+    def start_taking_part(
+        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
+    ) -> None:
+        """Nothing: the rounds begin all work."""
+
+    def stop_taking_work(self) -> None:
+        """Nothing: the rounds have ended."""
+
+    def close(self) -> None:
+        """Nothing: the next start lets go of what was claimed."""
+
+
+def send_or_read_status(parts: LoopParts, row: StatusRow, *, is_unsure: bool) -> bool:
+    """Send a status that is due, or read it back first where `is_unsure` what the forge shows.
+
+    Whether it is certain afterwards what that is: after a failure the status may have arrived.
+    """
+    # As it is now: it may have been sent, or have failed, since the row was listed.
+    newest = parts.store.find_status(row.source, row.commit, row.context)
+    now, spacing = parts.clock.read_wall(), parts.settings.defaults.status_spacing
+    if newest is None or not is_status_due(newest, now, spacing):
+        return not is_unsure
+    return read_back_status(parts, newest) if is_unsure else _send_status(parts, newest)
+
+
+def _send_status(parts: LoopParts, row: StatusRow) -> bool:
+    """Send what a status is to show, and write what became of it; whether that is certain."""
+    sender = parts.configured.status_senders.get(row.source)
+    if sender is None:
+        return True
+    try:
+        result = sender.send(row)
+    except Exception as problem:  # noqa: BLE001 - a sender must not end the controller
+        result = _internal_error(problem)
+    _log_if_failed(parts, result, "status", source=row.source, commit=row.commit)
+    _write_status(parts, row, result=result, sent=row.wished)
+    return result.finding is None or result.is_final
+
+
+def read_back_status(parts: LoopParts, row: StatusRow) -> bool:
+    """Read back what a status shows, and write it; whether it could be read."""
+    sender = parts.configured.status_senders.get(row.source)
+    if sender is None:
+        return False
+    try:
+        text = sender.read_shown_text_or_wished_if_equivalent_or_none(row)
+    except StatusUnreadable as problem:
+        result = problem.result
+    except Exception as problem:  # noqa: BLE001
+        result = _internal_error(problem)
+    else:
+        _write_status(parts, row, shown_text=text)
+        return True
+    _log_if_failed(parts, result, "status not read", source=row.source, commit=row.commit)
+    _write_status(parts, row, result=result)
+    return False
+
+
+def _write_status(
+    parts: LoopParts,
+    row: StatusRow,
+    *,
+    result: SendResult | None = None,
+    sent: StatusText | None = None,
+    shown_text: StatusText | None = None,
+) -> None:
+    """Write a status after `sent` was sent (None: it was read), into the row as it is by now."""
+    with parts.write() as writer:
+        now, defaults = parts.clock.read_wall(), parts.settings.defaults
+        newest = parts.store.find_status(row.source, row.commit, row.context) or row
+        if result is None:
+            updated = build_status_after_read(newest, shown_text, now)
+        elif sent is None:
+            updated = after_failed_read(newest, result, now, defaults, parts.clock.draw_fraction())
+        else:
+            chance = parts.clock.draw_fraction()
+            updated = build_status_after_send(newest, sent, result, now, defaults, chance)
+        writer.put_status(updated)
+
+
+def send_message(parts: LoopParts, row: MessageRow) -> None:
+    """Send a message, and write what became of it; nothing where it is not due."""
+    # As it is now: it may have been sent since the row was listed.
+    newest = parts.store.find_message(row.id)
+    if newest is None or not is_message_due(newest, parts.clock.read_wall()):
+        return
+    row = newest
+    sender = parts.configured.message_senders.get(row.channel)
+    if sender is None:
+        finding = error_finding("The configuration no longer has this channel")
+        result = SendResult(finding, is_final=True)
+    else:
+        try:
+            result = sender.send(row)
+        except Exception as problem:  # noqa: BLE001
+            result = _internal_error(problem)
+    _log_if_failed(parts, result, "message", channel=row.channel, message=row.id)
+    with parts.write() as writer:
+        now, chance = parts.clock.read_wall(), parts.clock.draw_fraction()
+        updated = build_message_after_send(row, result, now, parts.settings.defaults, chance)
+        writer.replace_existing_message(updated)
+
+
+def _internal_error(problem: Exception) -> SendResult:
+    # The text of an unknown exception may hold anything.
+    return SendResult(
+        error_finding("It ended with an internal error", f"{type(problem).__name__} was raised.")
+    )
+
+
+def _log_if_failed(parts: LoopParts, result: SendResult, event: str, **values: object) -> None:
+    if result.finding is not None:
+        outcome = "refused" if result.is_final else "failed"
+        parts.log("warn", f"{event} {outcome}", **values, summary=result.finding.summary)
