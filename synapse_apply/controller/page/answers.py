@@ -11,9 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from synapse_apply.controller.page.api import API_VERSION, format_safe_json
-from synapse_apply.controller.page.entry.refusals import RequestRefused
-from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, Visitor
 from synapse_apply.controller.page.rendering import PageRenderer
+from synapse_apply.controller.page.visitor import API_PREFIX, Doorkeeper, RequestRefused, Visitor
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import LEADER_LEASE
 from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes

@@ -9,8 +9,7 @@ from typing import Any
 
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
-from synapse_apply.controller.page.plan_part import parse_readable_plan
-from synapse_apply.controller.page.report_part import parse_report_object
+from synapse_apply.controller.page.run_documents import parse_readable_plan, parse_report_object
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
     CallCounts,

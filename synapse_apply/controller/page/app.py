@@ -5,9 +5,13 @@ What reads the store is answered on threads, so that no long page keeps a probe 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,23 +20,24 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
-from synapse_apply.controller.page import api, hooks
+from synapse_apply.controller.page import api, lists
 from synapse_apply.controller.page.answers import AnswerMaker
-from synapse_apply.controller.page.badge import draw_badge, draw_icon
-from synapse_apply.controller.page.entry.form_tokens import FormTokens
-from synapse_apply.controller.page.entry.refusals import RequestRefused
-from synapse_apply.controller.page.entry.visitor import Doorkeeper, Visitor
-from synapse_apply.controller.page.health import list_reasons_not_ready
+from synapse_apply.controller.page.lists import AuditQuery, read_audit_view
 from synapse_apply.controller.page.metrics import CONTENT_TYPE, render_metrics
-from synapse_apply.controller.page.overview import OverviewQuery, choose_tone, read_overview
-from synapse_apply.controller.page.people import api_lists
-from synapse_apply.controller.page.people.audit import AuditQuery, read_audit_view
-from synapse_apply.controller.page.people.bodies import read_body_within_limits
-from synapse_apply.controller.page.people.endpoints import ActionEndpoints
-from synapse_apply.controller.page.people.receiving import RequestReceiver
-from synapse_apply.controller.page.people.target_forms import read_target_forms
-from synapse_apply.controller.page.rollouts.rollout_endpoints import RolloutEndpoints
-from synapse_apply.controller.page.rollouts.rollout_views import (
+from synapse_apply.controller.page.overview import (
+    OverviewQuery,
+    choose_tone,
+    read_overview,
+    read_source_view_or_none,
+)
+from synapse_apply.controller.page.phrases import draw_badge, draw_icon
+from synapse_apply.controller.page.receiving import (
+    ActionEndpoints,
+    RequestReceiver,
+    read_body_within_limits,
+)
+from synapse_apply.controller.page.rollout_endpoints import RolloutEndpoints
+from synapse_apply.controller.page.rollout_views import (
     find_membership_or_none,
     list_rollout_summaries,
     rollouts_of_revision,
@@ -40,11 +45,19 @@ from synapse_apply.controller.page.rollouts.rollout_views import (
 from synapse_apply.controller.page.runs import (
     read_revision_view,
     read_run_view_or_none,
+    read_target_forms,
     read_target_view_or_none,
 )
-from synapse_apply.controller.page.sources import read_source_view_or_none
-from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.page.visitor import (
+    Doorkeeper,
+    FormTokens,
+    RequestRefused,
+    Visitor,
+    is_equal_secret,
+)
+from synapse_apply.controller.ports import LoopHealth, RunningLoop
 from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.settings import Source
 from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.values import Sensitive
@@ -101,9 +114,9 @@ class PageApp:
             Route("/api/v1/revisions", self._store_list(api.list_revisions_as_json)),
             Route("/api/v1/runs", self._store_list(api.list_runs_as_json)),
             Route("/api/v1/runs/{run}", self.send_run),
-            Route("/api/v1/holds", self._visitor_list(api_lists.list_holds_as_json)),
-            Route("/api/v1/pauses", self._visitor_list(api_lists.pauses_as_json)),
-            Route("/api/v1/audit", self._visitor_list(api_lists.audit_as_json)),
+            Route("/api/v1/holds", self._visitor_list(lists.list_holds_as_json)),
+            Route("/api/v1/pauses", self._visitor_list(lists.pauses_as_json)),
+            Route("/api/v1/audit", self._visitor_list(lists.audit_as_json)),
             *actions.list_routes(),
             *rollouts.list_routes(),
         ]
@@ -210,18 +223,18 @@ class PageApp:
         return PlainTextResponse(text, HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def take_github_hook(self, request: Request) -> Response:
-        body = await read_body_within_limits(request, hooks.MAX_BODY_SIZE)
+        body = await read_body_within_limits(request, MAX_BODY_SIZE)
         signature = request.headers.get("x-hub-signature-256", "")
-        is_genuine = hooks.is_genuine_github_hook(body, signature, self._hook_secrets["github"])
+        is_genuine = is_genuine_github_hook(body, signature, self._hook_secrets["github"])
         return self._take_push(body, is_genuine=is_genuine)
 
     async def take_gitlab_hook(self, request: Request) -> Response:
         token = request.headers.get("x-gitlab-token", "")
         # Before the body is read: who has no token sends us nothing.
-        if not hooks.is_genuine_gitlab_hook(token, self._hook_secrets["gitlab"]):
+        if not is_genuine_gitlab_hook(token, self._hook_secrets["gitlab"]):
             return self._take_push(b"", is_genuine=False)
         return self._take_push(
-            await read_body_within_limits(request, hooks.MAX_BODY_SIZE), is_genuine=True
+            await read_body_within_limits(request, MAX_BODY_SIZE), is_genuine=True
         )
 
     def _take_push(self, body: bytes, *, is_genuine: bool) -> Response:
@@ -230,7 +243,7 @@ class PageApp:
                 HTTPStatus.FORBIDDEN, "The signature or token is not the right one."
             )
         sources = self._loop.get_settings().sources.values()
-        names = hooks.pushed_sources(body, sources)
+        names = pushed_sources(body, sources)
         for name in names:
             self._loop.fetch_source_at_next_round(name)
         text = "A fetch comes soon.\n" if names else "No source has this repository.\n"
@@ -272,3 +285,78 @@ def _build_svg_response(svg: str) -> Response:
     # A badge stands in pages of other sites; an SVG of ours has no script and no style.
     headers = {"Cross-Origin-Resource-Policy": "cross-origin"}
     return Response(svg, headers=headers, media_type="image/svg+xml")
+
+
+# Whether a forge's webhook is genuine, and which sources its push is about.
+#
+# It makes the next fetch come sooner and nothing else: a replay is harmless, a flood is one fetch.
+
+MAX_BODY_SIZE = 2 * 1024 * 1024
+_SIGNATURE_PREFIX = "sha256="
+
+
+def is_genuine_github_hook(body: bytes, signature: str, secret: Sensitive) -> bool:
+    """Whether `X-Hub-Signature-256` is the HMAC-SHA256 of the body, told in constant time."""
+    key = str(secret.reveal()).encode()
+    expected = _SIGNATURE_PREFIX + hmac.new(key, body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
+
+
+def is_genuine_gitlab_hook(token: str, secret: Sensitive) -> bool:
+    """Whether `X-Gitlab-Token` is the secret, told in constant time."""
+    return is_equal_secret(token, secret)
+
+
+def pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:
+    """The names of the sources whose repository the body of a push names; none for an odd body.
+
+    The bodies are GitHub's (`repository`) and GitLab's (`project`).
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return []
+    paths = {_normalize(path) for path in _iter_repository_paths(document)} - {""}
+    return [source.name for source in sources if _source_paths(source) & paths]
+
+
+def _iter_repository_paths(document: Any) -> Iterator[str]:
+    if not isinstance(document, Mapping):
+        return
+    for part, field in (("repository", "full_name"), ("project", "path_with_namespace")):
+        repository = document.get(part)
+        if isinstance(repository, Mapping) and isinstance(repository.get(field), str):
+            yield repository[field]
+
+
+def _source_paths(source: Source) -> set[str]:
+    """OWNER/NAME of a source's repository, as its url and its status name it."""
+    path = urlsplit(source.url).path if "://" in source.url else source.url.rpartition(":")[2]
+    names = {_normalize(path)}
+    return names | ({_normalize(source.status.repository)} if source.status else set())
+
+
+def _normalize(path: str) -> str:
+    return path.strip("/").removesuffix(".git").lower()
+
+
+MAX_CLOCK_OFFSET = 60.0  # seconds; a token's signature and a window are wrong by more
+_MIN_ROUND_AGE = 30.0  # seconds; short intervals leave a busy machine no time
+
+
+def list_reasons_not_ready(store: ReadableStore, health: LoopHealth) -> list[str]:
+    """Why the controller is not ready, a sentence each; nothing where it is."""
+    return [*_not_ready(store, health)]
+
+
+def _not_ready(store: ReadableStore, health: LoopHealth) -> Iterator[str]:
+    try:
+        store.list_configured_sources()
+    except Exception:  # noqa: BLE001 - whatever a store raises: it does not answer
+        yield "the store does not answer"
+    if health.round_age is None:
+        yield "the loop has not made its first round"
+    elif health.round_age > max(2 * health.interval, _MIN_ROUND_AGE):
+        yield f"the loop made its last round {health.round_age:.0f} s ago"
+    if health.clock_offset is not None and abs(health.clock_offset) > MAX_CLOCK_OFFSET:
+        yield f"the clock is {abs(health.clock_offset):.0f} s away from that of the servers"

@@ -10,8 +10,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from synapse_apply import __version__
-from synapse_apply.controller.page.entry.present_targets import iter_present_targets
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
+from synapse_apply.controller.page.readable_store import iter_present_targets
 from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import (
     RolloutRow,

@@ -1,22 +1,17 @@
-"""What the overview shows: who needs a person, then every target, by filters in the address."""
+"""What the overview and a source's page show: who needs a person and why, then every target."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
 
 from synapse_apply.controller.page.addresses import build_overview_path
-from synapse_apply.controller.page.causes import TargetTrouble, list_target_troubles
-from synapse_apply.controller.page.charts import draw_condition_bar
-from synapse_apply.controller.page.entry.readable_store import RestrictedStore
-from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR
-from synapse_apply.controller.page.rollouts.rollout_views import (
-    RolloutSummary,
-    list_rollout_summaries,
-)
-from synapse_apply.controller.page.sources import SourceTrouble, list_source_troubles
+from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR, draw_condition_bar
+from synapse_apply.controller.page.readable_store import RestrictedStore
+from synapse_apply.controller.page.rollout_views import RolloutSummary, list_rollout_summaries
 from synapse_apply.controller.rows import (
     RevisionRow,
     RunOutcome,
@@ -26,9 +21,11 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import Controller
-from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
+from synapse_apply.controller.store_ports import ReadableStore, TargetFilter, TargetFindings
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.views.sanitize import sanitize_url
 
 TARGETS_PER_PAGE = 100
 _MAX_FILTER_LENGTH = 200
@@ -211,3 +208,123 @@ def _newest_refused(store: ReadableStore) -> Sequence[Undelivered]:
         **{("message", row.channel): row.refusal for row in messages if row.refusal},
     }
     return [Undelivered(what, name, refusal) for (what, name), refusal in refused.items()]
+
+
+_MAX_TROUBLES, _SHOWN_TARGETS = 8, 6
+_OWN = "..."
+# A target has a url and a lineage of its own.
+_URLS_AND_LINEAGES = re.compile(
+    r"https?://[^\s`'\"<>()]+|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"
+)
+
+
+@frozen
+class TargetTrouble:
+    """Targets that need a person for the same reason: the first of them, and how many there are.
+
+    `finding` is what the newest run of the first one found first, None where it is the plan alone.
+    `is_alike` says that the others have other words for it: their own name, url or lineage.
+    """
+
+    targets: Sequence[TargetRow]
+    count: int
+    finding: Diagnostic | None
+    is_alike: bool
+
+
+def list_target_troubles(store: RestrictedStore) -> list[TargetTrouble]:
+    """Of all targets that need a person: of each condition the commonest cause, then the others."""
+    groups: dict[tuple[TargetCondition, str], list[TargetFindings]] = {}
+    for state in TargetCondition:
+        if state in NEEDS_PERSON:
+            for row in store.newest_findings(TargetFilter(state=state)):
+                # What the run found first, without what is the target's own in it.
+                name = row.name.target
+                variable = name.replace("-", "_")
+                text = _URLS_AND_LINEAGES.sub(_OWN, _read_cause(row))
+                for word in filter(None, (name, variable, variable.upper(), row.backend_host)):
+                    masked, *rest = text.split(word)
+                    for piece in rest:
+                        is_part = masked[-1:].isalnum() or piece[:1].isalnum()
+                        masked += (word if is_part else _OWN) + piece
+                    text = masked
+                groups.setdefault((state, text), []).append(row)
+    commonest_first = sorted(groups, key=lambda key: -len(groups[key]))
+    first_of_state = {key[0]: key for key in reversed(commonest_first)}
+    chosen = sorted(commonest_first, key=lambda key: key != first_of_state[key[0]])[:_MAX_TROUBLES]
+    order = list(TargetCondition)
+    chosen.sort(key=lambda key: order.index(key[0]))
+    return [_build_trouble(store, groups[key]) for key in chosen]
+
+
+def _build_trouble(store: RestrictedStore, rows: Sequence[TargetFindings]) -> TargetTrouble:
+    names = [row.name for row in rows[:_SHOWN_TARGETS]]
+    targets = [row for name in names if (row := store.find_target_even_if_gone(name)) is not None]
+    is_alike = len({_read_cause(row) for row in rows}) > 1
+    return TargetTrouble(targets, len(rows), _first_finding(rows[0]), is_alike)
+
+
+def _first_finding(row: TargetFindings) -> Diagnostic | None:
+    errors = [finding for finding in row.findings if finding.is_error]
+    return next(iter(errors or row.findings), None)
+
+
+def _read_cause(row: TargetFindings) -> str:
+    finding = _first_finding(row)
+    return f"{finding.summary}\n{finding.detail}\n{finding.hint}" if finding else ""
+
+
+_SHOWN_REVISIONS = 50
+
+
+@frozen
+class SourceTrouble:
+    """Why a source needs a person."""
+
+    source: SourceRow
+    finding: Diagnostic
+
+
+@frozen
+class SourceView:
+    """The contents of a source's page; `url` and `ref` are "" where it is not configured."""
+
+    source: SourceRow
+    troubles: Sequence[SourceTrouble]
+    revisions: Sequence[RevisionRow]
+    url: str = ""
+    ref: str = ""
+
+
+def list_source_troubles(
+    store: ReadableStore, sources: Sequence[SourceRow]
+) -> Sequence[SourceTrouble]:
+    """What is wrong with the sources themselves: fetches, refs that went back, broken heads."""
+    return [trouble for source in sources for trouble in _iter_source_troubles(store, source)]
+
+
+def _iter_source_troubles(store: ReadableStore, source: SourceRow) -> Iterator[SourceTrouble]:
+    if source.finding is not None:
+        yield SourceTrouble(source, source.finding)
+    revision = (
+        store.find_newest_revision_of_commit(source.name, source.head) if source.head else None
+    )
+    if revision is not None and revision.finding is not None:
+        yield SourceTrouble(source, revision.finding)
+
+
+def read_source_view_or_none(
+    store: ReadableStore, name: str, settings: Controller
+) -> SourceView | None:
+    """Read what a source's page shows; None for an unknown source."""
+    source = next((row for row in store.list_configured_sources() if row.name == name), None)
+    if source is None:
+        return None
+    configured = settings.sources.get(name)
+    return SourceView(
+        source,
+        list_source_troubles(store, [source]),
+        store.list_newest_revisions(name, _SHOWN_REVISIONS),
+        sanitize_url(configured.url) if configured else "",
+        configured.ref if configured else "",
+    )

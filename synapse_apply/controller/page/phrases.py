@@ -1,11 +1,13 @@
-"""In which words, colours and signs the page shows conditions, counts, outcomes and times."""
+"""In which words, colours, signs and small drawings pages show conditions, counts and times."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
+
+from markupsafe import Markup, escape
 
 from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.rows import (
@@ -20,6 +22,8 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.revisions import format_held_rows
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text.cells import measure_width
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 # Digests of rows have 64 hex digits, ids of commits 40 or 64.
@@ -217,3 +221,122 @@ def format_identity_as_name(identity: str) -> str:
 def strip_email_address(author: str) -> str:
     """The name of an author without the address (`Mina Park <mina@acme.example>`)."""
     return author.partition(" <")[0] or author
+
+
+SPARK_RUNS = 16
+_SPARK_HEIGHT, _STEP, _BAR_WIDTH = 16, 5, 3
+_BAR_HEIGHTS = {"good": 6, "moved": 11, "bad": 16}
+_BAR_WIDTH_IN_ALL = 1000
+_LEAST_WIDTH = 4  # so that one failing target of 10,000 is seen
+
+
+def draw_spark_line(
+    outcomes: Sequence[RunOutcome], tones: Mapping[RunOutcome, str], *, in_column: bool = True
+) -> Markup:
+    """A bar a run, oldest first; low where it was in sync, full where it failed.
+
+    With `in_column` the newest runs of all targets stand below each other.
+    """
+    if not outcomes:
+        return mark_escaped_html("")
+    newest_outcomes = outcomes[-SPARK_RUNS:]
+    first_x = (SPARK_RUNS - len(newest_outcomes)) * _STEP if in_column else 0
+    paths: dict[str, list[str]] = {}
+    for index, outcome in enumerate(newest_outcomes):
+        height = _BAR_HEIGHTS[tones[outcome]]
+        x = first_x + index * _STEP
+        move = f"M{x} {_SPARK_HEIGHT}v-{height}h{_BAR_WIDTH}v{height}z"
+        paths.setdefault(tones[outcome], []).append(move)
+    drawn = "".join(f'<path class="{tone}" d="{"".join(ds)}"/>' for tone, ds in paths.items())
+    width = SPARK_RUNS * _STEP
+    label = _describe_counts(newest_outcomes)
+    return mark_escaped_html(
+        f'<svg class="spark" role="img" aria-label="{label}" width="{width}" '
+        f'height="{_SPARK_HEIGHT}" viewBox="0 0 {width} {_SPARK_HEIGHT}">{drawn}</svg>'
+    )
+
+
+def _describe_counts(outcomes: Sequence[RunOutcome]) -> str:
+    counts = {outcome: outcomes.count(outcome) for outcome in RunOutcome}
+    words = ", ".join(f"{n} {OUTCOME_PHRASES[outcome]}" for outcome, n in counts.items() if n)
+    return f"Last runs: {words}"
+
+
+def draw_condition_bar(counts: Mapping[TargetCondition, int]) -> Markup:
+    """All targets as one bar, a part for each condition in its colour; "" for no targets."""
+    total = sum(counts.values())
+    if not total:
+        return mark_escaped_html("")
+    shares = [(c, counts.get(c, 0)) for c in TargetCondition if counts.get(c, 0)]
+    free_width = _BAR_WIDTH_IN_ALL - _LEAST_WIDTH * len(shares)
+    x = 0.0
+    parts = []
+    for condition, count in shares:
+        style = CONDITION_STYLES[condition]
+        width = _LEAST_WIDTH + free_width * count / total
+        parts.append(f'<rect class="{style.tone}" x="{x:.1f}" width="{width:.1f}" height="10"/>')
+        x += width
+    return mark_escaped_html(
+        f'<svg class="shares" aria-hidden="true" preserveAspectRatio="none" '
+        f'viewBox="0 0 {_BAR_WIDTH_IN_ALL} 10">{"".join(parts)}</svg>'
+    )
+
+
+# Dark enough for white letters (contrast of 4.5 and more).
+_COLORS = {
+    "good": "#1b7837",
+    "bad": "#b1241c",
+    "moved": "#8a5a00",
+    "git": "#0b57b8",
+    "quiet": "#5a6372",
+}
+# Widths of letters in pixels, at 11 px of a font like Verdana, where they are not as most.
+_NARROW, _WIDE = frozenset("fijlrtI.,:;'|!()[]/ -"), frozenset("mwMW@%")
+_NARROW_WIDTH, _LETTER_WIDTH, _WIDE_WIDTH, _PADDING = 4.4, 7.0, 10.5, 7
+# As long as SOURCE/TARGET can be.
+_MAX_NAME = 130
+
+
+def draw_badge(target: TargetRow | None, label: str) -> str:
+    """The badge of a target; "unknown" for none."""
+    style = CONDITION_STYLES[target.state if target else TargetCondition.NOT_LOOKED_AT]
+    word = style.word if target else "unknown"
+    name = sanitize(label[:_MAX_NAME])
+    name_width, word_width = (
+        round(sum(map(_letter_width, text))) + 2 * _PADDING for text in (name, word)
+    )
+    width = name_width + word_width
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" '
+        f'viewBox="0 0 {width} 20" role="img" '
+        f'aria-label="{escape(name)}: {word}"><title>{escape(name)}: {word}</title>'
+        f'<clipPath id="r"><rect width="{width}" height="20" rx="3"/></clipPath>'
+        f'<g clip-path="url(#r)"><rect width="{name_width}" height="20" fill="#3a414d"/>'
+        f'<rect x="{name_width}" width="{word_width}" height="20" fill="{_COLORS[style.tone]}"/>'
+        '</g><g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" '
+        f'text-anchor="middle"><text x="{name_width / 2:g}" y="14">{escape(name)}</text>'
+        f'<text x="{name_width + word_width / 2:g}" y="14">{word}</text>'
+        "</g></svg>\n"
+    )
+
+
+def _letter_width(letter: str) -> float:
+    if letter in _NARROW:
+        return _NARROW_WIDTH
+    if letter in _WIDE:
+        return _WIDE_WIDTH
+    return _LETTER_WIDTH * max(1, measure_width(letter))
+
+
+def draw_icon(tone: str) -> str:
+    """The icon of the page's tab, in the colour of the whole."""
+    color = _COLORS.get(tone, _COLORS["quiet"])
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
+        f'<path d="M8 1l7 7-7 7-7-7z" fill="{color}"/></svg>\n'
+    )
+
+
+def mark_escaped_html(html: str) -> Markup:
+    """HTML of views/html, the charts or our own files, in which all foreign text is escaped."""
+    return Markup(html)  # noqa: S704 - what it is for; tests stuff every value with markup

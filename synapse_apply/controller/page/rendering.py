@@ -12,11 +12,11 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from synapse_apply import __version__
-from synapse_apply.controller.page import addresses, charts, phrases
-from synapse_apply.controller.page.markup import mark_escaped_html
-from synapse_apply.controller.page.people.choices import PAUSE_CHOICES
-from synapse_apply.controller.page.rollouts.member_styles import MEMBER_STATE_STYLES
-from synapse_apply.controller.page.rollouts.wave_views import (
+from synapse_apply.controller.page import addresses, phrases
+from synapse_apply.controller.page.phrases import mark_escaped_html
+from synapse_apply.controller.page.requests import PAUSE_CHOICES
+from synapse_apply.controller.page.rollout_views import (
+    MEMBER_STATE_STYLES,
     PHASE_STYLES,
     describe_wave_limits,
     describe_wave_selection,
@@ -106,7 +106,7 @@ def _get_filters_by_name() -> dict[str, Callable[..., Any]]:
     return {
         "short": shorten_commit,
         "counts": phrases.format_change_counts,
-        "spark": partial(charts.draw_spark_line, tones=_OUTCOME_TONES),
+        "spark": partial(phrases.draw_spark_line, tones=_OUTCOME_TONES),
         "author": phrases.strip_email_address,
         "person": phrases.format_identity_as_name,
         "calls": phrases.format_call_counts,

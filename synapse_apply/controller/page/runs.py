@@ -1,15 +1,29 @@
-"""What the pages of a target, a run and a revision show."""
+"""What the pages of a target, a run and a revision show, and what a target's offers to send."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from markupsafe import Markup
 
-from synapse_apply.controller.page.markup import mark_escaped_html
-from synapse_apply.controller.page.plan_part import PlanPart, build_forge_links, render_plan_part
-from synapse_apply.controller.page.report_part import ReportedCall, list_reported_calls
+from synapse_apply.controller.page.phrases import mark_escaped_html
+from synapse_apply.controller.page.receiving import build_form_token_purpose, notice_purpose
+from synapse_apply.controller.page.requests import NOTICES, Verb
+from synapse_apply.controller.page.run_documents import (
+    PlanPart,
+    ReportedCall,
+    build_forge_links,
+    list_reported_calls,
+    render_plan_part,
+)
+from synapse_apply.controller.page.visitor import FormTokens, Visitor
+from synapse_apply.controller.planned_rows import HoldReason, RowAction
+from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import (
+    ApprovalRow,
+    HoldRow,
+    PauseRow,
     RevisionRow,
     RunOutcome,
     RunRow,
@@ -17,9 +31,30 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.controller.rules.access import (
+    ApprovalCount,
+    add_approved_rows,
+    count_approvals_of_row,
+    is_approval_stale,
+    is_author,
+)
+from synapse_apply.controller.rules.judging import REJECTED_PHRASE
+from synapse_apply.controller.rules.permits import (
+    WindowState,
+    compute_window_state,
+    is_pause_active,
+)
 from synapse_apply.controller.rules.revisions import build_status_context
 from synapse_apply.controller.rules.targets import find_rule
-from synapse_apply.controller.settings import Controller, Mode, Source
+from synapse_apply.controller.settings import (
+    Access,
+    Controller,
+    FixedPause,
+    Mode,
+    Right,
+    Source,
+    TargetRule,
+)
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.frozen import frozen
 
@@ -141,3 +176,245 @@ def read_revision_view(
 def link_commit(source: Source | None, commit: str) -> Markup:
     """The commit, linked to the forge where that is known; "" for no commit."""
     return mark_escaped_html(build_forge_links(source, commit).render_short_commit(commit))
+
+
+# The command and the API have the rest.
+MAX_SHOWN_HOLDS = 500
+
+
+@frozen
+class ActivePauseView:
+    """A pause of a person that holds now; `can_end` says whether the reader may end it."""
+
+    pause: PauseRow
+    can_end: bool
+
+
+@frozen
+class TargetForms:
+    """What a reader of a target's page is told of people's part in it, and what they may do.
+
+    `held_rows` are the first of `held_count`. `token` is "" for who may do nothing. `pause_scopes`
+    are the scopes that they may pause, with their words; `notice` says what they have just done, ""
+    for nothing.
+    """
+
+    rule: TargetRule | None
+    rights: frozenset[Right]
+    held_rows: Sequence[HeldRowView]
+    held_count: int
+    pauses: Sequence[ActivePauseView]
+    fixed_pause: FixedPause | None
+    window: WindowState | None
+    token: str
+    pause_scopes: Mapping[str, str]
+    worth: str
+    notice: str
+
+    @property
+    def can_reconcile(self) -> bool:
+        return Right.RECONCILE in self.rights
+
+    @property
+    def can_pause(self) -> bool:
+        return Right.PAUSE in self.rights
+
+    @property
+    def can_approve(self) -> bool:
+        return Right.APPROVE in self.rights
+
+    @property
+    def has_approvable_row(self) -> bool:
+        return any(row.can_be_approved for row in self.held_rows)
+
+
+def read_target_forms(
+    loop: RunningLoop,
+    visitor: Visitor,
+    name: TargetName,
+    form_tokens: FormTokens,
+    parameters: Mapping[str, str],
+    now: float,
+) -> TargetForms:
+    """What the page of a target shows besides the target; `parameters` are those of its address."""
+    source = loop.get_settings().sources.get(name.source)
+    rule = find_rule(source, name.target) if source else None
+    rights = visitor.list_rights(name) if visitor.person else frozenset()
+    authors = (
+        loop.list_authors_of_next_apply_none_if_unreadable(name)
+        if rule is not None and rule.not_author
+        else ()
+    )
+    is_acting = bool(rights - {Right.READ})
+    holds = list_decidable_rows(visitor.store, name, now)
+    pauses = [
+        pause
+        for pause in visitor.store.list_people_pauses_even_ended()
+        if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
+    ]
+    return TargetForms(
+        rule,
+        rights,
+        build_held_row_views(
+            holds[:MAX_SHOWN_HOLDS],
+            visitor.store.list_approvals_even_used_or_expired(name),
+            rule,
+            now=now,
+            access=visitor.access,
+            authors=authors,
+            identity=visitor.identity,
+        ),
+        len(holds),
+        [
+            ActivePauseView(
+                pause, can_end=(Right.PAUSE in rights) and visitor.can_pause_scope(pause.scope)
+            )
+            for pause in pauses
+        ],
+        _fixed_pause(rule, now),
+        compute_window_state(rule.windows, now) if rule and rule.windows else None,
+        form_tokens.build_token(visitor.identity, build_form_token_purpose(name))
+        if is_acting
+        else "",
+        _pausable_scopes(visitor, name) if Right.PAUSE in rights else {},
+        own_approval_doubt(rule, authors, visitor.access, visitor.identity),
+        _proven_notice(form_tokens, visitor, name, parameters),
+    )
+
+
+def _fixed_pause(rule: TargetRule | None, now: float) -> FixedPause | None:
+    pause = rule.pause if rule else None
+    is_active = pause is not None and (pause.until is None or now < pause.until)
+    return pause if is_active else None
+
+
+def _pausable_scopes(visitor: Visitor, name: TargetName) -> Mapping[str, str]:
+    scopes = {str(name): "this target"}
+    scope = f"{name.source}/*"
+    if visitor.can_pause_scope(scope):
+        scopes[scope] = f"all targets of {name.source}"
+    return scopes
+
+
+def _proven_notice(
+    form_tokens: FormTokens, visitor: Visitor, name: TargetName, parameters: Mapping[str, str]
+) -> str:
+    """What was just done, "" where the address does not prove that this reader did it."""
+    verb = next((verb for verb in Verb if verb.value == parameters.get("done")), None)
+    if verb is None or not visitor.identity:
+        return ""
+    purpose = notice_purpose(verb, name)
+    proof = parameters.get("proof", "")
+    return NOTICES[verb] if form_tokens.is_valid(proof, visitor.identity, purpose) else ""
+
+
+REASON_PHRASES = {
+    HoldReason.APPROVAL: "the mode is approve",
+    HoldReason.CAUSE: "rows of this cause are for a person",
+    HoldReason.ACTION: "this action is for a person",
+    HoldReason.GUARD: "a guard stops it",
+    HoldReason.DEPENDENCY: "it needs a row that is not done",
+    HoldReason.APPROVED: "it has approvals, and is not done yet",
+}
+GUARD_PHRASE = "this guard stops the plan"
+POLICY_PHRASE = "a policy stops the plan: nobody can approve it here"
+
+
+@frozen
+class HeldRowView:
+    """A row that waits, and why. `approvals` are all of it, newest first."""
+
+    hold: HoldRow
+    count: ApprovalCount
+    reason: str
+    approvals: Sequence[ApprovalRow] = ()
+    is_approved_by_visitor: bool = False
+
+    @property
+    def is_guard(self) -> bool:
+        return self.hold.held_row.row.action is RowAction.GUARD
+
+    @property
+    def can_be_approved(self) -> bool:
+        return self.hold.held_row.can_be_approved
+
+
+def list_decidable_rows(store: ReadableStore, name: TargetName, now: float) -> list[HoldRow]:
+    """The rows of a target that wait for a person, and approved ones that are not done yet."""
+    approvals = store.list_approvals_even_used_or_expired(name)
+    return add_approved_rows(store.list_holds(name), approvals, now)
+
+
+def build_held_row_views(
+    holds: Sequence[HoldRow],
+    approvals: Sequence[ApprovalRow],
+    rule: TargetRule | None,
+    *,
+    now: float,
+    access: Access | None,
+    authors: Collection[str] | None,
+    identity: str = "",
+) -> Sequence[HeldRowView]:
+    """Rows of a target that wait, in their order, with what its `approvals` are worth.
+
+    `authors` are those of the commits that would be applied, None where nobody can tell; `identity`
+    is whose page it is.
+    """
+    of_digest: dict[str, list[ApprovalRow]] = {}
+    for approval in approvals:
+        of_digest.setdefault(approval.row_digest, []).append(approval)
+    own_rule = rule or TargetRule("*")
+    return [
+        _build_held_row_view(
+            hold, of_digest.get(hold.row_digest, ()), own_rule, now, access, authors, identity
+        )
+        for hold in holds
+    ]
+
+
+def _build_held_row_view(
+    hold: HoldRow,
+    of_row: Sequence[ApprovalRow],
+    rule: TargetRule,
+    now: float,
+    access: Access | None,
+    authors: Collection[str] | None,
+    identity: str,
+) -> HeldRowView:
+    count = count_approvals_of_row(
+        rule, of_row, hold.row_digest, now=now, access=access, authors=authors or ()
+    )
+    own = [
+        approval
+        for approval in of_row
+        if approval.who == identity
+        and not approval.used_at
+        and not is_approval_stale(approval, now)
+    ]
+    return HeldRowView(
+        hold, count, describe_hold_reason(hold), of_row, is_approved_by_visitor=bool(own)
+    )
+
+
+def describe_hold_reason(hold: HoldRow) -> str:
+    """Why a row waits, as a phrase."""
+    held_row = hold.held_row
+    phrase = REASON_PHRASES[held_row.reason]
+    if held_row.row.action is RowAction.GUARD:
+        phrase = GUARD_PHRASE if held_row.can_be_approved else POLICY_PHRASE
+    elif hold.rejected_by:
+        return REJECTED_PHRASE
+    return f"{phrase}: {held_row.detail}" if held_row.detail else phrase
+
+
+def own_approval_doubt(
+    rule: TargetRule | None, authors: Collection[str] | None, access: Access | None, identity: str
+) -> str:
+    """A sentence for a reader whose approval may not count; "" for another one."""
+    if rule is None or not rule.not_author:
+        return ""
+    if authors is None:
+        return "Who wrote the commits is not known now: an approval may not count."
+    if identity and is_author(access, identity, authors):
+        return "You are an author of what would be applied: your approval would not count."
+    return ""

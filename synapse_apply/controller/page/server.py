@@ -13,14 +13,14 @@ import uvicorn
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.page.app import HookSecretValues, PageApp
-from synapse_apply.controller.page.entry.guard import (
+from synapse_apply.controller.page.guard import (
+    PatientProtocol,
     RequestGuard,
     is_loopback,
     listen_host_headers,
     public_host_headers,
 )
-from synapse_apply.controller.page.entry.own_origin import list_own_origins
-from synapse_apply.controller.page.entry.patient_protocol import PatientProtocol
+from synapse_apply.controller.page.receiving import list_own_origins
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.errors import InputError

@@ -12,8 +12,8 @@ from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import DIGESTS, SRE, list_proxy_headers
 
-from synapse_apply.controller.page.entry import form_tokens
-from synapse_apply.controller.page.entry.form_tokens import FormTokens
+from synapse_apply.controller.page import visitor
+from synapse_apply.controller.page.visitor import FormTokens
 from synapse_apply.controller.ports import ActionRefused
 
 from .conftest import ServedPage, find_form_token, read_text
@@ -182,7 +182,7 @@ def test_a_token_grows_old() -> None:
     seconds = [1000.0]
     tokens = FormTokens(lambda: seconds[0])
     token = tokens.build_token("proxy:ann", "p")
-    seconds[0] += form_tokens.FORM_SECONDS - 1
+    seconds[0] += visitor.FORM_SECONDS - 1
     assert tokens.is_valid(token, "proxy:ann", "p")
     seconds[0] += 1
     assert not tokens.is_valid(token, "proxy:ann", "p")

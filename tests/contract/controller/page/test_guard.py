@@ -16,7 +16,7 @@ import requests
 from support.core import InputError
 from unit.controller.page import page_samples as samples
 
-from synapse_apply.controller.page.entry import patient_protocol
+from synapse_apply.controller.page import guard
 from synapse_apply.controller.page.server import PageServer
 
 from .conftest import PUBLIC_HOST, ServedPage
@@ -53,12 +53,12 @@ def test_a_head_without_end_is_not_waited_for(
         address = server.url.removeprefix("http://").partition(":")
         host = f"Host: {address[0]}:{address[2]}\r\n"
         if not earlier_requests:
-            monkeypatch.setattr(patient_protocol, "REQUEST_SECONDS", 0.3)
+            monkeypatch.setattr(guard, "REQUEST_SECONDS", 0.3)
         with closing(socket.create_connection((address[0], int(address[2])), 60)) as connection:
             for _ in range(earlier_requests):
                 connection.sendall(f"GET /healthz HTTP/1.1\r\n{host}\r\n".encode())
                 assert connection.recv(65536).startswith(b"HTTP/1.1 ")
-            monkeypatch.setattr(patient_protocol, "REQUEST_SECONDS", 0.3)
+            monkeypatch.setattr(guard, "REQUEST_SECONDS", 0.3)
             read_to_its_end(connection, f"GET / HTTP/1.1\r\n{host}X-Slow: ")
     store.close()
 
@@ -70,7 +70,7 @@ def test_a_body_without_end_is_not_waited_for(
     page: ServedPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also not while it comes byte by byte."""
-    monkeypatch.setattr(patient_protocol, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(guard, "REQUEST_SECONDS", 0.3)
     host, _, port = page.url.removeprefix("http://").partition(":")
     with closing(socket.create_connection((host, int(port)), 60)) as connection:
         read_to_its_end(connection, SLOW_BODY.replace("HOST", f"{host}:{port}"), " ")
@@ -84,7 +84,7 @@ def test_clients_that_wait_make_room_for_others(
     page: ServedPage, monkeypatch: pytest.MonkeyPatch, sent: str
 ) -> None:
     """Those that never end their request, and those that do not read what they asked for."""
-    monkeypatch.setattr(patient_protocol, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(guard, "MAX_CONNECTIONS", 4)
     host, _, port = page.url.removeprefix("http://").partition(":")
     with ExitStack() as connections:
         for _ in range(12):

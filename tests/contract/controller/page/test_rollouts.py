@@ -18,8 +18,8 @@ from unit.controller.page import people_samples as people
 from unit.controller.page import rollout_samples as rollouts
 from unit.controller.page.people_samples import SRE, list_proxy_headers
 
-from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.page.visitor import FormTokens
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import RolloutState, TargetName
 from synapse_apply.controller.settings import AccessRule, Right

@@ -12,16 +12,16 @@ from unit.views import plan_samples
 
 from synapse_apply.controller import extras
 from synapse_apply.controller.page import phrases
-from synapse_apply.controller.page.charts import (
+from synapse_apply.controller.page.overview import OverviewQuery
+from synapse_apply.controller.page.phrases import (
     draw_condition_bar,
     draw_spark_line,
 )
-from synapse_apply.controller.page.overview import OverviewQuery
-from synapse_apply.controller.page.plan_part import (
+from synapse_apply.controller.page.run_documents import (
     build_forge_links,
+    list_reported_calls,
     render_plan_part,
 )
-from synapse_apply.controller.page.report_part import list_reported_calls
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome, TargetCondition
 from synapse_apply.controller.settings import ForgeStatus, SecretName, Source
 from synapse_apply.model.address import Address

@@ -1,4 +1,4 @@
-"""The JSON of `/api/v1` on what people decide: held rows, pauses, the audit."""
+"""What people decide and have done: held rows, pauses and the audit, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import groupby
 
+from synapse_apply.controller.page.addresses import build_audit_path
 from synapse_apply.controller.page.api import (
     MAX_ITEMS,
     build_list_document,
@@ -13,21 +14,21 @@ from synapse_apply.controller.page.api import (
     parse_target,
     parse_whole_number,
 )
-from synapse_apply.controller.page.entry.present_targets import iter_present_targets
-from synapse_apply.controller.page.entry.refusals import RequestRefused
-from synapse_apply.controller.page.entry.visitor import Visitor
-from synapse_apply.controller.page.people.holds import (
+from synapse_apply.controller.page.phrases import format_utc
+from synapse_apply.controller.page.readable_store import iter_present_targets
+from synapse_apply.controller.page.runs import (
     HeldRowView,
     build_held_row_views,
     list_decidable_rows,
 )
-from synapse_apply.controller.page.phrases import format_utc
+from synapse_apply.controller.page.visitor import RequestRefused, Visitor
 from synapse_apply.controller.ports import RunningLoop
-from synapse_apply.controller.rows import HoldRow, TargetCondition, TargetName
+from synapse_apply.controller.rows import AuditRow, HoldRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.access import APPROVAL_SECONDS
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.store_ports import AuditFilter, ReadableStore, TargetFilter
 from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.frozen import frozen
 
 _CONDITIONS_WITHOUT_HOLDS = {TargetCondition.IN_SYNC, TargetCondition.NOT_LOOKED_AT}
 
@@ -167,3 +168,58 @@ def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
         "commit": hold.commit,
         "run": hold.run,
     }
+
+
+ROWS_PER_PAGE = 100
+_MAX_FILTER_LENGTH = 200
+_MAX_DIGITS = 15
+
+
+@frozen
+class AuditQuery:
+    """What of the audit an address asks for; `before` is the number below which rows are."""
+
+    who: str = ""
+    text: str = ""
+    before: int | None = None
+
+    @classmethod
+    def from_parameters_leniently(cls, parameters: Mapping[str, str]) -> AuditQuery:
+        """The query of an address; what makes no sense there is as if it were left out."""
+        before = parameters.get("before", "")
+        is_number = before.isascii() and before.isdigit() and len(before) <= _MAX_DIGITS
+        return cls(
+            parameters.get("who", "").strip()[:_MAX_FILTER_LENGTH],
+            parameters.get("q", "").strip()[:_MAX_FILTER_LENGTH],
+            int(before) if is_number else None,
+        )
+
+    @property
+    def has_filter(self) -> bool:
+        return bool(self.who or self.text)
+
+    def build_path(self, *, before: int | None = None) -> str:
+        """The address of the rows below a number, or of the newest."""
+        number = "" if before is None else str(before)
+        return build_audit_path({"who": self.who, "q": self.text, "before": number})
+
+
+@frozen
+class AuditView:
+    """The rows of one page, newest first, and whether older ones follow."""
+
+    query: AuditQuery
+    rows: Sequence[AuditRow]
+    has_older: bool
+
+    @property
+    def path_to_older(self) -> str:
+        return self.query.build_path(before=self.rows[-1].number)
+
+
+def read_audit_view(store: ReadableStore, query: AuditQuery) -> AuditView:
+    """Read one page of the audit."""
+    rows = store.list_audit_newest_first_unless_after(
+        ROWS_PER_PAGE + 1, AuditFilter(query.who, query.text, before=query.before)
+    )
+    return AuditView(query, rows[:ROWS_PER_PAGE], len(rows) > ROWS_PER_PAGE)

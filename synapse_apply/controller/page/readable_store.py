@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import TypeVar
 
-from synapse_apply.controller.page.entry.present_targets import iter_present_targets
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
@@ -283,3 +282,20 @@ class RestrictedStore:
         if self.can_read_all(revision.source):
             return revision
         return replace(revision, description="", finding=None)
+
+
+_TARGETS_PER_PAGE = 1000
+
+
+def iter_present_targets(store: ReadableStore, target_filter: TargetFilter) -> Iterator[TargetRow]:
+    """Every target that matches, by state and name; none that is gone.
+
+    One that changes its state between two pages may come twice, or not at all.
+    """
+    offset = 0
+    while True:
+        page = store.read_page_of_present_targets(target_filter, offset, _TARGETS_PER_PAGE)
+        yield from page.targets
+        offset += len(page.targets)
+        if len(page.targets) < _TARGETS_PER_PAGE:
+            return

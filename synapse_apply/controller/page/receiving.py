@@ -1,0 +1,282 @@
+"""Which paths take what people ask for, whose forms and documents are taken, what is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from synapse_apply.controller.page import addresses
+from synapse_apply.controller.page.api import API_VERSION, format_safe_json
+from synapse_apply.controller.page.guard import DEFAULT_PORTS
+from synapse_apply.controller.page.phrases import format_utc
+from synapse_apply.controller.page.requests import (
+    MAX_BODY_SIZE,
+    RIGHTS,
+    ActionRequest,
+    Verb,
+    parse_form_fields,
+    read_valid_form_request,
+    read_valid_json_request,
+)
+from synapse_apply.controller.page.visitor import (
+    API_PREFIX,
+    Doorkeeper,
+    FormTokens,
+    RequestRefused,
+    Visitor,
+    build_right_refusal,
+)
+from synapse_apply.controller.ports import ActionRefused, PeopleActions, RunningLoop
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rules.access import TOKEN_PREFIX
+from synapse_apply.controller.settings import Right
+
+
+class ActionEndpoints:
+    """Takes actions; each is done on a thread, and recorded by the loop."""
+
+    def __init__(
+        self,
+        loop: RunningLoop,
+        receiver: RequestReceiver,
+        form_tokens: FormTokens,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` gives wall-clock seconds since the epoch."""
+        self._loop = loop
+        self._receiver = receiver
+        self._form_tokens = form_tokens
+        self._clock = clock
+
+    def list_routes(self) -> list[Route]:
+        forms = [
+            Route(
+                f"/targets/{{source}}/{{target:path}}/{verb.value}",
+                self._build_form_endpoint(verb), methods=["POST"],
+            )
+            for verb in Verb
+        ]  # fmt: skip
+        calls = [
+            Route(f"{API_PREFIX}{verb.value}", self._build_api_endpoint(verb), methods=["POST"])
+            for verb in Verb
+        ]
+        return [*forms, *calls]
+
+    def _build_form_endpoint(self, verb: Verb) -> Callable[[Request], Awaitable[Response]]:
+        async def act(request: Request) -> Response:
+            name = TargetName(request.path_params["source"], request.path_params["target"])
+            visitor, fields = await self._receiver.receive_form_of_own_page(
+                request, build_form_token_purpose(name), RIGHTS[verb], str(name)
+            )
+            action = read_valid_form_request(verb, name, fields, self._clock())
+            await self._carry_out_in_threadpool(action, visitor)
+            proof = self._form_tokens.build_token(visitor.identity, notice_purpose(verb, name))
+            return RedirectResponse(
+                addresses.build_notice_path(name, verb.value, proof), HTTPStatus.SEE_OTHER
+            )
+
+        return act
+
+    def _build_api_endpoint(self, verb: Verb) -> Callable[[Request], Awaitable[Response]]:
+        async def act(request: Request) -> Response:
+            visitor, body = await self._receiver.receive_document(
+                request, RIGHTS[verb], "any target"
+            )
+            action = read_valid_json_request(verb, body, self._clock())
+            await self._carry_out_in_threadpool(action, visitor)
+            return Response(_format_result(action, visitor.identity), media_type=JSON_TYPE)
+
+        return act
+
+    async def _carry_out_in_threadpool(self, action: ActionRequest, visitor: Visitor) -> None:
+        await run_in_threadpool(carry_out_action, action, visitor, self._loop.get_people_actions())
+
+
+def build_form_token_purpose(name: TargetName) -> str:
+    """What a token of the forms on a target's page is for."""
+    return f"forms of {name}"
+
+
+def notice_purpose(verb: Verb, name: TargetName) -> str:
+    """What a token in an address is for that says what was just done."""
+    return f"notice of {verb.value} {name}"
+
+
+def _format_result(action: ActionRequest, who: str) -> str:
+    return format_safe_json(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "ActionResult",
+            "action": action.verb.value,
+            "target": str(action.name) if action.name else None,
+            "scope": action.scope or None,
+            "rows": list(action.row_digests),
+            "who": who,
+            "until": format_utc(action.until) if action.until else None,
+        }
+    )
+
+
+FORM_TYPE, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
+
+
+class ReceivedForm(NamedTuple):
+    """A form that a page of ours made for its sender."""
+
+    visitor: Visitor
+    fields: Mapping[str, Sequence[str]]
+
+
+class ReceivedDocument(NamedTuple):
+    """The body of a request of somebody with a token."""
+
+    visitor: Visitor
+    body: bytes
+
+
+class RequestReceiver:
+    """Takes what people send. Its methods raise RequestRefused and HTTPException."""
+
+    def __init__(
+        self, doorkeeper: Doorkeeper, form_tokens: FormTokens, own_origins: Collection[str]
+    ) -> None:
+        self._doorkeeper = doorkeeper
+        self._form_tokens = form_tokens
+        self._own_origins = own_origins
+
+    async def receive_form_of_own_page(
+        self, request: Request, purpose: str, right: Right, scope: str
+    ) -> ReceivedForm:
+        """A form with a token for this purpose; `right` and `scope` are named in a refusal."""
+        visitor = self._doorkeeper.admit_visitor(request)
+        if visitor.person is None:
+            raise build_right_refusal(right, scope, visitor)
+        require_own_origin(request.headers, self._own_origins)
+        require_media_type(request, FORM_TYPE)
+        fields = parse_form_fields(await read_body_within_limits(request, MAX_BODY_SIZE))
+        token = next(iter(fields.get("token", ())), "")
+        self._form_tokens.require_valid(token, visitor.identity, purpose)
+        return ReceivedForm(visitor, fields)
+
+    async def receive_document(
+        self, request: Request, right: Right, scope: str
+    ) -> ReceivedDocument:
+        """The body, not parsed yet, of somebody with a token; `right` and `scope` as for a form."""
+        visitor = self._doorkeeper.admit_visitor(request)
+        if visitor.person is None:
+            raise build_right_refusal(right, scope, visitor)
+        # A browser sends what its proxy needs by itself, whoever asks it to.
+        if not visitor.identity.startswith(TOKEN_PREFIX):
+            raise RequestRefused.from_words(
+                HTTPStatus.FORBIDDEN,
+                "Only for tokens",
+                "People whom the proxy has logged in use the forms of the pages.",
+                "Send one of `access.tokens` as `Authorization: Bearer TOKEN`.",
+            )
+        require_media_type(request, JSON_TYPE)
+        return ReceivedDocument(visitor, await read_body_within_limits(request, MAX_BODY_SIZE))
+
+
+def carry_out_action(request: ActionRequest, visitor: Visitor, actions: PeopleActions) -> None:
+    """Do what somebody asks for. RequestRefused where they may not, or it cannot be done now."""
+    right = RIGHTS[request.verb]
+    if request.name is not None:
+        visitor.require_right_on(request.name, right)
+    elif visitor.person is None or not visitor.can_pause_scope(request.scope):
+        raise visitor.scope_refusal(right, request.scope)
+    try:
+        _call_action_of_verb(request, visitor.identity, visitor.groups, actions)
+    except ActionRefused as problem:
+        raise RequestRefused(HTTPStatus.CONFLICT, *problem.diagnostics) from None
+
+
+def _call_action_of_verb(
+    request: ActionRequest, who: str, groups: Sequence[str], actions: PeopleActions
+) -> None:
+    name = request.name
+    match request.verb:
+        case Verb.PAUSE:
+            actions.pause_scope_or_refuse(who, request.scope, request.reason, request.until)
+        case Verb.RESUME:
+            actions.resume_scope_or_refuse(who, request.scope)
+        case Verb.RECONCILE if name is not None:
+            actions.reconcile_soon_or_refuse(who, name)
+        case Verb.APPROVE if name is not None:
+            actions.approve_rows_or_refuse(who, name, request.row_digests, groups)
+        case Verb.REJECT if name is not None:
+            actions.reject_rows_or_refuse(who, name, request.row_digests, request.reason)
+        case _:
+            raise ValueError(f"{request.verb.value} needs a target")
+
+
+_BODY_SECONDS = 10.0
+
+
+async def read_body_within_limits(request: Request, max_size: int) -> bytes:
+    """The body of a request; HTTPException where it is too large, too slow or broken off."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_size:
+                    raise HTTPException(
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                        f"A body has at most {max_size:,} bytes.",
+                    )
+    except TimeoutError:
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly.") from None
+    except ClientDisconnect:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The body broke off.") from None
+    return bytes(body)
+
+
+def require_media_type(request: Request, expected: str) -> None:
+    """Raise HTTPException unless the body is said to be of one media type."""
+    values = request.headers.getlist("content-type")
+    media_type = values[0].partition(";")[0].strip().lower() if len(values) == 1 else ""
+    if media_type != expected:
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body has to be {expected}.")
+
+
+def list_own_origins(own_hosts: Collection[str], public_url: str) -> frozenset[str]:
+    """The values of `Origin` that pages of ours have; `own_hosts` are reached without TLS."""
+    origins = {f"http://{host}" for host in own_hosts}
+    parts = urlsplit(public_url)
+    if not parts.hostname:
+        return frozenset(origins)
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    # Browsers leave out the port of the scheme.
+    port = f":{parts.port}" if parts.port not in {None, DEFAULT_PORTS.get(parts.scheme)} else ""
+    return frozenset(origins | {f"{parts.scheme}://{name}{port}"})
+
+
+def require_own_origin(headers: Headers, own_origins: Collection[str]) -> None:
+    """Raise RequestRefused unless the browser says that a page of ours sends the request.
+
+    Browsers say it in `Origin`, and over TLS and loopback in `Sec-Fetch-Site`; no page can change
+    either. A request with neither is of no browser, or of one that is too old.
+    """
+    sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+    is_own_site = sites == ["same-origin"]
+    is_own_origin = len(origins) == 1 and origins[0].lower() in own_origins
+    # Without a referrer some browsers say `null` for a page of ours, too.
+    has_no_origin = origins in ([], ["null"])
+    is_ours = (is_own_origin and (is_own_site or not sites)) or (is_own_site and has_no_origin)
+    if not is_ours:
+        raise RequestRefused.from_words(
+            HTTPStatus.FORBIDDEN,
+            "Not sent by a page of this controller",
+            "The browser does not say that the form was on one of its pages. Nothing was done.",
+            "Open the controller's page at its `public_url`, and send the form from there.",
+        )

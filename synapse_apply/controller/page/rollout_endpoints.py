@@ -1,0 +1,379 @@
+"""Which paths show rollouts, as pages and as JSON, and take what people ask of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from synapse_apply.controller.page import addresses
+from synapse_apply.controller.page.answers import AnswerMaker
+from synapse_apply.controller.page.api import (
+    API_VERSION,
+    BadQueryError,
+    build_list_document,
+    format_safe_json,
+    parse_limit,
+    parse_whole_number,
+)
+from synapse_apply.controller.page.phrases import format_utc
+from synapse_apply.controller.page.readable_store import RestrictedStore
+from synapse_apply.controller.page.receiving import JSON_TYPE, RequestReceiver
+from synapse_apply.controller.page.requests import (
+    RolloutRequest,
+    RolloutVerb,
+    can_approve_each_target,
+    carry_out_rollout,
+    read_rollout_request,
+    read_valid_rollout_form,
+)
+from synapse_apply.controller.page.rollout_views import (
+    RolloutView,
+    TargetCell,
+    TargetListQuery,
+    WaveView,
+    build_target_list_page,
+    filter_and_sort_cells,
+    list_rollout_summaries,
+    read_rollout_view,
+)
+from synapse_apply.controller.page.visitor import (
+    API_PREFIX,
+    Doorkeeper,
+    FormTokens,
+    RequestRefused,
+    Visitor,
+)
+from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.rows import RolloutRow, RolloutState, RolloutTargetRow
+from synapse_apply.controller.rules.rollouts import MemberState
+from synapse_apply.controller.settings import Controller, Right
+from synapse_apply.model.coding.json_types import JsonDocument
+
+
+class RolloutEndpoints:
+    """The endpoints of rollouts; what is asked of one is done on a thread."""
+
+    def __init__(
+        self,
+        loop: RunningLoop,
+        doorkeeper: Doorkeeper,
+        receiver: RequestReceiver,
+        answers: AnswerMaker,
+        form_tokens: FormTokens,
+    ) -> None:
+        self._loop = loop
+        self._doorkeeper = doorkeeper
+        self._receiver = receiver
+        self._answers = answers
+        self._form_tokens = form_tokens
+
+    def list_routes(self) -> list[Route]:
+        actions = [
+            Route(f"{prefix}rollouts/{{rollout}}/{verb.value}", build(verb), methods=["POST"])
+            for prefix, build in (
+                ("/", self._build_form_endpoint),
+                (API_PREFIX, self._build_api_endpoint),
+            )
+            for verb in RolloutVerb
+        ]
+        return [
+            Route("/rollouts", self.show_rollouts),
+            Route("/rollouts/{rollout}", self.show_rollout),
+            Route(f"{API_PREFIX}rollouts", self.send_rollouts),
+            Route(f"{API_PREFIX}rollouts/{{rollout}}", self.send_rollout),
+            *actions,
+        ]
+
+    def show_rollouts(self, request: Request) -> Response:
+        visitor = self._doorkeeper.admit_visitor(request)
+        summaries = list_rollout_summaries(visitor.store, self._loop.get_settings())
+        return self._answers.render_page(
+            "rollouts.html", visitor, section="rollouts", summaries=summaries
+        )
+
+    def show_rollout(self, request: Request) -> Response:
+        visitor = self._doorkeeper.admit_visitor(request)
+        view = self._read_view(visitor, request)
+        parameters = request.query_params
+        return self._answers.render_page(
+            "rollout.html",
+            visitor,
+            section="rollouts",
+            view=view,
+            target_list=build_target_list_page(
+                view, TargetListQuery.from_parameters_leniently(parameters)
+            ),
+            forms=read_rollout_forms(visitor, view, self._form_tokens, parameters),
+        )
+
+    def send_rollouts(self, request: Request) -> Response:
+        """The RolloutList of the API."""
+        visitor = self._doorkeeper.admit_visitor(request)
+        document = list_rollouts_as_json(visitor.store, self._loop.get_settings())
+        return Response(format_safe_json(document), media_type=JSON_TYPE)
+
+    def send_rollout(self, request: Request) -> Response:
+        """The Rollout of the API."""
+        visitor = self._doorkeeper.admit_visitor(request)
+        view = self._read_view(visitor, request)
+        try:
+            document = rollout_and_targets_json(view, request.query_params)
+        except BadQueryError as error:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, f"{error}.") from None
+        return Response(format_safe_json(document), media_type=JSON_TYPE)
+
+    def _read_view(self, visitor: Visitor, request: Request) -> RolloutView:
+        name = request.path_params["rollout"]
+        view = read_rollout_view(visitor.store, name, self._loop.get_settings())
+        if view is None:
+            raise RequestRefused.from_words(
+                HTTPStatus.NOT_FOUND,
+                "Nothing is known by this name",
+                f"There is no rollout {name} that you may read.",
+            )
+        return view
+
+    def _build_form_endpoint(self, verb: RolloutVerb) -> Callable[[Request], Awaitable[Response]]:
+        async def act(request: Request) -> Response:
+            name = request.path_params["rollout"]
+            visitor, fields = await self._receiver.receive_form_of_own_page(
+                request, build_form_token_purpose(name), Right.APPROVE, f"the rollout {name}"
+            )
+            await self._carry_out_in_threadpool(
+                read_valid_rollout_form(verb, name, fields), visitor
+            )
+            proof = self._form_tokens.build_token(visitor.identity, notice_purpose(verb, name))
+            path = addresses.build_rollout_path(name, {"done": verb.value, "proof": proof})
+            return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+
+        return act
+
+    def _build_api_endpoint(self, verb: RolloutVerb) -> Callable[[Request], Awaitable[Response]]:
+        async def act(request: Request) -> Response:
+            name = request.path_params["rollout"]
+            visitor, body = await self._receiver.receive_document(
+                request, Right.APPROVE, f"the rollout {name}"
+            )
+            action = read_rollout_request(verb, name, body)
+            await self._carry_out_in_threadpool(action, visitor)
+            return Response(_format_result(action, visitor.identity), media_type=JSON_TYPE)
+
+        return act
+
+    async def _carry_out_in_threadpool(self, action: RolloutRequest, visitor: Visitor) -> None:
+        actions = self._loop.get_rollout_actions()
+        await run_in_threadpool(carry_out_rollout, action, visitor, actions)
+
+
+def _format_result(action: RolloutRequest, who: str) -> str:
+    return format_safe_json(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "RolloutResult",
+            "action": action.verb.value,
+            "rollout": action.rollout,
+            "number": action.number,
+            "wave": action.wave or None,
+            "who": who,
+        }
+    )
+
+
+NOTICES = {
+    RolloutVerb.APPROVE: "Approved: the wave begins with the next round.",
+    RolloutVerb.RESUME: "Resumed: what failed is tried again, and failures count anew.",
+    RolloutVerb.SKIP: "Skipped: the wave is closed without evidence.",
+    RolloutVerb.ABORT: "Aborted: this revision goes no further. What has it keeps it.",
+}
+
+
+class RolloutForms(NamedTuple):
+    """Which forms a reader of a rollout's page has; `token` is "" for who has none.
+
+    `notice` says what they have just done, "" for nothing.
+    """
+
+    verbs: frozenset[RolloutVerb]
+    token: str
+    notice: str
+
+
+def read_rollout_forms(
+    visitor: Visitor, view: RolloutView, form_tokens: FormTokens, parameters: Mapping[str, str]
+) -> RolloutForms | None:
+    """The forms for what can be done now, and its reader may; `parameters` are of the address.
+
+    None for a rollout that has not begun.
+    """
+    row = view.summary.row
+    if row is None:
+        return None
+    possible = possible_verbs(row) if visitor.person else frozenset()
+    members = _all_targets(visitor, view, row) if possible else ()
+    of_wave = [member for member in members if member.wave == row.wave]
+    is_of_all = can_approve_each_target(visitor, members)
+    is_of_wave = bool(of_wave) and (is_of_all or can_approve_each_target(visitor, of_wave))
+    verbs = frozenset(verb for verb in possible if (is_of_wave if verb.is_of_wave else is_of_all))
+    purpose = build_form_token_purpose(row.name)
+    token = form_tokens.build_token(visitor.identity, purpose) if verbs else ""
+    return RolloutForms(verbs, token, _proven_notice(form_tokens, visitor, row, parameters))
+
+
+def _all_targets(
+    visitor: Visitor, view: RolloutView, row: RolloutRow
+) -> Sequence[RolloutTargetRow]:
+    """The targets of a rollout, also those that its reader may not see."""
+    if view.is_whole:  # thousands were read a moment ago
+        return [cell.row for cell in view.cells]
+    return visitor.whole_store.list_rollout_targets(row.name)
+
+
+def possible_verbs(row: RolloutRow) -> frozenset[RolloutVerb]:
+    """What a rollout could be asked in its state, whoever asks."""
+    match row.state:
+        case RolloutState.RUNNING:
+            return frozenset({RolloutVerb.SKIP, RolloutVerb.ABORT})
+        case RolloutState.WAITING:
+            return frozenset({RolloutVerb.APPROVE, RolloutVerb.ABORT})
+        case RolloutState.STOPPED:
+            return frozenset({RolloutVerb.RESUME, RolloutVerb.SKIP, RolloutVerb.ABORT})
+    return frozenset()
+
+
+def build_form_token_purpose(rollout: str) -> str:
+    """What a token of the forms on a rollout's page is for."""
+    return f"forms of rollout {rollout}"
+
+
+def notice_purpose(verb: RolloutVerb, rollout: str) -> str:
+    """What a token in an address is for that says what was just done."""
+    return f"notice of {verb.value} rollout {rollout}"
+
+
+def _proven_notice(
+    form_tokens: FormTokens, visitor: Visitor, row: RolloutRow, parameters: Mapping[str, str]
+) -> str:
+    """What was just done, "" where the address does not prove that this reader did it."""
+    verb = next((verb for verb in RolloutVerb if verb.value == parameters.get("done")), None)
+    if verb is None or not visitor.identity:
+        return ""
+    purpose = notice_purpose(verb, row.name)
+    proof = parameters.get("proof", "")
+    return NOTICES[verb] if form_tokens.is_valid(proof, visitor.identity, purpose) else ""
+
+
+_STATE_OF_NOT_BEGUN = "not begun"
+
+
+def list_rollouts_as_json(store: RestrictedStore, settings: Controller) -> JsonDocument:
+    """A RolloutList: each rollout with its waves, those that need a person first."""
+    names = [summary.name for summary in list_rollout_summaries(store, settings)]
+    views = [read_rollout_view(store, name, settings) for name in names]
+    return build_list_document("RolloutList", [rollout_to_json(view) for view in views if view])
+
+
+def rollout_and_targets_json(view: RolloutView, parameters: Mapping[str, str]) -> JsonDocument:
+    """A Rollout with some of its targets. Parameters: wave, state, offset, limit. BadQueryError."""
+    state = parameters.get("state", "")
+    words = [member_state.value for member_state in MemberState]
+    if state and state not in words:
+        raise BadQueryError(f"state is one of: {', '.join(words)}")
+    wave = parse_whole_number(parameters, "wave", 0)
+    offset, limit = (parse_whole_number(parameters, "offset", 0), parse_limit(parameters))
+    cells = filter_and_sort_cells(view, wave, state)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Rollout",
+        **rollout_to_json(view),
+        "items": [_target_cell_to_json(cell) for cell in cells[offset : offset + limit]],
+        "total": len(cells),
+        "offset": offset,
+    }
+
+
+def rollout_to_json(view: RolloutView) -> JsonDocument:
+    """A rollout as the API shows it, without its targets."""
+    summary = view.summary
+    row = summary.row
+    return {
+        "name": summary.name,
+        "source": summary.source,
+        "state": row.state.value if row else _STATE_OF_NOT_BEGUN,
+        "needs_person": summary.needs_person,
+        "commit": row.commit if row else None,
+        "number": row.number if row else None,
+        "subject": summary.revision.subject if summary.revision else None,
+        "wave": row.wave if row else None,
+        "wave_count": row.wave_count
+        if row
+        else len(summary.settings.waves)
+        if summary.settings
+        else 0,
+        "description": view.description or None,
+        "waiting_head": view.waiting_head or None,
+        "begun_at": _time_to_json(row.begun_at if row else 0),
+        "state_since": _time_to_json(row.state_since if row else 0),
+        "state_by": row.state_by or None if row else None,
+        "state_reason": row.state_reason or None if row else None,
+        "waves": [_wave_to_json(wave) for wave in view.waves],
+        "path": addresses.build_rollout_path(summary.name),
+    }
+
+
+def _wave_to_json(wave: WaveView) -> JsonDocument:
+    settings, row = wave.settings, wave.row
+    commits = Counter(cell.commit for cell in wave.cells)
+    return {
+        "wave": wave.number,
+        "state": wave.phase.value,
+        "targets": list(settings.targets) if settings else None,
+        "labels": dict(settings.labels) if settings else None,
+        "soak": settings.soak if settings else None,
+        "max_parallel": settings.max_parallel if settings else None,
+        "max_failures": settings.max_failures if settings else None,
+        "approve": settings.approve if settings else None,
+        "opened_at": _time_to_json(row.opened_at if row else 0),
+        "approved_by": row.approved_by or None if row else None,
+        "closed_at": _time_to_json(row.closed_at if row else 0),
+        "closed_by": row.closed_by or None if row else None,
+        "reason": row.reason or None if row else None,
+        "target_count": len(wave.cells),
+        "failed_count": wave.failed_count,
+        "target_states": {state.value: count for state, count in wave.counts.items()},
+        "revisions": [
+            {"commit": commit or None, "target_count": count}
+            for commit, count in commits.most_common()
+        ],
+    }
+
+
+def _target_cell_to_json(cell: TargetCell) -> dict[str, Any]:
+    row = cell.row
+    if not cell.has_revision:  # what an older revision has shown is no matter of this one
+        row = RolloutTargetRow(row.target, row.rollout, row.wave, row.number, row.commit, "")
+    return {
+        "target": str(row.target),
+        "wave": row.wave,
+        "state": cell.state.value,
+        "commit": cell.commit or None,
+        "waiting_reason": cell.waiting_reason or None,
+        "moved_at": _time_to_json(row.moved_at),
+        "good_since": _time_to_json(row.good_since),
+        "good_until": _time_to_json(row.good_until),
+        "soaked": row.soaked,
+        "soak_end": _time_to_json(cell.soak_end),
+        "failed_at": _time_to_json(row.failed_at),
+        "path": addresses.build_target_path(row.target),
+    }
+
+
+def _time_to_json(when: float) -> str | None:
+    return format_utc(when) if when else None
