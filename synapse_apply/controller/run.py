@@ -51,8 +51,8 @@ from synapse_apply.controller.store_ports import (
     TargetFilter,
     WritableStore,
 )
+from synapse_apply.controller.worker.look import read_targets_in_child
 from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
-from synapse_apply.controller.worker.reading import read_targets_in_child
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError

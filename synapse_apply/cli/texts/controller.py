@@ -29,9 +29,13 @@ from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
 if TYPE_CHECKING:
     from synapse_apply.controller.audit_report import AuditReport
-    from synapse_apply.controller.remote.answers import ShownField, ShownRow
+    from synapse_apply.controller.remote.answers import (
+        ShownField,
+        ShownRollout,
+        ShownRow,
+        ShownWave,
+    )
     from synapse_apply.controller.remote.controller_api import ControllerApi
-    from synapse_apply.controller.remote.rollout_answers import ShownRollout, ShownWave
     from synapse_apply.controller.rows import AuditRow
 
 

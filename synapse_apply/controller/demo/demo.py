@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 from base64 import b64encode
@@ -21,12 +22,12 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client.backend import BackendClient
 from synapse_apply.controller.demo import demo_files
-from synapse_apply.controller.demo.demo_programs import DemoRepository, run_synapse_apply
-from synapse_apply.controller.demo.demo_proxy import DemoProxy
+from synapse_apply.controller.demo.demo_files import DemoProxy
 from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
 from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.files.programs import build_child_environment, require_executable, run_program
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.errors import RemoteError, SynapseApplyError
+from synapse_apply.model.errors import InputError, RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
 
@@ -224,3 +225,56 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+_SECONDS = 120.0
+_AUTHOR = {
+    "GIT_AUTHOR_NAME": "Demo",
+    "GIT_AUTHOR_EMAIL": "demo@example.com",
+    "GIT_COMMITTER_NAME": "Demo",
+    "GIT_COMMITTER_EMAIL": "demo@example.com",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+
+
+class DemoRepository:
+    """The repository that the demo's controller follows, with a checkout that people can edit."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make it; InputError where there is no Git."""
+        self.folder = folder
+        try:
+            self._program = require_executable("git", ())
+        except FileNotFoundError:
+            raise InputError.from_summary(
+                "The demo needs Git", "There is no git on PATH.", "Install Git."
+            ) from None
+        folder.mkdir()
+        self._run_git("init", "--quiet", "--initial-branch=main")
+
+    def write_and_commit_all(self, texts: Mapping[str, str], subject: str) -> None:
+        """Write files and commit them, with all else that was changed there."""
+        for path, text in texts.items():
+            file = self.folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        self._run_git("add", "--all")
+        self._run_git("commit", "--quiet", "--message", subject)
+
+    def _run_git(self, *arguments: str) -> None:
+        _run((self._program, "-C", str(self.folder), *arguments), _AUTHOR)
+
+
+def run_synapse_apply(folder: Path, variables: Mapping[str, str], *arguments: str) -> None:
+    """Run this program in a folder of the demo; InputError with what it says where it fails."""
+    command = (sys.executable, "-I", "-m", "synapse_apply", *arguments, "-C", str(folder))
+    _run(command, {**variables, "HOME": str(folder.parent)})
+
+
+def _run(command: tuple[str, ...], variables: Mapping[str, str]) -> None:
+    environment = build_child_environment((), variables)
+    exit_code, output, error_text = run_program(command, environment, timeout=_SECONDS)
+    if exit_code:
+        text = f"{output.decode(errors='replace')}\n{error_text}".strip()
+        raise InputError.from_summary("A step of the demo failed", text[-2000:])

@@ -24,7 +24,9 @@ from synapse_apply.controller.remote.answers import (
     ActionResult,
     AnswerPage,
     OddAnswerError,
+    RolloutResult,
     ShownField,
+    ShownRollout,
     ShownRow,
     ShownRunEnd,
     ShownTarget,
@@ -35,17 +37,13 @@ from synapse_apply.controller.remote.answers import (
     decode_planned_fields,
     decode_problem,
     decode_processes,
+    decode_rollout,
+    decode_rollout_result,
     decode_run_end,
     decode_shown_row,
     decode_source_findings,
     decode_sources,
     require_printable_target,
-)
-from synapse_apply.controller.remote.rollout_answers import (
-    RolloutResult,
-    ShownRollout,
-    decode_rollout,
-    decode_rollout_result,
 )
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.model.coding.json_types import JsonDocument, JsonValue

@@ -16,10 +16,8 @@ from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.worker.access import HOSTS_VARIABLE, narrow_hosts
 from synapse_apply.controller.worker.apply import apply_permitted_rows
 from synapse_apply.controller.worker.exchange import Order, encode_result
-from synapse_apply.controller.worker.incoming import IncomingLines
-from synapse_apply.controller.worker.look import look_at_target
-from synapse_apply.controller.worker.reading import read_targets_as_ordered
-from synapse_apply.controller.worker.relayed_permit import RelayedPermit
+from synapse_apply.controller.worker.incoming import IncomingLines, RelayedPermit
+from synapse_apply.controller.worker.look import look_at_target, read_targets_as_ordered
 from synapse_apply.files.commit_memory import remember_commits
 
 # What the tool itself asks for, whatever a target names; none of it is a secret. A proxy, whose

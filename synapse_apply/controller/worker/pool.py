@@ -31,10 +31,10 @@ from synapse_apply.controller.worker.access import (
     own_secret_locations,
     readable_variable_names,
 )
-from synapse_apply.controller.worker.child import Child
-from synapse_apply.controller.worker.conversations import (
+from synapse_apply.controller.worker.child import (
     LAST_CALLS_SECONDS,
     ApplyConversation,
+    Child,
     LookConversation,
     apply_not_begun,
     lost_look,

@@ -11,7 +11,7 @@ import requests
 from answering import Answering, answering
 from support.core import Sensitive
 
-from synapse_apply.controller.demo.demo_proxy import (
+from synapse_apply.controller.demo.demo_files import (
     SECRET_HEADER,
     USER,
     USER_HEADER,

@@ -8,7 +8,7 @@ from in_process import run
 
 from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 from synapse_apply.controller.demo import demo_files
-from synapse_apply.controller.demo.demo_programs import DemoRepository
+from synapse_apply.controller.demo.demo import DemoRepository
 
 
 def test_the_second_commit_is_broken_and_the_third_mends_it(tmp_path: Path) -> None:

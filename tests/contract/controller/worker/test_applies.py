@@ -26,7 +26,7 @@ from synapse_apply.controller.planned_rows import ApplyTerms, Binding, RowAction
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome
 from synapse_apply.controller.settings import Controller
-from synapse_apply.controller.worker import child, conversations
+from synapse_apply.controller.worker import child
 from synapse_apply.emulator.serve import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
@@ -401,7 +401,7 @@ def test_one_whose_calls_hang_is_ended_and_another_run_is_told_of_it(
     assert "running apply since" in other.held_up_by_run
     assert not other.rows
     later = SimpleNamespace(monotonic=lambda: time.monotonic() + 300.0)
-    monkeypatch.setattr(conversations, "time", later)
+    monkeypatch.setattr(child, "time", later)
     ended = applying.result(60)
     assert ended.outcome is RunOutcome.TIMEOUT
     assert "looked up by the next run" in list_texts(ended)

@@ -32,7 +32,7 @@ from synapse_apply.controller.ports import LookRequest, RunResult
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import Controller, MayRead, Source
 from synapse_apply.controller.source.mirror import GitMirror
-from synapse_apply.controller.worker import conversations
+from synapse_apply.controller.worker import child
 from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -186,7 +186,7 @@ def test_what_a_look_has_started_ends_with_it(
         looking = threads.submit(look, pool, commit, timeout=300.0)
         wait_until(lambda: note.is_file() and note.read_text().endswith("\n"), 60, "it has started")
         later = SimpleNamespace(monotonic=lambda: time.monotonic() + 300.0)
-        monkeypatch.setattr(conversations, "time", later)
+        monkeypatch.setattr(child, "time", later)
         assert looking.result(60).outcome is RunOutcome.TIMEOUT
     pool.close()
     started = Path("/proc") / note.read_text().strip()

@@ -16,7 +16,7 @@ from synapse_apply.controller.loop.parts import ConfiguredParts
 from synapse_apply.controller.ports import LabelledTarget, SourceUnavailable
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.mirror import GitMirror
-from synapse_apply.controller.worker.reading import read_targets_in_child
+from synapse_apply.controller.worker.look import read_targets_in_child
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 # Over before anything is asked.

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from synapse_apply.controller.ports import Permit
-from synapse_apply.controller.worker import relayed_permit
-from synapse_apply.controller.worker.relayed_permit import RelayedPermit
+from synapse_apply.controller.worker import incoming
+from synapse_apply.controller.worker.incoming import RelayedPermit
 
 
 def test_a_permit_counts_until_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_a_permit_counts_until_its_deadline(monkeypatch: pytest.MonkeyPatch) -> 
     permit = RelayedPermit(most_wait=0.05)
     assert "silent" in permit.explain_missing_or_empty()
     permit.reset()
-    monkeypatch.setattr(relayed_permit, "read_permit_clocks", read_clocks)
+    monkeypatch.setattr(incoming, "read_permit_clocks", read_clocks)
     permit.take_permit(Permit(begun + 0.5))
     assert permit.explain_missing_or_empty() == ""
     while permit.explain_missing_or_empty() == "":
@@ -62,11 +62,11 @@ def test_a_reason_is_for_good_until_the_next_apply() -> None:
 def test_a_permit_ends_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own clock stands still then; another one tells."""
     permit, now = RelayedPermit(most_wait=0.01), time.monotonic()
-    monkeypatch.setattr(relayed_permit, "read_permit_clocks", lambda: (now, now + 1000))
+    monkeypatch.setattr(incoming, "read_permit_clocks", lambda: (now, now + 1000))
     permit.take_permit(Permit(now + 10))
     assert permit.explain_missing_or_empty() == ""
     clocks = iter([(now + 1, now + 4000), (now + 2, now + 4001)])
-    monkeypatch.setattr(relayed_permit, "read_permit_clocks", lambda: next(clocks))
+    monkeypatch.setattr(incoming, "read_permit_clocks", lambda: next(clocks))
     assert "silent" in permit.explain_missing_or_empty()
 
 
