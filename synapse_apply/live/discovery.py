@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import field
 from typing import Self, TypeVar
@@ -71,20 +71,14 @@ class GatherQuery:
                 "Which releases?",
                 f"{members!r} is none of {NEWEST_MEMBERS}, {ALL_MEMBERS}, {NO_MEMBERS}.",
             )
-        return cls(
-            codes,
-            {kind: tuple(_named_ids(kind_ids)) for kind, kind_ids in ids.items()},
-            from_jobs,
-            members,
-        )
-
-
-def _named_ids(ids: Iterable[str | range]) -> Iterator[NamedObject]:
-    for id_or_range in ids:
-        if isinstance(id_or_range, range):
-            yield from (NamedObject(str(number), is_required=False) for number in id_or_range)
-        else:
-            yield NamedObject(str(id_or_range))
+        named: dict[str, list[NamedObject]] = {kind: [] for kind in ids}
+        for kind, ids_and_ranges in ids.items():
+            for one in ids_and_ranges:
+                if isinstance(one, range):
+                    named[kind] += (NamedObject(str(each), is_required=False) for each in one)
+                else:
+                    named[kind].append(NamedObject(str(one)))
+        return cls(codes, named, from_jobs, members)
 
 
 @frozen

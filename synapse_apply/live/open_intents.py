@@ -72,11 +72,12 @@ def build_known_marks(
 
 
 def look_up_outcomes(
-    session: TargetSession, state: State, live_reader: LiveReader
+    session: TargetSession, state: State, live_reader: LiveReader | None = None
 ) -> list[ResolvedIntent]:
     """The outcome of every open call, as far as the backend shows it; writes nothing."""
     if not state.open_intents:
         return []
+    lists = (live_reader or live_reader_of_state(session, state)).lists
     # Here, not above: most runs meet no open call.
     from synapse_apply.applying.lookup import index_owners
     from synapse_apply.applying.runs import known_jobs
@@ -93,14 +94,14 @@ def look_up_outcomes(
         session.api,
         session.catalogue,
         session.secrets,
-        live_reader.lists.marks,
-        live_reader.lists.capabilities({intent.address.kind for intent in state.open_intents}),
+        lists.marks,
+        lists.capabilities({intent.address.kind for intent in state.open_intents}),
         now,
         session.target.settle_after,
         current_uptime,
         lambda: known_jobs(session.store),
         find_other_owner,
-        live_reader.lists.observe_with_key,
+        lists.observe_with_key,
         lambda intent: _read_published_digest(session, intent),
     )
     records: dict[Address, Record] = dict(state.records)

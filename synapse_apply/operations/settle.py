@@ -20,7 +20,6 @@ from synapse_apply.live.open_intents import (
     close_known_intents,
     list_acting_calls,
     list_call_ends,
-    live_reader_of_state,
     look_up_outcomes,
     other_run_warnings,
 )
@@ -200,7 +199,7 @@ def settle_open_calls(
         for address in set(addresses).difference(one.address for one in chosen):
             raise build_no_open_call_error(session, address, state)
         state = replace(state, open_intents=chosen) if addresses else state
-        resolved_intents = look_up_outcomes(session, state, live_reader_of_state(session, state))
+        resolved_intents = look_up_outcomes(session, state)
         close_known_intents(session, resolved_intents)
     return resolved_intents
 
@@ -301,8 +300,7 @@ def _look_up(session: TargetSession, ids: Collection[str]) -> list[ResolvedInten
     state = session.store.read_state()
     open_intents = tuple(intent for intent in state.open_intents if intent.id in ids)
     state = replace(state, open_intents=open_intents)
-    live_reader = live_reader_of_state(session, state)
-    return look_up_outcomes(session, state, live_reader)
+    return look_up_outcomes(session, state)
 
 
 def _too_recent(resolved_intents: Iterable[ResolvedIntent]) -> list[Intent]:
@@ -339,16 +337,26 @@ def record_journal(session: TargetSession, path: Path, content: JournalContent) 
     with session.lock_state_of_own_project("state record"):
         for ended_call in content.calls:
             state = session.store.read_state()
-            _require_same_lineage(path, ended_call, state)
+            if ended_call.lineage != state.lineage:
+                raise InputError.from_summary(
+                    "This file is of another state",
+                    f"{path} belongs to lineage {ended_call.lineage}, this state is "
+                    f"{state.lineage}.",
+                    "Name the target whose apply wrote it.",
+                )
             is_open = ended_call.intent.id in {intent.id for intent in state.open_intents}
             settled = None if is_open else _settle_given_up(ended_call, state, settle_after)
             if not (is_open or settled) and _is_known(path, ended_call, state):
                 known_intents.append(ended_call.intent)
                 continue
             if not is_open:
-                # A backup from before the call was restored, or it was given up meanwhile.
+                # A backup from before the call was restored, or it was given up meanwhile. What
+                # approved it may be used up already.
+                intent = ended_call.intent
+                used_ids = session.store.list_used_approvals(intent.approvals)
+                left_ids = tuple(each for each in intent.approvals if each not in used_ids)
                 session.store.open_intent_and_use_up_its_approvals(
-                    _without_used_approvals(session, ended_call.intent)
+                    replace(intent, approvals=left_ids)
                 )
             ended, own = ended_call.intent, state.records.get(ended_call.intent.address)
             record = settled or ended_call.record
@@ -363,23 +371,6 @@ def record_journal(session: TargetSession, path: Path, content: JournalContent) 
     # Last: after a crash the file is read again, and its calls are known then.
     path.unlink(missing_ok=True)
     return RecoveredCalls(tuple(recorded_intents), tuple(known_intents), tuple(found))
-
-
-def _without_used_approvals(session: TargetSession, intent: Intent) -> Intent:
-    """The intent of a call that was made, with the approvals that it has yet to use up."""
-    used_ids = {*session.store.list_used_approvals(intent.approvals)}
-    return replace(
-        intent, approvals=tuple(each for each in intent.approvals if each not in used_ids)
-    )
-
-
-def _require_same_lineage(path: Path, ended_call: EndedCall, state: State) -> None:
-    if ended_call.lineage != state.lineage:
-        raise InputError.from_summary(
-            "This file is of another state",
-            f"{path} belongs to lineage {ended_call.lineage}, this state is {state.lineage}.",
-            "Name the target whose apply wrote it.",
-        )
 
 
 def _is_known(path: Path, ended_call: EndedCall, state: State) -> bool:
@@ -397,8 +388,17 @@ def _is_known(path: Path, ended_call: EndedCall, state: State) -> bool:
     if record is None:
         return False
     if record.remote_id != ended_call.record.remote_id:
-        raise _build_other_object_error(
-            path, intent.address, record.remote_id, ended_call.record.remote_id
+        made_id = ended_call.record.remote_id
+        raise StateError.from_summary(
+            "The state knows another object under this address",
+            f"{intent.address} is recorded as id {record.remote_id}; {path} says that id {made_id} "
+            "was made.",
+            Text(
+                f"Look at both on the backend. To go on with {made_id}: ",
+                Command("state rm", intent.address),
+                ", then this command again.",
+            ),
+            address=str(intent.address),
         )
     return True
 
@@ -429,18 +429,3 @@ def _settle_given_up(ended_call: EndedCall, state: State, settle_after: float) -
 def _last_run_time(record: Record) -> str:
     last_run = LastRun.from_json_or_none(record.verification)
     return last_run.at if last_run is not None else ""
-
-
-def _build_other_object_error(
-    path: Path, address: Address, recorded_id: str, made_id: str
-) -> StateError:
-    return StateError.from_summary(
-        "The state knows another object under this address",
-        f"{address} is recorded as id {recorded_id}; {path} says that id {made_id} was made.",
-        Text(
-            f"Look at both on the backend. To go on with {made_id}: ",
-            Command("state rm", address),
-            ", then this command again.",
-        ),
-        address=str(address),
-    )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from enum import Enum
 from uuid import uuid4
 
-from synapse_apply.live.published_bytes import PublishedBytes, read_published
+from synapse_apply.live.published_bytes import read_published
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
@@ -174,78 +174,57 @@ def compare_published(session: TargetSession, addresses: Iterable[Address]) -> l
 def _compare_release(
     session: TargetSession, address: Address, record: Record | None
 ) -> ComparedBytes:
-    kind = session.catalogue[address.kind]
+    recorded_digest = (record.digest if record else None) or ""
+
+    def unread(summary: str, detail: str, hint: str) -> ComparedBytes:
+        diagnostic = error_finding(summary, detail, hint, address=str(address))
+        return ComparedBytes(address, BytesResult.UNREAD, recorded_digest, "", (diagnostic,))
+
+    kind, binding = session.catalogue[address.kind], session.select_binding(address.kind)
     if not kind.carries_package:
-        detail = f"A {kind.prefix} has no package."
-        return _build_unread_result(
-            address, record, "Nothing to compare", detail, "Name a release."
-        )
-    binding = session.select_binding(address.kind)
+        return unread("Nothing to compare", f"A {kind.prefix} has no package.", "Name a release.")
     if record is None or record.api != binding.api:
         detail = f"{address} is not published from here yet."
-        return _build_unread_result(
-            address, record, "Not applied yet", detail, Text(Command("apply"), " first.")
-        )
+        return unread("Not applied yet", detail, Text(Command("apply"), " first."))
     try:
         raw = binding.read_object(session.api, record.remote_id)
-        published_bytes = read_published(session, binding, raw, address)
+        published = read_published(session, binding, raw, address)
     # A wrong token would fail every further release in the same way.
     except Unauthorized:
         raise
     except NotFound:
         detail = f"The backend has no release with id {record.remote_id}, or hides it."
-        return _build_unread_result(
-            address, record, "The release is not there", detail, "Plan, to see why."
-        )
+        return unread("The release is not there", detail, "Plan, to see why.")
     except RemoteError as failure:
         detail = f"{address}: {str(failure).removesuffix('.')}."
-        return _build_unread_result(
-            address, record, "The published bytes cannot be read", detail, "Try again."
-        )
+        return unread("The published bytes cannot be read", detail, "Try again.")
     except SynapseApplyError as problem:
         diagnostics = tuple(
             diagnostic.with_changes(address=str(address)) for diagnostic in problem.diagnostics
         )
-        return ComparedBytes(address, BytesResult.UNREAD, record.digest or "", "", diagnostics)
-    if published_bytes is None:
+        return ComparedBytes(address, BytesResult.UNREAD, recorded_digest, "", diagnostics)
+    if published is None:
         detail = f"The backend shows no URL of the bytes of {address}."
-        return _build_unread_result(
-            address, record, "The published bytes cannot be read", detail, ""
-        )
-    return _compare_bytes(session, address, record, published_bytes)
-
-
-def _build_unread_result(
-    address: Address, record: Record | None, summary: str, detail: str, hint: str
-) -> ComparedBytes:
-    diagnostic = error_finding(summary, detail, hint, address=str(address))
-    recorded_digest = (record.digest if record else None) or ""
-    return ComparedBytes(address, BytesResult.UNREAD, recorded_digest, "", (diagnostic,))
-
-
-def _compare_bytes(
-    session: TargetSession, address: Address, record: Record, published_bytes: PublishedBytes
-) -> ComparedBytes:
-    recorded_digest = record.digest or ""
-    if recorded_digest and recorded_digest != published_bytes.digest:
+        return unread("The published bytes cannot be read", detail, "")
+    if recorded_digest not in {"", published.digest}:
         diagnostic = error_finding(
             "The published bytes are not those that are recorded",
-            f"{address} (id {record.remote_id}): the backend gives {published_bytes.digest}, and "
+            f"{address} (id {record.remote_id}): the backend gives {published.digest}, and "
             f"the state has {recorded_digest}.",
             "Somebody replaced what is published, or the backend changes what it is given. Publish "
             "a new version of what you trust.",
             address=str(address),
         )
         return ComparedBytes(
-            address, BytesResult.DIFFERENT, recorded_digest, published_bytes.digest, (diagnostic,)
+            address, BytesResult.DIFFERENT, recorded_digest, published.digest, (diagnostic,)
         )
     moment = session.clock.utc_now()
     session.store.write_records(
         replace(
             record,
-            digest=published_bytes.digest,
-            files=record.files or published_bytes.files,
-            proven={"digest": published_bytes.digest, "at": moment},
+            digest=published.digest,
+            files=record.files or published.files,
+            proven={"digest": published.digest, "at": moment},
         )
     )
     session.store.append_audit_entries(
@@ -258,4 +237,4 @@ def _compare_bytes(
         )
     )
     result = BytesResult.SAME if recorded_digest else BytesResult.LEARNED
-    return ComparedBytes(address, result, recorded_digest, published_bytes.digest)
+    return ComparedBytes(address, result, recorded_digest, published.digest)
