@@ -20,7 +20,7 @@ from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import Mac, Reference, SecretRef, Sensitive, flatten
+from synapse_apply.model.values import Mac, SecretRef, Sensitive
 from synapse_apply.model.verification import LastRun, RunStatus
 
 
@@ -83,11 +83,6 @@ def suppose_record(
     fields = build_recordable_fields(
         build_declared_fields(resource, lookup_results, "", secrets), ()
     )
-    referenced_addresses = {
-        reference.address
-        for reference in flatten(resource.spec).values()
-        if isinstance(reference, Reference)
-    }
     series, version = kind.locate_in_series(resource.spec)
     return Record(
         address=resource.address,
@@ -100,7 +95,7 @@ def suppose_record(
         files=resource.package.files if resource.package else {},
         protected=resource.lifecycle.prevent_destroy,
         verification=_assumed_run(kind, resource),
-        depends_on=tuple(sorted(referenced_addresses | set(resource.depends_on))),
+        depends_on=resource.needs,
         series=series,
         version=version,
     )

@@ -11,7 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.values import Fields, flatten
+from synapse_apply.model.values import Fields, collect_references, flatten
 
 
 @frozen
@@ -96,6 +96,12 @@ class Desired:
     retain: int | None = None
     position: Position | None = None
     positions: Mapping[FieldPath, Position] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> tuple[Address, ...]:
+        """The addresses that it refers to, or names in `depends_on`, sorted."""
+        references = (reference.address for reference in collect_references(self.spec))
+        return tuple(sorted({*references, *self.depends_on}))
 
     def find_position(self, path: FieldPath) -> Position | None:
         """The position of a spec field, or of the nearest field above it that has one."""

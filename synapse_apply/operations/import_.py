@@ -27,10 +27,10 @@ from synapse_apply.live.published_bytes import PublishedBytes, read_published
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, RemoteError
 from synapse_apply.model.remote import REMOTE_ID_RULE, has_remote_id_form
-from synapse_apply.model.resource import Capabilities, Desired, Lookup, Observed
+from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Record
@@ -419,23 +419,13 @@ def _build_imported_record(
         replaced_at=old_record.replaced_at if old_record else "",
         doubted=old_record.doubted if old_record else "",
         protected=bool(desired and desired.lifecycle.prevent_destroy),
-        depends_on=_list_dependencies(desired, declared_fields),
+        depends_on=desired.needs if desired else (),
         series=series,
         version=version,
         created_at=old_record.created_at if old_record and old_record.created_at else now,
         updated_at=now,
     )
     return record if old_record else with_unverified_last_run(record, kind, desired, now)
-
-
-def _list_dependencies(
-    desired: Desired | None, declared: Mapping[FieldPath, object]
-) -> tuple[Address, ...]:
-    """The addresses that a manifest refers to or names in `depends_on`: the order of deletes."""
-    referenced_addresses = {
-        reference.address for reference in declared.values() if isinstance(reference, Reference)
-    }
-    return tuple(sorted(referenced_addresses | set(desired.depends_on if desired else ())))
 
 
 def _get_series_and_version(

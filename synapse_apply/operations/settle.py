@@ -30,7 +30,6 @@ from synapse_apply.model.errors import InputError, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
-from synapse_apply.model.values import collect_references
 from synapse_apply.model.verification import RUN_VERB, LastRun
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
 from synapse_apply.planning.package import iter_untold_packages
@@ -225,8 +224,7 @@ def wait_for_open_calls(
         while queue:
             address = queue.pop()
             if address not in needed and (desired := session.desired.get(address)):
-                references = collect_references(desired.spec)
-                queue += [*(one.address for one in references), *desired.depends_on]
+                queue += desired.needs
             needed.add(address)
         others = session.desired.keys() - needed
         records = {one: record for one, record in state.records.items() if one not in others}
