@@ -35,15 +35,20 @@ _LOCK_TIMEOUT_HINT = f"{_LOCK_TIMEOUT_OPTION} SECONDS waits by itself."
 def print_failure(problem: BaseException, console: Console, command: str = "") -> int:
     """Print a failure, as text or as the command's JSON document; returns the exit code."""
     plain_findings, code = build_failure_findings(problem)
-    if isinstance(problem, LockHeld) and _has_lock_timeout():
+    context = click.get_current_context(silent=True)
+    option_names = [param.opts for param in context.command.params] if context else []
+    if isinstance(problem, LockHeld) and [_LOCK_TIMEOUT_OPTION] in option_names:
         plain_findings = [
             finding.with_changes(hint=finding.hint + " " + _LOCK_TIMEOUT_HINT)
             for finding in plain_findings
         ]
     findings = name_target_in_commands(plain_findings, console.typed_target)
     # Expected failures have no traceback, also where logs are on.
-    if not isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS)):
-        _write_traceback(problem, console)
+    is_expected = isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS))
+    log_level = console.environ.get("SYNAPSE_APPLY_LOG", "").lower()
+    if not is_expected and log_level in {"trace", "json"}:
+        lines = traceback.format_tb(problem.__traceback__)
+        console.write_stderr("".join(["Traceback (values left out):\n", *lines]))
     if console.as_json and not console.has_written_document:
         from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 
@@ -61,15 +66,6 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
 
     console.write_stderr(render_diagnostics(findings, color=console.is_stderr_colored))
     return code
-
-
-def _has_lock_timeout() -> bool:
-    """Whether the running command has --lock-timeout."""
-    click_context = click.get_current_context(silent=True)
-    options = (
-        [param.opts for param in click_context.command.params] if click_context is not None else []
-    )
-    return any(_LOCK_TIMEOUT_OPTION in names for names in options)
 
 
 class FindingsAndExitCode(NamedTuple):
@@ -161,12 +157,6 @@ def _unusable_folder() -> str:
     return (
         "" if os.access(working_folder, os.R_OK | os.X_OK) else f"{working_folder} may not be read"
     )
-
-
-def _write_traceback(problem: BaseException, console: Console) -> None:
-    if console.environ.get("SYNAPSE_APPLY_LOG", "").lower() in {"trace", "json"}:
-        lines = traceback.format_tb(problem.__traceback__)
-        console.write_stderr("".join(["Traceback (values left out):\n", *lines]))
 
 
 def _build_internal_finding(problem: BaseException) -> Diagnostic:

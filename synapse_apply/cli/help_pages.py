@@ -121,7 +121,8 @@ class ManualCommand(click.Command):
             if param.opts[-1] in _COMMON_OPTIONS:
                 common_names.append("/".join(param.opts))
             else:
-                heading = _heading(param) if is_grouped else "Options"
+                headings = [h for h, names in _OPTION_GROUPS.items() if param.name in names]
+                heading = headings[0] if is_grouped and headings else "Options"
                 rows.setdefault(heading, []).append(row)
         for heading in ("Options", *_OPTION_GROUPS):
             if heading in rows:
@@ -187,11 +188,6 @@ class ManualCommand(click.Command):
 def format_command_name(ctx: click.Context) -> str:
     """The command's words after the program's name: `state list`."""
     return ctx.command_path.partition(" ")[2]
-
-
-def _heading(param: click.Parameter) -> str:
-    headings = (heading for heading, names in _OPTION_GROUPS.items() if param.name in names)
-    return next(headings, "Options")
 
 
 def manual_command(

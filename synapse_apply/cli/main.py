@@ -66,16 +66,12 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):  # no traceback for who stops what has ended
             signal.signal(number, signal.SIG_DFL)
-    _flush_stderr()
-    sys.exit(code)
-
-
-def _flush_stderr() -> None:
-    """Flush stderr: where that fails at exit, the interpreter would end with its own exit code."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):
+        # Else the interpreter would end with its own exit code when it fails to flush.
         _redirect_to_devnull(sys.stderr)
+    sys.exit(code)
 
 
 def _print_thread_failure(thread_failure: threading.ExceptHookArgs) -> None:

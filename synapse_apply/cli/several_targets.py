@@ -8,7 +8,7 @@ target is not begun after one that did not end well, unless --keep-going is give
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -265,7 +265,7 @@ class TargetsReports:
         joined_source = ReportSource(
             lambda: _fill_in_missing(document, sections),
             lambda budget: render_targets_markdown(
-                list(_iter_markdown_parts(sections)),
+                [_markdown_part(section) for section in sections],
                 not_begun,
                 self.reports.command,
                 " ".join(self.selectors),
@@ -319,13 +319,10 @@ def _fill_in_missing(
     return {**document, "targets": parts}
 
 
-def _iter_markdown_parts(sections: Sequence[TargetSection]) -> Iterator[MarkdownPart]:
-    for section in sections:
-        source = section.report_source
-        outputs = source.outputs if source is not None else {}
-        yield MarkdownPart(
-            section.target, section.exit_code, outputs, source.markdown if source else None
-        )
+def _markdown_part(section: TargetSection) -> MarkdownPart:
+    source = section.report_source
+    outputs, markdown = (source.outputs, source.markdown) if source else ({}, None)
+    return MarkdownPart(section.target, section.exit_code, outputs, markdown)
 
 
 def _sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:

@@ -146,7 +146,11 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     if approved is not None:
         return observer.run_approved_plan(*approved, all_or_nothing=all_or_nothing, wait=wait)
     with options.open_target(invocation) as target:
-        plans = _read_plans(target, plan, reviewed)
+        plans: ApprovedPlans | None = None
+        if plan is not None:
+            plans = target.read_saved_plan(plan)
+        elif reviewed:
+            plans = target.read_reviewed_plans(reviewed)
         if plans is not None and reports is not None:
             observer.replace_reports(reports.with_target(invocation.target or plans.target))
         require_approval_way(console, is_approved=auto_approve or plans is not None)
@@ -170,15 +174,6 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
         if console.is_interactive and not auto_approve:
             keywords["confirm"] = observer.confirm
         return observer.run(lambda: target.apply(auto_approve=auto_approve, **keywords))
-
-
-def _read_plans(
-    target: OpenTarget, plan: Path | None, reviewed: tuple[Path, ...]
-) -> ApprovedPlans | None:
-    """The saved or reviewed plans that were given, None without any."""
-    if plan is not None:
-        return target.read_saved_plan(plan)
-    return target.read_reviewed_plans(reviewed) if reviewed else None
 
 
 @manual_command(

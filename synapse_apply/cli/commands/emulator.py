@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
 
 if TYPE_CHECKING:
-    from synapse_apply.model.ports import StateStore
     from synapse_apply.model.project import Project
     from synapse_apply.workspace.invocation import Invocation
 
@@ -179,7 +179,9 @@ def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     data_folder = embedded.require_trusted_data_folder(project.root)
     if not store.exists():
         return reset_data_set_if_any(data_folder)
-    lineage = _read_lineage_or_empty(store)
+    lineage = ""
+    with suppress(StateError):
+        lineage = store.read_lineage()
     with store.lock("emulator reset"):
         reset_data_set_if_any(data_folder)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
@@ -187,11 +189,3 @@ def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     store.close()
     last_seen_files_of(project, target, environ).forget(lineage)
     return True
-
-
-def _read_lineage_or_empty(store: StateStore) -> str:
-    """The state's lineage; "" where it cannot be read."""
-    try:
-        return store.read_lineage()
-    except StateError:
-        return ""

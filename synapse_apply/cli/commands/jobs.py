@@ -85,7 +85,12 @@ def run(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
         if started_run.job is None or not follow:
             if console.as_json:
                 console.write_or_keep_document(_build_run_document(started_run))
-            return _followed_code(started_run) if follow else 0
+            if not follow:
+                return 0
+            from synapse_apply.model.job import JobStatus
+
+            # As for a followed job: 0 only where the run completed.
+            return Exit.OK if started_run.status is JobStatus.COMPLETED else Exit.ERROR
         from synapse_apply.cli.texts.jobs import JobFollower, build_job_document
 
         follower = JobFollower(console)
@@ -177,13 +182,6 @@ def _show_started_run(
         bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
         answer = format_value_inline(started_run.answer)
         console.write_note(f"{name} ran, and answered{bad or ' at once'}: {answer}")
-
-
-def _followed_code(started: StartedRun) -> int:
-    """As for a followed job: 0 only where the run completed."""
-    from synapse_apply.model.job import JobStatus
-
-    return Exit.OK if started.status is JobStatus.COMPLETED else Exit.ERROR
 
 
 def _build_run_document(started_run: StartedRun) -> JsonDocument:

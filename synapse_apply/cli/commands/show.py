@@ -14,7 +14,7 @@ from synapse_apply.cli.help_pages import manual_command, renamed_command_of
 if TYPE_CHECKING:
     from synapse_apply import Invocation
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.views.graph import GraphNode
+    from synapse_apply.model.diagnostic import Diagnostic
 
 
 @manual_command(
@@ -221,31 +221,20 @@ def graph(*, console: Console, invocation: Invocation, planned: bool) -> int:
     the same text.
     """
     from synapse_apply.model.errors import Exit
-    from synapse_apply.views.graph import format_mermaid
+    from synapse_apply.views.graph import GraphNode, build_plan_nodes, format_mermaid
 
-    if planned:
-        # The resources of a plan as far as it could be made, and its findings.
-        from synapse_apply.views.graph import build_plan_nodes
-
-        with options.open_target(invocation) as target:
+    findings: tuple[Diagnostic, ...] = ()
+    with options.open_target(invocation) as target:
+        if planned:
+            # The resources of a plan as far as it could be made, and its findings.
             plan = target.plan()
-        nodes, findings = build_plan_nodes(plan), plan.diagnostics
-    else:
-        nodes, findings = _build_declared_nodes(invocation), ()
+            nodes, findings = build_plan_nodes(plan), plan.diagnostics
+        else:
+            declared = target.read_manifests().items()
+            nodes = [GraphNode(address, resource.depends_on) for address, resource in declared]
     console.write_output(format_mermaid(nodes))
     console.write_findings(findings)
     return Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
-
-
-def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
-    """The declared resources; InputError with every finding."""
-    from synapse_apply.views.graph import GraphNode
-
-    with options.open_target(invocation) as target:
-        return [
-            GraphNode(address, resource.depends_on)
-            for address, resource in target.read_manifests().items()
-        ]
 
 
 @manual_command(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from synapse_apply import Invocation
     from synapse_apply.library import (
         AcceptableResource,
-        CreatedState,
         JournalContent,
         OpenCalls,
         Rebinding,
@@ -88,6 +87,14 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
         offer = target.live.read_offer()
     name, new_lineage = created_state.target, created_state.lineage
     if console.as_json:
+        project_id, key = created_state.project_id, created_state.key
+        shared: JsonDocument = {}
+        if key is not None:
+            is_made = created_state.key_file is not None
+            shared = {
+                "project": {"id": project_id.text or None, "written": project_id.is_new},
+                "key": {"id": key.key_id, "from": key.origin, "made": is_made},
+            }
         # What the backend offers, in the form of `doctor --json`.
         from synapse_apply.views.text.checkup import section_json
 
@@ -95,7 +102,7 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
             {
                 "target": name,
                 "lineage": new_lineage,
-                **_sharing_document(created_state),
+                **shared,
                 "backend": {
                     "asked": not offer.unasked,
                     "why_not": offer.unasked,
@@ -122,16 +129,6 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
         )
     console.write_output(f"{offer.empty_state_risk}\n")
     return 0
-
-
-def _sharing_document(created_state: CreatedState) -> JsonDocument:
-    project_id, key = created_state.project_id, created_state.key
-    if key is None:
-        return {}
-    return {
-        "project": {"id": project_id.text or None, "written": project_id.is_new},
-        "key": {"id": key.key_id, "from": key.origin, "made": created_state.key_file is not None},
-    }
 
 
 @manual_command(

@@ -338,7 +338,12 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
             item["state"],
             item["name"],
             (item.get("wanted_commit") or "-")[:7],
-            _describe_counts(item["counts"]),
+            ", ".join(
+                f"{item['counts'][name]} {words}"
+                for name, words in _COUNTED.items()
+                if item["counts"].get(name)
+            )
+            or "-",
             item.get("looked_at") or "-",
             _target_reason(item),
         )
@@ -398,11 +403,6 @@ def _target_reason(item: Mapping[str, Any]) -> str:
         "nobody knows whether a call had an effect" if item["state"] == "unknown" else ""
     )
     return "; ".join(filter(None, (unknown_phrase, hold_phrase, item.get("waiting_reason"))))
-
-
-def _describe_counts(counts: Mapping[str, int]) -> str:
-    parts = [f"{counts[name]} {words}" for name, words in _COUNTED.items() if counts.get(name)]
-    return ", ".join(parts) or "-"
 
 
 # What the rows of a run's plan change, by the run and by address.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,9 @@ def format_difference(
             f"{address} differs from {base}.\nThe state knows the digest of that and not its "
             "files, so which of them differ cannot be told.\n"
         )
-    text = f"{address} differs from {base}: {_format_change_counts(difference)}.\n\n"
+    counts = Counter(change.verb for change in difference.changes)
+    count_text = ", ".join(f"{counts[verb]} {verb}" for verb in _VERB_SYMBOLS if counts[verb])
+    text = f"{address} differs from {base}: {count_text}.\n\n"
     for change in difference.changes:
         text += (
             f"  {style.format_symbol_and_space(_VERB_SYMBOLS[change.verb])}{sanitize(change.path)}"
@@ -174,13 +177,6 @@ def _executable_change(change: FileChange) -> str:
         f" ({'now ' if change.executable else ''}{mode_text}"
         f"{'' if change.content else '; same bytes'})"
     )
-
-
-def _format_change_counts(difference: PackageDifference) -> str:
-    counts = {
-        verb: sum(change.verb == verb for change in difference.changes) for verb in _VERB_SYMBOLS
-    }
-    return ", ".join(f"{count} {verb}" for verb, count in counts.items() if count)
 
 
 def _list_included_files(listing: PackageListing, by_size: bool) -> list[tuple[str, int]]:

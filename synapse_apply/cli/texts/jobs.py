@@ -195,15 +195,14 @@ class JobFollower:
         # The server's reason may end with a full stop of its own.
         failure_reason = sanitize(job_failure_text(job)).removesuffix(".")
         message = f"{name} {job.status.value}{f': {failure_reason}' if failure_reason else ''}."
+        is_completed = job.status is JobStatus.COMPLETED
         if self.log_only or self.console.as_json:
-            self.console.write_stderr(
-                "" if self.log_only and _is_completed(job) else f"{message}\n"
-            )
+            self.console.write_stderr("" if self.log_only and is_completed else f"{message}\n")
         else:
             self.console.write_output(f"{message}\n")
             if job.raw.get("result") is not None:
                 self.console.write_output(f"Result: {format_value_inline(job.raw['result'])}\n")
-        return Exit.OK if _is_completed(job) else Exit.ERROR
+        return Exit.OK if is_completed else Exit.ERROR
 
 
 @contextmanager
@@ -222,7 +221,3 @@ def _hint_at_interrupt(console: Console, job_id: str) -> Iterator[None]:
 def _format_follow_hint(job_id: str, console: Console) -> str:
     command = Command("jobs logs", sanitize(job_id), "--follow", target=console.typed_target)
     return f"{command} follows it"
-
-
-def _is_completed(job: Job) -> bool:
-    return job.status is JobStatus.COMPLETED
