@@ -1,12 +1,16 @@
-"""Counts the work of a call by the functions that it calls: the same on every machine, as seconds are not."""
+"""Counts the work of a call, or what it would wait: the same on every machine, as seconds are not."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from cProfile import Profile
+from types import ModuleType, SimpleNamespace
 from typing import Any
+
+import pytest
 
 
 def calls_of(work: Callable[[], Any]) -> int:
@@ -33,3 +37,16 @@ def calls_of_threads() -> Iterator[list[int]]:
         yield counted
     finally:
         threading.setprofile(None)
+
+
+@contextmanager
+def skip_waits(module: ModuleType) -> Iterator[list[float]]:
+    """Let what a module of a server of this process waits take no time; the seconds asked for."""
+    asked: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        asked.append(seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": wait}))
+        yield asked

@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from forges.loopback_server import wait_until
+
 SECONDS = 60
 # Two signals within a tenth of a second are one: a second one is as late as a person's.
 AS_A_PERSON = 0.3
@@ -39,6 +41,16 @@ def stands_still(process: subprocess.Popen[Any]) -> None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.005)
+
+
+def meets_fault(server: Any, process: subprocess.Popen[Any] | None = None) -> None:
+    """Wait until the deed of the backend's first rule has begun, while the process runs."""
+
+    def has_begun() -> bool:
+        assert process is None or process.poll() is None, process.communicate()
+        return bool(server.call("GET", "_emulator/faults/")["counts"][0]["done"])
+
+    wait_until(has_begun, SECONDS, "the first fault begins")
 
 
 def has_ended(process: subprocess.Popen[Any]) -> None:

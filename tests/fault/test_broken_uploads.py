@@ -14,6 +14,7 @@ import pytest
 from fault.commands import FOREVER, Backend, applying, ended, kill, reaches
 from fault.convergence import Row, converge, on_api
 from fault.site import LATER, Server, Site
+from forges.loopback_server import wait_until
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB  # more than the buffers of a connection hold
@@ -120,9 +121,7 @@ def test_killed_while_the_server_writes(
             assert process.poll() is None, process.communicate()
             time.sleep(0.002)
         assert kill(process)
-    until = time.monotonic() + 60
-    while any(incoming.iterdir()) and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_until(lambda: not any(incoming.iterdir()), 60, "no upload is kept")
     nothing_half_done(site, tmp_path / "data")
     assert sorted(str(address) for address in site.open_intents()) == OPEN[site.api]
     converge(site, None, row)

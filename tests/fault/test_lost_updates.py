@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from controllers.backend_proxy import BackendProxy, Call
 from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import Row, chosen, command, converge, on_api, on_store
 from fault.site import LATER, Server, Site, pending
+from forges.loopback_server import wait_until
 from git_repositories import make_bare_repository
 
 from synapse_apply.model.plan import Cause
@@ -227,10 +227,7 @@ def test_waiting_ends_once_the_lost_call_shows(
 
 
 def wait_for(server: Server, description: str) -> None:
-    until = time.monotonic() + 60
-    while live(server) != description:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_until(lambda: live(server) == description, 60, description)
 
 
 @on_api("v1", "v2")

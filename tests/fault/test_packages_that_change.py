@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fault.commands import Backend, applying, ended
 from fault.site import APIS, Server, Site
+from forges.loopback_server import wait_until
 from unit.packages.trees import change_unseen
 
 MIB = 1024 * 1024
@@ -89,10 +90,8 @@ def test_nothing_is_published(
     assert RELEASE not in server.ids()
     assert RELEASE not in site.records()
     assert site.open_intents() == []
-    until = time.monotonic() + 60
-    while any((data / "incoming").iterdir()) and time.monotonic() < until:
-        time.sleep(0.02)  # a server that reads slowly hears late that its client is gone
-    assert list((data / "incoming").iterdir()) == []
+    # A server that reads slowly hears late that its client is gone.
+    wait_until(lambda: not any((data / "incoming").iterdir()), 60, "no upload is kept")
     assert {path.name for path in (data / "packages").iterdir()} == before
 
 

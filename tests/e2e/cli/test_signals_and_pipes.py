@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TextIO
 
 import pytest
 import requests
+from forges.loopback_server import wait_until
 from forking import ForkedProcess, run_to_end
 from stopping import asked_again
 from support.core import Invocation, open_state
@@ -105,10 +105,7 @@ def open_calls(project: Path) -> list[str]:
 
 
 def wait_for_an_open_call(project: Path) -> None:
-    ends = time.monotonic() + 60
-    while not open_calls(project):
-        assert time.monotonic() < ends
-        time.sleep(0.02)
+    wait_until(lambda: open_calls(project), 60, "a call is open")
 
 
 def wait_for(stream: TextIO, text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from e2e.fleet.conftest import TENANTS, break_target
 from e2e.scenarios.workplace import QUIET, Ran, Server, Workplace, held
 from forking import ForkedProcess
 from installed import BIN
+from stopping import meets_fault
 from support.core import InputError, bundle_schema_with_referenced_files
 
 from synapse_apply.library import open_targets
@@ -209,11 +209,7 @@ def test_a_signal_ends_all_with_one_document(fleet: Workplace, server: Server) -
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + 60
-    while not server.call("GET", "_emulator/faults/")["counts"][0]["done"]:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    meets_fault(server, process)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130

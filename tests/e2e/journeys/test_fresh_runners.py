@@ -6,7 +6,6 @@ import base64
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from e2e.scenarios.workplace import TOKEN, Server, Workplace, project, sample
 from forking import ForkedProcess
 from installed import BIN, environment
 from postgres.server import PASSWORD, PostgresServer
+from stopping import meets_fault
 
 KEY = base64.b64encode(b"k" * 32).decode()
 SECRET = "s3-secret-of-runners"
@@ -146,11 +146,7 @@ def test_a_runner_that_is_killed(team: Repository, server: Server, runner: Runne
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        until = time.monotonic() + 60
-        while not server.call("GET", "_emulator/faults/")["counts"][0]["done"]:
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        meets_fault(server, process)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

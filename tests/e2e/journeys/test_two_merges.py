@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ from e2e.revisions.conftest import Repository, repository
 from e2e.scenarios.workplace import STORAGE, TOKEN, Server, Workplace, project, sample
 from forking import ForkedProcess
 from installed import BIN, environment
+from stopping import meets_fault
 
 SECONDS = 60
 
@@ -64,15 +64,6 @@ def jobs() -> Iterator[Pipeline]:
         yield Pipeline(stack)
 
 
-def hangs(server: Server, process: subprocess.Popen[str]) -> None:
-    """Wait until the process waits for the answer that is kept from it."""
-    until = time.monotonic() + SECONDS
-    while not server.call("GET", "_emulator/faults/")["counts"][0]["done"]:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def test_the_first_job_is_cancelled(
     team: Repository, server: Server, runner: Runner, jobs: Pipeline, tmp_path: Path
 ) -> None:
@@ -94,7 +85,7 @@ def test_the_first_job_is_cancelled(
     server.call("PUT", "_emulator/faults/", {"rules": [hang]})
     options = ("--parallelism", "1", "--json")
     one = jobs.start(first, "apply", "--reviewed", plans["one"], *options)
-    hangs(server, one)
+    meets_fault(server, one)
     two = jobs.start(second, "apply", "--reviewed", plans["two"])
     locked = second.run("apply", "--reviewed", plans["two"], "--lock-timeout", "0", code=6)
     assert "synapse-apply state unlock" in locked.err

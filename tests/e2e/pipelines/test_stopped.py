@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import signal
-import time
 
 from e2e.pipelines.actions import read_action
 from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.gitlab import Pipeline
 from in_process import run
 from installed import BIN
+from stopping import meets_fault
 
 HANG = {"rules": [{"match": {"method": "POST", "path": "/plugins/"}, "do": {"latency": 3000}}]}
-
-
-def wait_for_a_call(world: World) -> None:
-    """Until the call that is slow has arrived."""
-    until = time.monotonic() + 60
-    while not world.server.call("GET", "_emulator/faults/")["counts"][0]["done"]:
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def test_sigterm_to_the_step_drains_the_apply(fresh: World) -> None:
@@ -33,7 +25,7 @@ def test_sigterm_to_the_step_drains_the_apply(fresh: World) -> None:
            "REVIEWED": "", "REPORTS": str(runner.temp), "INTERPRETER": str(BIN / "python"), "SECRETS": "",
            **SECRETS}  # fmt: skip
     process = runner.start(step, {"inputs": {"working-directory": "."}}, env)
-    wait_for_a_call(fresh)
+    meets_fault(fresh.server)
     process.send_signal(signal.SIGTERM)
     log, _ = process.communicate(timeout=60)
     assert process.returncode == 143, log
@@ -49,7 +41,7 @@ def test_sigterm_to_the_script_of_gitlab(fresh: World) -> None:
     process = pipeline.start(
         ["exec python3 -I -m synapse_apply apply -t prod --auto-approve"], SECRETS
     )
-    wait_for_a_call(fresh)
+    meets_fault(fresh.server)
     process.send_signal(signal.SIGTERM)
     log, _ = process.communicate(timeout=60)
     assert process.returncode == 143, log

@@ -14,6 +14,7 @@ from typing import Any
 import requests
 from contract.controller.upstream import Upstream, read_no_secret, storage
 from controllers.forked_workers import ForkedController
+from forges.loopback_server import wait_until
 from forking import TESTS
 from git_repositories import git
 from in_process import run
@@ -188,10 +189,7 @@ targets:
         ]
 
     def wait_for_creates(self, number: int) -> None:
-        deadline = time.monotonic() + 60
-        while self.count_creates() < number:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: self.count_creates() >= number, 60, f"{number} creates")
 
     def open_target(self) -> AbstractContextManager[OpenTarget]:
         """The target as a person opens it in a checkout."""
