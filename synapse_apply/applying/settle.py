@@ -135,12 +135,20 @@ class IntentResolver:
                 else listed
             )
         # An object with this key was created by this call or by somebody else: if its fields agree
-        # it makes no difference, and fields that do not agree are planned again.
+        # it makes no difference.
         if len(hits) == 1:
+            found = f"what has its name (id {hits[0].remote_id})"
             if owner := self.find_other_owner(hits[0], intent.address):
-                reason = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"
-                return ResolvedIntent(intent, record, reason)
+                return ResolvedIntent(intent, record, f"{found} is recorded as {owner}")
             resolved = self._done(intent, kind, hits[0], record)
+            # Else somebody else may have made it, and the call may still make a second one.
+            if resolved.record and not intent.fields.keys() <= resolved.record.applied.keys():
+                reason = f"{found} has other values, so somebody else may have made it"
+                unknown = ResolvedIntent(replace(intent, state=IntentState.UNKNOWN), record, reason)
+                return self._too_early(intent, record) or unknown
+            if record and self._is_live(record, binding, hits[0]):
+                reason = f"{found} is not recorded: {intent.address} is id {record.remote_id}"
+                return ResolvedIntent(resolved.intent, record, reason)
             if kind.carries_package and self.read_published_digest is not None:
                 resolved = self._judge_package(resolved, kind, published_digest(hits[0]))
             if resolved.record is None or not kind.acts_again(intent):
@@ -156,6 +164,17 @@ class IntentResolver:
         if proof is not Lookup.COMPLETE:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
         return self._too_early(intent, record) or _absent(intent, record)
+
+    def _is_live(self, record: Record, binding: ApiBinding, made: Observed) -> bool:
+        """Whether the recorded object is another one than was made, and still there."""
+        if record.api != binding.api or record.remote_id == made.remote_id:
+            return False
+        try:
+            marks = self.marks.with_address(record.address)
+            read_observed(self.api, binding, record.remote_id, marks)
+        except NotFound:
+            return False
+        return True
 
     def _judge_package(
         self, resolved: ResolvedIntent, kind: ResourceType, shown: str | None

@@ -189,3 +189,54 @@ def test_a_renamed_create_is_settled_before_it_is_moved(
     assert site.apply().code == 0
     assert list(site.records()) == ["storage/renamed"]
     assert len(server.objects("storage")) == 1
+
+
+def paths_of(server: Server) -> list[str]:
+    return [row["body"]["configuration"]["base_path"] for row in rows(server)]
+
+
+@pytest.mark.parametrize("way", ["apply", "settle"])
+def test_an_object_with_other_values_is_not_ours_by_its_name(
+    make_site: Callable[..., Site], server: Server, way: str
+) -> None:
+    """Somebody made it: nothing of it is overwritten before a person adopts it."""
+    site = make_site(groups=0, extra_storages=1, settle_after=300)
+    killed(site, server, POST)
+    body = json.loads((site.root / "manifests" / "more.yaml").read_text())["spec"]
+    body["configuration"]["base_path"] = "/theirs"
+    server.send("POST", "/storages/", body)
+    if way == "settle":
+        assert "too early to tell" in told(command(site, "state settle -t site", 7))
+    assert site.apply().code == 7
+    assert paths_of(server) == ["/theirs"]
+    refused = site.apply(ahead=LATER)
+    assert refused.code == 5
+    assert f"{STORAGE} cannot be imported" in command(site, "plan -t site")
+    assert paths_of(server) == ["/theirs"]
+    assert site.records() == {}
+    settled = told(command(site, "state history -t site"))
+    assert "1 create settled: cannot be told" in settled
+
+
+def test_a_create_that_lands_beside_a_restored_record_takes_its_place_nowhere(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A backup brought back the record of another object of this address."""
+    site = make_site(groups=0, extra_storages=1)
+    assert site.apply().code == 0
+    backup = site.root.with_name("before.db")
+    command(site, f"state backup {backup} -t site")
+    command(site, f"state rm {STORAGE} -t site")
+    file: Path = site.root / "manifests" / "more.yaml"
+    first = file.read_text()
+    renamed = json.loads(first)
+    renamed["spec"]["name"] = "other"
+    file.write_text(json.dumps(renamed))
+    killed(site, server, POST, "after")
+    command(site, f"state restore {backup} --yes -t site")
+    said = told(command(site, "state settle -t site"))
+    first_id = site.records()[STORAGE]
+    assert re.search(rf"{STORAGE}: create was done \(id \d+\); what has its name", said)
+    assert f"is not recorded: {STORAGE} is id {first_id}" in said
+    file.write_text(first)
+    assert pending(site.plan()) == []
