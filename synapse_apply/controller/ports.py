@@ -311,8 +311,9 @@ class LoopHealth:
 
     `round_age` is the time since the last round ended, by a clock that only counts; None before the
     first. `interval` is the longest planned time between two rounds. `clock_offset` is how far the
-    wall clock is ahead of the forges' `Date`, None where none was seen. The counts and seconds of
-    looks and applies are those since the start of the process.
+    wall clock is ahead of the forges' `Date`, None where none was seen: that of the forge where it
+    is farthest, and `agreed_offset` where it is nearest, None where not two were seen. The counts
+    and seconds of looks and applies are those since the start of the process.
     """
 
     round_age: float | None
@@ -322,6 +323,7 @@ class LoopHealth:
     look_seconds: float = 0.0
     apply_counts: Mapping[RunOutcome, int] = field(default_factory=dict)
     apply_seconds: float = 0.0
+    agreed_offset: float | None = None
 
 
 class RunningLoop(LookTrigger, Protocol):

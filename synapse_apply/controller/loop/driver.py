@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
+from urllib.parse import urlsplit
 
 from synapse_apply.controller.loop.actions import LoopPeopleActions, LoopRolloutActions
 from synapse_apply.controller.loop.claiming import RunCounts
@@ -114,16 +115,20 @@ class ControllerLoop:
         apply_counts, apply_seconds = self._counts.read_counts_and_seconds(RunVerb.APPLY)
         ended_at = self._round_ended_at
         age = None if ended_at is None else self._parts.clock.read_counter() - ended_at
-        senders = self._parts.configured.status_senders.values()
-        offsets = [sender.get_clock_offset_or_none() for sender in senders]
+        configured, offsets = self._parts.configured, dict[str, float]()
+        for name, sender in configured.status_senders.items():
+            status = configured.settings.sources[name].status
+            if (offset := sender.get_clock_offset_or_none()) is not None:
+                offsets[urlsplit(status.api_url).netloc if status else ""] = offset
         return LoopHealth(
             age,
             _LONGEST_ROUND_SECONDS,
-            max((offset for offset in offsets if offset is not None), key=abs, default=None),
+            max(offsets.values(), key=abs, default=None),
             look_counts=look_counts,
             look_seconds=look_seconds,
             apply_counts=apply_counts,
             apply_seconds=apply_seconds,
+            agreed_offset=min(offsets.values(), key=abs) if len(offsets) > 1 else None,
         )
 
     # What the process asks

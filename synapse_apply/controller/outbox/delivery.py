@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -92,16 +91,6 @@ def read_retry_after(answer: HttpAnswer, wall_clock: Callable[[], float]) -> flo
     """For how many seconds an answer asks to wait, an hour at most; None where it does not say."""
     seconds = parse_retry_after(answer.headers.get("retry-after"), wall_clock)
     return None if seconds is None else min(seconds, HOUR)
-
-
-def read_server_time_or_none(answer: HttpAnswer) -> float | None:
-    """When an answer was made by its server's clock, in seconds; None where it does not say."""
-    try:
-        moment = parsedate_to_datetime(answer.headers.get("date", ""))
-    except ValueError:
-        return None
-    # RFC 9110: a date is in GMT; without a zone it would be taken for one of this machine.
-    return moment.timestamp() if moment.tzinfo is not None else None
 
 
 def parse_json_answer(answer: HttpAnswer) -> JsonValue:

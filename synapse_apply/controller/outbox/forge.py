@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from synapse_apply.client.http.deadlines import parse_http_date
 from synapse_apply.controller.outbox.delivery import (
     Receiver,
     UndeliveredError,
     encode_compact_json,
     parse_json_answer,
     read_retry_after,
-    read_server_time_or_none,
     reveal_header_value,
 )
 from synapse_apply.controller.ports import SendResult, StatusSender, StatusUnreadable
@@ -154,7 +154,7 @@ class ForgeApi:
         headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
         content = b"" if body is None else encode_compact_json(body)
         answer = self._receiver.send_json_once(method, path, headers, content)
-        date = read_server_time_or_none(answer)
+        date = parse_http_date(answer.headers.get("date"))
         if date is not None:
             self.clock_offset = self.wall_clock() - date
         return ForgeAnswer(answer, parse_json_answer(answer))

@@ -358,5 +358,6 @@ def _not_ready(store: ReadableStore, health: LoopHealth) -> Iterator[str]:
         yield "the loop has not made its first round"
     elif health.round_age > max(2 * health.interval, _MIN_ROUND_AGE):
         yield f"the loop made its last round {health.round_age:.0f} s ago"
-    if health.clock_offset is not None and abs(health.clock_offset) > MAX_CLOCK_OFFSET:
-        yield f"the clock is {abs(health.clock_offset):.0f} s away from that of the servers"
+    # One forge alone is not believed: its source would take the page of all others away.
+    if health.agreed_offset is not None and abs(health.agreed_offset) > MAX_CLOCK_OFFSET:
+        yield f"the clock is {abs(health.agreed_offset):.0f} s away from that of the servers"

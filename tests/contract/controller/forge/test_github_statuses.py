@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from forges.github import StandInGitHub
 from forges.loopback_server import Failure
-from support.core import HttpAnswer, InputError, Sensitive
+from support.core import InputError, Sensitive
 
 from synapse_apply.controller.outbox import delivery
 from synapse_apply.controller.outbox.forge import GitHubStatusSender, build_status_sender
@@ -218,8 +220,31 @@ def test_how_far_the_clock_is_away_from_that_of_the_forge(github):
     assert sender.get_clock_offset_or_none() == pytest.approx(300, abs=5)
 
 
-@pytest.mark.parametrize("date", ["", "soon", "Fri, 27 Nov 2026 10:00:00 -0000", "27 Nov"])
+@pytest.mark.parametrize(
+    "date",
+    ["", "soon", "27 Nov", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, " + "9" * 5000,
+     "Mon, 01 Jan 2035 00:00:00 +9999999999", "Mon, 99 Jan 2035 00:00:00 GMT"],
+)  # fmt: skip
 def test_a_date_that_is_none_says_nothing(date):
-    """Nor does one without a zone, which would be taken for one of this machine."""
-    answer = HttpAnswer(200, {"date": date})
-    assert delivery.read_server_time_or_none(answer) is None
+    """And what the forge took is sent, whatever it says of the time."""
+
+    class Odd(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response_only(201)
+            self.send_header("Date", date)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Odd) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            sender = build(f"http://127.0.0.1:{server.server_port}")
+            assert sender.send(row(PENDING)).finding is None
+            assert sender.get_clock_offset_or_none() is None
+        finally:
+            server.shutdown()

@@ -7,11 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from contract.controller.loop.stand_ins import IN_SYNC, World, describe_runs, plan_of, row
+from contract.controller.loop.stand_ins import (
+    IN_SYNC,
+    StandInForge,
+    World,
+    describe_runs,
+    plan_of,
+    row,
+)
 from support.core import error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
+from synapse_apply.controller.page.app import list_reasons_not_ready
 from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import (
@@ -22,7 +30,14 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
 )
-from synapse_apply.controller.settings import AutoRule, Mode, TargetRule
+from synapse_apply.controller.settings import (
+    AutoRule,
+    ForgeStatus,
+    Mode,
+    SecretName,
+    Source,
+    TargetRule,
+)
 from synapse_apply.controller.store.store_database import ControllerStoreError
 
 PROD = TargetName("acme", "prod")
@@ -298,3 +313,35 @@ def test_the_clock_is_compared_with_that_of_the_forges(world: World) -> None:
     assert loop.read_health().clock_offset is None
     world.forge.clock_offset = -75.0
     assert loop.read_health().clock_offset == -75.0
+
+
+@pytest.mark.parametrize(
+    ("offsets", "farthest", "agreed"),
+    [
+        ({"one": 255_088_461.0}, 255_088_461.0, None),
+        ({"one": 255_088_461.0, "two": 0.5}, 255_088_461.0, 0.5),
+        ({"one": -75.0, "two": -80.0}, -80.0, -75.0),
+        ({"one": -75.0, "one/api/v3": -76.0}, -76.0, None),
+    ],
+)
+def test_one_forge_is_not_believed_about_the_time(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    offsets: dict[str, float],
+    farthest: float,
+    agreed: float | None,
+) -> None:
+    """The page of all sources stays in service until another server says the same."""
+    sources, senders = {}, {}
+    for place, offset in offsets.items():
+        status = ForgeStatus("github", "a/b", SecretName("env", "T"), f"https://{place}")
+        sources[place] = Source(place, "url", status=status)
+        senders[place] = StandInForge()
+        senders[place].clock_offset = offset
+    world.settings = replace(world.settings, sources=sources)
+    configured = replace(world.configure(), status_senders=senders)
+    monkeypatch.setattr(world, "configure", lambda: configured)
+    health = world.build_loop().read_health()
+    assert (health.clock_offset, health.agreed_offset) == (farthest, agreed)
+    reasons = [text for text in list_reasons_not_ready(world.store, health) if "clock" in text]
+    assert bool(reasons) == (agreed == -75.0)

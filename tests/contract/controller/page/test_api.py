@@ -178,7 +178,7 @@ def test_the_page_names_every_metric(page: ServedPage) -> None:
     [
         ({"round_age": None}, "the loop has not made its first round"),
         ({"round_age": 121.0}, "the loop made its last round 121 s ago"),
-        ({"clock_offset": -75.0}, "the clock is 75 s away from that of the servers"),
+        ({"agreed_offset": -75.0}, "the clock is 75 s away from that of the servers"),
     ],
 )
 def test_it_is_ready_only_while_the_loop_goes_round(
