@@ -51,7 +51,6 @@ MODULES = {
     "FieldPath": "synapse_apply.model.diagnostic",
     "FieldRule": "synapse_apply.kinds.descriptor",
     "GuardViolation": "synapse_apply.model.plan",
-    "HttpAnswer": "synapse_apply.model.remote",
     "HttpExchanger": "synapse_apply.client.http.exchange",
     "InputError": "synapse_apply.model.errors",
     "Intent": "synapse_apply.model.state",

@@ -63,9 +63,7 @@ class RestrictedStore:
         self._patterns = patterns
         self._reads_all = "*" in patterns
         self._filter_patterns = None if self._reads_all else patterns
-        self._list_hidden = cache(
-            lambda source: {*store.list_target_names(source)} - {*self.list_target_names(source)}
-        )
+        self._list_hidden = cache(self._read_hidden_names)
 
     def can_read_target(self, name: TargetName) -> bool:
         """Whether one of the patterns matches a target, known or not."""
@@ -98,6 +96,14 @@ class RestrictedStore:
 
     def _read_of_target(self, name: TargetName, read: Callable[[TargetName], T], nothing: T) -> T:
         return self._tell(name.source, read(name)) if self.can_read_target(name) else nothing
+
+    def _read_hidden_names(self, source: str) -> set[str]:
+        """Also of targets that no rule matches: what commits say of their credentials is known."""
+        names = {*self._store.list_target_names(source)}
+        for row in self._store.list_configured_sources():
+            if row.name == source:
+                names.update(name for _, *targets in row.credentials for name in targets)
+        return {name for name in names if not self.can_read_target(TargetName(source, name))}
 
     def list_target_names(self, source: str) -> Sequence[str]:
         names = self._store.list_target_names(source)

@@ -76,15 +76,18 @@ def test_it_says_who_did_what_newest_first(data: Path) -> None:
         ("UPDATE audit SET who = 'proxy:bob' WHERE number = 2", 2),
         ("DELETE FROM audit WHERE number = 3", 4),
         ("UPDATE audit SET time = time + 1 WHERE number = 1", 1),
+        ("UPDATE audit SET time = 9e999 WHERE number = 2", 2),
+        ("UPDATE audit SET time = -9e999 WHERE number = 3", 3),
+        ("UPDATE audit SET time = 9e99 WHERE number = 1", 1),
     ],
 )
 def test_a_changed_chain_is_told_with_its_first_wrong_row(
     data: Path, statement: str, wrong: int
 ) -> None:
-    """Exit code 1, and the rows are listed all the same."""
+    """Exit code 1, and the rows are listed all the same; also where a time is no number of JSON."""
     change_store(data, statement)
     shown = read_audit(data, code=1)
-    assert f"Row {wrong} of 2025-11-24" in shown
+    assert f"Row {wrong} of " in shown
     assert "lab/bench" in shown
     document = json.loads(read_audit(data, "--json", code=1))
     assert document["first_wrong"] == wrong

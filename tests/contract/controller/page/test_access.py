@@ -395,6 +395,7 @@ NAMED = (
     ),
     "a verification in acme/prod-old",
     "paused with acme/prod-us.",
+    "targets.unruled-secret.token names it",
 )
 
 REJECTED = "first as in prod-eu: contract with Hooli ends"
@@ -412,9 +413,10 @@ def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
     report = json.loads(people.REPORT)
     report["diagnostics"][0]["detail"] = NAMED[2]
     finding = error_finding(NAMED[1], NAMED[0], NAMED[2], path=("targets", "prod-eu"))
+    unruled = error_finding("A variable is closed", NAMED[5], NAMED[5])
     run = samples.build_run(
         12, people.STAGING, RunOutcome.CHANGES, plan_json=samples.format_plan(plan),
-        findings=(replace(finding, target="prod-us"),), report_json=json.dumps(report),
+        findings=(replace(finding, target="prod-us"), unruled), report_json=json.dumps(report),
         cause=RunCause.RESUMED, cause_detail=NAMED[3], stop_reason=NAMED[4],
     )  # fmt: skip
     target = store.find_target_even_if_gone(people.STAGING)
@@ -424,7 +426,12 @@ def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
     target = replace(target, waiting_reason=NAMED[2], due_detail=NAMED[3], last_run=run.id)
     hold = people.build_holds()[0]
     row = replace(hold.held_row.row, summary=NAMED[4], refusal_reason=NAMED[2])
+    # No rule matches the one that named the last of these: it has no row of its own.
+    named = (("ACME_A", "staging"), ("ACME_B", "prod-eu", "unruled-secret"))
+    source = replace(store.list_configured_sources()[0], credentials=named)
+    assert source.name == "acme"
     with store.write() as writer:
+        writer.put_source_except_head_and_counters(source)
         writer.put_run(run)
         writer.put_target_keeping_claim_and_newer_revision(
             replace(target, state=TargetCondition.FAILING)
@@ -467,11 +474,25 @@ def test_no_text_names_a_target_that_its_reader_cannot_read(naming_page: ServedP
     for path in NAMING_PATHS:
         answer = naming_page.get(path.format(run=run), **list_proxy_headers("jonas"))
         assert answer.status_code == 200
-        for name in ("prod-eu", "prod-us", "prod-old", "eu.acme.example", "cAn4ry", "Hooli"):
+        for name in (
+            "prod-eu",
+            "prod-us",
+            "prod-old",
+            "eu.acme.example",
+            "cAn4ry",
+            "Hooli",
+            "unruled",
+        ):
             assert name not in answer.text, path
         assert "another target of this controller" in answer.text or path == "/sources/acme"
         told += naming_page.get(path.format(run=run), **list_proxy_headers("mina")).text
-    for name in ("targets.prod-eu.url", "target prod-us", "acme/prod-old", "cAn4ry"):
+    for name in (
+        "targets.prod-eu.url",
+        "target prod-us",
+        "acme/prod-old",
+        "cAn4ry",
+        "unruled-secret",
+    ):
         assert name in told
 
 
