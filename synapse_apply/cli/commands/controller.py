@@ -90,7 +90,6 @@ def parse_revision(text: str) -> str:
 
 TARGET = Typed("target", parse_target, complete_controlled)
 PATTERN = Typed("target", parse_pattern, complete_controlled)
-add_target_argument = click.argument("target", type=TARGET, metavar="SOURCE/TARGET")
 add_target_or_pattern_argument = click.argument("target", type=PATTERN, metavar="SOURCE/TARGET")
 add_target_patterns_argument = click.argument(
     "patterns",
@@ -118,7 +117,6 @@ ROLLOUT_EXITS = (
     ("7", "the answer was lost"),
 )
 add_rollout_argument = click.argument("name", metavar="NAME")
-add_optional_rollout_argument = click.argument("name", metavar="[NAME]", default="", required=False)
 add_revision_option = click.option(
     "--revision",
     type=Typed("commit", parse_revision),
@@ -133,6 +131,14 @@ add_wave_option = click.option(
 )
 add_reason_option = click.option(
     "--reason", required=True, metavar="TEXT", help="Why; stands on the page."
+)
+
+
+_pattern_options = options.combine(
+    options.use("color"), add_url_option, add_target_patterns_argument
+)
+_decision_options = options.combine(
+    options.use("color"), add_url_option, add_rollout_argument, add_revision_option
 )
 
 
@@ -371,9 +377,7 @@ def status(*, console: Console, data: Path, url: str) -> int:
     ],
     environment=API_ENVIRONMENT,
 )
-@options.use("color")
-@add_url_option
-@add_target_patterns_argument
+@_pattern_options
 @click.option(
     "--wait", "is_waiting", is_flag=True, help="Wait until it is done, and print what it found."
 )
@@ -448,9 +452,7 @@ def reconcile(
     ],
     environment=API_ENVIRONMENT,
 )
-@options.use("color")
-@add_url_option
-@add_target_patterns_argument
+@_pattern_options
 @click.option("--reason", required=True, metavar="TEXT", help="Why; stands on the page.")
 @click.option(
     "--for", "span", type=TIME_SPAN, metavar="SPAN", help="For how long (12h, 7d); 1d by default."
@@ -500,9 +502,7 @@ def pause(
     ],
     environment=API_ENVIRONMENT,
 )
-@options.use("color")
-@add_url_option
-@add_target_patterns_argument
+@_pattern_options
 def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     """End pauses that people have set, each by the pattern that it was set for.
 
@@ -589,7 +589,7 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
 )
 @options.use("color")
 @add_url_option
-@add_target_argument
+@click.argument("target", type=TARGET, metavar="SOURCE/TARGET")
 @add_row_option
 @click.option("--reason", required=True, metavar="TEXT", help="Why; stands on the page.")
 def reject(
@@ -754,7 +754,7 @@ def rollout() -> None:
 )
 @options.use("json", "output")
 @add_url_option
-@add_optional_rollout_argument
+@click.argument("name", metavar="[NAME]", default="", required=False)
 def rollout_status(*, console: Console, url: str, name: str) -> int:
     """Say which revision rollouts bring, how far they are, and what they wait for."""
     from synapse_apply.cli.texts.controller import (
@@ -792,10 +792,7 @@ def rollout_status(*, console: Console, url: str, name: str) -> int:
     exits=ROLLOUT_EXITS,
     environment=API_ENVIRONMENT,
 )
-@options.use("color")
-@add_url_option
-@add_rollout_argument
-@add_revision_option
+@_decision_options
 @add_wave_option
 def rollout_approve(
     *, console: Console, url: str, name: str, revision: str | None, wave: int | None
@@ -823,10 +820,7 @@ def rollout_approve(
     exits=ROLLOUT_EXITS,
     environment=API_ENVIRONMENT,
 )
-@options.use("color")
-@add_url_option
-@add_rollout_argument
-@add_revision_option
+@_decision_options
 def rollout_resume(*, console: Console, url: str, name: str, revision: str | None) -> int:
     """Go on with a rollout that is stopped: what failed is tried again, and failures count anew.
 
@@ -853,10 +847,7 @@ def rollout_resume(*, console: Console, url: str, name: str, revision: str | Non
     exits=ROLLOUT_EXITS,
     environment=API_ENVIRONMENT,
 )
-@options.use("color")
-@add_url_option
-@add_rollout_argument
-@add_revision_option
+@_decision_options
 @add_wave_option
 @add_reason_option
 def rollout_skip(
@@ -888,10 +879,7 @@ def rollout_skip(
     exits=ROLLOUT_EXITS,
     environment=API_ENVIRONMENT,
 )
-@options.use("color")
-@add_url_option
-@add_rollout_argument
-@add_revision_option
+@_decision_options
 @add_reason_option
 def rollout_abort(
     *, console: Console, url: str, name: str, revision: str | None, reason: str
