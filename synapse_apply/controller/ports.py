@@ -1,24 +1,36 @@
-"""What the loop, the senders and the page need of one another, as Protocols."""
+"""What the parts of the controller tell one another: orders, answers, filters, and who sends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import NamedTuple, Protocol
 
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, PlannedRow
 from synapse_apply.controller.rows import (
+    ApprovalRow,
+    AuditRow,
     CallCounts,
     ChangeCounts,
+    HoldRow,
+    LeaseRow,
     MessageRow,
     PauseRow,
+    ProcessRow,
+    RevisionRow,
+    RolloutRow,
+    RolloutTargetRow,
     RunningJobsSeen,
     RunOutcome,
+    RunRow,
+    SourceRow,
     StatusRow,
     StatusText,
+    TargetCondition,
     TargetName,
+    TargetRow,
+    WaveRow,
 )
-from synapse_apply.controller.settings import Controller
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -58,58 +70,6 @@ class LabelledTarget:
     digest: str = ""
     backend: str = ""
     credentials: tuple[str, ...] = ()
-
-
-class Mirror(Protocol):
-    """The bare copy of one source's repository. Methods raise SourceUnavailable for a failure."""
-
-    def fetch_head(self, followed: tuple[str, ...] = ()) -> Head:
-        """Fetch the source's ref; returns what it names now.
-
-        `followed` are refs that were followed before, here or on another machine: a name that one
-        of them has means no other.
-        """
-        ...
-
-    def fetch_commit_if_missing_or_pin_is_old(
-        self, commit: str, followed: tuple[str, ...] = ()
-    ) -> bool:
-        """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
-
-        Where the project file of another ref counts, also where that was not looked at for an
-        interval. SourceUnavailable where the commit is not here afterwards.
-        """
-        ...
-
-    def find_newer_head(self, commit: str) -> str | None:
-        """The commit that the source's ref names by now, if `commit` is before it.
-
-        The repository is asked once a second at most, for all who call this; while it does not
-        answer, what was fetched last counts.
-        """
-        ...
-
-    def is_same_or_descendant(self, commit: str, ancestor: str) -> bool:
-        """Whether `ancestor` is reached from `commit`; True for the same commit."""
-        ...
-
-    def list_author_names_and_emails(self, commit: str, since_commit: str) -> tuple[str, ...]:
-        """Names and email addresses of the authors of the commits that `since_commit` lacks.
-
-        Sorted, each once; of all commits for "".
-        """
-        ...
-
-    def protect_only_these_commits_from_pruning(self, commits: Sequence[str]) -> None:
-        """Protect these commits from pruning, and no others."""
-        ...
-
-    def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
-        """The targets that the project file at a commit declares, by name.
-
-        InputError with every finding where the project file cannot be used.
-        """
-        ...
 
 
 @frozen
@@ -196,113 +156,8 @@ class RunResult:
     targets: tuple[LabelledTarget, ...] = ()
 
 
-class Workers(Protocol):
-    """The child processes that look and apply; one of them serves one source at a time."""
-
-    def look(self, request: LookRequest) -> RunResult:
-        """Look at a target, in a child process; waits for it, and never raises for a look.
-
-        A child that takes longer than the timeout is killed (RunOutcome.TIMEOUT).
-        """
-        ...
-
-    def apply(self, request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
-        """Apply a target, in a child process; waits for it, and never raises for an apply.
-
-        `read_permit` is called on the calling thread, every two seconds until the child ends or
-        there is no permit. Without one no call begins; what has begun ends and is recorded. An
-        apply that takes longer than the timeout begins no further call, and is killed a minute
-        later (RunOutcome.TIMEOUT, with what was done where it could still tell).
-        """
-        ...
-
-    def ask_applies_to_stop_and_begin_no_more(self) -> None:
-        """Let no apply begin another call: what has begun has a few seconds to end.
-
-        Returns at once; `apply` begins nothing any more (RunOutcome.APPLY_STOPPED).
-        """
-        ...
-
-    def close(self) -> None:
-        """End all children: looks at once, applies as when they are asked to stop."""
-        ...
-
-
 class ActionRefused(SynapseApplyError):
     """What somebody asked of the controller is not possible as things are now."""
-
-
-class PeopleActions(Protocol):
-    """What people can ask of the controller; `who` is `proxy:NAME` or `token:NAME`.
-
-    Whether they may is decided before (`rules/access.py`). Each is in the audit, in the transaction
-    that does it. Methods may be called from any thread, and raise ActionRefused.
-    """
-
-    def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
-        """Fetch the source and look at the target at once; a failing one is tried again."""
-        ...
-
-    def pause_scope_or_refuse(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
-        """Apply nothing to the targets that match `scope` until a wall-clock time.
-
-        Refused for a scope that matches no target, and for a time that has passed.
-        """
-        ...
-
-    def resume_scope_or_refuse(self, who: str, scope: str) -> None:
-        """End the pause of this scope; refused where none is set by a person."""
-        ...
-
-    def approve_rows_or_refuse(
-        self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
-    ) -> None:
-        """Approve rows of a target that wait; all or none. Whoever has approved one already has.
-
-        `groups` are those that they are in: whether they may approve is asked again at the apply.
-
-        Refused where one does not wait any more as it was shown, or cannot be approved.
-        """
-        ...
-
-    def reject_rows_or_refuse(
-        self, who: str, name: TargetName, row_digests: Sequence[str], reason: str
-    ) -> None:
-        """Say that rows of a target are not to be done, and take their approvals back."""
-        ...
-
-
-class RolloutActions(Protocol):
-    """What people can ask of rollouts; `who`, audit and ActionRefused as in PeopleActions.
-
-    `number` is that of the revision that was shown: refused where the rollout has another by now.
-    """
-
-    def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
-        """Let a wave begin; refused where it does not wait for that."""
-        ...
-
-    def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
-        """Go on with a rollout that is stopped: what failed is tried again, and counts anew."""
-        ...
-
-    def skip_wave_or_refuse(
-        self, who: str, rollout: str, number: int, wave: int, reason: str
-    ) -> None:
-        """Close the open wave without evidence; its targets that wait for others are moved now."""
-        ...
-
-    def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
-        """Bring this revision no further: targets stay where they are until the next head."""
-        ...
-
-
-class LookTrigger(Protocol):
-    """What a webhook asks of the loop."""
-
-    def fetch_source_at_next_round(self, source: str) -> None:
-        """Fetch a source at the next round, as a webhook asks; without effect if it just was."""
-        ...
 
 
 @frozen
@@ -324,30 +179,6 @@ class LoopHealth:
     apply_counts: Mapping[RunOutcome, int] = field(default_factory=dict)
     apply_seconds: float = 0.0
     agreed_offset: float | None = None
-
-
-class RunningLoop(LookTrigger, Protocol):
-    """The loop of this process, as the page sees it. Methods may be called from any thread."""
-
-    def get_settings(self) -> Controller:
-        """What the configuration says that is used now."""
-        ...
-
-    def read_health(self) -> LoopHealth: ...
-
-    def get_people_actions(self) -> PeopleActions:
-        """What people can ask of this controller."""
-        ...
-
-    def get_rollout_actions(self) -> RolloutActions:
-        """What people can ask of its rollouts."""
-        ...
-
-    def list_authors_of_next_apply_none_if_unreadable(
-        self, name: TargetName
-    ) -> tuple[str, ...] | None:
-        """The authors of the commits that an apply would bring to a target; None if unknown now."""
-        ...
 
 
 class StatusSender(Protocol):
@@ -398,3 +229,179 @@ class SendResult:
     finding: Diagnostic | None = None
     retry_after: float | None = None
     is_final: bool = False
+
+
+class TargetPage(NamedTuple):
+    """Some targets, and how many there are in all that match."""
+
+    targets: Sequence[TargetRow]
+    matching_count: int
+
+
+@frozen
+class TargetFilter:
+    """Which targets a page shows. Empty fields match all; `text` is searched in SOURCE/TARGET.
+
+    `wanted_commit` is the full id of the revision that they want. `patterns` (fnmatch of
+    SOURCE/TARGET, case-sensitive) are those of which one has to match; None: all do.
+    """
+
+    source: str = ""
+    state: TargetCondition | None = None
+    text: str = ""
+    wanted_commit: str = ""
+    patterns: tuple[str, ...] | None = None
+
+
+class TargetFindings(NamedTuple):
+    """A target and what its newest run found; the host is "" before there was a plan."""
+
+    name: TargetName
+    backend_host: str
+    findings: tuple[Diagnostic, ...]
+
+
+@frozen
+class AuditFilter:
+    """Which audit rows are listed. Empty fields match all.
+
+    `who` is exact; `text` is searched in subject, action and detail. `patterns` are as in
+    TargetFilter, of the subject. `before` and `after` are numbers between which rows are, None for
+    no bound.
+    """
+
+    who: str = ""
+    text: str = ""
+    before: int | None = None
+    after: int | None = None
+    patterns: tuple[str, ...] | None = None
+
+
+ALL_AUDIT_ROWS = AuditFilter()
+
+
+class ReadableStore(Protocol):
+    """What the page reads. All of it is committed, and readers never wait for writers for long."""
+
+    def list_configured_sources(self) -> Sequence[SourceRow]:
+        """Every source of the configuration, by name."""
+        ...
+
+    def list_target_names(self, source: str) -> Sequence[str]:
+        """The names of all targets that a source has and ever had."""
+        ...
+
+    def read_page_of_present_targets(
+        self, target_filter: TargetFilter, offset: int, limit: int
+    ) -> TargetPage:
+        """Targets by state (those that need a person first), then by name; none that is gone."""
+        ...
+
+    def count_present_targets_in_each_state(
+        self, source: str = "", patterns: tuple[str, ...] | None = None
+    ) -> Mapping[TargetCondition, int]:
+        """How many targets are in each state; of one source, or of all. See TargetFilter."""
+        ...
+
+    def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
+        """A target, None for an unknown one."""
+        ...
+
+    def find_run(self, run_id: str) -> RunRow | None:
+        """A run, None for an unknown one."""
+        ...
+
+    def list_newest_runs_without_documents(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+        """The newest runs of a target, newest first, without `plan_json` and `report_json`."""
+        ...
+
+    def list_newest_outcomes_oldest_first(
+        self, names: Sequence[TargetName], limit: int
+    ) -> Mapping[TargetName, Sequence[RunOutcome]]:
+        """The outcomes of the newest runs of each target, oldest first, for spark lines."""
+        ...
+
+    def newest_findings(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
+        """What the newest run of each matching target found, by name."""
+        ...
+
+    def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
+        """The newest revision of a full commit id, None for one that never was the head."""
+        ...
+
+    def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+        """The newest revisions of a source, newest first."""
+        ...
+
+    def list_unsent_and_refused_statuses_and_messages(
+        self,
+    ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        """Statuses and messages that are still to be sent, or never can be."""
+        ...
+
+    def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
+        """The status of a commit and context, None where there is none."""
+        ...
+
+    def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
+        """All statuses of a commit, by context."""
+        ...
+
+    def list_audit_newest_first_unless_after(
+        self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
+    ) -> Sequence[AuditRow]:
+        """The newest audit rows that match, newest first; with `after` the oldest, oldest first."""
+        ...
+
+    def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
+        """Every audit row, oldest first, a part of them in memory at a time."""
+        ...
+
+    def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
+        """The rows of a target that wait for a person, in the plan's order."""
+        ...
+
+    def list_approvals_even_used_or_expired(self, name: TargetName) -> Sequence[ApprovalRow]:
+        """The approvals of a target, newest first; also those that are used or too old."""
+        ...
+
+    def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
+        """The pauses that people have set, also those that are over; by scope."""
+        ...
+
+    def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
+        """Every rollout that has begun, also those that have ended; by name."""
+        ...
+
+    def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
+        """A rollout with its newest revision, None for one that has not begun."""
+        ...
+
+    def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
+        """The waves of a rollout of one revision that were opened, approved or closed, in order."""
+        ...
+
+    def list_rollout_targets(
+        self, rollout: str, wave: int | None = None
+    ) -> Sequence[RolloutTargetRow]:
+        """The targets of a rollout, or of one wave of it, by wave and name."""
+        ...
+
+    def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
+        """What a target is in its rollout, None where it is in none."""
+        ...
+
+    def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
+        """A lease, also one that is over; None for one that nobody ever had."""
+        ...
+
+    def list_recorded_processes(self) -> Sequence[ProcessRow]:
+        """Every process that has written itself down, by its holder name."""
+        ...
+
+    def list_configuration_findings(self) -> Sequence[Diagnostic]:
+        """What is wrong with controller.yaml since it was last read again; none while it is used.
+
+        With an error among them the configuration before it is still in use.
+        """
+        ...

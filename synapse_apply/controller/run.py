@@ -35,22 +35,16 @@ from synapse_apply.controller.loop.leading import Engine, SoleEngine
 from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopParts
 from synapse_apply.controller.outbox.forge import build_status_sender
 from synapse_apply.controller.outbox.messages import build_message_sender
-from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
+from synapse_apply.controller.ports import MessageSender, ReadableStore, StatusSender, TargetFilter
 from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetCondition, TargetRow
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, failure_exit_code
 from synapse_apply.controller.rules.judging import may_be_one_state
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.status import targets_document
-from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.controller.store.sqlite_database import create_and_hold_data_folder
-from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
-from synapse_apply.controller.store_ports import (
-    ReadableStore,
-    StoreWriter,
-    TargetFilter,
-    WritableStore,
-)
+from synapse_apply.controller.store.store_writer import StoreWriter, find_first_broken_audit_row
 from synapse_apply.controller.worker.look import read_targets_in_child
 from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -132,7 +126,7 @@ class ConfigurationReader:
         return parts
 
     def build_loop_parts(self, controller: Controller) -> ConfiguredParts:
-        mirrors: dict[str, Mirror] = {}
+        mirrors: dict[str, GitMirror] = {}
         status_senders: dict[str, StatusSender] = {}
         message_senders: dict[str, MessageSender] = {}
         findings: list[Diagnostic] = []
@@ -427,7 +421,7 @@ def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: st
         return [line for row in matching if (line := _forget_rule(store, writer, row))]
 
 
-def _forget_rule(store: WritableStore, writer: StoreWriter, row: TargetRow) -> str:
+def _forget_rule(store: ControllerStore, writer: StoreWriter, row: TargetRow) -> str:
     new, name, now = None if row.is_gone else row.found_binding, str(row.name), time.time()
     others = store.list_targets_of_backend(new.backend) if new else ()
     if new and any(may_be_one_state(new, o.binding) and o.name != row.name for o in others):

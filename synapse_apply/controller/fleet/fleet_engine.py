@@ -32,8 +32,8 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.due import choose_due_targets
 from synapse_apply.controller.rules.processes import list_live_processes
+from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import ControllerStoreError, StoreUnavailable
-from synapse_apply.controller.store_ports import WritableStore
 
 # So that no worker waits for the next round of the leader.
 _JOBS_PER_SLOT = 4
@@ -330,7 +330,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        store: WritableStore,
+        store: ControllerStore,
         clock: SharedClock,
         describe_process: Callable[[], ProcessRow],
         get_lead_epoch: Callable[[], int],

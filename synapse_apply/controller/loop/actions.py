@@ -17,7 +17,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts import audit_and_log_step, queue_rollout_news
 from synapse_apply.controller.outbox.messages import format_utc_time
 from synapse_apply.controller.planned_rows import HeldRow, HoldReason, RowAction
-from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
+from synapse_apply.controller.ports import ActionRefused, SourceUnavailable, TargetFilter
 from synapse_apply.controller.rows import (
     END_OF_PAUSE,
     ApprovalRow,
@@ -42,7 +42,7 @@ from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
 from synapse_apply.controller.rules.judging import build_rejected_hold, is_moved_row
 from synapse_apply.controller.rules.permits import is_pause_active, longest_active_pause
 from synapse_apply.controller.settings import DAY, Mode, TargetRule
-from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
+from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.phrases import format_count_and_noun
 
 # A pause without an end is one that is forgotten; that stands in controller.yaml, where all see it.
@@ -66,8 +66,12 @@ _STATES_THAT_SAY_A_PAUSE = CONDITIONS_OF_PEOPLE | {TargetCondition.PAUSED}
 _ALL_TARGETS = 10**9
 
 
-class LoopPeopleActions:
-    """The PeopleActions of a running loop; used by any thread."""
+class PeopleActions:
+    """What people can ask of the controller; `who` is `proxy:NAME` or `token:NAME`.
+
+    Whether they may is decided before (`rules/access.py`). Each is in the audit, in the transaction
+    that does it. Methods may be called from any thread, and raise ActionRefused.
+    """
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class LoopPeopleActions:
         self._wake_loop = wake
 
     def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
-        """See PeopleActions."""
+        """Fetch the source and look at the target at once; a failing one is tried again."""
         parts = self._parts
         with parts.write() as writer:
             row = self._present_target(name)
@@ -90,7 +94,11 @@ class LoopPeopleActions:
         self._poll_soon(name.source)
 
     def pause_scope_or_refuse(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
-        """See PeopleActions; refused for more than a year, too."""
+        """Apply nothing to the targets that match `scope` until a wall-clock time.
+
+        Refused for a scope that matches no target, and for a time that has passed or is more
+        than a year away.
+        """
         parts = self._parts
         with parts.write() as writer:
             now = parts.clock.read_wall()
@@ -132,7 +140,7 @@ class LoopPeopleActions:
         return row
 
     def resume_scope_or_refuse(self, who: str, scope: str) -> None:
-        """See PeopleActions."""
+        """End the pause of this scope; refused where none is set by a person."""
         parts = self._parts
         with parts.write() as writer:
             now = parts.clock.read_wall()
@@ -155,7 +163,13 @@ class LoopPeopleActions:
     def approve_rows_or_refuse(
         self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
     ) -> None:
-        """See PeopleActions; refused in mode observe, and for an author where that counts."""
+        """Approve rows of a target that wait; all or none. Whoever has approved one already has.
+
+        `groups` are those that they are in: whether they may approve is asked again at the apply.
+
+        Refused where one does not wait any more as it was shown, or cannot be approved, in mode
+        observe, and for an author where that counts.
+        """
         parts = self._parts
         # Not in the transaction, in which others wait.
         known_row, known_rule = (
@@ -219,7 +233,7 @@ class LoopPeopleActions:
     def reject_rows_or_refuse(
         self, who: str, name: TargetName, row_digests: Sequence[str], reason: str
     ) -> None:
-        """See PeopleActions."""
+        """Say that rows of a target are not to be done, and take their approvals back."""
         parts = self._parts
         with parts.write() as writer:
             row, now = self._present_target(name), parts.clock.read_wall()
@@ -381,8 +395,10 @@ def _describe_holds(holds: Sequence[HoldRow]) -> str:
     return ", ".join(rows)
 
 
-class LoopRolloutActions:
-    """The RolloutActions of a running loop; used by any thread.
+class RolloutActions:
+    """What people can ask of rollouts; `who`, audit and ActionRefused as in PeopleActions.
+
+    `number` is that of the revision that was shown: refused where the rollout has another by now.
 
     The next round of the loop goes on from what they wrote.
     """
@@ -393,7 +409,7 @@ class LoopRolloutActions:
         self._wake = wake
 
     def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
-        """See RolloutActions."""
+        """Let a wave begin; refused where it does not wait for that."""
         with self._parts.write() as writer:
             row = self._begun_rollout(rollout)
             wave_row = self._read_wave_or_blank(row, wave)
@@ -402,7 +418,10 @@ class LoopRolloutActions:
         self._mark_changed(row)
 
     def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
-        """See RolloutActions; the targets that failed are looked at soon."""
+        """Go on with a rollout that is stopped: what failed is tried again, and counts anew.
+
+        The targets that failed are looked at soon.
+        """
         parts = self._parts
         with parts.write() as writer:
             row, now = self._begun_rollout(rollout), parts.clock.read_wall()
@@ -434,7 +453,7 @@ class LoopRolloutActions:
     def skip_wave_or_refuse(
         self, who: str, rollout: str, number: int, wave: int, reason: str
     ) -> None:
-        """See RolloutActions."""
+        """Close the open wave without evidence; its targets that wait for others are moved now."""
         parts = self._parts
         with parts.write() as writer:
             row, now = self._begun_rollout(rollout), parts.clock.read_wall()
@@ -451,7 +470,7 @@ class LoopRolloutActions:
         self._mark_changed(row)
 
     def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
-        """See RolloutActions."""
+        """Bring this revision no further: targets stay where they are until the next head."""
         with self._parts.write() as writer:
             row, now = (self._begun_rollout(rollout), self._parts.clock.read_wall())
             reason = normalize_reason(reason)

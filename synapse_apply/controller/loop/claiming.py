@@ -22,7 +22,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Source, TargetRule
-from synapse_apply.controller.store_ports import StoreWriter
+from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.diagnostic import error_finding
 
 # A claim outlives the longest look and apply by this: a worker is killed at its timeout. Where

@@ -34,7 +34,7 @@ from synapse_apply.controller.rules.permits import (
 )
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import FixedPause, Right, TargetRule
-from synapse_apply.controller.store_ports import StoreWriter
+from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen

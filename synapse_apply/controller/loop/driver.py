@@ -7,7 +7,7 @@ from contextlib import suppress
 from threading import Lock
 from urllib.parse import urlsplit
 
-from synapse_apply.controller.loop.actions import LoopPeopleActions, LoopRolloutActions
+from synapse_apply.controller.loop.actions import PeopleActions, RolloutActions
 from synapse_apply.controller.loop.claiming import RunCounts
 from synapse_apply.controller.loop.clock import BackgroundTasks, WakeUpCall
 from synapse_apply.controller.loop.leading import (
@@ -23,12 +23,7 @@ from synapse_apply.controller.loop.parts import (
     LeadershipLost,
     LoopParts,
 )
-from synapse_apply.controller.ports import (
-    LoopHealth,
-    PeopleActions,
-    RolloutActions,
-    SourceUnavailable,
-)
+from synapse_apply.controller.ports import LoopHealth, SourceUnavailable
 from synapse_apply.controller.rows import RunVerb, TargetName
 from synapse_apply.controller.rules.due import is_clock_jump
 from synapse_apply.controller.settings import Controller
@@ -51,7 +46,7 @@ _WRITE_SECONDS = 5.0
 
 
 class ControllerLoop:
-    """Follows the sources, looks at their targets, and tells people; a RunningLoop for the page.
+    """Follows the sources, looks at their targets, and tells people.
 
     One thread runs it, until it is stopped or once; the other methods are for any thread.
     """
@@ -64,10 +59,8 @@ class ControllerLoop:
         # What a lead or a store that is lost has interrupted is begun anew.
         self._tasks = BackgroundTasks(self._wake_up.wake, (LeadershipLost, StoreUnavailable))
         self._counts = RunCounts()
-        self._actions = LoopPeopleActions(
-            parts, self.fetch_source_at_next_round, self._wake_up.wake
-        )
-        self._rollout_actions = LoopRolloutActions(parts, self._wake_up.wake)
+        self._actions = PeopleActions(parts, self.fetch_source_at_next_round, self._wake_up.wake)
+        self._rollout_actions = RolloutActions(parts, self._wake_up.wake)
         self._is_once = False
         self._lead: tuple[int, LeaderRounds] | None = None
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
@@ -83,7 +76,10 @@ class ControllerLoop:
     # What the page asks
 
     def fetch_source_at_next_round(self, source: str) -> None:
-        """See LookTrigger; an unknown name has no effect."""
+        """Fetch a source at the next round, as a webhook asks.
+
+        Without effect if it just was, and for an unknown name.
+        """
         # Not here: a webhook is not to wait for another writer, and a flood of them is one write.
         with self._lock:
             if source in self._parts.settings.sources:
@@ -91,18 +87,21 @@ class ControllerLoop:
         self._wake_up.wake()
 
     def get_settings(self) -> Controller:
+        """What the configuration says that is used now."""
         return self._parts.settings
 
     def get_people_actions(self) -> PeopleActions:
+        """What people can ask of this controller."""
         return self._actions
 
     def get_rollout_actions(self) -> RolloutActions:
+        """What people can ask of its rollouts."""
         return self._rollout_actions
 
     def list_authors_of_next_apply_none_if_unreadable(
         self, name: TargetName
     ) -> tuple[str, ...] | None:
-        """See RunningLoop."""
+        """The authors of the commits that an apply would bring to a target; None if unknown now."""
         row = self._parts.store.find_target_even_if_gone(name)
         if row is None:
             return ()

@@ -16,7 +16,7 @@ from synapse_apply.controller.loop.rollouts import (
     write_rollouts_at_head,
 )
 from synapse_apply.controller.page.addresses import build_target_path
-from synapse_apply.controller.ports import Head, Mirror, SourceUnavailable
+from synapse_apply.controller.ports import Head, SourceUnavailable
 from synapse_apply.controller.rows import (
     RevisionEnd,
     RevisionProgress,
@@ -41,8 +41,9 @@ from synapse_apply.controller.rules.revisions import (
 from synapse_apply.controller.rules.rollouts import assign_targets_to_waves
 from synapse_apply.controller.rules.targets import TargetAtHead, find_rule, target_rows_at_head
 from synapse_apply.controller.settings import Event, Source
+from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.store_database import StoreUnavailable
-from synapse_apply.controller.store_ports import StoreWriter
+from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.phrases import format_short_list
@@ -138,7 +139,7 @@ def _read_progress(parts: LoopParts, source: str, number: int) -> RevisionProgre
 
 
 def _decide_on_head(
-    parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, head: Head
+    parts: LoopParts, source: Source, row: SourceRow, mirror: GitMirror, head: Head
 ) -> SourceRow:
     """The source after a fetch that worked, written to the store; perhaps with another head."""
     now = parts.clock.read_wall()
@@ -282,7 +283,12 @@ def _write_head(
 
 
 def _move_targets(
-    parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, *, spreads_new_targets: bool
+    parts: LoopParts,
+    source: Source,
+    row: SourceRow,
+    mirror: GitMirror,
+    *,
+    spreads_new_targets: bool,
 ) -> None:
     """Move the targets of a source to its head, those whose inputs changed to be looked at.
 
@@ -348,7 +354,7 @@ def _move_targets(
 
 
 def _collect_credentials(
-    source: Source, row: SourceRow, mirror: Mirror
+    source: Source, row: SourceRow, mirror: GitMirror
 ) -> tuple[tuple[str, ...], ...]:
     """What the targets of a source named for credentials up to its head, within `may_read`.
 
@@ -398,7 +404,7 @@ def queue_ends_of_failures(
         )
 
 
-def targets_at_head(source: Source, mirror: Mirror, commit: str) -> Iterator[TargetAtHead]:
+def targets_at_head(source: Source, mirror: GitMirror, commit: str) -> Iterator[TargetAtHead]:
     for target in mirror.list_targets(commit):
         rule = find_rule(source, target.name)
         if rule is not None:

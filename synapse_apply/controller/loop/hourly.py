@@ -14,6 +14,7 @@ from synapse_apply.controller.page.addresses import (
     build_run_path,
     build_target_path,
 )
+from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import PauseRow, RunCause, TargetCondition, TargetName, TargetRow
 from synapse_apply.controller.rules.access import APPROVAL_SECONDS
 from synapse_apply.controller.rules.due import (
@@ -26,7 +27,7 @@ from synapse_apply.controller.rules.due import (
 from synapse_apply.controller.rules.permits import CONFIGURATION, find_apply_block, is_pause_active
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import HOUR, Controller, Event, Mode
-from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
+from synapse_apply.controller.store.store_writer import StoreWriter
 
 _REMINDED = frozenset({TargetCondition.UNKNOWN, TargetCondition.REFUSED, TargetCondition.HELD})
 

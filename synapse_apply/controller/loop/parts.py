@@ -20,7 +20,7 @@ from synapse_apply.controller.page.addresses import (
     build_source_path,
     build_target_path,
 )
-from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender, Workers
+from synapse_apply.controller.ports import MessageSender, StatusSender, TargetFilter
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
     ChangeCounts,
@@ -46,8 +46,11 @@ from synapse_apply.controller.rules.revisions import (
     target_context,
 )
 from synapse_apply.controller.settings import Controller, Event
+from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import StoreUnavailable
-from synapse_apply.controller.store_ports import StoreWriter, TargetFilter, WritableStore
+from synapse_apply.controller.store.store_writer import StoreWriter
+from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -69,7 +72,7 @@ class ConfiguredParts:
     """
 
     settings: Controller
-    mirrors: Mapping[str, Mirror]
+    mirrors: Mapping[str, GitMirror]
     status_senders: Mapping[str, StatusSender]
     message_senders: Mapping[str, MessageSender]
     access_secrets: AccessSecrets = AccessSecrets()
@@ -81,8 +84,8 @@ class LoopParts:
     def __init__(
         self,
         configured: ConfiguredParts,
-        store: WritableStore,
-        workers: Workers,
+        store: ControllerStore,
+        workers: WorkerPool,
         clock: LoopClock,
         log: EventLog,
         holder: str = "loop",
@@ -116,7 +119,7 @@ class LoopParts:
 
     @contextmanager
     def write(self) -> Iterator[StoreWriter]:
-        """A transaction of the store, as WritableStore has it."""
+        """A transaction of the store, as ControllerStore has it."""
         with self.store.write() as writer:
             yield writer
 
@@ -374,7 +377,7 @@ class LeasedLeader:
     `epoch` may be read by any thread: that of the lead of this process, 0 while it does not lead.
     """
 
-    def __init__(self, store: WritableStore, holder: str, clock: CorrectedClock) -> None:
+    def __init__(self, store: ControllerStore, holder: str, clock: CorrectedClock) -> None:
         self._store = store
         self._holder = holder
         self._clock = clock
@@ -423,7 +426,7 @@ class AuthorCache:
         self._authors: OrderedDict[tuple[str, str, str], tuple[str, ...]] = OrderedDict()
         self._lock = Lock()
 
-    def authors_to_apply(self, mirror: Mirror | None, row: TargetRow) -> tuple[str, ...] | None:
+    def authors_to_apply(self, mirror: GitMirror | None, row: TargetRow) -> tuple[str, ...] | None:
         """Names and addresses of the authors of the commits between applied and wanted.
 
         None where the mirror cannot tell.

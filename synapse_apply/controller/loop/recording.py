@@ -11,6 +11,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts import record_evidence
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path
 from synapse_apply.controller.planned_rows import HeldRow, RowAction
+from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import (
     HoldRow,
     RunCause,
@@ -27,7 +28,7 @@ from synapse_apply.controller.rules.judging import is_moved_row
 from synapse_apply.controller.rules.revisions import list_target_events
 from synapse_apply.controller.rules.targets import is_same_as_last_run, target_row_after_run
 from synapse_apply.controller.settings import Event, Mode
-from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
+from synapse_apply.controller.store.store_writer import StoreWriter
 
 _ALL_TARGETS = 10**9
 

@@ -39,7 +39,7 @@ from synapse_apply.controller.rules.waves import (
     is_overdue_for_a_week,
 )
 from synapse_apply.controller.settings import DAY, Controller, Event, Rollout, Wave
-from synapse_apply.controller.store_ports import StoreWriter
+from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.phrases import format_count_and_noun

@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.api import API_VERSION, format_safe_json
 from synapse_apply.controller.page.rendering import PageRenderer
 from synapse_apply.controller.page.visitor import API_PREFIX, Doorkeeper, RequestRefused, Visitor
-from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import LEADER_LEASE
 from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.settings import Mode
@@ -28,7 +28,7 @@ class AnswerMaker:
     """Makes the answers of all endpoints; safe for many threads."""
 
     def __init__(
-        self, loop: RunningLoop, doorkeeper: Doorkeeper, clock: Callable[[], float]
+        self, loop: ControllerLoop, doorkeeper: Doorkeeper, clock: Callable[[], float]
     ) -> None:
         """`clock` gives wall-clock seconds since the epoch."""
         self._loop = loop

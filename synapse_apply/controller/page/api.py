@@ -10,6 +10,7 @@ from typing import Any
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.page.run_documents import parse_readable_plan, parse_report_object
+from synapse_apply.controller.ports import ReadableStore, TargetFilter, TargetPage
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
     CallCounts,
@@ -23,7 +24,6 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.rules.revisions import is_fetch_settled
-from synapse_apply.controller.store_ports import ReadableStore, TargetFilter, TargetPage
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.views.json.documents import plan_document

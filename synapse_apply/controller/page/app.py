@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
+from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page import api, lists
 from synapse_apply.controller.page.answers import AnswerMaker
 from synapse_apply.controller.page.lists import AuditQuery, read_audit_view
@@ -55,17 +56,16 @@ from synapse_apply.controller.page.visitor import (
     Visitor,
     is_equal_secret,
 )
-from synapse_apply.controller.ports import LoopHealth, RunningLoop
+from synapse_apply.controller.ports import LoopHealth, ReadableStore
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.store.store_database import StoreUnavailable
-from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.values import Sensitive
 
 Forge = Literal["github", "gitlab"]
 HookSecretValues = Mapping[Forge, Sensitive]
 _ApiList = Callable[[ReadableStore, Mapping[str, str]], dict[str, Any]]
-_PeopleList = Callable[[Visitor, RunningLoop, Mapping[str, str], float], dict[str, Any]]
+_PeopleList = Callable[[Visitor, ControllerLoop, Mapping[str, str], float], dict[str, Any]]
 
 
 class PageApp:
@@ -74,7 +74,7 @@ class PageApp:
     def __init__(
         self,
         store: ReadableStore,
-        loop: RunningLoop,
+        loop: ControllerLoop,
         hook_secrets: HookSecretValues,
         read_usable_access_secrets: Callable[[], AccessSecrets],
         clock: Callable[[], float],

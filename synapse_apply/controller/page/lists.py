@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import groupby
 
+from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.addresses import build_audit_path
 from synapse_apply.controller.page.api import (
     MAX_ITEMS,
@@ -22,11 +23,10 @@ from synapse_apply.controller.page.runs import (
     list_decidable_rows,
 )
 from synapse_apply.controller.page.visitor import RequestRefused, Visitor
-from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.ports import AuditFilter, ReadableStore, TargetFilter
 from synapse_apply.controller.rows import AuditRow, HoldRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.access import APPROVAL_SECONDS
 from synapse_apply.controller.rules.targets import find_rule
-from synapse_apply.controller.store_ports import AuditFilter, ReadableStore, TargetFilter
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.frozen import frozen
 
@@ -34,7 +34,7 @@ _CONDITIONS_WITHOUT_HOLDS = {TargetCondition.IN_SYNC, TargetCondition.NOT_LOOKED
 
 
 def list_holds_as_json(
-    visitor: Visitor, loop: RunningLoop, parameters: Mapping[str, str], now: float
+    visitor: Visitor, loop: ControllerLoop, parameters: Mapping[str, str], now: float
 ) -> JsonDocument:
     """A HoldList, of one target or of all. Parameters: target, offset, limit. BadQueryError."""
     name = parse_target(parameters)
@@ -57,7 +57,7 @@ def list_holds_as_json(
 
 
 def pauses_as_json(
-    visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], now: float
+    visitor: Visitor, _loop: ControllerLoop, parameters: Mapping[str, str], now: float
 ) -> JsonDocument:
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
     limit = parse_limit(parameters, MAX_ITEMS)
@@ -78,7 +78,7 @@ def pauses_as_json(
 
 
 def audit_as_json(
-    visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], _now: float
+    visitor: Visitor, _loop: ControllerLoop, parameters: Mapping[str, str], _now: float
 ) -> JsonDocument:
     """An AuditList, newest first; with `after` oldest first. Parameters: who, q, after, limit.
 
@@ -121,7 +121,11 @@ def _held_names(store: ReadableStore) -> Iterator[TargetName]:
 
 
 def _held_views(
-    store: ReadableStore, loop: RunningLoop, name: TargetName, holds: Sequence[HoldRow], now: float
+    store: ReadableStore,
+    loop: ControllerLoop,
+    name: TargetName,
+    holds: Sequence[HoldRow],
+    now: float,
 ) -> Sequence[HeldRowView]:
     source = loop.get_settings().sources.get(name.source)
     rule = find_rule(source, name.target) if source else None

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from synapse_apply import __version__
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
 from synapse_apply.controller.page.readable_store import iter_present_targets
-from synapse_apply.controller.ports import LoopHealth
+from synapse_apply.controller.ports import LoopHealth, ReadableStore, TargetFilter
 from synapse_apply.controller.rows import (
     RolloutRow,
     RolloutState,
@@ -20,7 +20,6 @@ from synapse_apply.controller.rows import (
     SourceRow,
     TargetCondition,
 )
-from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "synapse_apply_"

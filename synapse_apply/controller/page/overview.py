@@ -12,6 +12,7 @@ from synapse_apply.controller.page.addresses import build_overview_path
 from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR, draw_condition_bar
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.page.rollout_views import RolloutSummary, list_rollout_summaries
+from synapse_apply.controller.ports import ReadableStore, TargetFilter, TargetFindings
 from synapse_apply.controller.rows import (
     RevisionRow,
     RunOutcome,
@@ -21,7 +22,6 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import Controller
-from synapse_apply.controller.store_ports import ReadableStore, TargetFilter, TargetFindings
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun

@@ -11,6 +11,14 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import TypeVar
 
+from synapse_apply.controller.ports import (
+    ALL_AUDIT_ROWS,
+    AuditFilter,
+    ReadableStore,
+    TargetFilter,
+    TargetFindings,
+    TargetPage,
+)
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
@@ -33,14 +41,6 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.access import hide_targets
 from synapse_apply.controller.store.controller_store import lower_ascii
-from synapse_apply.controller.store_ports import (
-    ALL_AUDIT_ROWS,
-    AuditFilter,
-    ReadableStore,
-    TargetFilter,
-    TargetFindings,
-    TargetPage,
-)
 from synapse_apply.model.diagnostic import Diagnostic
 
 T = TypeVar("T")

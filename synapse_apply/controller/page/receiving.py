@@ -15,6 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from synapse_apply.controller.loop.actions import PeopleActions
+from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.api import API_VERSION, format_safe_json
 from synapse_apply.controller.page.guard import DEFAULT_PORTS
@@ -36,7 +38,7 @@ from synapse_apply.controller.page.visitor import (
     Visitor,
     build_right_refusal,
 )
-from synapse_apply.controller.ports import ActionRefused, PeopleActions, RunningLoop
+from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.access import TOKEN_PREFIX
 from synapse_apply.controller.settings import Right
@@ -47,7 +49,7 @@ class ActionEndpoints:
 
     def __init__(
         self,
-        loop: RunningLoop,
+        loop: ControllerLoop,
         receiver: RequestReceiver,
         form_tokens: FormTokens,
         clock: Callable[[], float],

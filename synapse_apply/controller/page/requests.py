@@ -10,8 +10,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from synapse_apply.controller.loop.actions import RolloutActions
 from synapse_apply.controller.page.visitor import RequestRefused, Visitor, build_right_refusal
-from synapse_apply.controller.ports import ActionRefused, RolloutActions
+from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import RolloutTargetRow, TargetName
 from synapse_apply.controller.settings import DAY, HOUR, Right
 from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json

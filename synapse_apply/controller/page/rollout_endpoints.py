@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.answers import AnswerMaker
 from synapse_apply.controller.page.api import (
@@ -51,7 +52,6 @@ from synapse_apply.controller.page.visitor import (
     RequestRefused,
     Visitor,
 )
-from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import RolloutRow, RolloutState, RolloutTargetRow
 from synapse_apply.controller.rules.rollouts import MemberState
 from synapse_apply.controller.settings import Controller, Right
@@ -63,7 +63,7 @@ class RolloutEndpoints:
 
     def __init__(
         self,
-        loop: RunningLoop,
+        loop: ControllerLoop,
         doorkeeper: Doorkeeper,
         receiver: RequestReceiver,
         answers: AnswerMaker,

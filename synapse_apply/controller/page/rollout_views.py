@@ -10,6 +10,7 @@ from typing import NamedTuple
 from synapse_apply.controller.page.addresses import build_rollout_path
 from synapse_apply.controller.page.phrases import ConditionStyle, format_duration
 from synapse_apply.controller.page.readable_store import RestrictedStore
+from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import (
     RevisionRow,
     RolloutRow,
@@ -33,7 +34,6 @@ from synapse_apply.controller.rules.rollouts import (
     is_moved_to_revision,
 )
 from synapse_apply.controller.settings import Controller, Rollout, Wave
-from synapse_apply.controller.store_ports import TargetFilter
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 

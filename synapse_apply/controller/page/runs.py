@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from markupsafe import Markup
 
+from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.phrases import mark_escaped_html
 from synapse_apply.controller.page.receiving import build_form_token_purpose, notice_purpose
 from synapse_apply.controller.page.requests import NOTICES, Verb
@@ -19,7 +20,7 @@ from synapse_apply.controller.page.run_documents import (
 )
 from synapse_apply.controller.page.visitor import FormTokens, Visitor
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
-from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.ports import ReadableStore, TargetFilter
 from synapse_apply.controller.rows import (
     ApprovalRow,
     HoldRow,
@@ -55,7 +56,6 @@ from synapse_apply.controller.settings import (
     Source,
     TargetRule,
 )
-from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.frozen import frozen
 
 SHOWN_RUNS = 30
@@ -229,7 +229,7 @@ class TargetForms:
 
 
 def read_target_forms(
-    loop: RunningLoop,
+    loop: ControllerLoop,
     visitor: Visitor,
     name: TargetName,
     form_tokens: FormTokens,

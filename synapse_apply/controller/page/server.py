@@ -12,6 +12,7 @@ from typing import Self
 import uvicorn
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
+from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.app import HookSecretValues, PageApp
 from synapse_apply.controller.page.guard import (
     PatientProtocol,
@@ -21,8 +22,7 @@ from synapse_apply.controller.page.guard import (
     public_host_headers,
 )
 from synapse_apply.controller.page.receiving import list_own_origins
-from synapse_apply.controller.ports import RunningLoop
-from synapse_apply.controller.store_ports import ReadableStore
+from synapse_apply.controller.ports import ReadableStore
 from synapse_apply.model.errors import InputError
 
 _START_SECONDS = 10.0
@@ -39,7 +39,7 @@ class PageServer:
     def __init__(
         self,
         store: ReadableStore,
-        loop: RunningLoop,
+        loop: ControllerLoop,
         hook_secrets: HookSecretValues,
         clock: Callable[[], float] = time.time,
         read_usable_access_secrets: Callable[[], AccessSecrets] = AccessSecrets,

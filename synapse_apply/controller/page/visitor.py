@@ -16,8 +16,9 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
+from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.readable_store import RestrictedStore
-from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.ports import ReadableStore, TargetFilter
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.access import (
     Person,
@@ -26,7 +27,6 @@ from synapse_apply.controller.rules.access import (
     list_rights,
 )
 from synapse_apply.controller.settings import Access, ProxyAccess, Right
-from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
@@ -111,7 +111,7 @@ class Doorkeeper:
     """Says of each request who sends it."""
 
     def __init__(
-        self, store: ReadableStore, loop: RunningLoop, read_secrets: Callable[[], AccessSecrets]
+        self, store: ReadableStore, loop: ControllerLoop, read_secrets: Callable[[], AccessSecrets]
     ) -> None:
         """`read_secrets` gives the secrets of the configuration in use, at each request."""
         self._store = store

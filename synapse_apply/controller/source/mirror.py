@@ -46,7 +46,10 @@ ReadTargets = Callable[[Source, Path, str, str], tuple[LabelledTarget, ...]]
 
 
 class GitMirror:
-    """The bare copy of a source's repository, as the Mirror port; for many threads."""
+    """The bare copy of one source's repository; for many threads.
+
+    Methods raise SourceUnavailable for a failure.
+    """
 
     def __init__(
         self,
@@ -82,6 +85,9 @@ class GitMirror:
 
     def fetch_head(self, followed: tuple[str, ...] = ()) -> Head:
         """Fetch the source's ref and its tags; returns what it names now.
+
+        `followed` are refs that were followed before, here or on another machine: a name that one
+        of them has means no other.
 
         Nothing is fetched where no ref has moved. A mirror that is damaged, or gone, is made anew.
         """
@@ -120,7 +126,11 @@ class GitMirror:
         return True
 
     def find_newer_head(self, commit: str) -> str | None:
-        """As Mirror. It waits for seconds where the repository does not answer, then not at all."""
+        """The commit that the source's ref names by now, if `commit` is before it.
+
+        The repository is asked once a second at most, for all who call this; while it does not
+        answer, what was fetched last counts. This waits for it for seconds, then not at all.
+        """
         with suppress(SourceUnavailable):
             self._fetch_if_due()
         with suppress(SourceUnavailable):

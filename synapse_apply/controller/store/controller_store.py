@@ -10,6 +10,13 @@ from threading import BoundedSemaphore, Lock, RLock
 from typing import Any, TypeVar
 
 from synapse_apply.controller.planned_rows import Binding
+from synapse_apply.controller.ports import (
+    ALL_AUDIT_ROWS,
+    AuditFilter,
+    TargetFilter,
+    TargetFindings,
+    TargetPage,
+)
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
@@ -60,14 +67,7 @@ from synapse_apply.controller.store.store_schema import (
     WAVES,
     encode_binding,
 )
-from synapse_apply.controller.store.store_writer import SqlStoreWriter
-from synapse_apply.controller.store_ports import (
-    ALL_AUDIT_ROWS,
-    AuditFilter,
-    TargetFilter,
-    TargetFindings,
-    TargetPage,
-)
+from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
 
@@ -83,7 +83,11 @@ _MAX_WAIT_FOR_READER = 10.0  # seconds
 
 
 class ControllerStore:
-    """A WritableStore in a database; used by any number of threads.
+    """A store in a database; used by any number of threads.
+
+    Writers stand in a row, also those of other processes. ControllerStoreError where it cannot be
+    used: StoreUnavailable where it may answer later, StoreTooNew where this program is too old to
+    write to it.
 
     One connection writes, and one thread at a time has it; each read takes a connection of its own
     from those that are idle, and waits where too many are in use.
@@ -100,6 +104,7 @@ class ControllerStore:
 
     @property
     def is_shared(self) -> bool:
+        """Whether several processes may use it at once."""
         return self._database.is_shared
 
     def create_or_upgrade(self) -> str:
@@ -140,13 +145,12 @@ class ControllerStore:
             self._database.write_backup_or_raise_for_database(connection, target)
 
     @contextmanager
-    def write(self) -> Iterator[SqlStoreWriter]:
-        """See WritableStore. Another thread's `write` waits for the end of the block.
+    def write(self) -> Iterator[StoreWriter]:
+        """A transaction: all that is written in the block is committed at its end, or nothing.
 
-        StoreUnavailable at the end of the block: it is not known whether all or nothing of it was
-        committed. A shared store ends a block that stands still for some seconds.
-
-        RuntimeError for a block within another one of this thread.
+        Another thread's `write` waits for the end of the block. StoreUnavailable there: it is not
+        known whether all or nothing of it was committed. A shared store ends a block that stands
+        still for some seconds. RuntimeError for a block within another one of this thread.
         """
         with (
             self._writing,
@@ -158,7 +162,7 @@ class ControllerStore:
             connection = self._writer
             try:
                 connection.begin_writing()
-                yield SqlStoreWriter(connection, self._dialect)
+                yield StoreWriter(connection, self._dialect)
                 connection.commit()
             except BaseException:
                 connection.roll_back_if_begun()
@@ -176,22 +180,29 @@ class ControllerStore:
             self._is_writing = False
 
     def read_database_clock_or_none_for_file(self) -> float | None:
+        """The database's clock, in seconds since the epoch; None for the clock of this machine."""
         with self._borrow_reader() as connection:
             return self._database.read_server_clock(connection)
 
     def extend_claims_and_leader_lease(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
+        """Let a holder's claims of these targets last until a time, and its lease `leader`.
+
+        `leader_epoch` is that lease's epoch, 0 for none. No time is made shorter. This waits for no
+        other writer, and is no part of a `write`, as `put_process_and_delete_unseen_ones`.
+        """
         with self._write_at_once() as writer:
             writer.extend_claims_and_leader_lease(holder, until, leader_epoch, names)
 
     def put_process_and_delete_unseen_ones(self, row: ProcessRow, forgotten_before: float) -> None:
+        """Write that a process is there, and delete those that were last seen before a time."""
         with self._write_at_once() as writer:
             writer.put_process(row)
             writer.delete_processes(forgotten_before)
 
     @contextmanager
-    def _write_at_once(self) -> Iterator[SqlStoreWriter]:
+    def _write_at_once(self) -> Iterator[StoreWriter]:
         """A transaction that waits for none of `write`, where others share the store.
 
         For rows that no other transaction judges by, on a connection that no page waits for.
@@ -201,13 +212,14 @@ class ControllerStore:
                 yield writer
             return
         with self._borrow_connection("Writing") as connection:
-            yield SqlStoreWriter(connection, self._dialect)
+            yield StoreWriter(connection, self._dialect)
             connection.run_queued_statements()
 
     def list_configured_sources(self) -> Sequence[SourceRow]:
         return self._select_rows(SOURCES, "WHERE is_removed = 0 ORDER BY name")
 
     def find_source_even_if_removed(self, name: str) -> SourceRow | None:
+        """A source, also one that was removed; None for an unknown one."""
         return self._select_first_or_none(SOURCES, "WHERE name = ?", [name])
 
     def list_target_names(self, source: str) -> Sequence[str]:
@@ -297,6 +309,7 @@ class ControllerStore:
     def list_present_and_gone_targets_of_source(
         self, source: str, names: Sequence[TargetName] | None = None
     ) -> Sequence[TargetRow]:
+        """Every target that ever was of a source, or of `names` there, by name; also gone ones."""
         targets = [name.target for name in names or ()]
         marks = ", ".join("?" * len(targets)) or "NULL"
         within = "" if names is None else f" AND target IN ({marks})"
@@ -305,6 +318,10 @@ class ControllerStore:
         )
 
     def list_targets_of_backend(self, backend: str) -> Sequence[TargetRow]:
+        """Targets that are bound to a backend, or mean it now, by name; also gone ones.
+
+        Where one of both has no tenant, their url counts alone.
+        """
         url, _, tenant = backend.partition(" ")
         first, of_url = (
             encode_binding(Binding(name, "")).partition('"lineage"')[0].lower()
@@ -329,14 +346,17 @@ class ControllerStore:
         ]
 
     def list_revisions_whose_end_may_change(self, source: str) -> Sequence[RevisionRow]:
+        """The revisions of a source whose end may still change, newest first."""
         return self._select_rows(
             REVISIONS, "WHERE source = ? AND is_final = 0 ORDER BY number DESC", [source]
         )
 
     def read_progress_of_revision(self, source: str, number: int) -> RevisionProgress:
+        """How far the targets are that the revision of this number touched."""
         return self._in_read(lambda reader: sum_up_progress(reader, self._dialect, source, number))
 
     def list_commits_in_use(self, source: str) -> Sequence[str]:
+        """The commits of a source that are the head or beside it, wanted, applied or rolled out."""
         statement = (
             "SELECT wanted_commit FROM targets WHERE source = ? UNION SELECT applied_commit FROM "
             "targets WHERE source = ? UNION SELECT head FROM sources WHERE name = ? UNION SELECT "
@@ -359,6 +379,11 @@ class ControllerStore:
     def due_sends(
         self, now: float, status_sources: Collection[str], limit: int
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        """Those to be sent at `now`, the oldest first; none that waits or never can be sent.
+
+        A message waits for the earlier ones of its channel, source, target and rollout. Statuses of
+        some sources alone, and `limit` of each at most.
+        """
         due = "AND refusal = '' AND try_at <= ? ORDER BY try_at LIMIT ?"
         is_first = IS_FIRST_MESSAGE_OF_SUBJECT.format(self._dialect.message_subject)
         names = sorted(status_sources)
@@ -377,9 +402,11 @@ class ControllerStore:
         )
 
     def find_message(self, message_id: str) -> MessageRow | None:
+        """A message, None for an unknown one."""
         return self._select_first_or_none(MESSAGES, "WHERE id = ?", [message_id])
 
     def newest_id(self) -> str:
+        """The greatest id of a run, a message or an approval, "" for none."""
         statement = (
             "SELECT COALESCE(MAX(id), '') FROM (SELECT MAX(id) AS id FROM runs"
             " UNION SELECT MAX(id) FROM messages UNION SELECT MAX(id) FROM approvals) AS newest"
@@ -443,6 +470,7 @@ class ControllerStore:
         return self._select_rows(ROLLOUT_TARGETS, rest, [rollout, *values])
 
     def list_present_and_gone_targets_of_wave(self, rollout: str, wave: int) -> Sequence[TargetRow]:
+        """What is known of the targets of one wave, by name; also of those that are gone."""
         names = "SELECT source, target FROM rollout_targets WHERE rollout = ? AND wave = ?"
         rest = f"WHERE (source, target) IN ({names}) ORDER BY source, target"
         return self._select_rows(TARGETS, rest, [rollout, wave])
@@ -457,6 +485,7 @@ class ControllerStore:
         return self._select_rows(PROCESSES, "ORDER BY holder")
 
     def list_claimed_targets(self, now: float) -> Sequence[TargetRow]:
+        """Targets that somebody works on at `now`, by name."""
         rest = "WHERE holder <> '' AND lease_until > ? ORDER BY source, target"
         return self._select_rows(TARGETS, rest, [now])
 
@@ -527,7 +556,7 @@ class ControllerStore:
 
 
 class SqliteControllerStore(ControllerStore):
-    """A ControllerStore in `controller.db` of a data folder."""
+    """The store in `controller.db` of a data folder."""
 
     def __init__(self, data_folder: Path) -> None:
         super().__init__(SqliteStoreDatabase(data_folder))

@@ -347,7 +347,7 @@ def _storable(values: Sequence[object]) -> list[object]:
 
 
 class PostgresControllerStore(ControllerStore):
-    """A ControllerStore in the schema of a database that a `postgresql://` URL names."""
+    """The store in the schema of a database that a `postgresql://` URL names."""
 
     def __init__(self, url: Sensitive) -> None:
         """InputError for an unusable URL. Connects at first use."""

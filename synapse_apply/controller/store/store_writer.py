@@ -90,20 +90,27 @@ _TAKE_LEASE = (
 )
 
 
-class SqlStoreWriter:
-    """A StoreWriter on a connection that is in a transaction."""
+class StoreWriter:
+    """What one transaction can write, on its connection. Rows replace those with the same key."""
 
     def __init__(self, connection: StoreConnection, dialect: SqlDialect) -> None:
         self._connection = connection
         self._dialect = dialect
 
     def put_source_except_head_and_counters(self, row: SourceRow) -> None:
-        """See StoreWriter; the head and its number stay as they are where the source is known."""
+        """Write a source, but for its head and its counters where it is known already.
+
+        `accept_head_and_put_revision_if_number_unchanged` alone moves the head.
+        """
         self._connection.execute_write(_PUT_SOURCE, SOURCES.encode_row(row))
 
     def accept_head_and_put_revision_if_number_unchanged(
         self, source: str, old_number: int, revision: RevisionRow
     ) -> bool:
+        """Make a revision the head if the head's number is still `old_number`; whether it was.
+
+        ValueError unless `revision.number` is `old_number + 1`.
+        """
         if (revision.source, revision.number) != (source, old_number + 1):
             raise ValueError(f"revision {revision.number} cannot follow head {old_number}")
         cursor = self._connection.execute(
@@ -119,13 +126,18 @@ class SqlStoreWriter:
         self._connection.execute_write(_PUT_REVISION, REVISIONS.encode_row(row))
 
     def put_target_keeping_claim_and_newer_revision(self, row: TargetRow) -> None:
-        """See StoreWriter; the claim stays as it is where the target is known."""
+        """Write a target; its wanted revision is never moved to a smaller number.
+
+        The claim of a target that is there stays as it is: only a claim moves it.
+        """
         self._connection.execute_write(_PUT_TARGET, TARGETS.encode_row(row))
 
     def list_due_unclaimed_targets_by_turn(self, now: float, limit: int) -> Sequence[TargetRow]:
-        """See StoreWriter; a target that the head no longer declares is never due.
+        """Targets that are due and not claimed, sources in turn.
 
-        Nor is a new one that waits for its wave of a rollout: no revision is wanted of it yet.
+        Of each source those that a push touched or somebody asked for first, then the longest due.
+        A target that the head no longer declares is never due, nor is a new one that waits for its
+        wave of a rollout: no revision is wanted of it yet.
         """
         statement = TARGETS.build_select_statement(
             "WHERE is_gone = 0 AND source = ? AND is_urgent = ? AND due_at <= ?"
@@ -147,10 +159,12 @@ class SqlStoreWriter:
         return [row for row in turns if row is not None][:limit]
 
     def list_present_targets_due_after(self, when: float) -> Sequence[TargetRow]:
+        """Targets that are due later than a time."""
         statement = TARGETS.build_select_statement("WHERE is_gone = 0 AND due_at > ?")
         return [TARGETS.decode_row(cells) for cells in self._connection.execute(statement, [when])]
 
     def shift_due_times_claims_and_leases(self, seconds: float) -> None:
+        """Move all due times and claims of the store, after a jump of the wall clock."""
         for statement in (
             "UPDATE targets SET due_at = due_at + ?, lease_until = lease_until + ?",
             "UPDATE leases SET until = until + ?",
@@ -161,6 +175,7 @@ class SqlStoreWriter:
             self._connection.execute_write(statement, [seconds] * statement.count("?"))
 
     def hasten_sends(self, now: float, longest: float) -> None:
+        """Have statuses and messages due at once that are due later than `longest` from `now`."""
         for statement in (
             "UPDATE statuses SET try_at = ? WHERE try_at > ?",
             "UPDATE messages SET try_at = ? WHERE sent_at = 0 AND try_at > ?",
@@ -170,6 +185,7 @@ class SqlStoreWriter:
     def claim_target_and_get_epoch_or_zero(
         self, name: TargetName, holder: str, until: float, now: float
     ) -> int:
+        """Claim a target that nobody holds at `now`; the new epoch, 0 where somebody holds it."""
         cursor = self._connection.execute(
             "UPDATE targets SET holder = ?, lease_until = ?, epoch = epoch + 1"
             " WHERE source = ? AND target = ? AND (holder = '' OR lease_until <= ?)",
@@ -184,6 +200,7 @@ class SqlStoreWriter:
         return self._connection.execute(statement, [*name, holder, epoch]).fetchone() is not None
 
     def release_claim_if_own(self, name: TargetName, holder: str, epoch: int) -> None:
+        """End a claim; without effect where it is another's by now."""
         self._connection.execute_write(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE source = ? AND target = ?"
             " AND holder = ? AND epoch = ?",
@@ -197,6 +214,7 @@ class SqlStoreWriter:
         )
 
     def release_claims_of_holder(self, holder: str) -> None:
+        """End every claim of one holder."""
         self._connection.execute_write(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> '' AND holder = ?",
             [holder],
@@ -205,7 +223,7 @@ class SqlStoreWriter:
     def extend_claims_and_leader_lease(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
-        """See WritableStore; rows that another transaction has are left for the next time."""
+        """See ControllerStore: rows that another transaction has are left for the next time."""
         self._connection.execute_write(
             "UPDATE leases SET until = ? WHERE name = ? AND holder = ? AND epoch = ? AND until < ?",
             [until, LEADER_LEASE, holder, leader_epoch, until],
@@ -223,6 +241,10 @@ class SqlStoreWriter:
     def take_or_renew_lease_and_get_epoch_or_zero(
         self, name: str, holder: str, until: float, now: float
     ) -> int:
+        """Take a lease that nobody else has at `now`, or renew it; its epoch, 0 where another has.
+
+        A lease that is the holder's keeps its epoch, also where it was over; else the epoch grows.
+        """
         row = LeaseRow(name, holder, until, epoch=1)
         cursor = self._connection.execute(_TAKE_LEASE, [*LEASES.encode_row(row), now])
         if not cursor.rowcount:
@@ -232,10 +254,15 @@ class SqlStoreWriter:
         return int(epoch)
 
     def is_lease_still_own_even_if_over(self, name: str, holder: str, epoch: int) -> bool:
+        """Whether nobody has taken a lease since, be it over or not.
+
+        Nobody takes it before the end of this transaction.
+        """
         statement = "SELECT 1 FROM leases WHERE name = ? AND holder = ? AND epoch = ?"
         return self._connection.execute(statement, [name, holder, epoch]).fetchone() is not None
 
     def release_lease_if_own(self, name: str, holder: str, epoch: int) -> None:
+        """End a lease; without effect where it is another's by now."""
         self._connection.execute_write(
             "UPDATE leases SET holder = '', until = 0 WHERE name = ? AND holder = ? AND epoch = ?",
             [name, holder, epoch],
@@ -253,11 +280,13 @@ class SqlStoreWriter:
         self._connection.execute_write("DELETE FROM processes WHERE seen_at < ?", [when])
 
     def increment_change_number_of_source(self, name: str) -> None:
+        """Count a change that may end a revision in `change_number`."""
         self._connection.execute_write(
             "UPDATE sources SET change_number = change_number + 1 WHERE name = ?", [name]
         )
 
     def request_fetch_at_once(self, source: str) -> None:
+        """Have a source fetched at once, by `asked_number`; without effect on an unknown one."""
         self._connection.execute_write(
             "UPDATE sources SET asked_number = asked_number + 1 WHERE name = ?", [source]
         )
@@ -266,11 +295,13 @@ class SqlStoreWriter:
         self._connection.execute_write(_PUT_RUN, RUNS.encode_row(row))
 
     def count_repeated_look(self, run_id: str, when: float) -> None:
+        """Count one more look that found what a run found."""
         self._connection.execute_write(
             "UPDATE runs SET repeats = repeats + 1, last_seen_at = ? WHERE id = ?", [when, run_id]
         )
 
     def mark_source_removed(self, name: str) -> None:
+        """Mark a source that the configuration no longer has, and its targets as gone."""
         for statement in (
             "UPDATE sources SET is_removed = 1, keyed_number = 0 WHERE name = ?",
             "UPDATE targets SET is_gone = 1 WHERE source = ?",
@@ -278,6 +309,7 @@ class SqlStoreWriter:
             self._connection.execute_write(statement, [name])
 
     def replace_holds(self, name: TargetName, rows: Sequence[HoldRow]) -> None:
+        """Have these rows of a target wait, and no others, in this order."""
         self._connection.execute_write("DELETE FROM holds WHERE source = ? AND target = ?", name)
         for row in rows:
             self._connection.execute_write(HOLDS.build_insert_statement(), HOLDS.encode_row(row))
@@ -288,6 +320,7 @@ class SqlStoreWriter:
         )
 
     def delete_unused_approvals_of_row(self, name: TargetName, row_digest: str) -> None:
+        """Take back the unused approvals of a row."""
         self._connection.execute_write(
             "DELETE FROM approvals WHERE source = ? AND target = ? AND row_digest = ?"
             " AND used_at = 0",
@@ -295,6 +328,7 @@ class SqlStoreWriter:
         )
 
     def mark_approvals_used(self, ids: Sequence[str], run_id: str, when: float) -> None:
+        """Say that an apply used these approvals up; without effect on those that are used."""
         for approval_id in ids:
             self._connection.execute_write(
                 "UPDATE approvals SET used_at = ?, used_by_run = ? WHERE id = ? AND used_at = 0",
@@ -302,10 +336,12 @@ class SqlStoreWriter:
             )
 
     def delete_approvals_given_and_pauses_ended_before(self, when: float) -> None:
+        """Delete approvals that were given, and pauses that ended, before a time."""
         self._connection.execute_write("DELETE FROM approvals WHERE approved_at < ?", [when])
         self._connection.execute_write("DELETE FROM pauses WHERE until < ?", [when])
 
     def put_pause(self, row: PauseRow) -> None:
+        """Write a pause; one of the same scope is replaced."""
         self._connection.execute_write(PAUSES.build_upsert_statement(), PAUSES.encode_row(row))
 
     def delete_pause(self, scope: str) -> None:
@@ -322,6 +358,7 @@ class SqlStoreWriter:
             self._connection.execute_write(_PUT_ROLLOUT_TARGET, ROLLOUT_TARGETS.encode_row(row))
 
     def delete_rollout_with_waves_and_targets(self, name: str) -> None:
+        """Forget a rollout, what was said of its waves, and what its targets have shown."""
         for statement in (
             "DELETE FROM rollouts WHERE name = ?",
             "DELETE FROM waves WHERE rollout = ?",
@@ -330,6 +367,7 @@ class SqlStoreWriter:
             self._connection.execute_write(statement, [name])
 
     def delete_from_rollouts(self, names: Sequence[TargetName]) -> None:
+        """Have these targets be in no rollout."""
         for name in names:
             self._connection.execute_write(
                 "DELETE FROM rollout_targets WHERE source = ? AND target = ?", name
@@ -339,6 +377,7 @@ class SqlStoreWriter:
         self._connection.execute_write(_PUT_STATUS, STATUSES.encode_row(row))
 
     def put_message_if_new(self, row: MessageRow) -> bool:
+        """Write a message unless one of the same channel, event and fact is there; whether so."""
         cursor = self._connection.execute(
             f"{MESSAGES.build_insert_statement()} ON CONFLICT (channel, event, fact) DO NOTHING",
             MESSAGES.encode_row(row),
@@ -346,6 +385,7 @@ class SqlStoreWriter:
         return cursor.rowcount == 1
 
     def replace_existing_message(self, row: MessageRow) -> None:
+        """Replace a message that is there."""
         self._connection.execute_write(_MARK_MESSAGE, MESSAGES.encode_row(row))
 
     def append_audit(self, time: float, who: str, action: str, subject: str, detail: str) -> None:
@@ -368,6 +408,7 @@ class SqlStoreWriter:
         return str(name)
 
     def replace_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
+        """Replace what `list_configuration_findings` gives."""
         text = format_canonical_json(build_coder(tuple[Diagnostic, ...]).encode(tuple(findings)))
         self._connection.execute_write(
             "INSERT INTO meta (key, value) VALUES (?, ?)"
@@ -376,6 +417,7 @@ class SqlStoreWriter:
         )
 
     def delete_old_runs_except_newest_of_each_target(self, when: float) -> int:
+        """Delete old runs, but for the newest of each target; how many."""
         cursor = self._connection.execute(
             "DELETE FROM runs WHERE ended_at < ? AND last_seen_at < ?"
             " AND id NOT IN (SELECT MAX(id) FROM runs GROUP BY source, target)",

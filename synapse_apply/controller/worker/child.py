@@ -244,7 +244,7 @@ class ApplyConversation:
     ) -> None:
         """`timeout` is in seconds from now on, `last_calls` how long what has begun may take then.
 
-        `read_permit` is as in Workers.apply; where it raises, the worker hears nothing.
+        `read_permit` is as in WorkerPool.apply; where it raises, the worker hears nothing.
         """
         self._order = order
         self._timeout, self._last_calls = timeout, last_calls

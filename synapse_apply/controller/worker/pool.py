@@ -70,7 +70,7 @@ class _Turn:
 
 
 class WorkerPool:
-    """The children of a controller, as the Workers port; for many threads."""
+    """The child processes that look and apply; each serves one source at a time."""
 
     def __init__(
         self,
@@ -124,7 +124,10 @@ class WorkerPool:
             return tuple(child.process_id for child in children)
 
     def ask_applies_to_stop_and_begin_no_more(self) -> None:
-        """See Workers."""
+        """Let no apply begin another call: what has begun has a few seconds to end.
+
+        Returns at once; `apply` begins nothing any more (RunOutcome.APPLY_STOPPED).
+        """
         with self._changed:
             if self._applies_end_at is None:
                 self._applies_end_at = time.monotonic() + self._drain_seconds
@@ -166,13 +169,20 @@ class WorkerPool:
     def look(self, request: LookRequest) -> RunResult:
         """Look at a target, in a child of its source; waits for a place and for the result.
 
-        Never raises for a look: what went wrong is its outcome and its findings. Two looks at one
-        target are made one after the other, since they may share a data set.
+        Never raises for a look: what went wrong is its outcome and its findings. A child that takes
+        longer than the timeout is killed (RunOutcome.TIMEOUT). Two looks at one target
+        are made one after the other, since they may share a data set.
         """
         return self._wait_and_work(request, None)
 
     def apply(self, request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
-        """Apply a target, as `look` looks at it; see Workers."""
+        """Apply a target, as `look` looks at it.
+
+        `read_permit` is called on the calling thread, every two seconds until the child ends or
+        there is no permit. Without one no call begins; what has begun ends and is recorded. An
+        apply that takes longer than the timeout begins no further call, and is killed a minute
+        later (RunOutcome.TIMEOUT, with what was done where it could still tell).
+        """
         return self._wait_and_work(request, read_permit)
 
     def _wait_and_work(

@@ -17,7 +17,6 @@ from synapse_apply.controller.store.controller_store import (
     SqliteControllerStore,
 )
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
-from synapse_apply.controller.store_ports import WritableStore
 
 
 @pytest.fixture
@@ -57,8 +56,7 @@ def open_empty_store(request: pytest.FixtureRequest, folder: Path) -> Iterator[C
         made = PostgresControllerStore(build_store_url(request.getfixturevalue("postgres")))
     with closing(made):
         made.create_or_upgrade()
-        checked: WritableStore = made  # the port, as the type checker sees it
-        assert checked.list_configured_sources() == []
+        assert made.list_configured_sources() == []
         yield made
 
 

@@ -9,6 +9,11 @@ from dataclasses import replace
 import pytest
 from support.core import Position, error_finding
 
+from synapse_apply.controller.ports import (
+    AuditFilter,
+    TargetFilter,
+    TargetPage,
+)
 from synapse_apply.controller.rows import (
     ChangeCounts,
     MessageRow,
@@ -29,11 +34,6 @@ from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import ControllerStoreError, StoreTooNew
 from synapse_apply.controller.store.store_schema import STORE_FORMAT
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
-from synapse_apply.controller.store_ports import (
-    AuditFilter,
-    TargetFilter,
-    TargetPage,
-)
 
 FINDING = error_finding(
     "Broken", "a detail", "a hint", position=Position("f.yaml", 1, 2), path=("spec", 0, "x")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction
+from synapse_apply.controller.ports import AuditFilter
 from synapse_apply.controller.rows import (
     ApprovalRow,
     CallCounts,
@@ -33,7 +34,6 @@ from synapse_apply.controller.store.controller_store import (
 )
 from synapse_apply.controller.store.row_table import SQLITE_DIALECT
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
-from synapse_apply.controller.store_ports import AuditFilter
 
 PROD = TargetName("acme", "prod")
 

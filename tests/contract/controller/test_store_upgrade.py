@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.controller.planned_rows import HeldRow, HoldReason, PlannedRow, RowAction
+from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import (
     ApprovalRow,
     HoldRow,
@@ -29,7 +30,6 @@ from synapse_apply.controller.store.controller_store import ControllerStore, Sql
 from synapse_apply.controller.store.store_database import ControllerStoreError
 from synapse_apply.controller.store.store_schema import OLDEST_WRITING_FORMAT, STORE_FORMAT
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
-from synapse_apply.controller.store_ports import TargetFilter
 
 # What sqlite3's iterdump gave of a file that the code of format 1 had written.
 _DUMP = Path(__file__).with_name("store_of_format_1.sql")

@@ -13,9 +13,9 @@ from answering import Answer, Asked, answering
 from in_process import run_in_process
 from installed import environment
 
+from synapse_apply.controller.ports import AuditFilter
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store_ports import AuditFilter
 
 ACTS = [
     ("proxy:ann", "pause", "acme/*", "until 2026-12-01: incident"),

@@ -10,10 +10,10 @@ from pathlib import Path
 from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, World
 from deep import DEEP
 
+from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import StatusState
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store.store_writer import SqlStoreWriter
-from synapse_apply.controller.store_ports import TargetFilter
+from synapse_apply.controller.store.store_writer import StoreWriter
 
 
 class KilledError(Exception):
@@ -29,7 +29,7 @@ class MortalStore(SqliteControllerStore):
         self.write_count = 0
 
     @contextmanager
-    def write(self) -> Iterator[SqlStoreWriter]:
+    def write(self) -> Iterator[StoreWriter]:
         if self.writes_left <= 0:
             raise KilledError
         self.writes_left -= 1

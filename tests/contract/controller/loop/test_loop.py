@@ -25,7 +25,7 @@ from support.core import error_finding
 
 from synapse_apply.controller.loop import driver, leading
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
+from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable, TargetFilter
 from synapse_apply.controller.rows import (
     RevisionEnd,
     SourceRow,
@@ -34,7 +34,6 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import Mode, Source, TargetRule
-from synapse_apply.controller.store_ports import TargetFilter
 
 PROD = TargetName("acme", "prod")
 

@@ -17,12 +17,12 @@ from contract.controller.loop.stand_ins import (
     World,
 )
 
+from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_database import StoreUnavailable
-from synapse_apply.controller.store.store_writer import SqlStoreWriter
-from synapse_apply.controller.store_ports import TargetFilter
+from synapse_apply.controller.store.store_writer import StoreWriter
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 
@@ -40,7 +40,7 @@ class AwayStore(SqliteControllerStore):
         self.write_count = 0
 
     @contextmanager
-    def write(self) -> Iterator[SqlStoreWriter]:
+    def write(self) -> Iterator[StoreWriter]:
         self.write_count += 1
         is_away = self.write_count == self.away_at
         if is_away and not self.is_committed:

@@ -32,6 +32,7 @@ from synapse_apply.controller.configuration.secrets import (
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.page.receiving import list_own_origins
 from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.ports import AuditFilter
 from synapse_apply.controller.rows import (
     MessageRow,
     PauseRow,
@@ -44,7 +45,6 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import SecretName
-from synapse_apply.controller.store_ports import AuditFilter
 
 from .conftest import ServedPage, read_text
 

@@ -61,7 +61,7 @@ from synapse_apply.controller.settings import (
     Wave,
 )
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store_ports import StoreWriter
+from synapse_apply.controller.store.store_writer import StoreWriter
 
 from .conftest import ServedPage
 

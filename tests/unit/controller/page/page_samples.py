@@ -27,8 +27,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import Controller, ForgeStatus, SecretName, Source
-from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store_ports import WritableStore
+from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.model.coding.codec import plan_to_json
 from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.model.plan import Plan
@@ -177,7 +176,7 @@ def build_run(number: int, name: TargetName, outcome: RunOutcome, **more: object
     return RunRow(target=name, began_at=began_at, outcome=outcome, **values)  # type: ignore[arg-type]
 
 
-def fill_few(store: WritableStore) -> None:
+def fill_few(store: ControllerStore) -> None:
     """Two sources; six targets, one in each condition."""
     targets = [
         *_build_targets("acme", "dev", TargetCondition.IN_SYNC, applied=HEAD_COMMIT),
@@ -285,7 +284,7 @@ def _format_plan_with(name: str) -> str:
     return format_plan(plan_samples.PLANS.get(name, plan_samples.PLANS["everything"]))
 
 
-def fill_many(store: WritableStore, count: int, runs: int = 8) -> None:
+def fill_many(store: ControllerStore, count: int, runs: int = 8) -> None:
     """`count` targets of four sources with some runs each; one in a hundred is not in sync."""
     states = (TargetCondition.FAILING, TargetCondition.REFUSED, TargetCondition.DRIFTED,
               TargetCondition.PENDING)  # fmt: skip

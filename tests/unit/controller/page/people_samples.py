@@ -35,7 +35,7 @@ from synapse_apply.controller.settings import (
     SecretName,
     TargetRule,
 )
-from synapse_apply.controller.store_ports import WritableStore
+from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.model.values import Sensitive
 
 PROXY_SECRET, OPS_TOKEN, CI_TOKEN = (f"c4n4ry-{name}-0123456789" for name in ("proxy", "ops", "ci"))
@@ -134,7 +134,7 @@ def build_approval(
     return ApprovalRow(f"a{number}", STAGING, digest, row, who, when, groups=("sre",))
 
 
-def fill_held(store: WritableStore) -> None:
+def fill_held(store: ControllerStore) -> None:
     """The few targets, of which acme/staging waits for people; a pause, an apply, an audit."""
     samples.fill_few(store)
     target = store.find_target_even_if_gone(STAGING)

@@ -21,7 +21,7 @@ from synapse_apply.controller.rows import (
     WaveRow,
 )
 from synapse_apply.controller.settings import Rollout, Wave
-from synapse_apply.controller.store_ports import WritableStore
+from synapse_apply.controller.store.controller_store import ControllerStore
 
 DIGEST, OLD_DIGEST = "d1" * 32, "d0" * 32
 WAVES = (
@@ -83,7 +83,7 @@ PAST_WAVES = (
 )  # fmt: skip
 
 
-def fill_rollouts(store: WritableStore, row: RolloutRow = FLEET) -> None:
+def fill_rollouts(store: ControllerStore, row: RolloutRow = FLEET) -> None:
     """The few sources and targets, `fleet` with all that a target can be, `lab` that waits."""
     people.fill_held(store)
     with store.write() as writer:
@@ -123,7 +123,7 @@ def fill_rollouts(store: WritableStore, row: RolloutRow = FLEET) -> None:
         )
 
 
-def fill_large_rollout(store: WritableStore, count: int) -> None:
+def fill_large_rollout(store: ControllerStore, count: int) -> None:
     """`count` targets in three waves, the second of which is open."""
     with store.write() as writer:
         writer.put_source_except_head_and_counters(
