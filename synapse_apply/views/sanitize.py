@@ -111,3 +111,8 @@ def escape_unsafe_json(text: str) -> str:
 def sanitize_url(url: str) -> str:
     """A sanitized URL without user and password."""
     return _USER_INFO.sub("", sanitize(url))
+
+
+def limit_text(text: str, max_length: int) -> str:
+    """A text of at most this many characters, the last one `…` if it was cut."""
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"

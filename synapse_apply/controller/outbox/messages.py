@@ -33,6 +33,7 @@ from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
+from synapse_apply.views.sanitize import limit_text
 
 
 def build_message_sender(
@@ -112,9 +113,9 @@ def build_message_fields(
         "url": url or None,
         "held": _build_held_rows_field(holds) if holds else None,
         "pause": {
-            "scope": _cut_with_ellipsis(pause.scope, _MAX_ADDRESS),
-            "who": _cut_with_ellipsis(pause.who, _MAX_ADDRESS),
-            "reason": _cut_with_ellipsis(pause.reason, _MAX_SUMMARY),
+            "scope": limit_text(pause.scope, _MAX_ADDRESS),
+            "who": limit_text(pause.who, _MAX_ADDRESS),
+            "reason": limit_text(pause.reason, _MAX_SUMMARY),
             "until": format_utc_time(pause.until) if isfinite(pause.until) else None,
         }
         if pause
@@ -189,9 +190,9 @@ def format_message_pause(pause: Mapping[str, Any]) -> str:
 def _build_held_rows_field(holds: Sequence[HoldRow]) -> dict[str, Any]:
     rows = [
         {
-            "address": _cut_with_ellipsis(hold.held_row.row.address, _MAX_ADDRESS),
+            "address": limit_text(hold.held_row.row.address, _MAX_ADDRESS),
             "action": hold.held_row.row.action.value,
-            "summary": _cut_with_ellipsis(hold.held_row.row.summary, _MAX_SUMMARY),
+            "summary": limit_text(hold.held_row.row.summary, _MAX_SUMMARY),
             "reason": hold.held_row.reason.value,
         }
         for hold in holds[:_MAX_HELD_ROWS]
@@ -208,18 +209,12 @@ def format_utc_time(when: float) -> str:
 def _build_finding_field(finding: Diagnostic) -> dict[str, str | None]:
     return {
         "severity": finding.severity.value,
-        "summary": _cut_with_ellipsis(finding.summary, _MAX_SUMMARY),
-        "detail": _cut_with_ellipsis(finding.detail, _MAX_DETAIL),
-        "hint": _cut_with_ellipsis(finding.hint, _MAX_HINT),
+        "summary": limit_text(finding.summary, _MAX_SUMMARY),
+        "detail": limit_text(finding.detail, _MAX_DETAIL),
+        "hint": limit_text(finding.hint, _MAX_HINT),
         "address": finding.address,
-        "position": _cut_with_ellipsis(str(finding.position), _MAX_POSITION)
-        if finding.position
-        else None,
+        "position": limit_text(str(finding.position), _MAX_POSITION) if finding.position else None,
     }
-
-
-def _cut_with_ellipsis(text: str, max_length: int) -> str:
-    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 # How a message reads in Slack, and how it is posted to an incoming webhook.
@@ -289,7 +284,7 @@ class SlackMessageSender:
 def build_slack_body(row: MessageRow) -> JsonDocument:
     """The body of a message: blocks, and a text for notifications."""
     fields = row.fields
-    sentence = _cut_with_ellipsis(format_message_sentence(row), _MAX_HEADING)
+    sentence = limit_text(format_message_sentence(row), _MAX_HEADING)
     heading = f"{_ICONS.get(row.event, ':information_source:')} *{_escape_slack_markup(sentence)}*"
     if url := fields.get("url"):
         heading += f" <{_quote_slack_url(str(url))}|Details>"
@@ -325,7 +320,7 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
 
 
 def _plain_text(text: str, max_length: int) -> JsonDocument:
-    return {"type": "plain_text", "text": _cut_with_ellipsis(text, max_length), "emoji": False}
+    return {"type": "plain_text", "text": limit_text(text, max_length), "emoji": False}
 
 
 def _escape_slack_markup(text: str) -> str:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from synapse_apply.controller.page.requests import RolloutVerb, Verb
+from synapse_apply.model.secrets.secret_rules import is_loopback
 
 HOOK_PREFIX = "/hooks/"
 _VERBS = "|".join(verb.value for verb in Verb)
@@ -42,17 +43,6 @@ _HEADERS = {
     "X-Robots-Tag": "noindex",
 }
 _log = logging.getLogger(__name__)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is of this machine alone."""
-    name = host.strip("[]")
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def listen_host_headers(listen_host: str, port: int) -> frozenset[str]:

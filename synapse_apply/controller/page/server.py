@@ -17,13 +17,13 @@ from synapse_apply.controller.page.app import HookSecretValues, PageApp
 from synapse_apply.controller.page.guard import (
     PatientProtocol,
     RequestGuard,
-    is_loopback,
     listen_host_headers,
     public_host_headers,
 )
 from synapse_apply.controller.page.receiving import list_own_origins
 from synapse_apply.controller.ports import ReadableStore
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.secrets.secret_rules import is_loopback
 
 _START_SECONDS = 10.0
 _GRACE_SECONDS = 2

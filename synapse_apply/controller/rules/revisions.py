@@ -24,6 +24,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import MINUTE, Event, Mode
 from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.views.sanitize import limit_text
 
 _RED_ENDS = frozenset({RevisionEnd.FAILURE, RevisionEnd.ERROR})
 
@@ -299,11 +300,6 @@ def build_status_context(controller_name: str, source: str) -> str:
 
 def shorten_commit(commit: str) -> str:
     return commit[:SHORT_COMMIT_LENGTH]
-
-
-def limit_text(text: str, max_length: int) -> str:
-    """A text, cut where it is too long."""
-    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 # A forge shows a few dozen contexts of a commit; beyond these the summary tells more.

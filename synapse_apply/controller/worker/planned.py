@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
 from synapse_apply.controller.rows import RunningJob, RunningJobsSeen
-from synapse_apply.controller.rules.revisions import limit_text
 from synapse_apply.library.plan_rows import (
     compute_guard_digest,
     compute_row_digest,
@@ -26,7 +25,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action, Cause, Change, Plan
-from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.sanitize import limit_text, sanitize
 
 MAX_NAME_CHARACTERS, MAX_SUMMARY_CHARACTERS, MAX_REASON_CHARACTERS = 500, 300, 1000
 _MAX_NAMED_FIELDS = 3
@@ -163,9 +162,9 @@ def read_running_jobs(target: OpenTarget, plan: Plan) -> RunningJobsSeen | None:
         return None
     jobs = tuple(
         RunningJob(
-            _job_line(owned.job.id),
-            _job_line(str(owned.owner)),
-            _job_line(owned.job.version),
+            _format_limited_line(owned.job.id, MAX_JOB_TEXT_CHARACTERS),
+            _format_limited_line(str(owned.owner), MAX_JOB_TEXT_CHARACTERS),
+            _format_limited_line(owned.job.version, MAX_JOB_TEXT_CHARACTERS),
             owned.job.progress
             if owned.job.progress is not None and math.isfinite(owned.job.progress)
             else None,
@@ -185,7 +184,3 @@ def _parse_moment_or_zero(text: str) -> float:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return 0.0
-
-
-def _job_line(text: str) -> str:
-    return limit_text(sanitize(" ".join(text.split())), MAX_JOB_TEXT_CHARACTERS)
