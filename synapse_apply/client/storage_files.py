@@ -49,7 +49,9 @@ _GLOBAL: Network = "public"
 _PRIVATE: Network = "private"
 _LINK_LOCAL: Network = "link-local"
 _LOOPBACK: Network = "loopback"
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# RFC 6052 and RFC 8215.
+_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 
 class FailedFetchError(RemoteError):
@@ -72,7 +74,8 @@ def classify_network_or_private_if_no_address(address: str) -> Network:
     # An IPv4 address inside of an IPv6 one (mapped, 6to4, NAT64) is where packets end up.
     if isinstance(ip, ipaddress.IPv6Address):
         embedded_ip = ip.ipv4_mapped or ip.sixtofour
-        if ip in _NAT64:
+        # ISATAP (RFC 5214, 6.1) has it behind its mark.
+        if any(ip in network for network in _NAT64) or int(ip) >> 32 & 0xFDFFFFFF == 0x5EFE:
             embedded_ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if embedded_ip is not None:
             return classify_network_or_private_if_no_address(str(embedded_ip))
@@ -81,7 +84,9 @@ def classify_network_or_private_if_no_address(address: str) -> Network:
         return _LOOPBACK
     if ip.is_link_local:
         return _LINK_LOCAL
-    return _GLOBAL if ip.is_global and not ip.is_multicast else _PRIVATE
+    # No other range is assigned to the networks of all (IANA, IPv6 address space).
+    is_assigned = ip.version == 4 or ip in _GLOBAL_UNICAST
+    return _GLOBAL if is_assigned and ip.is_global and not ip.is_multicast else _PRIVATE
 
 
 # A release's `file` is a signed URL that a lying server chooses. So none of our headers are sent,

@@ -45,6 +45,16 @@ def unsafe_name_errors(path: str) -> Iterator[Diagnostic]:
         )
 
 
+def git_data_errors(names: Iterable[str], folder: str = "") -> Iterator[Diagnostic]:
+    """An error where these names in a folder are those of Git's data, whatever it is called."""
+    if {"HEAD", "objects", "refs"} <= set(names):
+        yield error_finding(
+            "Git's data in the package",
+            f"{escape_misleading_path(folder or '.')} is Git's, with its credentials.",
+            "Leave it out with a line in .synapseignore.",
+        )
+
+
 def windows_name_fault(path: str) -> str:
     """Why Windows does not allow this path, as a phrase; "" if it does."""
     for part in path.split("/"):

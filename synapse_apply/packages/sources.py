@@ -26,7 +26,12 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import FILE, FOLDER, GIT, PackageSource
 from synapse_apply.model.secrets.secret_rules import ClosedFiles, is_in_forbidden_folder
 from synapse_apply.packages.content import GatheredFiles, PackageFile
-from synapse_apply.packages.entry_names import find_collisions, to_nfc, unsafe_name_errors
+from synapse_apply.packages.entry_names import (
+    find_collisions,
+    git_data_errors,
+    to_nfc,
+    unsafe_name_errors,
+)
 from synapse_apply.packages.ignore import IgnoreRules, TooManyPatternsError
 from synapse_apply.packages.zip_stamps import file_stamp
 from synapse_apply.packages.zips import gather_zip_files, open_zip
@@ -291,10 +296,8 @@ def _walk(tree: Tree, gathered: GatheredFiles) -> None:
         except UnreadableError as problem:
             gathered.findings.append(problem.finding)
             continue
-        if {"HEAD", "objects", "refs"} <= {entry.path.rpartition("/")[2] for entry in entries}:
-            detail = f"{escape_misleading_path(folder or '.')} is Git's, with its credentials."
-            hint = "Leave it out with a line in .synapseignore."
-            gathered.findings.append(error_finding("Git's data in the package", detail, hint))
+        if errors := [*git_data_errors((e.path.rpartition("/")[2] for e in entries), folder)]:
+            gathered.findings += errors
             continue
         for entry in entries:
             path = to_nfc(entry.path)

@@ -5,6 +5,7 @@ What is written is reproducible: the same content always gives the same bytes.
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
 import zlib
@@ -21,7 +22,12 @@ from synapse_apply.packages.content import (
     PackageFile,
     measure_files,
 )
-from synapse_apply.packages.entry_names import find_collisions, to_nfc, unsafe_name_errors
+from synapse_apply.packages.entry_names import (
+    find_collisions,
+    git_data_errors,
+    to_nfc,
+    unsafe_name_errors,
+)
 
 # APPNOTE.TXT: flag bit 0 (4.4.4), host system Unix (4.4.2), and the bytes of a local file header
 # without name and extra field (4.3.7).
@@ -98,6 +104,12 @@ def gather_zip_files(archive: zipfile.ZipFile, name: str = "") -> GatheredFiles:
         if not info.is_dir() and not findings:
             gathered.entries.append(_package_file(archive, info, name))
     gathered.entries.sort(key=lambda entry: entry.path.encode())
+    folders = dict[str, set[str]]()
+    for path in (info.filename.removesuffix("/") for info in infos):
+        for match in re.finditer(r"(?:^|(?<=/))(?:HEAD|objects|refs)(?=/|$)", path):
+            folders.setdefault(path[: match.start()].removesuffix("/"), set()).add(match[0])
+    for folder, names in folders.items():
+        gathered.findings += git_data_errors(names, folder)
     gathered.findings += find_collisions(entry.path for entry in gathered.entries)
     if name:
         gathered.findings = [

@@ -120,6 +120,9 @@ def test_git_data_of_another_name_is_no_package(place: Workplace, server: Embedd
     require_refused(place, server, "Git's data in the package", "data is Git's")
     declare(place, "./p/data")
     require_refused(place, server, "Git's data in the package")
+    shutil.make_archive(str(place.root / "x"), "zip", place.root / "p")
+    declare(place, "x.zip", "file")
+    require_refused(place, server, "Git's data in the package", "data is Git's")
 
 
 def _name(place: Workplace) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -119,6 +120,8 @@ class ObjectStore:
 
     def __init__(self, path: Path) -> None:
         self._list_cache = _ListCache((-1, -1))
+        # Before SQLite makes it by the umask; the files beside it take its mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         # Opened on one thread and then used on the server's thread, never on both at once.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
