@@ -22,8 +22,7 @@ PACKAGE = ROOT / "synapse_apply"
 STORAGES_ALONE = {
     "synapse_apply/manifests/schema/schemas.py": "providers, which other kinds do not have",
     "synapse_apply/client/storage_files.py": "files of releases in a storage of the platform",
-    "synapse_apply/emulator/storages/errors.py": "what a wrong configuration is answered",
-    "synapse_apply/emulator/jobs/responses.py": "where the platform keeps the files of jobs",
+    "synapse_apply/emulator/jobs.py": "where the platform keeps the files of jobs",
 }
 # Commands that show single objects of a kind: by choice, and not by being a kind.
 OBJECT_COMMANDS = (

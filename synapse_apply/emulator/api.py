@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from synapse_apply.emulator.admin.urls import ENDPOINTS as ADMIN
-from synapse_apply.emulator.agents import urls as agents
+from synapse_apply.emulator import (
+    agents,
+    jobs,
+    jobs_v2,
+    plugins,
+    plugins_v2,
+    releases,
+    releases_v2,
+    storages,
+)
+from synapse_apply.emulator.admin import ENDPOINTS as ADMIN
 from synapse_apply.emulator.core import auth, body, cursors, envelope, guards, languages, paging
 from synapse_apply.emulator.core.call import ApiVersion
-from synapse_apply.emulator.core.facts import Fact
-from synapse_apply.emulator.jobs import urls as jobs
-from synapse_apply.emulator.jobs.v2 import urls as jobs_v2
-from synapse_apply.emulator.plugins import urls as plugins
-from synapse_apply.emulator.plugins.v2 import urls as plugins_v2
-from synapse_apply.emulator.releases import urls as releases
-from synapse_apply.emulator.releases.v2 import urls as releases_v2
-from synapse_apply.emulator.storages import urls as storages
+from synapse_apply.emulator.core.fields import Fact
 
 V1 = ApiVersion(
     "v1",

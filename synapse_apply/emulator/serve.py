@@ -16,8 +16,12 @@ from starlette.types import ASGIApp
 from synapse_apply.emulator.api import VERSIONS
 from synapse_apply.emulator.core import data_folder
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
-from synapse_apply.emulator.core.backend import DataSetBackend, DataSetBusyError, ServerSettings
-from synapse_apply.emulator.core.clock import DataSetClock
+from synapse_apply.emulator.core.backend import (
+    DataSetBackend,
+    DataSetBusyError,
+    DataSetClock,
+    ServerSettings,
+)
 from synapse_apply.emulator.core.listener import (
     LOOPBACK_HOSTS,
     Listener,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from synapse_apply.emulator.api import FACTS, OWN, V1, V2
 from synapse_apply.emulator.core.call import ApiVersion
-from synapse_apply.emulator.core.facts import SOURCE_MEANINGS
+from synapse_apply.emulator.core.fields import SOURCE_MEANINGS
 from synapse_apply.emulator.core.switches import PROFILES, SWITCHES, Profile, Switch
 
 _INTRODUCTION = """\

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate
-from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.backend import DataSetBackend, DataSetClock
 from synapse_apply.emulator.core.body import ReceivedBody, read_request_body
 from synapse_apply.emulator.core.call import (
     ApiVersion,
@@ -28,9 +28,14 @@ from synapse_apply.emulator.core.call import (
     Endpoint,
     select_version,
 )
-from synapse_apply.emulator.core.clock import DataSetClock
-from synapse_apply.emulator.core.errors import ApiError, build_too_large_error, method_not_allowed
-from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields
+from synapse_apply.emulator.core.fields import (
+    ApiError,
+    Body,
+    Field,
+    build_too_large_error,
+    convert_sent_fields,
+    method_not_allowed,
+)
 from synapse_apply.emulator.core.guards import find_request_refusal, require_plain_text
 from synapse_apply.emulator.core.languages import prefers_english, translate_error
 

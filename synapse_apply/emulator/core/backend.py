@@ -1,4 +1,4 @@
-"""What one running server holds: its settings, data set, switches, clock and request log."""
+"""What one backend is made of: its clock, switches, faults and store."""
 
 from __future__ import annotations
 
@@ -9,15 +9,54 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from synapse_apply.emulator.core import data_folder
-from synapse_apply.emulator.core.clock import DataSetClock
 from synapse_apply.emulator.core.data_folder import DataSetPlaceError
 from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, ObjectStore
 from synapse_apply.emulator.core.switches import DEFAULT_PROFILE, Switches, UnknownSwitchError
 from synapse_apply.emulator.faults.rules import FaultSchedule, parse_valid_rules_or_raise_all
+
+# The platform writes the times of jobs with this offset.
+_SEOUL = timezone(timedelta(hours=9))
+
+
+@dataclass(slots=True)
+class DataSetClock:
+    """The machine's clock plus `ahead` seconds."""
+
+    ahead: float = 0.0
+
+    def now(self) -> float:
+        """Seconds since the epoch, rounded to microseconds."""
+        # As exact as answers write it, so that a filter by an answered time finds the object.
+        return round(time.time() + self.ahead, 6)
+
+
+def format_iso(moment: float) -> str:
+    """`2026-01-02T03:04:05.000006Z`, as Django REST framework writes it."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def format_iso_in_seoul(moment: float) -> str:
+    """`2026-01-02T12:04:05.000006+09:00`."""
+    return datetime.fromtimestamp(moment, _SEOUL).isoformat(timespec="microseconds")
+
+
+def parse_iso_time_or_none(text: str) -> float | None:
+    """Seconds since the epoch; a time without a zone is in UTC; None for another text."""
+    try:
+        # An unescaped "+" of a query string arrives as a space.
+        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        # In these zones it is written again, which the first and the last year may not fit.
+        moment.astimezone(_SEOUL)
+        return moment.astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
 
 PROFILE_SETTING = "profile"  # its key in the table `about` of the data set
 MAX_LOGGED_REQUESTS = 1000

@@ -1,4 +1,4 @@
-"""What an endpoint gets and gives back, and what an endpoint and an API version are."""
+"""What one call is, which endpoints there are, and what a dry run leaves undone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.emulator.core.backend import DataSetBackend
-from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.facts import FactSource
-from synapse_apply.emulator.core.fields import Body
+from synapse_apply.emulator.core.fields import ApiError, Body, FactSource
+from synapse_apply.emulator.core.store import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +117,12 @@ def select_version(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
     """The API version with the longest prefix of this path; ValueError if none has one."""
     matches = [version for version in versions if path.startswith(version.prefix)]
     return max(matches, key=lambda version: len(version.prefix))
+
+
+def hide_existing_object(request: EmulatorRequest, kind: Kind, key: str) -> None:
+    """In a blind dry run, delete the object with a key; the rollback at the end restores it."""
+    if not request.is_dry_run or not request.backend.switches.has_value("v2_dry_run", "blind"):
+        return
+    row = request.backend.store.find_by_key_of_any_tenant(kind, key)
+    if row is not None:
+        request.backend.store.delete(kind, row.id)

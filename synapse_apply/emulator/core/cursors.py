@@ -11,9 +11,16 @@ from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.errors import ApiError, build_not_found_error
-from synapse_apply.emulator.core.facts import Fact, FactSource
-from synapse_apply.emulator.core.fields import Body, Field, FieldValues, convert_sent_fields
+from synapse_apply.emulator.core.fields import (
+    ApiError,
+    Body,
+    Fact,
+    FactSource,
+    Field,
+    FieldValues,
+    build_not_found_error,
+    convert_sent_fields,
+)
 from synapse_apply.emulator.core.store import Kind, ObjectQuery, StoredObject
 
 DEFAULT_SIZE = 50

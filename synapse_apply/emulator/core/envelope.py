@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.facts import Fact, FactSource
+from synapse_apply.emulator.core.fields import ApiError, Fact, FactSource
 
 ERROR_CODES = {
     400: "VALIDATION_ERROR",

@@ -1,15 +1,124 @@
-"""How fields of a request body are validated and cleaned, as Django REST framework does."""
+"""Which sources say how a field behaves, how fields are read, and how they are refused."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal
 
-from synapse_apply.emulator.core.errors import ApiError, build_error_of_fields
+
+class ApiError(Exception):
+    """A refusal: `status` and a JSON `body` in the form of API v1.
+
+    `code` and `details` are shown by API v2 only: an error code other than that of the status, and
+    further facts.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        body: dict[str, Any],
+        headers: Mapping[str, str] | None = None,
+        *,
+        code: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(status, body)
+        self.status = status
+        self.body = body
+        self.headers = dict(headers or {})
+        self.code = code
+        self.details = dict(details or {})
+
+
+def build_error_of_fields(errors: Mapping[str, Sequence[str]]) -> ApiError:
+    """400 with every wrong field: `{"field": ["..."]}`."""
+    return ApiError(400, {name: list(texts) for name, texts in errors.items()})
+
+
+def build_error_of_field(name: str, text: str) -> ApiError:
+    return build_error_of_fields({name: [text]})
+
+
+def build_bad_request_error(detail: str) -> ApiError:
+    return ApiError(400, {"detail": detail})
+
+
+def build_unauthorized_error(detail: str) -> ApiError:
+    # RFC 9110, 11.6.1: a 401 has this header.
+    return ApiError(401, {"detail": detail}, {"WWW-Authenticate": "Token"})
+
+
+def build_forbidden_error(detail: str) -> ApiError:
+    return ApiError(403, {"detail": detail})
+
+
+def build_not_found_error(detail: str = "Not found.") -> ApiError:
+    return ApiError(404, {"detail": detail})
+
+
+def method_not_allowed(method: str, allowed: Sequence[str]) -> ApiError:
+    return ApiError(
+        # RFC 9110, 15.5.6: a 405 has the header Allow.
+        405,
+        {"detail": f'Method "{method}" not allowed.'},
+        {"Allow": ", ".join(allowed)},
+    )
+
+
+def build_conflict_error(detail: str) -> ApiError:
+    return ApiError(409, {"detail": detail})
+
+
+def build_too_large_error(limit: int) -> ApiError:
+    return ApiError(413, {"detail": f"The request body is larger than {limit} bytes."})
+
+
+def unsupported_media(content_type: str) -> ApiError:
+    return ApiError(415, {"detail": f'Unsupported media type "{content_type}" in request.'})
+
+
+def build_unavailable_error(detail: str) -> ApiError:
+    return ApiError(503, {"detail": detail})
+
+
+class FactSource(StrEnum):
+    """From where a behaviour is known; see SOURCE_MEANINGS."""
+
+    DOCUMENTED = "documented"  # the API page says so; of v2, the vendor's description
+    PROCEDURE = "procedure"  # the vendor's own procedure for moving plugins between servers
+    MEASURED = "measured"  # a comment in the vendor's client tells what the server did
+    OBSERVED = "observed"  # the vendor's own client does or expects it on the wire
+    DESCRIBED = "described"  # the vendor's description of v2, its policy or its data model
+    DERIVED = "derived"  # follows from one of these by how Django REST framework works
+    GUESSED = "guessed"  # nobody says; the embedded backend had to choose
+
+
+SOURCE_MEANINGS: dict[FactSource, str] = {
+    FactSource.DOCUMENTED: "The API page says so; of v2, the vendor's description.",
+    FactSource.PROCEDURE: "The vendor's own written procedure for moving plugins between servers: "
+    "real calls, which makes it the strongest word there is on the platform's v1.",
+    FactSource.MEASURED: "A comment in the vendor's client says what the server did when it was "
+    "measured, or names the backend's own source.",
+    FactSource.OBSERVED: "The vendor's own clients do it, or expect it, on the wire.",
+    FactSource.DESCRIBED: "The vendor's description of v2, its policy for agents or its data model "
+    "says so, also of v1.",
+    FactSource.DERIVED: "It follows from a stated fact by how Django REST framework works.",
+    FactSource.GUESSED: "Nobody says; switches change the guesses that matter.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One behaviour with its source, for the page that `table` renders."""
+
+    text: str
+    source: FactSource
+
 
 FieldType = Literal[
     "text", "object", "boolean", "texts", "integer", "choice", "any", "raw", "percent"

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from synapse_apply.emulator.core.errors import (
+from synapse_apply.emulator.core.fields import (
     ApiError,
+    Fact,
+    FactSource,
     build_bad_request_error,
     build_error_of_fields,
 )
-from synapse_apply.emulator.core.facts import Fact, FactSource
 
 FACTS = (
     Fact(

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.facts import Fact, FactSource
+from synapse_apply.emulator.core.fields import ApiError, Fact, FactSource
 
 FACTS = (
     Fact(

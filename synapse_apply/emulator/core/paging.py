@@ -7,10 +7,14 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
+from synapse_apply.emulator.core.backend import parse_iso_time_or_none
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.clock import parse_iso_time_or_none
-from synapse_apply.emulator.core.errors import build_error_of_field, build_not_found_error
-from synapse_apply.emulator.core.facts import Fact, FactSource
+from synapse_apply.emulator.core.fields import (
+    Fact,
+    FactSource,
+    build_error_of_field,
+    build_not_found_error,
+)
 from synapse_apply.emulator.core.store import ObjectQuery
 
 _ORDERS = frozenset({"created", "id"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from synapse_apply.emulator.core.facts import FactSource
+from synapse_apply.emulator.core.fields import FactSource
 
 
 class UnknownSwitchError(ValueError):

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import ApiVersion, select_version
-from synapse_apply.emulator.core.errors import ApiError
+from synapse_apply.emulator.core.fields import ApiError
 from synapse_apply.emulator.core.listener import TRANSPORT
 from synapse_apply.emulator.core.store import Kind, StoredObject
 from synapse_apply.emulator.faults.rules import BEFORE, FaultRule

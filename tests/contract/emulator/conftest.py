@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from synapse_apply.emulator.core.clock import DataSetClock
+from synapse_apply.emulator.core.backend import DataSetClock
 from synapse_apply.emulator.serve import EmbeddedServer
 
 TOKEN = "acme-token"

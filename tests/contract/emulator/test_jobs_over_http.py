@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from synapse_apply.emulator.core.clock import DataSetClock
+from synapse_apply.emulator.core.backend import DataSetClock
 
 
 @pytest.fixture

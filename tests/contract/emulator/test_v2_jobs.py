@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from synapse_apply.emulator.core.clock import DataSetClock
+from synapse_apply.emulator.core.backend import DataSetClock
 
 
 @pytest.fixture

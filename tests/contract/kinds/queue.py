@@ -29,10 +29,10 @@ from support.core import ClientCall as Request
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint
 from synapse_apply.emulator.core.cursors import build_cursor_page
-from synapse_apply.emulator.core.errors import build_not_found_error
-from synapse_apply.emulator.core.facts import FactSource
 from synapse_apply.emulator.core.fields import (
+    FactSource,
     Field,
+    build_not_found_error,
     convert_sent_fields,
     with_default_values,
 )

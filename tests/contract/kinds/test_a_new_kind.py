@@ -18,8 +18,7 @@ from support.core import CATALOGUE, read_marks_of_storage_secrets
 from support.core import schemas as shapes
 
 from synapse_apply.cli.main import run
-from synapse_apply.emulator import serve
-from synapse_apply.emulator.admin import responses
+from synapse_apply.emulator import admin, serve
 from synapse_apply.emulator.core import store
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -84,12 +83,12 @@ class Place:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The kind in the catalogue, its schema beside the others, its folder in the emulator."""
+    """The kind in the catalogue, its schema beside the others, its endpoints in the emulator."""
     monkeypatch.setitem(CATALOGUE, PREFIX, QUEUE)  # type: ignore[arg-type]
     schemas = Path(shutil.copytree(shapes.choose_schema_folder(), tmp_path / "schemas"))
     write_schema(schemas)
     monkeypatch.setattr(shapes, "choose_schema_folder", lambda: schemas)
-    for module in (store, responses):
+    for module in (store, admin):
         monkeypatch.setattr(module, "KINDS", (*store.KINDS, PREFIX))
     versions = tuple(
         replace(one, endpoints=(*one.endpoints, *ENDPOINTS.get(one.name, ())))

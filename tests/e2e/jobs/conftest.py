@@ -15,7 +15,7 @@ from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
 from forking import ForkedProcess
 from installed import BIN, environment
 
-from synapse_apply.emulator.core.clock import DataSetClock
+from synapse_apply.emulator.core.backend import DataSetClock
 from synapse_apply.emulator.serve import EmbeddedServer
 
 

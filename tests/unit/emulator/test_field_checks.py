@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.emulator.core.clock import format_iso, parse_iso_time_or_none
-from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields
+from synapse_apply.emulator.core.backend import format_iso, parse_iso_time_or_none
+from synapse_apply.emulator.core.fields import ApiError, Body, Field, convert_sent_fields
 from synapse_apply.emulator.core.switches import SWITCHES, Switches, UnknownSwitchError
 
 

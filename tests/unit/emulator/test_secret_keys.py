@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.emulator.storages.models import (
+from synapse_apply.emulator.storages import (
     MASK,
     SECRET_KEYS,
     redact_configuration,

@@ -1,20 +1,20 @@
-"""What the embedded backend's own endpoints answer and change."""
+"""Paths of the server's own: its switches, clock, faults, log, and objects as they are stored."""
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
 
-from synapse_apply.emulator.core.backend import PROFILE_SETTING
-from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.errors import (
+from synapse_apply.emulator.core.backend import PROFILE_SETTING, format_iso
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint, Responder
+from synapse_apply.emulator.core.fields import (
+    AnswerObject,
     ApiError,
+    FactSource,
     build_bad_request_error,
     build_conflict_error,
     build_not_found_error,
 )
-from synapse_apply.emulator.core.fields import AnswerObject
 from synapse_apply.emulator.core.store import (
     KINDS,
     DuplicateKeyError,
@@ -251,3 +251,69 @@ def send_any_package(request: EmulatorRequest) -> EmulatorAnswer:
     if file is None or file.is_symlink():
         raise build_not_found_error()
     return EmulatorAnswer(None, headers={"Content-Type": "application/zip"}, file=file)
+
+
+def _build_own_endpoint(
+    method: str, path: str, respond: Responder, text: str, *, is_open: bool = False
+) -> Endpoint:
+    return Endpoint(method, path, respond, FactSource.GUESSED, text, is_open=is_open)
+
+
+ENDPOINTS = (
+    _build_own_endpoint("GET", "health/", read_health, "Alive? Needs no token.", is_open=True),
+    _build_own_endpoint(
+        "GET", "state/", read_data_set_state, "Data set, counts by kind, switches."
+    ),
+    _build_own_endpoint("GET", "switches/", list_switches, "The chosen values."),
+    _build_own_endpoint(
+        "PATCH",
+        "switches/",
+        change_switches,
+        "Choose others: `{name: value}`; `profile`: all of one.",
+    ),
+    _build_own_endpoint("GET", "clock/", read_clock, "The server's time: its `Date`, its jobs."),
+    _build_own_endpoint("PATCH", "clock/", set_clock_offset, "Move it: `{ahead: seconds}`."),
+    _build_own_endpoint(
+        "GET",
+        "faults/",
+        list_faults,
+        "The fault rules and their counts (docs/faults.md).",
+    ),
+    _build_own_endpoint(
+        "PUT", "faults/", replace_fault_rules, "Put others in force: `{rules: [...]}`."
+    ),
+    _build_own_endpoint(
+        "GET", "requests/", list_requests, "The last requests, counts by method and path."
+    ),
+    _build_own_endpoint("DELETE", "requests/", clear_request_log, "Forget them."),
+    _build_own_endpoint(
+        "POST", "jobs/fail-next/", fail_next_jobs, "Let the next `{count}` jobs fail."
+    ),
+    _build_own_endpoint(
+        "GET", "packages/{id}/", send_any_package, "The bytes of a release's package."
+    ),
+    _build_own_endpoint(
+        "GET",
+        "objects/{kind}/",
+        list_all_objects,
+        "All objects of a kind, of all tenants.",
+    ),
+    _build_own_endpoint(
+        "POST", "objects/{kind}/", create_object_unchecked, "Store an object as it is."
+    ),
+    _build_own_endpoint(
+        "DELETE",
+        "objects/{kind}/",
+        delete_all_objects,
+        "Delete all objects of a kind, of all tenants.",
+    ),
+    _build_own_endpoint(
+        "GET", "objects/{kind}/{id}/", read_any_object, "One object as it is stored."
+    ),
+    _build_own_endpoint(
+        "PATCH", "objects/{kind}/{id}/", edit_object_unchecked, "An edit from outside."
+    ),
+    _build_own_endpoint(
+        "DELETE", "objects/{kind}/{id}/", delete_any_object, "A deletion from outside."
+    ),
+)

@@ -1,1 +1,0 @@
-"""Agents of the embedded backend: health check and list."""

@@ -1,1 +1,0 @@
-"""Jobs of the embedded backend: simulated by time alone, with logs and reported status."""

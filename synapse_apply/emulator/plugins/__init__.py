@@ -1,1 +1,0 @@
-"""Plugins of the embedded backend: create, read, list, update."""

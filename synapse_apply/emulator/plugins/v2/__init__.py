@@ -1,1 +1,0 @@
-"""Plugins on API v2: with a unique code, and a first release from the start."""

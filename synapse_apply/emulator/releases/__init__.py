@@ -1,1 +1,0 @@
-"""Plugin releases of the embedded backend: create with a package, read, list, download."""

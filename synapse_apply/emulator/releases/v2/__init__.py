@@ -1,1 +1,0 @@
-"""Plugin releases on API v2: uploaded with a package, locked for ever, deleted."""

@@ -1,1 +1,0 @@
-"""Storages of the embedded backend: create, read, list, open a session."""
