@@ -37,7 +37,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.plan import Plan, PlanBase
+from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.project import Project, Target, orient_moves_to_declared
 from synapse_apply.model.resource import Desired
@@ -81,16 +81,20 @@ def plan(
         concurrent_run = other_run_warnings(session.store, observed_state.serial)
     plan_input = replace(observed_state.plan_input, has_concurrent_run=bool(concurrent_run))
     open_calls = [resolved for resolved in observed_state.resolved_intents if resolved.is_open]
-    # Whether an open call is sent again is decided by the planner, and told of here.
-    changing: set[Address] = set()
+    # What is sent again, and what is adopted, is decided by the planner, and told of here.
+    actions: dict[Address, Action] = {}
     if observed_state.resolved_intents:
-        changing = {change.address for change in make_plan(plan_input).actionable_changes}
-    settled = _iter_settled_warnings(observed_state.resolved_intents, changing)
+        rows = make_plan(plan_input).actionable_changes
+        actions = {change.address: change.action for change in rows}
+    settled = _iter_settled_warnings(
+        observed_state.resolved_intents,
+        {address for address in actions if options.adopt and actions[address] is Action.ADOPT},
+    )
     plan_input = replace(
         plan_input,
         diagnostics=(
             *session.diagnostics,
-            *(concurrent_run or (*settled, *_iter_open_call_warnings(open_calls, changing))),
+            *(concurrent_run or (*settled, *_iter_open_call_warnings(open_calls, actions))),
             *plan_input.diagnostics,
         ),
     )
@@ -271,7 +275,7 @@ def _recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
 
 
 def _iter_settled_warnings(
-    resolved_intents: Iterable[ResolvedIntent], changing: Collection[Address]
+    resolved_intents: Iterable[ResolvedIntent], adopted: Collection[Address]
 ) -> Iterator[Diagnostic]:
     """What became of earlier calls that nobody saw end; one for all creates of an apply."""
     groups: dict[tuple[object, ...], list[ResolvedIntent]] = defaultdict(list)
@@ -293,8 +297,7 @@ def _iter_settled_warnings(
             "An earlier call was looked up",
             f"{intent.verb} of {format_short_list(addresses)}, {sent} by apply {intent.plan_id}, "
             f"{outcome}.",
-            # An apply records what it makes or adopts there.
-            "" if intent.address in changing else group[0].import_hint,
+            "" if intent.address in adopted else group[0].import_hint,
             address=addresses[0] if len(addresses) == 1 else "",
         )
 

@@ -115,8 +115,11 @@ def test_where_waiting_tells_the_hint_is_kept(
     make_site: Callable[..., Site], server: Server
 ) -> None:
     """A storage is looked up by its name."""
-    site = make_site(groups=0, extra_storages=1, settle_after=300)
-    server.faults({"match": {"method": "POST"}, "do": {"reset": "before"}})
-    assert site.apply().code == 7
+    site = make_site(groups=0, extra_storages=1)
+    server.faults({"match": {"method": "POST"}, "do": {"hang": FOREVER, "commit": "before"}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
     said = told(command(site, "state list -t site"))
     assert "`synapse-apply state settle --wait -t site` waits until it is certain" in said

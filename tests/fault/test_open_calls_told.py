@@ -105,7 +105,7 @@ def test_what_is_adopted_is_not_to_be_imported_as_well(
     if not is_declared:
         (site.root / "manifests" / "group-0.yaml").unlink()
     with site.opened(LATER) as session:
-        found = plan(session, PlanOptions()).plan
+        found = plan(session, PlanOptions(adopt=True)).plan
     (told_of,) = [d for d in found.diagnostics if d.summary == "An earlier call was looked up"]
     assert (f"import {PLUGIN} {old_id}" in told_of.hint) is not is_declared
 
