@@ -118,6 +118,10 @@ class IntentResolver:
     def _create(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
+        if intent.remote_id and record is None:
+            reason = f"what it was found by (id {intent.remote_id}) was forgotten"
+            ended = replace(intent, state=IntentState.UNKNOWN)
+            return self._too_early(intent, None) or ResolvedIntent(ended, None, reason)
         key, hits = intent.natural_key, list[Observed]()
         proof = binding.determine_search_proof(key, self.capabilities)
         if key and proof is not Lookup.NONE:

@@ -244,7 +244,9 @@ def keep_acting_calls(
     from synapse_apply.applying.settle import ResolvedIntent
 
     kept, warnings = dict(records), list[Diagnostic]()
-    open_ids = {intent.id for intent in session.store.read_state().open_intents}
+    open_intents = session.store.read_state().open_intents
+    open_ids = {intent.id for intent in open_intents}
+    open_addresses = {intent.address for intent in open_intents}
     acting = [one for one in list_acting_calls(session, state) if one[1].address in addresses]
     address_of = map_calls_to_records((call for _, call in acting), records)
     for seconds, call in acting:
@@ -268,8 +270,13 @@ def keep_acting_calls(
                 session.store.write_records(record)
             if call.id in open_ids and not is_done:
                 close_known_intents(session, [ResolvedIntent(ended, record)])
-        elif call.id not in open_ids and call.state is not IntentState.DONE:
-            opened = replace(call, state=IntentState.OPEN, approvals=())
+        elif call.id not in open_ids:
+            address = address_of[call.id]
+            if address in open_addresses:  # one call of an address is looked at
+                address = call.address
+            opened = replace(call, state=IntentState.OPEN, approvals=(), address=address)
+            if records and call.verb == CREATE_VERB:
+                opened = replace(opened, remote_id="")  # a restore forgets no object on purpose
             session.store.open_intent_and_use_up_its_approvals(opened)
         warnings.append(acting_call_warning(seconds, call))
     return warnings

@@ -244,7 +244,7 @@ class Intent:
 
     `fields` and `digest` become the record's if the call succeeds. `sent_at` is RFC 3339 UTC,
     `sent_up` the same moment as uptime; `deadline` is the request's total deadline in seconds.
-    `remote_id` is empty for a create.
+    `remote_id` is empty for a create, unless its object was found, and forgotten since.
 
     For a run, `fields` are the context that was sent, `digest` is that of its parameters, `version`
     the requested one ("" where the server chooses), and `remote_id` the id of what

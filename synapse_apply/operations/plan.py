@@ -196,6 +196,7 @@ def _read_input(
         other_targets=_read_other_runs(session, resources),
         moved=moves.renames,
         move_refusals=moves.refusals,
+        unmoved=moves.unmoved,
         removed_addresses=select_removed(session.project.removed, records, session.desired),
         published_versions=live_versions,
         can_write=WrittenFieldPredicate(session),

@@ -119,9 +119,10 @@ def rename_address(session: TargetSession, old: Address, new: Address) -> dict[A
         state = session.store.read_state()
         renames = with_member_renames(state.records.values(), {old: new})
         for intent in state.open_intents:
-            # What has no record yet would be recorded under the old name.
-            if str(old) in {str(intent.address), intent.series} and (
-                intent.address not in state.records
+            # What has no record yet would be recorded under the old name, or over the new one.
+            is_made = intent.verb == CREATE_VERB and intent.address in renames.values()
+            if intent.address not in state.records and (
+                is_made or str(old) in {str(intent.address), intent.series}
             ):
                 raise build_open_call_error(intent.address, intent.verb)
         session.store.rename_addresses(renames, session.signer.sign_moved_run)

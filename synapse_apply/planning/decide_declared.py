@@ -129,13 +129,15 @@ def decide_declared_alone(resource: ResourceState, index: PlanIndex) -> Decision
             resource, decision, index.plan_input.options, index.series
         )
     decision = _with_seal_warning(resource, decision)
-    if index.calls_of_others and decision.change.action in _CREATES_OR_ADOPTS:
-        # It may have made this very object, or may still make or change it.
-        open_call = index.calls_of_others.get(resource.address)
-        if open_call is not None:
-            if open_call.verb != CREATE_VERB:  # what it is of is there, and nothing is to be made
-                decision = Decision(build_change(resource, Action.NO_OP))
-            decision = decision.refused(index.open_intent_refusal(open_call, resource.address))
+    # It may have made this very object, or may still make or change it.
+    open_call = index.calls_of_others.get(resource.address)
+    if open_call is not None and (
+        decision.change.action in _CREATES_OR_ADOPTS
+        or (decision.change.action is Action.UPDATE and open_call.verb != CREATE_VERB)
+    ):
+        if open_call.verb != CREATE_VERB:  # what it is of is there, and nothing is to be made
+            decision = Decision(build_change(resource, Action.NO_OP))
+        decision = decision.refused(index.open_intent_refusal(open_call, resource.address))
     if _names_other_object(resource):
         decision = decision.refused(refusals.refusal("other-space", resource))
     # A guessed rename is never carried out: the user has to say so in the file or by a command.

@@ -39,7 +39,7 @@ def decide_undeclared_alone(resource: ResourceState, index: PlanIndex) -> Decisi
             index.open_intent_refusal(intent)
         )
     # Its object is declared under a new address, so it must be neither deleted nor forgotten.
-    if resource.address in index.identity_claims.held_records:
+    if resource.address in index.identity_claims.held_records | index.plan_input.unmoved:
         return _noted(
             resource, Action.NO_OP, "kept in state: its address was renamed in the manifests"
         )

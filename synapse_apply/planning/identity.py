@@ -221,14 +221,13 @@ def open_calls_of_others(
 ) -> dict[Address, Intent]:
     """Declared addresses whose object an open call of another address is of, or may have made.
 
-    A create has the same natural key, or the address was renamed (`open_call_by_new_address`), or
-    seems to be (`claims`): then it waits for the calls of its owner and of all members.
+    A create has the same natural key, as has any call of another API version; or the address was
+    renamed (`open_call_by_new_address`), or seems to be (`claims`): then it waits for the calls of
+    its owner and of all members.
     """
-    calls_by_object = {
-        ObjectKey(address.kind, intent.api, intent.remote_id): intent
-        for address, intent in open_intents.items()
-        if intent.remote_id and intent.verb != RUN_VERB
-    }
+    changing = [i for i in open_intents.values() if i.remote_id and i.verb != RUN_VERB]
+    calls_by_object = {ObjectKey(i.address.kind, i.api, i.remote_id): i for i in changing}
+    calls_by_key = {(i.address.kind, i.natural_key): i for i in changing if i.natural_key}
     creates_by_key = {
         (intent_address.kind, intent.natural_key): intent
         for intent_address, intent in open_intents.items()
@@ -246,8 +245,13 @@ def open_calls_of_others(
         if waiting:
             matches.setdefault(new, open_intents.get(old, waiting[0]))
     for address, resource in resources.items():
-        intent = calls_by_object.get(_build_object_key(resource))
-        intent = intent or creates_by_key.get((address.kind, resource.natural_key))
+        intent, record = calls_by_object.get(_build_object_key(resource)), resource.record
+        if intent is None and record is not None:
+            intent = calls_by_object.get(ObjectKey(address.kind, record.api, record.remote_id))
+        key = (address.kind, resource.natural_key)
+        if intent is None and (call := calls_by_key.get(key)) and call.api != resource.binding.api:
+            intent = call
+        intent = intent or creates_by_key.get(key)
         if resource.desired is not None and intent is not None and intent.address != address:
             matches.setdefault(address, intent)
     return matches

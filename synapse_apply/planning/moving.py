@@ -28,6 +28,7 @@ class MovedRecords:
 
     `open_call_by_new_address` has the open call that a rename waits for, by each new address whose
     object may exist under the old one. `refusals` has why rules forbid a rename, by both addresses.
+    `unmoved` are recorded old addresses of renames that were left out, which nothing may forget.
     """
 
     renames: tuple[MovedAddress, ...]
@@ -35,6 +36,7 @@ class MovedRecords:
     diagnostics: tuple[Diagnostic, ...] = ()
     open_call_by_new_address: Mapping[Address, Address] = field(default_factory=dict)
     refusals: Mapping[Address, Refusal] = field(default_factory=dict)
+    unmoved: frozenset[Address] = frozenset()
 
 
 # Renames are made whatever is selected, under the lock, in one transaction before any call; a
@@ -62,6 +64,7 @@ def make_due_renames(
     open_addresses = {intent.address for intent in open_intents}
     renames: dict[Address, Address] = {}
     blocked: dict[Address, Address] = {}
+    unmoved: set[Address] = set()
     refusals: dict[Address, Refusal] = {}
     warnings: list[Diagnostic] = []
     for old in sorted(new_by_old.keys() & {entry.address for entry in recorded_or_open}):
@@ -75,6 +78,7 @@ def make_due_renames(
         reason = _rename_obstacle(all_renames, records, open_calls, recorded)
         if reason:
             warnings.append(_not_moved(move_by_old[old], chain[-1], reason))
+            unmoved |= all_renames.keys() & records.keys()
             blocked |= {new: open_calls[0] for new in all_renames.values() if open_calls}
             continue
         denied = [
@@ -102,6 +106,7 @@ def make_due_renames(
         tuple(warnings),
         blocked,
         refusals,
+        frozenset(unmoved),
     )
 
 

@@ -166,9 +166,9 @@ class PlanInput:
     call by each new address whose object that call may have made. `other_targets` are, by name, the
     targets in which a release must have been verified before it is created here. `moved` are the
     renames that were made in the records, `move_refusals` say by address why others were not,
-    `removed_addresses` the recorded addresses that `removed:` names. `dry_run_refusals` are the
-    backend's refusals of dry runs of an earlier
-    plan, `trial` the number of those dry runs.
+    `unmoved` are recorded addresses that wait for theirs, `removed_addresses` those that `removed:`
+    names. `dry_run_refusals` are the backend's refusals of dry runs of an earlier plan, `trial` the
+    number of those dry runs.
     `published_versions` are the live versions of a series, by (prefix, series), if a policy rule
     needs them. `can_write` says for hints in refusals whether a live value can be written into the
     files, `judge_package` what is wrong with a package that would be published.
@@ -195,6 +195,7 @@ class PlanInput:
     other_targets: Mapping[str, OtherTargetRuns] = field(default_factory=dict)
     moved: tuple[MovedAddress, ...] = ()
     move_refusals: Mapping[Address, Refusal] = field(default_factory=dict)
+    unmoved: frozenset[Address] = frozenset()
     dry_run_refusals: Mapping[Address, Refusal] = field(default_factory=dict)
     trial: DryRunCounts | None = None
     removed_addresses: frozenset[Address] = frozenset()

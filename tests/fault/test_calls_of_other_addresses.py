@@ -1,0 +1,183 @@
+"""A call that may still act is known whatever its object is called since, and by whichever API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fault.convergence import command, on_api
+from fault.site import LATER, SEPARATOR, Server, Site, pending
+from fault.test_creates_that_act_again import POST, STORAGE
+from fault.test_creates_that_act_again import killed as killed_create
+from fault.test_lost_updates import (
+    PLUGIN,
+    begun,
+    change_outside,
+    declare,
+    killed,
+    live,
+)
+from fault.test_lost_updates_told import OTHER_API, told
+
+NEW = "plugin/renamed"
+
+
+def rename(site: Site, old: str, new: str) -> None:
+    """Give a plugin another name in its manifest, and in all that names it."""
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    documents = [json.loads(text) for text in path.read_text().split(SEPARATOR)]
+    for document in documents:
+        if document["kind"] == "Plugin" and document["metadata"]["name"] == old:
+            document["metadata"]["name"] = new
+        if document["spec"].get("plugin") == old:
+            document["spec"]["plugin"] = new
+    path.write_text(SEPARATOR.join(map(json.dumps, documents)))
+
+
+@on_api("v1", "v2")
+def test_no_update_while_a_call_of_its_earlier_name_may_act(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A backup from before a rename is restored: the call was sent under the other address."""
+    site = begun(make_site, server, settle_after=300)
+    backup = site.root.with_name("before.db")
+    command(site, f"state backup {backup} -t site")
+    command(site, f"state mv {PLUGIN} {NEW} -t site")
+    rename(site, "plugin-0", "renamed")
+    killed(site, server, "before")
+    command(site, f"state restore {backup} --yes -t site")
+    rename(site, "renamed", "plugin-0")
+    declare(site, "eleven")
+    refused = site.apply()
+    assert refused.code == 7
+    assert live(server) == "nine"
+    change_outside(site, server, "ten")  # as the killed call does now
+    assert "changed outside" not in command(site, "plan -t site") + command(site, "drift -t site")
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+    assert pending(site.plan(ahead=LATER)) == []
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("is_repeated", [False, True])
+@pytest.mark.parametrize("way", ["adopt", "import"])
+def test_no_update_over_another_api_while_a_call_may_act(
+    make_site: Callable[..., Site], server: Server, api: str, way: str, *, is_repeated: bool
+) -> None:
+    """Each version has ids of its own: the object is known by its natural key."""
+    site = begun(make_site, server, settle_after=300)
+    killed(site, server, "before")
+    if is_repeated:
+        assert site.apply().code == 0
+    before = live(server)
+    declare(site, "ten", api=OTHER_API[api], unsupported_fields="warning")
+    command(site, f"state rm {PLUGIN} release/plugin-0@1.0.0 -t site")
+    rename(site, "plugin-0", "renamed")
+    declare(site, "eleven")
+    if way == "import":
+        ((remote_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
+        command(site, f"import {NEW} {remote_id} -t site")
+    said = told(command(site, "plan -t site"))
+    assert f"{NEW} cannot be applied: an earlier update of {PLUGIN}, which may be this" in said
+    command(site, "apply --auto-approve --adopt -t site", code=7)
+    assert live(server) == before
+
+
+@on_api("v1", "v2")
+def test_an_update_that_was_found_done_is_not_forgotten_with_its_record(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A gateway may repeat it: whoever records the object again waits for it, or is told of it."""
+    site = begun(make_site, server, settle_after=300)
+    killed(site, server, "after")
+    assert "update was done" in command(site, "state settle -t site")
+    ((remote_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
+    said = told(command(site, f"state rm {PLUGIN} -t site"))
+    assert f"update of {PLUGIN} (call " in told(command(site, "state list -t site")), said
+    command(site, f"import {PLUGIN} {remote_id} -t site")
+    assert f"update of {PLUGIN} (call " in told(command(site, "state list -t site"))
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+
+
+def test_a_create_that_was_found_done_is_not_forgotten_with_its_record(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Its address is refused for so long; what was forgotten is recorded by nobody but a person."""
+    site = make_site(groups=0, extra_storages=1, settle_after=300)
+    killed_create(site, server, POST, "after")
+    assert site.apply().code == 0
+    command(site, f"state rm {STORAGE} -t site")
+    assert f"create of {STORAGE} (call " in told(command(site, "state list -t site"))
+    assert site.apply().code == 7
+    assert site.records() == {}
+    settled = told(command(site, "state settle --wait -t site"))
+    assert "was forgotten" in settled
+    assert site.records() == {}
+    command(site, "apply --auto-approve -t site", code=5)
+    assert f"{STORAGE} will be imported" in told(command(site, "plan --adopt -t site"))
+
+
+def test_a_create_that_was_found_done_outlives_a_restored_backup(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """The backup is from before it: the create is looked up again, and still told of."""
+    site = make_site(groups=1, extra_storages=1, settle_after=300)
+    more: Path = site.root / "manifests" / "more.yaml"
+    text = more.read_text()
+    more.unlink()
+    assert site.apply().code == 0
+    backup = site.root.with_name("before.db")
+    command(site, f"state backup {backup} -t site")
+    more.write_text(text)
+    killed_create(site, server, POST, "after")
+    assert site.apply().code == 0
+    assert f"create of {STORAGE} (call " in command(site, "state list -t site")
+    command(site, f"state restore {backup} --yes -t site")
+    assert f"create of {STORAGE} (call " in told(command(site, "state list -t site"))
+    assert site.apply().code == 0
+    assert STORAGE in site.records()
+    assert "and would make a second object." in told(command(site, "plan -t site"))
+
+
+@pytest.mark.parametrize("way", ["state mv", "moved"])
+def test_what_is_renamed_to_the_address_of_an_open_create_is_not_forgotten(
+    make_site: Callable[..., Site], server: Server, way: str
+) -> None:
+    """The create lands: its object and the renamed one have one address, and both are kept."""
+    site = make_site(groups=0, extra_storages=1, settle_after=300)
+    more: Path = site.root / "manifests" / "more.yaml"
+    text = more.read_text()
+    other = json.loads(text)
+    other["metadata"]["name"] = other["spec"]["name"] = "other"
+    more.write_text(json.dumps(other))
+    assert site.apply().code == 0
+    more.write_text(SEPARATOR.join([json.dumps(other), text]))
+    killed_create(site, server, POST)
+    other["metadata"]["name"] = "more-0"
+    more.write_text(json.dumps(other))
+    if way == "state mv":
+        said = told(command(site, f"state mv storage/other {STORAGE} -t site", code=1))
+        assert f"Whether an earlier call (create of {STORAGE}) was done is not known yet." in said
+    else:
+        project = json.loads((site.root / "synapse-apply.yaml").read_text())
+        project["moved"] = [{"from": "storage/other", "to": STORAGE}]
+        (site.root / "synapse-apply.yaml").write_text(json.dumps(project))
+    (before,) = site.records().items()
+    server.send("POST", "/storages/", json.loads(text)["spec"])  # as the killed call does now
+    if way == "state mv":
+        command(site, "state settle -t site")
+        assert sorted(site.records()) == [STORAGE, "storage/other"]
+    else:
+        site.apply()
+        assert sorted(site.records()) == [STORAGE, "storage/other"]
+        said = told(command(site, "plan --prune -t site"))
+        assert f"storage/other cannot become {STORAGE}: {STORAGE} is recorded, too." in said
+        assert "will be destroyed" not in said
+        command(site, f"state rm {STORAGE} -t site")
+        assert site.apply(ahead=LATER).code == 0
+        assert site.records() == {STORAGE: before[1]}
