@@ -25,10 +25,9 @@ from synapse_apply.model.values import (
     SecretRef,
     flatten,
 )
+from synapse_apply.planning.diff.field_diff import NO_STATE_KEY_REASON
 from synapse_apply.planning.plan_input import ActingCall, ResourceState
 from synapse_apply.workspace.target_session import TargetSession
-
-NO_STATE_KEY_REASON = "there is no state key"
 
 
 def build_declared_fields(

@@ -65,6 +65,8 @@ class FieldChange:
     `stable_after` is the address whose id is sent, also where `after` is that id already, and the
     keyed digest of a secret ("" where there is no state key).
     `origin` says of a live value that equals what a given-up call sent whose it is or may be.
+    `reference` is a digest of where the secret that is sent comes from ("" for a value of the
+    manifest, and in plans of earlier versions).
     """
 
     path: FieldPath
@@ -76,6 +78,7 @@ class FieldChange:
     inside: tuple[FieldPath, ...] = ()
     stable_after: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
     origin: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    reference: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
 
 @frozen

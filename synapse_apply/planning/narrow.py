@@ -132,7 +132,7 @@ def _narrow_row(before: Change | None, now: Change, *, reviewed: bool, waits: bo
             return replace(now, notes=(*now.notes, note))
         if waits:
             return replace(now, action=before.action)
-        if not now.is_refused and has_same_effect(before, now):
+        if not now.is_refused and has_same_effect(before, now, reviewed=reviewed):
             return now
     elif not now.is_due and not now.is_refused:
         return now
@@ -149,7 +149,7 @@ def _narrow_row(before: Change | None, now: Change, *, reviewed: bool, waits: bo
     elif now.is_refused:
         return now
     reason = "it is not what was reviewed" if reviewed else "it changed since it was planned"
-    reason += explain_difference(before, now)
+    reason += explain_difference(before, now, reviewed=reviewed)
     row = _refuse(now, reason, now.position, reviewed=reviewed)
     # The fresh fields and notes say what would be done now, which is just what is refused.
     refusals = (*row.refusals, *now.refusals)

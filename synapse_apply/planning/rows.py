@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from synapse_apply.model.address import Address
@@ -25,7 +26,7 @@ from synapse_apply.model.plan import Action, Change, FieldChange, PlanBase
 from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at_or_absent
 from synapse_apply.model.verification import Verification
 from synapse_apply.planning.create_companions import CARRIES
-from synapse_apply.planning.diff.field_diff import UNCHECKED_NOTE
+from synapse_apply.planning.diff.field_diff import NO_STATE_KEY_REASON, UNCHECKED_NOTE
 from synapse_apply.planning.package import uploaded_digest
 
 _PREFIX = "row1:"
@@ -33,19 +34,46 @@ _MAX_DIFFERENCES = 20
 _MAX_VALUE_LENGTH = 60
 
 
-def has_same_effect(before: Change, now: Change) -> bool:
+def has_same_effect(before: Change, now: Change, *, reviewed: bool) -> bool:
     """Whether carrying out `now` is what was planned, on an object that has not changed.
 
-    Whether a secret could be checked when planning does not count, as its value is not in a plan.
+    Whether a secret could be checked when planning does not count, as its value is not in a plan;
+    that it is the same one does. Unless `reviewed`, both were planned from the same manifests.
     """
     return (
         before.action is now.action
         and before.remote_id == now.remote_id
         and before.fingerprint == now.fingerprint
         and list(map(_field_effect, before.fields)) == list(map(_field_effect, now.fields))
+        and not any(map(partial(_secret_fault, reviewed), before.fields, now.fields))
+        and not (reviewed and _sends_unseen_secret(now))
         and _call_extras(before) == _call_extras(now)
         and plain_run(before) == plain_run(now)
     )
+
+
+def _secret_fault(reviewed: bool, before: FieldChange, now: FieldChange) -> str:
+    """Why a secret may not be the one that was planned, as a phrase; "" where it is that one.
+
+    Digests tell it. Where one is missing, or is of another state key, the references do; values of
+    manifests have none.
+    """
+    if not now.sensitive:
+        return ""
+    digests = [field.stable_after.partition(":") for field in (before, now)]
+    if all(digests[0]) and all(digests[1]) and digests[0][0] == digests[1][0]:
+        return "" if digests[0] == digests[1] else "its value is not the planned one"
+    if not reviewed or (before.reference == now.reference and now.reference):
+        return ""
+    if before.reference and now.reference:
+        return "it comes from another place than was planned"
+    return "the plan does not tell which secret it is"
+
+
+def _sends_unseen_secret(change: Change) -> bool:
+    """Whether a call may send a secret that is no field, as it cannot be compared."""
+    end = f"{UNCHECKED_NOTE}{NO_STATE_KEY_REASON})"
+    return bool(change.fields) and any(note.endswith(end) for note in change.notes)
 
 
 def plain_run(change: Change) -> Verification | None:
@@ -131,15 +159,15 @@ def _field_facts(field: FieldChange) -> list[Any]:
     return [path, field.sensitive, canonical(field.before), after, field.stable_after]
 
 
-def explain_difference(before: Change, now: Change) -> str:
+def explain_difference(before: Change, now: Change, *, reviewed: bool) -> str:
     """The planned, old and present value of each difference, a line each."""
-    lines = list(_iter_differences(before, now))
+    lines = list(_iter_differences(before, now, reviewed))
     if len(lines) > _MAX_DIFFERENCES:
         lines[_MAX_DIFFERENCES:] = [f"and {len(lines) - _MAX_DIFFERENCES} more"]
     return "".join(f"\n  {line}" for line in lines)
 
 
-def _iter_differences(before: Change, now: Change) -> Iterator[str]:
+def _iter_differences(before: Change, now: Change, reviewed: bool) -> Iterator[str]:
     # Nothing was going to be done, so there are no values to compare.
     if before.is_refused:
         yield f"it was refused when it was planned, now it would be {now.action.value}"
@@ -156,7 +184,7 @@ def _iter_differences(before: Change, now: Change) -> Iterator[str]:
     if before.remote_id != now.remote_id:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if is_same_action or now.action is Action.UPDATE:
-        yield from _iter_field_differences(before, now)
+        yield from _iter_field_differences(before, now, reviewed)
     if not is_same_action:
         return
     if _call_extras(before) != _call_extras(now):
@@ -175,17 +203,20 @@ def _iter_differences(before: Change, now: Change) -> Iterator[str]:
             yield "it would be verified in another way than was planned"
 
 
-def _iter_field_differences(before: Change, now: Change) -> Iterator[str]:
+def _iter_field_differences(before: Change, now: Change, reviewed: bool) -> Iterator[str]:
     planned = {field.path: field for field in before.fields}
     fresh = {field.path: field for field in now.fields}
     old, new = flatten(before.before or {}), flatten(now.before or {})
     has_difference = False
     for path in _sorted_by_text({*planned, *fresh}):
         was, is_now = planned.get(path), fresh.get(path)
+        name = format_field_path(path)
         if was is not None and is_now is not None and _field_effect(was) == _field_effect(is_now):
+            if fault := _secret_fault(reviewed, was, is_now):
+                has_difference = True
+                yield f"{name}: (sensitive), {fault}"
             continue
         has_difference = True
-        name = format_field_path(path)
         if any(field is not None and field.sensitive for field in (was, is_now)):
             effects = ("left alone" if field is None else "sent" for field in (was, is_now))
             yield "{}: (sensitive), planned {}, now {}".format(name, *effects)
@@ -204,6 +235,9 @@ def _iter_field_differences(before: Change, now: Change) -> Iterator[str]:
         if canonical(was_value) != canonical(value):
             has_difference = True
             yield f"{format_field_path(path)}: was {_short(was_value)}, is now {_short(value)}"
+    if reviewed and _sends_unseen_secret(now):
+        has_difference = True
+        yield f"the plan does not tell which secret is sent with it: {NO_STATE_KEY_REASON}"
     is_comparable = before.action is now.action and before.remote_id == now.remote_id
     # A plan has no secrets, so the fingerprint alone shows that one has changed.
     if not has_difference and is_comparable and before.fingerprint != now.fingerprint:

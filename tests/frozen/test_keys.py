@@ -32,7 +32,7 @@ ROOTS: dict[str, Any] = {
 }
 # What is written again, and so loses what its writer does not know. An audit entry never is.
 OF_STATES = ("record", "intent")
-_OF_FIELDS = ("sensitive", "note", "inside", "stable_after", "origin")
+_OF_FIELDS = ("sensitive", "note", "inside", "stable_after", "origin", "reference")
 FROZEN: dict[str, list[str]] = json.loads(FILE.read_text())
 
 
@@ -139,7 +139,7 @@ def test_the_frozen_values_have_every_key() -> None:
     # A state holds open calls alone; the same class is set elsewhere.
     unset = {(f"plan.changes.{side}", key) for side in ("held", "accepted") for key in _OF_FIELDS}
     # They came after these files, and are left out of what is written without them.
-    unset |= {("plan.changes.fields", key) for key in ("stable_after", "origin")}
+    unset |= {("plan.changes.fields", key) for key in ("stable_after", "origin", "reference")}
     unset |= {
         (path, key)
         for path in ("intent", "state.open_intents")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule
+from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import format_field_path
@@ -21,6 +23,7 @@ from synapse_apply.planning.refusals import is_fixed_field
 
 # In notes of a change whose secret has no digest, by whatever reason.
 UNCHECKED_NOTE = "(sensitive, not checked: "
+NO_STATE_KEY_REASON = "there is no state key"
 UNTOLD_NOTE = "not known what the server has"
 NOT_SHOWN = "not checked: the server does not show it"
 NOT_COMPARED = "not compared: the server has its own, which may be the package's"
@@ -60,7 +63,10 @@ def build_create_diff(resource: ResourceState) -> ResourceDiff:
             reason = "" if value.mac else value.missing_reason
             after, note = ABSENT, f"not checked: {reason}" if reason else "changed"
         stable = _format_stable_value(resource, path, value)
-        change = FieldChange(path, ABSENT, after, Cause.NONE, is_secret, note, (), stable)
+        reference = _digest_reference(value)
+        change = FieldChange(
+            path, ABSENT, after, Cause.NONE, is_secret, note, (), stable, reference=reference
+        )
         diff.changes.append(change)
     return diff
 
@@ -74,6 +80,20 @@ def _format_stable_value(resource: ResourceState, path: FieldPath, after: Any) -
     if isinstance(declared, Reference) and after == resource.declared_fields.get(path):
         return str(declared.address)
     return ""
+
+
+def _digest_reference(after: Any) -> str:
+    """A digest of where a secret comes from; "" for a value of the manifest.
+
+    It is the same in each run, whether the run can read the value or not.
+    """
+    if after is ABSENT:
+        return "removed"
+    if not isinstance(after, DesiredSecret) or after.ref.literal is not None:
+        return ""
+    # The place also tells how the source is configured.
+    identity = format_canonical_json(after.ref.identity)
+    return after.place or hashlib.sha256(identity.encode()).hexdigest()
 
 
 def diff_resource(
@@ -196,8 +216,9 @@ class _FieldComparison:
         # A field that has become secret may have its value in plain text on another side.
         if note or any(holds_secret(side) for side in sides):
             return FieldChange(
-                path, ABSENT, ABSENT, cause, True, note or "changed", (), stable_after, origin
-            )
+                path, ABSENT, ABSENT, cause, True, note or "changed", (), stable_after, origin,
+                _digest_reference(after),
+            )  # fmt: skip
         list_paths = list_differing_paths(before, after)
         return FieldChange(path, before, after, cause, False, "", list_paths, stable_after, origin)
 
@@ -320,7 +341,7 @@ class _FieldComparison:
             return
         if declared_value.mac is None:
             self.add_unresolved_drift(path)
-            reason = declared_value.missing_reason or "no state key"
+            reason = declared_value.missing_reason or NO_STATE_KEY_REASON
             if self.resend_secrets:
                 note = f"not checked: {reason}"
                 self.add_change_or_held_drift(path, declared_value, Cause.SECRET, note)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from laws.effort import effort
 from unit.planning.test_laws import objects
@@ -215,6 +217,50 @@ def test_a_secret_that_could_not_be_checked() -> None:
     seeing = {"widget/a": {"spec": {**NEW, "config": {"key": {"$secret": "s"}}}}}
     assert not fitted(blind, seeing)["widget/a"].is_refused
     assert not fitted(seeing, blind)["widget/a"].is_refused
+
+
+BLIND = {"$secret": None, "why": "unset"}
+
+
+@pytest.mark.parametrize(
+    ("planned", "now", "is_same"),
+    [
+        ({"$secret": "s"}, {"$secret": "s"}, True),
+        ({"$secret": "s"}, {"$secret": "s", "place": "p2"}, True),
+        ({"$secret": "s"}, {"$secret": "t"}, False),
+        # Of another state key: the places tell.
+        ({"$secret": "s"}, {"$secret": "t", "key": "k2"}, True),
+        ({"$secret": "s"}, {"$secret": "t", "key": "k2", "place": "p2"}, False),
+        (BLIND, {"$secret": "s"}, True),
+        (BLIND, {"$secret": "s", "place": "p2"}, False),
+        ({**BLIND, "place": ""}, {"$secret": "s", "place": ""}, True),
+        ({**BLIND, "place": ""}, {"$secret": "s", "place": "", "from": "file"}, False),
+        ({**BLIND, "from": "literal"}, {**BLIND, "from": "literal"}, True),
+    ],
+)
+def test_which_secret_a_reviewed_row_sends(planned: Data, now: Data, is_same: bool) -> None:
+    before, after = (
+        {"widget/a": {"spec": {**NEW, "config": {"key": secret}}}} for secret in (planned, now)
+    )
+    assert fitted(before, after, reviewed=True)["widget/a"].is_refused is not is_same
+
+
+def test_a_reviewed_plan_of_an_earlier_version() -> None:
+    """It does not say where a secret comes from: of such a row the digest decides, else nothing."""
+    seeing, blind, plain = (
+        {"widget/a": {"spec": {**NEW, **more}}}
+        for more in ({"config": {"key": {"$secret": "s"}}}, {"config": {"key": BLIND}}, {})
+    )
+
+    def is_refused(found: dict[str, Data], now: dict[str, Data]) -> bool:
+        text = format_canonical_json(plan_to_json(build_plan(situation(found))))
+        older = plan_from_json(json.loads(re.sub(r'"reference":"[^"]*",?', "", text)))
+        fresh = build_plan(situation(now))
+        return narrow_plan(older, fresh, reviewed=True).changes[0].is_refused
+
+    assert not is_refused(seeing, seeing)
+    assert not is_refused(plain, plain)
+    assert is_refused(blind, seeing)
 
 
 def test_a_secret_that_moved() -> None:

@@ -175,5 +175,5 @@ def shows(one: Plan, row: Change, ids: dict[Address, str]) -> bool:
         if shown.address == row.address and shown.is_due:
             known = with_ids_created_meanwhile(shown, row, ids)
             run_is_left = row.action is Action.NO_OP and plain_run(known) == plain_run(row)
-            return has_same_effect(known, row) or run_is_left
+            return has_same_effect(known, row, reviewed=True) or run_is_left
     return False
