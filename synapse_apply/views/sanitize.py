@@ -20,9 +20,10 @@ _UNSAFE_CHARS = re.compile(
     "|(?<=[\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f].)"
     "|(?<=[\u200c\u200d])(?=[\x00-\x7f])))"
 )
-# CI runners obey `::command::` at the start of a line (GitHub), and `##[command]` anywhere in one.
-_LINE_COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
-_HASH_COMMAND = re.compile(r"##(?=\[|vso\[)")
+# CI runners obey `::command::` at the start of a line, after any blanks of Unicode (GitHub), and
+# `##[command]` anywhere in one.
+_LINE_COMMAND = re.compile(r"^([^\S\n]*)::", re.MULTILINE)
+_HASH_COMMAND = re.compile(r"##(?=\[|vso\[|teamcity\[)")
 # Tools that parse Terraform's text take such a line for a planned action.
 _PLAN_ROW = re.compile(r"^(\s*)#(?= .* (?:will be [a-z -]+|must be replaced)$)")
 _USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")

@@ -351,6 +351,28 @@ def test_what_a_command_writes_goes_through_no_link(
     assert sorted(path.name for path in (tmp_path / "outside").iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("link", "to", "named"),
+    [
+        ("synapse.log", "../../home/key.yaml", "synapse.log"),
+        ("logs", "../../home", "logs/key.yaml"),
+        ("logs", "../../home", "logs/new.log"),
+        ("synapse.log", "../.git/config", "synapse.log"),
+    ],
+)
+def test_the_log_goes_through_no_link(checkout, tmp_path, monkeypatch, link, to, named):
+    """The pipeline names the file, and where it leads is the pull request's."""
+    (checkout / link).symlink_to(to)
+    monkeypatch.setenv("SYNAPSE_APPLY_LOG", "debug")
+    monkeypatch.setenv("SYNAPSE_APPLY_LOG_PATH", named)
+    code, said = outcome("validate")
+    assert code == 64
+    assert "SYNAPSE_APPLY_LOG_PATH cannot be written" in said
+    assert (tmp_path / "home" / "key.yaml").read_text() == f"{SECRET}\n"
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["key.yaml"]
+    assert list((tmp_path / "repository" / ".git").iterdir()) == []
+
+
 def test_a_link_within_the_project_is_followed(checkout):
     (checkout / "synapse-apply.yaml").unlink()
     (checkout / "manifests").rename(checkout / "real")

@@ -161,8 +161,8 @@ class Redactor:
         search = self._fresh_search()
         if search is None:
             return value
-        # A `\u` escape or an exponent may hide a secret from a search in the text.
-        if not ("\\u" in source_text or _FLOAT.search(source_text)) and not _list_all_spans(
+        # An escape (each `\\` is one layer more) or an exponent may hide a secret from a search.
+        if not ("\\" in source_text or _FLOAT.search(source_text)) and not _list_all_spans(
             source_text, search
         ):
             return value

@@ -248,6 +248,19 @@ def test_text_with_escapes_is_not_believed_to_be_clean():
     assert Redactor([SECRET]).mask_text_value(json.loads(text), text) == {"a": MASK}
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [r"\x{:02x}", r"\x5cx{:02x}", r"\x5cx5cx5cx5cx5cx{:02x}", r"%5c\x75%7b{:x}%7d",
+     r"%5c\x78{:02x}", r"%5cx{:02x}", r"&#92;\x75{:04x}", r"\x5c\x75{:04x}"],
+)  # fmt: skip
+def test_layers_of_escapes_in_an_answer(spelling):
+    """What JSON doubles is no layer of its own: the parsed value decides."""
+    spelled = "".join(spelling.format(ord(one)) for one in SECRET)
+    redactor, source = Redactor([SECRET]), json.dumps({"a": f"was {spelled}."})
+    masked = redactor.mask_text_value(json.loads(source), source)
+    assert masked == redactor.mask_json(json.loads(source)) == {"a": f"was {MASK}."}
+
+
 def test_public_texts_stay():
     """What manifests declare in plain is no secret, where it stands alone."""
     redactor = Redactor(["minio-admin-9"])

@@ -16,7 +16,7 @@ from synapse_apply.model.values import ABSENT, SecretRef, Sensitive
 
 CANARY = "c4n4ry-value"
 STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-COMMAND = re.compile(r"(?m)^\s*::|##\[|##vso\[")
+COMMAND = re.compile(r"(?m)^\s*::|##\[|##vso\[|##teamcity\[")
 PIECES = [
     "`", "```", "~~~", "``````", "\n```\n", "</details>", "<details>", "</summary>", "<img src=x>",
     "<script>", "<!-- ", " -->", "@acme/all", "@x", "#1", "GH-1", "acme/vision#1", "!7", "$x$",
@@ -25,6 +25,7 @@ PIECES = [
     "\n::set-output name=x::y", "\n::error::x", "##[error]x", "%0A::error::", "::", ":smile:",
     "\x1b[31m", "\x1b]0;t\x07", "\u202e", "\u2066", "\u200f", "\u200b", "\ud800", "\0",
     "한국어 이름", "데이터", "🙂", "&lt;", "&#64;x", "{+ x +}", "~label", "%1", "&1", "\n/close\n",
+    "\u00a0::error::x", "\n\u2003::stop-commands::t", "\n\u3000::add-mask::x", "##teamcity[x]",
     '"', "'", ";", "#quot;", "%%{init: {}}%%", "-->", "]", "end", ",file=x", " ", "name", "=",
 ]  # fmt: skip
 # Shrinking texts of this length would take longer than all other tests: they have tests of their own.

@@ -87,6 +87,16 @@ def test_escapes_are_readable():
         escape_ci_commands("  ::error::x\na ::b ##[c] ##vso[d]")
         == "  \\::error::x\na ::b #\\#[c] #\\#vso[d]"
     )
+    assert escape_ci_commands("##teamcity[message]") == "#\\#teamcity[message]"
+
+
+def test_no_blank_of_unicode_hides_a_command():
+    """GitHub's runner trims them all before it looks for a command."""
+    blanks = [one for one in map(chr, range(0x110000)) if one.isspace() and one != "\n"]
+    assert {"\u00a0", "\u2003", "\u3000"} <= set(blanks)
+    for blank in blanks:
+        text = escape_ci_commands(f"a\n {blank}::stop-commands::t\n{blank}::b")
+        assert text == f"a\n {blank}\\::stop-commands::t\n{blank}\\::b"
 
 
 @pytest.mark.parametrize("name", samples.PLANS)
