@@ -19,6 +19,7 @@ from synapse_apply.model.values import ABSENT
 from synapse_apply.operations.drift import require_no_open_call
 from synapse_apply.operations.steps import step_of
 from synapse_apply.planning.diff.field_diff import diff_resource
+from synapse_apply.planning.package import find_foreign_digest
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -67,6 +68,18 @@ def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableR
     # A secret under another key cannot be compared, so it is shown as differing.
     foreign_changes = (FieldChange(path, ABSENT, ABSENT, Cause.NONE, True, OTHER_KEY_NOTE)
                for path in diff.foreign_secrets)  # fmt: skip
+    notes, is_other_package = tuple(diff.notes), find_foreign_digest(resource) is not None
+    if is_other_package and not (diff.changes or diff.foreign_secrets):
+        replaces = Command("apply --only", address, "--revert-drift", "--allow-replace")
+        records = Command("import", address, resource.lookup_result.observed.remote_id)
+        raise StateError.from_summary(
+            "A package is not accepted",
+            f"The live package of {address} is another one than was recorded; its fields do not "
+            "differ.",
+            Text(replaces, " puts ours in its place; ", records, " records the live one."),
+        )
+    if is_other_package:
+        notes += ("its live package is another one than was recorded, which stays a difference",)
     return AcceptableResource(
         resource=resource,
         record=resource.record,
@@ -76,7 +89,7 @@ def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableR
             sorted((*diff.changes, *foreign_changes), key=lambda change: change.path)
         ),
         accepted_fields=tuple(diff.accepted),
-        notes=tuple(diff.notes),
+        notes=notes,
         findings=tuple(d for d in plan_result.plan.diagnostics if d.address == str(address)),
     )
 

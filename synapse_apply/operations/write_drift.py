@@ -247,11 +247,13 @@ def _iter_edit(
         )
     rule = session.catalogue[address.kind].rules.get(str(change.path[0]))
     if rule is None or rule.references:
+        # Else it is the digest of a package.
         reason = "names another resource, and what is live is an id" if rule else "is no field"
+        undo = Command("apply --only", address, "--revert-drift", "--allow-replace")
         raise _build_refusal_error(
             address,
             f"{format_field_path(full_path)} {reason}",
-            "Edit it by hand." if rule else _undo_advice(address, blocked_reason),
+            "Edit it by hand." if rule else Text("undo it: ", undo),
             **position_fields,
         )
     if not is_same_value(change.before, change.after):

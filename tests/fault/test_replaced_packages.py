@@ -296,6 +296,24 @@ def test_a_package_that_was_published_outside_is_put_right_by_the_command_that_d
     assert "No drift" in command(site, "drift -t site")
 
 
+@pytest.mark.parametrize("typed", [f"state accept {RELEASE}", f"drift --write {RELEASE}"])
+def test_a_package_is_neither_accepted_nor_written_into_a_file(
+    make_site: Callable[..., Site], server: Server, typed: str
+) -> None:
+    """Nothing is said to be accepted that the next plan shows again; the way out that is named works."""
+    site = changed(make_site(groups=1))
+    assert site.apply().code == 0
+    ours = record(site).digest
+    publish_outside(site, server)
+    yes = " --auto-approve" if typed.startswith("state") else ""
+    said = " ".join(command(site, f"{typed}{yes} -t site", code=1).split())
+    assert "Accepted" not in said
+    (way,) = re.findall("`synapse-apply (apply [^`]*)`", said)
+    command(site, f"{way} --auto-approve")
+    assert record(site).digest == ours
+    assert "No drift" in command(site, "drift -t site")
+
+
 def test_a_package_that_was_published_outside_is_kept_where_drift_is(
     make_site: Callable[..., Site], server: Server
 ) -> None:
