@@ -23,7 +23,9 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages import build_flaw_finding, is_valid_version, version_sort_key
 from synapse_apply.model.phrases import suggest_words
+from synapse_apply.model.project import Project
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
+from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.model.state import Record
 from synapse_apply.operations.arguments import require_path, require_text
 from synapse_apply.operations.connection import TargetConnection
@@ -36,6 +38,7 @@ from synapse_apply.packages.inspection import (
 )
 from synapse_apply.packages.sources import SourceFiles
 from synapse_apply.workspace import configuration
+from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_sources import build_package_linter, with_shown_path
 from synapse_apply.workspace.selection import SelectableAddresses, find_addresses
 from synapse_apply.workspace.state_access import build_missing_state_error
@@ -54,6 +57,7 @@ class PackageQuery:
     max_size: int
     allow_files: tuple[str, ...] = ()
     release: Desired | None = None
+    closed: ClosedFiles | None = field(default=None, compare=False, repr=False)
 
     @property
     def release_text(self) -> str:
@@ -118,18 +122,20 @@ class TargetPackages:
         invocation = self._connection.invocation
         with self._connection.guarded():
             path = invocation.directory / name
+            if ref or os.path.lexists(path):
+                project = configuration.load_valid_project_or_defaults(invocation)
+                closed, size = _find_closed_files(project, invocation), project.max_package_size
             if ref:
-                size = configuration.load_valid_project_or_defaults(invocation).max_package_size
                 # The folder need not be there now; Git reads from the nearest one that is.
                 root = next(ancestor for ancestor in (path, *path.parents) if ancestor.is_dir())
                 relative_path = path.relative_to(root).as_posix()
-                return PackageQuery(PackageSource("git", relative_path, ref), root, size)
+                source = PackageSource("git", relative_path, ref)
+                return PackageQuery(source, root, size, closed=closed)
             if os.path.lexists(path):
                 source = PackageSource(
                     "folder" if path.is_dir() else "file", normalize_source_path(name)
                 )
-                size = configuration.load_valid_project_or_defaults(invocation).max_package_size
-                return PackageQuery(source, invocation.directory, size, (name,))
+                return PackageQuery(source, invocation.directory, size, (name,), closed=closed)
             session = TargetSession(invocation)
             return _query_of_release(session, _require_release_of(session, name, path))
 
@@ -147,6 +153,7 @@ class TargetPackages:
                     finding_context={"address": query.release_text or None},
                     allow_files=query.allow_files,
                     lint=linter,
+                    closed=query.closed,
                 )
             except InputError as problem:
                 problems = problem.diagnostics
@@ -173,7 +180,7 @@ class TargetPackages:
         """What goes into a package, and what is left out by which rule; nothing is hashed."""
         query = self._query(package)
         with self._connection.guarded():
-            return list_package_files(query.source, query.root, allow_files=query.allow_files)
+            return _list_files(query)
 
     def write_zip(self, package: str | PackageQuery, file: Path | str | None = None) -> WrittenZip:
         """Write the zip that a release uploads; the same files give the same bytes.
@@ -196,9 +203,10 @@ class TargetPackages:
                 path,
                 query.max_size,
                 allow_files=query.allow_files,
+                closed=query.closed,
                 warn=findings.append,
             )
-            listing = list_package_files(query.source, query.root, allow_files=query.allow_files)
+            listing = _list_files(query)
         return WrittenZip(written, listing.included, findings, file=path)
 
     def compare_with_published(self, release: str, *, against: str = "") -> PackageDifference:
@@ -304,7 +312,18 @@ def _query_of_release(session: TargetSession, release: Desired) -> PackageQuery:
         )
     project = session.project
     return PackageQuery(
-        source, project.root, project.max_package_size, session.target.allow_files, release
+        source, project.root, project.max_package_size, session.target.allow_files, release,
+        _find_closed_files(project, session.invocation),
+    )  # fmt: skip
+
+
+def _find_closed_files(project: Project, invocation: Invocation) -> ClosedFiles:
+    return ClosedFiles(project.reserved, project.root, invocation.environ)
+
+
+def _list_files(query: PackageQuery) -> PackageListing:
+    return list_package_files(
+        query.source, query.root, allow_files=query.allow_files, closed=query.closed
     )
 
 
@@ -318,8 +337,9 @@ def _hash_package(query: PackageQuery) -> PackageInside:
         finding_context={"address": query.release_text or None},
         allow_files=query.allow_files,
         warn=findings.append,
+        closed=query.closed,
     )
-    listing = list_package_files(query.source, query.root, allow_files=query.allow_files)
+    listing = _list_files(query)
     return PackageInside(package, listing.included, findings)
 
 

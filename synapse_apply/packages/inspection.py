@@ -156,13 +156,17 @@ def lint_hashed_package(
 
 
 def list_package_files(
-    source: PackageSource, root: Path, *, allow_files: Sequence[str] = ()
+    source: PackageSource,
+    root: Path,
+    *,
+    allow_files: Sequence[str] = (),
+    closed: ClosedFiles | None = None,
 ) -> PackageListing:
     """Which files are in the package and which are left out, by which rule; nothing is hashed.
 
-    InputError has all errors about names and links.
+    InputError has all errors about names and links. `closed` as in SourceFiles.
     """
-    with SourceFiles(source, root, allow_files).open() as gathered:
+    with SourceFiles(source, root, allow_files, closed).open() as gathered:
         if gathered.findings:
             raise InputError(*iter_limited_flaws(gathered.findings))
         return PackageListing(
@@ -259,12 +263,14 @@ def write_package_zip(
     max_size: int = MAX_SIZE,
     *,
     allow_files: Sequence[str] = (),
+    closed: ClosedFiles | None = None,
     warn: Callable[[Diagnostic], None] = lambda _finding: None,
 ) -> Package:
     """Write the reproducible zip of a source to a path, atomically; returns the package.
 
     An existing zip is replaced. InputError for any other existing file, for a path that would be
-    part of the package itself, and for errors in the source. `warn` is called with each warning.
+    part of the package itself, and for errors in the source. `closed` as in SourceFiles; `warn` is
+    called with each warning.
     """
     if fault := _find_zip_path_fault(source, root, path):
         raise InputError(_unusable_zip_path(path, fault))
@@ -272,7 +278,7 @@ def write_package_zip(
     try:
         # Written beside and renamed: a reader never sees an incomplete zip.
         with (
-            SourceFiles(source, root, allow_files).open() as gathered,
+            SourceFiles(source, root, allow_files, closed).open() as gathered,
             temporary_path.open("xb") as file,
         ):
             measured = measure_or_raise(gathered, max_size, source, file)

@@ -101,6 +101,32 @@ def test_a_zip_has_no_closed_folder(place: Workplace, server: EmbeddedServer, en
     require_refused(place, server, f"{entry} may have credentials and is never part of a package")
 
 
+@pytest.mark.parametrize("name", ["keys", "release/yolo@1.0.0"])
+@pytest.mark.parametrize(
+    "command", [("build", "-o", "out.zip"), ("check",), ("show",), ("digest",)], ids=" ".join
+)
+def test_commands_of_packages_take_no_closed_file(
+    place: Workplace, command: tuple[str, ...], name: str
+) -> None:
+    """As `validate`: whether the package is named by its folder or by its release."""
+    declare(place, "./keys")
+    ran = place.run("package", command[0], name, *command[1:], code=1)
+    assert "File with credentials in the package" in ran.text
+    assert "keys/prod.key would be published" in ran.text
+    assert SECRET not in ran.text
+    assert not (place.root / "out.zip").exists()
+    # From a folder below the project's file, too.
+    (place.root / "other").mkdir()
+    below = Workplace(place.root / "other", place.environ)
+    ran = below.run("package", command[0], "../keys", *command[1:], code=1)
+    assert "File with credentials in the package" in ran.text
+    place.write("keys/.synapseignore", "prod.key*\n")
+    place.run("package", command[0], "keys", *command[1:], code=0)
+    if command[0] == "build":
+        with zipfile.ZipFile(place.root / "out.zip") as archive:
+            assert "prod.key" not in archive.namelist()
+
+
 @pytest.mark.parametrize("ref", ["", "HEAD"])
 def test_a_closed_folder_below_a_package_is_left_out(place: Workplace, ref: str) -> None:
     place.write("plugins/yolo/config.yaml", 'name: Yolo\ncode: yolo\nversion: "1.0.0"\n')
