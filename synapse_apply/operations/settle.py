@@ -404,6 +404,7 @@ def _is_known(path: Path, ended_call: EndedCall, state: State) -> bool:
 def _settle_given_up(ended_call: EndedCall, state: State, settle_after: float) -> Record | None:
     """The record that has this call as given up, with its answer: it cannot act any more.
 
+    Or the one that it made, whose package is its own then.
     None where there is none, and for a call that got no answer: it was looked up, or sent twice.
     """
     ended = ended_call.intent
@@ -419,8 +420,14 @@ def _settle_given_up(ended_call: EndedCall, state: State, settle_after: float) -
             for call in record.given_up
             if call.id != ended.id or ended.state is IntentState.DONE
         )
-        if calls != record.given_up:
-            return replace(record, given_up=calls)
+        is_proof = (
+            ended.verb == CREATE_VERB
+            and ended.state is IntentState.DONE
+            and (record.address, record.remote_id) == (ended.address, ended.remote_id)
+        )
+        doubted = "" if is_proof and ended.digest == record.doubted else record.doubted
+        if (calls, doubted) != (record.given_up, record.doubted):
+            return replace(record, given_up=calls, doubted=doubted)
     return None
 
 

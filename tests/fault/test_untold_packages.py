@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fault.commands import FOREVER, applying, kill, reaches
+from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import command, on_vendor, without_a_list_of_plugins
 from fault.site import LATER, Server, Site, pending
+from fault.test_unrecorded import one_file, state_of
 from support.core import Address, Record
 
 RELEASE = "release/plugin-0@1.1.0"
@@ -155,3 +156,28 @@ def test_an_ordinary_create_is_taken_for_ours(
         site.apply(ahead=LATER)
     for line in ("plan", "state list"):
         assert UNTOLD not in command(site, f"{line} -t site"), line
+
+
+@without_a_list_of_plugins()
+def test_the_file_of_a_run_that_could_not_record_it_shows_whose_package_it_is(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """The create was answered; the outcome was looked up before the file was recorded."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    declare_next(site, "ours")
+    upload = {"method": "POST", "path": "/plugin_releases/"}
+    server.faults({"match": upload, "do": {"hang": 0.3, "commit": "after"}})
+    with applying(site) as process:
+        reaches(server, process)
+        state_of(site).replace(site.root / "lost.db")
+        code, out, err = ended(process)
+    server.faults()
+    assert code == 7, out + err
+    (site.root / "lost.db").replace(state_of(site))
+    command(site, "state settle -t site")
+    assert findings(site, "plan")
+    command(site, f"state record {one_file(site)} -t site")
+    assert findings(site, "plan") == []
+    assert record(site).digest
+    assert pending(site.plan()) == []
