@@ -373,6 +373,15 @@ def test_the_log_goes_through_no_link(checkout, tmp_path, monkeypatch, link, to,
     assert list((tmp_path / "repository" / ".git").iterdir()) == []
 
 
+def test_no_data_set_is_made_through_a_link(checkout, tmp_path):
+    """`emulator serve --data` in a folder that a commit's link leads to."""
+    (checkout / "o").symlink_to("../../home")
+    code, said = outcome("emulator", "serve", "--data", "o/d")
+    assert code == 1
+    assert "is a link that leads out of the checkout; nothing was done" in said
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["key.yaml"]
+
+
 def test_a_link_within_the_project_is_followed(checkout):
     (checkout / "synapse-apply.yaml").unlink()
     (checkout / "manifests").rename(checkout / "real")

@@ -79,6 +79,7 @@ def serve(
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.core.switches import UnknownSwitchError
     from synapse_apply.emulator.serve import ServeError, build_settings, serve
+    from synapse_apply.files.checkout import require_no_link_out
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
     from synapse_apply.workspace.embedded import require_trusted_data_folder
     from synapse_apply.workspace.target_session import create_embedded_data_set
@@ -98,6 +99,8 @@ def serve(
         project = load_valid_project_or_defaults(invocation)
         data = require_trusted_data_folder(project.root)
         create_embedded_data_set(project, invocation, profile or "")
+    else:
+        require_no_link_out(data)
     try:
         serve(data, host=host, port=port, settings=settings)
     except (ServeError, DataSetError, UnknownSwitchError) as problem:
