@@ -46,7 +46,10 @@ import sys, time
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
-from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
+try:  # where the earlier version has it
+    from synapse_apply.controller.fleet.opening import build_store_without_connecting
+except ImportError:
+    from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
 from synapse_apply.model.values import Sensitive
 from synapse_apply.controller.rows import ApprovalRow, PauseRow, TargetName
 store, _ = build_store_without_connecting(Path("data"), Sensitive(sys.argv[1]) if sys.argv[1] else None)
