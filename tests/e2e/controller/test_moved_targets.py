@@ -17,6 +17,7 @@ from attack.servers_of_secrets import STORAGE as SECRET_STORAGE
 from contract.controller.store_urls import build_store_url
 from contract.controller.upstream import Upstream
 from controllers.forked_workers import start_own_program_by_fork
+from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run, run_in_process
 from installed import environment
@@ -345,7 +346,8 @@ def test_a_token_goes_to_the_hosts_of_the_rule_that_its_target_has_now(
         site.commit("first", dev=site.describe("dev"), prod=site.describe("prod"))
     site.follow()
     site.write_configuration(rules)
-    assert site.follow()["dev"] == "in sync"
+    # Rounds may come within the interval of a look.
+    wait_until(lambda: site.follow()["dev"] == "in sync", 60, "dev follows the new rules")
     # An ordinary commit after it, as months go by.
     site.commit("second", dev=site.describe("dev"), prod=site.describe("prod"))
     site.follow()
