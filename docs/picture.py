@@ -20,19 +20,23 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import requests
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveEnd, WaveRow
 
 from synapse_apply.controller.demo.demo import Demo, open_demo
 from synapse_apply.controller.page.server import PageServer
-from synapse_apply.controller.ports import LoopHealth, PeopleActions, RolloutActions
+from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import (
     RevisionRow,
+    RolloutRow,
+    RolloutTargetRow,
     SourceRow,
     TargetCondition,
     TargetName,
     TargetRow,
+    WaveEnd,
+    WaveRow,
 )
 from synapse_apply.controller.settings import Controller, Rollout, Source, Wave
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -128,10 +132,10 @@ class SettledLoop:
     def fetch_source_at_next_round(self, source: str) -> None:
         raise NotImplementedError(source)
 
-    def get_people_actions(self) -> PeopleActions:
+    def get_people_actions(self) -> NoReturn:
         raise NotImplementedError
 
-    def get_rollout_actions(self) -> RolloutActions:
+    def get_rollout_actions(self) -> NoReturn:
         raise NotImplementedError
 
 
