@@ -437,7 +437,7 @@ def _raise_unless_of_others(name: str) -> None:
 def _compile_everything() -> None:
     """What each process compiles at its first use, and has from then on: validators, constructors."""
     from synapse_apply.kinds.catalogue import CATALOGUE
-    from synapse_apply.manifests.schema.schemas import compile_validator
+    from synapse_apply.manifests.schemas import compile_validator
 
     for schema_name in ("project", "package-config", *CATALOGUE):
         compile_validator(schema_name)

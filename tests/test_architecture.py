@@ -94,7 +94,7 @@ NOT_MADE_OF_THE_LIBRARY = {
 # Files and pages that name commands for readers who chose no target.
 NAMES_COMMANDS = {
     "emulator/table.py": "a page of the docs",
-    "manifests/export/inventory.py": "a comment in the file that it writes",
+    "manifests/decode/loading.py": "a comment in the file that it writes",
     "operations/init.py": "a comment in the manifest that it writes",
 }
 # What speaks of the command line alone: help, and options that are no more.

@@ -20,7 +20,7 @@ PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "synapse_apply"
 # What is said of storages alone and would not be said of another kind, and why.
 STORAGES_ALONE = {
-    "synapse_apply/manifests/schema/schemas.py": "providers, which other kinds do not have",
+    "synapse_apply/manifests/schemas.py": "providers, which other kinds do not have",
     "synapse_apply/client/storage_files.py": "files of releases in a storage of the platform",
     "synapse_apply/emulator/jobs.py": "where the platform keeps the files of jobs",
 }

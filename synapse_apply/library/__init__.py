@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from synapse_apply.library.target_state import TargetState
     from synapse_apply.live.live_backend import LiveObject
-    from synapse_apply.manifests.edit.rewriting import Rewrite
+    from synapse_apply.manifests.rewriting import Rewrite
     from synapse_apply.operations.accept_difference import AcceptableResource
     from synapse_apply.operations.bump import BumpResult
     from synapse_apply.operations.doctor import BackendOffer
@@ -48,7 +48,7 @@ _VALUES_BY_HOME = {
     "library.target_packages": "PackageDifference PackageInside PackageQuery TargetPackages "
     "WrittenZip",
     "live.live_backend": "LiveObject",
-    "manifests.edit.rewriting": "Rewrite",
+    "manifests.rewriting": "Rewrite",
     "operations.accept_difference": "AcceptableResource",
     "operations.bump": "BumpResult",
     "operations.doctor": "BackendOffer",

@@ -96,7 +96,7 @@ class TargetState:
 
     def format_inventory(self) -> str:
         """The same as YAML, which `import_objects` reads from a file."""
-        from synapse_apply.manifests.export.inventory import format_inventory
+        from synapse_apply.manifests.decode.loading import format_inventory
 
         return format_inventory(self.list_inventory())
 

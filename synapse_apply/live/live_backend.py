@@ -13,8 +13,8 @@ from functools import cached_property
 from synapse_apply.kinds.search import list_raw_objects, read_in_full
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.named_secrets import with_free_form_secret, with_named_secrets
-from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
-from synapse_apply.manifests.schema.schemas import build_marks
+from synapse_apply.manifests.files import scan_secret_refs
+from synapse_apply.manifests.schemas import build_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text

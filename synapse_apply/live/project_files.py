@@ -29,7 +29,7 @@ from synapse_apply.workspace.package_sources import relate_to_working_folder
 
 if TYPE_CHECKING:
     # What edits manifests is imported when something is to be told of an edit.
-    from synapse_apply.manifests.edit.rewriting import WrittenDocument
+    from synapse_apply.manifests.rewriting import WrittenDocument
 
     # Offline plans come here, too, and load no client.
     from synapse_apply.workspace.target_session import TargetSession
@@ -96,7 +96,7 @@ class WrittenFieldPredicate:
 
         False for a value from a variable or a package, and for manifests of a commit.
         """
-        from synapse_apply.manifests.edit.rewriting import FieldOrigins
+        from synapse_apply.manifests.rewriting import FieldOrigins
 
         document = self._documents.get(desired.position) if desired.position else None
         if document is None:
@@ -111,7 +111,7 @@ class WrittenFieldPredicate:
 
     @cached_property
     def _documents(self) -> dict[Position, WrittenDocument]:
-        from synapse_apply.manifests.edit.rewriting import readable_documents
+        from synapse_apply.manifests.rewriting import readable_documents
 
         session = self._session
         if session.declared_target.commit:
@@ -124,7 +124,7 @@ class WrittenFieldPredicate:
 
     @cached_property
     def _project_document(self) -> WrittenDocument | None:
-        from synapse_apply.manifests.edit.rewriting import WrittenDocument
+        from synapse_apply.manifests.rewriting import WrittenDocument
 
         file = self._session.project.file
         if file is None:

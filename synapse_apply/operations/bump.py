@@ -10,14 +10,14 @@ from typing import Any
 
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import FileCache
-from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.edit.rewriting import (
+from synapse_apply.manifests.decode.variables import Overlay
+from synapse_apply.manifests.project.targets import select_targets_to_check
+from synapse_apply.manifests.rewriting import (
     Rewrite,
     WrittenDocument,
     readable_documents,
     rewrite_all_or_none,
 )
-from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents, read_single_mapping
 from synapse_apply.model.address import Address

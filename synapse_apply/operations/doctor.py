@@ -25,7 +25,7 @@ from synapse_apply.live.duplicates import iter_duplicate_warnings, iter_live_own
 from synapse_apply.live.lists import list_of_owners
 from synapse_apply.live.open_intents import acting_call_warning, list_acting_calls
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
-from synapse_apply.manifests.schema.schemas import build_marks
+from synapse_apply.manifests.schemas import build_marks
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding

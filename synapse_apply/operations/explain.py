@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.schema.schemas import build_strict_schema, known_providers
+from synapse_apply.manifests.schemas import build_strict_schema, known_providers
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import InputError, NameNotFound
 from synapse_apply.model.packages import RULES_BY_ID

@@ -19,7 +19,8 @@ from synapse_apply.live.discovery import (
     owner_prefix_of,
 )
 from synapse_apply.live.live_backend import LiveBackend
-from synapse_apply.manifests.export.export import (
+from synapse_apply.manifests.decode.loading import format_inventory
+from synapse_apply.manifests.export import (
     SCHEMA_FILE,
     Exporter,
     ExportLayout,
@@ -29,8 +30,7 @@ from synapse_apply.manifests.export.export import (
     make_unused_name,
     write_export,
 )
-from synapse_apply.manifests.export.inventory import format_inventory
-from synapse_apply.manifests.files.manifest_files import ManifestPaths
+from synapse_apply.manifests.files import ManifestPaths
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, SynapseApplyError

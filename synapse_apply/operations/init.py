@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.checkout import is_at_or_below_path, leads_outside_folder
-from synapse_apply.manifests.edit.rewriting import create_new_file, existing_file_finding
-from synapse_apply.manifests.export.export import SCHEMA_FILE, is_valid_name, to_valid_name
-from synapse_apply.manifests.phrases import FILL_IN
+from synapse_apply.manifests.export import SCHEMA_FILE, is_valid_name, to_valid_name
 from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
-from synapse_apply.manifests.schema.schemas import (
+from synapse_apply.manifests.rewriting import create_new_file, existing_file_finding
+from synapse_apply.manifests.schemas import (
     bundle_schema_with_referenced_files,
     format_schema,
     known_providers,
     missing_required_keys,
 )
-from synapse_apply.manifests.yaml.reader import read_single_mapping
-from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
-from synapse_apply.manifests.yaml.writing import format_schema_line
+from synapse_apply.manifests.yaml.reader import FILL_IN, read_single_mapping
+from synapse_apply.manifests.yaml.writing import format_inline_scalar, format_schema_line
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen

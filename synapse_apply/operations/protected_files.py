@@ -10,9 +10,8 @@ from pathlib import Path
 
 from synapse_apply.files.checkout import explain_link_out
 from synapse_apply.files.opening import OWN_FOLDER
-from synapse_apply.manifests.decode.loading import has_our_documents
-from synapse_apply.manifests.export.inventory import is_inventory_file
-from synapse_apply.manifests.files.manifest_files import ManifestPaths
+from synapse_apply.manifests.decode.loading import has_our_documents, is_inventory_file
+from synapse_apply.manifests.files import ManifestPaths
 from synapse_apply.manifests.project.project import find_project_file
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError

@@ -16,7 +16,7 @@ from synapse_apply.live.open_intents import (
     require_no_journal,
     with_acting_calls,
 )
-from synapse_apply.manifests.export.export import explain_invalid_address
+from synapse_apply.manifests.export import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding

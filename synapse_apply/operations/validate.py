@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.manifests.decode.loading import load_all_manifests
-from synapse_apply.manifests.files.empty_folders import no_manifest_findings
+from synapse_apply.manifests.decode.loading import load_all_manifests, no_manifest_findings
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen

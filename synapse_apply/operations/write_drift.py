@@ -11,7 +11,9 @@ from typing import Any
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.live.manifest_comparison import ManifestComparison, build_live_edits
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
-from synapse_apply.manifests.edit.rewriting import (
+from synapse_apply.manifests.project.project import read_project_or_findings
+from synapse_apply.manifests.project.targets import list_declared_targets
+from synapse_apply.manifests.rewriting import (
     DocumentSpot,
     FieldOrigins,
     Rewrite,
@@ -19,8 +21,6 @@ from synapse_apply.manifests.edit.rewriting import (
     readable_documents,
     rewrite_all_or_none,
 )
-from synapse_apply.manifests.project.project import read_project_or_findings
-from synapse_apply.manifests.project.targets import list_declared_targets
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.address import Address

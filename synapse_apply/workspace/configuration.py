@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from synapse_apply.files.checkout import iter_folders_above, read_typed_file
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
-from synapse_apply.manifests.project.command_line_variables import parse_given_variables
-from synapse_apply.manifests.project.pinned_settings import explain_file_of_others, pin_settings
+from synapse_apply.manifests.decode.variables import parse_given_variables
+from synapse_apply.manifests.files import explain_file_of_others, pin_settings
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
@@ -38,7 +38,7 @@ from synapse_apply.workspace.state_project import iter_sharing_findings
 
 if TYPE_CHECKING:
     from synapse_apply.files.commits import GitCommit
-    from synapse_apply.manifests.files.committed import CommittedFolder
+    from synapse_apply.manifests.files import CommittedFolder
 
 
 @frozen
@@ -211,7 +211,7 @@ def open_committed_folder(project: Project, ref: str) -> CommittedFolder:
     """The project's folder as a Git ref has it, a context manager; InputError."""
     # Here, not above: few commands read a commit.
     from synapse_apply.files.commits import find_commit
-    from synapse_apply.manifests.files.committed import CommittedFolder
+    from synapse_apply.manifests.files import CommittedFolder
 
     commit = find_commit(project.root, ref)
     commit.require_chosen_repository()

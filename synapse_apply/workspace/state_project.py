@@ -113,7 +113,7 @@ def write_project_id(project: Project, project_id: str) -> None:
     InputError without a project file, for a file with another id, and where it cannot be edited.
     """
     # Here, not above: every plan on a shared state asks for the findings alone.
-    from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
+    from synapse_apply.manifests.rewriting import Rewrite, rewrite_all_or_none
     from synapse_apply.manifests.yaml.editing import Edit, apply_edits
     from synapse_apply.manifests.yaml.reader import read_documents
 

@@ -14,7 +14,7 @@ from synapse_apply.applying.permits import FinalPermit
 from synapse_apply.applying.step import Actor
 from synapse_apply.kinds.descriptor import Api
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.project.pinned_settings import explain_file_of_others
+from synapse_apply.manifests.files import explain_file_of_others
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.address import Address

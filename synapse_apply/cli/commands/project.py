@@ -123,7 +123,7 @@ def schema(*, console: Console, name: str | None) -> int:
     Editors with a YAML language server take `manifest` for manifests and `project` for
     synapse-apply.yaml as they are.
     """
-    from synapse_apply.manifests.schema.schemas import format_schema, list_schema_names
+    from synapse_apply.manifests.schemas import format_schema, list_schema_names
 
     console.write_output(format_schema(name) if name else "\n".join(list_schema_names()) + "\n")
     return 0

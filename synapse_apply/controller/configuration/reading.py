@@ -16,8 +16,8 @@ from synapse_apply.controller.configuration.decoding import decode_controller
 from synapse_apply.controller.configuration.secrets import replace_literal_secrets
 from synapse_apply.controller.settings import Controller
 from synapse_apply.files.checkout import read_regular_file
-from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
+from synapse_apply.manifests import schemas
+from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import iter_extra_document_error, read_documents
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (

@@ -8,25 +8,25 @@ from itertools import islice
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests import schemas
 from synapse_apply.manifests.decode import kinds
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
-from synapse_apply.manifests.decode.overlays import (
-    LayeredPositions,
-    Overlay,
-    apply_merge_patch,
-    copy_without,
-)
-from synapse_apply.manifests.decode.secret_fields import (
+from synapse_apply.manifests.decode.kinds import (
     SENSITIVE,
     may_be_sensitive,
     replace_secrets,
     select_secret_marks,
 )
-from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
-from synapse_apply.manifests.phrases import FILL_IN
-from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
-from synapse_apply.manifests.yaml.reader import Document, describe_value_kind
+from synapse_apply.manifests.decode.variables import (
+    LayeredPositions,
+    Overlay,
+    VariableValues,
+    apply_merge_patch,
+    copy_without,
+    substitute_variables,
+)
+from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
+from synapse_apply.manifests.yaml.reader import FILL_IN, Document, describe_value_kind
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (
     Diagnostic,

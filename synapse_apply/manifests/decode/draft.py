@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from typing import Any
 
-from synapse_apply.manifests.files.manifest_files import build_outside_finding, is_inside_or_allowed
+from synapse_apply.manifests.files import build_outside_finding, is_inside_or_allowed
 from synapse_apply.manifests.yaml.reader import Document, read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import Spec

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests import schemas
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
-from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
+from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import (
     Document,
     describe_value_kind,

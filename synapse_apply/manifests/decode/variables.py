@@ -1,4 +1,4 @@
-"""Which value a variable has on one target, and how `${var.NAME}` in a document is replaced.
+"""Which values variables and overlays give to a document on one target.
 
 Only declared variables exist. A string that is one `${var.X}` takes the variable's type, `$${`
 writes `${`. A variable's value may hold other variables; a cycle is an error that names it.
@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any, NamedTuple
 
-from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
-from synapse_apply.model.frozen import mutable
+from synapse_apply.manifests.yaml.reader import (
+    SourceText,
+    describe_value_kind,
+    parse_single_mapping,
+    read_documents,
+)
+from synapse_apply.model.address import has_wildcard, matches_pattern
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.phrases import FirstHints, suggest_words
 from synapse_apply.model.project import Project, Target, Variable
 
@@ -387,3 +393,155 @@ class _Substitution:
             return MISSING
         is_affordable = self._values.charge(value, f"var.{name}", self._report, path)
         return value if is_affordable else MISSING
+
+
+def parse_given_variables(
+    project: Project, assignments: Sequence[str] = (), files: Sequence[tuple[str, bytes]] = ()
+) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
+    """The variables of `--var NAME=VALUE` and of each `--var-file` (its name and content).
+
+    Later files win over earlier ones, and `--var` over all. Returns the values and the findings.
+    """
+    values: dict[str, Any] = {}
+    findings: list[Diagnostic] = []
+    for display_name, data in files:
+        _merge_variable_file(project, display_name, data, values, findings)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        variable = project.variables.get(name)
+        if not equals or not name:
+            findings.append(
+                error_finding("Malformed --var", "--var takes NAME=VALUE", "write --var NAME=VALUE")
+            )
+        elif variable is None:
+            findings.append(
+                error_finding(
+                    "Undeclared variable",
+                    f"--var {name}: no variable `{name}` is declared",
+                    suggest_words(name, project.variables) or "declare it under `variables:`",
+                )
+            )
+        else:
+            value, finding = parse_variable_text(variable, text)
+            if finding is None:
+                values[name] = value
+            else:
+                findings.append(finding)
+    return values, tuple(findings)
+
+
+def _merge_variable_file(
+    project: Project,
+    display_name: str,
+    data: bytes,
+    values: dict[str, Any],
+    findings: list[Diagnostic],
+) -> None:
+    mapping, positions, problems = parse_single_mapping(data, display_name)
+    findings.extend(problems)
+    for name, value in mapping.items():
+        if name in project.variables:
+            values[name] = value
+        else:
+            findings.append(
+                error_finding(
+                    "Undeclared variable",
+                    f"no variable `{name}` is declared",
+                    suggest_words(name, project.variables) or "declare it under `variables:`",
+                    position=positions.get((name,)),
+                )
+            )
+
+
+@frozen
+class Overlay:
+    """A patch for the addresses that match a pattern; `positions` are the project file's.
+
+    `prefix` is the path of the patch in that file. The repr shows no value: a patch may hold a
+    secret in plain text.
+    """
+
+    pattern: str
+    patch: Mapping[str, Any] = field(repr=False)
+    positions: Mapping[FieldPath, Position] = field(repr=False)
+    prefix: FieldPath
+    source: SourceText
+
+    @property
+    def has_wildcard_pattern(self) -> bool:
+        return has_wildcard(self.pattern)
+
+    @property
+    def position(self) -> Position | None:
+        return self.positions.get(self.prefix)
+
+    def matches_address(self, address: str) -> bool:
+        """Whether the pattern matches an address, given as text; only `*` is special."""
+        return matches_pattern(address, self.pattern)
+
+
+def apply_merge_patch(value: Any, patch: Any) -> Any:
+    """A copy of a value with a merge patch applied (RFC 7386); null removes a key."""
+    if not isinstance(patch, Mapping):
+        return patch
+    # RFC 7386: a patch that is a map replaces any other value by a map.
+    result = dict(value) if isinstance(value, Mapping) else {}
+    for key, change in patch.items():
+        if change is None:
+            result.pop(key, None)
+        else:
+            result[key] = apply_merge_patch(result.get(key), change)
+    return result
+
+
+def copy_without(value: Any, path: FieldPath) -> Any:
+    """A copy without the key at a path; a path into a list removes the whole list."""
+    if not path or not isinstance(value, Mapping) or path[0] not in value:
+        return value
+    key, child = path[0], value[path[0]]
+    # An item cannot be cut out of a list without moving the items behind it.
+    if len(path) > 1 and isinstance(child, Mapping):
+        return {**value, key: copy_without(child, path[1:])}
+    return {name: item_value for name, item_value in value.items() if name != key}
+
+
+@frozen
+class LayeredPositions(Mapping[FieldPath, Position]):
+    """Positions in a patched document: a value that the overlay set is in the project file."""
+
+    overlay: Overlay
+    base_positions: Mapping[FieldPath, Position]
+
+    def __getitem__(self, path: FieldPath) -> Position:
+        node: Any = self.overlay.patch
+        for part in path:
+            if not isinstance(node, Mapping):
+                break
+            if part not in node:
+                return self.base_positions[path]
+            node = node[part]
+        # A map of the patch is merged into one that was there, which keeps its own position. Below
+        # lies another overlay, perhaps: it is asked once, or each would double the work.
+        if isinstance(node, Mapping) and (position := self.base_positions.get(path)) is not None:
+            return position
+        project_path = (*self.overlay.prefix, *path)
+        if project_path in self.overlay.positions:
+            return self.overlay.positions[project_path]
+        return self.base_positions[path]
+
+    def __iter__(self) -> Iterator[FieldPath]:
+        yielded = set()
+        for path in self.base_positions:
+            yielded.add(path)
+            yield path
+        depth = len(self.overlay.prefix)
+        for path in self.overlay.positions:
+            if path[:depth] == self.overlay.prefix and path[depth:] not in yielded:
+                yield path[depth:]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    # Without this, a test for truth would count every position through __len__.
+    def __bool__(self) -> bool:
+        return bool(self.base_positions) or bool(self.overlay.positions)

@@ -15,7 +15,8 @@ from synapse_apply.files.checkout import (
     require_path_inside,
 )
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.decode.overlays import Overlay
+from synapse_apply.manifests import schemas
+from synapse_apply.manifests.decode.variables import Overlay
 from synapse_apply.manifests.project.policy import (
     RefactoringDecoder,
     add_default_rules,
@@ -30,8 +31,7 @@ from synapse_apply.manifests.project.target_lists import (
     listed_schema_findings,
     read_listed_targets,
 )
-from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
+from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import Document, iter_extra_document_error, read_documents
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding

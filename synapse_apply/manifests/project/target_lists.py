@@ -15,9 +15,9 @@ from dataclasses import field
 from functools import cache, partial
 from typing import Any, NamedTuple
 
+from synapse_apply.manifests import schemas
 from synapse_apply.manifests.decode.variables import REFERENCE_PATTERN
-from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
+from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import (
     Document,
     describe_value_kind,

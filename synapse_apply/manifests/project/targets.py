@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests import schemas
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError

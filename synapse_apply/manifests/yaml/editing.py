@@ -11,25 +11,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from synapse_apply.manifests.yaml.likeness import format_normalized_json
-from synapse_apply.manifests.yaml.merging import iter_turning_cuts
-from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
-from synapse_apply.manifests.yaml.reshaping import (
+from synapse_apply.manifests.yaml.merging import (
     format_block_lines,
     format_flow_value,
+    format_normalized_json,
     is_collection,
+    iter_turning_cuts,
     list_replacing_cuts,
 )
-from synapse_apply.manifests.yaml.slots import ValueSlot, apply_cuts, list_comments, list_entries
+from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK,
     SourceNode,
+    ValueSlot,
+    apply_cuts,
     count_before_in_line,
+    list_comments,
+    list_entries,
     locate_line_end,
     locate_value_end,
     parse_nodes,
 )
-from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
+from synapse_apply.manifests.yaml.writing import format_block_scalar, format_inline_scalar
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen

@@ -1,36 +1,656 @@
-"""How YAML text becomes documents with positions, or findings; no input raises an exception.
-
-YAML 1.2 core scalars. Refused, each with a place and a hint: text that is not UTF-8, control
-characters, tabs as indentation, tags, merge keys, duplicate keys, keys that are not strings,
-alias bombs. A broken document does not hide the documents after it.
-"""
+"""How YAML text becomes documents with positions, or findings; no input raises an exception."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import yaml
 from yaml import events
+from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-from synapse_apply.manifests.phrases import FILL_IN
-from synapse_apply.manifests.yaml import read_scalars
-from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents
-from synapse_apply.manifests.yaml.positions import (
-    LazyPositions,
-    Mark,
-    PositionTree,
-    build_position,
-    pack_mark,
-    unpack_mark,
-)
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.runtime.paused_collection import pause_gc
+
+# A mark packs line and column (both from 0) into one integer. A position tree is a mark, or for a
+# map or list the pair of its mark and the trees inside. Small integers keep large files cheap.
+Mark = int
+PositionTree = Any
+COLUMN_BITS = 32
+_COLUMN_MASK = (1 << COLUMN_BITS) - 1
+
+
+def pack_mark(line: int, column: int) -> Mark:
+    """Line and column, both from 0, as one integer."""
+    return line << COLUMN_BITS | column
+
+
+def unpack_mark(packed: Mark) -> tuple[int, int]:
+    """Line and column of a mark, both from 1, as Position has them."""
+    return (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1
+
+
+def build_position(file: str, tree: PositionTree) -> Position:
+    """The Position of the root of a position tree."""
+    packed = tree[0] if type(tree) is tuple else tree
+    return Position(file, (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1)
+
+
+class LazyPositions(Mapping[FieldPath, Position]):
+    """Maps a path to its Position, which is built when asked for: most never are."""
+
+    __slots__ = ("_file", "_root")
+
+    def __init__(self, file: str, root: PositionTree) -> None:
+        """`root` is the document's position tree."""
+        self._file = file
+        self._root = root
+
+    def __getitem__(self, path: FieldPath) -> Position:
+        node = self._root
+        for part in path:
+            children: Any = node[1] if isinstance(node, tuple) else ()
+            if (
+                part in children
+                if isinstance(children, dict)
+                else (isinstance(part, int) and 0 <= part < len(children))
+            ):
+                node = children[part]
+            else:
+                raise KeyError(path)
+        return build_position(self._file, node)
+
+    def __iter__(self) -> Iterator[FieldPath]:
+        pending: list[tuple[FieldPath, PositionTree]] = [((), self._root)]
+        while pending:
+            path, node = pending.pop()
+            yield path
+            children = node[1] if isinstance(node, tuple) else ()
+            pairs = children.items() if isinstance(children, dict) else enumerate(children)
+            pending.extend(((*path, part), child) for part, child in pairs)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        # Never empty; without this, a test for truth would count all positions through __len__.
+        return True
+
+
+VALUE_FROM = "valueFrom"
+FILL_IN = "CHANGE-ME"  # `synapse-apply new` writes it where the user has to give a value
+ONLY_FOR_SECRETS = "valueFrom is only for secret fields"
+
+
+# Which unquoted scalars are numbers, booleans or null: YAML 1.2 core schema, only clear cases.
+#
+# `no`, `on`, `0755`, `1_000`, `12:30:45` and dates stay strings: only what has one meaning becomes
+# a number. Integers are exact.
+
+_KEYWORD_VALUES: dict[str, Any] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_NUMERIC_FIRST_CHARS = frozenset("+-.0123456789")
+# What a scalar that is no string can begin with.
+NON_STRING_FIRST_CHARS = _NUMERIC_FIRST_CHARS | frozenset("~nNtTfF")
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_BASED_INTEGER = re.compile(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+# Python refuses int() of more than 4300 digits (sys.set_int_max_str_digits), which is quadratic.
+MAX_NUMBER_LENGTH = 1000
+
+
+class NotJsonNumber(ValueError):
+    """A number that JSON cannot hold: infinite, or not a number."""
+
+
+class TooManyDigits(NotJsonNumber):
+    """A number of more than MAX_NUMBER_LENGTH characters."""
+
+
+def parse_plain_scalar(text: str) -> Any:
+    """The value of an unquoted scalar.
+
+    Raises NotJsonNumber for infinities, NaN and long numbers.
+    """
+    if text in _KEYWORD_VALUES:
+        return _KEYWORD_VALUES[text]
+    return _parse_number(text) if text[0] in _NUMERIC_FIRST_CHARS else text
+
+
+def _parse_number(text: str) -> int | float | str:
+    if len(text) > MAX_NUMBER_LENGTH:
+        if any(pattern.fullmatch(text) for pattern in (_INTEGER, _BASED_INTEGER, _FLOAT)):
+            raise TooManyDigits(text)
+        return text
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if match := _BASED_INTEGER.fullmatch(text):
+        return int(match[1], 8) if match[1] else int(match[2], 16)
+    if _NOT_FINITE.fullmatch(text):
+        raise NotJsonNumber(text)
+    if _FLOAT.fullmatch(text):
+        value = float(text)
+        # Such as 1e400, which is finite in YAML and infinite as a float.
+        if math.isinf(value):
+            raise NotJsonNumber(text)
+        return value
+    return text
+
+
+_QUOTE_HINT = 'quote the text: "..."'
+_SURROGATE_PAIR = r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+# (what libyaml or PyYAML says, our detail, our hint), first match wins.
+_KNOWN_MESSAGES = (
+    (
+        r"character '\\t'|character that cannot start any token.*\t",
+        "a tab stands where only spaces may",
+        "indent with spaces; YAML forbids tabs there",
+    ),
+    (
+        r"mapping values are not allowed",
+        "`: ` stands where no key can: a second one, or the line before has none",
+        "indent as the line before, or quote the text that holds `: `",
+    ),
+    (
+        r"could not find expected ':'",
+        "this line has no `KEY: VALUE`",
+        "add the `:`, or indent the line when it belongs to a text above",
+    ),
+    (
+        r"unexpected end of stream|while scanning a quoted scalar",
+        "a quoted text is not closed",
+        "close the quotes",
+    ),
+    (
+        r"document indicator",
+        "a quoted text is not closed before the next document",
+        "close the quotes",
+    ),
+    (
+        r"while parsing a flow|expected ',' or",
+        "a `{` or `[` is not closed, or a comma is missing",
+        'close the bracket; inside brackets write variables in quotes: "${var.NAME}"',
+    ),
+    (
+        r"expected <block end>|block mapping|block collection",
+        "the indentation does not fit the lines above",
+        "indent this line like its siblings",
+    ),
+    (r"cannot start any token", "a character stands here that begins no YAML value", _QUOTE_HINT),
+    (
+        r"unknown escape|escape",
+        "an unknown escape in a double-quoted text",
+        "use single quotes, or write \\\\ for a backslash",
+    ),
+    (
+        r"nesting|depth|maximum",
+        "mappings and lists stand too deep inside each other",
+        "flatten the document",
+    ),
+    (r"undefined tag|tag", "the tag cannot be read", "remove the tag"),
+    (r"alias|anchor", "an anchor or alias has no name", "quote the text that begins with & or *"),
+)
+
+
+def build_syntax_finding(
+    problem: yaml.MarkedYAMLError, file: str, text: str, first_line: int
+) -> tuple[Diagnostic, int]:
+    """The finding for a syntax error, and its line (from 0) in the whole text.
+
+    `first_line` is the line at which the parsed part of the text begins.
+    """
+    mark = problem.problem_mark or problem.context_mark
+    line = (mark.line if mark else 0) + first_line
+    column = mark.column if mark else 0
+    parser_message = " ".join(part for part in (problem.context, problem.problem) if part)
+    lines = text.split("\n", line + 1)
+    line_text = lines[line] if line < len(lines) else ""
+    if "Unicode character escape" in parser_message:
+        detail, hint = _explain_bad_escape(line_text[max(column - 2, 0) :])
+    else:
+        detail, hint = _explain_parser_message(
+            parser_message, line_text[column : column + 1] == "\t"
+        )
+    return (
+        error_finding(
+            "YAML syntax",
+            detail
+            + _describe_construct(problem, first_line)
+            + (f" ({parser_message})" if parser_message else ""),
+            hint,
+            position=Position(file, line + 1, column + 1),
+        ),
+        line,
+    )
+
+
+def _describe_construct(problem: yaml.MarkedYAMLError, first_line: int) -> str:
+    """A phrase naming the line where the unfinished construct began; "" on the same line."""
+    start_mark, end_mark = problem.context_mark, problem.problem_mark
+    if start_mark is None or end_mark is None or start_mark.line == end_mark.line:
+        return ""
+    return f", begun at line {start_mark.line + first_line + 1}"
+
+
+def _explain_bad_escape(escape: str) -> tuple[str, str]:
+    """Detail and hint for an escape that is no character, such as half of a surrogate pair.
+
+    JSON writes a character above U+FFFF as two escapes (RFC 8259, 7), which YAML does not allow.
+    """
+    pair = re.match(_SURROGATE_PAIR, escape)
+    if pair is not None:
+        high, low = (int(half, 16) for half in pair.groups())
+        name = f"\\U{0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00:08X}"
+        return (
+            f"{pair[0]} is a pair of surrogates: JSON writes one character so, YAML cannot",
+            f"write the character itself, or {name} (in Python json.dump(..., ensure_ascii=False))",
+        )
+    return (
+        f"{escape[:2]} stands before a number that is no character's",
+        "write the character itself; single quotes keep what looks like an escape as it is",
+    )
+
+
+def _explain_parser_message(parser_message: str, is_tab: bool) -> tuple[str, str]:
+    if is_tab:
+        return _KNOWN_MESSAGES[0][1], _KNOWN_MESSAGES[0][2]
+    for pattern, detail, hint in _KNOWN_MESSAGES:
+        if re.search(pattern, parser_message):
+            return detail, hint
+    return "this is not YAML", "compare with the examples; quoting the text often helps"
+
+
+# Which texts libyaml may compose as a whole: those of which there is nothing to be said.
+#
+# An event for each key and value costs twice as much as the nodes that libyaml's composer makes of
+# them in C. It neither reads on behind a mistake nor says what is wrong, so whatever is not plain
+# is left to the builder, which reads every text and gives the same for a plain one.
+
+# Where an anchor, an alias or a tag may begin. In a quoted text it is none, which costs time only.
+_ANCHOR_ALIAS_OR_TAG = re.compile(r"(?:^|[\s\[{,:])[&*!]", re.MULTILINE)
+# The composer goes down a level by a call in C, without a bound of its own. So many levels are a
+# small part of any thread's stack. A block's level takes at least one of the characters that a
+# line begins with, and a list may stand at the place of the map around it; a flow's level takes
+# a bracket.
+_MAX_LEADING_CHARACTERS = 60
+_DEEP_LINE = re.compile(rf"\n[ \t?-]{{{_MAX_LEADING_CHARACTERS}}}")
+_MAX_BRACKETS = 200
+# Below the builder's, so that what is too deep is left to it.
+_MAX_DEPTH = 50
+
+
+class _NotPlain(Exception):
+    """There is something to be said of it."""
+
+
+def compose_plain_documents(text: str, first_line: int) -> list[tuple[Any, PositionTree]] | None:
+    """The value and the position tree of each document of a text; None where it is not plain.
+
+    `first_line` is added to every line.
+    """
+    composer_class = _import_composer()
+    if composer_class is None or _may_nest_deeply(text) or _may_hold_anchor_or_tag(text):
+        return None
+    documents = []
+    try:
+        composer = composer_class(text)
+        while composer.check_node():
+            documents.append(_convert_plain_node(composer.get_node(), first_line, _MAX_DEPTH))
+    except (_NotPlain, ValueError, yaml.YAMLError):
+        return None
+    return documents
+
+
+def _may_nest_deeply(text: str) -> bool:
+    if text.count("[") + text.count("{") > _MAX_BRACKETS:
+        return True
+    # Lines may end otherwise, too.
+    lines = text if text.isascii() and "\r" not in text else "\n".join(text.splitlines())
+    return (
+        _DEEP_LINE.search(lines) is not None
+        or _DEEP_LINE.match("\n" + lines[:_MAX_LEADING_CHARACTERS]) is not None
+    )
+
+
+def _may_hold_anchor_or_tag(text: str) -> bool:
+    # Most texts hold none of the characters, which is told faster than by an expression.
+    has_character = "&" in text or "*" in text or "!" in text
+    return has_character and _ANCHOR_ALIAS_OR_TAG.search(text) is not None
+
+
+@cache
+def _import_composer() -> Any:
+    """Libyaml's composer without the resolver of tags; None where PyYAML was built without it."""
+    try:
+        from yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415
+    except ImportError:
+        return None
+
+    class Composer(CParser):
+        # No tag is asked for: any callable will do, and one of C takes no time.
+        resolve = descend_resolver = ascend_resolver = "".format
+
+        def __init__(self, text: str) -> None:
+            CParser.__init__(self, text)
+
+    return Composer
+
+
+def _convert_plain_node(node: Any, first_line: int, levels_left: int) -> tuple[Any, PositionTree]:
+    """The value of a node and its position tree, as the builder makes them."""
+    start = node.start_mark
+    start_mark = start.line + first_line << COLUMN_BITS | start.column
+    node_type = type(node)
+    if node_type is ScalarNode:
+        return _read_scalar(node), start_mark
+    if not levels_left:
+        raise _NotPlain
+    if node_type is SequenceNode:
+        items = [_convert_plain_node(item, first_line, levels_left - 1) for item in node.value]
+        return [item[0] for item in items], (start_mark, [item[1] for item in items])
+    if node_type is not MappingNode:
+        raise _NotPlain
+    values: dict[str, Any] = {}
+    position_trees: dict[str, PositionTree] = {}
+    for key_node, value_node in node.value:
+        if type(key_node) is not ScalarNode:
+            raise _NotPlain
+        key = key_node.value
+        if key in values or (not key_node.style and _is_merge_or_non_text_key(key)):
+            raise _NotPlain
+        start = key_node.start_mark
+        key_mark = start.line + first_line << COLUMN_BITS | start.column
+        if type(value_node) is ScalarNode:
+            text = value_node.value
+            values[key] = (
+                parse_plain_scalar(text)
+                if not value_node.style and (not text or text[0] in NON_STRING_FIRST_CHARS)
+                else text
+            )
+            position_trees[key] = key_mark
+        else:
+            values[key], tree = _convert_plain_node(value_node, first_line, levels_left - 1)
+            position_trees[key] = (key_mark, tree[1])
+    return values, (start_mark, position_trees)
+
+
+def _is_merge_or_non_text_key(key: str) -> bool:
+    """Whether an unquoted key merges another map, or is not text."""
+    if not key or key[0] in NON_STRING_FIRST_CHARS:
+        return parse_plain_scalar(key) is not key
+    return key == "<<"
+
+
+def _read_scalar(node: Any) -> Any:
+    return node.value if node.style else parse_plain_scalar(node.value)
+
+
+# How YAML events become values and positions; duplicate keys and other constructs are refused.
+#
+# Refused are constructs that no manifest needs (tags, merge keys, keys that are not strings, alias
+# bombs); the builder reads on after them, so that every finding is reported.
+
+MAX_DEPTH = 100
+# An alias bomb of 300 bytes expands to millions of nodes ("billion laughs").
+MAX_ALIASED_NODES = 100_000
+_YAML_TAG_PREFIX = "tag:yaml.org,2002:"
+_CORE_TAGS = frozenset(
+    _YAML_TAG_PREFIX + name for name in ("str", "int", "float", "bool", "null", "map", "seq")
+)
+_STRING_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
+
+ReportAtMark = Callable[[str, str, str, Mark], None]
+"""Called with summary, detail, hint and mark of a finding."""
+
+
+_MAX_DIGITS_SHOWN = 20
+
+
+class UnreadableDocument(Exception):
+    """The rest of this document cannot be read; the reason was reported."""
+
+
+# A value, its positions, and how many values it adds to the collection around it. No type of its
+# own: one is made for each key and value.
+_Node = tuple[Any, PositionTree, int]
+
+
+class Builder:
+    """Builds one document after another from a parser's events."""
+
+    def __init__(
+        self, next_event: Callable[[], Any], report: ReportAtMark, first_line: int = 0
+    ) -> None:
+        """`first_line` is added to every line: the text may be the rest of a file."""
+        self._read_event = next_event
+        self._report = report
+        self._first_line = first_line
+        self._anchors: dict[str, _Node] = {}
+        self._open_anchors: list[str | None] = []  # one for each open collection
+        self._aliased_count = 0
+
+    def build_document(self) -> tuple[Any, PositionTree]:
+        """The value and position tree of the next document, whose start event was read.
+
+        Raises UnreadableDocument, or yaml.YAMLError for a syntax error.
+        """
+        # Anchors are valid within one document only (YAML 1.2, section 3.2.2.2).
+        self._anchors.clear()
+        self._open_anchors.clear()
+        value, tree, _ = self._build(self._read_event())
+        self._read_event()  # the document's end
+        return value, tree
+
+    def _pack_mark(self, event: Any) -> Mark:
+        return pack_mark(event.start_mark.line + self._first_line, event.start_mark.column)
+
+    def _build(self, event: Any) -> _Node:
+        node: _Node
+        if type(event) is events.ScalarEvent:
+            # `_pack_mark` and what most scalars are, written out: this runs for each of them.
+            text: Any = event.value
+            start: Any = event.start_mark
+            mark: Mark = start.line + self._first_line << COLUMN_BITS | start.column
+            is_text = event.style or (text and text[0] not in NON_STRING_FIRST_CHARS)
+            if event.tag is not None or not is_text:
+                text = self._read_scalar(event, mark)
+            node, size = (text, mark, 0), 1
+        elif type(event) is events.AliasEvent:
+            return self._resolve_alias(event.anchor or "", self._pack_mark(event))
+        else:
+            node = self._build_collection(event, self._pack_mark(event))
+            size = node[2]
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (node[0], node[1], size)
+        return node
+
+    def _read_scalar(self, event: Any, mark: Mark) -> Any:
+        text = event.value
+        if event.tag is not None:
+            if event.tag not in _STRING_TAGS:
+                self._report_tag_unless_core(event.tag, mark)
+            return text
+        try:
+            return parse_plain_scalar(text)
+        except TooManyDigits:
+            self._report(
+                "Number with too many digits",
+                f"{text[:_MAX_DIGITS_SHOWN]}... is a number of {len(text):,} characters, and more "
+                f"than {MAX_NUMBER_LENGTH:,} are not read",
+                "put it in quotes when it is a text",
+                mark,
+            )
+        except NotJsonNumber:
+            self._report(
+                "Number that JSON cannot hold",
+                f"{text} is infinite or not a number",
+                f'quote it when it is a text: "{text}"',
+                mark,
+            )
+        return text
+
+    def _report_tag_unless_core(self, tag: str, mark: Mark) -> None:
+        if tag not in _CORE_TAGS:
+            is_core = tag.startswith(_YAML_TAG_PREFIX)
+            tag_text = "!!" + tag.removeprefix(_YAML_TAG_PREFIX) if is_core else tag
+            self._report(
+                "Tags are not supported",
+                f"the tag {tag_text} asks for a type that is not JSON",
+                "remove the tag; quote the value when it is a text",
+                mark,
+            )
+
+    def _build_collection(self, event: Any, mark: Mark) -> _Node:
+        if event.tag is not None and event.tag != "!":
+            self._report_tag_unless_core(event.tag, mark)
+        if len(self._open_anchors) >= MAX_DEPTH:
+            self._report(
+                "Nested too deeply",
+                f"more than {MAX_DEPTH} mappings and lists stand inside each other",
+                "flatten the document",
+                mark,
+            )
+            raise UnreadableDocument
+        self._open_anchors.append(event.anchor)
+        is_map = type(event) is events.MappingStartEvent
+        value, trees, size = (self._build_map if is_map else self._build_list)()
+        self._open_anchors.pop()
+        return value, (mark, trees), 1 + len(value) + size
+
+    def _build_list(self) -> tuple[Any, Any, int]:
+        values, trees, size = [], [], 0
+        while type(event := self._read_event()) is not events.SequenceEndEvent:
+            value, tree, added = self._build(event)
+            values.append(value)
+            trees.append(tree)
+            size += added
+        return values, trees, size
+
+    def _build_map(self) -> tuple[Any, Any, int]:
+        values: dict[str, Any] = {}
+        trees: dict[str, PositionTree] = {}
+        size = 0
+        while type(event := self._read_event()) is not events.MappingEndEvent:
+            key, mark, key_size = self._build(event)
+            if type(event) is not events.ScalarEvent:
+                mark = self._pack_mark(event)
+            if type(key) is not str or key == "<<":
+                key = self._read_odd_key(event, key, mark, f"(key {len(values)})")
+            value, tree, added = self._build(self._read_event())
+            size += key_size + added
+            if key in values:
+                first = trees[key]
+                line, column = unpack_mark(first[0] if type(first) is tuple else first)
+                self._report(
+                    "Duplicate key",
+                    f"`{key}` stands here for the second time; the first is at line {line},"
+                    f" column {column}",
+                    "keep one of the two",
+                    mark,
+                )
+            elif key is not None:
+                values[key] = value
+                trees[key] = (mark, tree[1]) if type(tree) is tuple else mark
+        return values, trees, size
+
+    def _read_odd_key(self, event: Any, key: Any, mark: Mark, made_up: str) -> str | None:
+        """The key of what may be none; None for a merge key, whose value is dropped."""
+        is_scalar = type(event) is events.ScalarEvent
+        if is_scalar and event.value == "<<" and not event.style:
+            self._report(
+                "Merge keys are not supported",
+                "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
+                "write the keys out, or change them for a target with an overlay",
+                mark,
+            )
+            return None
+        if type(key) is str:  # quoted, or an alias
+            return key
+        if is_scalar:
+            text: str = event.value
+            self._report(
+                "Key is not a string",
+                f"the key {text or 'null'} is read as {_describe_key_type(key)}",
+                f'quote it: "{text}"',
+                mark,
+            )
+            return text
+        self._report(
+            "Key is not a string",
+            "a mapping, a list or an alias stands where a key is expected",
+            "write a text; quote one that begins with { or [",
+            mark,
+        )
+        return made_up
+
+    def _resolve_alias(self, name: str, mark: Mark) -> _Node:
+        node = self._anchors.get(name)
+        if node is None:
+            # An anchor gets its value when its collection ends, so inside of it the name is
+            # unknown.
+            is_open = name in self._open_anchors
+            self._report(
+                "Alias inside its own anchor" if is_open else "Unknown alias",
+                f"*{name} stands inside the value it names"
+                if is_open
+                else f"no anchor &{name} stands before *{name} in this document",
+                f'quote it when it is a text: "*{name}"',
+                mark,
+            )
+            # Read as a text, so that the rest of the document is still checked.
+            node = f"*{name}", mark, 1
+        # Counted by expanded size: a value that an alias names may hold aliases of its own.
+        value, tree, size = node
+        self._aliased_count += size
+        if self._aliased_count > MAX_ALIASED_NODES:
+            self._report(
+                "Aliases expand to too much",
+                f"with *{name} this file has more than {MAX_ALIASED_NODES} values in all",
+                "write the values out instead of using aliases of aliases",
+                mark,
+            )
+            raise UnreadableDocument
+        return value, tree if type(tree) is tuple else mark, size
+
+
+def _describe_key_type(value: Any) -> str:
+    if value is None:
+        return "null"
+    return "a boolean" if isinstance(value, bool) else "a number"
+
+
+def create_yaml_parser(text: str) -> Any:
+    """An event parser of a text: libyaml's where PyYAML has it, else pure Python's (15x slower)."""
+    try:
+        from yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415
+    except ImportError:  # PyYAML built without libyaml
+        return yaml.SafeLoader(text)
+    return CParser(text)
+
+
+# How YAML text becomes documents with positions, or findings; no input raises an exception.
+#
+# YAML 1.2 core scalars. Refused, each with a place and a hint: text that is not UTF-8, control
+# characters, tabs as indentation, tags, merge keys, duplicate keys, keys that are not strings,
+# alias bombs. A broken document does not hide the documents after it.
 
 # Compiled at its first use: that takes longer than reading a usual file.
 _CONTROL_CHARACTER = (
@@ -79,8 +699,8 @@ def _split_lines(text: str) -> list[str]:
 
 def _parses_to_same(text: str, value: Any) -> bool:
     try:
-        parsed = read_scalars.parse_plain_scalar(text)
-    except read_scalars.NotJsonNumber:
+        parsed = parse_plain_scalar(text)
+    except NotJsonNumber:
         return False
     return type(parsed) is type(value) and bool(parsed == value)
 
@@ -250,12 +870,6 @@ class _YamlReader:
             self._add_documents(plain_documents)
             return None
         # Here, not above: most texts are plain.
-        from synapse_apply.manifests.yaml.builder import (  # noqa: PLC0415
-            Builder,
-            UnreadableDocument,
-            create_yaml_parser,
-        )
-        from synapse_apply.manifests.yaml.syntax import build_syntax_finding  # noqa: PLC0415
 
         last_mark = pack_mark(first_line, 0)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.manifests.schema.schemas import (
+from synapse_apply.manifests.schemas import (
     bundle_schema_with_referenced_files,
     known_providers,
 )

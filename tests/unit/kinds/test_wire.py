@@ -13,7 +13,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets_and_withhold_masked,
 )
-from synapse_apply.manifests.schema.schemas import read_marks_of_storage_secrets
+from synapse_apply.manifests.schemas import read_marks_of_storage_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.secrets.secret_marks import KindMarks, NamedSecrets, SecretMarks

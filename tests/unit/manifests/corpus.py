@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synapse_apply.manifests.decode.loading import load_all_manifests
-from synapse_apply.manifests.project.command_line_variables import parse_given_variables
+from synapse_apply.manifests.decode.variables import parse_given_variables
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from synapse_apply.kinds.plugin import V1 as PLUGIN
 from synapse_apply.kinds.storage import V1 as STORAGE
-from synapse_apply.manifests.export.export import (
+from synapse_apply.manifests.export import (
     ExportedManifest,
     Exporter,
     is_valid_name,
@@ -20,7 +20,7 @@ from synapse_apply.manifests.export.export import (
     to_valid_name,
 )
 from synapse_apply.manifests.project.project import build_default_project
-from synapse_apply.manifests.schema.schemas import read_marks_of_storage_secrets
+from synapse_apply.manifests.schemas import read_marks_of_storage_secrets
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import HEAD, load_of, project_of, storage
 
-from synapse_apply.manifests.project.pinned_settings import pin_settings
+from synapse_apply.manifests.files import pin_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.model.values import SecretRef
 

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.manifests.yaml import reader
-from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents
-from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
+from synapse_apply.manifests.yaml.reader import ReadResult, compose_plain_documents, read_documents
 
 EXAMPLES = 3000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 60
 ROOT = Path(__file__).resolve().parents[3]

@@ -19,7 +19,7 @@ from synapse_apply.manifests.project.targets import (
     list_declared_targets,
     select_targets_to_check,
 )
-from synapse_apply.manifests.schema.schemas import choose_schema_folder
+from synapse_apply.manifests.schemas import choose_schema_folder
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import DEFAULT_RULES, GuardSettings, Policy, StateSettings

@@ -10,7 +10,7 @@ import pytest
 from installed import ROOT
 
 from synapse_apply.manifests.decode.loading import load_manifests
-from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
+from synapse_apply.manifests.files import scan_secret_refs
 from synapse_apply.manifests.project.project import build_default_project, read_project_or_findings
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef, is_map

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from synapse_apply.manifests.yaml import builder, plain_documents
+from synapse_apply.manifests.yaml import reader
 from synapse_apply.manifests.yaml.reader import read_documents, read_single_mapping
 from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
 from synapse_apply.model.errors import InputError
@@ -131,8 +131,8 @@ def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     import yaml
 
     fast = read_documents(TEXT, "f").documents
-    monkeypatch.setattr(builder, "create_yaml_parser", yaml.SafeLoader)
-    monkeypatch.setattr(plain_documents, "_import_composer", lambda: None)
+    monkeypatch.setattr(reader, "create_yaml_parser", yaml.SafeLoader)
+    monkeypatch.setattr(reader, "_import_composer", lambda: None)
     slow = read_documents(TEXT, "f").documents
     assert [d.value for d in slow] == [d.value for d in fast]
     assert [dict(d.positions) for d in slow] == [dict(d.positions) for d in fast]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.manifests.edit.rewriting import (
+from synapse_apply.manifests.rewriting import (
     Rewrite,
     create_new_file,
     rewrite_all_or_none,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.project.pinned_settings import pin_settings
+from synapse_apply.manifests.files import pin_settings
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.project import (
     GuardSettings,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.yaml.read_scalars import NotJsonNumber, parse_plain_scalar
+from synapse_apply.manifests.yaml.reader import NotJsonNumber, parse_plain_scalar
 
 TEXTS = [
     "no", "on", "yes", "off", "y", "0755", "-0755", "1_000", "12:30:45", "22:22", "2024-01-15",

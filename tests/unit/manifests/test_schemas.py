@@ -15,7 +15,7 @@ from unit.manifests.corpus import FOLDER, read_case
 from unit.manifests.test_reader_never_raises import MANIFEST, PROJECT
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests import schemas
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import InputError
 

@@ -8,8 +8,8 @@ import pytest
 from unit.manifests.manifests_on_disk import HEAD, PLUGIN, project_of
 
 from synapse_apply.manifests.decode.loading import load_manifests
+from synapse_apply.manifests.files import pin_settings
 from synapse_apply.manifests.project import target_lists
-from synapse_apply.manifests.project.pinned_settings import pin_settings
 from synapse_apply.manifests.project.project import FILE_NAME, LazyTargets, read_project_or_findings
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.project import Project, Target

@@ -9,8 +9,7 @@ import pytest
 from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, project_of
 
 from synapse_apply.manifests.decode.loading import load_all_manifests
-from synapse_apply.manifests.decode.overlays import apply_merge_patch
-from synapse_apply.manifests.project.command_line_variables import parse_given_variables
+from synapse_apply.manifests.decode.variables import apply_merge_patch, parse_given_variables
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.address import Address
 

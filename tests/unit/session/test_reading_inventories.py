@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from counting import calls_of
 
-from synapse_apply.manifests.yaml.positions import LazyPositions
-from synapse_apply.manifests.yaml.reader import read_single_mapping
+from synapse_apply.manifests.yaml.reader import LazyPositions, read_single_mapping
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.inventory_rows import (
     parse_inventory,

@@ -13,8 +13,8 @@ from typing import Any
 
 from synapse_apply.manifests.decode.decode import API_VERSION, prefix_by_kind_name
 from synapse_apply.manifests.decode.loading import FileCache
-from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.files.manifest_files import ManifestPaths, format_display_path
+from synapse_apply.manifests.decode.variables import Overlay
+from synapse_apply.manifests.files import ManifestPaths, format_display_path
 from synapse_apply.manifests.yaml.reader import Document
 from synapse_apply.model.diagnostic import (
     Diagnostic,

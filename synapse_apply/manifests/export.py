@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests import schemas
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
     begin_draft,
@@ -19,23 +20,20 @@ from synapse_apply.manifests.decode.decode import (
     set_address,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext
-from synapse_apply.manifests.decode.secret_fields import (
+from synapse_apply.manifests.decode.kinds import (
     SENSITIVE,
     describe_lookalike,
     list_free_form_fields,
 )
 from synapse_apply.manifests.decode.variables import VariableValues
-from synapse_apply.manifests.edit.rewriting import (
+from synapse_apply.manifests.rewriting import (
     Rewrite,
     create_new_file,
     existing_file_finding,
     rewrite_all_or_none,
 )
-from synapse_apply.manifests.phrases import VALUE_FROM
-from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.schema.schemas import format_schema
-from synapse_apply.manifests.yaml.read_scalars import MAX_NUMBER_LENGTH
-from synapse_apply.manifests.yaml.reader import read_documents
+from synapse_apply.manifests.schemas import format_schema
+from synapse_apply.manifests.yaml.reader import MAX_NUMBER_LENGTH, VALUE_FROM, read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import JsonObject, Spec

@@ -1,1 +1,0 @@
-"""Where a declared value is written, and how files are changed."""

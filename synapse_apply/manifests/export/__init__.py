@@ -1,1 +1,0 @@
-"""Live objects as manifests."""

@@ -1,0 +1,780 @@
+"""Which files are read as manifests, in a folder or a commit, and which settings are pinned."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from synapse_apply.files.checkout import (
+    is_at_or_below_path,
+    leads_outside_folder,
+    read_regular_file,
+    read_submodule_paths,
+)
+from synapse_apply.files.commits import CommitTree, GitCommit, locate
+from synapse_apply.files.tree import Entry, EntryKind, FolderTree, UnreadableError
+from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
+from synapse_apply.manifests.project.project import FILE_NAME, LazyTargets, text_position
+from synapse_apply.manifests.yaml.reader import VALUE_FROM, ReadResult, read_documents
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
+from synapse_apply.model.errors import InputError, SecretUnavailable
+from synapse_apply.model.frozen import mutable
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
+from synapse_apply.secret_sources.source import SecretSource, build_reference_or_none_if_malformed
+
+_MANIFEST_SUFFIXES = (".yaml", ".yml")
+_IGNORED_NAMES = frozenset(("node_modules", "__pycache__"))
+
+
+@mutable
+class ManifestFiles:
+    """The files of one target, each once; `implicit` when no folder of manifests is configured.
+
+    `files` has whether a file was listed itself, not found in a folder. Those of a commit are
+    relative to the project's folder.
+    """
+
+    files: dict[Path, bool] = field(default_factory=dict)
+    findings: list[Diagnostic] = field(default_factory=list)
+    implicit: bool = False
+
+    def add(self, file: Path, *, is_listed: bool) -> None:
+        """Add a file, unless it is there already."""
+        self.files[file] = is_listed or self.files.get(file, False)
+
+
+class ManifestPaths:
+    """The files and folders that one target's manifests are read from, on disk.
+
+    They are `paths` when given (relative to the working folder), else the project's and the
+    target's, else `manifests/` or the project's folder.
+    """
+
+    def __init__(self, project: Project, target: Target, paths: Sequence[str] = ()) -> None:
+        self._project = project
+        self._target = target
+        self._is_typed = bool(paths)
+        self._is_configured = bool(project.manifests or target.manifests)
+        self.texts = (*paths,) or (*project.manifests, *target.manifests)
+        if not self.texts:
+            self.texts = ("manifests/" if (project.root / "manifests").is_dir() else ".",)
+
+    def collect(self) -> ManifestFiles:
+        """The manifest files in order, with findings for those that are refused."""
+        result = ManifestFiles()
+        result.implicit = not self._is_typed and not self._is_configured and self.texts[0] == "."
+        for text, path in self._resolved():
+            if not self._is_typed and self._is_configured and not self._allows(text):
+                result.findings.append(
+                    build_outside_finding(text, self._project, text_position(text))
+                )
+            elif link_finding := self._find_outside_link(path, text):
+                result.findings.append(link_finding)
+            else:
+                self._collect_entry(path, text, result)
+        return result
+
+    def folders_without_manifests(self) -> list[str]:
+        """The folders to read, as written, in which no file has a manifest's name."""
+        return [
+            text
+            for text, path in self._resolved()
+            if path.is_dir() and not any(_Folder(path, self._project, []).manifests())
+        ]
+
+    def would_read(self, path: Path) -> bool:
+        """Whether a new file at this real path would be read as a manifest."""
+        if not is_manifest_name(path.name) or _is_list_of_targets(self._project, str(path)):
+            return False
+        for _, folder in self._resolved():
+            listed_folder = Path(os.path.realpath(folder))
+            if listed_folder.is_dir() and path.is_relative_to(listed_folder):
+                return not any(map(is_ignored_name, path.relative_to(listed_folder).parts))
+        return False
+
+    def reads_folder(self, folder: Path) -> bool:
+        """Whether a manifest in this folder would be read."""
+        real_folder = os.path.realpath(folder)
+        for text, path in self._resolved():
+            listed_folder = os.path.realpath(path)
+            if self._allows(text) and _is_at_or_below(real_folder, listed_folder):
+                # An ignored folder on the way hides all that is below it.
+                parts_between = Path(real_folder).relative_to(listed_folder).parts
+                if not any(map(is_ignored_name, parts_between)):
+                    return True
+        return False
+
+    def _resolved(self) -> list[tuple[str, Path]]:
+        """The files and folders to read, each as written and as a path."""
+        folder = Path.cwd() if self._is_typed else self._project.root
+        return [(text, folder / text) for text in self.texts]
+
+    def _allows(self, text: str) -> bool:
+        return is_inside_or_allowed(self._project, self._target, text)
+
+    def _find_outside_link(self, path: Path, text: str) -> Diagnostic | None:
+        """The finding for a path inside the project whose links lead outside; None for others.
+
+        A path typed on the command line may lie outside as written; so may one that is listed
+        outside the project under allow_files. A name listed there that lies inside does not count
+        here: a pull request could turn it into a link to anywhere.
+        """
+        root = self._project.root
+        try:
+            if not is_at_or_below_path(path, root) or not leads_outside_folder(path, root):
+                return None
+            real_path = os.path.realpath(path)
+        except ValueError:  # a name no file can have
+            return None
+        allowed_paths = [root / name for name in self._target.allow_files]
+        if not self._is_typed and any(
+            real_path == os.path.realpath(allowed_path)
+            for allowed_path in allowed_paths
+            if not is_at_or_below_path(allowed_path, root)
+        ):
+            return None
+        return _outside_link_finding(path, self._project).with_changes(position=text_position(text))
+
+    def _collect_entry(self, path: Path, text: str, result: ManifestFiles) -> None:
+        path = Path(os.path.normpath(path))
+        if os.path.isdir(path):  # noqa: PTH112 - also for names that no file can have
+            for file in _Folder(path, self._project, result.findings).manifests():
+                result.add(file, is_listed=False)
+        elif os.path.exists(path):  # noqa: PTH110
+            result.add(path, is_listed=True)
+        else:
+            result.findings.append(
+                error_finding(
+                    "No such file or folder",
+                    f"`{text}` is listed as manifests and does not exist",
+                    "make it, or remove it from the list",
+                    position=text_position(text),
+                )
+            )
+
+
+class _Folder(FolderTree):
+    """A listed folder on disk; what must not count as removed manifests is reported."""
+
+    def __init__(self, top: Path, project: Project, findings: list[Diagnostic]) -> None:
+        super().__init__(top)
+        self._folder = top
+        self._project = project
+        self._findings = findings
+
+    def manifests(self) -> Iterator[Path]:
+        for entry in iter_manifests(self.entries, "", self._is_refused):
+            yield self._folder / entry.path
+
+    def entries(self, folder: str) -> list[Entry]:
+        """The entries of a folder, sorted by name; none of one that cannot be read."""
+        try:
+            entries = super().entries(folder)
+        except UnreadableError as problem:
+            self._report(
+                "Unreadable folder", folder, f": {problem.reason}", "check its permissions"
+            )
+            return []
+        # Only an empty folder can be one, so that `.gitmodules` is searched rarely.
+        if not entries and _is_missing_submodule(self._folder / folder):
+            self._report(
+                "A Git submodule that is not checked out",
+                folder,
+                " is empty, and .gitmodules has it",
+                "`git submodule update --init`, or have the CI job check submodules out",
+            )
+        return entries
+
+    def _is_refused(self, entry: Entry) -> bool:
+        if entry.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE):
+            return False
+        path, is_link = self._folder / entry.path, entry.kind is EntryKind.LINK
+        # Following it could loop or leave the project, and skipping it would take what it declares
+        # for removed.
+        if is_link and os.path.isdir(path):  # noqa: PTH112 - False for one that leads to itself
+            self._report(
+                "A linked folder among the manifests",
+                entry.path,
+                f" is a link to a folder, {os.path.realpath(path)}; such links are not followed",
+                "put the folder itself there, or list the one it leads to under `manifests:`",
+            )
+            return True
+        if not is_manifest_name(path.name) or _is_list_of_targets(self._project, str(path)):
+            return True
+        leads_outside = is_link and leads_outside_folder(path, self._project.root)
+        if leads_outside:
+            self._findings.append(_outside_link_finding(path, self._project))
+        return leads_outside
+
+    def _report(self, summary: str, path: str, detail: str, hint: str) -> None:
+        name = format_display_path(self._folder / path, str(Path.cwd()))
+        self._findings.append(error_finding(summary, name + detail, hint))
+
+
+def iter_manifests(
+    entries: Callable[[str], list[Entry]], folder: str, is_refused: Callable[[Entry], bool]
+) -> Iterator[Entry]:
+    """The files below a folder that have a manifest's name, sorted by name in each folder.
+
+    `entries` gives those of a folder; `is_refused` leaves one out and may report it.
+    """
+    # Sorted, since findings follow the order.
+    for entry in sorted(entries(folder), key=lambda entry: posixpath.basename(entry.path)):
+        name = posixpath.basename(entry.path)
+        if is_ignored_name(name) or is_refused(entry):
+            continue
+        if entry.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE):
+            yield from iter_manifests(entries, entry.path, is_refused)
+        elif is_manifest_name(name):
+            yield entry
+
+
+def is_ignored_name(name: str) -> bool:
+    """Whether a file or folder of this name is skipped inside of a folder."""
+    return name.startswith(".") or name in _IGNORED_NAMES
+
+
+def is_manifest_name(name: str) -> bool:
+    """Whether a file of this name inside of a folder is read as a manifest."""
+    return name.endswith(_MANIFEST_SUFFIXES) and name != FILE_NAME
+
+
+def _is_list_of_targets(project: Project, path: str) -> bool:
+    """Whether `targets_from` of the project names the file at this path."""
+    return path.removeprefix(os.path.join(project.root, "")) in project.list_files  # noqa: PTH118
+
+
+def _is_missing_submodule(empty_folder: Path) -> bool:
+    """Whether an empty folder is where the checkout above it has a submodule.
+
+    Git tracks no empty folder, and leaves one in the place of a submodule that is not checked out.
+    `.gitmodules` lists its path (gitmodules(5)).
+    """
+    folder = empty_folder.resolve()
+    for parent in folder.parents:
+        try:
+            submodule_paths = read_submodule_paths(parent)
+        except OSError:
+            continue
+        # The nearest `.gitmodules` decides: one further up lists the submodules of its own
+        # repository.
+        return folder.relative_to(parent).as_posix() in submodule_paths
+    return False
+
+
+def _outside_link_finding(path: Path, project: Project) -> Diagnostic:
+    name = format_display_path(path, str(Path.cwd()))
+    return error_finding(
+        "Path outside the project",
+        f"{name} is a link to {os.path.realpath(path)}, outside {project.root}",
+        "put the file itself there",
+    )
+
+
+def is_inside_or_allowed(project: Project, target: Target, text: str) -> bool:
+    """Whether a path written in the project lies inside it, or is listed under allow_files.
+
+    Links are not followed: where the path leads is checked by who opens it.
+    """
+    root = os.path.normpath(project.root)
+    path = os.path.normpath(Path(root, text))
+    if _is_at_or_below(path, root):
+        return True
+    return any(path == os.path.normpath(Path(root, name)) for name in target.allow_files)
+
+
+def _is_at_or_below(path: str, folder: str) -> bool:
+    # With the separator, so that `/a/bc` is not below `/a/b`.
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def build_outside_finding(
+    text: str, project: Project, position: Position | None = None
+) -> Diagnostic:
+    """The finding for a path that leaves the project."""
+    return error_finding(
+        "Path outside the project",
+        f"`{text}` lies outside {project.root}",
+        "move it inside, or list it under allow_files in synapse-apply.yaml",
+        position=position,
+    )
+
+
+def format_display_path(path: Path, folder: str) -> str:
+    """A file's path for messages: relative to the working folder `folder` where inside it."""
+    text = str(path)
+    return text[len(folder) + 1 :] if text.startswith(folder + os.sep) else text
+
+
+# Which manifests of a target a Git commit holds, and how they are read from it.
+#
+# They are read from Git's objects, never checked out: nothing is left behind after a signal, and no
+# hook or filter runs.
+
+_SUBMODULE_REASON = "is a Git submodule; its files are in another repository"
+_LINK_REASON = "is a link to a folder; such links are not followed"
+
+
+class Fault(NamedTuple):
+    """A path whose content a commit does not hold, and why, as a phrase."""
+
+    path: str
+    reason: str
+
+
+class CommittedFolder:
+    """The project's folder in a commit; paths are relative to it, `.` is itself.
+
+    What lies beside it in the same repository begins with `../`. A context manager.
+    """
+
+    def __init__(self, commit: GitCommit) -> None:
+        """InputError where the commit lacks the folder `commit.root`."""
+        self.name = commit.label
+        self.commit = commit
+        self._top, self._prefix = locate(commit.root)
+        self._closing = ExitStack()
+        self._tree = self._closing.enter_context(CommitTree(commit.root, ".", commit.id))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        self._closing.close()
+
+    def collect(self, project: Project, target: Target, paths: Sequence[str]) -> ManifestFiles:
+        """A target's manifests, in the order in which a folder on disk is read.
+
+        `paths` when given, else the project's and the target's, else `manifests/` or the project's
+        folder.
+        """
+        result = ManifestFiles()
+        texts = (*paths,) or (*project.manifests, *target.manifests)
+        if not texts:
+            manifests_entry = self.entry("manifests")
+            result.implicit = (
+                manifests_entry is None or manifests_entry.kind is not EntryKind.FOLDER
+            )
+            texts = (".",) if result.implicit else ("manifests",)
+        for text in texts:
+            if paths or is_inside_or_allowed(project, target, text):
+                self._collect_text(text, project, result)
+            else:
+                result.findings.append(build_outside_finding(text, project, text_position(text)))
+        return result
+
+    def _collect_text(self, text: str, project: Project, result: ManifestFiles) -> None:
+        path, position = posixpath.normpath(text), text_position(text)
+        is_outside = path.startswith("/") or _leads_above(self._repository_path(path))
+        fault = None if is_outside else self.fault(path)
+        entry = None if is_outside else self.entry(path)
+        if fault is not None:
+            result.findings.append(self._unreadable(fault).with_changes(position=position))
+        # A path from the project file, which may be younger than the commit, is only a warning.
+        elif entry is None and position is not None and not is_outside:
+            result.findings.append(
+                warning_finding(
+                    "Listed manifests that are not in that Git ref",
+                    f"`{text}` is not in {self.name}, so nothing was declared in it",
+                    "check that it only came later: what it holds now counts as no longer declared",
+                    position=position,
+                )
+            )
+        elif entry is None:
+            reason = f"is not in {self.name}"
+            hint = "choose another Git ref, or another path"
+            if is_outside:
+                reason = f"lies outside the repository, which is all that {self.name} has"
+                hint = (
+                    "keep it in this repository, or leave out the Git ref to read it as it is now"
+                )
+            result.findings.append(
+                error_finding(
+                    "No such file or folder at that Git ref",
+                    f"`{text}` {reason}",
+                    hint,
+                    position=position,
+                )
+            )
+        elif entry.kind is EntryKind.FOLDER:
+
+            def is_refused(entry: Entry) -> bool:
+                if fault := self._fault_of(entry):
+                    result.findings.append(self._unreadable(fault))
+                return fault is not None or entry.path in project.list_files
+
+            for manifest in iter_manifests(self.entries, path, is_refused):
+                result.add(Path(manifest.path), is_listed=False)
+        else:
+            result.add(Path(path), is_listed=True)
+
+    def _unreadable(self, fault: Fault) -> Diagnostic:
+        return error_finding(
+            "Manifests that cannot be read at a Git ref",
+            f"{fault.path} in {self.name} {fault.reason}",
+            "what it holds would be taken for removed; put the files themselves there",
+        )
+
+    def read_documents(self, path: str) -> ReadResult:
+        """The documents of a file; a finding where it cannot be read."""
+        display_name = f"{self.name}:{path}"
+        try:
+            return read_documents(self.read(path), display_name)
+        except InputError as problem:
+            position = Position(display_name, 1, 1)
+            findings = (finding.with_changes(position=position) for finding in problem.diagnostics)
+            return ReadResult((), tuple(findings))
+
+    def read_secret(self, path: str) -> bytes | None:
+        """A file with secrets, None for a path that is not in the project's folder.
+
+        SecretUnavailable where the commit has no such file.
+        """
+        inner_path = posixpath.normpath(path)
+        if inner_path.startswith("/") or _leads_above(inner_path):
+            return None
+        entry = self.entry(inner_path)
+        try:
+            if entry and entry.kind is not EntryKind.FOLDER and not self.fault(inner_path):
+                return self.read(inner_path)
+        except InputError:
+            pass  # the same for the user: nothing stands there that can be read
+        raise SecretUnavailable.from_summary(
+            "Secret not available",
+            f"{path} is no file at {self.name}",
+            "Files of the project are read from the revision of the manifests. Name one that has "
+            "it.",
+        )
+
+    def fault(self, path: str) -> Fault | None:
+        """Why a path cannot be read: it is, or lies behind, a submodule or a linked folder."""
+        tree, inner_path = self._locate(path)
+        parts = inner_path.split("/")
+        # Git has nothing behind a submodule or a link: the path would look as if it were absent.
+        for depth in range(1, len(parts)):
+            parent = tree.entry("/".join(parts[:depth]))
+            if parent is not None and parent.kind in (EntryKind.SUBMODULE, EntryKind.LINK):
+                reason = _LINK_REASON if parent.kind is EntryKind.LINK else _SUBMODULE_REASON
+                return Fault(self._project_path(tree, parent), reason)
+        entry = self.entry(path)
+        return None if entry is None else self._fault_of(entry)
+
+    def _fault_of(self, entry: Entry) -> Fault | None:
+        if entry.kind is EntryKind.SUBMODULE:
+            return Fault(entry.path, _SUBMODULE_REASON)
+        tree, inner_path = self._locate(entry.path)
+        if entry.kind is EntryKind.LINK and tree.leads_to_folder(entry._replace(path=inner_path)):
+            return Fault(entry.path, _LINK_REASON)
+        return None
+
+    def entry(self, path: str) -> Entry | None:
+        """The entry at a path, a link as a link; None if there is nothing."""
+        tree, inner_path = self._locate(path)
+        if inner_path == ".":
+            return Entry(path, EntryKind.FOLDER)
+        entry = tree.entry(inner_path)
+        return entry and entry._replace(path=self._project_path(tree, entry))
+
+    def entries(self, folder: str) -> list[Entry]:
+        """The entries of a folder."""
+        tree, inner_path = self._locate(folder)
+        entries = tree.entries("" if inner_path == "." else inner_path)
+        return [entry._replace(path=self._project_path(tree, entry)) for entry in entries]
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file, links followed; InputError where they cannot be read."""
+        tree, inner_path = self._locate(path)
+        try:
+            return tree.read(inner_path)
+        except UnreadableError as problem:
+            entry = tree.entry(inner_path)
+            if entry is None or entry.kind is not EntryKind.LINK:
+                raise InputError(problem.finding) from None
+            raise InputError.from_summary(
+                "Link cannot be followed",
+                f"{path} in {self.name} is a link that leads to no file of the project.",
+                "Put the file itself there.",
+            ) from None
+
+    @cached_property
+    def _repository(self) -> CommitTree:
+        return self._closing.enter_context(CommitTree(self._top, ".", self.commit.id))
+
+    def _locate(self, path: str) -> tuple[CommitTree, str]:
+        """The tree with this path, and the path in it.
+
+        The whole repository is listed only if a manifest names something above the project: it may
+        be large.
+        """
+        if _leads_above(path):
+            return self._repository, self._repository_path(path)
+        return self._tree, path
+
+    def _repository_path(self, path: str) -> str:
+        return posixpath.normpath(posixpath.join(self._prefix, path))
+
+    def _project_path(self, tree: CommitTree, entry: Entry) -> str:
+        if tree is self._tree:
+            return entry.path
+        return posixpath.relpath(entry.path, self._prefix or ".")
+
+
+def _leads_above(path: str) -> bool:
+    return path == ".." or path.startswith("../")
+
+
+# Which `valueFrom` a project's files hold, found by searching their text without parsing it.
+#
+# For commands that read no manifests and still must mask their secrets in what a server answers. A
+# reference too many does no harm: the allow-lists decide what is read, and a known value is only
+# masked. One that is written with escapes or through aliases is missed.
+
+# The name follows `valueFrom` closely; a bound keeps the search linear whatever a file holds.
+_MAX_DISTANCE = 1000
+_KEY = r"""(?:^|[\s{,"'])%s["']?[ \t]*:\s*"""
+_PLAIN = r"""[^\s"',{}\[\]#](?:\{[^}\n]*\}|[^,}\]#\n])*"""
+_SCALAR = rf"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'|{_PLAIN})"""
+_NAMED_SOURCES = [source for source in SECRET_SOURCES.values() if source.is_read]
+_SCALAR_SOURCE = re.compile(
+    _KEY % f"({'|'.join(source.name for source in _NAMED_SOURCES if not source.required_keys)})"
+    + _SCALAR
+)
+_MAPPING_SOURCES = tuple(
+    (source, re.compile(_KEY % source.name)) for source in _NAMED_SOURCES if source.required_keys
+)
+_AS_JSON = re.compile(_KEY % "format" + r"""["']?json\b""")
+
+
+# For commands without manifests: reading 1,000 manifests takes 0.4 s, searching their text a tenth
+# of it. One reference too many does no harm, because it only adds to what is masked.
+def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
+    """The variables and files that the project's files seem to name for secrets of one target.
+
+    Files that cannot be read are skipped. Without a project file there is the embedded backend
+    alone, and nothing says which of the folder's files are manifests.
+    """
+    if project.file is None:
+        return set()
+    files = [project.file, *ManifestPaths(project, target).collect().files]
+    values = VariableValues(project, target, {})
+    return {
+        ref
+        for file in files
+        for source, argument, form in _references_in(_read_text(file))
+        if (
+            ref := build_reference_or_none_if_malformed(
+                source, _substitute_in_argument(argument, values), form
+            )
+        )
+    }
+
+
+def _read_text(file: Path) -> str:
+    with suppress(OSError):
+        content = read_regular_file(file)
+        if VALUE_FROM.encode() in content:
+            return content.decode(errors="replace")
+    return ""
+
+
+def _references_in(text: str) -> Iterator[tuple[SecretSource, Any, str]]:
+    """(source, what stands below its key, format) of each reference of a text."""
+    # Each piece begins right behind one `valueFrom`.
+    for piece in text.split(VALUE_FROM)[1:]:
+        following_text = piece[:_MAX_DISTANCE]
+        # Both forms are given, as `format: json` may belong to a neighbour, and a value too
+        # many is only masked.
+        forms = ("text", "json") if _AS_JSON.search(following_text) else ("text",)
+        for source, argument in _sources_with_arguments(following_text):
+            yield from ((source, argument, form) for form in forms)
+
+
+def _sources_with_arguments(following_text: str) -> Iterator[tuple[SecretSource, Any]]:
+    """The sources that a text names, with what stands below their keys."""
+    for source, pattern in _MAPPING_SOURCES:
+        if match := pattern.search(following_text):
+            keys = (*source.required_keys, *source.optional_keys)
+            block, following_text = following_text[match.end() :], following_text[: match.end()]
+            yield (
+                source,
+                {
+                    key: _unquote_scalar(scalar[1])
+                    for key in keys
+                    if (scalar := re.search(_KEY % key + _SCALAR, block))
+                },
+            )
+    if match := _SCALAR_SOURCE.search(following_text):
+        yield SECRET_SOURCES[match[1]], _unquote_scalar(match[2])
+
+
+def _unquote_scalar(scalar: str) -> str:
+    """The text of a YAML scalar without its quotes; escapes as JSON has them."""
+    if scalar.startswith('"'):
+        with suppress(ValueError):
+            return str(json.loads(scalar))
+        return scalar[1:-1]
+    return scalar[1:-1].replace("''", "'") if scalar.startswith("'") else scalar.strip()
+
+
+def _substitute_in_argument(argument: Any, values: VariableValues) -> Any:
+    if isinstance(argument, dict):
+        return {key: _substitute_or_keep(text, values) for key, text in argument.items()}
+    return _substitute_or_keep(argument, values)
+
+
+def _substitute_or_keep(name: str, values: VariableValues) -> str:
+    """A name with its variables replaced; unchanged where one has no value on this target."""
+    if "${" not in name:
+        return name
+    expanded = substitute_variables(name, values, lambda *_finding: None, ())
+    return expanded if isinstance(expanded, str) else name
+
+
+# All settings but these come from the other revision, so that a setting that is added later is safe
+# by default.
+# These declare resources, so they are the change itself; all other settings restrict it.
+_DECLARING_FIELDS = ("manifests", "variables", "variable_places", "overlays", "row")
+_NON_SETTING_FIELDS = {"name", "position", *_DECLARING_FIELDS}
+# Where a template changed, it is a setting of each target of its list.
+_MAX_NAMES = 20
+_PROJECT_SETTINGS = ("default_target", "max_package_size", "providers")
+
+
+def pin_settings(project: Project, rules: Project, revision: str) -> Project:
+    """The declarations of `project` under the settings of `rules`, its file at a revision.
+
+    Targets are those that both have. Settings that differ are a warning in `findings`. What either
+    names for credentials is reserved: a change must not make one readable by no longer naming it.
+    """
+
+    def build_pinned_target(name: str) -> Target:
+        own_target, ruling_target = project.targets[name], rules.targets[name]
+        return replace(
+            ruling_target,
+            opened=(*ruling_target.allow_env, *ruling_target.allow_files),
+            **{setting: getattr(own_target, setting) for setting in _DECLARING_FIELDS},
+        )
+
+    shared = [name for name in project.targets if name in rules.targets]
+    warnings = _ignored_settings(project, rules, revision)
+    return replace(
+        project,
+        targets=LazyTargets(shared, build_pinned_target),
+        findings=(*project.findings, *warnings),
+        reserved=rules.reserved.merge_preferring_own(project.reserved),
+        # A change that brings the first one is planned before it is merged. It gives no rights.
+        id=rules.id or project.id,
+        **{name: getattr(rules, name) for name in _PROJECT_SETTINGS}
+        | {"providers": {n: replace(p, doubted=frozenset()) for n, p in rules.providers.items()}},
+    )
+
+
+def _ignored_settings(project: Project, rules: Project, revision: str) -> Iterator[Diagnostic]:
+    differing = list(_differing_settings(project, rules))
+    if differing:
+        names = ", ".join(name for name, _ in differing[:_MAX_NAMES])
+        if len(differing) > _MAX_NAMES:
+            names += f" and {len(differing) - _MAX_NAMES:,} more"
+        positions = sorted(position for _, position in differing if position is not None)
+        file_start = (
+            Position(format_display_path(project.file, str(Path.cwd())), 1, 1)
+            if project.file
+            else None
+        )
+        yield warning_finding(
+            "Changed settings of the project file are not used",
+            f"{names}: the settings of {revision} are used, not those that stand here.",
+            "They hold once the change is merged. Manifests, variables and overlays are read "
+            "from here.",
+            position=positions[0] if positions else file_start,
+        )
+
+
+def _differing_settings(project: Project, rules: Project) -> Iterator[tuple[str, Position | None]]:
+    """The name of each setting that differs, and the position of its target in `project`."""
+    if rules.id and rules.id != project.id:
+        yield "project.id", None
+    for name in _PROJECT_SETTINGS:
+        if getattr(project, name) != getattr(rules, name):
+            yield name, None
+    for name in dict.fromkeys((*project.targets, *rules.targets)):
+        own_target, ruling_target = project.targets.get(name), rules.targets.get(name)
+        position = own_target.position if own_target else None
+        if _is_declared_target(own_target) != _is_declared_target(ruling_target):
+            yield f"targets.{name}", position
+        elif own_target is not None and ruling_target is not None:
+            for setting in _differing_of_target(own_target, ruling_target):
+                yield f"targets.{name}.{setting}", position
+
+
+def _is_declared_target(target: Target | None) -> bool:
+    return target is not None and target.position is not None
+
+
+def _differing_of_target(own_target: Target, ruling_target: Target) -> Iterator[str]:
+    # All fields but these, so that a setting that is added later is compared as well.
+    for setting in fields(Target):
+        name = setting.name
+        if name not in _NON_SETTING_FIELDS and getattr(own_target, name) != getattr(
+            ruling_target, name
+        ):
+            yield from _setting_names(own_target, ruling_target, name)
+
+
+def _setting_names(own_target: Target, ruling_target: Target, name: str) -> list[str]:
+    """The names under which the project file has a setting that differs."""
+    if name != "source_settings":
+        return [name]
+    own, ruling = own_target.source_settings, ruling_target.source_settings
+    return [source for source in {**own, **ruling} if own.get(source) != ruling.get(source)]
+
+
+# These are the YAML files in folders that only other targets list as manifests, and the lists of
+# `targets_from`. A controller leaves them out of what it compares for a target, so nothing else of
+# that target may be read from them.
+# Such a file makes a package of its folder.
+_PACKAGE_NAMES = ("config.yaml", "synapse.yaml")
+
+
+def innermost_folder(path: str, names: Collection[str]) -> str:
+    """The deepest of the folders (or files) `names` that a path is at or below; "" for none."""
+    while path:
+        if path in names:
+            return path
+        path = path.rpartition("/")[0]
+    return ""
+
+
+def is_nothing_but_manifest(path: str, folder: str) -> bool:
+    """Whether a file at or below a folder of manifests can be nothing else, by its name."""
+    inner_path = path.removeprefix(folder).lstrip("/") or posixpath.basename(folder)
+    parts = inner_path.split("/")
+    return (
+        parts[-1].endswith(_MANIFEST_SUFFIXES)
+        and parts[-1] not in _PACKAGE_NAMES
+        and not any(part.startswith(".") for part in parts)
+    )
+
+
+def explain_file_of_others(path: str, project: Project, target: Target) -> str:
+    """Why a file of the project is none of a target's, as the end of a sentence; "" where it is."""
+    path = posixpath.normpath(path)
+    if path in map(posixpath.normpath, project.list_files):
+        return "is a list of targets"
+    folder = innermost_folder(path, project.manifest_folders)
+    if not folder or not is_nothing_but_manifest(path, folder):
+        return ""
+    own = project.list_manifest_folders(target)
+    if "." in own or any(f"{folder}/".startswith(f"{name}/") for name in own):
+        return ""
+    return f"lies in {folder}, which only other targets list as manifests"

@@ -1,1 +1,0 @@
-"""Which files hold manifests, in a folder or in a commit."""
