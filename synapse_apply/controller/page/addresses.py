@@ -34,9 +34,9 @@ def build_badge_path(name: TargetName) -> str:
     return f"/badge/{_quote_path_segment(name.source)}/{_quote_path_segment(name.target)}.svg"
 
 
-def build_notice_path(name: TargetName, verb: str, proof: str) -> str:
+def build_notice_path(name: TargetName, verb: str) -> str:
     """A target's page that says what was just done there."""
-    return f"{build_target_path(name)}?{urlencode({'done': verb, 'proof': proof})}"
+    return f"{build_target_path(name)}?{urlencode({'done': verb})}"
 
 
 def build_audit_path(parameters: Mapping[str, str]) -> str:

@@ -36,7 +36,9 @@ from synapse_apply.controller.page.receiving import (
     ActionEndpoints,
     RequestReceiver,
     read_body_within_limits,
+    read_own_notice,
 )
+from synapse_apply.controller.page.requests import NOTICES
 from synapse_apply.controller.page.rollout_endpoints import RolloutEndpoints
 from synapse_apply.controller.page.rollout_views import (
     find_membership_or_none,
@@ -51,7 +53,6 @@ from synapse_apply.controller.page.runs import (
 )
 from synapse_apply.controller.page.visitor import (
     Doorkeeper,
-    FormTokens,
     RequestRefused,
     Visitor,
     is_equal_secret,
@@ -86,18 +87,15 @@ class PageApp:
         self._clock = clock
         self._doorkeeper = Doorkeeper(store, loop, read_usable_access_secrets)
         self._answers = AnswerMaker(loop, self._doorkeeper, clock)
-        self._form_tokens = FormTokens()
 
     def build(self, own_origins: Collection[str]) -> Starlette:
         """The ASGI application, without what guards it (guard.py).
 
         `own_origins` are the values of `Origin` that pages of ours have.
         """
-        receiver = RequestReceiver(self._doorkeeper, self._form_tokens, own_origins)
-        actions = ActionEndpoints(self._loop, receiver, self._form_tokens, self._clock)
-        rollouts = RolloutEndpoints(
-            self._loop, self._doorkeeper, receiver, self._answers, self._form_tokens
-        )
+        receiver = RequestReceiver(self._doorkeeper, own_origins)
+        actions = ActionEndpoints(self._loop, receiver, self._clock)
+        rollouts = RolloutEndpoints(self._loop, self._doorkeeper, receiver, self._answers)
         routes = [
             Route("/", self.show_overview),
             Route("/targets/{source}/{target:path}", self.show_target),
@@ -148,9 +146,8 @@ class PageApp:
         view = read_target_view_or_none(visitor.store, name, self._loop.get_settings())
         if view is None:
             raise _build_not_found_error()
-        forms = read_target_forms(
-            self._loop, visitor, name, self._form_tokens, request.query_params, self._clock()
-        )
+        notice = read_own_notice(NOTICES, visitor, request)
+        forms = read_target_forms(self._loop, visitor, name, notice, self._clock())
         membership = find_membership_or_none(visitor.store, name, self._loop.get_settings())
         return self._answers.render_page(
             "target.html", visitor, section="targets", view=view, forms=forms, membership=membership

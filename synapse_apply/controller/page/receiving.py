@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from enum import Enum
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -33,7 +34,6 @@ from synapse_apply.controller.page.requests import (
 from synapse_apply.controller.page.visitor import (
     API_PREFIX,
     Doorkeeper,
-    FormTokens,
     RequestRefused,
     Visitor,
     build_right_refusal,
@@ -43,6 +43,8 @@ from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.access import TOKEN_PREFIX
 from synapse_apply.controller.settings import Right
 
+V = TypeVar("V", bound=Enum)
+
 
 class ActionEndpoints:
     """Takes actions; each is done on a thread, and recorded by the loop."""
@@ -51,13 +53,11 @@ class ActionEndpoints:
         self,
         loop: ControllerLoop,
         receiver: RequestReceiver,
-        form_tokens: FormTokens,
         clock: Callable[[], float],
     ) -> None:
         """`clock` gives wall-clock seconds since the epoch."""
         self._loop = loop
         self._receiver = receiver
-        self._form_tokens = form_tokens
         self._clock = clock
 
     def list_routes(self) -> list[Route]:
@@ -78,13 +78,12 @@ class ActionEndpoints:
         async def act(request: Request) -> Response:
             name = TargetName(request.path_params["source"], request.path_params["target"])
             visitor, fields = await self._receiver.receive_form_of_own_page(
-                request, build_form_token_purpose(name), RIGHTS[verb], str(name)
+                request, RIGHTS[verb], str(name)
             )
             action = read_valid_form_request(verb, name, fields, self._clock())
             await self._carry_out_in_threadpool(action, visitor)
-            proof = self._form_tokens.build_token(visitor.identity, notice_purpose(verb, name))
             return RedirectResponse(
-                addresses.build_notice_path(name, verb.value, proof), HTTPStatus.SEE_OTHER
+                addresses.build_notice_path(name, verb.value), HTTPStatus.SEE_OTHER
             )
 
         return act
@@ -102,16 +101,6 @@ class ActionEndpoints:
 
     async def _carry_out_in_threadpool(self, action: ActionRequest, visitor: Visitor) -> None:
         await run_in_threadpool(carry_out_action, action, visitor, self._loop.get_people_actions())
-
-
-def build_form_token_purpose(name: TargetName) -> str:
-    """What a token of the forms on a target's page is for."""
-    return f"forms of {name}"
-
-
-def notice_purpose(verb: Verb, name: TargetName) -> str:
-    """What a token in an address is for that says what was just done."""
-    return f"notice of {verb.value} {name}"
 
 
 def _format_result(action: ActionRequest, who: str) -> str:
@@ -133,7 +122,7 @@ FORM_TYPE, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
 
 
 class ReceivedForm(NamedTuple):
-    """A form that a page of ours made for its sender."""
+    """A form of a page of ours, and who sends it."""
 
     visitor: Visitor
     fields: Mapping[str, Sequence[str]]
@@ -149,25 +138,20 @@ class ReceivedDocument(NamedTuple):
 class RequestReceiver:
     """Takes what people send. Its methods raise RequestRefused and HTTPException."""
 
-    def __init__(
-        self, doorkeeper: Doorkeeper, form_tokens: FormTokens, own_origins: Collection[str]
-    ) -> None:
+    def __init__(self, doorkeeper: Doorkeeper, own_origins: Collection[str]) -> None:
         self._doorkeeper = doorkeeper
-        self._form_tokens = form_tokens
         self._own_origins = own_origins
 
     async def receive_form_of_own_page(
-        self, request: Request, purpose: str, right: Right, scope: str
+        self, request: Request, right: Right, scope: str
     ) -> ReceivedForm:
-        """A form with a token for this purpose; `right` and `scope` are named in a refusal."""
+        """A form that its browser sends from a page of ours; a refusal names right and scope."""
         visitor = self._doorkeeper.admit_visitor(request)
         if visitor.person is None:
             raise build_right_refusal(right, scope, visitor)
         require_own_origin(request.headers, self._own_origins)
         require_media_type(request, FORM_TYPE)
         fields = parse_form_fields(await read_body_within_limits(request, MAX_BODY_SIZE))
-        token = next(iter(fields.get("token", ())), "")
-        self._form_tokens.require_valid(token, visitor.identity, purpose)
         return ReceivedForm(visitor, fields)
 
     async def receive_document(
@@ -266,15 +250,17 @@ def list_own_origins(own_hosts: Collection[str], public_url: str) -> frozenset[s
 def require_own_origin(headers: Headers, own_origins: Collection[str]) -> None:
     """Raise RequestRefused unless the browser says that a page of ours sends the request.
 
-    Browsers say it in `Origin`, and over TLS and loopback in `Sec-Fetch-Site`; no page can change
-    either. A request with neither is of no browser, or of one that is too old.
+    Browsers say it in `Sec-Fetch-Site` (over TLS and loopback) and in `Origin`; no page can change
+    either. Of the two, what is there has to say so. A request with neither is of no browser, or of
+    one that is too old; `Origin: null` is of no page of ours, which let their address be named.
     """
-    sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")
-    is_own_site = sites == ["same-origin"]
-    is_own_origin = len(origins) == 1 and origins[0].lower() in own_origins
-    # Without a referrer some browsers say `null` for a page of ours, too.
-    has_no_origin = origins in ([], ["null"])
-    is_ours = (is_own_origin and (is_own_site or not sites)) or (is_own_site and has_no_origin)
+    origins = headers.getlist("origin")
+    has_own_origin = len(origins) == 1 and origins[0].lower() in own_origins
+    is_ours = (
+        is_from_own_page(headers) and (has_own_origin or not origins)
+        if "sec-fetch-site" in headers
+        else has_own_origin
+    )
     if not is_ours:
         raise RequestRefused.from_words(
             HTTPStatus.FORBIDDEN,
@@ -282,3 +268,19 @@ def require_own_origin(headers: Headers, own_origins: Collection[str]) -> None:
             "The browser does not say that the form was on one of its pages. Nothing was done.",
             "Open the controller's page at its `public_url`, and send the form from there.",
         )
+
+
+def is_from_own_page(headers: Headers) -> bool:
+    """Whether the browser says in `Sec-Fetch-Site` that it comes from a page of ours."""
+    return headers.getlist("sec-fetch-site") == ["same-origin"]
+
+
+def read_own_notice(notices: Mapping[V, str], visitor: Visitor, request: Request) -> str:
+    """What its reader has just done by a form, as `done` of the address names it; "" for nothing.
+
+    Nothing either where it is not the redirect of a form: an address from elsewhere proves nothing.
+    """
+    done = request.query_params.get("done")
+    if not visitor.identity or not is_from_own_page(request.headers):
+        return ""
+    return next((notice for verb, notice in notices.items() if verb.value == done), "")

@@ -26,7 +26,7 @@ from synapse_apply.controller.page.api import (
 )
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.page.readable_store import RestrictedStore
-from synapse_apply.controller.page.receiving import JSON_TYPE, RequestReceiver
+from synapse_apply.controller.page.receiving import JSON_TYPE, RequestReceiver, read_own_notice
 from synapse_apply.controller.page.requests import (
     RolloutRequest,
     RolloutVerb,
@@ -48,7 +48,6 @@ from synapse_apply.controller.page.rollout_views import (
 from synapse_apply.controller.page.visitor import (
     API_PREFIX,
     Doorkeeper,
-    FormTokens,
     RequestRefused,
     Visitor,
 )
@@ -67,13 +66,11 @@ class RolloutEndpoints:
         doorkeeper: Doorkeeper,
         receiver: RequestReceiver,
         answers: AnswerMaker,
-        form_tokens: FormTokens,
     ) -> None:
         self._loop = loop
         self._doorkeeper = doorkeeper
         self._receiver = receiver
         self._answers = answers
-        self._form_tokens = form_tokens
 
     def list_routes(self) -> list[Route]:
         actions = [
@@ -111,7 +108,7 @@ class RolloutEndpoints:
             target_list=build_target_list_page(
                 view, TargetListQuery.from_parameters_leniently(parameters)
             ),
-            forms=read_rollout_forms(visitor, view, self._form_tokens, parameters),
+            forms=read_rollout_forms(visitor, view, read_own_notice(NOTICES, visitor, request)),
         )
 
     def send_rollouts(self, request: Request) -> Response:
@@ -145,13 +142,12 @@ class RolloutEndpoints:
         async def act(request: Request) -> Response:
             name = request.path_params["rollout"]
             visitor, fields = await self._receiver.receive_form_of_own_page(
-                request, build_form_token_purpose(name), Right.APPROVE, f"the rollout {name}"
+                request, Right.APPROVE, f"the rollout {name}"
             )
             await self._carry_out_in_threadpool(
                 read_valid_rollout_form(verb, name, fields), visitor
             )
-            proof = self._form_tokens.build_token(visitor.identity, notice_purpose(verb, name))
-            path = addresses.build_rollout_path(name, {"done": verb.value, "proof": proof})
+            path = addresses.build_rollout_path(name, {"done": verb.value})
             return RedirectResponse(path, HTTPStatus.SEE_OTHER)
 
         return act
@@ -196,20 +192,17 @@ NOTICES = {
 
 
 class RolloutForms(NamedTuple):
-    """Which forms a reader of a rollout's page has; `token` is "" for who has none.
+    """Which forms a reader of a rollout's page has.
 
     `notice` says what they have just done, "" for nothing.
     """
 
     verbs: frozenset[RolloutVerb]
-    token: str
     notice: str
 
 
-def read_rollout_forms(
-    visitor: Visitor, view: RolloutView, form_tokens: FormTokens, parameters: Mapping[str, str]
-) -> RolloutForms | None:
-    """The forms for what can be done now, and its reader may; `parameters` are of the address.
+def read_rollout_forms(visitor: Visitor, view: RolloutView, notice: str) -> RolloutForms | None:
+    """The forms for what can be done now, and its reader may; `notice` as in RolloutForms.
 
     None for a rollout that has not begun.
     """
@@ -222,9 +215,7 @@ def read_rollout_forms(
     is_of_all = can_approve_each_target(visitor, members)
     is_of_wave = bool(of_wave) and (is_of_all or can_approve_each_target(visitor, of_wave))
     verbs = frozenset(verb for verb in possible if (is_of_wave if verb.is_of_wave else is_of_all))
-    purpose = build_form_token_purpose(row.name)
-    token = form_tokens.build_token(visitor.identity, purpose) if verbs else ""
-    return RolloutForms(verbs, token, _proven_notice(form_tokens, visitor, row, parameters))
+    return RolloutForms(verbs, notice)
 
 
 def _all_targets(
@@ -246,28 +237,6 @@ def possible_verbs(row: RolloutRow) -> frozenset[RolloutVerb]:
         case RolloutState.STOPPED:
             return frozenset({RolloutVerb.RESUME, RolloutVerb.SKIP, RolloutVerb.ABORT})
     return frozenset()
-
-
-def build_form_token_purpose(rollout: str) -> str:
-    """What a token of the forms on a rollout's page is for."""
-    return f"forms of rollout {rollout}"
-
-
-def notice_purpose(verb: RolloutVerb, rollout: str) -> str:
-    """What a token in an address is for that says what was just done."""
-    return f"notice of {verb.value} rollout {rollout}"
-
-
-def _proven_notice(
-    form_tokens: FormTokens, visitor: Visitor, row: RolloutRow, parameters: Mapping[str, str]
-) -> str:
-    """What was just done, "" where the address does not prove that this reader did it."""
-    verb = next((verb for verb in RolloutVerb if verb.value == parameters.get("done")), None)
-    if verb is None or not visitor.identity:
-        return ""
-    purpose = notice_purpose(verb, row.name)
-    proof = parameters.get("proof", "")
-    return NOTICES[verb] if form_tokens.is_valid(proof, visitor.identity, purpose) else ""
 
 
 _STATE_OF_NOT_BEGUN = "not begun"

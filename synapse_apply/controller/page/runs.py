@@ -9,8 +9,6 @@ from markupsafe import Markup
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.phrases import mark_escaped_html
-from synapse_apply.controller.page.receiving import build_form_token_purpose, notice_purpose
-from synapse_apply.controller.page.requests import NOTICES, Verb
 from synapse_apply.controller.page.run_documents import (
     PlanPart,
     ReportedCall,
@@ -18,7 +16,7 @@ from synapse_apply.controller.page.run_documents import (
     list_reported_calls,
     render_plan_part,
 )
-from synapse_apply.controller.page.visitor import FormTokens, Visitor
+from synapse_apply.controller.page.visitor import Visitor
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.ports import ReadableStore, TargetFilter
 from synapse_apply.controller.rows import (
@@ -194,9 +192,8 @@ class ActivePauseView:
 class TargetForms:
     """What a reader of a target's page is told of people's part in it, and what they may do.
 
-    `held_rows` are the first of `held_count`. `token` is "" for who may do nothing. `pause_scopes`
-    are the scopes that they may pause, with their words; `notice` says what they have just done, ""
-    for nothing.
+    `held_rows` are the first of `held_count`. `pause_scopes` are the scopes that they may pause,
+    with their words; `notice` says what they have just done, "" for nothing.
     """
 
     rule: TargetRule | None
@@ -206,7 +203,6 @@ class TargetForms:
     pauses: Sequence[ActivePauseView]
     fixed_pause: FixedPause | None
     window: WindowState | None
-    token: str
     pause_scopes: Mapping[str, str]
     worth: str
     notice: str
@@ -229,14 +225,9 @@ class TargetForms:
 
 
 def read_target_forms(
-    loop: ControllerLoop,
-    visitor: Visitor,
-    name: TargetName,
-    form_tokens: FormTokens,
-    parameters: Mapping[str, str],
-    now: float,
+    loop: ControllerLoop, visitor: Visitor, name: TargetName, notice: str, now: float
 ) -> TargetForms:
-    """What the page of a target shows besides the target; `parameters` are those of its address."""
+    """What the page of a target shows besides the target; `notice` as in TargetForms."""
     source = loop.get_settings().sources.get(name.source)
     rule = find_rule(source, name.target) if source else None
     rights = visitor.list_rights(name) if visitor.person else frozenset()
@@ -245,7 +236,6 @@ def read_target_forms(
         if rule is not None and rule.not_author
         else ()
     )
-    is_acting = bool(rights - {Right.READ})
     holds = list_decidable_rows(visitor.store, name, now)
     pauses = [
         pause
@@ -273,12 +263,9 @@ def read_target_forms(
         ],
         _fixed_pause(rule, now),
         compute_window_state(rule.windows, now) if rule and rule.windows else None,
-        form_tokens.build_token(visitor.identity, build_form_token_purpose(name))
-        if is_acting
-        else "",
         _pausable_scopes(visitor, name) if Right.PAUSE in rights else {},
         own_approval_doubt(rule, authors, visitor.access, visitor.identity),
-        _proven_notice(form_tokens, visitor, name, parameters),
+        notice,
     )
 
 
@@ -294,18 +281,6 @@ def _pausable_scopes(visitor: Visitor, name: TargetName) -> Mapping[str, str]:
     if visitor.can_pause_scope(scope):
         scopes[scope] = f"all targets of {name.source}"
     return scopes
-
-
-def _proven_notice(
-    form_tokens: FormTokens, visitor: Visitor, name: TargetName, parameters: Mapping[str, str]
-) -> str:
-    """What was just done, "" where the address does not prove that this reader did it."""
-    verb = next((verb for verb in Verb if verb.value == parameters.get("done")), None)
-    if verb is None or not visitor.identity:
-        return ""
-    purpose = notice_purpose(verb, name)
-    proof = parameters.get("proof", "")
-    return NOTICES[verb] if form_tokens.is_valid(proof, visitor.identity, purpose) else ""
 
 
 REASON_PHRASES = {

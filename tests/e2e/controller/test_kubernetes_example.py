@@ -176,9 +176,9 @@ def test_a_fleet_shares_a_store_and_nothing_else() -> None:
         assert one[part] == ours[part]
     others = [volume for volume in pod("fleet")["volumes"] if volume["name"] != "login"]
     assert pod("fleet", worker)["volumes"] == others
-    assert find("Service", of="fleet")["spec"]["sessionAffinity"] == "ClientIP"
-    annotations = find("Ingress", of="fleet")["metadata"]["annotations"]
-    assert annotations["nginx.ingress.kubernetes.io/affinity"] == "cookie"
+    # People may use any replica, for each request another one.
+    assert "sessionAffinity" not in find("Service", of="fleet")["spec"]
+    assert "affinity" not in str(find("Ingress", of="fleet")["metadata"])
 
 
 def test_nobody_comes_to_a_pod_that_no_rule_names() -> None:

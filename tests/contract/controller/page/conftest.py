@@ -20,6 +20,9 @@ from synapse_apply.controller.store.controller_store import SqliteControllerStor
 
 HOOK_SECRET = "c4n4ry-hook-secret"
 PUBLIC_HOST = "synapse-apply.acme.example"
+FORM_TYPE = "application/x-www-form-urlencoded"
+# What a browser says of a request that comes from a page of ours.
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
 
 class ServedPage(NamedTuple):
@@ -40,23 +43,11 @@ class ServedPage(NamedTuple):
     def post_form(
         self, path: str, fields: list[tuple[str, str]], headers: Mapping[str, str]
     ) -> requests.Response:
-        """A form as a browser sends it from a page of ours, with the token that the page shows."""
-        html = self.get(path.rpartition("/")[0], **headers).text
-        token = find_form_token(html)
-        sent = {"Origin": self.url, "Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
+        """A form as a browser sends it from a page of ours."""
+        sent = {"Origin": self.url, **OWN_PAGE, "Accept": "text/html", "Content-Type": FORM_TYPE}
         return requests.post(
-            self.url + path,
-            [("token", token), *fields],
-            headers={**sent, **headers},
-            timeout=60,
-            allow_redirects=False,
+            self.url + path, fields, headers={**sent, **headers}, timeout=60, allow_redirects=False
         )
-
-
-def find_form_token(html: str) -> str:
-    """The token in the forms of a page, "" where it has none."""
-    match = re.search(r'name="token" value="([^"]+)"', html)
-    return unescape(match[1]) if match else ""
 
 
 def read_text(html: str) -> str:

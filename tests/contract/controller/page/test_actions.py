@@ -12,11 +12,9 @@ from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import DIGESTS, SRE, list_proxy_headers
 
-from synapse_apply.controller.page import visitor
-from synapse_apply.controller.page.visitor import FormTokens
 from synapse_apply.controller.ports import ActionRefused
 
-from .conftest import ServedPage, find_form_token, read_text
+from .conftest import FORM_TYPE, OWN_PAGE, ServedPage, read_text
 
 STAGING = "/targets/acme/staging"
 BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}", "Content-Type": "application/json"}
@@ -60,17 +58,18 @@ def post_json(page: ServedPage, verb: str, document: Any, **headers: str) -> req
 
 @pytest.mark.parametrize("verb", FORMS)
 def test_a_form_is_done_and_leads_back(held_page: ServedPage, verb: str) -> None:
-    """The page says once what was done; the address of another reader, or a made up one, not."""
+    """The page says what was done where its own form leads there; a link from elsewhere not."""
     answer = held_page.post_form(f"{STAGING}/{verb}", FORMS[verb], SRE)
     assert answer.status_code == 303
     assert held_page.loop.people.calls == [name_caller(verb, "proxy:ann")]
     location = answer.headers["Location"]
-    assert re.fullmatch(rf"{STAGING}\?done={verb}&proof=[0-9a-f.]+", location)
-    assert 'class="notice done"' in held_page.get(location, **SRE).text
-    other = next(name for name in FORMS if name != verb)
-    for path in (location.replace(verb, other), f"{STAGING}?done={verb}", f"{location}0"):
-        assert 'class="notice done"' not in held_page.get(path, **SRE).text
-    assert 'class="notice done"' not in held_page.get(location, **list_proxy_headers("lee")).text
+    assert location == f"{STAGING}?done={verb}"
+    notice = 'class="notice done"'
+    assert notice in held_page.get(location, **SRE, **OWN_PAGE).text
+    assert notice not in held_page.get(f"{location}0", **SRE, **OWN_PAGE).text
+    assert notice not in held_page.get(location, **SRE).text
+    for site in ("none", "same-site", "cross-site", ""):
+        assert notice not in held_page.get(location, **SRE, Sec_Fetch_Site=site).text
 
 
 @pytest.mark.parametrize("user", RIGHTS)
@@ -78,34 +77,30 @@ def test_each_right_is_for_itself(held_page: ServedPage, user: str) -> None:
     """Who has none of them has no form, and what is sent all the same is not done."""
     headers = list_proxy_headers(user)
     html = held_page.get(STAGING, **headers).text
-    token = find_form_token(html)
-    assert bool(token) == bool(RIGHTS[user])
+    assert ('method="post"' in html) == bool(RIGHTS[user])
     for verb, fields in FORMS.items():
         is_offered = f'action="{STAGING}/{verb}"' in html or f'"{STAGING}/{verb}"' in html
         assert is_offered == (verb in RIGHTS[user] and verb != "resume"), verb
-        # With somebody's own token, or with none.
         answer = held_page.post_form(f"{STAGING}/{verb}", fields, headers)
         assert answer.status_code == (303 if verb in RIGHTS[user] else 403)
     done = {call[0] for call in held_page.loop.people.calls}
     assert done == RIGHTS[user]
     held_page.loop.people.calls.clear()
-    # A token of theirs is for one target alone; one that they may not see is not there.
-    for path, status in (("/targets/acme/dev/reconcile", 403), ("/targets/vision/lab/pause", 403)):
-        sent = [("token", token), ("reason", "x")]
-        answer = requests.post(held_page.url + path, sent, timeout=60, allow_redirects=False,
-                               headers={**headers, "Origin": held_page.url})  # fmt: skip
-        assert answer.status_code == status
+    # A right is for its own targets; one that they may not see is not there.
+    for verb, fields in FORMS.items():
+        answer = held_page.post_form(f"/targets/vision/lab/{verb}", fields, headers)
+        assert answer.status_code == 404
     assert held_page.loop.people.calls == []
 
 
 def test_a_page_without_rights_has_no_action_at_all(
     page: ServedPage, held_page: ServedPage
 ) -> None:
-    """Without `access`, and for who may only read: no form that posts, no token, no button of it."""
+    """Without `access`, and for who may only read: no form that posts, no button of it."""
     mina = list_proxy_headers("mina")
     for path in (STAGING, "/targets/acme/dev", "/", "/audit", "/sources/acme"):
         for html in (page.get(path).text, held_page.get(path, **mina).text):
-            assert not re.search(r'method="post"|formaction|name="token"|name="row"', html)
+            assert not re.search(r'method="post"|formaction|name="row"', html)
     for verb, fields in FORMS.items():
         answer = page.post_form(f"{STAGING}/{verb}", fields, {})
         assert answer.status_code == 403
@@ -128,18 +123,24 @@ def test_a_page_without_rights_has_no_action_at_all(
         {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "none"},
         {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": ""},
+        {"Sec-Fetch-Site": "same-origin, cross-site"},
+        {"Origin": "null", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "URL", "Sec-Fetch-Site": ""},
+        {"Origin": "URL", "Sec-Fetch-Site": "none"},
+        {"Origin": ""},
+        {"Origin": "URL, https://evil.example"},
         {"Referer": "URL/targets/acme/staging"},
     ],
 )
 def test_a_form_of_another_site_is_refused(held_page: ServedPage, headers: dict[str, str]) -> None:
-    """Also one that somehow has a token that is right."""
-    token = find_form_token(held_page.get(STAGING, **SRE).text)
+    """And one of which the browser does not say where it is from."""
     headers = {
         name: value.replace("URL", held_page.url).replace("PUBLIC", "synapse-apply.acme.example")
         for name, value in headers.items()
     }
     for verb, fields in FORMS.items():
-        answer = requests.post(f"{held_page.url}{STAGING}/{verb}", [("token", token), *fields],
+        answer = requests.post(f"{held_page.url}{STAGING}/{verb}", fields,
                                headers={**SRE, **headers}, timeout=60, allow_redirects=False)  # fmt: skip
         assert answer.status_code == 403, verb
         assert "Not sent by a page of this controller" in answer.text
@@ -149,43 +150,14 @@ def test_a_form_of_another_site_is_refused(held_page: ServedPage, headers: dict[
 @pytest.mark.parametrize(
     "headers",
     [{"Origin": "URL"}, {"Origin": "https://synapse-apply.acme.example"},
-     {"Sec-Fetch-Site": "same-origin"}, {"Origin": "null", "Sec-Fetch-Site": "same-origin"}],
+     {"Origin": "URL", "Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "same-origin"}],
 )  # fmt: skip
 def test_a_form_of_our_own_page_is_taken(held_page: ServedPage, headers: dict[str, str]) -> None:
-    token = find_form_token(held_page.get(STAGING, **SRE).text)
+    """Whichever process of the controller made it."""
     own = {name: value.replace("URL", held_page.url) for name, value in headers.items()}
-    answer = requests.post(f"{held_page.url}{STAGING}/reconcile", [("token", token)],
-                           headers={**SRE, **own}, timeout=60, allow_redirects=False)  # fmt: skip
+    answer = requests.post(f"{held_page.url}{STAGING}/reconcile", [],
+                           headers={**SRE, **own, "Content-Type": FORM_TYPE}, timeout=60, allow_redirects=False)  # fmt: skip
     assert answer.status_code == 303
-
-
-def test_a_token_is_for_one_person_and_target_and_this_process(held_page: ServedPage) -> None:
-    """One that is old, made up or another's is refused with what to do."""
-    own = find_form_token(held_page.get(STAGING, **SRE).text)
-    others = find_form_token(held_page.get(STAGING, **list_proxy_headers("bob", "sre")).text)
-    elsewhere = find_form_token(held_page.get("/targets/acme/dev", **SRE).text)
-    earlier = FormTokens().build_token("proxy:ann", "forms of acme/staging")
-    for token in (others, elsewhere, earlier, "", own[:-1], own.upper() + "\n", "0." + own[2:]):
-        answer = requests.post(
-            f"{held_page.url}{STAGING}/approve", [("token", token), *FORMS["approve"]],
-            headers={**SRE, "Origin": held_page.url, "Accept": "text/html"}, timeout=60,
-            allow_redirects=False,
-        )  # fmt: skip
-        assert answer.status_code == 403, token
-        text = read_text(answer.text)
-        assert "The form is too old" in text
-        assert "Open the page anew" in text
-    assert held_page.loop.people.calls == []
-
-
-def test_a_token_grows_old() -> None:
-    seconds = [1000.0]
-    tokens = FormTokens(lambda: seconds[0])
-    token = tokens.build_token("proxy:ann", "p")
-    seconds[0] += visitor.FORM_SECONDS - 1
-    assert tokens.is_valid(token, "proxy:ann", "p")
-    seconds[0] += 1
-    assert not tokens.is_valid(token, "proxy:ann", "p")
 
 
 @pytest.mark.parametrize(
@@ -274,11 +246,10 @@ def test_what_the_loop_refuses_is_said_with_what_to_do(held_page: ServedPage) ->
 @pytest.mark.parametrize("content_type", [None, "application/json", "text/plain",
                                           "multipart/form-data; boundary=x"])  # fmt: skip
 def test_a_form_is_of_one_type(held_page: ServedPage, content_type: str | None) -> None:
-    token = find_form_token(held_page.get(STAGING, **SRE).text)
     headers = {**SRE, "Origin": held_page.url}
     if content_type is not None:
         headers["Content-Type"] = content_type
-    answer = held_page.post(f"{STAGING}/reconcile", f"token={token}".encode(), **headers)
+    answer = held_page.post(f"{STAGING}/reconcile", b"reason=x", **headers)
     assert answer.status_code == 415
     assert held_page.loop.people.calls == []
 

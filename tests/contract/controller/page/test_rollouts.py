@@ -19,12 +19,11 @@ from unit.controller.page import rollout_samples as rollouts
 from unit.controller.page.people_samples import SRE, list_proxy_headers
 
 from synapse_apply.controller.page.server import PageServer
-from synapse_apply.controller.page.visitor import FormTokens
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import RolloutState, TargetName
 from synapse_apply.controller.settings import AccessRule, Right
 
-from .conftest import ServedPage, find_form_token, read_text
+from .conftest import OWN_PAGE, ServedPage, read_text
 
 FLEET = "/rollouts/fleet"
 BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
@@ -171,23 +170,22 @@ def test_a_form_does_what_it_says_and_the_page_says_so_once(
     assert answer.status_code == 303
     assert rollout_page.loop.rollouts.calls == [(verb, "proxy:ann", "fleet", *CALLS[verb])]
     location = answer.headers["Location"]
-    assert "notice done" in rollout_page.get(location, **SRE).text
-    assert "notice done" not in rollout_page.get(location, **list_proxy_headers("bo", "sre")).text
+    assert location == f"{FLEET}?done={verb}"
+    assert "notice done" in rollout_page.get(location, **SRE, **OWN_PAGE).text
+    assert "notice done" not in rollout_page.get(location, **SRE).text
+    assert "notice done" not in rollout_page.get(f"{location}x", **SRE, **OWN_PAGE).text
 
 
 @pytest.mark.parametrize("verb", FIELDS)
-def test_a_form_of_another_place_or_person_is_refused(rollout_page: ServedPage, verb: str) -> None:
-    """Of another site, without its token, with that of a target or of somebody else."""
-    own = find_form_token(rollout_page.get(FLEET, **SRE).text)
-    others = find_form_token(rollout_page.get(FLEET, **list_proxy_headers("bob", "sre")).text)
-    elsewhere = find_form_token(rollout_page.get("/targets/acme/dev", **SRE).text)
-    made_up = FormTokens().build_token("proxy:ann", "forms of rollout fleet")
+def test_a_form_of_another_place_is_refused(rollout_page: ServedPage, verb: str) -> None:
+    """Of another site, and of a sender that does not say where it is from."""
     path = f"{rollout_page.url}{FLEET}/{verb}"
-    for token, origin in ((own, "https://evil.example"), (own, ""), (others, rollout_page.url),
-                          (elsewhere, rollout_page.url), (made_up, rollout_page.url)):  # fmt: skip
-        headers = {**SRE, **({"Origin": origin} if origin else {})}
-        fields = [("token", token), *FIELDS[verb]]
-        answer = requests.post(path, fields, headers=headers, timeout=60, allow_redirects=False)
+    for sent in ({"Origin": "https://evil.example"}, {}, {"Origin": "null"},
+                 {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null", **OWN_PAGE}):  # fmt: skip
+        headers = {**SRE, **sent}
+        answer = requests.post(
+            path, FIELDS[verb], headers=headers, timeout=60, allow_redirects=False
+        )
         assert answer.status_code == 403
     assert rollout_page.loop.rollouts.calls == []
 
