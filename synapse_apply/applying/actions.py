@@ -217,6 +217,7 @@ def _settle_if_done(run: Run, step: Step, previous: Outcome) -> Outcome:
         ledger.clock.utc_now(),
         run.settle_after,
         find_other_owner=run.claims.other_owner,
+        read_published_digest=run.read_published_digest,
     )
     resolved = resolver.resolve_intent(intent, record)
     # Anything else proves nothing yet, as the call may still be carried out.

@@ -52,7 +52,7 @@ class Call:
     """A call that changes one object, from its intent to its outcome.
 
     `fields` are those that become ours by it; secrets are SecretRefs. The step is as it is recorded
-    once the call is done.
+    once the call is done. `is_untold`: nothing tells whether what was found has the sent package.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Call:
         `before` are the live values of what an update changes, `beside` digests of others that its
         body has.
         """
-        self.run, self.step, self.fields = run, step, fields
+        self.run, self.step, self.fields, self.is_untold = run, step, fields, False
         series, version = step.series
         package = step.package if verb == CREATE_VERB or step.change.replaces_package else None
         approvals = run.gate.approvals.get(step.address, ()) if uses_approvals else ()
@@ -324,6 +324,8 @@ class Call:
         applied = {**with_macs(self.fields, step.salt, run.secrets), **self.intent.fields}
         record = record_after_call(step, self.intent, observed, run, self.fields, applied)
         closed = replace(self.intent, state=IntentState.DONE, remote_id=observed.remote_id)
+        if self.is_untold:
+            record = replace(record, doubted=self.intent.digest or "")
         if may_act:
             record = record.with_given_up(closed, run.settle_after)
         outcome = step.outcome(
@@ -340,7 +342,8 @@ class Call:
             may_act = self.intent.digest is not None and self.step.type.acts_again(self.intent)
         cause = self.cause(failure)
         what = "A useless" if cause.summary == messages.USELESS_ANSWER else "A lost"
-        warning = messages.finding("recovered", self.step.address, cause=cause, what=what)
+        rule = "recovered: untold" if self.is_untold else "recovered"
+        warning = messages.finding(rule, self.step.address, cause=cause, what=what)
         return self.done(observed, failure.request_id, (warning,), may_act=may_act)
 
     def without_effect(self, failure: RemoteError, cause: Diagnostic | None = None) -> Outcome:

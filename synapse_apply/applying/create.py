@@ -218,6 +218,13 @@ class Create:
                 break
             if run.claims.other_owner(observed, step.address) is not None:
                 break
+            # While nobody answered, somebody else may have published this version.
+            sent = replace(call.intent, remote_id=observed.remote_id)
+            if sent.digest is not None and published_digest(observed) is None:
+                read = run.read_published_digest(sent)
+                if read not in {"", sent.digest}:
+                    break
+                call.is_untold = not read
             found.append(observed)
         return found
 

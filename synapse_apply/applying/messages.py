@@ -181,6 +181,12 @@ _MESSAGES: Mapping[str, _Message] = {
         "{what} answer was looked up",
         "{cause} The object is there as it was sent, so the call was done.",
     ),
+    "recovered: untold": _warning(
+        "{what} answer was looked up",
+        "{cause} The object is there, and nothing shows whether it has our package: somebody else "
+        "may have published this version meanwhile.",
+        "The next plan names what settles that.",
+    ),
     "looked up": _warning(
         "The outcome of a call was looked up",
         "Nobody saw how {verb} of {address} ended, but {found} when it was looked up again (id "

@@ -179,12 +179,9 @@ def record_after_call(
         updated_at=now,
         accepted=_still_accepted(same_object, applied, last_seen),
         unkept=names_lacking(step.type, {*sent, *applied}, observed),
-        # An upload or another create acts on what has its name, whichever id that has.
-        given_up=tuple(
-            call
-            for call in (previous.given_up if previous else ())
-            if same_object or call.verb in {CREATE_VERB, REPLACE_VERB}
-        ),
+        given_up=same_object.given_up
+        if same_object
+        else (previous.calls_by_name if previous else ()),
         replaced_at=same_object.replaced_at if same_object else "",
         doubted=same_object.doubted if same_object else "",
     )
@@ -208,7 +205,7 @@ def adopted_record(step: Step, observed: Observed, run: Run) -> Record:
     What was recorded of the same object on another API version is kept.
     """
     series, version = step.series
-    now, declared = run.ledger.clock.utc_now(), flatten(step.spec)
+    previous, now, declared = step.record, run.ledger.clock.utc_now(), flatten(step.spec)
     record = Record(
         address=step.address,
         remote_id=observed.remote_id,
@@ -224,8 +221,8 @@ def adopted_record(step: Step, observed: Observed, run: Run) -> Record:
         created_at=now,
         updated_at=now,
         unkept=names_lacking(step.type, declared, observed),
+        given_up=previous.calls_by_name if previous else (),
     )
-    previous = step.record
     # Nobody here published its package, so a run of it is due only after a change of ours.
     if previous is None or not previous.is_same_object_elsewhere(record.api, record.natural_key):
         return with_unverified_last_run(record, step.type, step.desired, now)

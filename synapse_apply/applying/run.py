@@ -171,6 +171,7 @@ class Run:
     """One apply, as its steps see it.
 
     `settle_after` is in seconds. `followed` are the jobs of runs that are recorded as started.
+    `read_published_digest` is that of `IntentResolver`.
     """
 
     backend: Backend
@@ -184,6 +185,7 @@ class Run:
     sleep: Callable[[float], None] = lambda _seconds: None
     plain_forms: PlainForms = field(default_factory=PlainForms)
     followed: dict[Address, str] = field(default_factory=dict)
+    read_published_digest: Callable[[Intent], str] = lambda _call: ""
 
     def seconds(self) -> float:
         """The time of a monotonic clock."""

@@ -79,8 +79,7 @@ class IntentResolver:
     of other runs, asked only where a run is open. `find_other_owner` gives the other address that
     an object is recorded under, None where there is none. `find_listed` gives the objects of a kind
     with a natural key from a list that was read after `now`, None where none was.
-    `read_published_digest` reads an object's bytes ("": not); None for calls of this very run,
-    before which nothing had their name.
+    `read_published_digest` gives the digest of an object's bytes ("": they cannot be read).
     """
 
     api: Api
@@ -94,7 +93,7 @@ class IntentResolver:
     known_jobs: Callable[[], Container[str]] = frozenset
     find_other_owner: Callable[[Observed, Address], Address | None] = lambda _live, _address: None
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
-    read_published_digest: Callable[[Intent], str] | None = None
+    read_published_digest: Callable[[Intent], str] = lambda _call: ""
 
     def resolve_intent(self, intent: Intent, record: Record | None) -> ResolvedIntent:
         """The intent closed where a look-up is conclusive, else open with the reason."""
@@ -153,7 +152,7 @@ class IntentResolver:
             if record and self._is_live(record, binding, hits[0]):
                 reason = f"{found} is not recorded: {intent.address} is id {record.remote_id}"
                 return ResolvedIntent(resolved.intent, record, reason)
-            if kind.carries_package and self.read_published_digest is not None:
+            if kind.carries_package:
                 resolved = self._judge_package(resolved, kind, published_digest(hits[0]))
             if resolved.record is None or not kind.acts_again(intent):
                 return resolved
@@ -190,7 +189,7 @@ class IntentResolver:
         call, record = resolved.intent, resolved.record
         if call.digest is None or record is None or shown == call.digest:
             return resolved
-        read = self.read_published_digest(call) if self.read_published_digest and not shown else ""
+        read = self.read_published_digest(call) if not shown else ""
         if read:
             files = record.files if read == call.digest else {}
             proven = {"digest": read, "at": self.now}
@@ -230,6 +229,9 @@ class IntentResolver:
             # Whoever deleted it: what the call was for is so.
             if intent.verb == "delete":
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
+            # An upload is addressed by name: it may act on the next object that has it.
+            if intent.verb == REPLACE_VERB and record is not None:
+                record = record.with_given_up(unknown, self.settle_after)
             return ResolvedIntent(unknown, record, "its object is gone")
         if intent.verb == REPLACE_VERB:
             return self._replacement(intent, kind, live, record)
@@ -264,7 +266,7 @@ class IntentResolver:
     ) -> ResolvedIntent:
         """A replacement's intent, by the digest of the bytes, else by the one that is shown."""
         digest = published_digest(live)
-        if digest != intent.digest and self.read_published_digest is not None:
+        if digest != intent.digest:
             digest = self.read_published_digest(intent) or digest
         is_other = digest != intent.digest
         if is_other and (early := self._too_early(intent, record)):
@@ -333,7 +335,11 @@ class IntentResolver:
         is_create = intent.verb == "create"
         base = _new_record(intent, live, self.now)
         if record is not None:
-            base = replace(base, created_at=record.created_at) if is_create else record
+            base = (
+                replace(base, created_at=record.created_at, given_up=record.calls_by_name)
+                if is_create
+                else record
+            )
         applied = dict(base.applied if is_create else base.doubt_secrets(intent))
         last_seen = dict(base.seen)
         for path, sent in intent.fields.items():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,7 @@ def look_up_outcomes(
         lambda: known_jobs(session.store),
         find_other_owner,
         lists.observe_with_key,
-        lambda intent: _read_published_digest(session, intent),
+        partial(read_published_digest, session),
     )
     records: dict[Address, Record] = dict(state.records)
     owners = index_owners(records)
@@ -116,7 +117,7 @@ def look_up_outcomes(
     return results
 
 
-def _read_published_digest(session: TargetSession, intent: Intent) -> str:
+def read_published_digest(session: TargetSession, intent: Intent) -> str:
     """The digest of the bytes that an object has; "" where they cannot be read."""
     from synapse_apply.live.published_bytes import read_published
 

@@ -176,6 +176,11 @@ class Record:
             given_up=(*others, replace(intent, approvals=(), files={})),
         )
 
+    @property
+    def calls_by_name(self) -> tuple[Intent, ...]:
+        """The given-up calls that act on whatever has the object's name, whichever id that has."""
+        return tuple(call for call in self.given_up if call.verb in {CREATE_VERB, REPLACE_VERB})
+
     def is_object_of(self, call: Intent) -> bool:
         """Whether a call, but a create, is one of the recorded object."""
         return (self.api, self.remote_id) == (call.api, call.remote_id)

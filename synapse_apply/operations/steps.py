@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from synapse_apply.applying.dry_run import DryRunResult, dry_run_steps
 from synapse_apply.applying.lookup import Backend, Claims
@@ -12,7 +13,7 @@ from synapse_apply.applying.run import Gate, Ledger, Run
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.uploading import ProgressPackages
 from synapse_apply.live.comparable_values import build_recordable_fields
-from synapse_apply.live.open_intents import build_known_marks
+from synapse_apply.live.open_intents import build_known_marks, read_published_digest
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.plan import Change
@@ -75,6 +76,7 @@ def build_run(
         gate=gate or Gate(),
         settle_after=session.target.settle_after,
         sleep=session.pause,
+        read_published_digest=partial(read_published_digest, session),
     )
 
 

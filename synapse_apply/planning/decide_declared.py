@@ -285,6 +285,9 @@ def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) 
         decision,
         change=replace(decision.change, reason="missing", notes=tuple(notes), of_git=of_git),
     )
+    decision = decision.refused(
+        *open_call_refusals.iter_acting_call_refusals(resource, [], uploaded)
+    )
     if not _was_sealed_before(resource):
         return decision
     identity = resource.type.version_field if resource.type.series_field else "name"

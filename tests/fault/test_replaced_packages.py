@@ -155,12 +155,12 @@ def test_killed_at_a_write(
 def test_the_bytes_tell_where_no_digest_is_shown(
     is_done: bool, make_site: Callable[..., Site], server: Server
 ) -> None:
-    """They are fetched by their signed URL when the open call is looked up."""
+    """They are fetched by their signed URL when the call is looked up, also by its own run."""
     with server.switched(release_meta="none"):
         site = changed(make_site(groups=1))
         with replaced(server, site):
             server.faults({"match": UPLOAD, "do": {"reset": "after" if is_done else "before"}})
-            assert site.apply().code == 7
+            assert site.apply().code == (0 if is_done else 7)
             server.faults()
             assert site.apply(ahead=LATER).code == 0
 
@@ -587,3 +587,44 @@ def test_what_is_made_anew_keeps_the_upload_that_may_act(
     again = {name: first["body"][name] for name in ("config", "package")}
     server.send("PATCH", f"/_emulator/objects/release/{second['id']}/", again)
     assert "published outside" not in command(site, "plan -t site")
+
+
+@pytest.mark.parametrize("way", ["recreate", "adopt", "recreate killed"])
+def test_a_replacement_of_a_release_that_is_gone_is_not_forgotten(
+    make_site: Callable[..., Site], server: Server, way: str
+) -> None:
+    """It is addressed by plugin and version: it would put its package over the next release's."""
+    site = changed(make_site(groups=1, settle_after=300))
+    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
+    with applying(site, "--allow-replace") as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    (row,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    server.send("DELETE", f"/_emulator/objects/release/{row['id']}/")
+    said = f"replace of {RELEASE} (call "
+    if way == "adopt":
+        server.send(
+            "POST",
+            "/_emulator/objects/release/",
+            {key: row[key] for key in ("body", "key", "parent")},
+        )
+        command(site, "apply --auto-approve --adopt -t site")
+    elif way == "recreate killed":  # the same package as the lost call: that one waits for nothing
+        server.faults({"match": UPLOAD, "do": {"hang": FOREVER, "commit": "after"}})
+        with applying(site, "--recreate", "--allow-replace") as process:
+            reaches(server, process)
+            assert kill(process)
+        server.faults()
+    write_main(site, "third")
+    sent = uploads(server)
+    refused = " ".join(
+        command(site, "apply --recreate --allow-replace --auto-approve -t site", 7).split()
+    )
+    assert "an earlier replace, which was sent at " in refused
+    assert "may still act and overwrite a newer one" in refused
+    assert said in " ".join(command(site, "state list -t site").split())
+    assert uploads(server) == sent
+    assert site.apply(ahead=LATER).code == 0
+    assert uploads(server) == sent + 1
+    assert pending(site.plan()) == []

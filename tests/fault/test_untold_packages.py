@@ -6,13 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from controllers.backend_proxy import BackendProxy, Call
 from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import command, on_vendor, without_a_list_of_plugins
 from fault.site import LATER, Server, Site, pending
 from fault.test_unrecorded import one_file, state_of
+from profiles import PAGE, VENDOR
 from support.core import Address, Record
 
 RELEASE = "release/plugin-0@1.1.0"
@@ -143,19 +146,21 @@ def test_the_bytes_tell_whose_package_it_is(
 
 
 @without_a_list_of_plugins()
+@pytest.mark.parametrize("is_lost", [True, False])
 def test_an_ordinary_create_is_taken_for_ours(
-    make_site: Callable[..., Site], server: Server
+    make_site: Callable[..., Site], server: Server, *, is_lost: bool
 ) -> None:
-    """Also where its own run looks it up after a lost answer: before it nothing was there."""
+    """Its answer says so; without one nothing does, for its own run either."""
     site = make_site(groups=1)
     upload = {"method": "POST", "path": "/plugin_releases/"}
-    server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
+    if is_lost:
+        server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
     site.apply()
     server.faults()
     if site.open_intents():
         site.apply(ahead=LATER)
     for line in ("plan", "state list"):
-        assert UNTOLD not in command(site, f"{line} -t site"), line
+        assert (UNTOLD in command(site, f"{line} -t site")) is is_lost, line
 
 
 @without_a_list_of_plugins()
@@ -181,3 +186,45 @@ def test_the_file_of_a_run_that_could_not_record_it_shows_whose_package_it_is(
     assert findings(site, "plan") == []
     assert record(site).digest
     assert pending(site.plan()) == []
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+@pytest.mark.parametrize("shows", ["nothing", "bytes"])
+def test_what_is_published_while_a_create_hangs_is_not_taken_for_ours(
+    tmp_path: Path, server: Server, shows: str, *, is_ours: bool
+) -> None:
+    """The run that sent it looks it up, and reads the package as a later run does."""
+    profile, meta = (VENDOR, {"release_meta": "none"}) if shows == "bytes" else (PAGE, {})
+    with BackendProxy(server.url) as proxy:
+        site = Site.make(tmp_path / "site", Server(proxy.url), groups=1, profile=profile)
+        with server.switched(**meta):
+            assert site.apply().code == 0
+            other = replace(site, root=site.root.with_name("other"))
+            shutil.copytree(site.root, other.root)
+            declare_next(site, "ours")
+            declare_next(other, "theirs")
+            others = []
+
+            def lose_answer(_call: Call) -> None:
+                proxy.before_write = None
+                others.extend([] if is_ours else [other.apply().code])
+                proxy.write_answer = (504, "<html>the gateway waited in vain</html>")
+
+            proxy.before_write = lose_answer
+            said = told(
+                command(
+                    site,
+                    "apply --auto-approve -t site",
+                    code=7 if shows == "bytes" and not is_ours else 0,
+                )
+            )
+            proxy.write_answer = None
+            assert others == [] if is_ours else [0]
+            if shows == "bytes":
+                assert ("so the call was done." in said) is is_ours
+                assert ("published outside" in command(site, "plan -t site")) is not is_ours
+            else:
+                assert "The object is there, and nothing shows whether it has our package" in said
+                assert "so the call was done" not in said
+            for line in ("plan", "drift", "state list"):
+                assert (UNTOLD in command(site, f"{line} -t site")) is (shows == "nothing"), line
