@@ -221,7 +221,8 @@ def _settle_if_done(run: Run, step: Step, previous: Outcome) -> Outcome:
     )
     resolved = resolver.resolve_intent(intent, record)
     # Anything else proves nothing yet, as the call may still be carried out.
-    if not resolved.is_done or resolved.reason:
+    made_id = resolved.record.remote_id if is_create and resolved.record else ""
+    if not resolved.is_done or (resolved.reason and made_id != resolved.intent.remote_id):
         return previous
     if observed is not None:
         backend.known[step.address] = observed
@@ -233,6 +234,7 @@ def _settle_if_done(run: Run, step: Step, previous: Outcome) -> Outcome:
         verb=intent.verb,
         found="it was there" if is_create else "its effect was there",
         id=resolved.intent.remote_id,
+        reason=resolved.reason and f" ({resolved.reason})",
         request_id=previous.request_id,
     )
     return replace(

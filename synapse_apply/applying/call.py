@@ -344,7 +344,8 @@ class Call:
         what = "A useless" if cause.summary == messages.USELESS_ANSWER else "A lost"
         rule = "recovered: untold" if self.is_untold else "recovered"
         warning = messages.finding(rule, self.step.address, cause=cause, what=what)
-        return self.done(observed, failure.request_id, (warning,), may_act=may_act)
+        warnings = (warning, *self._warn_of_fields(observed))
+        return self.done(observed, failure.request_id, warnings, may_act=may_act)
 
     def without_effect(self, failure: RemoteError, cause: Diagnostic | None = None) -> Outcome:
         """Close the intent of a call that certainly had no effect; the record stays as it is.

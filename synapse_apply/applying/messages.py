@@ -190,7 +190,7 @@ _MESSAGES: Mapping[str, _Message] = {
     "looked up": _warning(
         "The outcome of a call was looked up",
         "Nobody saw how {verb} of {address} ended, but {found} when it was looked up again (id "
-        "{id}): the call was done.",
+        "{id}): the call was done{reason}.",
     ),
     "resent": _warning(
         "An update was sent twice",

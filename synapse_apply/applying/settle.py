@@ -341,7 +341,7 @@ class IntentResolver:
                 else record
             )
         applied = dict(base.applied if is_create else base.doubt_secrets(intent))
-        last_seen = dict(base.seen)
+        last_seen, unlike_names = dict(base.seen), set[str]()
         for path, sent in intent.fields.items():
             value = get_at_or_absent(live.spec, path)
             if isinstance(sent, Mapping) and isinstance(value, Mapping):
@@ -361,6 +361,8 @@ class IntentResolver:
             ):
                 applied[path] = sent
                 last_seen[path] = value
+                if is_create and not (is_not_shown or is_hidden or is_as_sent(rule, sent, value)):
+                    unlike_names.add(str(path[0]))
             elif is_create:
                 last_seen[path] = value
             elif isinstance(sent, Mac) and path not in applied:
@@ -376,6 +378,10 @@ class IntentResolver:
             isinstance(value, Mac) and value.digest == Mac.UNSEEN
             for value in map(applied.get, intent.fields)
         )
+        reason = _SECRETS_UNTOLD if is_untold else ""
+        if unlike_names:
+            # Nothing can change them any more.
+            reason = f"not as sent: {', '.join(sorted(unlike_names))}, which may be the package's"
         return ResolvedIntent(
             replace(intent, state=IntentState.DONE, remote_id=live.remote_id),
             replace(
@@ -387,7 +393,7 @@ class IntentResolver:
                 updated_at=self.now,
                 unkept=names_lacking(kind, applied, live),
             ),
-            _SECRETS_UNTOLD if is_untold else "",
+            reason,
         )
 
     def _too_early(self, intent: Intent, record: Record | None) -> ResolvedIntent | None:

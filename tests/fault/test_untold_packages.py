@@ -13,7 +13,7 @@ import pytest
 from controllers.backend_proxy import BackendProxy, Call
 from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import command, on_vendor, without_a_list_of_plugins
-from fault.site import LATER, Server, Site, pending
+from fault.site import LATER, SEPARATOR, Server, Site, pending
 from fault.test_unrecorded import one_file, state_of
 from profiles import PAGE, VENDOR
 from support.core import Address, Record
@@ -188,6 +188,19 @@ def test_the_file_of_a_run_that_could_not_record_it_shows_whose_package_it_is(
     assert pending(site.plan()) == []
 
 
+def publishes_first(proxy: BackendProxy, other: Site | None) -> list[int]:
+    """Have another site apply before the next write, whose answer is lost; the exit codes of that."""
+    codes = list[int]()
+
+    def lose_answer(_call: Call) -> None:
+        proxy.before_write = None
+        codes.extend([other.apply().code] if other else [])
+        proxy.write_answer = (504, "<html>the gateway waited in vain</html>")
+
+    proxy.before_write = lose_answer
+    return codes
+
+
 @pytest.mark.parametrize("is_ours", [True, False])
 @pytest.mark.parametrize("shows", ["nothing", "bytes"])
 def test_what_is_published_while_a_create_hangs_is_not_taken_for_ours(
@@ -203,23 +216,11 @@ def test_what_is_published_while_a_create_hangs_is_not_taken_for_ours(
             shutil.copytree(site.root, other.root)
             declare_next(site, "ours")
             declare_next(other, "theirs")
-            others = []
-
-            def lose_answer(_call: Call) -> None:
-                proxy.before_write = None
-                others.extend([] if is_ours else [other.apply().code])
-                proxy.write_answer = (504, "<html>the gateway waited in vain</html>")
-
-            proxy.before_write = lose_answer
-            said = told(
-                command(
-                    site,
-                    "apply --auto-approve -t site",
-                    code=7 if shows == "bytes" and not is_ours else 0,
-                )
-            )
+            others = publishes_first(proxy, None if is_ours else other)
+            code = 7 if shows == "bytes" and not is_ours else 0
+            said = told(command(site, "apply --auto-approve -t site", code))
             proxy.write_answer = None
-            assert others == [] if is_ours else [0]
+            assert others == ([] if is_ours else [0])
             if shows == "bytes":
                 assert ("so the call was done." in said) is is_ours
                 assert ("published outside" in command(site, "plan -t site")) is not is_ours
@@ -228,3 +229,42 @@ def test_what_is_published_while_a_create_hangs_is_not_taken_for_ours(
                 assert "so the call was done" not in said
             for line in ("plan", "drift", "state list"):
                 assert (UNTOLD in command(site, f"{line} -t site")) is (shows == "nothing"), line
+
+
+@pytest.mark.parametrize("way", ["plan", "settle", "own run"])
+def test_fields_that_a_found_release_has_otherwise_are_told(
+    tmp_path: Path, server: Server, way: str
+) -> None:
+    """Somebody published the same package with other fields, which nothing can change any more."""
+    with BackendProxy(server.url) as proxy:
+        site = Site.make(tmp_path / "site", Server(proxy.url), groups=1)
+        assert site.apply().code == 0
+        declare_next(site, "ours")
+        declare_fields(site, {"changelog": "ours", "config": {"a": 1}, "is_stable": True})
+        other = replace(site, root=site.root.with_name("other"))
+        shutil.copytree(site.root, other.root)
+        declare_fields(other, {"changelog": "theirs", "config": {"a": 2}, "is_stable": False})
+        if way == "own run":
+            assert publishes_first(proxy, other) == []
+            said = told(command(site, "apply --auto-approve -t site"))
+            proxy.write_answer = None
+            assert "This backend keeps no `changelog` of a release as it is sent" in said
+        else:
+            upload = {"method": "POST", "path": "/plugin_releases/"}
+            server.faults({"match": upload, "do": {"hang": FOREVER}})
+            with applying(site) as process:
+                reaches(server, process)
+                assert kill(process)
+            server.faults()
+            assert other.apply().code == 0
+            said = told(command(site, "plan -t site" if way == "plan" else "state settle -t site"))
+            assert "not as sent: changelog, config, is_stable, which may be the package's" in said
+            assert site.apply().code == 0
+        assert pending(site.plan()) == []
+
+
+def declare_fields(site: Site, fields: dict[str, Any]) -> None:
+    path = site.root / "manifests" / "group-0.yaml"
+    documents = [json.loads(text) for text in path.read_text().split(SEPARATOR)]
+    documents[1]["spec"] |= fields
+    path.write_text(SEPARATOR.join(map(json.dumps, documents)))
