@@ -17,14 +17,6 @@ class Revision:
     name: str
     blobs: dict[str, str]
 
-    def list_python_files(self) -> list[str]:
-        """The files that both proofs compare."""
-        return sorted(path for path in self.blobs if path.endswith(".py"))
-
-    def list_other_files(self) -> list[str]:
-        """All files that are no Python."""
-        return sorted(self.blobs.keys() - set(self.list_python_files()))
-
     def read_files(self, paths: list[str]) -> dict[str, str]:
         """The texts of files, in one call of Git."""
         if self.name == WORKING_TREE:
