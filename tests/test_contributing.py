@@ -129,7 +129,7 @@ def test_the_files_of_a_source_of_secrets() -> None:
 def test_the_files_of_a_kind_of_report() -> None:
     """All that names it, and what is imported to render it."""
     needed = find_modules(lambda node: is_string(node, "codequality"))
-    needed |= {"synapse_apply/views/ci/gitlab.py"}
+    needed |= {"synapse_apply/views/ci.py"}
     require_complete(list_paths("Add a kind of report"), needed, "code.?quality")
 
 

@@ -28,7 +28,8 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import Intent, IntentState
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.plan import render_plan, render_report
+from synapse_apply.views.text.outcomes import render_report
+from synapse_apply.views.text.plan import render_plan
 from synapse_apply.views.text.progress import Display, choose_display
 
 if TYPE_CHECKING:

@@ -22,25 +22,24 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Drift, Report
 from synapse_apply.operations.protected_files import explain_protection
-from synapse_apply.views.ci import annotations as remarks
-from synapse_apply.views.ci import github, gitlab
-from synapse_apply.views.ci.annotations import Annotation
+from synapse_apply.views import ci
+from synapse_apply.views.ci import Annotation
 from synapse_apply.views.html import reports as html
-from synapse_apply.views.html.links import ForgeLinks
+from synapse_apply.views.html.parts import ForgeLinks
 from synapse_apply.views.json.documents import (
+    build_findings_document_in_shape_of_command,
+    drift_document,
     format_redacted_json_document,
     plan_document,
     report_document,
 )
-from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
-from synapse_apply.views.markdown import markdown_report as markdown
+from synapse_apply.views.markdown import report as markdown
 from synapse_apply.views.markdown.budget import (
     COMMENT_BUDGET,
     MIN_BUDGET,
     STEP_SUMMARY_BUDGET,
     SizeBudget,
 )
-from synapse_apply.views.text.drift import drift_document
 from synapse_apply.workspace.environment import (
     ci_checkout_folder,
     ci_repository,
@@ -184,9 +183,9 @@ class Reports:
                 lambda: drift_document(drift),
                 lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
                 lambda: html.render_drift_html(drift, run_url=url, links=self._build_forge_links()),
-                lambda: remarks.annotate_drift(drift),
-                lambda: gitlab.count_drift_changes(drift),
-                github.build_drift_outputs(drift, code),
+                lambda: ci.annotate_drift(drift),
+                lambda: ci.count_drift_changes(drift),
+                ci.build_drift_outputs(drift, code),
             ),
             code,
         )
@@ -202,9 +201,9 @@ class Reports:
                 lambda: html.render_report_html(
                     report, run_url=url, links=self._build_forge_links()
                 ),
-                lambda: remarks.report_annotations(report),
-                lambda: gitlab.count_done_changes(report),
-                github.build_report_outputs(report),
+                lambda: ci.report_annotations(report),
+                lambda: ci.count_done_changes(report),
+                ci.build_report_outputs(report),
             )
         )
 
@@ -252,10 +251,10 @@ class Reports:
             lambda: html.render_plan_html(
                 plan, run_url=url, command=self.command, links=self._build_forge_links()
             ),
-            lambda: remarks.plan_annotations(plan),
-            lambda: gitlab.count_plan_changes(plan),
-            github.build_plan_outputs(plan, code),
-            lambda: remarks.changed_plan_annotations(plan),
+            lambda: ci.plan_annotations(plan),
+            lambda: ci.count_plan_changes(plan),
+            ci.build_plan_outputs(plan, code),
+            lambda: ci.changed_plan_annotations(plan),
         )
 
     def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
@@ -276,9 +275,9 @@ class Reports:
                     read_head_commit_id_or_empty(self.invocation.directory)
                 ),
             ),
-            lambda: remarks.finding_annotations(targeted_findings),
-            lambda: gitlab.NO_COUNTS,
-            github.planless_outputs(code),
+            lambda: ci.finding_annotations(targeted_findings),
+            lambda: ci.NO_COUNTS,
+            ci.planless_outputs(code),
         )
 
     def _findings_document(
@@ -323,7 +322,7 @@ class Reports:
         """Write annotations to stderr, and the summary and output files of GitHub Actions."""
         placed_annotations = (source.touched_annotations or source.annotations)()
         self.console.write_stderr(
-            github.format_annotation_commands(self._in_repository(placed_annotations))
+            ci.format_annotation_commands(self._in_repository(placed_annotations))
         )
         environ = self.invocation.environ
         if summary_file := environ.get("GITHUB_STEP_SUMMARY"):
@@ -342,7 +341,7 @@ class Reports:
         if outputs_file := environ.get("GITHUB_OUTPUT"):
             # Random, so that no value can end its block in $GITHUB_OUTPUT and add outputs.
             delimiter = f"synapse_apply_{secrets.token_hex(16)}"
-            append_text(Path(outputs_file), github.format_outputs_file(source.outputs, delimiter))
+            append_text(Path(outputs_file), ci.format_outputs_file(source.outputs, delimiter))
 
     def list_annotations(self, source: ReportSource) -> list[Annotation]:
         """The annotations, with file names relative to the repository."""
@@ -355,7 +354,7 @@ class Reports:
             if annotation.position is not None
         }
         root = ci_checkout_folder(self.invocation.environ)
-        return remarks.with_file_names(
+        return ci.with_file_names(
             plain_annotations,
             {name: _path_inside(name, root) or name for name in names} if root else {},
         )
@@ -401,6 +400,6 @@ _RENDERERS: dict[str, Callable[[Reports, ReportSource], str]] = {
     "github": lambda _, source: source.markdown(STEP_SUMMARY_BUDGET),
     "gitlab": lambda _, source: format_redacted_json_document(source.counts()),
     "codequality": lambda requested_reports, source: format_redacted_json_document(
-        gitlab.build_issues(requested_reports.list_annotations(source))
+        ci.build_issues(requested_reports.list_annotations(source))
     ),
 }

@@ -31,9 +31,9 @@ from synapse_apply.cli.reports import Reports, ReportSource, raise_findings_if_a
 from synapse_apply.library.opening import invocations_of_targets
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit, SynapseApplyError
-from synapse_apply.views.ci import gitlab
-from synapse_apply.views.json.targets import TargetPart, build_targets_document
-from synapse_apply.views.markdown.targets import MarkdownPart, render_targets_markdown
+from synapse_apply.views import ci
+from synapse_apply.views.json.documents import TargetPart, build_targets_document
+from synapse_apply.views.markdown.budget import MarkdownPart, render_targets_markdown
 
 CommandBody = Callable[..., int]
 
@@ -327,8 +327,8 @@ def _markdown_part(section: TargetSection) -> MarkdownPart:
 
 def _sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """The sums; no counts where a target has none, since a sum without it would be wrong."""
-    if not counts or gitlab.NO_COUNTS in counts:
-        return gitlab.NO_COUNTS
+    if not counts or ci.NO_COUNTS in counts:
+        return ci.NO_COUNTS
     total: Counter[str] = Counter()
     for target_counts in counts:
         total.update(target_counts)

@@ -23,7 +23,7 @@ from synapse_apply.model.packages import (
 from synapse_apply.model.resource import Desired
 from synapse_apply.planning.plan_input import PackageVerdict, PlanOptions
 from synapse_apply.planning.policy.rule_addresses import literal_addresses
-from synapse_apply.views.paths import shown_path
+from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace.offline_target import OfflineTarget
 from synapse_apply.workspace.package_sources import relate_to_working_folder
 

@@ -30,7 +30,7 @@ from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.sources import SourceFiles
-from synapse_apply.views.paths import shown_path
+from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 

@@ -56,8 +56,8 @@ from synapse_apply.secrets.login import read_login
 from synapse_apply.stores.bucket.bucket_probe import count_prunable_objects, require_suitable_bucket
 from synapse_apply.stores.bucket.bucket_url import BucketAccessDenied
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.views.paths import shown_path
-from synapse_apply.views.text.accepted import name_accepted_fields
+from synapse_apply.views.grammar import shown_path
+from synapse_apply.views.text.plan import name_accepted_fields
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.backend import (
     ConnectedBackend,

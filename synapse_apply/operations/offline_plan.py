@@ -52,7 +52,7 @@ from synapse_apply.planning import refusals as refusal_rules
 from synapse_apply.planning.moving import make_due_renames, select_removed
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.views.paths import shown_path
+from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.environment import SystemClock
 from synapse_apply.workspace.inventory_rows import read_inventory

@@ -40,7 +40,7 @@ from synapse_apply.operations.drift import (
     require_no_open_call,
 )
 from synapse_apply.operations.plan import plan as make_plan
-from synapse_apply.views.paths import shown_path
+from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.selection import choose_addresses

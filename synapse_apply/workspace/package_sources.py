@@ -28,7 +28,7 @@ from synapse_apply.model.secrets.credentials import format_unless_secret
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.packages.zip_stamps import ZipStamps
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
-from synapse_apply.views.paths import shown_path
+from synapse_apply.views.grammar import shown_path
 
 if TYPE_CHECKING:
     from synapse_apply.packages.lint import PackageLint

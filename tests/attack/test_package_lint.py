@@ -14,7 +14,7 @@ from support.core import (
 )
 
 from synapse_apply import open_target
-from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
+from synapse_apply.views.json.documents import build_findings_document_in_shape_of_command
 from synapse_apply.views.text.findings import render_diagnostics
 
 CONFIG = "name: Y\ncode: y\nversion: 1.0.0\n"

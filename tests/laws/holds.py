@@ -31,7 +31,8 @@ from synapse_apply.views.json.documents import (
     report_document,
 )
 from synapse_apply.views.text.findings import render_diagnostics
-from synapse_apply.views.text.plan import render_plan, render_report
+from synapse_apply.views.text.outcomes import render_report
+from synapse_apply.views.text.plan import render_plan
 
 MASK = "********"
 

@@ -55,7 +55,7 @@ def import_(
     Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
     digest is recorded. The next plan shows how they differ from their manifests.
     """
-    from synapse_apply.views.text.record import record_document
+    from synapse_apply.views.json.documents import record_document
 
     if (inventory is None) == (name is None or remote_id is None):
         raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")

@@ -42,7 +42,7 @@ def validate(*, console: Console, invocation: Invocation, reports: Reports | Non
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
         from synapse_apply.model.command import name_target_in_commands
-        from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
+        from synapse_apply.views.json.documents import build_findings_document_in_shape_of_command
 
         console.write_or_keep_document(
             build_findings_document_in_shape_of_command(
@@ -80,7 +80,8 @@ def doctor(*, console: Console, invocation: Invocation) -> int:
     checked is said. No value of a secret is shown, only where it comes from.
     """
     from synapse_apply import __version__
-    from synapse_apply.views.text.checkup import checkup_document, render_checkup
+    from synapse_apply.views.json.documents import checkup_document
+    from synapse_apply.views.text.checkup import render_checkup
 
     with options.open_target(invocation) as target:
         checkup = target.diagnose()
@@ -126,7 +127,8 @@ def check(
     holds its token. Every one is asked once; a token is never shown.
     """
     from synapse_apply import __version__
-    from synapse_apply.views.text.checkup import agents_document, render_agents_table
+    from synapse_apply.views.json.documents import agents_document
+    from synapse_apply.views.text.checkup import render_agents_table
 
     with options.open_target(invocation) as target:
         checkup = target.live.check_agents(names, token_variables=token_env)

@@ -63,7 +63,7 @@ def check(
     """
     from synapse_apply import __version__
     from synapse_apply.model.command import name_target_in_commands
-    from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
+    from synapse_apply.views.json.documents import build_findings_document_in_shape_of_command
     from synapse_apply.views.sanitize import escape_ci_commands, sanitize
     from synapse_apply.views.text.findings import format_finding_counts
 

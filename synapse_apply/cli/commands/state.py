@@ -96,7 +96,7 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
                 "key": {"id": key.key_id, "from": key.origin, "made": is_made},
             }
         # What the backend offers, in the form of `doctor --json`.
-        from synapse_apply.views.text.checkup import section_json
+        from synapse_apply.views.json.documents import section_json
 
         console.write_or_keep_document(
             {
@@ -145,8 +145,8 @@ def list_(*, console: Console, invocation: Invocation) -> int:
     Calls of unknown outcome are listed, too, and files that hold calls which the state does not
     have (`state record` records these).
     """
-    from synapse_apply.views.text.record import record_document
-    from synapse_apply.views.text.tables import render_table
+    from synapse_apply.views.json.documents import record_document
+    from synapse_apply.views.text.terminal import render_table
 
     with options.open_target(invocation) as target:
         state, open_calls = target.state.read_with_open_calls()
@@ -201,7 +201,8 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 def show(*, console: Console, invocation: Invocation, name: str) -> int:
     """Show one record, and its calls that are open or may still act. Secrets are not in it."""
-    from synapse_apply.views.text.record import record_document, render_record
+    from synapse_apply.views.json.documents import record_document
+    from synapse_apply.views.text.record import render_record
 
     with options.open_target(invocation) as target:
         record = target.state.find_record(name)
@@ -310,8 +311,8 @@ def accept(
     """
     from synapse_apply.model.phrases import format_count_and_noun
     from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.accepted import render_accepted
     from synapse_apply.views.text.findings import format_quoted_path
+    from synapse_apply.views.text.record import render_accepted
 
     if undo:
         with options.open_target(invocation) as target:

@@ -323,7 +323,7 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     if console.as_json:
         console.write_or_keep_document(document)
         return
-    from synapse_apply.views.text.tables import render_table
+    from synapse_apply.views.text.terminal import render_table
 
     _print_source_findings(console, document.get("source_findings", ()))
     if not document["items"]:
@@ -374,7 +374,7 @@ def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -
 
 def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]]) -> None:
     """A table of what is wrong with sources, and an empty line after it; nothing for none."""
-    from synapse_apply.views.text.tables import render_table
+    from synapse_apply.views.text.terminal import render_table
 
     rows = [
         (
@@ -494,7 +494,7 @@ _SHOWN = "shown"
 
 def format_rollout_list(rollouts: Sequence[ShownRollout], *, color: bool) -> str:
     """A table of rollouts, or a sentence where there is none."""
-    from synapse_apply.views.text.tables import render_table
+    from synapse_apply.views.text.terminal import render_table
 
     if not rollouts:
         return (
@@ -517,7 +517,7 @@ def format_rollout_list(rollouts: Sequence[ShownRollout], *, color: bool) -> str
 
 def format_rollout(rollout: ShownRollout, *, color: bool) -> str:
     """What a rollout brings and how far it is, and a table of its waves."""
-    from synapse_apply.views.text.tables import render_table
+    from synapse_apply.views.text.terminal import render_table
 
     if not rollout.commit:
         return sanitize(f"{rollout.name} has not begun with any revision.") + "\n"
@@ -613,7 +613,7 @@ def _list_chain_findings(report: AuditReport) -> list[Diagnostic]:
 
 
 def _print_rows(console: Console, report: AuditReport, mask: Callable[[str], str]) -> None:
-    from synapse_apply.views.text.tables import render_table
+    from synapse_apply.views.text.terminal import render_table
 
     if not report.rows:
         console.write_output("No row of the audit is about that.\n")

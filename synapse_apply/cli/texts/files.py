@@ -15,12 +15,10 @@ from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.resource import FOLDER, GIT
-from synapse_apply.views.grammar import format_byte_size
-from synapse_apply.views.paths import shown_path
+from synapse_apply.views.grammar import format_byte_size, shown_path
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.export import format_variables_to_set, render_unexported
-from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.tables import render_table
+from synapse_apply.views.text.record import format_variables_to_set, render_unexported
+from synapse_apply.views.text.terminal import Style, render_table
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation

@@ -15,10 +15,10 @@ from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.remote import LogLine, iter_log_lines
 from synapse_apply.model.values import flatten
 from synapse_apply.views.grammar import format_server_time
+from synapse_apply.views.json.documents import format_log_line_as_json
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.job_log import format_log_line, format_log_line_as_json
-from synapse_apply.views.text.record import render_fields_block
-from synapse_apply.views.text.tables import stream_table
+from synapse_apply.views.text.record import format_log_line, render_fields_block
+from synapse_apply.views.text.terminal import stream_table
 from synapse_apply.views.text.values import format_value_inline
 
 if TYPE_CHECKING:

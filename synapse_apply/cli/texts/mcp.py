@@ -21,12 +21,12 @@ from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import InputError
 from synapse_apply.views.json.documents import (
+    checkup_document,
     diagnostics_document,
+    drift_document,
     format_redacted_json_line,
     plan_document,
 )
-from synapse_apply.views.text.checkup import checkup_document
-from synapse_apply.views.text.drift import drift_document
 
 # Tools, with what each is for and its arguments. None writes.
 TOOLS: Mapping[str, tuple[str, tuple[str, ...]]] = {

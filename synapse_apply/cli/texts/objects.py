@@ -11,19 +11,17 @@ from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.grammar import format_server_time
-from synapse_apply.views.json.redaction import tree_of_paths, unflatten_redacted
-from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import measure_width
-from synapse_apply.views.text.findings import format_quoted_path
-from synapse_apply.views.text.record import (
+from synapse_apply.views.json.documents import (
     live_object_document,
     object_document,
     record_document,
-    render_live_object,
 )
-from synapse_apply.views.text.tables import render_table
+from synapse_apply.views.json.redaction import tree_of_paths, unflatten_redacted
+from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text.findings import format_quoted_path
+from synapse_apply.views.text.record import format_last_run_or_empty, render_live_object
+from synapse_apply.views.text.terminal import measure_width, render_table
 from synapse_apply.views.text.values import SECRET_TYPES, SENSITIVE_TEXT, format_value_inline
-from synapse_apply.views.text.verification import format_last_run_or_empty
 
 if TYPE_CHECKING:
     from synapse_apply.library import ComparedBytes, LiveObject, ResourceSides

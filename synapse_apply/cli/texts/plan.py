@@ -96,7 +96,8 @@ def report_drift(
     **selection: Any,
 ) -> int:
     """Print the drift and write the reports; returns the exit code."""
-    from synapse_apply.views.text.drift import drift_document, render_drift
+    from synapse_apply.views.json.documents import drift_document
+    from synapse_apply.views.text.drift import render_drift
 
     with open_target(invocation) as target:
         drift_report = target.drift(**selection)
@@ -127,7 +128,8 @@ def write_and_print_drift(
     console: Console, invocation: Invocation, names: Sequence[str], *, dry_run: bool
 ) -> int:
     """Write live values of the named resources into the files, and print the edits."""
-    from synapse_apply.views.text.drift import drift_document, render_written_edits
+    from synapse_apply.views.json.documents import drift_document
+    from synapse_apply.views.text.drift import render_written_edits
 
     with open_target(invocation) as target:
         drift_report = target.write_drift(names, dry_run=dry_run)

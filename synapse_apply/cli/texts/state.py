@@ -13,7 +13,7 @@ from synapse_apply.model.errors import Exit
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState
 from synapse_apply.views.grammar import format_server_time, shorten_commit_and_suffix
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.tables import render_table
+from synapse_apply.views.text.terminal import render_table
 
 if TYPE_CHECKING:
     from synapse_apply import PastRun

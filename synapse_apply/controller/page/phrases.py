@@ -23,7 +23,7 @@ from synapse_apply.controller.rules.revisions import format_held_rows
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import measure_width
+from synapse_apply.views.text.terminal import measure_width
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 # Digests of rows have 64 hex digits, ids of commits 40 or 64.

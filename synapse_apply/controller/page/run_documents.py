@@ -21,7 +21,7 @@ from synapse_apply.model.coding.codec import plan_from_json
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
-from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
+from synapse_apply.views.html.parts import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.reports import build_plan_page
 
 _SSH_ADDRESS = re.compile(r"(?:ssh://)?git@(?P<host>[A-Za-z0-9.-]+)[:/](?P<path>[^:?#\s]+)")

@@ -11,7 +11,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.views.graph import GraphNode
 from synapse_apply.views.html.parts import cut_and_escape
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import measure_width
+from synapse_apply.views.text.terminal import measure_width
 
 MAX_DRAWN_NODES = 150
 _MAX_LABEL_CELLS, _CELL_WIDTH, _BOX_HEIGHT, _ROW_HEIGHT, _COLUMN_GAP, _MARGIN = (

@@ -1,22 +1,29 @@
-"""Which sections, counts and headlines the HTML page of a plan, apply, drift or findings has."""
+"""Which sections, counts, headlines and next steps the page of a plan, apply or drift has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
+from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.phrases import format_count_and_noun
-from synapse_apply.model.plan import Action, Plan, PlanBase
+from synapse_apply.model.plan import Action, Cause, Plan, PlanBase
 from synapse_apply.model.report import Drift, Report, Result
 from synapse_apply.views.graph import build_plan_nodes
 from synapse_apply.views.html import rows
-from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor
-from synapse_apply.views.html.next_steps import steps_after_apply, steps_after_plan
 from synapse_apply.views.html.page import HtmlPage, PageSection
-from synapse_apply.views.html.parts import cut_and_escape, render_code, render_prose
-from synapse_apply.views.markdown.report_sections import PlanParts
+from synapse_apply.views.html.parts import (
+    NO_LINKS,
+    ForgeLinks,
+    cut_and_escape,
+    render_anchor,
+    render_code,
+    render_copyable_command,
+    render_prose,
+)
+from synapse_apply.views.markdown.report import PlanParts
 from synapse_apply.views.text.drift import (
     format_drift_totals,
     iter_ways_out_of_drift,
@@ -27,12 +34,13 @@ from synapse_apply.views.text.drift import (
 from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
     is_shown_outcome,
+    is_wholly_done,
     outcome_findings,
     totals_and_steps,
 )
 from synapse_apply.views.text.plan import format_plan_totals as plan_totals
 from synapse_apply.views.text.plan import format_target_line, is_object_change_to_make
-from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.terminal import Style
 
 _PLAIN = Style(color=False)
 _DRIFT_INTRO = (
@@ -301,3 +309,78 @@ def _render_footer(run_url: str, tool_version: str, created: str, *html_facts: s
     parts += [f"by {render_anchor(run_url, cut_and_escape(run_url))}" if run_url else ""]
     parts += [f"synapse-apply {cut_and_escape(tool_version)}" if tool_version else ""]
     return ", ".join(part for part in parts if part)
+
+
+def steps_after_plan(plan: Plan) -> tuple[str, ...]:
+    """The next steps after a plan as HTML; none where there is nothing to do."""
+    return tuple(_after_plan(plan))
+
+
+def _after_plan(plan: Plan) -> Iterator[str]:
+    target = plan.base.target
+    plan_command = render_copyable_command(Command("plan", target=target).format_command_line())
+    if plan.has_errors:
+        yield f'Fix <a href="#errors">the errors</a>, then plan again: {plan_command}'
+        return
+    if plan.refused_changes:
+        rows = format_count_and_noun(len(plan.refused_changes), "refused row")
+        yield (
+            f'Settle <a href="#refused">{rows}</a>: the ways out stand below; apply leaves '
+            "it out until then."
+        )
+    if plan.guards:
+        yield '<a href="#guards">A guard</a> stops the whole apply; let it pass if that is meant.'
+    outside = {Cause.DRIFT, Cause.BOTH}
+    if any(f.cause in outside and not f.origin for c in plan.changes for f in c.fields):
+        accept_command = render_copyable_command(
+            Command("drift --write ADDRESS", target=target).format_command_line()
+        )
+        yield (
+            "Apply would undo what was changed outside. To keep it, take the change into Git "
+            f"first: {accept_command}"
+        )
+    if plan.base.is_offline and plan.has_changes:
+        yield "No backend was asked. Merge the change, or plan with the backend: " + plan_command
+    elif plan.has_changes and not plan.guards and plan.is_applyable:
+        adopts = any(c.action is Action.ADOPT and not c.is_refused for c in plan.changes)
+        command = Command("apply --adopt" if adopts else "apply", target=target)
+        yield (
+            "Review the rows below, then apply: "
+            f"{render_copyable_command(command.format_command_line())}"
+        )
+
+
+def steps_after_apply(report: Report) -> tuple[str, ...]:
+    """The next steps after an apply as HTML; none where it is complete."""
+    return () if is_wholly_done(report) else tuple(_after_apply(report))
+
+
+def _after_apply(report: Report) -> Iterator[str]:
+    plan, target = report.plan, report.plan.base.target
+    recovery_files = sorted(
+        {
+            ended_result.recovery_file
+            for ended_result in report.outcomes
+            if ended_result.recovery_file
+        }
+    )
+    for file in recovery_files:
+        line = render_copyable_command(
+            Command("state record FILE", target=target).format_command_line()
+        )
+        yield f"Record what could not be recorded: {line}, where FILE is {render_code(file)}"
+    if report.count_outcomes(Result.FAILED):
+        yield 'Mend what <a href="#failed">failed</a>: each finding says why.'
+    if any(not ended_result.is_acceptable for ended_result in report.verification_results):
+        yield 'Look at <a href="#verified">the runs</a> that did not succeed.'
+    if plan.refused_changes:
+        yield 'Resolve what is <a href="#refused">refused</a>: each row has its ways out.'
+    if any(outcome.is_untellable for outcome in report.outcomes):
+        yield "Settle by hand what this API cannot look up: its finding says how."
+    if any(o.result is Result.UNKNOWN and not o.is_untellable for o in report.outcomes):
+        yield "What is unknown is looked up by the next run before it does anything else."
+    if plan.actionable_changes:
+        apply_command = render_copyable_command(
+            Command("apply", target=target).format_command_line()
+        )
+        yield f"Apply again for the rest; what is recorded as done is not repeated: {apply_command}"

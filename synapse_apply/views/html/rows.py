@@ -16,8 +16,9 @@ from synapse_apply.model.report import ObjectDrift, Outcome, Report, Result, Unm
 from synapse_apply.model.values import ABSENT, flatten
 from synapse_apply.model.verification import RunStatus, Verification
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_refusal_phrase
-from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.parts import (
+    NO_LINKS,
+    ForgeLinks,
     cut_and_escape,
     render_code,
     render_code_block,
@@ -30,8 +31,13 @@ from synapse_apply.views.json.redaction import hide_sensitive
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.drift import join_natural_keys, say_what_drifted
 from synapse_apply.views.text.findings import finding_location
-from synapse_apply.views.text.outcomes import format_outcome_row, outcome_findings
-from synapse_apply.views.text.plan_rows import (
+from synapse_apply.views.text.outcomes import (
+    format_outcome_row,
+    format_run_rows,
+    outcome_findings,
+    split_into_cut_log_lines,
+)
+from synapse_apply.views.text.plan import (
     FILE_VERB_SYMBOLS,
     iter_fields_and_removals,
     list_redacted_changes,
@@ -39,8 +45,7 @@ from synapse_apply.views.text.plan_rows import (
     summarize_replaced_version,
     uploaded_package,
 )
-from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import format_run_rows, split_into_cut_log_lines
+from synapse_apply.views.text.terminal import Style
 
 _PLAIN = Style(color=False)
 _CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})

@@ -7,13 +7,15 @@ null is in the place of a secret.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import dry_run_counts_to_json
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.model.diagnostic import Diagnostic, Position, format_json_pointer
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, format_json_pointer
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import REPLACES_KEY, parse_replacement
 from synapse_apply.model.plan import (
     Action,
@@ -25,8 +27,20 @@ from synapse_apply.model.plan import (
     PlanSummary,
     Refusal,
 )
-from synapse_apply.model.report import Outcome, Report
-from synapse_apply.model.values import KnownAfterApply
+from synapse_apply.model.remote import LogLine
+from synapse_apply.model.report import (
+    CheckResult,
+    CheckStatus,
+    Checkup,
+    Drift,
+    ObjectDrift,
+    Outcome,
+    Report,
+    Unmanaged,
+)
+from synapse_apply.model.resource import Observed
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import KnownAfterApply, flatten
 from synapse_apply.views.json.redaction import (
     hide_sensitive,
     paths_known_later,
@@ -35,12 +49,17 @@ from synapse_apply.views.json.redaction import (
     tree_of_paths,
     unflatten_redacted,
 )
-from synapse_apply.views.sanitize import escape_unsafe_json, sanitize_url
-from synapse_apply.views.text.accepted import accepted_json, count_accepted_fields
+from synapse_apply.views.sanitize import (
+    escape_unsafe_json,
+    sanitize_url,
+)
 from synapse_apply.views.text.outcomes import OutcomeCounts, is_wholly_done, outcome_findings
+from synapse_apply.views.text.plan import count_accepted_fields
+from synapse_apply.views.text.values import (
+    SECRET_TYPES,
+)
 
 FORMAT_VERSION = "1.0"
-
 _TERRAFORM_ACTIONS = {
     Action.CREATE: "create",
     Action.RECREATE: "create",
@@ -391,3 +410,347 @@ def _build_drift_document(change: Change) -> JsonDocument:
         "cause": Cause.DRIFT.value,
         "paths": [format_json_pointer(field.path) for field in drifted_fields],
     }
+
+
+def accepted_json(changes: Iterable[Change]) -> list[JsonDocument]:
+    """The accepted differences as JSON, one for each field; secret values are null."""
+    return [
+        {
+            "address": str(change.address),
+            "path": format_json_pointer(field.path),
+            "sensitive": field.sensitive,
+            "live": None if field.sensitive else plain_json(field.before),
+            "declared": None if field.sensitive else plain_json(field.after),
+        }
+        for change in changes
+        for field in change.accepted
+    ]
+
+
+def drift_document(drift: Drift) -> JsonDocument:
+    """The document of `drift --json`."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": drift.tool_version,
+        "timestamp": drift.created,
+        "errored": drift.has_errors,
+        "drifted": bool(drift.objects),
+        "base": build_base_document(drift.base),
+        "on_drift": "hold" if drift.is_drift_kept else "revert",
+        "summary": {
+            "changed": len(drift.changed_or_replaced_objects),
+            "gone": len(drift.missing_objects),
+            "waiting": len(drift.pending_addresses),
+            "unmanaged": drift.unmanaged_count,
+            "accepted_differences": count_accepted_fields(drift.changes_with_accepted),
+        },
+        "resource_drift": [_build_object_document(entry) for entry in drift.objects],
+        "waiting": [str(address) for address in drift.pending_addresses],
+        "unmanaged": None
+        if drift.unmanaged is None
+        else list(map(_unmanaged_document, drift.unmanaged)),
+        "not_listed": sorted((*drift.unlistable_kinds, *drift.unread_kinds)),
+        "accepted_differences": accepted_json(drift.changes_with_accepted),
+        "accepted": [
+            {
+                "address": str(entry.address),
+                "path": format_json_pointer(entry.field.path),
+                "file": entry.file,
+                "line": entry.line,
+                "before": plain_json(entry.field.before),
+                "after": plain_json(entry.field.after),
+            }
+            for entry in drift.written_edits
+        ],
+        "diagnostics": [finding.to_json() for finding in drift.diagnostics],
+    }
+
+
+def _build_object_document(object_drift: ObjectDrift) -> JsonDocument:
+    position = object_drift.position
+    return {
+        "address": str(object_drift.address),
+        "mode": "managed",
+        "type": object_drift.address.kind,
+        "name": object_drift.address.name,
+        "id": object_drift.remote_id or None,
+        "gone": object_drift.is_missing,
+        **({"origin": object_drift.origin.removeprefix(": ")} if object_drift.origin else {}),
+        "remade_as": object_drift.replacement_id or None,
+        "cannot_be_undone": object_drift.blocked_reason or None,
+        "fields": [_drift_field_document(field) for field in object_drift.all_field_changes],
+        "range": position
+        and {
+            "filename": position.file,
+            "start": {"line": position.line, "column": position.column},
+        },
+    }
+
+
+def _drift_field_document(field: FieldChange) -> JsonDocument:
+    return {
+        "path": format_json_pointer(field.path),
+        "cause": field.cause.value,
+        "sensitive": field.sensitive,
+        "recorded": None if field.sensitive else plain_json(field.before),
+        "live": None if field.sensitive else plain_json(field.after),
+        "note": field.note,
+        "inside": [format_json_pointer(path) for path in field.inside],
+        **({"origin": field.origin} if field.origin else {}),
+    }
+
+
+def _unmanaged_document(unmanaged: Unmanaged) -> JsonDocument:
+    return {"type": unmanaged.kind, "id": unmanaged.remote_id, "natural_keys": list(unmanaged.keys)}
+
+
+def section_json(title: str, rows: Iterable[CheckResult]) -> list[JsonDocument]:
+    """The check results of one section, in the form of `doctor --json`."""
+    head = {"section": title.lower()}
+    return [
+        {**head, "check": row.check, "subject": row.subject, **_result_fields(row)} for row in rows
+    ]
+
+
+def checkup_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
+    """The document of `doctor --json` (doctor.schema.json)."""
+    return {
+        **_build_json_header(checkup, tool_version),
+        "counts": {
+            status.value.replace(" ", "_"): checkup.count_results(status) for status in CheckStatus
+        },
+        "checks": [
+            result for title, results in checkup.sections for result in section_json(title, results)
+        ],
+    }
+
+
+def agents_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
+    """The document of `agents check --json` (agents.schema.json)."""
+    return {
+        **_build_json_header(checkup, tool_version),
+        "agents": [
+            {
+                "name": result.subject,
+                "healthy": result.status in {CheckStatus.OK, CheckStatus.WARNING},
+                **_result_fields(result),
+            }
+            for result in checkup.results
+        ],
+    }
+
+
+def _build_json_header(checkup: Checkup, tool_version: str) -> JsonDocument:
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": tool_version,
+        "target": checkup.target or None,
+        "healthy": checkup.is_healthy,
+        "exit_code": checkup.exit_code,
+    }
+
+
+def _result_fields(result: CheckResult) -> JsonDocument:
+    """Always all five; `request_id` is null where there is none."""
+    return {
+        "status": result.status.value.replace(" ", "_"),
+        "summary": result.summary,
+        "detail": result.detail,
+        "hint": result.hint,
+        "request_id": result.first_request_id or None,
+    }
+
+
+def record_document(record: Record) -> JsonDocument:
+    """A record as JSON: null at every sensitive path, which `sensitive_values` marks."""
+    # An imported record has nothing applied yet.
+    fields = record.applied or record.seen
+    return {
+        "address": str(record.address),
+        "type": record.address.kind,
+        "name": record.address.name,
+        "id": record.remote_id,
+        "imported": not record.applied,
+        "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
+        "sensitive_values": tree_of_paths(_list_secret_paths(fields.items())),
+        "protected": record.protected,
+        "digest": record.digest,
+        "files": dict(sorted(record.files.items())),
+        "proven": dict(record.proven) or None,
+        "verification": plain_json(record.verification),
+        "depends_on": [str(address) for address in record.depends_on],
+        "api": record.api,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
+
+
+def object_document(address: Address, observed: Observed) -> JsonDocument:
+    """A live object as JSON: null at every sensitive path, which `sensitive_values` marks."""
+    identity = {"address": str(address), "type": address.kind, "name": address.name}
+    return identity | live_object_document(address.kind, observed)
+
+
+def live_object_document(kind: str, observed: Observed) -> JsonDocument:
+    """As `object_document`, for an object that has no address."""
+    fields = flatten(observed.spec)
+    return {
+        "type": kind,
+        "id": observed.remote_id,
+        "api": observed.api,
+        "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
+        "sensitive_values": tree_of_paths(_list_secret_paths(fields.items())),
+    }
+
+
+def _list_secret_paths(fields: Iterable[tuple[FieldPath, Any]]) -> list[FieldPath]:
+    return [path for path, value in fields if isinstance(value, SECRET_TYPES)]
+
+
+def format_log_line_as_json(line: LogLine) -> str:
+    """A log line as one JSON object on one line."""
+    fields = {"timestamp": line.timestamp, "level": line.level, "message": line.message}
+    present_fields = {name: value for name, value in fields.items() if value or name == "message"}
+    return format_redacted_json_line(present_fields)
+
+
+@frozen
+class TargetPart:
+    """One target's exit code, and the document that the command has for one target."""
+
+    target: str
+    exit_code: int
+    document: Mapping[str, Any] | None
+
+
+def build_targets_document(
+    command: str,
+    parts: Iterable[TargetPart],
+    not_begun: Sequence[str],
+    exit_code: int,
+    *,
+    tool_version: str,
+    diagnostics: Iterable[Diagnostic] = (),
+) -> JsonDocument:
+    """The document of several targets (targets.schema.json); `diagnostics` are of none of them."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": tool_version,
+        "command": command,
+        "targets": [
+            {"target": part.target, "exit_code": part.exit_code, "document": part.document}
+            for part in parts
+        ],
+        "not_begun": list(not_begun),
+        "exit_code": exit_code,
+        "diagnostics": [finding.to_json() for finding in diagnostics],
+    }
+
+
+# A command that ends before its plan prints the document that it always prints, empty but for
+# findings and exit code, and never two of them.
+def build_findings_document_in_shape_of_command(
+    command: str,
+    diagnostics: Iterable[Diagnostic],
+    exit_code: int,
+    *,
+    tool_version: str,
+    plan: Plan | None = None,
+) -> JsonDocument:
+    """The document of a command that ended with findings, and perhaps a plan.
+
+    It fits the schema of the command's usual document, so that a program that reads
+    that can read this: nothing is planned, done or drifted, and what is not known is null. A
+    command without a schema of its own writes only the findings. With the plan that an apply was
+    not to carry out, it is the report of an apply that did nothing.
+    """
+    findings = list(diagnostics)
+    if plan is not None:
+        # The command may have ended because of a finding of the plan.
+        plan_findings = [finding for finding in plan.diagnostics if finding not in findings]
+        return {
+            **report_document(Report(plan)),
+            "moved": [],
+            "complete": False,
+            "exit_code": exit_code,
+            "diagnostics": [finding.to_json() for finding in [*plan_findings, *findings]],
+        }
+    if (build_empty_fields := _EMPTY_FIELDS_BY_COMMAND.get(command)) is None:
+        document = diagnostics_document(findings, tool_version=tool_version)
+        return {**document, "exit_code": exit_code}
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": tool_version,
+        **build_empty_fields(),
+        "exit_code": exit_code,
+        "diagnostics": [finding.to_json() for finding in findings],
+    }
+
+
+def _empty_plan() -> JsonDocument:
+    return {
+        "timestamp": None,
+        "plan_id": None,
+        "errored": True,
+        "applyable": False,
+        "complete": False,
+        "base": None,
+        "summary": build_summary_counts(PlanSummary(), run_count=0),
+        "moved": [],
+        "resource_changes": [],
+        "verifications": [],
+        "resource_drift": [],
+        "accepted_differences": [],
+        "guards": [],
+        "capabilities": {},
+    }
+
+
+def _empty_report() -> JsonDocument:
+    return {
+        "plan": None,
+        "moved": [],
+        "complete": False,
+        "stopped": 0,
+        "lock_lost": False,
+        "counts": asdict(
+            OutcomeCounts(
+                **dict.fromkeys((count_field.name for count_field in fields(OutcomeCounts)), 0)
+            )
+        ),
+        "outcomes": [],
+        "verifications": [],
+        "refusals": [],
+        "guards_overridden": [],
+    }
+
+
+def _empty_drift() -> JsonDocument:
+    return {
+        "timestamp": None,
+        "errored": True,
+        "drifted": False,
+        "base": None,
+        "on_drift": None,
+        "summary": {
+            "changed": 0,
+            "gone": 0,
+            "waiting": 0,
+            "unmanaged": None,
+            "accepted_differences": 0,
+        },
+        "resource_drift": [],
+        "waiting": [],
+        "unmanaged": None,
+        "not_listed": [],
+        "accepted_differences": [],
+        "accepted": [],
+    }
+
+
+_EMPTY_FIELDS_BY_COMMAND: Mapping[str, Callable[[], JsonDocument]] = {
+    "plan": _empty_plan,
+    "apply": _empty_report,
+    "verify": _empty_report,
+    "drift": _empty_drift,
+}

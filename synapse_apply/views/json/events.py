@@ -26,15 +26,17 @@ from synapse_apply.views.json.documents import (
     was_touched_outside,
 )
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.ongoing_calls import REPORT_INTERVAL, OngoingCall, OngoingCalls
 from synapse_apply.views.text.outcomes import OutcomeCounts, totals_and_steps
 from synapse_apply.views.text.progress import (
+    REPORT_INTERVAL,
     SUCCESS_RESULTS,
     ForgivingStream,
+    OngoingCall,
+    OngoingCalls,
     describe_call_ending,
     get_progress_words,
 )
-from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.terminal import Style
 
 Event = JsonDocument
 UI_VERSION = "1.0"

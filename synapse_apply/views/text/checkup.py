@@ -1,19 +1,21 @@
-"""How the results of `doctor` and `agents check` are shown, as text and as JSON."""
+"""How the results of `doctor` and `agents check` are shown as text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.report import CheckResult, CheckStatus, Checkup
-from synapse_apply.views.json.documents import FORMAT_VERSION
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_plan_lines
-from synapse_apply.views.text.cells import measure_width, pad_to_width
 from synapse_apply.views.text.findings import indent_lines
-from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH, render_table
+from synapse_apply.views.text.terminal import (
+    MAX_COLUMN_WIDTH,
+    Style,
+    measure_width,
+    pad_to_width,
+    render_table,
+)
 
 _STATUS_STYLES = {
     CheckStatus.OK: "done",
@@ -60,27 +62,6 @@ def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bo
     return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
 
 
-def section_json(title: str, rows: Iterable[CheckResult]) -> list[JsonDocument]:
-    """The check results of one section, in the form of `doctor --json`."""
-    head = {"section": title.lower()}
-    return [
-        {**head, "check": row.check, "subject": row.subject, **_result_fields(row)} for row in rows
-    ]
-
-
-def checkup_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
-    """The document of `doctor --json` (doctor.schema.json)."""
-    return {
-        **_build_json_header(checkup, tool_version),
-        "counts": {
-            status.value.replace(" ", "_"): checkup.count_results(status) for status in CheckStatus
-        },
-        "checks": [
-            result for title, results in checkup.sections for result in section_json(title, results)
-        ],
-    }
-
-
 def render_agents_table(checkup: Checkup, *, color: bool) -> str:
     """A table with a row for each agent."""
     rows = [
@@ -88,42 +69,6 @@ def render_agents_table(checkup: Checkup, *, color: bool) -> str:
         for result in checkup.results
     ]
     return render_table(("name", "health", "detail"), rows, color=color)
-
-
-def agents_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
-    """The document of `agents check --json` (agents.schema.json)."""
-    return {
-        **_build_json_header(checkup, tool_version),
-        "agents": [
-            {
-                "name": result.subject,
-                "healthy": result.status in {CheckStatus.OK, CheckStatus.WARNING},
-                **_result_fields(result),
-            }
-            for result in checkup.results
-        ],
-    }
-
-
-def _build_json_header(checkup: Checkup, tool_version: str) -> JsonDocument:
-    return {
-        "format_version": FORMAT_VERSION,
-        "tool_version": tool_version,
-        "target": checkup.target or None,
-        "healthy": checkup.is_healthy,
-        "exit_code": checkup.exit_code,
-    }
-
-
-def _result_fields(result: CheckResult) -> JsonDocument:
-    """Always all five; `request_id` is null where there is none."""
-    return {
-        "status": result.status.value.replace(" ", "_"),
-        "summary": result.summary,
-        "detail": result.detail,
-        "hint": result.hint,
-        "request_id": result.first_request_id or None,
-    }
 
 
 def _join_unchecked(results: Iterable[CheckResult]) -> Iterator[CheckResult]:

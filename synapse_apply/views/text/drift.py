@@ -1,26 +1,19 @@
-"""How drift is shown as text, and as a JSON document (schemas/v1/drift.schema.json)."""
+"""How drift is shown as text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command, Text, name_target_in_commands
-from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.json.documents import FORMAT_VERSION, build_base_document
-from synapse_apply.views.json.redaction import plain_json
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize, sanitize_lines
-from synapse_apply.views.text.accepted import accepted_json, count_accepted_fields, name_accepted
-from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
 from synapse_apply.views.text.findings import finding_blocks, format_quoted_path
-from synapse_apply.views.text.plan import format_target_line
-from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH
-from synapse_apply.views.text.values import format_value_inline
+from synapse_apply.views.text.plan import format_target_line, name_accepted
+from synapse_apply.views.text.terminal import MAX_COLUMN_WIDTH, Style
+from synapse_apply.views.text.values import RowLayout, build_field_tree, format_value_inline
 
 _NO_DRIFT = "No drift. Live objects are as they were recorded."
 _AS_DECLARED = "No drift. Live objects are as they were recorded, or as they are declared now."
@@ -283,80 +276,3 @@ def unmanaged_line(drift: Drift) -> str:
 def join_natural_keys(unmanaged: Unmanaged) -> str:
     """The natural keys of an unmanaged object, separated by commas."""
     return ", ".join(unmanaged.keys)
-
-
-def drift_document(drift: Drift) -> JsonDocument:
-    """The document of `drift --json`."""
-    return {
-        "format_version": FORMAT_VERSION,
-        "tool_version": drift.tool_version,
-        "timestamp": drift.created,
-        "errored": drift.has_errors,
-        "drifted": bool(drift.objects),
-        "base": build_base_document(drift.base),
-        "on_drift": "hold" if drift.is_drift_kept else "revert",
-        "summary": {
-            "changed": len(drift.changed_or_replaced_objects),
-            "gone": len(drift.missing_objects),
-            "waiting": len(drift.pending_addresses),
-            "unmanaged": drift.unmanaged_count,
-            "accepted_differences": count_accepted_fields(drift.changes_with_accepted),
-        },
-        "resource_drift": [_build_object_document(entry) for entry in drift.objects],
-        "waiting": [str(address) for address in drift.pending_addresses],
-        "unmanaged": None
-        if drift.unmanaged is None
-        else list(map(_unmanaged_document, drift.unmanaged)),
-        "not_listed": sorted((*drift.unlistable_kinds, *drift.unread_kinds)),
-        "accepted_differences": accepted_json(drift.changes_with_accepted),
-        "accepted": [
-            {
-                "address": str(entry.address),
-                "path": format_json_pointer(entry.field.path),
-                "file": entry.file,
-                "line": entry.line,
-                "before": plain_json(entry.field.before),
-                "after": plain_json(entry.field.after),
-            }
-            for entry in drift.written_edits
-        ],
-        "diagnostics": [finding.to_json() for finding in drift.diagnostics],
-    }
-
-
-def _build_object_document(object_drift: ObjectDrift) -> JsonDocument:
-    position = object_drift.position
-    return {
-        "address": str(object_drift.address),
-        "mode": "managed",
-        "type": object_drift.address.kind,
-        "name": object_drift.address.name,
-        "id": object_drift.remote_id or None,
-        "gone": object_drift.is_missing,
-        **({"origin": object_drift.origin.removeprefix(": ")} if object_drift.origin else {}),
-        "remade_as": object_drift.replacement_id or None,
-        "cannot_be_undone": object_drift.blocked_reason or None,
-        "fields": [_build_field_document(field) for field in object_drift.all_field_changes],
-        "range": position
-        and {
-            "filename": position.file,
-            "start": {"line": position.line, "column": position.column},
-        },
-    }
-
-
-def _build_field_document(field: FieldChange) -> JsonDocument:
-    return {
-        "path": format_json_pointer(field.path),
-        "cause": field.cause.value,
-        "sensitive": field.sensitive,
-        "recorded": None if field.sensitive else plain_json(field.before),
-        "live": None if field.sensitive else plain_json(field.after),
-        "note": field.note,
-        "inside": [format_json_pointer(path) for path in field.inside],
-        **({"origin": field.origin} if field.origin else {}),
-    }
-
-
-def _unmanaged_document(unmanaged: Unmanaged) -> JsonDocument:
-    return {"type": unmanaged.kind, "id": unmanaged.remote_id, "natural_keys": list(unmanaged.keys)}

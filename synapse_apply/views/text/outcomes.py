@@ -1,8 +1,9 @@
-"""How an apply's outcomes are counted and shown as text, and when an apply is complete."""
+"""How an apply's outcomes and runs are counted and shown, and when an apply is complete."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic, Severity
@@ -18,14 +19,14 @@ from synapse_apply.views.grammar import (
     format_refusal_phrase,
 )
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.findings import finding_blocks
-from synapse_apply.views.text.refusals import format_refusal_rows, format_refused_count
-from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import (
-    format_log_ends,
-    format_run_counts,
-    format_run_rows,
+from synapse_apply.views.text.findings import (
+    finding_blocks,
+    format_refusal_rows,
+    format_refused_count,
+    indent_lines,
 )
+from synapse_apply.views.text.terminal import Style
+from synapse_apply.views.text.values import split_into_cut_lines
 
 _SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
 _RESULTS_BY_SEVERITY = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
@@ -283,3 +284,81 @@ def _is_unknown(ended_result: Outcome | VerificationResult) -> bool:
     if isinstance(ended_result, Outcome):
         return ended_result.result is Result.UNKNOWN and not ended_result.is_untellable
     return ended_result.status is RunStatus.UNKNOWN
+
+
+_STATUS_PHRASES = {
+    RunStatus.PASSED: "was verified",
+    RunStatus.FAILED: "did not pass its verification",
+    RunStatus.TIMED_OUT: "was not verified in time",
+    RunStatus.RUNNING: "is still being verified; the next run follows its job",
+    RunStatus.UNKNOWN: (
+        "was not verified: whether its run was started, or how it ended, is not known"
+    ),
+}
+
+
+def format_run_rows(report: Report, style: Style) -> list[str]:
+    """A row for each run, but for skipped ones of releases that are not done: those have a row."""
+    # A run is skipped with its release, whose own row says so already.
+    unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
+    return [
+        _format_run_row(result, style)
+        for result in report.verification_results
+        if result.status is not RunStatus.SKIPPED or result.address not in unfinished_addresses
+    ]
+
+
+def _format_run_row(result: VerificationResult, style: Style) -> str:
+    address = sanitize(result.address)
+    if result.status is RunStatus.SKIPPED:
+        reason = "; ".join(sanitize(finding.detail).rstrip(".") for finding in result.diagnostics)
+        lowercase_reason = f"{reason[:1].lower()}{reason[1:]}"
+        return (
+            f"  {style.format_symbol_and_space('.')}the verification of {address} was skipped: "
+            f"{lowercase_reason}"
+        )
+    facts = [f"job {sanitize(result.job)}"] if result.job else []
+    facts += [format_duration(result.seconds)] if result.seconds else []
+    facts_text = style(f" ({', '.join(facts)})", "dim") if facts else ""
+    is_neutral = result.is_acceptable or result.status is RunStatus.RUNNING
+    # A tolerated failure (on_failure: warn) and a job that still runs are no errors.
+    symbol = " " if result.status is RunStatus.PASSED else "." if is_neutral else "!"
+    phrase = _STATUS_PHRASES[result.status]
+    return f"  {style.format_symbol_and_space(symbol)}{address} {phrase}{facts_text}"
+
+
+def format_log_ends(results: Iterable[VerificationResult], style: Style) -> list[str]:
+    """The findings of runs, each behind the last lines of its job's log."""
+    blocks: list[str] = []
+    for result in results:
+        if result.logs:
+            head = (
+                f"Last lines of the log of {sanitize(result.address)} (job {sanitize(result.job)}):"
+            )
+            blocks.append(
+                "\n".join(
+                    [
+                        head,
+                        *indent_lines("\n".join(split_into_cut_log_lines(result.logs))),
+                    ]
+                )
+            )
+        if result.status is not RunStatus.SKIPPED:
+            blocks += finding_blocks(result.diagnostics, style)
+    return blocks
+
+
+def split_into_cut_log_lines(lines: Sequence[str]) -> list[str]:
+    """The sanitized lines of a log; an entry with line breaks becomes several lines."""
+    return [line for text in lines for line in split_into_cut_lines(text)]
+
+
+def format_run_counts(report: Report, style: Style) -> list[str]:
+    """The line `Verified: 2 passed, 1 failed.` in a list; empty without any run."""
+    counts = Counter(result.status for result in report.verification_results)
+    if not counts:
+        return []
+    # Passed runs are named even if there are none, as the word is searched for.
+    parts = [f"{counts.pop(RunStatus.PASSED, 0)} passed"]
+    parts += [f"{counts[status]} {status.value}" for status in RunStatus if counts[status]]
+    return [style(f"Verified: {', '.join(parts)}.", "bold")]

@@ -1,23 +1,26 @@
-"""How a record or a live object is shown as text and JSON, without secrets and their MACs."""
+"""How records, live objects, exports and logs of jobs are shown as text, without secrets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.plan import FieldChange
+from synapse_apply.model.remote import LogLine
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import Fields, flatten
-from synapse_apply.views.json.redaction import plain_json, tree_of_paths, unflatten_redacted
+from synapse_apply.model.values import flatten
+from synapse_apply.model.verification import LastRun
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize
-from synapse_apply.views.text.field_rows import FieldNode, RowLayout
-from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.values import SECRET_TYPES
-from synapse_apply.views.text.verification import format_last_run_or_empty
+from synapse_apply.views.text.terminal import Style
+from synapse_apply.views.text.values import (
+    FieldNode,
+    RowLayout,
+    build_field_tree,
+)
 
 _DEFAULT_WIDTH = 110
 _INDENT = 2
@@ -31,7 +34,7 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
     if record.protected:
         notes.append("protected: prevent_destroy")
     body = _format_resource_block(
-        record.address, _recorded_fields(record), record.remote_id, width, style
+        record.address, record.applied or record.seen, record.remote_id, width, style
     )
     facts = [f"# {name}: {sanitize(value)}" for name, value in _record_facts(record).items()]
     heading = [f"# {sanitize(record.address)}", *(f"# ({note})" for note in notes)]
@@ -78,56 +81,6 @@ def render_fields_block(
     return escape_ci_commands("\n".join([style(f"# {sanitize(heading)}", "bold"), *body]) + "\n")
 
 
-def record_document(record: Record) -> JsonDocument:
-    """A record as JSON: null at every sensitive path, which `sensitive_values` marks."""
-    fields = _recorded_fields(record)
-    return {
-        "address": str(record.address),
-        "type": record.address.kind,
-        "name": record.address.name,
-        "id": record.remote_id,
-        "imported": not record.applied,
-        "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
-        "sensitive_values": tree_of_paths(_list_secret_paths(fields.items())),
-        "protected": record.protected,
-        "digest": record.digest,
-        "files": dict(sorted(record.files.items())),
-        "proven": dict(record.proven) or None,
-        "verification": plain_json(record.verification),
-        "depends_on": [str(address) for address in record.depends_on],
-        "api": record.api,
-        "created_at": record.created_at,
-        "updated_at": record.updated_at,
-    }
-
-
-def object_document(address: Address, observed: Observed) -> JsonDocument:
-    """A live object as JSON: null at every sensitive path, which `sensitive_values` marks."""
-    identity = {"address": str(address), "type": address.kind, "name": address.name}
-    return identity | live_object_document(address.kind, observed)
-
-
-def live_object_document(kind: str, observed: Observed) -> JsonDocument:
-    """As `object_document`, for an object that has no address."""
-    fields = flatten(observed.spec)
-    return {
-        "type": kind,
-        "id": observed.remote_id,
-        "api": observed.api,
-        "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
-        "sensitive_values": tree_of_paths(_list_secret_paths(fields.items())),
-    }
-
-
-def _recorded_fields(record: Record) -> Fields:
-    # An imported record has nothing applied yet.
-    return record.applied or record.seen
-
-
-def _list_secret_paths(fields: Iterable[tuple[FieldPath, Any]]) -> list[FieldPath]:
-    return [path for path, value in fields if isinstance(value, SECRET_TYPES)]
-
-
 def _format_resource_block(
     address: Address,
     fields: Mapping[FieldPath, Any],
@@ -170,3 +123,77 @@ def _record_facts(record: Record) -> dict[str, str]:
         "updated": record.updated_at,
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def format_last_run_or_empty(last_run_json: Mapping[str, Any] | None) -> str:
+    """A record's last run as text, such as `passed (job 12) 2026-01-01T00:00:00Z`; "" for none."""
+    last_run = LastRun.from_json_or_none(last_run_json)
+    if last_run is None:
+        return ""
+    job = f" (job {last_run.job})" if last_run.job else ""
+    return f"{(last_run_json or {}).get('result', '')}{job} {last_run.at}".rstrip()
+
+
+def render_accepted(
+    address: object,
+    differing_fields: Sequence[FieldChange],
+    accepted_fields: Sequence[FieldChange],
+    notes: Sequence[str],
+    *,
+    color: bool,
+    width: int | None = None,
+) -> str:
+    """The differences of a resource as text, from live to declared, new and accepted ones apart."""
+    style = Style(color)
+    lines: list[str] = []
+    for title, fields in (
+        ("differs", differing_fields),
+        ("differs, accepted before", accepted_fields),
+    ):
+        if fields:
+            heading = f"{sanitize(address)} {title} (live -> declared):"
+            rows = RowLayout(style, width or _DEFAULT_WIDTH).visible_rows(
+                build_field_tree(fields), _INDENT + 2
+            )
+            lines += [style(heading, "bold"), *rows]
+    lines += [f"  . {sanitize(note)}" for note in notes]
+    return escape_ci_commands("".join(f"{line}\n" for line in lines))
+
+
+ReasonRows = Iterable[tuple[str, str]]
+
+
+def render_unexported(left_out_fields: ReasonRows, missed_objects: ReasonRows) -> str:
+    """Left out fields and objects with their reasons, under two headings; "" for none."""
+    text = _reason_list("Left out, and so not managed:", left_out_fields)
+    return escape_ci_commands(text + _reason_list("Not exported:", missed_objects))
+
+
+def format_variables_to_set(secrets_with_reasons: ReasonRows) -> str:
+    """The list of secrets whose variables have to be set; "" for none."""
+    return escape_ci_commands(
+        _reason_list("Not written; set these where plans and applies run:", secrets_with_reasons)
+    )
+
+
+def _reason_list(heading: str, rows: ReasonRows) -> str:
+    lines = [f"  {sanitize(subject)}: {sanitize(reason)}\n" for subject, reason in rows]
+    return f"\n{heading}\n" + "".join(lines) if lines else ""
+
+
+_LEVEL_STYLES = {
+    "error": "error",
+    "critical": "error",
+    "danger": "error",
+    "warning": "warning",
+    "debug": "dim",
+}
+
+
+def format_log_line(line: LogLine, *, color: bool) -> str:
+    """`[time] level: message`, as on the API page, without what the server left out."""
+    level = Style(color)(sanitize(line.level), _LEVEL_STYLES.get(line.level, ""))
+    head = f"[{sanitize(line.timestamp)}] " if line.timestamp else ""
+    # A tab indents tracebacks, and would be shown as an escape by sanitize.
+    message = sanitize(line.message.expandtabs(4))
+    return escape_ci_commands(f"{head}{level}{': ' if line.level else ''}{message}\n")

@@ -14,7 +14,7 @@ from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Desired, Lookup
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import LastRun, RunStatus
-from synapse_apply.views.text.plan import render_report
+from synapse_apply.views.text.outcomes import render_report
 
 AT = "release/yolo@1.0.0"
 

@@ -15,7 +15,7 @@ from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.errors import Effect, RateLimited, RemoteError, ServerFault, StateError
 from synapse_apply.model.report import Report
 from synapse_apply.model.verification import LastRun, RunStatus, VerificationResult
-from synapse_apply.views.text.plan import render_report
+from synapse_apply.views.text.outcomes import render_report
 
 AT = "release/yolo@1.0.0"
 PAGE = {"parameters": {"q": 0.9}, "context": {"project_id": 123}}

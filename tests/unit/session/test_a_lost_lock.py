@@ -7,7 +7,7 @@ from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.state import BackendIdentity
-from synapse_apply.views.text.plan import render_report
+from synapse_apply.views.text.outcomes import render_report
 
 PLAN = Plan(
     "p", "2026-01-01T00:00:00Z", "1", PlanBase("prod", BackendIdentity("https://x"), "l", 1)

@@ -11,13 +11,12 @@ from unit.views.test_terminal_safety import EVIL, assert_harmless
 
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.model.report import CheckResult, CheckStatus, Checkup
-from synapse_apply.views.json.documents import format_redacted_json_document
-from synapse_apply.views.text.checkup import (
+from synapse_apply.views.json.documents import (
     agents_document,
     checkup_document,
-    render_agents_table,
-    render_checkup,
+    format_redacted_json_document,
 )
+from synapse_apply.views.text.checkup import render_agents_table, render_checkup
 
 MANIFESTS = error_finding(
     "The manifests have 2 errors", "The first: Wrong type (a.yaml:3:1).", "validate"

@@ -17,12 +17,11 @@ from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.plan import Cause
 from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.ci import github, gitlab
-from synapse_apply.views.ci.annotations import annotate_drift
-from synapse_apply.views.json.documents import format_redacted_json_document
-from synapse_apply.views.markdown.markdown_report import render_drift_markdown
+from synapse_apply.views import ci
+from synapse_apply.views.ci import annotate_drift
+from synapse_apply.views.json.documents import drift_document, format_redacted_json_document
+from synapse_apply.views.markdown.report import render_drift_markdown
 from synapse_apply.views.text.drift import (
-    drift_document,
     iter_ways_out_of_drift,
     render_drift,
     render_written_edits,
@@ -119,16 +118,16 @@ def test_the_document_passes_its_schema(drift: Drift) -> None:
 
 def test_what_ci_reads() -> None:
     """Counts, outputs, and a warning at the place of each resource."""
-    assert gitlab.count_drift_changes(EVERYTHING) == {
+    assert ci.count_drift_changes(EVERYTHING) == {
         "create": 1,
         "update": 2,
         "delete": 0,
     }
-    assert gitlab.count_drift_changes(replace(EVERYTHING, diagnostics=(ERROR,))) == {}
-    outputs = github.build_drift_outputs(EVERYTHING, 2)
+    assert ci.count_drift_changes(replace(EVERYTHING, diagnostics=(ERROR,))) == {}
+    outputs = ci.build_drift_outputs(EVERYTHING, 2)
     assert outputs == {"drifted": "2", "gone": "1", "waiting": "2", "unmanaged": "2",
                        "exit_code": "2", "has_changes": "true"}  # fmt: skip
-    lines = github.format_annotation_commands(annotate_drift(EVERYTHING))
+    lines = ci.format_annotation_commands(annotate_drift(EVERYTHING))
     assert "file=manifests/raw.yaml,line=1,col=1,title=storage/raw is gone" in lines
 
 

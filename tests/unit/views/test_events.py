@@ -21,7 +21,7 @@ from synapse_apply.views.json.events import (
     iter_summary_event,
     serialize_finding,
 )
-from synapse_apply.views.text.ongoing_calls import OngoingCall
+from synapse_apply.views.text.progress import OngoingCall
 
 CLOSED = closed(schema("events"))
 CLOSED["properties"]["report"] = True

@@ -17,18 +17,16 @@ from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.model.report import Result
-from synapse_apply.views.ci.annotations import (
-    finding_annotations,
-    plan_annotations,
-    report_annotations,
-    with_file_names,
-)
-from synapse_apply.views.ci.github import (
+from synapse_apply.views.ci import (
     build_plan_outputs,
     build_report_outputs,
+    finding_annotations,
     format_annotation_commands,
     format_outputs_file,
+    plan_annotations,
     planless_outputs,
+    report_annotations,
+    with_file_names,
 )
 
 COMMAND = re.compile(

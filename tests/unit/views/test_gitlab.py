@@ -13,15 +13,13 @@ from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position, error_finding
-from synapse_apply.views.ci.annotations import (
-    finding_annotations,
-    plan_annotations,
-)
-from synapse_apply.views.ci.gitlab import (
+from synapse_apply.views.ci import (
     NO_COUNTS,
     build_issues,
     count_done_changes,
     count_plan_changes,
+    finding_annotations,
+    plan_annotations,
 )
 from synapse_apply.views.json.documents import format_redacted_json_document
 

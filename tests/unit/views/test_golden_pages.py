@@ -15,15 +15,17 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.state import print_run_with_calls, print_runs_table
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.operations.history import PastRun
-from synapse_apply.views.ci import github, gitlab
+from synapse_apply.views import ci
 from synapse_apply.views.html.reports import (
     render_findings_html,
     render_plan_html,
     render_report_html,
 )
-from synapse_apply.views.json.documents import format_redacted_json_document
-from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
-from synapse_apply.views.text.export import render_unexported
+from synapse_apply.views.json.documents import (
+    build_findings_document_in_shape_of_command,
+    format_redacted_json_document,
+)
+from synapse_apply.views.text.record import render_unexported
 
 PAGES = {
     "plan-everything": lambda: render_plan_html(
@@ -47,11 +49,11 @@ def test_outputs_and_counts() -> None:
     """What GitHub and GitLab are told of a plan and of an apply, as it is written."""
     plan, report = PLANS["everything"], REPORTS["everything"]
     told = [
-        github.format_outputs_file(github.build_plan_outputs(plan, 2), "END"),
-        github.format_outputs_file(github.build_report_outputs(report), "END"),
-        github.format_outputs_file(github.planless_outputs(1), "END"),
-        format_redacted_json_document(gitlab.count_plan_changes(plan)),
-        format_redacted_json_document(gitlab.count_done_changes(report)),
+        ci.format_outputs_file(ci.build_plan_outputs(plan, 2), "END"),
+        ci.format_outputs_file(ci.build_report_outputs(report), "END"),
+        ci.format_outputs_file(ci.planless_outputs(1), "END"),
+        format_redacted_json_document(ci.count_plan_changes(plan)),
+        format_redacted_json_document(ci.count_done_changes(report)),
     ]
     check_golden("outputs.txt", "".join(told))
 

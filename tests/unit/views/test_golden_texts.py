@@ -5,7 +5,9 @@ from unit.views.golden_files import check_golden
 from unit.views.plan_samples import ERROR, PLANS, WARNING
 from unit.views.report_samples import REPORTS
 
-from synapse_apply.views.text.plan import render_diagnostics, render_plan, render_report
+from synapse_apply.views.text.findings import render_diagnostics
+from synapse_apply.views.text.outcomes import render_report
+from synapse_apply.views.text.plan import render_plan
 
 
 @pytest.mark.parametrize("name", PLANS)

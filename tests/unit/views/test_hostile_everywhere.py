@@ -31,30 +31,32 @@ from synapse_apply.model.state import AuditEntry, BackendIdentity, Record
 from synapse_apply.model.values import Sensitive
 from synapse_apply.model.verification import RunStatus, Verification, VerificationResult
 from synapse_apply.operations.history import PastRun
-from synapse_apply.views import graph
-from synapse_apply.views.ci import annotations as remarks
-from synapse_apply.views.ci import github, gitlab
+from synapse_apply.views import ci, graph
 from synapse_apply.views.html import reports as html
 from synapse_apply.views.json import documents
 from synapse_apply.views.json.documents import (
+    build_findings_document_in_shape_of_command,
+    checkup_document,
+    drift_document,
+    format_log_line_as_json,
     format_redacted_json_document,
     format_redacted_json_line,
-)
-from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
-from synapse_apply.views.markdown import markdown_report
-from synapse_apply.views.text.checkup import checkup_document, render_checkup
-from synapse_apply.views.text.drift import drift_document, render_drift, render_written_edits
-from synapse_apply.views.text.export import render_unexported
-from synapse_apply.views.text.findings import render_diagnostics
-from synapse_apply.views.text.job_log import format_log_line, format_log_line_as_json
-from synapse_apply.views.text.plan import render_plan, render_report
-from synapse_apply.views.text.record import (
     record_document,
+)
+from synapse_apply.views.markdown import report as markdown
+from synapse_apply.views.text.checkup import render_checkup
+from synapse_apply.views.text.drift import render_drift, render_written_edits
+from synapse_apply.views.text.findings import render_diagnostics
+from synapse_apply.views.text.outcomes import render_report
+from synapse_apply.views.text.plan import render_plan
+from synapse_apply.views.text.record import (
+    format_log_line,
     render_live_object,
     render_object,
     render_record,
+    render_unexported,
 )
-from synapse_apply.views.text.tables import render_table
+from synapse_apply.views.text.terminal import render_table
 
 # What a reader of Terraform's text takes for ours where it stands at the start of a line.
 OURS = re.compile(
@@ -177,9 +179,7 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     "history": lambda text: past(lambda face, run: print_runs_table(face, [run, run]), text),
     "history show": lambda text: past(print_run_with_calls, text),
     "log": lambda text: format_log_line(LogLine(text, text, text), color=False),
-    "annotations": lambda text: github.format_annotation_commands(
-        remarks.plan_annotations(a_plan(text))
-    ),
+    "annotations": lambda text: ci.format_annotation_commands(ci.plan_annotations(a_plan(text))),
 }
 JSON: Mapping[str, Callable[[str], str]] = {
     "plan": lambda text: format_redacted_json_document(documents.plan_document(a_plan(text))),
@@ -201,7 +201,7 @@ JSON: Mapping[str, Callable[[str], str]] = {
     "history": lambda text: past(print_run_with_calls, text, as_json=True),
     "log": lambda text: format_log_line_as_json(LogLine(text, text, text)),
     "code quality": lambda text: format_redacted_json_document(
-        gitlab.build_issues(remarks.plan_annotations(a_plan(text)))
+        ci.build_issues(ci.plan_annotations(a_plan(text)))
     ),
 }
 PAGES: Mapping[str, Callable[[str], str]] = {
@@ -211,13 +211,11 @@ PAGES: Mapping[str, Callable[[str], str]] = {
     "drift": lambda text: html.render_drift_html(a_drift(text), run_url=text),
 }
 COMMENTS: Mapping[str, Callable[[str], str]] = {
-    "plan": lambda text: markdown_report.render_plan_markdown(a_plan(text)),
-    "apply that failed": lambda text: markdown_report.render_plan_markdown(
-        a_plan(text), command="apply"
-    ),
-    "offline": lambda text: markdown_report.render_plan_markdown(a_plan(text, offline=True)),
-    "report": lambda text: markdown_report.render_report_markdown(a_report(text)),
-    "drift": lambda text: markdown_report.render_drift_markdown(a_drift(text)),
+    "plan": lambda text: markdown.render_plan_markdown(a_plan(text)),
+    "apply that failed": lambda text: markdown.render_plan_markdown(a_plan(text), command="apply"),
+    "offline": lambda text: markdown.render_plan_markdown(a_plan(text, offline=True)),
+    "report": lambda text: markdown.render_report_markdown(a_report(text)),
+    "drift": lambda text: markdown.render_drift_markdown(a_drift(text)),
 }
 GRAPHS: Mapping[str, Callable[[str], str]] = {
     "mermaid": lambda text: graph.format_mermaid(graph.build_plan_nodes(a_plan(text))),

@@ -9,8 +9,7 @@ from unit.views.plan_samples import PLANS
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.views.html.links import ForgeLinks, render_anchor
-from synapse_apply.views.html.parts import render_sentence
+from synapse_apply.views.html.parts import ForgeLinks, render_anchor, render_sentence
 from synapse_apply.views.html.reports import render_plan_html, render_report_html
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -31,11 +31,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.report import Drift, ObjectDrift, Result, Unmanaged
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.html.parts import (
-    cut_and_escape,
-    render_code,
-    render_prose,
-)
+from synapse_apply.views.html.parts import cut_and_escape, render_code, render_prose
 from synapse_apply.views.html.reports import (
     render_drift_html,
     render_findings_html,

@@ -12,12 +12,12 @@ from unit.views.plan_samples import ERROR, PLANS, REFUSED_STORAGE, WARNING, plan
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.views.json.documents import (
+    build_findings_document_in_shape_of_command,
     diagnostics_document,
     format_redacted_json_document,
     plan_document,
     report_document,
 )
-from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "v1"
 

@@ -15,7 +15,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Cause, Change
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views.markdown.budget import COMMENT_BUDGET, STEP_SUMMARY_BUDGET, SizeBudget
-from synapse_apply.views.markdown.markdown_report import (
+from synapse_apply.views.markdown.report import (
     render_findings_markdown,
     render_plan_markdown,
     render_report_markdown,

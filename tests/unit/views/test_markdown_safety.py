@@ -25,17 +25,17 @@ from unit.views.hostile import (
 
 from synapse_apply.model.report import Result
 from synapse_apply.views.markdown.budget import SizeBudget
-from synapse_apply.views.markdown.markdown_report import (
-    render_findings_markdown,
-    render_plan_markdown,
-    render_report_markdown,
-)
 from synapse_apply.views.markdown.markup import (
     cut_and_escape_but_code,
     format_cut_code_span,
     format_cut_fenced_block,
     format_cut_html_code,
     format_link,
+)
+from synapse_apply.views.markdown.report import (
+    render_findings_markdown,
+    render_plan_markdown,
+    render_report_markdown,
 )
 from synapse_apply.views.text.plan import render_plan
 

@@ -234,7 +234,7 @@ def test_plain_text_needs_no_rich():
     """Rendering and a silent progress import neither rich nor anything else heavy."""
     code = (
         "import sys, synapse_apply.views.text.plan, synapse_apply.views.json.documents, synapse_apply.views.text.record,"
-        " synapse_apply.views.text.tables, synapse_apply.views.text.progress;"
+        " synapse_apply.views.text.terminal, synapse_apply.views.text.progress;"
         "print(sorted({'rich', 'jsonschema', 'yaml', 'requests'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

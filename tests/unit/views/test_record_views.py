@@ -8,13 +8,12 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import KnownAfterApply, Mac, Sensitive, WithheldSecret
-from synapse_apply.views.json.documents import format_redacted_json_document
-from synapse_apply.views.text.record import (
+from synapse_apply.views.json.documents import (
+    format_redacted_json_document,
     object_document,
     record_document,
-    render_object,
-    render_record,
 )
+from synapse_apply.views.text.record import render_object, render_record
 
 MAC = Mac("key-1", "deadbeef" * 8)
 RECORD = Record(

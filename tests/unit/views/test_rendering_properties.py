@@ -27,11 +27,9 @@ from synapse_apply.views.json.documents import (
     plan_document,
     report_document,
 )
-from synapse_apply.views.markdown.markdown_report import (
-    render_plan_markdown,
-    render_report_markdown,
-)
-from synapse_apply.views.text.plan import render_plan, render_report
+from synapse_apply.views.markdown.report import render_plan_markdown, render_report_markdown
+from synapse_apply.views.text.outcomes import render_report
+from synapse_apply.views.text.plan import render_plan
 
 CANARY = "c4n4ry-value"
 SCHEMA = json.loads(

@@ -12,7 +12,7 @@ from synapse_apply.model.plan import Action, Cause, Change, Plan, Refusal
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.html.reports import render_plan_html
 from synapse_apply.views.markdown.budget import COMMENT_BUDGET
-from synapse_apply.views.markdown.markdown_report import render_plan_markdown
+from synapse_apply.views.markdown.report import render_plan_markdown
 from synapse_apply.views.text.plan import render_plan
 
 VIEWS: dict[str, Callable[[Plan], str]] = {

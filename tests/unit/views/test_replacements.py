@@ -15,7 +15,7 @@ from synapse_apply.model.packages import (
 from synapse_apply.model.plan import Action
 from synapse_apply.views.html.reports import render_plan_html
 from synapse_apply.views.json.documents import format_redacted_json_document, plan_document
-from synapse_apply.views.markdown.markdown_report import render_plan_markdown
+from synapse_apply.views.markdown.report import render_plan_markdown
 from synapse_apply.views.text.plan import render_plan
 
 FILES = (

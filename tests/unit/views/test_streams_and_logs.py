@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from synapse_apply.model.remote import LogLine
-from synapse_apply.views.text.cells import measure_width
-from synapse_apply.views.text.job_log import format_log_line, format_log_line_as_json
-from synapse_apply.views.text.tables import render_table, stream_table
+from synapse_apply.views.json.documents import format_log_line_as_json
+from synapse_apply.views.text.record import format_log_line
+from synapse_apply.views.text.terminal import measure_width, render_table, stream_table
 
 ROWS = [("1", "탐지"), ("2", "yolo"), ("300", "x")]
 

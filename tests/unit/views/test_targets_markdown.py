@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.views.markdown.budget import MIN_BUDGET, SizeBudget, count_utf8_bytes
-from synapse_apply.views.markdown.targets import MarkdownPart, render_targets_markdown
+from synapse_apply.views.markdown.budget import (
+    MIN_BUDGET,
+    MarkdownPart,
+    SizeBudget,
+    count_utf8_bytes,
+    render_targets_markdown,
+)
 
 CHANGED = {"add": "2", "destroy": "1", "has_changes": "true"}
 BUDGET = SizeBudget(65_536)

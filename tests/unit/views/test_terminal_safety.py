@@ -11,9 +11,10 @@ from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.plan import Action, Change, GuardViolation, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.cells import measure_width
-from synapse_apply.views.text.plan import render_diagnostics, render_plan, render_report
-from synapse_apply.views.text.tables import render_table
+from synapse_apply.views.text.findings import render_diagnostics
+from synapse_apply.views.text.outcomes import render_report
+from synapse_apply.views.text.plan import render_plan
+from synapse_apply.views.text.terminal import measure_width, render_table
 
 EVIL = "\x1b]0;title\x07\x1b[2J\u202eabc\u2066\x9b31m\ud800\r\n::set-output name=x::y\n##[error]z"
 STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -9,7 +9,8 @@ from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.project import MovedAddress
-from synapse_apply.views.text.plan import render_plan, render_report
+from synapse_apply.views.text.outcomes import render_report
+from synapse_apply.views.text.plan import render_plan
 
 PASSES = re.compile(r"(?m)^(Plan: \d|No changes.)")
 FAILS = re.compile(r"(?m)^(Error: )")

@@ -9,15 +9,11 @@ from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, 
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.state import BackendIdentity
-from synapse_apply.views.ci.annotations import (
-    changed_plan_annotations,
-    plan_annotations,
-)
-from synapse_apply.views.ci.github import build_report_outputs
+from synapse_apply.views.ci import build_report_outputs, changed_plan_annotations, plan_annotations
 from synapse_apply.views.html.reports import render_report_html
 from synapse_apply.views.json.documents import report_document
-from synapse_apply.views.markdown.markdown_report import render_report_markdown
-from synapse_apply.views.text.plan import render_report
+from synapse_apply.views.markdown.report import render_report_markdown
+from synapse_apply.views.text.outcomes import render_report
 
 PLAN = Plan(
     "p", "2026-01-01T00:00:00Z", "1", PlanBase("prod", BackendIdentity("https://x"), "l", 1)

@@ -28,7 +28,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Action, Change
-from synapse_apply.views.html.links import NO_LINKS
+from synapse_apply.views.html.parts import NO_LINKS
 
 TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in RunOutcome}
 REVISION_BASE = replace(plan_samples.BASE, revision="a-branch")

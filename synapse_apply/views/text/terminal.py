@@ -1,13 +1,97 @@
-"""How tables are laid out: aligned by terminal cells, which differ from characters in Korean."""
+"""How text is laid out on a terminal: colours, widths in cells, tables; the same rows as a diff."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 
+from synapse_apply.model.frozen import frozen
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.cells import measure_width, pad_to_width
-from synapse_apply.views.text.style import Style
+
+_ANSI_CODES = {
+    "+": "32",
+    "~": "33",
+    "-": "31",
+    "!": "1;31",
+    ".": "36",
+    "bold": "1",
+    "dim": "2",
+    "error": "1;31",
+    "warning": "1;33",
+    "note": "1;36",
+    "done": "1;32",
+}
+
+
+@frozen
+class Style:
+    """Adds ANSI styles to texts, or leaves them as they are without colour."""
+
+    color: bool
+
+    def __call__(self, text: str, style_name: str) -> str:
+        """The text in a style; unchanged for an unknown or empty style."""
+        ansi_code = _ANSI_CODES.get(style_name) if self.color else None
+        return f"\x1b[{ansi_code}m{text}\x1b[0m" if ansi_code and text else text
+
+    def format_symbol_and_space(self, symbol: str) -> str:
+        """A row's symbol in its colour, and the space after it."""
+        return self(symbol, symbol) + " "
+
+
+# Values are sanitized before they are laid out, so none of them can hold this character.
+_SYMBOL_MARK = "\0"
+_MARGIN_SYMBOLS = {"+": "+", "-": "-", "~": "!", "!": "!"}
+
+
+@frozen
+class DiffStyle(Style):
+    """Marks the symbols that the layout writes, so that no `+` in a value is taken for one."""
+
+    color: bool = False
+
+    def __call__(self, text: str, style_name: str) -> str:
+        """The text, with a mark before its first character where the style is a symbol."""
+        if style_name not in _MARGIN_SYMBOLS:
+            return text
+        indent = len(text) - len(text.lstrip(" "))
+        return f"{text[:indent]}{_SYMBOL_MARK}{text[indent:]}"
+
+
+def margin_lines(block: str) -> Iterator[str]:
+    """The lines of a block that was rendered with a DiffStyle, marked symbols moved to column 0."""
+    for line in block.split("\n"):
+        indent, mark, marked_text = line.partition(_SYMBOL_MARK)
+        if mark:
+            yield f"{_MARGIN_SYMBOLS[marked_text[0]]}{indent}{marked_text[1:]}".replace(
+                _SYMBOL_MARK, ""
+            ).rstrip()
+        else:
+            yield line if not line or line[0] == " " else f" {line}"
+
+
+def measure_width(text: str) -> int:
+    """The width of a sanitized text in terminal cells (Unicode TR11)."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_char_width, text))
+
+
+# A text has few characters, many times; a server can send all of them.
+@lru_cache(maxsize=4096)
+def _char_width(char: str) -> int:
+    if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+
+
+def pad_to_width(text: str, width: int, *, align_right: bool = False) -> str:
+    """A sanitized text padded with spaces to a width in cells; a longer one stays as it is."""
+    padding = " " * max(0, width - measure_width(text))
+    return padding + text if align_right else text + padding
+
 
 _COLUMN_GAP = "  "
 # A wider cell shifts only its own line; otherwise one long text would widen all lines.

@@ -1,0 +1,384 @@
+"""What CI systems read: annotations, commands and outputs for GitHub, counts and issues for GitLab.
+
+https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands,
+https://docs.gitlab.com/user/infrastructure/iac/mr_integration and
+https://docs.gitlab.com/ci/testing/code_quality
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from hashlib import sha256
+
+from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.diagnostic import Diagnostic, Position
+from synapse_apply.model.errors import Exit
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.report import Drift, Report, Result
+from synapse_apply.model.verification import RunStatus
+from synapse_apply.views.grammar import format_refusal_phrase
+from synapse_apply.views.markdown.markup import cut_text
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_lines
+from synapse_apply.views.text.drift import say_what_drifted
+from synapse_apply.views.text.findings import finding_location, format_quoted_path
+from synapse_apply.views.text.outcomes import OutcomeCounts, outcome_findings
+
+
+@frozen
+class Annotation:
+    """One remark for a reviewer, at a position of a file where it has one.
+
+    `level` is error, warning or note. `rule` and `subject` are equal for a finding in every
+    run. Texts are not sanitized yet.
+    """
+
+    level: str
+    rule: str
+    title: str
+    text: str
+    subject: str = ""
+    position: Position | None = None
+
+
+def plan_annotations(plan: Plan) -> list[Annotation]:
+    """Annotations for a plan's findings, refused changes, and guards that would stop the apply."""
+    positions = _positions_by_address(plan.changes)
+    guards = [
+        Annotation(
+            "warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name
+        )
+        for guard in plan.guards
+    ]
+    return [
+        *_of_findings(plan.diagnostics, positions),
+        *_of_refusals(plan.refused_changes),
+        *guards,
+    ]
+
+
+def changed_plan_annotations(plan: Plan) -> list[Annotation]:
+    """Annotations as for a plan, without warnings and notes on resources that it does not change.
+
+    A reviewer is shown what the change touches; errors are shown in any case.
+    """
+    unchanged_addresses = {
+        str(change.address)
+        for change in plan.changes
+        if change.action is Action.NO_OP and not change.is_refused and change.verification is None
+    }
+    relevant_findings = [
+        finding
+        for finding in plan.diagnostics
+        if finding.is_error or finding.address not in unchanged_addresses
+    ]
+    return plan_annotations(replace(plan, diagnostics=tuple(relevant_findings)))
+
+
+def report_annotations(report: Report) -> list[Annotation]:
+    """Annotations for the findings of an apply, its plan's included, and for refused changes."""
+    unskipped_outcomes = (
+        outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
+    )
+    run_findings = [
+        finding
+        for result in report.verification_results
+        if result.status is not RunStatus.SKIPPED
+        for finding in result.diagnostics
+    ]
+    all_findings = [*report.plan.diagnostics, *outcome_findings(unskipped_outcomes), *run_findings]
+    return [
+        *_of_findings(all_findings, _positions_by_address(report.plan.changes)),
+        *_of_refusals(report.plan.refused_changes),
+    ]
+
+
+def annotate_drift(drift: Drift) -> list[Annotation]:
+    """Annotations for each drifted object, where it is declared, and for the drift's findings."""
+    positions = {
+        str(object_drift.address): object_drift.position
+        for object_drift in drift.objects
+        if object_drift.position is not None
+    }
+    drift_annotations = [
+        Annotation(
+            "warning",
+            "drift",
+            say_what_drifted(object_drift),
+            ", ".join(format_quoted_path(field.path) for field in object_drift.fields),
+            str(object_drift.address),
+            object_drift.position,
+        )
+        for object_drift in drift.objects
+    ]
+    return [*_of_findings(drift.diagnostics, positions), *drift_annotations]
+
+
+def finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation]:
+    """Annotations for findings without a plan."""
+    return list(_of_findings(findings, {}))
+
+
+def _positions_by_address(changes: Iterable[Change]) -> dict[str, Position]:
+    """The position of each declared resource, by its address as text."""
+    return {str(c.address): c.position for c in changes if c.position is not None}
+
+
+def _of_findings(
+    findings: Iterable[Diagnostic], position_by_address: Mapping[str, Position]
+) -> Iterator[Annotation]:
+    for finding in findings:
+        hint = f"Hint: {finding.hint}" if finding.hint else ""
+        # Some details quote the server's answer, which has the request id in it.
+        is_request_told = not finding.request_id or finding.request_id in finding.detail
+        request_text = "" if is_request_told else f"Request id: {finding.request_id}"
+        subject = " ".join(
+            part
+            for part in (
+                finding.address or "",
+                format_quoted_path(finding.path or ()),
+                finding.target or "",
+            )
+            if part
+        )
+        location = finding_location(finding.with_changes(position=None)).removeprefix("with ")
+        yield Annotation(
+            finding.severity.value,
+            finding.rule or finding.summary,
+            finding.summary,
+            "\n".join(part for part in (finding.detail, hint, location, request_text) if part),
+            subject,
+            finding.position or position_by_address.get(finding.address or ""),
+        )
+
+
+def _of_refusals(changes: Iterable[Change]) -> Iterator[Annotation]:
+    for change in changes:
+        for refusal in change.refusals:
+            yield Annotation(
+                "error",
+                f"refused: {refusal.rule}",
+                f"{change.address} {format_refusal_phrase(change.action)}",
+                "\n".join(
+                    [refusal.reason, *(f"Way out: {way_out}" for way_out in refusal.ways_out)]
+                ),
+                str(change.address),
+                refusal.position or change.position,
+            )
+
+
+def with_file_names(
+    file_annotations: Iterable[Annotation], new_name_by_file: Mapping[str, str]
+) -> list[Annotation]:
+    """The annotations, with other names for the files that `new_name_by_file` has."""
+    return [
+        replace(
+            annotation,
+            position=replace(annotation.position, file=new_name_by_file[annotation.position.file]),
+        )
+        if annotation.position is not None and annotation.position.file in new_name_by_file
+        else annotation
+        for annotation in file_annotations
+    ]
+
+
+# GitHub shows at most 10 annotations of each level for a step, and silently drops the others.
+MAX_ANNOTATIONS = 10
+_MAX_MESSAGE_LENGTH = 4000
+# GitHub's workflow command by our level.
+_COMMAND_BY_LEVEL = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+def format_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
+    """One workflow command a line, errors first; the last of a level counts those left out."""
+    lines: list[str] = []
+    all_annotations = list(file_annotations)
+    for level, command in _COMMAND_BY_LEVEL.items():
+        level_annotations = [
+            annotation for annotation in all_annotations if annotation.level == level
+        ]
+        shown_annotations = (
+            level_annotations
+            if len(level_annotations) <= MAX_ANNOTATIONS
+            else level_annotations[: MAX_ANNOTATIONS - 1]
+        )
+        lines += [_annotation_command(annotation) for annotation in shown_annotations]
+        if hidden_count := len(level_annotations) - len(shown_annotations):
+            hidden_note = f"{hidden_count} more: see the summary or the log"
+            lines.append(f"::{command} title=synapse-apply::{hidden_note}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _annotation_command(annotation: Annotation) -> str:
+    facts = {}
+    if annotation.position is not None:
+        position = annotation.position
+        facts = {
+            "file": cut_text(position.file, 4096),
+            "line": str(position.line),
+            "col": str(position.column),
+        }
+    facts["title"] = cut_text(annotation.title, 200)
+    properties = ",".join(f"{name}={_command_property(value)}" for name, value in facts.items())
+    return (
+        f"::{_COMMAND_BY_LEVEL[annotation.level]} "
+        f"{properties}::{_command_data(annotation.text or annotation.title)}"
+    )
+
+
+def _command_data(text: str) -> str:
+    # Sanitized first, so that only our own line breaks are left.
+    lines = escape_ci_commands("\n".join(sanitize_lines(cut_text(text, _MAX_MESSAGE_LENGTH))))
+    # GitHub's own escapes (actions/toolkit, command.ts); `%` first, so that none is escaped twice.
+    return lines.replace("%", "%25").replace("\n", "%0A")
+
+
+def _command_property(text: str) -> str:
+    escaped = escape_ci_commands(sanitize(text)).replace("%", "%25")
+    # In properties, `:` and `,` separate and need escapes, too.
+    return escaped.replace(":", "%3A").replace(",", "%2C")
+
+
+def build_plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:
+    """The step outputs of a plan; `has_changes` is true where `--detailed-exitcode` gives 2."""
+    counts = plan.summary
+    return {
+        "add": str(counts.add),
+        "change": str(counts.change),
+        "destroy": str(counts.destroy),
+        "import": str(counts.import_),
+        "forget": str(counts.forget),
+        "refused": str(counts.blocked),
+        "verify": str(len(plan.changes_to_verify)),
+        "exit_code": str(exit_code),
+        "has_changes": _format_bool(plan.has_changes or bool(plan.refused_changes)),
+    }
+
+
+def build_drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
+    """The step outputs of a drift check; "" for a count that is not known.
+
+    `has_changes` is true where `--detailed-exitcode` gives 2.
+    """
+    return {
+        "drifted": str(len(drift.changed_or_replaced_objects)),
+        "gone": str(len(drift.missing_objects)),
+        "waiting": str(len(drift.pending_addresses)),
+        # A number from incomplete lists would be taken for the whole.
+        "unmanaged": "" if drift.unread_kinds else str(len(drift.unmanaged or ())),
+        "exit_code": str(exit_code),
+        "has_changes": _format_bool(bool(drift.objects)),
+    }
+
+
+def build_report_outputs(report: Report) -> dict[str, str]:
+    """The step outputs of an apply: what was done, under the plan's names, and what was not."""
+    counts = OutcomeCounts.from_report(report)
+    return {
+        "add": str(counts.added),
+        "change": str(counts.changed),
+        "destroy": str(counts.destroyed),
+        "import": str(counts.imported),
+        "forget": str(counts.forgotten),
+        "refused": str(counts.refused),
+        "failed": str(counts.failed),
+        "skipped": str(counts.skipped),
+        "unknown": str(counts.unknown),
+        "verify": str(counts.verified),
+        "not_verified": str(counts.not_verified),
+        "exit_code": str(report.exit_code),
+        "has_changes": _format_bool(report.plan.has_changes or bool(report.plan.refused_changes)),
+    }
+
+
+def planless_outputs(exit_code: int) -> dict[str, str]:
+    """The step outputs of a command that has findings and no plan, whether it failed or not."""
+    return {"exit_code": str(exit_code), "has_changes": _format_bool(exit_code == Exit.CHANGES)}
+
+
+def format_outputs_file(outputs: Mapping[str, str], random_delimiter: str) -> str:
+    """The text to append to $GITHUB_OUTPUT.
+
+    `random_delimiter`: a value that contained it could set further outputs.
+    """
+    return "".join(
+        f"{name}<<{random_delimiter}\n{value}\n{random_delimiter}\n"
+        for name, value in outputs.items()
+    )
+
+
+def _format_bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+_SEVERITY_BY_LEVEL = {"error": "critical", "warning": "minor", "note": "info"}
+_MAX_DESCRIPTION_LENGTH = 2000
+# For a report without the three counts, the widget says that it failed to generate.
+NO_COUNTS: dict[str, int] = {}
+
+
+def count_plan_changes(plan: Plan) -> dict[str, int]:
+    """The counts of the `Plan:` line; NO_COUNTS for a plan with errors or without a comparison."""
+    # Counts of such a plan would be taken for what an apply will do.
+    if plan.has_errors or not plan.base.compared:
+        return NO_COUNTS
+    counts = plan.summary
+    return {"create": counts.add, "update": counts.change, "delete": counts.destroy}
+
+
+def count_drift_changes(drift: Drift) -> dict[str, int]:
+    """What an apply that reverts the drift would do; NO_COUNTS for a check with errors."""
+    if drift.has_errors:
+        return NO_COUNTS
+    return {
+        "create": len(drift.missing_objects),
+        "update": len(drift.changed_or_replaced_objects),
+        "delete": 0,
+    }
+
+
+def count_done_changes(report: Report) -> dict[str, int]:
+    """The counts of changes that an apply has made, in the names of the widget."""
+    counts = OutcomeCounts.from_report(report)
+    return {"create": counts.added, "update": counts.changed, "delete": counts.destroyed}
+
+
+def build_issues(file_annotations: Iterable[Annotation]) -> list[JsonDocument]:
+    """A code quality issue for each annotation that has a position.
+
+    A fingerprint depends on rule, subject, title and file, not on the line: one that only moved
+    is the same issue.
+    """
+    occurrences: Counter[str] = Counter()
+    issues = []
+    for annotation in file_annotations:
+        # GitLab drops an issue without a location.
+        if annotation.position is None:
+            continue
+        key = json.dumps(
+            [annotation.rule, annotation.subject, annotation.title, annotation.position.file]
+        )
+        # Fingerprints must be unique in a report, so equal issues are numbered.
+        occurrences[key] += 1
+        # Title and text on one line, since GitLab shows plain text.
+        text = " ".join(sanitize_lines(cut_text(annotation.text, _MAX_DESCRIPTION_LENGTH)))
+        issues.append(
+            {
+                "description": (
+                    f"{cut_text(sanitize(annotation.title), 400)}: {text}"
+                    if text
+                    else sanitize(annotation.title)
+                ),
+                "check_name": cut_text(sanitize(annotation.rule), 200),
+                "fingerprint": sha256(f"{key} {occurrences[key]}".encode()).hexdigest(),
+                "severity": _SEVERITY_BY_LEVEL[annotation.level],
+                "location": {
+                    "path": sanitize(annotation.position.file),
+                    "lines": {"begin": annotation.position.line},
+                },
+            }
+        )
+    return issues

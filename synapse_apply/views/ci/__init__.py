@@ -1,1 +1,0 @@
-"""What CI systems read: annotations, outputs of a step, code quality."""
