@@ -29,8 +29,8 @@ from synapse_apply.live.supposed_state import (
     suppose_record,
     suppose_records,
 )
+from synapse_apply.manifests.committed import CommittedFolder
 from synapse_apply.manifests.decode.variables import parse_given_variables
-from synapse_apply.manifests.files import CommittedFolder
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict

@@ -38,7 +38,7 @@ from synapse_apply.workspace.state_project import iter_sharing_findings
 
 if TYPE_CHECKING:
     from synapse_apply.files.commits import GitCommit
-    from synapse_apply.manifests.files import CommittedFolder
+    from synapse_apply.manifests.committed import CommittedFolder
 
 
 @frozen
@@ -211,7 +211,7 @@ def open_committed_folder(project: Project, ref: str) -> CommittedFolder:
     """The project's folder as a Git ref has it, a context manager; InputError."""
     # Here, not above: few commands read a commit.
     from synapse_apply.files.commits import find_commit
-    from synapse_apply.manifests.files import CommittedFolder
+    from synapse_apply.manifests.committed import CommittedFolder
 
     commit = find_commit(project.root, ref)
     commit.require_chosen_repository()

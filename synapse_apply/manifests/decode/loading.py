@@ -57,7 +57,7 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import Reference, SecretRef
 
 if TYPE_CHECKING:
-    from synapse_apply.manifests.files import CommittedFolder
+    from synapse_apply.manifests.committed import CommittedFolder
 
 
 def is_inventory_file(reading: ReadResult) -> bool:
