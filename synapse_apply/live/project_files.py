@@ -20,10 +20,10 @@ from synapse_apply.model.packages import (
     PackageFlaw,
     iter_limited_flaws,
 )
+from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.resource import Desired
 from synapse_apply.planning.plan_input import PackageVerdict, PlanOptions
 from synapse_apply.planning.policy.rule_addresses import literal_addresses
-from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace.offline_target import OfflineTarget
 from synapse_apply.workspace.package_sources import relate_to_working_folder
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from synapse_apply.model.diagnostic import FieldPath
@@ -102,3 +103,11 @@ def find_similar_word(word: str, words: Iterable[str], min_likeness: float = 0.6
     )
     # Of several with that prefix the one that differs least in length.
     return lowered[min(matches, key=lambda key: abs(len(key) - len(word)))] if matches else ""
+
+
+def shown_path(path: Path) -> str:
+    """A path for messages: relative to the working folder where it lies inside."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except (ValueError, RuntimeError):  # outside, or a link in a circle
+        return str(path)

@@ -26,11 +26,10 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import bump_version_or_empty, is_valid_version, version_sort_key
-from synapse_apply.model.phrases import suggest_words
+from synapse_apply.model.phrases import shown_path, suggest_words
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.sources import SourceFiles
-from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 

@@ -43,7 +43,7 @@ from synapse_apply.model.errors import (
     Unreachable,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import format_count_and_noun, format_field_path
+from synapse_apply.model.phrases import format_count_and_noun, format_field_path, shown_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.secrets.secret_rules import is_loopback
@@ -56,7 +56,6 @@ from synapse_apply.secrets.login import read_login
 from synapse_apply.stores.bucket.bucket_probe import count_prunable_objects, require_suitable_bucket
 from synapse_apply.stores.bucket.bucket_url import BucketAccessDenied
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.views.grammar import shown_path
 from synapse_apply.views.text.plan import name_accepted_fields
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.backend import (

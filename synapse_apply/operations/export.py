@@ -35,12 +35,12 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.secret_marks import contains_masked_text
 from synapse_apply.model.values import Reference
 from synapse_apply.operations.protected_files import explain_protection
-from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace.invocation import Invocation
 
 PUBLISHED_SOURCE = {"source": "published"}

@@ -35,6 +35,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.plan import Action, Change, FieldChange, Plan, PlanBase
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import (
@@ -52,7 +53,6 @@ from synapse_apply.planning import refusals as refusal_rules
 from synapse_apply.planning.moving import make_due_renames, select_removed
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.environment import SystemClock
 from synapse_apply.workspace.inventory_rows import read_inventory

@@ -28,7 +28,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.phrases import format_field_path, suggest_words
+from synapse_apply.model.phrases import format_field_path, shown_path, suggest_words
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import Drift, ObjectDrift, WrittenEdit
@@ -40,7 +40,6 @@ from synapse_apply.operations.drift import (
     require_no_open_call,
 )
 from synapse_apply.operations.plan import plan as make_plan
-from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.selection import choose_addresses

@@ -1,4 +1,4 @@
-"""Which words, symbols, units and paths reports use for actions, counts, sizes and durations."""
+"""Which words, symbols and units reports use for actions, counts, sizes and durations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from synapse_apply.model.plan import Action, PlanSummary
 from synapse_apply.model.project import MovedAddress
@@ -97,11 +96,3 @@ def format_server_time(text: str) -> str:
         if (moment := datetime.fromisoformat(text)).tzinfo:
             text = f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
     return re.sub(r"\.\d+", "", text)
-
-
-def shown_path(path: Path) -> str:
-    """A path for messages: relative to the working folder where it lies inside."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except (ValueError, RuntimeError):  # outside, or a link in a circle
-        return str(path)

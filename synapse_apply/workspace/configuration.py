@@ -28,10 +28,10 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
 from synapse_apply.model.secrets.secret_rules import build_reserved_by_names
-from synapse_apply.views.grammar import shown_path
 from synapse_apply.workspace.invocation import Invocation, LoadedProjects, ProjectMemory
 from synapse_apply.workspace.package_sources import PackageSources
 from synapse_apply.workspace.state_project import iter_sharing_findings

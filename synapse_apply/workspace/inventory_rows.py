@@ -13,8 +13,8 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, erro
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import DIGEST_RULE, is_package_digest
+from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.remote import parse_remote_id
-from synapse_apply.views.grammar import shown_path
 
 _ROW_FORM_HINT = Text(
     "A row has `address: KIND/NAME` and `id: ID`, as ", Command("state inventory"), " prints it."

@@ -22,13 +22,13 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.packages import PackageFlaw, build_flaw_finding
+from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_secret
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.packages.zip_stamps import ZipStamps
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
-from synapse_apply.views.grammar import shown_path
 
 if TYPE_CHECKING:
     from synapse_apply.packages.lint import PackageLint

@@ -45,8 +45,8 @@ def init(*, console: Console, chdir: Path | None, plugin: Path | None) -> int:
     """
     from synapse_apply.model.command import Command, Text
     from synapse_apply.model.errors import InputError
+    from synapse_apply.model.phrases import shown_path
     from synapse_apply.operations import init
-    from synapse_apply.views.grammar import shown_path
     from synapse_apply.workspace.invocation import Invocation
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()

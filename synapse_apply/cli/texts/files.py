@@ -13,9 +13,9 @@ from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX
-from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.phrases import format_count_and_noun, shown_path
 from synapse_apply.model.resource import FOLDER, GIT
-from synapse_apply.views.grammar import format_byte_size, shown_path
+from synapse_apply.views.grammar import format_byte_size
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.record import format_variables_to_set, render_unexported
 from synapse_apply.views.text.terminal import Style, render_table
