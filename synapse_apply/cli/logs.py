@@ -76,12 +76,10 @@ def configure_logging(environ: Mapping[str, str]) -> None:
 def _open_log_handler(path: str) -> logging.Handler:
     if not path:
         return logging.StreamHandler(sys.stderr)
-    from synapse_apply.files.checkout import explain_link_out
+    from synapse_apply.files.checkout import open_appending
 
-    if reason := explain_link_out(Path(path)):
-        raise UnusableLog(f"SYNAPSE_APPLY_LOG_PATH cannot be written: {path} {reason}.")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = open_appending(Path(path))
     except OSError as problem:
         raise UnusableLog(
             f"SYNAPSE_APPLY_LOG_PATH cannot be written: {path}: {problem.strerror}."

@@ -114,6 +114,32 @@ def explain_link_out(path: Path) -> str:
     return ""
 
 
+def open_appending(path: Path) -> int:
+    """Open a file to write at its end, made where it is missing; OSError, also NotPlainFileError.
+
+    In a checkout what was checked is what is opened, whatever is put in its place meanwhile: no
+    link is followed from the checkout's folder on. Elsewhere it may be anything, as /dev/stderr.
+    """
+    flags, real = os.O_WRONLY | os.O_APPEND | os.O_CREAT, os.path.realpath(path)
+    checkout = find_checkout_above(path)
+    top = os.path.realpath(checkout or "/")
+    if checkout is None or top == "/":
+        return os.open(path, flags, 0o600)
+    *folders, name = (".", *Path(os.path.relpath(real, top)).parts)
+    reason = explain_link_out(path)
+    if reason or {".git", os.pardir} & {*folders, name}:
+        raise NotPlainFileError(f"it {reason or 'was replaced while it was opened'}")
+    folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for inner in folders:
+            outer = folder
+            folder = os.open(inner, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=outer)
+            os.close(outer)
+        return os.open(name, flags | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
 def require_no_link_out(path: Path) -> None:
     """InputError for a path at which nothing is written."""
     if reason := explain_link_out(path):

@@ -106,8 +106,11 @@ def find_similar_word(word: str, words: Iterable[str], min_likeness: float = 0.6
 
 
 def shown_path(path: Path) -> str:
-    """A path for messages: relative to the working folder where it lies inside."""
+    """A path for messages: relative to the working folder where it lies inside.
+
+    A link goes by its own name: what has the name in a commit may be another file.
+    """
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        return str((path.parent.resolve() / path.name).relative_to(Path.cwd()))
     except (ValueError, RuntimeError):  # outside, or a link in a circle
         return str(path)

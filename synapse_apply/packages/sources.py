@@ -196,6 +196,7 @@ class SourceFiles:
         """No absolute path and none with `..`; `allow_files` does not apply to commits."""
         if self.source.path.startswith("/") or ".." in self.source.path.split("/"):
             self._raise_outside_project()
+        find_commit(self.root, self.source.ref).require_chosen_repository()
         self._require_open_folder(self.source.path)
 
     def _require_open_folder(self, path: str | Path) -> None:

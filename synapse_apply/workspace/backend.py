@@ -6,7 +6,6 @@ And how a server of its secrets is: to which hosts a credential may go, and what
 from __future__ import annotations
 
 import logging
-import os
 import re
 import ssl
 import threading
@@ -37,7 +36,7 @@ from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import (
     normalize_base_url,
     read_trace_parent,
-    require_allowed_host,
+    require_host_of_credentials,
 )
 from synapse_apply.workspace.invocation import Invocation
 
@@ -136,22 +135,6 @@ def connect_backend_or_raise_without_credentials(
             hang_up=client.hang_up,
             redactor=redactor,
         )
-
-
-def require_host_of_credentials(
-    url: str, sent: Iterable[SecretRef], invocation: Invocation
-) -> None:
-    """InputError where SYNAPSE_APPLY_HOSTS does not allow the host that credentials are sent to.
-
-    And where a commit names another target's credential, which goes where that one's rule lets it.
-    """
-    require_allowed_host(url, invocation.environ)
-    for ref in sent:
-        # A file has many spellings; a variable none with a slash.
-        named = {ref.name.upper(), os.path.realpath(ref.name)}
-        for name, hosts in invocation.closed.items():
-            if hosts and (os.path.realpath(name) if os.sep in name else name) in named:
-                require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": ",".join(hosts)})
 
 
 def require_target_url(target: Target) -> str:

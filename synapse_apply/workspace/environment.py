@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from synapse_apply.files.checkout import find_checkout_above
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
+from synapse_apply.model.values import SecretRef
 from synapse_apply.stores.database import read_seconds_since_boot
 from synapse_apply.stores.sql import utc_now
 from synapse_apply.workspace.invocation import Invocation
@@ -201,6 +202,31 @@ def require_allowed_host(
         f"({', '.join(allowed)}).",
         f"Check {setting}; if it is right, add the host to SYNAPSE_APPLY_HOSTS.",
     )
+
+
+def require_host_of_credentials(
+    url: str, sent: Iterable[SecretRef], invocation: Invocation, **words: str
+) -> None:
+    """InputError where SYNAPSE_APPLY_HOSTS does not allow the host that credentials are sent to.
+
+    And where a commit names another target's credential, which goes where that one's rule lets it.
+    `words` are as in `require_allowed_host`.
+    """
+    require_allowed_host(url, invocation.environ, **words)
+    for hosts in find_hosts_of_others(sent, invocation):
+        require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": ",".join(hosts)}, **words)
+
+
+def find_hosts_of_others(
+    sent: Iterable[SecretRef], invocation: Invocation
+) -> Iterator[tuple[str, ...]]:
+    """The hosts of each credential that other targets named first, and whose rule has some."""
+    for ref in sent:
+        # A file has many spellings; a variable none with a slash.
+        named = {ref.name.upper(), os.path.realpath(ref.name)}
+        for name, hosts in invocation.closed.items():
+            if hosts and (os.path.realpath(name) if os.sep in name else name) in named:
+                yield hosts
 
 
 def normalize_base_url(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -30,7 +31,13 @@ from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import EmbeddedBackend
-from synapse_apply.workspace.environment import ci_run_url, require_allowed_host
+from synapse_apply.workspace.environment import (
+    ci_run_url,
+    find_hosts_of_others,
+    require_allowed_host,
+    require_host_of_credentials,
+)
+from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.own_folder import SeenPlace, resolve_state_path
 from synapse_apply.workspace.state_key import state_folder
 
@@ -48,6 +55,7 @@ _POSTGRES_FILES = frozenset(
         *("service", "servicefile"),
     }
 )
+_PASSWORD_WORDS = {"credential": "password of the state's database", "setting": "state.url"}
 
 EMBEDDED_URL = "embedded:"
 NO_STATE_TEXT = "has objects, but there is no state that remembers them"
@@ -218,13 +226,16 @@ def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[s
         detail = f"state.url of the target cannot be used: {finding.detail}."
         raise SecretUnavailable(finding.with_changes(detail=detail)) from None
     # A commit may name the variable of a token here, and messages have a state's path.
-    known = ("/", "./", "../", "sqlite:///", "file://")
+    known = ("./", "../", "sqlite:///", "file://")
     is_told = text.startswith(known) or text.endswith((".db", ".sqlite"))
+    # Tokens in base64 may begin with a slash.
+    folder = text.rpartition("/")[0] if text.startswith("/") else ""
+    is_told |= folder.strip("/") != "" and os.path.isdir(folder)  # noqa: PTH112 - no error
     if is_local_or_empty_url(text) and not is_told:
         raise InputError.from_summary(
             "There is no such store for state",
             f"state.url of the target is {url.name}, whose value is neither a url nor a path.",
-            "Begin a path with / or ./, or end it with .db.",
+            "End a path with .db, begin it with ./, or make its folder before.",
         )
     return text
 
@@ -253,12 +264,7 @@ def _postgres_store(
         ) from None
     check_host = None
     if _is_chosen_by_commit(url, target, environ) and "SYNAPSE_APPLY_HOSTS" in environ:
-        check_host = partial(
-            require_allowed_host,
-            environ=environ,
-            credential="password of the state's database",
-            setting="state.url",
-        )
+        check_host = partial(require_allowed_host, environ=environ, **_PASSWORD_WORDS)
     return make_unconnected_postgres_store(
         url,
         target.name,
@@ -450,6 +456,26 @@ def require_allowed_files(
                 "list the file's folder (may_read.files of the controller's source).",
                 position=target.position,
             )
+
+
+def require_hosts_of_passwords(project: Project, target: Target, invocation: Invocation) -> None:
+    """InputError for a database that may not get the password that another target named first."""
+    url = resolve_state_url(target.state.url, project, invocation.environ)
+    if not invocation.closed or not is_postgres_url(url):
+        return
+    # Here, not above: most states are files of this machine.
+    from synapse_apply.stores.postgres.postgres_parameters import libpq_parameters
+    from synapse_apply.stores.postgres.postgres_url import parse_postgres_state_url
+
+    location = parse_postgres_state_url(url, target.name)
+    sent = [target.state.url] if isinstance(target.state.url, SecretRef) else []
+    if "password" not in libpq_parameters(location) and "PGPASSWORD" in invocation.environ:
+        sent.append(SecretRef("env", "PGPASSWORD"))
+    if any(find_hosts_of_others(sent, invocation)):
+        check_host = partial(
+            require_host_of_credentials, sent=sent, invocation=invocation, **_PASSWORD_WORDS
+        )
+        libpq_parameters(location, check_host=check_host)
 
 
 def require_state_elsewhere(project: Project, target: Target, environ: Mapping[str, str]) -> None:

@@ -212,6 +212,7 @@ class TargetSession(OfflineTarget):
             self.project, self.target, self.invocation.environ, self.store_signer
         )
         self._closing.callback(store.close)
+        state_access.require_hosts_of_passwords(self.project, self.target, self.invocation)
         if store.is_shared and not self.target.is_embedded:
             place_id = build_place_id(self.project, self.target, store.where)
             self.seen_place = self.last_seen_files.find_place(place_id)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
 from synapse_apply.cli.main import run
 from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.files import checkout as files
 
 SECRET = "hunter2-of-the-runner"
 PROJECT = """\
@@ -380,6 +383,51 @@ def test_no_data_set_is_made_through_a_link(checkout, tmp_path):
     assert code == 1
     assert "is a link that leads out of the checkout; nothing was done" in said
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["key.yaml"]
+
+
+@pytest.mark.parametrize("named", ["synapse.log", "logs/key.yaml", "logs/new.log", "to/key.yaml"])
+def test_the_log_goes_through_no_link_that_is_put_there_meanwhile(
+    checkout, tmp_path, monkeypatch, named
+):
+    """A step of the pull request replaces what was there after it was looked at."""
+    (checkout / "logs").mkdir()
+    (checkout / "to").symlink_to("logs")
+    explain = files.explain_link_out
+
+    def explain_then_replace(path):
+        reason = explain(path)
+        if not (checkout / "logs").is_symlink():
+            (checkout / "logs").rename(checkout / "before")
+            (checkout / "logs").symlink_to("../../home")
+            (checkout / "synapse.log").symlink_to("../../home/key.yaml")
+        return reason
+
+    monkeypatch.setattr(files, "explain_link_out", explain_then_replace)
+    monkeypatch.setenv("SYNAPSE_APPLY_LOG", "debug")
+    monkeypatch.setenv("SYNAPSE_APPLY_LOG_PATH", named)
+    code, said = outcome("validate")
+    assert code == 64
+    assert "SYNAPSE_APPLY_LOG_PATH cannot be written" in said
+    assert (tmp_path / "home" / "key.yaml").read_text() == f"{SECRET}\n"
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["key.yaml"]
+
+
+def test_the_log_goes_where_its_path_leads_within_the_checkout(checkout):
+    """By a link that stays there; and /dev/stderr, which is a link, is no file of the checkout."""
+    (checkout / "deep/logs").mkdir(parents=True)
+    (checkout / "logs").symlink_to("deep/logs")
+    (checkout / "deep/logs/last").symlink_to("../today.log")
+
+    def diagnose(path):
+        environ = {**os.environ, "SYNAPSE_APPLY_LOG": "debug", "SYNAPSE_APPLY_LOG_PATH": path}
+        command = [sys.executable, "-m", "synapse_apply", "doctor", "-t", "one"]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    for named, written in (("logs/last", "deep/today.log"), ("logs/new.log", "deep/logs/new.log")):
+        assert " debug synapse_apply." not in diagnose(named).stderr
+        assert " debug synapse_apply." in (checkout / written).read_text()
+        assert (checkout / written).stat().st_mode & 0o777 == 0o600
+    assert " debug synapse_apply." in diagnose("/dev/stderr").stderr
 
 
 def test_a_link_within_the_project_is_followed(checkout):

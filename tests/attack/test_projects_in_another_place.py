@@ -105,6 +105,30 @@ def test_a_project_file_that_was_taken_away(checkout: Checkout) -> None:
     assert url(checkout.top / "deploy") == LAX
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["cd", "--project"])
+def test_a_project_file_that_became_a_link_goes_by_its_own_name(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """What is told of the base is told of the file that was read there."""
+    monkeypatch.chdir(checkout.top)
+    lax = project(LAX, "lax")["synapse-apply.yaml"].replace("targets: {", "targets: {staging: {}, ")
+    write(checkout.top / "samples/lax", {"synapse-apply.yaml": lax})
+    file = checkout.folder / "synapse-apply.yaml"
+    file.unlink()
+    replace(file, "../../samples/lax/synapse-apply.yaml")
+    commit(checkout.top)
+    where = Invocation(
+        checkout.folder, project=file if named else None, target="staging", project_from=BASE
+    )
+    with pytest.raises(InputError, match="Target not declared at that Git ref") as caught:
+        configuration.load_valid_project_or_defaults(where)
+    (finding,) = caught.value.diagnostics
+    assert finding.detail.startswith("deploy/prod/synapse-apply.yaml at ")
+    assert finding.position is not None
+    assert finding.position.file == "deploy/prod/synapse-apply.yaml"
+    assert url(checkout.folder, named=named) == GOOD
+
+
 @pytest.mark.parametrize("at", ["deploy/prod", "deploy"])
 @pytest.mark.parametrize(
     "is_listed", [True, False], ids=["in the index", "left by a commit before"]
@@ -124,7 +148,7 @@ def test_a_submodule_is_asked_for_no_base(
     if not is_listed:
         git(checkout.top, "rm", "-q", "--cached", at)
     there = Checkout(checkout.top, checkout.folder, checkout.canary)
-    for ask in (there.url, there.names, there.changes):
+    for ask in (there.url, there.names, there.changes, there.digest):
         for ref in (BASE, "origin/main", "HEAD~0", head[:10]):
             with pytest.raises(InputError, match="The project lies in a Git submodule") as caught:
                 ask(ref)
@@ -132,6 +156,7 @@ def test_a_submodule_is_asked_for_no_base(
     with pytest.raises(InputError, match="Unknown Git ref"):
         url(checkout.folder, checkout.base)
     assert url(checkout.folder, head) == EVIL
+    assert there.digest(head) == there.digest("HEAD")
 
 
 @pytest.mark.parametrize("text", ["../samples/lax", "../other"])

@@ -25,6 +25,8 @@ from synapse_apply.controller.settings import Source, TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
 from synapse_apply.model.diagnostic import error_finding
 
+# Hosts of a credential that goes to no host: no url has a host with a slash.
+_NOWHERE = ("none/no rule matches the target that named it first",)
 # A claim outlives the longest look and apply by this: a worker is killed at its timeout. Where
 # others share the store it is short, and renewed as long as this process lives.
 _CLAIM_MARGIN_SECONDS = 60.0
@@ -140,7 +142,8 @@ def find_closed_credentials(parts: LoopParts, name: TargetName) -> Mapping[str, 
     """What targets of a source named for credentials in any commit, but for what is opened.
 
     Each with the hosts of the rules that the targets which named it first have now, () where one
-    of them has none: then those of who named it next count, up to the target itself.
+    of them has none: then those of who named it next count, up to the target itself. Where rules
+    have hosts, that of a target which none of them matches goes to no host by another one.
     """
     row = parts.store.find_source_even_if_removed(name.source)
     # Another configuration may have been taken since the target was claimed.
@@ -151,7 +154,10 @@ def find_closed_credentials(parts: LoopParts, name: TargetName) -> Mapping[str, 
     @cache
     def hosts_of(target: str) -> tuple[str, ...]:
         rule = patterns.get(target) or find_rule(source, target)
-        return rule.hosts if rule is not None else ()
+        if rule is not None:
+            return rule.hosts
+        is_name = set("*?[").isdisjoint(target)
+        return _NOWHERE if is_name and any(rule.hosts for rule in source.rules) else ()
 
     closed, settled = dict[str, tuple[str, ...]](), set(source.may_read.opened)
     for credential, *targets in row.credentials if row else ():

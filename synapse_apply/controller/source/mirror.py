@@ -344,9 +344,17 @@ class GitMirror:
         # Who may push a branch must not answer for the tag of that name, nor the other way round.
         known = [name for name in names if name in self._followed]
         known = known or [name for name in names if self._commit_id(_name_memory(name))]
-        for name in known or names:
-            if name in remote_ids:
-                return name
+        there = [name for name in known or names if name in remote_ids]
+        if len(there) > 1:
+            raise SourceUnavailable.from_summary(
+                "The ref of a source means two things",
+                f"{self._source.name}: there are {' and '.join(there)}, and it is not known which "
+                "of them was followed until now.",
+                "Write the full name of the one that is meant.",
+                position=self._source.position,
+            )
+        if there:
+            return there[0]
         raise SourceUnavailable.from_summary(
             "The repository of a source has no such ref",
             f"{self._source.name}: {known[0]}, which was followed until now, is not there."

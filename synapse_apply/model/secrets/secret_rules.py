@@ -236,7 +236,9 @@ class ReservedVariables:
             f"{ref.source}?{urlencode(ref.arguments, errors='backslashreplace')}"
             for ref, _ in self.references
         )
-        return (*self.variables, *self.files, *references)
+        # Of what is read by a fixed name, the one that any server of a target may be sent.
+        passwords = ("PGPASSWORD",) * ("PG*" in self.families)
+        return (*dict.fromkeys((*self.variables, *passwords)), *self.files, *references)
 
 
 def build_reserved_by_names(names: Collection[str], setting: str) -> ReservedVariables:

@@ -87,16 +87,23 @@ def test_a_variable_that_is_not_set_is_named(project):
     )
 
 
-@pytest.mark.parametrize("value", ["t0ken-of-prod", "a/b+c==", "user:t0ken", "t0ken.dbx"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("t0ken-of-prod", "a/b+c==", "user:t0ken", "t0ken.dbx"),
+        *("/t0ken-of-prod==", "/t0ken/of+prod==", "//t0ken", f"/{'t0ken' * 100}/{'x' * 300}"),
+    ],
+)
 def test_a_value_that_is_no_url_is_not_repeated(project, value):
-    """A commit may name the variable of a token: a path in one begins with / or ./, or ends so."""
+    """A commit may name the variable of a token: a path in one is told by its end, or its folder."""
     for source in (SecretRef("env", "TOKEN"), target(SecretRef("env", "TOKEN")).state.url):
         with pytest.raises(InputError) as caught:
             open_store_at_url(source, project, target(), {"TOKEN": value})
         said = str(caught.value.diagnostics)
         assert "TOKEN, whose value is neither a url nor a path" in said
         assert value not in said
-    for path in ("states/prod.db", "./state", f"{project.root}/state"):
+        assert "t0ken" not in said
+    for path in ("states/prod.db", "./state", f"{project.root}/state", "/none/there/prod.db"):
         at = target(SecretRef("env", "STATE_URL"))
         assert open_store(project, at, {"STATE_URL": path}).where.endswith(path.removeprefix("./"))
 

@@ -378,6 +378,57 @@ def test_a_token_that_an_older_version_remembered_by_a_pattern(two_backends: Sit
     assert "may not go" not in site.follow()["prod"]
 
 
+@pytest.mark.parametrize("is_taken_away", [False, True])
+def test_a_token_of_a_target_that_no_rule_matches_goes_nowhere_by_another(
+    two_backends: Site, *, is_taken_away: bool
+) -> None:
+    """Until a rule says where it may go: the hosts of dev's rule are for tokens of dev."""
+    site = two_backends
+    host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
+    rules = f'\n      dev: {{mode: auto, interval: 1s, hosts: ["{other}"]}}'
+    site.write_configuration(rules)
+    assert site.follow() == {"dev": "in sync"}
+    taken = {"token": "{env: ACME_PROD_TOKEN}"}
+    prod = {} if is_taken_away else {"prod": site.describe("prod")}
+    site.commit("second", dev=site.describe("dev", **taken), **prod)
+    assert site.follow() == {"dev": "failing: The token may not go to this host"}
+    # The token of dev itself stays what it was.
+    site.commit("third", dev=site.describe("dev"), **prod)
+    assert site.follow() == {"dev": "in sync"}
+    site.write_configuration(f'{rules}\n      prod: {{hosts: ["{host}", "{other}"]}}')
+    site.commit("fourth", dev=site.describe("dev", **taken), **prod)
+    assert "may not go" not in site.follow()["dev"]
+
+
+@pytest.mark.parametrize("password", ["PGPASSWORD", "ACME_PROD_DB"])
+def test_a_password_of_a_database_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
+    two_backends: Site, listener: Listener, password: str
+) -> None:
+    """Whether a fixed name has it, or the variable of a url: dev's rule is for dev's own."""
+    site, theirs = two_backends, f"127.0.0.1:{listener.port}"
+    host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
+    site.environ[password] = "password-of-prod-1234567890"
+    written = f"postgresql://state@{theirs}/db"
+    if password != "PGPASSWORD":
+        site.environ[password] = f"postgresql://state:password-of-prod-1234567890@{theirs}/db"
+        written = f"{{env: {password}}}"
+    rules = RULES.replace("prod: {", f'prod: {{hosts: ["{host}", "db.invalid"], ')
+    site.write_configuration(rules.replace("dev: {", f'dev: {{hosts: ["{other}", "{theirs}"], '))
+    file = site.folder / "controller.yaml"
+    text = file.read_text("utf-8").replace("    hosts: [127.0.0.1, localhost]\n", "")
+    file.write_text(text.replace('env: ["ACME_*"]', 'env: ["ACME_*", PGPASSWORD]'))
+    db = "postgresql://state@db.invalid/db" if password == "PGPASSWORD" else written
+    prod = site.describe("prod", state=f"{{url: {db}}}")
+    site.commit("second", dev=site.describe("dev"), prod=prod)
+    assert site.follow()["dev"] == "in sync"
+    site.commit("third", dev=site.describe("dev", state=f"{{url: {written}}}"), prod=prod)
+    said = "failing: The password of the state's database may not go to this host"
+    assert site.follow()["dev"] == said
+    assert listener.clients == 0
+    file.write_text(file.read_text("utf-8").replace("db.invalid", theirs))
+    wait_until(lambda: site.follow()["dev"] != said, 60, "dev follows the new rules")
+
+
 def test_a_token_without_a_limit_stays_so_for_whom_it_was_first(two_backends: Site) -> None:
     """A commit that names it for a target whose rule has `hosts` takes it from nobody."""
     site = two_backends

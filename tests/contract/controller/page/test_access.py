@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import requests
+from counting import calls_of
 from support.core import (
     Command,
     InputError,
@@ -532,3 +534,30 @@ def test_a_search_goes_on_behind_rows_whose_text_is_left_out(tmp_path: Path) -> 
             assert {row.detail for row in found} == {"contract"}
             assert len(found) == (1 if "before" in bounds else 2)
         assert len(readable.list_audit_newest_first_unless_after(2000)) == 2000
+
+
+@pytest.mark.parametrize("pattern", ["acme/staging", "acme/s*"])
+def test_the_work_of_a_search_tells_nothing_of_what_is_left_out(
+    tmp_path: Path, pattern: str
+) -> None:
+    """It is the same whether thousands of hidden rows, and of hidden words, match it or none."""
+    with closing(samples.open_store(tmp_path)) as store:
+        people.fill_held(store)
+        with store.write() as writer:
+            for number in range(1500):
+                detail = f"{number} as in prod-eu: contract with Hooli"
+                writer.append_audit(2.0, "token:ops", "reject", "acme/staging", detail)
+                writer.append_audit(2.0, "token:hooli", "reject", "acme/prod-eu", "Hooli")
+        readable = RestrictedStore(store, (pattern,))
+
+        def search(**asked: str) -> None:
+            assert not readable.list_audit_newest_first_unless_after(100, AuditFilter(**asked))
+
+        search(text="hooli")
+        for field, word in (("text", "{}"), ("who", "token:{}")):
+            hidden, none = (
+                calls_of(partial(search, **{field: word.format(name)}))
+                for name in ("hooli", "nobody")
+            )
+            # But for what the store does once in a while, such as asking for a busy file again.
+            assert abs(hidden - none) < 100

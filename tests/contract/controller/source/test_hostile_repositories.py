@@ -134,6 +134,7 @@ def test_texts_of_a_commit_are_cut_and_escaped(upstream: Upstream, mirror: GitMi
 def test_odd_tags_change_nothing(upstream: Upstream, mirror: GitMirror) -> None:
     """Names like options, like ours, like the branch; and one in the place of a folder."""
     commit = upstream.commit(FILES)
+    assert mirror.fetch_head().commit == commit
     other = upstream.commit({"README": "x"}, branch="other")
     for name in ("--upload-pack=x", "main", "origin/main", "synapse-apply/head", "a/b"):
         upstream.tag(name, other)

@@ -112,6 +112,25 @@ def test_nor_in_an_empty_mirror_where_the_tag_was_followed(
 
 
 @pytest.mark.parametrize("setting", ["ref", "project_from"])
+def test_a_name_of_a_branch_and_a_tag_is_an_error_where_nothing_remembers(
+    upstream: Upstream, data: Path, setting: str
+) -> None:
+    """Who may push the one does not answer for the other at the first fetch; a full name is one."""
+    first = upstream.commit(FILES)
+    upstream.tag("live", first)
+    upstream.commit({"README": "x"}, branch="live")
+    with pytest.raises(SourceUnavailable) as raised:
+        make_mirror(upstream, data, **{setting: "live"}).fetch_head()
+    (finding,) = raised.value.diagnostics
+    assert "there are refs/heads/live and refs/tags/live" in finding.detail
+    assert "full name" in finding.hint
+    followed = make_mirror(upstream, data, **{setting: "refs/tags/live"}).fetch_head().followed
+    assert "refs/tags/live" in followed
+    # What was followed by its full name is what the name means from then on.
+    assert make_mirror(upstream, data, **{setting: "live"}).fetch_head().followed == followed
+
+
+@pytest.mark.parametrize("setting", ["ref", "project_from"])
 def test_a_branch_does_not_take_the_place_of_a_tag(
     upstream: Upstream, data: Path, setting: str
 ) -> None:
