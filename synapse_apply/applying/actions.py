@@ -196,7 +196,8 @@ def look_again(run: Run, step: Step, previous: Outcome) -> Outcome:
 def _settle_if_done(run: Run, step: Step, previous: Outcome) -> Outcome:
     ledger, store, backend = run.ledger, run.ledger.store, run.backend
     opened = store.read_state().open_intents
-    intent = next((intent for intent in opened if intent.address == step.address), None)
+    mine = (step.address, ledger.plan_id)
+    intent = next((one for one in opened if (one.address, one.plan_id) == mine), None)
     if intent is None:
         return previous
     is_create = intent.verb == CREATE_VERB

@@ -177,6 +177,11 @@ class Record:
         )
 
     @property
+    def is_package_untold(self) -> bool:
+        """Whether nothing shows that the published package is the one that was sent."""
+        return bool(self.doubted) and self.doubted == self.digest != self.proven.get("digest")
+
+    @property
     def calls_by_name(self) -> tuple[Intent, ...]:
         """The given-up calls that act on whatever has the object's name, whichever id that has."""
         return tuple(call for call in self.given_up if call.verb in {CREATE_VERB, REPLACE_VERB})

@@ -177,7 +177,7 @@ def _read_input(
         open_intents=open_intents,
         looked_up=tuple(resolved.intent for resolved in resolved_intents if not resolved.is_open),
         seconds_until_resolvable={
-            resolved.intent.address: resolved.seconds_until_resolvable
+            resolved.intent.id: resolved.seconds_until_resolvable
             for resolved in resolved_intents
             if resolved.is_open and resolved.seconds_until_resolvable is not None
         },
@@ -266,13 +266,13 @@ def _plan_after_dry_runs(
     )
 
 
-def _recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
-    """How to record an open call that a recovery journal says was done, by address."""
+def _recovery_hints(session: TargetSession, state: State) -> dict[str, str]:
+    """How to record an open call that a recovery journal says was done, by its id."""
     if not state.open_intents:
         return {}
     journal_files = session.journals(state).done_calls(state)
-    open_intents = (intent for intent in state.open_intents if intent.id in journal_files)
-    return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
+    open_ids = {intent.id for intent in state.open_intents} & journal_files.keys()
+    return {call_id: journal_files[call_id].recovery_hint for call_id in open_ids}
 
 
 def _iter_settled_warnings(
@@ -494,7 +494,10 @@ def _collect_runs(state: State, target: Target, keys: StateKeys) -> OtherTargetR
         if record.replaced_at
     }
     return OtherTargetRuns(
-        digests={address: record.digest or "" for address, record in records.items()},
+        digests={
+            address: (not record.is_package_untold and record.digest) or ""
+            for address, record in records.items()
+        },
         runs={address: run for address, run in runs.items() if run is not None},
         doubts={address: doubt for address, doubt in doubts.items() if doubt is not None},
     )

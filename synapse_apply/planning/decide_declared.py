@@ -60,15 +60,14 @@ class PlanIndex:
                 if old == intent.address
                 else ", which is renamed with it,"
             )
-        address = intent.address
-        seconds = self.plan_input.seconds_until_resolvable.get(address)
+        seconds = self.plan_input.seconds_until_resolvable.get(intent.id)
         until = "" if seconds is None else format_time_after(self.plan_input.created, seconds)
         if self.plan_input.has_concurrent_run:
             return open_call_refusals.concurrent_call_refusal(intent, until, relation)
         return open_call_refusals.outcome_unknown_refusal(
             intent,
             until and f"plan again after {until}",
-            self.plan_input.recovery_hints.get(address, ""),
+            self.plan_input.recovery_hints.get(intent.id, ""),
             relation,
             self.plan_input.call_ends.get(intent.id, ""),
         )
@@ -83,7 +82,8 @@ class PlanIndex:
             and not intent.approvals
             and resource.record is not None
             and resource.record.is_object_of(intent)  # else it could not be kept as given up
-            and resource.address not in self.plan_input.recovery_hints
+            and intent.id not in self.plan_input.recovery_hints
+            and sum(one.address == intent.address for one in self.plan_input.open_intents) == 1
             and resource.lookup_result.observed is not None
         )
 

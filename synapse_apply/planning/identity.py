@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.natural_keys import Claim, list_conflicts, list_key_conflicts
@@ -215,7 +215,7 @@ def _known_keys(resource: ResourceState) -> Iterator[str]:
 
 def open_calls_of_others(
     resources: Resources,
-    open_intents: Mapping[Address, Intent],
+    open_intents: Collection[Intent],
     open_call_by_new_address: Mapping[Address, Address],
     claims: IdentityClaims,
 ) -> dict[Address, Intent]:
@@ -225,35 +225,38 @@ def open_calls_of_others(
     renamed (`open_call_by_new_address`), or seems to be (`claims`): then it waits for the calls of
     its owner and of all members.
     """
-    changing = [i for i in open_intents.values() if i.remote_id and i.verb != RUN_VERB]
-    calls_by_object = {ObjectKey(i.address.kind, i.api, i.remote_id): i for i in changing}
-    calls_by_key = {(i.address.kind, i.natural_key): i for i in changing if i.natural_key}
-    creates_by_key = {
-        (intent_address.kind, intent.natural_key): intent
-        for intent_address, intent in open_intents.items()
-        if intent.verb == CREATE_VERB and intent.natural_key
-    }
+    by_address = {intent.address: intent for intent in open_intents}
+    by_object: dict[ObjectKey, list[Intent]] = defaultdict(list)
+    by_key: dict[tuple[str, str], list[Intent]] = defaultdict(list)
+    for intent in open_intents:
+        is_change = intent.remote_id and intent.verb != RUN_VERB
+        if is_change:
+            by_object[ObjectKey(intent.address.kind, intent.api, intent.remote_id)].append(intent)
+        if intent.natural_key and (is_change or intent.verb == CREATE_VERB):
+            by_key[intent.address.kind, intent.natural_key].append(intent)
     # A rename in the project file has precedence over an equal natural key.
-    matches = {new: open_intents[old] for new, old in open_call_by_new_address.items()}
+    matches = {new: by_address[old] for new, old in open_call_by_new_address.items()}
     for new, old in claims.renames.items():
         owner = (claims.find_rename(new) or (old,))[0]
         waiting = [
             intent
-            for address, intent in open_intents.items()
-            if address in {old, owner} or intent.series == str(owner)
+            for intent in open_intents
+            if intent.address in {old, owner} or intent.series == str(owner)
         ]
         if waiting:
-            matches.setdefault(new, open_intents.get(old, waiting[0]))
+            matches.setdefault(new, by_address.get(old, waiting[0]))
     for address, resource in resources.items():
-        intent, record = calls_by_object.get(_build_object_key(resource)), resource.record
-        if intent is None and record is not None:
-            intent = calls_by_object.get(ObjectKey(address.kind, record.api, record.remote_id))
-        key = (address.kind, resource.natural_key)
-        if intent is None and (call := calls_by_key.get(key)) and call.api != resource.binding.api:
-            intent = call
-        intent = intent or creates_by_key.get(key)
-        if resource.desired is not None and intent is not None and intent.address != address:
-            matches.setdefault(address, intent)
+        record, found = resource.record, list(by_object.get(_build_object_key(resource), ()))
+        if record is not None:
+            found += by_object.get(ObjectKey(address.kind, record.api, record.remote_id), ())
+        found += (
+            intent
+            for intent in by_key.get((address.kind, resource.natural_key), ())
+            if intent.verb == CREATE_VERB or intent.api != resource.binding.api
+        )
+        others = [intent for intent in found if intent.address != address]
+        if resource.desired is not None and others:
+            matches.setdefault(address, min(others, key=lambda one: one.verb == CREATE_VERB))
     return matches
 
 

@@ -25,14 +25,10 @@ from synapse_apply.planning.series import SeriesMap
 def iter_untold_packages(records: Collection[Record]) -> Iterator[Diagnostic]:
     """A warning of each newest package of a series that nothing shows to be ours."""
     for record in records:
-        if (
-            record.doubted
-            and record.doubted == record.digest != record.proven.get("digest")
-            and not any(
-                (other.address.kind, other.series) == (record.address.kind, record.series)
-                and other.created_at > record.created_at
-                for other in records
-            )
+        if record.is_package_untold and not any(
+            (other.address.kind, other.series) == (record.address.kind, record.series)
+            and other.created_at > record.created_at
+            for other in records
         ):
             address = record.address
             yield warning_finding(

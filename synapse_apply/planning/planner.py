@@ -126,7 +126,8 @@ def build_plan(plan_input: PlanInput) -> Plan:
 def _build_plan_index(
     resources: Mapping[Address, ResourceState], plan_input: PlanInput
 ) -> PlanIndex:
-    intents = {intent.address: intent for intent in plan_input.open_intents}
+    # Of several of an address the one that may act longest is told of.
+    calls = sorted(plan_input.open_intents, key=lambda one: plan_input.call_ends.get(one.id, ""))
     claims = collect_identity_claims(resources)
     return PlanIndex(
         plan_input,
@@ -137,11 +138,11 @@ def _build_plan_index(
         },
         identity_claims=claims,
         series=group_by_series(resources.values()),
-        open_intents=intents,
+        open_intents={intent.address: intent for intent in calls},
         calls_of_others=open_calls_of_others(
-            resources, intents, plan_input.open_call_by_new_address, claims
+            resources, calls, plan_input.open_call_by_new_address, claims
         )
-        if intents
+        if calls
         else {},
     )
 

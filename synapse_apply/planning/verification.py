@@ -239,7 +239,9 @@ def _find_verification_gap(
     if target_digest != own_digest:
         difference = "has other content" if target_digest else "is of bytes that nobody knows"
         reason = f"{requirement} what is released there under this version {difference}"
-        return _VerificationGap(reason, (new_version_hint,))
+        read_bytes = Command("verify", resource.address, "--bytes", target=target)
+        reads = Text(read_bytes, " reads them, where it can")
+        return _VerificationGap(reason, (*([] if target_digest else [reads]), new_version_hint))
     last_run = other_target.runs.get(resource.address)
     doubt = other_target.doubts.get(resource.address)
     if doubt is not None and (last_run is None or last_run.result is not RunStatus.PASSED):

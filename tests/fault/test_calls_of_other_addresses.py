@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fault.commands import FOREVER, applying, kill
 from fault.convergence import command, on_api
 from fault.site import LATER, SEPARATOR, Server, Site, pending
 from fault.test_creates_that_act_again import POST, STORAGE
@@ -18,8 +19,10 @@ from fault.test_lost_updates import (
     declare,
     killed,
     live,
+    update,
 )
 from fault.test_lost_updates_told import OTHER_API, told
+from forges.loopback_server import wait_until
 
 NEW = "plugin/renamed"
 
@@ -181,3 +184,31 @@ def test_what_is_renamed_to_the_address_of_an_open_create_is_not_forgotten(
         command(site, f"state rm {STORAGE} -t site")
         assert site.apply(ahead=LATER).code == 0
         assert site.records() == {STORAGE: before[1]}
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+def test_each_of_two_calls_of_one_address_is_looked_at(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """They are of two objects, one of which is declared elsewhere: no update of it precedes its call."""
+    site = make_site(groups=2, settle_after=300)
+    assert site.apply().code == 0
+    ids = site.records()
+    manifests = sorted((site.root / "manifests").iterdir())
+    for path in manifests:
+        path.write_text(path.read_text().replace('"description": "a"', '"description": "first"'))
+    server.faults({"match": update(site), "do": {"hang": FOREVER}})
+    with applying(site, parallelism=2) as process:
+        wait_until(lambda: server.counts()[0]["done"] == 2, 60, "both updates are held")
+        assert kill(process)
+    server.faults()
+    rename(site, "plugin-0", "renamed")
+    declare(site, "newer")
+    manifests[1].unlink()
+    command(site, f"state rm {PLUGIN} plugin/plugin-1 -t site")
+    command(site, f"import {PLUGIN} {ids['plugin/plugin-1']} -t site")
+    command(site, f"state rm {PLUGIN} -t site")
+    assert list(map(str, site.open_intents())) == [PLUGIN, PLUGIN]
+    said = told(command(site, "apply --auto-approve --adopt -t site", code=7))
+    assert f"{NEW} cannot be applied: an earlier update of {PLUGIN}, which may be this" in said
+    assert "newer" not in str(server.objects("plugin"))

@@ -322,3 +322,20 @@ def test_a_release_replaced_on_staging_is_no_proof(two: Any) -> None:
     assert "its package was replaced there, so that no run of it proves anything" in refused
     assert "make it a new version, then apply it to staging" in refused
     assert prod.counts == (1, 0, 0)
+
+
+def test_a_run_of_a_package_that_nobody_can_tell_is_no_proof(two: Any) -> None:
+    """The create on staging got no answer, and nothing shows whose package is published there."""
+    there, staging, prod = two
+    there.run("state", "init", "-t", "staging", code=0)
+    lost = {"match": {"method": "POST", "path": "/plugin_releases/"},
+            "do": {"status": 502, "commit": "after"}}  # fmt: skip
+    staging.call("PUT", "_emulator/faults/", {"rules": [lost]})
+    assert "1 passed" in there.apply("-t", "staging").out
+    staging.call("PUT", "_emulator/faults/", {"rules": []})
+    refused = there.apply(code=5).out
+    assert "what is released there under this version is of bytes that nobody knows" in refused
+    assert f"`synapse-apply verify {AT} --bytes -t staging`" in refused
+    assert prod.counts == (1, 0, 0)
+    there.run("state", "accept", AT, "-t", "staging", "--auto-approve", code=0)
+    assert PASSED in there.apply().out
