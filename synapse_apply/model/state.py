@@ -149,9 +149,9 @@ class Record:
     def with_given_up(self, intent: Intent, settle_after: float) -> Record:
         """A copy that remembers a call without an answer.
 
-        Those that may still act are kept, up to MAX_ACTING; with the others the last MAX_GIVEN_UP.
-        One that was sent twice stays of unknown outcome where it is found done: the first try may
-        still act.
+        Those that may still act are kept, up to MAX_ACTING, repeated ones least; with the others
+        the last MAX_GIVEN_UP. One that was sent twice stays of unknown outcome where it is found
+        done: the first try may still act.
         """
         is_done = intent.state is IntentState.DONE
         untold = (call.id for call in self.given_up if call.state is IntentState.UNKNOWN)
@@ -159,10 +159,12 @@ class Record:
             return self
         others = [call for call in self.given_up if call.id != intent.id]
 
-        def rank(call: Intent) -> tuple[bool, bool]:
+        def rank(call: Intent) -> tuple[bool, bool, bool]:
             left = call.seconds_left(settle_after, intent.sent_at, intent.sent_up)
             may_act = call.state is not IntentState.ABSENT and left > 0
-            return may_act, call.state is IntentState.UNKNOWN
+            later = (*others[others.index(call) + 1 :], intent)
+            is_repeated = any(call.effect == one.effect for one in later)
+            return may_act, call.state is IntentState.UNKNOWN, not is_repeated
 
         while len(others) >= MAX_GIVEN_UP:
             least = min(others, key=rank)  # the oldest of them
@@ -297,6 +299,12 @@ class Intent:
     def makes_another(self) -> bool:
         """Whether all that it could still do is to make an object, beside any that is there."""
         return self.verb == CREATE_VERB and self.digest is None
+
+    @property
+    def effect(self) -> tuple[object, ...]:
+        """What it does if it acts, equal for a call that is sent again."""
+        sent = (self.verb, self.api, self.remote_id, self.digest)
+        return *sent, self.fields, self.before, self.beside
 
     @property
     def is_doubted(self) -> bool:

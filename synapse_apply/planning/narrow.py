@@ -19,6 +19,7 @@ from synapse_apply.model.project import RULE_ID_PREFIX
 from synapse_apply.model.report import Report
 from synapse_apply.planning import guards
 from synapse_apply.planning.create_companions import CARRIED_BY, find_companion_address
+from synapse_apply.planning.package import UNTOLD_PACKAGE
 from synapse_apply.planning.rows import (
     compute_row_digest,
     digest_for_target,
@@ -72,6 +73,7 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
         for change in saved.changes
     }
     waiting: set[Address] = set()
+    untold = {found.address for found in fresh.diagnostics if found.summary == UNTOLD_PACKAGE}
     rows_by_address = {}
     # Fresh changes are in dependency order, so what waits is known before its dependents.
     for change in fresh.changes:
@@ -85,6 +87,7 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
             change,
             reviewed=reviewed,
             waits=change.address in waiting,
+            is_untold=str(change.address) in untold,
         )
     # Objects that one call creates are stopped together, whichever of them comes first.
     stopped = {address for address, row in rows_by_address.items() if not row.is_due}
@@ -117,8 +120,13 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     )
 
 
-def _narrow_row(before: Change | None, now: Change, *, reviewed: bool, waits: bool) -> Change:
-    """The row that a saved plan allows. Of one that `waits` it is not told yet what has changed."""
+def _narrow_row(
+    before: Change | None, now: Change, *, reviewed: bool, waits: bool, is_untold: bool
+) -> Change:
+    """The row that a saved plan allows. Of one that `waits` it is not told yet what has changed.
+
+    Where it `is_untold` whose package is published, that may not be what was planned.
+    """
     if before is not None and before.is_due:
         # An earlier apply may have made the change, so that only its run is left.
         is_only_run_left = (
@@ -128,7 +136,8 @@ def _narrow_row(before: Change | None, now: Change, *, reviewed: bool, waits: bo
             and plain_run(before) == plain_run(now)
         )
         if not now.is_refused and (not now.is_due or is_only_run_left):
-            note = f"{_action_word(before)} was planned, and it is so already"
+            what = "whose package is published cannot be told" if is_untold else "it is so already"
+            note = f"{_action_word(before)} was planned, and {what}"
             return replace(now, notes=(*now.notes, note))
         if waits:
             return replace(now, action=before.action)

@@ -21,6 +21,8 @@ from synapse_apply.planning.policy.resource_rules import forbids_replaceable
 from synapse_apply.planning.refusals import refusal
 from synapse_apply.planning.series import SeriesMap
 
+UNTOLD_PACKAGE = "Whose package is published cannot be told"
+
 
 def iter_untold_packages(records: Collection[Record]) -> Iterator[Diagnostic]:
     """A warning of each newest package of a series that nothing shows to be ours."""
@@ -32,7 +34,7 @@ def iter_untold_packages(records: Collection[Record]) -> Iterator[Diagnostic]:
         ):
             address = record.address
             yield warning_finding(
-                "Whose package is published cannot be told",
+                UNTOLD_PACKAGE,
                 f"{address}: this version was found after a create without an answer, and neither "
                 "the digest nor the bytes of what is published could be read.",
                 Text(

@@ -106,7 +106,10 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
     command(site, f"import {RELEASE} {remote_id(server)} -t site")  # says nothing of its bytes
     assert findings(site, "plan")
     digest = record(site).digest
+    command(site, f"state accept {RELEASE} -t site", code=1)  # it asks, also without a difference
+    assert findings(site, "plan")
     said = told(command(site, f"state accept {RELEASE} --auto-approve -t site"))
+    assert "no difference. Its published package counts as ours from now on." in said
     assert UNTOLD in said
     assert record(site).digest == digest
     for line in ("plan", "drift", "state list", f"show {RELEASE}"):
@@ -268,3 +271,21 @@ def declare_fields(site: Site, fields: dict[str, Any]) -> None:
     documents = [json.loads(text) for text in path.read_text().split(SEPARATOR)]
     documents[1]["spec"] |= fields
     path.write_text(SEPARATOR.join(map(json.dumps, documents)))
+
+
+@without_a_list_of_plugins()
+def test_a_reviewed_create_of_an_untold_package_is_not_told_as_done(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """The version is there, and nobody knows whether it is what was reviewed."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    declare_next(site, "ours")
+    command(site, "plan --out reviewed.zip -t site")
+    upload = {"method": "POST", "path": "/plugin_releases/"}
+    server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
+    site.apply()
+    server.faults()
+    said = told(command(site, "apply --reviewed reviewed.zip --auto-approve -t site"))
+    assert "create was planned, and whose package is published cannot be told" in said
+    assert "it is so already" not in said

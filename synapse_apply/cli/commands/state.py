@@ -336,13 +336,18 @@ def accept(
             )
         )
         console.write_findings(acceptable.findings)
-        if not differing_fields:
+        is_untold = acceptable.record.is_package_untold
+        if not (differing_fields or is_untold):
             return True
         require_approval_way(console, is_approved=auto_approve, verb="state accept")
         question = (
             f"Accept {format_count_and_noun(len(differing_fields), 'difference')} of {address}?"
         )
         detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
+        if is_untold:
+            ours = f"Is the published package of {address} ours?"
+            question = f"{ours} {question}" if differing_fields else ours
+            detail += " That the package is ours cannot be undone."
         return auto_approve or ask_approval(console, question, detail)
 
     with options.open_target(invocation) as target:
@@ -357,6 +362,8 @@ def accept(
         f"{format_count_and_noun(count, 'difference') if count else 'no difference'}"
         f"{' that was not accepted before' if accepted.accepted_fields else ''}.\n"
     )
+    if accepted.record.is_package_untold:
+        console.write_output("Its published package counts as ours from now on.\n")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from synapse_apply.model.address import Address
@@ -59,3 +60,16 @@ def test_of_those_that_may_act_there_is_an_end() -> None:
     record, ids = kept(record, call(MAX_ACTING, UNKNOWN, 0.01))
     assert ids == [number for number in range(MAX_ACTING + 1) if number != 7]
     assert kept(record, call(MAX_ACTING + 1, UNKNOWN, 0.01))[1][0] == 1
+
+
+def test_repeats_of_one_call_do_not_push_out_another() -> None:
+    """The first one would change another field: whoever forgets it lets a newer value go out."""
+    name, description = {("name",): "ten"}, {("description",): "four"}
+    first = replace(call(0, UNKNOWN, 0.01), fields=description)
+    repeats = (
+        replace(call(number, UNKNOWN, 0.01), fields=name) for number in range(1, 2 * MAX_ACTING)
+    )
+    record, ids = kept(NONE, first, *repeats)
+    assert ids[0] == 0
+    assert ids[-1] == 2 * MAX_ACTING - 1
+    assert len(record.given_up) == MAX_ACTING
