@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from synapse_apply.cli.main import NAME, root
-from synapse_apply.emulator.table import render_emulator_page as emulator_page
+from synapse_apply.emulator.core.switches import PAGE as EMULATOR_PAGE
 from synapse_apply.model.packages import RULES_BY_ID
 
 DOCS = Path(__file__).resolve().parent
@@ -433,7 +433,7 @@ def joined_pages() -> str:
 PAGES = {
     "commands.md": commands_page,
     "manifests.md": manifests_page,
-    "emulator.md": emulator_page,
+    "emulator.md": lambda: EMULATOR_PAGE.read_text(encoding="utf-8"),
     "packages.md": packages_page,
     "llms.txt": llms_page,
     "llms-full.txt": joined_pages,

@@ -93,7 +93,6 @@ NOT_MADE_OF_THE_LIBRARY = {
 
 # Files and pages that name commands for readers who chose no target.
 NAMES_COMMANDS = {
-    "emulator/table.py": "a page of the docs",
     "manifests/decode/loading.py": "a comment in the file that it writes",
     "operations/init.py": "a comment in the manifest that it writes",
 }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synapse_apply.emulator.core.store import DataSetError
-from synapse_apply.emulator.core.switches import UnknownSwitchError
+from synapse_apply.emulator.core.switches import PAGE, UnknownSwitchError
 from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
 from synapse_apply.emulator.serve import ServeError, build_settings, reset_data_set_if_any, serve
 
@@ -78,9 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "reset":
             reset_data_set_if_any(options.data)
         else:
-            from synapse_apply.emulator.table import render_emulator_page  # noqa: PLC0415 - serving needs it not
-
-            sys.stdout.write(render_emulator_page())
+            sys.stdout.write(PAGE.read_text(encoding="utf-8"))
     # Mistakes of the user; anything else is a bug and keeps its traceback.
     except (ServeError, DataSetError, UnknownSwitchError, FaultsError) as error:
         sys.stderr.write(f"Error: {error}\n")

@@ -1,23 +1,19 @@
-"""Agents: their fields, how the server answers, and from which source each behaviour is known."""
+"""Agents: their fields, and how the server answers."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from synapse_apply.emulator.core.backend import format_iso
-from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint
-from synapse_apply.emulator.core.fields import (
-    AnswerObject,
-    Fact,
-    FactSource,
-    build_not_found_error,
-    build_unavailable_error,
-)
-from synapse_apply.emulator.core.paging import build_page_answer
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.fields import AnswerObject, not_found, refusal
+from synapse_apply.emulator.core.lists import build_page
 from synapse_apply.emulator.core.store import EVERY_TENANT, ObjectQuery, StoredObject
 
 HEALTHY = "connected"
 
 
-def build_agent_json(row: StoredObject, root: str) -> AnswerObject:
+def _show(row: StoredObject, root: str) -> AnswerObject:
     return {
         "id": row.id,
         "name": row.body.get("name", ""),
@@ -26,51 +22,26 @@ def build_agent_json(row: StoredObject, root: str) -> AnswerObject:
     }
 
 
-def check_agent_health(request: EmulatorRequest) -> EmulatorAnswer:
+def _show_item(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
+    """An agent as lists show it, with its token as the switch `agent_items` says."""
+    agent = _show(row, request.root_url)
+    if request.has("agent_items", "token"):
+        return {**agent, "token": row.key, "node_install_script": ""}
+    script = f"curl -fsSL {request.root_url}/install.sh | sh -s -- --token {row.key}"
+    return {**agent, "node_install_script": script}
+
+
+def check_agent_health(request: EmulatorRequest) -> AnswerObject:
     """The status of the agent with the token in the path. Raises ApiError (404, 503)."""
-    row = request.backend.store.find_by_key_of_any_tenant("agent", request.path["token"])
+    row = request.store.find_by_key_of_any_tenant("agent", request.path["token"])
     if row is None or row.tenant not in (request.tenant, EVERY_TENANT):
-        raise build_not_found_error()
-    agent = build_agent_json(row, request.root_url)
+        raise not_found()
+    agent = _show(row, request.root_url)
     is_healthy = agent["status"] == HEALTHY
-    if not is_healthy and request.backend.switches.has_value("unhealthy_agent", "refused"):
-        raise build_unavailable_error("The agent does not answer.")
-    connected_at = format_iso(request.backend.clock.now()) if is_healthy else None
-    return EmulatorAnswer({**agent, "connected_at": connected_at})
+    if not is_healthy and request.has("unhealthy_agent", "refused"):
+        raise refusal(503, "The agent does not answer.")
+    return {**agent, "connected_at": format_iso(request.now()) if is_healthy else None}
 
 
 def list_agents(request: EmulatorRequest) -> EmulatorAnswer:
-    """One page of the tenant's agents, each with its token as the switch `agent_items` says."""
-    store, query = request.backend.store, ObjectQuery(request.tenant)
-    return build_page_answer(
-        request,
-        store.count("agent", query),
-        lambda limit, offset: [
-            {**build_agent_json(row, request.root_url), **_install_fields(request, row)}
-            for row in store.select("agent", query, limit=limit, offset=offset)
-        ],
-    )
-
-
-def _install_fields(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
-    if request.has_server_switch_value("agent_items", "token"):
-        return {"token": row.key, "node_install_script": ""}
-    script = f"curl -fsSL {request.root_url}/install.sh | sh -s -- --token {row.key}"
-    return {"node_install_script": script}
-
-
-ENDPOINTS = (
-    Endpoint("GET", "agents/", list_agents, FactSource.OBSERVED, "List agents."),
-    Endpoint(
-        "POST",
-        "agents/{token}/connect/",
-        check_agent_health,
-        FactSource.DOCUMENTED,
-        "Check an agent's health; no body.",
-    ),
-)
-
-FACTS = (
-    Fact("A new data set has the two agents of the API page's examples.", FactSource.GUESSED),
-    Fact("An unknown agent token is 404.", FactSource.GUESSED),
-)
+    return build_page(request, "agent", ObjectQuery(request.tenant), partial(_show_item, request))

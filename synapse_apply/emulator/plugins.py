@@ -1,57 +1,41 @@
-"""Plugins: their fields, how the server answers, and from which source each behaviour is known."""
+"""Plugins: their fields, who sees them, and how both API versions answer."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import partial
 from typing import Any
 
 from synapse_apply.emulator import releases
+from synapse_apply.emulator.core import v2
 from synapse_apply.emulator.core.backend import DataSetBackend, format_iso
-from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint
+from synapse_apply.emulator.core.call import (
+    EmulatorAnswer,
+    EmulatorRequest,
+    parse_id,
+    require_found,
+)
 from synapse_apply.emulator.core.fields import (
     AnswerObject,
     ApiError,
-    Fact,
-    FactSource,
     Field,
     FieldValues,
-    build_conflict_error,
-    build_error_of_field,
-    build_forbidden_error,
-    build_not_found_error,
+    collect_messages,
+    convert_all_fields,
     convert_sent_fields,
+    forbidden,
+    refusal,
     with_default_values,
+    wrong_field,
 )
-from synapse_apply.emulator.core.paging import add_v1_filters, build_page_answer
+from synapse_apply.emulator.core.lists import build_cursor_page, build_page, convert_filters
 from synapse_apply.emulator.core.store import (
     EVERY_TENANT,
     DuplicateKeyError,
     ObjectQuery,
     StoredObject,
 )
-
-
-def build_code_taken_error(code: str, *, is_field: bool = False) -> ApiError:
-    text = f'A plugin with code "{code}" already exists.'
-    return build_error_of_field("code", text) if is_field else build_conflict_error(text)
-
-
-def system_only() -> ApiError:
-    return build_error_of_field(
-        "system_only", "Only a plugin of no tenant can be for the system alone."
-    )
-
-
-def build_bad_code_error() -> ApiError:
-    return build_error_of_field(
-        "code", 'Enter a valid "slug" consisting of letters, numbers, underscores or hyphens.'
-    )
-
-
-def build_code_change_error() -> ApiError:
-    return build_error_of_field("code", "The code of a plugin may not be changed.")
-
 
 CATEGORIES = (
     "neural_net",
@@ -89,9 +73,44 @@ _REQUIRED_FIELDS = {
 }
 _CODE_PATTERN = re.compile(r"[-a-zA-Z0-9_]+")
 
+_DATA_TYPES = ("image", "text", "video", "pcd", "audio")
+_ANNOTATION_CATEGORIES = ("image", "video", "audio", "text", "pcd", "prompt")
+_ANNOTATION_TYPES = ("bbox", "polygon", "point", "line", "mask", "label")
+_SMART_TOOLS = ("interactive", "automatic", "semi_automatic")
+_optional_choice = partial(Field, type="choice", nullable=True, default=None)
+V2_FIELDS = (
+    Field("code", required=True, pattern="[a-z0-9]([a-z0-9-]*[a-z0-9])?"),
+    Field("name", required=True),
+    _REQUIRED_FIELDS["category"],
+    Field("description"),
+)
+# The input for a scaffold, the generated content of a first release.
+V2_SCAFFOLD_FIELDS = (
+    _optional_choice("data_type", choices=_DATA_TYPES),
+    Field("tasks", "texts", blank=False, default=[]),
+    _optional_choice("annotation_category", choices=_ANNOTATION_CATEGORIES),
+    _optional_choice("annotation_type", choices=_ANNOTATION_TYPES),
+    _optional_choice("smart_tool_type", choices=_SMART_TOOLS),
+    Field("supported_data_types", "texts", choices=_DATA_TYPES, default=[]),
+)
+V2_RELEASE_FIELDS = (
+    Field("source", "choice", choices=("scaffold", "file"), default="scaffold"),
+    Field("version", blank=False, default="0.0.0"),
+    Field("readme"),
+    Field("debug", "boolean", default=False),
+    Field("meta", "any", nullable=True, default=None),
+)
+V2_CREATE_FIELDS = (*V2_FIELDS, *V2_RELEASE_FIELDS, *V2_SCAFFOLD_FIELDS)
+V2_CHANGEABLE_FIELDS = (Field("name", blank=False), Field("description"))
+V2_FINAL_FIELD_NAMES = ("code", "tenant", "category")
+V2_FILTERS = (
+    Field("category", "choice", choices=CATEGORIES),
+    Field("is_active", "boolean"),
+)
 
-def list_plugin_fields(backend: DataSetBackend) -> tuple[Field, ...]:
-    """The fields of a plugin by the switches `plugin_fields` and `plugin_required`."""
+
+def list_fields(backend: DataSetBackend) -> tuple[Field, ...]:
+    """The fields of a plugin on v1 by the switches `plugin_fields` and `plugin_required`."""
     is_platform = backend.switches.has_value("plugin_fields", "platform")
     base_fields = PLATFORM_FIELDS if is_platform else FIELDS
     if backend.switches.has_value("plugin_required", "name"):
@@ -101,37 +120,35 @@ def list_plugin_fields(backend: DataSetBackend) -> tuple[Field, ...]:
 
 def require_valid_code(code: str | None) -> str | None:
     """A valid code, None for an empty one. Raises ApiError (400)."""
-    if not code:
-        return None
-    if not _CODE_PATTERN.fullmatch(code):
-        raise build_bad_code_error()
-    return code
-
-
-def build_slug(name: str) -> str:
-    """The name in lower-case ASCII with dashes; "plugin" if nothing is left of it."""
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-") or "plugin"
+    if code and not _CODE_PATTERN.fullmatch(code):
+        text = 'Enter a valid "slug" consisting of letters, numbers, underscores or hyphens.'
+        raise wrong_field("code", text)
+    return code or None
 
 
 def choose_free_slug(backend: DataSetBackend, name: str) -> str:
-    """The slug of a name, with -2, -3, ... appended if another plugin has it as its code."""
-    first = candidate = build_slug(name)
-    number = 2
+    """The name in lower-case ASCII with dashes, with -2, -3, ... if another plugin has it as code.
+
+    "plugin" if nothing is left of the name.
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    first = re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-") or "plugin"
+    candidate, number = first, 2
     while backend.store.find_by_key_of_any_tenant("plugin", candidate):
         candidate = f"{first}-{number}"
         number += 1
     return candidate
 
 
-def find_visible_plugin(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
+def find_visible(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
     """A plugin that a tenant sees, by id or code (digits are an id first); None without one."""
     # A longer number cannot be an id, but may be a code.
-    if lookup.isdecimal() and len(lookup) < 20:
-        row = if_visible(backend, tenant, backend.store.find_by_id("plugin", int(lookup)))
-        if row is not None:
-            return row
-    return if_visible(backend, tenant, backend.store.find_by_key_of_any_tenant("plugin", lookup))
+    by_id = if_visible(backend, tenant, backend.store.find_by_id("plugin", parse_id(lookup)))
+    return by_id or find_visible_by_code(backend, tenant, lookup)
+
+
+def find_visible_by_code(backend: DataSetBackend, tenant: str, code: str) -> StoredObject | None:
+    return if_visible(backend, tenant, backend.store.find_by_key_of_any_tenant("plugin", code))
 
 
 def if_visible(
@@ -147,172 +164,237 @@ def shows_plugins_of_others(backend: DataSetBackend) -> bool:
     return backend.switches.has_value("plugins_of_others", "shown")
 
 
-def require_own_plugin(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
+def require_own(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
     """Raises ApiError (403) for a visible plugin of another tenant or the system."""
     if row.tenant != tenant and shows_plugins_of_others(backend):
-        raise build_forbidden_error("You do not have permission to perform this action.")
+        raise forbidden()
 
 
-def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def show(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     """A plugin as answers of v1 show it, by the switches."""
+    match backend.switches["plugin_tenant"]:
+        case "name":
+            tenant_field: AnswerObject = {"tenant": row.tenant}
+        case "number":
+            tenant_field = {"tenant": backend.store.find_tenant_number(row.tenant)}
+        case _:
+            tenant_field = {}
     return {
         "id": row.id,
-        **{
-            field.name: row.body.get(field.name, field.default)
-            for field in list_plugin_fields(backend)
-        },
+        **with_default_values(list_fields(backend), row.body),
         "is_active": row.body.get("is_active", True),
-        **_build_tenant_field(backend, row),
+        **tenant_field,
         "created": format_iso(row.created),
         "modified": format_iso(row.body.get("modified", row.created)),
     }
 
 
-def _build_tenant_field(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
-    has_tenant = row.tenant != EVERY_TENANT
-    match backend.switches["plugin_tenant"]:
-        case "name":
-            return {"tenant": row.tenant}
-        case "number":
-            return {"tenant": backend.store.tenant_number(row.tenant) if has_tenant else None}
-        case _:
-            return {}
-
-
-def require_plugin_in_path(request: EmulatorRequest) -> StoredObject:
+def _require_in_path(request: EmulatorRequest) -> StoredObject:
     """The plugin that the tenant sees with the integer id in the path. Raises ApiError (404)."""
-    text = request.path["lookup"]
-    if text.isdecimal() and len(text) < 20:
-        row = request.backend.store.find_by_id("plugin", int(text))
-        row = if_visible(request.backend, request.tenant, row)
-        if row is not None:
-            return row
-    raise build_not_found_error()
+    row = request.store.find_by_id("plugin", parse_id(request.path["lookup"]))
+    return require_found(if_visible(request.backend, request.tenant, row))
 
 
-def read_plugin(request: EmulatorRequest) -> EmulatorAnswer:
-    return EmulatorAnswer(build_plugin_json(request.backend, require_plugin_in_path(request)))
+def read_plugin(request: EmulatorRequest) -> AnswerObject:
+    return show(request.backend, _require_in_path(request))
 
 
 def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
-    store = request.backend.store
     query = ObjectQuery(
         request.tenant,
-        newest_first=request.has_server_switch_value("list_order", "newest"),
+        newest_first=request.has("list_order", "newest"),
         includes_public=shows_plugins_of_others(request.backend),
     )
-    query = add_v1_filters(request, query)
-    return build_page_answer(
-        request,
-        store.count("plugin", query),
-        lambda limit, offset: [
-            build_plugin_json(request.backend, row)
-            for row in store.select("plugin", query, limit=limit, offset=offset)
-        ],
-    )
+    return build_page(request, "plugin", query, partial(show, request.backend))
 
 
-def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
+def create_plugin(request: EmulatorRequest) -> AnswerObject:
     """Create a plugin, with `first_release=made` also its release. Raises ApiError (400, 409)."""
     backend = request.backend
-    fields = list_plugin_fields(backend)
-    values = with_default_values(fields, convert_sent_fields(fields, request.body))
-    _raise_if_system_only(values)
+    values = convert_all_fields(list_fields(backend), request.body)
+    _require_no_system_plugin(values)
     code = require_valid_code(values["code"])
-    if code is None and backend.switches.has_value("code", "slug"):
+    if code is None and request.has("code", "slug"):
         code = choose_free_slug(backend, values["name"])
-    now = backend.clock.now()
+    now = request.now()
     body = {"is_active": True, **values, "code": code, "modified": now}
-    release_field: dict[str, Any] = {}
+    release_field: AnswerObject = {}
     try:
         # Plugin and first release are made together or not at all.
-        with backend.store.transaction():
-            row = backend.store.insert("plugin", request.tenant, body, created=now, key=code)
-            if request.has_server_switch_value("first_release", "made"):
+        with request.store.transaction():
+            row = request.store.insert("plugin", request.tenant, body, created=now, key=code)
+            if request.has("first_release", "made"):
                 release_field["release"] = releases.store_first_release(backend, row)
     except DuplicateKeyError:
-        raise build_code_taken_error(
-            str(code), is_field=request.has_server_switch_value("code_taken", "field")
-        ) from None
-    return EmulatorAnswer({**build_plugin_json(backend, row), **release_field}, 201)
+        raise _code_taken(request, code) from None
+    return {**show(backend, row), **release_field}
 
 
-def _raise_if_system_only(values: FieldValues) -> None:
+def _code_taken(request: EmulatorRequest, code: str | None) -> ApiError:
+    text = f'A plugin with code "{code}" already exists.'
+    return wrong_field("code", text) if request.has("code_taken", "field") else refusal(409, text)
+
+
+def _require_no_system_plugin(values: FieldValues) -> None:
     if values.get("system_only"):
-        raise system_only()
+        text = "Only a plugin of no tenant can be for the system alone."
+        raise wrong_field("system_only", text)
 
 
-def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
+def update_plugin(request: EmulatorRequest) -> AnswerObject:
     """Update a plugin partially or fully, by the switch `put`. Raises ApiError (400, 403, 409)."""
-    backend, row = request.backend, require_plugin_in_path(request)
-    require_own_plugin(backend, request.tenant, row)
-    fields = list_plugin_fields(backend)
-    is_full = backend.switches.has_value("put", "full")
+    backend, row = request.backend, _require_in_path(request)
+    require_own(backend, request.tenant, row)
+    fields = list_fields(backend)
+    is_full = request.has("put", "full")
     values = convert_sent_fields(fields, request.body, partial=not is_full)
-    _raise_if_system_only(values)
+    _require_no_system_plugin(values)
     old_code = row.body.get("code")
     # A code that is not sent, or is empty, stays.
     code = require_valid_code(values.pop("code", None)) or old_code
     # A plugin without a code may get one; then it is final.
     if old_code is not None and code != old_code:
-        if request.has_server_switch_value("code_change", "refused"):
-            raise build_code_change_error()
+        if request.has("code_change", "refused"):
+            raise wrong_field("code", "The code of a plugin may not be changed.")
         code = old_code
     if is_full:
         values = with_default_values((field for field in fields if field.name != "code"), values)
-    body = {**row.body, **values, "code": code, "modified": backend.clock.now()}
+    body = {**row.body, **values, "code": code, "modified": request.now()}
     try:
-        return EmulatorAnswer(
-            build_plugin_json(backend, backend.store.replace("plugin", row, body, key=code))
-        )
+        return show(backend, request.store.replace("plugin", row, body, key=code))
     except DuplicateKeyError:
-        raise build_code_taken_error(
-            str(code), is_field=request.has_server_switch_value("code_taken", "field")
-        ) from None
+        raise _code_taken(request, code) from None
 
 
-ENDPOINTS = (
-    Endpoint(
-        "GET",
-        "plugins/",
-        list_plugins,
-        FactSource.PROCEDURE,
-        "List plugins.",
-        switch=("plugin_list", "list"),
-    ),
-    Endpoint("POST", "plugins/", create_plugin, FactSource.DOCUMENTED, "Create a plugin: 201."),
-    Endpoint(
-        "GET",
-        "plugins/{lookup}/",
-        read_plugin,
-        FactSource.DOCUMENTED,
-        "Read a plugin by id.",
-    ),
-    Endpoint("PUT", "plugins/{lookup}/", update_plugin, FactSource.OBSERVED, "Change a plugin."),
-)
+# API v2 shows the plugins of the tenant that have a code, under ids that may be of its own.
 
-FACTS = (
-    Fact("`name` is required and need not be unique.", FactSource.GUESSED),
-    Fact("`code` is unique over all tenants: a second one is 409.", FactSource.OBSERVED),
-    Fact(
-        "`code` is letters, digits, `-` and `_`; once set, it cannot be changed (400).",
-        FactSource.GUESSED,
-    ),
-    Fact(
-        "`category` is free text; `configuration` any object, replaced as a whole.",
-        FactSource.DOCUMENTED,
-    ),
-    Fact(
-        "A plugin is read and changed by its id alone; by its code it is 404.", FactSource.GUESSED
-    ),
-    Fact("There is no delete: 405.", FactSource.DOCUMENTED),
-    Fact(
-        "With `plugin_fields=platform`, `system_only` is for plugins of no tenant: 400.",
-        FactSource.PROCEDURE,
-    ),
-    Fact(
-        "A plugin stored from outside with tenant `*` is a system plugin, one with "
-        "`is_public: true` is public.",
-        FactSource.GUESSED,
-    ),
-)
+
+def is_visible_on_v2(row: StoredObject | None) -> bool:
+    """Whether API v2 shows a plugin: only one with a code."""
+    return row is not None and bool(row.body.get("code"))
+
+
+def find_by_v2_id(request: EmulatorRequest, text: str) -> StoredObject | None:
+    """The tenant's plugin by its id on v2 as text; None if v2 does not show it."""
+    return find_by_row_id(request, request.backend.from_v2_id(parse_id(text)))
+
+
+def find_by_row_id(request: EmulatorRequest, number: int) -> StoredObject | None:
+    """The tenant's plugin by its id in the store; None if v2 does not show it."""
+    row = request.store.find_by_id("plugin", number, request.tenant)
+    return row if is_visible_on_v2(row) else None
+
+
+def show_reference(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+    names = ("code", "name", "category")
+    return {"id": backend.to_v2_id(row.id), **{name: row.body[name] for name in names}}
+
+
+def show_item_v2(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+    """A plugin as lists of v2 show it."""
+    return {
+        **show_reference(backend, row),
+        "is_active": row.body.get("is_active", True),
+        "created": format_iso(row.created),
+    }
+
+
+def show_v2(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+    return {
+        **show_item_v2(backend, row),
+        "tenant_id": backend.store.find_tenant_number(row.tenant),
+        "description": row.body.get("description", ""),
+        "system_only": row.body.get("system_only", False),
+        "is_public": row.body.get("is_public", False),
+    }
+
+
+def read_plugin_v2(request: EmulatorRequest) -> AnswerObject:
+    return show_v2(request.backend, require_found(find_by_v2_id(request, request.path["id"])))
+
+
+def list_plugins_v2(request: EmulatorRequest) -> EmulatorAnswer:
+    filters = convert_filters(request, V2_FILTERS)
+
+    def is_included(row: StoredObject) -> bool:
+        body = {"is_active": True, **row.body}
+        return is_visible_on_v2(row) and filters.items() <= body.items()
+
+    query = ObjectQuery(request.tenant, newest_first=request.has("list_order", "newest"))
+    return build_cursor_page(
+        request, "plugin", query, partial(show_item_v2, request.backend), is_included
+    )
+
+
+def create_plugin_v2(request: EmulatorRequest) -> AnswerObject:
+    """Create a plugin and its first release, or neither. Raises ApiError (400, 409)."""
+    backend, store = request.backend, request.store
+    problems: dict[str, Any] = {}
+    values: FieldValues = {}
+    contents: FieldValues = {}
+    with collect_messages(problems):
+        body = request.body.parse_json_texts(V2_CREATE_FIELDS)
+        values = convert_all_fields(V2_CREATE_FIELDS, body)
+    with collect_messages(problems):
+        contents = _parse_first_release(request, values)
+    if problems:
+        raise ApiError(400, problems)
+    code, now = values["code"], request.now()
+    # On the platform the database refuses a taken code, so that its error is reported alone.
+    v2.hide_existing_object(request, "plugin", code)
+    if store.find_by_key_of_any_tenant("plugin", code):
+        raise refusal(409, f'A plugin with code "{code}" already exists.')
+    _require_free_name(request, values["name"])
+    own_values = {field.name: values[field.name] for field in V2_FIELDS}
+    stored = with_default_values(list_fields(backend), own_values)
+    with store.transaction():
+        row = store.insert(
+            "plugin",
+            request.tenant,
+            {**stored, "is_active": True, "modified": now},
+            created=now,
+            key=code,
+        )
+        release = releases.store_release(request, row, values["version"], contents)
+    return {**show_v2(backend, row), "release": releases.show_reference(backend, release)}
+
+
+def _require_free_name(request: EmulatorRequest, name: str, *, except_id: int = 0) -> None:
+    """Raises ApiError (400) if another plugin of the tenant has this name."""
+    if request.store.is_name_used("plugin", request.tenant, name, except_id=except_id):
+        raise wrong_field("name", "A plugin with this name already exists in this workspace.")
+
+
+def _parse_first_release(request: EmulatorRequest, values: FieldValues) -> FieldValues:
+    """The contents of the first release: of the uploaded file, or a scaffold of the fields."""
+    release_values = {name: values.get(name) for name in ("readme", "debug", "meta")}
+    if request.body.values.get("source") != "file":
+        plugin_field_names = ("code", "name", "category", "version", "description")
+        field_names = (*plugin_field_names, *(field.name for field in V2_SCAFFOLD_FIELDS))
+        config = {name: values[name] for name in field_names if values.get(name)}
+        return {**release_values, "config": config}
+    upload = request.uploads.get("file")
+    if upload is None:
+        raise wrong_field("file", "A file is required when source is file.")
+    return {**release_values, **releases.read_contents(upload)}
+
+
+def update_plugin_v2(request: EmulatorRequest) -> AnswerObject:
+    """Change name or description; any other field is final. Raises ApiError (400, 403, 404)."""
+    backend, row = request.backend, require_found(find_by_v2_id(request, request.path["id"]))
+    require_own(backend, request.tenant, row)
+    problems: dict[str, Any] = {
+        name: ["This field cannot be changed."]
+        for name in V2_FINAL_FIELD_NAMES
+        if name in request.body.values
+    }
+    values: FieldValues = {}
+    with collect_messages(problems):
+        values = convert_sent_fields(V2_CHANGEABLE_FIELDS, request.body, partial=True)
+    with collect_messages(problems):
+        if "name" in values:
+            _require_free_name(request, values["name"], except_id=row.id)
+    if problems:
+        raise ApiError(400, problems)
+    body = {**row.body, **values, "modified": request.now()}
+    return show_v2(backend, request.store.replace("plugin", row, body, key=row.key))

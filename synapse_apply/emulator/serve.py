@@ -10,9 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp
-
 from synapse_apply.emulator.api import VERSIONS
 from synapse_apply.emulator.core import data_folder
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
@@ -35,7 +32,6 @@ from synapse_apply.emulator.data_set import (
     reset_data_set_if_any,
     write_endpoint,
 )
-from synapse_apply.emulator.faults.middleware import FaultMiddleware
 
 __all__ = (
     "DataSetBusyError",
@@ -100,7 +96,7 @@ class EmbeddedServer:
         self.url = build_socket_url(self._listening_socket)
         self.data_set = self.backend.store.data_set
         ready = threading.Event()
-        self._server = Listener(_build_app_with_faults(self.backend), ready.set)
+        self._server = Listener(build_app(self.backend, VERSIONS), ready.set)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._listening_socket],), daemon=True, name="embedded"
         )
@@ -164,13 +160,6 @@ def build_settings(
     return settings if max_upload is None else dataclasses.replace(settings, max_upload=max_upload)
 
 
-def _build_app_with_faults(backend: DataSetBackend, *, only_loopback: bool = True) -> ASGIApp:
-    fault_middleware = Middleware(FaultMiddleware, backend=backend, versions=VERSIONS)
-    return build_app(
-        backend, VERSIONS, extra_middleware=[fault_middleware], only_loopback=only_loopback
-    )
-
-
 def serve(
     data: Path | str,
     *,
@@ -195,7 +184,6 @@ def serve(
         listening_socket.close()
         raise
     url = build_socket_url(listening_socket)
-    is_named_loopback = host in LOOPBACK_NAMES
 
     def announce_endpoint() -> None:
         write_endpoint(data, url, backend.store.data_set, settings.token)
@@ -207,7 +195,7 @@ def serve(
             on_ready(url)
 
     try:
-        app = _build_app_with_faults(backend, only_loopback=is_named_loopback)
+        app = build_app(backend, VERSIONS, only_loopback=host in LOOPBACK_NAMES)
         Listener(app, announce_endpoint).run([listening_socket])
     finally:
         data_folder.remove_endpoint(data)

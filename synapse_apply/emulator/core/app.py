@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from email.utils import formatdate
-from typing import NamedTuple
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from synapse_apply.emulator.core import v2
 from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate
-from synapse_apply.emulator.core.backend import DataSetBackend, DataSetClock
+from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.body import ReceivedBody, read_request_body
 from synapse_apply.emulator.core.call import (
     ApiVersion,
@@ -31,56 +28,68 @@ from synapse_apply.emulator.core.call import (
 from synapse_apply.emulator.core.fields import (
     ApiError,
     Body,
-    Field,
-    build_too_large_error,
-    convert_sent_fields,
     method_not_allowed,
+    not_found,
+    refusal,
+    too_large,
 )
-from synapse_apply.emulator.core.guards import find_request_refusal, require_plain_text
 from synapse_apply.emulator.core.languages import prefers_english, translate_error
+from synapse_apply.emulator.faults.middleware import FaultMiddleware
 
-_DRY_RUN_ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
-_DRY_RUN_FIELDS = (Field("dry_run", "boolean"),)
-REQUEST_ID_HEADER = "X-Request-ID"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 
-class RequestIdMiddleware:
-    """Gives each request an id, which its answer has as `X-Request-ID`."""
+def build_app(
+    backend: DataSetBackend, versions: Sequence[ApiVersion], *, only_loopback: bool = True
+) -> ASGIApp:
+    """The ASGI application. With `only_loopback` requests for other host names are refused."""
+    app: ASGIApp = FaultMiddleware(_Paths(backend, versions), backend, versions)
+    if backend.settings.latency > 0:
+        app = LatencyMiddleware(app, backend.settings.latency)
+    if only_loopback:
+        # Against DNS rebinding: a web page must not reach this server by a name of its own that
+        # resolves to loopback.
+        app = TrustedHostMiddleware(app, allowed_hosts=list(LOOPBACK_NAMES))
+    return HeadersMiddleware(app, backend, versions)
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class HeadersMiddleware:
+    """Gives each answer an `X-Request-ID` and a `Date`, also that to a request that crashed.
+
+    The date is by the data set's clock, which tests may move (RFC 9110, 6.6.1).
+    """
+
+    def __init__(
+        self, app: ASGIApp, backend: DataSetBackend, versions: Sequence[ApiVersion]
+    ) -> None:
         self.app = app
+        self.backend = backend
+        self.versions = versions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request_id = uuid.uuid4().hex
-        scope["request_id"] = request_id
+        request_id = scope["request_id"] = uuid.uuid4().hex
+        is_answered = False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
+            nonlocal is_answered
             if message["type"] == "http.response.start":
-                message["headers"].append((REQUEST_ID_HEADER.lower().encode(), request_id.encode()))
+                is_answered = True
+                date = formatdate(self.backend.clock.now(), usegmt=True)
+                message["headers"] += [
+                    (b"date", date.encode()),
+                    (b"x-request-id", request_id.encode()),
+                ]
             await send(message)
 
-        await self.app(scope, receive, send_with_id)
-
-
-class DateMiddleware:
-    """Adds the Date header by the data set's clock, which tests may move (RFC 9110, 6.6.1)."""
-
-    def __init__(self, app: ASGIApp, clock: DataSetClock) -> None:
-        self.app = app
-        self.clock = clock
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_date(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                date = formatdate(self.clock.now(), usegmt=True)
-                message["headers"].append((b"date", date.encode()))
-            await send(message)
-
-        await self.app(scope, receive, send_with_date)
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception:
+            if not is_answered:
+                version = select_version(self.versions, scope["path"])
+                error = refusal(500, "A server error occurred.")
+                answer = build_refusal(self.backend, version, error, Request(scope))
+                await _build_response(answer)(scope, receive, send_with_headers)
+            raise  # which logs it
 
 
 class LatencyMiddleware:
@@ -91,67 +100,44 @@ class LatencyMiddleware:
         self.seconds = milliseconds / 1000
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await asyncio.sleep(self.seconds)
+        await asyncio.sleep(self.seconds)
         await self.app(scope, receive, send)
 
 
-def build_app(
-    backend: DataSetBackend,
-    versions: Sequence[ApiVersion],
-    *,
-    extra_middleware: Sequence[Middleware] = (),
-    only_loopback: bool = True,
-) -> ASGIApp:
-    """The ASGI application; `extra_middleware` runs after the shared ones, before the routes.
+class _Paths:
+    """Finds which path of all API versions a request is for."""
 
-    With `only_loopback` requests for other host names are refused.
-    """
-    middleware = list[Middleware]()
-    if only_loopback:
-        # Against DNS rebinding: a web page must not reach this server by a name of its own that
-        # resolves to loopback.
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_NAMES)))
-    if backend.settings.latency > 0:
-        middleware.append(Middleware(LatencyMiddleware, milliseconds=backend.settings.latency))
+    def __init__(self, backend: DataSetBackend, versions: Sequence[ApiVersion]) -> None:
+        self.backend = backend
+        self.versions = versions
+        # By the number of slashes: most requests are then compared with a few paths.
+        self.paths: dict[int, list[tuple[re.Pattern[str], _PathApp]]] = {}
+        for version in versions:
+            by_path: dict[str, dict[str, Endpoint]] = {}
+            for endpoint in version.endpoints:
+                by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+            for path, endpoints in by_path.items():
+                path_app = _PathApp(backend, version, path, endpoints)
+                self._add_path(version.prefix + path, path_app)
+                if version.slash_is_optional:
+                    self._add_path((version.prefix + path).rstrip("/"), path_app)
 
-    async def answer_http_error(request: Request, error: Exception) -> Response:
-        status = getattr(error, "status_code", 500)
-        detail = "Not found." if status == 404 else str(getattr(error, "detail", error))
-        return _build_fallback_refusal(backend, versions, request, status, detail)
+    def _add_path(self, path: str, path_app: _PathApp) -> None:
+        """`{name}` in a path stands for one part of it."""
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path))
+        self.paths.setdefault(path.count("/"), []).append((re.compile(pattern), path_app))
 
-    async def answer_crash(request: Request, _error: Exception) -> Response:
-        return _build_fallback_refusal(backend, versions, request, 500, "A server error occurred.")
-
-    app = Starlette(
-        routes=[route for version in versions for route in _build_routes(backend, version)],
-        middleware=[*middleware, *extra_middleware],
-        exception_handlers={HTTPException: answer_http_error, 500: answer_crash},
-    )
-    # A redirect would hide that a client leaves the slash at the end out.
-    app.router.redirect_slashes = False
-    # Outside of Starlette's middleware, so that the answer to a crash has id and date, too.
-    return RequestIdMiddleware(DateMiddleware(app, backend.clock))
-
-
-def _build_routes(backend: DataSetBackend, version: ApiVersion) -> list[Route]:
-    """One route for each path of an API version, with all its methods."""
-    by_path: dict[str, dict[str, Endpoint]] = {}
-    for endpoint in version.endpoints:
-        by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-    routes = []
-    for path, endpoints in by_path.items():
-        # One route for all methods of a path, so that authentication comes before a 405.
-        path_app = _PathApp(backend, version, path, endpoints)
-        routes.append(Route(version.prefix + path, path_app))
-        if version.slash_is_optional:
-            routes.append(Route(version.prefix + path.rstrip("/"), path_app))
-    return routes
-
-
-class _AuthenticatedEndpoint(NamedTuple):
-    endpoint: Endpoint
-    tenant: str  # "" for an open endpoint
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        for pattern, path_app in self.paths.get(path.count("/"), ()):
+            if match := pattern.fullmatch(path):
+                scope["path_params"] = match.groupdict()
+                await path_app(scope, receive, send)
+                return
+        request, version = Request(scope), select_version(self.versions, path)
+        error = _find_odd_address(self.backend, version, scope) or not_found()
+        answer = build_refusal(self.backend, version, error, request)
+        await _build_response(answer)(scope, receive, send)
 
 
 class _PathApp:
@@ -171,34 +157,34 @@ class _PathApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        received_body = ReceivedBody(Body({}))
+        received = ReceivedBody(Body({}))
         try:
-            if (address_error := _guard_request(self.backend, self.version, request)) is not None:
-                raise address_error
+            if error := _find_odd_address(self.backend, self.version, scope):
+                raise error
             endpoint, tenant = self._select_endpoint(request)
-            is_dry_run = self._is_dry_run(request)
-            received_body = await _read_body_within_limit(request, self.backend)
-            if self.version.is_guarded and self.backend.switches.has_value("v2_guards", "on"):
-                require_plain_text(received_body.body.values)
-            emulator_request = _build_emulator_request(
-                request, self.backend, tenant, received_body, is_dry_run=is_dry_run
+            is_dry_run = self.version.is_v2 and v2.is_dry_run(
+                self.backend, request.method, request.query_params.get("dry_run")
             )
-            answer = self.version.wrap_answer(
-                _respond_or_dry_run(endpoint, emulator_request), emulator_request
-            )
+            received = await _read_body_within_limit(request, self.backend)
+            if self.version.is_v2 and self.backend.switches.has_value("v2_guards", "on"):
+                v2.require_plain_text(received.body.values)
+            call = self._build_call(request, tenant, received, is_dry_run=is_dry_run)
+            answer = v2.answer_dry_run(endpoint, call) if is_dry_run else endpoint.answer(call)
+            if self.version.is_v2:
+                answer = v2.wrap_answer(answer, call)
         except ApiError as error:
-            answer = _build_refusal(self.backend, self.version, error, request)
+            answer = build_refusal(self.backend, self.version, error, request)
         except ClientDisconnect:
             return
         finally:
             # A package that is kept was moved to its place before.
-            received_body.delete_upload_files()
+            received.delete_upload_files()
         if self.version.is_logged:
-            self._log_request(request, answer, received_body)
+            self._log_request(request, answer, received)
         await _build_response(answer)(scope, receive, send)
 
-    def _select_endpoint(self, request: Request) -> _AuthenticatedEndpoint:
-        """The endpoint for the request's method, and the tenant.
+    def _select_endpoint(self, request: Request) -> tuple[Endpoint, str]:
+        """The endpoint for the request's method, and the tenant, "" for an open endpoint.
 
         Raises ApiError: 401 or 403, then 405.
         """
@@ -211,30 +197,35 @@ class _PathApp:
         }
         endpoint = served_endpoints.get(method)
         if endpoint is not None and endpoint.is_open:
-            return _AuthenticatedEndpoint(endpoint, "")
+            return endpoint, ""
         # Authentication comes before 405, as in Django REST framework.
         tenant = authenticate(self.backend, request.headers)
         if endpoint is None:
             raise method_not_allowed(request.method, tuple(served_endpoints))
-        return _AuthenticatedEndpoint(endpoint, tenant)
+        return endpoint, tenant
 
-    def _is_dry_run(self, request: Request) -> bool:
-        """Whether `?dry_run=` is true and known here. Raises ApiError (400) for no boolean."""
-        parameter_text = request.query_params.get("dry_run")
-        if (
-            parameter_text is None
-            or not self.version.supports_dry_run
-            or request.method in ("GET", "HEAD")
-        ):
-            return False
-        if self.backend.switches.has_value("v2_dry_run", "unknown"):
-            return False
-        return bool(
-            convert_sent_fields(_DRY_RUN_FIELDS, Body({"dry_run": parameter_text}))["dry_run"]
+    def _build_call(
+        self, request: Request, tenant: str, received: ReceivedBody, *, is_dry_run: bool
+    ) -> EmulatorRequest:
+        # Links in answers have the host by which the client reaches this server.
+        host = request.headers.get("host")
+        root_url = f"{request.scope['scheme']}://{request.url.netloc if host is None else host}"
+        return EmulatorRequest(
+            backend=self.backend,
+            tenant=tenant,
+            path=request.path_params,
+            query=dict(request.query_params),
+            root_url=root_url,
+            url=root_url + request.scope["path"],
+            body=received.body,
+            uploads=received.uploads,
+            request_id=request.scope["request_id"],
+            headers=request.headers,
+            is_dry_run=is_dry_run,
         )
 
     def _log_request(
-        self, request: Request, answer: EmulatorAnswer, received_body: ReceivedBody
+        self, request: Request, answer: EmulatorAnswer, received: ReceivedBody
     ) -> None:
         path_params = dict(request.path_params)
         if "token" in path_params:
@@ -247,8 +238,8 @@ class _PathApp:
                 "method": request.method,
                 "path": self.version.prefix + self.path.format(**path_params),
                 # The query of a signed URL is a credential.
-                "query": "" if is_open else request.url.query,
-                "fields": sorted([*received_body.body.values, *received_body.uploads]),
+                "query": "" if is_open else _read_query(request.scope),
+                "fields": sorted([*received.body.values, *received.uploads]),
                 "has_token": any(name in request.headers for name in TOKEN_HEADERS),
                 "status": answer.status,
                 "request_id": request.scope["request_id"],
@@ -257,41 +248,29 @@ class _PathApp:
         )
 
 
-def _respond_or_dry_run(endpoint: Endpoint, request: EmulatorRequest) -> EmulatorAnswer:
-    """Call the endpoint; in a dry run, undo its writes and answer as `v2_dry_run_answer` says."""
-    if not request.is_dry_run:
-        return endpoint.respond(request)
-    with request.backend.store.transaction(roll_back=True):
-        answer = endpoint.respond(request)
-    is_dry_run_answer = isinstance(answer.body, dict) and "dry_run" in answer.body
-    if is_dry_run_answer or request.has_server_switch_value("v2_dry_run_answer", "object"):
-        return answer
-    summary = {
-        "dry_run": True,
-        "action": endpoint.dry_run_action or _DRY_RUN_ACTIONS[endpoint.method],
-        "validated_fields": sorted([*request.body.values, *request.uploads]),
-    }
-    return EmulatorAnswer(summary)
+def _read_query(scope: Scope) -> str:
+    return str(scope["query_string"].decode("latin-1"))
 
 
-def _guard_request(
-    backend: DataSetBackend, version: ApiVersion, request: Request
+def _find_odd_address(
+    backend: DataSetBackend, version: ApiVersion, scope: Scope
 ) -> ApiError | None:
-    """The refusal of an odd path or query by `core.guards`, None if there is none."""
-    if not version.is_guarded or not backend.switches.has_value("v2_guards", "on"):
+    """The refusal of an odd path or query by `v2_guards`, None if there is none."""
+    if not version.is_v2 or not backend.switches.has_value("v2_guards", "on"):
         return None
-    path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
-    return find_request_refusal(path, request.url.query)
+    path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+    return v2.find_odd_address(path, _read_query(scope))
 
 
-def _build_refusal(
+def build_refusal(
     backend: DataSetBackend, version: ApiVersion, error: ApiError, request: Request
 ) -> EmulatorAnswer:
     """The answer for a refusal, in the API version's form and the request's language."""
     is_korean = backend.switches.has_value("texts", "korean")
     if is_korean and not prefers_english(request.headers.get("accept-language", "")):
         error = translate_error(error)
-    body = version.build_error_body(error, request.scope["request_id"])
+    request_id = request.scope["request_id"]
+    body = v2.build_error_body(error, request_id) if version.is_v2 else error.body
     return EmulatorAnswer(body, error.status, error.headers)
 
 
@@ -302,7 +281,7 @@ async def _read_body_within_limit(request: Request, backend: DataSetBackend) -> 
     # A size that is stated is refused before the body is read; else it is counted while reading.
     content_length = request.headers.get("content-length", "")
     if content_length.isdecimal() and int(content_length) > limit:
-        raise build_too_large_error(limit)
+        raise too_large(limit)
     content_type = request.headers.get("content-type", "")
     return await read_request_body(
         _iter_body_chunks(request), content_type, backend.incoming_folder, limit
@@ -314,31 +293,6 @@ async def _iter_body_chunks(request: Request) -> AsyncIterator[bytes]:
         # Starlette ends the stream with an empty chunk.
         if chunk:
             yield chunk
-
-
-def _build_emulator_request(
-    request: Request,
-    backend: DataSetBackend,
-    tenant: str,
-    received_body: ReceivedBody,
-    *,
-    is_dry_run: bool,
-) -> EmulatorRequest:
-    # Links in answers have the host by which the client reaches this server.
-    root_url = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
-    return EmulatorRequest(
-        backend=backend,
-        tenant=tenant,
-        path=request.path_params,
-        query=dict(request.query_params),
-        root_url=root_url,
-        url=root_url + request.url.path,
-        body=received_body.body,
-        uploads=received_body.uploads,
-        request_id=request.scope["request_id"],
-        headers=request.headers,
-        is_dry_run=is_dry_run,
-    )
 
 
 def _build_response(answer: EmulatorAnswer) -> Response:
@@ -354,19 +308,3 @@ def _build_response(answer: EmulatorAnswer) -> Response:
     # As Django REST framework writes JSON: compact, and not restricted to ASCII.
     text = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":"))
     return Response(text, answer.status, dict(answer.headers), "application/json")
-
-
-def _build_fallback_refusal(
-    backend: DataSetBackend,
-    versions: Sequence[ApiVersion],
-    request: Request,
-    status: int,
-    detail: str,
-) -> Response:
-    """The response where no endpoint answers (404, 405, 500), in the form of its API version."""
-    version = select_version(versions, request.url.path)
-    if status == 404 and (address_error := _guard_request(backend, version, request)) is not None:
-        return _build_response(_build_refusal(backend, version, address_error, request))
-    return _build_response(
-        _build_refusal(backend, version, ApiError(status, {"detail": detail}), request)
-    )

@@ -10,39 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.backend import EXAMPLE_AGENTS, DataSetBackend
-from synapse_apply.emulator.core.fields import (
-    Fact,
-    FactSource,
-    build_bad_request_error,
-    build_forbidden_error,
-    build_unauthorized_error,
-)
-
-FACTS = (
-    Fact(
-        "`Synapse-Access-Token` is read with and without the `Token ` prefix.", FactSource.OBSERVED
-    ),
-    Fact(
-        "`Authorization: Token X` and `Authorization: Bearer X` are read too.", FactSource.OBSERVED
-    ),
-    Fact("`Synapse-Tenant` is read with and without the `Token ` prefix.", FactSource.OBSERVED),
-    Fact("A token carries its tenant; a header that names another one is 403.", FactSource.GUESSED),
-    Fact(
-        "`SYNAPSE-Agent` with a known agent's token is enough by itself, but for the two agents "
-        "of the API page, whose tokens everybody knows; with `--any-token` theirs are, too.",
-        FactSource.GUESSED,
-    ),
-    Fact("No token: 401; a wrong one: 401, with `WWW-Authenticate: Token`.", FactSource.GUESSED),
-    Fact(
-        "Other tenants' objects are 404; their plugin codes are taken all the same.",
-        FactSource.GUESSED,
-    ),
-    Fact(
-        "Started without a token, the server makes a random one, told in `endpoint.json` beside "
-        "its data; with `--any-token` it accepts any. The tenant header decides then.",
-        FactSource.GUESSED,
-    ),
-)
+from synapse_apply.emulator.core.fields import forbidden, refusal
 
 TOKEN_HEADERS = ("synapse-access-token", "authorization", "synapse-tenant", "synapse-agent")
 _SCHEMES = ("token ", "bearer ")
@@ -62,13 +30,13 @@ def authenticate(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
     # Without configured tokens a token belongs to no tenant: the tenant header decides.
     if not settings.tokens:
         if not settings.any_token and not _is_same_token(token, settings.own_token):
-            raise build_unauthorized_error("Invalid token.")
+            raise refusal(401, "Invalid token.")
         return header_tenant or settings.tenant
     tenant = settings.tokens.get(token)
     if tenant is None:
-        raise build_unauthorized_error("Invalid token.")
+        raise refusal(401, "Invalid token.")
     if header_tenant is not None and header_tenant != tenant:
-        raise build_forbidden_error("You do not have permission to perform this action.")
+        raise forbidden()
     return tenant
 
 
@@ -77,15 +45,15 @@ def _authenticate_agent(
 ) -> str:
     """The tenant of a request with only an agent's token. Raises ApiError: 401 or 403."""
     if agent is None:
-        raise build_unauthorized_error("Authentication credentials were not provided.")
+        raise refusal(401, "Authentication credentials were not provided.")
     # Everybody knows these two tokens, so that they count only where any token does.
     is_published = agent in EXAMPLE_AGENTS and not backend.settings.any_token
     if is_published or backend.store.find_by_key_of_any_tenant("agent", agent) is None:
-        raise build_unauthorized_error("Invalid token.")
+        raise refusal(401, "Invalid token.")
     tenant = header_tenant or backend.settings.tenant
     known_tenants = backend.settings.tokens.values()
     if known_tenants and tenant not in known_tenants:
-        raise build_forbidden_error("You do not have permission to perform this action.")
+        raise forbidden()
     return tenant
 
 
@@ -127,15 +95,15 @@ def require_signed_url(
 ) -> None:
     """Raises ApiError: 403 for a wrong or expired signature, 400 if there is a token as well."""
     if any(name in headers for name in TOKEN_HEADERS):
-        raise build_bad_request_error("Only one way to authenticate is allowed.")
+        raise refusal(400, "Only one way to authenticate is allowed.")
     date, lifetime = query.get(_DATE, ""), query.get(_EXPIRES, "")
     expected_signature = _sign_with_key(backend, path, date, lifetime)
     if not hmac.compare_digest(expected_signature.encode(), query.get(_SIGNATURE, "").encode()):
-        raise build_forbidden_error("The signature does not match.")
+        raise refusal(403, "The signature does not match.")
     # Parsed after the comparison: a genuine signature proves that these texts are ours.
     signed_at = datetime.strptime(date, _DATE_FORMAT).replace(tzinfo=UTC).timestamp()
     if backend.clock.now() > signed_at + int(lifetime):
-        raise build_forbidden_error("The request has expired.")
+        raise refusal(403, "The request has expired.")
 
 
 def _sign_with_key(backend: DataSetBackend, path: str, date: str, lifetime: str) -> str:

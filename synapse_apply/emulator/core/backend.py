@@ -219,7 +219,7 @@ class DataSetBackend:
         """The id on API v2 of a plugin or release with this id in the store."""
         return number + self._v2_id_offset
 
-    def from_v2_id_or_zero(self, number: int) -> int:
+    def from_v2_id(self, number: int) -> int:
         """The id in the store of a plugin or release with this id on v2; 0 if none can have it."""
         return max(number - self._v2_id_offset, 0)
 

@@ -20,30 +20,13 @@ from synapse_apply.emulator.core.call import Upload
 from synapse_apply.emulator.core.fields import (
     ApiError,
     Body,
-    Fact,
-    FactSource,
-    build_bad_request_error,
-    build_too_large_error,
+    refusal,
+    too_large,
     unsupported_media,
 )
 
 TEXT_LIMIT = 16 * 1024 * 1024  # bytes of a body without its files, all of which is in memory
 DEEP_NESTING_BRACKETS = 300  # a body with fewer brackets cannot be nested too deeply
-
-FACTS = (
-    Fact("A body of length 0 with a JSON content type is an empty object.", FactSource.OBSERVED),
-    Fact("Forms take booleans as `True`/`False`, objects as JSON texts.", FactSource.OBSERVED),
-    Fact("A form part that is sent several times is a list.", FactSource.OBSERVED),
-    Fact("Unknown fields are passed over without a word.", FactSource.GUESSED),
-    Fact(
-        "Texts are trimmed; numbers become texts; every wrong field is named at once.",
-        FactSource.GUESSED,
-    ),
-    Fact(
-        "Bad JSON is 400, another content type 415, a body over `--max-upload` 413.",
-        FactSource.GUESSED,
-    ),
-)
 
 # A lone surrogate can be parsed, but not written in UTF-8 again.
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -89,7 +72,7 @@ async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> by
     # The rest is read although it is refused: a client that is still sending would not see the
     # answer.
     if size > limit:
-        raise build_too_large_error(limit)
+        raise too_large(limit)
     return b"".join(parts)
 
 
@@ -102,11 +85,9 @@ def _parse_json_object(raw: bytes) -> dict[str, Any]:
         if _SURROGATE_ESCAPE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise build_bad_request_error(
-            "JSON parse error - surrogate characters are not allowed"
-        ) from None
+        raise refusal(400, "JSON parse error - surrogate characters are not allowed") from None
     except (ValueError, RecursionError) as error:
-        raise build_bad_request_error(f"JSON parse error - {error}") from None
+        raise refusal(400, f"JSON parse error - {error}") from None
     if not isinstance(value, dict):
         text = f"Invalid data. Expected a dictionary, but got {type(value).__name__}."
         raise ApiError(400, {"non_field_errors": [text]})
@@ -122,9 +103,7 @@ async def _read_multipart(
 ) -> ReceivedBody:
     boundary = options.get(b"boundary")
     if not boundary:
-        raise build_bad_request_error(
-            "Multipart form parse error - Invalid boundary in multipart: None"
-        )
+        raise refusal(400, "Multipart form parse error - Invalid boundary in multipart: None")
     reader = _MultipartReader(boundary, incoming_folder)
     size = 0
     problem: ApiError | None = None
@@ -132,7 +111,7 @@ async def _read_multipart(
         async for chunk in chunks:
             size += len(chunk)
             if size > limit:
-                problem = build_too_large_error(limit)
+                problem = too_large(limit)
             # After a problem the rest is still read, as in _read_all_within_limit.
             if problem is None:
                 problem = reader.feed_chunk(chunk)
@@ -177,16 +156,14 @@ class _MultipartReader:
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            return build_bad_request_error(f"Multipart form parse error - {error}")
+            return refusal(400, f"Multipart form parse error - {error}")
         except ApiError as error:
             return error
         return None
 
     def find_incomplete(self) -> ApiError | None:
         return (
-            None
-            if self._is_ended
-            else build_bad_request_error("Multipart form parse error - it is cut short")
+            None if self._is_ended else refusal(400, "Multipart form parse error - it is cut short")
         )
 
     def collect_form_texts(self) -> dict[str, Any]:
@@ -243,7 +220,7 @@ class _MultipartReader:
         self._text_size += len(piece)
         # Counted over all parts, since many small texts take as much memory as a large one.
         if self._text_size > TEXT_LIMIT:
-            raise build_too_large_error(TEXT_LIMIT)
+            raise too_large(TEXT_LIMIT)
         self._data += piece
 
     def _end_part(self) -> None:

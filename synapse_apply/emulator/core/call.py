@@ -1,15 +1,17 @@
-"""What one call is, which endpoints there are, and what a dry run leaves undone."""
+"""What one call is, and which endpoints an API version has."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from synapse_apply.emulator.core.backend import DataSetBackend
-from synapse_apply.emulator.core.fields import ApiError, Body, FactSource
-from synapse_apply.emulator.core.store import Kind
+from synapse_apply.emulator.core.fields import Body, not_found
+from synapse_apply.emulator.core.store import Kind, ObjectStore, StoredObject
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,10 @@ class Upload:
     path: Path
     size: int
     sha256: str
+
+    def describe(self) -> dict[str, Any]:
+        """What a release keeps of its package."""
+        return {"name": self.name, "size": self.size, "sha256": self.sha256}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +44,41 @@ class EmulatorRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     is_dry_run: bool = False  # `?dry_run=true`: all writes are rolled back after the answer
 
+    @property
+    def store(self) -> ObjectStore:
+        return self.backend.store
+
+    def has(self, switch: str, value: str) -> bool:
+        """Whether a switch of the server has this value."""
+        return self.backend.switches.has_value(switch, value)
+
+    def now(self) -> float:
+        """Seconds since the epoch by the data set's clock."""
+        return self.backend.clock.now()
+
+    def find(self, kind: Kind, parameter: str = "id") -> StoredObject | None:
+        """The tenant's object whose id is in the path."""
+        return self.store.find_by_id(kind, parse_id(self.path[parameter]), self.tenant)
+
     def is_query_true(self, name: str) -> bool:
         """Whether a query parameter has the value true, 1, yes or t, in any case."""
         return self.query.get(name, "").lower() in {"true", "1", "yes", "t"}
 
-    def has_server_switch_value(self, switch: str, value: str) -> bool:
-        """Whether a switch of the server has this value."""
-        return self.backend.switches.has_value(switch, value)
-
     def parse_expanded_fields(self) -> set[str]:
         """The names in `?expand=`, separated by commas."""
         return {part.strip() for part in self.query.get("expand", "").split(",")}
+
+
+def parse_id(text: str) -> int:
+    """The id in a text; 0, which no object has, for what cannot be one."""
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
+
+
+def require_found(value: T | None) -> T:
+    """The value that was looked for. Raises ApiError (404) for None."""
+    if value is None:
+        raise not_found()
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +96,8 @@ class EmulatorAnswer:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-Responder = Callable[[EmulatorRequest], EmulatorAnswer]
-
-
-def return_unchanged(answer: EmulatorAnswer, _request: EmulatorRequest) -> EmulatorAnswer:
-    """The answer unchanged, as in API v1."""
-    return answer
-
-
-def rest_body(error: ApiError, _request_id: str) -> Any:
-    """The body of a refusal in the form of Django REST framework, as in API v1."""
-    return error.body
+# An answer, or its JSON alone where it has the endpoint's status.
+Responder = Callable[[EmulatorRequest], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,43 +107,31 @@ class Endpoint:
     method: str
     path: str
     respond: Responder
-    source: FactSource
-    text: str
+    status: int = 200  # of an answer that is given as its JSON alone
     switch: tuple[str, str] | None = None  # served only while this switch has this value
     is_open: bool = False  # answered without a token
     dry_run_action: str = ""  # what a dry run calls it; else by its method
 
+    def answer(self, request: EmulatorRequest) -> EmulatorAnswer:
+        """Carry the request out. Raises ApiError."""
+        answer = self.respond(request)
+        is_whole = isinstance(answer, EmulatorAnswer)
+        return answer if is_whole else EmulatorAnswer(answer, self.status)
+
 
 @dataclass(frozen=True, slots=True)
 class ApiVersion:
-    """All endpoints below one path prefix.
-
-    `is_logged`: requests appear in the request log. `wrap_answer` and `build_error_body` give
-    answers and refusals their form. `supports_dry_run`: `?dry_run=true` is known. `is_guarded`:
-    `core.guards` applies.
-    """
+    """All endpoints below one path prefix. `is_logged`: requests appear in the request log."""
 
     name: str
     prefix: str
     endpoints: tuple[Endpoint, ...]
     is_logged: bool = True
     slash_is_optional: bool = False  # of paths, at their end
-    supports_dry_run: bool = False
-    is_guarded: bool = False
-    wrap_answer: Callable[[EmulatorAnswer, EmulatorRequest], EmulatorAnswer] = return_unchanged
-    build_error_body: Callable[[ApiError, str], Any] = rest_body
+    is_v2: bool = False  # guards, dry runs and envelopes apply (core/v2.py)
 
 
 def select_version(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
     """The API version with the longest prefix of this path; ValueError if none has one."""
     matches = [version for version in versions if path.startswith(version.prefix)]
     return max(matches, key=lambda version: len(version.prefix))
-
-
-def hide_existing_object(request: EmulatorRequest, kind: Kind, key: str) -> None:
-    """In a blind dry run, delete the object with a key; the rollback at the end restores it."""
-    if not request.is_dry_run or not request.backend.switches.has_value("v2_dry_run", "blind"):
-        return
-    row = request.backend.store.find_by_key_of_any_tenant(kind, key)
-    if row is not None:
-        request.backend.store.delete(kind, row.id)

@@ -1,14 +1,13 @@
-"""Which sources say how a field behaves, how fields are read, and how they are refused."""
+"""How a request is refused, and how the fields of its body are read."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 
 class ApiError(Exception):
@@ -35,89 +34,43 @@ class ApiError(Exception):
         self.details = dict(details or {})
 
 
-def build_error_of_fields(errors: Mapping[str, Sequence[str]]) -> ApiError:
-    """400 with every wrong field: `{"field": ["..."]}`."""
-    return ApiError(400, {name: list(texts) for name, texts in errors.items()})
+def wrong_field(name: str, text: str) -> ApiError:
+    """400 on one field: `{"field": ["..."]}`."""
+    return ApiError(400, {name: [text]})
 
 
-def build_error_of_field(name: str, text: str) -> ApiError:
-    return build_error_of_fields({name: [text]})
-
-
-def build_bad_request_error(detail: str) -> ApiError:
-    return ApiError(400, {"detail": detail})
-
-
-def build_unauthorized_error(detail: str) -> ApiError:
+def refusal(status: int, detail: str) -> ApiError:
+    """A refusal of the request as a whole: `{"detail": "..."}`."""
     # RFC 9110, 11.6.1: a 401 has this header.
-    return ApiError(401, {"detail": detail}, {"WWW-Authenticate": "Token"})
+    headers = {"WWW-Authenticate": "Token"} if status == 401 else None
+    return ApiError(status, {"detail": detail}, headers)
 
 
-def build_forbidden_error(detail: str) -> ApiError:
-    return ApiError(403, {"detail": detail})
+def not_found(detail: str = "Not found.") -> ApiError:
+    return refusal(404, detail)
 
 
-def build_not_found_error(detail: str = "Not found.") -> ApiError:
-    return ApiError(404, {"detail": detail})
+def forbidden() -> ApiError:
+    return refusal(403, "You do not have permission to perform this action.")
 
 
 def method_not_allowed(method: str, allowed: Sequence[str]) -> ApiError:
-    return ApiError(
-        # RFC 9110, 15.5.6: a 405 has the header Allow.
-        405,
-        {"detail": f'Method "{method}" not allowed.'},
-        {"Allow": ", ".join(allowed)},
-    )
+    # RFC 9110, 15.5.6: a 405 has the header Allow.
+    body = {"detail": f'Method "{method}" not allowed.'}
+    return ApiError(405, body, {"Allow": ", ".join(allowed)})
 
 
-def build_conflict_error(detail: str) -> ApiError:
-    return ApiError(409, {"detail": detail})
-
-
-def build_too_large_error(limit: int) -> ApiError:
-    return ApiError(413, {"detail": f"The request body is larger than {limit} bytes."})
+def too_large(limit: int) -> ApiError:
+    return refusal(413, f"The request body is larger than {limit} bytes.")
 
 
 def unsupported_media(content_type: str) -> ApiError:
-    return ApiError(415, {"detail": f'Unsupported media type "{content_type}" in request.'})
+    return refusal(415, f'Unsupported media type "{content_type}" in request.')
 
 
-def build_unavailable_error(detail: str) -> ApiError:
-    return ApiError(503, {"detail": detail})
-
-
-class FactSource(StrEnum):
-    """From where a behaviour is known; see SOURCE_MEANINGS."""
-
-    DOCUMENTED = "documented"  # the API page says so; of v2, the vendor's description
-    PROCEDURE = "procedure"  # the vendor's own procedure for moving plugins between servers
-    MEASURED = "measured"  # a comment in the vendor's client tells what the server did
-    OBSERVED = "observed"  # the vendor's own client does or expects it on the wire
-    DESCRIBED = "described"  # the vendor's description of v2, its policy or its data model
-    DERIVED = "derived"  # follows from one of these by how Django REST framework works
-    GUESSED = "guessed"  # nobody says; the embedded backend had to choose
-
-
-SOURCE_MEANINGS: dict[FactSource, str] = {
-    FactSource.DOCUMENTED: "The API page says so; of v2, the vendor's description.",
-    FactSource.PROCEDURE: "The vendor's own written procedure for moving plugins between servers: "
-    "real calls, which makes it the strongest word there is on the platform's v1.",
-    FactSource.MEASURED: "A comment in the vendor's client says what the server did when it was "
-    "measured, or names the backend's own source.",
-    FactSource.OBSERVED: "The vendor's own clients do it, or expect it, on the wire.",
-    FactSource.DESCRIBED: "The vendor's description of v2, its policy for agents or its data model "
-    "says so, also of v1.",
-    FactSource.DERIVED: "It follows from a stated fact by how Django REST framework works.",
-    FactSource.GUESSED: "Nobody says; switches change the guesses that matter.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One behaviour with its source, for the page that `table` renders."""
-
-    text: str
-    source: FactSource
+def no_choice(value: object) -> str:
+    """The text for a filter that has another value than its choices."""
+    return f"Select a valid choice. {value} is not one of the available choices."
 
 
 FieldType = Literal[
@@ -134,8 +87,6 @@ _JSON_TEXT_TYPES = frozenset({"object", "texts", "any"})
 _TRUE = {"true", "t", "1", "yes", "y", "on"}
 _FALSE = {"false", "f", "0", "no", "n", "off"}
 REQUIRED_MESSAGE = "This field is required."
-_NULL_MESSAGE = "This field may not be null."
-_BLANK_MESSAGE = "This field may not be blank."
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +114,13 @@ class Body:
         """The body with JSON texts in it parsed, which API v2 accepts within JSON bodies, too."""
         if self.is_form:
             return self
-        packed_names = {field.name for field in fields if field.type in _JSON_TEXT_TYPES}
-        parsed_values = {
-            name: _parse_json_or_text(value)
-            if name in packed_names and isinstance(value, str)
-            else value
-            for name, value in self.values.items()
-        }
-        return Body(parsed_values)
+        values = dict(self.values)
+        for field in fields:
+            text = values.get(field.name)
+            if field.type in _JSON_TEXT_TYPES and isinstance(text, str):
+                with suppress(_FieldError):
+                    values[field.name] = _parse_json(text)
+        return Body(values)
 
 
 class _FieldError(Exception):
@@ -192,14 +142,23 @@ def convert_sent_fields(
                 errors[field.name] = [REQUIRED_MESSAGE]
             continue
         try:
-            values[field.name] = _convert_field(
-                field, body.values[field.name], is_form=body.is_form
-            )
+            values[field.name] = _convert_field(field, body)
         except _FieldError as error:
             errors[field.name] = [str(error)]
     if errors:
-        raise build_error_of_fields(errors)
+        raise ApiError(400, errors)
     return values
+
+
+def _convert_field(field: Field, body: Body) -> Any:
+    value = body.values[field.name]
+    if body.is_form:
+        value = _parse_form_value(field, value)
+    if value is not None:
+        return _CLEANERS[field.type](field, value)
+    if not field.nullable:
+        raise _FieldError("This field may not be null.")
+    return None
 
 
 def with_default_values(fields: Iterable[Field], values: Mapping[str, Any]) -> FieldValues:
@@ -207,37 +166,25 @@ def with_default_values(fields: Iterable[Field], values: Mapping[str, Any]) -> F
     return {field.name: values.get(field.name, field.default) for field in fields}
 
 
-def _convert_field(field: Field, value: Any, *, is_form: bool) -> Any:
-    if is_form:
-        value = _parse_form_value(field, value)
-    if value is None:
-        if field.nullable:
-            return None
-        raise _FieldError(_NULL_MESSAGE)
-    return _CLEANERS[field.type](field, value)
+def convert_all_fields(fields: Sequence[Field], body: Body) -> FieldValues:
+    """The cleaned value of each field, its default if it was not sent. Raises ApiError (400)."""
+    return with_default_values(fields, convert_sent_fields(fields, body))
 
 
 def _parse_form_value(field: Field, value: Any) -> Any:
     if field.type == "texts":
         if isinstance(value, str):
-            return _parse_json_or_refuse(value) if value.lstrip().startswith("[") else [value]
+            return _parse_json(value) if value.lstrip().startswith("[") else [value]
         return value
     if isinstance(value, list):  # of a repeated form part the last one counts
         value = value[-1]
     if field.type in ("object", "any", "percent"):
-        return _parse_json_or_refuse(value)
+        return _parse_json(value)
     # A form has no other way to express null.
     return None if field.nullable and value == "" else value
 
 
-def _parse_json_or_text(text: str) -> Any:
-    try:
-        return _parse_json_or_refuse(text)
-    except _FieldError:
-        return text
-
-
-def _parse_json_or_refuse(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         value = json.loads(text)
         # A value that cannot be written again (NaN, lone surrogates) must not reach the store.
@@ -247,40 +194,42 @@ def _parse_json_or_refuse(text: str) -> Any:
     return value
 
 
-def _convert_to_text_or_raise(field: Field, value: Any) -> str:
+def _clean_text(field: Field, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _FieldError("Not a valid string.")
     text = str(value).strip()
     if "\0" in text:
         raise _FieldError("Null characters are not allowed.")
     if not text and (field.required or not field.blank):
-        raise _FieldError(_BLANK_MESSAGE)
+        raise _FieldError("This field may not be blank.")
     if field.pattern and not re.fullmatch(field.pattern, text):
         raise _FieldError("This value does not match the required pattern.")
     return text
 
 
-def _require_mapping_or_raise(_field: Field, value: Any) -> dict[str, Any]:
+def _clean_object(_field: Field, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _FieldError(f'Expected a dictionary of items but got type "{_get_type_name(value)}".')
+        type_name = type(value).__name__
+        raise _FieldError(f'Expected a dictionary of items but got type "{type_name}".')
     return value
 
 
-def _convert_boolean(_field: Field, value: Any) -> bool:
+def _clean_boolean(_field: Field, value: Any) -> bool:
     word = str(value).lower() if isinstance(value, str | int) else ""
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
     raise _FieldError("Must be a valid boolean.")
 
 
-def _convert_texts(field: Field, value: Any) -> list[str]:
+def _clean_texts(field: Field, value: Any) -> list[str]:
     if not isinstance(value, list):
-        raise _FieldError(f'Expected a list of items but got type "{_get_type_name(value)}".')
-    clean_item = _require_choice if field.choices else _convert_to_text_or_raise
+        type_name = type(value).__name__
+        raise _FieldError(f'Expected a list of items but got type "{type_name}".')
+    clean_item = _clean_choice if field.choices else _clean_text
     return [clean_item(field, item) for item in value]
 
 
-def _convert_integer(_field: Field, value: Any) -> int:
+def _clean_integer(_field: Field, value: Any) -> int:
     if isinstance(value, str) and value.strip().isdecimal():
         # A longer number does not fit into an integer of a database.
         value = int(value) if len(value) < 20 else None
@@ -289,39 +238,38 @@ def _convert_integer(_field: Field, value: Any) -> int:
     return value
 
 
-def _require_choice(field: Field, value: Any) -> str:
+def _clean_choice(field: Field, value: Any) -> str:
     if not isinstance(value, str) or value not in field.choices:
         value_text = value if isinstance(value, str) else json.dumps(value)
         raise _FieldError(f'"{value_text}" is not a valid choice.')
     return value
 
 
-def _require_percent_or_raise(_field: Field, value: Any) -> int | float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= 100:
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value of JSON is a number; in Python a boolean is one, too."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _clean_percent(_field: Field, value: Any) -> Any:
+    if not is_number(value) or not 0 <= value <= 100:
         raise _FieldError("Ensure this value is a number between 0 and 100.")
-    number: int | float = value
-    return number
+    return value
 
 
-def _get_type_name(value: Any) -> str:
-    return type(value).__name__
-
-
-def _accept_any_value(_field: Field, value: Any) -> Any:
+def _clean_nothing(_field: Field, value: Any) -> Any:
     return value
 
 
 _CLEANERS = {
-    "text": _convert_to_text_or_raise,
-    "object": _require_mapping_or_raise,
-    "boolean": _convert_boolean,
-    "texts": _convert_texts,
-    "integer": _convert_integer,
-    "choice": _require_choice,
-    "any": _accept_any_value,
-    "raw": _accept_any_value,
-    "percent": _require_percent_or_raise,
+    "text": _clean_text,
+    "object": _clean_object,
+    "boolean": _clean_boolean,
+    "texts": _clean_texts,
+    "integer": _clean_integer,
+    "choice": _clean_choice,
+    "any": _clean_nothing,
+    "raw": _clean_nothing,
+    "percent": _clean_percent,
 }
 
 

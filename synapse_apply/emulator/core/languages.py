@@ -6,16 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.emulator.core.fields import ApiError, Fact, FactSource
-
-FACTS = (
-    Fact(
-        "Refusals are worded in Korean unless `Accept-Language` prefers English "
-        "(`texts=korean`); keys, codes and status are the same in both.",
-        FactSource.PROCEDURE,
-    ),
-    Fact("A text that has no translation stays English.", FactSource.GUESSED),
-)
+from synapse_apply.emulator.core.fields import ApiError
 
 # The English texts of refusals, and their translations in Django and Django REST framework.
 _TRANSLATIONS: tuple[tuple[str, str], ...] = (

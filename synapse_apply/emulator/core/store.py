@@ -38,8 +38,7 @@ class DataSetError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """One stored object; `key` is unique in its kind among all tenants.
 
     `parent` is the id of the object it belongs to; `created` is in seconds since the epoch.
@@ -51,13 +50,6 @@ class StoredObject:
     parent: int | None
     created: float
     body: dict[str, Any]
-
-
-class SqlCondition(NamedTuple):
-    """What stands behind WHERE, and the values of its placeholders."""
-
-    text: str
-    values: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +68,23 @@ class ObjectQuery:
     newest_first: bool = False
     start_after_id: int | None = None
 
-    def build_where_condition(self) -> SqlCondition:
+    def build_where_condition(self) -> tuple[str, list[Any]]:
+        """What stands behind WHERE, and the values of its placeholders."""
         conditions, values = ["1"], list[Any]()
         if self.tenant is not None:
             public = " OR json_extract(body, '$.is_public')" if self.includes_public else ""
             conditions.append(f"(tenant IN (?, ?){public})")
             values += [self.tenant, EVERY_TENANT]
-        if self.parent is not None:
-            conditions.append("parent=?")
-            values.append(self.parent)
-        if self.created_after is not None:
-            conditions.append("created>=?")
-            values.append(self.created_after)
-        if self.created_before is not None:
-            conditions.append("created<?")
-            values.append(self.created_before)
-        if self.start_after_id is not None:
-            conditions.append("id<?" if self.newest_first else "id>?")
-            values.append(self.start_after_id)
-        return SqlCondition(" AND ".join(conditions), values)
+        for condition, value in (
+            ("parent=?", self.parent),
+            ("created>=?", self.created_after),
+            ("created<?", self.created_before),
+            ("id<?" if self.newest_first else "id>?", self.start_after_id),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        return " AND ".join(conditions), values
 
 
 _MAX_CACHED_LISTS = 1000
@@ -102,8 +92,7 @@ _COLUMNS = "id, tenant, key, parent, created, body"
 
 
 def _decode_row(values: tuple[Any, ...]) -> StoredObject:
-    identity, tenant, key, parent, created, body = values
-    return StoredObject(identity, tenant, key, parent, created, json.loads(body))
+    return StoredObject._make((*values[:-1], json.loads(values[-1])))
 
 
 @dataclass(slots=True)
@@ -215,8 +204,10 @@ class ObjectStore:
             # Also after a rollback, which keeps the savepoint open.
             execute("RELEASE step")
 
-    def tenant_number(self, tenant: str) -> int:
-        """The number of a tenant, which is assigned at the first call."""
+    def find_tenant_number(self, tenant: str) -> int | None:
+        """The number of a tenant, assigned at the first call; None of a system object's."""
+        if tenant == EVERY_TENANT:
+            return None
         execute, name = self._connection.execute, f"tenant {tenant}"
         execute(
             "INSERT OR IGNORE INTO about SELECT ?, 1 + count(*) FROM about "
@@ -302,20 +293,12 @@ class ObjectStore:
         """The objects of a query, ordered by id: at most `limit`, after the first `offset`."""
         last_ids = self._fresh_list_cache().last_ids.setdefault((kind, query), {})
         # OFFSET reads all skipped rows. From the last id of an earlier page it skips few.
-        nearest_offset = max(
-            (
-                earlier_offset
-                for earlier_offset in _list_earlier_offsets(offset, limit)
-                if earlier_offset in last_ids
-            ),
-            default=0,
-        )
-        page_query = (
-            replace(query, start_after_id=last_ids[nearest_offset]) if nearest_offset else query
-        )
-        rows = list(
-            self.iter_objects(kind, page_query, limit=limit, offset=offset - nearest_offset)
-        )
+        # Pages may be asked for in any order: the ends of 64 earlier ones are tried.
+        earlier_offsets = range(offset, max(offset - 64 * limit, 0), -limit) if limit > 0 else ()
+        nearest_offset = next(filter(last_ids.__contains__, earlier_offsets), 0)
+        if nearest_offset:
+            query = replace(query, start_after_id=last_ids[nearest_offset])
+        rows = list(self.iter_objects(kind, query, limit=limit, offset=offset - nearest_offset))
         if len(rows) == limit:
             last_ids[offset + limit] = rows[-1].id
         return rows
@@ -354,8 +337,3 @@ class ObjectStore:
         if self._connection.in_transaction or is_full or self._list_cache.version != version:
             self._list_cache = _ListCache(version)
         return self._list_cache
-
-
-def _list_earlier_offsets(offset: int, limit: int) -> tuple[int, ...]:
-    """Offsets at which earlier pages ended, 64 at most: pages may be requested in any order."""
-    return tuple(offset - limit * pages for pages in range(64)) if limit > 0 else ()

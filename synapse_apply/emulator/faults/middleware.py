@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import ApiVersion, select_version
-from synapse_apply.emulator.core.fields import ApiError
+from synapse_apply.emulator.core.fields import refusal
 from synapse_apply.emulator.core.listener import TRANSPORT
 from synapse_apply.emulator.core.store import Kind, StoredObject
+from synapse_apply.emulator.core.v2 import build_error_body
 from synapse_apply.emulator.faults.rules import BEFORE, FaultRule
 
 OWN_PREFIX = "/_emulator/"
@@ -270,10 +271,9 @@ class FaultMiddleware:
         await exchange.send_messages(answer)
 
     def _build_refusal_body(self, scope: Scope, status: int) -> Any:
-        version = select_version(self.versions, scope["path"])
-        return version.build_error_body(
-            ApiError(status, {"detail": f"Fault: {status}."}), scope["request_id"]
-        )
+        error = refusal(status, f"Fault: {status}.")
+        is_v2 = select_version(self.versions, scope["path"]).is_v2
+        return build_error_body(error, scope["request_id"]) if is_v2 else error.body
 
     def _first_item(self, kind: Kind, text: bytes) -> StoredObject | None:
         """The stored object that is the first item of an answered page, None without one."""

@@ -27,16 +27,14 @@ from support.core import (
 )
 from support.core import ClientCall as Request
 
-from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint
-from synapse_apply.emulator.core.cursors import build_cursor_page
-from synapse_apply.emulator.core.fields import (
-    FactSource,
-    Field,
-    build_not_found_error,
-    convert_sent_fields,
-    with_default_values,
+from synapse_apply.emulator.core.call import (
+    EmulatorAnswer,
+    EmulatorRequest,
+    Endpoint,
+    require_found,
 )
-from synapse_apply.emulator.core.paging import build_page_answer
+from synapse_apply.emulator.core.fields import Field, convert_all_fields, convert_sent_fields
+from synapse_apply.emulator.core.lists import build_cursor_page, build_page
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 
 PREFIX = "queue"
@@ -179,10 +177,8 @@ _V2_IDS = 5000
 
 
 def _row(call: EmulatorRequest, beyond: int) -> StoredObject:
-    row = call.backend.store.find_by_id(PREFIX, int(call.path["id"]) - beyond, call.tenant)  # type: ignore[arg-type]
-    if row is None:
-        raise build_not_found_error()
-    return row
+    number = int(call.path["id"]) - beyond
+    return require_found(call.store.find_by_id(PREFIX, number, call.tenant))  # type: ignore[arg-type]
 
 
 def _shown(row: StoredObject, names: frozenset[str], beyond: int) -> dict[str, Any]:
@@ -194,47 +190,32 @@ def _endpoints(names: frozenset[str], beyond: int, method: str) -> tuple[Endpoin
         return _shown(row, names, beyond)
 
     def listed(call: EmulatorRequest) -> EmulatorAnswer:
-        wanted, store = ObjectQuery(call.tenant), call.backend.store
+        wanted = ObjectQuery(call.tenant)
         if beyond:
             return build_cursor_page(call, PREFIX, wanted, shown, lambda _row: True)  # type: ignore[arg-type]
-        rows = store.select(PREFIX, wanted)  # type: ignore[arg-type]
-        return build_page_answer(
-            call, len(rows), lambda most, at: [*map(shown, rows[at : at + most])]
-        )
+        return build_page(call, PREFIX, wanted, shown)  # type: ignore[arg-type]
 
-    def create(call: EmulatorRequest) -> EmulatorAnswer:
-        body = with_default_values(_STORED, convert_sent_fields(_STORED, call.body))
-        now = call.backend.clock.now()
-        return EmulatorAnswer(
-            shown(call.backend.store.insert(PREFIX, call.tenant, body, created=now)),  # type: ignore[arg-type]
-            201,
-        )
+    def create(call: EmulatorRequest) -> dict[str, Any]:
+        body = convert_all_fields(_STORED, call.body)
+        return shown(call.store.insert(PREFIX, call.tenant, body, created=call.now()))  # type: ignore[arg-type]
 
-    def read(call: EmulatorRequest) -> EmulatorAnswer:
-        return EmulatorAnswer(shown(_row(call, beyond)))
+    def read(call: EmulatorRequest) -> dict[str, Any]:
+        return shown(_row(call, beyond))
 
-    def update(call: EmulatorRequest) -> EmulatorAnswer:
-        row, sent = (
-            _row(call, beyond),
-            convert_sent_fields(_STORED, call.body, partial=True),
-        )
-        return EmulatorAnswer(
-            shown(call.backend.store.replace(PREFIX, row, {**row.body, **sent}, key=None))
-        )  # type: ignore[arg-type]
+    def update(call: EmulatorRequest) -> dict[str, Any]:
+        row = _row(call, beyond)
+        body = {**row.body, **convert_sent_fields(_STORED, call.body, partial=True)}
+        return shown(call.store.replace(PREFIX, row, body, key=None))  # type: ignore[arg-type]
 
-    def delete(call: EmulatorRequest) -> EmulatorAnswer:
-        call.backend.store.delete(PREFIX, _row(call, beyond).id)  # type: ignore[arg-type]
-        return EmulatorAnswer(None, 204)
+    def delete(call: EmulatorRequest) -> None:
+        call.store.delete(PREFIX, _row(call, beyond).id)  # type: ignore[arg-type]
 
-    made = [
-        ("GET", "queues/", listed),
-        ("POST", "queues/", create),
-        ("GET", "queues/{id}/", read),
-        (method, "queues/{id}/", update),
-        *([("DELETE", "queues/{id}/", delete)] if beyond else []),
-    ]
-    return tuple(
-        Endpoint(verb, path, do, FactSource.GUESSED, "A queue.") for verb, path, do in made
+    return (
+        Endpoint("GET", "queues/", listed),
+        Endpoint("POST", "queues/", create, 201),
+        Endpoint("GET", "queues/{id}/", read),
+        Endpoint(method, "queues/{id}/", update),
+        *((Endpoint("DELETE", "queues/{id}/", delete, 204),) if beyond else ()),
     )
 
 
