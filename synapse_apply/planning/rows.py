@@ -118,9 +118,9 @@ def compute_row_digest(change: Change, base: PlanBase) -> str:
 
     Equal digests mean the same effect (as `has_same_effect`, of a secret its value, too). They
     differ between two targets, and between states of two lineages. Refusals, notes and causes are
-    no part of it. Without a state key no digest of a secret can be made: such a row is one of these
-    manifests alone, so that none can name another secret in its place; only another value of the
-    same secret does not show.
+    no part of it. Without a state key no digest of a secret can be made: such a row is one of this
+    commit alone, so that none can put another secret in its place, as a text of the manifest or in
+    a file; only another value of a variable, or of a server, does not show.
     """
     uploaded, published, companion = _call_extras(change)
     run = plain_run(change)
@@ -129,7 +129,7 @@ def compute_row_digest(change: Change, base: PlanBase) -> str:
     return digest_for_target(
         base,
         {
-            **({"manifests": base.manifests_digest} if is_of_manifests else {}),
+            **({"manifests": [base.manifests_digest, base.commit]} if is_of_manifests else {}),
             "address": str(change.address),
             "action": change.action.value,
             "remote_id": change.remote_id,

@@ -149,24 +149,36 @@ def test_what_was_rejected_is_not_done_by_terms_that_permit_all(declare: Declare
     check_all_is_done_once(site, 2)
 
 
-def test_without_a_state_key_an_approval_is_of_these_manifests(declare: Declare) -> None:
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("{valueFrom: {env: ACME_KEY}}", "{valueFrom: {env: ACME_OTHER_KEY}}"),
+        ("first-in-plain-text-1234", "other-in-plain-text-5678"),
+    ],
+)
+def test_without_a_state_key_an_approval_is_of_this_commit(
+    declare: Declare, first: str, then: str
+) -> None:
     """No digest of a secret can be made: a commit must not put another in its place unseen."""
-    site = declare(1)
+    site, used = declare(1), f"keyless-{len(first)}"
     (row,) = site.look().rows
-    approved = ApplyTerms(frozenset(), frozenset(), {row.digest: ("keyless",)})
     name = row.address.partition("/")[2]
-    manifest = storage(name)
-    site.push({f"manifests/{name}.yaml": manifest.replace("ACME_KEY", "ACME_OTHER_KEY")})
+    manifest = storage(name).replace("{valueFrom: {env: ACME_KEY}}", first)
+    site.push({f"manifests/{name}.yaml": manifest, "README": "the first"})
+    (row,) = site.look().rows
+    approved = ApplyTerms(frozenset(), frozenset(), {row.digest: (used,)})
+    site.push({f"manifests/{name}.yaml": manifest.replace(first, then)})
     refused = site.apply(terms=approved)
     assert (refused.outcome, refused.used_approvals) == (RunOutcome.CHANGES, ())
     assert [other.address for other in refused.rows] == [row.address]
     assert refused.rows[0].digest != row.digest
     assert "There is no state key" in list_texts(refused)
     site.push({f"manifests/{name}.yaml": manifest, "README": "another commit"})
+    (again,) = site.look().rows
+    assert again.digest not in {row.digest, refused.rows[0].digest}
+    approved = ApplyTerms(frozenset(), frozenset(), {again.digest: (used,)})
     done = site.apply(terms=approved)
-    assert (done.outcome, done.used_approvals) == (RunOutcome.APPLIED, ("keyless",)), list_texts(
-        done
-    )
+    assert (done.outcome, done.used_approvals) == (RunOutcome.APPLIED, (used,)), list_texts(done)
 
 
 def test_a_guard_counts_what_is_permitted_alone(declare: Declare) -> None:
