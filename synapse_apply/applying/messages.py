@@ -12,7 +12,7 @@ from synapse_apply.applying.step import CREATES, Step
 from synapse_apply.kinds.run_forms import list_missing_inputs
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import RequestBody
-from synapse_apply.model.command import Command, Text, fill
+from synapse_apply.model.command import Command, Text, fill, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Severity, error_finding
 from synapse_apply.model.errors import (
     Effect,
@@ -399,7 +399,7 @@ def unknown_outcome(
     is_untellable = step.change.action in CREATES and not backend.proves_absence(
         step, backend.key(step)
     )
-    import_it = Command("import", step.address, "ID")
+    import_it = import_text(step.address, is_recorded=step.change.action is Action.RECREATE)
     absent = Command("state settle", step.address, "--absent")
     look_yourself = fill(_LOOK_YOURSELF, {"import_it": import_it, "absent": absent})
     hint = look_yourself if is_untellable else _LOOK_UP

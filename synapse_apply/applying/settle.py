@@ -141,12 +141,13 @@ class IntentResolver:
         # it makes no difference.
         if len(hits) == 1:
             found = f"what has its name (id {hits[0].remote_id})"
+            resolved, reason = self._done(intent, kind, hits[0], record), ""
             if owner := self.find_other_owner(hits[0], intent.address):
-                return ResolvedIntent(intent, record, f"{found} is recorded as {owner}")
-            resolved = self._done(intent, kind, hits[0], record)
-            # Else somebody else may have made it, and the call may still make a second one.
-            if resolved.record and not intent.fields.keys() <= resolved.record.applied.keys():
+                reason = f"{found} is recorded as {owner}"
+            elif resolved.record and not intent.fields.keys() <= resolved.record.applied.keys():
                 reason = f"{found} has other values, so somebody else may have made it"
+            # It need not be what the call made, which may still make a second one.
+            if reason:
                 unknown = ResolvedIntent(replace(intent, state=IntentState.UNKNOWN), record, reason)
                 return self._too_early(intent, record) or unknown
             if record and self._is_live(record, binding, hits[0]):

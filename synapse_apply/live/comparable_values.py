@@ -152,11 +152,8 @@ def _list_acting_calls(
     session: TargetSession, kind: ResourceType, record: Record, observed: Observed | None
 ) -> tuple[ActingCall, ...]:
     """The given-up calls of a record that may still act, the longest first."""
-    settle_after, now, uptime = (
-        session.target.settle_after,
-        session.clock.utc_now(),
-        session.uptime(),
-    )
+    now, uptime = session.clock.utc_now(), session.uptime()
+    settle_after = session.target.settle_after
     acting = [
         ActingCall(
             call,
@@ -166,6 +163,7 @@ def _list_acting_calls(
         for call in record.given_up
         # Whoever closed a call by hand as not done (ABSENT) has answered for it.
         if call.state is not IntentState.ABSENT
+        and call.id not in session.answered_ids
         and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
     ]
     return tuple(sorted(acting, key=lambda one: one.until, reverse=True))

@@ -177,17 +177,16 @@ def other_run_warnings(store: StateStore, serial_when_read: int) -> tuple[Diagno
     )
 
 
-def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float, Intent]]:
+def list_acting_calls(
+    session: TargetSession, state: State, *, with_answered: bool = False
+) -> list[tuple[float, Intent]]:
     """The open and given-up calls that may still act, with the seconds for which each may.
 
     Not runs, and not those that were settled by hand as not done. For UNKNOWN ones other values
-    wait.
+    wait. `with_answered`: also those that a recovery journal has the answer of.
     """
-    now, uptime, settle_after = (
-        session.clock.utc_now(),
-        session.uptime(),
-        session.target.settle_after,
-    )
+    now, uptime = session.clock.utc_now(), session.uptime()
+    settle_after = session.target.settle_after
     open_ids = {intent.id for intent in state.open_intents}
     given_up = (
         replace(call, address=address)  # the record may have moved since
@@ -200,7 +199,9 @@ def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float,
     return [
         (seconds, call)
         for call in (*state.open_intents, *given_up)
-        if call.verb != RUN_VERB and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
+        if call.verb != RUN_VERB
+        and (with_answered or call.id not in session.answered_ids)
+        and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
     ]
 
 
@@ -248,7 +249,8 @@ def keep_acting_calls(
     open_intents = session.store.read_state().open_intents
     open_ids = {intent.id for intent in open_intents}
     open_addresses = {intent.address for intent in open_intents}
-    acting = [one for one in list_acting_calls(session, state) if one[1].address in addresses]
+    acting = list_acting_calls(session, state, with_answered=True)
+    acting = [one for one in acting if one[1].address in addresses]
     address_of = map_calls_to_records((call for _, call in acting), records)
     for seconds, call in acting:
         record = kept.get(address_of[call.id])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,6 +28,8 @@ from synapse_apply.workspace.offline_target import OfflineTarget
 from synapse_apply.workspace.package_sources import relate_to_working_folder
 
 if TYPE_CHECKING:
+    from synapse_apply.applying.settle import ResolvedIntent
+
     # What edits manifests is imported when something is to be told of an edit.
     from synapse_apply.manifests.rewriting import WrittenDocument
 
@@ -85,11 +87,12 @@ def _note_on_pass(flaw: PackageFlaw, digest: str, options: PlanOptions, *, is_al
 class WrittenFieldPredicate:
     """When a live value can be written in place of a field's declared one, in one target.
 
-    Reads the files at the first question.
+    Reads the files at the first question. Of an object with one of `calls`, none is.
     """
 
-    def __init__(self, session: TargetSession) -> None:
+    def __init__(self, session: TargetSession, calls: Iterable[ResolvedIntent] = ()) -> None:
         self._session = session
+        self._unsettled = {call.intent.address for call in calls}
 
     def __call__(self, desired: Desired, path: FieldPath) -> bool:
         """Whether the value is written in a manifest or overlay of this resource.
@@ -99,7 +102,7 @@ class WrittenFieldPredicate:
         from synapse_apply.manifests.rewriting import FieldOrigins
 
         document = self._documents.get(desired.position) if desired.position else None
-        if document is None:
+        if document is None or desired.address in self._unsettled:
             return False
         try:
             FieldOrigins(

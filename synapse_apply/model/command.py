@@ -86,6 +86,12 @@ class Text(str):
         )
 
 
+def import_text(address: object, remote_id: object = "ID", *, is_recorded: bool) -> Text:
+    """The command that records an object, after the one that frees an address which has another."""
+    free = (Command("state rm", address), ", then ") if is_recorded else ()
+    return Text(*free, Command("import", address, remote_id))
+
+
 def join_texts(separator: str, texts: Iterable[str]) -> Text:
     """`separator.join(texts)`, whose commands stay values."""
     parts = [part for text in texts for part in (separator, text)]

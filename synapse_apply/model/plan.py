@@ -27,6 +27,8 @@ FROZEN_UNTIL_SUMMARY = "Changes are frozen until"
 OTHER_RUN_RULE = "other-run"
 OUTCOME_NOT_KNOWN_YET_RULE = "outcome-not-known-yet"
 NOT_VERIFIED_YET_RULE = "require-verified"
+# Before the rule by which a dependency is refused that the plan does not show.
+OF_DEPENDENCY = "dependency: "
 _RULES_THAT_END = frozenset({OTHER_RUN_RULE, OUTCOME_NOT_KNOWN_YET_RULE, NOT_VERIFIED_YET_RULE})
 
 
@@ -100,7 +102,12 @@ class Refusal(WithCommands):
     @property
     def ends_by_itself(self) -> bool:
         """Whether a later plan may be without it, although nobody changed anything here."""
-        return self.rule in _RULES_THAT_END
+        return self.rule.removeprefix(OF_DEPENDENCY) in _RULES_THAT_END
+
+    @property
+    def hides_drift(self) -> bool:
+        """Whether a difference of this very object may be the effect of an earlier call."""
+        return self.outcome_unknown and not self.rule.startswith(OF_DEPENDENCY)
 
 
 @frozen

@@ -206,7 +206,7 @@ class ApplyRun:
             report = Report(plan)
         overridden = self._options.overridden | permitted.overridden_guards
         extras = {"operation": self._operation, "guards_overridden": overridden}
-        report = replace(report, extras={**report.extras, **extras})
+        report = replace(report, extras={**report.extras, **extras, "is_used_up": uses_up_plan})
         # Before errors that were held back: whatever else failed, what was done is told.
         self._observer.show_report(report)
         if (wait_note := _build_wait_note_if_long(self._session.store)) is not None:

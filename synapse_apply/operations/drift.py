@@ -64,7 +64,7 @@ def compute_drift(
         plan_result.plan,
         plan_result.resources,
         keeps_drift=keeps_drift,
-        can_write=WrittenFieldPredicate(session),
+        can_write=WrittenFieldPredicate(session, plan_result.resolved_intents),
     )
     report = replace(report, typed_target=session.typed_target)
     return _with_unmanaged(session, plan_result, report) if unmanaged else report
@@ -102,14 +102,7 @@ def _with_unmanaged(session: TargetSession, plan_result: PlanResult, report: Dri
     return replace(
         report,
         unmanaged=tuple(
-            sorted(
-                unmanaged_objects,
-                key=lambda unmanaged_object: (
-                    unmanaged_object.kind,
-                    unmanaged_object.keys,
-                    unmanaged_object.remote_id,
-                ),
-            )
+            sorted(unmanaged_objects, key=lambda one: (one.kind, one.keys, one.remote_id))
         ),
         unlistable_kinds=tuple(unlistable_kinds),
         unread_kinds=tuple(unread_kinds),

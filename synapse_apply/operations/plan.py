@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.live.comparable_values import known_resource_states
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
@@ -199,7 +200,7 @@ def _read_input(
         unmoved=moves.unmoved,
         removed_addresses=select_removed(session.project.removed, records, session.desired),
         published_versions=live_versions,
-        can_write=WrittenFieldPredicate(session),
+        can_write=WrittenFieldPredicate(session, resolved_intents),
         judge_package=PackageJudge(session),
         declared_in_other_targets=find_declared_elsewhere(session, resources),
     )
@@ -314,13 +315,17 @@ def _iter_open_call_warnings(
     for resolved in open_calls:
         intent = resolved.intent
         if intent.address in sent_again:
+            binding = CATALOGUE[intent.address.kind].bindings[intent.api]
+            again = "set back what somebody changed beside them since"
+            if binding.update_mode is UpdateMode.PATCH:
+                names = {str(path[0]) for path in (*intent.fields, *intent.before)}
+                again = f"set {format_short_list(sorted(names))} once more"
             yield warning_finding(
                 "An earlier call is sent again",
                 f"How {intent.verb} of {intent.address} ended, which was sent at {intent.sent_at}, "
                 "cannot be told yet. An apply sends "
                 + (
-                    "the same declared fields again. The earlier call may still set back what "
-                    "somebody changed beside them since."
+                    f"the same declared fields again. The earlier call may still {again}."
                     if intent.verb == "update"
                     else "it again."
                 ),
@@ -334,24 +339,16 @@ def _iter_open_call_warnings(
 
 def _open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Diagnostic:
     """The warning for calls with one cause."""
-    first_resolved = resolved_intents[0]
-    hint = "" if first_resolved.seconds_until_resolvable is None else WAIT_HINT + "."
-    first_intent = first_resolved.intent
-    if len(resolved_intents) == 1:
-        return warning_finding(
-            "The outcome of an earlier call is still unknown",
-            f"{first_intent.verb} of {first_intent.address} was sent at {first_intent.sent_at}: "
-            f"{first_resolved.reason}.",
-            hint,
-            address=str(first_intent.address),
-        )
-    first_sent_at = min(resolved.intent.sent_at for resolved in resolved_intents)
-    addresses_text = format_short_list(resolved.intent.address for resolved in resolved_intents)
+    first, count = resolved_intents[0], len(resolved_intents)
+    addresses = format_short_list(resolved.intent.address for resolved in resolved_intents)
+    sent_at = min(resolved.intent.sent_at for resolved in resolved_intents)
+    sent = f"was sent at {sent_at}" if count == 1 else f"(the first was sent at {sent_at})"
     return warning_finding(
-        f"The outcome of {len(resolved_intents)} earlier calls is still unknown",
-        f"{first_intent.verb} of {addresses_text} (the first was sent at {first_sent_at}): "
-        f"{first_resolved.reason}.",
-        hint,
+        f"The outcome of {'an' if count == 1 else count} earlier call{'s' * (count > 1)} is still "
+        "unknown",
+        f"{first.intent.verb} of {addresses} {sent}: {first.reason}.",
+        "" if first.seconds_until_resolvable is None else WAIT_HINT + ".",
+        address=addresses if count == 1 else "",
     )
 
 

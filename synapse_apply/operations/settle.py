@@ -94,17 +94,14 @@ def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
             intent,
             "The run that is under way may have sent it, and may yet get its answer"
             if other_run
-            else _advise_on_open_call(intent, journal_files),
+            else _advise(intent, journal_files, state),
         )
         for intent in sorted(state.open_intents, key=lambda intent: intent.address)
     )
-    sent_twice = {call.id for record in state.records.values() for call in record.given_up}
     acting = (
         acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(session, state)
         if not (call.state is IntentState.OPEN and other_run)
-        # Of a call that a file knows to be answered only a first try may still act.
-        and (call.id not in journal_files or call.id in sent_twice)
     )
     untold = tuple(iter_untold_packages([*state.records.values()]))
     return state, OpenCalls(tuple(calls), (*other_run, *findings, *acting), untold)
@@ -166,24 +163,28 @@ def _list_ways_to_settle(
     recovery_hint = journal_files[intent.id].recovery_hint if intent.id in journal_files else ""
     seconds = resolved.seconds_until_resolvable
     retry = f"run again in {math.ceil(seconds)} s" if seconds is not None else ""
-    ways_out = outcome_unknown_refusal(intent, retry, recovery_hint, until=until).ways_out
-    can_repeat = intent.verb == "update" and resolved.record is not None
+    is_recorded = resolved.record is not None
+    ways_out = outcome_unknown_refusal(
+        intent, retry, recovery_hint, until=until, is_recorded=is_recorded
+    ).ways_out
+    can_repeat = intent.verb == "update" and is_recorded
     again = "; an apply that sends the same fields again does not" * can_repeat
     wait = Text(Command("state settle", intent.address, "--wait"), f" waits for it{again}")
     return tuple(wait if way is WAIT_HINT else way for way in ways_out)
 
 
-def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournaledDoneCall]) -> str:
+def _advise(intent: Intent, files: Mapping[str, JournaledDoneCall], state: State) -> str:
     """Which command says how an open call ended."""
-    if intent.id in journal_files:
-        return journal_files[intent.id].recovery_hint
+    if intent.id in files:
+        return files[intent.id].recovery_hint
     if can_tell_outcome(intent):
         return "The next apply looks it up"
+    refusal = outcome_unknown_refusal(intent, is_recorded=intent.address in state.records)
     return Text(
         "Not every backend can tell: ",
         Command("state settle", intent.address),
         " asks this one. If it cannot: ",
-        join_texts("; ", outcome_unknown_refusal(intent).ways_out),
+        join_texts("; ", refusal.ways_out),
     )
 
 

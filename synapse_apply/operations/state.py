@@ -307,12 +307,7 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
             raise StateError.from_summary(
                 "The open call is no run",
                 f"An earlier {intent.verb} of {address} is open, which has no job.",
-                Text(
-                    Command("import", address, "ID"),
-                    " if it was done, ",
-                    Command("state settle", address, "--absent"),
-                    " if not.",
-                ),
+                Text(Command("state settle", address), " looks it up, or says how to settle it."),
             )
         require_no_journal(session, state, intent, job_id)
         other_address = jobs_of_last_runs(state.records).get(job_id)

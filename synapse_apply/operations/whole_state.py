@@ -23,7 +23,13 @@ from synapse_apply.model.errors import InputError, NotApproved, SecretUnavailabl
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.project import Target
-from synapse_apply.model.state import NO_SHARED_IDS, BackendIdentity, ProjectAndKeyIds, Record
+from synapse_apply.model.state import (
+    NO_SHARED_IDS,
+    BackendIdentity,
+    Intent,
+    ProjectAndKeyIds,
+    Record,
+)
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
 from synapse_apply.operations.state import current_identity_of
 from synapse_apply.planning.refusals import settle_secrets
@@ -298,7 +304,8 @@ def restore_backup(
     )
     acting: list[Diagnostic] = []
     if replaced is not None and replaced.binding == identity:
-        addresses = {call.address for _, call in list_acting_calls(session, replaced)}
+        kept = list_acting_calls(session, replaced, with_answered=True)
+        addresses = {call.address for _, call in kept}
         if addresses:
             with session.store.lock("state restore"):
                 restored = session.store.read_state().records
@@ -689,6 +696,9 @@ def _rekey_records(
             records.append(rekeyed_record)
     if records:
         store.write_records(*records)
+    for intent in store.read_state().open_intents:
+        if (rekeyed := _rekey_call(session, secrets, intent, intent.address)) != intent:
+            store.rewrite_intent(rekeyed)
     return RekeyResult(
         secrets.key_id, rekeyed_count, tuple(dict.fromkeys(kept_reasons)), signed_count
     )
@@ -712,10 +722,25 @@ def _rekey_record(session: TargetSession, secrets: SecretStore, record: Record) 
     observed_fields = {path: rekey_value(path, value) for path, value in record.seen.items()}
     # A secret counts once, though it is both in what was applied and in what was seen.
     return _RekeyedRecord(
-        replace(record, applied=applied_fields, seen=observed_fields),
+        replace(
+            record,
+            applied=applied_fields,
+            seen=observed_fields,
+            given_up=tuple(
+                _rekey_call(session, secrets, call, record.address) for call in record.given_up
+            ),
+        ),
         len(rekeyed_paths - kept_paths),
         reasons,
     )
+
+
+def _rekey_call(
+    session: TargetSession, secrets: SecretStore, call: Intent, address: Address
+) -> Intent:
+    """The call of an address, with what it sent under the new key where that is at hand."""
+    sent = Record(address, call.remote_id, call.api, applied=call.fields, salt=call.salt)
+    return replace(call, fields=_rekey_record(session, secrets, sent).record.applied)
 
 
 def _rekey_mac(

@@ -60,6 +60,7 @@ class PlanIndex:
                 if old == intent.address
                 else ", which is renamed with it,"
             )
+        resource = self.plan_input.resources.get(intent.address)
         seconds = self.plan_input.seconds_until_resolvable.get(intent.id)
         until = "" if seconds is None else format_time_after(self.plan_input.created, seconds)
         if self.plan_input.has_concurrent_run:
@@ -70,6 +71,7 @@ class PlanIndex:
             self.plan_input.recovery_hints.get(intent.id, ""),
             relation,
             self.plan_input.call_ends.get(intent.id, ""),
+            is_recorded=resource is not None and resource.record is not None,
         )
 
     def can_send_again(self, intent: Intent, resource: ResourceState) -> bool:

@@ -72,15 +72,14 @@ def _iter_errors_of_untold(
     """An error for each object of ours of which it cannot be told whether it has drifted."""
     for change in plan.changes:
         resource = resources.get(change.address)
-        if resource is None or resource.desired is None:
-            continue
-        # It may be forgotten while a call of it is open.
-        if resource.record is None and change.action is not Action.NO_OP:
+        # It may be forgotten while a call of it is open, or be about to be.
+        is_ours = resource and (resource.desired and resource.record)
+        if resource is None or not (is_ours or change.action is Action.NO_OP):
             continue
         for refusal in change.refusals:
             if resource.is_unsearchable:
                 summary = "An object could not be looked up"
-            elif refusal.outcome_unknown:
+            elif refusal.hides_drift:
                 summary = "Whether an object has drifted cannot be told yet"
             else:
                 continue
@@ -96,7 +95,7 @@ def _iter_drifted_objects(
 ) -> Iterator[ObjectDrift]:
     for change in sorted(plan.changes, key=lambda change: change.address):
         resource = resources.get(change.address)
-        is_outcome_unknown = any(refusal.outcome_unknown for refusal in change.refusals)
+        is_outcome_unknown = any(refusal.hides_drift for refusal in change.refusals)
         if (
             resource is None
             or resource.desired is None
@@ -178,7 +177,7 @@ def _replaced_maps(
 
 def _is_of_git(change: Change, resource: ResourceState | None) -> bool:
     """Whether a change from Git is still to be applied."""
-    if change.superseded:
+    if change.superseded or (resource is None and change.is_refused):
         return False
     causes = {field.cause for field in change.fields if not field.origin} - {Cause.DRIFT}
     is_other_package = change.replaces_package and (resource is None or is_of_git(resource))

@@ -145,6 +145,8 @@ def _unproven_recreates(
         Text(
             f"{format_short_list(unproven)}: the recorded id is gone, and this backend has no list "
             "that tells whether the object is there under another id. If it is: ",
+            Command("state rm ADDRESS"),
+            ", then ",
             Command("import ADDRESS ID"),
             f". If it is not: --recreate (or --override-guard {RECREATE})",
         ),

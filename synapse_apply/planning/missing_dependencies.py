@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.plan import Action, Change, Refusal
+from synapse_apply.model.plan import OF_DEPENDENCY, Action, Change, Refusal
 from synapse_apply.planning.plan_input import ResourceState
 
 _MAX_OPTIONS = 5
@@ -61,14 +61,19 @@ def _explain_unmade_member(change: Change) -> str:
 
 
 def build_dependency_refusal(
-    resource: ResourceState, missing_addresses: Sequence[Address]
+    resource: ResourceState, missing_addresses: Sequence[Address], cause: Refusal | None = None
 ) -> Refusal:
-    """The refusal of a resource whose dependencies are refused, in error, or do not exist."""
+    """The refusal of a resource whose dependencies are refused, in error, or do not exist.
+
+    `cause` is the refusal of one that the plan does not show: the call that it waits for.
+    """
+    names, why = format_short_list(missing_addresses), f": {cause.reason}" if cause else ""
     return Refusal(
-        "dependency",
-        f"it depends on {format_short_list(missing_addresses)}, which this plan cannot provide",
-        (f"solve {format_short_list(missing_addresses)} first",),
+        OF_DEPENDENCY + cause.rule if cause else "dependency",
+        f"it depends on {names}, which this plan cannot provide{why}",
+        cause.ways_out if cause else (f"solve {names} first",),
         resource.desired.position if resource.desired else None,
+        outcome_unknown=cause is not None,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, UpdateMode
-from synapse_apply.model.command import Command, Text
+from synapse_apply.model.command import Command, Text, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import (
@@ -18,7 +18,7 @@ from synapse_apply.model.plan import (
     Plan,
     Refusal,
 )
-from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.diff.change_sides import unflatten
@@ -31,11 +31,11 @@ _AFTER_OTHER_RUN = ("plan again when the other run has ended",)
 
 def concurrent_object_refusal(resource: ResourceState) -> Refusal:
     """The refusal of an object without record that may have been created by a concurrent run."""
+    observed = resource.lookup_result.observed
     return Refusal(
         OTHER_RUN_RULE,
-        "id "
-        f"{resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ''} "
-        "has its name and is not recorded: the run that is under way may have just made it",
+        f"id {observed.remote_id if observed else ''} has its name and is not recorded: the run "
+        "that is under way may have just made it",
         _AFTER_OTHER_RUN,
         outcome_unknown=True,
     )
@@ -245,13 +245,15 @@ def outcome_unknown_refusal(
     recovery_hint: str = "",
     relation: str = "",
     until: str = "",
+    is_recorded: bool = False,
 ) -> Refusal:
     """The refusal for an earlier call that may have been carried out and cannot be looked up yet.
 
     Where waiting is enough, `retry` is the only way out: assuming too early that the call had no
     effect could create a second object. Likewise with `recovery_hint`, for a call that a recovery
     file shows as done. It may act `until` a time ("": it cannot). `relation` says, between commas,
-    what the call's address is to the refused one ("": it is the same).
+    what the call's address is to the refused one ("": it is the same). `is_recorded`: the state has
+    an object under that address, which for a create is the one before it.
     """
     call = f"{intent.verb} of {intent.address}{relation}" if relation else intent.verb
     if recovery_hint:
@@ -277,8 +279,10 @@ def outcome_unknown_refusal(
         )
     else:
         what = "its new package is" if intent.verb == REPLACE_VERB else "it is"
+        remote_id, is_taken = intent.remote_id or "ID", is_recorded and intent.verb == CREATE_VERB
+        import_it = import_text(intent.address, remote_id, is_recorded=is_taken)
         ways_out = (
-            Text(f"if {what} there: ", Command("import", intent.address, intent.remote_id or "ID")),
+            Text(f"if {what} there: ", import_it),
             Text(f"if {what} not: ", settle_command, until and f"; the call may act until {until}"),
         )
     return Refusal(

@@ -98,7 +98,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
                             resources[address]
                             for address in sorted(changes.keys() & resources.keys())
                             if changes[address].action is not Action.DELETE
-                            and not any(one.outcome_unknown for one in changes[address].refusals)
+                            and not any(one.hides_drift for one in changes[address].refusals)
                         ],
                         index.open_intents.values(),
                     ),
@@ -183,7 +183,17 @@ def _decide_all_declared(
                 decision = decision.refused(
                     missing_dependencies.not_selected_refusal(resource, unselected)
                 )
-            if unsolvable := [need for need in unmet if need not in unselected]:
+            shown = plan_input.options.selected or unmet
+            untold = {
+                need: refusal
+                for need in decisions.keys() & set(unmet).difference(unselected, shown)
+                for refusal in decisions[need].change.refusals
+                if refusal.outcome_unknown
+            }
+            for need, cause in sorted(untold.items()):
+                refusal = missing_dependencies.build_dependency_refusal(resource, [need], cause)
+                decision = decision.refused(refusal)
+            if unsolvable := [need for need in unmet if need not in {*unselected, *untold}]:
                 decision = decision.refused(
                     missing_dependencies.build_dependency_refusal(resource, unsolvable)
                 )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import Command, Text, fill, join_texts
+from synapse_apply.model.command import Command, Text, fill, import_text, join_texts
 from synapse_apply.model.diagnostic import FieldPath, Position, format_json_pointer
 from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, PackageFlaw
 from synapse_apply.model.phrases import format_field_path, format_short_list
@@ -131,7 +131,7 @@ _REFUSALS: Mapping[str, _Case] = {
         "it is recorded as id {recorded_id} of API {recorded_api}; API {api} has other ids and no "
         "complete list to search in, so it was not looked up",
         (
-            "record its id of API {api}: {forget}, then {import_it}",
+            "record its id of API {api}: {import_it}",
             "if API {api} does not have it: {forget}, then apply",
             "say `api: {recorded_api}` again",
         ),
@@ -171,7 +171,7 @@ def refusal(
         "identity": resource.type.version_field if resource.type.series_field else "name",
         "ignore": f"leave it as it is: lifecycle.ignore_changes: "
         f"[{format_short_list(map(format_json_pointer, paths))}]",
-        "import_it": Command("import", resource.address, "ID"),
+        "import_it": import_text(resource.address, is_recorded=record is not None),
         "key": resource.natural_key,
         "live_id": observed.remote_id if observed else "",
         "names": format_short_list(map(format_field_path, paths)),

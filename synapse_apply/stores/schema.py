@@ -204,6 +204,7 @@ ADD_INTENT = (
     "INSERT INTO intents (id, seq, address, intent)"
     " VALUES (?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM intents), ?, ?)"
 )
+SET_INTENT = "UPDATE intents SET intent = ? WHERE id = ?"
 DROP_INTENT = "DELETE FROM intents WHERE id = ?"
 
 GET_PLAN = "SELECT applied FROM plans WHERE id = ?"

@@ -185,6 +185,11 @@ class SqlStore(LockedStore):
             )
         )
 
+    def rewrite_intent(self, intent: Intent) -> None:
+        """Store an open intent anew."""
+        row = (schema.encode_intent(intent, self.where), intent.id)
+        self._write_counted(lambda run: run(schema.SET_INTENT, row) is not None)
+
     def close_ended_intent(
         self,
         ended_intent: Intent,

@@ -277,6 +277,14 @@ class Journals:
                         )
         return found
 
+    def answered_ids(self) -> frozenset[str]:
+        """The ids of calls that genuine files tell the answer of: none of them can act any more."""
+        files = [content.calls for _, content in self._read_all() if content.is_genuine]
+        done = [each for calls in files for each in calls if each.intent.state is IntentState.DONE]
+        # Of one that was sent twice, the first try may.
+        tried = {one.id for each in done if each.record for one in each.record.given_up}
+        return frozenset(each.intent.id for each in done) - tried
+
     def _recover_command(self, path: Path) -> Command:
         return Command("state record", path, target=self.target.name)
 

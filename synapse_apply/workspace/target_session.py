@@ -438,6 +438,12 @@ class TargetSession(OfflineTarget):
         """The journals of this target that its state does not know of yet."""
         return Journals(self.project, self.target, self.state_keys, state.lineage)
 
+    @cached_property
+    def answered_ids(self) -> frozenset[str]:
+        """The ids of calls whose answer a recovery journal has: none of them can act any more."""
+        lineage = self.store.read_lineage()
+        return Journals(self.project, self.target, self.state_keys, lineage).answered_ids()
+
     def _has_seen_current_key(self) -> bool:
         """Whether this machine has seen the state under the key in use.
 

@@ -350,7 +350,7 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(
     said = " ".join(command(site, "drift -t site").split())
     assert "`synapse-apply apply --allow-replace -t site` restores the declared values." in said
     assert "keeps it" not in said
-    assert "1 declared change waits to be applied" in said
+    assert "1 change of the manifests waits to be applied" in said
     assert "# changed in Git and outside" in said
     assert site.apply().code == 0
     assert uploads(server) == sent + 2
@@ -449,7 +449,7 @@ def test_a_package_that_changes_after_an_import_is_replaced(
         assert site.apply().code == 0
     write_main(site, "second")
     assert "published package is replaced" in command(site, "plan -t site")
-    assert "1 declared change waits to be applied" in command(site, "drift -t site")
+    assert "1 change of the manifests waits to be applied" in command(site, "drift -t site")
     sent = uploads(server)
     command(site, "apply --auto-approve --allow-replace -t site")
     assert uploads(server) == sent + 1

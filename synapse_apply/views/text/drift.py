@@ -169,9 +169,7 @@ def _ways_out(drift: Drift) -> Iterator[str]:
     """The ways out of the drift, none without any; the commands do not name the target yet."""
     if not drift.objects:
         return
-    blocked_objects = [
-        object_drift for object_drift in drift.objects if object_drift.blocked_reason
-    ]
+    blocked_objects = [one for one in drift.objects if one.blocked_reason]
     has_package = any(field.path == ("digest",) for one in drift.objects for field in one.fields)
     allow = " --allow-replace" * has_package
     if len(blocked_objects) == len(drift.objects):
@@ -197,11 +195,7 @@ def _ways_out(drift: Drift) -> Iterator[str]:
             Command("plan --revert-drift"),
             " tells the ways out.",
         )
-    writable_objects = [
-        object_drift
-        for object_drift in drift.changed_or_replaced_objects
-        if object_drift.is_writable
-    ]
+    writable_objects = [one for one in drift.changed_or_replaced_objects if one.is_writable]
     if writable_objects:
         scope_text = (
             ""
@@ -223,7 +217,7 @@ def unapplied_line(drift: Drift, location: Sequence[str] = ()) -> str:
     count = len(drift.pending_addresses)
     verb = "waits" if count == 1 else "wait"
     text = Text(
-        f"{format_count_and_noun(count, 'declared change')} {verb} to be applied: see ",
+        f"{format_count_and_noun(count, 'change')} of the manifests {verb} to be applied: see ",
         Command("plan"),
         ".",
     )

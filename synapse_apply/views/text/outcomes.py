@@ -229,8 +229,10 @@ def _early_end(report: Report) -> list[str]:
     has_recovery_file = any(
         ended_result.recovery_file for ended_result in _outcomes_and_runs(report)
     )
-    instruction = "Only then run apply again" if has_recovery_file else "Run apply again"
-    retry_hint = f"{instruction} to do the rest; what is recorded as done is not repeated."
+    used_up = ": this plan is used up" if report.extras.get("is_used_up") else ""
+    instruction = f"{'plan' if used_up else 'run apply'} again to do the rest{used_up}"
+    instruction = f"only then {instruction}" if has_recovery_file else instruction
+    retry_hint = f"{instruction.capitalize()}; what is recorded as done is not repeated."
     failed = [outcome for outcome in report.outcomes if outcome.result is Result.FAILED]
     if failed and all(outcome.is_conflict for outcome in failed):
         retry_hint = "Another apply helps once the conflict has ended: the errors above say how."

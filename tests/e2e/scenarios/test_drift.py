@@ -102,7 +102,7 @@ def test_what_git_has_is_no_drift(applied: Workplace, server: Server) -> None:
     """Declared changes are counted and not shown; where both moved, the cause says so."""
     applied.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     ran = applied.run("drift", "--detailed-exitcode", code=0)
-    assert "1 declared change waits to be applied: see `synapse-apply plan`." in ran.out
+    assert "1 change of the manifests waits to be applied: see `synapse-apply plan`." in ran.out
     assert "Finds more" not in ran.out
     outside(server, description="Changed by hand")
     told = document(applied)

@@ -71,7 +71,7 @@ def test_the_plan_tells_a_replacement(backend, changed):
     assert (row["change"]["actions"], row["cause"], row["id"]) == (["update"], "git", "401")
     assert row["package"]["files"] == 2
     assert row["replaces"]["files"] == [{"path": "plugin/convert.py", "change": "changed"}]
-    assert "1 declared change waits to be applied" in changed.run("drift", code=0).out
+    assert "1 change of the manifests waits to be applied" in changed.run("drift", code=0).out
     assert count_uploads(backend) == 1
 
 
