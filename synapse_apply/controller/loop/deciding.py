@@ -137,7 +137,7 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
         if is_stricter(other_rule, own_rule):
             rule = merge_rules(rule, other_rule)
             beside.append(other)
-    approvals, authors = _approvals_and_authors(parts, row, rule)
+    approvals, authors = find_approvals_and_authors(parts, row, rule)
     approvals = [
         approval
         for approval in approvals
@@ -216,7 +216,7 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
     """Judge the rows of a target's plan by all that holds now."""
     now = parts.clock.read_wall()
     rule, access = find_strictest_rule(parts, row.name) or _OBSERVING_RULE, parts.settings.access
-    approvals, authors = _approvals_and_authors(parts, row, rule)
+    approvals, authors = find_approvals_and_authors(parts, row, rule)
     rejected = list_rejected_digests(parts, row.name)
     terms = build_apply_terms(
         rule, approvals, now=now, access=access, authors=authors, rejected=rejected
@@ -247,7 +247,7 @@ def judge_begun(
     return replace(begun, judgement=judgement, block=block)
 
 
-def _approvals_and_authors(
+def find_approvals_and_authors(
     parts: LoopParts, row: TargetRow, rule: TargetRule
 ) -> tuple[Sequence[ApprovalRow], tuple[str, ...]]:
     """The unused approvals of a target, and who wrote what would be applied if that counts.

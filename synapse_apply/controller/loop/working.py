@@ -19,6 +19,7 @@ from synapse_apply.controller.loop.claiming import (
 )
 from synapse_apply.controller.loop.deciding import (
     TargetDecision,
+    find_approvals_and_authors,
     find_strictest_rule,
     judge_begun,
     judge_now,
@@ -30,6 +31,7 @@ from synapse_apply.controller.loop.recording import record_run
 from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.ports import ApplyRequest, Permit
 from synapse_apply.controller.rows import RunOutcome, RunVerb, TargetRow
+from synapse_apply.controller.rules.access import build_apply_terms
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
 from synapse_apply.controller.rules.due import MIN_POLL_SECONDS
 from synapse_apply.controller.rules.permits import compute_permit
@@ -148,7 +150,8 @@ def apply_by_worker(
     """
     row, run_id = claimed.row, parts.make_id()
     who, reader = parts.who, PermitReader(parts, claimed, decision)
-    approvers = decision.approvers_by_ids(reader.approval_ids)
+    used = decision.judgement.used_approvals
+    approvers = decision.approvers_by_ids([one for ids in used.values() for one in ids])
     if approvers:
         who += f", approved by {', '.join(approvers)}"
     operation = f"apply by controller {parts.settings.name}"
@@ -182,7 +185,8 @@ class PermitReader:
         self._begun_rule = begun.rule
         held = {one.row.digest for one in begun.judgement.held_rows if one.can_be_approved}
         self._digests_not_done = held | begun.terms.rejected
-        self.approval_ids = {i for ids in begun.judgement.used_approvals.values() for i in ids}
+        # Also of what it could not do at the look: it plans anew, and may do that, too.
+        self._approvals = begun.terms.approvals
         self._has_begun = False
         self._last_permit = Permit(0.0)
 
@@ -208,9 +212,10 @@ class PermitReader:
         parts, looked = self._parts, self._claimed.row
         row = parts.store.find_target_even_if_gone(looked.name)
         is_commit_wanted = row is not None and row.wanted_digest == looked.wanted_digest
+        rule = find_strictest_rule(parts, looked.name)
         permit = compute_permit(
             looked.name,
-            find_strictest_rule(parts, looked.name),
+            rule,
             parts.store.list_people_pauses_even_ended(),
             begun_rule=self._begun_rule,
             now=now,
@@ -221,7 +226,7 @@ class PermitReader:
             # A newer head does not cut an apply in its middle: it waits.
             is_commit_wanted=self._has_begun or is_commit_wanted,
             is_stopping=parts.is_stopping,
-            has_approvals=self._keeps_approvals(),
+            has_approvals=rule is None or self._has_approvals(rule, now),
             has_new_rejection=bool(
                 list_rejected_digests(parts, looked.name) - self._digests_not_done
             ),
@@ -231,9 +236,13 @@ class PermitReader:
         # Another process may have the target from the end of the claim on.
         return permit._replace(until=min(permit.until, monotonic + row.lease_until - now))
 
-    def _keeps_approvals(self) -> bool:
-        """Whether nobody took back an approval by which the apply was judged."""
-        if not self.approval_ids:
+    def _has_approvals(self, rule: TargetRule, now: float) -> bool:
+        """Whether the approvals by which the apply was judged are there, and are enough now."""
+        parts, ids = self._parts, {one for ids in self._approvals.values() for one in ids}
+        if not ids:
             return True
-        approvals = self._parts.store.list_approvals_even_used_or_expired(self._claimed.row.name)
-        return self.approval_ids <= {approval.id for approval in approvals}
+        found, authors = find_approvals_and_authors(parts, self._claimed.row, rule)
+        given = [approval for approval in found if approval.id in ids]
+        access = parts.settings.access
+        terms = build_apply_terms(rule, given, now=now, access=access, authors=authors)
+        return self._approvals.keys() <= terms.approvals.keys()

@@ -38,8 +38,8 @@ def compute_permit(
     All else is as it is now, but `begun_rule`: the rule by which the apply was judged. `rule` is
     None where no rule matches the target any more. `now` is the wall clock, `monotonic` that of
     the permit. A newer head does not cut an apply: `is_commit_wanted` is asked for its first permit
-    and True for all others. `has_approvals`: nobody took back an approval that it was judged by;
-    `has_new_rejection`: a person has rejected a row that it may do.
+    and True for all others. `has_approvals`: the approvals that it was judged by are there, and are
+    enough by the rules of now; `has_new_rejection`: a person has rejected a row that it may do.
     """
     ends = (
         (is_stopping, "the controller ends"),
@@ -50,7 +50,7 @@ def compute_permit(
             "the target's rule in controller.yaml was changed",
         ),
         (not has_claim, "another worker has the target"),
-        (not has_approvals, "an approval was taken back"),
+        (not has_approvals, "an approval was taken back, or counts no more"),
         (has_new_rejection, "a row was rejected"),
         (not is_commit_wanted, "another revision is wanted"),
     )

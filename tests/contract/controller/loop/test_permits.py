@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from contract.controller.loop.stand_ins import (
@@ -31,9 +32,13 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import (
+    Access,
+    AccessRule,
     AutoRule,
     ForgeStatus,
     Mode,
+    ProxyAccess,
+    Right,
     SecretName,
     Source,
     TargetRule,
@@ -305,6 +310,89 @@ def test_an_approval_that_is_taken_back_ends_the_apply(world: World) -> None:
     assert permits[0].reason == ""
     assert "approval" in permits[1].reason
     assert world.get_target("prod").state is not TargetCondition.FAILING
+
+
+PROXY = ProxyAccess("X-User", "X-Secret", SecretName("env", "PROXY"))
+OPS = {"ops": SecretName("env", "OPS")}
+
+
+def list_rules_of(*who: str) -> tuple[AccessRule, ...]:
+    return (AccessRule(who, frozenset(Right), ("*",)),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_ended"),
+    [
+        ({"rules": list_rules_of("token:ops")}, True),
+        ({"tokens": {}}, True),
+        ({"proxy": None}, True),
+        ({"persons": {"ops": "ann@acme.example"}}, True),
+        ({"persons": {"ops": "kim@acme.example"}}, True),
+        ({"rules": list_rules_of("token:ops", "group:sre")}, False),
+        ({"persons": {"ops": "bob@acme.example"}}, False),
+    ],
+)
+def test_an_apply_ends_where_its_approvals_count_no_more(
+    world: World, changes: dict[str, Any], is_ended: bool
+) -> None:
+    """Of who lost the right, the token or the name; kim wrote the commits."""
+    access = Access(PROXY, OPS, list_rules_of("proxy:ann", "token:ops"))
+    world.settings = replace(world.settings, access=access)
+    world.set_rules(replace(AUTO, mode=Mode.APPROVE, approvals=2, not_author=True))
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    loop, permits = world.build_loop(), list[Permit]()
+    world.start(loop)
+
+    def change_access() -> None:
+        world.settings = replace(world.settings, access=replace(access, **changes))
+        loop._reload = world.configure
+        loop._take_configuration()
+
+    world.workers.applied["acme/prod"] = apply_with_permits(world, change_access, permits)
+    actions, digests = loop.get_people_actions(), [FIRST.digest, SECOND.digest]
+    actions.approve_rows_or_refuse("proxy:ann", PROD, digests, ["sre"])
+    actions.approve_rows_or_refuse("token:ops", PROD, digests)
+    world.settle(loop)
+    assert permits[0].reason == ""
+    ended = "an approval was taken back, or counts no more" if is_ended else ""
+    assert permits[1].reason == ended
+    assert world.get_target("prod").state is not TargetCondition.FAILING
+    if is_ended:
+        # It is begun no more until enough people have approved it again.
+        count = len(world.workers.applies)
+        world.clock.advance(700)
+        world.settle(loop)
+        assert len(world.workers.applies) == count
+
+
+def test_an_apply_ends_where_what_it_may_come_to_do_is_approved_no_more(world: World) -> None:
+    """It plans anew under the lock: a row that waited at the look may be done there."""
+    waiting = replace(SECOND, is_waiting=True, refusal="verification")
+    world.settings = replace(
+        world.settings, access=Access(PROXY, OPS, list_rules_of("proxy:ann", "token:ops"))
+    )
+    world.set_rules(replace(AUTO, mode=Mode.APPROVE))
+    world.workers.results["acme/prod"] = plan_of(SECOND)
+    loop, permits = world.build_loop(), list[Permit]()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    world.workers.results["acme/prod"] = plan_of(FIRST, waiting)
+    actions.approve_rows_or_refuse("token:ops", PROD, [SECOND.digest])
+    world.settle(loop)
+
+    def change_access() -> None:
+        access = Access(PROXY, OPS, list_rules_of("proxy:ann"))
+        world.settings = replace(world.settings, access=access)
+        loop._reload = world.configure
+        loop._take_configuration()
+
+    world.workers.applied["acme/prod"] = apply_with_permits(world, change_access, permits)
+    actions.approve_rows_or_refuse("proxy:ann", PROD, [FIRST.digest])
+    world.settle(loop)
+    assert [permit.reason for permit in permits[:2]] == [
+        "",
+        "an approval was taken back, or counts no more",
+    ]
 
 
 def test_the_clock_is_compared_with_that_of_the_forges(world: World) -> None:

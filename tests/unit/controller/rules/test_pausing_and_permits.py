@@ -122,7 +122,7 @@ def test_a_permit_is_for_ten_seconds() -> None:
         ),
         (permit(has_claim=False), "another worker has the target"),
         (permit(is_commit_wanted=False), "another revision is wanted"),
-        (permit(has_approvals=False), "an approval was taken back"),
+        (permit(has_approvals=False), "an approval was taken back, or counts no more"),
         (permit(RULE, make_pause()), "paused by proxy:ann until Fri 2026-11-27 18:00 UTC: freeze"),
         (
             permit(replace(RULE, windows=(OFFICE,))),
