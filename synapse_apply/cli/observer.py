@@ -30,7 +30,7 @@ from synapse_apply.model.state import Intent, IntentState
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.outcomes import render_report
 from synapse_apply.views.text.plan import render_plan
-from synapse_apply.views.text.progress import Display, choose_display
+from synapse_apply.views.text.progress import SilentProgress, choose_display
 
 if TYPE_CHECKING:
     from synapse_apply import OpenTarget
@@ -55,7 +55,7 @@ class StoppableProgress:
 
     def __init__(
         self,
-        display: Display,
+        display: SilentProgress,
         seconds: float = 0.0,
         hang_up: Callable[[str], None] = lambda _why: None,
     ) -> None:
@@ -326,7 +326,7 @@ class ConsoleObserver(ApplyObserver):
         with StoppableProgress(self._build_display(), seconds, hang_up) as self._stop:
             yield self._stop
 
-    def _build_display(self) -> Display:
+    def _build_display(self) -> SilentProgress:
         if not self._console.as_events:
             is_silent = self._console.as_json  # --json is one document and nothing else
             return choose_display(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
@@ -44,39 +43,40 @@ class GraphNode:
 
 def build_plan_nodes(plan: Plan) -> list[GraphNode]:
     """A node for each change of a plan, superseded ones left out."""
-    return [
-        GraphNode(
-            change.address, change.depends_on, planned_action, has_run and planned_action != _VERIFY
-        )
-        for change in plan.changes
-        for has_run in [change.verification is not None and not change.is_refused]
-        for planned_action in [
-            _planned_action(change.action, is_refused=change.is_refused, has_run=has_run)
-        ]
-        if not change.superseded
-    ]
-
-
-def _planned_action(action: Action, *, is_refused: bool, has_run: bool) -> str:
-    if is_refused:
-        return _REFUSED
-    if action is Action.NO_OP:
-        return _VERIFY if has_run else ""
-    return str(action.value)
+    nodes = []
+    for change in plan.changes:
+        if not change.superseded:
+            has_run = change.verification is not None and not change.is_refused
+            action = str(change.action.value)
+            if change.is_refused:
+                action = _REFUSED
+            elif change.action is Action.NO_OP:
+                action, has_run = (_VERIFY if has_run else ""), False
+            nodes.append(GraphNode(change.address, change.depends_on, action, has_run))
+    return nodes
 
 
 def format_mermaid(nodes: Iterable[GraphNode]) -> str:
     """A flowchart that GitHub and GitLab draw in a ```mermaid block."""
-    graph = _DrawnGraph.from_nodes(nodes)
+    node_by_address = {node.address: node for node in nodes}
+    for need in {need for node in node_by_address.values() for need in node.needs}:
+        # A dependency that is not in the plan is drawn as well, without an action.
+        node_by_address.setdefault(need, GraphNode(need))
+    # Sorted, so that equal plans give equal texts; numbered, since Mermaid's ids allow few
+    # characters.
+    drawn_nodes = [node_by_address[address] for address in sorted(node_by_address)]
+    names = {node.address: f"n{index}" for index, node in enumerate(drawn_nodes)}
     lines = ["flowchart LR"]
-    for node, name in graph.iter_named_nodes():
+    for node in drawn_nodes:
         label = "<br/>".join(map(_escape_mermaid_text, _format_label_lines(node)))
         style = f":::{_format_mermaid_class(node.planned_action)}" if node.planned_action else ""
-        lines.append(f'  {name}["{label}"]{style}')
+        lines.append(f'  {names[node.address]}["{label}"]{style}')
     lines += [
-        f"  {source} --> {dependency}" for source, dependency in graph.iter_user_and_need_names()
+        f"  {names[node.address]} --> {names[need]}"
+        for node in drawn_nodes
+        for need in sorted(set(node.needs))
     ]
-    for planned_action in graph.planned_actions():
+    for planned_action in sorted({n.planned_action for n in drawn_nodes if n.planned_action}):
         fill, stroke = _COLOURS[planned_action]
         dashes = ",stroke-dasharray:5 3" if planned_action == _REFUSED else ""
         lines.append(
@@ -84,41 +84,6 @@ def format_mermaid(nodes: Iterable[GraphNode]) -> str:
             f"fill:{fill},stroke:{stroke},color:#000{dashes}"
         )
     return escape_ci_commands("\n".join(lines) + "\n")
-
-
-@frozen
-class _DrawnGraph:
-    """Nodes sorted by address, with a node for each dependency that has none of its own."""
-
-    nodes: Sequence[GraphNode]
-    name_by_address: Mapping[Address, str]
-
-    @classmethod
-    def from_nodes(cls, nodes: Iterable[GraphNode]) -> _DrawnGraph:
-        node_by_address = {node.address: node for node in nodes}
-        for need in sorted(
-            set(chain.from_iterable(node.needs for node in node_by_address.values()))
-        ):
-            # A dependency that is not in the plan is drawn as well, without an action.
-            node_by_address.setdefault(need, GraphNode(need))
-        # Sorted, so that equal plans give equal texts.
-        sorted_nodes = [node_by_address[address] for address in sorted(node_by_address)]
-        return cls(
-            # Mermaid's ids allow few characters, so nodes are numbered.
-            sorted_nodes,
-            {node.address: f"n{index}" for index, node in enumerate(sorted_nodes)},
-        )
-
-    def iter_named_nodes(self) -> Iterator[tuple[GraphNode, str]]:
-        return ((node, self.name_by_address[node.address]) for node in self.nodes)
-
-    def iter_user_and_need_names(self) -> Iterator[tuple[str, str]]:
-        for node in self.nodes:
-            for need in sorted(set(node.needs)):
-                yield self.name_by_address[node.address], self.name_by_address[need]
-
-    def planned_actions(self) -> list[str]:
-        return sorted({node.planned_action for node in self.nodes if node.planned_action})
 
 
 def _format_label_lines(node: GraphNode) -> list[str]:

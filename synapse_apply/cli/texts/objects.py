@@ -16,7 +16,7 @@ from synapse_apply.views.json.documents import (
     object_document,
     record_document,
 )
-from synapse_apply.views.json.redaction import tree_of_paths, unflatten_redacted
+from synapse_apply.views.redaction import tree_of_paths, unflatten_redacted
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.record import format_last_run_or_empty, render_live_object

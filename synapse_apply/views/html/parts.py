@@ -108,6 +108,18 @@ def render_paragraph(html: str, style: str = "") -> str:
     return f"<p{class_attribute}>{html}</p>" if html else ""
 
 
+def render_facts(*htmls: str) -> str:
+    """A paragraph of a fact for each HTML that is not empty."""
+    return "".join(render_paragraph(html, "fact") for html in htmls)
+
+
+def render_list(htmls: Iterable[str], style: str = "") -> str:
+    """A `<ul>` of HTML; "" for none."""
+    items = "".join(f"<li>{html}</li>" for html in htmls)
+    class_attribute = f' class="{style}"' if style else ""
+    return f"<ul{class_attribute}>{items}</ul>" if items else ""
+
+
 def render_code_block(lines: Iterable[str]) -> str:
     """Sanitized lines in a `<pre>`, at most MAX_BLOCK_LINES.
 

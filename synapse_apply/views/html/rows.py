@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from synapse_apply.model.address import Address
@@ -12,9 +11,9 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import parse_replacement
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
-from synapse_apply.model.report import ObjectDrift, Outcome, Report, Result, Unmanaged
+from synapse_apply.model.report import ObjectDrift, Outcome, Result, Unmanaged
 from synapse_apply.model.values import ABSENT, flatten
-from synapse_apply.model.verification import RunStatus, Verification
+from synapse_apply.model.verification import RunStatus, Verification, VerificationResult
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_refusal_phrase
 from synapse_apply.views.html.parts import (
     NO_LINKS,
@@ -22,25 +21,26 @@ from synapse_apply.views.html.parts import (
     cut_and_escape,
     render_code,
     render_code_block,
+    render_facts,
     render_fields_table,
+    render_list,
     render_paragraph,
     render_prose,
     render_sentence,
 )
-from synapse_apply.views.json.redaction import hide_sensitive
+from synapse_apply.views.redaction import hide_sensitive, shown_fields, wanted_fields
 from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.sections import Kind, bare_note, forget_reason
 from synapse_apply.views.text.drift import join_natural_keys, say_what_drifted
 from synapse_apply.views.text.findings import finding_location
 from synapse_apply.views.text.outcomes import (
     format_outcome_row,
-    format_run_rows,
+    format_run_row,
     outcome_findings,
     split_into_cut_log_lines,
 )
 from synapse_apply.views.text.plan import (
     FILE_VERB_SYMBOLS,
-    iter_fields_and_removals,
-    list_redacted_changes,
     present_reason,
     summarize_replaced_version,
     uploaded_package,
@@ -48,7 +48,6 @@ from synapse_apply.views.text.plan import (
 from synapse_apply.views.text.terminal import Style
 
 _PLAIN = Style(color=False)
-_CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})
 _MAX_LISTED_NEEDS = 50
 
 
@@ -56,7 +55,8 @@ _MAX_LISTED_NEEDS = 50
 class HtmlRow:
     """A row of a page; `status_html` and `body` are HTML, all else is raw text.
 
-    `needs_decision` marks rows that someone has to act on, which are expanded.
+    `fields` are what filters match causes of; `needs_decision` marks rows that someone has to act
+    on, which are expanded.
     """
 
     address: Address
@@ -64,45 +64,48 @@ class HtmlRow:
     sign: str
     status_html: str
     body: str = ""
-    causes: tuple[Cause, ...] = ()
+    fields: Iterable[FieldChange] = ()
     needs_decision: bool = False
     tags: tuple[str, ...] = ()
 
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """Why its fields differ, in one order; none of what nobody is known to have set."""
+        causes = {field.cause for field in self.fields if not field.origin} - {Cause.NONE}
+        return tuple(cause for cause in Cause if cause in causes)
 
-def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
-    """The row of a change that will be made, with its fields."""
+
+def _count_tag(count: int, noun: str) -> tuple[str, ...]:
+    return (format_count_and_noun(count, noun),) if count else ()
+
+
+def _change_row(change: Change, links: ForgeLinks) -> HtmlRow:
     adopts_as_is = change.action is Action.ADOPT and not change.fields
-    fields = list(list_redacted_changes(change))
-    changed_count = change.action in {Action.UPDATE, Action.ADOPT} and len(change.fields)
+    fields = shown_fields(change)
+    changed_count = len(change.fields) if change.action in {Action.UPDATE, Action.ADOPT} else 0
     return HtmlRow(
         change.address,
         change.action.value,
         "=" if adopts_as_is else ACTION_SYMBOLS[change.action],
         PLANNED_PHRASES[change.action],
-        _change_facts(change, links)
-        + render_fields_table(fields, hidden_symbol=_secret_symbol(change))
-        + _dependencies(change),
-        _causes(fields),
-        tags=(format_count_and_noun(changed_count, "field"),) if changed_count else (),
+        _change_facts(change, links) + _planned_table(change, fields) + _dependencies(change),
+        fields,
+        tags=_count_tag(changed_count, "field"),
     )
 
 
-def _secret_symbol(change: Change) -> str:
+def _planned_table(change: Change, fields: Iterable[FieldChange]) -> str:
     # Adopting changes a secret of an object that exists, as an update does.
-    return "~" if change.action is Action.ADOPT else ACTION_SYMBOLS[change.action]
+    symbol = "~" if change.action is Action.ADOPT else ACTION_SYMBOLS[change.action]
+    return render_fields_table(fields, hidden_symbol=symbol)
 
 
 def _change_facts(change: Change, links: ForgeLinks) -> str:
     """The paragraphs above the fields: reason, package, notes, id, position, changed files."""
-    facts = [
-        render_prose(fact)
-        for fact in (present_reason(change), uploaded_package(change), *change.notes)
-        if fact
-    ]
-    id_and_position = [f"id {render_code(change.remote_id)}"] if change.remote_id else []
-    id_and_position += [links.render_position(change.position)] if change.position else []
-    facts += [", ".join(id_and_position)] if id_and_position else []
-    return "".join(render_paragraph(fact, "fact") for fact in facts) + _replaced_version(change)
+    texts = (present_reason(change), uploaded_package(change), *change.notes)
+    place = [f"id {render_code(change.remote_id)}"] if change.remote_id else []
+    place += [links.render_position(change.position)] if change.position else []
+    return render_facts(*map(render_prose, texts), ", ".join(place)) + _replaced_version(change)
 
 
 def _replaced_version(change: Change) -> str:
@@ -119,224 +122,147 @@ def _replaced_version(change: Change) -> str:
             file_html = (
                 f"<details><summary>{file_html}</summary>{render_code_block(lines)}</details>"
             )
-        items.append(f"<li>{file_html}</li>")
-    items += (
-        [f"<li>{format_count_and_noun(replacement.unlisted_count, 'more file')}</li>"]
-        if replacement.unlisted_count
-        else []
-    )
-    list_html = f'<ul class="files">{"".join(items)}</ul>' if items else ""
-    return (
-        render_paragraph(render_prose(summarize_replaced_version(change, replacement)), "fact")
-        + list_html
-    )
+        items.append(file_html)
+    items += _count_tag(replacement.unlisted_count, "more file")
+    summary = render_prose(summarize_replaced_version(change, replacement))
+    return render_facts(summary) + render_list(items, "files")
 
 
 def _dependencies(change: Change) -> str:
+    needs = [render_code(dependency) for dependency in change.depends_on[:_MAX_LISTED_NEEDS]]
     hidden_count = len(change.depends_on) - _MAX_LISTED_NEEDS
-    dependency_htmls = [
-        render_code(dependency) for dependency in change.depends_on[:_MAX_LISTED_NEEDS]
-    ]
-    dependency_htmls += [f"{hidden_count} more"] if hidden_count > 0 else []
-    return (
-        render_paragraph(f"Needs {', '.join(dependency_htmls)}", "fact") if dependency_htmls else ""
-    )
+    needs += [f"{hidden_count} more"] if hidden_count > 0 else []
+    return render_facts(f"Needs {', '.join(needs)}" if needs else "")
 
 
-def _causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
-    field_causes = {field.cause for field in fields if not field.origin} - {Cause.NONE}
-    return tuple(cause for cause in Cause if cause in field_causes)
-
-
-def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
-    """The row of a refused change: reasons, ways out, and the fields that were wanted."""
-    fields = (
-        hide_sensitive(change, iter_fields_and_removals(change))
-        if change.action not in _CREATE_ACTIONS
-        else ()
-    )
+def _refusal_row(change: Change, links: ForgeLinks) -> HtmlRow:
+    fields = wanted_fields(change)
+    body = ""
+    for refusal in change.refusals:
+        place = f" ({links.render_position(refusal.position)})" if refusal.position else ""
+        title = "Way out" if len(refusal.ways_out) == 1 else "Ways out"
+        ways = render_list(map(render_sentence, refusal.ways_out))
+        body += render_paragraph(render_prose(refusal.reason) + place, "refusal")
+        body += f"<h3>{title}</h3>{ways}" if ways else ""
     table = render_fields_table(fields, side_titles=("Now", "Wanted"))
-    wanted_html = f"<h3>What was wanted</h3>{table}" if table else ""
-    refusals_html = "".join(_render_refusal(refusal, links) for refusal in change.refusals)
+    body += f"<h3>What was wanted</h3>{table}" if table else ""
     return HtmlRow(
         change.address,
         change.action.value,
         "!",
         format_refusal_phrase(change.action),
-        refusals_html + wanted_html + _change_facts(change, links) + _dependencies(change),
-        _causes(fields),
+        body + _change_facts(change, links) + _dependencies(change),
+        fields,
         needs_decision=True,
     )
 
 
-def _render_refusal(refusal: Any, links: ForgeLinks) -> str:
-    position_html = f" ({links.render_position(refusal.position)})" if refusal.position else ""
-    ways_html = "".join(f"<li>{render_sentence(way_out)}</li>" for way_out in refusal.ways_out)
-    title = "Way out" if len(refusal.ways_out) == 1 else "Ways out"
-    list_html = f"<h3>{title}</h3><ul>{ways_html}</ul>" if ways_html else ""
-    return f"{render_paragraph(render_prose(refusal.reason) + position_html, 'refusal')}{list_html}"
-
-
-def build_due_run_row(change: Change, verification: Verification) -> HtmlRow:
+def _due_run_row(item: tuple[Address, Verification], _links: ForgeLinks) -> HtmlRow:
     """The row of a verification run that apply will start or follow, with its request body."""
+    address, run = item
     sent_fields = [
         FieldChange(path, ABSENT, value, Cause.NONE)
-        for path, value in flatten(verification.body).items()
+        for path, value in flatten(run.body).items()
         if value != {}
     ]
-    follows = f"follows job {render_code(verification.job)}" if verification.job else ""
-    facts = (render_prose(verification.reason), follows)
-    body = "".join(render_paragraph(fact, "fact") for fact in facts) + render_fields_table(
-        sent_fields
-    )
-    return HtmlRow(change.address, "verify", ">", "will be verified", body)
+    follows = f"follows job {render_code(run.job)}" if run.job else ""
+    body = render_facts(render_prose(run.reason), follows) + render_fields_table(sent_fields)
+    return HtmlRow(address, "verify", ">", "will be verified", body)
 
 
-def build_forget_row(change: Change) -> HtmlRow:
-    """The row of a resource that leaves the state while the object stays."""
-    reason = "; ".join(change.notes) or change.reason or "no longer declared"
-    status_html = (
-        f"{PLANNED_PHRASES[Action.FORGET]}: {render_prose(reason)}; the object itself stays"
-    )
+def _forget_row(change: Change, _links: ForgeLinks) -> HtmlRow:
+    reason = render_prose(forget_reason(change))
+    status_html = f"{PLANNED_PHRASES[Action.FORGET]}: {reason}; the object itself stays"
     return HtmlRow(change.address, change.action.value, ".", status_html)
 
 
-def iter_note_rows(change: Change) -> Iterator[HtmlRow]:
-    """A row for each note of a change, the first with the fields whose drift is kept."""
-    name = str(change.address)
-    kept_fields = hide_sensitive(change, change.held)
-    kept_table = (
-        render_fields_table(kept_fields, side_titles=("Live, kept", "Declared"))
-        if kept_fields
-        else ""
+def _note_row(item: tuple[Change, int], _links: ForgeLinks) -> HtmlRow:
+    """The row of one note, the first of a change with the fields whose drift is kept."""
+    change, index = item
+    # Once, under the first note, as the table is about all of them.
+    kept_fields = () if index else hide_sensitive(change, change.held)
+    body = render_fields_table(kept_fields, side_titles=("Live, kept", "Declared"))
+    note_html = render_prose(bare_note(change, index))
+    return HtmlRow(change.address, change.action.value, ".", note_html, body, kept_fields)
+
+
+def _outcome_row(item: tuple[Outcome, Change | None], links: ForgeLinks) -> HtmlRow:
+    """The row of an outcome of an apply: its findings, and what was planned."""
+    outcome, change = item
+    # Taken apart from the row of the text report, so that both say the same.
+    sign, _, text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
+    fields = shown_fields(change) if change and not change.is_refused else ()
+    is_skipped = outcome.result is Result.SKIPPED
+    body = "" if is_skipped else render_findings(outcome_findings([outcome]), links)
+    body += _change_facts(change, links) + _planned_table(change, fields) if change else ""
+    return HtmlRow(
+        outcome.address,
+        outcome.action.value,
+        sign,
+        cut_and_escape(text.removeprefix(sanitize(outcome.address)).strip(), 2000),
+        body,
+        fields,
+        needs_decision=outcome.result in {Result.FAILED, Result.UNKNOWN},
+        tags=_count_tag(len(outcome.diagnostics), "finding"),
     )
-    for index, note in enumerate(change.notes):
-        note_html = render_prose(note.removeprefix(name).lstrip(" :"))
-        # Once, under the first note, as the table is about all of them.
-        body = kept_table if not index else ""
-        yield HtmlRow(
-            change.address,
-            change.action.value,
-            ".",
-            note_html,
-            body,
-            _causes(kept_fields) if body else (),
-        )
 
 
-def iter_outcome_rows(
-    outcomes: Iterable[Outcome],
-    change_by_address: dict[Address, Change],
-    links: ForgeLinks = NO_LINKS,
-) -> Iterator[HtmlRow]:
-    """A row for each outcome of an apply: its findings, and what was planned."""
-    for outcome in outcomes:
-        # Taken apart from the row of the text report, so that both say the same.
-        symbol, _, row_text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
-        change = change_by_address.get(outcome.address)
-        fields = list(list_redacted_changes(change)) if change and not change.is_refused else []
-        findings_html = (
-            render_findings(outcome_findings([outcome]), links)
-            if outcome.result is not Result.SKIPPED
-            else ""
-        )
-        planned_table = (
-            render_fields_table(fields, hidden_symbol=_secret_symbol(change)) if change else ""
-        )
-        yield HtmlRow(
-            outcome.address,
-            outcome.action.value,
-            symbol,
-            cut_and_escape(row_text.removeprefix(sanitize(outcome.address)).strip(), 2000),
-            findings_html + (_change_facts(change, links) + planned_table if change else ""),
-            _causes(fields),
-            needs_decision=outcome.result in {Result.FAILED, Result.UNKNOWN},
-            tags=(format_count_and_noun(len(outcome.diagnostics), "finding"),)
-            if outcome.diagnostics
-            else (),
-        )
+def _run_row(result: VerificationResult, links: ForgeLinks) -> HtmlRow:
+    """The row of a verification run: its findings, and the last lines of its job's log."""
+    text = format_run_row(result, _PLAIN).strip()
+    # The text view marks a passed run by a space, which a page cannot show.
+    sign = text[0] if text[:1] in {".", "!"} else "✓"
+    status_text = text.removeprefix(sign).strip().removeprefix(sanitize(result.address)).strip()
+    is_skipped = result.status is RunStatus.SKIPPED
+    body = "" if is_skipped else render_findings(result.diagnostics, links)
+    if result.logs:
+        log = render_code_block(split_into_cut_log_lines(result.logs))
+        body += f"<h3>The last lines of its log</h3>{log}"
+    status_html = cut_and_escape(status_text, 2000)
+    return HtmlRow(result.address, "verify", sign, status_html, body, needs_decision=sign == "!")
 
 
-def iter_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[HtmlRow]:
-    """A row for each verification run: its findings, and the last lines of its job's log."""
-    for result in report.verification_results:
-        row_text = "".join(
-            format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
-        ).strip()
-        # The text view marks a passed run by a space, which a page cannot show.
-        sign = row_text[0] if row_text[:1] in {".", "!"} else "✓"
-        status_text = (
-            row_text.removeprefix(sign).strip().removeprefix(sanitize(result.address)).strip()
-        )
-        findings_html = (
-            render_findings(result.diagnostics, links)
-            if result.status is not RunStatus.SKIPPED
-            else ""
-        )
-        log_html = (
-            "<h3>The last lines of its log</h3>"
-            f"{render_code_block(split_into_cut_log_lines(result.logs))}"
-            if result.logs
-            else ""
-        )
-        yield HtmlRow(
-            result.address,
-            "verify",
-            sign,
-            cut_and_escape(status_text, 2000),
-            findings_html + log_html,
-            needs_decision=sign == "!",
-        )
-
-
-def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> HtmlRow:
+def _drift_row(drifted: ObjectDrift, links: ForgeLinks) -> HtmlRow:
     """The row of an object that was changed or deleted outside, recorded and live values."""
+    old, new = render_code(drifted.remote_id), render_code(drifted.replacement_id)
+    blocked = render_prose(drifted.blocked_reason)
     facts = (
-        [
-            (
-                f"Recorded as id {render_code(object_drift.remote_id)}, now "
-                f"{render_code(object_drift.replacement_id)}"
-            )
-        ]
-        if object_drift.replacement_id
-        else []
+        f"Recorded as id {old}, now {new}" if drifted.replacement_id else "",
+        f"Apply cannot undo it: {blocked}" if drifted.blocked_reason else "",
+        f"Was id {old}" if drifted.is_missing else "",
+        links.render_position(drifted.position) if drifted.position else "",
     )
-    facts += (
-        [f"Apply cannot undo it: {render_prose(object_drift.blocked_reason)}"]
-        if object_drift.blocked_reason
-        else []
-    )
-    facts += [f"Was id {render_code(object_drift.remote_id)}"] if object_drift.is_missing else []
-    facts += [links.render_position(object_drift.position)] if object_drift.position else []
-    table = render_fields_table(object_drift.all_field_changes, side_titles=("Recorded", "Live"))
+    action = "made anew" if drifted.replacement_id else "changed"
     return HtmlRow(
-        object_drift.address,
-        "gone"
-        if object_drift.is_missing
-        else "made anew"
-        if object_drift.replacement_id
-        else "changed",
-        "-" if object_drift.is_missing else "~",
-        cut_and_escape(
-            say_what_drifted(object_drift).removeprefix(str(object_drift.address)).strip()
-        ),
-        "".join(render_paragraph(fact, "fact") for fact in facts) + table,
-        _causes(object_drift.fields),
-        needs_decision=bool(object_drift.blocked_reason),
-        tags=(format_count_and_noun(len(object_drift.fields), "field"),)
-        if object_drift.fields
-        else (),
+        drifted.address,
+        "gone" if drifted.is_missing else action,
+        "-" if drifted.is_missing else "~",
+        cut_and_escape(say_what_drifted(drifted).removeprefix(str(drifted.address)).strip()),
+        render_facts(*facts)
+        + render_fields_table(drifted.all_field_changes, side_titles=("Recorded", "Live")),
+        drifted.fields,
+        needs_decision=bool(drifted.blocked_reason),
+        tags=_count_tag(len(drifted.fields), "field"),
     )
 
 
-def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
+def _unmanaged_row(unmanaged: Unmanaged, _links: ForgeLinks) -> HtmlRow:
     """The row of a live object that is neither declared nor recorded."""
-    return HtmlRow(
-        Address(unmanaged.kind, unmanaged.remote_id),
-        "unmanaged",
-        "?",
-        cut_and_escape(join_natural_keys(unmanaged)),
-    )
+    address = Address(unmanaged.kind, unmanaged.remote_id)
+    return HtmlRow(address, "unmanaged", "?", cut_and_escape(join_natural_keys(unmanaged)))
+
+
+ROW_BUILDERS: Mapping[Kind, Callable[[Any, ForgeLinks], HtmlRow]] = {
+    Kind.REFUSAL: _refusal_row,
+    Kind.CHANGE: _change_row,
+    Kind.DUE_RUN: _due_run_row,
+    Kind.FORGET: _forget_row,
+    Kind.NOTE: _note_row,
+    Kind.OUTCOME: _outcome_row,
+    Kind.RUN: _run_row,
+    Kind.DRIFT: _drift_row,
+    Kind.UNMANAGED: _unmanaged_row,
+}
 
 
 def render_findings(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS) -> str:
@@ -349,24 +275,15 @@ def render_findings(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS
 
 
 def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
-    parts = [f"<strong>{render_prose(finding.summary)}</strong>"]
-    parts += [render_paragraph(render_prose(finding.detail))] if finding.detail else []
-    parts += (
-        [render_paragraph(f"<b>Hint:</b> {render_prose(finding.hint)}")] if finding.hint else []
+    hint = f"<b>Hint:</b> {render_prose(finding.hint)}" if finding.hint else ""
+    place = finding_location(finding).removeprefix("on ").removeprefix("with ")
+    is_request_told = not finding.request_id or finding.request_id in finding.detail
+    facts = (
+        links.link_to_line(finding.position, render_code(place, 2000)) if place else "",
+        "" if is_request_told else f"Request id {render_code(finding.request_id)}",
     )
-    location = finding_location(finding).removeprefix("on ").removeprefix("with ")
-    parts += (
-        [
-            render_paragraph(
-                links.link_to_line(finding.position, render_code(location, 2000)), "fact"
-            )
-        ]
-        if location
-        else []
-    )
-    if finding.request_id and finding.request_id not in finding.detail:
-        parts.append(render_paragraph(f"Request id {render_code(finding.request_id)}", "fact"))
-    return "".join(parts)
+    paragraphs = render_paragraph(render_prose(finding.detail)) + render_paragraph(hint)
+    return f"<strong>{render_prose(finding.summary)}</strong>{paragraphs}{render_facts(*facts)}"
 
 
 def render_guards(guards: Iterable[GuardViolation]) -> str:
@@ -374,14 +291,8 @@ def render_guards(guards: Iterable[GuardViolation]) -> str:
     items = []
     for guard in guards:
         option = f"--override-guard {guard.name}"
-        hint = (
-            f"If this is meant, apply with {render_code(option)}."
-            if option not in guard.detail
-            else ""
-        )
-        guard_html = (
-            f"<strong>{render_prose(guard.summary)}</strong>"
-            f"{render_paragraph(render_prose(guard.detail))}"
-        )
-        items.append(f'<li class="warning">{guard_html}{render_paragraph(hint)}</li>')
+        hint = f"If this is meant, apply with {render_code(option)}."
+        parts = [render_prose(guard.detail), "" if option in guard.detail else hint]
+        summary = f"<strong>{render_prose(guard.summary)}</strong>"
+        items.append(f'<li class="warning">{summary}{"".join(map(render_paragraph, parts))}</li>')
     return f'<ul class="findings">{"".join(items)}</ul>' if items else ""

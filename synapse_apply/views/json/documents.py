@@ -36,12 +36,11 @@ from synapse_apply.model.report import (
     ObjectDrift,
     Outcome,
     Report,
-    Unmanaged,
 )
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import KnownAfterApply, flatten
-from synapse_apply.views.json.redaction import (
+from synapse_apply.views.redaction import (
     hide_sensitive,
     paths_known_later,
     plain_json,
@@ -258,7 +257,7 @@ def build_summary_counts(
     return {**counts, "verify": run_count, "accepted_differences": accepted_count}
 
 
-def _identity(change: Change | Outcome) -> JsonDocument:
+def _identity(change: Change | Outcome | ObjectDrift) -> JsonDocument:
     return {
         "address": str(change.address),
         "mode": "managed",
@@ -297,14 +296,14 @@ def _build_resource_change(change: Change) -> JsonDocument:
         "cause": summarize_causes(change),
         "id": change.remote_id or None,
         "api": change.api,
-        "fields": [_build_field_document(item) for item in hide_sensitive(change)],
+        "fields": _planned_fields(hide_sensitive(change)),
         "refusals": [_refusal_document(refusal) for refusal in change.refusals],
         "notes": list(change.notes),
         "depends_on": [str(address) for address in change.depends_on],
         "rebase": change.rebase,
         "superseded": change.superseded,
         **({_PACKAGE_KEY: package} if (package := _package_document(change)) else {}),
-        **({"held": [_build_field_document(item) for item in kept_fields]} if kept_fields else {}),
+        **({"held": _planned_fields(kept_fields)} if kept_fields else {}),
         **({REPLACES_KEY: replacement.to_json()} if replacement is not None else {}),
     }
 
@@ -334,19 +333,29 @@ def _terraform_actions(change: Change) -> list[str]:
     return [_TERRAFORM_ACTIONS[change.action]]
 
 
-def _build_field_document(change: FieldChange) -> JsonDocument:
+def _field_document(
+    change: FieldChange, sides: tuple[str, str] = ("before", "after"), **facts: bool
+) -> JsonDocument:
+    """A field under the names of its two sides; `facts` follow these."""
+    # A sensitive value is null even where it is a plain text that the planner did not wrap.
+    values = [None if change.sensitive else plain_json(v) for v in (change.before, change.after)]
     return {
         "path": format_json_pointer(change.path),
         "cause": change.cause.value,
         "sensitive": change.sensitive,
-        # A sensitive value is null even where it is a plain text that the planner did not wrap.
-        "before": None if change.sensitive else plain_json(change.before),
-        "after": None if change.sensitive else plain_json(change.after),
-        "known": not isinstance(change.after, KnownAfterApply),
+        **dict(zip(sides, values, strict=True)),
+        **facts,
         "note": change.note,
         "inside": [format_json_pointer(path) for path in change.inside],
         **({"origin": change.origin} if change.origin else {}),
     }
+
+
+def _planned_fields(changes: Iterable[FieldChange]) -> list[JsonDocument]:
+    return [
+        _field_document(change, known=not isinstance(change.after, KnownAfterApply))
+        for change in changes
+    ]
 
 
 def summarize_causes(change: Change) -> str | None:
@@ -448,7 +457,10 @@ def drift_document(drift: Drift) -> JsonDocument:
         "waiting": [str(address) for address in drift.pending_addresses],
         "unmanaged": None
         if drift.unmanaged is None
-        else list(map(_unmanaged_document, drift.unmanaged)),
+        else [
+            {"type": one.kind, "id": one.remote_id, "natural_keys": list(one.keys)}
+            for one in drift.unmanaged
+        ],
         "not_listed": sorted((*drift.unlistable_kinds, *drift.unread_kinds)),
         "accepted_differences": accepted_json(drift.changes_with_accepted),
         "accepted": [
@@ -467,41 +479,18 @@ def drift_document(drift: Drift) -> JsonDocument:
 
 
 def _build_object_document(object_drift: ObjectDrift) -> JsonDocument:
-    position = object_drift.position
     return {
-        "address": str(object_drift.address),
-        "mode": "managed",
-        "type": object_drift.address.kind,
-        "name": object_drift.address.name,
+        **_identity(object_drift),
         "id": object_drift.remote_id or None,
         "gone": object_drift.is_missing,
         **({"origin": object_drift.origin.removeprefix(": ")} if object_drift.origin else {}),
         "remade_as": object_drift.replacement_id or None,
         "cannot_be_undone": object_drift.blocked_reason or None,
-        "fields": [_drift_field_document(field) for field in object_drift.all_field_changes],
-        "range": position
-        and {
-            "filename": position.file,
-            "start": {"line": position.line, "column": position.column},
-        },
+        "fields": [
+            _field_document(field, ("recorded", "live")) for field in object_drift.all_field_changes
+        ],
+        "range": _range_document(object_drift.position),
     }
-
-
-def _drift_field_document(field: FieldChange) -> JsonDocument:
-    return {
-        "path": format_json_pointer(field.path),
-        "cause": field.cause.value,
-        "sensitive": field.sensitive,
-        "recorded": None if field.sensitive else plain_json(field.before),
-        "live": None if field.sensitive else plain_json(field.after),
-        "note": field.note,
-        "inside": [format_json_pointer(path) for path in field.inside],
-        **({"origin": field.origin} if field.origin else {}),
-    }
-
-
-def _unmanaged_document(unmanaged: Unmanaged) -> JsonDocument:
-    return {"type": unmanaged.kind, "id": unmanaged.remote_id, "natural_keys": list(unmanaged.keys)}
 
 
 def section_json(title: str, rows: Iterable[CheckResult]) -> list[JsonDocument]:

@@ -33,6 +33,7 @@ from synapse_apply.views.text.progress import (
     ForgivingStream,
     OngoingCall,
     OngoingCalls,
+    SilentProgress,
     describe_call_ending,
     get_progress_words,
 )
@@ -119,11 +120,11 @@ def serialize_finding(finding: Mapping[str, Any]) -> str:
     return json.dumps(finding, sort_keys=True, default=str)
 
 
-class EventWriter:
+class EventWriter(SilentProgress):
     """Writes an event as each call begins and ends, and every `interval` seconds while it runs.
 
-    After a write error nothing more is written, nor is anything after the end
-    of `with`, even if threads still report.
+    After a write error nothing more is written, nor is anything after the end of `with`, even if
+    threads still report. No event is of a wait, whose sum is among the findings at the end.
     """
 
     def __init__(self, stream: TextIO, interval: float = REPORT_INTERVAL) -> None:
@@ -176,9 +177,6 @@ class EventWriter:
         facts = {"result": result, "elapsed_seconds": round(max(0.0, seconds), 3), **id_fields}
         text = describe_call_ending(verb, result, seconds, remote_id)
         self._write_event(kind, address, verb, text, level=level, **facts)
-
-    def report_wait(self, seconds: float, location: str) -> None:
-        """Nothing: no event is of a wait, whose sum is among the findings at the end."""
 
     def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
         text = f"Still {get_progress_words(call.verb).ongoing_text.lower()}..."

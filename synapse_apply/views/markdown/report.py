@@ -1,34 +1,25 @@
-"""Which sections the Markdown of a plan, apply, drift or findings has, and how each entry looks."""
+"""How the Markdown of a plan, apply, drift or findings looks: its heading, and each entry."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import Any
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
-from synapse_apply.model.plan import (
-    Action,
-    Cause,
-    Change,
-    FieldChange,
-    GuardViolation,
-    Plan,
-    PlanBase,
-)
+from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.model.project import MovedAddress
-from synapse_apply.model.report import Drift, ObjectDrift, Outcome, Report, Result
-from synapse_apply.model.verification import RunStatus
+from synapse_apply.model.report import Drift, ObjectDrift, Outcome, Report, Result, Unmanaged
+from synapse_apply.model.verification import RunStatus, Verification, VerificationResult
 from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
     PLANNED_PHRASES,
     format_plan_line,
     format_refusal_phrase,
 )
-from synapse_apply.views.json.redaction import hide_sensitive, sorted_json
 from synapse_apply.views.markdown.budget import (
     COMMENT_BUDGET,
     SizeBudget,
@@ -46,9 +37,18 @@ from synapse_apply.views.markdown.markup import (
     format_hidden_marker,
     format_link,
 )
+from synapse_apply.views.sections import (
+    Kind,
+    Section,
+    bare_note,
+    drift_sections,
+    finding_sections,
+    forget_reason,
+    plan_sections,
+    report_sections,
+)
 from synapse_apply.views.text.drift import (
     format_drift_totals,
-    iter_ways_out_of_drift,
     join_natural_keys,
     render_object_drift,
     say_what_drifted,
@@ -59,26 +59,23 @@ from synapse_apply.views.text.drift import (
 from synapse_apply.views.text.findings import finding_location, format_position, merge_findings
 from synapse_apply.views.text.outcomes import (
     format_outcome_row,
-    format_run_rows,
-    is_shown_outcome,
+    format_run_row,
     outcome_findings,
     split_into_cut_log_lines,
     totals_and_steps,
 )
 from synapse_apply.views.text.plan import (
     ChangeRenderer,
+    format_plan_totals,
     format_target_line,
-    is_object_change_to_make,
     name_accepted,
 )
-from synapse_apply.views.text.plan import format_plan_totals as plan_totals
 from synapse_apply.views.text.terminal import DiffStyle, Style, margin_lines
 
 _PLAIN = Style(color=False)
-_DRIFT_INTRO = (
-    "Somebody or something changed these outside of Git. Apply restores the declared values."
-)
-_ADOPTED_INTRO = "These exist already and were not recorded."
+_DEFAULT_WIDTH = 110
+_MAX_PROSE_LENGTH = 2000  # of a detail or a hint
+_BLOCKS = ChangeRenderer(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
 
 
 def render_plan_markdown(
@@ -89,172 +86,72 @@ def render_plan_markdown(
     Its marker makes it replace the comment of the `command` that ended with this plan.
     What does not fit `budget` is counted, and `run_url` is named as the place that has all of it.
     """
-    plan_parts = PlanParts.from_unrefused_changes(
-        c for c in plan.changes if is_object_change_to_make(c) or _is_forgotten(c)
-    )
-    blocks = _change_section("This change", plan_parts.own_changes, "", budget)
-    blocks += _change_section(
-        "Drift, not from this change", plan_parts.drift_changes, _DRIFT_INTRO, budget
-    )
-    blocks += _change_section("Adopted", plan_parts.adopted_changes, _ADOPTED_INTRO, budget)
-    passive_changes = [
-        c for c in plan.changes if not (is_object_change_to_make(c) or _is_forgotten(c))
-    ]
-    sections = [
-        *_iter_problem_sections(plan, budget),
-        *blocks,
-        *_section(
-            "To be verified",
-            plan.changes_to_verify,
-            planned_run_entries(plan.changes_to_verify),
-        ),
-        *_section("Moved", plan.moved, iter_moved_entries(plan.moved)),
-        *_section(
-            "Forgotten",
-            plan_parts.forgotten_changes,
-            iter_forget_entries(plan_parts.forgotten_changes),
-        ),
-        *_section(
-            "Notes",
-            [n for c in passive_changes for n in c.notes],
-            iter_note_entries(passive_changes),
-        ),
-        *_finding_section("Warnings", [f for f in plan.diagnostics if not f.is_error]),
-    ]
-    heading = _format_plan_heading(plan, command)
-    see_command = Command("plan", target=plan.base.target[:MAX_NAME_LENGTH])
-    return fit_sections_to_budget(
-        heading,
-        sections,
-        _footer_builder(see_command, run_url, f"Plan {format_cut_code_span(plan.id)}"),
-        budget,
-    )
-
-
-def _format_plan_heading(plan: Plan, command: str) -> str:
-    """The comment's marker, a title, the counts, and the line of target and commit."""
+    base = plan.base
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
-    title = f"## {failure_prefix}Plan for {format_cut_code_span(plan.base.target, MAX_NAME_LENGTH)}"
-    if plan.base.is_offline:
-        relation = "against" if plan.base.compared else "not compared with"
-        title += (
-            f" {relation} {format_cut_code_span(plan.base.against, MAX_NAME_LENGTH)}; the "
-            f"backend was not asked"
-        )
-    facts = cut_and_escape_but_code(
-        format_target_line(plan.base, _PLAIN, plan.trial), 2 * MAX_NAME_LENGTH
-    )
-    kind = "" if command == "plan" else command
-    return "\n\n".join(
-        [_format_comment_marker(plan.base, kind), title, *map(_bold, _counts(plan)), facts]
-    )
+    title = f"## {failure_prefix}Plan for {_name(base.target)}"
+    if base.is_offline:
+        relation = "against" if base.compared else "not compared with"
+        title += f" {relation} {_name(base.against)}; the backend was not asked"
+    heading = [
+        _marker(base.target, "" if command == "plan" else command),
+        title,
+        *map(_bold, _counts(plan)),
+        _long_line(format_target_line(base, _PLAIN, plan.trial)),
+    ]
+    see_command = Command("plan", target=base.target[:MAX_NAME_LENGTH])
+    footer = _footer_builder(see_command, run_url, f"Plan {format_cut_code_span(plan.id)}")
+    sections = _sized_sections(plan_sections(plan), budget)
+    return fit_sections_to_budget("\n\n".join(heading), sections, footer, budget)
 
 
 def render_report_markdown(
     report: Report, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = ""
 ) -> str:
     """The Markdown of an apply: counts and what went wrong first, what was done last."""
-    by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
-    done_outcomes, skipped_outcomes = (
-        [outcome for outcome in by_result[result] if is_shown_outcome(outcome)]
-        for result in (Result.DONE, Result.SKIPPED)
-    )
+    base, plan_id = report.plan.base, report.plan.id
+    refused_count = len(report.plan.refused_changes)
     # Without the line on refused changes, which are counted in the headline below.
-    first_shown = 1 if report.plan.refused_changes else 0
-    total_lines = totals_and_steps(report, _PLAIN).splitlines()[first_shown:]
-    done_findings = outcome_findings(by_result[Result.DONE])
-    warnings = [f for f in (*report.plan.diagnostics, *done_findings) if not f.is_error]
+    lines = totals_and_steps(report, _PLAIN).splitlines()[1 if refused_count else 0 :]
     # Lines up to `Apply ...` are counts; those behind it say what to do, in a section of their own.
-    headline_end = 1 + next(
-        (index for index, line in enumerate(total_lines) if line.startswith("Apply ")), 0
-    )
-    run_entries = ended_run_entries(report, budget)
-    sections = [
-        *_next_step_section(total_lines[headline_end:]),
-        *_outcome_section("Outcome unknown", by_result[Result.UNKNOWN]),
-        *_outcome_section("Failed", by_result[Result.FAILED]),
-        *_section("Verification", report.verification_results, run_entries),
-        *_iter_problem_sections(report.plan, budget, with_guards=False),
-        *_section(
-            "Skipped",
-            skipped_outcomes,
-            iter_outcome_entries(skipped_outcomes, with_findings=False),
-        ),
-        *_section("Moved", report.plan.moved, iter_moved_entries(report.plan.moved)),
-        *_section(
-            "Done",
-            done_outcomes,
-            iter_outcome_entries(done_outcomes, with_findings=False),
-        ),
-        *_finding_section("Warnings", warnings),
-    ]
-    base = report.plan.base
-    totals_text = " ".join(total_lines[:headline_end])
-    if report.plan.refused_changes:
-        totals_text = f"Refused: {len(report.plan.refused_changes)}. {totals_text}"
-    heading_parts = [
-        _format_comment_marker(base, "apply"),
-        f"## Apply for {format_cut_code_span(base.target, MAX_NAME_LENGTH)}",
+    end = 1 + next((index for index, line in enumerate(lines) if line.startswith("Apply ")), 0)
+    totals_text = " ".join(lines[:end])
+    if refused_count:
+        totals_text = f"Refused: {refused_count}. {totals_text}"
+    heading = [
+        _marker(base.target, "apply"),
+        f"## Apply for {_name(base.target)}",
         _bold(totals_text),
-        cut_and_escape_but_code(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH),
+        _long_line(format_target_line(base, _PLAIN)),
     ]
-    see_command = Command(
-        "state history show", report.plan.id, target=base.target[:MAX_NAME_LENGTH]
-    )
-    footer = _footer_builder(see_command, run_url, f"Plan {format_cut_code_span(report.plan.id)}")
-    return fit_sections_to_budget(
-        "\n\n".join(part for part in heading_parts if part), sections, footer, budget
-    )
+    steps = [f"- {cut_and_escape_but_code(line)}" for line in lines[end:]]
+    sections = _sized_sections(report_sections(report), budget)
+    if steps:
+        sections.insert(0, SizedSection("### What to do now", steps, len(steps), separator="\n"))
+    see_command = Command("state history show", plan_id, target=base.target[:MAX_NAME_LENGTH])
+    footer = _footer_builder(see_command, run_url, f"Plan {format_cut_code_span(plan_id)}")
+    return fit_sections_to_budget("\n\n".join(heading), sections, footer, budget)
 
 
 def render_drift_markdown(
     drift: Drift, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = ""
 ) -> str:
     """The Markdown of a drift check: counts first, then errors, then a block for each object."""
-    unmanaged_objects = drift.unmanaged or ()
-    rows = (
-        f"- {format_cut_code_span(unmanaged.kind)} {format_cut_code_span(unmanaged.remote_id)} "
-        f"{format_cut_code_span(join_natural_keys(unmanaged))}"
-        for unmanaged in unmanaged_objects
-    )
-    drifted_objects = drift.objects
-    intro = " ".join(map(cut_and_escape_but_code, iter_ways_out_of_drift(drift)))
-    heading = "Not as recorded" if drift.has_origin else "Changed outside"
-    opening = f"### {heading} ({len(drifted_objects):,})\n\n{intro}"
-    blocks = SizedSection(opening, diffs_of_drift(drifted_objects, budget), len(drifted_objects))
-    sections = [
-        *_finding_section("Errors", [finding for finding in drift.diagnostics if finding.is_error]),
-        *([blocks] if drifted_objects else []),
-        *_section("Unmanaged", unmanaged_objects, rows),
-        *_finding_section(
-            "Warnings", [finding for finding in drift.diagnostics if not finding.is_error]
-        ),
-    ]
-    heading_parts = [
-        _format_comment_marker(drift.base, "drift"),
-        f"## Drift of {format_cut_code_span(drift.base.target, MAX_NAME_LENGTH)}",
-    ]
-    heading_parts += [_bold(format_drift_totals(drift))]
+    target = drift.base.target
+    lines = []
     if drift.unmanaged is not None:
-        heading_parts += [
-            cut_and_escape_but_code(unmanaged_line(drift)),
-            *map(cut_and_escape_but_code, unread_lines(drift)),
-        ]
-    heading_parts += (
-        [cut_and_escape_but_code(unapplied_line(drift))] if drift.pending_addresses else []
-    )
-    heading_parts += (
-        [cut_and_escape_but_code(line)]
-        if (line := name_accepted(drift.changes_with_accepted))
-        else []
-    )
-    heading_parts += [
-        cut_and_escape_but_code(format_target_line(drift.base, _PLAIN), 2 * MAX_NAME_LENGTH)
+        lines += [unmanaged_line(drift), *unread_lines(drift)]
+    lines += [unapplied_line(drift)] if drift.pending_addresses else []
+    lines += [line] if (line := name_accepted(drift.changes_with_accepted)) else []
+    heading = [
+        _marker(target, "drift"),
+        f"## Drift of {_name(target)}",
+        _bold(format_drift_totals(drift)),
+        *map(cut_and_escape_but_code, lines),
+        _long_line(format_target_line(drift.base, _PLAIN)),
     ]
-    see_command = Command("drift", target=drift.base.target[:MAX_NAME_LENGTH])
-    return fit_sections_to_budget(
-        "\n\n".join(heading_parts), sections, _footer_builder(see_command, run_url), budget
-    )
+    footer = _footer_builder(Command("drift", target=target[:MAX_NAME_LENGTH]), run_url)
+    sections = _sized_sections(drift_sections(drift), budget)
+    return fit_sections_to_budget("\n\n".join(heading), sections, footer, budget)
 
 
 def render_findings_markdown(
@@ -269,44 +166,19 @@ def render_findings_markdown(
 
     Its marker makes it replace the command's own comment.
     """
-    errors = [finding for finding in findings if finding.is_error]
-    kind = "" if command == "plan" else f" {command}"
-    name = f" for {format_cut_code_span(target, MAX_NAME_LENGTH)}" if target else ""
-    outcome_text = "failed" if errors else "found nothing wrong"
-    heading_parts = [
+    error_count = sum(finding.is_error for finding in findings)
+    name = f" for {_name(target)}" if target else ""
+    outcome_text = "failed" if error_count else "found nothing wrong"
+    heading = [
         # The command is part of the marker, so that `validate` does not replace the comment of
         # `plan`.
-        format_hidden_marker(f"target={encode_marker_name(target)}{kind}"),
+        _marker(target, "" if command == "plan" else command),
         f"## {command.capitalize()} {outcome_text}{name}",
+        _bold(f"{format_count_and_noun(error_count, 'error')}."),
     ]
-    heading_parts += [_bold(f"{format_count_and_noun(len(errors), 'error')}.")]
-    sections = [
-        *_finding_section("Errors", errors),
-        *_finding_section("Warnings", [finding for finding in findings if finding.is_warning]),
-        *_finding_section("Notes", [finding for finding in findings if finding.is_note]),
-    ]
-    see_command = Command(command, target=target[:MAX_NAME_LENGTH])
-    return fit_sections_to_budget(
-        "\n\n".join(heading_parts), sections, _footer_builder(see_command, run_url), budget
-    )
-
-
-def _iter_problem_sections(
-    plan: Plan, budget: SizeBudget, *, with_guards: bool = True
-) -> Iterator[SizedSection]:
-    if with_guards:
-        yield from _section("Apply will stop", plan.guards, iter_guard_entries(plan.guards))
-        yield from _finding_section(
-            "Errors", [finding for finding in plan.diagnostics if finding.is_error]
-        )
-    refused_changes = plan.refused_changes
-    if refused_changes:  # entries may end with HTML, which ends at an empty line (CommonMark 4.6)
-        opening = f"### Refused ({len(refused_changes):,})"
-        yield SizedSection(
-            opening,
-            iter_refusal_entries(refused_changes, budget),
-            len(refused_changes),
-        )
+    footer = _footer_builder(Command(command, target=target[:MAX_NAME_LENGTH]), run_url)
+    sections = _sized_sections(finding_sections(findings), budget)
+    return fit_sections_to_budget("\n\n".join(heading), sections, footer, budget)
 
 
 def _counts(plan: Plan) -> list[str]:
@@ -317,54 +189,24 @@ def _counts(plan: Plan) -> list[str]:
             f"Refused: {len(plan.refused_changes)}. {format_plan_line(plan.summary)}",
             *([line] if line else []),
         ]
-    return plan_totals(plan, _PLAIN).split("\n")
+    return format_plan_totals(plan, _PLAIN).split("\n")
 
 
-def _change_section(
-    title: str, changes: Sequence[Change], intro: str, budget: SizeBudget
-) -> list[SizedSection]:
-    if not changes:
-        return []
-    opening = f"### {title} ({len(changes):,})" + (f"\n\n{intro}" if intro else "")
-    return [SizedSection(opening, diffs_of_changes(changes, budget), len(changes))]
+def _marker(target: str, command: str) -> str:
+    name = f"target={encode_marker_name(target)}"
+    return format_hidden_marker(f"{name} {command}" if command else name)
 
 
-def _section(title: str, items: Sequence[object], lines: Iterable[str]) -> list[SizedSection]:
-    count = len(items)
-    return [SizedSection(f"### {title} ({count:,})", lines, count, separator="\n")] if items else []
-
-
-def _finding_section(title: str, findings: Sequence[Diagnostic]) -> list[SizedSection]:
-    # Merged before counting, so that the heading counts what is shown.
-    merged_findings = merge_findings(findings)
-    return _section(title, merged_findings, iter_finding_entries(merged_findings))
-
-
-def _next_step_section(step_lines: Sequence[str]) -> list[SizedSection]:
-    steps = (f"- {cut_and_escape_but_code(line)}" for line in step_lines)
-    return (
-        [SizedSection("### What to do now", steps, len(step_lines), separator="\n")]
-        if step_lines
-        else []
-    )
-
-
-def _outcome_section(title: str, outcomes: Sequence[Outcome]) -> list[SizedSection]:
-    return _section(title, outcomes, iter_outcome_entries(outcomes, with_findings=True))
-
-
-def _is_forgotten(change: Change) -> bool:
-    return change.action is Action.FORGET and not change.is_refused
-
-
-def _format_comment_marker(base: PlanBase, kind: str = "") -> str:
-    return format_hidden_marker(
-        f"target={encode_marker_name(base.target)}{f' {kind}' if kind else ''}"
-    )
+def _name(text: str) -> str:
+    return format_cut_code_span(text, MAX_NAME_LENGTH)
 
 
 def _bold(text: str) -> str:
     return f"**{cut_and_escape_but_code(text)}**"
+
+
+def _long_line(text: str) -> str:
+    return cut_and_escape_but_code(text, 2 * MAX_NAME_LENGTH)
 
 
 def _footer_builder(see_command: Command, run_url: str, *facts: str) -> Callable[[int], str]:
@@ -382,7 +224,7 @@ def _footer_builder(see_command: Command, run_url: str, *facts: str) -> Callable
             if hidden_count
             else ""
         )
-        facts_text = ", ".join(chain(facts, [run] if run and not hidden_count else []))
+        facts_text = ", ".join([*facts, *([run] if run and not hidden_count else [])])
         return " ".join(
             part for part in (hidden_note, f"<sub>{facts_text}</sub>" if facts_text else "") if part
         )
@@ -390,202 +232,109 @@ def _footer_builder(see_command: Command, run_url: str, *facts: str) -> Callable
     return format_footer
 
 
-_DEFAULT_WIDTH = 110
-# Fields with these causes were changed outside, so the apply undoes them.
-_DRIFT_CAUSES = frozenset({Cause.DRIFT})
-_MAX_PROSE_LENGTH = 2000  # of a detail or a hint
-_ALSO_DRIFTED_NOTE = "also changed outside: see Drift"
+def _sized_sections(sections: Iterable[Section], budget: SizeBudget) -> list[SizedSection]:
+    """The sections that have items, whose entries are made when they are asked for."""
+    sized = []
+    for section in sections:
+        # Merged before counting, so that the heading counts what is shown.
+        is_finding = section.kind is Kind.FINDING
+        items = merge_findings(section.items) if is_finding else section.items
+        if items:
+            opening = f"### {section.title} ({len(items):,})"
+            intro = " ".join(map(cut_and_escape_but_code, section.intro))
+            sized.append(
+                SizedSection(
+                    f"{opening}\n\n{intro}" if intro else opening,
+                    map(_ENTRIES[section.kind], items, repeat(budget)),
+                    len(items),
+                    separator="\n\n" if section.kind in _BLOCK_KINDS else "\n",
+                )
+            )
+    return sized
 
 
-@frozen
-class PlanParts:
-    """The changes of a plan by origin; an update is split, each field in one part."""
-
-    own_changes: tuple[Change, ...]
-    drift_changes: tuple[Change, ...]
-    adopted_changes: tuple[Change, ...]
-    forgotten_changes: tuple[Change, ...]
-
-    @classmethod
-    def from_unrefused_changes(cls, changes: Iterable[Change]) -> PlanParts:
-        """Split changes by origin; the caller leaves out refused and superseded ones."""
-        own_changes, drift_changes, adopted_changes, forgotten_changes = [], [], [], []
-        for change in changes:
-            if change.action is Action.ADOPT:
-                adopted_changes.append(change)
-            elif change.action is Action.FORGET:
-                forgotten_changes.append(change)
-            # The object was deleted outside, so its return is due to drift as well.
-            elif change.action is Action.RECREATE:
-                drift_changes.append(change)
-            else:
-                # Redacted before the split: a part keeps only the sensitive marks of its own
-                # fields.
-                fields = hide_sensitive(change)
-                drifted_fields = [field for field in fields if field.cause in _DRIFT_CAUSES]
-                own_fields = [field for field in fields if field.cause not in _DRIFT_CAUSES]
-                if drifted_fields:
-                    drift_changes.append(_with_some_fields(change, drifted_fields, own_fields))
-                if own_fields or not drifted_fields:
-                    own_changes.append(
-                        _with_some_fields(change, own_fields, drifted_fields)
-                        if drifted_fields
-                        else change
-                    )
-        return cls(
-            tuple(own_changes),
-            tuple(drift_changes),
-            tuple(adopted_changes),
-            tuple(forgotten_changes),
-        )
-
-
-def _with_some_fields(
-    change: Change, kept_fields: list[FieldChange], omitted_fields: list[FieldChange]
-) -> Change:
-    """A copy with some of the fields; the omitted ones do not count as unchanged either."""
-    if not omitted_fields:
-        return change
-    omitted_paths = {field.path for field in omitted_fields}
-    notes = (
-        change.notes
-        if kept_fields[0].cause in _DRIFT_CAUSES
-        else (*change.notes, _ALSO_DRIFTED_NOTE)
+def _change_entry(change: Change, budget: SizeBudget) -> str:
+    """A collapsible diff, cut at a line where it is too long."""
+    # Where nothing of the object changes, it gets no symbol.
+    adopts_as_is = change.action is Action.ADOPT and not change.fields
+    symbol = "" if adopts_as_is else ACTION_SYMBOLS[change.action]
+    name = format_cut_html_code(f"{symbol} {change.address}".strip())
+    field_count_text = (
+        f" ({format_count_and_noun(len(change.fields), 'field')})"
+        if change.action in {Action.UPDATE, Action.ADOPT} and change.fields
+        else ""
     )
-    return replace(
-        change,
-        fields=tuple(kept_fields),
-        after=sorted_json(change.after or {}, omitted_paths),
-        after_sensitive=tuple(path for path in change.after_sensitive if path not in omitted_paths),
-        notes=notes,
-    )
+    summary = f"{name} {PLANNED_PHRASES[change.action]}{field_count_text}"
+    return _collapsible_diff(summary, _BLOCKS.render_change_block(change), budget)
 
 
-def diffs_of_changes(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
-    """A collapsible diff for each change, cut at a line where it is too long."""
-    blocks = ChangeRenderer(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
-    for change in changes:
-        # Nothing of the object changes, so it gets no symbol.
-        adopts_as_is = change.action is Action.ADOPT and not change.fields
-        symbol = "" if adopts_as_is else ACTION_SYMBOLS[change.action]
-        name = format_cut_html_code(f"{symbol} {change.address}".strip())
-        field_count_text = (
-            f" ({format_count_and_noun(len(change.fields), 'field')})"
-            if change.action in {Action.UPDATE, Action.ADOPT} and change.fields
-            else ""
-        )
-        summary = f"{name} {PLANNED_PHRASES[change.action]}{field_count_text}"
-        yield collapsible_diff(summary, blocks.render_change_block(change), budget)
+def _drift_entry(object_drift: ObjectDrift, budget: SizeBudget) -> str:
+    block = render_object_drift(object_drift, DiffStyle(), _DEFAULT_WIDTH)
+    return _collapsible_diff(format_cut_html_code(say_what_drifted(object_drift)), block, budget)
 
 
-def diffs_of_drift(objects: Iterable[ObjectDrift], budget: SizeBudget) -> Iterator[str]:
-    """A collapsible diff for each drifted object."""
-    for object_drift in objects:
-        yield collapsible_diff(
-            format_cut_html_code(say_what_drifted(object_drift)),
-            render_object_drift(object_drift, DiffStyle(), _DEFAULT_WIDTH),
-            budget,
-        )
-
-
-def collapsible_diff(summary: str, block: str, budget: SizeBudget) -> str:
+def _collapsible_diff(summary: str, block: str, budget: SizeBudget) -> str:
     """A block that was rendered with a DiffStyle as a collapsible diff; `summary` is HTML."""
-    lines = list(margin_lines(block))
-    return format_collapsible(
-        summary,
-        format_cut_fenced_block(_cut_lines(lines, budget.max_size_of_one_entry, budget), "diff"),
-    )
+    return _collapsible(summary, list(margin_lines(block)), "diff", budget)
 
 
-def _cut_lines(lines: list[str], room: int, budget: SizeBudget) -> list[str]:
-    """The first lines that fit into `room`, then a line that counts the rest."""
+def _collapsible(summary: str, lines: list[str], info: str, budget: SizeBudget) -> str:
+    """Lines in a collapsible block: the first that fit, then one that counts the rest."""
+    room = budget.max_size_of_one_entry
     for count, line in enumerate(lines):
         # A longer line is shortened to some thousand characters by the block around it.
         room -= min(budget.measure(line), 4500) + 1
         if room < 0:
-            return [*lines[:count], f"# ({len(lines) - count} more lines not shown here)"]
-    return lines
+            lines = [*lines[:count], f"# ({len(lines) - count} more lines not shown here)"]
+            break
+    return format_collapsible(summary, format_cut_fenced_block(lines, info))
 
 
-def iter_moved_entries(moves: Iterable[MovedAddress]) -> Iterator[str]:
-    """A line for each move."""
-    for move in moves:
-        yield (
-            f"- {format_cut_code_span(str(move.old))} has moved to "
-            f"{format_cut_code_span(str(move.new))}"
-        )
+def _move_entry(move: MovedAddress, _budget: SizeBudget) -> str:
+    return f"- {format_cut_code_span(move.old)} has moved to {format_cut_code_span(move.new)}"
 
 
-def iter_forget_entries(changes: Iterable[Change]) -> Iterator[str]:
-    """A line for each forgotten resource, whose object stays."""
-    for change in changes:
-        reason = "; ".join(change.notes) or change.reason or "no longer declared"
-        reason_text = cut_and_escape_but_code(reason)
-        yield f"- {format_cut_code_span(change.address)}: {reason_text}; the object itself stays"
+def _forget_entry(change: Change, _budget: SizeBudget) -> str:
+    reason_text = cut_and_escape_but_code(forget_reason(change))
+    return f"- {format_cut_code_span(change.address)}: {reason_text}; the object itself stays"
 
 
-def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
-    """An item for each refused change: reasons, ways out, and the fields that were wanted."""
-    blocks = ChangeRenderer(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
-    for change in changes:
-        lines: list[str] = []
-        for refusal in change.refusals:
-            position = refusal.position or change.position
-            position_text = (
-                f" ({format_cut_code_span(format_position(position))})" if position else ""
-            )
-            subject = (
-                f"- **{format_cut_code_span(change.address)} "
-                f"{format_refusal_phrase(change.action)}**"
-            )
-            lines.append(f"{subject}: {cut_and_escape_but_code(refusal.reason)}{position_text}")
-            # An empty list item (a lone `-`) would make the line above it a heading.
-            lines += [
-                f"  - {way_text}"
-                for way_out in refusal.ways_out
-                if (way_text := cut_and_escape_but_code(way_out))
-            ]
-        if wanted_lines := blocks.refused_fields(change):
-            rows = list(margin_lines("\n".join(wanted_lines)))
-            shown_lines = _cut_lines(rows, budget.max_size_of_one_entry, budget)
-            lines += [
-                "",
-                format_collapsible("What was wanted", format_cut_fenced_block(shown_lines, "diff")),
-            ]
-        yield "\n".join(lines)
+def _refusal_entry(change: Change, budget: SizeBudget) -> str:
+    """Reasons, ways out, and the fields that were wanted."""
+    lines: list[str] = []
+    subject = f"**{format_cut_code_span(change.address)} {format_refusal_phrase(change.action)}**"
+    for refusal in change.refusals:
+        position = refusal.position or change.position
+        place = f" ({format_cut_code_span(format_position(position))})" if position else ""
+        lines.append(f"- {subject}: {cut_and_escape_but_code(refusal.reason)}{place}")
+        # An empty list item (a lone `-`) would make the line above it a heading.
+        ways_out = filter(None, map(cut_and_escape_but_code, refusal.ways_out))
+        lines += [f"  - {way_out}" for way_out in ways_out]
+    if wanted_lines := _BLOCKS.refused_fields(change):
+        lines += ["", _collapsible_diff("What was wanted", "\n".join(wanted_lines), budget)]
+    return "\n".join(lines)
 
 
-def iter_guard_entries(guards: Iterable[GuardViolation]) -> Iterator[str]:
-    """A line for each guard that would stop the apply."""
-    for guard in guards:
-        option = f"--override-guard {guard.name}"
-        hint = (
-            ""
-            if option in guard.detail
-            else f" If this is meant, apply with {format_cut_code_span(option)}."
-        )
-        detail = f" {_sentence(guard.detail)}" if guard.detail else ""
-        yield f"- {_bold_sentence(guard.summary)}{detail}{hint}"
+def _guard_entry(guard: GuardViolation, _budget: SizeBudget) -> str:
+    option = f"--override-guard {guard.name}"
+    hint = (
+        ""
+        if option in guard.detail
+        else f" If this is meant, apply with {format_cut_code_span(option)}."
+    )
+    detail = f" {_sentence(guard.detail)}" if guard.detail else ""
+    return f"- **{_sentence(guard.summary)}**{detail}{hint}"
 
 
-def iter_note_entries(changes: Iterable[Change]) -> Iterator[str]:
-    """A line for each note of changes that are not made."""
-    for change in changes:
-        name = str(change.address)
-        for note in change.notes:
-            note_text = note.removeprefix(name).lstrip(" :")
-            yield f"- {format_cut_code_span(name)}: {cut_and_escape_but_code(note_text)}"
+def _note_entry(item: tuple[Change, int], _budget: SizeBudget) -> str:
+    change, index = item
+    note_text = cut_and_escape_but_code(bare_note(change, index))
+    return f"- {format_cut_code_span(change.address)}: {note_text}"
 
 
-def iter_finding_entries(findings: Iterable[Diagnostic]) -> Iterator[str]:
-    """A line for each finding."""
-    for finding in findings:
-        yield f"- {format_finding_paragraph(finding)}"
-
-
-def format_finding_paragraph(finding: Diagnostic) -> str:
-    """A finding as one paragraph: summary, detail, hint, location, request id."""
-    parts = [_bold_sentence(finding.summary)]
+def _finding_entry(finding: Diagnostic, _budget: SizeBudget) -> str:
+    """One paragraph: summary, detail, hint, location, request id."""
+    parts = [f"- **{_sentence(finding.summary)}**"]
     parts += [_sentence(finding.detail)] if finding.detail else []
     parts += [f"*Hint:* {_sentence(finding.hint)}"] if finding.hint else []
     if location := finding_location(finding).removeprefix("on ").removeprefix("with "):
@@ -595,57 +344,56 @@ def format_finding_paragraph(finding: Diagnostic) -> str:
     return " ".join(parts)
 
 
-def _bold_sentence(summary: str) -> str:
-    """A summary in bold, with a full stop."""
-    return f"**{_sentence(summary)}**"
-
-
 def _sentence(text: str) -> str:
     end = "" if text.rstrip().endswith((".", "?", "!", ":")) else "."
     return f"{cut_and_escape_but_code(text, _MAX_PROSE_LENGTH)}{end}"
 
 
-def planned_run_entries(changes: Iterable[Change]) -> Iterator[str]:
-    """A line for each verification run that apply will start or follow, with its reason."""
-    for change in changes:
-        if change.verification is not None:
-            yield (
-                f"- {format_cut_code_span(change.address)} will be verified: "
-                f"{cut_and_escape_but_code(change.verification.reason)}"
-            )
+def _due_run_entry(item: tuple[Address, Verification], _budget: SizeBudget) -> str:
+    address, run = item
+    reason = cut_and_escape_but_code(run.reason)
+    return f"- {format_cut_code_span(address)} will be verified: {reason}"
 
 
-def ended_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
-    """A line for each verification run, with its findings and the last lines of its job's log."""
-    for result in report.verification_results:
-        row = "\n".join(
-            format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
-        )
-        lines = [f"- {format_cut_code_span(row.strip())}"]
-        if result.status is not RunStatus.SKIPPED:
-            lines += [f"  - {format_finding_paragraph(finding)}" for finding in result.diagnostics]
-        if result.logs:
-            shown_lines = _cut_lines(
-                split_into_cut_log_lines(result.logs), budget.max_size_of_one_entry, budget
-            )
-            # Markdown after a tag is HTML until an empty line (CommonMark 4.6).
-            lines += [
-                "",
-                format_collapsible(
-                    "The last lines of its log", format_cut_fenced_block(shown_lines, "text")
-                ),
-                "",
-            ]
-        yield "\n".join(lines)
+def _run_entry(result: VerificationResult, budget: SizeBudget) -> str:
+    """The result of a run, with its findings and the last lines of its job's log."""
+    lines = [f"- {format_cut_code_span(format_run_row(result, _PLAIN).strip())}"]
+    if result.status is not RunStatus.SKIPPED:
+        lines += [f"  {_finding_entry(finding, budget)}" for finding in result.diagnostics]
+    if result.logs:
+        log_lines = split_into_cut_log_lines(result.logs)
+        # Markdown after a tag is HTML until an empty line (CommonMark 4.6).
+        lines += ["", _collapsible("The last lines of its log", log_lines, "text", budget), ""]
+    return "\n".join(lines)
 
 
-def iter_outcome_entries(outcomes: Iterable[Outcome], *, with_findings: bool) -> Iterator[str]:
-    """A line for each outcome, with its findings below it if asked for."""
-    for outcome in outcomes:
-        lines = [f"- {format_cut_code_span(format_outcome_row(outcome, _PLAIN).strip())}"]
-        lines += (
-            [f"  - {format_finding_paragraph(finding)}" for finding in outcome_findings([outcome])]
-            if with_findings
-            else []
-        )
-        yield "\n".join(lines)
+def _outcome_entry(item: tuple[Outcome, Change | None], budget: SizeBudget) -> str:
+    """The outcome of a change, with the findings of one that is not done below it."""
+    outcome, _ = item
+    lines = [f"- {format_cut_code_span(format_outcome_row(outcome, _PLAIN).strip())}"]
+    if outcome.result in {Result.FAILED, Result.UNKNOWN}:
+        lines += [f"  {_finding_entry(finding, budget)}" for finding in outcome_findings([outcome])]
+    return "\n".join(lines)
+
+
+def _unmanaged_entry(unmanaged: Unmanaged, _budget: SizeBudget) -> str:
+    texts = (unmanaged.kind, unmanaged.remote_id, join_natural_keys(unmanaged))
+    return f"- {' '.join(map(format_cut_code_span, texts))}"
+
+
+_ENTRIES: Mapping[Kind, Callable[[Any, SizeBudget], str]] = {
+    Kind.GUARD: _guard_entry,
+    Kind.FINDING: _finding_entry,
+    Kind.REFUSAL: _refusal_entry,
+    Kind.CHANGE: _change_entry,
+    Kind.DUE_RUN: _due_run_entry,
+    Kind.MOVE: _move_entry,
+    Kind.FORGET: _forget_entry,
+    Kind.NOTE: _note_entry,
+    Kind.OUTCOME: _outcome_entry,
+    Kind.RUN: _run_entry,
+    Kind.DRIFT: _drift_entry,
+    Kind.UNMANAGED: _unmanaged_entry,
+}
+# Their entries may end with HTML, which ends at an empty line (CommonMark 4.6).
+_BLOCK_KINDS = frozenset({Kind.CHANGE, Kind.DRIFT, Kind.REFUSAL})

@@ -37,10 +37,7 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     """The checks by section, one line each with details below, and a last line of counts."""
     style = Style(color)
     status_width = max(measure_width(status.value) for status in CheckStatus)
-    name_width = max(
-        (measure_width(sanitize(result.check)) for result in checkup.results), default=0
-    )
-    name_width = min(name_width, MAX_COLUMN_WIDTH)
+    name_width = _name_width(checkup.results)
     lines: list[str] = []
     for title, results in checkup.sections:
         lines.append(style(sanitize(title), "bold"))
@@ -53,13 +50,17 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
 
 def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> str:
     """The check results of one section, under its title."""
-    pen, section = Style(color), list(rows)
-    words = max((measure_width(row.status.value) for row in section), default=0)
-    names = min(
-        max((measure_width(sanitize(row.check)) for row in section), default=0), MAX_COLUMN_WIDTH
-    )
-    lines = (line for row in section for line in _result_lines(row, words, names, pen))
-    return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
+    style, results = Style(color), list(rows)
+    status_width = max((measure_width(result.status.value) for result in results), default=0)
+    lines = [style(sanitize(title), "bold")]
+    for result in results:
+        lines += _result_lines(result, status_width, _name_width(results), style)
+    return escape_ci_commands("\n".join(lines) + "\n")
+
+
+def _name_width(results: Iterable[CheckResult]) -> int:
+    widths = (measure_width(sanitize(result.check)) for result in results)
+    return min(max(widths, default=0), MAX_COLUMN_WIDTH)
 
 
 def render_agents_table(checkup: Checkup, *, color: bool) -> str:

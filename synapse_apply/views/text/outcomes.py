@@ -304,13 +304,14 @@ def format_run_rows(report: Report, style: Style) -> list[str]:
     # A run is skipped with its release, whose own row says so already.
     unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
     return [
-        _format_run_row(result, style)
+        format_run_row(result, style)
         for result in report.verification_results
         if result.status is not RunStatus.SKIPPED or result.address not in unfinished_addresses
     ]
 
 
-def _format_run_row(result: VerificationResult, style: Style) -> str:
+def format_run_row(result: VerificationResult, style: Style) -> str:
+    """One line with the result of a run."""
     address = sanitize(result.address)
     if result.status is RunStatus.SKIPPED:
         reason = "; ".join(sanitize(finding.detail).rstrip(".") for finding in result.diagnostics)

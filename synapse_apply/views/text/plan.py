@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import KEPT_KEY, Replacement, parse_replacement
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import (
     Action,
-    Cause,
     Change,
-    FieldChange,
     GuardViolation,
     Plan,
     PlanBase,
 )
 from synapse_apply.model.remote import DryRunCounts
-from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at_or_absent, is_map
+from synapse_apply.model.values import WithheldSecret, flatten
 from synapse_apply.model.verification import Verification
 from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
@@ -30,7 +26,7 @@ from synapse_apply.views.grammar import (
     format_plan_line,
     shorten_commit_and_suffix,
 )
-from synapse_apply.views.json.redaction import hide_sensitive, sorted_json
+from synapse_apply.views.redaction import shown_fields, sorted_json, wanted_fields
 from synapse_apply.views.sanitize import (
     escape_ci_commands,
     quote_string,
@@ -116,13 +112,14 @@ def _header_and_blocks(plan: Plan, blocks: ChangeRenderer) -> list[str]:
     moves = ["\n".join(format_moved_lines(plan.moved))] if plan.moved else []
     if not (rows or moves):
         return []
-    return [_INCOMPLETE_HEADER if plan.has_errors else _choose_header(plan.base), *moves, *rows]
-
-
-def _choose_header(base: PlanBase) -> str:
-    if not base.compared:
-        return _NOT_COMPARED_HEADER
-    return _OFFLINE_HEADER.format(sanitize(base.against)) if base.is_offline else _HEADER
+    header = _HEADER
+    if plan.has_errors:
+        header = _INCOMPLETE_HEADER
+    elif not plan.base.compared:
+        header = _NOT_COMPARED_HEADER
+    elif plan.base.is_offline:
+        header = _OFFLINE_HEADER.format(sanitize(plan.base.against))
+    return [header, *moves, *rows]
 
 
 def is_object_change_to_make(change: Change) -> bool:
@@ -137,7 +134,9 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
     facts = ["the embedded backend" if url == "embedded:" else url]
     if base.is_offline:
         commit = f"commit {shorten_commit_and_suffix(base.commit)} " if base.commit else ""
-        return style(f"Target {sanitize(base.target)}: {commit}{describe_comparison(base)}", "dim")
+        relation = "against" if base.compared else "not compared with"
+        text = f"{commit}{relation} {sanitize(base.against)}; the backend was not asked"
+        return style(f"Target {sanitize(base.target)}: {text}", "dim")
     if base.binding.tenant:
         facts.append(f"tenant {sanitize(base.binding.tenant)}")
     if base.revision:
@@ -150,13 +149,6 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
             "there by a dry run"
         )
     return style(f"Target {sanitize(base.target)}: {', '.join(facts)}", "dim")
-
-
-def describe_comparison(base: PlanBase) -> str:
-    """What an offline plan was compared with, as a phrase."""
-    if not base.compared:
-        return f"not compared with {sanitize(base.against)}; the backend was not asked"
-    return f"against {sanitize(base.against)}; the backend was not asked"
 
 
 def format_plan_totals(plan: Plan, style: Style) -> str:
@@ -251,7 +243,6 @@ _INDENT = 6
 _MAX_FILES = 20
 _MAX_DIFF_LINES = 40
 FILE_VERB_SYMBOLS = {"added": "+", "changed": "~", "removed": "-"}
-_CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})
 
 
 @frozen
@@ -275,7 +266,7 @@ class ChangeRenderer:
         for fact in (present_reason(change), uploaded_package(change), *change.notes):
             lines += [f"  # ({line})" for line in sanitize_lines(fact) if line]
         lines += [f"  # {line}".rstrip() for line in format_replaced_version(change)]
-        root = build_field_tree(list_redacted_changes(change), hidden_symbol=symbol)
+        root = build_field_tree(shown_fields(change), hidden_symbol=symbol)
         # A create or delete lists all fields anyway.
         if symbol not in {"+", "-"}:
             if change.remote_id:
@@ -336,13 +327,8 @@ class ChangeRenderer:
 
     def refused_fields(self, change: Change) -> list[str]:
         """The lines of a refused change's fields; none for a create."""
-        field_changes = (
-            hide_sensitive(change, iter_fields_and_removals(change))
-            if change.action not in _CREATE_ACTIONS
-            else ()
-        )
         return RowLayout(self.style, self.width).visible_rows(
-            build_field_tree(field_changes), _INDENT + 2
+            build_field_tree(wanted_fields(change)), _INDENT + 2
         )
 
     def unchanged_line(self, change: Change) -> str:
@@ -416,54 +402,6 @@ def _is_valid_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and 0 <= value < 2**63
 
 
-def list_redacted_changes(change: Change) -> Iterable[FieldChange]:
-    """The fields to show of a change, redacted; all of the object's for a create or delete."""
-    if change.fields or change.action not in {*_CREATE_ACTIONS, Action.DELETE}:
-        return hide_sensitive(change, iter_fields_and_removals(change))
-    is_delete = change.action is Action.DELETE
-    full_object = (change.before if is_delete else change.after) or {}
-    secret_paths = set(change.before_sensitive if is_delete else change.after_sensitive)
-    object_fields = _whole_fields(sorted_json(full_object, secret_paths) or {}, is_delete=is_delete)
-    return [*object_fields, *(_build_secret_change(path) for path in sorted(secret_paths, key=str))]
-
-
-def iter_fields_and_removals(change: Change) -> Iterator[FieldChange]:
-    """The changed fields, with a removal for each live scalar or list at a path above one.
-
-    A plan compares declared fields one by one, and does not list what is live at a path above one.
-    """
-    if not change.before:
-        yield from change.fields
-        return
-    listed_paths = {field.path for field in change.fields}
-    secret_paths = {*change.before_sensitive, *change.after_sensitive}
-    secret_paths |= {field.path for field in change.fields if field.sensitive}
-    for field in change.fields:
-        for end in range(1, len(field.path)):
-            path = field.path[:end]
-            if path in listed_paths:
-                continue
-            value = get_at_or_absent(change.before, path)
-            if value is not ABSENT and not is_map(value) and value != {}:
-                listed_paths.add(path)
-                # Where the new map holds a secret, the scalar that it replaces may be one, too.
-                if any(secret_path[:end] == path for secret_path in secret_paths):
-                    yield replace(_build_secret_change(path), cause=field.cause)
-                else:
-                    yield FieldChange(path, value, ABSENT, field.cause)
-        yield field
-
-
-def _whole_fields(tree: Mapping[str, Any], *, is_delete: bool) -> Iterable[FieldChange]:
-    for path, value in flatten(tree).items():
-        before, after = (value, ABSENT) if is_delete else (ABSENT, value)
-        yield FieldChange(path, before, after, Cause.NONE)
-
-
-def _build_secret_change(path: FieldPath) -> FieldChange:
-    return FieldChange(path, ABSENT, ABSENT, Cause.NONE, sensitive=True)
-
-
 def render_due_run(
     change: Change, verification: Verification, layout: RowLayout, style: Style
 ) -> str:
@@ -483,13 +421,11 @@ def render_due_run(
 
 def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
     """The line before `Plan:` that counts planned runs, in a list; empty without any."""
-    verifications = [
-        change.verification for change in plan.changes_to_verify if change.verification is not None
-    ]
-    if not verifications:
+    runs = [change.verification for change in plan.changes_to_verify if change.verification]
+    if not runs:
         return []
-    followed_count = sum(bool(verification.job) for verification in verifications)
-    text = f"Verify: {len(verifications) - followed_count} to run" + (
+    followed_count = sum(bool(run.job) for run in runs)
+    text = f"Verify: {len(runs) - followed_count} to run" + (
         f", {followed_count} to follow" * bool(followed_count)
     )
     return [style(f"{text}.", "bold")]

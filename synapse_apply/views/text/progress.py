@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO, cast
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
@@ -166,26 +166,7 @@ def _job_percent(job: Job) -> str:
     return "" if job.progress is None else f", {job.progress:.0f}%"
 
 
-class Display(Protocol):
-    """A Progress (model.ports) that draws between `__enter__` and `__exit__`."""
-
-    def report_start(self, address: Address, verb: str) -> None: ...
-    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None: ...
-    def report_job(self, address: Address, job: Job) -> None: ...
-    def report_end(
-        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
-    ) -> None: ...
-    def report_wait(self, seconds: float, location: str) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-def choose_display(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
+def choose_display(stream: TextIO, *, color: bool, silent: bool = False) -> SilentProgress:
     """The display for a stream: bars on a terminal with colour, lines on another, else a log."""
     if silent:
         return SilentProgress()
@@ -253,7 +234,7 @@ class ForgivingStream:
 
 
 class SilentProgress:
-    """Shows nothing."""
+    """A Progress (model.ports) that shows nothing; others draw inside of `with`."""
 
     def report_start(self, address: Address, verb: str) -> None:
         """Nothing."""

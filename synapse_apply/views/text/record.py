@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import FieldChange
@@ -33,26 +32,14 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
     notes = [] if record.applied else ["imported: as it was last seen, nothing was sent yet"]
     if record.protected:
         notes.append("protected: prevent_destroy")
-    body = _format_resource_block(
-        record.address, record.applied or record.seen, record.remote_id, width, style
-    )
+    identity = (record.address.kind, record.address.name, record.remote_id)
+    body = _fields_block(identity, record.applied or record.seen, width, style)
     facts = [f"# {name}: {sanitize(value)}" for name, value in _record_facts(record).items()]
     heading = [f"# {sanitize(record.address)}", *(f"# ({note})" for note in notes)]
     fact_lines = [style(fact, "dim") for fact in facts]
     return escape_ci_commands(
         "\n".join([*(style(line, "bold") for line in heading), *body, *fact_lines]) + "\n"
     )
-
-
-def render_object(
-    address: Address, observed: Observed, *, color: bool, width: int | None = None
-) -> str:
-    """A live object as text, its secrets as `(sensitive)`."""
-    style = Style(color)
-    heading = style(f"# {sanitize(address)} (live, API {sanitize(observed.api)})", "bold")
-    fields = flatten(observed.spec)
-    body = _format_resource_block(address, fields, observed.remote_id, width, style)
-    return escape_ci_commands("\n".join([heading, *body]) + "\n")
 
 
 def render_live_object(
@@ -76,30 +63,18 @@ def render_fields_block(
 ) -> str:
     """An object as a block under a heading; `kind_name_and_id` names it."""
     style = Style(color)
-    kind, name, remote_id = kind_name_and_id
-    body = _format_fields_block(kind, name, fields, remote_id, width, style)
+    body = _fields_block(kind_name_and_id, fields, width, style)
     return escape_ci_commands("\n".join([style(f"# {sanitize(heading)}", "bold"), *body]) + "\n")
 
 
-def _format_resource_block(
-    address: Address,
+def _fields_block(
+    kind_name_and_id: tuple[str, str, str],
     fields: Mapping[FieldPath, Any],
-    remote_id: str,
-    width: int | None,
-    style: Style,
-) -> list[str]:
-    return _format_fields_block(address.kind, address.name, fields, remote_id, width, style)
-
-
-def _format_fields_block(
-    kind: str,
-    name: str,
-    fields: Mapping[FieldPath, Any],
-    remote_id: str,
     width: int | None,
     style: Style,
 ) -> list[str]:
     # Shown with the rows of a plan, none of which is a change.
+    kind, name, remote_id = kind_name_and_id
     root = FieldNode()
     root.add_unchanged_field(("id",), remote_id, is_shown=True)
     for path, value in fields.items():

@@ -52,7 +52,6 @@ from synapse_apply.views.text.plan import render_plan
 from synapse_apply.views.text.record import (
     format_log_line,
     render_live_object,
-    render_object,
     render_record,
     render_unexported,
 )
@@ -172,7 +171,6 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     "findings": lambda text: render_diagnostics(found(text), color=False),
     "doctor": lambda text: render_checkup(a_checkup(text), color=False),
     "record": lambda text: render_record(a_record(text), color=False),
-    "object": lambda text: render_object(Address("kind", text), OBSERVED(text), color=False),
     "live": lambda text: render_live_object("kind", text, OBSERVED(text), color=False),
     "export": lambda text: render_unexported([(text, text)], [(text, text)]),
     "table": lambda text: render_table([text, "b"], [[text, text], ["::x", text]]),

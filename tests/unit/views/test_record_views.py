@@ -13,7 +13,7 @@ from synapse_apply.views.json.documents import (
     object_document,
     record_document,
 )
-from synapse_apply.views.text.record import render_object, render_record
+from synapse_apply.views.text.record import render_live_object, render_record
 
 MAC = Mac("key-1", "deadbeef" * 8)
 RECORD = Record(
@@ -55,7 +55,7 @@ def test_a_record_is_shown_whole():
 
 def test_a_live_object_is_shown_whole():
     """The object as the backend answered it."""
-    check_golden("object.txt", render_object(RECORD.address, OBSERVED, color=False))
+    check_golden("object.txt", render_live_object("storage", "데이터", OBSERVED, color=False))
     check_golden(
         "object.json", format_redacted_json_document(object_document(RECORD.address, OBSERVED))
     )
@@ -66,7 +66,7 @@ def test_no_mac_salt_or_value_is_shown():
     shown = render_record(RECORD, color=True) + format_redacted_json_document(
         record_document(RECORD)
     )
-    shown += render_object(RECORD.address, OBSERVED, color=True)
+    shown += render_live_object("storage", "데이터", OBSERVED, color=True)
     shown += format_redacted_json_document(object_document(RECORD.address, OBSERVED))
     assert "deadbeef" not in shown
     assert RECORD.salt not in shown

@@ -1,20 +1,29 @@
-"""Which values a JSON document may show: null in the place of secrets and unknown values."""
+"""Which fields and values a report may show of a change: none of a secret, whatever its format."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
-from synapse_apply.model.plan import Change, FieldChange
-from synapse_apply.model.values import ABSENT, KnownAfterApply, Reference, WithheldSecret
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange
+from synapse_apply.model.values import (
+    ABSENT,
+    KnownAfterApply,
+    Reference,
+    WithheldSecret,
+    flatten,
+    get_at_or_absent,
+    is_map,
+)
 from synapse_apply.views.text.values import SECRET_TYPES, format_integer
 
 # Python's JSON reader and writer fail near the recursion limit of 1000 levels.
 _MAX_DEPTH = 200
+_CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})
 
 
 def plain_json(value: Any, depth: int = 0) -> JsonValue:
@@ -142,3 +151,58 @@ def _mask_nested(value: Any, secret_paths: set[tuple[str, ...]]) -> JsonValue:
         )
         for key, item in value.items()
     }
+
+
+def shown_fields(change: Change) -> Sequence[FieldChange]:
+    """The fields to show of a change that is made; all of the object's for a create or delete."""
+    if change.fields or change.action not in {*_CREATE_ACTIONS, Action.DELETE}:
+        return hide_sensitive(change, _fields_and_removals(change))
+    is_delete = change.action is Action.DELETE
+    full_object = (change.before if is_delete else change.after) or {}
+    secret_paths = set(change.before_sensitive if is_delete else change.after_sensitive)
+    visible = flatten(sorted_json(full_object, secret_paths) or {})
+    fields = [
+        FieldChange(path, value, ABSENT, Cause.NONE)
+        if is_delete
+        else FieldChange(path, ABSENT, value, Cause.NONE)
+        for path, value in visible.items()
+    ]
+    return [*fields, *(_secret_change(path, Cause.NONE) for path in sorted(secret_paths, key=str))]
+
+
+def wanted_fields(change: Change) -> Sequence[FieldChange]:
+    """The fields to show of a change that is refused; none for a create."""
+    if change.action in _CREATE_ACTIONS:
+        return ()
+    return hide_sensitive(change, _fields_and_removals(change))
+
+
+def _fields_and_removals(change: Change) -> Iterator[FieldChange]:
+    """The changed fields, with a removal for each live scalar or list at a path above one.
+
+    A plan compares declared fields one by one, and does not list what is live at a path above one.
+    """
+    if not change.before:
+        yield from change.fields
+        return
+    listed_paths = {field.path for field in change.fields}
+    secret_paths = {*change.before_sensitive, *change.after_sensitive}
+    secret_paths |= {field.path for field in change.fields if field.sensitive}
+    for field in change.fields:
+        for end in range(1, len(field.path)):
+            path = field.path[:end]
+            if path in listed_paths:
+                continue
+            value = get_at_or_absent(change.before, path)
+            if value is not ABSENT and not is_map(value) and value != {}:
+                listed_paths.add(path)
+                # Where the new map holds a secret, the scalar that it replaces may be one, too.
+                if any(secret_path[:end] == path for secret_path in secret_paths):
+                    yield _secret_change(path, field.cause)
+                else:
+                    yield FieldChange(path, value, ABSENT, field.cause)
+        yield field
+
+
+def _secret_change(path: FieldPath, cause: Cause) -> FieldChange:
+    return FieldChange(path, ABSENT, ABSENT, cause, sensitive=True)
