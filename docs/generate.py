@@ -7,12 +7,16 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin
 
 import click
 
 from synapse_apply.cli.main import NAME, root
+from synapse_apply.controller import api_types
+from synapse_apply.controller.rows import AuditRow
 from synapse_apply.emulator.core.switches import PAGE as EMULATOR_PAGE
 from synapse_apply.model.packages import RULES_BY_ID
 
@@ -415,6 +419,80 @@ def _takes(schema: Mapping[str, Any]) -> str:
     return " or ".join(words.get(kind, kind) for kind in kinds)
 
 
+def api_schema() -> str:
+    """The schema of the controller's API, of its types; words for people stay as they are there."""
+    file = SCHEMAS / "controller-api.schema.json"
+    schema = json.loads(file.read_text("utf-8"))
+    for name, told in schema["$defs"].items():
+        if kind := API_OBJECTS.get(name) or getattr(api_types, name, None):
+            told.update(_api_object(kind, told, is_document=name == kind.__name__))
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+API_OBJECTS = {
+    "target": api_types.Target,
+    "running_jobs": api_types.RunningJobs,
+    "revision": api_types.Revision,
+    "run": api_types.ListedRun,
+    "calls": api_types.Calls,
+    "hold": api_types.Hold,
+    "pause": api_types.Pause,
+    "audit_row": AuditRow,
+    "rollout": api_types.ListedRollout,
+    "wave": api_types.Wave,
+    "rollout_target": api_types.RolloutTarget,
+}
+
+
+def _api_object(kind: type, told: Mapping[str, Any], *, is_document: bool) -> dict[str, Any]:
+    """The keys of an object, each with its type; `told` is what the schema says of it until now."""
+    head: dict[str, Any] = {}
+    if is_document:
+        head = {"apiVersion": {"const": api_types.API_VERSION}, "kind": {"const": kind.__name__}}
+    properties = told.get("properties", {})
+    fields = {
+        name: _api_value(hint, properties.get(name, {}))
+        for name, hint in api_types.hints_of(kind).items()
+    }
+    optional = {"processes"}  # not in the first version
+    required = [name for name in [*head, *fields] if name not in optional]
+    return {"type": "object", "required": required, "properties": {**head, **fields}}
+
+
+def _api_value(hint: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+    """A value of a declared type. What `told` has stays: a reference, words, bounds, a sentence."""
+    if "$ref" in told or "oneOf" in told:
+        return dict(told)
+    parts, is_null = get_args(hint), NoneType in get_args(hint) or hint in NULL_FOR_NONE
+    if NoneType in parts:
+        return {**_api_value(parts[0], told), **_or_null(_api_value(parts[0], {}))}
+    made: dict[str, Any] = {}
+    if hint in {api_types.Time, api_types.Moment}:
+        made = {"type": "string", "format": "date-time"}
+    elif get_origin(hint) is Annotated and isinstance(parts[1], type):
+        made = {"enum": [word.value for word in parts[1]]}
+    elif isinstance(hint, type) and issubclass(hint, Enum):
+        made = {"enum": [word.value for word in hint]}
+    elif get_origin(hint) is tuple:
+        made = {"type": "array", "items": _api_value(parts[0], told.get("items", {}))}
+    elif get_origin(hint) is Mapping:
+        made = {"type": "object"}
+    elif api_types.is_shape(hint):
+        made = _api_object(hint, told, is_document=False)
+    elif "enum" not in told:
+        made = {"type": JSON_TYPES[parts[0] if parts else hint]}
+    made = _or_null(made) if is_null else made
+    return {**made, **told, **made}
+
+
+def _or_null(made: Mapping[str, Any]) -> dict[str, Any]:
+    return {**made, "type": [made["type"], "null"]} if "type" in made else dict(made)
+
+
+JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+NULL_FOR_NONE = {api_types.Text, api_types.Time, api_types.Number}
+
+
 def llms_page() -> str:
     """docs/llms.txt: what is where, for a model (https://llmstxt.org)."""
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -431,6 +509,7 @@ def joined_pages() -> str:
 
 # The joined file is not kept in Git: it would have every text a second time.
 PAGES = {
+    "../schemas/v1/controller-api.schema.json": api_schema,
     "commands.md": commands_page,
     "manifests.md": manifests_page,
     "emulator.md": lambda: EMULATOR_PAGE.read_text(encoding="utf-8"),

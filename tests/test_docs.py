@@ -48,7 +48,15 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["commands.md", "manifests.md", "llms.txt"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "commands.md",
+        "manifests.md",
+        "llms.txt",
+        "../schemas/v1/controller-api.schema.json",
+    ],
+)
 def test_generated_pages_are_current(page: str, generator: ModuleType) -> None:
     """The page in the repository is what the code gives: else run `make docs`."""
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == generator.PAGES[page]()

@@ -766,13 +766,15 @@ def rollout_status(*, console: Console, url: str, name: str) -> int:
     api = open_controller_api(console, url)
     if not name:
         rollouts = api.list_rollouts()
-        items = [dict(rollout.document) for rollout in rollouts]
+        items = [dict(rollout.fields) for rollout in rollouts]
         document = {"apiVersion": "synapse-apply/v1", "kind": "RolloutList", "items": items}
-        text = format_rollout_list(rollouts, color=console.is_output_colored)
+        text = format_rollout_list(
+            [rollout.document for rollout in rollouts], color=console.is_output_colored
+        )
     else:
         rollout = api.read_rollout(name, reads_all_targets=console.as_json)
-        document = dict(rollout.document)
-        text = format_rollout(rollout, color=console.is_output_colored)
+        document = dict(rollout.fields)
+        text = format_rollout(rollout.document, color=console.is_output_colored)
     if console.as_json:
         console.write_or_keep_document(document)
     else:

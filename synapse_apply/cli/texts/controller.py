@@ -28,13 +28,9 @@ from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
 if TYPE_CHECKING:
+    from synapse_apply.controller.api_types import Hold, ListedRollout, Wave
     from synapse_apply.controller.audit_report import AuditReport
-    from synapse_apply.controller.remote.answers import (
-        ShownField,
-        ShownRollout,
-        ShownRow,
-        ShownWave,
-    )
+    from synapse_apply.controller.remote.answers import ShownField
     from synapse_apply.controller.remote.controller_api import ControllerApi
     from synapse_apply.controller.rows import AuditRow
 
@@ -134,7 +130,7 @@ def choose_rows_by_target(
     pattern: str,
     row_digests: Sequence[str],
     decision: RowDecision,
-) -> dict[str, list[ShownRow]]:
+) -> dict[str, list[Hold]]:
     """The rows that somebody decides on: those with these digests, else all, after a question.
 
     Of the targets that match a pattern only the rows that say that they mean another backend.
@@ -170,7 +166,7 @@ def choose_rows_by_target(
     return {name: some for name, some in by_target.items() if some}
 
 
-def _planned_fields(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields:
+def _planned_fields(api: ControllerApi, rows: Sequence[Hold]) -> ShownFields:
     """What the plans that held the rows say of their fields; nothing of one that is too large."""
     from synapse_apply.controller.remote.controller_api import ControllerUnavailable
 
@@ -182,8 +178,8 @@ def _planned_fields(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields
 
 
 def _select_rows(
-    rows: Sequence[ShownRow], target: str, row_digests: Sequence[str], decision: RowDecision
-) -> list[ShownRow]:
+    rows: Sequence[Hold], target: str, row_digests: Sequence[str], decision: RowDecision
+) -> list[Hold]:
     rows_by_digest = {row.digest: row for row in rows}
     gone_digests = [digest for digest in row_digests if digest not in rows_by_digest]
     if gone_digests:
@@ -205,7 +201,7 @@ def _select_rows(
 
 
 def _ask_of_rows(
-    console: Console, target: str, rows: Sequence[ShownRow], decision: RowDecision
+    console: Console, target: str, rows: Sequence[Hold], decision: RowDecision
 ) -> None:
     from synapse_apply.cli.console import ask_approval
 
@@ -261,7 +257,7 @@ def decide_on_rollout(
     if decision.is_of_wave and bool(revision) != bool(wave):
         raise click.UsageError("--revision and --wave go together.")
     api = open_controller_api(console, url)
-    rollout = api.read_rollout(name)
+    rollout = api.read_rollout(name).document
     is_over = rollout.state in {"done", "aborted", "not begun"}
     if is_over or decision.state not in {"", rollout.state}:
         requirement = f"`{decision.verb}` is for one that is {decision.state or 'under way'}."
@@ -291,7 +287,7 @@ def decide_on_rollout(
     return 0
 
 
-def _ask_of_rollout(console: Console, rollout: ShownRollout, decision: RolloutDecision) -> None:
+def _ask_of_rollout(console: Console, rollout: ListedRollout, decision: RolloutDecision) -> None:
     from synapse_apply.cli.console import ask_approval
 
     if not console.is_interactive:
@@ -416,7 +412,7 @@ _REASON_PHRASES = {
 }
 
 
-def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: ShownFields) -> str:
+def format_held_rows(target: str, url: str, rows: Sequence[Hold], fields: ShownFields) -> str:
     """The rows with their fields, why each waits, and the digest of each that can be approved."""
     if not rows:
         return sanitize(f"No row of {target} waits for a person.") + "\n"
@@ -435,7 +431,7 @@ def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: Sh
 
 
 def format_approval_result(
-    target: str, rows: Sequence[ShownRow], who: str, rows_left: Sequence[ShownRow]
+    target: str, rows: Sequence[Hold], who: str, rows_left: Sequence[Hold]
 ) -> str:
     """What was approved, and what is still needed of the rows that wait after it."""
     lines = [f"Approved {format_count_and_noun(len(rows), 'row')} of {target} as {who}."]
@@ -446,7 +442,7 @@ def format_approval_result(
     return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
 
 
-def _iter_row_lines(row: ShownRow, fields: Sequence[ShownField]) -> Iterator[str]:
+def _iter_row_lines(row: Hold, fields: Sequence[ShownField]) -> Iterator[str]:
     name = f"guard {row.address}" if row.action == "guard" else row.address
     yield f"  {name}: {row.summary or row.action}"
     for field in fields:
@@ -470,7 +466,7 @@ def _cut_value(value: str) -> str:
     return f"{value[:_MAX_VALUE_LENGTH]} ... ({len(value) - _MAX_VALUE_LENGTH:,} more characters)"
 
 
-def _approval_lines(row: ShownRow, who: str) -> Iterator[str]:
+def _approval_lines(row: Hold, who: str) -> Iterator[str]:
     counting = {approval.who for approval in row.approvals if not approval.reason}
     missing_count = row.approvals_needed - len(counting)
     reason = next(
@@ -492,7 +488,7 @@ _RESULTS = {
 _SHOWN = "shown"
 
 
-def format_rollout_list(rollouts: Sequence[ShownRollout], *, color: bool) -> str:
+def format_rollout_list(rollouts: Sequence[ListedRollout], *, color: bool) -> str:
     """A table of rollouts, or a sentence where there is none."""
     from synapse_apply.views.text.terminal import render_table
 
@@ -515,7 +511,7 @@ def format_rollout_list(rollouts: Sequence[ShownRollout], *, color: bool) -> str
     return render_table(headers, rows, color=color)
 
 
-def format_rollout(rollout: ShownRollout, *, color: bool) -> str:
+def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
     """What a rollout brings and how far it is, and a table of its waves."""
     from synapse_apply.views.text.terminal import render_table
 
@@ -528,11 +524,11 @@ def format_rollout(rollout: ShownRollout, *, color: bool) -> str:
     ]
     rows = [
         (
-            f"{wave.number}",
+            f"{wave.wave}",
             wave.state,
             f"{wave.target_states.get(_SHOWN, 0)} of {wave.target_count}",
             ", ".join(
-                f"{share.commit[:7] or 'none'} ({share.target_count})" for share in wave.shares
+                f"{share.commit[:7] or 'none'} ({share.target_count})" for share in wave.revisions
             ),
             _describe_wave_or_dash(wave),
         )
@@ -543,7 +539,7 @@ def format_rollout(rollout: ShownRollout, *, color: bool) -> str:
     return f"{head}\n{render_table(headers, rows, color=color)}"
 
 
-def format_decision_result(rollout: ShownRollout, verb: str, who: str) -> str:
+def format_decision_result(rollout: ListedRollout, verb: str, who: str) -> str:
     """One line that says what was decided."""
     text = _RESULTS[verb].format(
         wave=rollout.wave, name=rollout.name, commit=rollout.commit[:12], who=who
@@ -551,7 +547,7 @@ def format_decision_result(rollout: ShownRollout, verb: str, who: str) -> str:
     return escape_ci_commands(f"{sanitize(text)}\n")
 
 
-def _describe_wave_or_dash(wave: ShownWave) -> str:
+def _describe_wave_or_dash(wave: Wave) -> str:
     """How many targets are in which state, and what people said of the wave."""
     parts = [f"{count} {state}" for state, count in wave.target_states.items() if state != _SHOWN]
     if wave.failed_count and wave.max_failures is not None:

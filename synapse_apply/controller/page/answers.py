@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from synapse_apply.controller import api_types as types
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.page.api import API_VERSION, format_safe_json
+from synapse_apply.controller.page.api import format_safe_json, write_document
 from synapse_apply.controller.page.rendering import PageRenderer
 from synapse_apply.controller.page.visitor import API_PREFIX, Doorkeeper, RequestRefused, Visitor
 from synapse_apply.controller.rows import LEADER_LEASE
@@ -103,10 +104,7 @@ def _live_processes(visitor: Visitor | None) -> tuple[LiveProcess, ...]:
 
 def format_problem_as_json(findings: tuple[Diagnostic, ...]) -> str:
     """The Problem of the API that says why something was not done."""
-    diagnostics = [finding.to_json() for finding in findings]
-    return format_safe_json(
-        {"apiVersion": API_VERSION, "kind": "Problem", "diagnostics": diagnostics}
-    )
+    return format_safe_json(write_document(types.Problem, diagnostics=findings))
 
 
 def _split_refusal(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from enum import Enum
+from types import NoneType
+from typing import Any, get_args
 
+from synapse_apply.controller import api_types as types
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.page.run_documents import parse_readable_plan, parse_report_object
@@ -15,21 +18,18 @@ from synapse_apply.controller.rows import (
     LEADER_LEASE,
     CallCounts,
     ChangeCounts,
-    RunningJobsSeen,
-    RunRow,
     SourceRow,
     TargetCondition,
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
+from synapse_apply.controller.rules.processes import list_live_processes
 from synapse_apply.controller.rules.revisions import is_fetch_settled
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.views.json.documents import plan_document
 from synapse_apply.views.sanitize import escape_unsafe_json
 
-API_VERSION = "synapse-apply/v1"
 MAX_ITEMS = 1000
 _DEFAULT_ITEMS = 100
 
@@ -54,33 +54,32 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
         page = store.read_page_of_present_targets(
             TargetFilter(source, condition, text), offset, limit
         )
-    items = [_target_to_json(target, _first_error(store, target)) for target in page.targets]
     sources = store.list_configured_sources()
-    return {
-        **build_list_document("TargetList", items),
-        "total": page.matching_count,
-        "offset": offset,
-        "sources": [
-            {
-                "name": source.name,
-                "head": source.head or None,
-                "fetched_at": _time_to_json(source.fetched_at),
-                "is_up_to_date": is_fetch_settled(source),
-            }
+    processes = list_live_processes(
+        store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
+    )
+    return write_document(
+        types.TargetList,
+        items=[_target_to_json(store, target) for target in page.targets],
+        total=page.matching_count,
+        offset=offset,
+        sources=[
+            write_object(types.Source, source, is_up_to_date=is_fetch_settled(source))
             for source in sources
         ],
-        "source_findings": [
-            {"source": source.name, "finding": _finding_to_json(finding)}
+        source_findings=[
+            write_object(types.SourceFinding, source=source.name, finding=finding)
             for source in sources
             for finding in _source_findings(store, source)
         ],
-        "processes": [
-            _process_to_json(process)
-            for process in list_live_processes(
-                store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
+        processes=[
+            write_object(
+                types.Process, process.row,
+                is_leading=process.is_leading, difference=process.difference,
             )
+            for process in processes
         ],
-    }
+    )  # fmt: skip
 
 
 def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
@@ -88,28 +87,14 @@ def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) 
     source = parameters.get("source", "")
     if not source:
         raise BadQueryError("source is missing")
-    revisions = store.list_newest_revisions(source, parse_limit(parameters))
-    return build_list_document(
-        "RevisionList",
-        [
-            {
-                "source": row.source,
-                "number": row.number,
-                "commit": row.commit,
-                "author": row.author,
-                "subject": row.subject,
-                "end": row.end_word or None,
-                "description": row.description,
-                "overtaken_by": row.overtaken_by or None,
-                "forced_away": row.forced_away,
-                "finding": _finding_to_json(row.finding) if row.finding else None,
-                "seen_at": _time_to_json(row.seen_at),
-                "ended_at": _time_to_json(row.ended_at),
-                "path": addresses.build_revision_path(row.source, row.commit),
-            }
-            for row in revisions
-        ],
-    )
+    items = [
+        write_object(
+            types.Revision, row,
+            end=row.end_word, path=addresses.build_revision_path(row.source, row.commit),
+        )
+        for row in store.list_newest_revisions(source, parse_limit(parameters))
+    ]  # fmt: skip
+    return write_document(types.RevisionList, items=items)
 
 
 def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
@@ -118,7 +103,10 @@ def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> Js
     if name is None:
         raise BadQueryError("target is missing: SOURCE/TARGET")
     runs = store.list_newest_runs_without_documents(name, parse_limit(parameters))
-    return build_list_document("RunList", [_run_to_json(run) for run in runs])
+    items = [
+        write_object(types.ListedRun, run, path=addresses.build_run_path(run.id)) for run in runs
+    ]
+    return write_document(types.RunList, items=items)
 
 
 def read_run_as_json_or_none(store: ReadableStore, run_id: str) -> JsonDocument | None:
@@ -127,23 +115,60 @@ def read_run_as_json_or_none(store: ReadableStore, run_id: str) -> JsonDocument 
     if run is None:
         return None
     plan = parse_readable_plan(run.plan_json)
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "Run",
-        **_run_to_json(run),
-        "plan": plan_document(plan) if plan is not None else None,
-        "report": parse_report_object(run.report_json),
+    return write_document(
+        types.Run,
+        run,
+        path=addresses.build_run_path(run.id),
+        plan=plan_document(plan) if plan is not None else None,
+        report=parse_report_object(run.report_json),
+    )
+
+
+def write_document(kind: type, row: object = None, **given: Any) -> JsonDocument:
+    """A document of the API, whose `kind` is the name of its class; see `write_object`."""
+    head = {"apiVersion": types.API_VERSION, "kind": kind.__name__}
+    return {**head, **write_object(kind, row, **given)}
+
+
+def write_object(shape: type, row: object = None, **given: Any) -> JsonDocument:
+    """An object of the API: each field as it is given, else as `row` has it; null without one."""
+    values = {
+        name: given[name] if name in given else getattr(row, name) if row is not None else None
+        for name in types.hints_of(shape)
     }
+    return {name: _write_value(values[name], hint) for name, hint in types.hints_of(shape).items()}
+
+
+def _write_value(value: Any, hint: Any) -> Any:
+    """A value as JSON; `hint` is the declared type of its field."""
+    if NoneType in get_args(hint) and value is not None:
+        hint = get_args(hint)[0]
+    match value:
+        case Diagnostic():
+            return value.to_json()
+        case ChangeCounts() | CallCounts():
+            # `import_` is `import`, a word of Python.
+            return {field.name.rstrip("_"): getattr(value, field.name) for field in fields(value)}
+        case TargetName():
+            return str(value)
+        case Enum():
+            return value.value
+        case list() | tuple():
+            return [_write_value(part, get_args(hint)[0]) for part in value]
+        case "" if hint == types.Text:
+            return None
+        case 0 if hint in {types.Time, types.Number}:
+            return None
+        case int() | float() if hint in {types.Time, types.Moment}:
+            return format_utc(value)
+        case None | dict():
+            return value
+    return write_object(hint, value) if types.is_shape(hint) else value
 
 
 def format_safe_json(document: Mapping[str, Any]) -> str:
     """A document as text, in which nothing is invisible or steers a terminal."""
     return escape_unsafe_json(json.dumps(document, ensure_ascii=False)) + "\n"
-
-
-def build_list_document(kind: str, items: list[dict[str, Any]]) -> JsonDocument:
-    """A document of some kind with these items."""
-    return {"apiVersion": API_VERSION, "kind": kind, "items": items}
 
 
 def parse_limit(parameters: Mapping[str, str], default: int = _DEFAULT_ITEMS) -> int:
@@ -172,18 +197,6 @@ def parse_whole_number(parameters: Mapping[str, str], name: str, default: int) -
     return int(text)
 
 
-def _process_to_json(process: LiveProcess) -> JsonDocument:
-    row = process.row
-    return {
-        "host": row.host,
-        "process_id": row.process_id,
-        "role": row.role.value,
-        "version": row.version,
-        "is_leading": process.is_leading,
-        "difference": process.difference,
-    }
-
-
 def _source_findings(store: ReadableStore, source: SourceRow) -> list[Diagnostic]:
     """Why a source cannot be followed: its last fetch, and its head."""
     head = store.find_newest_revision_of_commit(source.name, source.head) if source.head else None
@@ -199,85 +212,16 @@ def _first_error(store: ReadableStore, target: TargetRow) -> Diagnostic | None:
     return next((finding for finding in run.findings if finding.is_error), None) if run else None
 
 
-def _target_to_json(target: TargetRow, reason: Diagnostic | None) -> JsonDocument:
-    return {
-        "name": str(target.name),
-        "source": target.name.source,
-        "target": target.name.target,
-        "state": target.state.value,
-        "counts": _counts_to_json(target.counts),
-        "applied_commit": target.applied_commit or None,
-        "wanted_commit": target.wanted_commit or None,
-        "mode": target.mode.value,
-        "progress": target.progress.value,
-        "waiting_reason": target.waiting_reason or None,
-        "hold_count": target.hold_count,
-        "held_guard_count": target.held_guard_count,
-        "failures": target.failures,
-        "finding": None if reason is None else _finding_to_json(reason),
-        "is_gone": target.is_gone,
-        "last_run": target.last_run or None,
-        "looked_at": _time_to_json(target.looked_at),
-        "changed_at": _time_to_json(target.changed_at),
-        "applied_at": _time_to_json(target.applied_at),
-        "due_at": _time_to_json(target.due_at),
-        "due_cause": target.due_cause.value,
-        "is_claimed": bool(target.holder),
-        "running_jobs": _running_jobs(target.running_jobs),
-        "path": addresses.build_target_path(target.name),
-    }
-
-
-def _running_jobs(running: RunningJobsSeen) -> JsonDocument | None:
-    """What the last look was told of jobs, None where it did not ask."""
-    if not running.seen_at:
-        return None
-    return {
-        "seen_at": format_utc(running.seen_at),
-        "unread_reason": running.unread_reason or None,
-        "is_cut": running.is_cut,
-        "jobs": [
-            {
-                "id": job.id,
-                "owner": job.owner,
-                "version": job.version or None,
-                "progress": job.progress,
-                "since": _time_to_json(job.since),
-            }
-            for job in running.jobs
-        ],
-    }
-
-
-def _run_to_json(run: RunRow) -> JsonDocument:
-    return {
-        "id": run.id,
-        "target": str(run.target),
-        "commit": run.commit or None,
-        "verb": run.verb.value,
-        "cause": run.cause.value,
-        "outcome": run.outcome.value,
-        "stop_reason": run.stop_reason or None,
-        "counts": _counts_to_json(run.counts),
-        "calls": _counts_to_json(run.calls),
-        "approved_by": list(run.approved_by),
-        "findings": [_finding_to_json(finding) for finding in run.findings],
-        "repeats": run.repeats,
-        "began_at": _time_to_json(run.began_at),
-        "ended_at": _time_to_json(run.ended_at),
-        "last_seen_at": _time_to_json(run.last_seen_at),
-        "path": addresses.build_run_path(run.id),
-    }
-
-
-def _counts_to_json(counts: ChangeCounts | CallCounts) -> dict[str, int]:
-    # `import_` is `import`, a word of Python.
-    return {field.name.rstrip("_"): getattr(counts, field.name) for field in fields(counts)}
-
-
-def _finding_to_json(finding: Diagnostic) -> JsonDocument:
-    return finding.to_json()
-
-
-def _time_to_json(when: float) -> str | None:
-    return format_utc(when) if when else None
+def _target_to_json(store: ReadableStore, target: TargetRow) -> JsonDocument:
+    running = target.running_jobs
+    return write_object(
+        types.Target,
+        target,
+        source=target.name.source,
+        target=target.name.target,
+        finding=_first_error(store, target),
+        is_claimed=bool(target.holder),
+        # None where the last look did not ask.
+        running_jobs=running if running.seen_at else None,
+        path=addresses.build_target_path(target.name),
+    )

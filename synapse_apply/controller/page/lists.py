@@ -6,16 +6,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import groupby
 
+from synapse_apply.controller import api_types as types
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.addresses import build_audit_path
 from synapse_apply.controller.page.api import (
     MAX_ITEMS,
-    build_list_document,
     parse_limit,
     parse_target,
     parse_whole_number,
+    write_document,
+    write_object,
 )
-from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.page.readable_store import iter_present_targets
 from synapse_apply.controller.page.runs import (
     HeldRowView,
@@ -53,7 +54,7 @@ def list_holds_as_json(
         for target, of_target in groupby(holds[offset : offset + limit], lambda hold: hold.target)
         for view in _held_views(visitor.store, loop, target, [*of_target], now)
     ]
-    return {**build_list_document("HoldList", items), "total": len(holds), "offset": offset}
+    return write_document(types.HoldList, items=items, total=len(holds), offset=offset)
 
 
 def pauses_as_json(
@@ -62,19 +63,7 @@ def pauses_as_json(
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
     limit = parse_limit(parameters, MAX_ITEMS)
     pauses = [pause for pause in visitor.store.list_people_pauses_even_ended() if now < pause.until]
-    return build_list_document(
-        "PauseList",
-        [
-            {
-                "scope": pause.scope,
-                "who": pause.who,
-                "reason": pause.reason,
-                "since": format_utc(pause.since),
-                "until": format_utc(pause.until),
-            }
-            for pause in pauses[:limit]
-        ],
-    )
+    return write_document(types.PauseList, items=pauses[:limit])
 
 
 def audit_as_json(
@@ -93,22 +82,7 @@ def audit_as_json(
     after = parse_whole_number(parameters, "after", 0) if "after" in parameters else None
     audit_filter = AuditFilter(parameters.get("who", ""), parameters.get("q", ""), after=after)
     rows = visitor.store.list_audit_newest_first_unless_after(parse_limit(parameters), audit_filter)
-    # `time` as it is stored: the digest is over it.
-    return build_list_document(
-        "AuditList",
-        [
-            {
-                "number": row.number,
-                "time": row.time,
-                "who": row.who,
-                "action": row.action,
-                "subject": row.subject,
-                "detail": row.detail,
-                "digest": row.digest,
-            }
-            for row in rows
-        ],
-    )
+    return write_document(types.AuditList, items=rows)
 
 
 def _held_names(store: ReadableStore) -> Iterator[TargetName]:
@@ -139,39 +113,34 @@ def _held_views(
 
 
 def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
-    hold = view.hold
-    row = hold.held_row.row
-    left_out = {approval.who: approval.reason for approval in view.count.left_out}
-    return {
-        "target": str(name),
-        "digest": hold.row_digest,
-        "address": row.address,
-        "action": row.action.value,
-        "actions": [action.value for action in row.actions],
-        "causes": [cause.value for cause in row.causes],
-        "needs": list(row.needs),
-        "summary": row.summary,
-        "reason": hold.held_row.reason.value,
-        "detail": hold.held_row.detail,
-        "can_be_approved": view.can_be_approved,
-        "approvals_needed": view.count.needed_count,
-        "approved_by": list(view.count.who_counts),
-        "approvals": [
-            {
-                "who": approval.who,
-                "approved_at": format_utc(approval.approved_at),
-                "expires_at": format_utc(approval.approved_at + APPROVAL_SECONDS),
-                "counts": approval.who in view.count.who_counts,
-                "reason": left_out.get(approval.who, ""),
-            }
+    hold, count = view.hold, view.count
+    left_out = {approval.who: approval.reason for approval in count.left_out}
+    return write_object(
+        types.Hold,
+        hold.held_row.row,
+        target=name,
+        digest=hold.row_digest,
+        reason=hold.held_row.reason,
+        detail=hold.held_row.detail,
+        can_be_approved=view.can_be_approved,
+        approvals_needed=count.needed_count,
+        approved_by=count.who_counts,
+        approvals=[
+            write_object(
+                types.Approval,
+                approval,
+                expires_at=approval.approved_at + APPROVAL_SECONDS,
+                counts=approval.who in count.who_counts,
+                reason=left_out.get(approval.who, ""),
+            )
             for approval in view.approvals
         ],
-        "rejected_by": hold.rejected_by or None,
-        "rejected_reason": hold.rejected_reason,
-        "since": format_utc(hold.since),
-        "commit": hold.commit,
-        "run": hold.run,
-    }
+        rejected_by=hold.rejected_by,
+        rejected_reason=hold.rejected_reason,
+        since=hold.since,
+        commit=hold.commit,
+        run=hold.run,
+    )
 
 
 ROWS_PER_PAGE = 100

@@ -16,12 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from synapse_apply.controller import api_types as types
 from synapse_apply.controller.loop.actions import PeopleActions
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page import addresses
-from synapse_apply.controller.page.api import API_VERSION, format_safe_json
+from synapse_apply.controller.page.api import format_safe_json, write_document
 from synapse_apply.controller.page.guard import DEFAULT_PORTS
-from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.page.requests import (
     MAX_BODY_SIZE,
     RIGHTS,
@@ -104,18 +104,15 @@ class ActionEndpoints:
 
 
 def _format_result(action: ActionRequest, who: str) -> str:
-    return format_safe_json(
-        {
-            "apiVersion": API_VERSION,
-            "kind": "ActionResult",
-            "action": action.verb.value,
-            "target": str(action.name) if action.name else None,
-            "scope": action.scope or None,
-            "rows": list(action.row_digests),
-            "who": who,
-            "until": format_utc(action.until) if action.until else None,
-        }
+    document = write_document(
+        types.ActionResult,
+        action,
+        action=action.verb,
+        target=action.name,
+        rows=action.row_digests,
+        who=who,
     )
+    return format_safe_json(document)
 
 
 FORM_TYPE, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -13,18 +13,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from synapse_apply.controller import api_types as types
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.answers import AnswerMaker
 from synapse_apply.controller.page.api import (
-    API_VERSION,
     BadQueryError,
-    build_list_document,
     format_safe_json,
     parse_limit,
     parse_whole_number,
+    write_document,
+    write_object,
 )
-from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.page.receiving import JSON_TYPE, RequestReceiver, read_own_notice
 from synapse_apply.controller.page.requests import (
@@ -170,17 +170,8 @@ class RolloutEndpoints:
 
 
 def _format_result(action: RolloutRequest, who: str) -> str:
-    return format_safe_json(
-        {
-            "apiVersion": API_VERSION,
-            "kind": "RolloutResult",
-            "action": action.verb.value,
-            "rollout": action.rollout,
-            "number": action.number,
-            "wave": action.wave or None,
-            "who": who,
-        }
-    )
+    document = write_document(types.RolloutResult, action, action=action.verb, who=who)
+    return format_safe_json(document)
 
 
 NOTICES = {
@@ -246,7 +237,8 @@ def list_rollouts_as_json(store: RestrictedStore, settings: Controller) -> JsonD
     """A RolloutList: each rollout with its waves, those that need a person first."""
     names = [summary.name for summary in list_rollout_summaries(store, settings)]
     views = [read_rollout_view(store, name, settings) for name in names]
-    return build_list_document("RolloutList", [rollout_to_json(view) for view in views if view])
+    items = [rollout_to_json(view) for view in views if view]
+    return write_document(types.RolloutList, items=items)
 
 
 def rollout_and_targets_json(view: RolloutView, parameters: Mapping[str, str]) -> JsonDocument:
@@ -258,91 +250,64 @@ def rollout_and_targets_json(view: RolloutView, parameters: Mapping[str, str]) -
     wave = parse_whole_number(parameters, "wave", 0)
     offset, limit = (parse_whole_number(parameters, "offset", 0), parse_limit(parameters))
     cells = filter_and_sort_cells(view, wave, state)
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "Rollout",
+    return write_document(
+        types.Rollout,
         **rollout_to_json(view),
-        "items": [_target_cell_to_json(cell) for cell in cells[offset : offset + limit]],
-        "total": len(cells),
-        "offset": offset,
-    }
+        items=[_target_cell_to_json(cell) for cell in cells[offset : offset + limit]],
+        total=len(cells),
+        offset=offset,
+    )
 
 
 def rollout_to_json(view: RolloutView) -> JsonDocument:
     """A rollout as the API shows it, without its targets."""
-    summary = view.summary
-    row = summary.row
-    return {
-        "name": summary.name,
-        "source": summary.source,
-        "state": row.state.value if row else _STATE_OF_NOT_BEGUN,
-        "needs_person": summary.needs_person,
-        "commit": row.commit if row else None,
-        "number": row.number if row else None,
-        "subject": summary.revision.subject if summary.revision else None,
-        "wave": row.wave if row else None,
-        "wave_count": row.wave_count
-        if row
-        else len(summary.settings.waves)
-        if summary.settings
-        else 0,
-        "description": view.description or None,
-        "waiting_head": view.waiting_head or None,
-        "begun_at": _time_to_json(row.begun_at if row else 0),
-        "state_since": _time_to_json(row.state_since if row else 0),
-        "state_by": row.state_by or None if row else None,
-        "state_reason": row.state_reason or None if row else None,
-        "waves": [_wave_to_json(wave) for wave in view.waves],
-        "path": addresses.build_rollout_path(summary.name),
-    }
+    summary, row = view.summary, view.summary.row
+    waves = summary.settings.waves if summary.settings else ()
+    return write_object(
+        types.ListedRollout,
+        row,
+        name=summary.name,
+        source=summary.source,
+        state=row.state if row else _STATE_OF_NOT_BEGUN,
+        needs_person=summary.needs_person,
+        subject=summary.revision.subject if summary.revision else "",
+        wave_count=row.wave_count if row else len(waves),
+        description=view.description,
+        waiting_head=view.waiting_head,
+        waves=[_wave_to_json(wave) for wave in view.waves],
+        path=addresses.build_rollout_path(summary.name),
+    )
 
 
 def _wave_to_json(wave: WaveView) -> JsonDocument:
-    settings, row = wave.settings, wave.row
-    commits = Counter(cell.commit for cell in wave.cells)
-    return {
-        "wave": wave.number,
-        "state": wave.phase.value,
-        "targets": list(settings.targets) if settings else None,
-        "labels": dict(settings.labels) if settings else None,
-        "soak": settings.soak if settings else None,
-        "max_parallel": settings.max_parallel if settings else None,
-        "max_failures": settings.max_failures if settings else None,
-        "approve": settings.approve if settings else None,
-        "opened_at": _time_to_json(row.opened_at if row else 0),
-        "approved_by": row.approved_by or None if row else None,
-        "closed_at": _time_to_json(row.closed_at if row else 0),
-        "closed_by": row.closed_by or None if row else None,
-        "reason": row.reason or None if row else None,
-        "target_count": len(wave.cells),
-        "failed_count": wave.failed_count,
-        "target_states": {state.value: count for state, count in wave.counts.items()},
-        "revisions": [
-            {"commit": commit or None, "target_count": count}
+    settings, commits = wave.settings, Counter(cell.commit for cell in wave.cells)
+    names = ("targets", "labels", "soak", "max_parallel", "max_failures", "approve")
+    return write_object(
+        types.Wave,
+        wave.row,
+        wave=wave.number,
+        state=wave.phase,
+        **{name: getattr(settings, name) if settings else None for name in names},
+        target_count=len(wave.cells),
+        failed_count=wave.failed_count,
+        target_states={state.value: count for state, count in wave.counts.items()},
+        revisions=[
+            write_object(types.Share, commit=commit, target_count=count)
             for commit, count in commits.most_common()
         ],
-    }
+    )
 
 
-def _target_cell_to_json(cell: TargetCell) -> dict[str, Any]:
+def _target_cell_to_json(cell: TargetCell) -> JsonDocument:
     row = cell.row
     if not cell.has_revision:  # what an older revision has shown is no matter of this one
         row = RolloutTargetRow(row.target, row.rollout, row.wave, row.number, row.commit, "")
-    return {
-        "target": str(row.target),
-        "wave": row.wave,
-        "state": cell.state.value,
-        "commit": cell.commit or None,
-        "waiting_reason": cell.waiting_reason or None,
-        "moved_at": _time_to_json(row.moved_at),
-        "good_since": _time_to_json(row.good_since),
-        "good_until": _time_to_json(row.good_until),
-        "soaked": row.soaked,
-        "soak_end": _time_to_json(cell.soak_end),
-        "failed_at": _time_to_json(row.failed_at),
-        "path": addresses.build_target_path(row.target),
-    }
-
-
-def _time_to_json(when: float) -> str | None:
-    return format_utc(when) if when else None
+    return write_object(
+        types.RolloutTarget,
+        row,
+        state=cell.state,
+        commit=cell.commit,
+        waiting_reason=cell.waiting_reason,
+        soak_end=cell.soak_end,
+        path=addresses.build_target_path(row.target),
+    )

@@ -6,12 +6,30 @@ Its words are masked where they arrive: whoever answers at the address may repea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 from synapse_apply.client.http.redaction import Redactor
+from synapse_apply.controller.api_types import (
+    API_VERSION,
+    ActionResult,
+    AuditList,
+    Hold,
+    HoldList,
+    ListedRollout,
+    ListedRun,
+    OddAnswerError,
+    Problem,
+    Rollout,
+    RolloutList,
+    RolloutResult,
+    RunList,
+    TargetList,
+    read_document,
+)
 from synapse_apply.controller.outbox.delivery import (
     Receiver,
     UndeliveredError,
@@ -21,29 +39,10 @@ from synapse_apply.controller.outbox.delivery import (
 )
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.remote.answers import (
-    ActionResult,
-    AnswerPage,
-    OddAnswerError,
-    RolloutResult,
     ShownField,
-    ShownRollout,
-    ShownRow,
-    ShownRunEnd,
     ShownTarget,
-    decode_action_result,
-    decode_audit_row,
-    decode_first_target,
-    decode_list_page_of_kind,
-    decode_planned_fields,
-    decode_problem,
-    decode_processes,
-    decode_rollout,
-    decode_rollout_result,
-    decode_run_end,
-    decode_shown_row,
-    decode_source_findings,
-    decode_sources,
-    require_printable_target,
+    planned_fields,
+    tell_target,
 )
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
@@ -69,6 +68,7 @@ _HINTS_BY_FAULT = {
 }
 _OK, _CONFLICT = 200, 409
 T = TypeVar("T")
+L = TypeVar("L", TargetList, HoldList, Rollout)
 
 
 class ControllerUnavailable(SynapseApplyError):
@@ -77,6 +77,13 @@ class ControllerUnavailable(SynapseApplyError):
 
 class NotAllowed(SynapseApplyError):
     """The controller does not know the token, or does not let its owner do this."""
+
+
+class Answered(NamedTuple, Generic[T]):
+    """A document of an answer, and all of it as it was answered."""
+
+    document: T
+    fields: Mapping[str, Any]
 
 
 class ControllerApi:
@@ -104,24 +111,19 @@ class ControllerApi:
 
     def read_target_list(self, source: str = "") -> JsonDocument:
         """All targets as one TargetList, of one source or of all."""
-        items: list[Mapping[str, Any]] = []
         parameters = {"source": source} if source else {}
-        for page in self._iter_pages("targets", "TargetList", parameters):
-            for item in page:
-                self._decode(require_printable_target, item)
-            items.extend(page)
-        first_page = self._read_page("targets", "TargetList", {**parameters, "limit": "1"})
-        source_findings = self._decode(decode_source_findings, first_page.fields)
-        sources = self._decode(decode_sources, first_page.fields)
+        pages = self._iter_pages("targets", TargetList, parameters)
+        items = [item for page in pages for item in page.fields["items"]]
+        first_page = self._read("targets", TargetList, {**parameters, "limit": "1"}).fields
+        parts = ("sources", "source_findings", "processes")
         return {
-            "apiVersion": "synapse-apply/v1",
-            "kind": "TargetList",
-            "items": [dict(item) for item in items],
+            "apiVersion": API_VERSION,
+            "kind": TargetList.__name__,
+            "items": items,
             "total": len(items),
             "offset": 0,
-            "sources": sources,
-            "source_findings": source_findings,
-            "processes": self._decode(decode_processes, first_page.fields),
+            # None of a part in the answer of an older controller.
+            **{part: first_page.get(part) or [] for part in parts},
         }
 
     def names_matching(self, pattern: str) -> list[str]:
@@ -133,41 +135,35 @@ class ControllerApi:
 
     def names_containing(self, text: str, limit: int) -> list[str]:
         """The first targets whose SOURCE/TARGET has this text in it."""
-        page = self._read_page("targets", "TargetList", {"q": text, "limit": f"{limit}"})
-        for item in page.items:
-            self._decode(require_printable_target, item)
-        return [str(item["name"]) for item in page.items]
+        page = self._read("targets", TargetList, {"q": text, "limit": f"{limit}"})
+        return [target.name for target in page.document.items]
 
     def find_target(self, name: str) -> ShownTarget | None:
         """A target (SOURCE/TARGET) as it is now, None where there is none that may be read."""
-        page = self._read_page("targets", "TargetList", {"target": name})
-        return self._decode(lambda answer: decode_first_target(answer, name), page)
+        page = self._read("targets", TargetList, {"target": name})
+        return self._check(lambda: tell_target(page.document, page.fields, name))
 
-    def list_newest_runs_first(self, target: str, limit: int) -> list[ShownRunEnd]:
+    def list_newest_runs_first(self, target: str, limit: int) -> Sequence[ListedRun]:
         """The newest runs of a target, newest first."""
-        page = self._read_page("runs", "RunList", {"target": target, "limit": f"{limit}"})
-        return [self._decode(decode_run_end, item) for item in page.items]
+        page = self._read("runs", RunList, {"target": target, "limit": f"{limit}"})
+        return page.document.items
 
-    def list_held_rows(self, target: str) -> list[ShownRow]:
+    def list_held_rows(self, target: str) -> list[Hold]:
         """The rows of a target (SOURCE/TARGET) that wait for a person, in the plan's order."""
-        pages = self._iter_pages("holds", "HoldList", {"target": target})
-        return [self._decode(decode_shown_row, item) for page in pages for item in page]
+        pages = self._iter_pages("holds", HoldList, {"target": target})
+        return [row for page in pages for row in page.document.items]
 
     def read_planned_fields(self, run_id: str) -> dict[str, tuple[ShownField, ...]]:
         """What each row of a run's plan changes, by address; nothing where it is not kept."""
-        answer = self._send("GET", f"/api/v1/runs/{quote(run_id, safe='')}")
-        document = self._parse_answer(answer)
-        if answer.status != _OK:
-            raise self._answer_error(answer, document)
-        return self._decode(decode_planned_fields, document)
+        run = self._get(f"runs/{quote(run_id, safe='')}", {})
+        return self._check(lambda: planned_fields(run))
 
     def iter_unmasked_audit_rows(self) -> Iterator[AuditRow]:
         """All rows of the audit, oldest first, as they are stored: not masked."""
         newest_number = 0
         while True:
             parameters = {"after": f"{newest_number}", "limit": f"{_ITEMS_PER_PAGE}"}
-            page = self._read_page("audit", "AuditList", parameters, is_masked=False)
-            rows = [self._decode(decode_audit_row, item) for item in page.items]
+            rows = self._read("audit", AuditList, parameters, is_masked=False).document.items
             if not rows:
                 return
             yield from rows
@@ -200,21 +196,21 @@ class ControllerApi:
         body = {"target": target, "rows": list(row_digests), "reason": reason}
         return self._ask("reject", body)
 
-    def list_rollouts(self) -> list[ShownRollout]:
+    def list_rollouts(self) -> list[Answered[ListedRollout]]:
         """Every rollout that the token may see, those that need a person first."""
-        page = self._read_page("rollouts", "RolloutList", {})
-        return [self._decode(decode_rollout, item) for item in page.items]
+        page = self._read("rollouts", RolloutList, {})
+        return [*map(Answered, page.document.items, page.fields["items"])]
 
-    def read_rollout(self, name: str, *, reads_all_targets: bool = False) -> ShownRollout:
-        """A rollout with its waves; with `reads_all_targets` its document has every target."""
+    def read_rollout(self, name: str, *, reads_all_targets: bool = False) -> Answered[Rollout]:
+        """A rollout with its waves; with `reads_all_targets` what was answered has every target."""
         path = f"rollouts/{quote(name, safe='')}"
-        page = self._read_page(path, "Rollout", {"limit": "1"})
-        fields = page.fields
-        if reads_all_targets:
-            pages = self._iter_pages(path, "Rollout", {}, _ROLLOUT_TARGETS_PER_PAGE)
-            items = [item for page_items in pages for item in page_items]
-            fields = {**fields, "items": items, "total": len(items), "offset": 0}
-        return self._decode(decode_rollout, fields)
+        page = self._read(path, Rollout, {"limit": "1"})
+        if not reads_all_targets:
+            return page
+        pages = self._iter_pages(path, Rollout, {}, _ROLLOUT_TARGETS_PER_PAGE)
+        items = [item for part in pages for item in part.fields["items"]]
+        fields = {**page.fields, "items": items, "total": len(items), "offset": 0}
+        return Answered(page.document, fields)
 
     def ask_rollout(
         self, name: str, action: str, number: int, wave: int = 0, reason: str = ""
@@ -236,8 +232,8 @@ class ControllerApi:
         except ActionRefused as refusal:
             findings = refusal.diagnostics
         else:
-            return self._decode(decode_rollout_result, document)
-        now = self.read_rollout(name)
+            return self._check(lambda: read_document(RolloutResult, document))
+        now = self.read_rollout(name).document
         if (now.number, now.wave if wave else 0) != (number, wave):
             raise Stale(*findings)
         raise Refused(*findings)
@@ -253,7 +249,8 @@ class ControllerApi:
         raise Stale(*findings)
 
     def _post_action(self, action: str, body: Mapping[str, Any]) -> ActionResult:
-        return self._decode(decode_action_result, self._post_or_raise_refusal(action, body))
+        document = self._post_or_raise_refusal(action, body)
+        return self._check(lambda: read_document(ActionResult, document))
 
     def _post_or_raise_refusal(self, path: str, body: Mapping[str, Any]) -> JsonValue:
         answer = self._send("POST", f"/api/v1/{path}", encode_compact_json(body))
@@ -265,34 +262,37 @@ class ControllerApi:
     def _iter_pages(
         self,
         path: str,
-        kind: str,
+        kind: type[L],
         parameters: Mapping[str, str],
         items_per_page: int = _ITEMS_PER_PAGE,
-    ) -> Iterator[list[Mapping[str, Any]]]:
-        """The items of a list, page by page; one may be missing where it changed meanwhile."""
+    ) -> Iterator[Answered[L]]:
+        """A list, page by page; an item may be missing where it changed meanwhile."""
         offset = 0
         while True:
             offset_and_limit = {"offset": f"{offset}", "limit": f"{items_per_page}"}
-            page = self._read_page(path, kind, {**parameters, **offset_and_limit})
-            yield page.items
-            offset += len(page.items)
-            if not page.items or page.total is None or offset >= page.total:
+            page = self._read(path, kind, {**parameters, **offset_and_limit})
+            yield page
+            count, total = len(page.document.items), page.document.total
+            offset += count
+            if not count or offset >= total:
                 return
-            if len(page.items) < items_per_page:
-                raise self._build_shape_error(
-                    f"its list ends before the {page.total} that it names"
-                )
+            if count < items_per_page:
+                raise self._build_shape_error(f"its list ends before the {total} that it names")
             if offset > _MOST_ITEMS:
                 raise self._build_shape_error(f"it has more than {_MOST_ITEMS:,} items")
 
-    def _read_page(
-        self, path: str, kind: str, parameters: Mapping[str, str], *, is_masked: bool = True
-    ) -> AnswerPage:
-        answer = self._send("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+    def _read(
+        self, path: str, kind: type[T], parameters: Mapping[str, str], *, is_masked: bool = True
+    ) -> Answered[T]:
+        fields = self._get(path, parameters, is_masked=is_masked)
+        return Answered(self._check(lambda: read_document(kind, fields)), fields)
+
+    def _get(self, path: str, parameters: Mapping[str, str], *, is_masked: bool = True) -> Any:
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        answer = self._send("GET", f"/api/v1/{path}{query}")
         if answer.status != _OK:
             raise self._answer_error(answer, self._parse_answer(answer))
-        document = self._parse_answer(answer) if is_masked else parse_json_answer(answer)
-        return self._decode(lambda value: decode_list_page_of_kind(value, kind), document)
+        return self._parse_answer(answer) if is_masked else parse_json_answer(answer)
 
     def _send(self, method: str, path: str, body: bytes = b"") -> HttpAnswer:
         try:
@@ -315,7 +315,12 @@ class ControllerApi:
 
     def _answer_error(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
         """What an answer that is no success means; its own words, where it is a Problem."""
-        problem = decode_problem(document)
+        problem = None
+        with suppress(OddAnswerError):
+            findings = read_document(Problem, document).diagnostics
+            problem = next(
+                (error_finding(one.summary, one.detail, one.hint) for one in findings), None
+            )
         if answer.status == 401:
             return NotAllowed(self._build_token_finding(answer.status))
         if answer.status == 403:
@@ -338,9 +343,9 @@ class ControllerApi:
             "Compare it with `access.tokens` of its controller.yaml.",
         )
 
-    def _decode(self, decode: Callable[[Any], T], value: Any) -> T:
+    def _check(self, read: Callable[[], T]) -> T:
         try:
-            return decode(value)
+            return read()
         except OddAnswerError as problem:
             error = self._build_shape_error(f"{problem}")
         raise error

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from synapse_apply.controller.rows import CallCounts, RunOutcome, RunVerb, TargetCondition
+from synapse_apply.controller.api_types import ListedRun
+from synapse_apply.controller.rows import RunRow, RunVerb, TargetCondition
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.errors import Exit
 
@@ -13,19 +13,8 @@ from synapse_apply.model.errors import Exit
 MOST_RUNS_OF_FAILURE = 10
 
 
-class EndedRun(Protocol):
-    """What of a run decides about an exit code."""
-
-    @property
-    def verb(self) -> RunVerb: ...
-    @property
-    def outcome(self) -> RunOutcome: ...
-    @property
-    def calls(self) -> CallCounts: ...
-
-
 def target_exit_code(
-    state: TargetCondition, mode: Mode, list_newest_runs: Callable[[], Sequence[EndedRun]]
+    state: TargetCondition, mode: Mode, list_newest_runs: Callable[[], Sequence[RunRow | ListedRun]]
 ) -> int:
     """As of `plan` and `apply`; OK also for what is held, waits, or is only observed.
 
@@ -45,7 +34,7 @@ def target_exit_code(
             return Exit.OK
 
 
-def failure_exit_code(newest_runs: Sequence[EndedRun]) -> int:
+def failure_exit_code(newest_runs: Sequence[RunRow | ListedRun]) -> int:
     """The exit code of the newest run that failed, ERROR for none; the newest come first."""
     run = next((run for run in newest_runs if run.outcome.is_failure), None)
     if run is None or run.verb is RunVerb.LOOK:
