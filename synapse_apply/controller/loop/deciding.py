@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget, FinishedRun
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.planned_rows import ApplyTerms, Judgement, PlannedRow
+from synapse_apply.controller.planned_rows import ApplyTerms, Binding, Judgement, PlannedRow
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import ApprovalRow, PauseRow, RunOutcome, TargetName, TargetRow
 from synapse_apply.controller.rules.access import (
@@ -116,35 +117,28 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
     known = [binding and (binding, binding.token) for binding in (row.binding, row.found_binding)]
     if known == [(new, new.token)] * 2:
         return look
-    rule, access = find_strictest_rule(parts, name) or _OBSERVING_RULE, parts.settings.access
-    pauses, beside = parts.store.list_people_pauses_even_ended(), []
-    # Each of the others is compared with this one's own rule: by a rule that was merged with one of
-    # a name that a commit added, none would be stricter.
-    own_rule = _find_rule_with_pause(parts, name, pauses) or _OBSERVING_RULE
-    rule = merge_rules(rule, own_rule)
     mirror = parts.configured.mirrors.get(name.source)
     try:
         declared = mirror.list_targets(row.wanted_commit) if mirror is not None else ()
+        one_tenant = {one.name for one in declared if may_be_one_tenant(one.backend, new.backend)}
     except SynapseApplyError as problem:
         failure = RunOutcome.PLAN_ERROR
         result = RunResult(failure, findings=problem.diagnostics, result_digest="unread project")
         return look._replace(result=result)
-    there = parts.store.list_targets_of_backend(new.backend)
-    names = {other.name.target for other in there if other.name.source == name.source}
-    names |= {other.name for other in declared if may_be_one_tenant(other.backend, new.backend)}
-    for other in (TargetName(name.source, target) for target in sorted(names - {name.target})):
-        other_rule = _find_rule_with_pause(parts, other, pauses) or own_rule
-        if is_stricter(other_rule, own_rule):
-            rule = merge_rules(rule, other_rule)
-            beside.append(other)
-    approvals, authors = find_approvals_and_authors(parts, row, rule)
-    approvals = [
-        approval
-        for approval in approvals
-        for person in [Person(approval.who, frozenset(approval.groups))]
-        if all(Right.APPROVE in list_rights(access, person, other) for other in beside)
-    ]
+    # Git is asked here, and not in the transaction, in which others wait; what it said is kept.
+    find_approvals_and_authors(parts, row, _find_rule_of_binding(parts, name, new, one_tenant)[0])
     with parts.write() as writer:
+        if not writer.is_claim_still_own_even_if_over(name, parts.holder, claimed.epoch):
+            return look
+        access = parts.settings.access
+        rule, beside = _find_rule_of_binding(parts, name, new, one_tenant)
+        approvals, authors = find_approvals_and_authors(parts, row, rule)
+        approvals = [
+            approval
+            for approval in approvals
+            for person in [Person(approval.who, frozenset(approval.groups))]
+            if all(Right.APPROVE in list_rights(access, person, other) for other in beside)
+        ]
         row = parts.store.find_target_even_if_gone(name) or row
         bound, detail = row.binding, ""
         if row.found_binding is None or not row.found_binding.means(new):
@@ -171,6 +165,7 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
         is_same, is_first = bound is not None and bound.means(new), bound is None and not beside
         shown = dict.fromkeys(name_to_readers(access, name, other) for other in beside[:3])
         move = build_moved_row(bound, new, ", ".join(shown))
+        is_rejected = move.digest in list_rejected_digests(parts, name)
         if row.found_binding != new and (beside or owner):
             # For the operator: not every reader of this target may know of the others.
             found = [str(other) for other in [*beside, *([owner.name] if owner else [])]]
@@ -189,7 +184,7 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
             result = replace(result, findings=(*result.findings, warning))
         elif is_same or is_first:
             detail = f"{new}, token: {new.token}" if not (bound and bound.token) else ""
-        elif count.is_enough:
+        elif count.is_enough and not is_rejected:
             detail = f"{move.summary}; {describe_approvals(count)}"
             writer.mark_approvals_used(count.approval_ids, look.id, now)
         else:
@@ -201,6 +196,30 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
         row = replace(row, binding=new if detail else bound, found_binding=new)
         writer.put_target_keeping_claim_and_newer_revision(row)
     return look._replace(result=result)
+
+
+def _find_rule_of_binding(
+    parts: LoopParts, name: TargetName, new: Binding, declared: AbstractSet[str]
+) -> tuple[TargetRule, list[TargetName]]:
+    """The strictest rule by which a target is bound, and the others whose rules are stricter.
+
+    `declared` are those of the tenant in the commit that is looked at.
+    """
+    rule = find_strictest_rule(parts, name) or _OBSERVING_RULE
+    pauses, beside = parts.store.list_people_pauses_even_ended(), []
+    # Each of the others is compared with this one's own rule: by a rule that was merged with one of
+    # a name that a commit added, none would be stricter.
+    own_rule = _find_rule_with_pause(parts, name, pauses) or _OBSERVING_RULE
+    rule = merge_rules(rule, own_rule)
+    there = parts.store.list_targets_of_backend(new.backend)
+    names = {other.name.target for other in there if other.name.source == name.source}
+    others = sorted((names | declared) - {name.target})
+    for other in (TargetName(name.source, target) for target in others):
+        other_rule = _find_rule_with_pause(parts, other, pauses) or own_rule
+        if is_stricter(other_rule, own_rule):
+            rule = merge_rules(rule, other_rule)
+            beside.append(other)
+    return rule, beside
 
 
 def end_approval(

@@ -79,12 +79,12 @@ def queue_reminders(
     the reminder. Returns those that are by now.
     """
     now = parts.clock.read_wall()
-    due = {
-        (row.name, row.changed_at, number): row
-        for row in targets_in_states(parts, _REMINDED)
-        if (number := reminder_number(row.changed_at, now))
-    }
     with parts.write() as writer:
+        due = {
+            (row.name, row.changed_at, number): row
+            for row in targets_in_states(parts, _REMINDED)
+            if (number := reminder_number(row.changed_at, now))
+        }
         for (name, began_at, number), row in due.items():
             if (name, began_at, number) not in reminded:
                 _queue_reminder(parts, writer, row, number)

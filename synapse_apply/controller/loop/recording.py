@@ -197,8 +197,12 @@ def _build_holds(
     is_known = run.verb is RunVerb.LOOK and not run.result.outcome.is_failure
     others = (*decision.judgement.refused_rows, *decision.judgement.waiting_rows)
     addresses = {row.address for row in others}
+    # Somebody has rejected one of these since that was decided.
+    permitted = {row.digest for row in decision.judgement.permitted_rows}
+    permitted |= decision.judgement.used_approvals.keys()
     for old in before:
-        if old.rejected_by and (not is_known or old.held_row.row.address in addresses):
+        is_there = old.held_row.row.address in addresses or old.row_digest in permitted
+        if old.rejected_by and (not is_known or is_there):
             holds.setdefault(old.row_digest, replace(old, number=len(holds)))
     return list(holds.values())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -395,6 +396,30 @@ class World:
         self.clock.advance(1)
         if is_settled:
             self.settle(loop)
+
+    def act_during_look(
+        self, result: RunResult, act: Callable[[], object], target: str = "acme/prod"
+    ) -> None:
+        """Have somebody act at the end of the next look, who waits for a slow writer of the store.
+
+        So the look ends between: it reads what was before, and writes what comes after.
+        """
+        is_held, threads = threading.Event(), list[threading.Thread]()
+
+        def hold_store() -> None:
+            with self.store.write():
+                is_held.set()
+                time.sleep(1.0)
+
+        def look(_request: LookRequest) -> RunResult:
+            for step in (hold_store, act) if not threads else ():
+                threads.append(threading.Thread(target=step, daemon=True))
+                threads[-1].start()
+                assert is_held.wait(60)
+            time.sleep(0.2)
+            return result
+
+        self.workers.results[target] = look
 
     def settle(self, loop: ControllerLoop) -> list[str]:
         """Rounds of a running loop until there is nothing to do at this time."""

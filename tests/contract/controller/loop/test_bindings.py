@@ -138,6 +138,25 @@ def test_as_many_accept_it_as_the_rule_asks_for(world: World) -> None:
     assert len(world.workers.applies) == 1
 
 
+def test_no_target_is_bound_by_approvals_that_a_rejection_took_back(world: World) -> None:
+    """The rejection waits for the store while the look that was asked for ends, and comes first."""
+    loop = start(world, AUTO)
+    other, actions = replace(AT_DEV, backend="https://other:443"), loop.get_people_actions()
+    look(world, loop, "dev", find(other, CHANGE))
+    digest = find_move(world, DEV).row_digest
+    world.act_during_look(
+        find(other, CHANGE),
+        lambda: actions.reject_rows_or_refuse(BOB, DEV, [digest], "that is a customer's"),
+        "acme/dev",
+    )
+    actions.approve_rows_or_refuse(ANN, DEV, [digest])
+    world.settle(loop)
+    assert (world.get_target("dev").binding, world.workers.applies) == (AT_DEV, [])
+    assert (list_bound(world)[2:], list_approvals(world)) == ([], [])
+    hold = find_move(world, DEV)
+    assert (hold.rejected_by, hold.rejected_reason) == (BOB, "that is a customer's")
+
+
 def test_what_was_accepted_once_is_not_accepted_again(world: World) -> None:
     """A target that went back is held, and held again where it was before."""
     loop, other = start(world, AUTO), replace(AT_DEV, lineage="l-2")

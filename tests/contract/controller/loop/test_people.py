@@ -383,6 +383,38 @@ def test_what_is_rejected_stays_held_and_loses_its_approvals(
     ]
 
 
+@pytest.mark.parametrize("is_auto", [True, False])
+@pytest.mark.parametrize("what", ["row", "guard"])
+def test_a_rejection_at_the_end_of_a_look_is_kept(
+    world: World, what: str, *, is_auto: bool
+) -> None:
+    """The look has judged the row as approved by then, and writes what waits after the rejection."""
+    guard = row("recreate", RowAction.GUARD)
+    loop, plan = reject_in_mode_auto(world), plan_of(guard, FIRST)
+    if not is_auto:
+        world.set_rules(APPROVE)
+        loop = world.build_loop()
+        world.start(loop)
+    actions = loop.get_people_actions()
+    actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 3 * DAY)
+    actions.approve_rows_or_refuse(ANN, PROD, [guard.digest, FIRST.digest])
+    world.settle(loop)
+    digest = guard.digest if what == "guard" else FIRST.digest
+    world.act_during_look(
+        plan, lambda: actions.reject_rows_or_refuse(BOB, PROD, [digest], "not this one")
+    )
+    actions.reconcile_soon_or_refuse(ANN, PROD)
+    world.settle(loop)
+    world.workers.results["acme/prod"] = plan
+    actions.resume_scope_or_refuse(BOB, "acme/prod")
+    world.clock.advance(60)
+    world.settle(loop)
+    assert world.workers.applies == []
+    (hold,) = [hold for hold in world.store.list_holds(PROD) if hold.rejected_by]
+    assert (hold.row_digest, hold.rejected_by) == (digest, BOB)
+    assert hold.rejected_reason == "not this one"
+
+
 @pytest.mark.parametrize("approvals", [1, 2])
 def test_an_approval_is_taken_back_while_a_verification_is_waited_for(
     world: World, approvals: int
