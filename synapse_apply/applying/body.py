@@ -11,9 +11,9 @@ from synapse_apply.applying.lookup import Backend
 from synapse_apply.applying.step import CREATES, Step
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import DecodedSpec, JsonObject, RequestBody, Spec
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.errors import Stale
+from synapse_apply.model.json_types import DecodedSpec, JsonObject, RequestBody, Spec
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.secrets.secret_marks import unmask_value

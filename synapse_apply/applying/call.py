@@ -28,9 +28,9 @@ from synapse_apply.applying.records import (
 )
 from synapse_apply.applying.run import Run
 from synapse_apply.applying.step import Step
-from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import Effect, RemoteError, StateError
+from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result

@@ -34,10 +34,10 @@ from synapse_apply.applying.lookup import (
 from synapse_apply.applying.records import adopted_record, record_where_agreed
 from synapse_apply.applying.run import Run
 from synapse_apply.applying.step import Step
-from synapse_apply.model.coding.json_types import RequestBody, ServerObject
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
+from synapse_apply.model.json_types import RequestBody, ServerObject
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
 from synapse_apply.model.remote import parse_field_errors

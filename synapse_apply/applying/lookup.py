@@ -14,12 +14,12 @@ from synapse_apply.applying.records import is_as_sent, is_still_set, reveal_live
 from synapse_apply.applying.step import Step
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Api
-from synapse_apply.kinds.search import list_by_natural_key, read_observed
+from synapse_apply.kinds.wire import list_by_natural_key, read_observed
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.ports import Secrets, StateStore
 from synapse_apply.model.resource import Capabilities, Lookup, ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks

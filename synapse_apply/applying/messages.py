@@ -11,7 +11,6 @@ from synapse_apply.applying.lookup import Backend
 from synapse_apply.applying.step import CREATES, Step
 from synapse_apply.kinds.run_forms import list_missing_inputs
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.command import Command, Text, fill, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Severity, error_finding
 from synapse_apply.model.errors import (
@@ -24,6 +23,7 @@ from synapse_apply.model.errors import (
     has_odd_success,
 )
 from synapse_apply.model.job import JobStatus
+from synapse_apply.model.json_types import RequestBody
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
 from synapse_apply.model.remote import HTML_PAGE, format_safe_name, parse_field_errors

@@ -10,6 +10,7 @@ from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
+from synapse_apply.model.job import LastRun, RunStatus
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.resource import Desired, Observed
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Acceptance, Intent, Record
@@ -24,7 +25,6 @@ from synapse_apply.model.values import (
     get_at_or_absent,
     is_map,
 )
-from synapse_apply.model.verification import LastRun, RunStatus
 
 # A plan flattens live fields, and runs no step.
 if TYPE_CHECKING:

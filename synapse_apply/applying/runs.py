@@ -15,11 +15,10 @@ from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, parse_job
+from synapse_apply.model.job import RUN_VERB, Job, LastRun, RunStatus, parse_job
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
-from synapse_apply.model.verification import RUN_VERB, LastRun, RunStatus
 
 _MAX_NAMED = 5
 # Results in audit entries of runs that have a job: started, looked up, or named by the user.

@@ -19,9 +19,9 @@ from synapse_apply.applying.run import NotStarted, Run
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.verify import verify
 from synapse_apply.model.address import Address
+from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
-from synapse_apply.model.verification import RunStatus, VerificationResult
 
 
 class Scheduler:

@@ -22,18 +22,18 @@ from synapse_apply.applying.records import (
 from synapse_apply.applying.runs import find_job, with_job
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue, FieldRule, ResourceType
-from synapse_apply.kinds.search import list_by_natural_key, read_observed
+from synapse_apply.kinds.wire import list_by_natural_key, read_observed
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import ABSENT, Fields, Mac, WithheldSecret, get_at_or_absent
-from synapse_apply.model.verification import RUN_VERB
 
 _PUBLISHED_OUTSIDE = "the live package is another one, published outside"
 _SECRETS_UNTOLD = "whether its secrets arrived cannot be told, the next apply sends them again"

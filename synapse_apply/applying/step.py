@@ -11,10 +11,10 @@ from typing import Any
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType, SeriesMember
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.codec import fields_to_json
-from synapse_apply.model.coding.json_types import Spec
+from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import Spec
 from synapse_apply.model.plan import Action, Change, FieldChange
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.resource import Desired, Observed, Package

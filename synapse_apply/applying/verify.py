@@ -24,7 +24,6 @@ from synapse_apply.kinds.run_body import (
     extract_version_or_empty,
     with_run_mark_if_body_has_context,
 )
-from synapse_apply.model.coding.json_types import ServerAnswer
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
@@ -35,11 +34,19 @@ from synapse_apply.model.errors import (
     StateError,
     SynapseApplyError,
 )
-from synapse_apply.model.job import Job, JobStatus, derive_run_status, parse_job
+from synapse_apply.model.job import (
+    RUN_VERB,
+    Job,
+    JobStatus,
+    RunStatus,
+    VerificationResult,
+    derive_run_status,
+    parse_job,
+)
+from synapse_apply.model.json_types import ServerAnswer
 from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
-from synapse_apply.model.verification import RUN_VERB, RunStatus, VerificationResult
 
 # The verb in reports of progress.
 VERB = "verify"

@@ -14,11 +14,11 @@ from typing import Any
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import build_failure_findings, get_stopped_plan_or_none
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Drift, Report
 from synapse_apply.operations.protected_files import explain_protection

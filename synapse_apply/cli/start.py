@@ -15,7 +15,7 @@ def main() -> NoReturn:
         )
         sys.exit(1)
     try:
-        from synapse_apply.model.runtime.paused_collection import tune_collector_for_command
+        from synapse_apply.model.paused_collection import tune_collector_for_command
 
         # First, since also what the imports build stays.
         tune_collector_for_command()

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from synapse_apply.model.address import Address
-    from synapse_apply.model.coding.json_types import JsonValue
     from synapse_apply.model.job import JobStatus
+    from synapse_apply.model.json_types import JsonValue
     from synapse_apply.model.values import SecretRef
     from synapse_apply.workspace.invocation import Invocation
 

@@ -1,4 +1,4 @@
-"""One call as a value: method, path, query, body, whether it may be repeated, what it may show."""
+"""One call as a value, and what an observer of its attempts learns."""
 
 from __future__ import annotations
 
@@ -11,6 +11,34 @@ from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
+
+
+@frozen
+class RequestEvent:
+    """One attempt of one call, reported when it has ended.
+
+    `path` has no query and no agent token; `status` is 0 without an answer; `seconds` is the
+    duration; `failure` is the name of the error class; `attempt` starts at 1. `started_at` is the
+    start by this machine's clock, `server_date` the answer's Date header (None without one), both
+    in seconds since the epoch.
+    """
+
+    method: str
+    path: str
+    status: int
+    seconds: float
+    request_id: str | None
+    attempt: int
+    mutates: bool
+    failure: str | None = None
+    started_at: float = 0.0
+    server_date: float | None = None
+
+
+OnRequest = Callable[[RequestEvent], None]
+# Called at every 429 with the seconds of Retry-After, None if the server sent none.
+OnRateLimit = Callable[[float | None], None]
+
 
 # Whether an error text about this path of the request's body must not be printed.
 IsSensitive = Callable[[FieldPath], bool]

@@ -31,9 +31,9 @@ from synapse_apply.client.errors import (
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.connections import CutOffError, SpokeFirstError
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
-from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect
+from synapse_apply.model.json_types import JsonValue
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.remote import HTML_PAGE, format_safe_name, parse_field_errors
 

@@ -9,13 +9,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO, NamedTuple
 
-from synapse_apply.client import failures, pagination
-from synapse_apply.client.answer_shapes import ANYTHING, JOB, AnswerShape
+from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
 from synapse_apply.client.dialects import v1
 from synapse_apply.client.errors import ClientError
-from synapse_apply.client.operations import JSON, ApiOperations, split_off_file
-from synapse_apply.model.coding.json_types import (
+from synapse_apply.client.operations import (
+    ANYTHING,
+    JOB,
+    JSON,
+    AnswerShape,
+    ApiOperations,
+    split_off_file,
+)
+from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.json_types import (
     LogEntry,
     PageCheck,
     QueryParams,
@@ -23,7 +30,6 @@ from synapse_apply.model.coding.json_types import (
     RequestBody,
     ServerObject,
 )
-from synapse_apply.model.diagnostic import FieldPath
 
 _PLUGIN = AnswerShape(required_fields=("id",), id_fields=("id",), text_fields=("name", "code"))
 _RELEASE = AnswerShape(
@@ -209,7 +215,7 @@ class IntegrationClientMixin(ApiOperations):
             send_once=not repeat,
         )
         answer = self._send(call)
-        page = pagination.parse_page(self._dialect, call, answer, JOB)
+        page = lists.parse_page(self._dialect, call, answer, JOB)
         total_count = len(page.items) if page.total_count is None else page.total_count
         return JobsPage(page.items, total_count)
 
@@ -242,7 +248,7 @@ class IntegrationClientMixin(ApiOperations):
         if isinstance(value, dict) and isinstance(value.get("logs"), list):
             logs: list[LogEntry] = value["logs"]
             return logs
-        page = pagination.parse_page(self._dialect, call, answer)
+        page = lists.parse_page(self._dialect, call, answer)
         if page.next_query is None:
             return page.items
         # A list in several pages is read anew, as consistent lists need it.
@@ -250,7 +256,7 @@ class IntegrationClientMixin(ApiOperations):
 
     def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[LogEntry]:
         """The log entries one by one as they arrive, without holding a long log in memory."""
-        items = pagination.iter_streamed_list_items_of_all_pages(
+        items = lists.iter_streamed_list_items_of_all_pages(
             self._transport.stream_body,
             self._path("jobs", pk, "console_logs"),
             ("logs", "results"),

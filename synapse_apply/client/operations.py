@@ -1,4 +1,7 @@
-"""How the operations of every API version build their calls and check that an answer is usable."""
+"""How the operations of every API version build calls and check that an answer is usable.
+
+Fields not named here are checked by the kind, if at all. A null value counts as a missing one.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from synapse_apply.client import consistent_lists, failures, pagination
-from synapse_apply.client.answer_shapes import ANYTHING, OBJECT, AnswerShape
+from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
 from synapse_apply.client.dialects.dialect import Dialect
 from synapse_apply.client.errors import NotSentError, UnconfirmedError
@@ -17,7 +19,9 @@ from synapse_apply.client.http import sse
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.http.transport import Transport
-from synapse_apply.model.coding.json_types import (
+from synapse_apply.model.errors import Effect
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import (
     JsonValue,
     PageCheck,
     QueryParams,
@@ -25,8 +29,88 @@ from synapse_apply.model.coding.json_types import (
     RequestBody,
     ServerObject,
 )
-from synapse_apply.model.coding.server_json import NOT_JSON
-from synapse_apply.model.errors import Effect
+from synapse_apply.model.json_values import NOT_JSON, describe_field_names
+from synapse_apply.model.remote import parse_remote_id
+from synapse_apply.model.secrets.secret_marks import MaskedText
+
+_Names = tuple[str, ...]
+
+
+# All answers pass here before anything uses them: ids that are none, or an object without what its
+# kind needs, are an error with the request id. After a 2xx to a mutation the effect is then
+# unknown.
+@frozen
+class AnswerShape:
+    """What one kind of object must look like; every attribute is a tuple of field names.
+
+    `required_fields` have a value that is not null, `id_fields` an id (`parse_remote_id`),
+    `owner_fields` an id or an object with an `id`, `text_fields` a string, `bool_fields` a
+    boolean. The first of `identity_fields` that is present names the object that was answered.
+    """
+
+    required_fields: _Names = ()
+    id_fields: _Names = ()
+    owner_fields: _Names = ()
+    text_fields: _Names = ()
+    bool_fields: _Names = ()
+    identity_fields: _Names = ("id",)
+
+    def find_fault(self, value: Mapping[str, Any]) -> str:
+        """What is wrong with an object, as a phrase for an error message; "" if nothing is."""
+        for name in self.required_fields:
+            if value.get(name) is None:
+                return f"an object without {name} ({describe_field_names(value)})"
+        for name in (*self.id_fields, *self.owner_fields):
+            field_value = value.get(name)
+            if isinstance(field_value, Mapping) and name in self.owner_fields:
+                field_value = field_value.get("id")
+            if field_value is not None and (reason := _find_id_fault(field_value)):
+                return f"an object whose {name} cannot be used: {reason}"
+        for names, expected_type, type_text in (
+            (self.text_fields, str, "a text"),
+            (self.bool_fields, bool, "a truth"),
+        ):
+            for name in names:
+                field_value = value.get(name)
+                if field_value is not None and not isinstance(field_value, expected_type):
+                    return f"an object whose {name} is not {type_text}"
+        return ""
+
+    def is_another(self, value: Mapping[str, Any], requested_id: int | str) -> bool:
+        """Whether an answered object is another one than the one requested by this id or code."""
+        object_id = next(
+            (value[name] for name in self.identity_fields if value.get(name) is not None),
+            requested_id,
+        )
+        requested_text = str(requested_id).casefold()
+        if str(object_id).casefold() == requested_text:
+            return False
+        # Some servers accept a code in the path in place of an id and answer with the numeric id:
+        # then the object is the requested one if it has that code.
+        code = value.get("code")
+        return (
+            requested_text.isdecimal()
+            or not isinstance(code, str)
+            or code.casefold() != requested_text
+        )
+
+
+def _find_id_fault(value: Any) -> str:
+    # A masked id is no longer the server's id: a URL built of it would reach another object.
+    if isinstance(value, MaskedText):
+        return "it repeats a secret that was sent"
+    try:
+        parse_remote_id(value)
+    except ValueError as problem:
+        return str(problem)
+    return ""
+
+
+# Compared by identity (`is`): OBJECT is any JSON object, ANYTHING need not be an object at all.
+OBJECT, ANYTHING = AnswerShape(), AnswerShape()
+# A started run is answered with `job_id`, a job that is read with `id` (API page, "Jobs").
+JOB = AnswerShape(id_fields=("id", "job_id"), identity_fields=("id", "job_id"))
+
 
 JSON = "application/json"
 DRY_RUN = (("dry_run", "true"),)
@@ -61,7 +145,7 @@ class ApiOperations:
         No further page is requested once `is_last_page` is true for the items of a page.
         """
         list_query = self._list_query(*path.strip("/").split("/"), params=params, shape=shape)
-        for page in pagination.iter_pages(list_query, self._transport.limits.max_pages):
+        for page in lists.iter_pages(list_query, self._transport.limits.max_pages):
             yield from page.items
             if is_last_page is not None and is_last_page(page.items):
                 return
@@ -196,9 +280,9 @@ class ApiOperations:
 
     def _list_query(
         self, *parts: RemoteId, params: QueryParams | None = None, shape: AnswerShape = OBJECT
-    ) -> pagination.ListQuery:
+    ) -> lists.ListQuery:
         max_parallel = self._transport.max_parallel_calls
-        return pagination.ListQuery(
+        return lists.ListQuery(
             self._send, self._dialect, self._path(*parts), params or {}, max_parallel, shape
         )
 
@@ -207,7 +291,7 @@ class ApiOperations:
     ) -> list[Any]:
         """All items of a list, of all pages, proved to be complete."""
         limits = self._transport.limits
-        return consistent_lists.reread_list_until_complete(
+        return lists.reread_list_until_complete(
             self._list_query(*parts, params=params, shape=shape),
             limits.max_pages,
             limits.max_weight,
@@ -216,7 +300,7 @@ class ApiOperations:
     def _list_once(
         self, kind: str, shape: AnswerShape, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
-        return consistent_lists.read_list_once(
+        return lists.read_list_once(
             self._list_query(kind, shape=shape),
             max_pages,
             is_first_page_useful,

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from synapse_apply.client import failures
-from synapse_apply.client.answer_shapes import JOB, AnswerShape
 from synapse_apply.client.calls import ClientCall, IsSensitive
 from synapse_apply.client.dialects import v2
 from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.http.transport import Transport
-from synapse_apply.client.operations import DRY_RUN, ApiOperations, split_off_file
-from synapse_apply.model.coding.json_types import (
+from synapse_apply.client.operations import DRY_RUN, JOB, AnswerShape, ApiOperations, split_off_file
+from synapse_apply.model.json_types import (
     LogEntry,
     PageCheck,
     QueryParams,

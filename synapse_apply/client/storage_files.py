@@ -32,8 +32,8 @@ from synapse_apply.client.http.connections import (
     decoded_blocks,
     open_answer,
 )
-from synapse_apply.client.http.deadlines import Clock, Deadline, Limits, parse_retry_after
 from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
+from synapse_apply.client.http.pacing import Clock, Deadline, Limits, parse_retry_after
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.secret_rules import is_loopback

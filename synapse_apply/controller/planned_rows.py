@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
 
-from synapse_apply.model.coding.json_values import OMITTED_BY_DEFAULT
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_values import OMITTED_BY_DEFAULT
 
 
 class RowCause(Enum):

@@ -47,10 +47,10 @@ from synapse_apply.controller.store.sqlite_database import create_and_hold_data_
 from synapse_apply.controller.store.store_writer import StoreWriter, find_first_broken_audit_row
 from synapse_apply.controller.worker.look import read_targets_in_child
 from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.values import Sensitive
 
 DEFAULT_DATA_FOLDER = Path(".synapse-apply") / "controller"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from synapse_apply.controller.planned_rows import RowAction, RowCause
+from synapse_apply.model.cron import Window
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.runtime.cron import Window
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 

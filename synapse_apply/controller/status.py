@@ -8,7 +8,7 @@ from pathlib import Path
 from synapse_apply.controller.page.api import MAX_ITEMS, list_targets_as_json
 from synapse_apply.controller.ports import ReadableStore
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.json_types import JsonDocument
 
 
 def read_stored_targets(data_folder: Path) -> JsonDocument:

@@ -9,9 +9,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import PageCheck, ServerObject, Spec
 from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import PageCheck, ServerObject, Spec
 from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import ABSENT, Reference

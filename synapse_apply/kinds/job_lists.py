@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 
 from synapse_apply.kinds.descriptor import Api
 from synapse_apply.kinds.wire import to_wire_id
-from synapse_apply.model.coding.json_types import QueryParams, ServerObject
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
+from synapse_apply.model.json_types import QueryParams, ServerObject
 from synapse_apply.model.remote import has_remote_id_form
 
 # Two times are in descending order by chance half of the time.

@@ -1,8 +1,7 @@
 """The kind Plugin (API page, "Plugin Management"): fields, identity, whose a plugin is, its calls.
 
-The API page of v1 has no list of plugins, the platform has one: each backend is probed. Without a
-list a plugin is found by its code through its releases, which proves presence but never absence.
-v2 lists the plugins of one tenant: a code that is not listed may be taken by another tenant.
+Lists show public plugins of other tenants, too. Those are left out here, so that none is found,
+exported or adopted; one of the platform is refused in a plan (`planning/decide_declared.py`).
 """
 
 from __future__ import annotations
@@ -19,32 +18,56 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     UpdateMode,
 )
-from synapse_apply.kinds.dry_run_probe import send_unchanging_update
 from synapse_apply.kinds.job_lists import JobOwners
-from synapse_apply.kinds.plugin_owner import (
-    is_platform_owned,
-    may_belong_to_tenant,
-    select_tenant_plugins,
-)
 from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code
 from synapse_apply.kinds.wire import (
     list_missing_fields,
     require_remote_id_of_answer,
     select_sorted_non_null_fields,
+    send_unchanging_update,
     to_wire_id,
     wrap_secrets_and_withhold_masked,
 )
-from synapse_apply.model.coding.json_types import (
-    JsonObject,
-    PageCheck,
-    RequestBody,
-    ServerObject,
-    Spec,
-)
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.job import parse_job
+from synapse_apply.model.json_types import JsonObject, PageCheck, RequestBody, ServerObject, Spec
 from synapse_apply.model.resource import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
+
+
+def is_platform_owned(raw: ServerObject) -> bool:
+    """Whether only the platform may change a plugin, by `system_only` or a public one of nobody."""
+    has_no_tenant = "tenant" in raw and raw["tenant"] is None and raw.get("is_public") is True
+    return raw.get("system_only") is True or has_no_tenant
+
+
+def may_belong_to_tenant(api: Api, raw: ServerObject) -> bool:
+    """Whether a plugin may be the tenant's own.
+
+    False only if the answer says so: by a tenant's name other than ours, where ours is known. A
+    tenant's id cannot be compared with our name.
+    """
+    if is_platform_owned(raw):
+        return False
+    owner, tenant = raw.get("tenant"), api.tenant.casefold()
+    if isinstance(owner, Mapping):
+        names = [owner[name] for name in ("code", "name", "slug") if name in owner]
+    else:
+        names = [owner]
+    owner_names = {name.casefold() for name in names if isinstance(name, str) and name}
+    return not tenant or not owner_names or tenant in owner_names
+
+
+def select_tenant_plugins(api: Api, plugins: Sequence[ServerObject]) -> Sequence[ServerObject]:
+    """The plugins that may be the tenant's own, in their order."""
+    return [raw for raw in plugins if may_belong_to_tenant(api, raw)]
+
+
+# The kind Plugin (API page, "Plugin Management"): fields, identity, whose a plugin is, its calls.
+#
+# The API page of v1 has no list of plugins, the platform has one: each backend is probed. Without a
+# list a plugin is found by its code through its releases, which proves presence but never absence.
+# v2 lists the plugins of one tenant: a code that is not listed may be taken by another tenant.
 
 PREFIX = "plugin"
 LIST_CAPABILITY = "plugin.list"

@@ -19,19 +19,19 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     VerificationSpec,
 )
-from synapse_apply.kinds.dry_run_probe import send_unchanging_update
 from synapse_apply.kinds.job_lists import iter_jobs_at_least_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import (
     list_missing_fields,
     require_remote_id_of_answer,
     select_sorted_non_null_fields,
+    send_unchanging_update,
     to_wire_id,
     wrap_secrets_and_withhold_masked,
 )
-from synapse_apply.model.coding.json_types import JsonObject, ServerObject, Spec
 from synapse_apply.model.command import Command
 from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.json_types import JsonObject, ServerObject, Spec
 from synapse_apply.model.packages import is_package_digest
 from synapse_apply.model.remote import parse_field_errors
 from synapse_apply.model.resource import Lookup, Observed

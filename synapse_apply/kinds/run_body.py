@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.kinds.compare import format_comparable_json
-from synapse_apply.model.coding.json_types import JsonObject, RequestBody
+from synapse_apply.model.json_types import JsonObject, RequestBody
 
 # The key in a run's context whose value is the id of its intent.
 RUN_MARK_KEY = "x-synapse-apply-run"

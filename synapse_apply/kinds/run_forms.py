@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.json_types import RequestBody
 from synapse_apply.model.remote import parse_field_errors
 
 # The fields of a run on the platform, and on the API page.

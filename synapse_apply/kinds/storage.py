@@ -15,7 +15,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets_and_withhold_masked,
 )
-from synapse_apply.model.coding.json_types import ServerObject, Spec
+from synapse_apply.model.json_types import ServerObject, Spec
 from synapse_apply.model.resource import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 

@@ -1,23 +1,27 @@
-"""How an answered object becomes spec fields: which are kept, which are wrapped as secrets."""
+"""How live objects are searched and read, and how an answered object becomes spec fields."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from synapse_apply.model.coding.json_types import DecodedSpec, Spec
-from synapse_apply.model.coding.server_json import describe_field_names
-from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.kinds.descriptor import Api, ApiBinding, ResourceType
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.errors import Effect, RemoteError
+from synapse_apply.model.json_types import DecodedSpec, ServerObject, Spec
+from synapse_apply.model.json_values import describe_field_names
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.remote import parse_remote_id
+from synapse_apply.model.resource import Capabilities, Desired, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import (
     MaskedText,
     SecretMarks,
     SpecMarks,
     unmask_value,
 )
-from synapse_apply.model.values import Sensitive, WithheldSecret, is_map
+from synapse_apply.model.values import Reference, Sensitive, WithheldSecret, is_map
 
 _MASK_CHARACTERS = frozenset("*•●·")
 # `xxx` is a mask only where a secret is expected; elsewhere it may be a name.
@@ -147,3 +151,153 @@ def require_remote_id_of_answer(raw: Mapping[str, Any]) -> str:
 def to_wire_id(text: str) -> int | str:
     """A remote id as the API takes it: an int if it consists of digits."""
     return int(text) if text.isascii() and text.isdecimal() else text
+
+
+_NO_SUCH_ENDPOINT = (404, 405)
+
+
+def list_raw_objects(api: Api, binding: ApiBinding) -> Sequence[ServerObject] | None:
+    """All listed objects; None if this backend has no list of this kind.
+
+    That is known by 404 or 405, and only for a list that is a probed capability. RemoteError for
+    any other failure.
+    """
+    if binding.list_objects is None:
+        return None
+    try:
+        return binding.list_objects(api)
+    except RemoteError as failure:
+        if binding.list_capability and failure.status_code in _NO_SUCH_ENDPOINT:
+            return None
+        raise
+
+
+def list_members_or_none(
+    api: Api, binding: ApiBinding, owner: Observed
+) -> Sequence[ServerObject] | None:
+    """The objects of one live owner, of a kind that can only be listed by owner.
+
+    None if this owner's cannot be listed, or this backend has no such list (404 or 405).
+    """
+    if binding.list_members_or_none is None:
+        return None
+    try:
+        return binding.list_members_or_none(api, owner)
+    except RemoteError as failure:
+        if failure.status_code in _NO_SUCH_ENDPOINT:
+            return None
+        raise
+
+
+def read_observed(api: Api, binding: ApiBinding, remote_id: str, marks: SecretMarks) -> Observed:
+    """Read the live object with this id; RemoteError if that fails or another one is answered."""
+    observed = binding.decode(binding.read_object(api, remote_id), marks)
+    if observed.remote_id != remote_id:
+        message = f"the backend answered id {observed.remote_id} where {remote_id} was asked for"
+        raise RemoteError(message)
+    return observed
+
+
+def list_by_natural_key(
+    api: Api, binding: ApiBinding, key: str, capabilities: Capabilities, marks: SecretMarks
+) -> list[Observed]:
+    """All live objects with this natural key, with all fields. RemoteError if the search fails.
+
+    [] also if this backend cannot search for such a key.
+    """
+    # A search whose result proves nothing is not sent.
+    if not key or binding.determine_search_proof(key, capabilities) is Lookup.NONE:
+        return []
+    hits: Sequence[ServerObject] = []
+    if binding.list_objects is not None and (
+        not binding.list_capability or capabilities.has_capability(binding.list_capability)
+    ):
+        hits = read_in_full(
+            api,
+            binding,
+            [raw for raw in binding.list_objects(api) if key in binding.list_natural_keys(raw)],
+        )
+    elif binding.find_by_key is not None:
+        hits = binding.find_by_key(api, key)
+    return [binding.decode(raw, marks) for raw in hits]
+
+
+def read_in_full(
+    api: Api, binding: ApiBinding, hits: Sequence[ServerObject]
+) -> Sequence[ServerObject]:
+    """Listed objects with all their fields: each is read by id, unless list items are complete."""
+    if binding.lists_whole_objects:
+        return hits
+    return [binding.read_object(api, require_remote_id_of_answer(raw)) for raw in hits]
+
+
+class Claim(NamedTuple):
+    """What a resource claims for itself alone, and where its document stands."""
+
+    key: tuple[str, ...]
+    address: Address
+    position: Position | None
+
+
+def declared_natural_key(
+    kind: ResourceType, resource: Desired, resources: Mapping[Address, Desired]
+) -> str:
+    """The natural key that the manifests alone tell, "" where they do not."""
+    parents = {
+        name: Observed("", "", resources[value.address].spec)
+        for name, value in resource.spec.items()
+        if type(value) is Reference and value.address in resources
+    }
+    return kind.derive_natural_key(resource.spec, parents)
+
+
+def list_conflicts(
+    claims: Iterable[Claim], summary: str, describe: Callable[[str, str], str], hint: str
+) -> list[tuple[Diagnostic, list[Address]]]:
+    """An error for each key that several claim, and the addresses that it stops.
+
+    `describe` gets the last part of the key, and the addresses with their positions.
+    """
+    first_by_key: dict[tuple[str, ...], Claim] = {}
+    groups: dict[tuple[str, ...], list[Claim]] = {}
+    for claim in claims:
+        first_claim = first_by_key.setdefault(claim.key, claim)
+        if first_claim is not claim:
+            # Groups are made only for duplicates: most of ten thousand keys occur once.
+            groups.setdefault(claim.key, [first_claim]).append(claim)
+    conflicts = []
+    for key in sorted(groups):
+        group = sorted(groups[key], key=lambda claim: claim.address)
+        names = format_short_list(
+            f"{each.address} ({each.position})" if each.position else each.address for each in group
+        )
+        _, address, position = group[-1]
+        finding = error_finding(
+            summary, describe(key[-1], names), hint, position=position, address=str(address)
+        )
+        conflicts.append((finding, [each.address for each in group]))
+    return conflicts
+
+
+def list_key_conflicts(
+    keyed: Iterable[tuple[str, Desired]],
+) -> list[tuple[Diagnostic, list[Address]]]:
+    """An error for each natural key that several declared resources have; "" is none."""
+    return list_conflicts(
+        (
+            Claim((each.address.kind, key), each.address, each.position)
+            for key, each in keyed
+            if key
+        ),
+        "Two resources declare one object",
+        lambda key, names: f"{names} all have {key}.",
+        "Delete one of the documents, or give it another identity.",
+    )
+
+
+def send_unchanging_update(api: Api) -> bool:
+    """Send an update without any field to the first listed plugin; False if there is no plugin."""
+    for plugin in api.v2.iterate_plugins({"per_page": 1}):
+        api.v2.update_plugin(to_wire_id(require_remote_id_of_answer(plugin)), {})
+        return True
+    return False

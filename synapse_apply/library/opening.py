@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from synapse_apply.library.target import OpenTarget
-from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
 from synapse_apply.operations.arguments import (
     require_count,

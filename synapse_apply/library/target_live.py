@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.kinds.search import list_raw_objects
+from synapse_apply.kinds.wire import list_raw_objects
 from synapse_apply.live.live_backend import LiveBackend, LiveObject
-from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
+from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.packages import version_sort_key
 from synapse_apply.operations.arguments import require_names, require_path, require_text
 from synapse_apply.operations.connection import TargetConnection

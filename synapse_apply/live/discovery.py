@@ -9,10 +9,8 @@ from dataclasses import field
 from typing import Self, TypeVar
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.kinds.search import list_raw_objects
-from synapse_apply.kinds.wire import require_remote_id_of_answer
+from synapse_apply.kinds.wire import list_raw_objects, require_remote_id_of_answer
 from synapse_apply.live.live_backend import LiveBackend
-from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import (
     FINAL_READ_ERRORS,
     InputError,
@@ -21,6 +19,7 @@ from synapse_apply.model.errors import (
     describe_failure,
 )
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.packages import VersionSortKey, version_sort_key
 from synapse_apply.model.resource import Observed
 

@@ -15,19 +15,19 @@ from threading import Lock
 
 from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue
 from synapse_apply.kinds.wire import require_remote_id_of_answer
-from synapse_apply.live.duplicates import iter_duplicate_warnings
 from synapse_apply.live.lists import (
     MIN_RECORDED,
     Lists,
     ListUnavailableError,
+    iter_duplicate_warnings,
     read_failure_finding,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, NotFound, RemoteError, RemoteTimeout
+from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.resource import Desired, FoundBy, Lookup, LookupResult, Observed
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference, flatten

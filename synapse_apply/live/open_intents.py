@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.live.live_backend import with_named_secrets
 from synapse_apply.live.live_reader import LiveReader
-from synapse_apply.live.named_secrets import with_named_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
+from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import (
     format_field_path,
     format_short_list,
@@ -35,7 +36,6 @@ from synapse_apply.model.state import (
     Record,
     State,
 )
-from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.workspace.target_session import TargetSession
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def look_up_outcomes(
 
 def read_published_digest(session: TargetSession, intent: Intent) -> str:
     """The digest of the bytes that an object has; "" where they cannot be read."""
-    from synapse_apply.live.published_bytes import read_published
+    from synapse_apply.live.packages import read_published
 
     binding = session.catalogue[intent.address.kind].bindings[intent.api]
     with suppress(RemoteError, SynapseApplyError):

@@ -36,11 +36,11 @@ from synapse_apply.manifests.schemas import format_schema
 from synapse_apply.manifests.yaml.reader import MAX_NUMBER_LENGTH, VALUE_FROM, read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import JsonObject, Spec
-from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, format_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.json_types import JsonObject, Spec
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.packages import is_valid_version
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.project import Project, Target

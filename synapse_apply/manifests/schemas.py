@@ -19,7 +19,6 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator
 
 from synapse_apply.manifests.yaml.reader import ONLY_FOR_SECRETS, VALUE_FROM, describe_value_kind
-from synapse_apply.model.coding.json_types import JsonDocument, JsonObject, JsonValue
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -29,6 +28,7 @@ from synapse_apply.model.diagnostic import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonDocument, JsonObject, JsonValue
 from synapse_apply.model.phrases import format_field_path, suggest_words
 from synapse_apply.model.project import Provider
 from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks

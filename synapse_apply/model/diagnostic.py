@@ -8,9 +8,9 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import WithCommands
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonObject
 
 FieldPath = tuple[str | int, ...]
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, TypeVar
 
-from synapse_apply.model.coding.json_types import JsonObject
-from synapse_apply.model.coding.json_values import TextForm
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, Severity
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonObject
+from synapse_apply.model.json_values import TextForm
 
 DIGEST_PATTERN = re.compile(r"pkg1:sha256:([0-9a-f]{64})")
 DIGEST_RULE = "`pkg1:sha256:` and 64 digits of 0-9 and a-f"

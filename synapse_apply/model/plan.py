@@ -8,15 +8,15 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_values import OMITTED_BY_DEFAULT
 from synapse_apply.model.command import WithCommands
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import Verification
+from synapse_apply.model.json_values import OMITTED_BY_DEFAULT
 from synapse_apply.model.project import RULE_ID_PREFIX, MovedAddress
 from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.resource import Capabilities
 from synapse_apply.model.state import BackendIdentity
-from synapse_apply.model.verification import Verification
 
 # The summary of the warning by which a plan tells that it may be old already.
 CONCURRENT_RUN_SUMMARY = "Another run is changing this target"

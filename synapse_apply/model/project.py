@@ -23,7 +23,7 @@ from synapse_apply.model.secrets.secret_rules import (
 from synapse_apply.model.values import SecretRef
 
 if TYPE_CHECKING:
-    from synapse_apply.model.runtime.cron import Window
+    from synapse_apply.model.cron import Window
     from synapse_apply.model.state import Intent, Record
 
 

@@ -19,10 +19,9 @@ from dataclasses import field
 from enum import Enum
 from typing import Any, Protocol
 
-from synapse_apply.model.coding.json_values import TextForm
-from synapse_apply.model.coding.server_json import OddJsonError, parse_lenient_json
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_values import OddJsonError, TextForm, parse_lenient_json
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.secrets.secret_marks import MaskedText
 

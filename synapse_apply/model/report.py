@@ -12,8 +12,8 @@ from synapse_apply.model.command import WithCommands
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, PlanBase
-from synapse_apply.model.verification import RunStatus, VerificationResult
 
 # Refusals that mean "not as planned or reviewed" and give exit code 4 in place of 5.
 STALE_RULES = frozenset({"stale", "unreviewed"})

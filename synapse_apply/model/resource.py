@@ -8,9 +8,9 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import Spec
 from synapse_apply.model.values import Fields, collect_references, flatten
 
 

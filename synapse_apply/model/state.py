@@ -13,9 +13,9 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_values import FORM_METADATA_KEY, OMITTED_BY_DEFAULT
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_values import FORM_METADATA_KEY, OMITTED_BY_DEFAULT
 from synapse_apply.model.packages import DIGEST_FORM
 from synapse_apply.model.remote import REMOTE_ID_FORM
 from synapse_apply.model.values import Fields, Mac

@@ -20,13 +20,11 @@ from synapse_apply import __version__
 from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.search import list_raw_objects
-from synapse_apply.live.duplicates import iter_duplicate_warnings, iter_live_owners
-from synapse_apply.live.lists import list_of_owners
+from synapse_apply.kinds.wire import list_raw_objects
+from synapse_apply.live.lists import iter_duplicate_warnings, iter_live_owners, list_of_owners
 from synapse_apply.live.open_intents import acting_call_warning, list_acting_calls
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.manifests.schemas import build_marks
-from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import (
@@ -43,6 +41,7 @@ from synapse_apply.model.errors import (
     Unreachable,
 )
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.phrases import format_count_and_noun, format_field_path, shown_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import CheckResult, CheckStatus, Checkup

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from synapse_apply.kinds.search import list_raw_objects
-from synapse_apply.kinds.wire import require_remote_id_of_answer
+from synapse_apply.kinds.wire import list_raw_objects, require_remote_id_of_answer
 from synapse_apply.live.project_files import WrittenFieldPredicate
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, name_target_in_commands

@@ -7,8 +7,8 @@ from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.schemas import build_strict_schema, known_providers
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import InputError, NameNotFound
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.packages import RULES_BY_ID
 
 _FACTS = ("description", "type", "enum", "const", "default", "examples", "required")

@@ -35,9 +35,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.resource import Observed
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.secret_marks import contains_masked_text
 from synapse_apply.model.values import Reference
 from synapse_apply.operations.protected_files import explain_protection

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from synapse_apply.model.coding.json_types import ServerAnswer
 from synapse_apply.model.command import join_texts, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
@@ -27,6 +26,7 @@ from synapse_apply.model.errors import (
     Unauthorized,
     Unreachable,
 )
+from synapse_apply.model.json_types import ServerAnswer
 from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.project import Target

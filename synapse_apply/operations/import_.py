@@ -23,19 +23,19 @@ from synapse_apply.live.open_intents import (
     map_calls_to_records,
     require_no_journal,
 )
-from synapse_apply.live.published_bytes import PublishedBytes, read_published
+from synapse_apply.live.packages import PublishedBytes, read_published
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, RemoteError
+from synapse_apply.model.job import RUN_VERB
+from synapse_apply.model.json_types import ServerObject
+from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.remote import REMOTE_ID_RULE, has_remote_id_form
 from synapse_apply.model.resource import Capabilities, Lookup, Observed
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Record
 from synapse_apply.model.values import Reference, flatten
-from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.workspace.inventory_rows import InventoryRow, InventoryRowsByAddress
 from synapse_apply.workspace.selection import choose_address
 from synapse_apply.workspace.target_session import TargetSession

@@ -34,12 +34,6 @@ from synapse_apply.live.live_backend import (
     not_found_error,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import (
-    JsonObject,
-    RequestBody,
-    ServerAnswer,
-    ServerObject,
-)
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
@@ -66,6 +60,12 @@ from synapse_apply.model.job import (
     derive_run_status,
     list_status_words,
     parse_job,
+)
+from synapse_apply.model.json_types import (
+    JsonObject,
+    RequestBody,
+    ServerAnswer,
+    ServerObject,
 )
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.remote import LogLine

@@ -17,18 +17,18 @@ from synapse_apply.files.checkout import read_typed_file
 from synapse_apply.files.commit_memory import pin_refs
 from synapse_apply.files.commits import OBJECT_MISSING, GitCommit, find_commit, is_unborn_branch
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.natural_keys import declared_natural_key
-from synapse_apply.live.comparable_values import build_declared_fields
-from synapse_apply.live.named_secrets import wrap_recorded_secrets
-from synapse_apply.live.project_files import PackageJudge
-from synapse_apply.live.replaced_packages import with_file_diffs
-from synapse_apply.live.supposed_state import (
+from synapse_apply.kinds.wire import declared_natural_key
+from synapse_apply.live.comparable_values import (
     UnresolvedSecrets,
+    build_declared_fields,
     minimal_record,
     suppose_lookups,
     suppose_record,
     suppose_records,
 )
+from synapse_apply.live.live_backend import wrap_recorded_secrets
+from synapse_apply.live.packages import with_file_diffs
+from synapse_apply.live.project_files import PackageJudge
 from synapse_apply.manifests.committed import CommittedFolder
 from synapse_apply.manifests.decode.variables import parse_given_variables
 from synapse_apply.model.address import Address

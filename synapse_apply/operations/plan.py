@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.live.comparable_values import known_resource_states
+from synapse_apply.live.live_backend import wrap_recorded_secrets
 from synapse_apply.live.live_reader import LiveReader
-from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.open_intents import (
     build_known_marks,
     list_call_ends,
@@ -26,24 +26,23 @@ from synapse_apply.live.open_intents import (
     look_up_outcomes,
     other_run_warnings,
 )
+from synapse_apply.live.packages import origin_sources_of, read_compared_versions, with_file_diffs
 from synapse_apply.live.project_files import (
     PackageJudge,
     WrittenFieldPredicate,
     find_declared_elsewhere,
 )
-from synapse_apply.live.published_versions import read_compared_versions
-from synapse_apply.live.replaced_packages import origin_sources_of, with_file_diffs
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RUN_VERB, LastRun, OtherTargetRuns, RunDoubt, RunStatus
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.project import Project, Target, orient_moves_to_declared
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import CREATE_VERB, BackendIdentity, IntentState, Record, State
-from synapse_apply.model.verification import RUN_VERB, LastRun, OtherTargetRuns, RunDoubt, RunStatus
 from synapse_apply.planning.moving import make_due_renames, select_removed
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, with_wait_options
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.json_types import JsonObject
-from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonObject
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import StateStore

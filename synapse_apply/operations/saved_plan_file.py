@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, NoReturn
 
 from synapse_apply.files.checkout import require_no_link_out
 from synapse_apply.files.tree import BLOCK, escape_misleading_path
-from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.json_types import JsonObject, JsonValue
 from synapse_apply.packages.inspection import choose_temporary_path
 from synapse_apply.packages.zips import BoundedReads, LargeDirectory
 

@@ -28,9 +28,9 @@ from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RUN_VERB, LastRun
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
-from synapse_apply.model.verification import RUN_VERB, LastRun
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
 from synapse_apply.planning.package import iter_untold_packages
 from synapse_apply.workspace.recovery_journal import (

@@ -21,6 +21,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.project import with_member_renames
 from synapse_apply.model.state import (
@@ -32,7 +33,6 @@ from synapse_apply.model.state import (
     State,
 )
 from synapse_apply.model.values import SecretRef
-from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.secrets.keys import key_variable_of
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url

@@ -15,11 +15,11 @@ from synapse_apply.applying.uploading import ProgressPackages
 from synapse_apply.live.comparable_values import build_recordable_fields
 from synapse_apply.live.open_intents import build_known_marks, read_published_digest
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.resource import Observed
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.create_companions import find_companion_address
 from synapse_apply.planning.plan_input import ResourceState

@@ -10,7 +10,7 @@ from dataclasses import replace
 from enum import Enum
 from uuid import uuid4
 
-from synapse_apply.live.published_bytes import read_published
+from synapse_apply.live.packages import read_published
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding

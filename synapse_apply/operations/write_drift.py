@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.live.manifest_comparison import ManifestComparison, build_live_edits
+from synapse_apply.live.project_files import ManifestComparison, build_live_edits
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.project.project import read_project_or_findings
 from synapse_apply.manifests.project.targets import list_declared_targets

@@ -24,7 +24,7 @@ from synapse_apply.packages.content import (
     compute_package_digest,
     measure_files,
 )
-from synapse_apply.packages.entry_names import windows_name_fault
+from synapse_apply.packages.ignore import windows_name_fault
 from synapse_apply.packages.sources import CONFIG_FILES, SourceFiles, find_rule_leaving_out
 from synapse_apply.packages.zip_stamps import ZipStamps
 from synapse_apply.packages.zips import write_zip

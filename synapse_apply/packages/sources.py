@@ -26,13 +26,14 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import FILE, FOLDER, GIT, PackageSource
 from synapse_apply.model.secrets.secret_rules import ClosedFiles, is_in_forbidden_folder
 from synapse_apply.packages.content import GatheredFiles, PackageFile
-from synapse_apply.packages.entry_names import (
+from synapse_apply.packages.ignore import (
+    IgnoreRules,
+    TooManyPatternsError,
     find_collisions,
     git_data_errors,
     to_nfc,
     unsafe_name_errors,
 )
-from synapse_apply.packages.ignore import IgnoreRules, TooManyPatternsError
 from synapse_apply.packages.zip_stamps import file_stamp
 from synapse_apply.packages.zips import gather_zip_files, open_zip
 

@@ -22,7 +22,7 @@ from synapse_apply.packages.content import (
     PackageFile,
     measure_files,
 )
-from synapse_apply.packages.entry_names import (
+from synapse_apply.packages.ignore import (
     find_collisions,
     git_data_errors,
     to_nfc,

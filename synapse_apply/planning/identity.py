@@ -6,16 +6,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.natural_keys import Claim, list_conflicts, list_key_conflicts
+from synapse_apply.kinds.wire import Claim, list_conflicts, list_key_conflicts
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.project import with_member_renames
 from synapse_apply.model.resource import FoundBy, ObjectKey
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.values import ABSENT, Fields, get_at_or_absent
-from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.planning.plan_input import ResourceState
 

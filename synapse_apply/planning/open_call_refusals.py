@@ -10,6 +10,7 @@ from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, UpdateMode
 from synapse_apply.model.command import Command, Text, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
+from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import (
     OTHER_RUN_RULE,
@@ -20,7 +21,6 @@ from synapse_apply.model.plan import (
 )
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, get_at_or_absent
-from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.planning.plan_input import ResourceState
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
+from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.packages import KEPT_KEY, find_next_free_patch
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change

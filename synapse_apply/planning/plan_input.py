@@ -10,6 +10,7 @@ from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import OtherTargetRuns
 from synapse_apply.model.packages import PackageFlaw
 from synapse_apply.model.plan import PlanBase, Refusal
 from synapse_apply.model.project import GuardSettings, MovedAddress, Policy, Target
@@ -17,7 +18,6 @@ from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.resource import Capabilities, Desired, Lookup, LookupResult
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import Fields
-from synapse_apply.model.verification import OtherTargetRuns
 
 # Whether a live value can be written into the files in place of a field's declared value.
 CanWrite = Callable[[Desired, FieldPath], bool]

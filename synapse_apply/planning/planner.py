@@ -8,9 +8,9 @@ from dataclasses import replace
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import CREATE_VERB
 from synapse_apply.planning import missing_dependencies
 from synapse_apply.planning.create_companions import CreateCompanions, extend_by_first_members

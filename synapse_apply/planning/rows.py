@@ -17,14 +17,14 @@ from functools import partial
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.codec import format_canonical_field_value as canonical
-from synapse_apply.model.coding.json_shapes import build_coder
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model.codec import build_coder
+from synapse_apply.model.codec import format_canonical_field_value as canonical
 from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.job import Verification
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action, Change, FieldChange, PlanBase
 from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at_or_absent
-from synapse_apply.model.verification import Verification
 from synapse_apply.planning.create_companions import CARRIES
 from synapse_apply.planning.diff.field_diff import NO_STATE_KEY_REASON, UNCHECKED_NOTE
 from synapse_apply.planning.package import uploaded_digest

@@ -8,11 +8,7 @@ from typing import Any, NamedTuple
 
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.packages import version_sort_key
-from synapse_apply.model.plan import NOT_VERIFIED_YET_RULE, Action, Refusal
-from synapse_apply.model.project import EMBEDDED
-from synapse_apply.model.state import Record
-from synapse_apply.model.verification import (
+from synapse_apply.model.job import (
     DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
     LastRun,
@@ -20,6 +16,10 @@ from synapse_apply.model.verification import (
     RunStatus,
     Verification,
 )
+from synapse_apply.model.packages import version_sort_key
+from synapse_apply.model.plan import NOT_VERIFIED_YET_RULE, Action, Refusal
+from synapse_apply.model.project import EMBEDDED
+from synapse_apply.model.state import Record
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.package import is_replaceable

@@ -15,10 +15,10 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, NamedTuple, NoReturn
 
-from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.remote import ConnectHttp
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
 from synapse_apply.model.secrets.secret_rules import (

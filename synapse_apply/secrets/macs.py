@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.diagnostic import FieldPath, format_json_pointer
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.secrets.keys import StateKey
 

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.secrets.secret_rules import SettingOffer, is_allowed_file
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names

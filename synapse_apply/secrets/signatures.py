@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import LastRun, RunStatus
 from synapse_apply.model.secrets.secret_rules import KEY_VARIABLE
 from synapse_apply.model.state import Record
-from synapse_apply.model.verification import LastRun, RunStatus
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import encode_canonical_json
 

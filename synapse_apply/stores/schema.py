@@ -1,6 +1,6 @@
 """Which tables, columns and SQL statements a state consists of, for SQLite and PostgreSQL alike.
 
-Values are JSON texts (model/coding/codec.py); only what SQL has to select by has its own column.
+Values are JSON texts (model/codec.py); only what SQL has to select by has its own column.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from functools import cache
 from types import NoneType
 from typing import Any, TypeVar
 
-from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model import codec
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.state import AuditEntry, Intent, Record
 from synapse_apply.stores import state_messages
 

@@ -20,7 +20,7 @@ from synapse_apply.files.opening import (
 )
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.runtime.paused_collection import pause_gc
+from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.state import AuditEntry, BackendIdentity, ProjectAndKeyIds, State
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner, Statement

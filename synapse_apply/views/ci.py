@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RunStatus
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Drift, Report, Result
-from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.markdown.markup import cut_text
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_lines

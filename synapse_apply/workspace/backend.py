@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
-from synapse_apply.client.events import RequestEvent
+from synapse_apply.client.calls import RequestEvent
 from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.exchange import HttpExchanger
+from synapse_apply.client.http.pacing import ServerClock
 from synapse_apply.client.http.redaction import Redactor
-from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.model.errors import InputError, SecretUnavailable

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.natural_keys import declared_natural_key, list_key_conflicts
+from synapse_apply.kinds.wire import declared_natural_key, list_key_conflicts
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.decode.package_config import unmet_needs

@@ -20,13 +20,13 @@ from synapse_apply.files.opening import (
     make_own_folders,
     open_own_file_with_flags,
 )
-from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.json_types import JsonObject
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model import codec
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonObject
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, State
 from synapse_apply.secrets.keys import StateKeys

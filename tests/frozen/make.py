@@ -24,12 +24,12 @@ from installed import BIN, environment
 from postgres.server import BINARIES, PostgresServer
 
 from synapse_apply.kinds.run_body import RUN_MARK_KEY
+from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model.job import LastRun
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import flatten
-from synapse_apply.model.verification import LastRun
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lock_owner import LockProcess

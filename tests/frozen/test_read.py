@@ -14,9 +14,9 @@ import pytest
 from frozen import samples
 from postgres.server import PostgresServer
 
-from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model import codec
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.state import STATE_FORMAT, StateProgress
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan

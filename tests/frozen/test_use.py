@@ -15,9 +15,9 @@ from frozen.make import OWN, STORED_AS, VARIABLES
 from frozen.samples import PLAN_ID
 
 from synapse_apply.cli.main import run
+from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding import codec
-from synapse_apply.model.verification import LastRun, RunStatus
+from synapse_apply.model.job import LastRun, RunStatus
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 FILES = Path(__file__).resolve().parent / "2026-11"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synapse_apply.kinds.descriptor import JobCalls
-from synapse_apply.model.coding.json_types import RequestBody, ServerAnswer
 from synapse_apply.model.errors import (
     RateLimited,
     RemoteError,
@@ -16,6 +15,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, build_poll_request, parse_job
+from synapse_apply.model.json_types import RequestBody, ServerAnswer
 
 POLL_INTERVAL = 5.0  # seconds, as in the example of the API page
 _SLICE = 0.25  # seconds between two checks of `should_stop`

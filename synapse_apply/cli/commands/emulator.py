@@ -12,8 +12,8 @@ from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console, ask_approval, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.emulator.core.switches import PROFILE_NAMES
-from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
+from synapse_apply.model.json_types import JsonObject
 
 if TYPE_CHECKING:
     from synapse_apply.model.project import Project

@@ -14,9 +14,9 @@ import click
 from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console, ask_approval, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, Terminated, interruption_advice, manual_command
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import Exit, NotApproved
 from synapse_apply.model.job import EXPANDABLE_FIELDS
+from synapse_apply.model.json_types import JsonDocument
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation

@@ -13,8 +13,8 @@ from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console, ask_approval, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.cli.typed import ADDRESS, RECORDED_NAME
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import NotApproved
+from synapse_apply.model.json_types import JsonDocument
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.options import add_invocation_options
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import format_json_pointer
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX
 from synapse_apply.model.phrases import format_count_and_noun, shown_path
 from synapse_apply.model.resource import FOLDER, GIT

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command, name_target_in_commands
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.remote import LogLine, iter_log_lines
 from synapse_apply.model.values import flatten
 from synapse_apply.views.grammar import format_server_time

@@ -17,9 +17,9 @@ from synapse_apply.cli.errors import build_failure_findings
 from synapse_apply.cli.texts.objects import build_sides_document
 from synapse_apply.cli.texts.state import build_run_document
 from synapse_apply.library import explain
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.views.json.documents import (
     checkup_document,
     diagnostics_document,

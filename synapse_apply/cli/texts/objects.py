@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.cli.console import Console
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.errors import Exit
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.grammar import format_server_time
 from synapse_apply.views.json.documents import (

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
-from synapse_apply.model.coding.codec import audit_entry_to_json
-from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.codec import audit_entry_to_json
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import Exit
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState
 from synapse_apply.views.grammar import format_server_time, shorten_commit_and_suffix
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize

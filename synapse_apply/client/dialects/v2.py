@@ -12,7 +12,7 @@ from synapse_apply.client.dialects.dialect import (
     parse_query_of_link,
     parse_results_page,
 )
-from synapse_apply.model.coding.json_types import JsonValue
+from synapse_apply.model.json_types import JsonValue
 from synapse_apply.model.secrets.secret_marks import unmask_value
 
 _CURSOR = "cursor"

@@ -11,16 +11,16 @@ from typing import Any
 
 from urllib3 import BaseHTTPResponse
 
-from synapse_apply.client.http.deadlines import parse_http_date, parse_retry_after
+from synapse_apply.client.http.pacing import parse_http_date, parse_retry_after
 from synapse_apply.client.http.redaction import Redactor
-from synapse_apply.model.coding.json_types import JsonValue
-from synapse_apply.model.coding.server_json import (
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonValue
+from synapse_apply.model.json_values import (
     OddJsonError,
     decode_utf8,
     parse_lenient_json,
     parse_strict_json,
 )
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote import HTML_PAGE
 
 # The characters of request ids of common servers and proxies; any other text may be a value of the

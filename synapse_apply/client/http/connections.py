@@ -27,8 +27,8 @@ from urllib3.exceptions import LocationValueError, ProtocolError
 from urllib3.util.wait import wait_for_read
 
 from synapse_apply.client.calls import mask_agent_token_in_path
-from synapse_apply.client.http.deadlines import Deadline
 from synapse_apply.client.http.environment import BackendRoute
+from synapse_apply.client.http.pacing import Deadline
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.model.frozen import frozen
 

@@ -20,8 +20,8 @@ from synapse_apply.client.http.connections import (
     decoded_blocks,
     open_answer,
 )
-from synapse_apply.client.http.deadlines import Backoff, Deadline, Repeats, parse_retry_after
 from synapse_apply.client.http.environment import BackendRoute
+from synapse_apply.client.http.pacing import Backoff, Deadline, Repeats, parse_retry_after
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote import HttpAnswer, HttpExchangeError, HttpFault, HttpRequest
 

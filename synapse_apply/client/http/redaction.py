@@ -31,7 +31,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from synapse_apply.model.coding.json_types import JsonObject, JsonValue
+from synapse_apply.model.json_types import JsonObject, JsonValue
 from synapse_apply.model.secrets.secret_marks import MaskedText
 
 MASK = "(sensitive)"

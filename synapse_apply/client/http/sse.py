@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from synapse_apply.model.coding.server_json import OddJsonError, parse_lenient_json
+from synapse_apply.model.json_values import OddJsonError, parse_lenient_json
 
 Event = dict[str, Any]
 

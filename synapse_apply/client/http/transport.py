@@ -20,14 +20,13 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import DecodeError
 
 from synapse_apply.client import failures
-from synapse_apply.client.calls import ClientCall, Query
+from synapse_apply.client.calls import ClientCall, OnRateLimit, OnRequest, Query, RequestEvent
 from synapse_apply.client.errors import (
     ClientError,
     RateLimitError,
     TooLargeError,
     UnexpectedAnswerError,
 )
-from synapse_apply.client.events import OnRateLimit, OnRequest, RequestEvent
 from synapse_apply.client.http.answers import Answer, explain_bad_encoding
 from synapse_apply.client.http.connections import (
     CURRENT_ATTEMPT,
@@ -40,10 +39,9 @@ from synapse_apply.client.http.connections import (
     decoded_blocks,
     mask_in_logs,
 )
-from synapse_apply.client.http.deadlines import Backoff, Clock, Deadline, Limits, Repeats
 from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
 from synapse_apply.client.http.multipart import MultipartBody
-from synapse_apply.client.http.pacing import RequestPacer
+from synapse_apply.client.http.pacing import Backoff, Clock, Deadline, Limits, Repeats, RequestPacer
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
 from synapse_apply.model.frozen import frozen

@@ -42,6 +42,7 @@ from synapse_apply.controller.source.access import (
     source_folders,
 )
 from synapse_apply.controller.worker.access import own_secret_locations
+from synapse_apply.model.cron import Cron
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -52,7 +53,6 @@ from synapse_apply.model.diagnostic import (
 )
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.phrases import format_field_path, suggest_name
-from synapse_apply.model.runtime.cron import Cron
 from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.values import Sensitive
 

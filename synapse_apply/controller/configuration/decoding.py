@@ -35,8 +35,8 @@ from synapse_apply.controller.settings import (
     TargetRule,
     Wave,
 )
+from synapse_apply.model.cron import Cron, Window
 from synapse_apply.model.diagnostic import FieldPath, Position
-from synapse_apply.model.runtime.cron import Cron, Window
 
 T = TypeVar("T")
 

@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from synapse_apply.client.http.deadlines import Backoff, parse_retry_after
 from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.exchange import ExchangeLimits, HttpExchanger
+from synapse_apply.client.http.pacing import Backoff, parse_retry_after
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.settings import HOUR
-from synapse_apply.model.coding.json_types import JsonValue
-from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.json_types import JsonValue
+from synapse_apply.model.json_values import OddJsonError, parse_strict_json
 from synapse_apply.model.remote import HttpAnswer, HttpExchangeError, HttpFault, HttpRequest
 from synapse_apply.model.secrets.secret_rules import is_loopback, spell_host
 from synapse_apply.model.values import Sensitive

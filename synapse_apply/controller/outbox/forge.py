@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from synapse_apply.client.http.deadlines import parse_http_date
+from synapse_apply.client.http.pacing import parse_http_date
 from synapse_apply.controller.outbox.delivery import (
     Receiver,
     UndeliveredError,
@@ -20,9 +20,9 @@ from synapse_apply.controller.outbox.delivery import (
 from synapse_apply.controller.ports import SendResult, StatusSender, StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import HOUR, MINUTE, ForgeStatus
-from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.json_types import JsonValue
 from synapse_apply.model.remote import HttpAnswer
 from synapse_apply.model.values import Sensitive
 

@@ -29,9 +29,9 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import MINUTE, Channel, Event
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.values import Sensitive
 from synapse_apply.views.sanitize import limit_text
 

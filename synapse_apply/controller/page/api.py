@@ -25,8 +25,8 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.processes import list_live_processes
 from synapse_apply.controller.rules.revisions import is_fetch_settled
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.views.json.documents import plan_document
 from synapse_apply.views.sanitize import escape_unsafe_json
 

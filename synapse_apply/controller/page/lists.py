@@ -28,8 +28,8 @@ from synapse_apply.controller.ports import AuditFilter, ReadableStore, TargetFil
 from synapse_apply.controller.rows import AuditRow, HoldRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.access import APPROVAL_SECONDS
 from synapse_apply.controller.rules.targets import find_rule
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonDocument
 
 _CONDITIONS_WITHOUT_HOLDS = {TargetCondition.IN_SYNC, TargetCondition.NOT_LOOKED_AT}
 

@@ -15,8 +15,8 @@ from synapse_apply.controller.page.visitor import RequestRefused, Visitor, build
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import RolloutTargetRow, TargetName
 from synapse_apply.controller.settings import DAY, HOUR, Right
-from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_values import OddJsonError, parse_strict_json
 from synapse_apply.views.sanitize import sanitize
 
 MAX_BODY_SIZE = 256 * 1024

@@ -54,7 +54,7 @@ from synapse_apply.controller.page.visitor import (
 from synapse_apply.controller.rows import RolloutRow, RolloutState, RolloutTargetRow
 from synapse_apply.controller.rules.rollouts import MemberState
 from synapse_apply.controller.settings import Controller, Right
-from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.json_types import JsonDocument
 
 
 class RolloutEndpoints:

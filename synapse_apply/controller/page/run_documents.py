@@ -17,9 +17,9 @@ from markupsafe import Markup
 
 from synapse_apply.controller.page.phrases import mark_escaped_html
 from synapse_apply.controller.settings import Source
-from synapse_apply.model.coding.codec import plan_from_json
-from synapse_apply.model.coding.json_values import WrongShapeError
+from synapse_apply.model.codec import plan_from_json
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_values import WrongShapeError
 from synapse_apply.model.plan import Plan
 from synapse_apply.views.html.parts import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.reports import build_plan_page

@@ -45,9 +45,9 @@ from synapse_apply.controller.remote.answers import (
     tell_target,
 )
 from synapse_apply.controller.rows import AuditRow
-from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import OutcomeUnknown, Refused, Stale, SynapseApplyError
+from synapse_apply.model.json_types import JsonDocument, JsonValue
 from synapse_apply.model.remote import HttpAnswer, HttpFault
 from synapse_apply.model.values import Sensitive
 

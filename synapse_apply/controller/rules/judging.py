@@ -26,9 +26,9 @@ from synapse_apply.controller.planned_rows import (
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import RunOutcome, TargetRow
 from synapse_apply.controller.settings import AutoRule, Mode, TargetRule
-from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.secrets.secret_rules import spell_host
 from synapse_apply.model.state import BackendIdentity
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
+from synapse_apply.model.cron import Window
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.runtime.cron import Window
 
 PERMIT_SECONDS = 10.0
 

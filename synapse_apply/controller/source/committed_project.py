@@ -26,8 +26,8 @@ from synapse_apply.manifests.files import (
 )
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
-from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.project import DEFAULT_MANIFESTS, Project, collect_credentials
 from synapse_apply.model.resource import shorten_git_ref
 from synapse_apply.model.state import BackendIdentity

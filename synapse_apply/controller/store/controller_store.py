@@ -68,7 +68,7 @@ from synapse_apply.controller.store.store_schema import (
     encode_binding,
 )
 from synapse_apply.controller.store.store_writer import StoreWriter
-from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.codec import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
 
 R = TypeVar("R")

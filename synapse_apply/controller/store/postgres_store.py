@@ -42,8 +42,8 @@ from synapse_apply.controller.store.store_schema import (
     upgrade_tables_if_older_without_commit,
 )
 from synapse_apply.controller.store.store_writer import make_storable
-from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.json_values import WrongShapeError
 from synapse_apply.model.values import Sensitive
 from synapse_apply.stores.postgres.postgres_parameters import (
     STRANGER_SUMMARY,

@@ -16,10 +16,10 @@ from itertools import zip_longest
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.model.coding.json_shapes import build_coder
-from synapse_apply.model.coding.json_types import JsonValue
-from synapse_apply.model.coding.json_values import WrongShapeError, format_canonical_json
+from synapse_apply.model.codec import build_coder
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonValue
+from synapse_apply.model.json_values import WrongShapeError, format_canonical_json
 
 R = TypeVar("R")
 _MAX_REMEMBERED_LENGTH, _MAX_REMEMBERED_TEXTS = 200, 500

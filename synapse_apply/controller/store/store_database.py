@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from synapse_apply.controller.store.row_table import SqlDialect
-from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.json_values import WrongShapeError
 
 Cells = tuple[Any, ...]
 

@@ -35,8 +35,8 @@ from synapse_apply.controller.store.store_database import (
     StoreLocation,
     StoreTooNew,
 )
-from synapse_apply.model.coding.json_shapes import build_coder
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model.codec import build_coder
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.state import BackendIdentity
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).

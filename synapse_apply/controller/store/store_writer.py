@@ -51,9 +51,9 @@ from synapse_apply.controller.store.store_schema import (
     TARGETS,
     WAVES,
 )
-from synapse_apply.model.coding.json_shapes import build_coder
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model.codec import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.json_values import format_canonical_json
 
 # A head is moved by accept_head_and_put_revision_if_number_unchanged alone, a count by what counts.
 _FIXED_SOURCE_COLUMNS = ("head", "head_number", "change_number", "asked_number")

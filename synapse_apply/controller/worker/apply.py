@@ -24,10 +24,10 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError, LockHeld, Refused, SynapseApplyError
+from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import CallPermit
 from synapse_apply.model.report import Report, Result
-from synapse_apply.model.verification import RunStatus, VerificationResult
 from synapse_apply.views.json.documents import format_redacted_json_line, report_document
 from synapse_apply.views.text.outcomes import outcome_findings
 

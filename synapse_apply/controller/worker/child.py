@@ -25,8 +25,8 @@ from synapse_apply.controller.worker.exchange import (
     encode_permit,
 )
 from synapse_apply.files.programs import PipedProgram
-from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.json_values import WrongShapeError
 
 # A child that has grown so far while it works is killed; one above the second is replaced after.
 _MOST_RESIDENT_BYTES = 2 * 1024**3

@@ -24,11 +24,11 @@ from synapse_apply.controller.worker.planned import (
     MAX_REASON_CHARACTERS,
     MAX_SUMMARY_CHARACTERS,
 )
-from synapse_apply.model.coding.json_shapes import build_coder
-from synapse_apply.model.coding.json_values import WrongShapeError
+from synapse_apply.model.codec import build_coder
 from synapse_apply.model.diagnostic import error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_values import WrongShapeError
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
 
 MAX_LINE_BYTES = 96 * 1024 * 1024

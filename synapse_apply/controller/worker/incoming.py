@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.worker.exchange import MAX_LINE_BYTES, Order, decode_order_or_permit
-from synapse_apply.model.coding.json_values import WrongShapeError
+from synapse_apply.model.json_values import WrongShapeError
 
 # A call has a deadline of its own, a minute for most: what lasts longer is looked up by the next
 # run, as after a kill.

@@ -26,11 +26,11 @@ from synapse_apply.controller.worker.planned import list_planned_rows, read_runn
 from synapse_apply.files.programs import build_child_environment
 from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.target import OpenTarget
-from synapse_apply.model.coding.codec import change_to_json, plan_to_json
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model.codec import change_to_json, plan_to_json
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Plan
 
 # Calls at once of one look: a controller looks at many targets of a backend.

@@ -9,7 +9,6 @@ from typing import Any
 from synapse_apply.manifests.files import build_outside_finding, is_inside_or_allowed
 from synapse_apply.manifests.yaml.reader import Document, read_single_mapping
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -19,6 +18,7 @@ from synapse_apply.model.diagnostic import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import mutable
+from synapse_apply.model.json_types import Spec
 from synapse_apply.model.phrases import FirstHints
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import PackageSource

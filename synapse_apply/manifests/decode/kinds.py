@@ -32,7 +32,6 @@ from synapse_apply.manifests.decode.draft import (
 )
 from synapse_apply.manifests.yaml.reader import ONLY_FOR_SECRETS, VALUE_FROM, describe_value_kind
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import DecodedSpec, Spec
 from synapse_apply.model.diagnostic import (
     FieldPath,
     Severity,
@@ -40,6 +39,7 @@ from synapse_apply.model.diagnostic import (
     parse_json_pointer,
 )
 from synapse_apply.model.frozen import mutable
+from synapse_apply.model.json_types import DecodedSpec, Spec
 from synapse_apply.model.packages import is_valid_version
 from synapse_apply.model.phrases import (
     MAX_SUGGESTIONS,

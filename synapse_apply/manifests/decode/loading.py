@@ -37,8 +37,6 @@ from synapse_apply.manifests.project.policy import (
 from synapse_apply.manifests.project.project import FILE_NAME, text_position
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.model.address import Address, has_wildcard
-from synapse_apply.model.coding.json_types import JsonObject
-from synapse_apply.model.coding.json_values import build_canonical_encoder
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -48,10 +46,12 @@ from synapse_apply.model.diagnostic import (
     warning_finding,
 )
 from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.json_types import JsonObject
+from synapse_apply.model.json_values import build_canonical_encoder
+from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.phrases import FirstHints, format_count_and_noun, suggest_words
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, PackageSource
-from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.secrets.credentials import format_unless_secret
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import Reference, SecretRef

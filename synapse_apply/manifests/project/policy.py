@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -19,6 +18,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
+from synapse_apply.model.json_types import SettingsBlock
 from synapse_apply.model.phrases import find_similar_word, suggest_words
 from synapse_apply.model.project import (
     DEFAULT_RULES,
@@ -31,7 +31,7 @@ from synapse_apply.model.project import (
 )
 
 if TYPE_CHECKING:
-    from synapse_apply.model.runtime.cron import Window
+    from synapse_apply.model.cron import Window
 
 
 # Called with the path in the project file, and summary, detail and hint of a finding; a hint that
@@ -129,7 +129,7 @@ def _to_texts(items: Iterable[Any]) -> tuple[str, ...]:
 def _decode_window(
     block: SettingsBlock, rule_path: FieldPath, report_finding: ReportFinding
 ) -> Window | None:
-    from synapse_apply.model.runtime.cron import Cron, Window  # noqa: PLC0415 - few have windows
+    from synapse_apply.model.cron import Cron, Window  # noqa: PLC0415 - few have windows
 
     cron, text = None, block["cron"]
     try:

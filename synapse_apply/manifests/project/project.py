@@ -33,8 +33,8 @@ from synapse_apply.manifests.project.target_lists import (
 )
 from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import Document, iter_extra_document_error, read_documents
-from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
+from synapse_apply.model.json_types import SettingsBlock
 from synapse_apply.model.phrases import FirstHints, suggest_words
 from synapse_apply.model.project import (
     EMBEDDED,

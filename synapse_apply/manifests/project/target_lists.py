@@ -24,7 +24,6 @@ from synapse_apply.manifests.yaml.reader import (
     iter_extra_document_error,
     read_documents,
 )
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -34,6 +33,7 @@ from synapse_apply.model.diagnostic import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.phrases import find_similar_word, format_field_path
 from synapse_apply.model.project import EMBEDDED
 

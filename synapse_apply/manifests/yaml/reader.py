@@ -16,7 +16,7 @@ from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.runtime.paused_collection import pause_gc
+from synapse_apply.model.paused_collection import pause_gc
 
 # A mark packs line and column (both from 0) into one integer. A position tree is a mark, or for a
 # map or list the pair of its mark and the trees inside. Small integers keep large files cheap.

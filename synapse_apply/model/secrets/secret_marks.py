@@ -12,9 +12,9 @@ from pathlib import PurePath
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import JsonValue, Spec
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonValue, Spec
 
 
 # The original is kept for three readers alone: a comparison at a secret place, a request back to

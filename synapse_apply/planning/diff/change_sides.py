@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import DecodedSpec
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.values import (
     ABSENT,

@@ -9,9 +9,9 @@ from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule
-from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import mutable
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import IntentState, Record

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import field
 from typing import Any, NoReturn
 
-from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import parse_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import SettingsBlock
 from synapse_apply.model.phrases import format_short_list, suggest_words
 from synapse_apply.model.project import iter_references
 from synapse_apply.secret_sources.source import (

@@ -13,10 +13,10 @@ from dataclasses import field
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from synapse_apply.model.coding.json_types import RequestBody
-from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import RequestBody
+from synapse_apply.model.json_values import OddJsonError, parse_strict_json
 from synapse_apply.model.remote import (
     HttpAnswer,
     HttpExchangeError,

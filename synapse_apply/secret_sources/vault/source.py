@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import SettingsBlock
 from synapse_apply.model.project import STATE_KEY
 from synapse_apply.model.secrets.secret_rules import (
     ClosedFiles,

@@ -19,9 +19,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from synapse_apply.model.coding.json_types import JsonObject, JsonValue
-from synapse_apply.model.coding.json_values import format_canonical_json
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonObject, JsonValue
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import Row, RowChange, Signer, TableRows
 from synapse_apply.stores.git.git_url import escape_name

@@ -8,12 +8,12 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RunStatus, Verification, VerificationResult
 from synapse_apply.model.packages import parse_replacement
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
 from synapse_apply.model.report import ObjectDrift, Outcome, Result, Unmanaged
 from synapse_apply.model.values import ABSENT, flatten
-from synapse_apply.model.verification import RunStatus, Verification, VerificationResult
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_refusal_phrase
 from synapse_apply.views.html.parts import (
     NO_LINKS,

@@ -12,10 +12,10 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.codec import dry_run_counts_to_json
-from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.codec import dry_run_counts_to_json
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, format_json_pointer
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.packages import REPLACES_KEY, parse_replacement
 from synapse_apply.model.plan import (
     Action,

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.job import Job
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.views.grammar import format_plan_line

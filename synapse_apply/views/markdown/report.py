@@ -9,11 +9,11 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.job import RunStatus, Verification, VerificationResult
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.model.project import MovedAddress
 from synapse_apply.model.report import Drift, ObjectDrift, Outcome, Report, Result, Unmanaged
-from synapse_apply.model.verification import RunStatus, Verification, VerificationResult
 from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
     PLANNED_PHRASES,

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.model.verification import RunStatus, VerificationResult
 from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
     PAST_PARTICIPLES,

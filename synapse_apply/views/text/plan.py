@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import Verification
 from synapse_apply.model.packages import KEPT_KEY, Replacement, parse_replacement
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import (
@@ -17,7 +18,6 @@ from synapse_apply.model.plan import (
 )
 from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.values import WithheldSecret, flatten
-from synapse_apply.model.verification import Verification
 from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
     PLANNED_PHRASES,

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.job import LastRun
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.remote import LogLine
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import flatten
-from synapse_apply.model.verification import LastRun
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize
 from synapse_apply.views.text.terminal import Style
 from synapse_apply.views.text.values import (

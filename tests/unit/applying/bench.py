@@ -17,8 +17,8 @@ from sessions import with_parts
 from unit.applying.scripted import ScriptedApi
 
 from synapse_apply.applying.step import Actor
+from synapse_apply.client.http.pacing import ServerClock
 from synapse_apply.client.http.redaction import Redactor
-from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ApiBinding as KindBinding
 from synapse_apply.kinds.descriptor import Catalogue, FieldRule, ResourceType

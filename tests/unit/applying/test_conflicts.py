@@ -9,11 +9,11 @@ import pytest
 from unit.applying.bench import Bench, outcome, plugin, release, told, widget, widget_kind
 from unit.applying.scripted import refused
 
+from synapse_apply.model.job import LastRun, RunStatus
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Desired, Lookup
 from synapse_apply.model.values import SecretRef
-from synapse_apply.model.verification import LastRun, RunStatus
 from synapse_apply.views.text.outcomes import render_report
 
 AT = "release/yolo@1.0.0"

@@ -12,10 +12,10 @@ from unit.applying.test_verifying import AT, PAGE, last, run_of
 from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
+from synapse_apply.model.job import RunStatus
 from synapse_apply.model.plan import Refusal
 from synapse_apply.model.secrets.secret_marks import MaskedText
 from synapse_apply.model.state import AuditEntry, IntentState
-from synapse_apply.model.verification import RunStatus
 from synapse_apply.operations import state
 from synapse_apply.operations.import_ import record_all_live_objects_or_none
 from synapse_apply.workspace.inventory_rows import InventoryRow

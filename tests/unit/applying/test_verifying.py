@@ -13,8 +13,8 @@ from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.release import RUN_VERIFICATION
 from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.errors import Effect, RateLimited, RemoteError, ServerFault, StateError
+from synapse_apply.model.job import LastRun, RunStatus, VerificationResult
 from synapse_apply.model.report import Report
-from synapse_apply.model.verification import LastRun, RunStatus, VerificationResult
 from synapse_apply.views.text.outcomes import render_report
 
 AT = "release/yolo@1.0.0"

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from synapse_apply.client import ClientError
 from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.consistent_lists import (
-    read_list_once,
-    reread_list_until_complete,
-)
 from synapse_apply.client.dialects import v1
 from synapse_apply.client.errors import NotFoundError
 from synapse_apply.client.http.answers import Answer
-from synapse_apply.client.pagination import ListQuery
+from synapse_apply.client.lists import (
+    ListQuery,
+    read_list_once,
+    reread_list_until_complete,
+)
 
 SIZE = 3
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_apply.client import json_items
+from synapse_apply.client import lists
 from synapse_apply.client.http import sse
-from synapse_apply.client.json_items import JsonItems, NotItemsError
+from synapse_apply.client.lists import JsonItems, NotItemsError
 
 JSON = st.recursive(
     st.none()
@@ -136,5 +136,5 @@ def test_what_is_no_list(text: str) -> None:
 def test_an_item_without_end_is_refused() -> None:
     """Before it fills the memory."""
     blocks = (b'["' if number == 0 else b"x" * 1024 * 1024 for number in range(10_000))
-    with pytest.raises(NotItemsError, match=str(json_items.MAX_ITEM_LENGTH)):
+    with pytest.raises(NotItemsError, match=str(lists.MAX_ITEM_LENGTH)):
         list(JsonItems(blocks, ()))

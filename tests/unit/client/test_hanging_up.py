@@ -10,7 +10,7 @@ from unit.client.scripted import SILENCE, answer, drip, hang, head
 from waiting import finish
 
 from synapse_apply.client.errors import EndedError
-from synapse_apply.client.http.deadlines import Backoff
+from synapse_apply.client.http.pacing import Backoff
 from synapse_apply.model.errors import Effect
 
 CALLS = {

@@ -6,7 +6,7 @@ import pytest
 from unit.client.scripted import answer
 
 from synapse_apply.client.errors import RateLimitError
-from synapse_apply.client.http.deadlines import Backoff, parse_retry_after
+from synapse_apply.client.http.pacing import Backoff, parse_retry_after
 from synapse_apply.model.errors import Effect, RateLimited
 
 

@@ -14,8 +14,7 @@ import pytest
 from unit.client.scripted import answer, reset
 
 from synapse_apply.client import ClientError
-from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.events import RequestEvent
+from synapse_apply.client.calls import ClientCall, RequestEvent
 from synapse_apply.client.http.multipart import MultipartBody
 
 SECRET = "s3cr3t-value"

@@ -8,8 +8,8 @@ import pytest
 from unit.client.scripted import answer, reset
 
 from synapse_apply.client import ClientError
-from synapse_apply.client.events import RequestEvent
-from synapse_apply.client.http.server_clock import ServerClock
+from synapse_apply.client.calls import RequestEvent
+from synapse_apply.client.http.pacing import ServerClock
 from synapse_apply.model.remote import ClockSkew
 
 NOW = 1_767_225_600.25

@@ -12,8 +12,8 @@ from synapse_apply.kinds.plugin import LIST_CAPABILITY, PLUGIN
 from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V1 as RELEASE_V1
-from synapse_apply.kinds.search import list_by_natural_key, list_raw_objects
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
+from synapse_apply.kinds.wire import list_by_natural_key, list_raw_objects
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.resource import Capabilities, Lookup, Observed

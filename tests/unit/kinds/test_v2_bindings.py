@@ -16,8 +16,8 @@ from synapse_apply.kinds.plugin import PLUGIN
 from synapse_apply.kinds.plugin import V2 as PLUGIN_V2
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V2 as RELEASE_V2
-from synapse_apply.kinds.search import list_by_natural_key
 from synapse_apply.kinds.storage import STORAGE
+from synapse_apply.kinds.wire import list_by_natural_key
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import NotFound

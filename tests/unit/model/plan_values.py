@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_values import FORM_METADATA_KEY
+from synapse_apply.model.json_values import FORM_METADATA_KEY
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, Reference, WithheldSecret
 
 # Every code point, lone surrogates too, and keys that look like our own markers.

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.json_values import value_from_json, value_to_json
+from synapse_apply.model.json_values import value_from_json, value_to_json
 from synapse_apply.model.plan import Plan, PlanBase
 from synapse_apply.model.state import BackendIdentity, Record
 from synapse_apply.model.values import DesiredSecret, SecretRef, Sensitive

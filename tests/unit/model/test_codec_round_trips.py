@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from unit.model.plan_values import of, texts, values
 
+from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.json_values import (
+from synapse_apply.model.json_values import (
     format_canonical_json,
     value_from_json,
     value_to_json,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.model.coding import codec
-from synapse_apply.model.coding.json_shapes import build_coder
-from synapse_apply.model.coding.json_values import (
+from synapse_apply.model import codec
+from synapse_apply.model.codec import build_coder
+from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.json_values import (
     MAX_DEPTH,
     WrongShapeError,
     value_from_json,
     value_to_json,
 )
-from synapse_apply.model.diagnostic import FieldPath
 
 
 def tower(levels, wrap):

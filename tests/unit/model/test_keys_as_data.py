@@ -6,9 +6,9 @@ from dataclasses import field
 
 import pytest
 
-from synapse_apply.model.coding.json_shapes import build_coder
-from synapse_apply.model.coding.json_values import KEY, WrongShapeError
+from synapse_apply.model.codec import build_coder
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_values import KEY, WrongShapeError
 
 
 @frozen

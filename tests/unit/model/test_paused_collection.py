@@ -7,7 +7,7 @@ import subprocess
 import sys
 import weakref
 
-from synapse_apply.model.runtime.paused_collection import pause_gc
+from synapse_apply.model.paused_collection import pause_gc
 
 COUNT = 300
 
@@ -74,7 +74,7 @@ def test_a_command_makes_what_it_builds_old_at_once():
     """No later collection of young objects walks over it."""
     code = (
         "import gc\n"
-        "from synapse_apply.model.runtime import paused_collection as collection\n"
+        "from synapse_apply.model import paused_collection as collection\n"
         "collection.tune_collector_for_command()\n"
         "with collection.pause_gc(): built = [[] for _ in range(1000)]\n"
         "print(sum(value is built for value in gc.get_objects(generation=2)), gc.isenabled())\n"

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from synapse_apply.model.runtime.cron import Cron, Window
+from synapse_apply.model.cron import Cron, Window
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

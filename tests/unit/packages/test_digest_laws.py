@@ -19,7 +19,7 @@ from unit.packages.trees import AT_HEAD, FOLDER, ZIP
 from synapse_apply.model.address import Address
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages.content import compute_package_digest
-from synapse_apply.packages.entry_names import find_collisions
+from synapse_apply.packages.ignore import find_collisions
 from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 

@@ -13,9 +13,9 @@ from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.job import Verification
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.model.project import MovedAddress
-from synapse_apply.model.verification import Verification
 from synapse_apply.planning.narrow import (
     PermittedRows,
     has_work_without_permission,

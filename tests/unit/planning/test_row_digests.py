@@ -13,10 +13,10 @@ from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.codec import plan_from_json, plan_to_json
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model.codec import plan_from_json, plan_to_json
+from synapse_apply.model.job import Verification
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.model.verification import Verification
 from synapse_apply.planning.diff.field_diff import UNCHECKED_NOTE
 from synapse_apply.planning.narrow import compute_guard_digest
 from synapse_apply.planning.planner import build_plan

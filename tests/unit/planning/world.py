@@ -20,6 +20,7 @@ from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.manifests.project.policy import decode_rules
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position, error_finding, parse_json_pointer
+from synapse_apply.model.job import LastRun, OtherTargetRuns, RunStatus
 from synapse_apply.model.plan import PlanBase
 from synapse_apply.model.project import GuardSettings, Policy
 from synapse_apply.model.resource import (
@@ -42,7 +43,6 @@ from synapse_apply.model.values import (
     WithheldSecret,
     flatten,
 )
-from synapse_apply.model.verification import LastRun, OtherTargetRuns, RunStatus
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 
 ALL_KINDS = {**CATALOGUE, **KINDS}

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.job import LastRun, RunStatus
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Sensitive
-from synapse_apply.model.verification import LastRun, RunStatus
 from synapse_apply.secrets import macs
 from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_of
 from synapse_apply.secrets.signatures import (

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
+from synapse_apply.model.job import Verification
 from synapse_apply.model.plan import (
     Action,
     Cause,
@@ -19,7 +20,6 @@ from synapse_apply.model.plan import (
 from synapse_apply.model.resource import Capabilities
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import ABSENT, KnownAfterApply
-from synapse_apply.model.verification import Verification
 
 YOLO = Address("plugin", "yolo")
 RELEASE = Address("release", "yolo@1.2.0")

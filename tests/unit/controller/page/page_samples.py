@@ -28,7 +28,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import Controller, ForgeStatus, SecretName, Source
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
-from synapse_apply.model.coding.codec import plan_to_json
+from synapse_apply.model.codec import plan_to_json
 from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.model.plan import Plan
 

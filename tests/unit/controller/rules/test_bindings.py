@@ -18,7 +18,7 @@ from synapse_apply.controller.rules.judging import (
     merge_rules,
 )
 from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
-from synapse_apply.model.runtime.cron import Cron, Window
+from synapse_apply.model.cron import Cron, Window
 from synapse_apply.model.state import BackendIdentity
 
 AUTO, APPROVE = TargetRule("*", mode=Mode.AUTO), TargetRule("*", mode=Mode.APPROVE)

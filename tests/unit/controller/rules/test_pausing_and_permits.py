@@ -20,7 +20,7 @@ from synapse_apply.controller.rules.permits import (
     longest_active_pause,
 )
 from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
-from synapse_apply.model.runtime.cron import Cron, Window
+from synapse_apply.model.cron import Cron, Window
 
 PROD = TargetName("acme", "prod")
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC).timestamp()  # a Friday, 21:00 in Seoul

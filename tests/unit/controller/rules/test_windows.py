@@ -14,7 +14,7 @@ from synapse_apply.controller.rules.permits import (
     WindowState,
     compute_window_state,
 )
-from synapse_apply.model.runtime.cron import Cron, Window
+from synapse_apply.model.cron import Cron, Window
 
 SEOUL, BERLIN = ZoneInfo("Asia/Seoul"), ZoneInfo("Europe/Berlin")
 NEW_YORK, LORD_HOWE = ZoneInfo("America/New_York"), ZoneInfo("Australia/Lord_Howe")

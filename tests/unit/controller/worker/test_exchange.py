@@ -21,8 +21,8 @@ from synapse_apply.controller.worker.exchange import (
     encode_permit,
     encode_result,
 )
-from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.diagnostic import Position, warning_finding
+from synapse_apply.model.json_values import WrongShapeError
 
 DIGEST = f"row1:{'a' * 64}"
 ROW = PlannedRow(

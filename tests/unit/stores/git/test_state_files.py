@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_apply.model.coding.json_values import format_canonical_json
+from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import Row, RowChange
 from synapse_apply.stores.git.git_url import escape_name

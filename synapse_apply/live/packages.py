@@ -1,17 +1,24 @@
-"""Which files an uploaded package changes, compared with its own or the newest older version."""
+"""How published packages are fetched and compared, and which versions a rule compares with."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from synapse_apply.kinds.descriptor import ApiBinding
+from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.packages import (
     CHANGED,
     FILE_VERBS,
@@ -20,15 +27,108 @@ from synapse_apply.model.packages import (
     Replacement,
     version_sort_key,
 )
+from synapse_apply.model.parallel_reads import open_thread_pool
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Action, Plan
-from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Record
+from synapse_apply.model.values import Reference
+from synapse_apply.packages.content import compute_package_digest
+from synapse_apply.packages.inspection import measure_or_raise
+from synapse_apply.packages.upload import large_file_folder
+from synapse_apply.packages.zips import gather_zip_files, open_zip
 from synapse_apply.planning.package import find_foreign_digest
-from synapse_apply.planning.plan_input import ResourceState, SeriesKey
+from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
+from synapse_apply.planning.policy.resource_rules import series_rules
+from synapse_apply.workspace.target_session import TargetSession
 
-if TYPE_CHECKING:
-    # Offline plans come here, too, and load no client.
-    from synapse_apply.workspace.target_session import TargetSession
+
+@frozen
+class PublishedBytes:
+    """The digest of a published package, and its files in the form of a record."""
+
+    digest: str
+    files: Mapping[str, str]
+
+
+def read_published(
+    session: TargetSession, binding: ApiBinding, raw: ServerObject, name: object
+) -> PublishedBytes | None:
+    """Fetch and hash the package of a live object; None where the server shows no URL of it.
+
+    `name` is for messages. RemoteError when it cannot be fetched, InputError, with every finding,
+    when it is no package, or one that is too large for the project.
+    """
+    max_bytes = session.project.max_package_size
+    url = binding.extract_file_url(raw) if binding.extract_file_url is not None else ""
+    if not url:
+        return None
+    # On disk and not in memory: a package may have gigabytes.
+    with tempfile.TemporaryFile(dir=large_file_folder()) as file:
+        session.api.fetch_release_file(url, file, max_bytes)
+        file.seek(0)
+        package_label = f"the published package of {name}"
+        with open_zip(file, package_label) as archive:
+            source = PackageSource("file", package_label)
+            measured = measure_or_raise(gather_zip_files(archive), max_bytes, source)
+        return PublishedBytes(compute_package_digest(measured.files), measured.files)
+
+
+# `version-grows` must know releases that nobody recorded. They are listed only for a new member
+# under such a rule, once per plugin; on v2 the list that had no release with its key has them all.
+# Where a backend has no such list, the plan says so.
+def read_compared_versions(
+    session: TargetSession,
+    live_reader: LiveReader,
+    records: Mapping[Address, Record],
+    selected: frozenset[Address] | None,
+) -> tuple[PublishedVersions, tuple[Diagnostic, ...]]:
+    """Live versions by (prefix, series); and a warning where a backend cannot list them.
+
+    Only series with a new member under such a rule are read, each once.
+    """
+    rules = series_rules(session.target.policy.rules)
+    if not rules:
+        return {}, ()
+    by_series: dict[SeriesKey, list[Desired]] = defaultdict(list)
+    for address, resource in session.desired.items():
+        kind, result = session.catalogue[address.kind], live_reader.lookup_results[address]
+        is_new = address not in records and result.observed is None and result.problem is None
+        if (
+            not kind.series_field
+            or not is_new
+            or (selected is not None and address not in selected)
+        ):
+            continue
+        # An id in the place of the owner's name does not say to which rules it leads.
+        is_named = isinstance(resource.spec.get(kind.series_field), Reference)
+        if not is_named or any(rule.applies_to(address) for rule in rules):
+            series = kind.locate_in_series(resource.spec).series
+            by_series[SeriesKey(kind.prefix, series)].append(resource)
+    versions: dict[SeriesKey, list[str]] = {}
+    unknown: list[Address] = []
+    with open_thread_pool(session.parallelism) as pool:
+        firsts = [resources[0] for resources in by_series.values()]
+        for key, members in zip(
+            by_series, pool.map(live_reader.list_series_members, firsts), strict=True
+        ):
+            if members is None:
+                unknown += (resource.address for resource in by_series[key])
+            elif members:
+                name = session.catalogue[key.kind].version_field
+                versions[key] = [str(each.spec[name]) for each in members if name in each.spec]
+    if not unknown:
+        return versions, ()
+    warning = warning_finding(
+        "A policy rule sees only recorded releases",
+        f"{format_short_list(sorted(unknown))}: this backend does not tell which others of "
+        f"the series are live, "
+        "so that a higher version would not be noticed unless it is recorded (policy: "
+        f"{format_short_list(rule.name for rule in rules)}).",
+        Text(Command("import ADDRESS ID"), " records one that is there."),
+    )
+    return versions, (warning,)
+
 
 _MAX_FILES = 200
 _MAX_DIFFS = 20

@@ -1,0 +1,472 @@
+"""How the pages and items of a list are read, and when a list counts as read completely.
+
+A parsed log of a hundred thousand lines takes tens of megabytes, which no caller needs at once.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import field, replace
+from threading import Lock
+from typing import Any
+
+from synapse_apply.client import failures
+from synapse_apply.client.calls import ClientCall
+from synapse_apply.client.dialects.dialect import Dialect, ListPage, parse_query_of_link
+from synapse_apply.client.errors import TooLargeError, UnexpectedAnswerError
+from synapse_apply.client.http.answers import Answer
+from synapse_apply.client.http.pacing import MAX_LIST_WEIGHT
+from synapse_apply.client.operations import ANYTHING, AnswerShape
+from synapse_apply.model.errors import NotFound
+from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.json_types import JsonValue, QueryParams
+from synapse_apply.model.json_values import OddJsonError, decode_lenient_json_at
+from synapse_apply.model.parallel_reads import open_thread_pool
+
+MAX_ITEM_LENGTH = 16 * 1024 * 1024  # characters of one item
+_LONG_ITEM_LENGTH = 64 * 1024
+_BLANKS = " \t\r\n"
+_VALUE_ENDS = frozenset(",]}:" + _BLANKS)
+
+
+class NotItemsError(ValueError):
+    """The text is not JSON, neither a list nor an object with one, or an item is too large."""
+
+
+class JsonItems:
+    """Iterates over the items of `[...]`, or of the list under one of `names` in an object.
+
+    After the last item `other_values` holds the object's other values. NotItemsError from the
+    iteration.
+    """
+
+    def __init__(self, blocks: Iterable[bytes], names: tuple[str, ...]) -> None:
+        """`blocks` are pieces of UTF-8 text; none is read before the iteration."""
+        self._blocks = iter(blocks)
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("strict")
+        self._buffer = ""
+        self._position = 0
+        self._names = names
+        self.other_values: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        first_char = self._peek()
+        if first_char == "[":
+            yield from self._iter_list_items()
+        elif first_char == "{":
+            yield from self._iter_object_items()
+        else:
+            raise NotItemsError("neither a list nor an object with one")
+
+    def _iter_object_items(self) -> Iterator[Any]:
+        has_list = False
+        self._position += 1
+        while self._peek() != "}":
+            name = self._parse_value()
+            self._consume_char_or_raise(":")
+            if name in self._names and self._peek() == "[":
+                has_list = True
+                yield from self._iter_list_items()
+            else:
+                self.other_values[str(name)] = self._parse_value()
+            if self._peek() != "}":
+                self._consume_char_or_raise(",")
+        if not has_list:
+            raise NotItemsError("an object without a list")
+
+    def _iter_list_items(self) -> Iterator[Any]:
+        self._position += 1
+        while self._peek() != "]":
+            yield self._parse_value()
+            if self._peek() != "]":
+                self._consume_char_or_raise(",")
+        self._position += 1
+
+    def _consume_char_or_raise(self, char: str) -> None:
+        if self._peek() != char:
+            raise NotItemsError("no JSON")
+        self._position += 1
+
+    def _peek(self) -> str:
+        """The next character that is not a blank, without consuming it."""
+        while True:
+            while self._position < len(self._buffer):
+                char = self._buffer[self._position]
+                if char not in _BLANKS:
+                    return char
+                self._position += 1
+            if not self._read_more():
+                raise NotItemsError("no JSON: it stops half-way")
+
+    def _parse_value(self) -> JsonValue:
+        self._peek()
+        while True:
+            try:
+                value, end = decode_lenient_json_at(self._buffer, self._position)
+            except OddJsonError as problem:
+                raise NotItemsError(f"no JSON that can be read: {problem}") from None
+            except ValueError:
+                value, end = None, len(self._buffer)
+                if self._read_more_of_item():
+                    continue
+                raise NotItemsError("no JSON") from None
+            # A number may go on in the next block: 2.5e is followed by no comma yet.
+            if self._buffer[end : end + 1] in _VALUE_ENDS or not self._read_more():
+                self._position = end
+                return value
+
+    def _read_more_of_item(self) -> bool:
+        """Read more of an item that is incomplete; False at the end of the text.
+
+        The item is parsed again from its start each time. Reading half of its length in addition
+        keeps the total work linear.
+        """
+        pending = len(self._buffer) - self._position
+        return self._read_more(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
+
+    def _read_more(self, min_chars: int = 1) -> bool:
+        """Append blocks of at least `min_chars` characters to the buffer; False if there are none.
+
+        The consumed part of the buffer is dropped. NotItemsError for an item that is too long.
+        """
+        if len(self._buffer) - self._position > MAX_ITEM_LENGTH:
+            raise NotItemsError(f"an item has more than {MAX_ITEM_LENGTH} characters")
+        pieces = [self._buffer[self._position :]]
+        size = 0
+        while size < min_chars and (block := next(self._blocks, None)) is not None:
+            try:
+                pieces.append(self._decoder.decode(block))
+            except UnicodeDecodeError:
+                raise NotItemsError("no UTF-8") from None
+            size += max(1, len(pieces[-1]))
+        self._buffer = "".join(pieces)
+        self._position = 0
+        return len(pieces) > 1
+
+
+Fetch = Callable[[ClientCall], Answer]
+# Gives the body of an answer as it arrives; its second argument is called with the answer's head.
+Stream = Callable[[ClientCall, Callable[[Answer], None]], Generator[bytes, None, None]]
+
+
+@frozen
+class ListQuery:
+    """A list to be read: `fetch` sends a call, `params` filter the list at `path`.
+
+    `max_parallel` is how many pages may be requested at the same time, `shape` what each item must
+    look like (ANYTHING: not even objects).
+    """
+
+    fetch: Fetch
+    dialect: Dialect
+    path: str
+    params: QueryParams
+    max_parallel: int = 1
+    shape: AnswerShape = ANYTHING
+
+    @property
+    def first_page_query(self) -> dict[str, Any]:
+        """The query of the first page: page size and filters."""
+        return {**dict(self.dialect.page_size_query), **self.params}
+
+
+# A v2 list that does not say whether more follows is refused: what lies behind its end would be
+# taken for absent.
+def parse_page(
+    dialect: Dialect, call: ClientCall, answer: Answer, shape: AnswerShape = ANYTHING
+) -> ListPage:
+    """The page in an answer; UnexpectedAnswerError for anything else, or items of another shape."""
+    if answer.parse_fault_or_empty and answer.body.strip():
+        raise failures.unexpected_answer(
+            call, answer, f"the answer cannot be read: {answer.parse_fault_or_empty}"
+        )
+    page = dialect.parse_page_or_none(answer.masked_json_or_none)
+    if page is None:
+        raise failures.unexpected_answer(call, answer, "neither a list nor a page of one")
+    for item in page.items if shape is not ANYTHING else ():
+        if not isinstance(item, dict):
+            raise failures.unexpected_answer(
+                call, answer, "the list holds items that are no objects"
+            )
+        if fault := shape.find_fault(item):
+            raise failures.unexpected_answer(call, answer, f"of an item in the list: {fault}")
+    return page
+
+
+def with_weight_limit(list_query: ListQuery, max_weight: int) -> ListQuery:
+    """The same query, whose `fetch` fails once its pages together exceed `max_weight` bytes.
+
+    See `Answer.parsed_weight`. UnexpectedAnswerError from `fetch`.
+    """
+    lock, total_weight = Lock(), 0
+
+    def fetch_within_weight(call: ClientCall) -> Answer:
+        nonlocal total_weight
+        answer = list_query.fetch(call)
+        with lock:
+            total_weight += answer.parsed_weight
+            is_too_heavy = total_weight > max_weight
+        if is_too_heavy:
+            problem = (
+                f"its pages together take more than {max_weight // 1024**2} MiB, more than is "
+                f"held of "
+                "one list; is this the right server, and does it heed page numbers?"
+            )
+            raise failures.unexpected_answer(call, answer, problem, TooLargeError)
+        return answer
+
+    return replace(list_query, fetch=fetch_within_weight)
+
+
+def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
+    """Each page of a list, requested when it is needed.
+
+    UnexpectedAnswerError for more than `max_pages` pages, or if the links form a circle.
+    """
+    query = list_query.first_page_query
+    seen_queries: set[tuple[tuple[str, str], ...]] = set()
+    while True:
+        call = ClientCall("GET", list_query.path, query=query, repeatable=True)
+        seen_queries.add(_build_query_key(query))
+        answer = list_query.fetch(call)
+        page = parse_page(list_query.dialect, call, answer, list_query.shape)
+        yield page
+        if page.next_query is None:
+            return
+        # Our own filters are kept: some servers leave them out of `next`, which would then lead to
+        # the unfiltered list.
+        query = {**query, **dict(page.next_query)}
+        if _build_query_key(query) in seen_queries:
+            raise failures.unexpected_answer(call, answer, "its pages go in a circle")
+        if len(seen_queries) >= max_pages:
+            raise failures.unexpected_answer(call, answer, f"it has more than {max_pages} pages")
+
+
+def iter_streamed_list_items_of_all_pages(
+    stream: Stream, path: str, names: tuple[str, ...], max_pages: int
+) -> Iterator[Any]:
+    """The items of the list at `path` as they arrive, of all its pages.
+
+    `names` are the keys under which an object may hold the list. UnexpectedAnswerError for more
+    than `max_pages` pages, links in a circle, or an answer that is no list.
+    """
+    query: tuple[tuple[str, str], ...] | None = ()
+    seen_queries: set[tuple[tuple[str, str], ...]] = set()
+    while query is not None:
+        if len(seen_queries) >= max_pages:
+            raise UnexpectedAnswerError(f"GET {path}: it has more than {max_pages} pages")
+        call = ClientCall("GET", path, query=query, repeatable=True, accept="application/json")
+        if query in seen_queries:
+            raise UnexpectedAnswerError(f"{call}: its pages go in a circle")
+        seen_queries.add(query)
+        answers: list[Answer] = []
+        try:
+            # Who stops reading, or cannot go on, gives the connection back.
+            with closing(stream(call, answers.append)) as pieces:
+                items = JsonItems(pieces, names)
+                yield from items
+        except NotItemsError as failure:
+            raise failures.unexpected_answer(
+                call, answers[-1], f"the answer is {failure}"
+            ) from None
+        next_link = items.other_values.get("next")
+        query = parse_query_of_link(next_link) if next_link and isinstance(next_link, str) else None
+
+
+def _build_query_key(query: QueryParams) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((key, str(value)) for key, value in query.items()))
+
+
+# When a paginated list counts as read completely, although it may change between two pages.
+#
+# An item inserted or deleted meanwhile moves others across page boundaries, where a reader misses
+# them. A plan takes a missing item for one to create, so that complete lists are read twice and
+# compared.
+
+_MAX_READINGS = 6
+# After this many readings pages are read one after the other: on a busy server parallel pages may
+# never all report the same count.
+_PARALLEL_READINGS = 3
+_MAX_LIGHT_PAGE = 1024 * 1024
+
+
+# Absence needs two readings, the second with all that a sound first one had: objects move between
+# pages while the list is read.
+def reread_list_until_complete(
+    list_query: ListQuery, max_pages: int, max_weight: int = MAX_LIST_WEIGHT
+) -> list[Any]:
+    """All items of a list, each `id` once, from at most `max_pages` pages of `max_weight` in all.
+
+    A list of several pages is read again until a reading has every item of the sound reading
+    before it. Why that is enough:
+
+    - Pages in sequence: only a deletion hides an item, by moving it to a page already read. The
+      deleted item was read as well, so the next reading lacks it.
+    - Pages in parallel: an insertion can hide an item, too. A reading is sound if all pages report
+      the same count and it has that many items. Then inserted and deleted items are equal in
+      number, and a hidden item implies a deleted one that was read: the next reading lacks it.
+
+    UnexpectedAnswerError if no two such readings follow each other, or if there are always fewer
+    items than the server reports.
+    """
+    previous_ids: set[Any] | None = None
+    for number in range(_MAX_READINGS):
+        max_parallel = list_query.max_parallel if number < _PARALLEL_READINGS else 1
+        reading = _read_each_page_once(
+            with_weight_limit(replace(list_query, max_parallel=max_parallel), max_weight), max_pages
+        )
+        if not reading.is_sound:
+            # What an unsound reading has proves nothing: two sound ones must follow each other.
+            previous_ids = None
+        elif (
+            reading.page_count == 1
+            or not reading.ids
+            or (previous_ids is not None and previous_ids <= reading.ids)
+        ):
+            return reading.items
+        else:
+            previous_ids = reading.ids
+    problem = "it changes while it is read, or has fewer items than it says; try again later"
+    raise failures.unexpected_answer(*reading.last_exchange, problem)
+
+
+def read_list_once(
+    list_query: ListQuery,
+    max_pages: int,
+    is_first_page_useful: Callable[[Sequence[Any]], bool],
+    max_weight: int = MAX_LIST_WEIGHT,
+) -> list[Any] | None:
+    """The items of a single reading: each of them exists, but others may have been missed.
+
+    None if the list has more than `max_pages` pages, or if `is_first_page_useful` is false for the
+    items of the first page.
+    """
+    try:
+        return _read_each_page_once(
+            with_weight_limit(list_query, max_weight), max_pages, is_first_page_useful
+        ).items
+    except _ListLongOrNotUsefulError:
+        return None
+
+
+class _ListLongOrNotUsefulError(Exception):
+    """`is_first_page_useful` was false, or the list has too many pages."""
+
+
+@mutable
+class _ListReading:
+    """One reading of all pages. `last_exchange`: call and answer of the page read last, for errors.
+
+    `is_sound`: its item count agrees with the count that the server reports.
+    """
+
+    last_exchange: tuple[ClientCall, Answer]
+    items: list[Any] = field(default_factory=list)
+    ids: set[Any] = field(default_factory=set)
+    page_count: int = 0
+    is_sound: bool = True
+
+    def add_page(self, page: ListPage) -> None:
+        self.page_count += 1
+        self.items += [item for item in page.items if _is_new(item, self.ids)]
+
+
+def _read_each_page_once(
+    list_query: ListQuery,
+    max_pages: int,
+    is_first_page_useful: Callable[[Sequence[Any]], bool] | None = None,
+) -> _ListReading:
+    """Read each page once; _ListLongOrNotUsefulError only with `is_first_page_useful`."""
+    exchanges: list[tuple[ClientCall, Answer]] = []
+
+    def fetch(call: ClientCall) -> Answer:
+        answer = list_query.fetch(call)
+        # Only the last: answers of a long list would fill the memory.
+        exchanges[:] = [(call, answer)]
+        return answer
+
+    pages = iter_pages(replace(list_query, fetch=fetch), max_pages)
+    first_page = next(pages)
+    reading = _ListReading(exchanges[-1])
+    reading.add_page(first_page)
+    page_numbers = _later_page_numbers(list_query, first_page)
+    if is_first_page_useful is not None and (
+        len(page_numbers) >= max_pages or not is_first_page_useful(first_page.items)
+    ):
+        raise _ListLongOrNotUsefulError
+    try:
+        # Pages that are fat are held one at a time.
+        is_parallel = list_query.max_parallel > 1 and len(exchanges[-1][1].body) <= _MAX_LIGHT_PAGE
+        if page_numbers and len(page_numbers) < max_pages and is_parallel:
+            _add_pages_in_parallel(
+                reading, replace(list_query, fetch=fetch), first_page, page_numbers
+            )
+        else:
+            page = first_page
+            for page in pages:
+                reading.add_page(page)
+                if is_first_page_useful is not None and reading.page_count >= max_pages:
+                    raise _ListLongOrNotUsefulError
+            reading.is_sound = page.total_count is None or len(reading.items) >= page.total_count
+    except NotFound:
+        # The first page promised this page: so many items were deleted meanwhile that it is gone.
+        reading.is_sound = False
+    reading.last_exchange = exchanges[-1]
+    return reading
+
+
+def _later_page_numbers(list_query: ListQuery, first_page: ListPage) -> range:
+    """The numbers of the pages after the first; empty if they cannot be read by number."""
+    page_param = list_query.dialect.page_number_param
+    if (
+        not page_param
+        or not first_page.items
+        or first_page.total_count is None
+        or first_page.next_query is None
+    ):
+        return range(0)
+    # Only a `next` link that is our own query plus `page=2` shows that the server counts pages as
+    # we would.
+    if {**list_query.first_page_query, **dict(first_page.next_query)} != {
+        **list_query.first_page_query,
+        page_param: "2",
+    }:
+        return range(0)
+    # Divided and rounded up.
+    return range(2, -(-first_page.total_count // len(first_page.items)) + 1)
+
+
+def _add_pages_in_parallel(
+    reading: _ListReading, list_query: ListQuery, first_page: ListPage, page_numbers: range
+) -> None:
+    """Read the pages of these numbers at the same time, and add them in order."""
+
+    def fetch_page(number: int) -> ListPage:
+        query = {**list_query.first_page_query, list_query.dialect.page_number_param: str(number)}
+        call = ClientCall("GET", list_query.path, query=query, repeatable=True)
+        return parse_page(list_query.dialect, call, list_query.fetch(call), list_query.shape)
+
+    # All pages before any is added: `is_sound` compares the counts of all of them.
+    with open_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
+        pages = list(pool.map(fetch_page, page_numbers))
+    for page in pages:
+        reading.add_page(page)
+    is_count_stable = all(page.total_count == first_page.total_count for page in pages)
+    is_complete = pages[-1].next_query is None
+    reading.is_sound = (
+        is_count_stable and is_complete and len(reading.items) >= (first_page.total_count or 0)
+    )
+
+
+def _is_new(item: Any, seen_ids: set[Any]) -> bool:
+    """Whether the item's id is not in `seen_ids`, to which it is added. True without an id."""
+    identity = item.get("id") if isinstance(item, Mapping) else None
+    if not isinstance(identity, (str, int)):
+        return True
+    # An insertion pushed it to the next page, where it was met again.
+    if identity in seen_ids:
+        return False
+    seen_ids.add(identity)
+    return True

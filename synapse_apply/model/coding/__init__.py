@@ -1,1 +1,0 @@
-"""JSON texts of the model's values, for states, saved plans and server answers."""

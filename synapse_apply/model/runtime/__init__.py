@@ -1,1 +1,0 @@
-"""Time, threads and memory, where several layers need the same."""
