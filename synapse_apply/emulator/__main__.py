@@ -7,10 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from synapse_apply.emulator.core.backend import MAX_UPLOAD, ServeError, ServerSettings
 from synapse_apply.emulator.core.store import DataSetError
 from synapse_apply.emulator.core.switches import PAGE, UnknownSwitchError
+from synapse_apply.emulator.data_set import reset_data_set_if_any
 from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
-from synapse_apply.emulator.serve import ServeError, build_settings, reset_data_set_if_any, serve
+from synapse_apply.emulator.serve import serve
 
 DEFAULT_DATA = Path(".synapse-apply/embedded")
 
@@ -45,7 +47,7 @@ def _build_argument_parser() -> argparse.ArgumentParser:
     )
     add_argument("--latency", type=float, default=0.0, metavar="MS")
     add_argument("--job-seconds", type=float, default=0.2, metavar="SECONDS")
-    add_argument("--max-upload", type=int, metavar="BYTES")
+    add_argument("--max-upload", type=int, default=MAX_UPLOAD, metavar="BYTES")
     add_argument("--faults", type=Path, metavar="FILE", help="what shall go wrong (docs/faults.md)")
     add_argument(
         "--profile", default="", metavar="NAME", help="page or vendor; kept with the data set"
@@ -61,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _build_argument_parser().parse_args(arguments)
     try:
         if options.command == "serve":
-            settings = build_settings(
+            settings = ServerSettings(
                 switches=dict(options.switch),
                 profile=options.profile,
-                token=options.token,
+                token=options.token or "",
                 tenant=options.tenant,
                 any_token=options.any_token,
                 # TENANT=TOKEN on the command line; a request is looked up by its token.

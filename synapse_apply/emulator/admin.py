@@ -72,21 +72,20 @@ def _require_kind(request: EmulatorRequest) -> Kind:
     return kind
 
 
-def _require_object(request: EmulatorRequest) -> tuple[Kind, StoredObject]:
+def require_object(request: EmulatorRequest) -> tuple[Kind, StoredObject]:
     """The kind in the path and its object with that id, of any tenant. Raises ApiError (404)."""
     kind = _require_kind(request)
     row = request.store.find_by_id(kind, parse_id(request.path["id"]))
     return kind, require_found(row)
 
 
+def show_object(_request: EmulatorRequest, found: tuple[Kind, StoredObject]) -> AnswerObject:
+    return found[1]._asdict()
+
+
 def list_all_objects(request: EmulatorRequest) -> AnswerObject:
     rows = request.store.select(_require_kind(request), ObjectQuery())
     return {"count": len(rows), "results": [row._asdict() for row in rows]}
-
-
-def read_any_object(request: EmulatorRequest) -> AnswerObject:
-    _kind, row = _require_object(request)
-    return row._asdict()
 
 
 def create_object_unchecked(request: EmulatorRequest) -> AnswerObject:
@@ -113,7 +112,7 @@ def edit_object_unchecked(request: EmulatorRequest) -> AnswerObject:
 
     Its key follows from the new code or version. Raises ApiError (404, 409).
     """
-    kind, row = _require_object(request)
+    kind, row = require_object(request)
     body = {**row.body, **request.body.values}
     if kind != "job":
         body["modified"] = request.now()
@@ -129,7 +128,7 @@ def edit_object_unchecked(request: EmulatorRequest) -> AnswerObject:
 
 def delete_any_object(request: EmulatorRequest) -> None:
     """Delete a stored object, whatever refers to it: an outside deletion."""
-    kind, row = _require_object(request)
+    kind, row = require_object(request)
     request.store.delete(kind, row.id)
 
 

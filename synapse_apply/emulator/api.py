@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synapse_apply.emulator import admin, agents, jobs, plugins, releases, storages
-from synapse_apply.emulator.core.call import ApiVersion, Endpoint
+from synapse_apply.emulator.core.call import ApiVersion, Endpoint, read
 
 _PACKAGE = "media/plugin_releases/{id}/package.zip"
 _LISTED = ("plugin_list", "list")
@@ -17,19 +17,19 @@ V1 = ApiVersion(
     (
         Endpoint("GET", "plugins/", plugins.list_plugins, switch=_LISTED),
         Endpoint("POST", "plugins/", plugins.create_plugin, 201),
-        Endpoint("GET", "plugins/{lookup}/", plugins.read_plugin),
+        Endpoint("GET", "plugins/{lookup}/", read(plugins.require_in_path, plugins.show)),
         Endpoint("PUT", "plugins/{lookup}/", plugins.update_plugin),
         Endpoint("GET", "plugin_releases/", releases.list_releases),
         Endpoint("POST", "plugin_releases/", releases.create_release, 201),
-        Endpoint("GET", "plugin_releases/{lookup}/", releases.read_release),
+        Endpoint("GET", "plugin_releases/{lookup}/", read(releases.require_in_path, releases.show)),
         Endpoint("GET", _PACKAGE, releases.send_package, switch=_SIGNED, is_open=True),
         Endpoint("GET", "storages/", storages.list_storages),
         Endpoint("POST", "storages/", storages.create_storage, 201),
-        Endpoint("GET", "storages/{id}/", storages.read_storage),
+        Endpoint("GET", "storages/{id}/", read(storages.require_in_path, storages.show)),
         Endpoint("POST", "storages/{id}/session/", storages.open_session),
         Endpoint("POST", "plugins/{lookup}/run/", jobs.run_plugin),
         Endpoint("GET", "jobs/", jobs.list_jobs),
-        Endpoint("GET", "jobs/{id}/", jobs.read_job),
+        Endpoint("GET", "jobs/{id}/", read(jobs.require_in_path, jobs.show)),
         Endpoint("PATCH", "jobs/{id}/", jobs.report_on_job),
         Endpoint("GET", "jobs/{id}/console_logs/", jobs.list_console_logs),
         Endpoint("GET", "jobs/{id}/tail_console_logs/", jobs.tail_console_logs),
@@ -43,11 +43,13 @@ V2 = ApiVersion(
     (
         Endpoint("GET", "plugins/", plugins.list_plugins_v2),
         Endpoint("POST", "plugins/", plugins.create_plugin_v2, 201, _WRITES),
-        Endpoint("GET", "plugins/{id}/", plugins.read_plugin_v2),
+        Endpoint("GET", "plugins/{id}/", read(plugins.require_in_path_v2, plugins.show_v2)),
         Endpoint("PATCH", "plugins/{id}/", plugins.update_plugin_v2, 200, _WRITES),
         Endpoint("GET", "plugin-releases/", releases.list_releases_v2),
         Endpoint("POST", "plugin-releases/", releases.create_release_v2, 201, _WRITES),
-        Endpoint("GET", "plugin-releases/{id}/", releases.read_release_v2),
+        Endpoint(
+            "GET", "plugin-releases/{id}/", read(releases.require_in_path_v2, releases.show_v2)
+        ),
         Endpoint("DELETE", "plugin-releases/{id}/", releases.delete_release, 204, _WRITES),
         Endpoint(
             "POST",
@@ -57,7 +59,7 @@ V2 = ApiVersion(
             dry_run_action="release",
         ),
         Endpoint("GET", "jobs/", jobs.list_jobs_v2),
-        Endpoint("GET", "jobs/{id}/", jobs.read_job_v2),
+        Endpoint("GET", "jobs/{id}/", read(jobs.require_in_path_v2, jobs.show_v2)),
         Endpoint("PATCH", "jobs/{id}/", jobs.report_on_job_v2, 200, _WRITES),
         Endpoint("POST", "jobs/{id}/logs/", jobs.create_log, 201, _WRITES),
         Endpoint("POST", "jobs/{id}/logs/bulk/", jobs.create_logs, 201, _WRITES),
@@ -87,7 +89,7 @@ OWN = ApiVersion(
         Endpoint("GET", "objects/{kind}/", admin.list_all_objects),
         Endpoint("POST", "objects/{kind}/", admin.create_object_unchecked, 201),
         Endpoint("DELETE", "objects/{kind}/", admin.delete_all_objects, 204),
-        Endpoint("GET", "objects/{kind}/{id}/", admin.read_any_object),
+        Endpoint("GET", "objects/{kind}/{id}/", read(admin.require_object, admin.show_object)),
         Endpoint("PATCH", "objects/{kind}/{id}/", admin.edit_object_unchecked),
         Endpoint("DELETE", "objects/{kind}/{id}/", admin.delete_any_object, 204),
     ),

@@ -111,41 +111,40 @@ def _verify_endpoint(data: Path, text: bytes) -> RunningServer:
         server = RunningServer(
             document["url"], document["pid"], document["data_set"], document["token"]
         )
-        parts = urlsplit(server.url)
-        is_complete = parts.scheme == "http" and bool(parts.port) and type(server.pid) is int
-        texts = (server.url, server.data_set, server.token)
-        # `type`, not isinstance: a boolean is an int, and a subclass never comes from JSON.
-        is_complete = is_complete and all(type(item) is str and item for item in texts)
+        wrong = _find_wrong(data, server)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        is_complete = False
-    if not is_complete:
-        raise _build_endpoint_error(data, "does not tell url, pid, data_set and token of a server")
-    if not _is_loopback_ip_address(parts.hostname or "") or server.url != f"http://{parts.netloc}":
-        raise _build_endpoint_error(
-            data, f"names {server.url!a}, which is no address of this machine's own"
+        wrong = _INCOMPLETE
+    if wrong:
+        raise EndpointError(
+            f"{data / data_folder.ENDPOINT} {wrong}",
+            "stop the server that has the data set, and remove that file",
         )
-    if "@" in parts.netloc:
-        raise _build_endpoint_error(data, "names a url with a user in it")
-    if not _is_own_process(server.pid):
-        raise _build_endpoint_error(data, f"names process {server.pid}, which is none of yours")
-    # A process id may be used again by a program that has nothing to do with the data set.
-    if not _may_have_file_open(server.pid, data / data_folder.LOCK):
-        raise _build_endpoint_error(
-            data, f"names process {server.pid}, which does not have the data set"
-        )
-    if (
-        _query_value_or_none(data, "SELECT value FROM about WHERE name='data_set'")
-        != server.data_set
-    ):
-        raise _build_endpoint_error(data, "names another data set than the one that lies beside it")
     return server
 
 
-def _build_endpoint_error(data: Path, reason: str) -> EndpointError:
-    return EndpointError(
-        f"{data / data_folder.ENDPOINT} {reason}",
-        "stop the server that has the data set, and remove that file",
-    )
+_INCOMPLETE = "does not tell url, pid, data_set and token of a server"
+
+
+def _find_wrong(data: Path, server: RunningServer) -> str:
+    """What does not hold of a server that `endpoint.json` names; "" if all does."""
+    parts = urlsplit(server.url)
+    texts = (server.url, server.data_set, server.token)
+    # `type`, not isinstance: a boolean is an int, and a subclass never comes from JSON.
+    has_types = type(server.pid) is int and all(type(item) is str and item for item in texts)
+    if parts.scheme != "http" or not parts.port or not has_types:
+        return _INCOMPLETE
+    if not _is_loopback_ip_address(parts.hostname or "") or server.url != f"http://{parts.netloc}":
+        return f"names {server.url!a}, which is no address of this machine's own"
+    if "@" in parts.netloc:
+        return "names a url with a user in it"
+    if not _is_own_process(server.pid):
+        return f"names process {server.pid}, which is none of yours"
+    # A process id may be used again by a program that has nothing to do with the data set.
+    if not _may_have_file_open(server.pid, data / data_folder.LOCK):
+        return f"names process {server.pid}, which does not have the data set"
+    if read_data_set_id(data) != server.data_set:
+        return "names another data set than the one that lies beside it"
+    return ""
 
 
 def _is_loopback_ip_address(host: str) -> bool:

@@ -14,7 +14,6 @@ from typing import Any, Literal, cast
 
 from synapse_apply.emulator import plugins, releases
 from synapse_apply.emulator.core.backend import (
-    DataSetBackend,
     format_iso,
     format_iso_in_seoul,
     parse_iso_time_or_none,
@@ -95,10 +94,10 @@ V2_STATUSES = tuple(PLATFORM.values())
 V2_FILTERS = (Field("status", "choice", choices=V2_STATUSES), Field("action"))
 V2_UPDATE_FIELDS = (
     V2_FILTERS[0],
-    Field("progress_record", "any", nullable=True),
-    Field("metrics_record", "any", nullable=True),
-    Field("meta", "any", nullable=True),
-    Field("result", "any", nullable=True),
+    *(
+        Field(name, "any", nullable=True)
+        for name in ("progress_record", "metrics_record", "meta", "result")
+    ),
 )
 V2_LEVELS = ("debug", "info", "success", "warning", "danger", "error", "critical")
 V2_LOG_FIELDS = (
@@ -420,7 +419,7 @@ def _build_line_data(request: EmulatorRequest, line: Mapping[str, str]) -> Any:
 # API v1 starts jobs, under ids that may be numbers or UUIDs.
 
 
-def _require_in_path(request: EmulatorRequest) -> StoredObject:
+def require_in_path(request: EmulatorRequest) -> StoredObject:
     """The tenant's job with the id in the path. Raises ApiError (404)."""
     text, store = request.path["id"], request.store
     has_uuid = request.has("job_ids", "uuid")
@@ -509,10 +508,6 @@ def _find_release(
     return next(iter(request.store.select("release", query, limit=1)), None)
 
 
-def read_job(request: EmulatorRequest) -> AnswerObject:
-    return show(request, _require_in_path(request))
-
-
 def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's jobs, newest first, by the filters of the switch `filters`."""
     asked, query = request.query, ObjectQuery(request.tenant, newest_first=True)
@@ -545,7 +540,7 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
 
 def report_on_job(request: EmulatorRequest) -> AnswerObject:
     """Store a report of status, progress, result or logs; a status or progress stops the clock."""
-    row, now = _require_in_path(request), request.now()
+    row, now = require_in_path(request), request.now()
     moment = compute_job_moment(row, now)
     values = _parse_report(request, row, moment)
     body = dict(row.body)
@@ -589,7 +584,7 @@ def _parse_report(request: EmulatorRequest, row: StoredObject, moment: JobMoment
 
 
 def list_console_logs(request: EmulatorRequest) -> list[Any]:
-    row = _require_in_path(request)
+    row = require_in_path(request)
     lines = list_log_lines(row, compute_job_moment(row, request.now()))
     if not lines and request.has("no_logs", "missing"):
         raise not_found()
@@ -602,7 +597,7 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     if request.has("tail", "none"):
         raise method_not_allowed("GET", ())
     try:
-        row = _require_in_path(request)
+        row = require_in_path(request)
     except ApiError:
         if request.has("tail_of_none", "missing"):
             raise
@@ -700,11 +695,11 @@ def is_visible_on_v2(row: StoredObject) -> bool:
     return row.body.get("release") is not None
 
 
-def show_item_v2(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def show_item_v2(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A job as lists of v2 show it."""
-    moment = compute_job_moment(row, backend.clock.now())
+    moment = compute_job_moment(row, request.now())
     return {
-        "id": build_uuid(backend.store.data_set, row),
+        "id": build_uuid(request.store.data_set, row),
         "status": PLATFORM[moment.status],
         "action": row.body["action"],
         "is_active": not moment.is_ended,
@@ -715,41 +710,37 @@ def show_item_v2(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     }
 
 
-def show_v2(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def show_v2(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     body = row.body
-    release = backend.to_v2_id(body["release"])
+    release = request.backend.to_v2_id(body["release"])
     return {
-        **show_item_v2(backend, row),
+        **show_item_v2(request, row),
         "params": body["parameters"],
         "progress_record": body.get("progress_record"),
         "metrics_record": body.get("metrics_record"),
-        "result": _read_result(row, compute_job_moment(row, backend.clock.now())),
+        "result": _read_result(row, compute_job_moment(row, request.now())),
         "meta": body.get("metadata"),
         "plugin_release_id": release,
         "plugin_release": {
             "id": release,
-            "plugin_id": backend.to_v2_id(row.parent or 0),
+            "plugin_id": request.backend.to_v2_id(row.parent or 0),
             "version": body["version"],
         },
         "modified": format_iso(body.get("modified", row.created)),
     }
 
 
-def _require_in_path_v2(request: EmulatorRequest) -> StoredObject:
+def require_in_path_v2(request: EmulatorRequest) -> StoredObject:
     number = parse_uuid(request.store.data_set, request.path["id"])
     row = request.store.find_by_id("job", number, request.tenant)
     return require_found(row if row and is_visible_on_v2(row) else None)
-
-
-def read_job_v2(request: EmulatorRequest) -> AnswerObject:
-    return show_v2(request.backend, _require_in_path_v2(request))
 
 
 def list_jobs_v2(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's jobs, newest first, filtered by status and action."""
     filters, show_item = (
         convert_filters(request, V2_FILTERS),
-        partial(show_item_v2, request.backend),
+        partial(show_item_v2, request),
     )
 
     def is_included(row: StoredObject) -> bool:
@@ -761,7 +752,7 @@ def list_jobs_v2(request: EmulatorRequest) -> EmulatorAnswer:
 
 def report_on_job_v2(request: EmulatorRequest) -> AnswerObject:
     """Store a report on a job; a reported status stops its clock. Raises ApiError (400, 404)."""
-    row, now = _require_in_path_v2(request), request.now()
+    row, now = require_in_path_v2(request), request.now()
     moment = compute_job_moment(row, now)
     values = convert_sent_fields(V2_UPDATE_FIELDS, request.body)
     status = parse_status_word(values.pop("status", None))
@@ -777,12 +768,12 @@ def report_on_job_v2(request: EmulatorRequest) -> AnswerObject:
                 details={"current_status": before, "requested_status": after},
             )
         changes["reported"] = _build_report(moment, status, None, now)
-    return show_v2(request.backend, _store_changes(request, row, changes))
+    return show_v2(request, _store_changes(request, row, changes))
 
 
 def stop_job(request: EmulatorRequest) -> AnswerObject:
     """Stop a job; a dry run answers without it. Raises ApiError (404, 409)."""
-    row, now = _require_in_path_v2(request), request.now()
+    row, now = require_in_path_v2(request), request.now()
     moment = compute_job_moment(row, now)
     if moment.is_ended:
         word = PLATFORM[moment.status]
@@ -796,7 +787,7 @@ def stop_job(request: EmulatorRequest) -> AnswerObject:
         target = build_uuid(request.store.data_set, row)
         return {"dry_run": True, "action": "stop", "target": target}
     changes = {"reported": _build_report(moment, "stopped", None, now)}
-    return show_v2(request.backend, _store_changes(request, row, changes))
+    return show_v2(request, _store_changes(request, row, changes))
 
 
 def _store_changes(
@@ -868,21 +859,21 @@ def _store_logs(
 
 
 def create_log(request: EmulatorRequest) -> AnswerObject:
-    row, log = _require_in_path_v2(request), _parse_log(request.body)
+    row, log = require_in_path_v2(request), _parse_log(request.body)
     if upload := request.uploads.get("file"):
         log["file"] = f"{request.root_url}/media/{upload.sha256}/{upload.name}"
     return _store_logs(request, row, [log])[0]
 
 
 def create_logs(request: EmulatorRequest) -> list[AnswerObject]:
-    row = _require_in_path_v2(request)
+    row = require_in_path_v2(request)
     return _store_logs(request, row, _parse_logs(request.body))
 
 
 def tail_console_logs_v2(request: EmulatorRequest) -> EmulatorAnswer:
     """The log lines as server-sent events; one `error` event for an unknown UUID."""
     try:
-        row = _require_in_path_v2(request)
+        row = require_in_path_v2(request)
     except ApiError:
         # The platform answers an unknown job with a stream, and what is no UUID with 404.
         if not _is_uuid(request.path["id"]):
@@ -894,6 +885,6 @@ def tail_console_logs_v2(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def list_console_logs_v2(request: EmulatorRequest) -> AnswerObject:
-    row = _require_in_path_v2(request)
+    row = require_in_path_v2(request)
     lines = list_log_lines(row, compute_job_moment(row, request.now()))
     return {"logs": [line["message"] for line in lines]}

@@ -170,8 +170,9 @@ def require_own(backend: DataSetBackend, tenant: str, row: StoredObject) -> None
         raise forbidden()
 
 
-def show(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def show(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A plugin as answers of v1 show it, by the switches."""
+    backend = request.backend
     match backend.switches["plugin_tenant"]:
         case "name":
             tenant_field: AnswerObject = {"tenant": row.tenant}
@@ -189,14 +190,10 @@ def show(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     }
 
 
-def _require_in_path(request: EmulatorRequest) -> StoredObject:
+def require_in_path(request: EmulatorRequest) -> StoredObject:
     """The plugin that the tenant sees with the integer id in the path. Raises ApiError (404)."""
     row = request.store.find_by_id("plugin", parse_id(request.path["lookup"]))
     return require_found(if_visible(request.backend, request.tenant, row))
-
-
-def read_plugin(request: EmulatorRequest) -> AnswerObject:
-    return show(request.backend, _require_in_path(request))
 
 
 def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
@@ -205,7 +202,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
         newest_first=request.has("list_order", "newest"),
         includes_public=shows_plugins_of_others(request.backend),
     )
-    return build_page(request, "plugin", query, partial(show, request.backend))
+    return build_page(request, "plugin", query, partial(show, request))
 
 
 def create_plugin(request: EmulatorRequest) -> AnswerObject:
@@ -227,7 +224,7 @@ def create_plugin(request: EmulatorRequest) -> AnswerObject:
                 release_field["release"] = releases.store_first_release(backend, row)
     except DuplicateKeyError:
         raise _code_taken(request, code) from None
-    return {**show(backend, row), **release_field}
+    return {**show(request, row), **release_field}
 
 
 def _code_taken(request: EmulatorRequest, code: str | None) -> ApiError:
@@ -243,7 +240,7 @@ def _require_no_system_plugin(values: FieldValues) -> None:
 
 def update_plugin(request: EmulatorRequest) -> AnswerObject:
     """Update a plugin partially or fully, by the switch `put`. Raises ApiError (400, 403, 409)."""
-    backend, row = request.backend, _require_in_path(request)
+    backend, row = request.backend, require_in_path(request)
     require_own(backend, request.tenant, row)
     fields = list_fields(backend)
     is_full = request.has("put", "full")
@@ -261,7 +258,7 @@ def update_plugin(request: EmulatorRequest) -> AnswerObject:
         values = with_default_values((field for field in fields if field.name != "code"), values)
     body = {**row.body, **values, "code": code, "modified": request.now()}
     try:
-        return show(backend, request.store.replace("plugin", row, body, key=code))
+        return show(request, request.store.replace("plugin", row, body, key=code))
     except DuplicateKeyError:
         raise _code_taken(request, code) from None
 
@@ -279,38 +276,38 @@ def find_by_v2_id(request: EmulatorRequest, text: str) -> StoredObject | None:
     return find_by_row_id(request, request.backend.from_v2_id(parse_id(text)))
 
 
+def require_in_path_v2(request: EmulatorRequest) -> StoredObject:
+    return require_found(find_by_v2_id(request, request.path["id"]))
+
+
 def find_by_row_id(request: EmulatorRequest, number: int) -> StoredObject | None:
     """The tenant's plugin by its id in the store; None if v2 does not show it."""
     row = request.store.find_by_id("plugin", number, request.tenant)
     return row if is_visible_on_v2(row) else None
 
 
-def show_reference(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def show_reference(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     names = ("code", "name", "category")
-    return {"id": backend.to_v2_id(row.id), **{name: row.body[name] for name in names}}
+    return {"id": request.backend.to_v2_id(row.id), **{name: row.body[name] for name in names}}
 
 
-def show_item_v2(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def show_item_v2(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A plugin as lists of v2 show it."""
     return {
-        **show_reference(backend, row),
+        **show_reference(request, row),
         "is_active": row.body.get("is_active", True),
         "created": format_iso(row.created),
     }
 
 
-def show_v2(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def show_v2(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     return {
-        **show_item_v2(backend, row),
-        "tenant_id": backend.store.find_tenant_number(row.tenant),
+        **show_item_v2(request, row),
+        "tenant_id": request.store.find_tenant_number(row.tenant),
         "description": row.body.get("description", ""),
         "system_only": row.body.get("system_only", False),
         "is_public": row.body.get("is_public", False),
     }
-
-
-def read_plugin_v2(request: EmulatorRequest) -> AnswerObject:
-    return show_v2(request.backend, require_found(find_by_v2_id(request, request.path["id"])))
 
 
 def list_plugins_v2(request: EmulatorRequest) -> EmulatorAnswer:
@@ -321,9 +318,7 @@ def list_plugins_v2(request: EmulatorRequest) -> EmulatorAnswer:
         return is_visible_on_v2(row) and filters.items() <= body.items()
 
     query = ObjectQuery(request.tenant, newest_first=request.has("list_order", "newest"))
-    return build_cursor_page(
-        request, "plugin", query, partial(show_item_v2, request.backend), is_included
-    )
+    return build_cursor_page(request, "plugin", query, partial(show_item_v2, request), is_included)
 
 
 def create_plugin_v2(request: EmulatorRequest) -> AnswerObject:
@@ -356,7 +351,7 @@ def create_plugin_v2(request: EmulatorRequest) -> AnswerObject:
             key=code,
         )
         release = releases.store_release(request, row, values["version"], contents)
-    return {**show_v2(backend, row), "release": releases.show_reference(backend, release)}
+    return {**show_v2(request, row), "release": releases.show_reference(request, release)}
 
 
 def _require_free_name(request: EmulatorRequest, name: str, *, except_id: int = 0) -> None:
@@ -381,8 +376,8 @@ def _parse_first_release(request: EmulatorRequest, values: FieldValues) -> Field
 
 def update_plugin_v2(request: EmulatorRequest) -> AnswerObject:
     """Change name or description; any other field is final. Raises ApiError (400, 403, 404)."""
-    backend, row = request.backend, require_found(find_by_v2_id(request, request.path["id"]))
-    require_own(backend, request.tenant, row)
+    row = require_in_path_v2(request)
+    require_own(request.backend, request.tenant, row)
     problems: dict[str, Any] = {
         name: ["This field cannot be changed."]
         for name in V2_FINAL_FIELD_NAMES
@@ -397,4 +392,4 @@ def update_plugin_v2(request: EmulatorRequest) -> AnswerObject:
     if problems:
         raise ApiError(400, problems)
     body = {**row.body, **values, "modified": request.now()}
-    return show_v2(backend, request.store.replace("plugin", row, body, key=row.key))
+    return show_v2(request, request.store.replace("plugin", row, body, key=row.key))

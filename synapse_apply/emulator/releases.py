@@ -186,7 +186,7 @@ def show(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     }
     return {
         "id": row.id,
-        "plugin": plugins.show(backend, plugin) if plugin else row.parent,
+        "plugin": plugins.show(request, plugin) if plugin else row.parent,
         **with_default_values(list_fields(backend), row.body),
         **(platform_fields if request.has("release_fields", "platform") else {}),
         "file": _show_file(request, row),
@@ -269,9 +269,9 @@ def _count_values_up_to_limit(value: Any) -> int:
     return count
 
 
-def read_release(request: EmulatorRequest) -> AnswerObject:
-    row = find_visible(request.backend, request.tenant, request.path["lookup"])
-    return show(request, require_found(row))
+def require_in_path(request: EmulatorRequest) -> StoredObject:
+    """The release that the tenant sees by what is in the path. Raises ApiError (404)."""
+    return require_found(find_visible(request.backend, request.tenant, request.path["lookup"]))
 
 
 def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
@@ -432,28 +432,31 @@ def store_release(
     return row
 
 
-def show_reference(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def show_reference(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     return {
-        "id": backend.to_v2_id(row.id),
+        "id": request.backend.to_v2_id(row.id),
         "version": row.body["version"],
         "is_released": row.body.get("is_released", False),
     }
 
 
-def show_item_v2(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def show_item_v2(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A release as lists of v2 show it."""
     return {
-        **show_reference(backend, row),
-        "plugin_id": backend.to_v2_id(row.parent or 0),
+        **show_reference(request, row),
+        "plugin_id": request.backend.to_v2_id(row.parent or 0),
         "created": format_iso(row.created),
         "debug": row.body.get("debug", False),
     }
 
 
-def show_v2(backend: DataSetBackend, row: StoredObject, plugin: StoredObject) -> AnswerObject:
+def show_v2(
+    request: EmulatorRequest, row_and_plugin: tuple[StoredObject, StoredObject]
+) -> AnswerObject:
+    row, plugin = row_and_plugin
     return {
-        **show_item_v2(backend, row),
-        "plugin": plugins.show_reference(backend, plugin),
+        **show_item_v2(request, row),
+        "plugin": plugins.show_reference(request, plugin),
         "readme": row.body.get("readme", ""),
         "config": row.body.get("config") or {},
         "run_schema": {},
@@ -465,15 +468,11 @@ def show_v2(backend: DataSetBackend, row: StoredObject, plugin: StoredObject) ->
     }
 
 
-def _require_in_path_v2(request: EmulatorRequest) -> tuple[StoredObject, StoredObject]:
+def require_in_path_v2(request: EmulatorRequest) -> tuple[StoredObject, StoredObject]:
     """The release in the path and its plugin. Raises ApiError (404) where v2 shows no such one."""
     number = request.backend.from_v2_id(parse_id(request.path["id"]))
     row = require_found(request.store.find_by_id("release", number, request.tenant))
     return row, require_found(plugins.find_by_row_id(request, row.parent or 0))
-
-
-def read_release_v2(request: EmulatorRequest) -> AnswerObject:
-    return show_v2(request.backend, *_require_in_path_v2(request))
 
 
 def list_releases_v2(request: EmulatorRequest) -> EmulatorAnswer:
@@ -491,9 +490,7 @@ def list_releases_v2(request: EmulatorRequest) -> EmulatorAnswer:
         return plugins.is_visible_on_v2(request.store.find_by_id("plugin", row.parent or 0))
 
     query = ObjectQuery(request.tenant, parent, newest_first=request.has("list_order", "newest"))
-    return build_cursor_page(
-        request, "release", query, partial(show_item_v2, request.backend), is_included
-    )
+    return build_cursor_page(request, "release", query, partial(show_item_v2, request), is_included)
 
 
 def create_release_v2(request: EmulatorRequest) -> AnswerObject:
@@ -523,25 +520,24 @@ def create_release_v2(request: EmulatorRequest) -> AnswerObject:
     if problems or plugin is None:
         raise ApiError(400, problems)
     plugins.require_own(request.backend, request.tenant, plugin)
-    return show_v2(
-        request.backend, store_release(request, plugin, values["version"], contents), plugin
-    )
+    release = store_release(request, plugin, values["version"], contents)
+    return show_v2(request, (release, plugin))
 
 
 def lock_release(request: EmulatorRequest) -> AnswerObject:
     """Lock a release for ever. The plugin also remembers its version, which stays taken."""
-    store, (row, plugin) = request.store, _require_in_path_v2(request)
+    store, (row, plugin) = request.store, require_in_path_v2(request)
     version = row.body["version"]
     locked_versions = plugin.body.get(LOCKED_VERSIONS_KEY, [])
     if version not in locked_versions:
         body = {**plugin.body, LOCKED_VERSIONS_KEY: [*locked_versions, version]}
         store.replace("plugin", plugin, body, key=plugin.key)
     locked = store.replace("release", row, {**row.body, "is_released": True}, key=row.key)
-    return show_v2(request.backend, locked, plugin)
+    return show_v2(request, (locked, plugin))
 
 
 def delete_release(request: EmulatorRequest) -> None:
-    row, _plugin = _require_in_path_v2(request)
+    row, _plugin = require_in_path_v2(request)
     if row.body.get(IN_USE_KEY):
         raise refusal(409, "The release is used by an active serve application.")
     request.store.delete("release", row.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -14,36 +13,20 @@ from synapse_apply.emulator.api import VERSIONS
 from synapse_apply.emulator.core import data_folder
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
 from synapse_apply.emulator.core.backend import (
+    MAX_UPLOAD,
     DataSetBackend,
-    DataSetBusyError,
     DataSetClock,
+    ServeError,
     ServerSettings,
 )
 from synapse_apply.emulator.core.listener import (
     LOOPBACK_HOSTS,
     Listener,
-    ServeError,
     build_socket_url,
     open_listening_socket,
 )
-from synapse_apply.emulator.data_set import (
-    RunningServer,
-    find_running_server,
-    reset_data_set_if_any,
-    write_endpoint,
-)
+from synapse_apply.emulator.data_set import write_endpoint
 
-__all__ = (
-    "DataSetBusyError",
-    "EmbeddedServer",
-    "RunningServer",
-    "ServeError",
-    "ServerSettings",
-    "build_settings",
-    "find_running_server",
-    "reset_data_set_if_any",
-    "serve",
-)
 _START_SECONDS = 10.0
 
 
@@ -66,7 +49,7 @@ class EmbeddedServer:
         any_token: bool = False,
         latency: float = 0.0,
         job_seconds: float = 0.2,
-        max_upload: int | None = None,
+        max_upload: int = MAX_UPLOAD,
         faults: Mapping[str, Any] | None = None,
         clock: DataSetClock | None = None,
     ) -> None:
@@ -77,10 +60,9 @@ class EmbeddedServer:
         `profile`. `faults` is a document of rules (docs/faults.md).
         """
         self._data = Path(data)
-        self._settings = build_settings(
-            switches=switches, profile=profile, token=token, tenant=tenant, tokens=tokens,
-            any_token=any_token,
-            latency=latency, job_seconds=job_seconds, max_upload=max_upload, faults=faults,
+        self._settings = ServerSettings(
+            tenant, token or "", tokens or {}, any_token, switches or {}, profile, latency,
+            job_seconds, max_upload, faults,
         )  # fmt: skip
         self.token = self._settings.token
         self._clock = clock
@@ -126,38 +108,6 @@ class EmbeddedServer:
         self._thread.join(_START_SECONDS)
         self._listening_socket.close()
         self.backend.close()
-
-
-def build_settings(
-    *,
-    switches: Mapping[str, str] | None = None,
-    profile: str = "",
-    token: str | None = None,
-    tenant: str = "default",
-    tokens: Mapping[str, str] | None = None,
-    any_token: bool = False,
-    latency: float = 0.0,
-    job_seconds: float = 0.2,
-    max_upload: int | None = None,
-    faults: Mapping[str, Any] | None = None,
-) -> ServerSettings:
-    """The settings of a server; `token` is that of `tenant`, `tokens` maps others to tenants.
-
-    Raises ServeError for `any_token` together with a token.
-    """
-    if any_token and (token or tokens):
-        raise ServeError("either a token is asked for, or any will do: not both")
-    settings = ServerSettings(
-        tenant=tenant,
-        any_token=any_token,
-        tokens={**({token: tenant} if token else {}), **(tokens or {})},
-        switches=dict(switches or {}),
-        profile=profile,
-        latency=latency,
-        job_seconds=job_seconds,
-        faults=faults,
-    )
-    return settings if max_upload is None else dataclasses.replace(settings, max_upload=max_upload)
 
 
 def serve(

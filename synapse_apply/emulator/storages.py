@@ -85,7 +85,7 @@ def _mask_value(value: Any) -> Any:
     return MASK
 
 
-def _require_in_path(request: EmulatorRequest) -> StoredObject:
+def require_in_path(request: EmulatorRequest) -> StoredObject:
     """The tenant's storage with the id in the path. Raises ApiError (404)."""
     return require_found(request.find("storage"))
 
@@ -112,10 +112,6 @@ def _show_item(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     item = show(request, row)
     is_short = request.has("list_items", "short")
     return {name: item[name] for name in SHORT_FIELDS} if is_short else item
-
-
-def read_storage(request: EmulatorRequest) -> AnswerObject:
-    return show(request, _require_in_path(request))
 
 
 def list_storages(request: EmulatorRequest) -> Any:
@@ -154,7 +150,7 @@ def _require_keys(provider: str, configuration: Mapping[str, Any]) -> None:
 
 def open_session(request: EmulatorRequest) -> AnswerObject:
     """The configuration with its credentials, valid for an hour. Raises ApiError (400, 404)."""
-    row = _require_in_path(request)
+    row = require_in_path(request)
     # Only checked: a session to read and one to write show the same configuration.
     convert_sent_fields(_PURPOSE_FIELDS, request.body)
     provider = row.body["provider"]

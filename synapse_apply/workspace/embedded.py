@@ -142,10 +142,10 @@ def _build_untrusted_error(failure: DataSetPlaceError) -> StateError:
 def _run_server(
     data_path: Path, *, is_new: bool = True, profile: str = ""
 ) -> Iterator[EmbeddedBackend]:
-    from synapse_apply.emulator.core.backend import DataSetBusyError
+    from synapse_apply.emulator.core.backend import DataSetBusyError, ServeError
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
-    from synapse_apply.emulator.serve import EmbeddedServer, ServeError
+    from synapse_apply.emulator.serve import EmbeddedServer
 
     try:
         server = EmbeddedServer(data_path, profile=profile)

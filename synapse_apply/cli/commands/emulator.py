@@ -76,9 +76,11 @@ def serve(
     --token it asks for a random token, which is `token` in endpoint.json beside its data; only
     you can read that file.
     """
+    from synapse_apply.emulator.core.backend import ServeError, ServerSettings
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.core.switches import UnknownSwitchError
-    from synapse_apply.emulator.serve import ServeError, build_settings, serve
+    from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
+    from synapse_apply.emulator.serve import serve
     from synapse_apply.files.checkout import require_no_link_out
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
     from synapse_apply.workspace.embedded import require_trusted_data_folder
@@ -86,14 +88,18 @@ def serve(
 
     if token and any_token:
         raise click.UsageError("Give either --token or --any-token.")
-    settings = build_settings(
+    try:
+        rules = read_valid_fault_document(faults) if faults else None
+    except FaultsError as problem:
+        raise SynapseApplyError.from_summary("The faults cannot be used", f"{problem}.") from None
+    settings = ServerSettings(
         switches=switches,
         profile=profile or "",
-        token=token,
+        token=token or "",
         any_token=any_token,
         tenant=tenant,
         latency=latency,
-        faults=_read_faults(faults) if faults else None,
+        faults=rules,
     )
     if data is None:
         project = load_valid_project_or_defaults(invocation)
@@ -108,15 +114,6 @@ def serve(
             "The embedded backend cannot be served", f"{problem}."
         ) from None
     return 0
-
-
-def _read_faults(faults_file: Path) -> JsonObject:
-    from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
-
-    try:
-        return read_valid_fault_document(faults_file)
-    except FaultsError as problem:
-        raise SynapseApplyError.from_summary("The faults cannot be used", f"{problem}.") from None
 
 
 @manual_command(
@@ -169,7 +166,7 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
 
 def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     """Remove data and state; False when there was neither. Can be repeated after an interrupt."""
-    from synapse_apply.emulator.serve import reset_data_set_if_any
+    from synapse_apply.emulator.data_set import reset_data_set_if_any
     from synapse_apply.files.opening import remove_own_file
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.workspace import embedded, state_access

@@ -44,19 +44,18 @@ def build_app(
 ) -> ASGIApp:
     """The ASGI application. With `only_loopback` requests for other host names are refused."""
     app: ASGIApp = FaultMiddleware(_Paths(backend, versions), backend, versions)
-    if backend.settings.latency > 0:
-        app = LatencyMiddleware(app, backend.settings.latency)
     if only_loopback:
         # Against DNS rebinding: a web page must not reach this server by a name of its own that
         # resolves to loopback.
         app = TrustedHostMiddleware(app, allowed_hosts=list(LOOPBACK_NAMES))
-    return HeadersMiddleware(app, backend, versions)
+    return _Outermost(app, backend, versions)
 
 
-class HeadersMiddleware:
+class _Outermost:
     """Gives each answer an `X-Request-ID` and a `Date`, also that to a request that crashed.
 
-    The date is by the data set's clock, which tests may move (RFC 9110, 6.6.1).
+    The date is by the data set's clock, which tests may move (RFC 9110, 6.6.1). Each request waits
+    for the settings' latency.
     """
 
     def __init__(
@@ -82,6 +81,8 @@ class HeadersMiddleware:
             await send(message)
 
         try:
+            if self.backend.settings.latency > 0:
+                await asyncio.sleep(self.backend.settings.latency / 1000)
             await self.app(scope, receive, send_with_headers)
         except Exception:
             if not is_answered:
@@ -90,18 +91,6 @@ class HeadersMiddleware:
                 answer = build_refusal(self.backend, version, error, Request(scope))
                 await _build_response(answer)(scope, receive, send_with_headers)
             raise  # which logs it
-
-
-class LatencyMiddleware:
-    """Delays each request by this many milliseconds."""
-
-    def __init__(self, app: ASGIApp, milliseconds: float) -> None:
-        self.app = app
-        self.seconds = milliseconds / 1000
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(self.seconds)
-        await self.app(scope, receive, send)
 
 
 class _Paths:

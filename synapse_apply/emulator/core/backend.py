@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def parse_iso_time_or_none(text: str) -> float | None:
 
 PROFILE_SETTING = "profile"  # its key in the table `about` of the data set
 MAX_LOGGED_REQUESTS = 1000
-GIB = 1024**3
+MAX_UPLOAD = 4 * 1024**3  # bytes
 # The agent tokens in the examples of the API page, which everybody knows.
 EXAMPLE_AGENTS = {"agent-token-123": "agent-1", "my-agent-token": "agent-2"}
 
@@ -69,35 +70,38 @@ class DataSetBusyError(DataSetError):
     """Another server holds the lock of the data set."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """The settings of a server.
+class ServeError(Exception):
+    """The server cannot start; the message tells why and what to do."""
 
-    `tokens` maps access tokens to tenants. Without any, only the random `own_token` is accepted,
-    and the tenant header, else `tenant`, decides the tenant. With `any_token` every token is
-    accepted: all who can reach the port can use the server. `latency` is in milliseconds,
-    `job_seconds` the duration of a job, `max_upload` in bytes, `faults` a document of fault rules.
-    `profile` is stored in the data set; "" uses the stored one.
+
+@dataclass(slots=True)
+class ServerSettings:
+    """The settings of a server. Raises ServeError for `any_token` together with a token.
+
+    `tokens` maps access tokens to tenants; `token` is one of `tenant`, or else any that the server
+    accepts. Without any, a random one is made, and the tenant header, else `tenant`, decides the
+    tenant. With `any_token` every token is accepted: all who can reach the port can use the server.
+    `latency` is in milliseconds, `job_seconds` the duration of a job, `max_upload` in bytes,
+    `faults` a document of fault rules. `profile` is stored in the data set; "" uses the stored one.
     """
 
     tenant: str = "default"
+    token: str = ""
     tokens: Mapping[str, str] = field(default_factory=dict)
     any_token: bool = False
-    own_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     switches: Mapping[str, str] = field(default_factory=dict)
     profile: str = ""
     latency: float = 0.0
     job_seconds: float = 0.2
-    max_upload: int = 4 * GIB
+    max_upload: int = MAX_UPLOAD
     faults: Mapping[str, Any] | None = None
 
-    @property
-    def token(self) -> str:
-        """A token that this server accepts: one of `tenant` if possible, else any."""
-        if not self.tokens:
-            return self.own_token
-        tenant_tokens = (token for token, tenant in self.tokens.items() if tenant == self.tenant)
-        return next(tenant_tokens, next(iter(self.tokens)))
+    def __post_init__(self) -> None:
+        if self.any_token and (self.token or self.tokens):
+            raise ServeError("either a token is asked for, or any will do: not both")
+        self.tokens = {**({self.token: self.tenant} if self.token else {}), **self.tokens}
+        of_tenant = (token for token, tenant in self.tokens.items() if tenant == self.tenant)
+        self.token = next(chain(of_tenant, self.tokens), "") or secrets.token_urlsafe(32)
 
     def __repr__(self) -> str:
         # Without the tokens, since settings appear in tracebacks.

@@ -100,6 +100,13 @@ class EmulatorAnswer:
 Responder = Callable[[EmulatorRequest], Any]
 
 
+def read(
+    require: Callable[[EmulatorRequest], T], show: Callable[[EmulatorRequest, T], Any]
+) -> Responder:
+    """The responder that shows the object in the path, which `require` finds."""
+    return lambda request: show(request, require(request))
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method on one path (Starlette's notation, below the API version's prefix)."""

@@ -14,13 +14,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from synapse_apply.emulator.core.backend import ServeError
+
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 TRANSPORT = "transport"  # the key of a request's connection in its state
 _GRACE_SECONDS = 1  # for running requests when the server stops
-
-
-class ServeError(Exception):
-    """The server cannot start; the message tells why and what to do."""
 
 
 def open_listening_socket(host: str, port: int) -> socket.socket:

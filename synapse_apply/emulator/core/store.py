@@ -115,15 +115,12 @@ class ObjectStore:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._prepare_database(path)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, DataSetError) as error:
             self._connection.close()
-            raise DataSetError(
-                f"{path} is not a data set of the embedded backend ({error})",
-                "`emulator reset` starts a new one",
-            ) from None
-        except DataSetError:
-            self._connection.close()
-            raise
+            if isinstance(error, DataSetError):
+                raise
+            reason = f"{path} is not a data set of the embedded backend ({error})"
+            raise DataSetError(reason, "`emulator reset` starts a new one") from None
 
     def _prepare_database(self, path: Path) -> None:
         execute = self._connection.execute

@@ -9,7 +9,6 @@ import struct
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,7 +17,7 @@ from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import ApiVersion, select_version
 from synapse_apply.emulator.core.fields import refusal
 from synapse_apply.emulator.core.listener import TRANSPORT
-from synapse_apply.emulator.core.store import Kind, StoredObject
+from synapse_apply.emulator.core.store import Kind
 from synapse_apply.emulator.core.v2 import build_error_body
 from synapse_apply.emulator.faults.rules import BEFORE, FaultRule
 
@@ -36,29 +35,210 @@ _KIND_BY_PATH: dict[str, Kind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _FaultExchange:
-    """One request with its connection; `body_messages` is empty if the body still arrives."""
+class FaultMiddleware:
+    """Applies the rule that is due to each request, except those of the server's own endpoints."""
 
-    app: ASGIApp
-    scope: Scope
-    body_messages: Sequence[Message]
-    receive: Receive
-    send: Send
+    def __init__(
+        self, app: ASGIApp, backend: DataSetBackend, versions: Sequence[ApiVersion]
+    ) -> None:
+        self.app = app
+        self.backend = backend
+        self.versions = versions
 
-    async def run_app_on_request(self, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        faults, rule = self.backend.fault_schedule, None
+        # Its own endpoints stay usable: they are how a test takes the faults away again.
+        if faults.rules and not scope["path"].startswith(OWN_PREFIX):
+            rule = faults.count_request_in_all_rules_and_get_first_due(
+                scope["method"], scope["path"]
+            )
+        if rule is None:
+            await self.app(scope, receive, send)
+            return
+        fault = _Fault(self, rule, scope, receive, send)
+        # These faults read the body by themselves; for all others it is received completely first.
+        if rule.action.kind in _KINDS_DURING_UPLOAD or await fault.receive_body():
+            await getattr(fault, rule.action.kind)()
+
+    def build_refusal_body(self, scope: Scope, status: int) -> Any:
+        error = refusal(status, f"Fault: {status}.")
+        is_v2 = select_version(self.versions, scope["path"]).is_v2
+        return build_error_body(error, scope["request_id"]) if is_v2 else error.body
+
+
+class _Fault:
+    """One request and the rule that is due; there is a method for each of `rules.ACTION_KINDS`."""
+
+    def __init__(
+        self,
+        middleware: FaultMiddleware,
+        rule: FaultRule,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self.middleware = middleware
+        self.rule = rule
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.body: list[Message] = []  # empty while it still arrives
+
+    async def receive_body(self) -> bool:
+        """Receive the complete body of the request; False if the client disconnected before."""
+        while (message := await self.receive())["type"] == "http.request":
+            self.body.append(message)
+            if not message.get("more_body", False):
+                return True
+        return False
+
+    async def latency(self) -> None:
+        self.rule.applied_count += 1
+        await asyncio.sleep(self.rule.action.value / 1000)
+        await self._answer_to(self.send)
+
+    async def hang(self) -> None:
+        answer = await self._commit_if_after()
+        await asyncio.sleep(self.rule.action.value)
+        if answer is None:
+            await self._answer_to(self.send)
+        else:
+            await self._send_all(answer)
+
+    async def status(self) -> None:
+        await self._commit_if_after()
+        await self._refuse(self.rule.action.value)
+
+    async def bucket(self) -> None:
+        if self.rule.take_token_if_any(time.monotonic()):
+            await self._answer_to(self.send)
+            return
+        self.rule.applied_count += 1
+        await self._refuse(429)
+
+    async def reset(self) -> None:
+        await self._commit_if_after()
+        await self._close_connection(reset=True)
+
+    async def cut(self) -> None:
+        bytes_left = self.rule.action.value
+        while bytes_left > 0:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                return
+            bytes_left -= len(message.get("body", b""))
+            if not message.get("more_body", False):
+                break
+        self.rule.applied_count += 1
+        # A client that still sends meets the reset in the middle of its body.
+        await asyncio.sleep(self.rule.action.wait_seconds)
+        await self._close_connection(reset=True)
+
+    async def narrow(self) -> None:
+        self.rule.applied_count += 1
+        started_at, bytes_read = time.monotonic(), 0
+
+        async def receive_paced() -> Message:
+            nonlocal bytes_read
+            message = await self.receive()
+            bytes_read += len(message.get("body", b""))
+            # By the time since the start, so that pauses that were too long are made up for.
+            pause = started_at + bytes_read / self.rule.action.value - time.monotonic()
+            if pause > _MIN_PAUSE_SECONDS:
+                await asyncio.sleep(pause)
+            return message
+
+        await self.middleware.app(self.scope, receive_paced, self.send)
+
+    async def truncate(self) -> None:
+        bytes_left: int = self.rule.action.value
+        is_cut = False
+
+        async def send_truncated(message: Message) -> None:
+            nonlocal bytes_left, is_cut
+            if is_cut or await self._is_start_sent(message):
+                return
+            text, has_more = message.get("body", b""), message.get("more_body", False)
+            # At least the last byte is dropped, however short the answer is.
+            part = text[: bytes_left if has_more else min(bytes_left, max(len(text) - 1, 0))]
+            bytes_left -= len(part)
+            await self._send_piece(part)
+            if bytes_left <= 0 or not has_more:
+                is_cut = True
+                await self._close_connection(reset=False)
+
+        await self._answer_to(send_truncated)
+
+    async def slow(self) -> None:
+        # Small pieces at short intervals, so that a client's read timeout is not reached.
+        rate = self.rule.action.value
+        size = max(1, rate // _PIECES_PER_SECOND)
+
+        async def send_slowly(message: Message) -> None:
+            if await self._is_start_sent(message):
+                return
+            text, has_more = message.get("body", b""), message.get("more_body", False)
+            for offset in range(0, len(text), size):
+                piece = text[offset : offset + size]
+                await asyncio.sleep(len(piece) / rate)
+                await self._send_piece(piece)
+            if not has_more:
+                await self._send_piece(b"", has_more=False)
+
+        await self._answer_to(send_slowly)
+
+    async def page_shift(self) -> None:
+        answer = await self._capture_answer()
+        self._change_first_item(b"".join(message.get("body", b"") for message in answer[1:]))
+        await self._send_all(answer)
+
+    def _change_first_item(self, text: bytes) -> None:
+        """Delete the stored object that is the first item of an answered page, or copy it."""
+        kind = _KIND_BY_PATH.get(self.scope["path"].strip("/"))
+        try:
+            page: Any = json.loads(text)
+        except ValueError:
+            page = None
+        results = page.get("results") or page.get("data") if isinstance(page, dict) else None
+        backend = self.middleware.backend
+        row = backend.store.find_by_id(kind, results[0]["id"]) if kind and results else None
+        if not kind or row is None:
+            return
+        self.rule.applied_count += 1
+        if self.rule.action.value == "delete":
+            backend.store.delete(kind, row.id)
+            return
+        # A natural key is unique, so that the copy needs its own.
+        key = f"shift-{uuid.uuid4().hex}" if row.key else None
+        body = {**row.body, "name": f"shifts the pages {self.rule.matched_count}"}
+        if kind == "plugin":
+            body["code"] = key
+        now = backend.clock.now()
+        backend.store.insert(kind, row.tenant, body, created=now, key=key, parent=row.parent)
+
+    async def _commit_if_after(self) -> list[Message] | None:
+        """Count the fault; if it comes after the commit, handle the request and return its answer.
+
+        None if the fault comes before the request is handled.
+        """
+        is_before = self.rule.action.commit_point == BEFORE
+        answer = None if is_before else await self._capture_answer()
+        self.rule.applied_count += 1
+        return answer
+
+    async def _answer_to(self, send: Send) -> None:
         """Let the application handle the request, its answer going to `send`.
 
         The received body is replayed, so that the request completes even if the client is gone.
         """
-        pending = list(self.body_messages)
+        pending = list(self.body)
 
         async def replay_body() -> Message:
             return pending.pop(0) if pending else await self.receive()
 
-        await self.app(self.scope, replay_body, send)
+        await self.middleware.app(self.scope, replay_body, send)
 
-    async def capture_answer_or_stream_head(self) -> list[Message]:
+    async def _capture_answer(self) -> list[Message]:
         """Let the application handle the request, and return its answer without sending it.
 
         Of a stream of events, only the head: it would not end.
@@ -68,14 +248,13 @@ class _FaultExchange:
 
         async def capture_message(message: Message) -> None:
             messages.append(message)
-            if _is_stream(message):
+            headers = dict(message.get("headers", ()))
+            if headers.get(b"content-type", b"").startswith(b"text/event-stream"):
                 stream_started.set()
                 await asyncio.Event().wait()  # never returns; the task is cancelled below
 
-        app_task, stream_task = (
-            asyncio.ensure_future(self.run_app_on_request(capture_message)),
-            asyncio.ensure_future(stream_started.wait()),
-        )
+        app_task = asyncio.ensure_future(self._answer_to(capture_message))
+        stream_task = asyncio.ensure_future(stream_started.wait())
         await asyncio.wait((app_task, stream_task), return_when=asyncio.FIRST_COMPLETED)
         stream_task.cancel()
         if not stream_started.is_set():
@@ -86,11 +265,30 @@ class _FaultExchange:
         await asyncio.wait((app_task,))
         return [*messages, {"type": "http.response.body", "body": b""}]
 
-    async def send_messages(self, messages: Sequence[Message]) -> None:
+    async def _is_start_sent(self, message: Message) -> bool:
+        """Send a message that is the start of the answer, and count the fault."""
+        is_start: bool = message["type"] == "http.response.start"
+        if is_start:
+            self.rule.applied_count += 1
+            await self.send(message)
+        return is_start
+
+    async def _send_piece(self, piece: bytes, *, has_more: bool = True) -> None:
+        await self.send({"type": "http.response.body", "body": piece, "more_body": has_more})
+
+    async def _send_all(self, messages: Sequence[Message]) -> None:
         for message in messages:
             await self.send(message)
 
-    async def close_connection(self, *, reset: bool) -> None:
+    async def _refuse(self, status: int) -> None:
+        text = json.dumps(self.middleware.build_refusal_body(self.scope, status)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
+        if self.rule.action.retry_after is not None:
+            headers.append((b"retry-after", b"%g" % self.rule.action.retry_after))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send_piece(text, has_more=False)
+
+    async def _close_connection(self, *, reset: bool) -> None:
         """Close the connection: with RST if `reset`, else with FIN after the written bytes."""
         transport: asyncio.Transport = self.scope["state"][TRANSPORT]
         if transport.is_closing():  # the client was first
@@ -105,218 +303,3 @@ class _FaultExchange:
         # If the application returned without an answer, uvicorn would try to send a 500.
         while (await self.receive())["type"] != "http.disconnect":
             pass
-
-
-class FaultMiddleware:
-    """Applies the rule that is due to each request, except those of the server's own endpoints.
-
-    The method for a kind of fault is `_apply_KIND`, for the kinds in `rules.ACTION_KINDS`.
-    """
-
-    def __init__(
-        self, app: ASGIApp, backend: DataSetBackend, versions: Sequence[ApiVersion]
-    ) -> None:
-        self.app = app
-        self.backend = backend
-        self.versions = versions
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        faults = self.backend.fault_schedule
-        rule = None
-        # Its own endpoints stay usable: they are how a test takes the faults away again.
-        if faults.rules and scope["type"] == "http" and not scope["path"].startswith(OWN_PREFIX):
-            rule = faults.count_request_in_all_rules_and_get_first_due(
-                scope["method"], scope["path"]
-            )
-        if rule is None:
-            await self.app(scope, receive, send)
-            return
-        # These faults read the body by themselves; for all others it is received completely first.
-        acts_during_upload = rule.action.kind in _KINDS_DURING_UPLOAD
-        body = [] if acts_during_upload else await _read_request_messages_or_none(receive)
-        if body is not None:
-            exchange = _FaultExchange(self.app, scope, body, receive, send)
-            await getattr(self, f"_apply_{rule.action.kind}")(exchange, rule)
-
-    async def _apply_latency(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        rule.applied_count += 1
-        await asyncio.sleep(rule.action.value / 1000)
-        await exchange.run_app_on_request(exchange.send)
-
-    async def _apply_hang(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        answer = await self._count_and_capture_answer_if_after(exchange, rule)
-        await asyncio.sleep(rule.action.value)
-        if answer is None:
-            await exchange.run_app_on_request(exchange.send)
-        else:
-            await exchange.send_messages(answer)
-
-    async def _apply_status(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        await self._count_and_capture_answer_if_after(exchange, rule)
-        await self._send_refusal(exchange, rule.action.value, rule.action.retry_after)
-
-    async def _apply_bucket(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        if rule.take_token_if_any(time.monotonic()):
-            await exchange.run_app_on_request(exchange.send)
-            return
-        rule.applied_count += 1
-        await self._send_refusal(exchange, 429, rule.action.retry_after)
-
-    async def _send_refusal(
-        self, exchange: _FaultExchange, status: int, retry_after: float | None
-    ) -> None:
-        text = json.dumps(self._build_refusal_body(exchange.scope, status)).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
-        if retry_after is not None:
-            headers.append((b"retry-after", b"%g" % retry_after))
-        start = {"type": "http.response.start", "status": status, "headers": headers}
-        await exchange.send_messages([start, {"type": "http.response.body", "body": text}])
-
-    async def _apply_reset(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        await self._count_and_capture_answer_if_after(exchange, rule)
-        await exchange.close_connection(reset=True)
-
-    async def _apply_cut(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        bytes_left = rule.action.value
-        while bytes_left > 0:
-            message = await exchange.receive()
-            if message["type"] != "http.request":
-                return
-            bytes_left -= len(message.get("body", b""))
-            if not message.get("more_body", False):
-                break
-        rule.applied_count += 1
-        # A client that still sends meets the reset in the middle of its body.
-        await asyncio.sleep(rule.action.wait_seconds)
-        await exchange.close_connection(reset=True)
-
-    async def _apply_narrow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        rule.applied_count += 1
-        started_at, bytes_read = time.monotonic(), 0
-
-        async def receive_paced() -> Message:
-            nonlocal bytes_read
-            message = await exchange.receive()
-            bytes_read += len(message.get("body", b""))
-            # By the time since the start, so that pauses that were too long are made up for.
-            pause = started_at + bytes_read / rule.action.value - time.monotonic()
-            if pause > _MIN_PAUSE_SECONDS:
-                await asyncio.sleep(pause)
-            return message
-
-        await self.app(exchange.scope, receive_paced, exchange.send)
-
-    async def _apply_truncate(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        bytes_left: int = rule.action.value
-        is_cut = False
-
-        async def send_truncated(message: Message) -> None:
-            nonlocal bytes_left, is_cut
-            if is_cut:
-                return
-            if message["type"] == "http.response.start":
-                rule.applied_count += 1
-                await exchange.send(message)
-                return
-            text, has_more = message.get("body", b""), message.get("more_body", False)
-            # At least the last byte is dropped, however short the answer is.
-            part = text[: bytes_left if has_more else min(bytes_left, max(len(text) - 1, 0))]
-            bytes_left -= len(part)
-            await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
-            if bytes_left <= 0 or not has_more:
-                is_cut = True
-                await exchange.close_connection(reset=False)
-
-        await exchange.run_app_on_request(send_truncated)
-
-    async def _apply_slow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        # Small pieces at short intervals, so that a client's read timeout is not reached.
-        size = max(1, rule.action.value // _PIECES_PER_SECOND)
-
-        async def send_slowly(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                rule.applied_count += 1
-                await exchange.send(message)
-                return
-            text, has_more = message.get("body", b""), message.get("more_body", False)
-            for offset in range(0, len(text), size):
-                piece = text[offset : offset + size]
-                await asyncio.sleep(len(piece) / rule.action.value)
-                await exchange.send(
-                    {"type": "http.response.body", "body": piece, "more_body": True}
-                )
-            if not has_more:
-                await exchange.send({"type": "http.response.body", "body": b""})
-
-        await exchange.run_app_on_request(send_slowly)
-
-    async def _apply_page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        answer = await exchange.capture_answer_or_stream_head()
-        kind = _KIND_BY_PATH.get(exchange.scope["path"].strip("/"))
-        row = self._first_item(kind, _split_answer(answer)[1]) if kind else None
-        if kind and row:
-            rule.applied_count += 1
-            if rule.action.value == "delete":
-                self.backend.store.delete(kind, row.id)
-            else:
-                now = self.backend.clock.now()
-                # A natural key is unique, so that the copy needs its own.
-                key = f"shift-{uuid.uuid4().hex}" if row.key else None
-                new_body = {**row.body, "name": f"shifts the pages {rule.matched_count}"}
-                if kind == "plugin":
-                    new_body["code"] = key
-                self.backend.store.insert(
-                    kind, row.tenant, new_body, created=now, key=key, parent=row.parent
-                )
-        await exchange.send_messages(answer)
-
-    def _build_refusal_body(self, scope: Scope, status: int) -> Any:
-        error = refusal(status, f"Fault: {status}.")
-        is_v2 = select_version(self.versions, scope["path"]).is_v2
-        return build_error_body(error, scope["request_id"]) if is_v2 else error.body
-
-    def _first_item(self, kind: Kind, text: bytes) -> StoredObject | None:
-        """The stored object that is the first item of an answered page, None without one."""
-        try:
-            page: Any = json.loads(text)
-        except ValueError:
-            return None
-        results = page.get("results") or page.get("data") if isinstance(page, dict) else None
-        return self.backend.store.find_by_id(kind, results[0]["id"]) if results else None
-
-    @staticmethod
-    async def _count_and_capture_answer_if_after(
-        exchange: _FaultExchange, rule: FaultRule
-    ) -> list[Message] | None:
-        """Count the fault; if it comes after the commit, handle the request and return its answer.
-
-        None if the fault comes before the request is handled.
-        """
-        answer = (
-            None
-            if rule.action.commit_point == BEFORE
-            else await exchange.capture_answer_or_stream_head()
-        )
-        rule.applied_count += 1
-        return answer
-
-
-def _split_answer(answer: Sequence[Message]) -> tuple[Message, bytes]:
-    return answer[0], b"".join(message.get("body", b"") for message in answer[1:])
-
-
-def _is_stream(message: Message) -> bool:
-    headers = dict(message.get("headers", ()))
-    return bool(headers.get(b"content-type", b"").startswith(b"text/event-stream"))
-
-
-async def _read_request_messages_or_none(receive: Receive) -> list[Message] | None:
-    """The messages of the complete request body; None if the client disconnected before."""
-    messages: list[Message] = []
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        messages.append(message)
-        if not message.get("more_body", False):
-            return messages

@@ -7,33 +7,68 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 BEFORE, AFTER = "before", "after"
 _COMMIT_POINTS = (BEFORE, AFTER)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_DOCUMENT_PARTS = ("rules", "$schema")
+_RULE_PARTS = ("match", "do")
 _MATCH_PARTS = ("method", "path", "nth", "from", "to")
-# The further keys that each kind of fault may have.
-_ALLOWED_PARTS: dict[str, tuple[str, ...]] = {
-    "latency": (),
-    "hang": ("commit",),
-    "status": ("commit", "retry_after"),
-    "reset": (),
-    "truncate": (),
-    "slow": (),
-    "page_shift": (),
-    "cut": ("wait",),
-    "narrow": (),
-    "bucket": ("retry_after",),
-}
-ACTION_KINDS = tuple(_ALLOWED_PARTS)
 
 
 class FaultsError(ValueError):
     """The rules cannot be used; the message names each wrong one."""
+
+
+def _is_whole(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_whole(value) and value >= 1
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _is_status(value: Any) -> bool:
+    return _is_whole(value) and 400 <= value <= 599
+
+
+class _FaultKind(NamedTuple):
+    """What a value of this kind must be, and the further keys that may stand beside it.
+
+    A refusal normally means that nothing was done (`commit` before); a lost answer matters after
+    the commit.
+    """
+
+    is_valid: Callable[[Any], bool]
+    wanted: str
+    keys: tuple[str, ...] = ()
+    commit: str = AFTER
+
+
+_SPEED = "a number of bytes per second, from 1 on"
+_KINDS = {
+    "latency": _FaultKind(_is_amount, "a number of milliseconds", commit=BEFORE),
+    "hang": _FaultKind(_is_amount, "a number of seconds", ("commit",), BEFORE),
+    "status": _FaultKind(_is_status, "a status, 400 to 599", ("commit", "retry_after"), BEFORE),
+    "reset": _FaultKind(_COMMIT_POINTS.__contains__, "before or after"),
+    "truncate": _FaultKind(_is_whole, "a number of bytes"),
+    "slow": _FaultKind(_is_positive, _SPEED),
+    "page_shift": _FaultKind(("insert", "delete").__contains__, "insert or delete"),
+    "cut": _FaultKind(_is_whole, "a number of bytes", ("wait",)),
+    "narrow": _FaultKind(_is_positive, _SPEED),
+    "bucket": _FaultKind(
+        _is_positive, "a number of requests per second, from 1 on", ("retry_after",), BEFORE
+    ),
+}
+ACTION_KINDS = tuple(_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +152,8 @@ class FaultSchedule:
 
     def as_dict(self) -> dict[str, Any]:
         """The rules as JSON, with the requests that each has matched (`seen`) and hit (`done`)."""
-        rule_counts = [
-            {"seen": rule.matched_count, "done": rule.applied_count} for rule in self.rules
-        ]
-        return {"rules": [dict(rule.rule_document) for rule in self.rules], "counts": rule_counts}
+        counts = [{"seen": rule.matched_count, "done": rule.applied_count} for rule in self.rules]
+        return {"rules": [dict(rule.rule_document) for rule in self.rules], "counts": counts}
 
 
 def read_valid_fault_document(path: Path) -> dict[str, Any]:
@@ -142,9 +175,7 @@ def parse_valid_rules_or_raise_all(document: Any) -> list[FaultRule]:
     """The rules in a document `{"rules": [...]}`. Raises FaultsError with all problems."""
     if not isinstance(document, Mapping) or not isinstance(document.get("rules"), list):
         raise FaultsError('faults are an object {"rules": [...]}')
-    problems = [
-        f"there is no {name!r} beside rules" for name in document if name not in _DOCUMENT_PARTS
-    ]
+    problems = list(_iter_unknown(document, _DOCUMENT_PARTS, "beside rules"))
     rules: list[FaultRule] = []
     for number, rule_document in enumerate(document["rules"]):
         rule_problems = list(_iter_rule_problems(rule_document))
@@ -156,26 +187,17 @@ def parse_valid_rules_or_raise_all(document: Any) -> list[FaultRule]:
     return rules
 
 
-_DOCUMENT_PARTS = ("rules", "$schema")
-
-
 def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
     """The rule of a document in which `_iter_rule_problems` has found none."""
     match, action_document = rule_document.get("match", {}), rule_document["do"]
     kind = next(name for name in ACTION_KINDS if name in action_document)
-    # A refusal normally means that nothing was done; a lost answer matters after the commit.
-    commit_point = (
-        action_document[kind]
-        if kind == "reset"
-        else action_document.get(
-            "commit", BEFORE if kind in ("latency", "hang", "status", "bucket") else AFTER
-        )
-    )
+    value = action_document[kind]
+    commit_point = value if kind == "reset" else action_document.get("commit", _KINDS[kind].commit)
     nth = match.get("nth")
     return FaultRule(
         action=FaultAction(
             kind,
-            action_document[kind],
+            value,
             commit_point,
             action_document.get("retry_after"),
             action_document.get("wait", 0.0),
@@ -188,15 +210,17 @@ def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
     )
 
 
+def _iter_unknown(document: Mapping[str, Any], known: tuple[str, ...], place: str) -> Iterator[str]:
+    for name in document:
+        if name not in known:
+            yield f"there is no {name!r} {place}"
+
+
 def _iter_rule_problems(rule_document: Any) -> Iterator[str]:
     if not isinstance(rule_document, Mapping) or not isinstance(rule_document.get("do"), Mapping):
         yield "a rule is an object {match: {...}, do: {...}}"
         return
-    yield from (
-        f"there is no {name!r} beside match and do"
-        for name in rule_document
-        if name not in _RULE_PARTS
-    )
+    yield from _iter_unknown(rule_document, _RULE_PARTS, "beside match and do")
     match = rule_document.get("match", {})
     if isinstance(match, Mapping):
         yield from _iter_match_problems(match)
@@ -205,75 +229,37 @@ def _iter_rule_problems(rule_document: Any) -> Iterator[str]:
     yield from _iter_action_problems(rule_document["do"])
 
 
-_RULE_PARTS = ("match", "do")
-
-
 def _iter_match_problems(match: Mapping[str, Any]) -> Iterator[str]:
-    yield from (
-        f"match has no {name!r}; it has {_MATCH_PARTS}"
-        for name in match
-        if name not in _MATCH_PARTS
-    )
+    for name in match:
+        if name not in _MATCH_PARTS:
+            yield f"match has no {name!r}; it has {_MATCH_PARTS}"
     if match.get("method", "GET") not in _METHODS:
         yield f"method is one of {_METHODS}"
     if not isinstance(match.get("path", ""), str):
         yield "path is a text"
     for name in ("nth", "from", "to"):
-        if name in match and not _is_positive_integer(match[name]):
+        if name in match and not _is_positive(match[name]):
             yield f"{name} is a whole number from 1 on"
     if "nth" in match and ("from" in match or "to" in match):
         yield "nth excludes from and to"
 
 
 def _iter_action_problems(action_document: Mapping[str, Any]) -> Iterator[str]:
-    kinds = [name for name in ACTION_KINDS if name in action_document]
+    names = [name for name in ACTION_KINDS if name in action_document]
     # The keys that are allowed depend on the kind: without exactly one, nothing more is checked.
-    if len(kinds) != 1:
+    if len(names) != 1:
         yield f"do has exactly one of {ACTION_KINDS}"
         return
-    kind = kinds[0]
-    value, value_check = action_document[kind], _VALUE_CHECKS[kind]
-    yield from (
-        f"there is no {name!r} beside {kind}"
-        for name in action_document
-        if name not in (kind, *_ALLOWED_PARTS[kind])
-    )
-    if not value_check[0](value):
-        yield f"{kind} is {value_check[1]}"
-    if action_document.get("commit", BEFORE) not in _COMMIT_POINTS:
+    name, kind = names[0], _KINDS[names[0]]
+    value = action_document[name]
+    yield from _iter_unknown(action_document, (name, *kind.keys), f"beside {name}")
+    if not kind.is_valid(value):
+        yield f"{name} is {kind.wanted}"
+    commit = action_document.get("commit", BEFORE)
+    if commit not in _COMMIT_POINTS:
         yield "commit is before or after"
-    elif (
-        kind == "status"
-        and action_document.get("commit") == AFTER
-        and _is_non_negative_number(value)
-        and value < 500
-    ):
+    elif name == "status" and commit == AFTER and _is_amount(value) and value < 500:
         yield "a status below 500 says that nothing was done: it cannot come after the commit"
-    for name in ("retry_after", "wait"):
-        if name in action_document and not _is_non_negative_number(action_document[name]):
-            yield f"{name} is a number of seconds"
-
-
-def _is_positive_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_non_negative_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-
-
-_VALUE_CHECKS: dict[str, tuple[Any, str]] = {
-    "latency": (_is_non_negative_number, "a number of milliseconds"),
-    "hang": (_is_non_negative_number, "a number of seconds"),
-    "status": (
-        lambda value: _is_positive_integer(value) and 400 <= value <= 599,
-        "a status, 400 to 599",
-    ),
-    "reset": (lambda value: value in _COMMIT_POINTS, "before or after"),
-    "truncate": (lambda value: value == 0 or _is_positive_integer(value), "a number of bytes"),
-    "slow": (_is_positive_integer, "a number of bytes per second, from 1 on"),
-    "page_shift": (lambda value: value in ("insert", "delete"), "insert or delete"),
-    "bucket": (_is_positive_integer, "a number of requests per second, from 1 on"),
-    "cut": (lambda value: value == 0 or _is_positive_integer(value), "a number of bytes"),
-    "narrow": (_is_positive_integer, "a number of bytes per second, from 1 on"),
-}
+    for seconds in ("retry_after", "wait"):
+        if seconds in action_document and not _is_amount(action_document[seconds]):
+            yield f"{seconds} is a number of seconds"

@@ -18,7 +18,8 @@ from synapse_apply.emulator.core.switches import (
     UnknownSwitchError,
     require_profile,
 )
-from synapse_apply.emulator.serve import EmbeddedServer, reset_data_set_if_any
+from synapse_apply.emulator.data_set import reset_data_set_if_any
+from synapse_apply.emulator.serve import EmbeddedServer
 
 
 @contextmanager

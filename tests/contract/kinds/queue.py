@@ -27,12 +27,7 @@ from support.core import (
 )
 from support.core import ClientCall as Request
 
-from synapse_apply.emulator.core.call import (
-    EmulatorAnswer,
-    EmulatorRequest,
-    Endpoint,
-    require_found,
-)
+from synapse_apply.emulator.core.call import EmulatorRequest, Endpoint, require_found
 from synapse_apply.emulator.core.fields import Field, convert_all_fields, convert_sent_fields
 from synapse_apply.emulator.core.lists import build_cursor_page, build_page
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
@@ -189,7 +184,7 @@ def _endpoints(names: frozenset[str], beyond: int, method: str) -> tuple[Endpoin
     def shown(row: StoredObject) -> dict[str, Any]:
         return _shown(row, names, beyond)
 
-    def listed(call: EmulatorRequest) -> EmulatorAnswer:
+    def listed(call: EmulatorRequest) -> Any:
         wanted = ObjectQuery(call.tenant)
         if beyond:
             return build_cursor_page(call, PREFIX, wanted, shown, lambda _row: True)  # type: ignore[arg-type]
