@@ -61,7 +61,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         names = set(archive.namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "synapse_apply").rglob("*.py")}
     assert modules <= names
-    assert {f"synapse_apply/views/html/page.{end}" for end in ("css", "js")} <= names
+    assert {f"synapse_apply/views/html/page.{end}" for end in ("html", "css", "js")} <= names
     templates = (ROOT / "synapse_apply" / "controller" / "page" / "templates").iterdir()
     assert {str(path.relative_to(ROOT)) for path in templates} <= names
     assert "synapse_apply/py.typed" in names

@@ -50,10 +50,10 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
         lines = traceback.format_tb(problem.__traceback__)
         console.write_stderr("".join(["Traceback (values left out):\n", *lines]))
     if console.as_json and not console.has_written_document:
-        from synapse_apply.views.json.documents import build_findings_document_in_shape_of_command
+        from synapse_apply.views.json.documents import failure_document
 
         console.write_or_keep_document(
-            build_findings_document_in_shape_of_command(
+            failure_document(
                 command,
                 findings,
                 code,

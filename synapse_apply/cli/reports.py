@@ -27,8 +27,8 @@ from synapse_apply.views.ci import Annotation
 from synapse_apply.views.html import reports as html
 from synapse_apply.views.html.parts import ForgeLinks
 from synapse_apply.views.json.documents import (
-    build_findings_document_in_shape_of_command,
     drift_document,
+    failure_document,
     format_redacted_json_document,
     plan_document,
     report_document,
@@ -283,9 +283,7 @@ class Reports:
     def _findings_document(
         self, findings: Sequence[Diagnostic], code: int, plan: Plan | None = None
     ) -> JsonDocument:
-        return build_findings_document_in_shape_of_command(
-            self.command, findings, code, tool_version=__version__, plan=plan
-        )
+        return failure_document(self.command, findings, code, tool_version=__version__, plan=plan)
 
     def _target_name(self) -> str:
         """The chosen target, also after a failure; "" for all targets and where there is none."""

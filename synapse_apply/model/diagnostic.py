@@ -92,6 +92,12 @@ class Diagnostic(WithCommands):
         return self.severity is Severity.NOTE
 
     @property
+    def untold_request_id(self) -> str:
+        """The id of the request that failed; "" where there is none, or the detail names it."""
+        request_id = self.request_id or ""
+        return "" if request_id in self.detail else request_id
+
+    @property
     def line_independent_key(self) -> tuple[Any, ...]:
         """Equal for two findings that differ only in their line, which edits move."""
         file = self.position.file if self.position else ""

@@ -206,6 +206,12 @@ class GuardViolation(WithCommands):
     limit: int = 0
 
     @property
+    def untold_option(self) -> str:
+        """The option that overrides it; "" where the detail names it."""
+        option = f"--override-guard {self.name}"
+        return "" if option in self.detail else option
+
+    @property
     def ends_by_itself(self) -> bool:
         """Whether only time has to pass: a freeze of the policy that has an end."""
         is_of_policy = self.name.startswith(RULE_ID_PREFIX)

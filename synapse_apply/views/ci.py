@@ -132,25 +132,16 @@ def _of_findings(
 ) -> Iterator[Annotation]:
     for finding in findings:
         hint = f"Hint: {finding.hint}" if finding.hint else ""
-        # Some details quote the server's answer, which has the request id in it.
-        is_request_told = not finding.request_id or finding.request_id in finding.detail
-        request_text = "" if is_request_told else f"Request id: {finding.request_id}"
-        subject = " ".join(
-            part
-            for part in (
-                finding.address or "",
-                format_quoted_path(finding.path or ()),
-                finding.target or "",
-            )
-            if part
-        )
+        request_id = finding.untold_request_id
+        request_text = f"Request id: {request_id}" if request_id else ""
+        subject_parts = (finding.address, format_quoted_path(finding.path or ()), finding.target)
         location = finding_location(finding.with_changes(position=None)).removeprefix("with ")
         yield Annotation(
             finding.severity.value,
             finding.rule or finding.summary,
             finding.summary,
             "\n".join(part for part in (finding.detail, hint, location, request_text) if part),
-            subject,
+            " ".join(part for part in subject_parts if part),
             finding.position or position_by_address.get(finding.address or ""),
         )
 

@@ -14,7 +14,7 @@ from support.core import (
 )
 
 from synapse_apply import open_target
-from synapse_apply.views.json.documents import build_findings_document_in_shape_of_command
+from synapse_apply.views.json.documents import failure_document
 from synapse_apply.views.text.findings import render_diagnostics
 
 CONFIG = "name: Y\ncode: y\nversion: 1.0.0\n"
@@ -30,9 +30,7 @@ def check(folder: Path, files: dict[str, str]) -> tuple[str, list[str | None]]:
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
     with open_target(folder=folder) as target:
         found = target.packages.check_package("p")
-    document = build_findings_document_in_shape_of_command(
-        "package check", found, 1, tool_version=""
-    )
+    document = failure_document("package check", found, 1, tool_version="")
     text = render_diagnostics(found, color=False) + json.dumps(document)
     return text, [one.rule for one in found]
 

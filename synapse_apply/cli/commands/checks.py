@@ -42,10 +42,10 @@ def validate(*, console: Console, invocation: Invocation, reports: Reports | Non
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
         from synapse_apply.model.command import name_target_in_commands
-        from synapse_apply.views.json.documents import build_findings_document_in_shape_of_command
+        from synapse_apply.views.json.documents import failure_document
 
         console.write_or_keep_document(
-            build_findings_document_in_shape_of_command(
+            failure_document(
                 "validate",
                 name_target_in_commands(validation.diagnostics, console.typed_target),
                 code,

@@ -313,12 +313,10 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
         findings = tuple(finding.as_error() for finding in findings)
     code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
     if console.as_json:
-        from synapse_apply.views.json.documents import build_findings_document_in_shape_of_command
+        from synapse_apply.views.json.documents import failure_document
 
         console.write_or_keep_document(
-            build_findings_document_in_shape_of_command(
-                "controller check", findings, code, tool_version=__version__
-            )
+            failure_document("controller check", findings, code, tool_version=__version__)
         )
         return code
     console.write_findings(findings)

@@ -63,7 +63,7 @@ def check(
     """
     from synapse_apply import __version__
     from synapse_apply.model.command import name_target_in_commands
-    from synapse_apply.views.json.documents import build_findings_document_in_shape_of_command
+    from synapse_apply.views.json.documents import failure_document
     from synapse_apply.views.sanitize import escape_ci_commands, sanitize
     from synapse_apply.views.text.findings import format_finding_counts
 
@@ -75,9 +75,7 @@ def check(
     if console.as_json:
         targeted_findings = name_target_in_commands(findings, console.typed_target)
         console.write_or_keep_document(
-            build_findings_document_in_shape_of_command(
-                "package check", targeted_findings, code, tool_version=__version__
-            )
+            failure_document("package check", targeted_findings, code, tool_version=__version__)
         )
     else:
         console.write_findings(findings)

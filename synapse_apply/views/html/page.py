@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
+from string import Template
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause
@@ -19,6 +20,10 @@ _MAX_OPEN_ROWS = 8  # with at most so many rows, all are expanded
 _ROWS_PER_STACK = 50  # browsers skip the layout of stacks outside the window (content-visibility)
 _NOTHING_MATCHES = (
     '<p id="nothing" hidden>Nothing matches. <button type="button">Clear the filters</button></p>'
+)
+_GRAPH_SECTION = (
+    '<section id="graph" aria-labelledby="graph-title"><h2 id="graph-title">Dependencies</h2>'
+    '<p class="intro">An arrow leads to what is needed.</p>{}</section>'
 )
 _SIGN_STYLES = {"+": "come", "-": "gone", "~": "moved", "!": "trouble"}
 
@@ -64,29 +69,35 @@ class HtmlPage:
 
     def render_html(self) -> str:
         """The whole document; equal input gives equal text."""
-        parts = [
-            _render_head(self.title),
-            _render_header(self),
-            *self._render_top(),
-            "<main>",
-            *self._render_rows_and_graph(),
-            f"</main><footer>{self.footer}</footer>",
-            f"<script>{read_asset('page.js')}</script></body></html>",
-        ]
+        style, script = read_asset("page.css"), read_asset("page.js")
+        text = Template(read_asset("page.html")).substitute(
+            # By its policy nothing is fetched, and only our style and script run.
+            style_hash=hash_for_content_policy(style),
+            script_hash=hash_for_content_policy(script),
+            title=cut_and_escape(self.title),
+            style=style,
+            tone=self.tone,
+            heading=cut_and_escape(self.title, 200),
+            headlines=_headlines(self),
+            facts=self.facts,
+            filters="".join(f"\n{part}" for part in self._top()),
+            rows="\n".join(self._rows_and_graph()),
+            footer=self.footer,
+            script=script,
+        )
         # Last, over the whole text: a page may be printed into the log of a CI job.
-        return escape_ci_commands("\n".join(part for part in parts if part) + "\n")
+        return escape_ci_commands(text)
 
     def render_fragment(self) -> str:
         """The contents as HTML for another page, which has page.css and page.js: no title."""
-        parts = [_headlines(self), *self._render_top(), *self._render_rows_and_graph()]
+        parts = [_headlines(self), *self._top(), *self._rows_and_graph()]
         return "\n".join(part for part in parts if part)
 
     @property
     def row_id_by_address(self) -> Mapping[str, str]:
         """The HTML ids of the rows, by address."""
-        rows = [row for section in self._shown_sections for row in section.rows]
         ids: dict[str, str] = {}
-        for index, row in enumerate(rows):
+        for index, row in enumerate(self._shown_rows):
             # Only the first row of an address is linked to; one may have several, such as notes.
             ids.setdefault(str(row.address), f"r{index}")
         return ids
@@ -95,52 +106,32 @@ class HtmlPage:
     def _shown_sections(self) -> Sequence[PageSection]:
         return [section for section in self.sections if section.row_or_item_count or section.intro]
 
-    def _render_top(self) -> Iterable[str]:
-        yield _next_steps(self.next_steps)
-        yield _section_links(self._shown_sections)
-        rows = [row for section in self._shown_sections for row in section.rows]
-        yield _filters(rows, self.trouble_label)
+    @property
+    def _shown_rows(self) -> Sequence[HtmlRow]:
+        return [row for section in self._shown_sections for row in section.rows]
 
-    def _render_rows_and_graph(self) -> Iterable[str]:
-        row_count = sum(len(section.rows) for section in self._shown_sections)
-        yield from _render_sections(self._shown_sections, open_all=row_count <= _MAX_OPEN_ROWS)
-        yield _graph_section(draw_planned(self.graph_nodes, self.row_id_by_address, self.target))
+    def _top(self) -> list[str]:
+        """Next steps, links to the sections and filters, as far as there are any."""
+        links = _section_links(self._shown_sections)
+        filters = _filters(self._shown_rows, self.trouble_label)
+        return [part for part in (_next_steps(self.next_steps), links, filters) if part]
+
+    def _rows_and_graph(self) -> Iterator[str]:
+        open_all = len(self._shown_rows) <= _MAX_OPEN_ROWS
+        yield from _render_sections(self._shown_sections, open_all=open_all)
+        if svg := draw_planned(self.graph_nodes, self.row_id_by_address, self.target):
+            yield _GRAPH_SECTION.format(svg)
         yield _NOTHING_MATCHES
 
 
 def read_asset(name: str) -> str:
-    """The text of page.css or page.js."""
+    """The text of page.html, page.css or page.js."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _render_head(title: str) -> str:
-    """The `<head>`, with a policy by which nothing is fetched and only our style and script run."""
-    style = read_asset("page.css")
-    policy = (
-        f"default-src 'none'; style-src '{hash_for_content_policy(style)}'; "
-        f"script-src '{hash_for_content_policy(read_asset('page.js'))}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="referrer" content="no-referrer"><meta name="robots" content="noindex">\n'
-        f"<title>{cut_and_escape(title)}</title>\n<style>{style}</style></head><body>"
-    )
 
 
 def hash_for_content_policy(content: str) -> str:
     """The source expression by which a Content-Security-Policy allows a style or script."""
     return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
-
-
-def _render_header(page: HtmlPage) -> str:
-    return (
-        f'<header class="{page.tone}"><div class="bar"><h1>{cut_and_escape(page.title, 200)}</h1>'
-        '<button type="button" id="theme" hidden>Dark or light</button></div>'
-        f'{_headlines(page)}<p class="fact">{page.facts}</p></header>'
-    )
 
 
 def _headlines(page: HtmlPage) -> str:
@@ -207,7 +198,7 @@ def _select(name: str, title: str, choices: Mapping[str, str]) -> str:
     )
 
 
-def _render_sections(sections: Iterable[PageSection], *, open_all: bool) -> Iterable[str]:
+def _render_sections(sections: Iterable[PageSection], *, open_all: bool) -> Iterator[str]:
     first_index = 0
     for section in sections:
         count = (
@@ -261,13 +252,4 @@ def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
     return (
         f'<details class="{style}" {attributes_text}{opening}><summary>{head}</summary>'
         f'<div class="body">{row.body}</div></details>'
-    )
-
-
-def _graph_section(svg: str) -> str:
-    if not svg:
-        return ""
-    return (
-        '<section id="graph" aria-labelledby="graph-title"><h2 id="graph-title">Dependencies</h2>'
-        f'<p class="intro">An arrow leads to what is needed.</p>{svg}</section>'
     )

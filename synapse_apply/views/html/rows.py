@@ -32,7 +32,7 @@ from synapse_apply.views.redaction import hide_sensitive, shown_fields, wanted_f
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.sections import Kind, bare_note, forget_reason
 from synapse_apply.views.text.drift import join_natural_keys, say_what_drifted
-from synapse_apply.views.text.findings import finding_location
+from synapse_apply.views.text.findings import finding_place
 from synapse_apply.views.text.outcomes import (
     format_outcome_row,
     format_run_row,
@@ -276,11 +276,10 @@ def render_findings(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS
 
 def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
     hint = f"<b>Hint:</b> {render_prose(finding.hint)}" if finding.hint else ""
-    place = finding_location(finding).removeprefix("on ").removeprefix("with ")
-    is_request_told = not finding.request_id or finding.request_id in finding.detail
+    place, request_id = finding_place(finding), finding.untold_request_id
     facts = (
         links.link_to_line(finding.position, render_code(place, 2000)) if place else "",
-        "" if is_request_told else f"Request id {render_code(finding.request_id)}",
+        f"Request id {render_code(request_id)}" if request_id else "",
     )
     paragraphs = render_paragraph(render_prose(finding.detail)) + render_paragraph(hint)
     return f"<strong>{render_prose(finding.summary)}</strong>{paragraphs}{render_facts(*facts)}"
@@ -290,9 +289,9 @@ def render_guards(guards: Iterable[GuardViolation]) -> str:
     """A list of the guards that would stop the apply, and how to override each; "" for none."""
     items = []
     for guard in guards:
-        option = f"--override-guard {guard.name}"
-        hint = f"If this is meant, apply with {render_code(option)}."
-        parts = [render_prose(guard.detail), "" if option in guard.detail else hint]
+        option = guard.untold_option
+        hint = f"If this is meant, apply with {render_code(option)}." if option else ""
+        parts = [render_prose(guard.detail), hint]
         summary = f"<strong>{render_prose(guard.summary)}</strong>"
         items.append(f'<li class="warning">{summary}{"".join(map(render_paragraph, parts))}</li>')
     return f'<ul class="findings">{"".join(items)}</ul>' if items else ""

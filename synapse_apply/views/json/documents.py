@@ -7,7 +7,7 @@ null is in the place of a secret.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -114,9 +114,7 @@ def plan_document(plan: Plan) -> JsonDocument:
         "resource_changes": [_build_resource_change(change) for change in plan.changes],
         "verifications": [
             {
-                "address": str(change.address),
-                "type": change.address.kind,
-                "name": change.address.name,
+                **_named(change.address),
                 "reason": verification.reason,
                 "run": plain_json(verification.body),
                 "parameters_digest": verification.parameters,
@@ -180,9 +178,7 @@ def report_document(report: Report) -> JsonDocument:
         ],
         "verifications": [
             {
-                "address": str(result.address),
-                "type": result.address.kind,
-                "name": result.address.name,
+                **_named(result.address),
                 "result": result.status.value,
                 "tolerated": result.tolerated,
                 "job": result.job or None,
@@ -255,6 +251,10 @@ def build_summary_counts(
     """The `summary` of a document: planned actions, verification runs, accepted differences."""
     counts = {name.removesuffix("_"): count for name, count in asdict(summary).items()}
     return {**counts, "verify": run_count, "accepted_differences": accepted_count}
+
+
+def _named(address: Address) -> JsonDocument:
+    return {"address": str(address), "type": address.kind, "name": address.name}
 
 
 def _identity(change: Change | Outcome | ObjectDrift) -> JsonDocument:
@@ -555,9 +555,7 @@ def record_document(record: Record) -> JsonDocument:
     # An imported record has nothing applied yet.
     fields = record.applied or record.seen
     return {
-        "address": str(record.address),
-        "type": record.address.kind,
-        "name": record.address.name,
+        **_named(record.address),
         "id": record.remote_id,
         "imported": not record.applied,
         "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
@@ -576,8 +574,7 @@ def record_document(record: Record) -> JsonDocument:
 
 def object_document(address: Address, observed: Observed) -> JsonDocument:
     """A live object as JSON: null at every sensitive path, which `sensitive_values` marks."""
-    identity = {"address": str(address), "type": address.kind, "name": address.name}
-    return identity | live_object_document(address.kind, observed)
+    return _named(address) | live_object_document(address.kind, observed)
 
 
 def live_object_document(kind: str, observed: Observed) -> JsonDocument:
@@ -638,7 +635,7 @@ def build_targets_document(
 
 # A command that ends before its plan prints the document that it always prints, empty but for
 # findings and exit code, and never two of them.
-def build_findings_document_in_shape_of_command(
+def failure_document(
     command: str,
     diagnostics: Iterable[Diagnostic],
     exit_code: int,
@@ -664,20 +661,32 @@ def build_findings_document_in_shape_of_command(
             "exit_code": exit_code,
             "diagnostics": [finding.to_json() for finding in [*plan_findings, *findings]],
         }
-    if (build_empty_fields := _EMPTY_FIELDS_BY_COMMAND.get(command)) is None:
+    if (empty_fields := _EMPTY_FIELDS_BY_COMMAND.get(command)) is None:
         document = diagnostics_document(findings, tool_version=tool_version)
         return {**document, "exit_code": exit_code}
     return {
         "format_version": FORMAT_VERSION,
         "tool_version": tool_version,
-        **build_empty_fields(),
+        **empty_fields,
         "exit_code": exit_code,
         "diagnostics": [finding.to_json() for finding in findings],
     }
 
 
-def _empty_plan() -> JsonDocument:
-    return {
+_EMPTY_REPORT: JsonDocument = {
+    "plan": None,
+    "moved": [],
+    "complete": False,
+    "stopped": 0,
+    "lock_lost": False,
+    "counts": dict.fromkeys((count.name for count in fields(OutcomeCounts)), 0),
+    "outcomes": [],
+    "verifications": [],
+    "refusals": [],
+    "guards_overridden": [],
+}
+_EMPTY_FIELDS_BY_COMMAND: Mapping[str, JsonDocument] = {
+    "plan": {
         "timestamp": None,
         "plan_id": None,
         "errored": True,
@@ -692,30 +701,10 @@ def _empty_plan() -> JsonDocument:
         "accepted_differences": [],
         "guards": [],
         "capabilities": {},
-    }
-
-
-def _empty_report() -> JsonDocument:
-    return {
-        "plan": None,
-        "moved": [],
-        "complete": False,
-        "stopped": 0,
-        "lock_lost": False,
-        "counts": asdict(
-            OutcomeCounts(
-                **dict.fromkeys((count_field.name for count_field in fields(OutcomeCounts)), 0)
-            )
-        ),
-        "outcomes": [],
-        "verifications": [],
-        "refusals": [],
-        "guards_overridden": [],
-    }
-
-
-def _empty_drift() -> JsonDocument:
-    return {
+    },
+    "apply": _EMPTY_REPORT,
+    "verify": _EMPTY_REPORT,
+    "drift": {
         "timestamp": None,
         "errored": True,
         "drifted": False,
@@ -734,12 +723,5 @@ def _empty_drift() -> JsonDocument:
         "not_listed": [],
         "accepted_differences": [],
         "accepted": [],
-    }
-
-
-_EMPTY_FIELDS_BY_COMMAND: Mapping[str, Callable[[], JsonDocument]] = {
-    "plan": _empty_plan,
-    "apply": _empty_report,
-    "verify": _empty_report,
-    "drift": _empty_drift,
+    },
 }

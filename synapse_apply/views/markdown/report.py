@@ -56,7 +56,7 @@ from synapse_apply.views.text.drift import (
     unmanaged_line,
     unread_lines,
 )
-from synapse_apply.views.text.findings import finding_location, format_position, merge_findings
+from synapse_apply.views.text.findings import finding_place, format_position, merge_findings
 from synapse_apply.views.text.outcomes import (
     format_outcome_row,
     format_run_row,
@@ -316,12 +316,8 @@ def _refusal_entry(change: Change, budget: SizeBudget) -> str:
 
 
 def _guard_entry(guard: GuardViolation, _budget: SizeBudget) -> str:
-    option = f"--override-guard {guard.name}"
-    hint = (
-        ""
-        if option in guard.detail
-        else f" If this is meant, apply with {format_cut_code_span(option)}."
-    )
+    option = format_cut_code_span(guard.untold_option)
+    hint = f" If this is meant, apply with {option}." if option else ""
     detail = f" {_sentence(guard.detail)}" if guard.detail else ""
     return f"- **{_sentence(guard.summary)}**{detail}{hint}"
 
@@ -337,10 +333,10 @@ def _finding_entry(finding: Diagnostic, _budget: SizeBudget) -> str:
     parts = [f"- **{_sentence(finding.summary)}**"]
     parts += [_sentence(finding.detail)] if finding.detail else []
     parts += [f"*Hint:* {_sentence(finding.hint)}"] if finding.hint else []
-    if location := finding_location(finding).removeprefix("on ").removeprefix("with "):
-        parts.append(f"({format_cut_code_span(location)})")
-    if finding.request_id and finding.request_id not in finding.detail:
-        parts.append(f"Request id {format_cut_code_span(finding.request_id)}.")
+    if place := finding_place(finding):
+        parts.append(f"({format_cut_code_span(place)})")
+    if request_id := finding.untold_request_id:
+        parts.append(f"Request id {format_cut_code_span(request_id)}.")
     return " ".join(parts)
 
 

@@ -111,9 +111,8 @@ def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     if finding.hint:
         first_line, *continuation = sanitize_plan_lines(finding.hint)
         lines += [f"  Hint: {first_line}", *(f"        {line}".rstrip() for line in continuation)]
-    # Some details name it already.
-    if finding.request_id and finding.request_id not in finding.detail:
-        lines.append("  " + style(f"Request id: {sanitize(finding.request_id)}", "dim"))
+    if request_id := finding.untold_request_id:
+        lines.append("  " + style(f"Request id: {sanitize(request_id)}", "dim"))
     return lines
 
 
@@ -136,6 +135,11 @@ def finding_location(finding: Diagnostic) -> str:
     if finding.rule:
         parts.append(f"rule {sanitize(finding.rule)}")
     return ", ".join(parts)
+
+
+def finding_place(finding: Diagnostic) -> str:
+    """As `finding_location`, without the word before it."""
+    return finding_location(finding).removeprefix("on ").removeprefix("with ")
 
 
 def format_position(position: Position) -> str:

@@ -200,8 +200,8 @@ def _format_guard(guard: GuardViolation, style: Style) -> str:
     head = style("Warning: ", "warning") + style(
         f"Apply will stop: {sanitize(guard.summary)}", "bold"
     )
-    name = f"--override-guard {sanitize(guard.name)}"
-    hint_lines = [] if name in guard.detail else [f"  Hint: if this is meant, apply with {name}"]
+    option = sanitize(guard.untold_option)
+    hint_lines = [f"  Hint: if this is meant, apply with {option}"] if option else []
     return "\n".join([head, *indent_lines(guard.detail), *hint_lines])
 
 

@@ -22,7 +22,7 @@ from synapse_apply.views.html.reports import (
     render_report_html,
 )
 from synapse_apply.views.json.documents import (
-    build_findings_document_in_shape_of_command,
+    failure_document,
     format_redacted_json_document,
 )
 from synapse_apply.views.text.record import render_unexported
@@ -85,7 +85,5 @@ def test_what_an_export_leaves_out() -> None:
 @pytest.mark.parametrize("command", ["plan", "apply", "drift", "validate"])
 def test_failures(command: str) -> None:
     """What a program reads where a command ended before it had anything to tell."""
-    document = build_findings_document_in_shape_of_command(
-        command, [ERROR], 1, tool_version="0.1.0"
-    )
+    document = failure_document(command, [ERROR], 1, tool_version="0.1.0")
     check_golden(f"failure-{command}.json", format_redacted_json_document(document))

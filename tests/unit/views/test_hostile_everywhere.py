@@ -35,9 +35,9 @@ from synapse_apply.views import ci, graph
 from synapse_apply.views.html import reports as html
 from synapse_apply.views.json import documents
 from synapse_apply.views.json.documents import (
-    build_findings_document_in_shape_of_command,
     checkup_document,
     drift_document,
+    failure_document,
     format_log_line_as_json,
     format_redacted_json_document,
     format_redacted_json_line,
@@ -187,10 +187,10 @@ JSON: Mapping[str, Callable[[str], str]] = {
     "report": lambda text: format_redacted_json_document(documents.report_document(a_report(text))),
     "drift": lambda text: format_redacted_json_document(drift_document(a_drift(text))),
     "failure": lambda text: format_redacted_json_document(
-        build_findings_document_in_shape_of_command(text, found(text), 1, tool_version=text)
+        failure_document(text, found(text), 1, tool_version=text)
     ),
     "line": lambda text: format_redacted_json_line(
-        build_findings_document_in_shape_of_command(text, found(text), 1, tool_version=text)
+        failure_document(text, found(text), 1, tool_version=text)
     ),
     "doctor": lambda text: format_redacted_json_document(
         checkup_document(a_checkup(text), tool_version=text)

@@ -12,8 +12,8 @@ from unit.views.plan_samples import ERROR, PLANS, REFUSED_STORAGE, WARNING, plan
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.views.json.documents import (
-    build_findings_document_in_shape_of_command,
     diagnostics_document,
+    failure_document,
     format_redacted_json_document,
     plan_document,
     report_document,
@@ -76,9 +76,7 @@ def test_report_passes_its_schema(name):
 def test_a_failure_has_the_shape_of_its_command(command, name):
     """A command that ends before it has a plan prints what its readers expect, and why."""
     document = json.loads(
-        format_redacted_json_document(
-            build_findings_document_in_shape_of_command(command, [ERROR], 5, tool_version="1")
-        )
+        format_redacted_json_document(failure_document(command, [ERROR], 5, tool_version="1"))
     )
     require_closed_shape(document, name)
     assert (document["exit_code"], len(document["diagnostics"])) == (5, 1)
