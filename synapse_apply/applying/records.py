@@ -228,6 +228,7 @@ def adopted_record(step: Step, observed: Observed, run: Run) -> Record:
         return with_unverified_last_run(record, step.type, step.desired, now)
     return replace(
         record,
+        given_up=previous.given_up,
         digest=previous.digest or record.digest,
         files=previous.files,
         verification=previous.verification,

@@ -352,7 +352,10 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
         and resource.lookup_result.observed.is_platform_owned
     ):
         return decision.refused(refusals.refusal("not-ours", resource))
-    return decision.refused(*_refuse_to_send(resource, diff, index))
+    record, acting = resource.record, tuple[Refusal, ...]()
+    if record and record.is_same_object_elsewhere(resource.binding.api, resource.natural_key):
+        acting = tuple(open_call_refusals.iter_acting_call_refusals(resource, diff.changes))
+    return decision.refused(*_refuse_to_send(resource, diff, index), *acting)
 
 
 def _describe_recorded_id(resource: ResourceState, record: Record) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from fault.test_lost_updates import (
 )
 from fault.test_lost_updates_told import OTHER_API, told
 from forges.loopback_server import wait_until
+from support.core import Address, open_state
 
 NEW = "plugin/renamed"
 
@@ -86,6 +88,46 @@ def test_no_update_over_another_api_while_a_call_may_act(
     assert f"{NEW} cannot be applied: an earlier update of {PLUGIN}, which may be this" in said
     command(site, "apply --auto-approve --adopt -t site", code=7)
     assert live(server) == before
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("has_own_ids", [False, True])
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_no_update_by_another_api_of_the_same_address_while_a_call_may_act(
+    make_site: Callable[..., Site],
+    server: Server,
+    api: str,
+    *,
+    is_repeated: bool,
+    has_own_ids: bool,
+) -> None:
+    """Only `api:` of the target changes: the adopted record still has the call of the other one."""
+    site = begun(make_site, server, settle_after=300)
+    killed(site, server, "before")
+    if is_repeated:
+        assert site.apply().code == 0
+    if has_own_ids:  # as of a platform whose versions do not share their ids
+        with open_state(site.where()) as state, state.store.lock("test"):
+            record = state.store.find_record(Address.parse(PLUGIN))
+            assert record is not None
+            calls = tuple(replace(call, remote_id="77") for call in record.given_up)
+            state.store.write_records(replace(record, remote_id="77", given_up=calls))
+    before = live(server)
+    declare(site, "eleven", api=OTHER_API[api], unsupported_fields="warning")
+    said = told(command(site, "plan -t site"))
+    assert " cannot be " in said
+    assert ": an earlier update" in said
+    command(site, "apply --auto-approve --adopt -t site", code=7)
+    assert live(server) == before
+    if is_repeated:  # nothing is to be sent, so that the object can be adopted
+        declare(site, before, api=OTHER_API[api], unsupported_fields="warning")
+        command(site, "apply --auto-approve --adopt -t site")
+        assert f"update of {PLUGIN} (call " in told(command(site, "state list -t site"))
+        declare(site, "eleven", api=OTHER_API[api], unsupported_fields="warning")
+        assert site.apply().code == 7
+        assert live(server) == before
+    assert site.apply(adopt=True, ahead=LATER).code == 0
+    assert live(server) == "eleven"
 
 
 @on_api("v1", "v2")
