@@ -314,9 +314,9 @@ def _iter_open_call_warnings(
     for resolved in open_calls:
         intent = resolved.intent
         if intent.address in sent_again:
-            binding = CATALOGUE[intent.address.kind].bindings[intent.api]
+            kind = CATALOGUE.get(intent.address.kind)
             again = "set back what somebody changed beside them since"
-            if binding.update_mode is UpdateMode.PATCH:
+            if kind and kind.bindings[intent.api].update_mode is UpdateMode.PATCH:
                 names = {str(path[0]) for path in (*intent.fields, *intent.before)}
                 again = f"set {format_short_list(sorted(names))} once more"
             yield warning_finding(
