@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from support.core import (
     BackendClient,
-    ClientConnectionError,
-    ClientError,
-    NotFoundError,
     iter_log_lines,
 )
 
@@ -74,55 +71,11 @@ def test_a_tail_from_the_first_line_to_the_end(
     assert list(client.iterate_job_console_logs(job)) == client.list_job_console_logs(job)
 
 
-def test_a_tail_that_begins_now(
-    client: BackendClient, steer: Steer, run: Callable[..., int]
-) -> None:
-    """Of a job that has ended there is nothing more to come."""
-    job = run(seconds=0)
-    assert len(messages(client, job)) == 5
-    steer("PATCH", "_emulator/switches/", {"tail": "now"})
-    assert messages(client, job) == []
-
-
 def test_a_silent_job_gives_signs_of_life(client: BackendClient, run: Callable[..., int]) -> None:
     """Heartbeats come while nothing is written."""
     frames = client.tail_job_console_logs(run(seconds=3600))
     assert [next(frames)["type"] for _ in range(2)] == ["connected", "heartbeat"]
     frames.close()
-
-
-def test_a_failed_job_tells_it_last(client: BackendClient, run: Callable[..., int]) -> None:
-    """Its last line is an error, and the tail is complete all the same."""
-    *_, last, complete = client.tail_job_console_logs(run(seconds=0.1, outcome="failed"))
-    assert (last["data"]["level"], complete["type"]) == ("error", "complete")
-
-
-def test_a_backend_without_a_tail(
-    client: BackendClient, steer: Steer, run: Callable[..., int]
-) -> None:
-    """405; and 404 for a job that is not there."""
-    job = run(seconds=0)
-    with pytest.raises(NotFoundError):
-        next(client.tail_job_console_logs(999_999))
-    steer("PATCH", "_emulator/switches/", {"tail": "none"})
-    with pytest.raises(ClientError) as caught:
-        next(client.tail_job_console_logs(job))
-    assert caught.value.status_code == 405
-
-
-@pytest.mark.parametrize("size", [0, 1, 500, 3000])
-def test_a_tail_that_is_cut(
-    client: BackendClient, steer: Steer, run: Callable[..., int], size: int
-) -> None:
-    """After so many bytes; whole frames are told, and the next connection is whole."""
-    job = run(seconds=0.2, log_lines=200)
-    cut = {"match": {"path": TAIL, "nth": 1}, "do": {"truncate": size}}
-    steer("PUT", "_emulator/faults/", {"rules": [cut]})
-    found = []
-    with pytest.raises(ClientConnectionError):
-        found.extend(client.tail_job_console_logs(job))
-    assert len(messages(client, job)) == 200
-    assert steer("GET", "_emulator/faults/", {})["counts"][0]["done"] == 1
 
 
 @pytest.mark.parametrize("deed", [{"reset": "after"}, {"reset": "before"}, {"hang": 0.1},
@@ -138,19 +91,6 @@ def test_other_faults_of_a_tail(
     assert next(frames, {"type": "connected"})["type"] == "connected"
     frames.close()
     assert steer("GET", "_emulator/faults/", {})["counts"][0]["done"] == 1
-
-
-def test_lines_that_were_reported_keep_their_place(
-    client: BackendClient, run: Callable[..., int]
-) -> None:
-    """What the job writes later stands behind them, in the list and in the tail."""
-    job = run(seconds=0.5, log_lines=50)
-    client.update_job(job, {"console_logs": ["reported"]})
-    before = [line["message"] for line in client.list_job_console_logs(job)]
-    tailed = messages(client, job)
-    assert tailed[: len(before)] == before
-    assert (len(tailed), tailed.count("reported")) == (51, 1)
-    assert [line["message"] for line in client.list_job_console_logs(job)] == tailed
 
 
 def test_a_long_log(client: BackendClient, run: Callable[..., int]) -> None:

@@ -21,16 +21,6 @@ def wire(start, clock):
     return start(clock=clock, job_seconds=600.0)
 
 
-def test_run_in_the_words_of_the_page(wire):
-    """parameters and context; the answer has `job_id` and the job is queued."""
-    plugin = wire.plugin()
-    data = {"parameters": {"threshold": 0.8}, "context": {"project_id": 123}}
-    reply = wire.post(f"/plugins/{plugin['id']}/run/", data)
-    assert reply.status == 200
-    job = wire.get(f"/jobs/{reply.body['job_id']}/").body
-    assert job.items() >= {**data, "status": "queued", "plugin": plugin["id"]}.items()
-
-
 def test_run_in_the_words_of_the_platform(wire):
     """By code; action, agent, params, storage_id, job_id, debug, version, language."""
     wire.plugin(code="yolo")
@@ -55,64 +45,6 @@ def test_run_without_version_takes_the_newest_release(wire):
     assert wire.get(f"/jobs/{wire.run('yolo')}/").body["version"] == "2.0"
     assert set(wire.post("/plugins/yolo/run/", {"version": "3"}).body) == {"version"}
     assert wire.post("/plugins/nobody/run/", {}).status == 404
-
-
-def test_bodyless_run_with_a_json_content_type(wire):
-    """The vendor's client sends the content type even without a body."""
-    wire.plugin(code="yolo")
-    reply = wire.send("POST", "/plugins/yolo/run/", None, Content_Type="application/json")
-    assert reply.status == 200
-
-
-def test_job_goes_through_its_life(wire, clock):
-    """queued, running with growing progress, completed with a result and all its lines."""
-    wire.plugin(code="yolo")
-    path = f"/jobs/{wire.run('yolo', parameters={'a': 1})}/"
-    seen = []
-    for ahead in (0, 120, 300, 601):
-        clock.ahead = ahead
-        job = wire.get(path).body
-        lines = wire.get(path + "console_logs/").body
-        seen.append((job["status"], job["progress"], len(lines), "result" in job))
-    assert seen == [
-        ("queued", 0, 0, False),
-        ("running", 20, 1, False),
-        ("running", 50, 2, False),
-        ("completed", 100, 5, True),
-    ]
-    assert wire.get(path).body["result"] == {"parameters": {"a": 1}, "processed": 5}
-    assert wire.get(path).body["completed"] is not None
-    assert lines == wire.get(path + "?expand=logs").body["logs"]
-    assert [set(line) for line in lines] == [{"timestamp", "level", "message"}] * 5
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"parameters": {"fail": True}},
-        {"parameters": {"emulator": {"outcome": "failed"}}},
-        {"params": {"emulator": {"outcome": "failed"}}},
-        {"context": {"emulator": {"outcome": "failed"}}},
-    ],
-)
-def test_job_fails_on_request(wire, clock, body):
-    """The run says so; the last line is an error and the job tells one."""
-    wire.plugin(code="yolo")
-    path = f"/jobs/{wire.run('yolo', **body)}/"
-    clock.ahead = 601
-    job = wire.get(path).body
-    assert (job["status"], job["error"]["error_type"]) == ("failed", "execution_error")
-    assert wire.get(path + "console_logs/").body[-1]["level"] == "error"
-
-
-def test_run_chooses_time_and_lines(wire, clock):
-    """`emulator: {seconds, log_lines}` decides how long and how talkative."""
-    wire.plugin(code="yolo")
-    script = {"emulator": {"seconds": 10, "log_lines": 100}}
-    path = f"/jobs/{wire.run('yolo', context=script)}/"
-    clock.ahead = 10.5
-    assert wire.get(path).body["status"] == "completed"
-    assert len(wire.get(path + "console_logs/").body) == 100
 
 
 def test_update_in_the_words_of_the_page(wire, clock):
@@ -210,22 +142,6 @@ def test_list_filters(wire, clock):
     assert set(wire.get("/jobs/?created_after=soon").body) == {"created_after"}
 
 
-def test_words_of_the_platform_and_hidden_context(start, clock):
-    """Three switches: status words, console logs as plain texts, no context."""
-    wire = start(
-        clock=clock,
-        job_seconds=60.0,
-        switches={"status_words": "platform", "console_logs": "lines", "job_context": "none"},
-    )
-    wire.plugin(code="yolo")
-    path = f"/jobs/{wire.run('yolo', context={'a': 1})}/"
-    assert wire.get(path).body["status"] == "PENDING"
-    assert "context" not in wire.get(path).body
-    clock.ahead = 60
-    assert wire.get(path).body["status"] == "SUCCEEDED"
-    assert wire.get(path + "console_logs/").body[0] == "step 1 of 5"
-
-
 def test_next_jobs_can_be_made_to_fail(wire, clock):
     """`fail-next` decides about runs to come, as many as it says."""
     wire.plugin(code="yolo")
@@ -234,18 +150,3 @@ def test_next_jobs_can_be_made_to_fail(wire, clock):
     clock.ahead = 601
     assert wire.get(f"/jobs/{first}/").body["status"] == "failed"
     assert wire.get(f"/jobs/{second}/").body["status"] == "completed"
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("POST", "/jobs/"), ("PUT", "/jobs/1/"), ("DELETE", "/jobs/1/"), ("POST", "/jobs/1/console_logs/")],
-)  # fmt: skip
-def test_jobs_are_made_by_runs_alone(wire, method, path):
-    """405 for what v1 does not offer."""
-    assert wire.send(method, path).status == 405
-
-
-def test_unknown_job_is_not_found(wire):
-    """By number, by text, by UUID."""
-    for identity in ("1", "x", "9" * 30, "0f6c2f0e-6f6f-4c29-9d5e-0b8a4d6f7f10"):
-        assert wire.get(f"/jobs/{identity}/").status == 404

@@ -40,19 +40,6 @@ def test_filters_stay_in_links(wire):
     assert "category=external" in wire.get("/storages/?category=external").body["next"]
 
 
-def test_page_size_is_capped_and_nonsense_is_the_default(wire):
-    """More than 100 is 100; what is no number is 20."""
-    for number in range(60):
-        wire.storage(name=f"more{number}")
-    for query, size in {
-        "page_size=1000": 100,
-        "page_size=0": 20,
-        "page_size=x": 20,
-        "limit=2": 20,
-    }.items():
-        assert len(wire.get(f"/storages/?{query}").body["results"]) == size, query
-
-
 @pytest.mark.parametrize("page", ["0", "4", "-1", "x", "9" * 40])
 def test_no_such_page(wire, page):
     """404 with a detail."""

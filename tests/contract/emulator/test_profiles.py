@@ -34,23 +34,6 @@ def profile_of(wire: Wire) -> str:
     return wire.get("/_emulator/state/").body["profile"]
 
 
-def test_the_page_is_the_profile_of_who_names_none(tmp_path):
-    """Every switch has its default."""
-    with serving(tmp_path) as wire:
-        assert profile_of(wire) == "page"
-        defaults = {switch.name: switch.default for switch in SWITCHES}
-        assert wire.get("/_emulator/switches/").body == defaults
-
-
-def test_a_switch_is_chosen_on_top_of_a_profile(tmp_path):
-    """The rest of the profile stays."""
-    with serving(tmp_path, "vendor", {"plugin_list": "none"}) as wire:
-        chosen = wire.get("/_emulator/switches/").body
-        assert chosen["plugin_list"] == "none"
-        assert wire.get("/plugins/").status == 405
-        assert chosen["release_plugin"] == "code"
-
-
 def test_a_data_set_keeps_its_profile(tmp_path):
     """The last that was named counts, until the data set is reset."""
     with serving(tmp_path, "vendor"):

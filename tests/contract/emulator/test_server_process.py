@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -219,17 +219,6 @@ def test_reset_makes_a_new_data_set(data):
         Wire(server.url, {"Synapse-Access-Token": server.token}).plugin(code="yolo")
 
 
-def test_data_set_stays_over_restarts(data):
-    """The same UUID and the same objects, whatever the port."""
-    with EmbeddedServer(data) as server:
-        first = server.data_set
-        Wire(server.url, {"Synapse-Access-Token": server.token}).plugin(code="yolo")
-    with EmbeddedServer(data) as server:
-        assert server.data_set == first
-        wire = Wire(server.url, {"Synapse-Access-Token": server.token})
-        assert wire.get("/plugins/1/").body["code"] == "yolo"
-
-
 def test_latency(data):
     """Every answer takes that long."""
     with EmbeddedServer(data, latency=60) as server, skip_waits(app) as asked:
@@ -243,27 +232,3 @@ def test_stopped_server_is_told_from_a_dead_file(data):
     stale = {"url": "http://127.0.0.1:9", "pid": os.getpid(), "data_set": "x"}
     (data / "endpoint.json").write_text(json.dumps(stale))
     assert find_running_server(data) is None
-
-
-def test_kept_connections_answer_at_once(data):
-    """No answer waits for an acknowledgement of its first half (40 ms each, by Nagle)."""
-    with EmbeddedServer(data) as server:
-        connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
-        connection.request("GET", "/storages/", headers={"Synapse-Access-Token": server.token})
-        connection.getresponse().read()
-        served = find_other_end(connection.sock)
-        assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        served.close()
-        connection.close()
-
-
-def find_other_end(client: socket.socket) -> socket.socket:
-    """The socket of this process that a client is connected to."""
-    for file in Path("/proc/self/fd").iterdir():
-        if file.is_socket():
-            found = socket.socket(fileno=os.dup(int(file.name)))
-            with suppress(OSError):  # it listens, or is connected to nobody
-                if found.getpeername() == client.getsockname():
-                    return found
-            found.close()
-    raise AssertionError("there is none")

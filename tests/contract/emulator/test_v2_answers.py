@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
-from contract.emulator.conftest import TOKEN, Wire, zipped
+from contract.emulator.conftest import TOKEN, Wire
 from support.core import BackendClient
 
 
@@ -25,12 +25,6 @@ def seven(wire):
     for number in range(1, 8):
         wire.plugin_v2(f"p{number}")
     return wire
-
-
-def test_walking_by_cursor(seven):
-    """Together the pages are the list; the last one has no next cursor."""
-    assert walk(seven) == [["p1", "p2", "p3"], ["p4", "p5", "p6"], ["p7"]]
-    assert walk(seven, "/v2/plugins/?per_page=7") == [[f"p{n}" for n in range(1, 8)]]
 
 
 def test_walking_back(seven):
@@ -78,60 +72,10 @@ def test_a_fault_that_shifts_pages_shifts_none_here(seven, answers, shift):
     assert len(stored) == len(set(stored)) == (10 if shift == "insert" else 4)
 
 
-def test_page_sizes(seven):
-    """Fifty unless asked, two hundred at most; nonsense is the default."""
-    for query, size in {"": 50, "per_page=1000": 200, "per_page=0": 50, "per_page=x": 50}.items():
-        body = seven.get(f"/v2/plugins/?{query}").body
-        assert body["meta"]["pagination"]["per_page"] == size, query
-
-
 @pytest.mark.parametrize("cursor", ["x", "YQ==", "YTE", "%00", "/v2/plugins/?cursor=YTE="])
 def test_a_cursor_that_is_none(seven, cursor):
     """404."""
     assert seven.get(f"/v2/plugins/?cursor={quote(cursor)}").status == 404
-
-
-def test_plain_answers(start):
-    """As the formal schemas say: objects bare, pages with links."""
-    wire = start(switches={"v2_answers": "plain"})
-    for code in ("one", "two"):
-        body = {"code": code, "name": code, "category": "export"}
-        assert wire.post("/v2/plugins/", body).body["code"] == code
-    page = wire.get("/v2/plugins/?per_page=1&is_active=true").body
-    assert list(page) == ["next", "previous", "results"]
-    second = wire.get(page["next"].removeprefix(wire.url)).body
-    assert [item["code"] for item in second["results"]] == ["two"]
-    assert second["next"] is None
-    assert wire.get("/v2/plugins/9/").body["error"]["code"] == "NOT_FOUND"
-
-
-def test_a_dry_run_changes_nothing(wire):
-    """Every mutation is answered, and marked, and leaves the data as it was."""
-    plugin = wire.plugin_v2()["id"]
-    before = wire.get("/_emulator/objects/plugin/").body, wire.get("/_emulator/state/").body
-    new = {"code": "new", "name": "new", "category": "export"}
-    for method, path, body in (
-        ("POST", "/v2/plugins/", new),
-        ("PATCH", f"/v2/plugins/{plugin}/", {"name": "other"}),
-        ("POST", "/v2/plugin-releases/1/release/", None),
-    ):
-        reply = wire.send(method, f"{path}?dry_run=true", body)
-        assert reply.status in (200, 201)
-        assert reply.body["meta"]["dry_run"] is True
-    assert wire.send("DELETE", "/v2/plugin-releases/1/?dry_run=true").status == 204
-    after = wire.get("/_emulator/objects/plugin/").body, wire.get("/_emulator/state/").body
-    assert after == before
-    assert wire.get("/v2/plugin-releases/1/").body["data"]["is_released"] is False
-
-
-def test_a_dry_run_keeps_no_package(wire, tmp_path):
-    """An upload leaves nothing on disk."""
-    plugin = wire.plugin_v2()["id"]
-    path = f"/v2/plugin-releases/?dry_run=true&plugin={plugin}"
-    parts = {"plugin": str(plugin), "version": "1", "sha256": "0" * 64, "file": zipped()}
-    assert wire.post_form(path, *parts.items()).status == 201
-    for folder in ("packages", "incoming"):
-        assert list((tmp_path / "data" / folder).iterdir()) == []
 
 
 @pytest.mark.parametrize(("value", "status"), [("checked", 409), ("blind", 201)])
@@ -164,20 +108,6 @@ def test_a_dry_run_that_is_unclear_does_nothing(wire):
     for text in ("maybe", "", "2"):
         assert wire.post(f"/v2/plugins/?dry_run={text}", body).status == 400
     assert wire.get("/v2/plugins/").body["data"] == []
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"SYNAPSE-ACCESS-TOKEN": TOKEN},
-        {"SYNAPSE-ACCESS-TOKEN": TOKEN, "SYNAPSE-Tenant": "acme"},
-        {"Authorization": f"Bearer {TOKEN}"},
-        {"Authorization": f"Token {TOKEN}", "SYNAPSE-Tenant": "acme"},
-    ],
-)
-def test_header_forms(wire, headers):
-    """The token stands bare; tenant, DRF and bearer forms are read too."""
-    assert Wire(wire.url, headers).get("/v2/plugins/").status == 200
 
 
 @pytest.mark.parametrize(

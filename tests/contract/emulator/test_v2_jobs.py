@@ -30,15 +30,6 @@ def path(wire):
     return f"/v2/jobs/{wire.get('/v2/jobs/').body['data'][0]['id']}/"
 
 
-def test_a_run_of_v1_is_a_job_of_v2(wire, path):
-    """With a UUID, the platform's words, and the release it runs."""
-    job = wire.get(path).body["data"]
-    assert uuid.UUID(job["id"]).variant == uuid.RFC_4122
-    assert (job["status"], job["action"], job["params"]) == ("PENDING", "train", {"epochs": 3})
-    assert job["plugin_release"] == {"id": 1, "plugin_id": 1, "version": "1.0.0"}
-    assert job["queue"]["position"] == 1
-
-
 def test_life(wire, path, clock):
     """PENDING, RUNNING, SUCCEEDED with its lines and its result."""
     seen = []
@@ -92,24 +83,12 @@ def test_stop(wire, path):
     assert (reply.status, reply.body["error"]["code"]) == (409, "INVALID_STATE")
 
 
-def test_a_job_outlives_its_release(wire, path):
-    """Its number and version stay."""
-    wire.send("DELETE", "/v2/plugin-releases/1/")
-    assert wire.get(path).body["data"]["plugin_release"]["version"] == "1.0.0"
-
-
 def test_filters(wire, path):
     """By status and action."""
     wire.run("yolo", action="infer")
     for query, count in {"status=PENDING": 2, "status=FAILED": 0, "action=infer": 1}.items():
         assert len(wire.get(f"/v2/jobs/?{query}").body["data"]) == count, query
     assert wire.get("/v2/jobs/?status=pending").status == 400
-
-
-@pytest.mark.parametrize("text", ["1", "x", str(uuid.UUID(int=1)), str(uuid.UUID(int=2**128 - 1))])
-def test_ids_that_are_none(wire, path, text):
-    """404; the number v1 knows a job by is none here."""
-    assert wire.get(f"/v2/jobs/{text}/").status == 404
 
 
 def test_jobs_without_a_release_are_not_there(wire, path):

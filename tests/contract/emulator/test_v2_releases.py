@@ -25,14 +25,6 @@ def test_upload(wire, plugin):
     assert wire.get("/plugin_releases/yolo@1.0.0/").body["id"] == made["id"]
 
 
-def test_a_release_of_v1_is_seen(wire, plugin):
-    """With the configuration that was sent there."""
-    wire.post("/plugin_releases/", {"plugin": "yolo", "version": "9", "config": {"a": 1}})
-    listed = wire.get(f"/v2/plugin-releases/?plugin={plugin}").body["data"]
-    assert [one["version"] for one in listed] == ["0.0.0", "9"]
-    assert wire.get("/v2/plugin-releases/2/").body["data"]["config"] == {"a": 1}
-
-
 def test_every_field_is_needed(wire):
     """All that are missing are named; JSON is another content type."""
     reply = wire.post_form("/v2/plugin-releases/", ("version", ""))
@@ -62,14 +54,6 @@ def test_another_digest(start, value, status):
     assert wire.release_v2(plugin, "2").status == 201
 
 
-def test_a_version_is_had_once(wire, plugin):
-    """409, also for the version that came with the plugin."""
-    assert wire.release_v2(plugin, "1.0.0").status == 201
-    for version in ("1.0.0", "0.0.0"):
-        reply = wire.release_v2(plugin, version)
-        assert (reply.status, reply.body["error"]["code"]) == (409, "CONFLICT")
-
-
 def test_the_lock_is_for_good(wire, plugin):
     """Said twice it is the same; a locked version is not deployed again, even when deleted."""
     for _ in range(2):
@@ -80,18 +64,6 @@ def test_the_lock_is_for_good(wire, plugin):
     assert wire.release_v2(plugin, "0.0.0").status == 409
     for method in ("PUT", "PATCH"):
         assert wire.send(method, "/v2/plugin-releases/1/", {}).status == 405
-
-
-def test_delete(wire, other, plugin):
-    """Gone on both versions; its version can be used again, and another tenant deletes nothing."""
-    assert other.send("DELETE", "/v2/plugin-releases/1/").status == 404
-    reply = wire.send("DELETE", "/v2/plugin-releases/1/")
-    assert (reply.status, reply.content) == (204, b"")
-    assert wire.get("/v2/plugin-releases/1/").status == 404
-    assert wire.get("/plugin_releases/1/").status == 404
-    assert wire.send("DELETE", "/v2/plugin-releases/1/").status == 404
-    again = wire.release_v2(plugin, "0.0.0")
-    assert (again.status, again.body["data"]["id"]) == (201, 2)
 
 
 def test_what_is_in_use_stays(wire, plugin):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
 
@@ -52,37 +52,6 @@ def test_a_run_needs_an_action_that_the_release_has(vendor, release, fields):
     assert vendor.get("/jobs/").body["count"] == 0
 
 
-def test_an_action_of_a_release_that_lists_none(vendor):
-    """Any is taken: nobody knows better."""
-    vendor.plugin_of_platform()
-    assert vendor.post("/plugins/yolo/run/", {"action": "train"}).status == 200
-
-
-def test_a_job_in_the_platform_s_form(vendor, release, clock):
-    """What the page's job has, `parameters` and `context`, is dropped; a job is known by a UUID."""
-    began = run(vendor, parameters={"fail": True}, context={"mark": 1})
-    identity = began["id"]
-    assert uuid.UUID(identity)
-    assert began["job_id"] == identity
-    assert (began["status"], began["plugin_release"], began["agent"]) == ("PENDING", release, 1)
-    assert began["params"] == {"epochs": 3}
-    assert began["meta"]["queue"]["position"] == 1
-    assert not {"plugin", "version", "parameters", "context", "progress"} & set(began)
-    assert datetime.fromisoformat(began["created"]).utcoffset() == timedelta(hours=9)
-    clock.ahead = 30
-    path = f"/jobs/{identity}/"
-    running = vendor.get(path).body
-    assert (running["status"], "queue" in running["meta"]) == ("RUNNING", False)
-    progress = running["progress_record"]["current_progress"]
-    assert 45 <= progress["overall"] <= 55
-    assert running["progress_record"]["record"]["steps"]
-    clock.ahead = 61
-    ended = vendor.get(path).body
-    assert ended["status"] == "SUCCEEDED"
-    assert ended["progress_record"]["current_progress"]["overall"] == 100
-    assert ended["completed"].endswith("+09:00")
-
-
 def test_a_job_s_release_as_a_number_or_an_object(vendor, release):
     """With `?expand=plugin_release` it tells plugin and version."""
     path = f"/jobs/{run(vendor)['id']}/"
@@ -90,14 +59,6 @@ def test_a_job_s_release_as_a_number_or_an_object(vendor, release):
     expanded = vendor.get(path + "?expand=plugin_release").body["plugin_release"]
     assert (expanded["id"], expanded["version"]) == (release, "1.0.0")
     assert expanded["plugin"]["code"] == "yolo"
-
-
-def test_what_its_agent_reports_is_shown(vendor, release):
-    """A reported record takes the place of the clock's; `STOPPED` is a report."""
-    path = f"/jobs/{run(vendor)['id']}/"
-    record = {"record": {}, "current_progress": {"overall": 7}}
-    changed = vendor.patch(path, {"progress_record": record, "status": "STOPPED"}).body
-    assert (changed["status"], changed["progress_record"]) == ("STOPPED", record)
 
 
 def test_console_logs_are_lines_with_their_time_and_404_before_the_first(vendor, release, clock):
@@ -186,22 +147,3 @@ def test_how_the_answer_of_a_run_names_its_job(start, value, names):
     assert {"id", "job_id"} & set(answered) == names
     (identity,) = {answered[name] for name in names}
     assert wire.get(f"/jobs/{identity}/").body["id"] == identity
-
-
-def test_jobs_known_by_number(start):
-    """With `job_ids=integer`, as in the vendor's clients of 2025."""
-    wire = with_release(start, job_ids="integer")
-    identity = run(wire)["id"]
-    assert isinstance(identity, int)
-    assert wire.get(f"/jobs/{identity}/").status == 200
-
-
-def test_a_public_plugin_of_another_tenant_can_be_run(vendor):
-    """The job is the one's who ran it."""
-    other = vendor.as_tenant("other-token")
-    other.plugin_of_platform("public", is_public=True)
-    other.plugin_of_platform("hidden")
-    assert vendor.post("/plugins/public/run/", {"action": "train"}).status == 200
-    assert vendor.post("/plugins/hidden/run/", {"action": "train"}).status == 404
-    assert vendor.get("/jobs/").body["count"] == 1
-    assert other.get("/jobs/").body["count"] == 0

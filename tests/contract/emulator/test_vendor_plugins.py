@@ -24,17 +24,6 @@ def system_plugin(wire, code="builtin"):
     return made.body["id"]
 
 
-def test_the_eight_fields_are_taken_and_others_dropped(vendor):
-    """What the page's plugin has and the platform's has not is no error and in no answer."""
-    sent = {**WHOLE, "version": "1.0.0", "author": "me", "configuration": {"a": 1}}
-    made = vendor.post("/plugins/", sent)
-    assert made.status == 201
-    assert made.body.items() >= WHOLE.items()
-    assert not {"version", "author", "configuration", "tenant"} & set(made.body)
-    read = vendor.get(f"/plugins/{made.body['id']}/").body
-    assert read == {key: value for key, value in made.body.items() if key != "release"}
-
-
 @pytest.mark.parametrize(
     ("fields", "wrong"),
     [
@@ -91,29 +80,6 @@ def test_a_taken_code_is_400_on_code(vendor, token):
     assert reply.body["code"][0].endswith("이미 존재합니다.")
     english = asking.in_english().post("/plugins/", WHOLE).body["code"][0]
     assert "already exists" in english
-
-
-def test_a_create_makes_the_first_release_too(vendor):
-    """The answer names it; it is there, once."""
-    release = vendor.plugin_of_platform()["release"]
-    assert release == {"id": release["id"], "version": "0.0.0", "is_released": False}
-    listed = vendor.get("/plugin_releases/?plugin=yolo").body["results"]
-    assert [one["id"] for one in listed] == [release["id"]]
-
-
-def test_a_create_of_an_older_backend_makes_the_plugin_alone(start):
-    """With `first_release=none`."""
-    wire = start(profile="vendor", switches={"first_release": "none"})
-    assert "release" not in wire.plugin_of_platform()
-    assert wire.get("/plugin_releases/?plugin=yolo").body["results"] == []
-
-
-def test_a_refused_create_leaves_no_release(vendor):
-    """Plugin and first release, or neither."""
-    vendor.plugin_of_platform()
-    before = vendor.get("/_emulator/state/").body["counts"]
-    assert vendor.post("/plugins/", WHOLE).status == 400
-    assert vendor.get("/_emulator/state/").body["counts"] == before
 
 
 def test_the_list_is_newest_first_in_pages_of_at_most_100(vendor):
@@ -199,31 +165,6 @@ def test_in_which_language_a_refusal_is_worded(vendor, asked, is_english):
     assert (texts == {"This field is required."}) is is_english
     nowhere = vendor.send("GET", "/nowhere/", Accept_Language=asked)
     assert (nowhere.body == {"detail": "Not found."}) is is_english
-
-
-def test_an_idempotency_key_does_nothing(vendor):
-    """The same POST twice makes two storages, and a taken code is taken."""
-    key = {"Idempotency_Key": "a-key"}
-    storage = {"name": "raw", "provider": "minio"}
-    made = [vendor.send("POST", "/storages/", storage, **key).body["id"] for _ in range(2)]
-    assert len(set(made)) == 2
-    assert vendor.send("POST", "/plugins/", WHOLE, **key).status == 201
-    assert vendor.send("POST", "/plugins/", WHOLE, **key).status == 400
-
-
-def test_a_storage_shows_its_configuration_only_when_asked(vendor):
-    """Lists by category, newest first, with `is_default`."""
-    configuration = {"bucket_name": "b", "access_key": "a", "secret_key": "s"}
-    first = vendor.storage(category="internal", configuration=configuration, is_default=True)
-    second = vendor.storage(category="external", configuration=configuration)
-    assert "configuration" not in first
-    page = vendor.get("/storages/").body
-    assert [one["id"] for one in page["results"]] == [second["id"], first["id"]]
-    internal = vendor.get("/storages/?category=internal").body["results"]
-    assert [(one["id"], one["is_default"]) for one in internal] == [(first["id"], True)]
-    path = f"/storages/{first['id']}/?with_configuration="
-    assert vendor.get(path + "True").body["configuration"] == configuration
-    assert "configuration" not in vendor.get(path + "no").body
 
 
 def test_a_storage_whose_secrets_only_a_session_shows(start):

@@ -41,13 +41,6 @@ def test_the_package_says_version_and_config(vendor, plugin):
     assert vendor.get("/plugin_releases/yolo@1.0.0/?expand=plugin").body["plugin"]["code"] == "yolo"
 
 
-def test_a_version_that_only_the_form_says(vendor, plugin):
-    """It fills the hole; without one it is 0.1.0. The newest release is the first of the list."""
-    assert vendor.upload("yolo", "name: Yolo\n", version="2.0.0").body["version"] == "2.0.0"
-    assert vendor.upload("yolo", "name: Yolo\n").body["version"] == "0.1.0"
-    assert versions(vendor) == versions(vendor, f"plugin={plugin}") == ["0.1.0", "2.0.0", "0.0.0"]
-
-
 def test_a_form_that_contradicts_its_package(start):
     """With `release_source=checked` it is 400 on `version`, and nothing is made."""
     wire = start(profile="vendor", switches={"release_source": "checked"})
@@ -90,31 +83,6 @@ def test_how_an_upload_names_its_plugin(start, way, by_code, by_id):
         assert status == 201 or set(reply.body) == {"plugin"}
     made = (by_code == 201) + (by_id == 201)
     assert len(versions(wire)) == 1 + made
-
-
-def test_an_id_is_no_code_even_when_it_is_a_number(vendor, plugin):
-    """A code of digits is that plugin's, not the id of another."""
-    vendor.plugin_of_platform(str(plugin + 1))
-    assert vendor.upload(str(plugin + 1), CONFIG).body["plugin"] == plugin + 1
-    assert vendor.upload(str(plugin), CONFIG).status == 400
-
-
-@pytest.mark.parametrize(
-    ("value", "status", "keys"),
-    [
-        ("field", 400, {"version"}),
-        ("general", 400, {"non_field_errors"}),
-        ("conflict", 409, {"detail"}),
-    ],
-)
-def test_how_a_taken_version_is_refused(start, value, status, keys):
-    """And the release that is there stays as it is."""
-    wire = start(profile="vendor", switches={"release_taken": value})
-    wire.plugin_of_platform()
-    wire.upload("yolo", CONFIG, meta='{"a": 1}')
-    reply = wire.upload("yolo", CONFIG, meta='{"a": 2}')
-    assert (reply.status, set(reply.body)) == (status, keys)
-    assert wire.get("/plugin_releases/yolo@1.0.0/").body["meta"] == {"a": 1}
 
 
 def test_a_debug_release_replaces_what_is_there(vendor, plugin):

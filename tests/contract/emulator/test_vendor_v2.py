@@ -62,19 +62,6 @@ def test_odd_addresses_are_400(vendor, path):
     assert (reply.status, reply.body["error"]["code"]) == (400, "VALIDATION_ERROR")
 
 
-def test_odd_addresses_without_guards(start):
-    """With `v2_guards=off` they are what they lead to."""
-    wire = start(profile="vendor", switches={"v2_guards": "off"})
-    assert wire.get("/v2/plugins/a%2Fb/").status == 404
-    assert wire.get("/v2/plugins/?x=%2525ab").status == 200
-
-
-def test_v1_has_no_guards(vendor):
-    """They are the policy of v2."""
-    assert vendor.get("/plugins/a%2Fb/").status == 404
-    assert vendor.get("/plugins/?x=%2525ab").status == 200
-
-
 @pytest.mark.parametrize("text", ["a\x01b", "\x1b[31m", "a\x7f", "nul\0"])
 def test_control_characters_are_400_on_their_field(vendor, text):
     """In names, in forms, and deep in objects."""
@@ -84,40 +71,6 @@ def test_control_characters_are_400_on_their_field(vendor, text):
     form = vendor.post_form("/v2/plugins/", *{**BODY, "readme": text}.items())
     assert _details(form) == {"readme"}
     assert vendor.get("/v2/plugins/").body["data"] == []
-
-
-def test_tab_and_line_ends_pass(vendor):
-    """They are text."""
-    made = vendor.post("/v2/plugins/", {**BODY, "description": "a\tb\r\nc"})
-    assert made.status == 201
-
-
-def test_a_backend_whose_v2_is_read_only(start):
-    """With `v2_writes=none` each write is 405, and v1 writes as ever."""
-    wire = start(profile="vendor", switches={"v2_writes": "none"})
-    made = wire.plugin_of_platform()
-    for method, path in [
-        ("POST", "/v2/plugins/"),
-        ("PATCH", f"/v2/plugins/{made['id']}/"),
-        ("POST", "/v2/plugin-releases/"),
-        ("DELETE", f"/v2/plugin-releases/{made['release']['id']}/"),
-        ("POST", f"/v2/plugin-releases/{made['release']['id']}/release/"),
-        ("PATCH", "/v2/jobs/x/"),
-        ("POST", "/v2/jobs/x/stop/"),
-    ]:
-        reply = wire.send(method, path, BODY)
-        assert (reply.status, reply.body["error"]["code"]) == (405, "METHOD_NOT_ALLOWED")
-        assert method not in reply.headers["allow"]
-        assert wire.send(method, path + "?dry_run=true", BODY).status == 405
-    assert [one["code"] for one in wire.get("/v2/plugins/").body["data"]] == ["yolo"]
-    assert wire.upload("yolo", "version: 1.0.0\n").status == 201
-
-
-def test_v2_tells_what_v1_wrote(vendor):
-    """One data set: `is_public` and `system_only` are those of v1."""
-    identity = vendor.plugin_of_platform(is_public=True)["id"]
-    shown = vendor.get(f"/v2/plugins/{identity}/").body["data"]
-    assert (shown["is_public"], shown["system_only"]) == (True, False)
 
 
 def test_a_system_plugin_is_not_changed_on_v2(vendor):

@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.emulator.core.backend import format_iso, parse_iso_time_or_none
 from synapse_apply.emulator.core.fields import ApiError, Body, Field, convert_sent_fields
-from synapse_apply.emulator.core.switches import SWITCHES, Switches, UnknownSwitchError
 
 
 def cleaned(field_type, value, *, is_form=False, **options):
     field = Field("f", field_type, **options)
     return convert_sent_fields([field], Body({"f": value}, is_form=is_form))["f"]
-
-
-@pytest.mark.parametrize(
-    ("field_type", "value", "expected"),
-    [
-        ("text", " a ", "a"),
-        ("text", 1.5, "1.5"),
-        ("boolean", "False", False),
-        ("boolean", 1, True),
-        ("integer", "12", 12),
-        ("texts", [" a", 2], ["a", "2"]),
-        ("object", {"a": [None]}, {"a": [None]}),
-        ("percent", 99.5, 99.5),
-    ],
-)
-def test_taken_from_json(field_type, value, expected):
-    """Values in the type they are stored in."""
-    result = cleaned(field_type, value)
-    assert (result, type(result)) == (expected, type(expected))
 
 
 @pytest.mark.parametrize(
@@ -78,22 +57,3 @@ def test_required_blank_and_null():
     assert len(texts) == 3
     assert convert_sent_fields([field], Body({}), partial=True) == {}
     assert cleaned("text", None, nullable=True) is None
-
-
-@pytest.mark.parametrize("moment", [0.0, 1_700_000_000.25, 4_000_000_000.0])
-def test_times_are_read_as_written(moment):
-    """UTC with microseconds; a time without zone is UTC; nonsense is none."""
-    text = format_iso(moment)
-    assert text.endswith("Z")
-    assert parse_iso_time_or_none(text) == moment
-    assert parse_iso_time_or_none(text.removesuffix("Z")) == moment
-    assert parse_iso_time_or_none(text.replace("Z", " 00:00")) == moment
-    assert parse_iso_time_or_none("soon") is None
-
-
-def test_a_wrong_switch_changes_nothing():
-    """All or nothing."""
-    switches = Switches()
-    with pytest.raises(UnknownSwitchError):
-        switches.update({"put": "full", "code": "odd"})
-    assert switches.as_dict() == {switch.name: switch.default for switch in SWITCHES}
