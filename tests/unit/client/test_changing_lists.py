@@ -85,23 +85,6 @@ def test_nothing_that_was_there_all_the_time_is_missing(count, changes, newest_f
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("width", [1, 4])
-def test_a_list_that_stands_still_is_read_twice(width):
-    """Five pages, ten requests, side by side or not."""
-    server = Changing(14, [], newest_first=False)
-    assert [item["id"] for item in reread_list_until_complete(server.listing(width), 1000)] == list(
-        range(14)
-    )
-    assert server.asked == 10
-
-
-def test_a_glance_reads_each_page_once():
-    """It claims nothing of what it lacks."""
-    server = Changing(14, [], newest_first=False)
-    assert len(read_list_once(server.listing(4), 10, lambda _items: True)) == 14
-    assert server.asked == 5
-
-
 @pytest.mark.parametrize(("most", "use"), [(4, True), (10, False)])
 def test_a_glance_that_is_not_worth_it_ends_at_the_first_page(most, use):
     """More pages than it may cost, or items of no use."""

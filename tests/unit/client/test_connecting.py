@@ -9,13 +9,6 @@ from synapse_apply.client import BackendClient, ClientError
 from synapse_apply.model.errors import InputError
 
 
-@pytest.mark.parametrize("tail", ["", "/", "/prefix", "/prefix/", "/a/b//"])
-def test_base_url_with_and_without_prefix_and_slash(server, connect, tail):
-    """All of them lead to the same kind of path."""
-    connect(server.url + tail).get_plugin(1)
-    assert server.received[0].path == f"{tail.rstrip('/')}/plugins/1/"
-
-
 @pytest.mark.parametrize(
     "url",
     [
@@ -58,23 +51,6 @@ def test_urls_that_cannot_be_used(url):
     assert "u:p" not in repr(caught.value.diagnostics)
 
 
-def test_headers_of_the_credentials(server, connect):
-    """The forms of API v1."""
-    connect(server, "tok", tenant="acme", agent_token="agt").get_plugin(1)
-    headers = server.received[0].headers
-    assert headers["synapse-access-token"] == "Token tok"
-    assert headers["synapse-tenant"] == "Token acme"
-    assert headers["synapse-agent"] == "Token agt"
-    assert "authorization" not in headers
-
-
-@pytest.mark.parametrize("token", ["tok\n", " tok ", "Token tok"])
-def test_tokens_as_people_paste_them(server, connect, token):
-    """A line break of a file and the header's prefix do no harm."""
-    connect(server, None, access_token=token).get_plugin(1)
-    assert server.received[0].headers["synapse-access-token"] == "Token tok"
-
-
 @pytest.mark.parametrize("token", ["a b", "a\nb", "tök", "a\x00b"])
 def test_tokens_that_cannot_be_sent(token):
     """Refused without being quoted."""
@@ -88,13 +64,6 @@ def test_two_names_of_one_token():
     BackendClient("http://h", "a", access_token="a").close()
     with pytest.raises(InputError, match="Two different tokens"):
         BackendClient("http://h", "a", access_token="b")
-
-
-@pytest.mark.parametrize("token", [None, "", " "])
-def test_without_a_token_no_header(server, connect, token):
-    """An empty variable is no token."""
-    connect(server, token).get_plugin(1)
-    assert "synapse-access-token" not in server.received[0].headers
 
 
 def test_repr_and_context(server):
@@ -159,14 +128,6 @@ def test_netrc_is_not_read(server, connect, monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     connect(server).get_plugin(1)
     assert "authorization" not in server.received[0].headers
-
-
-def test_cookies_are_not_kept(server, client):
-    """A server cannot tie calls of many workers into one session."""
-    server.then(answer(200, Set_Cookie="a=b"))
-    client.get_plugin(1)
-    client.get_plugin(1)
-    assert "cookie" not in server.received[1].headers
 
 
 def test_two_clients_keep_their_own_tokens(connect):

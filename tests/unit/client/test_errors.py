@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 from typing import NoReturn
 
 import pytest
@@ -72,21 +71,6 @@ def test_what_an_edge_does_not_pass_on_has_no_effect(server, connect, status):
     assert caught.value.effect is Effect.NONE
 
 
-def test_request_id_of_the_body(server, client):
-    """API v2 puts it into `meta`."""
-    server.then(answer(404, {"error": {"code": "NOT_FOUND"}, "meta": {"request_id": "r-9"}}))
-    with pytest.raises(ClientError) as caught:
-        client.get_plugin(1)
-    assert caught.value.request_id == "r-9"
-
-
-def test_the_pages_own_handling_works(server, connect):
-    """The status test of the API page on an error without an answer does not raise TypeError."""
-    with pytest.raises(ClientError) as caught:
-        connect("http://127.0.0.1:9", retries=0).get_plugin(1)
-    assert not caught.value.status_code >= 500
-
-
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
@@ -122,12 +106,6 @@ def test_a_success_that_cannot_be_read_leaves_a_write_unknown(server, client, bo
     assert caught.value.effect is Effect.UNKNOWN
 
 
-def test_numbers_of_any_kind_are_read(server, client):
-    """Integers beyond 64 bits are JSON."""
-    server.then(answer(200, b'{"id": 1, "b": 123456789012345678901234567890}'))
-    assert client.get_plugin(1)["b"] == 123456789012345678901234567890
-
-
 def test_words_are_one_short_printable_line(server, client):
     """Nothing a server says reaches the terminal's control."""
     server.then(answer(400, {"detail": "a\x1b[31m\nb " + "x" * 5000}))
@@ -135,19 +113,6 @@ def test_words_are_one_short_printable_line(server, client):
         client.get_plugin(1)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 600
-
-
-def test_an_error_survives_pickling(server, client):
-    """Workers in other processes report it whole."""
-    server.then(answer(400, {"name": ["no"]}))
-    with pytest.raises(ClientError) as caught:
-        client.create_plugin({"name": "x"})
-    again = pickle.loads(pickle.dumps(caught.value))
-    assert (type(again), again.status_code, str(again)) == (
-        type(caught.value),
-        400,
-        str(caught.value),
-    )
 
 
 @pytest.mark.parametrize(

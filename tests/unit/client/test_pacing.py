@@ -14,31 +14,6 @@ from synapse_apply.client.http.pacing import RequestPacer
 from synapse_apply.model.errors import RateLimited
 
 
-def rounds(pace: RequestPacer, count: int) -> None:
-    """So many calls, one after the other, all answered."""
-    for _ in range(count):
-        pace.release_slot(pace.take_slot(lambda: False), is_answered=True)
-
-
-def test_a_429_halves_and_answers_add_one_a_round():
-    """16 become 8, 4 and in the end 1; then one more for each round, never more than 16."""
-    clock = iter(range(10_000))
-    pace = RequestPacer(16, lambda: float(next(clock)))
-    allowed = []
-    for _ in range(5):
-        entered = pace.take_slot(lambda: False)
-        pace.slow_down(entered, 0.0)
-        pace.release_slot(entered, is_answered=False)
-        allowed.append(pace.allowed_calls)
-    assert allowed == [8, 4, 2, 1, 1]
-    rounds(pace, 1)
-    assert pace.allowed_calls == 2
-    rounds(pace, 5)
-    assert 3 <= pace.allowed_calls <= 4
-    rounds(pace, 500)
-    assert pace.allowed_calls == 16
-
-
 def test_calls_that_were_under_way_together_complain_once():
     """Sixteen refusals of one moment halve once, not to one."""
     now = [0.0]
@@ -86,11 +61,3 @@ def test_all_calls_keep_the_quiet_that_one_was_told(server, connect, waits):
     client.get_plugin(1)
     client.get_storage(1)
     assert waits == [7.0]
-
-
-def test_a_429_costs_no_repeats(server, client, waits):
-    """A server that limits for long is waited for, within the call's total time."""
-    busy = answer(429, {"detail": "busy"}, Retry_After="1")
-    server.then(*[busy] * 8, answer(503), answer(200, {"id": 1}))
-    assert client.get_plugin(1) == {"id": 1}
-    assert len(waits) == 9

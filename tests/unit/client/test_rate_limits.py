@@ -10,16 +10,6 @@ from synapse_apply.client.http.pacing import Backoff, parse_retry_after
 from synapse_apply.model.errors import Effect, RateLimited
 
 
-def test_retry_after_is_honoured(server, client, waits):
-    """Seconds of the header, for a read and for a write, which was not acted on."""
-    server.then(
-        answer(429, Retry_After="7"), answer(200), answer(429, Retry_After="9"), answer(200)
-    )
-    client.get_plugin(1)
-    client.create_plugin({})
-    assert waits == [7.0, 9.0]
-
-
 def test_retry_after_is_capped(server, connect, waits):
     """A server cannot make a call wait for an hour."""
     server.then(answer(503, Retry_After="3600"))

@@ -21,10 +21,8 @@ from waiting import finish
 
 from synapse_apply.client import BackendClient, ClientError
 from synapse_apply.client.errors import (
-    AuthorizationError,
     ClientConnectionError,
     ClientTimeoutError,
-    NotFoundError,
     RateLimitError,
     ServerError,
     UnexpectedAnswerError,
@@ -50,31 +48,6 @@ def silent_after(start: bytes) -> Step:
     return step
 
 
-def test_frames_arrive_when_they_are_sent(server: ScriptedServer, client: BackendClient) -> None:
-    """The first is there before the second is written; the request says what it wants."""
-    server.then(silent_after(CHUNKED + chunk(LINE)))
-    frames = client.tail_job_console_logs(7)
-    assert next(frames) == {"type": "log", "data": "a"}
-    frames.close()
-    (request,) = server.received
-    assert (request.method, request.path) == ("GET", "/jobs/7/tail_console_logs/")
-    assert request.headers["accept"].startswith("text/event-stream")
-    assert request.headers["accept-encoding"] == "identity"
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [CHUNKED + chunk(LINE) + b"0\r\n\r\n", head(200, {**EVENTS, "Connection": "close"}) + LINE],
-    ids=["chunked", "until the connection ends"],
-)
-def test_a_stream_that_ends_in_order(
-    sent: bytes, server: ScriptedServer, client: BackendClient
-) -> None:
-    """Its frames, and no error."""
-    server.then(raw(sent))
-    assert list(client.tail_job_console_logs(7)) == [{"type": "log", "data": "a"}]
-
-
 def test_a_stream_that_breaks_off(server: ScriptedServer, client: BackendClient) -> None:
     """What came whole is told first; the break is an error that may pass, never a repeat."""
     server.then(raw(CHUNKED + chunk(LINE) + b"ff\r\ndata: ha"))
@@ -84,20 +57,6 @@ def test_a_stream_that_breaks_off(server: ScriptedServer, client: BackendClient)
         next(frames)
     assert caught.value.transient
     assert len(server.received) == 1
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [(403, AuthorizationError), (404, NotFoundError), (405, ClientError)],
-)
-def test_errors_before_the_stream(
-    status: int, kind: type[ClientError], server: ScriptedServer, client: BackendClient
-) -> None:
-    """As of any other call, with the request id."""
-    server.then(answer(status, {"detail": "no"}, X_Request_ID="r-1"))
-    with pytest.raises(kind) as caught:
-        list(client.tail_job_console_logs(7))
-    assert (caught.value.status_code, caught.value.request_id) == (status, "r-1")
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimitError), (503, ServerError)])
@@ -159,17 +118,6 @@ def test_a_page_of_html_is_no_log(server: ScriptedServer, client: BackendClient)
     server.then(answer(200, b"<html><title>Log in</title></html>", Content_Type="text/html"))
     with pytest.raises(UnexpectedAnswerError):
         list(client.tail_job_console_logs(7))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [["a", "b"], {"logs": ["a", "b"]}, {"count": 2, "next": None, "results": ["a", "b"]}],
-)
-def test_console_logs_one_by_one(body: Any, server: ScriptedServer, client: BackendClient) -> None:
-    """A bare list, a page and an object with logs are all entries."""
-    server.then(answer(200, body))
-    assert list(client.iterate_job_console_logs(789)) == ["a", "b"]
-    assert server.received[0].path == "/jobs/789/console_logs/"
 
 
 def test_console_logs_of_several_pages(server: ScriptedServer, client: BackendClient) -> None:

@@ -7,33 +7,11 @@ from typing import Any
 
 import pytest
 from unit.client.scripted import answer
-from unit.client.test_v2_operations import MUTATIONS, NEW, enveloped
+from unit.client.test_v2_operations import NEW, enveloped
 
-from synapse_apply.client.errors import ConflictError, NotSentError, UnconfirmedError
+from synapse_apply.client.errors import NotSentError, UnconfirmedError
 from synapse_apply.client.operations import says_dry_run
 from synapse_apply.model.errors import Effect, Unconfirmed
-
-SAID = enveloped({"id": 5}, dry_run=True)
-
-
-@pytest.mark.parametrize(("name", "arguments"), [call[:2] for call in MUTATIONS])
-def test_every_mutation_is_a_dry_run(server, client, name, arguments):
-    """Whatever the caller says of it."""
-    found = {"id": 5 if arguments == (NEW,) else arguments[0]}
-    for said in (True, False):
-        server.then(answer(200, enveloped(found, dry_run=True)))
-        assert getattr(client.dry_run.v2, name)(*arguments, dry_run=said) == found
-    assert [one.query for one in server.received] == [{"dry_run": "true"}] * 2
-
-
-def test_uploads_and_deletes(server, client):
-    """A file goes along; a delete is answered without a body."""
-    server.then(answer(201, SAID), answer(204, b""))
-    trying = client.dry_run.dry_run.v2
-    trying.create_plugin_release({"plugin": 1, "version": "1"}, file=io.BytesIO(b"PK"))
-    trying.delete_plugin_release(2)
-    assert [one.query for one in server.received] == [{"dry_run": "true"}] * 2
-    assert b"PK" in server.received[0].body
 
 
 @pytest.mark.parametrize("body", [enveloped({"id": 5}), {"id": 5}, enveloped([1]), b"", b"<html>"])
@@ -45,16 +23,6 @@ def test_an_answer_that_does_not_say_so(server, client, body):
     assert isinstance(caught.value, Unconfirmed)
     assert (caught.value.effect, caught.value.status_code) == (Effect.UNKNOWN, 201)
     assert len(server.received) == 1
-
-
-def test_reads_and_refusals_are_as_ever(server, client):
-    """A read is no dry run, and a refusal says what it always says."""
-    found = {"id": 1, "code": "p"}
-    server.then(answer(200, enveloped(found)), answer(409, {"error": {"code": "CONFLICT"}}))
-    assert client.dry_run.v2.get_plugin(1) == found
-    with pytest.raises(ConflictError):
-        client.dry_run.v2.create_plugin(NEW)
-    assert [one.query for one in server.received] == [{}, {"dry_run": "true"}]
 
 
 def test_mutations_of_v1_are_never_sent(server, client):

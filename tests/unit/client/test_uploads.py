@@ -60,20 +60,6 @@ def test_form_values(server, client):
     ]
 
 
-@pytest.mark.parametrize("kind", ["path", "text", "open"])
-def test_kinds_of_files(server, client, tmp_path, kind):
-    """A path, its text or an open file; the caller's file stays open."""
-    path = tmp_path / 'pl"ugin.zip'
-    path.write_bytes(b"0123456789")
-    with path.open("rb") as opened:
-        opened.seek(4)
-        file = {"path": path, "text": str(path), "open": opened}[kind]
-        client.create_plugin_release({**DATA, "file": file})
-        assert not opened.closed
-    expected = b"456789" if kind == "open" else b"0123456789"
-    assert parts(server.received[0])[-1] == ("file", "pl%22ugin.zip", expected)
-
-
 def test_a_file_with_only_length_and_rewind(server, client):
     """A reader of ours need not be a whole file object."""
 
@@ -206,9 +192,3 @@ def test_uploads_have_time_by_their_size(server, connect):
     server.then(hang())
     with pytest.raises(ClientTimeoutError):
         client.create_plugin_release({**DATA, "file": io.BytesIO(b"x" * 100)})
-
-
-def test_without_a_file_the_data_goes_as_json(server, client):
-    """As the platform's own client does."""
-    client.create_plugin_release({**DATA, "file": None})
-    assert server.received[0].json == DATA

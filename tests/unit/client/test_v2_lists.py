@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from unit.client.scripted import answer
@@ -28,14 +27,6 @@ def enveloped(start: int, following: str | None):
     return {"data": items(start), "meta": {"request_id": "r", "pagination": pagination}}
 
 
-def linked(start: int, following: str | None):
-    return {"next": following, "previous": None, "results": items(start)}
-
-
-def within(start: int, following: str | None):
-    return {"data": linked(start, following), "meta": {"request_id": "r"}}
-
-
 def pages(form, write=lambda cursor: cursor):
     """A route that answers pages of two, written in a form, by the cursor that was asked for."""
     starts = {cursor: start for start, cursor in CURSORS.items()}
@@ -46,36 +37,6 @@ def pages(form, write=lambda cursor: cursor):
         return answer(200, form(start, write(following) if following else None))
 
     return route
-
-
-def as_link(cursor):
-    return f"http://elsewhere.example/v2/plugins/?{urlencode({'cursor': cursor, 'per_page': 200})}"
-
-
-@pytest.mark.parametrize("write", [lambda cursor: cursor, as_link])
-@pytest.mark.parametrize("form", [enveloped, linked, within])
-def test_all_pages(server, client, form, write):
-    """Every item once, whether the page is an envelope or plain, its next a cursor or a link."""
-    server.route = pages(form, write)
-    assert [one["id"] for one in client.v2.list_plugins()] == [0, 1, 2, 3, 4]
-    assert {request.path for request in server.received} == {"/v2/plugins/"}
-    assert {request.query["per_page"] for request in server.received} == {"200"}
-
-
-def test_filters_stay_on_every_page(server, client):
-    """The cursor alone must not lead into the list of everything."""
-    server.route = pages(enveloped)
-    client.v2.list_plugin_releases({"plugin": 7})
-    assert {request.query["plugin"] for request in server.received} == {"7"}
-
-
-def test_jobs_are_taken_as_needed(server, client):
-    """Iterating stops asking when the caller stops."""
-    server.route = pages(enveloped)
-    jobs = client.v2.iterate_jobs({"status": "RUNNING"})
-    assert [next(jobs)["id"] for _ in range(2)] == [0, 1]
-    assert len(server.received) == 1
-    assert server.received[0].path == "/v2/jobs/"
 
 
 def test_cursors_in_a_circle(server, client):
@@ -92,20 +53,6 @@ def test_cursors_without_end(server, connect):
     server.route = lambda _request: answer(200, enveloped(0, f"c{next(numbers)}"))
     with pytest.raises(ClientError, match="more than 5 pages"):
         connect(server, max_pages=5).v2.list_plugins()
-
-
-def test_an_item_that_slipped_behind_a_seam(server, client):
-    """One reading of several pages is never the last."""
-    first, second = ([{"id": number, **REST} for number in some] for some in ((1, 2), (3, 4)))
-    readings = [[first, second[1:]], [first, second]]
-
-    def page(chunk, following):
-        pagination = {"next_cursor": following}
-        return answer(200, {"data": chunk, "meta": {"pagination": pagination}})
-
-    for one, two in readings:
-        server.then(page(one, "c"), page(two, None))
-    assert [one["id"] for one in client.v2.list_plugins()] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,10 @@ from typing import Any
 
 import pytest
 from unit.client.scripted import answer, dropped
-from unit.client.test_uploads import parts
 
 from synapse_apply.client import ClientError
 from synapse_apply.client.errors import (
-    AuthenticationError,
-    AuthorizationError,
-    ConflictError,
-    NotFoundError,
     NotSentError,
-    RateLimitError,
-    ServerError,
-    UnexpectedAnswerError,
     ValidationError,
 )
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
@@ -49,85 +41,6 @@ def refused(code: str, message: str = "no", details: Any = None) -> dict[str, An
     return {"error": fault, "meta": {"request_id": "r-9"}}
 
 
-@pytest.mark.parametrize("is_enveloped", [True, False])
-@pytest.mark.parametrize(("name", "arguments", "method", "path", "body"), CALLS)
-def test_calls_that_answer_an_object(
-    server, client, name, arguments, method, path, body, is_enveloped
-):
-    """Method, path and body are those of the description; the envelope may be there or not."""
-    asked = 5 if arguments == (NEW,) else arguments[0]
-    thing = {"id": asked, "code": "p", "plugin_id": 1, "version": "1", "meta": {"k": 1}}
-    server.then(answer(200, enveloped(thing) if is_enveloped else thing))
-    assert getattr(client.v2, name)(*arguments) == thing
-    (request,) = server.received
-    assert (request.method, request.target) == (method, path)
-    assert (request.json if request.body else None) == body
-
-
-def test_delete_answers_nothing(server, client):
-    """204 without a body."""
-    server.then(answer(204, b""))
-    assert client.v2.delete_plugin_release(2) is None
-    assert (server.received[0].method, server.received[0].path) == (
-        "DELETE",
-        "/v2/plugin-releases/2/",
-    )
-
-
-def test_console_logs(server, client):
-    """The lines alone."""
-    server.then(answer(200, enveloped({"logs": ["a", "b"]})))
-    assert client.v2.list_job_console_logs(UUID) == ["a", "b"]
-
-
-@pytest.mark.parametrize(("name", "arguments"), [call[:2] for call in MUTATIONS])
-def test_a_dry_run_says_so(server, client, name, arguments):
-    """In the query, as the description has it; without it nothing is said."""
-    if name == "update_job":
-        arguments = (UUID, {"status": "RUNNING"})
-    getattr(client.v2, name)(*arguments, dry_run=True)
-    getattr(client.v2, name)(*arguments)
-    assert [request.query for request in server.received] == [{"dry_run": "true"}, {}]
-
-
-def test_header_forms_by_version(server, connect):
-    """v2 has bare values and no agent; the same client speaks v1 beside it."""
-    client = connect(server, "Token syn_1", tenant="acme", agent_token="agent-1")
-    client.v2.get_plugin(1)
-    client.get_plugin(1)
-    v2, v1 = (request.headers for request in server.received)
-    assert (v2["synapse-access-token"], v2["synapse-tenant"]) == ("syn_1", "acme")
-    assert "synapse-agent" not in v2
-    assert (v1["synapse-access-token"], v1["synapse-agent"]) == ("Token syn_1", "Token agent-1")
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "kind"),
-    [
-        (400, "VALIDATION_ERROR", ValidationError),
-        (400, "INVALID_TRANSITION", ValidationError),
-        (400, "BULK_SIZE_EXCEEDED", ValidationError),
-        (401, "AUTHENTICATION_REQUIRED", AuthenticationError),
-        (403, "PERMISSION_DENIED", AuthorizationError),
-        (404, "NOT_FOUND", NotFoundError),
-        (409, "CONFLICT", ConflictError),
-        (409, "INVALID_STATE", ConflictError),
-        (422, "UNPROCESSABLE_ENTITY", ValidationError),
-        (429, "RATE_LIMIT_EXCEEDED", RateLimitError),
-        (500, "INTERNAL_ERROR", ServerError),
-    ],
-)
-def test_codes(server, connect, status, code, kind):
-    """Each code is an error of the one tree, with the code and the request's id."""
-    server.then(answer(status, refused(code, "because")))
-    with pytest.raises(kind) as caught:
-        connect(server, retries=0).v2.get_plugin(1)
-    error = caught.value
-    assert (error.code, error.request_id, error.status_code) == (code, "r-9", status)
-    assert "because" in str(error)
-    assert "GET v2/plugins/1/" in str(error)
-
-
 @pytest.mark.parametrize("code", ["the secret", 5, None, "x" * 100])
 def test_a_code_that_is_none(server, client, code):
     """May be an echo, and is not told as a code."""
@@ -135,15 +48,6 @@ def test_a_code_that_is_none(server, client, code):
     with pytest.raises(ClientError) as caught:
         client.v2.get_plugin(1)
     assert caught.value.code == ""
-
-
-def test_wrong_fields_are_named(server, client):
-    """All details, by field."""
-    details = [{"field": "code", "message": "bad"}, {"field": "name", "message": "long"}]
-    server.then(answer(400, refused("VALIDATION_ERROR", "wrong", details)))
-    with pytest.raises(ValidationError, match=r"wrong; code: bad; name: long") as caught:
-        client.v2.create_plugin(NEW)
-    assert caught.value.field_errors()["code",] == ("bad",)
 
 
 def test_echoed_secrets_are_not_told(server, client):
@@ -168,48 +72,6 @@ def test_no_mutation_is_sent_twice(server, client, name, arguments, dry_run, fau
         getattr(client.v2, name)(*arguments, dry_run=dry_run)
     assert caught.value.effect is Effect.UNKNOWN
     assert len(server.received) == 1
-
-
-def test_reads_are_repeated(server, client):
-    """They do no harm."""
-    server.then(answer(503), answer(200, enveloped({"id": 1, "code": "p"})))
-    assert client.v2.get_plugin(1) == {"id": 1, "code": "p"}
-
-
-@pytest.mark.parametrize("body", [enveloped([]), enveloped(None), enveloped("x"), []])
-def test_an_answer_that_is_no_object(server, client, body):
-    """Is said to be none."""
-    server.then(answer(200, body))
-    with pytest.raises(UnexpectedAnswerError):
-        client.v2.get_plugin(1)
-
-
-def test_a_release_says_its_digest(server, client, tmp_path):
-    """The SHA-256 of the bytes that are sent, a path and an open file alike."""
-    blob = bytes(range(256)) * 1024
-    path = tmp_path / "p.zip"
-    path.write_bytes(blob)
-    started = io.BytesIO(b"skipped" + blob)
-    started.seek(7)
-    for file in (path, started):
-        client.v2.create_plugin_release({"plugin": 1, "version": "1.0.0", "file": file})
-    for request in server.received:
-        assert (request.method, request.path) == ("POST", "/v2/plugin-releases/")
-        *fields, (name, _, content) = parts(request)
-        assert (name, content) == ("file", blob)
-        digest = hashlib.sha256(blob).hexdigest().encode()
-        assert [(field, value) for field, _, value in fields] == [
-            ("plugin", b"1"),
-            ("version", b"1.0.0"),
-            ("sha256", digest),
-        ]
-
-
-def test_a_plugin_with_its_file_says_none(server, client):
-    """The description has no digest there."""
-    client.v2.create_plugin({**NEW, "source": "file", "tasks": ["a", "b"]}, file=io.BytesIO(b"PK"))
-    names = [name for name, _, _ in parts(server.received[0])]
-    assert names == ["code", "name", "category", "source", "tasks", "tasks", "file"]
 
 
 def test_bytes_that_change_are_not_sent_whole(server, client):
