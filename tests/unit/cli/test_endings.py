@@ -15,7 +15,6 @@ from synapse_apply.model.errors import (
     LockHeld,
     NotFound,
     Refused,
-    RemoteError,
     SynapseApplyError,
     Unreachable,
 )
@@ -45,17 +44,6 @@ def test_each_failure_has_its_code(
     assert err.startswith("Error: ")
 
 
-def test_every_finding_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """Not only the first one."""
-    print_failure(
-        InputError(error_finding("One", "first"), error_finding("Two", "second")),
-        Console(environ={}),
-    )
-    err = capsys.readouterr().err
-    assert err.count("Error: ") == 2
-    assert "second" in err
-
-
 def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     """A program finds the findings and the exit code where it reads."""
     assert (
@@ -79,19 +67,6 @@ def test_a_document_is_never_followed_by_a_second(capsys: pytest.CaptureFixture[
     out, err = capsys.readouterr()
     assert json.loads(out) == {"complete": True}
     assert err == "Error: Lost\n"
-
-
-def test_a_remote_error_shows_status_and_request_id_but_no_body(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A server may echo what was sent."""
-    body = {"configuration": [CANARY]}
-    problem = RemoteError(f"said {CANARY}", status_code=400, detail=body, request_id="req-1")
-    print_failure(problem, Console(environ={}))
-    err = capsys.readouterr().err
-    assert "answered 400" in err
-    assert "req-1" in err
-    assert CANARY not in err
 
 
 def test_no_answer_is_told_in_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,13 +32,6 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert err.splitlines() == [f"Job 7: running ({progress}%)" for progress in (0, 10, 25, 99)]
 
 
-@pytest.mark.usefixtures("watched")
-def test_a_log_alone_has_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
-    """`jobs logs` shows lines and nothing in between."""
-    JobFollower(Console(), log_only=True).show_step(job("running", 50))
-    assert capsys.readouterr() == ("", "")
-
-
 def test_a_pipeline_has_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody watches stderr there."""
     JobFollower(Console()).show_step(job("running", 50))

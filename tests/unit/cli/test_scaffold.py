@@ -10,7 +10,6 @@ import pytest
 
 from synapse_apply.cli.main import run
 from synapse_apply.manifests.schemas import (
-    bundle_schema_with_referenced_files,
     known_providers,
 )
 from synapse_apply.model.errors import InputError
@@ -49,13 +48,6 @@ def fill_in(folder: Path, manifest: Path) -> None:
     assert findings(folder) == []
 
 
-def test_a_new_project_is_valid(here: Path) -> None:
-    """`init` leaves what validate takes without a word."""
-    assert run(["init"]) == 0
-    assert sorted(p.name for p in here.rglob("*.yaml")) == ["example.yaml", "synapse-apply.yaml"]
-    assert findings(here) == []
-
-
 def schema_of(file: Path) -> dict[str, object]:
     """The schema that a file's first line leads an editor to."""
     first = file.read_text().split("\n")[0]
@@ -63,33 +55,6 @@ def schema_of(file: Path) -> dict[str, object]:
     assert first.startswith(start)
     found: dict[str, object] = json.loads((file.parent / first.removeprefix(start)).read_text())
     return found
-
-
-def test_editors_find_the_schemas_of_a_new_project(here: Path) -> None:
-    """`init` names a schema in each file, and writes it; the project's is another one."""
-    run(["init"])
-    assert (
-        schema_of(here / "synapse-apply.yaml")["title"]
-        == bundle_schema_with_referenced_files("project")["title"]
-    )
-    assert (
-        schema_of(here / "manifests/example.yaml")["title"]
-        == bundle_schema_with_referenced_files("manifest")["title"]
-    )
-
-
-@pytest.mark.parametrize("out", ["manifests/a.yaml", "manifests/team/deep/a.yaml", "a.yaml"])
-@pytest.mark.parametrize("begun", [True, False])
-def test_editors_find_the_schema_of_a_new_manifest(here: Path, out: str, begun: bool) -> None:
-    """With a project or without, wherever it goes; one schema serves the folders below."""
-    if begun:
-        run(["init"])
-    assert run(["new", "plugin", "yolo", "--out", out]) == 0
-    assert (
-        schema_of(here / out)["title"] == bundle_schema_with_referenced_files("manifest")["title"]
-    )
-    others = [one for one in here.rglob("manifest.schema.json") if "manifests" in one.parts]
-    assert len(others) <= 1
 
 
 def test_the_schema_line_of_what_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,22 +53,6 @@ def test_a_failed_read_is_told_and_is_no_absence(bench, call, failure):
     assert [one["summary"] for one in document["diagnostics"]] == ["Reading the live state failed"]
 
 
-def test_what_was_looked_for_and_is_not_there_is_no_error(bench):
-    """The list was read, and has it not."""
-    shown = sides(bench, "widget/w", widget("w"))
-    assert shown.findings == ()
-    assert "not recorded, not seen live)" in render_resource_sides(shown, FACE)
-
-
-def test_a_failed_read_of_another_resource_is_not_told(bench):
-    """What was asked for was read."""
-    bench.apply(widget("a"), widget("w"))
-    bench.api.fail("get_widget", refused(500))  # the first that is read
-    shown = sides(bench, "widget/w", widget("a"), widget("w"))
-    assert shown.findings == ()
-    assert "live as id " in render_resource_sides(shown, FACE)
-
-
 def test_a_member_is_not_absent_where_its_parent_could_not_be_read(bench):
     """Without its parent nobody could search for it."""
     bench.apply(plugin())

@@ -88,14 +88,6 @@ def test_a_near_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean 'apply'?" in capsys.readouterr().err
 
 
-def test_parallelism_from_the_environment_is_checked_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """SYNAPSE_APPLY_PARALLELISM=0 is the same mistake."""
-    monkeypatch.setenv("SYNAPSE_APPLY_PARALLELISM", "0")
-    assert run(["plan"]) == 64
-
-
 @pytest.mark.parametrize("name", ["SYNAPSE_APPLY_ARGS", "SYNAPSE_APPLY_ARGS_plan"])
 def test_a_variable_that_gave_options_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -134,11 +126,3 @@ def test_a_guard_nobody_knows_is_a_usage_error(capsys: pytest.CaptureFixture[str
     }
     said = " ".join(capsys.readouterr().err.split())
     assert all(name in said for name in known)
-
-
-def test_the_first_steps_stand_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--help` shows the commands to begin with as they are typed, below each other."""
-    assert run(["--help"]) == 0
-    out = capsys.readouterr().out
-    assert "\n  Start here:\n    $ synapse-apply init " in out
-    assert "\\b" not in out

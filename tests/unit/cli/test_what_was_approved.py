@@ -73,16 +73,6 @@ def answering(
     return left
 
 
-def test_a_fresh_plan_is_asked_for_once(
-    context: TargetSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Yes, and it is done."""
-    left = answering(monkeypatch, "yes")
-    assert run_apply(context) == 0
-    assert left == []
-    assert "Resources: 1 added" in capsys.readouterr().out
-
-
 def test_an_old_plan_that_still_holds_is_not_asked_for_again(
     context: TargetSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,16 +102,6 @@ def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
     assert "storage/example will be imported" in out
     assert left == []
     assert len(context.api.list_storages()) == 1
-
-
-def test_nothing_to_do_is_not_asked_for(
-    context: TargetSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A second apply goes through without a question."""
-    run_apply(context, auto_approve=True)
-    answering(monkeypatch)
-    assert run_apply(context) == 0
-    assert "Resources: 0 added" in capsys.readouterr().out
 
 
 def test_a_lock_is_not_held_while_somebody_reads(

@@ -28,14 +28,6 @@ def as_sent(kind, spec):
     return {name: 17 if kind.rules[name].references else value for name, value in spec.items()}
 
 
-@pytest.mark.parametrize("value", ["a text", {"key": {"deeper": [1]}}, "", {}, [], 0, False])
-@pytest.mark.parametrize(("kind", "binding"), EVERY_KIND_AND_VERSION)
-def test_every_declared_field_is_sent(kind, binding, value):
-    """An empty value is one, too."""
-    spec = declared_fields(kind, binding, value)
-    assert binding.encode(spec) == as_sent(kind, spec)
-
-
 @pytest.mark.parametrize(("kind", "binding"), EVERY_KIND_AND_VERSION)
 def test_the_platforms_form_takes_no_field_away(kind, binding):
     """It changes how a field is written; what was declared below one is still there."""

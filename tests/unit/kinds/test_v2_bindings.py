@@ -21,7 +21,7 @@ from synapse_apply.kinds.wire import list_by_natural_key
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import NotFound
-from synapse_apply.model.resource import Capabilities, Desired, Lookup
+from synapse_apply.model.resource import Capabilities, Desired
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 SPEC = {"code": "yolo", "name": "Yolo", "category": "export", "description": "d"}
@@ -56,25 +56,6 @@ def test_a_target_names_the_version_of_each_kind():
         assert kind.select_newest_binding({}).api == "v1"
     assert PLUGIN.select_newest_binding({"plugin": "v2"}).api == "v2"
     assert RELEASE.select_newest_binding({"plugin": "v2"}).api == "v1"
-
-
-@pytest.mark.parametrize("key", ["code=yolo", "name=Yolo"])
-def test_a_plugin_is_found_and_missed(api, key):
-    """Whole, by code and by name; a miss is proof of absence."""
-    assert PLUGIN_V2.determine_search_proof(key, NONE) is Lookup.COMPLETE
-    assert found(api, PLUGIN_V2, key) == []
-    made = PLUGIN_V2.decode(PLUGIN_V2.create_object(api, PLUGIN_V2.encode(SPEC), ""), SecretMarks())
-    assert (made.spec, made.api) == (SPEC, "v2")
-    (hit,) = list_by_natural_key(api, PLUGIN_V2, key, NONE, SecretMarks())
-    assert hit == made
-
-
-def test_a_plugin_is_found_behind_many(api):
-    """Over all pages."""
-    for number in range(105):
-        PLUGIN_V2.create_object(api, {**SPEC, "code": f"p{number}", "name": f"p{number}"}, "")
-    last = PLUGIN_V2.create_object(api, SPEC, "")
-    assert found(api, PLUGIN_V2, "code=yolo") == [str(last["id"])]
 
 
 def test_a_plugin_is_changed_in_part(api):

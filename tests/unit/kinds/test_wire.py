@@ -7,15 +7,12 @@ import pytest
 from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import DIGEST_KEY
 from synapse_apply.kinds.release import V1 as RELEASE_V1
-from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.kinds.wire import (
-    require_remote_id_of_answer,
     to_wire_id,
     wrap_secrets_and_withhold_masked,
 )
 from synapse_apply.manifests.schemas import read_marks_of_storage_secrets
 from synapse_apply.model.address import Address
-from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.secrets.secret_marks import KindMarks, NamedSecrets, SecretMarks
 from synapse_apply.model.values import Sensitive, WithheldSecret
 
@@ -112,23 +109,6 @@ def test_ids_go_out_as_the_api_has_them(text, wire):
     assert to_wire_id(text) == wire
 
 
-@pytest.mark.parametrize(
-    ("raw", "has"),
-    [
-        ({}, "it has no fields"),
-        ({"id": None}, "its fields are id"),
-        ({"results": [], "count": 0}, "its fields are count, results"),
-        ({"a secret? !": 1}, "it has no fields"),
-    ],
-)
-def test_zero_is_an_id_and_nothing_is_none(raw, has):
-    """An object without an id is no object of this API; its fields tell what answered instead."""
-    assert require_remote_id_of_answer({"id": 0}) == "0"
-    with pytest.raises(RemoteError, match="without an id") as caught:
-        require_remote_id_of_answer(raw)
-    assert has in str(caught.value)
-
-
 @pytest.mark.parametrize("plugin", [7, "7", {"id": 7, "code": "yolo"}])
 def test_a_releases_plugin_is_an_id_in_any_form(plugin):
     """Expanded or not, the reference compares as text."""
@@ -166,14 +146,6 @@ def test_our_digest_travels_in_meta_and_free_config_and_is_no_field():
         "plugin": 7,
         "version": "1",
     }
-
-
-def test_fields_nobody_knows_are_dropped():
-    """A server's own fields are none of ours."""
-    observed = PLUGIN_V1.decode({"id": 1, "name": "n", "created": "x", "code": None}, MARKS)
-    assert observed.spec == {"name": "n"}
-    observed = STORAGE_V1.decode({"id": 1, "name": "n", "is_default": True}, MARKS)
-    assert observed.spec == {"name": "n"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of
 
 from synapse_apply.kinds.release import RUN_VERIFICATION
 from synapse_apply.model.address import Address
-from synapse_apply.model.errors import InputError
 
 AT = Address("release", "yolo@1.0.0")
 PROD = "targets: {prod: {url: 'https://api.example.com'}}\n"
@@ -52,12 +51,6 @@ def test_the_only_action_is_taken_by_itself(tmp_path: Path, verify: str, sent: A
     assert body == {"action": "convert", "version": "1.0.0", **sent}
 
 
-def test_without_actions_it_is_the_form_of_the_page(tmp_path: Path) -> None:
-    """As ever."""
-    findings, body = load_release(tmp_path, "{parameters: {q: 1}}")
-    assert (findings, body) == ((), {"parameters": {"q": 1}, "context": {}})
-
-
 def test_the_actions_of_a_declared_config_count(tmp_path: Path) -> None:
     """Where the package lists none."""
     more = "  config: {actions: {detect: {method: job}}}\n"
@@ -90,25 +83,3 @@ def test_an_action_that_is_not_listed_is_an_error(tmp_path: Path) -> None:
     assert (found.is_error, found.summary) == (True, "No such action")
     assert "train, xxx" in found.detail
     assert len(found.detail) < 300
-
-
-@pytest.mark.parametrize("actions", [["train"], "train", {"1": 2, 3: 4}, None, {}])
-def test_actions_of_any_form_raise_nothing(tmp_path: Path, actions: Any) -> None:
-    """A checkout writes what it likes; the lint tells what is wrong with it."""
-    config = {"version": "1.0.0", "actions": actions}
-    text = f"{HEAD}kind: Release\nspec: {{plugin: yolo, source: ./p, verify: {{}}}}\n"
-    loaded = load_of(
-        tmp_path, PLUGIN + text, PROD, "prod", package_config=lambda _source: (config, {})
-    )
-    assert loaded.diagnostics == ()
-
-
-def test_broken_packages_are_reported_once(tmp_path: Path) -> None:
-    """By who reads them."""
-
-    def broken(_source: Any) -> Any:
-        raise InputError.from_summary("Not readable")
-
-    text = f"{HEAD}kind: Release\nspec: {{plugin: yolo, source: ./p, verify: {{}}}}\n"
-    loaded = load_of(tmp_path, PLUGIN + text, PROD, "prod", package_config=broken)
-    assert [one.summary for one in loaded.diagnostics] == ["Not readable"]

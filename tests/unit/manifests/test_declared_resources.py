@@ -12,7 +12,6 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import Lifecycle, PackageSource
-from synapse_apply.model.values import Reference, SecretRef
 
 YOLO = Address("plugin", "yolo")
 
@@ -38,63 +37,6 @@ def test_a_plugin(tmp_path: Path) -> None:
     assert one.lifecycle == Lifecycle(True, (("author",),), (("configuration", "a/b"),))
     assert str(one.find_position(("name",))) == f"{tmp_path}/manifests/a.yaml:5:8"
     assert str(one.position) == f"{tmp_path}/manifests/a.yaml:1:1"
-
-
-@pytest.mark.parametrize(
-    ("where", "source"),
-    [
-        ("source: ./plugins/yolo/", ("folder", "plugins/yolo", "")),
-        ("source: {path: plugins/yolo, ref: yolo-v1}", ("git", "plugins/yolo", "yolo-v1")),
-        ("source: {path: .}", ("folder", ".", "")),
-        ("source: published", ("published", "", "")),
-        ("source: ./published", ("folder", "published", "")),
-        ("file: dist/yolo.zip", ("file", "dist/yolo.zip", "")),
-    ],
-)
-def test_where_a_release_takes_its_bytes(
-    tmp_path: Path, where: str, source: tuple[str, str, str]
-) -> None:
-    """A folder, a Git ref, a zip, or bytes that are not ours; never a field of the object."""
-    loaded = load_of(tmp_path, PLUGIN + release(f'  version: "1.0.0"\n  {where}\n'))
-    one = loaded.desired[Address("release", "yolo@1.0.0")]
-    assert one.source is not None
-    assert (one.source.kind, one.source.path, one.source.ref) == source
-    assert one.spec == {"plugin": Reference(YOLO), "version": "1.0.0"}
-    assert one.depends_on == (YOLO,)
-    assert one.source.position is not None
-
-
-def test_a_release_of_a_plugin_that_is_not_declared(tmp_path: Path) -> None:
-    """{id: 123} is the literal id, part of the address, and no dependency."""
-    text = release('  version: "1.0.0"\n  source: published\n', plugin="{id: 123}")
-    one = load_of(tmp_path, text).desired[Address("release", "id=123@1.0.0")]
-    assert one.spec["plugin"] == "123"
-    assert one.depends_on == ()
-
-
-def test_a_storage(tmp_path: Path) -> None:
-    """Secrets are references, everything else is what stands there."""
-    loaded = load_of(
-        tmp_path,
-        storage(
-            "{bucket_name: b, access_key_id: {valueFrom: {env: RAW_ID}},"
-            " secret_access_key: {valueFrom: {file: secrets/key}}}"
-        )
-        + "---\n"
-        + storage("{bucket_name: b, credentials: {valueFrom: {env: K, format: json}}}", "gcp", "g")
-        + "---\n"
-        + storage("{container: {valueFrom: {live: true}}}", "azure", "az"),
-    )
-    assert not loaded.diagnostics
-    assert loaded.desired[Address("storage", "raw")].spec["configuration"] == {
-        "bucket_name": "b",
-        "access_key_id": SecretRef("env", "RAW_ID"),
-        "secret_access_key": SecretRef("file", "secrets/key"),
-    }
-    gcp = loaded.desired[Address("storage", "g")].spec["configuration"]
-    assert gcp["credentials"] == SecretRef("env", "K", "json")
-    azure = loaded.desired[Address("storage", "az")].spec["configuration"]
-    assert azure["container"] == SecretRef("live")
 
 
 CONFIG = {"name": "Yolo", "code": "yolo", "version": "1.2.0", "category": "neural_net", "tasks": []}
@@ -148,32 +90,6 @@ def test_strict_makes_errors_of_warnings(tmp_path: Path) -> None:
         assert [(f.summary, f.severity) for f in loaded.diagnostics] == [
             ("Unknown provider", severity)
         ]
-
-
-def test_the_order_of_documents_and_files_does_not_matter(tmp_path: Path) -> None:
-    """One digest for one meaning, another for another."""
-    documents = [PLUGIN, storage("{bucket_name: b}") + "---\n"]
-    one = load_of(tmp_path, "".join(documents)).manifests_digest
-    assert load_of(tmp_path, "".join(reversed(documents))).manifests_digest == one
-    assert load_of(tmp_path, PLUGIN).manifests_digest != one
-    # As in plans of earlier versions.
-    assert one == "sha256:8c56f28c14dd98f9652aeca32b4021f8b0ed1f0e3dd45d162b29cd14f270fd4b"
-
-
-def test_folders_are_searched_and_other_yaml_is_passed_over(tmp_path: Path) -> None:
-    """Without a list and a manifests/ folder, our documents of the working folder count."""
-    from unit.manifests.manifests_on_disk import project_of
-
-    from synapse_apply.manifests.decode.loading import load_manifests
-
-    (tmp_path / "deep" / ".hidden").mkdir(parents=True)
-    (tmp_path / "deep" / "b.yml").write_text(PLUGIN)
-    (tmp_path / "deep" / ".hidden" / "c.yaml").write_text("- not ours\n")
-    (tmp_path / "config.yaml").write_text("name: a package\nname: twice\n")
-    project = project_of(tmp_path)
-    loaded = load_manifests(project, project.targets["embedded"])
-    assert list(loaded.desired) == [YOLO]
-    assert not loaded.diagnostics
 
 
 def test_a_link_out_of_the_project_is_not_followed(tmp_path: Path) -> None:
@@ -239,12 +155,3 @@ def test_a_pipe_among_the_manifests_is_not_waited_for(tmp_path: Path, linked: bo
     loaded = load_of(tmp_path, PLUGIN)
     assert [one.summary for one in loaded.diagnostics] == ["Unreadable file"]
     assert "pipe.yaml: it is a pipe" in loaded.diagnostics[0].detail
-
-
-def test_manifests_named_on_the_command_line_replace_the_list(tmp_path: Path) -> None:
-    """`-f` reads what it names and nothing else."""
-    (tmp_path / "other.yaml").write_text(storage("{bucket_name: b}"))
-    loaded = load_of(
-        tmp_path, PLUGIN, "manifests: [manifests/]\n", paths=[str(tmp_path / "other.yaml")]
-    )
-    assert list(loaded.desired) == [Address("storage", "raw")]

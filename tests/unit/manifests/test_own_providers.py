@@ -9,7 +9,6 @@ from unit.manifests.manifests_on_disk import HEAD, load_of, project_of, storage
 
 from synapse_apply.manifests.files import pin_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
-from synapse_apply.model.values import SecretRef
 
 OWN = """\
 providers:
@@ -30,18 +29,6 @@ def findings_of(folder: Path, configuration: str, project: str = OWN) -> list[tu
 
 def test_a_described_provider_is_checked_without_a_warning(tmp_path: Path) -> None:
     assert findings_of(tmp_path, f"{{host: h, share: s, password: {SECRET}}}") == []
-
-
-def test_only_marked_keys_are_secrets(tmp_path: Path) -> None:
-    """Others are shown and compared as they are."""
-    text = storage(f"{{host: h, password: {SECRET}}}", "acme_nas")
-    loaded = load_of(tmp_path, text, OWN)
-    (resource,) = loaded.desired.values()
-    assert resource.spec["configuration"]["host"] == "h"
-    assert isinstance(resource.spec["configuration"]["password"], SecretRef)
-    marks = loaded.marks.kinds["storage"].select_spec_marks(resource.spec)
-    assert not marks.is_secret(("configuration", "host"))
-    assert marks.is_secret(("configuration", "what_the_server_adds"))
 
 
 @pytest.mark.parametrize(
@@ -65,16 +52,6 @@ def test_each_mistake_is_named(
     assert "plain" not in finding.detail.replace("plain text", "")
 
 
-def test_an_unknown_provider_is_one_warning(tmp_path: Path) -> None:
-    """Of many storages; the hint says where its keys can be described."""
-    texts = [storage("{a: b}", "acme_nas", f"raw-{n}") for n in range(30, 10, -1)]
-    loaded = load_of(tmp_path, "---\n".join([*texts, storage("{a: b}", "other", "last")]))
-    assert [one.summary for one in loaded.diagnostics] == ["Unknown provider"] * 2
-    # At the same one whatever the order of files is.
-    assert [one.address for one in loaded.diagnostics] == ["storage/raw-11", "storage/last"]
-    assert all("`providers: {" in one.hint for one in loaded.diagnostics)
-
-
 def test_a_provider_whose_variable_has_no_value_is_not_unknown(tmp_path: Path) -> None:
     """The variable is what is missing."""
     loaded = load_of(tmp_path, storage("{a: b}", "${var.missing}"))
@@ -88,12 +65,6 @@ def test_a_known_provider_is_not_described_anew(tmp_path: Path, name: str) -> No
     project, findings = read_project_or_findings(tmp_path / FILE_NAME, FILE_NAME, data)
     assert project is None
     assert [one.summary for one in findings] == ["Provider is known already"]
-
-
-def test_a_provider_without_known_keys_can_be_described(tmp_path: Path) -> None:
-    own = OWN.replace("acme_nas", "azure")
-    loaded = load_of(tmp_path, storage(f"{{host: h, password: {SECRET}}}", "azure"), own)
-    assert loaded.diagnostics == ()
 
 
 def test_a_change_cannot_unmark_a_secret_by_itself(tmp_path: Path) -> None:

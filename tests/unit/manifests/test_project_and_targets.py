@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from unit.manifests.manifests_on_disk import project_of
 
 from synapse_apply.manifests.project.project import (
-    build_default_project,
-    find_project_file,
     read_project_or_findings,
 )
 from synapse_apply.manifests.project.targets import (
     choose_and_fill_target,
-    list_declared_targets,
-    select_targets_to_check,
 )
 from synapse_apply.manifests.schemas import choose_schema_folder
 from synapse_apply.manifests.yaml.reader import read_documents
@@ -84,16 +79,6 @@ def test_a_whole_project_file(tmp_path: Path) -> None:
     assert (prod.settle_after, staging.settle_after) == (2.0, 30.0)
     assert (prod.manifests, prod.allow_env) == (("manifests-prod/",), ("RAW_*",))
     assert project.targets["embedded"].position is None
-
-
-def test_the_project_file_is_found_in_a_parent(tmp_path: Path) -> None:
-    """From any folder below; the nearest one wins."""
-    below = tmp_path / "a" / "b"
-    below.mkdir(parents=True)
-    (tmp_path / "synapse-apply.yaml").write_text("")
-    assert find_project_file(below) == tmp_path / "synapse-apply.yaml"
-    (below / "synapse-apply.yaml").write_text("")
-    assert find_project_file(below) == below / "synapse-apply.yaml"
 
 
 ONE = "targets: {prod: {url: 'https://one'}}\n"
@@ -176,90 +161,6 @@ def test_a_host_of_the_environment_that_is_no_url(tmp_path: Path, url: str) -> N
     with pytest.raises(InputError, match="SYNAPSE_HOST cannot be used") as caught:
         choose_and_fill_target(project_of(tmp_path, ""), "any", {"SYNAPSE_HOST": url}, False)
     assert "hunter2" not in str(caught.value.diagnostics)
-
-
-def test_validate_checks_every_target_unless_told_one(tmp_path: Path) -> None:
-    """All that are declared, else the embedded one."""
-    project = project_of(tmp_path, TWO)
-    assert [t.name for t in list_declared_targets(project)] == ["prod", "dev"]
-    assert [t.name for t in select_targets_to_check(project, None)] == ["prod", "dev"]
-    assert [t.name for t in select_targets_to_check(project, "dev")] == ["dev"]
-    assert [t.name for t in select_targets_to_check(build_default_project(tmp_path), None)] == [
-        "embedded"
-    ]
-
-
-RULES = """\
-policy:
-  unreleased_source: refuse
-  rules:
-    - {rule: changelog}
-    - {rule: max-changes, limit: 20, except: [plugin]}
-    - {rule: protected, name: raw, addresses: [storage/raw-*], severity: warn}
-    - {rule: freeze, cron: "0 17 * * 5", duration: 2d15h, timezone: Europe/Berlin}
-targets:
-  prod:
-    policy:
-      rules:
-        - {rule: max-changes, limit: 3}
-        - {rule: changelog, severity: off}
-        - {rule: allowed-providers, values: [gcp], only: [storage]}
-  staging: {policy: {unreleased_source: note}}
-"""
-
-
-def test_a_target_has_the_common_rules_and_its_own(tmp_path: Path) -> None:
-    """One of the same name takes a common rule's place, `off` takes it away, others are added."""
-    project = project_of(tmp_path, RULES)
-    prod, staging, embedded = (
-        project.targets[name].policy for name in ("prod", "staging", "embedded")
-    )
-    assert [(rule.name, rule.severity) for rule in staging.rules] == [
-        ("changelog", "deny"),
-        ("max-changes", "deny"),
-        ("raw", "warn"),
-        ("freeze", "deny"),
-        ("no-debug-releases", "deny"),
-    ]
-    assert (staging.unreleased_source, embedded.unreleased_source) == ("note", "refuse")
-    assert embedded.rules == staging.rules[:-1]
-    assert [rule.name for rule in prod.rules] == [
-        "max-changes",
-        "raw",
-        "freeze",
-        "no-debug-releases",
-        "allowed-providers",
-    ]
-    assert [rule.limit for rule in (staging.rules[1], prod.rules[0])] == [20, 3]
-    assert (staging.rules[1].excepted, prod.rules[0].excepted) == (("plugin",), ())
-    assert prod.rules[1].only == ("storage/raw-*",)
-    assert (prod.rules[4].values, prod.rules[4].only) == (("gcp",), ("storage",))
-    window = prod.rules[2].window
-    assert window is not None
-    assert (window.duration, str(window.zone)) == (timedelta(hours=63), "Europe/Berlin")
-
-
-@pytest.mark.parametrize(
-    ("common", "own", "holds"),
-    [
-        ("", "", "deny"),
-        ("{rule: no-debug-releases, severity: off}", "", None),
-        ("{rule: no-debug-releases, severity: warn}", "", "warn"),
-        ("", "{rule: no-debug-releases, severity: off}", None),
-        ("{rule: no-debug-releases, severity: off}", "{rule: no-debug-releases}", "deny"),
-    ],
-)
-def test_releases_for_debugging_are_refused_unless_the_project_allows_them(
-    tmp_path: Path, common: str, own: str, holds: str | None
-) -> None:
-    """By default, everywhere but on the embedded backend; switched off for all or for one."""
-    text = f"policy: {{rules: [{common}]}}\ntargets: {{prod: {{policy: {{rules: [{own}]}}}}}}\n"
-    project = project_of(tmp_path, text)
-    found = {rule.name: rule for rule in project.targets["prod"].policy.rules}
-    rule = found.get("no-debug-releases")
-    assert (rule.severity if rule else None) == holds
-    if not common:
-        assert not project.targets["embedded"].policy.rules
 
 
 def test_every_built_in_rule_is_one_of_the_schema() -> None:

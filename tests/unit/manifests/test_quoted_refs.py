@@ -39,26 +39,6 @@ def found_in(folder: Path, text: str, project: str = PROJECT) -> set[tuple[str, 
 @pytest.mark.parametrize(
     "text",
     [
-        "k: {valueFrom: {env: RAW_KEY}}",
-        "k: {valueFrom: { env : 'RAW_KEY' }}",
-        'k: {\'valueFrom\': {"env": "RAW_KEY"}}',
-        "k:\n  valueFrom:\n    env: RAW_KEY  # of CI\n",
-        "k:\n  valueFrom:\n    # a comment\n    env:   RAW_KEY\r\n",
-        "k:\n  valueFrom:\n    format: text\n    env: RAW_KEY\n",
-        '{"k": {"valueFrom": {"env": "RAW\\u005fKEY"}}}',
-        "k: {valueFrom: {env: '${var.which}_KEY'}}",
-        "k:\n  valueFrom:\n    env: ${var.which}_KEY\n",
-        "kind: [broken\nk: {valueFrom: {env: RAW_KEY}}\n\tand tabs",
-    ],
-)
-def test_a_variable_is_found_however_it_is_written(tmp_path: Path, text: str) -> None:
-    """Also in a file that is no YAML."""
-    assert found_in(tmp_path, text) == {("env", "RAW_KEY", "text")}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
         "k: {valueFrom: {sops: {file: secrets/prod.yaml, key: a/b}}}",
         "k:\n  valueFrom:\n    sops:\n      key: 'a/b'\n      file: secrets/prod.yaml\n",
         '{"k": {"valueFrom": {"sops": {"file": "secrets/${var.which}.yaml", "key": "a/b"}}}}',
@@ -69,22 +49,6 @@ def test_a_value_of_an_encrypted_file_is_found(tmp_path: Path, text: str) -> Non
     project = PROJECT.replace("default: RAW", "default: prod")
     found = found_in(tmp_path, text, project)
     assert found == {("sops", "a/b of secrets/prod.yaml", "text")}
-
-
-def test_files_and_formats(tmp_path: Path) -> None:
-    """What may be JSON is asked for in both ways."""
-    text = "a: {valueFrom: {file: secrets/a b.key, format: json}}\nb: {valueFrom: {live: true}}\n"
-    assert found_in(tmp_path, text) == {
-        ("file", "secrets/a b.key", "text"),
-        ("file", "secrets/a b.key", "json"),
-    }
-
-
-def test_overlays_of_the_project_file_count(tmp_path: Path) -> None:
-    """They are where a target's own secrets stand."""
-    overlays = '    overlays: {"storage/x": {spec: {k: {valueFrom: {env: OVER}}}}}\n'
-    project = PROJECT.replace('allow_env: ["*"]}', 'allow_env: ["*"],\n' + overlays + "  }")
-    assert ("env", "OVER", "text") in found_in(tmp_path, "", project)
 
 
 def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:

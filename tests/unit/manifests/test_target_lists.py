@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unit.manifests.manifests_on_disk import HEAD, PLUGIN, project_of
+from unit.manifests.manifests_on_disk import HEAD, project_of
 
-from synapse_apply.manifests.decode.loading import load_manifests
 from synapse_apply.manifests.files import pin_settings
 from synapse_apply.manifests.project import target_lists
-from synapse_apply.manifests.project.project import FILE_NAME, LazyTargets, read_project_or_findings
-from synapse_apply.model.diagnostic import Diagnostic, Position
-from synapse_apply.model.project import Project, Target
+from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.project import Project
 from synapse_apply.model.values import SecretRef
 
 PROJECT = """\
@@ -55,24 +54,6 @@ def format_finding(finding: Diagnostic) -> str:
     return f"{finding.position} {finding.summary}: {finding.detail}"
 
 
-def test_a_row_makes_what_the_template_says(tmp_path: Path) -> None:
-    """A value alone keeps its type, in a text it is text, and what variables take stays theirs."""
-    targets = read(tmp_path).targets
-    assert list(targets) == ["prod", "t-acme", "t-beta", "embedded"]
-    beta = targets["t-beta"]
-    assert beta.url == "https://api.example/beta-5-false"
-    assert beta.token == SecretRef("env", "TOKEN_B")
-    assert beta.labels == {"tier": "gold", "kind": "${plain}"}
-    assert beta.variables == {"bucket": "$${row.name}-${var.region}-beta", "size": 5}
-    assert beta.on_drift == "hold"
-    assert beta.position == Position("tenants.yaml", 2, 3)
-    assert beta.variable_places["size"] == Position("tenants.yaml", 5, 3)
-    acme = targets["t-acme"]
-    assert (acme.labels["tier"], acme.variables["size"]) == ("standard", 3)
-    assert acme.variable_places["size"] == Position(FILE_NAME, 9, 30)
-    assert targets["prod"].labels == {"tier": "gold"}
-
-
 def test_every_row_closes_its_token_to_manifests(tmp_path: Path) -> None:
     """What any row names for its credentials no manifest of another target may read."""
     assert read(tmp_path).reserved.variables == {
@@ -93,33 +74,6 @@ targets_from:
     assert targets["acme-blue"].tenant == "A"
     assert targets["acme-green"].url == "https://a.example"
     assert list(read(tmp_path, text, "[]").targets) == ["embedded"]
-
-
-def test_targets_are_made_when_they_are_asked_for(tmp_path: Path) -> None:
-    """Of a thousand rows only the chosen one is made."""
-    made: list[str] = []
-
-    def build_target(name: str) -> Target:
-        made.append(name)
-        return project.targets[name]
-
-    project = read(tmp_path, rows="".join(f"- {{name: x{n}, token: T}}\n" for n in range(1000)))
-    targets = LazyTargets(tuple(project.targets), build_target)
-    assert (len(targets), "t-x999" in targets, "t-x1000" in targets) == (1002, True, False)
-    assert targets["t-x7"] is targets["t-x7"]
-    assert made == ["t-x7"]
-    with pytest.raises(KeyError):
-        targets["t-x1000"]
-
-
-def test_a_list_among_the_manifests_is_no_manifest(tmp_path: Path) -> None:
-    """The folder of manifests may hold it; without one, all of the project's folder is read."""
-    text = "manifests: [.]\ntargets_from: {file: tenants.yaml, template: {}}\n"
-    (tmp_path / "a.yaml").write_text(PLUGIN, encoding="utf-8")
-    project = read(tmp_path, text, "- {name: acme}\n")
-    loaded = load_manifests(project, project.targets["acme"])
-    assert [str(address) for address in loaded.desired] == ["plugin/yolo"]
-    assert loaded.diagnostics == ()
 
 
 def test_a_list_by_a_link_out_of_the_project_is_not_read(tmp_path: Path) -> None:

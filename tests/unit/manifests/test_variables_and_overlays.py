@@ -125,22 +125,6 @@ PATCHED = (
 )  # fmt: skip
 
 
-def test_an_overlay_patches_one_target(tmp_path: Path) -> None:
-    """Fields, labels and lifecycle, with variables; the other target sees nothing of it."""
-    prod = load_of(tmp_path, PATCHED, OVERLAYS, "prod")
-    one = prod.desired[YOLO]
-    assert not prod.diagnostics
-    assert one.spec == {
-        "name": "Yolo", "author": "Platform", "configuration": {"a": {"b": 2, "c": 3}}
-    }  # fmt: skip
-    assert one.labels == {"team": "v", "tier": "gold"}
-    assert one.lifecycle.prevent_destroy
-    released = prod.desired[Address("release", "yolo@1.0.0")]
-    assert released.spec["changelog"] == "patched"
-    dev = load_of(tmp_path, PATCHED, OVERLAYS, "dev")
-    assert "author" not in dev.desired[YOLO].spec
-
-
 def test_what_an_overlay_wrote_stands_in_the_project_file(tmp_path: Path) -> None:
     """Positions tell a patched field from its neighbours."""
     one = load_of(tmp_path, PATCHED, OVERLAYS, "prod").desired[YOLO]

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
-import pkgutil
 from dataclasses import field, fields, replace
-from functools import cached_property
-from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-import synapse_apply
 from synapse_apply.model.frozen import frozen, mutable
 
 
@@ -55,17 +51,6 @@ class Larger(Pair):
     def __post_init__(self) -> None:
         # As a class may do while it makes its values.
         self.total = self.size + len(self.tags)  # type: ignore[misc]
-
-
-@frozen
-class Sized:
-    """With a property that is computed once."""
-
-    name: str
-
-    @cached_property
-    def letters(self) -> list[str]:
-        return list(self.name)
 
 
 @mutable
@@ -169,13 +154,6 @@ def test_a_pattern_takes_the_fields_in_their_order() -> None:
     assert Larger.__match_args__ == ("name", "size", "hidden", "tags")  # type: ignore[attr-defined]
 
 
-def test_a_cached_property_is_computed_once() -> None:
-    """It is neither compared nor shown."""
-    one = Sized("ab")
-    assert one.letters is one.letters
-    assert (one, repr(one)) == (Sized("ab"), "Sized(name='ab')")
-
-
 def test_a_mutable_value_is_no_key() -> None:
     """What is equal now may differ later."""
     one = Counter()
@@ -185,13 +163,3 @@ def test_a_mutable_value_is_no_key() -> None:
         hash(one)
     with pytest.raises(AttributeError):
         one.cuont = 2  # type: ignore[attr-defined]
-
-
-def test_every_value_class_of_the_package_can_be_made() -> None:
-    """A class compiles its `__init__` when it is first used: here all of them do."""
-    for module in pkgutil.walk_packages(synapse_apply.__path__, "synapse_apply."):
-        if not module.name.endswith("__main__"):
-            for member in vars(import_module(module.name)).values():
-                if isinstance(member, type) and hasattr(member, "__value_fields__"):
-                    names = [part.name for part in fields(cast("Any", member)) if part.init]
-                    assert list(inspect.signature(member).parameters) == names, member

@@ -10,28 +10,6 @@ from unit.packages.trees import AT_HEAD, FOLDER, findings, summaries, write
 
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.inspection import read_source_as_package
-from synapse_apply.packages.sources import SourceFiles
-
-
-def test_the_ref_is_read_and_the_work_tree_is_not(tmp_path: Path) -> None:
-    """Edits since do not count, and nothing in the repository changes."""
-    write(tmp_path / "p", {"config.yaml": "version: 1\n", "run.sh": "#!/bin/sh\n"})
-    (tmp_path / "p" / "run.sh").chmod(0o755)
-    commit(tmp_path)
-    git(tmp_path, "tag", "v1")
-    then = read_source_as_package(FOLDER, tmp_path)
-    assert then.files["run.sh"].endswith(" x")
-    write(tmp_path / "p", {"config.yaml": "version: 2\n"})
-    commit(tmp_path)
-    write(tmp_path / "p", {"config.yaml": "version: 3\n"})
-    status = git(tmp_path, "status", "--porcelain=v2", "--branch")
-    tagged = PackageSource("git", "p", "v1")
-    assert read_source_as_package(tagged, tmp_path).digest == then.digest
-    assert read_source_as_package(AT_HEAD, tmp_path).digest != then.digest
-    assert SourceFiles(tagged, tmp_path).config(lambda text, file: ({text: file}, {})) == (
-        {"version: 1\n": "p/config.yaml at v1"}, {},
-    )  # fmt: skip
-    assert git(tmp_path, "status", "--porcelain=v2", "--branch") == status
 
 
 @pytest.mark.parametrize("ref", ["main", "HEAD~0", "v1", "refs/tags/v1"])
@@ -45,24 +23,6 @@ def test_any_name_of_a_commit_will_do(tmp_path: Path, ref: str) -> None:
         assert read_source_as_package(PackageSource("git", "p", name), tmp_path).files.keys() == {
             "a"
         }
-
-
-def test_the_project_may_lie_below_the_repositorys_top(tmp_path: Path) -> None:
-    """Paths stay relative to the project; `.` is the project itself."""
-    write(tmp_path / "deploy", {"p/a": "x", "b": "y"})
-    commit(tmp_path)
-    project = tmp_path / "deploy"
-    assert read_source_as_package(AT_HEAD, project).files.keys() == {"a"}
-    assert read_source_as_package(PackageSource("git", ".", "HEAD"), project).files.keys() == {
-        "b",
-        "p/a",
-    }
-    assert read_source_as_package(PackageSource("git", "./p/", "HEAD"), project).files.keys() == {
-        "a"
-    }
-    assert read_source_as_package(PackageSource("git", ".", "HEAD"), tmp_path).files.keys() == {
-        "deploy/b", "deploy/p/a",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tracemalloc
 import zipfile
 from pathlib import Path
 
 import pytest
-from git_repositories import commit
-from unit.packages.trees import AT_HEAD, FOLDER, ZIP, make_zip, write
+from unit.packages.trees import FOLDER, ZIP, make_zip, write
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.ports import Packages
 from synapse_apply.model.resource import Package, PackageSource
-from synapse_apply.packages.content import compare_paths
 from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 
@@ -29,23 +25,6 @@ def refusal(packages: SourcePackages) -> Diagnostic:
     with pytest.raises(InputError) as caught, packages.open_package(RELEASE):
         pass
     return caught.value.diagnostics[0]
-
-
-def test_the_file_is_sized_rewindable_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """A private copy while it is sent."""
-    write(tmp_path / "p", {"config.yaml": "x"})
-    (tmp_path / "scratch").mkdir()
-    packages: Packages = SourcePackages(
-        {RELEASE: read_source_as_package(FOLDER, tmp_path)}, tmp_path, scratch=tmp_path / "scratch"
-    )
-    with packages.open_package(RELEASE) as file:
-        info = os.fstat(file.fileno())
-        assert info.st_mode & 0o777 == 0o600
-        first = file.read()
-        assert len(first) == info.st_size
-        file.seek(0)
-        assert file.read() == first
-    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_a_zip_has_fixed_facts(tmp_path: Path) -> None:
@@ -106,16 +85,6 @@ def test_what_changes_while_it_is_sent_does_not_reach_the_wire(tmp_path: Path) -
         assert file.read() == before
 
 
-def test_a_moved_ref_is_refused(tmp_path: Path) -> None:
-    """HEAD may have moved since; a tag would not."""
-    write(tmp_path / "p", {"a": "x"})
-    commit(tmp_path)
-    packages = SourcePackages({RELEASE: read_source_as_package(AT_HEAD, tmp_path)}, tmp_path)
-    write(tmp_path / "p", {"a": "y"})
-    commit(tmp_path)
-    assert refusal(packages).summary == "Package changed since it was planned"
-
-
 def test_a_source_that_is_gone_or_unfit_now_is_told_with_its_release(tmp_path: Path) -> None:
     """As when it is inspected, and with the address."""
     write(tmp_path / "p", {"a": "x"})
@@ -160,13 +129,3 @@ def test_memory_stays_constant_for_a_large_file(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 8 * 1024 * 1024
-
-
-def test_changes_of_content_are_told_apart() -> None:
-    """For notes: added, removed, changed; the executable bit is a change."""
-    old = {"a": "1", "b": "2", "c": "3"}
-    assert compare_paths(old, {"b": "2", "c": "3 x", "d": "4"}) == (
-        ("d",),
-        ("a",),
-        ("c",),
-    )

@@ -20,18 +20,6 @@ from synapse_apply.packages.sources import SourceFiles
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n"
 
 
-def test_a_link_to_a_file_of_the_package_is_its_content(tmp_path: Path) -> None:
-    """Also over several steps, and at a Git ref."""
-    write(tmp_path / "p", {"d/a": "content"})
-    (tmp_path / "p" / "d" / "b").symlink_to("a")
-    (tmp_path / "p" / "c").symlink_to("d/../d/b")
-    commit(tmp_path)
-    package = read_source_as_package(FOLDER, tmp_path)
-    assert len(set(package.files.values())) == 1
-    assert list(package.files) == ["c", "d/a", "d/b"]
-    assert read_source_as_package(AT_HEAD, tmp_path).digest == package.digest
-
-
 @pytest.mark.parametrize("source", [FOLDER, AT_HEAD], ids=["folder", "git"])
 @pytest.mark.parametrize(
     ("target", "said"),
@@ -61,13 +49,6 @@ def test_other_links_are_refused(
     found = findings(source, tmp_path)
     assert [one.summary for one in found] == ["Link cannot be followed"]
     assert said in found[0].detail
-
-
-def test_a_link_that_is_left_out_does_no_harm(tmp_path: Path) -> None:
-    """The ignore rules come first."""
-    write(tmp_path / "p", {"a": "x", ".synapseignore": "cache\n"})
-    (tmp_path / "p" / "cache").symlink_to("/var/cache")
-    assert summaries(FOLDER, tmp_path) == []
 
 
 def test_all_findings_come_at_once_with_their_place(tmp_path: Path) -> None:
@@ -170,15 +151,6 @@ def test_folders_that_are_not_there_or_not_ours(tmp_path: Path, path: str, summa
     assert summaries(PackageSource("folder", path), tmp_path / "project") == [summary]
 
 
-def test_a_listed_folder_outside_the_project_may_be_used(tmp_path: Path) -> None:
-    """allow_files says so."""
-    write(tmp_path, {"project/x": "x", "else/a": "x"})
-    source = PackageSource("folder", "../else")
-    assert read_source_as_package(
-        source, tmp_path / "project", allow_files=["../else"]
-    ).files.keys() == {"a"}
-
-
 def test_a_package_without_config_is_allowed_with_a_warning(tmp_path: Path) -> None:
     """The platform would miss it; synapse.yaml will do."""
     warnings: list[Diagnostic] = []
@@ -188,26 +160,6 @@ def test_a_package_without_config_is_allowed_with_a_warning(tmp_path: Path) -> N
     write(tmp_path / "p", {"synapse.yaml": "x"})
     read_source_as_package(FOLDER, tmp_path, warn=warnings.append)
     assert len(warnings) == 1
-
-
-def test_the_config_is_read_through_the_given_reader(tmp_path: Path) -> None:
-    """config.yaml before synapse.yaml, under a name for messages; None without one."""
-
-    def reader(text: str, file: str) -> tuple[dict[str, str], dict[str, str]]:
-        return {"text": text, "file": file}, {}
-
-    write(tmp_path / "p", {"a": "x"})
-    assert SourceFiles(FOLDER, tmp_path).config(reader) is None
-    write(tmp_path / "p", {"synapse.yaml": "two"})
-    assert SourceFiles(FOLDER, tmp_path).config(reader) == (
-        {"text": "two", "file": "p/synapse.yaml"},
-        {},
-    )
-    write(tmp_path / "p", {"config.yaml": "one"})
-    assert SourceFiles(FOLDER, tmp_path).config(reader) == (
-        {"text": "one", "file": "p/config.yaml"},
-        {},
-    )
 
 
 def test_a_published_source_has_no_bytes(tmp_path: Path) -> None:

@@ -27,20 +27,6 @@ def imported(bench, *desired, **ids):
     return record_all_live_objects_or_none(bench.context(*desired), wanted)
 
 
-def test_an_import_sends_nothing_and_claims_nothing(bench):
-    """Id and seen are recorded, no applied: the next plan compares all of it."""
-    bench.api.make("widget", {"name": "w", "note": "theirs"})
-    bench.api.bodies.clear()
-    (record,) = imported(bench, widget("w", note="ours"), w="1")
-    assert record.applied == {}
-    assert record.seen[("note",)] == "theirs"
-    assert bench.api.bodies == []
-    planned = bench.plan(widget("w", note="ours"))
-    assert [one.path for one in planned.plan.changes[0].fields] == [("note",)]
-    bench.apply(widget("w", note="ours"))
-    assert bench.live("w")["note"] == "ours"
-
-
 def test_an_import_keeps_no_secret(bench):
     """A live secret is digested before it is recorded."""
     bench.environ["W_KEY"] = "s3cret"
@@ -50,32 +36,6 @@ def test_an_import_keeps_no_secret(bench):
     )
     assert "s3cret" not in repr(record)
     assert "s3cret" not in repr(bench.store.read_state())
-
-
-def test_an_imported_child_knows_its_parent(bench):
-    """So that deletes go in the right order."""
-    bench.api.make("widget", {"name": "p"})
-    bench.api.make("widget", {"name": "c", "parent": "1"})
-    declared = [widget("p"), widget("c", needs="p")]
-    imported(bench, *declared, p="1", c="2")
-    assert bench.record("widget/c").depends_on == (Address("widget", "p"),)
-    bench.progress.order.clear()
-    bench.apply(prune=True, overridden=frozenset({"no-manifests"}))
-    assert bench.progress.order == ["widget/c", "widget/p"]
-
-
-def test_a_release_is_imported_with_its_series(bench):
-    """With and without a manifest: the address tells whose release it is."""
-    bench.api.create_plugin({"name": "yolo", "code": "yolo"})
-    bench.api.create_plugin_release({"plugin": 1, "version": "1.0.0"})
-    at = Address("release", "yolo@1.0.0")
-    record_all_live_objects_or_none(bench.context(plugin(), release()), {at: InventoryRow("2")})
-    assert (bench.record(str(at)).series, bench.record(str(at)).version) == ("plugin/yolo", "1.0.0")
-    with bench.store.lock("rm"):
-        bench.store.remove_records(at)
-    record_all_live_objects_or_none(bench.context(), {at: InventoryRow("2")})
-    assert (bench.record(str(at)).series, bench.record(str(at)).version) == ("plugin/yolo", "1.0.0")
-    assert bench.record(str(at)).natural_key == "code=yolo@1.0.0"
 
 
 def test_all_or_nothing_with_every_finding(bench):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,18 +32,6 @@ def sources(root: Path, environ: dict[str, str], key: SecretRef | None = None) -
     return build_key_sources(
         project, target, environ, SecretResolver(root, environ).resolve_setting_or_reason
     )
-
-
-def test_the_users_file_needs_a_home_and_an_id(root: Path) -> None:
-    """The id tells apart the targets of one name."""
-    there = root.parent / "settings" / "synapse-apply" / "keys" / f"prod-{ID}.key"
-    assert sources(root, {}).user_key_path == there
-    assert replace(sources(root, {}), project=Project(root)).user_key_path is None
-    for home in (str(root / "none"), "relative", ""):
-        environ = {"XDG_CONFIG_HOME": "not/absolute", "HOME": home}
-        assert sources(root, environ).user_key_path is None
-    path = sources(root, {"XDG_CONFIG_HOME": "", "HOME": str(root)}).user_key_path
-    assert path == root / ".config" / "synapse-apply" / "keys" / f"prod-{ID}.key"
 
 
 def test_a_key_of_the_project_file_that_is_not_here(root: Path) -> None:

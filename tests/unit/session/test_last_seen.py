@@ -49,15 +49,6 @@ def test_the_farthest_of_both_folders_counts(tmp_path: Path) -> None:
     assert LastSeenFiles((one, other)).read_farthest(LINEAGE).progress == StateProgress(7, 9)
 
 
-def test_what_is_as_far_writes_nothing(tmp_path: Path) -> None:
-    """A plan costs one look."""
-    seen = LastSeenFiles((tmp_path,))
-    seen.remember_progress_if_greater(LINEAGE, StateProgress(7, 1))
-    before = only_file(tmp_path).stat()
-    seen.remember_progress_if_greater(LINEAGE, StateProgress(7, 1))
-    assert only_file(tmp_path).stat().st_ino == before.st_ino
-
-
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", "[" * 3000, json.dumps({"format": 2, "lineage": LINEAGE}),

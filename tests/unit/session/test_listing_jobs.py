@@ -120,11 +120,6 @@ def test_a_server_that_refuses_every_word() -> None:
     assert len(api.asked) == 1
 
 
-def test_a_list_that_moves_shows_no_job_twice() -> None:
-    """A job that slid to the next page is known again."""
-    assert ids(Api(lambda _params: [*JOBS, JOBS[2]]), JobFilter()) == ["c3", "b2", "a1"]
-
-
 @pytest.mark.parametrize("item", [{"status": "x"}, "text", None])
 def test_an_item_that_is_no_job(item: Any) -> None:
     """A failed call, not a crash."""
@@ -225,11 +220,3 @@ def test_older_pages_are_not_asked_for_once_the_order_is_shown(days: Any, pages:
     late = [str(one["id"]) for one in items if datetime.fromisoformat(one["created"]) >= since]
     assert ids(api, JobFilter(created_after=since)) == late
     assert api.pages == pages
-
-
-def test_times_without_a_zone_end_no_list() -> None:
-    """Nobody knows how far they are from ours."""
-    items = [job(at, 11, f"2026-03-{at:02d}T00:00:00") for at in range(20, 0, -1)]
-    api = Api(lambda _params: items, width=5, releases=RELEASES)
-    assert len(ids(api, JobFilter(created_after=datetime(2026, 3, 18, tzinfo=UTC)))) == 3
-    assert api.pages == 4

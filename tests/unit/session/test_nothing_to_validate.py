@@ -26,19 +26,6 @@ def found(folder, **where):
     return validate(Invocation(folder, **where)).diagnostics
 
 
-@pytest.mark.parametrize("other", [None, "docker-compose.yaml", "notes.txt"])
-def test_a_folder_that_is_no_project_is_an_error(folder, other, capsys):
-    """A CI job in the wrong folder must not be green."""
-    if other:
-        (folder / other).write_text("services: {web: {image: x}}\n")
-    assert run(["validate"]) == 1
-    out, err = capsys.readouterr()
-    assert "Error: There is nothing to validate" in err
-    assert str(folder) in err
-    assert "synapse-apply init" in err
-    assert out == ""
-
-
 def test_json_has_the_error(folder, capsys):
     """A program sees it as it sees every other."""
     assert run(["validate", "--json"]) == 1
@@ -66,18 +53,6 @@ def test_an_empty_folder_of_a_project_is_a_warning(folder, strict):
     assert run(["validate", *["--strict"] * strict]) == int(strict)
 
 
-def test_an_empty_folder_of_one_target_is_named_once(folder):
-    """Several targets share the project's list."""
-    (folder / "synapse-apply.yaml").write_text(
-        PROJECT + "manifests: [m/]\ntargets:\n  a: {url: 'https://a.example', tenant: t}\n"
-        "  b: {url: 'https://b.example', tenant: t}\n"
-    )
-    (folder / "m").mkdir()
-    (finding,) = found(folder)
-    assert not finding.is_error
-    assert "`m/`" in finding.detail
-
-
 def test_files_without_a_manifest_are_a_warning(folder):
     """The folder has files, and none of them is ours or has a document."""
     (folder / "synapse-apply.yaml").write_text(PROJECT)
@@ -85,29 +60,3 @@ def test_files_without_a_manifest_are_a_warning(folder):
     (finding,) = found(folder)
     assert not finding.is_error
     assert finding.summary == "Nothing is declared"
-
-
-def test_a_project_of_one_file_is_valid(folder):
-    """No project file is needed where there is a manifest."""
-    (folder / "raw.yaml").write_text(STORAGE)
-    assert found(folder) == ()
-    assert run(["validate"]) == 0
-
-
-def test_errors_of_a_manifest_stand_alone(folder):
-    """A manifest that cannot be read is there."""
-    (folder / "raw.yaml").write_text(STORAGE.replace("spec:", "spce:"))
-    summaries = [one.summary for one in found(folder)]
-    assert summaries
-    assert "There is nothing to validate" not in summaries
-
-
-def test_a_summary_says_of_manifests_with_errors_that_they_are_not_valid(folder):
-    """Whoever uses the library may print it without a look at the findings."""
-    (folder / "synapse-apply.yaml").write_text(PROJECT)
-    (folder / "manifests").mkdir()
-    file = folder / "manifests" / "raw.yaml"
-    file.write_text(STORAGE)
-    assert validate(Invocation(folder)).summary.startswith("Valid: 1 resource")
-    file.write_text(STORAGE.replace("provider", "providr"))
-    assert validate(Invocation(folder)).summary.startswith("Not valid: ")

@@ -5,76 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from unit.applying.bench import plugin, release, widget
+from unit.applying.bench import release, widget
 from unit.applying.scripted import lost, refused
 
-from synapse_apply.model.errors import InputError, RemoteError, Unauthorized, Unreachable
+from synapse_apply.model.errors import Unauthorized, Unreachable
 from synapse_apply.model.plan import Action
 
 
 def change(planned, address):
     return next(one for one in planned.plan.changes if str(one.address) == address)
-
-
-@pytest.mark.parametrize("failure", [lost(), refused(403), refused(500), refused(401)])
-def test_a_read_that_fails_is_an_error_of_its_resource(bench, failure):
-    """Planned as nothing at all; the others are planned, nothing can be applied."""
-    bench.apply(widget("w"), widget("other"))
-    bench.api.fail("get_widget", failure)
-    planned = bench.plan(widget("w", note="a"), widget("other", note="a"))
-    assert planned.plan.has_errors
-    actions = {str(one.address): one.action for one in planned.plan.changes}
-    assert sorted(actions.values(), key=str) == [Action.NO_OP, Action.UPDATE]
-    bench.api.fail("get_widget", failure)
-    with pytest.raises(InputError):
-        bench.apply(widget("w", note="a"), widget("other", note="a"))
-    assert "update_widget" not in bench.api.calls
-
-
-@pytest.mark.parametrize(
-    ("failure", "detail", "hint"),
-    [
-        (RemoteError("GET x/: refused. It never left."), "refused. It never left.", "the network"),
-        (
-            RemoteError("GET x/: 200 OK: no list", status_code=200),
-            "no list.",
-            "Check the target's url",
-        ),
-        (refused(500), "500.", "Run again"),
-    ],
-)
-def test_a_read_that_fails_says_what_to_check(bench, failure, detail, hint):
-    """In whole sentences: a web page means a wrong url, and trying again would not help."""
-    bench.apply(widget("w"))
-    bench.api.fail("get_widget", failure)
-    (finding,) = bench.plan(widget("w")).plan.diagnostics
-    assert finding.detail.endswith(detail)
-    assert not finding.detail.endswith("..")
-    assert hint in finding.hint
-
-
-def test_what_hangs_on_an_unreadable_parent_is_refused(bench):
-    """A child must not be made while nobody knows of its parent."""
-    bench.apply(widget("p"))
-    bench.api.fail("get_widget", lost())
-    planned = bench.plan(widget("p"), widget("child", needs="p"))
-    child = change(planned, "widget/child")
-    assert child.is_refused
-    assert planned.plan.has_errors
-
-
-def test_a_list_is_asked_for_once(bench):
-    """However many resources are looked up."""
-    bench.plan(*[widget(f"w{n}") for n in range(20)])
-    assert bench.api.calls == ["list_widget"]
-
-
-def test_a_recorded_object_is_read_by_its_id(bench):
-    """A rename in Synapse does not lose it: that is drift, not another object."""
-    bench.apply(widget("w"))
-    bench.live("w")["name"] = "renamed"
-    planned = bench.plan(widget("w"))
-    assert [one.path for one in change(planned, "widget/w").fields] == [("name",)]
 
 
 def test_an_object_that_was_made_anew_is_adopted(bench):
@@ -85,26 +24,6 @@ def test_an_object_that_was_made_anew_is_adopted(bench):
     bench.apply(widget("w", note="a"))
     assert bench.record("widget/w").remote_id == "9"
     assert not bench.plan(widget("w", note="a")).plan.has_changes
-
-
-def test_a_missing_object_is_recreated(bench):
-    """Once, and the record follows it."""
-    bench.apply(widget("w", note="a"))
-    bench.api.objects["widget"].clear()
-    assert change(bench.plan(widget("w", note="a")), "widget/w").action is Action.RECREATE
-    bench.apply(widget("w", note="a"))
-    assert bench.record("widget/w").remote_id == "2"
-    assert bench.api.writes() == ["create_widget", "create_widget"]
-
-
-def test_an_id_that_belongs_to_another_object_now(bench):
-    """The immutable identity differs: refused, and nothing is sent to it."""
-    bench.apply(widget("w", serial="s1", note="a"))
-    bench.live("w")["serial"] = "s2"
-    report = bench.apply(widget("w", serial="s1", note="b"))
-    assert report.exit_code == 5
-    assert report.plan.refused_changes[0].refusals[0].rule == "other-object"
-    assert bench.api.writes() == ["create_widget"]
 
 
 def test_a_pin_that_is_not_there_is_an_error(bench):
@@ -133,12 +52,6 @@ def test_a_plugin_named_by_its_id(bench):
     bench.apply(*releases)
     assert bench.api.calls.count("get_plugin") == 1
     assert bench.record("release/yolo@2.0.0").natural_key == "code=yolo@2.0.0"
-
-
-def test_capabilities_are_probed_once_and_kept(bench):
-    """405 says that there is no plugin list; any other failure is no answer."""
-    planned = bench.plan(plugin(), plugin("other"))
-    assert planned.plan.capabilities.has_capability("plugin.list") is False
 
 
 def test_renames_are_followed_by_state_mv(bench):
@@ -194,9 +107,3 @@ def test_a_list_that_cannot_be_had_is_asked_for_once(bench):
     assert len(planned.plan.diagnostics) == 1
     assert bench.api.calls.count("list_widget") == 1
     assert planned.plan.has_errors
-
-
-def test_objects_that_cannot_be_read_are_told_each(bench):
-    """Some may be forbidden and others not."""
-    planned = plan_of_many(bench, refused(403), "get_widget")
-    assert len(planned.plan.diagnostics) == 20

@@ -35,11 +35,6 @@ def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved_
     return files
 
 
-def test_one_alone_is_itself(bench: Bench, tmp_path: Path) -> None:
-    (only,) = save_plans(bench, tmp_path, PlanOptions(prune=True))
-    assert unite_saved_plans([only]) is only
-
-
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "prune": ({"prune": True}, "--prune is off in 1.plan, 3.plan; on in 2.plan."),
     "adopt": ({"adopt": True}, "--adopt is off in 1.plan, 3.plan; on in 2.plan."),
@@ -71,12 +66,6 @@ def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     assert finding.summary == "These plans were made with different options"
     assert text in finding.detail.replace(f"{tmp_path}/", "")
     assert "older first" in finding.hint
-
-
-def test_every_choice_of_a_file_is_compared(bench: Bench, tmp_path: Path) -> None:
-    """An option that plans learn to keep later is not passed over here."""
-    (only,) = save_plans(bench, tmp_path, PlanOptions())
-    assert len(OPTIONS) + 1 == len(saved_plan._options_to_json(only.options))
 
 
 def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:

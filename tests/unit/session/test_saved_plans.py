@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import stat
 import zipfile
 from pathlib import Path
@@ -37,21 +35,6 @@ def kept(bench: Bench, path: Path, choices: PlanOptions = CHOICES) -> saved_plan
         context, bench.plan(widget("a")).plan, choices, path
     ).is_signed
     return saved_plan.read_saved_plan_without_verifying_signature(path)
-
-
-def test_it_comes_back_as_it_was(bench: Bench, tmp_path: Path) -> None:
-    """The plan and the options it was made with; rules of the project file are those of now."""
-    context = bench.context(widget("a"))
-    made = bench.plan(widget("a")).plan
-    saved_plan.save_plan_to_new_file(context, made, CHOICES, tmp_path / "next")
-    found = saved_plan.read_saved_plan_without_verifying_signature(tmp_path / "next")
-    assert found.plan == made
-    assert found.options == CHOICES
-    now = PlanOptions(overridden=frozenset({"adopt"}), on_drift="hold")
-    both = found.with_current_rules(now)
-    assert both.overridden == {"adopt", "recreate"}
-    assert both.on_drift == "hold"
-    assert both.prune
 
 
 def test_it_is_private_and_replaces_nothing(bench: Bench, tmp_path: Path) -> None:
@@ -147,16 +130,6 @@ def test_a_damaged_file_is_told(
     except InputError:
         return
     assert found.signed_text == genuine.signed_text
-
-
-def test_a_large_plan_is_read(tmp_path: Path) -> None:
-    """What is bounded is the list of its entries, and not the plan."""
-    document = {"text": random.Random(1).randbytes(10 * 1024**2).hex()}
-    saved_plan_file.write_new_plan_file(tmp_path / "next", json.dumps(document))
-    assert (tmp_path / "next").stat().st_size > 9 * 1024**2
-    assert saved_plan_file.is_plan_file(tmp_path / "next")
-    found = saved_plan_file.read_plan_document(tmp_path / "next")
-    assert found == document
 
 
 def test_a_zip_of_an_unknown_version_is_no_plan(tmp_path: Path) -> None:

@@ -72,11 +72,6 @@ def test_what_is_selected(context, only, exclude, selected):
     assert sorted(map(str, found or ())) == selected
 
 
-def test_nothing_is_limited_by_default(context):
-    """None, not every address: what is found later belongs to the plan too."""
-    assert select_addresses(context, [], []) is None
-
-
 def test_every_name_that_fits_nothing_is_said(context):
     """A mistyped name must not plan nothing, or leave nothing out."""
     with pytest.raises(InputError) as caught:
@@ -104,11 +99,6 @@ def test_a_bare_name_that_two_kinds_have_is_asked_back(context):
         ("Which one?", "`yolo` may be plugin/yolo, release/yolo@1.0.0, release/yolo@2.0.0"),
         ("Which one?", "`sam` may be plugin/sam, release/sam@3.0.0"),
     ]
-
-
-def test_a_bare_name_is_of_the_kinds_that_a_command_is_about(context):
-    """`verify sam` can mean the release alone."""
-    assert {*map(str, select_addresses(context, ["sam"], (), {"release"}))} == {"release/sam@3.0.0"}
 
 
 @pytest.mark.parametrize(
@@ -146,17 +136,6 @@ def test_each_name_is_one_and_a_pattern_is_all(context):
     assert [*map(str, found)] == ["release/yolo@1.0.0", "release/yolo@2.0.0", "widget/w"]
 
 
-def test_the_declared_member_comes_before_recorded_ones(tmp_path):
-    """An older release that is recorded is not what `release/yolo` means."""
-    bench = Bench(tmp_path)
-    bench.apply(plugin(), release("1.0.0"), release("2.0.0"))
-    assert str(choose_address(bench.context(plugin(), release("2.0.0")), "release/yolo")) == (
-        "release/yolo@2.0.0"
-    )
-    with pytest.raises(InputError):
-        choose_address(bench.context(plugin()), "release/yolo")
-
-
 @pytest.mark.parametrize(
     ("pattern", "text", "fits"),
     [
@@ -191,14 +170,3 @@ def test_a_kind_of_which_there_is_nothing_is_still_a_kind(tmp_path, name):
         (found,) = caught.value.diagnostics
         assert found.detail == f"nothing of kind `{name}` is declared or recorded for this target"
         assert found.hint == f"declare it in a manifest first{rest}"
-
-
-def test_only_what_is_selected_is_applied(tmp_path):
-    """The rest stays as it is, and the plan says that it is a part."""
-    bench = Bench(tmp_path)
-    both = (widget("a"), widget("b"))
-    selected = select_addresses(bench.context(*both), ["widget/a"], [])
-    report = bench.apply(*both, selected=selected)
-    assert [str(one.address) for one in report.outcomes] == ["widget/a"]
-    assert [one.summary for one in report.plan.diagnostics] == ["Only a part was planned"]
-    assert bench.api.writes() == ["create_widget"]

@@ -18,16 +18,6 @@ def move(bench: Bench, old: Address = OLD, new: Address = NEW) -> dict[Address, 
     return state.rename_address(context, old, new)
 
 
-def test_members_move_with_their_owner(bench):
-    """All that was renamed is told."""
-    bench.apply(plugin(), release())
-    assert {str(old): str(new) for old, new in move(bench).items()} == {
-        "plugin/yolo": "plugin/seer",
-        "release/yolo@1.0.0": "release/seer@1.0.0",
-    }
-    assert bench.record("release/seer@1.0.0").series == "plugin/seer"
-
-
 def test_an_open_call_of_a_member_without_a_record_keeps_all_in_place(bench):
     """Once it is looked up it would be recorded under the old name."""
     bench.api.fail("create_release", lost())

@@ -47,18 +47,6 @@ class Waits:
             self._then()
 
 
-def test_an_apply_waits_and_then_makes_what_was_not_made(bench: Bench) -> None:
-    """One object each, whatever became of the call; it is looked for a few times meanwhile."""
-    begin(bench, "a", "b")
-    bench.api.make("widget", {"name": "b"})
-    waits = Waits(bench)
-    wait_for_open_calls(bench.context(widget("a"), widget("b")), waits)
-    assert waits.lengths == [2, 4, 8, 16, 32, 33]
-    assert waits.longest == [95, 93, 89, 81, 65, 33]
-    assert bench.apply(widget("a"), widget("b")).exit_code == 0
-    assert sorted(one["name"] for one in bench.api.objects["widget"].values()) == ["a", "b"]
-
-
 @pytest.mark.parametrize("settles", [True, False])
 def test_waiting_ends_once_all_is_known(bench: Bench, settles: bool) -> None:
     """The object shows up, and the backend that is away for a while proves nothing."""
