@@ -43,14 +43,6 @@ def test_graph_of_a_plan():
     assert all(word in text for word in (*words, "refused"))
 
 
-def test_a_run_is_seen():
-    """A release that is only run has a colour of its own; one that is made first says both."""
-    text = format_mermaid(build_plan_nodes(samples.PLANS["verify"]))
-    assert_ours(text)
-    check_golden("plan-verify.mermaid", text)
-    assert "create and verify" in text
-
-
 def test_graph_does_not_depend_on_order():
     """The same resources in any order give the same text."""
     nodes = [
@@ -59,13 +51,6 @@ def test_graph_does_not_depend_on_order():
         GraphNode(samples.LAKE),
     ]
     assert format_mermaid(nodes) == format_mermaid(nodes[::-1])
-
-
-def test_what_is_needed_is_there():
-    """A resource that only others name has a node, too."""
-    assert format_mermaid([GraphNode(samples.RELEASE, (samples.YOLO, samples.YOLO))]) == (
-        'flowchart LR\n  n0["plugin/yolo"]\n  n1["release/yolo@1.2.0"]\n  n1 --> n0\n'
-    )
 
 
 @effort(15, 600)

@@ -15,7 +15,6 @@ from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged
 from synapse_apply.views.html.graph_drawing import MAX_DRAWN_NODES
 from synapse_apply.views.html.reports import (
     render_drift_html,
-    render_findings_html,
     render_plan_html,
     render_report_html,
 )
@@ -40,80 +39,6 @@ def test_every_sample_report_is_a_page(name):
     assert Leaf(render_report_html(REPORTS[name])).texts["h1"] == "Apply for prod"
 
 
-def test_what_stands_in_the_way_comes_first():
-    """Guards and refusals, then this change, apart from drift; each with its count."""
-    assert titles(render_plan_html(samples.PLANS["everything"])) == [
-        ("What to do next", ""),
-        ("Apply will stop", "1"),
-        ("Refused", "2"),
-        ("This change", "5"),
-        ("Drift, not from this change", "2"),
-        ("Adopted", "2"),
-        ("Forgotten", "1"),
-        ("Notes", "2"),
-        ("Warnings", "1"),
-        ("Dependencies", ""),
-    ]
-
-
-def test_a_field_is_in_the_part_it_comes_from():
-    """An update of both is two rows, each with its own fields and causes."""
-    page = render_plan_html(samples.plan(samples.UPDATE))
-    ours, drift = re.findall(r"<details .*?</details>", page, re.DOTALL)
-    assert "author" not in ours
-    assert 'data-cause="git both secret"' in ours
-    assert '<th scope="row">author</th>' in drift
-    assert 'data-cause="drift"' in drift
-
-
-def test_a_changed_field_is_a_row_of_before_and_after():
-    """Short values side by side, texts and lists line by line, what is absent as not set."""
-    page = render_plan_html(samples.plan(samples.UPDATE))
-    mode = page[page.index("configuration.mode") :]
-    assert mode.index("fast") < mode.index("exact") < mode.index("Git and outside")
-    assert '<span class="gone">-   | old</span><span class="come">+   | new</span>' in page
-    assert '<span class="gone">-   &quot;class-7&quot;,</span>' in page
-    assert "(sensitive, changed)" in page
-
-
-def test_a_refusal_says_why_and_how_to_go_on():
-    """The reason, its place, the ways out and what was wanted, open from the start."""
-    leaf = Leaf(
-        page := render_plan_html(samples.plan(samples.REFUSED_STORAGE, *samples.ALL[:3] * 4))
-    )
-    assert '<details class="row trouble" id="r0"' in page
-    assert leaf.rows[0]["data-trouble"] == "1"
-    assert "open" in leaf.rows[0]
-    assert "open" not in leaf.rows[1]
-    for said in ("this API cannot change a storage", "manifests/storages.yaml:14:5",
-                 "declare a storage under a new name", "eu-central-1"):  # fmt: skip
-        assert said in leaf.said
-
-
-def test_an_apply_tells_what_went_wrong_first():
-    """Unknown and failed before refused, skipped and done, each with what the server said."""
-    page = render_report_html(REPORTS["everything"], run_url="https://ci.example/7")
-    assert [title for title, _ in titles(page)] == [
-        "What to do next", "Outcome unknown", "Failed", "Refused", "Skipped", "Done", "Warnings",
-        "Dependencies",
-    ]  # fmt: skip
-    said = Leaf(page).said
-    assert "Apply incomplete!" in said
-    assert "amazon_s3 is switched off for this tenant" in said
-    assert "req-3" in said
-    assert "https://ci.example/7" in said
-
-
-def test_verifications_are_told():
-    """A run with what is sent; a run that failed with the last lines of its log."""
-    planned = Leaf(render_plan_html(samples.PLANS["verify"]))
-    assert "parameters.quality" in planned.said
-    assert "job 12 is still running" in planned.said
-    ended = Leaf(render_report_html(REPORTS["not-verified"]))
-    assert "step 1" in ended.said
-    assert "cannot be withdrawn" in ended.said
-
-
 def test_drift_tells_recorded_and_live():
     """What moved, what is gone, what nobody looks after, and the ways out."""
     moved = samples.moved("author", before="Vision", after="x", cause=Cause.DRIFT)
@@ -132,24 +57,6 @@ def test_drift_tells_recorded_and_live():
     assert [row["data-action"] for row in leaf.rows] == ["changed", "gone", "unmanaged"]
     for said in ("Recorded", "Live", "it cannot be changed", "Was id 7", "code=old", "--write"):
         assert said in leaf.said
-
-
-def test_findings_alone_are_a_page():
-    """Why a command ended before it had a plan."""
-    leaf = Leaf(render_findings_html([samples.ERROR], "plan", target="prod"))
-    assert leaf.texts["h1"] == "Plan failed for prod"
-    assert "req-9" in leaf.said
-    assert "form" not in leaf.tags
-
-
-def test_the_graph_leads_to_the_rows():
-    """A box for what is planned and what it needs; a box of a row is a link to it."""
-    page = render_plan_html(samples.PLANS["create"])
-    assert re.findall(r'<a class="node (\w+)" href="#(\w+)"><title>([^<]+)</title>', page) == [
-        ("create", "r1", "release/yolo@1.2.0: create"),
-        ("create", "r0", "plugin/yolo: create"),
-    ]
-    assert page.count('class="edge"') == 1
 
 
 @pytest.mark.parametrize("size", [MAX_DRAWN_NODES, MAX_DRAWN_NODES + 1])
@@ -177,12 +84,3 @@ def test_thousands_of_resources_are_all_there():
     page = render_plan_html(samples.plan(*changes))
     assert page.count("<details ") == 5000
     assert len(page) < 5_000_000
-
-
-def test_filters_offer_what_there_is():
-    """Kinds, actions and causes of this page, where there are two or more to choose from."""
-    page = render_plan_html(samples.PLANS["everything"])
-    assert re.findall(r'<select name="(\w+)">', page) == ["action", "kind", "cause"]
-    assert "Only refused" in page
-    assert "Only refused" not in render_plan_html(samples.PLANS["create"])
-    assert "<select" not in render_plan_html(samples.plan(samples.CREATE_PLUGIN))

@@ -1,16 +1,14 @@
 """A page leads to the line, the commit and the run, to nothing else, and says what to do next."""
 
-import re
 from dataclasses import replace
 
 import pytest
 from unit.views.leaf import Leaf
 from unit.views.plan_samples import PLANS
-from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.views.html.parts import ForgeLinks, render_anchor, render_sentence
-from synapse_apply.views.html.reports import render_plan_html, render_report_html
+from synapse_apply.views.html.parts import ForgeLinks, render_anchor
+from synapse_apply.views.html.reports import render_plan_html
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RUN = "https://git.example/acme/ml/actions/runs/7"
@@ -84,45 +82,6 @@ def test_names_of_files_cannot_leave_the_address(file):
     assert "<img>" not in shown
     assert f"/blob/{COMMIT}/" in shown
     assert shown.count("<a ") == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "step"),
-    [
-        ("create", "Review the rows below, then apply: synapse-apply apply -t prod"),
-        ("errored", "then plan again: synapse-apply plan -t prod"),
-        ("everything", "Settle 2 refused rows"),
-    ],
-)
-def test_a_plan_says_what_to_do_next(name, step):
-    """With the command, for the target of the plan."""
-    assert step in Leaf(render_plan_html(PLANS[name])).said
-
-
-def test_where_all_is_done_there_is_nothing_next():
-    """Neither for a plan without changes nor for an apply that did all."""
-    assert 'id="next"' not in render_plan_html(PLANS["empty"])
-    assert 'id="next"' not in render_report_html(REPORTS["complete"])
-    page = Leaf(render_report_html(REPORTS["everything"])).said
-    assert "Apply again for the rest; what is recorded as done is not repeated" in page
-
-
-@pytest.mark.parametrize(
-    ("said", "line"),
-    [
-        ("look for it, then: synapse-apply import plugin/a ID", "synapse-apply import plugin/a ID"),
-        ("synapse-apply state settle release/yolo@1.0.0 -t prod",
-         "synapse-apply state settle release/yolo@1.0.0 -t prod"),
-        ("run it: `synapse-apply plan -t prod`", "synapse-apply plan -t prod"),
-        ("say: synapse-apply plan -t prod and look", None),
-        ("say: synapse-apply plan; rm -rf x", None),
-        ("synapse-apply is a tool, or so", None),
-    ],
-)  # fmt: skip
-def test_a_command_in_a_way_out_can_be_copied(said, line):
-    """Whole and alone, or not at all."""
-    found = re.findall(r'<code class="command">([^<]*)</code>', render_sentence(said))
-    assert found == ([line] if line else [])
 
 
 def test_a_target_of_a_forged_plan_is_one_word_of_the_command():

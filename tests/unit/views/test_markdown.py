@@ -54,43 +54,6 @@ def sections(text):
     return dict(zip(parts[1::2], [names.findall(part) for part in parts[2::2]], strict=True))
 
 
-def test_drift_stands_apart():
-    """A field that changed outside is under Drift alone; the same row's other fields are not."""
-    text = render_plan_markdown(samples.PLANS["everything"])
-    found = sections(text)
-    assert found["Drift, not from this change"] == ["plugin/segmenter", "plugin/tracker"]
-    assert "plugin/segmenter" in found["This change"]
-    assert found["Adopted"] == ["storage/archive", "plugin/ocr"]
-    ours, _, drift = text.partition("### Drift")
-    assert '"fast" -&gt; "exact"' in ours or '"fast" -> "exact"' in ours
-    assert "somebody else" not in ours
-    assert '"somebody else" -> "Vision"' in drift.partition("### Adopted")[0]
-
-
-def test_only_drift_is_not_called_this_change():
-    """A plan whose every field moved outside has nothing under This change."""
-    change = Change(
-        samples.YOLO,
-        Action.UPDATE,
-        fields=(samples.moved("author", before="x", after="y", cause=Cause.DRIFT),),
-        remote_id="1",
-        before={"author": "x"},
-        after={"author": "y"},
-    )
-    assert list(sections(render_plan_markdown(samples.plan(change)))) == [
-        "Drift, not from this change"
-    ]
-
-
-def test_the_marker_finds_the_comment_again():
-    """Plan and apply of a target have a hidden line of their own, safe for any name."""
-    assert render_plan_markdown(samples.plan()).startswith("<!-- synapse-apply: target=prod -->\n")
-    applied = render_report_markdown(REPORTS["nothing"])
-    assert applied.startswith("<!-- synapse-apply: target=prod apply -->\n")
-    odd = render_findings_markdown([samples.ERROR], "plan", target="a --> <b>@x\n")
-    assert read(odd).comments == [" synapse-apply: target=a%20%2D%2D%3E%20%3Cb%3E%40x%5Cn "]
-
-
 def many(count, action=Action.UPDATE, cause=Cause.GIT):
     """Changes with values of some length."""
     return [
@@ -150,19 +113,6 @@ def test_a_report_of_5000_outcomes_fits():
     assert all(f"`req-{n}`" in text for n in (40, 41, 42))
     assert "### Done (4,997)" in text
     assert "not shown here" in text
-
-
-def test_one_huge_resource_leaves_room_for_others():
-    """A change of thousands of fields is cut by lines inside its block, which is closed."""
-    huge = Change(
-        samples.YOLO,
-        Action.CREATE,
-        fields=tuple(samples.new(f"field_{n}", value="``` " * 300) for n in range(3000)),
-    )
-    text = render_plan_markdown(samples.plan(huge, samples.DELETE))
-    assert len(text) <= 65_536
-    assert read(text).tags.count("details") == 2
-    assert re.search(r"\n# \([\d]+ more lines not shown here\)\n````\n", text)
 
 
 def work(count):

@@ -1,13 +1,11 @@
 """A record and a live object are shown whole, but for their secrets."""
 
-import json
-
 from unit.views.golden_files import check_golden
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import KnownAfterApply, Mac, Sensitive, WithheldSecret
+from synapse_apply.model.values import Mac, Sensitive, WithheldSecret
 from synapse_apply.views.json.documents import (
     format_redacted_json_document,
     object_document,
@@ -72,17 +70,3 @@ def test_no_mac_salt_or_value_is_shown():
     assert RECORD.salt not in shown
     assert "hunter2" not in shown
     assert shown.count("(sensitive)") == 3
-
-
-def test_an_imported_record_shows_what_was_seen():
-    """Nothing was sent, so what was seen is shown, and said to be that."""
-    record = Record(
-        Address("plugin", "p"),
-        "3",
-        "v1",
-        seen={("name",): "P", ("x",): KnownAfterApply(RECORD.address)},
-    )
-    text = render_record(record, color=False)
-    assert "# (imported: as it was last seen, nothing was sent yet)" in text
-    assert 'name = "P"' in text
-    assert json.loads(format_redacted_json_document(record_document(record)))["imported"] is True

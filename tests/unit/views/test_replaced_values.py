@@ -52,23 +52,9 @@ def test_what_is_lost_is_shown_once(view: Callable[[Plan], str], cause: Cause) -
         assert (shown.count("PRECIOUS"), shown.count("TREASURE")) == (1, 1)
 
 
-def test_it_goes_before_what_comes() -> None:
-    """A row that is taken away, above the map."""
-    lines = [line.strip() for line in render_plan(plan(change(Cause.GIT)), color=False).split("\n")]
-    at = lines.index('- x = "PRECIOUS" -> null')
-    assert lines[at + 1] == "+ x = {"
-
-
 @pytest.mark.parametrize("view", VIEWS.values(), ids=list(VIEWS))
 def test_a_secret_is_lost_without_its_value(view: Callable[[Plan], str]) -> None:
     assert "PRECIOUS" not in view(plan(change(Cause.GIT, secret=True)))
-
-
-@pytest.mark.parametrize("before", [{}, {"x": {"other": 1}, "l": {}}])
-def test_a_map_that_grows_loses_nothing(before: dict[str, object]) -> None:
-    """Nor does what was not there."""
-    made = replace(change(Cause.GIT), before={"configuration": before})
-    assert not [line for line in render_plan(plan(made), color=False).split("\n") if "- " in line]
 
 
 def test_a_text_in_place_of_a_map_with_a_secret_may_be_one() -> None:

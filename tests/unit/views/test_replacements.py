@@ -10,7 +10,6 @@ from unit.views.test_json_documents import require_closed_shape
 from synapse_apply.model.packages import (
     ChangedFile,
     Replacement,
-    parse_replacement,
 )
 from synapse_apply.model.plan import Action
 from synapse_apply.views.html.reports import render_plan_html
@@ -80,8 +79,3 @@ def test_what_a_forged_plan_says_breaks_no_view(odd):
     ):
         assert render(plan)
     assert render_plan(plan, color=False, width=None)
-
-
-def test_the_form_that_is_kept_reads_back():
-    """What a plan keeps is what was found."""
-    assert parse_replacement({"replaces": REPLACED.to_json()}) == REPLACED

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from synapse_apply.model.remote import LogLine
-from synapse_apply.views.json.documents import format_log_line_as_json
 from synapse_apply.views.text.record import format_log_line
-from synapse_apply.views.text.terminal import measure_width, render_table, stream_table
+from synapse_apply.views.text.terminal import render_table, stream_table
 
 ROWS = [("1", "탐지"), ("2", "yolo"), ("300", "x")]
 
@@ -41,12 +39,6 @@ def test_no_rows_are_no_table() -> None:
     assert list(stream_table(("id",), [])) == []
 
 
-def test_columns_stand_below_each_other_in_cells() -> None:
-    """Also where letters are wide."""
-    text = "".join(stream_table(("name", "n"), [("탐지", 1), ("a", 2)]))
-    assert {measure_width(line[: line.rindex(line[-1])]) for line in text.splitlines()} == {6}
-
-
 @pytest.mark.parametrize(
     ("line", "text"),
     [
@@ -62,19 +54,3 @@ def test_columns_stand_below_each_other_in_cells() -> None:
 def test_a_line_of_a_log(line: LogLine, text: str) -> None:
     """As the API page prints it; nothing in it steers a terminal or a build."""
     assert format_log_line(line, color=False) == text
-
-
-def test_levels_in_colour() -> None:
-    """Only the level is coloured."""
-    assert format_log_line(LogLine("m", "", "error"), color=True) == "\x1b[1;31merror\x1b[0m: m\n"
-    assert format_log_line(LogLine("m", "", "info"), color=True) == "info: m\n"
-
-
-def test_a_line_as_json() -> None:
-    """One line, without what the server did not give."""
-    line = LogLine('q"\n\u2028', "t", "info")
-    assert format_log_line_as_json(line).count("\n") == 1
-    assert json.loads(format_log_line_as_json(line)) == {
-        "timestamp": "t", "level": "info", "message": 'q"\n\u2028',
-    }  # fmt: skip
-    assert json.loads(format_log_line_as_json(LogLine(""))) == {"message": ""}

@@ -12,17 +12,12 @@ from unit.views import plan_samples
 
 from synapse_apply.controller import extras
 from synapse_apply.controller.page import phrases
-from synapse_apply.controller.page.overview import OverviewQuery
-from synapse_apply.controller.page.phrases import (
-    draw_condition_bar,
-    draw_spark_line,
-)
 from synapse_apply.controller.page.run_documents import (
     build_forge_links,
     list_reported_calls,
     render_plan_part,
 )
-from synapse_apply.controller.rows import ChangeCounts, RunOutcome, TargetCondition
+from synapse_apply.controller.rows import RunOutcome, TargetCondition
 from synapse_apply.controller.settings import ForgeStatus, SecretName, Source
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
@@ -30,7 +25,6 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.views.html.parts import NO_LINKS
 
-TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in RunOutcome}
 REVISION_BASE = replace(plan_samples.BASE, revision="a-branch")
 GITLAB = ForgeStatus("gitlab", "a/b", SecretName("env", "T"), "https://git.example/api/v4")
 
@@ -43,57 +37,9 @@ def test_a_distance_is_told_in_its_largest_unit(seconds: float, words: str) -> N
     assert phrases.format_duration(seconds) == words
 
 
-@pytest.mark.parametrize(
-    ("when", "words"),
-    [(0.0, "never"), (1000.0, "now"), (940.0, "1 min ago"), (1060.0, "in 1 min"), (1e300, "in")],
-)
-def test_a_time_is_told_from_now_on(when: float, words: str) -> None:
-    """However odd it is, since a clock may jump."""
-    assert phrases.format_time_distance(when, 1000.0).startswith(words)
-    assert phrases.format_utc(when).endswith("Z")
-
-
-def test_what_is_due_already_is_due_now() -> None:
-    assert phrases.format_due_time_or_now(900.0, 1000.0) == "now"
-    assert phrases.format_due_time_or_now(1300.0, 1000.0) == "in 5 min"
-
-
-def test_counts_name_what_needs_a_decision_first() -> None:
-    counts = ChangeCounts(add=1200, change=1, refused=2, guards=1)
-    assert phrases.format_change_counts(counts) == "2 refused, 1,200 to add, 1 to change, 1 guard"
-    assert phrases.format_change_counts(ChangeCounts()) == ""
-
-
 def test_every_condition_and_outcome_has_words() -> None:
     assert phrases.CONDITION_STYLES.keys() == set(TargetCondition)
     assert phrases.OUTCOME_PHRASES.keys() == set(RunOutcome)
-
-
-def test_a_spark_line_ends_with_the_newest_run() -> None:
-    """At the right, the same place for all targets; its words count what it shows."""
-    svg = draw_spark_line([RunOutcome.IN_SYNC] * 20 + [RunOutcome.TIMEOUT], TONES)
-    assert 'aria-label="Last runs: 15 in sync, 1 took too long"' in svg
-    assert '<path class="bad" d="M75 16' in svg
-    assert draw_spark_line([], TONES) == ""
-
-
-def test_one_failing_target_of_ten_thousand_is_seen() -> None:
-    """And all parts together are as wide as the bar."""
-    bar = draw_condition_bar({TargetCondition.FAILING: 1, TargetCondition.IN_SYNC: 9999})
-    assert 'class="bad" x="0.0" width="4.1"' in bar
-    assert 'class="good" x="4.1" width="995.9"' in bar
-
-
-def test_an_address_tells_what_is_asked_for() -> None:
-    """What makes no sense is as if it were left out."""
-    query = OverviewQuery.from_parameters_leniently(
-        {"source": "a", "state": "in sync", "q": " x ", "page": "3"}
-    )
-    assert query == OverviewQuery("a", TargetCondition.IN_SYNC, "x", 3)
-    assert query.build_path(page=4) == "/?source=a&state=in+sync&q=x&page=4"
-    assert OverviewQuery().build_path() == "/"
-    odd = OverviewQuery.from_parameters_leniently({"state": "gone", "page": "²"})
-    assert odd == OverviewQuery()
 
 
 @pytest.mark.parametrize(
@@ -159,26 +105,6 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
     finding = raised.value.diagnostics[0]
     assert finding.detail == "Its page is made with them; jinja2 is not installed."
     assert finding.hint == "pip install 'synapse-apply[controller]'"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (f"create a/b (row1:{'0f' * 32})", "create a/b (row1:0f0f0f0f0f0f)"),
-        (f"of {HEAD_COMMIT}: applied", f"of {HEAD_COMMIT[:12]}: applied"),
-        ("0f" * 31, "0f" * 31),
-        ("run 01a21ca3-8bfa-7fc8-bfd0-12bfe547d46a", "run 01a21ca3-8bfa-7fc8-bfd0-12bfe547d46a"),
-    ],
-)
-def test_the_audit_shows_digests_by_their_beginning(text: str, shown: str) -> None:
-    assert phrases.shorten_digests(text) == shown
-
-
-@pytest.mark.parametrize(
-    ("identity", "name"), [("proxy:ann", "ann"), ("token:ops", "ops (token)"), ("", "")]
-)
-def test_a_program_is_told_from_a_person(identity: str, name: str) -> None:
-    assert phrases.format_identity_as_name(identity) == name
 
 
 def test_a_report_of_another_shape_tells_of_no_call() -> None:
