@@ -15,10 +15,10 @@ from contract.controller.loop.stand_ins import (
     plan_of,
     row,
 )
-from support.core import Cron, Window, error_finding
+from support.core import Cron, Window
 
 from synapse_apply.controller.planned_rows import RowAction, RowCause
-from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
+from synapse_apply.controller.ports import ApplyRequest, Permit, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
     RevisionEnd,
@@ -111,16 +111,6 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
     assert world.inbox.messages == []
 
 
-def test_nothing_is_applied_in_mode_observe(world: World) -> None:
-    """Nothing is held either: nobody is asked for what is never done."""
-    world.workers.results["acme/prod"] = plan_of(FIRST, DRIFTED)
-    world.run_once()
-    assert world.workers.applies == []
-    assert world.store.list_holds(PROD) == []
-    assert world.get_target("prod").hold_count == 0
-    assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
-
-
 def test_what_the_rule_does_not_cover_is_held(world: World) -> None:
     """The rest is applied; the commit waits, as people are told once."""
     actions = frozenset({RowAction.CREATE, RowAction.UPDATE})
@@ -168,17 +158,6 @@ def test_drift_that_is_left_alone_does_not_keep_a_commit_waiting(world: World) -
     assert world.forge.describe()["c2"] == "success: no target is concerned"
 
 
-def test_a_commit_that_changes_nothing_waits_for_what_is_held(world: World) -> None:
-    """What is held for the one before is held for this one; neither says that it is done."""
-    world.set_rules(TargetRule("*", mode=Mode.APPROVE))
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    world.run_once()
-    world.repository.push("c2")
-    assert world.run_once() == []
-    assert end_of(world, "c1") == (RevisionEnd.NONE, "overtaken by c2")
-    assert end_of(world, "c2") == (RevisionEnd.NONE, "0 of 1 done, 1 held: prod")
-
-
 def test_a_refused_row_makes_the_commit_red(world: World) -> None:
     """Also in mode observe, as `plan` ends with an error."""
     refused = row("plugin/a", refusal="protected", refusal_reason="it is protected")
@@ -186,56 +165,6 @@ def test_a_refused_row_makes_the_commit_red(world: World) -> None:
     world.run_once()
     assert world.get_target("prod").progress is TargetProgress.REFUSED
     assert end_of(world, "c1")[0] is RevisionEnd.FAILURE
-
-
-def test_an_apply_that_fails_is_tried_again_with_backoff_for_ever(world: World) -> None:
-    """Never at once, an hour apart at most; people are told at the first and the fifth failure."""
-    world.set_rules(AUTO)
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    broken = error_finding("The backend says no")
-    world.workers.applied["acme/prod"] = RunResult(
-        RunOutcome.APPLY_FAILED, findings=(broken,), rows=(FIRST,), calls=CallCounts(failed=1)
-    )
-    loop = world.build_loop()
-    world.start(loop)
-    delays = []
-    for _ in range(12):
-        prod = world.get_target("prod")
-        assert (prod.state, prod.due_cause) == (TargetCondition.FAILING, RunCause.RETRY)
-        delays.append(prod.due_at - world.clock.wall)
-        world.clock.advance(delays[-1] + 1)
-        world.settle(loop)
-    assert delays[0] == 15
-    assert delays[-1] == 1800
-    assert len(world.workers.applies) == 13
-    assert describe_runs(world)[-1] == "apply apply_failed"
-    assert world.inbox.describe() == ["failed acme/prod"] * 2
-    red = "1 of 2 done, 1 failing: prod (The backend says no)"
-    assert end_of(world, "c1") == (RevisionEnd.FAILURE, red)
-    del world.workers.applied["acme/prod"]
-    world.clock.advance(3600)
-    world.settle(loop)
-    assert world.get_target("prod").state is TargetCondition.IN_SYNC
-    assert world.inbox.describe()[2:] == ["recovered acme/prod"]
-
-
-def test_what_an_apply_does_not_change_for_good_is_not_applied_without_end(world: World) -> None:
-    """The look after it finds the same: the next apply waits longer each time."""
-    world.set_rules(AUTO)
-    plan = plan_of(FIRST)
-    world.workers.results["acme/prod"] = plan
-    world.workers.applied["acme/prod"] = RunResult(
-        RunOutcome.APPLIED, rows=(FIRST,), calls=CallCounts(done=1)
-    )
-    loop = world.build_loop()
-    world.start(loop)
-    counts = []
-    for _ in range(12):
-        counts.append(len(world.workers.applies))
-        world.clock.advance(300)
-        world.settle(loop)
-    assert counts[0] == 1
-    assert counts[-1] < 9
 
 
 def test_another_run_that_has_the_lock_is_waited_for(world: World) -> None:
@@ -298,21 +227,6 @@ def test_a_pause_of_the_file_holds_until_it_is_taken_out(world: World) -> None:
     assert len(world.workers.applies) == 1
 
 
-def test_another_mode_counts_at_once(world: World) -> None:
-    """What was only planned is applied when the file that says so is taken."""
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    loop._reload = world.configure
-    world.start(loop)
-    assert world.workers.applies == []
-    world.set_rules(AUTO)
-    loop.request_reload_of_configuration()
-    world.settle(loop)
-    world.clock.advance(1)
-    world.settle(loop)
-    assert len(world.workers.applies) == 1
-
-
 def test_a_state_that_is_behind_is_written_without_a_permitted_row(world: World) -> None:
     """Where it is still behind afterwards, that waits; in mode observe nothing is written."""
     behind = replace(IN_SYNC, is_state_behind=True)
@@ -327,38 +241,6 @@ def test_a_state_that_is_behind_is_written_without_a_permitted_row(world: World)
     assert len(world.workers.applies) == 1
     assert describe_runs(world) == ["look in_sync", "apply in_sync", "look in_sync"]
     assert world.settle(loop) == []
-
-
-def test_pruning_is_asked_for_by_rule_or_default(world: World) -> None:
-    """Looks and applies get the same."""
-    defaults = replace(world.settings.defaults, prune=True)
-    world.settings = replace(world.settings, defaults=defaults)
-    world.set_rules(TargetRule("dev", prune=False), AUTO)
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    world.run_once()
-    prunes = {str(request.target): request.prune for request in world.workers.looks}
-    assert prunes == {"acme/dev": False, "acme/prod": True}
-    assert [request.prune for request in world.workers.applies] == [True]
-
-
-def test_an_empty_store_looks_before_it_applies(world: World) -> None:
-    """An empty store applies nothing that it did not look at just before."""
-    world.set_rules(AUTO)
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    order: list[str] = []
-
-    def look(request: LookRequest) -> RunResult:
-        order.append(f"look {request.commit}")
-        return plan_of(FIRST) if len(order) == 1 else IN_SYNC
-
-    def apply(request: ApplyRequest, _read_permit: object) -> RunResult:
-        order.append(f"apply {request.commit}")
-        return RunResult(RunOutcome.APPLIED, rows=(FIRST,), calls=CallCounts(done=1))
-
-    world.workers.results["acme/prod"] = look
-    world.workers.applied["acme/prod"] = apply
-    world.run_once()
-    assert order == ["look c1", "apply c1", "look c1"]
 
 
 def test_who_waits_for_a_verification_is_looked_at_when_that_target_had_a_run(
@@ -384,48 +266,3 @@ def test_who_waits_for_a_verification_is_looked_at_when_that_target_had_a_run(
     world.settle(loop)
     assert [str(request.target) for request in world.workers.applies] == ["acme/dev", "acme/prod"]
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
-
-
-def test_a_clock_that_jumps_moves_no_window(world: World) -> None:
-    """What waited for the wall clock is decided anew by what that says now."""
-    world.clock.wall = 1_000_020.0
-    world.set_rules(TargetRule("*", mode=Mode.AUTO, interval=7200, windows=(nine_to_five(world),)))
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    world.start(loop)
-    assert world.get_target("prod").state is TargetCondition.WAITING
-    world.clock.wall += 3700
-    world.settle(loop)
-    world.clock.advance(1)
-    world.settle(loop)
-    assert len(world.workers.applies) == 1
-
-
-def test_a_rule_that_covers_more_counts_at_once(world: World) -> None:
-    """What was held by the rule before is applied when the file is read again."""
-    world.set_rules(replace(AUTO, auto=AutoRule(actions=frozenset({RowAction.CREATE}))))
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    loop._reload = world.configure
-    world.start(loop)
-    assert world.get_target("prod").state is TargetCondition.HELD
-    world.set_rules(AUTO)
-    loop.request_reload_of_configuration()
-    world.settle(loop)
-    assert len(world.workers.applies) == 1
-
-
-def test_a_pause_says_so_where_a_window_was_waited_for(world: World) -> None:
-    """At once, so that nobody waits for the window."""
-    world.clock.wall = 1_000_020.0
-    world.set_rules(TargetRule("*", mode=Mode.AUTO, windows=(nine_to_five(world),)))
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    world.start(loop)
-    assert world.get_target("prod").state is TargetCondition.WAITING
-    until = world.clock.wall + 9000
-    loop.get_people_actions().pause_scope_or_refuse("proxy:ann", "acme/prod", "an incident", until)
-    world.settle(loop)
-    prod = world.get_target("prod")
-    assert prod.state is TargetCondition.PAUSED
-    assert prod.waiting_reason.endswith("an incident")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from forges.loopback_server import wait_until
 from support.core import error_finding
 
 from synapse_apply.controller.loop import driver, leading
-from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable, TargetFilter
 from synapse_apply.controller.rows import (
     RevisionEnd,
@@ -66,18 +64,6 @@ def test_a_first_round_looks_at_everything_once(world: World) -> None:
     assert world.inbox.messages == []
 
 
-def test_the_same_inputs_are_asked_for_once_an_interval(world: World) -> None:
-    """A restart asks for nothing that is not due; a look that finds the same is no new run."""
-    world.run_once()
-    assert world.run_once() == []
-    world.clock.advance(599)
-    assert world.run_once() == []
-    world.clock.advance(2)
-    assert world.run_once() == ["acme/dev", "acme/prod"]
-    (run,) = world.store.list_newest_runs_without_documents(PROD, 9)
-    assert (run.repeats, run.last_seen_at) == (1, world.clock.wall)
-
-
 def test_a_push_is_looked_at_where_its_inputs_changed(world: World) -> None:
     """The others are at the new commit without a look; the commit ends as those that it touched."""
     world.run_once()
@@ -94,44 +80,6 @@ def test_a_push_is_looked_at_where_its_inputs_changed(world: World) -> None:
         "c2": "success: planned only: 1 change",
         "c3": "success: no target is concerned",
     }
-
-
-def test_a_failure_turns_the_commit_red_and_a_retry_green(world: World) -> None:
-    """People are told of each once, and the commit ends once more only by the retry."""
-    world.workers.results["acme/prod"] = FAILURE
-    world.run_once()
-    assert world.forge.describe() == {"c1": "failure: 1 of 2 done, 1 failing: prod (Broken)"}
-    # What was wrong may be mended by now; whoever starts it has a timer.
-    assert world.run_once() == ["acme/prod"]
-    assert world.inbox.describe() == ["failed acme/prod"]
-    world.workers.results["acme/prod"] = IN_SYNC
-    world.clock.advance(31)
-    assert world.run_once() == ["acme/prod"]
-    assert world.forge.describe() == {"c1": "success: planned only: no changes, 2 targets"}
-    assert world.inbox.describe() == ["failed acme/prod", "recovered acme/prod"]
-    message = world.inbox.messages[0]
-    assert message.fields["finding"]["summary"] == "Broken"
-    assert message.fields["url"].startswith("https://page.example/runs/")
-
-
-def test_a_failure_of_later_does_not_touch_the_commit(world: World) -> None:
-    """It ended; the target is failing, and people are told."""
-    world.run_once()
-    world.workers.results["acme/prod"] = FAILURE
-    world.clock.advance(700)
-    world.run_once()
-    assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
-    assert world.inbox.describe() == ["failed acme/prod"]
-
-
-def test_drift_is_told_once(world: World) -> None:
-    """However often it is seen."""
-    world.run_once()
-    world.workers.results["acme/prod"] = DRIFT
-    for _ in range(3):
-        world.clock.advance(700)
-        world.run_once()
-    assert world.inbox.describe() == ["drift acme/prod"]
 
 
 def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world: World) -> None:
@@ -151,46 +99,6 @@ def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world: World)
         "c3": "success: planned only: no changes, 1 target",
     }
     assert world.inbox.describe() == ["failed", "recovered"]
-
-
-def test_a_commit_that_is_overtaken_while_open_ends_without_a_verdict(world: World) -> None:
-    """One that was red stays red."""
-    world.workers.results["acme/prod"] = FAILURE
-    world.run_once()
-    loop = world.build_loop()
-    world.workers.is_closed = False
-    world.workers.gate.clear()
-    world.repository.push("c2", prod="p2")
-    world.clock.advance(61)
-    loop._start_engine_and_lead_if_free()
-    go_round_until(loop, lambda: world.workers.running.total() > 0)
-    # The look may have begun before the fetch.
-    go_round_until(
-        loop, lambda: world.store.find_newest_revision_of_commit("acme", "c2") is not None
-    )
-    assert end_of(world, "c2")[0] is RevisionEnd.NONE
-    world.workers.results["acme/prod"] = IN_SYNC
-    world.repository.push("c3", prod="p3")
-    world.clock.advance(61)
-    go_round_until(
-        loop, lambda: world.store.find_newest_revision_of_commit("acme", "c3") is not None
-    )
-    world.workers.gate.set()
-    assert loop._tasks.wait_and_tell_if_idle(60)
-    world.settle(loop)
-    assert world.forge.describe() == {
-        "c1": "failure: 1 of 2 done, 1 failing: prod (Broken)",
-        "c2": "success: overtaken by c3",
-        "c3": "success: planned only: no changes, 1 target",
-    }
-
-
-def go_round_until(loop: ControllerLoop, is_reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_reached():
-        assert time.monotonic() < deadline
-        loop._go_round()
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("rewinds", ["hold", "follow"])
@@ -429,26 +337,6 @@ def test_a_new_rule_holds_also_where_the_first_fetch_after_it_fails(world: World
         world.settle(loop)
     page = world.store.read_page_of_present_targets(TargetFilter(), 0, 10)
     assert [str(row.name) for row in page.targets] == ["acme/prod"]
-
-
-def test_a_new_configuration_has_failing_targets_tried_at_once(world: World) -> None:
-    """It may mend them; what does not fail is not looked at sooner."""
-    loop = world.build_loop()
-    world.workers.results["acme/prod"] = FAILURE
-    loop._start_engine_and_lead_if_free()
-    world.settle(loop)
-    world.clock.advance(2)
-    world.settle(loop)
-    for _ in range(8):
-        world.clock.advance(300)
-        world.settle(loop)
-    world.workers.results["acme/prod"] = IN_SYNC
-    world.workers.asked.clear()
-    loop._reload = world.configure
-    loop.request_reload_of_configuration()
-    world.clock.advance(1)
-    world.settle(loop)
-    assert world.workers.asked == ["acme/prod"]
 
 
 def test_a_webhook_makes_one_poll_come_sooner(world: World) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
+from contract.controller.loop.stand_ins import World
 from support.core import error_finding
 
 from synapse_apply.controller.ports import SendResult
-from synapse_apply.controller.rows import RevisionEnd, StatusRow, StatusState, StatusText
-from synapse_apply.controller.settings import Mode, TargetRule
+from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 
 
 def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_known(
@@ -71,23 +70,6 @@ def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> N
     assert (world.forge.sent, world.forge.reads) == ([sent], 0)
 
 
-def test_a_status_that_somebody_wrote_over_is_put_right(world: World) -> None:
-    """A minute after its end, and then every hour."""
-    loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
-    world.settle(loop)
-    world.clock.advance(2)
-    world.settle(loop)
-    world.clock.advance(61)
-    world.settle(loop)
-    assert (world.forge.reads, len(world.forge.sent)) == (1, 2)
-    wrong = replace(world.forge.shown["c1"], state=StatusState.PENDING)
-    world.forge.shown["c1"] = wrong
-    world.clock.advance(3601)
-    world.settle(loop)
-    assert world.forge.describe() == {"c1": "success: planned only: no changes, 2 targets"}
-
-
 def test_a_status_that_is_refused_stops_nothing(world: World) -> None:
     """It is not tried again, and can be seen."""
     refusal = SendResult(error_finding("Forbidden"), is_final=True)
@@ -111,39 +93,3 @@ def test_statuses_of_a_source_without_a_forge_block_no_other(world: World) -> No
             writer.put_status(row)
     assert world.run_once() == ["acme/dev", "acme/prod"]
     assert world.store.list_statuses_of_commit("acme", "c1")[0].sent is not None
-
-
-def test_a_commit_is_not_red_because_of_a_later_one(world: World) -> None:
-    """Of a good commit that waits for a person, a broken one, one that fails and the mend."""
-    world.set_rules(TargetRule("*", Mode.APPROVE))
-    world.workers.results["acme/prod"] = plan_of(row("plugin/a"))
-    world.run_once()
-    world.repository.push("c2", dev="d1", prod="p2")
-    world.repository.broken.add("c2")
-    world.run_once()
-    world.repository.push("c3", dev="d1", prod="p3")
-    world.workers.results["acme/prod"] = FAILURE
-    world.run_once()
-    world.repository.push("c4", dev="d1", prod="p4")
-    world.workers.results["acme/prod"] = IN_SYNC
-    world.run_once()
-    assert world.forge.describe() == {
-        "c1": "success: overtaken by c2",
-        "c2": "failure: it cannot be used: Duplicate key",
-        "c3": "failure: 0 of 1 done, 1 failing: prod (Broken)",
-        "c4": "success: applied: no changes, 1 target",
-    }
-
-
-def test_what_the_last_look_found_before_the_next_commit_counts(world: World) -> None:
-    """Also where the ends of revisions are to be written some seconds later."""
-    world.workers.results["acme/prod"] = FAILURE
-    loop = world.build_loop()
-    world.start(loop)
-    world.repository.push("c2", prod="p2")
-    world.clock.advance(61)
-    loop._ends_due_at = 1e12
-    world.settle(loop)
-    revision = world.store.find_newest_revision_of_commit("acme", "c1")
-    assert revision is not None
-    assert (revision.end, revision.overtaken_by) == (RevisionEnd.FAILURE, "c2")

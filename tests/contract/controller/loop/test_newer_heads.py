@@ -80,23 +80,9 @@ def test_a_commit_that_is_the_same_for_a_target_keeps_it_from_nothing(
     assert list_applied(world) == [("prod", "c1")]
 
 
-def test_a_repository_that_is_away_stops_nothing(world: World, loop: ControllerLoop) -> None:
-    world.repository.push("c2", dev="d2", prod="p2")
-    world.repository.is_away = True
-    pass_time(world, loop)
-    assert list_applied(world) == [("dev", "c1"), ("prod", "c1")]
-
-
 def test_a_commit_that_nobody_can_apply_stops_nothing(world: World, loop: ControllerLoop) -> None:
     """Its project file cannot be used."""
     world.repository.push("c2", dev="d2", prod="p2")
     world.repository.broken.add("c2")
-    pass_time(world, loop)
-    assert list_applied(world) == [("dev", "c1"), ("prod", "c1")]
-
-
-def test_a_branch_that_goes_sideways_stops_nothing(world: World, loop: ControllerLoop) -> None:
-    """The head stays, and is what is applied."""
-    world.repository.push("c0", parent="none", dev="d0", prod="p0")
     pass_time(world, loop)
     assert list_applied(world) == [("dev", "c1"), ("prod", "c1")]

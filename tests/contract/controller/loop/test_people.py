@@ -11,7 +11,6 @@ from contract.controller.loop.stand_ins import (
     FAILURE,
     IN_SYNC,
     World,
-    list_cause_details,
     plan_of,
     row,
 )
@@ -22,7 +21,6 @@ from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCaus
 from synapse_apply.controller.ports import (
     ActionRefused,
     ApplyRequest,
-    LookRequest,
     Permit,
     RunResult,
 )
@@ -30,7 +28,6 @@ from synapse_apply.controller.rows import (
     CallCounts,
     RunCause,
     RunOutcome,
-    RunVerb,
     TargetCondition,
     TargetName,
 )
@@ -63,49 +60,6 @@ def list_actions(world: World) -> list[str]:
     ]
     assert find_first_broken_audit_row(world.store.iter_all_audit_rows_oldest_first()) is None
     return [f"{audit.who} {audit.action} {audit.subject}" for audit in rows]
-
-
-def test_what_is_approved_is_applied_and_nothing_else(world: World, loop: ControllerLoop) -> None:
-    """At once, by the digest that was shown; the approval is used up by that run."""
-    assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [FIRST, SECOND]
-    assert world.inbox.describe() == ["held acme/prod"]
-    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    assert world.get_target("prod").due_cause is RunCause.APPROVED
-    world.settle(loop)
-    (request,) = world.workers.applies
-    assert request.who == "controller:main, approved by proxy:ann"
-    assert list(request.terms.approvals) == [FIRST.digest]
-    run = world.store.find_run(request.run_id)
-    assert run is not None
-    assert (run.approved_by, run.cause, run.calls.done) == ((ANN,), RunCause.APPROVED, 1)
-    (approval,) = world.store.list_approvals_even_used_or_expired(PROD)
-    assert (approval.used_by_run, approval.who, approval.row) == (run.id, ANN, FIRST)
-    assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [SECOND]
-    world.clock.advance(3600)
-    world.settle(loop)
-    assert len(world.workers.applies) == 1
-    assert list_actions(world) == ["proxy:ann approve acme/prod"]
-    assert FIRST.digest in world.store.list_audit_newest_first_unless_after(9)[2].detail
-
-
-def test_an_approval_that_comes_while_the_target_is_looked_at_is_the_cause(
-    world: World, loop: ControllerLoop
-) -> None:
-    """Of the apply; of the look after it, the apply."""
-
-    def approve_meanwhile(request: LookRequest) -> RunResult:
-        world.workers.results["acme/prod"] = plan_of(FIRST)
-        loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-        return plan_of(FIRST)
-
-    world.workers.results["acme/prod"] = approve_meanwhile
-    world.clock.advance(800)
-    world.settle(loop)
-    assert world.get_target("prod").state is TargetCondition.IN_SYNC
-    causes = [
-        (run.verb, run.cause) for run in world.store.list_newest_runs_without_documents(PROD, 2)
-    ]
-    assert causes == [(RunVerb.LOOK, RunCause.APPLIED), (RunVerb.APPLY, RunCause.APPROVED)]
 
 
 def test_an_approval_ends_when_the_row_differs_or_after_a_week(
@@ -599,36 +553,6 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> Non
         actions.resume_scope_or_refuse(ANN, "acme/p*")
 
 
-def test_a_pause_that_is_ended_is_over_at_once(world: World) -> None:
-    """What it kept from being applied is applied without waiting for the interval."""
-    world.set_rules(AUTO)
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
-    world.settle(loop)
-    actions = loop.get_people_actions()
-    actions.pause_scope_or_refuse(ANN, "*", "", world.clock.wall + DAY)
-    world.clock.advance(1)
-    world.settle(loop)
-    assert world.get_target("prod").state is TargetCondition.PAUSED
-    actions.resume_scope_or_refuse(BOB, "*")
-    world.settle(loop)
-    assert len(world.workers.applies) == 1
-    assert "the end of a pause" in list_cause_details(world)
-    assert world.store.list_people_pauses_even_ended() == []
-    assert list_actions(world) == ["proxy:ann pause *", "token:bob resume *"]
-
-
-def test_what_was_to_be_done_says_that_it_is_paused(world: World, loop: ControllerLoop) -> None:
-    """Also where it waited for something else before; what is held stays held."""
-    world.set_rules(replace(AUTO, pause=FixedPause("a freeze")))
-    loop.get_people_actions().pause_scope_or_refuse(ANN, "acme/prod", "x", world.clock.wall + 60)
-    world.settle(loop)
-    held = world.get_target("prod")
-    assert held.state is TargetCondition.HELD
-    assert held.waiting_reason.startswith("paused by ")
-
-
 def test_what_is_held_says_that_it_is_paused_until_it_is_not(
     world: World, loop: ControllerLoop
 ) -> None:
@@ -704,18 +628,6 @@ def test_what_is_held_is_reminded_of_once_a_day(world: World, loop: ControllerLo
     assert world.inbox.messages[1].fields["held"]["count"] == 2
 
 
-def test_a_row_that_is_held_anew_is_told(world: World, loop: ControllerLoop) -> None:
-    """Though the target was held before; one that is gone is not."""
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    world.clock.advance(700)
-    world.settle(loop)
-    assert world.inbox.describe() == ["held acme/prod"]
-    world.workers.results["acme/prod"] = plan_of(FIRST, row("plugin/new"))
-    world.clock.advance(700)
-    world.settle(loop)
-    assert world.inbox.describe() == ["held acme/prod"] * 2
-
-
 def test_people_can_act_from_many_threads(world: World, loop: ControllerLoop) -> None:
     """Each act is whole, and the audit is one chain."""
     actions = loop.get_people_actions()
@@ -731,17 +643,6 @@ def test_people_can_act_from_many_threads(world: World, loop: ControllerLoop) ->
         thread.join()
     assert len(list_actions(world)) == 16
     assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 16
-
-
-def test_a_look_that_fails_says_nothing_of_what_waits(world: World, loop: ControllerLoop) -> None:
-    """The rows that waited before can still be approved."""
-    holds = world.store.list_holds(PROD)
-    world.workers.results["acme/prod"] = FAILURE
-    world.clock.advance(700)
-    world.settle(loop)
-    assert world.get_target("prod").state is TargetCondition.FAILING
-    assert world.store.list_holds(PROD) == holds
-    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
 
 
 def test_an_approval_that_may_still_count_is_kept_however_short_history_is(

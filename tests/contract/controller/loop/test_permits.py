@@ -21,11 +21,10 @@ from support.core import error_finding
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
 from synapse_apply.controller.page.app import list_reasons_not_ready
-from synapse_apply.controller.planned_rows import RowAction, RowCause
+from synapse_apply.controller.planned_rows import RowAction
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
-    RunCause,
     RunOutcome,
     RunVerb,
     TargetCondition,
@@ -34,7 +33,6 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.settings import (
     Access,
     AccessRule,
-    AutoRule,
     ForgeStatus,
     Mode,
     ProxyAccess,
@@ -48,7 +46,6 @@ from synapse_apply.controller.store.store_database import ControllerStoreError
 PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)
 FIRST, SECOND = row("plugin/a"), row("plugin/b")
-DRIFTED = row("plugin/c", cause=RowCause.DRIFT)
 
 
 def apply_with_permits(
@@ -125,25 +122,6 @@ def test_a_rejection_in_the_middle_of_an_apply_takes_its_permit(world: World) ->
     assert world.workers.results["acme/prod"] == plan_of(FIRST)
     (hold,) = world.store.list_holds(PROD)
     assert (hold.row_digest, hold.rejected_reason) == (FIRST.digest, "not this one")
-
-
-def test_a_rejection_of_what_an_apply_leaves_alone_does_not_end_it(world: World) -> None:
-    """It is held for an approval of its own in any case."""
-    world.set_rules(replace(AUTO, auto=AutoRule(frozenset({RowCause.GIT}))))
-    world.workers.results["acme/prod"] = plan_of(DRIFTED)
-    loop, permits = world.build_loop(), list[Permit]()
-    world.start(loop)
-    world.workers.results["acme/prod"] = plan_of(FIRST, DRIFTED)
-    world.workers.applied["acme/prod"] = apply_with_permits(
-        world,
-        lambda: loop.get_people_actions().reject_rows_or_refuse("a", PROD, [DRIFTED.digest], ""),
-        permits,
-    )
-    world.clock.advance(700)
-    world.settle(loop)
-    assert [permit.reason for permit in permits[:2]] == ["", ""]
-    (hold,) = world.store.list_holds(PROD)
-    assert (hold.row_digest, hold.rejected_by) == (DRIFTED.digest, "a")
 
 
 def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
@@ -234,43 +212,6 @@ def test_no_apply_begins_for_a_revision_that_is_not_wanted_any_more(world: World
     world.start(loop)
     assert world.workers.applies == []
     assert world.get_target("prod").applied_commit == "c2"
-
-
-def test_a_commit_that_does_not_touch_a_target_is_applied_in_place_of_the_one_before(
-    world: World,
-) -> None:
-    """Its inputs are the same, so the look counts; what is applied is the wanted commit."""
-    world.set_rules(AUTO)
-    loop = world.build_loop()
-
-    def look(request: LookRequest) -> RunResult:
-        if world.repository.head == "c1":
-            push_and_follow(world, loop, "c2", dev="d2")
-            world.workers.results["acme/prod"] = plan_of(FIRST)
-        return plan_of(FIRST)
-
-    world.workers.results["acme/prod"] = look
-    world.start(loop)
-    assert [request.commit for request in world.workers.applies] == ["c2"]
-
-
-def test_a_newer_head_waits_for_the_apply_that_runs(world: World) -> None:
-    """It does not take its permit; the target is looked at again when it has ended."""
-    world.set_rules(AUTO)
-    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
-    loop = world.build_loop()
-    permits: list[Permit] = []
-    world.workers.applied["acme/prod"] = apply_with_permits(
-        world, lambda: push_and_follow(world, loop, "c2", prod="p2"), permits
-    )
-    world.start(loop, is_settled=False)
-    while not permits:
-        loop._go_round()
-        assert loop._tasks.wait_and_tell_if_idle(60)
-    assert [permit.reason for permit in permits] == ["", ""]
-    prod = world.get_target("prod")
-    assert (prod.wanted_commit, prod.due_cause) == ("c2", RunCause.PUSH)
-    assert prod.due_at <= world.clock.wall
 
 
 def test_a_claim_that_was_lost_takes_the_permit_and_the_record(world: World) -> None:

@@ -83,17 +83,6 @@ def test_an_unknown_rollout_is_refused(world: RolloutWorld, waiting_loop: Contro
             waiting_loop.get_rollout_actions().abort_rollout_or_refuse(ANN, name, 2, "")
 
 
-def test_two_who_approve_at_once_are_one(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
-    """The second one is told that it does not wait any more, or repeats it before it has begun."""
-    actions = waiting_loop.get_rollout_actions()
-    actions.approve_wave_or_refuse(ANN, "all", 2, 3)
-    world.settle(waiting_loop)
-    with pytest.raises(ActionRefused, match="does not wait for an approval"):
-        actions.approve_wave_or_refuse(BOB, "all", 2, 3)
-    assert world.list_waves()[2].approved_by == ANN
-    assert world.take_writes() == ["prod-1 c2"]
-
-
 def test_a_stopped_one_is_resumed(world: RolloutWorld) -> None:
     """What failed is tried at once, and counts anew."""
     loop = start_after_first_head(world)
@@ -131,33 +120,6 @@ def test_a_wave_is_skipped_with_a_reason(world: RolloutWorld) -> None:
     assert "proxy:ann skip wave: wave 1 of 3: the canary's server is away" in (
         world.list_audit_of_rollouts()
     )
-
-
-def test_an_aborted_revision_goes_no_further(
-    world: RolloutWorld, waiting_loop: ControllerLoop
-) -> None:
-    """Its commit is red; targets stay where they are, and the next head begins."""
-    loop = waiting_loop
-    loop.get_rollout_actions().abort_rollout_or_refuse(ANN, "all", 2, "wrong images")
-    world.wait(loop, 60 * MINUTE, step=600)
-    assert world.list_wanted() == {"canary-1": "c2", "eu-1": "c2", "eu-2": "c2", "prod-1": "c1"}
-    assert world.forge.describe()["c2"].startswith("failure: 3 of 4 done; aborted in wave 3")
-    world.live["prod-1"] = "by hand"
-    world.wait(loop, 30 * MINUTE, step=600)
-    assert world.take_writes() == ["prod-1 c1"]
-    world.push("c3", "prod-1")
-    world.follow(loop)
-    assert world.describe_rollout() == "c3 wave 3 waiting for approval"
-
-
-def test_a_restart_changes_nothing(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
-    """Evidence, approvals and ends are rows."""
-    del waiting_loop
-    before = world.rollout, world.list_waves()
-    for _ in range(2):
-        world.run_once()
-        assert (world.rollout, world.list_waves()) == before
-    assert world.take_writes() == []
 
 
 def test_a_drifted_target_of_a_later_wave_is_put_right_at_its_own_revision(

@@ -83,22 +83,6 @@ def test_rollouts_that_share_a_target_move_nothing_until_that_is_mended(
     ]  # fmt: skip
 
 
-def test_an_empty_store_has_all_waves_show_anew(
-    world: RolloutWorld, new_rollout_world: RolloutWorld
-) -> None:
-    """What is live already is not applied again; the waves come one after the other."""
-    start_after_first_head(world)
-    again = new_rollout_world
-    again.repository, again.live = world.repository, world.live
-    again.set_rollouts(replace(ALL, waves=(replace(CANARIES, soak=10 * MINUTE), STANDARD, PROD)))
-    loop = again.build_loop()
-    again.start(loop)
-    assert {look.target.target for look in again.workers.looks} == {"canary-1"}
-    again.wait(loop, 12 * MINUTE)
-    assert again.describe_rollout() == "c1 wave 3 done"
-    assert again.take_writes() == []
-
-
 def test_a_last_wave_that_is_not_reached_for_a_week_is_told(world: RolloutWorld) -> None:
     """Also where each head is overtaken by the next one, so that none is old."""
 
@@ -133,16 +117,6 @@ def test_a_wave_whose_targets_are_all_gone_waits_for_nobody(
     world.reload(waiting_loop)
     assert world.describe_rollout() == "c2 wave 3 done"
     assert world.take_writes() == []
-
-
-def test_a_run_with_once_brings_a_head_to_all_waves(world: RolloutWorld) -> None:
-    """Also where each target is due by its interval: it is looked at again with its new inputs."""
-    world.run_once()
-    world.push("c2")
-    world.clock.advance(15 * MINUTE)
-    world.run_once()
-    assert world.describe_rollout() == "c2 wave 3 done"
-    assert sorted(world.take_writes()) == [f"{target} c2" for target in TARGETS]
 
 
 def test_an_approval_stays_while_the_target_does(world: RolloutWorld) -> None:

@@ -31,18 +31,6 @@ def make_mirror(upstream: Upstream, data: Path, **settings: object) -> GitMirror
     return GitMirror(build_source(upstream, **settings), data, read_no_secret)
 
 
-def test_follows_the_ref(upstream: Upstream, data: Path) -> None:
-    first = upstream.commit(FILES, message="Begin\n\nmore")
-    mirror = make_mirror(upstream, data)
-    head = mirror.fetch_head()
-    assert (head.commit, head.author, head.subject) == (first, "x <x>", "Begin")
-    second = upstream.commit({"README": "x"})
-    upstream.commit({"README": "y"}, branch="other")
-    assert mirror.fetch_head().commit == second
-    assert mirror.is_same_or_descendant(second, first)
-    assert not mirror.is_same_or_descendant(first, second)
-
-
 def test_a_tag_keeps_what_it_named_first(upstream: Upstream, data: Path) -> None:
     """Moved, deleted, or made anew, also where the mirror is opened again; it is told of."""
     first = upstream.commit(FILES)
@@ -157,14 +145,6 @@ def test_a_branch_does_not_take_the_place_of_a_tag(
         assert read() == second
 
 
-def test_nothing_is_checked_out(upstream: Upstream, data: Path) -> None:
-    upstream.commit(FILES)
-    make_mirror(upstream, data).fetch_head()
-    place = data / "places" / "acme"
-    assert [path.name for path in place.iterdir()] == [".git"]
-    assert (place / ".git").is_file()
-
-
 def test_what_was_forced_away_stays_while_it_is_kept(upstream: Upstream, data: Path) -> None:
     first = upstream.commit(FILES)
     second = upstream.commit({"README": "x"})
@@ -218,12 +198,6 @@ def test_a_broken_mirror_is_made_anew(upstream: Upstream, data: Path, damage: st
     head = upstream.commit({"README": "x"})
     assert mirror.fetch_head().commit == head
     assert list_names(mirror, head) == ("prod",)
-
-
-def test_a_project_below_the_top(upstream: Upstream, data: Path) -> None:
-    upstream.commit({"deploy/prod/synapse-apply.yaml": PROJECT})
-    mirror = make_mirror(upstream, data, path="deploy/prod")
-    assert list_names(mirror, mirror.fetch_head().commit) == ("prod",)
 
 
 def test_findings_name_commit_and_file(upstream: Upstream, data: Path) -> None:

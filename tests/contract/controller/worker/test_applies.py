@@ -181,54 +181,6 @@ def test_without_a_state_key_an_approval_is_of_this_commit(
     assert (done.outcome, done.used_approvals) == (RunOutcome.APPLIED, (used,)), list_texts(done)
 
 
-def test_a_guard_counts_what_is_permitted_alone(declare: Declare) -> None:
-    """All at once are too many, and nothing is done; one that is approved is not."""
-    site = declare(2)
-    policy = "policy: {rules: [{rule: max-changes, limit: 1}]}\n"
-    site.push({"synapse-apply.yaml": site.project + policy})
-    stopped = site.apply()
-    assert (stopped.outcome, stopped.calls) == (RunOutcome.CHANGES, CallCounts())
-    *rows, guard = stopped.rows
-    assert (guard.address, guard.action, guard.limit) == (
-        "policy:max-changes",
-        RowAction.GUARD,
-        1,
-    )
-    assert list(guard.needs) == [row.address for row in rows]
-    assert not site.count_creates()
-    one = site.apply(terms=ApplyTerms(approvals={rows[0].digest: ("three",)}))
-    assert (one.outcome, one.calls, one.used_approvals) == (
-        RunOutcome.APPLIED,
-        CallCounts(done=1),
-        ("three",),
-    )
-    again = site.apply(terms=ApplyTerms(approvals={rows[1].digest: ("three",)}))
-    assert (again.outcome, again.calls) == (RunOutcome.APPLY_FAILED, CallCounts(failed=1))
-    assert again.used_approvals == ("three",)
-    site.push({"synapse-apply.yaml": site.project})
-    check_all_is_done_once(site, 2)
-
-
-def test_a_guard_of_the_whole_target_stops_all_until_it_is_approved(declare: Declare) -> None:
-    """Its approval is used up with what it lets pass."""
-    site = declare(0)
-    guards = "    guards: {max_share: 0.001, min_objects: 1}\n"
-    site.push({"synapse-apply.yaml": site.project + guards})
-    site.delete_one_storage_by_hand()
-    stopped = site.apply()
-    assert (stopped.outcome, stopped.calls) == (RunOutcome.CHANGES, CallCounts())
-    row, guard = stopped.rows
-    # Without a state key nothing tells that a commit names no other secret.
-    assert (row.action, row.causes) == (RowAction.RECREATE, (RowCause.GIT, RowCause.DRIFT))
-    assert (guard.address, guard.needs) == ("mass-missing", ())
-    approved = ApplyTerms(approvals={row.digest: ("four",), guard.digest: ("five",)})
-    made = site.apply(terms=approved)
-    assert (made.outcome, made.calls) == (RunOutcome.APPLIED, CallCounts(done=1))
-    assert sorted(made.used_approvals) == ["five", "four"]
-    site.push({"synapse-apply.yaml": site.project})
-    check_all_is_done_once(site, 1)
-
-
 PLUGIN = """
 apiVersion: synapse-apply/v1
 kind: Plugin

@@ -139,36 +139,6 @@ def test_a_target_through_its_life(
     assert TOKEN not in changed.plan_json
 
 
-def test_a_state_beside_a_checkout_is_told_apart_from_a_missing_one(
-    upstream: Upstream, data: Path, files: dict[str, str], make_pool: Callable[..., WorkerPool]
-) -> None:
-    """`state init` in a checkout makes none that is seen here: no hint leads there."""
-    lines = files["synapse-apply.yaml"].splitlines()
-    for state in ("", "    state: {url: states/prod.db}"):
-        project = "\n".join([*(line for line in lines if "state:" not in line), state, ""])
-        commit = upstream.commit({**files, "synapse-apply.yaml": project})
-        source = build_source(upstream, may_read=MayRead(("ACME_*",)))
-        GitMirror(source, data, read_no_secret).fetch_head()
-        (finding,) = look(make_pool(source), commit).findings
-        assert finding.summary == "There is no state for this target"
-        assert "has no checkout" in finding.detail
-        assert "may_read.files" in finding.hint
-        assert "state init" not in finding.hint
-
-
-def test_all_is_of_the_commit(
-    upstream: Upstream, data: Path, files: dict[str, str], make_pool: Callable[..., WorkerPool]
-) -> None:
-    """Not what the ref means by now, and no file that only a checkout would have."""
-    source = build_source(upstream, may_read=MayRead(("ACME_*",)))
-    broken = upstream.commit({**files, "manifests/a.yaml": "kind: Nonsense\n"})
-    upstream.commit({"manifests/a.yaml": storage("a")})
-    GitMirror(source, data, read_no_secret).fetch_head()
-    result = look(make_pool(source), broken)
-    assert result.outcome is RunOutcome.PLAN_ERROR
-    assert f"{broken[:7]}:manifests/a.yaml" in list_texts(result)
-
-
 def test_what_a_look_has_started_ends_with_it(
     upstream: Upstream, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,19 +192,6 @@ def test_the_secrets_of_access_are_the_controllers_own() -> None:
     assert readable_variable_names(controller.sources["acme"], own, environ) == ("OTHER",)
 
 
-def test_a_small_file_has_the_defaults() -> None:
-    """Loopback, ten minutes, nobody told, nothing readable."""
-    controller, findings = parse_and_check_configuration(SMALL, FILE)
-    assert controller is not None
-    assert findings == ()
-    assert controller.defaults == Defaults()
-    source = controller.sources["acme"]
-    assert (source.ref, source.path, source.poll, source.rewinds) == ("main", ".", 60, "hold")
-    assert source.may_read == MayRead()
-    assert (controller.listen_host, controller.listen_port) == ("127.0.0.1", 8080)
-    assert controller.access is None
-
-
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [

@@ -13,11 +13,9 @@ from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.exchange import (
     ApplyOrder,
-    Order,
     decode_apply_result,
     decode_look_result,
     decode_order_or_permit,
-    encode_order,
     encode_permit,
     encode_result,
 )
@@ -63,21 +61,6 @@ APPLY_ORDER = ApplyOrder(
         frozenset({GUARD.digest}),
     ),
 )
-
-
-def test_orders_permits_and_results_come_as_they_were_sent() -> None:
-    look = Order("prod", "1" * 40, "/x", "main", ("A",), ("/a",), ("/b",))
-    for said in (look, replace(look, apply=APPLY_ORDER, prune=True)):
-        assert decode_order_or_permit(encode_order(said)) == said
-    for permit in (Permit(12345.678), Permit(0.0, "the window closed")):
-        assert decode_order_or_permit(encode_permit(permit)) == permit
-    for result, decode in (
-        (RESULT, decode_look_result),
-        (APPLIED, lambda line: decode_apply_result(line, APPLY_ORDER)),
-    ):
-        line = encode_result(result)
-        assert line.count(b"\n") == 1
-        assert decode(line) == result
 
 
 def test_a_permit_fits_into_a_pipe_at_once() -> None:
