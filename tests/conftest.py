@@ -32,7 +32,7 @@ sys.dont_write_bytecode = False
 # On a busy machine any law is slow now and then.
 settings.register_profile(
     "tests",
-    max_examples=100 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1" else 25,
+    max_examples=100 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1" else 16,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

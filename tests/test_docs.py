@@ -97,15 +97,15 @@ def every_command(
 COMMANDS = dict(every_command())
 
 
-@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
-def test_every_command_and_option_is_described(name: tuple[str, ...]) -> None:
-    """docs/commands.md has a section for the command that names each of its options."""
+def test_every_command_and_option_is_described() -> None:
+    """docs/commands.md has a section for each command that names each of its options."""
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    section = page.partition(f"\n## synapse-apply {' '.join(name)}\n")[2].partition("\n## ")[0]
-    assert section
-    for option in COMMANDS[name].params:
-        if isinstance(option, click.Option) and not option.hidden:
-            assert option.opts[-1] in section, option.opts
+    for name, command in COMMANDS.items():
+        section = page.partition(f"\n## synapse-apply {' '.join(name)}\n")[2].partition("\n## ")[0]
+        assert section, name
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                assert option.opts[-1] in section, (name, option.opts)
 
 
 def property_names(schema: Any) -> Iterator[str]:
@@ -174,17 +174,24 @@ def used_property_names(node: Any) -> Iterator[str]:
                 yield from used_property_names(below)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=shown)
-def test_relative_links_lead_somewhere(page: Path) -> None:
-    """Each link to a file of the repository has a file at its end."""
-    text = re.sub(
-        r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if not re.match(r"[a-z]+:", target):
-            path = (page.parent / target.partition("#")[0]).resolve()
-            assert path.exists(), target
-            assert path.is_relative_to(ROOT)
+def test_relative_links_lead_somewhere() -> None:
+    """Each link of a page to a file of the repository has a file at its end."""
+    links = [
+        (page, target)
+        for page in PAGES
+        for target in re.findall(
+            r"\]\(([^)\s]+)\)",
+            re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8")),
+        )
+        if not re.match(r"[a-z]+:", target)
+    ]
+    ends = [(page, link, (page.parent / link.partition("#")[0]).resolve()) for page, link in links]
+    assert len(ends) > 100
+    assert not [
+        f"{shown(page)}: {link}"
+        for page, link, path in ends
+        if not path.exists() or not path.is_relative_to(ROOT)
+    ]
 
 
 def mentions(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -196,38 +203,60 @@ def mentions(text: str) -> Iterator[tuple[str, list[str]]]:
         yield line, re.sub(r"\{[^}]*\}|\s[#|].*", " ", line).split()[1:]
 
 
-@pytest.mark.parametrize("path", SAYING, ids=shown)
-def test_commands_that_people_are_told_to_type_exist(path: Path) -> None:
-    """Pages and the hints of messages name only commands and options that there are."""
-    for line, words in mentions(path.read_text(encoding="utf-8")):
+def find_unknown(text: str) -> Iterator[str]:
+    """Lines of a text that tell people to type what is no command, or has no such option."""
+    for line, words in mentions(text):
         if line in NO_COMMANDS or not words or not re.fullmatch(r"[a-z]+", words[0]):
             continue  # COMMAND, or an option of the program itself
         name = next((n for n in (tuple(words[:end]) for end in (3, 2, 1)) if n in COMMANDS), None)
-        assert name, f"no such command: {line}"
+        if name is None:
+            yield f"no such command: {line}"
+            continue
         known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)} | {
             "--help"
         }
         for word in words[len(name) :]:
-            if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word):
-                assert word.partition("=")[0] in known, f"{name} has no {word}: {line}"
+            is_option = re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)
+            if is_option and word.partition("=")[0] not in known:
+                yield f"{name} has no {word}: {line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=shown)
-def test_files_that_pages_name_exist(page: Path) -> None:
-    """A path of the package, the tests or the schemas in a page is the path of something."""
+def test_commands_that_people_are_told_to_type_exist() -> None:
+    """Pages and the hints of messages name only commands and options that there are."""
+    assert [*find_unknown("Run `synapse-apply nothing` or `synapse-apply plan --nothing`.")] == [
+        "no such command: synapse-apply nothing",
+        "('plan',) has no --nothing: synapse-apply plan --nothing",
+    ]
+    assert len(SAYING) > 100
+    assert not [
+        f"{shown(path)}: {wrong}"
+        for path in SAYING
+        for wrong in find_unknown(path.read_text(encoding="utf-8"))
+    ]
+
+
+def list_named_files(page: Path) -> list[str]:
+    """Paths of the package, the tests or the schemas that a page names."""
+    if page.is_relative_to(ROOT / "examples"):
+        return []  # their manifests/ and plugins/ are their own
     named = re.findall(
         r"`((?:synapse_apply|tests|schemas|model|kinds|manifests|secrets|packages|planning|applying"
         r"|client|stores|views|session|emulator|cli)/[\w/.]*)`",
         page.read_text(encoding="utf-8"),
     )
-    if page.is_relative_to(ROOT / "examples"):
-        named = []  # their manifests/ and plugins/ are their own
-    for name in named:
-        if not {"NAME", "KIND"} & set(re.findall("[A-Z]{4}", name)) and name not in {
-            "manifests/",
-            "secrets/raw-data.key",
-        }:
-            assert (ROOT / name).exists() or (ROOT / "synapse_apply" / name).exists(), name
+    return [name for name in named if not {"NAME", "KIND"} & set(re.findall("[A-Z]{4}", name))]
+
+
+def test_files_that_pages_name_exist() -> None:
+    """Of the package, the tests and the schemas; but for two of a user's project."""
+    assert not [
+        f"{shown(page)}: {name}"
+        for page in PAGES
+        for name in list_named_files(page)
+        if name not in {"manifests/", "secrets/raw-data.key"}
+        and not (ROOT / name).exists()
+        and not (ROOT / "synapse_apply" / name).exists()
+    ]
 
 
 def test_the_index_has_every_page_once() -> None:

@@ -269,8 +269,9 @@ def heads(lines: object) -> Iterator[str]:
 
 @pytest.mark.parametrize(("family", "name"), VIEWS, ids=lambda value: value)
 def test_no_piece_breaks_out(family: str, name: str) -> None:
-    """Each piece at the start, behind a word, and at the start of a line."""
-    for piece in PIECES:
+    """Each piece at the start, behind a word, and at the start of a line; a third of them a view of many."""
+    is_one_of_many = len(EVERY[family]) > 3 and not DEEP
+    for piece in PIECES[VIEWS.index((family, name)) % 3 :: 3] if is_one_of_many else PIECES:
         check(family, name, f"{piece}x{piece}\n{piece}")
 
 
