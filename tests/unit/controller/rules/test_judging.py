@@ -140,6 +140,14 @@ def test_no_guard_that_nobody_approved_is_passed(rows: list[PlannedRow], terms: 
             assert not guard.address.startswith("policy:")
 
 
+def test_a_row_that_names_no_cause_is_there_because_git_asks_for_it() -> None:
+    """And one that names a cause is not."""
+    rows = [make_row("plugin.a"), make_row("plugin.b", RowCause.DRIFT)]
+    for cause, permitted in ((RowCause.GIT, "plugin.a"), (RowCause.DRIFT, "plugin.b")):
+        terms = ApplyTerms(frozenset({cause}), ALL_ACTIONS)
+        assert list_permitted(judge_rows(rows, terms)) == [permitted]
+
+
 @laws
 @given(plans(), some_terms())
 def test_each_row_becomes_one_thing_in_any_order(rows: list[PlannedRow], terms: ApplyTerms) -> None:
