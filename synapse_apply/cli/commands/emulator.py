@@ -13,7 +13,6 @@ from synapse_apply.cli.console import Console, ask_approval, require_approval_wa
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.emulator.core.switches import PROFILE_NAMES
 from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
-from synapse_apply.model.json_types import JsonObject
 
 if TYPE_CHECKING:
     from synapse_apply.model.project import Project
