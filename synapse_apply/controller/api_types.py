@@ -211,7 +211,8 @@ class Hold:
     """A row of a target that waits for a person, in the words of the controller.
 
     `reason` and `detail` are why it waits. `approvals_needed` is how many people have to approve
-    it. `rejected_by` is "" for a row that nobody rejected.
+    it, `stricter_by` which other targets' rules count for it, too. `rejected_by` is "" for a row
+    that nobody rejected.
     """
 
     target: str = ""
@@ -226,6 +227,7 @@ class Hold:
     detail: str = ""
     can_be_approved: bool = NEEDED
     approvals_needed: int = 1
+    stricter_by: str = ""
     approved_by: tuple[str, ...] = ()
     approvals: tuple[Approval, ...] = ()
     rejected_by: Text = ""

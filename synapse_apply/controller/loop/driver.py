@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from synapse_apply.controller.loop.actions import PeopleActions, RolloutActions
 from synapse_apply.controller.loop.claiming import RunCounts
 from synapse_apply.controller.loop.clock import BackgroundTasks, WakeUpCall
+from synapse_apply.controller.loop.deciding import find_strictest_rule
 from synapse_apply.controller.loop.leading import (
     LOOK,
     ROUND_SECONDS,
@@ -26,7 +27,7 @@ from synapse_apply.controller.loop.parts import (
 from synapse_apply.controller.ports import LoopHealth, SourceUnavailable
 from synapse_apply.controller.rows import RunVerb, TargetName
 from synapse_apply.controller.rules.due import is_clock_jump
-from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.settings import Controller, TargetRule
 from synapse_apply.controller.store.store_database import (
     ControllerStoreError,
     StoreTooNew,
@@ -97,6 +98,10 @@ class ControllerLoop:
     def get_rollout_actions(self) -> RolloutActions:
         """What people can ask of its rollouts."""
         return self._rollout_actions
+
+    def find_strictest_rule(self, name: TargetName) -> TargetRule | None:
+        """The rule by which rows of a target are judged; None where it is left alone."""
+        return find_strictest_rule(self._parts, name)
 
     def list_authors_of_next_apply_none_if_unreadable(
         self, name: TargetName

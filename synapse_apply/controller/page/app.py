@@ -143,7 +143,7 @@ class PageApp:
     def show_target(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit_visitor(request)
         name = TargetName(request.path_params["source"], request.path_params["target"])
-        view = read_target_view_or_none(visitor.store, name, self._loop.get_settings())
+        view = read_target_view_or_none(visitor.store, name, self._loop)
         if view is None:
             raise _build_not_found_error()
         notice = read_own_notice(NOTICES, visitor, request)
@@ -164,9 +164,7 @@ class PageApp:
 
     def show_run(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit_visitor(request)
-        view = read_run_view_or_none(
-            visitor.store, request.path_params["run"], self._loop.get_settings()
-        )
+        view = read_run_view_or_none(visitor.store, request.path_params["run"], self._loop)
         return self._render_found("run.html", visitor, "targets", view)
 
     def show_revision(self, request: Request) -> Response:

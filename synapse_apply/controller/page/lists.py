@@ -27,7 +27,6 @@ from synapse_apply.controller.page.visitor import RequestRefused, Visitor
 from synapse_apply.controller.ports import AuditFilter, ReadableStore, TargetFilter
 from synapse_apply.controller.rows import AuditRow, HoldRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.access import APPROVAL_SECONDS
-from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonDocument
 
@@ -101,8 +100,7 @@ def _held_views(
     holds: Sequence[HoldRow],
     now: float,
 ) -> Sequence[HeldRowView]:
-    source = loop.get_settings().sources.get(name.source)
-    rule = find_rule(source, name.target) if source else None
+    rule = loop.find_strictest_rule(name)
     authors: Collection[str] | None = ()
     if rule is not None and rule.not_author:
         authors = loop.list_authors_of_next_apply_none_if_unreadable(name)
@@ -124,6 +122,7 @@ def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
         detail=hold.held_row.detail,
         can_be_approved=view.can_be_approved,
         approvals_needed=count.needed_count,
+        stricter_by=view.stricter_by,
         approved_by=count.who_counts,
         approvals=[
             write_object(

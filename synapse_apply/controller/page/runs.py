@@ -116,7 +116,7 @@ class RevisionView:
 
 
 def read_target_view_or_none(
-    store: ReadableStore, name: TargetName, settings: Controller
+    store: ReadableStore, name: TargetName, loop: ControllerLoop
 ) -> TargetView | None:
     """Read what a target's page shows; None for an unknown target."""
     target = store.find_target_even_if_gone(name)
@@ -125,22 +125,22 @@ def read_target_view_or_none(
     source = next((row for row in store.list_configured_sources() if row.name == name.source), None)
     return TargetView(
         target,
-        read_run_view_or_none(store, target.last_run, settings) if target.last_run else None,
+        read_run_view_or_none(store, target.last_run, loop) if target.last_run else None,
         store.list_newest_runs_without_documents(name, SHOWN_RUNS),
         source.head if source else "",
     )
 
 
 def read_run_view_or_none(
-    store: ReadableStore, run_id: str, settings: Controller
+    store: ReadableStore, run_id: str, loop: ControllerLoop
 ) -> RunView | None:
     """Read what a run's page shows; None for an unknown run."""
     run = store.find_run(run_id)
     if run is None:
         return None
-    source = settings.sources.get(run.target.source)
+    source = loop.get_settings().sources.get(run.target.source)
     links = build_forge_links(source, run.commit)
-    rule = find_rule(source, run.target.target) if source else None
+    rule = loop.find_strictest_rule(run.target)
     is_observed = rule is None or rule.mode is Mode.OBSERVE
     return RunView(
         run,
@@ -229,7 +229,9 @@ def read_target_forms(
 ) -> TargetForms:
     """What the page of a target shows besides the target; `notice` as in TargetForms."""
     source = loop.get_settings().sources.get(name.source)
-    rule = find_rule(source, name.target) if source else None
+    # A pause that another target's rule, or a person, set for it stands there.
+    own_rule = find_rule(source, name.target) if source else None
+    rule = loop.find_strictest_rule(name)
     rights = visitor.list_rights(name) if visitor.person else frozenset()
     authors = (
         loop.list_authors_of_next_apply_none_if_unreadable(name)
@@ -261,7 +263,7 @@ def read_target_forms(
             )
             for pause in pauses
         ],
-        _fixed_pause(rule, now),
+        _fixed_pause(own_rule, now),
         compute_window_state(rule.windows, now) if rule and rule.windows else None,
         _pausable_scopes(visitor, name) if Right.PAUSE in rights else {},
         own_approval_doubt(rule, authors, visitor.access, visitor.identity),
@@ -303,6 +305,7 @@ class HeldRowView:
     count: ApprovalCount
     reason: str
     approvals: Sequence[ApprovalRow] = ()
+    stricter_by: str = ""
     is_approved_by_visitor: bool = False
 
     @property
@@ -367,7 +370,12 @@ def _build_held_row_view(
         and not is_approval_stale(approval, now)
     ]
     return HeldRowView(
-        hold, count, describe_hold_reason(hold), of_row, is_approved_by_visitor=bool(own)
+        hold,
+        count,
+        describe_hold_reason(hold),
+        of_row,
+        rule.stricter_by,
+        is_approved_by_visitor=bool(own),
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import requests
 from contract.controller.loop.stand_ins import World, plan_of, row
 
+from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.planned_rows import Binding, PlannedRow
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
@@ -19,6 +22,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import DAY, AccessRule, Mode, Right, Source, TargetRule
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
+from synapse_apply.model.values import Sensitive
 
 AUTO = TargetRule("*", mode=Mode.AUTO)
 DEV, PROD = TargetName("acme", "dev"), TargetName("acme", "prod")
@@ -26,6 +30,7 @@ ANN, BOB, KIM = "proxy:ann", "token:bob", "proxy:kim"
 AT_DEV = Binding("https://dev:443", "l-dev", "env DEV_TOKEN")
 AT_PROD = Binding("https://prod:443", "l-prod", "env PROD_TOKEN")
 CHANGE = row("plugin/a")
+SECRET = "c4n4ry-secret-0123456789"
 
 
 def find(binding: Binding, *rows: PlannedRow) -> RunResult:
@@ -558,3 +563,29 @@ def test_findings_of_a_target_do_not_name_what_its_readers_may_not_read(world: W
     look(world, loop, "dev", find(AT_DEV, CHANGE))
     assert world.get_target("dev").state is TargetCondition.HELD
     assert "acme/prod" not in world.get_target("dev").waiting_reason
+
+
+def test_the_page_counts_approvals_by_the_strictest_rule_of_both_names(world: World) -> None:
+    """And so does the API; both say whose rule that is, and the page what its author is told."""
+    strict = TargetRule("prod", mode=Mode.APPROVE, approvals=2, not_author=True)
+    access = world.settings.access
+    assert access is not None
+    rules = (*access.rules, AccessRule((KIM,), frozenset(Right), ("acme/*",)))
+    world.settings = replace(world.settings, access=replace(access, rules=rules))
+    loop = start(world, TargetRule("dev", mode=Mode.APPROVE), strict)
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    look(world, loop, "prod", find(AT_DEV))
+    loop.get_people_actions().approve_rows_or_refuse(ANN, DEV, [CHANGE.digest])
+    world.settle(loop)
+    secrets, clock = AccessSecrets(Sensitive(SECRET), {"bob": Sensitive(SECRET * 2)}), world.clock
+    with PageServer(world.store, loop, {}, clock.read_wall, lambda: secrets) as server:
+        headers = {"Authorization": f"Bearer {SECRET * 2}"}
+        holds = requests.get(f"{server.url}/api/v1/holds", headers=headers, timeout=60).json()
+        headers = {"X-Secret": SECRET, "X-User": "kim"}
+        page = requests.get(f"{server.url}/targets/acme/dev", headers=headers, timeout=60).text
+    (hold,) = holds["items"]
+    assert (hold["target"], hold["approvals_needed"]) == ("acme/dev", 2)
+    assert (hold["approved_by"], hold["stricter_by"]) == ([ANN], "acme/prod")
+    for words in ("1 of 2 approvals", "stricter rule of acme/prod counts", "You are an author"):
+        assert words in page
+    assert world.workers.applies == []

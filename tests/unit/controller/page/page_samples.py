@@ -26,7 +26,14 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.settings import Controller, ForgeStatus, SecretName, Source
+from synapse_apply.controller.rules.targets import find_rule
+from synapse_apply.controller.settings import (
+    Controller,
+    ForgeStatus,
+    SecretName,
+    Source,
+    TargetRule,
+)
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.model.codec import plan_to_json
 from synapse_apply.model.diagnostic import Position, error_finding
@@ -138,6 +145,10 @@ class StubLoop:
 
     def read_health(self) -> LoopHealth:
         return self.health
+
+    def find_strictest_rule(self, name: TargetName) -> TargetRule | None:
+        source = self.settings.sources.get(name.source)
+        return find_rule(source, name.target) if source else None
 
     def list_authors_of_next_apply_none_if_unreadable(
         self, _name: TargetName
