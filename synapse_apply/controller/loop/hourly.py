@@ -56,13 +56,14 @@ class HourlyWork:
 def delete_old_rows(parts: LoopParts) -> None:
     """Delete runs, messages, revisions, approvals and pauses that are older than `keep`.
 
-    An approval that may still count is kept, however short that is.
+    An approval that may still count is kept, however short that is; none is of the future.
     """
     now = parts.clock.read_wall()
     oldest = now - parts.settings.defaults.keep
     with parts.write() as writer:
         count = writer.delete_old_runs_except_newest_of_each_target(oldest)
         writer.delete_old_ended_messages_revisions_and_statuses(oldest)
+        writer.date_back_approvals(now)
         writer.delete_approvals_given_and_pauses_ended_before(min(oldest, now - APPROVAL_SECONDS))
     if count:
         parts.log("info", "old runs deleted", runs=count)
@@ -188,6 +189,7 @@ class DueTimes:
                 writer.shift_due_times_claims_and_leases(error)
                 # Within the transaction: no other one may be between the two.
                 clock.move_wall_time_by(error)
+                writer.date_back_approvals(clock.read_wall())
             parts.log("warn", "clock jumped", seconds=error)
             self._jumped_at = counter
             # Windows and pauses are of the wall clock: what waits for them is not moved with it.

@@ -295,8 +295,11 @@ def describe_approvals(count: ApprovalCount) -> str:
 
 
 def is_approval_stale(approval: ApprovalRow, now: float) -> bool:
-    """Whether an approval is too old; one of the far future is, too: the clock was set back."""
-    return abs(now - approval.approved_at) >= APPROVAL_SECONDS
+    """Whether an approval is too old. One of the future, by a clock that was ahead, is given now.
+
+    The store dates it back (`date_back_approvals`).
+    """
+    return now - approval.approved_at >= APPROVAL_SECONDS
 
 
 def is_author(access: Access | None, who: str, authors: Collection[str]) -> bool:

@@ -335,6 +335,12 @@ class StoreWriter:
                 [when, run_id, approval_id],
             )
 
+    def date_back_approvals(self, now: float) -> None:
+        """Have unused approvals be given now that a clock gave which was ahead."""
+        self._connection.execute_write(
+            "UPDATE approvals SET approved_at = ? WHERE approved_at > ? AND used_at = 0", [now, now]
+        )
+
     def delete_approvals_given_and_pauses_ended_before(self, when: float) -> None:
         """Delete approvals that were given, and pauses that ended, before a time."""
         self._connection.execute_write("DELETE FROM approvals WHERE approved_at < ?", [when])

@@ -78,6 +78,34 @@ def test_an_approval_ends_when_the_row_differs_or_after_a_week(
     assert world.workers.applies == []
 
 
+@pytest.mark.parametrize("is_restarted", [True, False])
+@pytest.mark.parametrize("ahead", [6.9 * DAY, 30 * DAY])
+@pytest.mark.parametrize("days", [6.5, 7.5])
+def test_an_approval_by_a_clock_that_was_ahead_is_given_when_that_is_put_right(
+    world: World, loop: ControllerLoop, ahead: float, days: float, *, is_restarted: bool
+) -> None:
+    """It lasts seven days from then on, however far ahead the clock was."""
+    world.clock.wall += ahead
+    world.settle(loop)
+    actions = loop.get_people_actions()
+    actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 60 * DAY)
+    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.settle(loop)
+    world.clock.wall -= ahead
+    if is_restarted:
+        loop = world.build_loop()
+        world.start(loop)
+    world.settle(loop)
+    (approval,) = world.store.list_approvals_even_used_or_expired(PROD)
+    assert world.clock.wall - 60 <= approval.approved_at <= world.clock.wall
+    world.clock.advance(days * DAY)
+    world.settle(loop)
+    loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
+    world.clock.advance(60)
+    world.settle(loop)
+    assert len(world.workers.applies) == (days < 7)
+
+
 OTHER = replace(FIRST, digest="row1:other")
 REFUSED = replace(FIRST, refusal="policy", refusal_reason="not now")
 WAITING = replace(REFUSED, is_waiting=True)

@@ -83,7 +83,7 @@ def test_what_each_mode_may_do_without_asking() -> None:
         ([make_approval("proxy:ann"), make_approval("token:ann")], True, False),
         ([make_approval("proxy:ann", age=7 * DAY)], False, False),
         ([make_approval("proxy:ann", age=7 * DAY - 1)], True, False),
-        ([make_approval("proxy:ann", age=-8 * DAY)], False, False),
+        ([make_approval("proxy:ann", age=-8 * DAY)], True, False),
         ([make_approval("proxy:ann", used_at=5.0)], False, False),
         ([make_approval("proxy:ann", used_at=5.0), make_approval("proxy:ann", age=5)], True, False),
         ([make_approval("proxy:ann", digest="row1:b")], False, False),
