@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from synapse_apply.applying.logs.following import read_job
+from synapse_apply.applying.logs import read_job
 from synapse_apply.applying.records import with_last_run
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Api, VerificationSpec

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from synapse_apply.applying import messages
 from synapse_apply.applying.body import declared_fields
-from synapse_apply.applying.logs.following import FollowOptions, poll_deferred_run, poll_job
+from synapse_apply.applying.logs import FollowOptions, poll_deferred_run, poll_job
 from synapse_apply.applying.records import with_last_run
 from synapse_apply.applying.run import Run
 from synapse_apply.applying.runs import RunCandidates, find_job, known_jobs, with_job

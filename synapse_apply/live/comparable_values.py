@@ -35,7 +35,7 @@ from synapse_apply.model.values import (
     Sensitive,
     flatten,
 )
-from synapse_apply.planning.diff.field_diff import NO_STATE_KEY_REASON
+from synapse_apply.planning.diff import NO_STATE_KEY_REASON
 from synapse_apply.planning.plan_input import ActingCall, ResourceState
 from synapse_apply.workspace.target_session import TargetSession
 

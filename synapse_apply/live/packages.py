@@ -39,7 +39,7 @@ from synapse_apply.packages.upload import large_file_folder
 from synapse_apply.packages.zips import gather_zip_files, open_zip
 from synapse_apply.planning.package import find_foreign_digest
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
-from synapse_apply.planning.policy.resource_rules import series_rules
+from synapse_apply.planning.policy import series_rules
 from synapse_apply.workspace.target_session import TargetSession
 
 

@@ -38,10 +38,10 @@ from synapse_apply.model.values import (
     get_at_or_absent,
     is_map,
 )
-from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
-from synapse_apply.planning.diff.field_diff import diff_resource
+from synapse_apply.planning.diff import diff_resource
+from synapse_apply.planning.fields import holds_secret, unflatten
+from synapse_apply.planning.guards import literal_addresses
 from synapse_apply.planning.plan_input import PackageVerdict, PlanOptions, ResourceState
-from synapse_apply.planning.policy.rule_addresses import literal_addresses
 from synapse_apply.workspace.offline_target import OfflineTarget
 from synapse_apply.workspace.package_sources import relate_to_working_folder
 

@@ -18,7 +18,7 @@ from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
 from synapse_apply.operations.drift import require_no_open_call
 from synapse_apply.operations.steps import step_of
-from synapse_apply.planning.diff.field_diff import diff_resource
+from synapse_apply.planning.diff import diff_resource
 from synapse_apply.planning.package import find_foreign_digest
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.workspace.target_session import PlanResult, TargetSession

@@ -20,8 +20,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from synapse_apply.applying.logs.following import POLL_INTERVAL, FollowOptions, poll_deferred_run
-from synapse_apply.applying.logs.tailing import LogListener, LogTailer
+from synapse_apply.applying.logs import (
+    POLL_INTERVAL,
+    FollowOptions,
+    LogListener,
+    LogTailer,
+    poll_deferred_run,
+)
 from synapse_apply.kinds import plugin as plugin_kind
 from synapse_apply.kinds import release as release_kind
 from synapse_apply.kinds.descriptor import JobCalls

@@ -50,7 +50,7 @@ from synapse_apply.model.resource import (
 from synapse_apply.model.state import BackendIdentity, Record
 from synapse_apply.model.values import DesiredSecret, Fields
 from synapse_apply.planning import refusals as refusal_rules
-from synapse_apply.planning.moving import make_due_renames, select_removed
+from synapse_apply.planning.identity import make_due_renames, select_removed
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace import configuration

@@ -43,7 +43,7 @@ from synapse_apply.model.ports import Progress
 from synapse_apply.model.project import Project, Target, orient_moves_to_declared
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import CREATE_VERB, BackendIdentity, IntentState, Record, State
-from synapse_apply.planning.moving import make_due_renames, select_removed
+from synapse_apply.planning.identity import make_due_renames, select_removed
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, with_wait_options
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan

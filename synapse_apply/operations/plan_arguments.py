@@ -13,9 +13,8 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, Level
 from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import RULE_ID_PREFIX, Policy, Target
-from synapse_apply.planning.guards import GUARD_NAMES
+from synapse_apply.planning.guards import GUARD_NAMES, overridable_rule_ids
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.planning.policy.plan_rules import overridable_rule_ids
 from synapse_apply.workspace.selection import Selectable, select_addresses
 
 

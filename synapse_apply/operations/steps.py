@@ -21,8 +21,8 @@ from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.values import Reference
-from synapse_apply.planning.create_companions import find_companion_address
 from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.series import find_companion_address
 from synapse_apply.workspace.recovery_journal import RecoveryJournal, journal_folders
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 

@@ -10,13 +10,13 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import KnownAfterApply, collect_references
-from synapse_apply.planning.diff.change_sides import (
+from synapse_apply.planning.fields import (
     EMPTY_SIDE,
     ChangeSide,
     build_change_side,
     build_side_after_changes,
+    compute_fingerprint,
 )
-from synapse_apply.planning.diff.fingerprint import compute_fingerprint
 from synapse_apply.planning.identity import known_remote_id
 from synapse_apply.planning.plan_input import ResourceState
 

@@ -13,8 +13,8 @@ from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.report import Drift, ObjectDrift
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, get_at_or_absent
-from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
-from synapse_apply.planning.diff.field_diff import diff_resource
+from synapse_apply.planning.diff import diff_resource
+from synapse_apply.planning.fields import holds_secret, unflatten
 from synapse_apply.planning.package import (
     describe_sender,
     find_foreign_digest,
@@ -22,7 +22,7 @@ from synapse_apply.planning.package import (
     is_of_git,
 )
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
-from synapse_apply.planning.writable import can_write_all
+from synapse_apply.planning.refusals import can_write_all
 
 _ALWAYS_PENDING = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
 

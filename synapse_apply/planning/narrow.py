@@ -18,7 +18,6 @@ from synapse_apply.model.plan import Action, Change, GuardViolation, Plan, Refus
 from synapse_apply.model.project import RULE_ID_PREFIX
 from synapse_apply.model.report import Report
 from synapse_apply.planning import guards
-from synapse_apply.planning.create_companions import CARRIED_BY, find_companion_address
 from synapse_apply.planning.package import UNTOLD_PACKAGE
 from synapse_apply.planning.rows import (
     compute_row_digest,
@@ -28,6 +27,7 @@ from synapse_apply.planning.rows import (
     plain_run,
     with_ids_created_meanwhile,
 )
+from synapse_apply.planning.series import CARRIED_BY, find_companion_address
 
 STALE, UNREVIEWED = "stale", "unreviewed"
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})

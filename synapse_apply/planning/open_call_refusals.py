@@ -21,7 +21,7 @@ from synapse_apply.model.plan import (
 )
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, get_at_or_absent
-from synapse_apply.planning.diff.change_sides import unflatten
+from synapse_apply.planning.fields import unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
 _WAIT = Command("apply --wait")

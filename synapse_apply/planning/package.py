@@ -14,10 +14,10 @@ from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.resource import Package
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.planning.decision import Decision
-from synapse_apply.planning.diff.field_diff import UNTOLD
+from synapse_apply.planning.diff import UNTOLD
 from synapse_apply.planning.open_call_refusals import iter_acting_call_refusals
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState, SeriesKey
-from synapse_apply.planning.policy.resource_rules import forbids_replaceable
+from synapse_apply.planning.policy import forbids_replaceable
 from synapse_apply.planning.refusals import refusal
 from synapse_apply.planning.series import SeriesMap
 

@@ -12,28 +12,39 @@ from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import CREATE_VERB
-from synapse_apply.planning import missing_dependencies
-from synapse_apply.planning.create_companions import CreateCompanions, extend_by_first_members
-from synapse_apply.planning.decide_declared import PlanIndex, decide_declared_alone
-from synapse_apply.planning.decide_undeclared import SeriesSuccessors, decide_undeclared_alone
+from synapse_apply.planning import refusals
+from synapse_apply.planning.decide import (
+    PlanIndex,
+    SeriesSuccessors,
+    decide_declared_alone,
+    decide_undeclared_alone,
+)
 from synapse_apply.planning.decision import Decision, declared_dependencies
-from synapse_apply.planning.guards import list_guard_violations
+from synapse_apply.planning.guards import (
+    judge_plan_rules,
+    list_guard_violations,
+    unknown_policy_addresses,
+)
 from synapse_apply.planning.identity import collect_identity_claims, open_calls_of_others
 from synapse_apply.planning.open_call_refusals import iter_acting_call_warnings
 from synapse_apply.planning.order import Cycle, sort_by_dependencies_and_find_cycles
 from synapse_apply.planning.package import iter_untold_packages, uploaded_digest
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
-from synapse_apply.planning.policy.plan_rules import judge_plan_rules
-from synapse_apply.planning.policy.resource_rules import (
+from synapse_apply.planning.policy import (
     PolicyRules,
     add_policy_findings,
     resource_policy_rules,
     unchanged_violators,
     with_other_addresses,
 )
-from synapse_apply.planning.policy.rule_addresses import unknown_policy_addresses
 from synapse_apply.planning.refusals import package_flaw, settle_secrets
-from synapse_apply.planning.series import group_by_series, is_of_declared_series, lowered_versions
+from synapse_apply.planning.series import (
+    CreateCompanions,
+    extend_by_first_members,
+    group_by_series,
+    is_of_declared_series,
+    lowered_versions,
+)
 from synapse_apply.planning.verification import add_due_run
 
 Decisions = dict[Address, Decision]
@@ -180,9 +191,7 @@ def _decide_all_declared(
             ]
             unselected = [need for need in unmet if _is_only_unselected(need, decisions, index)]
             if unselected:
-                decision = decision.refused(
-                    missing_dependencies.not_selected_refusal(resource, unselected)
-                )
+                decision = decision.refused(refusals.not_selected_refusal(resource, unselected))
             shown = plan_input.options.selected or unmet
             untold = {
                 need: refusal
@@ -191,12 +200,10 @@ def _decide_all_declared(
                 if refusal.outcome_unknown
             }
             for need, cause in sorted(untold.items()):
-                refusal = missing_dependencies.build_dependency_refusal(resource, [need], cause)
+                refusal = refusals.build_dependency_refusal(resource, [need], cause)
                 decision = decision.refused(refusal)
             if unsolvable := [need for need in unmet if need not in {*unselected, *untold}]:
-                decision = decision.refused(
-                    missing_dependencies.build_dependency_refusal(resource, unsolvable)
-                )
+                decision = decision.refused(refusals.build_dependency_refusal(resource, unsolvable))
         decisions[address] = decision
     return decisions, cycles
 
@@ -320,7 +327,7 @@ def _after_dependents(
     ]
     decision = replace(decision, change=replace(decision.change, depends_on=predecessors))
     return (
-        decision.refused(missing_dependencies.build_dependency_refusal(resource, blocked_users))
+        decision.refused(refusals.build_dependency_refusal(resource, blocked_users))
         if blocked_users
         else decision
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from synapse_apply.kinds.descriptor import ApiBinding
@@ -12,9 +12,9 @@ from synapse_apply.model.command import Command, Text, fill, import_text, join_t
 from synapse_apply.model.diagnostic import FieldPath, Position, format_json_pointer
 from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, PackageFlaw
 from synapse_apply.model.phrases import format_field_path, format_short_list
-from synapse_apply.model.plan import Cause, FieldChange, Refusal
+from synapse_apply.model.plan import OF_DEPENDENCY, Action, Cause, Change, FieldChange, Refusal
 from synapse_apply.model.resource import FoundBy
-from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
 
 FIXED = "fixed"
 _FORGET = "keep the object and stop managing it: {forget}"
@@ -357,3 +357,154 @@ def sealed_loss(resource: ResourceState) -> str:
         f"good: API {resource.binding.api} takes no second {resource.type.prefix} with its "
         f"{identity}"
     )
+
+
+def can_write_all(
+    resource: ResourceState, changes: Sequence[FieldChange], can_write: CanWrite
+) -> bool:
+    """Whether all fields can be written: no secret, no reference, no value from elsewhere."""
+    desired = resource.desired
+    return desired is not None and all(
+        not change.sensitive
+        and change.path[0] in resource.type.rules
+        and not resource.type.require_rule_of_field(change.path).references
+        and can_write(desired, change.path)
+        for change in changes
+    )
+
+
+def is_or_was_sealed(resource: ResourceState) -> bool:
+    """Whether the object is sealed now or was when last seen, as a seal cannot be taken back."""
+    seal = resource.binding.final_call
+    return seal is not None and (
+        resource.live_fields.get((seal.name,)) is True or was_recorded_sealed(resource)
+    )
+
+
+def was_recorded_sealed(resource: ResourceState) -> bool:
+    """Whether the object was sealed when the record was written."""
+    seal, record = resource.binding.final_call, resource.record
+    if seal is None or record is None:
+        return False
+    return record.seen.get((seal.name,)) is True
+
+
+def held_drift_note(
+    resource: ResourceState,
+    held_fields: Sequence[FieldChange],
+    can_write: CanWrite = can_always_write,
+) -> tuple[str, ...]:
+    """One note for all fields of an object whose drift is kept; none without such fields."""
+    if not held_fields:
+        return ()
+    names = format_short_list(format_field_path(change.path) for change in held_fields)
+    past_verb, present_verb, pronoun = (
+        ("was", "is", "it") if len(held_fields) == 1 else ("were", "are", "them")
+    )
+    address, has_fixed = (
+        resource.address,
+        any(is_fixed_field(resource, change.path) for change in held_fields),
+    )
+    accept = Text(drift_write(resource), f" takes {pronoun} into the manifest")
+    # A secret is never written into a file.
+    if any(change.sensitive for change in held_fields):
+        accept = Text("a secret is taken over where its value is read from")
+    elif not can_write_all(resource, held_fields, can_write):
+        accept = Text(
+            f"taking {pronoun} over is an edit by hand where the declared value comes from"
+        )
+    revert = Text(Command("apply --only", address, "--revert-drift"), f" undoes {pronoun}")
+    # `--revert-drift` sends an update, which cannot contain such a field.
+    if has_fixed:
+        revert = Text(f"changing {pronoun} back in Synapse undoes {pronoun}: this API cannot")
+    if any(is_sealing(resource, change.path) for change in held_fields):
+        revert = Text("nothing takes it back")
+    heading = f"{names} {past_verb} changed outside and {present_verb} kept (on_drift: hold):"
+    if origins := [f"{format_field_path(f.path)} {f.origin}" for f in held_fields if f.origin]:
+        heading = f"{names} {present_verb} kept (on_drift: hold); {'; '.join(origins)}:"
+    return (Text(f"{heading}\n", accept, ",\n", revert),)
+
+
+_MAX_OPTIONS = 5
+
+
+def no_first_member_refusal(
+    resource: ResourceState,
+    kind: str,
+    members: Sequence[Change],
+    is_unselected: Callable[[Address], bool],
+) -> Refusal:
+    """The refusal of a create that needs a first member of `kind`, where none can be created.
+
+    `is_unselected` says whether an address is not selected.
+    """
+    kind_name, api = resource.type.prefix, resource.binding.api
+    reason = f"API {api} makes a {kind_name} together with its first {kind}, and "
+    if members:
+        reason += (
+            f"none that is declared can be made with it: "
+            f"{format_short_list(map(_explain_unmade_member, members))}"
+        )
+        unselected = [
+            address
+            for address in (change.address for change in members if not change.is_refused)
+            if is_unselected(address)
+        ]
+        unsolvable = [change.address for change in members if change.address not in unselected]
+        ways_out: tuple[str, ...] = (
+            (f"solve {format_short_list(unsolvable)} first",) if unsolvable else ()
+        )
+        ways_out += (_build_selection_hint(unselected),) if unselected else ()
+    else:
+        reason += "none is declared"
+        ways_out = (f"declare a {kind.capitalize()} of {resource.address.name}",)
+    waits = any(one.ends_by_itself for change in members for one in change.refusals)
+    other_apis = sorted(set(resource.type.bindings) - {api})
+    # Another API version may create the owner without a member: beside a call that makes both a
+    # second time.
+    if other_apis and not waits:
+        ways_out += (f"or let the target use another API version: `api: {other_apis[0]}`",)
+    return Refusal(
+        "no-first-member", reason, ways_out, resource.desired.position if resource.desired else None
+    )
+
+
+def _explain_unmade_member(change: Change) -> str:
+    reason = change.refusals[0].reason if change.refusals else "it is not selected, or in error"
+    if not change.refusals and change.action is not Action.CREATE:
+        reason = f"{change.action.value} is due for it"
+    return f"{change.address} ({reason})"
+
+
+def build_dependency_refusal(
+    resource: ResourceState, missing_addresses: Sequence[Address], cause: Refusal | None = None
+) -> Refusal:
+    """The refusal of a resource whose dependencies are refused, in error, or do not exist.
+
+    `cause` is the refusal of one that the plan does not show: the call that it waits for.
+    """
+    names, why = format_short_list(missing_addresses), f": {cause.reason}" if cause else ""
+    return Refusal(
+        OF_DEPENDENCY + cause.rule if cause else "dependency",
+        f"it depends on {names}, which this plan cannot provide{why}",
+        cause.ways_out if cause else (f"solve {names} first",),
+        resource.desired.position if resource.desired else None,
+        outcome_unknown=cause is not None,
+    )
+
+
+def not_selected_refusal(resource: ResourceState, missing_addresses: Sequence[Address]) -> Refusal:
+    """The refusal of a resource whose dependencies have to be created, but are not selected."""
+    return Refusal(
+        "dependency",
+        f"it depends on {format_short_list(missing_addresses)}, which is not there yet and is not "
+        f"selected",
+        (_build_selection_hint(missing_addresses),),
+        resource.desired.position if resource.desired else None,
+    )
+
+
+def _build_selection_hint(missing_addresses: Sequence[Address]) -> str:
+    # A few are enough to show what to do.
+    options = " ".join(f"--only {address}" for address in missing_addresses[:_MAX_OPTIONS])
+    return f"select it as well: add `{options}`, or leave it out of --exclude"

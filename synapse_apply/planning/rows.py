@@ -25,9 +25,9 @@ from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action, Change, FieldChange, PlanBase
 from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at_or_absent
-from synapse_apply.planning.create_companions import CARRIES
-from synapse_apply.planning.diff.field_diff import NO_STATE_KEY_REASON, UNCHECKED_NOTE
+from synapse_apply.planning.diff import NO_STATE_KEY_REASON, UNCHECKED_NOTE
 from synapse_apply.planning.package import uploaded_digest
+from synapse_apply.planning.series import CARRIES
 
 _PREFIX = "row1:"
 _MAX_DIFFERENCES = 20

@@ -20,7 +20,7 @@ from synapse_apply.model.packages import version_sort_key
 from synapse_apply.model.plan import NOT_VERIFIED_YET_RULE, Action, Refusal
 from synapse_apply.model.project import EMBEDDED
 from synapse_apply.model.state import Record
-from synapse_apply.planning.decide_declared import PlanIndex
+from synapse_apply.planning.decide import PlanIndex
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.package import is_replaceable
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey

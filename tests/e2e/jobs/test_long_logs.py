@@ -23,8 +23,8 @@ MIB = 1024 * 1024
 # A follower that reads the log every tenth of a second, however long it is.
 FOLLOWER = """
 import sys, time
-from synapse_apply.applying.logs.following import FollowOptions, ListPace
-from synapse_apply.applying.logs.tailing import LogListener, LogTailer
+from synapse_apply.applying.logs import FollowOptions, ListPace
+from synapse_apply.applying.logs import LogListener, LogTailer
 from synapse_apply.client import BackendClient
 
 url, token, job = sys.argv[1:]

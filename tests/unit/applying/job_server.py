@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapse_apply.applying.logs.following import FollowOptions
-from synapse_apply.applying.logs.tailing import LogListener, LogTailer
+from synapse_apply.applying.logs import FollowOptions, LogListener, LogTailer
 from synapse_apply.model.errors import NotFound, RemoteError, ServerFault, Unreachable
 from synapse_apply.model.job import Job
 from synapse_apply.model.remote import LogLine

@@ -20,7 +20,7 @@ from unit.applying.job_server import (
     tailer,
 )
 
-from synapse_apply.applying.logs.following import ListPace
+from synapse_apply.applying.logs import ListPace
 from synapse_apply.model.errors import Unauthorized
 from synapse_apply.model.job import JobStatus
 

@@ -19,8 +19,8 @@ from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import DEFAULT_RULES, GuardSettings, Policy, StateSettings
 from synapse_apply.model.values import SecretRef
-from synapse_apply.planning.policy.plan_rules import PLAN_CHECKS
-from synapse_apply.planning.policy.resource_rules import CHECKS
+from synapse_apply.planning.guards import PLAN_CHECKS
+from synapse_apply.planning.policy import CHECKS
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 
 WHOLE = """\

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.planning.diff.list_diff import (
+from synapse_apply.planning.fields import (
     MAX_PATHS,
     list_differing_paths,
 )

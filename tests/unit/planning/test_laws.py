@@ -15,7 +15,7 @@ from synapse_apply.model.resource import FoundBy, Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, flatten
 from synapse_apply.planning.decision import declared_dependencies
-from synapse_apply.planning.diff.change_sides import unflatten
+from synapse_apply.planning.fields import unflatten
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.planner import build_plan
 

@@ -7,7 +7,7 @@ import pytest
 from synapse_apply.model.address import Address
 from synapse_apply.model.project import MovedAddress, PolicyRule, orient_moves_to_declared
 from synapse_apply.model.state import Intent, Record
-from synapse_apply.planning.moving import make_due_renames
+from synapse_apply.planning.identity import make_due_renames
 
 
 def records(*names: str, series: str = "") -> dict[Address, Record]:

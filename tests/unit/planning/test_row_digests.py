@@ -17,7 +17,7 @@ from synapse_apply.model.codec import plan_from_json, plan_to_json
 from synapse_apply.model.job import Verification
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.planning.diff.field_diff import UNCHECKED_NOTE
+from synapse_apply.planning.diff import UNCHECKED_NOTE
 from synapse_apply.planning.narrow import compute_guard_digest
 from synapse_apply.planning.planner import build_plan
 from synapse_apply.planning.rows import compute_row_digest, has_same_effect

@@ -1,1 +1,0 @@
-"""The log of a job, followed line by line."""

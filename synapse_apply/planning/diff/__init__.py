@@ -1,1 +1,0 @@
-"""How the declared, recorded and live sides of one object differ."""

@@ -1,1 +1,0 @@
-"""The rules of a policy, applied to resources and to the plan."""
