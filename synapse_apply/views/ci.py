@@ -21,8 +21,7 @@ from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Drift, Report, Result
 from synapse_apply.views.grammar import format_refusal_phrase
-from synapse_apply.views.markdown.markup import cut_text
-from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_lines
+from synapse_apply.views.sanitize import cut_text, escape_ci_commands, sanitize, sanitize_lines
 from synapse_apply.views.text.drift import say_what_drifted
 from synapse_apply.views.text.findings import finding_location, format_quoted_path
 from synapse_apply.views.text.outcomes import OutcomeCounts, outcome_findings

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
-from synapse_apply.views.markdown.markup import cut_text
-from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.sanitize import cut_text, escape_ci_commands, sanitize
 
 _MAX_LABEL_LENGTH = 200
 _REFUSED = "refused"

@@ -117,3 +117,12 @@ def sanitize_url(url: str) -> str:
 def limit_text(text: str, max_length: int) -> str:
     """A text of at most this many characters, the last one `…` if it was cut."""
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
+
+
+def cut_text(text: str, max_length: int) -> str:
+    """The first `max_length` characters of a text, then how many more there were."""
+    return (
+        text
+        if len(text) <= max_length
+        else f"{text[:max_length]}... ({len(text) - max_length} more characters)"
+    )

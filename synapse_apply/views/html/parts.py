@@ -11,8 +11,7 @@ from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply
-from synapse_apply.views.markdown.markup import cut_text
-from synapse_apply.views.sanitize import sanitize, sanitize_lines
+from synapse_apply.views.sanitize import cut_text, sanitize, sanitize_lines
 from synapse_apply.views.text.findings import format_position, format_quoted_path
 from synapse_apply.views.text.terminal import DiffStyle, margin_lines
 from synapse_apply.views.text.values import (

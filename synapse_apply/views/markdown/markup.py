@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from urllib.parse import quote as percent
 
-from synapse_apply.views.sanitize import sanitize, sanitize_lines
+from synapse_apply.views.sanitize import cut_text, sanitize, sanitize_lines
 
 # Longer texts, lines of a block and names in a heading are cut, with a note.
 MAX_MARKDOWN_TEXT = 400
@@ -112,15 +112,6 @@ def format_link(label: str, url: str) -> str:
     if not re.fullmatch(r"https?://[\w.~:/?#@!$&+,;=%-]+", url):
         return label
     return f"[{label}](<{url}>)"
-
-
-def cut_text(text: str, max_length: int) -> str:
-    """The first `max_length` characters of a text, then how many more there were."""
-    return (
-        text
-        if len(text) <= max_length
-        else f"{text[:max_length]}... ({len(text) - max_length} more characters)"
-    )
 
 
 def _longest_backticks(lines: Iterable[str]) -> int:
