@@ -504,6 +504,11 @@ class AuditRow:
     detail: str = ""
     digest: str = ""
 
+    @property
+    def is_of_rollout(self) -> bool:
+        """Whether `subject` is SOURCE/ROLLOUT: the words of no action of a target say so."""
+        return not {"rollout", "wave", "waves"}.isdisjoint(self.action.split())
+
 
 # What the controller remembers of rollouts, as values: one a row of its store.
 #

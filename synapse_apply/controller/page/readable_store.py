@@ -205,6 +205,8 @@ class RestrictedStore:
                 row
                 for row in told
                 if who in {"", row.who}
+                # Its subject is SOURCE/ROLLOUT, which a target may be called, too.
+                and not (row.is_of_rollout and not self.can_read_all(row.subject.split("/")[0]))
                 and wanted in lower_ascii(f"{row.subject} {row.action} {row.detail}")
             ]
             if len(found) >= limit or len(rows) < count:

@@ -21,7 +21,7 @@ from synapse_apply.controller.page.rollout_views import (
     describe_wave_limits,
     describe_wave_selection,
 )
-from synapse_apply.controller.rows import RunOutcome, TargetName
+from synapse_apply.controller.rows import AuditRow, RunOutcome, TargetName
 from synapse_apply.controller.rules.processes import describe_processes
 from synapse_apply.controller.rules.revisions import shorten_commit
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
@@ -32,8 +32,6 @@ from synapse_apply.views.sanitize import sanitize
 _TEMPLATES = "templates"
 _TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 _MAX_TEXT_LENGTH = 2000
-# In the names of what is done to rollouts, whose subject is SOURCE/ROLLOUT.
-_ROLLOUT_WORDS = frozenset({"rollout", "wave", "waves"})
 _OUTCOME_TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in RunOutcome}
 
 
@@ -135,15 +133,15 @@ def _time_element(when: float, text: str) -> Markup:
     )
 
 
-def _link_subject(subject: str, action: str) -> Markup | str:
+def _link_subject(row: AuditRow) -> Markup | str:
     """The subject of an audit row, as a link where it is the name of a target or of a rollout."""
-    if not _TARGET_NAME.fullmatch(subject):
-        return subject
-    name = TargetName(*subject.split("/"))
+    if not _TARGET_NAME.fullmatch(row.subject):
+        return row.subject
+    name = TargetName(*row.subject.split("/"))
     path = addresses.build_target_path(name)
-    if not _ROLLOUT_WORDS.isdisjoint(action.split()):
+    if row.is_of_rollout:
         path = addresses.build_rollout_path(name.target)
-    return Markup('<a href="{}">{}</a>').format(path, subject)
+    return Markup('<a href="{}">{}</a>').format(path, row.subject)
 
 
 def _shorten_and_escape(value: Any) -> Any:

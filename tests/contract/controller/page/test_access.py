@@ -328,6 +328,32 @@ def test_the_audit_page_has_what_its_reader_may_read(held_page: ServedPage) -> N
     assert "detail of acme/staging" not in text
 
 
+ROLLOUT_ACTIONS = ("begin rollout", "begin waves again", "open wave", "close wave", "skip wave",
+                   "approve wave", "resume rollout", "abort rollout", "rollout stopped",
+                   "forget rollout")  # fmt: skip
+
+
+@pytest.mark.parametrize("action", ROLLOUT_ACTIONS)
+def test_the_audit_of_a_rollout_is_no_audit_of_a_target_of_its_name(
+    tmp_path: Path, action: str
+) -> None:
+    """A search does not find it either; who may read all of the source is told."""
+    store = samples.open_store(tmp_path)
+    people.fill_held(store)
+    with store.write() as writer:
+        writer.append_audit(samples.NOW, "proxy:boss", action, "acme/dev", "prod-eu is Hooli's")
+        writer.append_audit(samples.NOW, "proxy:boss", "pause", "acme/dev", "of the target")
+    loop = samples.StubLoop(people.SETTINGS)
+    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
+        page = ServedPage(server.url, loop, store)
+        for path in ("/audit", f"/audit?who=proxy:boss&q={quote(action)}"):
+            text = read_text(page.get(path, **list_proxy_headers("jonas")).text)
+            assert "Hooli" not in text
+            assert ("of the target" in text) == (path == "/audit")
+            assert "Hooli" in read_text(page.get(path, **list_proxy_headers("mina")).text)
+    store.close()
+
+
 def test_rights_are_those_of_the_configuration_in_use(tmp_path: Path) -> None:
     """Whoever loses a right, or a token, has lost it at the next request."""
     with closing(samples.open_store(tmp_path)) as store:
