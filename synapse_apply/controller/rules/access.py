@@ -295,10 +295,7 @@ def describe_approvals(count: ApprovalCount) -> str:
 
 
 def is_approval_stale(approval: ApprovalRow, now: float) -> bool:
-    """Whether an approval is too old. One of the future, by a clock that was ahead, is given now.
-
-    The store dates it back (`date_back_approvals`).
-    """
+    """Whether an approval is too old; one of the future counts as given now."""
     return now - approval.approved_at >= APPROVAL_SECONDS
 
 
