@@ -13,7 +13,6 @@ from buckets.servers import BUCKET_SORT, BUCKET_STORE
 from contract.stores.git.repositories import open_git_at
 from contract.stores.leases import BUCKET_ENVIRON, CHAIN, GIT
 from contract.stores.samples import BINDING, LINEAGE
-from memory_store import MemoryStore
 from object_folders import MemoryBucket, MemoryFolder
 
 from synapse_apply.stores.chain.chain_log import make_unread_chain_store
@@ -98,9 +97,7 @@ def open_store(request, tmp_path):
     turn = Lock()  # threads of a test open stores too, and a fixture is made for one at a time
 
     def open_one(sort, name="t", **more):
-        if sort == "memory":
-            opened.append(MemoryStore())
-        elif sort == "chain":
+        if sort == "chain":
             # A folder of its own for each store, as for two processes.
             opened.append(make_unread_chain_store(MemoryFolder(buckets[name]), **more))
         elif sort == "git":
@@ -122,7 +119,7 @@ def open_store(request, tmp_path):
         store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "chain", "git", BUCKET_SORT])
+@pytest.fixture(params=["sqlite", "postgres", "chain", "git", BUCKET_SORT])
 def sort(request):
     """Each sort of store."""
     return request.param

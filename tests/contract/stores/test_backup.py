@@ -10,7 +10,6 @@ import pytest
 from buckets.servers import BUCKET_SORT
 from contract.stores.git.repositories import replace_tree
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
-from memory_store import MemoryStore
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld, StateError
@@ -89,17 +88,6 @@ def test_what_is_no_backup_leaves_the_state_alone(store, tmp_path, content):
         store.restore_backup_and_return_kept_path_or_empty(str(source))
     assert str(source) in caught.value.diagnostics[0].detail
     assert len(store.read_state().records) == 2
-
-
-def test_a_newer_or_damaged_json_backup_is_refused(tmp_path):
-    """The memory store's file says its format too."""
-    source = tmp_path / "source"
-    source.write_text(f'{{"synapse_apply_state": {STATE_FORMAT + 1}}}')
-    with pytest.raises(StateError, match="newer version"):
-        MemoryStore().restore_backup_and_return_kept_path_or_empty(str(source))
-    source.write_text('{"synapse_apply_state": 1, "state": {"lineage": 5}}')
-    with pytest.raises(StateError, match="damaged"):
-        MemoryStore().restore_backup_and_return_kept_path_or_empty(str(source))
 
 
 def test_a_newer_or_damaged_database_is_refused(sqlite, tmp_path):

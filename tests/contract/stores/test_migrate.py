@@ -31,7 +31,7 @@ def full(store):
     return store
 
 
-@pytest.mark.parametrize("to", ["memory", "sqlite", "postgres", "chain", "git", BUCKET_SORT])
+@pytest.mark.parametrize("to", ["sqlite", "postgres", "chain", "git", BUCKET_SORT])
 def test_everything_moves(full, open_store, to):
     """Records, open calls in their order, history, used plans, lineage, binding and serial."""
     target = open_store(to, "target")

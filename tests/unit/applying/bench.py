@@ -1,4 +1,4 @@
-"""A run without files and sockets: declared values, a scripted backend, a state in memory.
+"""A run without manifests and sockets: declared values, a scripted backend, a state in a file.
 
 `widget` is a kind made up here: it has every verb, references another widget, and holds secrets.
 """
@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import io
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from memory_store import MemoryStore
 from sessions import with_parts
 from unit.applying.scripted import ScriptedApi
 
@@ -48,6 +50,8 @@ from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.resolve import SecretResolver
+from synapse_apply.stores.sql import SqlStore
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.workspace.backend import ConnectedBackend
 from synapse_apply.workspace.configuration import DeclaredTarget
 from synapse_apply.workspace.invocation import Invocation
@@ -205,7 +209,7 @@ class Bench:
     root: Path
     environ: dict[str, str] = field(default_factory=dict)
     api: ScriptedApi = field(default_factory=ScriptedApi)
-    store: MemoryStore = field(default_factory=MemoryStore)
+    store: SqlStore = field(init=False)
     clock: FixedClock = field(default_factory=FixedClock)
     progress: Silent = field(default_factory=Silent)
     packages: Bytes = field(default_factory=Bytes)
@@ -216,6 +220,13 @@ class Bench:
     up: Uptime = Uptime()
 
     def __post_init__(self) -> None:
+        self.begin_state()
+
+    def begin_state(self) -> None:
+        """Go on with an empty state, in a folder of its own beside the project."""
+        folder = Path(tempfile.mkdtemp(dir=self.root.parent, prefix="state-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.store = make_unopened_sqlite_store(folder / "state.db")
         self.store.create_state(BackendIdentity("http://localhost"), "lineage")
 
     def context(self, *desired: Desired) -> TargetSession:

@@ -108,7 +108,7 @@ def no_duplicates(bench: Bench) -> None:
 @given(st.lists(STEPS, min_size=1, max_size=4), st.booleans())
 def test_faults_make_no_duplicates_and_are_healed(steps, hides):
     """After the faults two quiet runs bring everything about; a third has nothing to do."""
-    bench = Bench(Path(tempfile.gettempdir()))
+    bench = Bench(Path(tempfile.gettempdir()) / "project")
     if hides:
         bench.catalogue = {"widget": widget_kind(decode=hiding)}
     for step in steps:
@@ -159,7 +159,7 @@ LATE = st.lists(
 @given(LATE, st.booleans())
 def test_a_late_update_never_stays_and_is_nobody_elses(steps, hold):
     """Nobody edits anything here, so no plan says so, and what a run reports as done is live."""
-    bench = Bench(Path(tempfile.gettempdir()))
+    bench = Bench(Path(tempfile.gettempdir()) / "project")
     rules = {"on_drift": "hold"} if hold else {}
     bench.apply(widget("a", note="n0"))
     seconds, acting = 0.0, []
@@ -211,7 +211,7 @@ UNSEEN = st.lists(
 @given(UNSEEN, st.sampled_from(["shown", "masked", "omitted"]))
 def test_what_nobody_saw_arrive_is_sent_again(steps, form):
     """Exit code 0 says that the server has the declared secret, also one that was rolled back."""
-    bench = Bench(Path(tempfile.gettempdir()))
+    bench = Bench(Path(tempfile.gettempdir()) / "project")
     if form != "shown":
         bench.catalogue = {"widget": widget_kind(decode=partial(hiding, form=form))}
     for secret, note, faults, pause in [("secret-1", "n1", [], 0.0), *steps]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
-from memory_store import MemoryStore
 from unit.applying.bench import Bench, outcome, plugin, release, widget
 from unit.applying.test_verifying import PAGE
 
@@ -12,42 +13,35 @@ from synapse_apply.model.report import Result
 from synapse_apply.model.state import Intent
 
 
-class Slow(MemoryStore):
-    """Each intent takes so many seconds of the bench's clock."""
+@dataclass
+class Slow(Bench):
+    """Each intent takes so many seconds of its clock, and after some the state is full."""
 
-    bench: Bench
-    seconds = 0.0
+    seconds: float = 0.0
+    left: int = 1000
 
-    def open_intent_and_use_up_its_approvals(self, intent: Intent) -> None:
-        super().open_intent_and_use_up_its_approvals(intent)
-        self.bench.clock.waited += self.seconds
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.write = self.store.open_intent_and_use_up_its_approvals
+        self.store.open_intent_and_use_up_its_approvals = self.write_late  # type: ignore[method-assign]
+        self.store.has_failed_write = lambda: self.left < 0  # type: ignore[method-assign]
 
-
-class Full(MemoryStore):
-    """Takes intents until it is full, and says so as the stores on disk do."""
-
-    left = 1000
-
-    def open_intent_and_use_up_its_approvals(self, intent: Intent) -> None:
+    def write_late(self, intent: Intent) -> None:
         self.left -= 1
-        if self.has_failed_write():
+        if self.left < 0:
             raise StateError.from_summary("The disk is full")
-        super().open_intent_and_use_up_its_approvals(intent)
-
-    def has_failed_write(self) -> bool:
-        return self.left < 0
+        self.write(intent)
+        self.clock.waited += self.seconds
 
 
 @pytest.fixture
-def slow(tmp_path) -> Bench:
-    store = Slow()
-    store.bench = bench = Bench(tmp_path, store=store)
-    return bench
+def slow(tmp_path) -> Slow:
+    return Slow(tmp_path)
 
 
 def test_a_call_noted_too_late_is_not_sent(slow):
     """The next run would count its age from a time long before it; and it is no open call."""
-    slow.store.seconds = 6.0
+    slow.seconds = 6.0
     report = slow.apply(widget("w"))
     assert report.exit_code == 3
     (said,) = outcome(report, "widget/w").diagnostics
@@ -56,7 +50,7 @@ def test_a_call_noted_too_late_is_not_sent(slow):
     assert slow.api.writes() == []
     assert slow.store.read_state().open_intents == ()
     assert slow.store.list_audit_entries_newest_first()[0].result == "not sent"
-    slow.store.seconds = 4.0
+    slow.seconds = 4.0
     assert slow.apply(widget("w")).exit_code == 0
     assert len(slow.api.objects["widget"]) == 1
 
@@ -66,25 +60,23 @@ def test_an_update_a_delete_and_a_run_neither(slow):
     before = (widget("w", note="a"), widget("x"), plugin(), release())
     slow.apply(*before)
     done = len(slow.api.writes())
-    slow.store.seconds = 6.0
+    slow.seconds = 6.0
     after = (widget("w", note="b"), plugin(), release(verify=PAGE))
     report = slow.apply(*after, prune=True)
     assert report.exit_code == 3
     assert {one.result for one in report.outcomes} == {Result.FAILED}
     assert slow.api.writes()[done:] == []
     assert len(slow.store.read_state().records) == 4
-    slow.store.seconds = 0.0
+    slow.seconds = 0.0
     assert slow.apply(*after, prune=True).exit_code == 0
     assert sorted(slow.api.writes()[done:]) == ["delete_widget", "run_plugin", "update_widget"]
 
 
-def test_what_could_not_be_recorded_is_not_begun(tmp_path):
+def test_what_could_not_be_recorded_is_not_begun(slow):
     """After the first write that fails nothing else is tried, and each row says why."""
-    store = Full()
-    bench = Bench(tmp_path, store=store)
-    store.left = 1
-    report = bench.apply(widget("a"), widget("b"), widget("c"), widget("d"))
+    slow.left = 1
+    report = slow.apply(widget("a"), widget("b"), widget("c"), widget("d"))
     results = [one.result for one in report.outcomes]
     assert results == [Result.DONE, Result.FAILED, Result.SKIPPED, Result.SKIPPED]
     assert report.outcomes[-1].diagnostics[0].detail == "The state could not be written."
-    assert len(bench.api.writes()) == 1
+    assert len(slow.api.writes()) == 1

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from memory_store import MemoryStore
 from unit.applying.bench import Bench, outcome, plugin, release, told
 from unit.applying.scripted import lost
 
@@ -124,8 +123,7 @@ def test_a_release_is_taken_over_by_a_fresh_state(bench):
     declared = (plugin(version="1.0"), full_release())
     bench.apply(*declared)
     before = dict(bench.api.objects["release"])
-    bench.store = MemoryStore()
-    Bench.__post_init__(bench)
+    bench.begin_state()
     planned = bench.plan(*declared).plan
     row = next(one for one in planned.changes if str(one.address) == AT)
     assert (row.action, row.fields) == (Action.ADOPT, ())
@@ -192,8 +190,7 @@ def test_a_storage_whose_credentials_are_not_shown(bench):
     report = bench.apply(declared)
     assert report.exit_code == 0
     assert not bench.plan(declared).plan.has_changes
-    bench.store = MemoryStore()
-    Bench.__post_init__(bench)
+    bench.begin_state()
     planned = bench.plan(declared).plan
     (row,) = planned.changes
     assert (row.action, row.fields) == (Action.ADOPT, ())
@@ -219,8 +216,7 @@ def test_a_plugin_is_taken_over_without_an_update(bench):
     bench.api.list_plugins = lambda: bench.api.all("plugin")
     declared = plugin(version="1.0", author="me", description="d")
     bench.apply(declared)
-    bench.store = MemoryStore()
-    Bench.__post_init__(bench)
+    bench.begin_state()
     (row,) = bench.plan(declared).plan.changes
     assert (row.action, row.fields) == (Action.ADOPT, ())
     assert any("version: (not checked" in note for note in row.notes)
@@ -241,8 +237,7 @@ def test_the_digest_of_a_debug_release_proves_nothing(bench):
         bench.apply(*declared)
         raw = next(iter(bench.api.objects["release"].values()))
         assert raw["meta"]
-        bench.store = MemoryStore()
-        Bench.__post_init__(bench)
+        bench.begin_state()
         row = next(c for c in bench.plan(*declared).plan.changes if c.address == new.address)
         assert row.action is Action.ADOPT
         assert any("unverified" in note for note in row.notes) is debug
