@@ -12,11 +12,11 @@ from synapse_apply.client.calls import OnRateLimit, OnRequest
 from synapse_apply.client.dialects import v1, v2
 from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.pacing import Backoff, Clock, Limits
-from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.transport import Options, Transport
 from synapse_apply.client.integration import IntegrationClientMixin
 from synapse_apply.client.platform import PlatformV2
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.redaction import Redactor
 
 
 class BackendClient(IntegrationClientMixin):

@@ -20,12 +20,12 @@ from synapse_apply.client.calls import RequestEvent
 from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.exchange import HttpExchanger
 from synapse_apply.client.http.pacing import ServerClock
-from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Target, iter_references
+from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.secrets.secret_rules import is_loopback

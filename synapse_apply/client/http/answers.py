@@ -12,7 +12,6 @@ from typing import Any
 from urllib3 import BaseHTTPResponse
 
 from synapse_apply.client.http.pacing import parse_http_date, parse_retry_after
-from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonValue
 from synapse_apply.model.json_values import (
@@ -21,6 +20,7 @@ from synapse_apply.model.json_values import (
     parse_lenient_json,
     parse_strict_json,
 )
+from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.remote import HTML_PAGE
 
 # The characters of request ids of common servers and proxies; any other text may be a value of the

@@ -29,8 +29,8 @@ from urllib3.util.wait import wait_for_read
 from synapse_apply.client.calls import mask_agent_token_in_path
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.client.http.pacing import Deadline
-from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.redaction import Redactor
 
 # Servers close idle connections, and a POST sent at that moment has an unknown outcome. After this
 # many idle seconds a call that must not be repeated gets a new connection.

@@ -42,9 +42,9 @@ from synapse_apply.client.http.connections import (
 from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
 from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.client.http.pacing import Backoff, Clock, Deadline, Limits, Repeats, RequestPacer
-from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.redaction import Redactor
 
 _log = logging.getLogger(__name__)
 _BLOCK = 64 * 1024

@@ -12,7 +12,6 @@ from fnmatch import fnmatchcase
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
-from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.controller.api_types import (
     API_VERSION,
     ActionResult,
@@ -48,6 +47,7 @@ from synapse_apply.controller.rows import AuditRow
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import OutcomeUnknown, Refused, Stale, SynapseApplyError
 from synapse_apply.model.json_types import JsonDocument, JsonValue
+from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.remote import HttpAnswer, HttpFault
 from synapse_apply.model.values import Sensitive
 

@@ -14,6 +14,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from synapse_apply.controller.settings import HttpsToken, SecretName, Source, Ss
 from synapse_apply.files.programs import build_child_environment, require_executable
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.values import Sensitive
 
@@ -45,6 +47,7 @@ class SourceAccess:
     source: Source
     protocol: str
     url: str
+    redactor: Redactor = field(default_factory=Redactor, repr=False, compare=False)
 
     @property
     def safe_directories(self) -> tuple[str, ...]:
@@ -91,6 +94,7 @@ class SourceAccess:
                 position=credentials.token.position,
             )
         basic = base64.b64encode(f"{credentials.user}:{token}".encode()).decode()
+        self.redactor.mask_from_now_on([token, f"Basic {basic}"])
         parts = urlsplit(self.url)
         key = f"http.{parts.scheme}://{parts.netloc}/.extraHeader"
         return key, f"Authorization: Basic {basic}"

@@ -172,9 +172,12 @@ class MirrorGit:
             self._folders.mirror, self._global_config, self._folders.home, self._read_secret
         )
         with opened as environment:
-            return self._run_git(
+            result = self._run_git(
                 arguments, environment, timeout, max_output, find_stop_reason_or_empty
             )
+        # A server may repeat the token that it was sent.
+        masked = self._access.redactor.mask_secrets_in_text(result.error_text)
+        return result._replace(error_text=masked)
 
     def _run_git(
         self,

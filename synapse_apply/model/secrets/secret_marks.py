@@ -209,7 +209,7 @@ class NamedSecrets:
 
 
 # What we know is redacted by path, from the marks in the provider schemas; searching texts for
-# values is only for a server's words (client/http/redaction.py), since a server may quote a request
+# values is only for a server's words (model/redaction.py), since a server may quote a request
 # anywhere.
 @frozen
 class SecretMarks:

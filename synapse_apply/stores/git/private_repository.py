@@ -43,6 +43,7 @@ from synapse_apply.files.repository import (
 )
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.values import Sensitive
 from synapse_apply.stores.git import git_url
 from synapse_apply.stores.git.git_url import GitStateLocation
@@ -311,8 +312,7 @@ class ObjectReader:
 # "gitdir:..."`). So the checkout is asked for these settings, and Git gets them in its environment.
 
 REMOTE_NAME = "state"
-# Characters: shorter words of a setting are those of its syntax, such as `basic`.
-_SHORTEST_MASKED = 16
+_WORDS_OF_SERVER = re.compile(r"\b(remote(?: error)?:).*")
 
 # Settings that say how a remote is reached. Git matches those for single URLs itself.
 _SETTING_PATTERN = re.compile(
@@ -390,18 +390,28 @@ class RemoteAccess:
         return build_child_environment(self.checkouts, {**passed, **variables})
 
     def mask_credentials(self, text: str) -> str:
-        """What Git wrote, without any credential of the URL or the settings that it may quote."""
-        parts = urlsplit(self.url.reveal()) if "://" in self.url.reveal() else None
-        secrets = [parts.password] if parts is not None and parts.password else []
-        secrets += [
-            word
-            for key, value in self.settings.reveal()
-            if key.lower().endswith(("extraheader", "proxy")) and value
-            for word in value.split()
-            if len(word) >= _SHORTEST_MASKED
-        ]
-        for secret in secrets:
-            text = text.replace(secret, "***")
+        """What Git wrote, without any credential of the URL or the settings that it may quote.
+
+        Where a helper gives the credential, nobody here knows what the server was sent: its own
+        words are left out.
+        """
+        url, settings = self.url.reveal(), self.settings.reveal()
+        password = urlsplit(url).password if "://" in url else None
+        if password:  # however short
+            text = text.replace(password, "***")
+        headers = (
+            value.partition(":")[2]
+            for key, value in settings
+            if value and key.lower().endswith("extraheader")
+        )
+        proxies = (value for key, value in settings if key.lower().endswith("proxy"))
+        text = Redactor([url, *headers, *proxies]).mask_secrets_in_text(text)
+        if os.environ.get("GIT_ASKPASS") or any(
+            value and key.lower().endswith(("helper", "askpass")) for key, value in settings
+        ):
+            text = _WORDS_OF_SERVER.sub(
+                r"\1 (what the server says is left out: `git push` in the checkout shows it)", text
+            )
         return text
 
 

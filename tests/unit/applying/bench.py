@@ -20,7 +20,6 @@ from unit.applying.scripted import ScriptedApi
 
 from synapse_apply.applying.step import Actor
 from synapse_apply.client.http.pacing import ServerClock
-from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ApiBinding as KindBinding
 from synapse_apply.kinds.descriptor import Catalogue, FieldRule, ResourceType
@@ -33,6 +32,7 @@ from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.resource import (
     Desired,

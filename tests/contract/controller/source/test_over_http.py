@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import socket
@@ -53,6 +54,17 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shim.chmod(0o755)
     monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
     return notes
+
+
+def test_a_token_that_the_server_repeats_is_not_told(server: GitServer, data: Path) -> None:
+    """Neither the token nor what is sent in its place: such words go to pages and messages."""
+    server.repeats = True
+    with pytest.raises(SourceUnavailable) as refused:
+        make_mirror(f"{server.url}/upstream.git", data).fetch_head()
+    (finding,) = refused.value.diagnostics
+    assert "no access for" in finding.detail
+    assert TOKEN not in f"{finding!r}"
+    assert base64.b64encode(f"x:{TOKEN}".encode()).decode()[:12] not in f"{finding!r}"
 
 
 def test_a_token_is_in_no_argument_and_on_no_disk(

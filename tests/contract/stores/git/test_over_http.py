@@ -108,6 +108,33 @@ def test_no_password_is_told(web_checkout: Path, server: GitServer, open_log: Op
     assert "sesame" not in f"{finding.detail}{finding.hint}{refused.value!r}"
 
 
+@pytest.mark.parametrize("kept", ["in a setting", "in the url", "by a helper"])
+def test_no_credential_is_told_that_the_server_repeats(
+    web_checkout: Path, server: GitServer, open_log: OpenLog, kept: str
+) -> None:
+    """Not as it was sent, nor what that stands for; where a helper has it, nobody can compare."""
+    server.repeats = True
+    if kept != "in a setting":
+        (include,) = git(
+            web_checkout, "config", "--name-only", "--get-regexp", "^includeif"
+        ).split()
+        git(web_checkout, "config", "--unset", include)
+    if kept == "in the url":
+        url = server.url.replace("//", "//x:hunter%32-and-some-more@")
+        git(web_checkout, "remote", "set-url", "origin", f"{url}/remote.git")
+    if kept == "by a helper":
+        helper = "!printf 'username=x\\npassword=hunter2-and-some-more\\n'; true"
+        git(web_checkout, "config", "credential.helper", helper)
+    with pytest.raises(StateError) as refused:
+        open_log(web_checkout).exists()
+    (finding,) = refused.value.diagnostics
+    said = f"{finding.detail}{finding.hint}{refused.value!r}"
+    assert "remote error:" in said
+    assert "hunter2" not in said
+    assert HEADER.rpartition(" ")[2][:12] not in said
+    assert ("no access for" in said) is (kept != "by a helper")
+
+
 @pytest.mark.parametrize("setting", ["", "http.followRedirects"])
 @pytest.mark.parametrize("is_url", [False, True], ids=["remote", "url"])
 def test_no_redirect_is_followed(

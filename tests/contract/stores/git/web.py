@@ -21,7 +21,8 @@ class GitServer(Server):
 
     `answers` says for the next pushes what becomes of each: "lose" (done, no answer), "drop" (not
     done, no answer), a status (not done). `failure` is the status of every answer while it is set,
-    `moved_to` the server that every answer redirects to. `asked` has the path of every request.
+    `moved_to` the server that every answer redirects to. With `repeats` it refuses in words that
+    hold what it was sent. `asked` has the path of every request.
     """
 
     def __init__(self, root: Path) -> None:
@@ -30,6 +31,7 @@ class GitServer(Server):
         self.answers: list[str | int] = []
         self.failure = 0
         self.moved_to = ""
+        self.repeats = False
         self.asked: list[str] = []
 
     @property
@@ -73,7 +75,16 @@ class _Request(BaseHTTPRequestHandler):
         if self.server.failure:
             self._send(self.server.failure, {}, b"not today")
             return
-        if self.headers.get("Authorization") != HEADER.partition(": ")[2]:
+        sent = self.headers.get("Authorization")
+        if self.server.repeats and sent:
+            login = base64.b64decode(sent.split()[-1]).decode()
+            service = self.path.rpartition("service=")[2]
+            lines = (f"# service={service}\n", f"ERR no access for {login} ({sent})\n")
+            first, second = (f"{len(line) + 4:04x}{line}" for line in lines)
+            kind = {"Content-Type": f"application/x-{service}-advertisement"}
+            self._send(200, kind, f"{first}0000{second}".encode())
+            return
+        if sent != HEADER.partition(": ")[2]:
             self._send(401, {"WWW-Authenticate": 'Basic realm="git"'}, b"who are you?")
             return
         path, _, query = self.path.partition("?")

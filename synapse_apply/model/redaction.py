@@ -48,7 +48,7 @@ _MAX_CLEAN_TEXTS, _MAX_CLEAN_LENGTH = 10_000, 64
 _MAX_DEPTH = 200
 
 _VENDOR_PREFIX = re.compile(r"(?:[A-Za-z]{1,10}[_-])+")
-_SCHEME = re.compile(r"(?:Bearer|Basic|Token) +")
+_SCHEME = re.compile(r"(?:Bearer|Basic|Token) +", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TOKEN_HEADER = re.compile(r"eyJ[A-Za-z0-9_-]+\.")
 _PEM_HEADER = re.compile(r"-----BEGIN [A-Z ]+-----\s*")
@@ -239,22 +239,27 @@ def _texts_to_mask(value: Any) -> Iterator[str]:
 def _quotable_parts(text: str) -> Iterator[str]:
     """The parts of a longer secret that a server may quote alone.
 
-    These are the values of a JSON document, the credential after `Bearer`, long lines, and the
-    password of a URL.
+    These are the values of a JSON document, the credential after `Bearer`, what `Basic` stands for,
+    long lines, and the user and password of a URL, together and the password alone.
     """
     candidates: Iterable[str] = ()
     if text[0] in "{[":
         with suppress(ValueError, RecursionError):
             yield from _texts_to_mask(json.loads(text))
     elif scheme_match := _SCHEME.match(text):
-        candidates = (text[scheme_match.end() :],)
+        candidates = [text[scheme_match.end() :]]
+        with suppress(ValueError):
+            login = base64.b64decode(candidates[0], validate=True).decode()
+            candidates += [login, login.partition(":")[2]]
     elif "\n" in text:
         lines = (line.strip() for line in text.splitlines())
         yield from (line for line in lines if len(line) >= _MIN_LINE_LENGTH and line[:5] != "-----")
     elif _URL.match(text):
         with suppress(ValueError):
-            password = urlsplit(text).password or ""
-            candidates = {password, unquote(password)}
+            parts = urlsplit(text)
+            if password := parts.password:
+                login = f"{unquote(parts.username or '')}:{unquote(password)}"
+                candidates = {password, unquote(password), login}
     yield from filter(_is_maskable, candidates)
 
 
