@@ -316,8 +316,7 @@ def _build_queue(row: StoredObject, moment: JobMoment) -> AnswerObject | None:
 def _compute_end(row: StoredObject) -> float:
     """When an ended job ended, in seconds since the epoch."""
     reported = row.body.get("reported") or {}
-    moment: float = reported.get("at", row.created + read_script(row).seconds)
-    return moment
+    return float(reported.get("at", row.created + read_script(row).seconds))
 
 
 def _build_job_error(row: StoredObject, moment: JobMoment) -> dict[str, str] | None:

@@ -122,8 +122,7 @@ class Endpoint:
     def answer(self, request: EmulatorRequest) -> EmulatorAnswer:
         """Carry the request out. Raises ApiError."""
         answer = self.respond(request)
-        is_whole = isinstance(answer, EmulatorAnswer)
-        return answer if is_whole else EmulatorAnswer(answer, self.status)
+        return answer if isinstance(answer, EmulatorAnswer) else EmulatorAnswer(answer, self.status)
 
 
 @dataclass(frozen=True, slots=True)

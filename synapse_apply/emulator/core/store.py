@@ -211,8 +211,7 @@ class ObjectStore:
             "WHERE name LIKE 'tenant %'",
             (name,),
         )
-        number = execute("SELECT value FROM about WHERE name=?", (name,)).fetchone()[0]
-        return int(number)
+        return int(execute("SELECT value FROM about WHERE name=?", (name,)).fetchone()[0])
 
     def is_name_used(self, kind: Kind, tenant: str, name: str, *, except_id: int = 0) -> bool:
         """Whether a tenant has an object of this name, other than that with `except_id`."""
