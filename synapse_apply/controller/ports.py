@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import NamedTuple, Protocol
 
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, PlannedRow
 from synapse_apply.controller.rows import (
-    ApprovalRow,
-    AuditRow,
     CallCounts,
     ChangeCounts,
-    HoldRow,
-    LeaseRow,
     MessageRow,
-    PauseRow,
-    ProcessRow,
-    RevisionRow,
-    RolloutRow,
-    RolloutTargetRow,
     RunningJobsSeen,
     RunOutcome,
-    RunRow,
-    SourceRow,
     StatusRow,
     StatusText,
     TargetCondition,
     TargetName,
     TargetRow,
-    WaveRow,
 )
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SynapseApplyError
@@ -278,130 +266,3 @@ class AuditFilter:
 
 
 ALL_AUDIT_ROWS = AuditFilter()
-
-
-class ReadableStore(Protocol):
-    """What the page reads. All of it is committed, and readers never wait for writers for long."""
-
-    def list_configured_sources(self) -> Sequence[SourceRow]:
-        """Every source of the configuration, by name."""
-        ...
-
-    def list_target_names(self, source: str) -> Sequence[str]:
-        """The names of all targets that a source has and ever had."""
-        ...
-
-    def read_page_of_present_targets(
-        self, target_filter: TargetFilter, offset: int, limit: int
-    ) -> TargetPage:
-        """Targets by state (those that need a person first), then by name; none that is gone."""
-        ...
-
-    def count_present_targets_in_each_state(
-        self, source: str = "", patterns: tuple[str, ...] | None = None
-    ) -> Mapping[TargetCondition, int]:
-        """How many targets are in each state; of one source, or of all. See TargetFilter."""
-        ...
-
-    def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
-        """A target, None for an unknown one."""
-        ...
-
-    def find_run(self, run_id: str) -> RunRow | None:
-        """A run, None for an unknown one."""
-        ...
-
-    def list_newest_runs_without_documents(self, name: TargetName, limit: int) -> Sequence[RunRow]:
-        """The newest runs of a target, newest first, without `plan_json` and `report_json`."""
-        ...
-
-    def list_newest_outcomes_oldest_first(
-        self, names: Sequence[TargetName], limit: int
-    ) -> Mapping[TargetName, Sequence[RunOutcome]]:
-        """The outcomes of the newest runs of each target, oldest first, for spark lines."""
-        ...
-
-    def newest_findings(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
-        """What the newest run of each matching target found, by name."""
-        ...
-
-    def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
-        """The newest revision of a full commit id, None for one that never was the head."""
-        ...
-
-    def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
-        """The newest revisions of a source, newest first."""
-        ...
-
-    def list_unsent_and_refused_statuses_and_messages(
-        self,
-    ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        """Statuses and messages that are still to be sent, or never can be."""
-        ...
-
-    def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
-        """The status of a commit and context, None where there is none."""
-        ...
-
-    def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
-        """All statuses of a commit, by context."""
-        ...
-
-    def list_audit_newest_first_unless_after(
-        self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
-    ) -> Sequence[AuditRow]:
-        """The newest audit rows that match, newest first; with `after` the oldest, oldest first."""
-        ...
-
-    def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
-        """Every audit row, oldest first, a part of them in memory at a time."""
-        ...
-
-    def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
-        """The rows of a target that wait for a person, in the plan's order."""
-        ...
-
-    def list_approvals_even_used_or_expired(self, name: TargetName) -> Sequence[ApprovalRow]:
-        """The approvals of a target, newest first; also those that are used or too old."""
-        ...
-
-    def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
-        """The pauses that people have set, also those that are over; by scope."""
-        ...
-
-    def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
-        """Every rollout that has begun, also those that have ended; by name."""
-        ...
-
-    def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
-        """A rollout with its newest revision, None for one that has not begun."""
-        ...
-
-    def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
-        """The waves of a rollout of one revision that were opened, approved or closed, in order."""
-        ...
-
-    def list_rollout_targets(
-        self, rollout: str, wave: int | None = None
-    ) -> Sequence[RolloutTargetRow]:
-        """The targets of a rollout, or of one wave of it, by wave and name."""
-        ...
-
-    def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
-        """What a target is in its rollout, None where it is in none."""
-        ...
-
-    def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
-        """A lease, also one that is over; None for one that nobody ever had."""
-        ...
-
-    def list_recorded_processes(self) -> Sequence[ProcessRow]:
-        """Every process that has written itself down, by its holder name."""
-        ...
-
-    def list_configuration_findings(self) -> Sequence[Diagnostic]:
-        """What is wrong with controller.yaml since it was last read again; none while it is used.
-
-        With an error among them the configuration before it is still in use.
-        """
-        ...

@@ -35,7 +35,7 @@ from synapse_apply.controller.loop.leading import Engine, SoleEngine
 from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopParts
 from synapse_apply.controller.outbox.forge import build_status_sender
 from synapse_apply.controller.outbox.messages import build_message_sender
-from synapse_apply.controller.ports import MessageSender, ReadableStore, StatusSender, TargetFilter
+from synapse_apply.controller.ports import MessageSender, StatusSender, TargetFilter
 from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetCondition, TargetRow
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, failure_exit_code
 from synapse_apply.controller.rules.judging import may_be_one_state
@@ -364,7 +364,7 @@ def _digest_file_or_empty(file: Path) -> str:
     return ""
 
 
-def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
+def derive_exit_code_of_store(store: ControllerStore, *, detailed: bool) -> int:
     """The exit code for what the store knows of all sources and targets, the worst of all.
 
     As of `apply`: UNKNOWN for a call of which nobody knows whether it had an effect, INCOMPLETE for
@@ -396,7 +396,7 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
     return Exit.select_exit_code(*codes)
 
 
-def _list_targets_in_state(store: ReadableStore, state: TargetCondition) -> Sequence[TargetRow]:
+def _list_targets_in_state(store: ControllerStore, state: TargetCondition) -> Sequence[TargetRow]:
     return store.read_page_of_present_targets(TargetFilter(state=state), 0, _ALL_TARGETS).targets
 
 

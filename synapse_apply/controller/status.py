@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from synapse_apply.controller.page.api import MAX_ITEMS, list_targets_as_json
-from synapse_apply.controller.ports import ReadableStore
+from synapse_apply.controller.page.readable_store import ReadableStore
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.model.json_types import JsonDocument
 

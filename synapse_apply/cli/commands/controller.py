@@ -403,6 +403,7 @@ def reconcile(
         request_each,
         wait_for_targets,
     )
+    from synapse_apply.controller.verbs import RECONCILE
     from synapse_apply.model.command import Command, Text
     from synapse_apply.model.errors import InputError
 
@@ -422,9 +423,9 @@ def reconcile(
     asked_names: list[str] = []
 
     def request_reconcile(name: str) -> str:
-        api.reconcile(name)
+        api.ask(RECONCILE, target=name)
         asked_names.append(name)
-        return f"{name} is looked at now."
+        return RECONCILE.result.format(target=name)
 
     code = request_each(console, names, request_reconcile)
     if not is_waiting:
@@ -474,6 +475,7 @@ def pause(
     the same pattern replaces the first.
     """
     from synapse_apply.cli.texts.controller import open_controller_api, request_each
+    from synapse_apply.controller.verbs import PAUSE
 
     if span is not None and until is not None:
         raise click.UsageError("--for and --until do not go together.")
@@ -481,8 +483,9 @@ def pause(
     api = open_controller_api(console, url)
 
     def pause_scope_and_describe(scope: str) -> str:
-        result = api.pause(scope, reason, end)
-        return f"{scope} is paused until {result.until or f'{end:%Y-%m-%dT%H:%M:%SZ}'}."
+        until = end.isoformat(timespec="seconds")
+        result = api.ask(PAUSE, scope=scope, reason=reason, until=until)
+        return PAUSE.result.format(scope=scope, until=result.until or f"{end:%Y-%m-%dT%H:%M:%SZ}")
 
     return request_each(console, patterns, pause_scope_and_describe)
 
@@ -507,12 +510,13 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     A pause that stands in controller.yaml ends where that is changed.
     """
     from synapse_apply.cli.texts.controller import open_controller_api, request_each
+    from synapse_apply.controller.verbs import RESUME
 
     api = open_controller_api(console, url)
 
     def resume_scope(scope: str) -> str:
-        api.resume(scope)
-        return f"{scope} is not paused any more."
+        api.ask(RESUME, scope=scope)
+        return RESUME.result.format(scope=scope)
 
     return request_each(console, patterns, resume_scope)
 
@@ -549,19 +553,18 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
     one sort of row alone: that a target means another backend now.
     """
     from synapse_apply.cli.texts.controller import (
-        RowDecision,
         choose_rows_by_target,
-        format_approval_result,
+        format_row_result,
         open_controller_api,
     )
+    from synapse_apply.controller.verbs import APPROVE
 
     api = open_controller_api(console, url)
-    decision = RowDecision("approve", only_approvable=True)
-    chosen = choose_rows_by_target(console, api, target, row_digests, decision)
+    chosen = choose_rows_by_target(console, api, target, row_digests, APPROVE)
     for name, rows in chosen.items():
-        result = api.approve(name, [row.digest for row in rows])
+        result = api.ask(APPROVE, target=name, rows=[row.digest for row in rows])
         rows_left = api.list_held_rows(name)
-        console.write_output(format_approval_result(name, rows, result.who, rows_left))
+        console.write_output(format_row_result(APPROVE, name, rows, result.who, rows_left))
     return 0
 
 
@@ -599,19 +602,17 @@ def reject(
     the last word.
     """
     from synapse_apply.cli.texts.controller import (
-        RowDecision,
         choose_rows_by_target,
+        format_row_result,
         open_controller_api,
     )
-    from synapse_apply.model.phrases import format_count_and_noun
-    from synapse_apply.views.sanitize import sanitize
+    from synapse_apply.controller.verbs import REJECT
 
     api = open_controller_api(console, url)
-    decision = RowDecision("reject")
-    for name, rows in choose_rows_by_target(console, api, target, row_digests, decision).items():
-        result = api.reject(name, [row.digest for row in rows], reason)
-        count = format_count_and_noun(len(rows), "row")
-        console.write_output(sanitize(f"Rejected {count} of {name} as {result.who}.") + "\n")
+    for name, rows in choose_rows_by_target(console, api, target, row_digests, REJECT).items():
+        digests = [row.digest for row in rows]
+        result = api.ask(REJECT, target=name, rows=digests, reason=reason)
+        console.write_output(format_row_result(REJECT, name, rows, result.who))
     return 0
 
 
@@ -802,10 +803,10 @@ def rollout_approve(
     An approval is for one revision and one wave. It needs the right `approve` for every target of
     the wave.
     """
-    from synapse_apply.cli.texts.controller import RolloutDecision, decide_on_rollout
+    from synapse_apply.cli.texts.controller import decide_on_rollout
+    from synapse_apply.controller.verbs import APPROVE_WAVE
 
-    decision = RolloutDecision("approve", "Let wave {wave} begin", "waiting for approval")
-    return decide_on_rollout(console, url, name, decision, revision=revision, wave=wave)
+    return decide_on_rollout(console, url, name, APPROVE_WAVE, revision=revision, wave=wave)
 
 
 @manual_command(
@@ -826,10 +827,10 @@ def rollout_resume(*, console: Console, url: str, name: str, revision: str | Non
 
     It needs the right `approve` for every target of the rollout.
     """
-    from synapse_apply.cli.texts.controller import RolloutDecision, decide_on_rollout
+    from synapse_apply.cli.texts.controller import decide_on_rollout
+    from synapse_apply.controller.verbs import RESUME_ROLLOUT
 
-    decision = RolloutDecision("resume", "Try what failed again, and go on", "stopped")
-    return decide_on_rollout(console, url, name, decision, revision=revision)
+    return decide_on_rollout(console, url, name, RESUME_ROLLOUT, revision=revision)
 
 
 @manual_command(
@@ -858,10 +859,12 @@ def rollout_skip(
     What is left of the wave gets the revision, too. It needs the right `approve` for every target
     of the wave.
     """
-    from synapse_apply.cli.texts.controller import RolloutDecision, decide_on_rollout
+    from synapse_apply.cli.texts.controller import decide_on_rollout
+    from synapse_apply.controller.verbs import SKIP_WAVE
 
-    decision = RolloutDecision("skip", "Close wave {wave} without evidence", reason=reason)
-    return decide_on_rollout(console, url, name, decision, revision=revision, wave=wave)
+    return decide_on_rollout(
+        console, url, name, SKIP_WAVE, revision=revision, wave=wave, reason=reason
+    )
 
 
 @manual_command(
@@ -889,7 +892,7 @@ def rollout_abort(
     What has it keeps it: to go back, revert in Git. It needs the right `approve` for every target
     of the rollout.
     """
-    from synapse_apply.cli.texts.controller import RolloutDecision, decide_on_rollout
+    from synapse_apply.cli.texts.controller import decide_on_rollout
+    from synapse_apply.controller.verbs import ABORT_ROLLOUT
 
-    decision = RolloutDecision("abort", "Bring this revision no further", reason=reason)
-    return decide_on_rollout(console, url, name, decision, revision=revision)
+    return decide_on_rollout(console, url, name, ABORT_ROLLOUT, revision=revision, reason=reason)

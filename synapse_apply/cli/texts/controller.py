@@ -23,7 +23,6 @@ from synapse_apply.model.errors import (
     Stale,
     SynapseApplyError,
 )
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from synapse_apply.controller.remote.answers import ShownField
     from synapse_apply.controller.remote.controller_api import ControllerApi
     from synapse_apply.controller.rows import AuditRow
+    from synapse_apply.controller.verbs import Verb
 
 
 def open_controller_api(console: Console, url: str) -> ControllerApi:
@@ -87,7 +87,7 @@ def wait_for_targets(
 
     Those that were not in time are findings, and count as errors.
     """
-    from synapse_apply.controller.remote.waiting import (
+    from synapse_apply.controller.remote.controller_api import (
         NotSettledInTime,
         settled_exit_code,
         wait_until_settled,
@@ -116,20 +116,12 @@ def wait_for_targets(
     return Exit.select_exit_code(*codes)
 
 
-@frozen
-class RowDecision:
-    """What is decided of rows. `only_approvable` leaves out those that nobody can approve."""
-
-    verb: str
-    only_approvable: bool = False
-
-
 def choose_rows_by_target(
     console: Console,
     api: ControllerApi,
     pattern: str,
     row_digests: Sequence[str],
-    decision: RowDecision,
+    verb: Verb,
 ) -> dict[str, list[Hold]]:
     """The rows that somebody decides on: those with these digests, else all, after a question.
 
@@ -140,28 +132,30 @@ def choose_rows_by_target(
     asked, NotApproved where the answer is no.
     """
     from synapse_apply.controller.rules.judging import BINDING_GUARD
+    from synapse_apply.controller.verbs import APPROVE
 
+    is_approval = verb == APPROVE  # others may be said of rows that nobody can approve, too
     names = api.names_matching(pattern)
     rows_by_target = {
         name: [
             row
             for row in api.list_held_rows(name)
             if name == pattern or row.address == BINDING_GUARD
-            if not (decision.only_approvable and row.reason == "approved")
+            if not (is_approval and row.reason == "approved")
         ]
         for name in names
     }
     rows = [row for of_target in rows_by_target.values() for row in of_target]
     if row_digests:
-        chosen = _select_rows(rows, pattern, row_digests, decision)
+        chosen = _select_rows(rows, pattern, row_digests, verb)
     else:
-        chosen = [row for row in rows if row.can_be_approved or not decision.only_approvable]
+        chosen = [row for row in rows if row.can_be_approved or not is_approval]
         shown = {name: some for name, some in rows_by_target.items() if some} or {pattern: []}
         for name, some in shown.items():
             fields = _planned_fields(api, some)
             console.write_output(format_held_rows(name, api.url, some, fields))
         if chosen:
-            _ask_of_rows(console, pattern, chosen, decision)
+            _ask_of_rows(console, pattern, chosen, verb)
     by_target = {name: [r for r in some if r in chosen] for name, some in rows_by_target.items()}
     return {name: some for name, some in by_target.items() if some}
 
@@ -178,19 +172,21 @@ def _planned_fields(api: ControllerApi, rows: Sequence[Hold]) -> ShownFields:
 
 
 def _select_rows(
-    rows: Sequence[Hold], target: str, row_digests: Sequence[str], decision: RowDecision
+    rows: Sequence[Hold], target: str, row_digests: Sequence[str], verb: Verb
 ) -> list[Hold]:
+    from synapse_apply.controller.verbs import APPROVE
+
     rows_by_digest = {row.digest: row for row in rows}
     gone_digests = [digest for digest in row_digests if digest not in rows_by_digest]
     if gone_digests:
         raise Stale.from_summary(
             "A row does not wait any more",
             f"{target} has no waiting row {', '.join(gone_digests)}: it is done, or differs now.",
-            f"See what waits now, and {decision.verb} that.",
+            f"See what waits now, and {verb.name} that.",
         )
     named_rows = [rows_by_digest[digest] for digest in dict.fromkeys(row_digests)]
     fixed_rows = [row for row in named_rows if not row.can_be_approved]
-    if decision.only_approvable and fixed_rows:
+    if verb == APPROVE and fixed_rows:
         names = ", ".join(row.address for row in fixed_rows)
         raise Refused.from_summary(
             "A row cannot be approved",
@@ -200,53 +196,35 @@ def _select_rows(
     return named_rows
 
 
-def _ask_of_rows(
-    console: Console, target: str, rows: Sequence[Hold], decision: RowDecision
-) -> None:
+def _ask_of_rows(console: Console, target: str, rows: Sequence[Hold], verb: Verb) -> None:
     from synapse_apply.cli.console import ask_approval
 
     if not console.is_interactive:
         raise InputError.from_summary(
             "Nobody can be asked: not a terminal",
-            f"`{decision.verb}` needs the digest of each row where there is no terminal to ask on.",
+            f"`{verb.name}` needs the digest of each row where there is no terminal to ask on.",
             "Add --row DIGEST for each row that you have seen.",
         )
     count = format_count_and_noun(len(rows), "row")
-    question = sanitize(f"{decision.verb.capitalize()} {count} of {target}?")
+    question = sanitize(f"{verb.name.capitalize()} {count} of {target}?")
     if not ask_approval(console, question, "Those with a digest, as they are shown above."):
         raise NotApproved.from_summary(
-            f"Nothing was {_PAST[decision.verb]}", "The answer was not `yes`."
+            f"Nothing was {_PAST[verb.name]}", "The answer was not `yes`."
         )
 
 
 _PAST = {"approve": "approved", "reject": "rejected"}
 
 
-@frozen
-class RolloutDecision:
-    """What is decided. `question` may have a place for the wave; then it is of that wave alone.
-
-    `state` is the state that the rollout has to be in, "" for any that is not over.
-    """
-
-    verb: str
-    question: str
-    state: str = ""
-    reason: str = ""
-
-    @property
-    def is_of_wave(self) -> bool:
-        return "{wave}" in self.question
-
-
 def decide_on_rollout(
     console: Console,
     url: str,
     name: str,
-    decision: RolloutDecision,
+    verb: Verb,
     *,
     revision: str | None,
     wave: int | None = None,
+    reason: str = "",
 ) -> int:
     """Ask a controller for a decision on the revision and wave that are shown, or were seen.
 
@@ -254,13 +232,16 @@ def decide_on_rollout(
     this cannot be asked of it, InputError where nobody can be asked, NotApproved where the answer
     is no.
     """
-    if decision.is_of_wave and bool(revision) != bool(wave):
+    is_of_wave = "wave" in verb.subject.value
+    if is_of_wave and bool(revision) != bool(wave):
         raise click.UsageError("--revision and --wave go together.")
     api = open_controller_api(console, url)
     rollout = api.read_rollout(name).document
+    # One that could be asked of it in several states is refused by the controller in the others.
+    only, *others = (state.value for state in verb.states)
     is_over = rollout.state in {"done", "aborted", "not begun"}
-    if is_over or decision.state not in {"", rollout.state}:
-        requirement = f"`{decision.verb}` is for one that is {decision.state or 'under way'}."
+    if is_over or not (others or rollout.state == only):
+        requirement = f"`{verb.name}` is for one that is {'under way' if others else only}."
         raise Refused.from_summary(
             f"The rollout is {rollout.state}",
             f"{rollout.name}: {rollout.description or rollout.state}. {requirement}",
@@ -280,24 +261,24 @@ def decide_on_rollout(
             )
     else:
         console.write_output(format_rollout(rollout, color=console.is_output_colored))
-        _ask_of_rollout(console, rollout, decision)
-    asked_wave = rollout.wave if decision.is_of_wave else 0
-    result = api.ask_rollout(name, decision.verb, rollout.number, asked_wave, decision.reason)
-    console.write_output(format_decision_result(rollout, decision.verb, result.who))
+        _ask_of_rollout(console, rollout, verb)
+    asked_wave = rollout.wave if is_of_wave else 0
+    result = api.ask_rollout(name, verb, rollout.number, asked_wave, reason)
+    console.write_output(format_decision_result(rollout, verb, result.who))
     return 0
 
 
-def _ask_of_rollout(console: Console, rollout: ListedRollout, decision: RolloutDecision) -> None:
+def _ask_of_rollout(console: Console, rollout: ListedRollout, verb: Verb) -> None:
     from synapse_apply.cli.console import ask_approval
 
     if not console.is_interactive:
-        wave = " --wave N" if decision.is_of_wave else ""
+        wave = " --wave N" if "wave" in verb.subject.value else ""
         raise InputError.from_summary(
             "Nobody can be asked: not a terminal",
-            f"`{decision.verb}` needs what was seen where there is no terminal to ask on.",
+            f"`{verb.name}` needs what was seen where there is no terminal to ask on.",
             f"Add --revision COMMIT{wave}, as they are shown.",
         )
-    question = f"{decision.question.format(wave=rollout.wave)}, of rollout {rollout.name}?"
+    question = f"{verb.question.format(wave=rollout.wave)}, of rollout {rollout.name}?"
     detail = f"Revision {rollout.commit[:12]}, as it is shown above."
     if not ask_approval(console, sanitize(question), sanitize(detail)):
         raise NotApproved.from_summary("Nothing was decided", "The answer was not `yes`.")
@@ -430,11 +411,12 @@ def format_held_rows(target: str, url: str, rows: Sequence[Hold], fields: ShownF
     return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
 
 
-def format_approval_result(
-    target: str, rows: Sequence[Hold], who: str, rows_left: Sequence[Hold]
+def format_row_result(
+    verb: Verb, target: str, rows: Sequence[Hold], who: str, rows_left: Sequence[Hold] = ()
 ) -> str:
-    """What was approved, and what is still needed of the rows that wait after it."""
-    lines = [f"Approved {format_count_and_noun(len(rows), 'row')} of {target} as {who}."]
+    """What was decided, and what is still needed of the rows that wait after it."""
+    count = format_count_and_noun(len(rows), "row")
+    lines = [verb.result.format(rows=count, target=target, who=who)]
     digests = {row.digest for row in rows}
     for row in rows_left:
         if row.digest in digests:
@@ -479,12 +461,6 @@ def _approval_lines(row: Hold, who: str) -> Iterator[str]:
         yield f"  {row.address}: {format_count_and_noun(missing_count, 'more approval')} needed."
 
 
-_RESULTS = {
-    "approve": "Wave {wave} of {name} begins, as {who} said.",
-    "resume": "{name} goes on, as {who} said: what failed is tried again.",
-    "skip": "Wave {wave} of {name} is closed without evidence, as {who} said.",
-    "abort": "{name} brings {commit} no further, as {who} said.",
-}
 _SHOWN = "shown"
 
 
@@ -539,9 +515,9 @@ def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
     return f"{head}\n{render_table(headers, rows, color=color)}"
 
 
-def format_decision_result(rollout: ListedRollout, verb: str, who: str) -> str:
+def format_decision_result(rollout: ListedRollout, verb: Verb, who: str) -> str:
     """One line that says what was decided."""
-    text = _RESULTS[verb].format(
+    text = verb.result.format(
         wave=rollout.wave, name=rollout.name, commit=rollout.commit[:12], who=who
     )
     return escape_ci_commands(f"{sanitize(text)}\n")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from synapse_apply.controller import verbs
 from synapse_apply.controller.loop.deciding import find_strictest_rule, find_target_rule
 from synapse_apply.controller.loop.hourly import (
     make_targets_due_soon,
@@ -41,12 +42,11 @@ from synapse_apply.controller.rules.access import (
 from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
 from synapse_apply.controller.rules.judging import build_rejected_hold, is_moved_row
 from synapse_apply.controller.rules.permits import is_pause_active, longest_active_pause
-from synapse_apply.controller.settings import DAY, Mode, TargetRule
+from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
+from synapse_apply.controller.verbs import MAX_PAUSE_SECONDS, Verb
 from synapse_apply.model.phrases import format_count_and_noun
 
-# A pause without an end is one that is forgotten; that stands in controller.yaml, where all see it.
-MAX_PAUSE_SECONDS = 366 * DAY
 _MAX_SCOPE_LENGTH = 400
 # A row of the audit stays readable; the approvals themselves are kept for `defaults.keep`.
 _MAX_AUDITED_ROWS = 500
@@ -90,7 +90,7 @@ class PeopleActions:
         with parts.write() as writer:
             row = self._present_target(name)
             self._put_target_due_now(writer, row, RunCause.ASKED)
-            self._append_audit_and_log(writer, who, "reconcile", str(name))
+            self._append_audit_and_log(writer, who, verbs.RECONCILE, str(name))
         self._poll_soon(name.source)
 
     def pause_scope_or_refuse(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
@@ -128,7 +128,7 @@ class PeopleActions:
             writer.put_pause(row)
             queue_pause_messages(parts, writer, row)
             detail = f"until {format_utc_time(until)}" + (f": {row.reason}" if row.reason else "")
-            self._append_audit_and_log(writer, who, "pause", scope, detail)
+            self._append_audit_and_log(writer, who, verbs.PAUSE, scope, detail)
         # Only what is said of them changes: each is looked at, and not applied.
         affected_targets = [
             target
@@ -151,7 +151,7 @@ class PeopleActions:
             if pause is None or not is_pause_active(pause, now):
                 raise self._build_no_pause_error(scope, now)
             writer.delete_pause(scope)
-            self._append_audit_and_log(writer, who, "resume", scope, f"paused by {pause.who}")
+            self._append_audit_and_log(writer, who, verbs.RESUME, scope, f"paused by {pause.who}")
         paused = [
             row
             for row in targets_in_states(parts, _STATES_THAT_SAY_A_PAUSE)
@@ -210,7 +210,9 @@ class PeopleActions:
                     )
                     writer.put_approval(approval)
                     approvals.append(approval)
-            self._append_audit_and_log(writer, who, "approve", str(name), _describe_holds(holds))
+            self._append_audit_and_log(
+                writer, who, verbs.APPROVE, str(name), _describe_holds(holds)
+            )
             # Of what was rejected, these are all approvals since.
             approved_digests = {
                 hold.row_digest
@@ -249,7 +251,7 @@ class PeopleActions:
                 # What is said of it changes: it waits for a person again.
                 self._put_target_due_now(writer, row, RunCause.ASKED)
             detail = _describe_holds(holds) + (f"; {reason}" if reason else "")
-            self._append_audit_and_log(writer, who, "reject", str(name), detail)
+            self._append_audit_and_log(writer, who, verbs.REJECT, str(name), detail)
         self._mark_changed([name])
 
     def _put_target_due_now(self, writer: StoreWriter, row: TargetRow, cause: RunCause) -> None:
@@ -258,11 +260,11 @@ class PeopleActions:
         )
 
     def _append_audit_and_log(
-        self, writer: StoreWriter, who: str, action: str, subject: str, detail: str = ""
+        self, writer: StoreWriter, who: str, verb: Verb, subject: str, detail: str = ""
     ) -> None:
         now = self._parts.clock.read_wall()
-        writer.append_audit(now, who, action, subject, detail)
-        self._parts.log("info", action, who=who, subject=subject, detail=detail)
+        writer.append_audit(now, who, verb.action, subject, detail)
+        self._parts.log("info", verb.action, who=who, subject=subject, detail=detail)
 
     def _mark_changed(self, names: Collection[TargetName]) -> None:
         """Have the ends of revisions told anew, and the next round begin at once."""
@@ -414,7 +416,7 @@ class RolloutActions:
             row = self._begun_rollout(rollout)
             wave_row = self._read_wave_or_blank(row, wave)
             writer.put_wave(rollouts.approve_wave(row, wave_row, number=number, who=who))
-            self._audit(writer, row, who, "approve wave", f"wave {wave} of {row.wave_count}")
+            self._audit(writer, row, who, verbs.APPROVE_WAVE, f"wave {wave} of {row.wave_count}")
         self._mark_changed(row)
 
     def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
@@ -444,7 +446,7 @@ class RolloutActions:
                 writer,
                 row,
                 who,
-                "resume rollout",
+                verbs.RESUME_ROLLOUT,
                 f"{format_count_and_noun(len(failed), 'target')} tried again",
             )
             queue_rollout_news(parts, writer, row, after)
@@ -465,7 +467,7 @@ class RolloutActions:
             writer.put_rollout(after)
             writer.put_wave(wave_row)
             detail = f"wave {wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._audit(writer, row, who, "skip wave", detail)
+            self._audit(writer, row, who, verbs.SKIP_WAVE, detail)
             queue_rollout_news(parts, writer, row, after)
         self._mark_changed(row)
 
@@ -481,7 +483,7 @@ class RolloutActions:
                 writer.put_wave(replace(wave, closed_at=now, closed_by=who, reason=reason))
             queue_rollout_news(self._parts, writer, row, after)
             detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._audit(writer, row, who, "abort rollout", detail)
+            self._audit(writer, row, who, verbs.ABORT_ROLLOUT, detail)
         self._mark_changed(row)
 
     def _begun_rollout(self, name: str) -> RolloutRow:
@@ -502,9 +504,9 @@ class RolloutActions:
         return {row.wave: row for row in rows}.get(wave, blank)
 
     def _audit(
-        self, writer: StoreWriter, row: RolloutRow, who: str, action: str, detail: str
+        self, writer: StoreWriter, row: RolloutRow, who: str, verb: Verb, detail: str
     ) -> None:
-        audit_and_log_step(self._parts, writer, row, action, detail, who=who)
+        audit_and_log_step(self._parts, writer, row, verb.action, detail, who=who)
         writer.increment_change_number_of_source(row.source)
 
     def _mark_changed(self, row: RolloutRow) -> None:

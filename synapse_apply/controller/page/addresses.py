@@ -34,11 +34,6 @@ def build_badge_path(name: TargetName) -> str:
     return f"/badge/{_quote_path_segment(name.source)}/{_quote_path_segment(name.target)}.svg"
 
 
-def build_notice_path(name: TargetName, verb: str) -> str:
-    """A target's page that says what was just done there."""
-    return f"{build_target_path(name)}?{urlencode({'done': verb})}"
-
-
 def build_audit_path(parameters: Mapping[str, str]) -> str:
     """The audit with these filters; empty ones are left out."""
     query = urlencode({name: value for name, value in parameters.items() if value})

@@ -12,8 +12,9 @@ from typing import Any, get_args
 from synapse_apply.controller import api_types as types
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
+from synapse_apply.controller.page.readable_store import ReadableStore
 from synapse_apply.controller.page.run_documents import parse_readable_plan, parse_report_object
-from synapse_apply.controller.ports import ReadableStore, TargetFilter, TargetPage
+from synapse_apply.controller.ports import TargetFilter, TargetPage
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
     CallCounts,

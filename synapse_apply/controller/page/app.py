@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from synapse_apply.controller import verbs
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page import api, lists
@@ -32,13 +33,13 @@ from synapse_apply.controller.page.overview import (
     read_source_view_or_none,
 )
 from synapse_apply.controller.page.phrases import draw_badge, draw_icon
+from synapse_apply.controller.page.readable_store import ReadableStore
 from synapse_apply.controller.page.receiving import (
     ActionEndpoints,
     RequestReceiver,
     read_body_within_limits,
     read_own_notice,
 )
-from synapse_apply.controller.page.requests import NOTICES
 from synapse_apply.controller.page.rollout_endpoints import RolloutEndpoints
 from synapse_apply.controller.page.rollout_views import (
     find_membership_or_none,
@@ -57,9 +58,10 @@ from synapse_apply.controller.page.visitor import (
     Visitor,
     is_equal_secret,
 )
-from synapse_apply.controller.ports import LoopHealth, ReadableStore
+from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import Source
+from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import StoreUnavailable
 from synapse_apply.model.values import Sensitive
 
@@ -74,7 +76,7 @@ class PageApp:
 
     def __init__(
         self,
-        store: ReadableStore,
+        store: ControllerStore,
         loop: ControllerLoop,
         hook_secrets: HookSecretValues,
         read_usable_access_secrets: Callable[[], AccessSecrets],
@@ -95,7 +97,7 @@ class PageApp:
         """
         receiver = RequestReceiver(self._doorkeeper, own_origins)
         actions = ActionEndpoints(self._loop, receiver, self._clock)
-        rollouts = RolloutEndpoints(self._loop, self._doorkeeper, receiver, self._answers)
+        rollouts = RolloutEndpoints(self._loop, self._doorkeeper, self._answers)
         routes = [
             Route("/", self.show_overview),
             Route("/targets/{source}/{target:path}", self.show_target),
@@ -146,7 +148,7 @@ class PageApp:
         view = read_target_view_or_none(visitor.store, name, self._loop)
         if view is None:
             raise _build_not_found_error()
-        notice = read_own_notice(NOTICES, visitor, request)
+        notice = read_own_notice(verbs.OF_TARGETS, visitor, request)
         forms = read_target_forms(self._loop, visitor, name, notice, self._clock())
         membership = find_membership_or_none(visitor.store, name, self._loop.get_settings())
         return self._answers.render_page(
@@ -339,12 +341,12 @@ MAX_CLOCK_OFFSET = 60.0  # seconds; a token's signature and a window are wrong b
 _MIN_ROUND_AGE = 30.0  # seconds; short intervals leave a busy machine no time
 
 
-def list_reasons_not_ready(store: ReadableStore, health: LoopHealth) -> list[str]:
+def list_reasons_not_ready(store: ControllerStore, health: LoopHealth) -> list[str]:
     """Why the controller is not ready, a sentence each; nothing where it is."""
     return [*_not_ready(store, health)]
 
 
-def _not_ready(store: ReadableStore, health: LoopHealth) -> Iterator[str]:
+def _not_ready(store: ControllerStore, health: LoopHealth) -> Iterator[str]:
     try:
         store.list_configured_sources()
     except Exception:  # noqa: BLE001 - whatever a store raises: it does not answer

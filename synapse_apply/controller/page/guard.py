@@ -20,12 +20,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from synapse_apply.controller.page.requests import RolloutVerb, Verb
+from synapse_apply.controller import verbs
 from synapse_apply.model.secrets.secret_rules import is_loopback
 
 HOOK_PREFIX = "/hooks/"
-_VERBS = "|".join(verb.value for verb in Verb)
-_ROLLOUT_VERBS = "|".join(verb.value for verb in RolloutVerb)
+_VERBS = "|".join(verb.name for verb in verbs.OF_TARGETS)
+_ROLLOUT_VERBS = "|".join(verb.name for verb in verbs.OF_ROLLOUTS)
 _ACTION_PATH = re.compile(
     rf"(/targets/[^/]+/.+|/api/v1)/({_VERBS})|(/api/v1)?/rollouts/[^/]+/({_ROLLOUT_VERBS})"
 )

@@ -17,14 +17,14 @@ from synapse_apply.controller.page.api import (
     write_document,
     write_object,
 )
-from synapse_apply.controller.page.readable_store import iter_present_targets
+from synapse_apply.controller.page.readable_store import ReadableStore, iter_present_targets
 from synapse_apply.controller.page.runs import (
     HeldRowView,
     build_held_row_views,
     list_decidable_rows,
 )
 from synapse_apply.controller.page.visitor import RequestRefused, Visitor
-from synapse_apply.controller.ports import AuditFilter, ReadableStore, TargetFilter
+from synapse_apply.controller.ports import AuditFilter, TargetFilter
 from synapse_apply.controller.rows import AuditRow, HoldRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.access import APPROVAL_SECONDS
 from synapse_apply.model.frozen import frozen

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from synapse_apply import __version__
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
 from synapse_apply.controller.page.readable_store import iter_present_targets
-from synapse_apply.controller.ports import LoopHealth, ReadableStore, TargetFilter
+from synapse_apply.controller.ports import LoopHealth, TargetFilter
 from synapse_apply.controller.rows import (
     RolloutRow,
     RolloutState,
@@ -20,13 +20,14 @@ from synapse_apply.controller.rows import (
     SourceRow,
     TargetCondition,
 )
+from synapse_apply.controller.store.controller_store import ControllerStore
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "synapse_apply_"
 _MAX_TARGETS_BY_NAME = 1000  # in each condition; the counts have all
 
 
-def render_metrics(store: ReadableStore, health: LoopHealth) -> bytes:
+def render_metrics(store: ControllerStore, health: LoopHealth) -> bytes:
     """The metrics as they are now, read from the store."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_StoreCollector(store, health))
@@ -36,7 +37,7 @@ def render_metrics(store: ReadableStore, health: LoopHealth) -> bytes:
 class _StoreCollector(Collector):
     """Reads the store at each scrape, so that no number is older than the store."""
 
-    def __init__(self, store: ReadableStore, health: LoopHealth) -> None:
+    def __init__(self, store: ControllerStore, health: LoopHealth) -> None:
         self._store = store
         self._health = health
 

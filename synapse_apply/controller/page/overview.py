@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from synapse_apply.controller.page.addresses import build_overview_path
 from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR, draw_condition_bar
-from synapse_apply.controller.page.readable_store import RestrictedStore
+from synapse_apply.controller.page.readable_store import ReadableStore, RestrictedStore
 from synapse_apply.controller.page.rollout_views import RolloutSummary, list_rollout_summaries
-from synapse_apply.controller.ports import ReadableStore, TargetFilter, TargetFindings
+from synapse_apply.controller.ports import TargetFilter, TargetFindings
 from synapse_apply.controller.rows import (
     RevisionRow,
     RunOutcome,

@@ -14,7 +14,6 @@ from typing import TypeVar
 from synapse_apply.controller.ports import (
     ALL_AUDIT_ROWS,
     AuditFilter,
-    ReadableStore,
     TargetFilter,
     TargetFindings,
     TargetPage,
@@ -40,7 +39,7 @@ from synapse_apply.controller.rows import (
     WaveRow,
 )
 from synapse_apply.controller.rules.access import hide_targets
-from synapse_apply.controller.store.controller_store import lower_ascii
+from synapse_apply.controller.store.controller_store import ControllerStore, lower_ascii
 from synapse_apply.model.diagnostic import Diagnostic
 
 T = TypeVar("T")
@@ -50,14 +49,14 @@ _SINGLE_WILDCARDS = frozenset("?[")
 
 
 class RestrictedStore:
-    """A ReadableStore with the targets that match some patterns, and what belongs to them.
+    """A store with the targets that match some patterns, and what belongs to them.
 
     A source is there where one of its targets is, or all that it could have would be. What speaks
     of all targets of a source is there where all could be read; what speaks of the controller, only
     for who may read everything.
     """
 
-    def __init__(self, store: ReadableStore, patterns: tuple[str, ...]) -> None:
+    def __init__(self, store: ControllerStore, patterns: tuple[str, ...]) -> None:
         """`patterns` (fnmatch) are of SOURCE/TARGET."""
         self._store = store
         self._patterns = patterns
@@ -297,6 +296,9 @@ class RestrictedStore:
             return revision
         return replace(revision, description="", finding=None)
 
+
+# Methods of one name mean the same, of all targets or of those that somebody may read.
+ReadableStore = ControllerStore | RestrictedStore
 
 _TARGETS_PER_PAGE = 1000
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from enum import Enum
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from http import HTTPStatus
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -17,19 +16,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from synapse_apply.controller import api_types as types
-from synapse_apply.controller.loop.actions import PeopleActions
+from synapse_apply.controller import verbs
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.page import addresses
+from synapse_apply.controller.page.addresses import build_rollout_path, build_target_path
 from synapse_apply.controller.page.api import format_safe_json, write_document
 from synapse_apply.controller.page.guard import DEFAULT_PORTS
 from synapse_apply.controller.page.requests import (
     MAX_BODY_SIZE,
-    RIGHTS,
-    ActionRequest,
-    Verb,
-    parse_form_fields,
-    read_valid_form_request,
-    read_valid_json_request,
+    Action,
+    Document,
+    Form,
+    carry_out,
+    read_action,
 )
 from synapse_apply.controller.page.visitor import (
     API_PREFIX,
@@ -38,22 +36,17 @@ from synapse_apply.controller.page.visitor import (
     Visitor,
     build_right_refusal,
 )
-from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.access import TOKEN_PREFIX
 from synapse_apply.controller.settings import Right
-
-V = TypeVar("V", bound=Enum)
+from synapse_apply.controller.verbs import Subject, Verb
 
 
 class ActionEndpoints:
-    """Takes actions; each is done on a thread, and recorded by the loop."""
+    """Takes what people ask for; each is done on a thread, and recorded by the loop."""
 
     def __init__(
-        self,
-        loop: ControllerLoop,
-        receiver: RequestReceiver,
-        clock: Callable[[], float],
+        self, loop: ControllerLoop, receiver: RequestReceiver, clock: Callable[[], float]
     ) -> None:
         """`clock` gives wall-clock seconds since the epoch."""
         self._loop = loop
@@ -61,72 +54,66 @@ class ActionEndpoints:
         self._clock = clock
 
     def list_routes(self) -> list[Route]:
-        forms = [
-            Route(
-                f"/targets/{{source}}/{{target:path}}/{verb.value}",
-                self._build_form_endpoint(verb), methods=["POST"],
-            )
-            for verb in Verb
-        ]  # fmt: skip
-        calls = [
-            Route(f"{API_PREFIX}{verb.value}", self._build_api_endpoint(verb), methods=["POST"])
-            for verb in Verb
-        ]
-        return [*forms, *calls]
+        routes = []
+        for verb in (*verbs.OF_TARGETS, *verbs.OF_ROLLOUTS):
+            page, api = "/targets/{source}/{target:path}/", API_PREFIX
+            if verb.is_of_rollout:
+                page, api = "/rollouts/{rollout}/", f"{API_PREFIX}rollouts/{{rollout}}/"
+            routes += [
+                Route(f"{page}{verb.name}", self._build_form_endpoint(verb), methods=["POST"]),
+                Route(f"{api}{verb.name}", self._build_api_endpoint(verb), methods=["POST"]),
+            ]
+        return routes
 
     def _build_form_endpoint(self, verb: Verb) -> Callable[[Request], Awaitable[Response]]:
         async def act(request: Request) -> Response:
-            name = TargetName(request.path_params["source"], request.path_params["target"])
-            visitor, fields = await self._receiver.receive_form_of_own_page(
-                request, RIGHTS[verb], str(name)
+            named = _named_in_path(request)
+            visitor, body = await self._receiver.receive_form_of_own_page(
+                request, verb.right, f"the rollout {named}" if verb.is_of_rollout else str(named)
             )
-            action = read_valid_form_request(verb, name, fields, self._clock())
-            await self._carry_out_in_threadpool(action, visitor)
-            return RedirectResponse(
-                addresses.build_notice_path(name, verb.value), HTTPStatus.SEE_OTHER
-            )
+            await self._carry_out(read_action(verb, Form(body), self._clock(), named), visitor)
+            page = build_rollout_path(named) if isinstance(named, str) else build_target_path(named)
+            return RedirectResponse(f"{page}?done={verb.name}", HTTPStatus.SEE_OTHER)
 
         return act
 
     def _build_api_endpoint(self, verb: Verb) -> Callable[[Request], Awaitable[Response]]:
         async def act(request: Request) -> Response:
+            named = _named_in_path(request)
             visitor, body = await self._receiver.receive_document(
-                request, RIGHTS[verb], "any target"
+                request, verb.right, f"the rollout {named}" if verb.is_of_rollout else "any target"
             )
-            action = read_valid_json_request(verb, body, self._clock())
-            await self._carry_out_in_threadpool(action, visitor)
-            return Response(_format_result(action, visitor.identity), media_type=JSON_TYPE)
+            action = read_action(verb, Document(verb, body), self._clock(), named)
+            await self._carry_out(action, visitor)
+            document = write_document(
+                types.RolloutResult if verb.is_of_rollout else types.ActionResult,
+                action,
+                action=verb.name,
+                target=str(action.target) if verb.subject is Subject.TARGET else "",
+                rows=action.row_digests,
+                who=visitor.identity,
+            )
+            return Response(format_safe_json(document), media_type=JSON_TYPE)
 
         return act
 
-    async def _carry_out_in_threadpool(self, action: ActionRequest, visitor: Visitor) -> None:
-        await run_in_threadpool(carry_out_action, action, visitor, self._loop.get_people_actions())
+    async def _carry_out(self, action: Action, visitor: Visitor) -> None:
+        await run_in_threadpool(carry_out, action, visitor, self._loop)
 
 
-def _format_result(action: ActionRequest, who: str) -> str:
-    document = write_document(
-        types.ActionResult,
-        action,
-        action=action.verb,
-        target=action.name,
-        rows=action.row_digests,
-        who=who,
-    )
-    return format_safe_json(document)
+def _named_in_path(request: Request) -> TargetName | str:
+    """The target or the rollout that a path names, "" for neither."""
+    named = request.path_params
+    if "source" in named:
+        return TargetName(named["source"], named["target"])
+    return str(named.get("rollout", ""))
 
 
 FORM_TYPE, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
 
 
-class ReceivedForm(NamedTuple):
-    """A form of a page of ours, and who sends it."""
-
-    visitor: Visitor
-    fields: Mapping[str, Sequence[str]]
-
-
-class ReceivedDocument(NamedTuple):
-    """The body of a request of somebody with a token."""
+class Received(NamedTuple):
+    """The body of a request, not parsed yet, and who sends it."""
 
     visitor: Visitor
     body: bytes
@@ -141,20 +128,17 @@ class RequestReceiver:
 
     async def receive_form_of_own_page(
         self, request: Request, right: Right, scope: str
-    ) -> ReceivedForm:
+    ) -> Received:
         """A form that its browser sends from a page of ours; a refusal names right and scope."""
         visitor = self._doorkeeper.admit_visitor(request)
         if visitor.person is None:
             raise build_right_refusal(right, scope, visitor)
         require_own_origin(request.headers, self._own_origins)
         require_media_type(request, FORM_TYPE)
-        fields = parse_form_fields(await read_body_within_limits(request, MAX_BODY_SIZE))
-        return ReceivedForm(visitor, fields)
+        return Received(visitor, await read_body_within_limits(request, MAX_BODY_SIZE))
 
-    async def receive_document(
-        self, request: Request, right: Right, scope: str
-    ) -> ReceivedDocument:
-        """The body, not parsed yet, of somebody with a token; `right` and `scope` as for a form."""
+    async def receive_document(self, request: Request, right: Right, scope: str) -> Received:
+        """The document of somebody with a token; `right` and `scope` as for a form."""
         visitor = self._doorkeeper.admit_visitor(request)
         if visitor.person is None:
             raise build_right_refusal(right, scope, visitor)
@@ -167,39 +151,7 @@ class RequestReceiver:
                 "Send one of `access.tokens` as `Authorization: Bearer TOKEN`.",
             )
         require_media_type(request, JSON_TYPE)
-        return ReceivedDocument(visitor, await read_body_within_limits(request, MAX_BODY_SIZE))
-
-
-def carry_out_action(request: ActionRequest, visitor: Visitor, actions: PeopleActions) -> None:
-    """Do what somebody asks for. RequestRefused where they may not, or it cannot be done now."""
-    right = RIGHTS[request.verb]
-    if request.name is not None:
-        visitor.require_right_on(request.name, right)
-    elif visitor.person is None or not visitor.can_pause_scope(request.scope):
-        raise visitor.scope_refusal(right, request.scope)
-    try:
-        _call_action_of_verb(request, visitor.identity, visitor.groups, actions)
-    except ActionRefused as problem:
-        raise RequestRefused(HTTPStatus.CONFLICT, *problem.diagnostics) from None
-
-
-def _call_action_of_verb(
-    request: ActionRequest, who: str, groups: Sequence[str], actions: PeopleActions
-) -> None:
-    name = request.name
-    match request.verb:
-        case Verb.PAUSE:
-            actions.pause_scope_or_refuse(who, request.scope, request.reason, request.until)
-        case Verb.RESUME:
-            actions.resume_scope_or_refuse(who, request.scope)
-        case Verb.RECONCILE if name is not None:
-            actions.reconcile_soon_or_refuse(who, name)
-        case Verb.APPROVE if name is not None:
-            actions.approve_rows_or_refuse(who, name, request.row_digests, groups)
-        case Verb.REJECT if name is not None:
-            actions.reject_rows_or_refuse(who, name, request.row_digests, request.reason)
-        case _:
-            raise ValueError(f"{request.verb.value} needs a target")
+        return Received(visitor, await read_body_within_limits(request, MAX_BODY_SIZE))
 
 
 _BODY_SECONDS = 10.0
@@ -272,7 +224,7 @@ def is_from_own_page(headers: Headers) -> bool:
     return headers.getlist("sec-fetch-site") == ["same-origin"]
 
 
-def read_own_notice(notices: Mapping[V, str], visitor: Visitor, request: Request) -> str:
+def read_own_notice(asked: Sequence[Verb], visitor: Visitor, request: Request) -> str:
     """What its reader has just done by a form, as `done` of the address names it; "" for nothing.
 
     Nothing either where it is not the redirect of a form: an address from elsewhere proves nothing.
@@ -280,4 +232,4 @@ def read_own_notice(notices: Mapping[V, str], visitor: Visitor, request: Request
     done = request.query_params.get("done")
     if not visitor.identity or not is_from_own_page(request.headers):
         return ""
-    return next((notice for verb, notice in notices.items() if verb.value == done), "")
+    return next((verb.notice for verb in asked if verb.name == done), "")

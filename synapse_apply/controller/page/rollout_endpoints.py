@@ -1,19 +1,19 @@
-"""Which paths show rollouts, as pages and as JSON, and take what people ask of them."""
+"""Which paths show rollouts, as pages and as JSON."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from synapse_apply.controller import api_types as types
+from synapse_apply.controller import verbs
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.answers import AnswerMaker
@@ -26,15 +26,8 @@ from synapse_apply.controller.page.api import (
     write_object,
 )
 from synapse_apply.controller.page.readable_store import RestrictedStore
-from synapse_apply.controller.page.receiving import JSON_TYPE, RequestReceiver, read_own_notice
-from synapse_apply.controller.page.requests import (
-    RolloutRequest,
-    RolloutVerb,
-    can_approve_each_target,
-    carry_out_rollout,
-    read_rollout_request,
-    read_valid_rollout_form,
-)
+from synapse_apply.controller.page.receiving import JSON_TYPE, read_own_notice
+from synapse_apply.controller.page.requests import can_approve_each_target
 from synapse_apply.controller.page.rollout_views import (
     RolloutView,
     TargetCell,
@@ -51,42 +44,32 @@ from synapse_apply.controller.page.visitor import (
     RequestRefused,
     Visitor,
 )
-from synapse_apply.controller.rows import RolloutRow, RolloutState, RolloutTargetRow
+from synapse_apply.controller.rows import RolloutRow, RolloutTargetRow
 from synapse_apply.controller.rules.rollouts import MemberState
-from synapse_apply.controller.settings import Controller, Right
+from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.verbs import Subject, Verb
 from synapse_apply.model.json_types import JsonDocument
 
 
 class RolloutEndpoints:
-    """The endpoints of rollouts; what is asked of one is done on a thread."""
+    """The endpoints that show rollouts."""
 
     def __init__(
         self,
         loop: ControllerLoop,
         doorkeeper: Doorkeeper,
-        receiver: RequestReceiver,
         answers: AnswerMaker,
     ) -> None:
         self._loop = loop
         self._doorkeeper = doorkeeper
-        self._receiver = receiver
         self._answers = answers
 
     def list_routes(self) -> list[Route]:
-        actions = [
-            Route(f"{prefix}rollouts/{{rollout}}/{verb.value}", build(verb), methods=["POST"])
-            for prefix, build in (
-                ("/", self._build_form_endpoint),
-                (API_PREFIX, self._build_api_endpoint),
-            )
-            for verb in RolloutVerb
-        ]
         return [
             Route("/rollouts", self.show_rollouts),
             Route("/rollouts/{rollout}", self.show_rollout),
             Route(f"{API_PREFIX}rollouts", self.send_rollouts),
             Route(f"{API_PREFIX}rollouts/{{rollout}}", self.send_rollout),
-            *actions,
         ]
 
     def show_rollouts(self, request: Request) -> Response:
@@ -108,7 +91,9 @@ class RolloutEndpoints:
             target_list=build_target_list_page(
                 view, TargetListQuery.from_parameters_leniently(parameters)
             ),
-            forms=read_rollout_forms(visitor, view, read_own_notice(NOTICES, visitor, request)),
+            forms=read_rollout_forms(
+                visitor, view, read_own_notice(verbs.OF_ROLLOUTS, visitor, request)
+            ),
         )
 
     def send_rollouts(self, request: Request) -> Response:
@@ -138,49 +123,6 @@ class RolloutEndpoints:
             )
         return view
 
-    def _build_form_endpoint(self, verb: RolloutVerb) -> Callable[[Request], Awaitable[Response]]:
-        async def act(request: Request) -> Response:
-            name = request.path_params["rollout"]
-            visitor, fields = await self._receiver.receive_form_of_own_page(
-                request, Right.APPROVE, f"the rollout {name}"
-            )
-            await self._carry_out_in_threadpool(
-                read_valid_rollout_form(verb, name, fields), visitor
-            )
-            path = addresses.build_rollout_path(name, {"done": verb.value})
-            return RedirectResponse(path, HTTPStatus.SEE_OTHER)
-
-        return act
-
-    def _build_api_endpoint(self, verb: RolloutVerb) -> Callable[[Request], Awaitable[Response]]:
-        async def act(request: Request) -> Response:
-            name = request.path_params["rollout"]
-            visitor, body = await self._receiver.receive_document(
-                request, Right.APPROVE, f"the rollout {name}"
-            )
-            action = read_rollout_request(verb, name, body)
-            await self._carry_out_in_threadpool(action, visitor)
-            return Response(_format_result(action, visitor.identity), media_type=JSON_TYPE)
-
-        return act
-
-    async def _carry_out_in_threadpool(self, action: RolloutRequest, visitor: Visitor) -> None:
-        actions = self._loop.get_rollout_actions()
-        await run_in_threadpool(carry_out_rollout, action, visitor, actions)
-
-
-def _format_result(action: RolloutRequest, who: str) -> str:
-    document = write_document(types.RolloutResult, action, action=action.verb, who=who)
-    return format_safe_json(document)
-
-
-NOTICES = {
-    RolloutVerb.APPROVE: "Approved: the wave begins with the next round.",
-    RolloutVerb.RESUME: "Resumed: what failed is tried again, and failures count anew.",
-    RolloutVerb.SKIP: "Skipped: the wave is closed without evidence.",
-    RolloutVerb.ABORT: "Aborted: this revision goes no further. What has it keeps it.",
-}
-
 
 class RolloutForms(NamedTuple):
     """Which forms a reader of a rollout's page has.
@@ -188,7 +130,7 @@ class RolloutForms(NamedTuple):
     `notice` says what they have just done, "" for nothing.
     """
 
-    verbs: frozenset[RolloutVerb]
+    verbs: frozenset[Verb]
     notice: str
 
 
@@ -200,13 +142,15 @@ def read_rollout_forms(visitor: Visitor, view: RolloutView, notice: str) -> Roll
     row = view.summary.row
     if row is None:
         return None
-    possible = possible_verbs(row) if visitor.person else frozenset()
+    possible = [verb for verb in verbs.OF_ROLLOUTS if visitor.person and row.state in verb.states]
     members = _all_targets(visitor, view, row) if possible else ()
     of_wave = [member for member in members if member.wave == row.wave]
     is_of_all = can_approve_each_target(visitor, members)
     is_of_wave = bool(of_wave) and (is_of_all or can_approve_each_target(visitor, of_wave))
-    verbs = frozenset(verb for verb in possible if (is_of_wave if verb.is_of_wave else is_of_all))
-    return RolloutForms(verbs, notice)
+    allowed = [
+        verb for verb in possible if (is_of_wave if verb.subject is Subject.WAVE else is_of_all)
+    ]
+    return RolloutForms(frozenset(allowed), notice)
 
 
 def _all_targets(
@@ -216,18 +160,6 @@ def _all_targets(
     if view.is_whole:  # thousands were read a moment ago
         return [cell.row for cell in view.cells]
     return visitor.whole_store.list_rollout_targets(row.name)
-
-
-def possible_verbs(row: RolloutRow) -> frozenset[RolloutVerb]:
-    """What a rollout could be asked in its state, whoever asks."""
-    match row.state:
-        case RolloutState.RUNNING:
-            return frozenset({RolloutVerb.SKIP, RolloutVerb.ABORT})
-        case RolloutState.WAITING:
-            return frozenset({RolloutVerb.APPROVE, RolloutVerb.ABORT})
-        case RolloutState.STOPPED:
-            return frozenset({RolloutVerb.RESUME, RolloutVerb.SKIP, RolloutVerb.ABORT})
-    return frozenset()
 
 
 _STATE_OF_NOT_BEGUN = "not begun"

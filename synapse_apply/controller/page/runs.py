@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.phrases import mark_escaped_html
+from synapse_apply.controller.page.readable_store import ReadableStore
 from synapse_apply.controller.page.run_documents import (
     PlanPart,
     ReportedCall,
@@ -18,7 +19,7 @@ from synapse_apply.controller.page.run_documents import (
 )
 from synapse_apply.controller.page.visitor import Visitor
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
-from synapse_apply.controller.ports import ReadableStore, TargetFilter
+from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import (
     ApprovalRow,
     HoldRow,

@@ -21,7 +21,7 @@ from synapse_apply.controller.page.guard import (
     public_host_headers,
 )
 from synapse_apply.controller.page.receiving import list_own_origins
-from synapse_apply.controller.ports import ReadableStore
+from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.secrets.secret_rules import is_loopback
 
@@ -38,7 +38,7 @@ class PageServer:
 
     def __init__(
         self,
-        store: ReadableStore,
+        store: ControllerStore,
         loop: ControllerLoop,
         hook_secrets: HookSecretValues,
         clock: Callable[[], float] = time.time,

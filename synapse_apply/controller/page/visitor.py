@@ -15,7 +15,7 @@ from starlette.requests import Request
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.readable_store import RestrictedStore
-from synapse_apply.controller.ports import ReadableStore, TargetFilter
+from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.access import (
     Person,
@@ -24,6 +24,7 @@ from synapse_apply.controller.rules.access import (
     list_rights,
 )
 from synapse_apply.controller.settings import Access, ProxyAccess, Right
+from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
@@ -42,7 +43,7 @@ class Visitor:
     person: Person | None
     access: Access | None
     store: RestrictedStore
-    whole_store: ReadableStore
+    whole_store: ControllerStore
 
     @property
     def identity(self) -> str:
@@ -108,7 +109,10 @@ class Doorkeeper:
     """Says of each request who sends it."""
 
     def __init__(
-        self, store: ReadableStore, loop: ControllerLoop, read_secrets: Callable[[], AccessSecrets]
+        self,
+        store: ControllerStore,
+        loop: ControllerLoop,
+        read_secrets: Callable[[], AccessSecrets],
     ) -> None:
         """`read_secrets` gives the secrets of the configuration in use, at each request."""
         self._store = store

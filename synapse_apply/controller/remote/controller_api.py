@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
@@ -44,8 +43,10 @@ from synapse_apply.controller.remote.answers import (
     tell_target,
 )
 from synapse_apply.controller.rows import AuditRow
+from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, target_exit_code
+from synapse_apply.controller.verbs import Verb
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
-from synapse_apply.model.errors import OutcomeUnknown, Refused, Stale, SynapseApplyError
+from synapse_apply.model.errors import Exit, OutcomeUnknown, Refused, Stale, SynapseApplyError
 from synapse_apply.model.json_types import JsonDocument, JsonValue
 from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.remote import HttpAnswer, HttpFault
@@ -171,30 +172,24 @@ class ControllerApi:
                 raise self._build_shape_error("the numbers of its rows do not grow")
             newest_number = rows[-1].number
 
-    def reconcile(self, target: str) -> ActionResult:
-        """Have a target looked at, at once."""
-        return self._post_action("reconcile", {"target": target})
+    def ask(self, verb: Verb, **members: Any) -> ActionResult:
+        """Have something done with targets; `members` are those of the verb's document.
 
-    def pause(self, scope: str, reason: str, until: datetime) -> ActionResult:
-        """Pause the targets that match a pattern; `until` has a zone."""
-        moment = until.isoformat(timespec="seconds")
-        return self._post_action("pause", {"scope": scope, "reason": reason, "until": moment})
-
-    def resume(self, scope: str) -> ActionResult:
-        """End the pause of this pattern."""
-        return self._post_action("resume", {"scope": scope})
-
-    def approve(self, target: str, row_digests: Sequence[str]) -> ActionResult:
-        """Approve rows of a target: all, or none.
-
-        Stale where one does not wait any more, Refused where these may not be approved so.
+        Of rows all or none: Stale where one does not wait any more, Refused where these may not be
+        decided on so.
         """
-        return self._ask("approve", {"target": target, "rows": list(row_digests)})
-
-    def reject(self, target: str, row_digests: Sequence[str], reason: str) -> ActionResult:
-        """Say that rows of a target are not to be done: all, or none; errors as `approve`."""
-        body = {"target": target, "rows": list(row_digests), "reason": reason}
-        return self._ask("reject", body)
+        try:
+            document = self._post_or_raise_refusal(verb.name, members)
+        except ActionRefused as refusal:
+            if "rows" not in members:
+                raise
+            findings = refusal.diagnostics
+        else:
+            return self._check(lambda: read_document(ActionResult, document))
+        waiting_digests = {row.digest for row in self.list_held_rows(members["target"])}
+        if waiting_digests.issuperset(members["rows"]):
+            raise Refused(*findings)
+        raise Stale(*findings)
 
     def list_rollouts(self) -> list[Answered[ListedRollout]]:
         """Every rollout that the token may see, those that need a person first."""
@@ -213,9 +208,9 @@ class ControllerApi:
         return Answered(page.document, fields)
 
     def ask_rollout(
-        self, name: str, action: str, number: int, wave: int = 0, reason: str = ""
+        self, name: str, verb: Verb, number: int, wave: int = 0, reason: str = ""
     ) -> RolloutResult:
-        """Approve, resume, skip or abort, of the revision and wave that were shown.
+        """Have something done with a rollout, of the revision and wave that were shown.
 
         `wave` 0 is the rollout as a whole. Stale where it has another revision or wave by now,
         Refused where this cannot be asked of it.
@@ -227,7 +222,7 @@ class ControllerApi:
         }
         try:
             document = self._post_or_raise_refusal(
-                f"rollouts/{quote(name, safe='')}/{action}", body
+                f"rollouts/{quote(name, safe='')}/{verb.name}", body
             )
         except ActionRefused as refusal:
             findings = refusal.diagnostics
@@ -237,20 +232,6 @@ class ControllerApi:
         if (now.number, now.wave if wave else 0) != (number, wave):
             raise Stale(*findings)
         raise Refused(*findings)
-
-    def _ask(self, action: str, body: Mapping[str, Any]) -> ActionResult:
-        try:
-            return self._post_action(action, body)
-        except ActionRefused as refusal:
-            findings = refusal.diagnostics
-        waiting_digests = {row.digest for row in self.list_held_rows(body["target"])}
-        if waiting_digests.issuperset(body["rows"]):
-            raise Refused(*findings)
-        raise Stale(*findings)
-
-    def _post_action(self, action: str, body: Mapping[str, Any]) -> ActionResult:
-        document = self._post_or_raise_refusal(action, body)
-        return self._check(lambda: read_document(ActionResult, document))
 
     def _post_or_raise_refusal(self, path: str, body: Mapping[str, Any]) -> JsonValue:
         answer = self._send("POST", f"/api/v1/{path}", encode_compact_json(body))
@@ -356,3 +337,62 @@ class ControllerApi:
             f"{self.url} answered, but not with what was asked for: {problem}.",
             "Check the address: another server, or a proxy that wants a login, may answer there.",
         )
+
+
+# How long a command waits for what a controller was asked to do with a target.
+
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 2.0
+
+
+class NotSettledInTime(SynapseApplyError):
+    """A target that is still worked on, or is still to be, when the time is over."""
+
+
+def wait_until_settled(
+    api: ControllerApi,
+    name: str,
+    seconds: float,
+    *,
+    read_counter: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> ShownTarget:
+    """A target (SOURCE/TARGET) once nothing is done with it, due or asked for.
+
+    That is so when its source is fetched, it was looked at, and what may be applied by itself was
+    and was looked at again. NotSettledInTime after `seconds`, ControllerUnavailable where it is not
+    there any more.
+    """
+    end, wait = read_counter() + seconds, _FIRST_WAIT_SECONDS
+    while True:
+        target = api.find_target(name)
+        if target is None:
+            raise ControllerUnavailable.from_summary(
+                "There is no such target",
+                f"{name} is not among the targets of {api.url}, or the token may not read it.",
+                "Give the token `read` for it, or wait without it.",
+            )
+        if target.is_settled:
+            return target
+        remaining = end - read_counter()
+        if remaining <= 0:
+            raise NotSettledInTime.from_summary(
+                "The time is over",
+                f"{name} is still to be looked at or applied.",
+                "It goes on; its page says how far it is. Wait longer by --timeout.",
+            )
+        sleep(min(wait, remaining))
+        wait = min(wait * 1.5, _LONGEST_WAIT_SECONDS)
+
+
+def settled_exit_code(api: ControllerApi, name: str, target: ShownTarget) -> int:
+    """The exit code for what became of a target, as of `plan` and `apply`.
+
+    ERROR where its source cannot be followed: it is at an older revision then.
+    """
+    code = target_exit_code(
+        target.state, target.mode, lambda: api.list_newest_runs_first(name, MOST_RUNS_OF_FAILURE)
+    )
+    is_source_broken = any(
+        entry["finding"].get("severity") == "error" for entry in target.source_findings
+    )
+    return Exit.select_exit_code(code, Exit.ERROR) if is_source_broken else code

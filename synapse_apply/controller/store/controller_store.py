@@ -216,6 +216,7 @@ class ControllerStore:
             connection.run_queued_statements()
 
     def list_configured_sources(self) -> Sequence[SourceRow]:
+        """Every source of the configuration, by name."""
         return self._select_rows(SOURCES, "WHERE is_removed = 0 ORDER BY name")
 
     def find_source_even_if_removed(self, name: str) -> SourceRow | None:
@@ -223,6 +224,7 @@ class ControllerStore:
         return self._select_first_or_none(SOURCES, "WHERE name = ?", [name])
 
     def list_target_names(self, source: str) -> Sequence[str]:
+        """The names of all targets that a source has and ever had."""
         with self._borrow_reader() as connection:
             statement = "SELECT target FROM targets WHERE source = ?"
             return [name for (name,) in connection.execute(statement, [source]).fetchall()]
@@ -230,6 +232,7 @@ class ControllerStore:
     def read_page_of_present_targets(
         self, target_filter: TargetFilter, offset: int, limit: int
     ) -> TargetPage:
+        """Targets by state (those that need a person first), then by name; none that is gone."""
         where, values = targets_where(target_filter, self._dialect)
 
         def read_page(connection: StoreConnection) -> TargetPage:
@@ -246,6 +249,7 @@ class ControllerStore:
     def count_present_targets_in_each_state(
         self, source: str = "", patterns: tuple[str, ...] | None = None
     ) -> Mapping[TargetCondition, int]:
+        """How many targets are in each state; of one source, or of all. See TargetFilter."""
         where, values = targets_where(TargetFilter(source, patterns=patterns), self._dialect)
         statement = (
             f"SELECT state_rank, COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
@@ -255,12 +259,15 @@ class ControllerStore:
         return {condition: counts.get(rank, 0) for condition, rank in STATE_RANKS.items()}
 
     def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
+        """A target, None for an unknown one."""
         return self._select_first_or_none(TARGETS, "WHERE source = ? AND target = ?", name)
 
     def find_run(self, run_id: str) -> RunRow | None:
+        """A run, None for an unknown one."""
         return self._select_first_or_none(RUNS, "WHERE id = ?", [run_id])
 
     def list_newest_runs_without_documents(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+        """The newest runs of a target, newest first, without `plan_json` and `report_json`."""
         rest = "WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"
         empty = {"plan_json": "''", "report_json": "''"}
         return self._select_rows(RUNS, rest, [*name, limit], empty)
@@ -268,6 +275,7 @@ class ControllerStore:
     def list_newest_outcomes_oldest_first(
         self, names: Sequence[TargetName], limit: int
     ) -> Mapping[TargetName, Sequence[RunOutcome]]:
+        """The outcomes of the newest runs of each target, oldest first, for spark lines."""
         statement = (
             "SELECT outcome FROM runs WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"
         )
@@ -288,6 +296,7 @@ class ControllerStore:
         return self._in_read(read_outcomes)
 
     def newest_findings(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
+        """What the newest run of each matching target found, by name."""
         where, values = targets_where(target_filter, self._dialect)
         statement = f"{SELECT_FINDINGS_OF_TARGETS} {where} ORDER BY source, target"
         rows = self._in_read(lambda reader: reader.execute(statement, values).fetchall())
@@ -298,10 +307,12 @@ class ControllerStore:
         ]
 
     def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
+        """The newest revision of a full commit id, None for one that never was the head."""
         rest = 'WHERE source = ? AND "commit" = ? ORDER BY number DESC'
         return self._select_first_or_none(REVISIONS, rest, [source, commit])
 
     def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+        """The newest revisions of a source, newest first."""
         return self._select_rows(
             REVISIONS, "WHERE source = ? ORDER BY number DESC LIMIT ?", [source, limit]
         )
@@ -369,6 +380,7 @@ class ControllerStore:
     def list_unsent_and_refused_statuses_and_messages(
         self,
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        """Statuses and messages that are still to be sent, or never can be."""
         return self._in_read(
             lambda reader: (
                 read_rows(reader, STATUSES, "WHERE sent <> wished ORDER BY try_at"),
@@ -415,10 +427,12 @@ class ControllerStore:
         return str(newest)
 
     def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
+        """The status of a commit and context, None where there is none."""
         rest = 'WHERE source = ? AND "commit" = ? AND context = ?'
         return self._select_first_or_none(STATUSES, rest, [source, commit, context])
 
     def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
+        """All statuses of a commit, by context."""
         return self._select_rows(
             STATUSES, 'WHERE source = ? AND "commit" = ? ORDER BY context', [source, commit]
         )
@@ -426,6 +440,7 @@ class ControllerStore:
     def list_audit_newest_first_unless_after(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
+        """The newest audit rows that match, newest first; with `after` the oldest, oldest first."""
         where, values = audit_where(audit_filter, self._dialect)
         direction = "DESC" if audit_filter.after is None else "ASC"
         return self._select_rows(
@@ -433,6 +448,7 @@ class ControllerStore:
         )
 
     def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
+        """Every audit row, oldest first, a part of them in memory at a time."""
         last_number = 0
         while rows := self._select_rows(
             AUDIT, "WHERE number > ? ORDER BY number LIMIT ?", [last_number, _AUDIT_ROWS_AT_ONCE]
@@ -441,23 +457,29 @@ class ControllerStore:
             last_number = rows[-1].number
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
+        """The rows of a target that wait for a person, in the plan's order."""
         return self._select_rows(HOLDS, "WHERE source = ? AND target = ? ORDER BY number", name)
 
     def list_approvals_even_used_or_expired(self, name: TargetName) -> Sequence[ApprovalRow]:
+        """The approvals of a target, newest first; also those that are used or too old."""
         return self._select_rows(
             APPROVALS, "WHERE source = ? AND target = ? ORDER BY id DESC", name
         )
 
     def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
+        """The pauses that people have set, also those that are over; by scope."""
         return self._select_rows(PAUSES, "ORDER BY scope")
 
     def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
+        """Every rollout that has begun, also those that have ended; by name."""
         return self._select_rows(ROLLOUTS, "ORDER BY name")
 
     def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
+        """A rollout with its newest revision, None for one that has not begun."""
         return self._select_first_or_none(ROLLOUTS, "WHERE name = ?", [name])
 
     def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
+        """The waves of a rollout of one revision that were opened, approved or closed, in order."""
         return self._select_rows(
             WAVES, "WHERE rollout = ? AND number = ? ORDER BY wave", [rollout, number]
         )
@@ -465,6 +487,7 @@ class ControllerStore:
     def list_rollout_targets(
         self, rollout: str, wave: int | None = None
     ) -> Sequence[RolloutTargetRow]:
+        """The targets of a rollout, or of one wave of it, by wave and name."""
         of_wave, values = ("", []) if wave is None else ("AND wave = ?", [wave])
         rest = f"WHERE rollout = ? {of_wave} ORDER BY wave, target"
         return self._select_rows(ROLLOUT_TARGETS, rest, [rollout, *values])
@@ -476,12 +499,15 @@ class ControllerStore:
         return self._select_rows(TARGETS, rest, [rollout, wave])
 
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
+        """What a target is in its rollout, None where it is in none."""
         return self._select_first_or_none(ROLLOUT_TARGETS, "WHERE source = ? AND target = ?", name)
 
     def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
+        """A lease, also one that is over; None for one that nobody ever had."""
         return self._select_first_or_none(LEASES, "WHERE name = ?", [name])
 
     def list_recorded_processes(self) -> Sequence[ProcessRow]:
+        """Every process that has written itself down, by its holder name."""
         return self._select_rows(PROCESSES, "ORDER BY holder")
 
     def list_claimed_targets(self, now: float) -> Sequence[TargetRow]:
@@ -490,6 +516,10 @@ class ControllerStore:
         return self._select_rows(TARGETS, rest, [now])
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
+        """What is wrong with controller.yaml since it was last read again; none while it is used.
+
+        With an error among them the configuration before it is still in use.
+        """
         statement = "SELECT value FROM meta WHERE key = ?"
 
         def read_findings(connection: StoreConnection) -> Sequence[Diagnostic]:

@@ -12,6 +12,7 @@ from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import DIGESTS, SRE, list_proxy_headers
 
+from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.ports import ActionRefused
 
 from .conftest import FORM_TYPE, OWN_PAGE, ServedPage, read_text
@@ -158,6 +159,27 @@ def test_a_form_of_our_own_page_is_taken(held_page: ServedPage, headers: dict[st
     answer = requests.post(f"{held_page.url}{STAGING}/reconcile", [],
                            headers={**SRE, **own, "Content-Type": FORM_TYPE}, timeout=60, allow_redirects=False)  # fmt: skip
     assert answer.status_code == 303
+
+
+def test_a_form_of_one_replica_is_taken_by_another(held_page: ServedPage) -> None:
+    """Behind one address people come to any of them, and no session has to stick."""
+    loop = samples.StubLoop(people.SETTINGS)
+    origin = {"Origin": people.SETTINGS.public_url, "Content-Type": FORM_TYPE, **OWN_PAGE}
+    with PageServer(
+        held_page.store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS
+    ) as other:
+        html = requests.get(f"{other.url}{STAGING}", headers=SRE, timeout=60).text
+        for verb, fields in FORMS.items():
+            assert f'"{STAGING}/{verb}"' in html or verb == "resume"
+            path = f"{STAGING}/{verb}"
+            answer = held_page.post_form(path, fields, {**SRE, **origin})
+            assert answer.status_code == 303
+            notice = requests.get(
+                f"{other.url}{answer.headers['Location']}", headers={**SRE, **OWN_PAGE}, timeout=60
+            ).text
+            assert 'class="notice done"' in notice
+    assert loop.people.calls == []
+    assert [call[0] for call in held_page.loop.people.calls] == [*FORMS]
 
 
 @pytest.mark.parametrize(

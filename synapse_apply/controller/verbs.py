@@ -1,0 +1,138 @@
+"""What people can ask of a controller, each verb once: for forms, JSON API, loop and commands."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from synapse_apply.controller.rows import RolloutState
+from synapse_apply.controller.settings import DAY, Right
+from synapse_apply.model.frozen import frozen
+
+# A pause without an end is one that is forgotten; that stands in controller.yaml, where all see it.
+MAX_PAUSE_SECONDS = 366 * DAY
+
+
+class Subject(Enum):
+    """What is asked about; the value are the members of a document that say which."""
+
+    TARGET = ("target",)
+    SCOPE = ("scope",)
+    """All targets that match a pattern."""
+    ROLLOUT = ("number",)
+    """A revision of the rollout that the path names."""
+    WAVE = ("number", "wave")
+    """One wave of that."""
+
+
+@frozen
+class Verb:
+    """Something that people can ask for.
+
+    `name` stands in paths and commands, `action` in the audit. `members` are what it takes beside
+    its subject, all in a document. `notice` is what the page says once it is done, `result` what a
+    command says. Of a rollout, `states` are those in which it can be asked, and `question` is asked
+    before.
+    """
+
+    name: str
+    subject: Subject
+    right: Right
+    action: str
+    notice: str
+    result: str
+    members: tuple[str, ...] = ()
+    states: frozenset[RolloutState] = frozenset()
+    question: str = ""
+
+    @property
+    def is_of_rollout(self) -> bool:
+        return self.subject in {Subject.ROLLOUT, Subject.WAVE}
+
+
+RECONCILE = Verb(
+    "reconcile",
+    Subject.TARGET,
+    Right.RECONCILE,
+    "reconcile",
+    "It is looked at as soon as a worker is free.",
+    "{target} is looked at now.",
+)
+PAUSE = Verb(
+    "pause",
+    Subject.SCOPE,
+    Right.PAUSE,
+    "pause",
+    "Paused: no call begins any more.",
+    "{scope} is paused until {until}.",
+    ("reason", "seconds", "until"),
+)
+RESUME = Verb(
+    "resume",
+    Subject.SCOPE,
+    Right.PAUSE,
+    "resume",
+    "The pause has ended: what waited for it goes on.",
+    "{scope} is not paused any more.",
+)
+APPROVE = Verb(
+    "approve",
+    Subject.TARGET,
+    Right.APPROVE,
+    "approve",
+    "Approved. It is done once enough people approve it and nothing forbids it.",
+    "Approved {rows} of {target} as {who}.",
+    ("rows",),
+)
+REJECT = Verb(
+    "reject",
+    Subject.TARGET,
+    Right.APPROVE,
+    "reject",
+    "Rejected: it is not done, and approvals of it are taken back.",
+    "Rejected {rows} of {target} as {who}.",
+    ("reason", "rows"),
+)
+APPROVE_WAVE = Verb(
+    "approve",
+    Subject.WAVE,
+    Right.APPROVE,
+    "approve wave",
+    "Approved: the wave begins with the next round.",
+    "Wave {wave} of {name} begins, as {who} said.",
+    states=frozenset({RolloutState.WAITING}),
+    question="Let wave {wave} begin",
+)
+RESUME_ROLLOUT = Verb(
+    "resume",
+    Subject.ROLLOUT,
+    Right.APPROVE,
+    "resume rollout",
+    "Resumed: what failed is tried again, and failures count anew.",
+    "{name} goes on, as {who} said: what failed is tried again.",
+    states=frozenset({RolloutState.STOPPED}),
+    question="Try what failed again, and go on",
+)
+SKIP_WAVE = Verb(
+    "skip",
+    Subject.WAVE,
+    Right.APPROVE,
+    "skip wave",
+    "Skipped: the wave is closed without evidence.",
+    "Wave {wave} of {name} is closed without evidence, as {who} said.",
+    ("reason",),
+    frozenset({RolloutState.RUNNING, RolloutState.STOPPED}),
+    "Close wave {wave} without evidence",
+)
+ABORT_ROLLOUT = Verb(
+    "abort",
+    Subject.ROLLOUT,
+    Right.APPROVE,
+    "abort rollout",
+    "Aborted: this revision goes no further. What has it keeps it.",
+    "{name} brings {commit} no further, as {who} said.",
+    ("reason",),
+    frozenset({RolloutState.RUNNING, RolloutState.WAITING, RolloutState.STOPPED}),
+    "Bring this revision no further",
+)
+OF_TARGETS = (RECONCILE, PAUSE, RESUME, APPROVE, REJECT)
+OF_ROLLOUTS = (APPROVE_WAVE, RESUME_ROLLOUT, SKIP_WAVE, ABORT_ROLLOUT)
