@@ -10,11 +10,9 @@ from unit.applying.bench import Bench, outcome, plugin, release, told, widget, w
 from unit.applying.scripted import refused
 
 from synapse_apply.model.job import LastRun, RunStatus
-from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Desired, Lookup
 from synapse_apply.model.values import SecretRef
-from synapse_apply.views.text.outcomes import render_report
 
 AT = "release/yolo@1.0.0"
 
@@ -41,35 +39,6 @@ def published_meanwhile(bench: Bench, status: int = 409, detail: Any = None) -> 
         return create(data)
 
     bench.api.create_plugin_release = late  # type: ignore[method-assign]
-
-
-def test_what_is_as_declared_is_adopted_where_that_was_asked_for(bench):
-    """Said, counted as imported, recorded: the next plan is empty."""
-    made_meanwhile(bench)
-    desired = widget("w", note="x")
-    report = bench.apply(desired, adopts=True)
-    found = outcome(report, "widget/w")
-    assert (found.action, found.result, found.remote_id) == (Action.ADOPT, Result.DONE, "9")
-    assert "The object exists already, and was adopted" in told(report)
-    assert "1 imported" in render_report(report, color=False)
-    assert bench.record("widget/w").remote_id == "9"
-    assert bench.store.read_state().open_intents == ()
-    assert bench.store.list_audit_entries_newest_first()[0].result == "adopted"
-    assert len(bench.api.objects["widget"]) == 1
-    assert not bench.plan(desired).plan.has_changes
-
-
-def test_what_is_as_declared_is_left_alone_where_nobody_asked(bench):
-    """Failed, and the commands that adopt it are said; nothing is recorded."""
-    made_meanwhile(bench)
-    report = bench.apply(widget("w", note="x"))
-    assert outcome(report, "widget/w").result is Result.FAILED
-    assert report.exit_code == 3
-    assert "`synapse-apply apply --adopt`" in told(report)
-    assert "`synapse-apply import widget/w 9`" in told(report)
-    assert "It is as declared." in told(report)
-    assert not bench.store.read_state().records
-    assert bench.store.read_state().open_intents == ()
 
 
 def test_what_differs_is_never_taken_over(bench):
@@ -139,15 +108,6 @@ def test_a_release_that_would_be_run_is_not_adopted_on_the_way(bench):
     assert AT not in map(str, bench.store.read_state().records)
 
 
-WORDS = {
-    "code": {"code": ["이미 존재합니다."]},
-    "name": {"name": ["already exists"]},
-    "non_field_errors": {"non_field_errors": ["duplicate"]},
-    "detail": {"detail": "version_exists"},
-    "fastapi": {"detail": [{"loc": ["body", "name"], "msg": "taken"}]},
-}
-
-
 def refused_meanwhile(bench: Bench, status: int, detail: Any, **theirs: Any) -> None:
     """Somebody makes the plugin a moment before our create, which a list then shows."""
     make = bench.api.make
@@ -162,31 +122,6 @@ def refused_meanwhile(bench: Bench, status: int, detail: Any, **theirs: Any) -> 
     bench.api.make = late  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("status", [400, 409, 422])
-@pytest.mark.parametrize("words", WORDS)
-def test_a_taken_code_is_looked_up_whatever_the_status_and_the_words(bench, status, words):
-    """Adopted where that was asked for; one create was sent, and one plugin is there."""
-    refused_meanwhile(bench, status, WORDS[words], name="yolo")
-    report = bench.apply(plugin(), adopts=True)
-    assert outcome(report, "plugin/yolo").action is Action.ADOPT
-    assert report.exit_code == 0
-    assert bench.record("plugin/yolo").remote_id == "9"
-    assert bench.api.writes() == ["create_plugin"]
-    assert bench.store.read_state().open_intents == ()
-    assert not bench.plan(plugin()).plan.has_changes
-
-
-@pytest.mark.parametrize("words", WORDS)
-def test_a_taken_code_that_nobody_asked_to_adopt(bench, words):
-    """Said with the way to adopt it, as for 409."""
-    refused_meanwhile(bench, 400, WORDS[words], name="yolo")
-    report = bench.apply(plugin())
-    assert outcome(report, "plugin/yolo").result is Result.FAILED
-    assert "The object exists already" in told(report)
-    assert "`synapse-apply apply --adopt`" in told(report)
-    assert not bench.store.read_state().records
-
-
 def test_a_code_that_no_plugin_of_ours_has(bench):
     """The backend's words decide nothing, so both reasons are said, and its words with them."""
     refused_meanwhile(bench, 400, {"code": ["Enter a valid slug."]})
@@ -195,16 +130,6 @@ def test_a_code_that_no_plugin_of_ours_has(bench):
     assert "Enter a valid slug." in told(report)
     assert bench.api.writes() == ["create_plugin"]
     assert bench.store.read_state().open_intents == ()
-
-
-@pytest.mark.parametrize("detail", [{"category": ["no"]}, {"description": ["no"]}, [], None])
-def test_a_refusal_of_other_fields_looks_nothing_up(bench, detail):
-    """It is the manifest's matter."""
-    refused_meanwhile(bench, 400, detail, name="yolo")
-    report = bench.apply(plugin(), adopts=True)
-    assert outcome(report, "plugin/yolo").result is Result.FAILED
-    assert "Correct the manifest" in told(report)
-    assert not bench.store.read_state().records
 
 
 def test_a_look_up_that_fails_claims_nothing(bench):
@@ -236,11 +161,3 @@ def test_a_taken_version_is_looked_up_too(bench, detail):
     assert "Its published bytes are unverified." in told(report)
     assert len(bench.api.objects["release"]) == 1
     assert bench.api.writes().count("create_release") == 1
-
-
-def test_a_version_that_is_refused_and_not_there_is_no_other_tenants(bench):
-    """A version belongs to its plugin: the backend's own words are all there is to say."""
-    bench.api.fail("create_release", refused(400, {"version": ["not X.Y.Z"]}))
-    report = bench.apply(plugin(), release())
-    assert "not X.Y.Z" in told(report)
-    assert "tenant" not in told(report)

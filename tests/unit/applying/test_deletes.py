@@ -6,7 +6,6 @@ from unit.applying.bench import Bench, outcome, told, widget
 from unit.applying.scripted import lost, refused
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Lifecycle
 
@@ -17,26 +16,6 @@ def pruned(bench: Bench, *desired, **choices):
     return bench.apply(*desired, prune=True, overridden=frozenset({"no-manifests"}), **choices)
 
 
-def test_a_delete_removes_the_object_and_its_record(bench):
-    """Counted as destroyed and written to the audit table."""
-    bench.apply(widget("w"), widget("keep"))
-    report = bench.apply(widget("keep"), prune=True)
-    assert report.count_done_changes(Action.DELETE) == 1
-    assert bench.store.find_record(W) is None
-    assert [one["name"] for one in bench.api.objects["widget"].values()] == ["keep"]
-    assert bench.store.list_audit_entries_newest_first()[0].verb == "delete"
-    assert not bench.plan(widget("keep"), prune=True).plan.has_changes
-
-
-def test_without_prune_nothing_is_deleted(bench):
-    """The record stays, so that it can be deleted later."""
-    bench.apply(widget("w"), widget("keep"))
-    report = bench.apply(widget("keep"))
-    assert report.outcomes == ()
-    assert "delete_widget" not in bench.api.calls
-    assert bench.store.find_record(W) is not None
-
-
 def test_protection_outlives_the_manifest(bench):
     """prevent_destroy is kept in state: a refusal that names both ways out."""
     bench.apply(widget("w", Lifecycle(prevent_destroy=True)), widget("keep"))
@@ -45,14 +24,6 @@ def test_protection_outlives_the_manifest(bench):
     assert "delete_widget" not in bench.api.calls
     (change,) = report.plan.refused_changes
     assert any("state rm widget/w" in way for way in change.refusals[0].ways_out)
-
-
-def test_dependents_are_deleted_first(bench):
-    """A child goes before its parent."""
-    bench.apply(widget("a-parent"), widget("z-child", needs="a-parent"))
-    bench.progress.order.clear()
-    pruned(bench)
-    assert bench.progress.order == ["widget/z-child", "widget/a-parent"]
 
 
 def test_a_failed_delete_keeps_what_it_depends_on(bench):

@@ -6,14 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from unit.applying.bench import Bench, outcome, plugin, release, told
+from unit.applying.bench import Bench, outcome, plugin, release
 from unit.applying.scripted import refused
 
 from synapse_apply.model.report import Result
 from synapse_apply.model.values import Reference
 
 AT = "release/yolo@1.0.0"
-DIGEST = f"pkg1:sha256:{'aa' * 32}"
 
 
 def releases_sent(bench: Bench) -> list[dict[str, Any]]:
@@ -35,16 +34,6 @@ def fussy(bench: Bench, *fields: str) -> None:
         return create(data, **key)
 
     bench.api.create_plugin_release = checked  # type: ignore[method-assign]
-
-
-def test_a_release_names_its_plugin_by_its_code(bench):
-    """As every publisher of the platform does; our digest goes along in `meta`."""
-    report = bench.apply(plugin(), release())
-    assert report.exit_code == 0
-    (sent,) = releases_sent(bench)
-    assert sent["plugin"] == "yolo"
-    assert sent["meta"] == {"x-synapse-apply-digest": DIGEST}
-    assert not bench.plan(plugin(), release()).plan.has_changes
 
 
 @pytest.mark.parametrize("fields", [("plugin",), ("meta",), ("plugin", "meta")])
@@ -95,16 +84,6 @@ def test_a_refusal_of_anything_else_is_final(bench, detail):
     report = bench.apply(plugin(), release())
     assert outcome(report, AT).result is Result.FAILED
     assert len(releases_sent(bench)) == 1
-
-
-def test_a_plain_form_that_is_refused_as_well_is_final(bench):
-    """The server's words are shown, and nothing is remembered of it."""
-    for _ in range(2):
-        bench.api.fail("create_release", refused(400, {"plugin": ["unknown object"]}))
-    report = bench.apply(plugin(), release(), release("2.0.0"))
-    assert outcome(report, AT).result is Result.FAILED
-    assert "unknown object" in told(report)
-    assert [sent["plugin"] for sent in releases_sent(bench)] == ["yolo", 1, "yolo"]
 
 
 def test_a_code_of_digits_is_never_sent_for_a_plugin(bench):

@@ -6,27 +6,16 @@ from collections import deque
 from threading import Event, Semaphore
 
 import pytest
-from sessions import with_parts
-from unit.applying.bench import outcome, plugin, release, told, widget
+from unit.applying.bench import outcome, told, widget
 from unit.applying.scripted import refused
 
 from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
-from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.report import Result
 from synapse_apply.model.values import SecretRef
 
 
 def results(report):
     return {str(one.address): one.result.value for one in report.outcomes}
-
-
-def test_a_parent_is_made_before_its_children(bench):
-    """Whatever the names say; the child is sent the id its parent was given."""
-    desired = [widget("a", needs="b"), widget("b", needs="c"), widget("c")]
-    bench.apply(*desired)
-    assert bench.progress.order == ["widget/c", "widget/b", "widget/a"]
-    assert bench.live("a")["parent"] == str(bench.live("b")["id"])
-    assert not bench.plan(*desired).plan.has_changes
 
 
 def test_a_failure_skips_all_that_hangs_on_it_and_nothing_else(bench):
@@ -84,98 +73,6 @@ def test_a_crash_makes_one_resource_unknown_and_the_rest_goes_on(bench):
     assert "s3cret" not in told(report)
     assert report.exit_code == 7
     assert len(bench.store.read_state().open_intents) == 1
-
-
-def test_a_stop_drains_and_the_rest_is_skipped(bench):
-    """Nothing new starts once a signal came; what was done is recorded."""
-    asked = []
-
-    def stop() -> int:
-        asked.append(1)
-        return 15 if len(bench.api.bodies) >= 1 else 0
-
-    report = bench.apply(widget("a"), widget("b"), widget("c"), stop=stop)
-    assert results(report) == {"widget/a": "done", "widget/b": "skipped", "widget/c": "skipped"}
-    assert report.stop_signal == 15
-    assert report.exit_code == 143
-    assert "The run was stopped." in told(report)
-    assert len(bench.store.read_state().records) == 1
-
-
-def test_outcomes_stand_in_the_order_of_the_plan(bench):
-    """Not in the order in which calls ended."""
-    report = bench.apply(*[widget(f"w{n}") for n in range(9)], plugin(), release())
-    assert [one.address for one in report.outcomes] == [
-        change.address for change in report.plan.actionable_changes
-    ]
-
-
-def test_a_release_goes_after_its_plugin_with_its_code(bench):
-    """And its natural key needs the plugin that was only just made."""
-    bench.apply(plugin(), release())
-    assert bench.api.writes() == ["create_plugin", "create_release"]
-    assert bench.api.bodies[1][1]["plugin"] == bench.live("yolo", "plugin")["code"]
-    record = bench.record("release/yolo@1.0.0")
-    assert record.natural_key == "code=yolo@1.0.0"
-    assert (record.series, record.version) == ("plugin/yolo", "1.0.0")
-    assert record.digest == f"pkg1:sha256:{'aa' * 32}"
-
-
-def test_a_package_that_changed_since_the_plan_sends_nothing(bench):
-    """Its release fails, everything else is done."""
-    bench.packages.error = InputError.from_summary("The package changed", "since it was planned")
-    report = bench.apply(plugin(), release(), widget("w"))
-    assert results(report)["release/yolo@1.0.0"] == "failed"
-    assert results(report)["widget/w"] == "done"
-    assert bench.api.objects["release"] == {}
-    assert bench.store.read_state().open_intents == ()
-
-
-def test_a_published_source_whose_release_is_not_there_is_refused(bench):
-    """There are no bytes of ours to publish: a row with the way out, the rest applies."""
-    report = bench.apply(plugin(), release(digest=None))
-    assert report.exit_code == 5
-    (change,) = report.plan.refused_changes
-    assert change.refusals[0].rule == "no-package"
-    assert bench.api.writes() == ["create_plugin"]
-
-
-def test_a_published_source_whose_release_is_there_is_adopted(bench):
-    """Then nothing is sent for it."""
-    bench.apply(plugin())
-    owner = bench.live("yolo", "plugin")["id"]
-    bench.api.objects["release"]["77"] = {"id": 77, "plugin": owner, "version": "1.0.0"}
-    bench.apply(plugin(), release(digest=None))
-    assert bench.record("release/yolo@1.0.0").remote_id == "77"
-    assert bench.api.writes() == ["create_plugin"]
-
-
-def test_missing_secrets_stop_all_before_the_first_call(bench):
-    """Every missing one is told at once, nothing was sent, nothing written."""
-    desired = [
-        widget("a", configuration={"key": SecretRef("env", "NO_A")}),
-        widget("b", configuration={"key": SecretRef("env", "NO_B")}),
-        widget("c"),
-    ]
-    with pytest.raises(SecretUnavailable) as caught:
-        bench.apply(*desired)
-    details = " ".join(found.detail for found in caught.value.diagnostics)
-    assert "NO_A" in details
-    assert "NO_B" in details
-    assert [found.address for found in caught.value.diagnostics] == ["widget/a", "widget/b"]
-    assert caught.value.exit_code == 1
-    assert bench.api.bodies == []
-    assert bench.store.read_serial() == 0
-
-
-def test_a_missing_secret_that_is_not_sent_does_not_matter(bench):
-    """Only what goes out needs its value: an unchanged widget needs none."""
-    bench.environ["W_KEY"] = "value-1"
-    kept = widget("kept", configuration={"key": SecretRef("env", "W_KEY")})
-    bench.apply(kept)
-    del bench.environ["W_KEY"]
-    assert bench.apply(kept, widget("new")).exit_code == 0
-    assert bench.apply(kept, widget("new")).outcomes == ()
 
 
 @pytest.mark.parametrize("executor", [SerialExecutor, lambda: ThreadedExecutor(2)])
@@ -267,23 +164,6 @@ def test_failed_calls_are_audited_without_values(bench):
     assert (entry.verb, entry.result, entry.who) == ("create", "failed", "tester")
     assert entry.digest.startswith("sha256:")
     assert "v4lue" not in repr(entry)
-
-
-def test_a_run_of_threads_does_the_same(bench):
-    """The pool changes when things are done, not what."""
-
-    from synapse_apply.operations.apply import apply
-    from synapse_apply.operations.plan import plan
-    from synapse_apply.planning.plan_input import PlanOptions
-
-    desired = [widget("root"), *[widget(f"w{n}", needs="root") for n in range(8)]]
-    context = with_parts(bench.context(*desired), parallelism=4)
-    with bench.store.lock("apply"):
-        report = apply(context, plan(context, PlanOptions()), bench.progress)
-    assert {one.result for one in report.outcomes} == {Result.DONE}
-    assert bench.progress.order[0] == "widget/root"
-    assert outcome(report, "widget/w7").remote_id
-    assert not bench.plan(*desired).plan.has_changes
 
 
 @pytest.mark.parametrize("action", ["create", "update", "delete"])

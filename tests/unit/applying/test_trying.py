@@ -11,7 +11,6 @@ import pytest
 from unit.applying.bench import Bench, widget, widget_kind
 from unit.applying.scripted import ScriptedApi, lost, refused
 
-from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, RateLimited, Unconfirmed
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.remote import DryRunCounts
@@ -128,34 +127,11 @@ def test_words_that_may_quote_a_secret_are_withheld(bench, tried):
     assert "k3y" not in repr(row)
 
 
-def test_dependents_of_what_is_refused_are_refused(bench, tried):
-    """As those of any other refusal; the rest goes on."""
-    bench.apply(widget("top"))
-    bench.api.dry_run.fail("update_widget", refused(409))
-    made = tried(widget("top", note="new"), widget("low", needs="top"), widget("free"))
-    assert {f"{row.address}": row.refusals[0].rule for row in made.refused_changes} == {
-        "widget/top": "server",
-        "widget/low": "dependency",
-    }
-    assert made.summary.add == 1
-    assert made.trial == DryRunCounts(tried=3, refused=1)
-
-
 def test_what_needs_another_is_not_tried(bench, tried):
     """An id that nobody knows cannot be sent."""
     made = tried(widget("top"), widget("low", needs="top"))
     assert made.trial == DryRunCounts(tried=1, untried=1)
     assert "it needs widget/top, which is not there yet (widget/low)" in words(made)
-
-
-def test_an_adopting_update_is_tried(there, tried):
-    """The call goes to the object that was found."""
-    with there.store.lock("rm"):
-        there.store.remove_records(Address("widget", "a"))
-    made = tried(widget("a", note="2"), widget("b", note="1"))
-    assert sent(there) == ["change_nothing", "update_widget"]
-    assert made.trial == DryRunCounts(tried=1)
-    assert there.live("a")["note"] == "1"
 
 
 def test_nothing_is_sent_to_a_server_that_does_not_say_so(there, tried):
@@ -217,14 +193,3 @@ def test_a_later_answer_that_does_not_say_so(bench, tried, look, summary):
     assert sent(bench)[0] == "change_nothing"
     assert summary in words(made)
     assert made.has_errors is bool(look)
-
-
-def test_calls_are_tried_also_where_a_guard_is_tripped(there, tried):
-    """A server that is known to make dry runs does no harm."""
-    for name in ("c", "d"):
-        there.apply(widget("a", note="1"), widget("b", note="1"), widget(name))
-    there.api.objects["widget"].clear()
-    desired = [widget(name, note="1") for name in "abcd"]
-    made = tried(*desired)
-    assert made.guards
-    assert sent(there) == ["change_nothing", *["create_widget"] * 4]

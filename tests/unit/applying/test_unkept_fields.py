@@ -79,27 +79,6 @@ def test_what_appears_later_is_compared_again(bench, shown):
     assert not bench.plan(declared).plan.has_changes
 
 
-def test_a_dropped_field_that_was_never_kept_is_gone(bench):
-    """Nothing is sent to take it back."""
-    bench.apply(plugin(version="1.0"))
-    assert not bench.plan(plugin()).plan.has_changes
-    bench.apply(plugin())
-    assert bench.api.writes() == ["create_plugin"]
-    assert bench.record("plugin/yolo").unkept == ()
-
-
-def test_a_release_of_the_platform(bench):
-    """Applied with exit 0, then nothing to do; no drift of what the server has by itself."""
-    declared = (plugin(), full_release())
-    report = bench.apply(*declared)
-    assert report.exit_code == 0
-    assert "keeps no `changelog` of a release" in told(report)
-    assert not bench.plan(*declared).plan.has_changes
-    bench.api.objects["release"]["2"]["config"]["run_schema"] = {}
-    assert not bench.plan(*declared).plan.has_changes
-    assert bench.record(AT).unkept == ("changelog", "is_stable", "requirements")
-
-
 def test_what_was_said_of_one_release_is_not_said_of_the_next(bench):
     """Every new version would tell the same again; a field that nobody had sent yet is told."""
     bench.apply(plugin(), full_release())
@@ -159,17 +138,6 @@ def test_a_lost_answer_of_a_release(bench, shown):
     assert bench.api.writes().count("create_release") == 1
     assert not bench.plan(*declared).plan.has_changes
     assert bench.record(AT).digest == f"pkg1:sha256:{'aa' * 32}"
-
-
-def test_the_backend_s_own_config_is_told_apart_from_a_change_in_git(bench):
-    """A published release never changes: what Git changes is still refused."""
-    bench.apply(plugin(), full_release())
-    row = next(
-        one
-        for one in bench.plan(plugin(), full_release(config={"threshold": 0.7})).plan.changes
-        if str(one.address) == AT
-    )
-    assert row.refusals
 
 
 def test_a_storage_whose_credentials_are_not_shown(bench):

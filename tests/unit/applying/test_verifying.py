@@ -11,7 +11,6 @@ from unit.applying.scripted import ScriptedApi, refused
 
 from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.release import RUN_VERIFICATION
-from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.errors import Effect, RateLimited, RemoteError, ServerFault, StateError
 from synapse_apply.model.job import LastRun, RunStatus, VerificationResult
 from synapse_apply.model.report import Report
@@ -37,38 +36,6 @@ def passing(bench: Bench, verify: Any = PAGE) -> tuple[Any, Any]:
     declared = (plugin(), release(verify=verify))
     assert bench.apply(*declared).exit_code == 0
     return declared
-
-
-def test_one_apply_makes_releases_runs_and_remembers(bench):
-    """Plugin, release, run, looks until it ends; afterwards there is nothing to do."""
-    bench.api.story = ["queued", "running", "completed"]
-    declared = passing(bench)
-    assert bench.api.writes() == ["create_plugin", "create_release", "run_plugin"]
-    assert bench.api.calls.count("get_job") == 3
-    assert bench.clock.waited == pytest.approx(10.0)
-    found = last(bench)
-    assert (found.result, found.job) == (RunStatus.PASSED, "3")
-    assert found.digest == bench.record(AT).digest == f"pkg1:sha256:{'aa' * 32}"
-    assert not bench.plan(*declared).plan.has_changes
-    bench.apply(*declared)
-    assert bench.api.writes().count("run_plugin") == 1
-
-
-def test_the_page_form_carries_our_mark(bench):
-    """The intent's id stands in the context, beside what the manifest has there."""
-    passing(bench)
-    (body,) = [body for name, body in bench.api.bodies if name == "run_plugin"]
-    assert body["parameters"] == {"q": 0.9}
-    assert body["context"]["project_id"] == 123
-    assert len(body["context"][RUN_MARK_KEY]) == 36
-    assert RUN_MARK_KEY not in str(bench.record(AT).verification)
-
-
-def test_the_platform_form_names_action_and_version(bench):
-    """Action, agent and params are sent as the platform takes them, without a context."""
-    passing(bench, {"action": "test", "agent": 7, "params": {"n": 1}})
-    (body,) = [body for name, body in bench.api.bodies if name == "run_plugin"]
-    assert body == {"action": "test", "agent": 7, "params": {"n": 1}, "version": "1.0.0"}
 
 
 def test_the_run_is_in_the_audit(bench):
@@ -98,32 +65,6 @@ def test_a_failed_run_ends_in_exit_3_with_its_last_lines(bench):
     assert "Parameters wrong: edit spec.verify. Code wrong: `synapse-apply bump yolo patch`" in said
     assert last(bench).result is RunStatus.FAILED
     assert "line" not in str(bench.record(AT))
-
-
-def test_a_failed_run_is_made_again_without_an_upload(bench):
-    """Fixed parameters verify again: one more run, no more release."""
-    bench.api.story = ["failed"]
-    bench.apply(plugin(), release(verify=PAGE))
-    assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
-    bench.api.story = ["completed"]
-    report = bench.apply(plugin(), release(verify={"parameters": {"q": 0.8}}))
-    assert (report.exit_code, report.outcomes) == (0, ())
-    assert bench.api.writes()[2:] == ["run_plugin", "run_plugin"]
-    assert not bench.plan(plugin(), release(verify={"parameters": {"q": 0.8}})).plan.has_changes
-
-
-def test_a_failure_that_only_warns_is_told_and_not_made_again(bench):
-    """Exit 0, a warning, and an empty plan; other parameters are run again."""
-    bench.api.story = ["failed"]
-    declared = (plugin(), release(verify={**PAGE, "on_failure": "warn"}))
-    report = bench.apply(*declared)
-    assert report.exit_code == 0
-    run = run_of(report)
-    assert (run.status, run.tolerated) == (RunStatus.FAILED, True)
-    assert not any(found.is_error for found in run.diagnostics)
-    assert not bench.plan(*declared).plan.has_changes
-    other = release(verify={"parameters": {"q": 2}, "on_failure": "warn"})
-    assert bench.plan(plugin(), other).plan.has_changes
 
 
 def test_a_job_that_does_not_end_in_time_is_followed_by_the_next_run(bench):
@@ -271,15 +212,6 @@ def test_a_run_that_cannot_be_recorded_is_unknown(bench, tmp_path):
     assert bench.api.writes().count("run_plugin") == 1
 
 
-def test_runs_can_be_left_out(bench):
-    """--no-verify releases and runs nothing; without it the run is still due."""
-    declared = (plugin(), release(verify=PAGE))
-    assert bench.apply(*declared, verify=False).exit_code == 0
-    assert "run_plugin" not in bench.api.writes()
-    assert not bench.plan(*declared, verify=False).plan.has_changes
-    assert bench.plan(*declared).plan.has_changes
-
-
 def test_a_release_that_failed_is_not_run(bench):
     """Nothing was published, so there is nothing to run."""
     bench.api.fail("create_release", refused(400))
@@ -287,20 +219,6 @@ def test_a_release_that_failed_is_not_run(bench):
     assert report.exit_code == 3
     assert run_of(report).status is RunStatus.SKIPPED
     assert "run_plugin" not in bench.api.writes()
-
-
-def test_an_adopted_release_is_recorded_as_unverified(bench):
-    """Nothing is run for it, then or later, until its own run changes."""
-    declared = passing(bench)
-    with bench.store.lock("state rm"):
-        bench.store.remove_records(release().address)
-    report = bench.apply(*declared)
-    assert (report.exit_code, report.verification_results) == (0, ())
-    assert last(bench).result is RunStatus.UNVERIFIED
-    assert not bench.plan(*declared).plan.has_changes
-    other = release(verify={"parameters": {"q": 1}})
-    assert bench.apply(plugin(), other).exit_code == 0
-    assert last(bench).result is RunStatus.PASSED
 
 
 def gated() -> dict[str, Any]:

@@ -102,16 +102,3 @@ def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
     assert "storage/example will be imported" in out
     assert left == []
     assert len(context.api.list_storages()) == 1
-
-
-def test_a_lock_is_not_held_while_somebody_reads(
-    context: TargetSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Another run may take the lock during the question."""
-
-    def other() -> None:
-        with context.store.lock("another"):
-            pass
-
-    answering(monkeypatch, "yes", first=other)
-    assert run_apply(context) == 0

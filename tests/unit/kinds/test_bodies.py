@@ -37,19 +37,3 @@ def test_the_platforms_form_takes_no_field_away(kind, binding):
     for name, value in as_sent(kind, spec).items():
         sent = body[name]
         assert kind.rules[name].references or value.items() <= sent.items(), name
-
-
-@pytest.mark.parametrize(
-    ("kind", "binding"), [one for one in EVERY_KIND_AND_VERSION if one.values[1].bootstrap]
-)
-def test_a_create_of_two_objects_sends_the_fields_of_both(kind, binding):
-    """The member's stand beside its owner's."""
-    member = CATALOGUE[binding.bootstrap.kind]
-    (member_fields,) = [
-        {name: "of the member" for name in other.fields if not member.rules[name].references}
-        for other in member.bindings.values()
-        if other.api == binding.api
-    ]
-    owner_fields = declared_fields(kind, binding, "of the owner")
-    body = binding.bootstrap.build_body(owner_fields, member_fields)
-    assert body.items() >= {**owner_fields, **member_fields}.items()

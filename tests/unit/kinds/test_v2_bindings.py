@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,14 +39,6 @@ def found(api: Any, binding: Any, key: str) -> list[str]:
     return [hit.remote_id for hit in list_by_natural_key(api, binding, key, NONE, SecretMarks())]
 
 
-def package() -> io.BytesIO:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("config.yaml", "name: Yolo\n")
-    packed.seek(0)
-    return packed
-
-
 def test_a_target_names_the_version_of_each_kind():
     """A kind without the version stays on the newest it has."""
     for kind, version in ((PLUGIN, "v2"), (RELEASE, "v2"), (STORAGE, "v1")):
@@ -56,28 +46,6 @@ def test_a_target_names_the_version_of_each_kind():
         assert kind.select_newest_binding({}).api == "v1"
     assert PLUGIN.select_newest_binding({"plugin": "v2"}).api == "v2"
     assert RELEASE.select_newest_binding({"plugin": "v2"}).api == "v1"
-
-
-def test_a_plugin_is_changed_in_part(api):
-    """What is not sent keeps its value."""
-    made = PLUGIN_V2.create_object(api, SPEC, "")
-    assert PLUGIN_V2.update_object is not None
-    changed = PLUGIN_V2.update_object(api, str(made["id"]), {"description": ""})
-    assert PLUGIN_V2.decode(changed, SecretMarks()).spec == {**SPEC, "description": ""}
-
-
-def test_a_release_is_found_by_code_and_version(api):
-    """Also the one that came with its plugin; the same code on v1 leads to the same release."""
-    plugin = PLUGIN_V2.create_object(api, SPEC, "")
-    body = RELEASE_V2.encode({"plugin": str(plugin["id"]), "version": "1.0.0", "digest": "pkg1:x"})
-    raw = RELEASE_V2.create_object(api, {**body, "file": package()}, "")
-    made = RELEASE_V2.decode(raw, SecretMarks())
-    assert made.spec == {"plugin": str(plugin["id"]), "version": "1.0.0", "locked": False}
-    assert RELEASE_V2.decode(RELEASE_V2.read_object(api, made.remote_id), SecretMarks()) == made
-    assert found(api, RELEASE_V2, "code=yolo@1.0.0") == [made.remote_id]
-    assert found(api, RELEASE_V2, "code=yolo@0.0.0") == [str(plugin["release"]["id"])]
-    assert found(api, RELEASE_V2, "code=yolo@9") == []
-    assert str(api.get_plugin_release_by_lookup("yolo@1.0.0")["id"]) == made.remote_id
 
 
 def test_a_release_of_a_plugin_that_no_list_shows_is_of_its_series(api, monkeypatch):

@@ -6,37 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
-from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, storage
+from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.resource import Lifecycle, PackageSource
+from synapse_apply.model.resource import PackageSource
 
 YOLO = Address("plugin", "yolo")
 
 
 def release(body: str, plugin: str = "yolo") -> str:
     return f"{HEAD}kind: Release\nspec:\n  plugin: {plugin}\n{body}"
-
-
-def test_a_plugin(tmp_path: Path) -> None:
-    """All of its fields, labels, pin and lifecycle."""
-    loaded = load_of(
-        tmp_path,
-        HEAD + "kind: Plugin\nmetadata: {name: yolo, labels: {team: vision}, id: 12}\n"
-        "lifecycle: {prevent_destroy: true, ignore_changes: [/author], own: [/configuration/a~1b]}\n"
-        "spec: {name: Yolo, version: '1', configuration: {on: no, none: null}}\n",
-    )
-    one = loaded.desired[YOLO]
-    assert not loaded.diagnostics
-    assert one.spec == {
-        "name": "Yolo", "version": "1", "configuration": {"on": "no", "none": None}
-    }  # fmt: skip
-    assert (one.labels, one.remote_id) == ({"team": "vision"}, "12")
-    assert one.lifecycle == Lifecycle(True, (("author",),), (("configuration", "a/b"),))
-    assert str(one.find_position(("name",))) == f"{tmp_path}/manifests/a.yaml:5:8"
-    assert str(one.position) == f"{tmp_path}/manifests/a.yaml:1:1"
 
 
 CONFIG = {"name": "Yolo", "code": "yolo", "version": "1.2.0", "category": "neural_net", "tasks": []}
@@ -81,15 +62,6 @@ def test_a_package_that_cannot_be_read_is_one_finding(tmp_path: Path, raises: bo
     found = load_of(tmp_path, text, package_config=config).diagnostics
     assert [one.summary for one in found] == ["Package folder not found"]
     assert found[0].position is not None
-
-
-def test_strict_makes_errors_of_warnings(tmp_path: Path) -> None:
-    """An unknown provider passes with a warning, unless strict."""
-    for strict, severity in ((False, Severity.WARNING), (True, Severity.ERROR)):
-        loaded = load_of(tmp_path, storage("{a: b}", "http"), strict=strict)
-        assert [(f.summary, f.severity) for f in loaded.diagnostics] == [
-            ("Unknown provider", severity)
-        ]
 
 
 def test_a_link_out_of_the_project_is_not_followed(tmp_path: Path) -> None:

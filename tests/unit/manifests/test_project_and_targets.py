@@ -8,20 +8,14 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import project_of
 
-from synapse_apply.manifests.project.project import (
-    read_project_or_findings,
-)
 from synapse_apply.manifests.project.targets import (
     choose_and_fill_target,
 )
 from synapse_apply.manifests.schemas import choose_schema_folder
-from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.project import DEFAULT_RULES, GuardSettings, Policy, StateSettings
 from synapse_apply.model.values import SecretRef
 from synapse_apply.planning.guards import PLAN_CHECKS
 from synapse_apply.planning.policy import CHECKS
-from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 
 WHOLE = """\
 manifests: [manifests/]
@@ -49,36 +43,6 @@ targets:
     policy: {unreleased_source: note}
   staging: {}
 """
-
-
-def test_a_whole_project_file(tmp_path: Path) -> None:
-    """Every setting arrives where the model has it; targets refine what the project says."""
-    project = project_of(tmp_path, WHOLE)
-    prod, staging = project.targets["prod"], project.targets["staging"]
-    assert (project.root, project.manifests) == (tmp_path, ("manifests/",))
-    assert (project.default_target, project.max_package_size) == ("prod", 1000)
-    assert not project.variables["bucket"].has_default
-    assert project.variables["quality"].default == 0.8
-    assert (prod.url, prod.tenant) == ("https://api.synapse.sh", "acme")
-    assert prod.api == {"*": "v1", "plugin": "v1"}
-    assert prod.token == SecretRef("env", "SYNAPSE_PROD_TOKEN")
-    assert prod.agents == {
-        "gpu-1": SecretRef("env", "GPU_TOKEN"),
-        "cpu": SecretRef("env", "CPU_TOKEN"),
-    }
-    assert staging.agents == {}
-    assert prod.state == StateSettings(
-        SecretRef("env", "STATE_URL"), "5f1c2d60-0000-4000-8000-0123456789ab"
-    )
-    assert (prod.guards, staging.guards) == (GuardSettings(0.5, 5), GuardSettings(0.3, 5))
-    assert (prod.policy, staging.policy) == (
-        Policy("note", DEFAULT_RULES),
-        Policy("refuse", DEFAULT_RULES),
-    )
-    assert prod.allow_files == ("/etc/all", "/etc/one")
-    assert (prod.settle_after, staging.settle_after) == (2.0, 30.0)
-    assert (prod.manifests, prod.allow_env) == (("manifests-prod/",), ("RAW_*",))
-    assert project.targets["embedded"].position is None
 
 
 ONE = "targets: {prod: {url: 'https://one'}}\n"
@@ -168,22 +132,3 @@ def test_every_built_in_rule_is_one_of_the_schema() -> None:
     schema = json.loads((choose_schema_folder() / "policy.schema.json").read_text("utf-8"))
     known = schema["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
     assert sorted(known) == sorted((*CHECKS, *PLAN_CHECKS))
-
-
-@pytest.mark.parametrize("name", [name for name, one in SECRET_SOURCES.items() if one.is_read])
-def test_a_state_key_may_come_from_any_source_of_secrets(name: str, tmp_path: Path) -> None:
-    """What has a value for manifests has one for the project file; a file's path is told apart."""
-    source = SECRET_SOURCES[name]
-    block = read_documents(source.example.encode(), "x").documents[0].value["valueFrom"]
-    document = {
-        "apiVersion": "synapse-apply/v1",
-        "kind": "Project",
-        "targets": {"prod": {"url": "https://api.example.com", "state": {"key": block}}},
-    }
-    (tmp_path / "synapse-apply.yaml").write_text(json.dumps(document), encoding="utf-8")
-    project, findings = read_project_or_findings(tmp_path / "synapse-apply.yaml", "p")
-    assert project is not None, findings
-    settings = project.targets["prod"].state
-    assert settings.key is not None
-    assert settings.key.source == name
-    assert bool(settings.key_file) == (name == "file")

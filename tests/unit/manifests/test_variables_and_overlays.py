@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, project_of
 
-from synapse_apply.manifests.decode.loading import load_all_manifests
 from synapse_apply.manifests.decode.variables import apply_merge_patch, parse_given_variables
-from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.address import Address
 
 YOLO = Address("plugin", "yolo")
@@ -24,48 +22,6 @@ variables:
   m: {type: map, default: {k: "${var.n}"}}
   chain: {default: "${var.s}-${var.i}"}
 """
-
-
-def configured(folder: Path, value: str, project: str = VARIABLES, **more: Any) -> Any:
-    """What `value` becomes in a plugin's configuration."""
-    text = (
-        HEAD
-        + f"kind: Plugin\nmetadata: {{name: yolo}}\nspec:\n  name: Y\n  configuration:\n    x: {value}\n"
-    )
-    loaded = load_of(folder, text, project, **more)
-    assert not loaded.diagnostics, loaded.diagnostics
-    return loaded.desired[YOLO].spec["configuration"]["x"]
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ('"${var.s}"', "text"),
-        ("${var.n}", 0.8),
-        ("${var.i}", 3),
-        ("${var.b}", True),
-        ("${var.l}", [1, "text"]),
-        ("${var.m}", {"k": 0.8}),
-        ("a ${var.n} b ${var.b}", "a 0.8 b true"),
-        ("${var.chain}", "text-3"),
-        ("$${var.s}", "${var.s}"),
-        ("a$${b}${var.i}", "a${b}3"),
-        ("$ {var.s} $x", "$ {var.s} $x"),
-        ('["${var.i}", {deep: "${var.s}"}]', [3, {"deep": "text"}]),
-    ],
-)
-def test_a_variable_takes_its_place(tmp_path: Path, text: str, value: Any) -> None:
-    """Alone with its type, inside a text as text, and `$${` writes `${`."""
-    assert configured(tmp_path, text) == value
-
-
-def test_the_nearest_value_wins(tmp_path: Path) -> None:
-    """Default, then the target, then the command line."""
-    project = VARIABLES + "targets: {prod: {variables: {s: of-prod}}, dev: {}}\n"
-    assert configured(tmp_path, "${var.s}", project, target="dev") == "text"
-    assert configured(tmp_path, "${var.s}", project, target="prod") == "of-prod"
-    given = {"s": "given"}
-    assert configured(tmp_path, "${var.s}", project, target="prod", variables=given) == "given"
 
 
 def test_the_command_line_gives_typed_values(tmp_path: Path) -> None:
@@ -133,18 +89,3 @@ def test_what_an_overlay_wrote_stands_in_the_project_file(tmp_path: Path) -> Non
     assert str(one.find_position(("configuration", "a", "c"))).endswith("a.yaml:7:29")
     assert str(one.find_position(("name",))).endswith("a.yaml:5:3")
     assert set(one.positions) >= {("spec", "author"), ("spec", "name"), ("lifecycle",)}
-
-
-def test_a_finding_that_targets_share_stands_once(tmp_path: Path) -> None:
-    """Each target's own findings name it."""
-    load_of(tmp_path, PATCHED.replace("author", "athor"))
-    (tmp_path / "manifests" / "b.yaml").write_text(
-        HEAD + "kind: Plugin\nmetadata: {name: other}\nspec: {name: Y, athor: me}\n"
-    )
-    project = project_of(
-        tmp_path, "targets:\n  a: {}\n  b: {overlays: {plugin/other: {spec: {zzz: 1}}}}\n"
-    )
-    _, found = load_all_manifests(project, select_targets_to_check(project, None))
-    assert [(f.path, f.target) for f in found] == [
-        (("spec", "athor"), None), (("spec", "zzz"), "b")
-    ]  # fmt: skip

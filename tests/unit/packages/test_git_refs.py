@@ -5,24 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from git_repositories import commit, git, read_head
+from git_repositories import commit, git
 from unit.packages.trees import AT_HEAD, FOLDER, findings, summaries, write
 
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.inspection import read_source_as_package
-
-
-@pytest.mark.parametrize("ref", ["main", "HEAD~0", "v1", "refs/tags/v1"])
-def test_any_name_of_a_commit_will_do(tmp_path: Path, ref: str) -> None:
-    """Branches, tags (also annotated), relative names; full and short ids."""
-    write(tmp_path / "p", {"a": "x"})
-    commit(tmp_path)
-    git(tmp_path, "tag", "-a", "v1", "-m", "one")
-    commit_id = read_head(tmp_path)
-    for name in (ref, commit_id, commit_id[:10]):
-        assert read_source_as_package(PackageSource("git", "p", name), tmp_path).files.keys() == {
-            "a"
-        }
 
 
 @pytest.mark.parametrize(

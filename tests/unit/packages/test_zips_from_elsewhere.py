@@ -122,14 +122,6 @@ def test_damaged_content_is_found(tmp_path: Path) -> None:
     assert [one.detail.split(": ")[:2] for one in found] == [["p.zip", "a"], ["p.zip", "c"]]
 
 
-@pytest.mark.parametrize("keep", [0, 10, 60, 100])
-def test_a_zip_cut_short_is_no_zip(tmp_path: Path, keep: int) -> None:
-    """As after a broken download."""
-    make_zip(tmp_path / "p.zip", {"a": b"x" * 50, "b": b"y"})
-    (tmp_path / "p.zip").write_bytes((tmp_path / "p.zip").read_bytes()[:keep])
-    assert summaries(ZIP, tmp_path) == ["Not a usable zip"]
-
-
 def test_a_bomb_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

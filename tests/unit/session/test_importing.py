@@ -133,19 +133,6 @@ def accept_all(bench, desired):
     record_acceptance(bench.context(desired), planned, require_acceptable(planned, W))
 
 
-def test_accepting_settles_what_cannot_be_sent(bench):
-    """applied = desired, seen = observed: silent until either side moves again."""
-    bench.apply(widget("w", serial="s1"))
-    desired = widget("w", serial="s1", note="b")
-    bench.live("w")["note"] = "c"
-    accept_all(bench, desired)
-    assert not bench.plan(desired).plan.has_changes
-    assert bench.record("widget/w").applied[("note",)] == "b"
-    assert bench.record("widget/w").seen[("note",)] == "c"
-    bench.live("w")["note"] = "d"
-    assert bench.plan(desired).plan.has_changes
-
-
 def test_what_cannot_be_accepted(bench):
     """Not declared, not recorded, not live: each its own words."""
     desired = widget("w")

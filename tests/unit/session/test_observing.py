@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from unit.applying.bench import release, widget
 from unit.applying.scripted import lost, refused
 
-from synapse_apply.model.errors import Unauthorized, Unreachable
 from synapse_apply.model.plan import Action
 
 
@@ -54,24 +52,6 @@ def test_a_plugin_named_by_its_id(bench):
     assert bench.record("release/yolo@2.0.0").natural_key == "code=yolo@2.0.0"
 
 
-def test_renames_are_followed_by_state_mv(bench):
-    """A new address with the old natural key: refused, until the state is told."""
-    from synapse_apply.model.address import Address
-
-    bench.apply(widget("old", size=1))
-    renamed = replace(widget("old", size=1), address=Address("widget", "new"))
-    report = bench.apply(renamed)
-    assert report.exit_code == 5
-    assert report.plan.refused_changes[0].refusals[0].ways_out == (
-        "`synapse-apply state mv widget/old widget/new`",
-        "in the project file, for every target: moved: [{from: widget/old, to: widget/new}]",
-    )
-    with bench.store.lock("mv"):
-        bench.store.rename_addresses({Address("widget", "old"): Address("widget", "new")})
-    assert not bench.plan(renamed).plan.has_changes
-    assert len(bench.api.objects["widget"]) == 1
-
-
 def plan_of_many(bench, failure, call):
     """What twenty recorded and twenty new resources say when every such call fails."""
     bench.apply(*[widget(f"w{n}") for n in range(20)])
@@ -79,19 +59,6 @@ def plan_of_many(bench, failure, call):
     for _ in range(99):
         bench.api.fail(call, failure)
     return bench.plan(*[widget(f"w{n}", note="a") for n in range(20)], widget("new"), widget("n2"))
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [Unauthorized("GET x/: 401 Unauthorized", status_code=401), Unreachable("GET x/: refused")],
-)
-def test_a_backend_that_answers_nobody_is_asked_once(bench, failure):
-    """One finding, not one a resource; and no lock-out for a wrong token."""
-    planned = plan_of_many(bench, failure, "get_widget")
-    assert [one.summary for one in planned.plan.diagnostics] == ["Reading the live state failed"]
-    assert planned.plan.diagnostics[0].address is None
-    assert bench.api.calls.count("get_widget") == 1
-    assert planned.plan.has_errors
 
 
 def test_a_backend_that_lets_reads_wait_is_not_asked_for_long(bench):

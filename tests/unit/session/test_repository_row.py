@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from git_repositories import commit, git, read_head
+from git_repositories import git
 from unit.packages.trees import write
 
 from synapse_apply.model.report import CheckResult, CheckStatus
@@ -22,27 +22,6 @@ def test_no_repository(tmp_path: Path) -> None:
     """Which nothing is wrong with."""
     found = row(tmp_path)
     assert (found.status, found.summary) == (CheckStatus.OK, "no Git repository here or above")
-
-
-def test_its_top_its_commit_and_the_place_in_it(tmp_path: Path) -> None:
-    """The whole path: which of several checkouts it is may be the question."""
-    git(tmp_path, "init", "-q")
-    assert row(tmp_path).summary == f"{tmp_path}, no commit yet"
-    write(tmp_path, {"deploy/prod/a": "x"})
-    commit(tmp_path)
-    head = read_head(tmp_path)[:7]
-    assert row(tmp_path).summary == f"{tmp_path} at {head}"
-    found = row(tmp_path / "deploy" / "prod")
-    assert found.summary == f"{tmp_path} at {head}, the project is in deploy/prod"
-
-
-def test_a_shallow_clone(tmp_path: Path) -> None:
-    """The usual reason why a base is not there."""
-    for number in (1, 2):
-        write(tmp_path / "one", {"a": f"{number}"})
-        commit(tmp_path / "one")
-    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{tmp_path / 'one'}", "two")
-    assert row(tmp_path / "two").summary.endswith(", a shallow clone, which lacks older commits")
 
 
 def test_one_that_is_not_believed_is_a_warning(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from unit.applying.bench import Bench, widget
 
-from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Stale
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.state import BackendIdentity
@@ -20,8 +19,6 @@ from synapse_apply.operations.saved_plan import (
     unite_saved_plans,
 )
 from synapse_apply.planning.plan_input import PlanOptions
-
-ADDRESSES = {name: Address("widget", name) for name in "ab"}
 
 
 def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved_plan.SavedPlan]:
@@ -97,22 +94,6 @@ def test_other_targets_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     (finding,) = caught.value.diagnostics
     assert "1.plan" in finding.detail
     assert "2.plan" in finding.detail
-
-
-@pytest.mark.parametrize(
-    ("selections", "union"),
-    [(("a", "b"), "ab"), (("a", None), None), ((None, None), None), (("a", "a"), "a")],
-)
-def test_selections_are_united(
-    selections: tuple[str | None, ...], union: str | None, bench: Bench, tmp_path: Path
-) -> None:
-    """What one of them was not limited to is not limited."""
-    chosen = [
-        None if name is None else frozenset({ADDRESSES[name]}) for name in selections
-    ]  # fmt: skip
-    plans = save_plans(bench, tmp_path, *(PlanOptions(selected=each) for each in chosen))
-    wanted = None if union is None else {ADDRESSES[name] for name in union}
-    assert unite_saved_plans(plans).options.selected == wanted
 
 
 @pytest.mark.parametrize("altered", [0, 1, 2])
