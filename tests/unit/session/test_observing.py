@@ -4,14 +4,38 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from unit.applying.bench import release, widget
 from unit.applying.scripted import lost, refused
 
+from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.plan import Action
 
 
 def change(planned, address):
     return next(one for one in planned.plan.changes if str(one.address) == address)
+
+
+@pytest.mark.parametrize(
+    ("failure", "detail", "hint"),
+    [
+        (RemoteError("GET x/: refused. It never left."), "refused. It never left.", "the network"),
+        (
+            RemoteError("GET x/: 200 OK: no list", status_code=200),
+            "no list.",
+            "Check the target's url",
+        ),
+        (refused(500), "500.", "Run again"),
+    ],
+)
+def test_a_read_that_fails_says_what_to_check(bench, failure, detail, hint):
+    """In whole sentences: a web page means a wrong url, and trying again would not help."""
+    bench.apply(widget("w"))
+    bench.api.fail("get_widget", failure)
+    (finding,) = bench.plan(widget("w")).plan.diagnostics
+    assert finding.detail.endswith(detail)
+    assert not finding.detail.endswith("..")
+    assert hint in finding.hint
 
 
 def test_an_object_that_was_made_anew_is_adopted(bench):
