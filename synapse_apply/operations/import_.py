@@ -5,11 +5,12 @@ Ids and live values are recorded as seen; nothing is sent to the objects.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from synapse_apply.applying.lookup import published_digest
+from synapse_apply.applying.lookup import equals_up_to_rewriting, published_digest
 from synapse_apply.applying.records import (
     flatten_live,
     with_package_replaced,
@@ -36,6 +37,7 @@ from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Record
 from synapse_apply.model.values import Reference, flatten
+from synapse_apply.planning.identity import known_keys
 from synapse_apply.workspace.inventory_rows import InventoryRow, InventoryRowsByAddress
 from synapse_apply.workspace.selection import choose_address
 from synapse_apply.workspace.target_session import TargetSession
@@ -133,6 +135,9 @@ class _RowRecordBuilder:
             (address.kind, record.api, record.remote_id): address
             for address, record in records.items()
         }
+        self._records_by_key: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for address, record in records.items():
+            self._records_by_key[address.kind, record.natural_key].append(record)
         self._owner_cache: dict[tuple[str, str], Observed | None] = {}
         # The digest of the package by address, where the object or the bytes show it.
         self.shown: dict[Address, str] = {}
@@ -211,6 +216,16 @@ class _RowRecordBuilder:
         record = _build_imported_record(
             session, kind, binding, address, observed, old_record, digest, parents
         )
+        # Ids of two API versions cannot be compared.
+        for key in known_keys(record, binding):
+            for other in self._records_by_key.get((address.kind, key), ()):
+                if other.address != address and other.is_same_object_elsewhere(binding.api, key):
+                    raise _build_recorded_error(
+                        address,
+                        f"Id {row.remote_id} is {key}, which is recorded as {other.address}, by "
+                        f"id {other.remote_id} of API {other.api}",
+                        other.address,
+                    )
         return (
             record
             if published_bytes is None
@@ -256,11 +271,8 @@ class _RowRecordBuilder:
         # Two addresses of one object would each undo what the other declares.
         other_address = self._address_by_object.get((address.kind, binding.api, remote_id), address)
         if other_address != address:
-            raise InputError.from_summary(
-                "The object has an address already",
-                f"Id {remote_id} is recorded as {other_address}.",
-                Text("Rename it: ", Command("state mv", other_address, address), "."),
-                address=str(address),
+            raise _build_recorded_error(
+                address, f"Id {remote_id} is recorded as {other_address}", other_address
             )
 
     def _build_other_api_error(
@@ -322,6 +334,15 @@ class _RowRecordBuilder:
                 if owner is not None:
                     parents[name] = owner
         return parents
+
+
+def _build_recorded_error(address: Address, what: str, other_address: Address) -> InputError:
+    return InputError.from_summary(
+        "The object has an address already",
+        f"{what}.",
+        Text("Rename it: ", Command("state mv", other_address, address), "."),
+        address=str(address),
+    )
 
 
 def _choose_digest(
@@ -454,7 +475,7 @@ def _close_open_calls(
 
     What an update or a delete did, or may still do to it, is not known: it is kept as given up.
     A package that is not `shown` is the one that a replacement sent: so says who imports it. Of a
-    create nobody can tell.
+    create nobody can tell. A create of another natural key made another object, and stays open.
     """
     own_records, intents = dict(records), session.store.read_state().open_intents
     address_of = map_calls_to_records(intents, records)
@@ -463,7 +484,14 @@ def _close_open_calls(
         if record is None or intent.verb == RUN_VERB:  # of a run only a job would tell
             continue
         is_create = intent.verb == CREATE_VERB
-        if not (is_create or record.is_object_of(intent)):
+        if is_create:
+            keys = known_keys(record, session.select_binding(record.address.kind))
+            is_of_object = not (keys and intent.natural_key) or any(
+                equals_up_to_rewriting(intent.natural_key, key) for key in keys
+            )
+        else:
+            is_of_object = record.is_object_of(intent)
+        if not is_of_object:
             continue  # nothing else would keep it
         closed_intent = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
         entry = session.actor.build_audit_entry(

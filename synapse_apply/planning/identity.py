@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 
 from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.kinds.wire import Claim, list_conflicts, list_key_conflicts
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -205,7 +206,7 @@ def _find_renames(resources: Resources) -> dict[Address, Address]:
     for address in sorted(undeclared, reverse=True):
         resource = resources[address]
         by_id[_build_object_key(resource)] = address
-        for key in _known_keys(resource):
+        for key in known_keys(resource.record, resource.binding):
             by_key[address.kind, key] = address
     renames: dict[Address, Address] = {}
     for address in sorted(undeclared_new):
@@ -217,15 +218,15 @@ def _find_renames(resources: Resources) -> dict[Address, Address]:
     return renames
 
 
-def _known_keys(resource: ResourceState) -> Iterator[str]:
+def known_keys(record: Record | None, binding: ApiBinding) -> list[str]:
     """Every natural key of a recorded object: as recorded, and from its fields.
 
     A server may give an object a code that nobody declares.
     """
-    if resource.record is not None:
-        if resource.record.natural_key:
-            yield resource.record.natural_key
-        yield from resource.binding.list_natural_keys(unflatten(resource.record.seen))
+    if record is None:
+        return []
+    keys = [record.natural_key] if record.natural_key else []
+    return [*keys, *binding.list_natural_keys(unflatten(record.seen))]
 
 
 def open_calls_of_others(

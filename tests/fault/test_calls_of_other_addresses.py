@@ -254,3 +254,69 @@ def test_each_of_two_calls_of_one_address_is_looked_at(
     said = told(command(site, "apply --auto-approve --adopt -t site", code=7))
     assert f"{NEW} cannot be applied: an earlier update of {PLUGIN}, which may be this" in said
     assert "newer" not in str(server.objects("plugin"))
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_over_another_api_a_recorded_object_is_not_imported_under_another_name(
+    make_site: Callable[..., Site], server: Server, api: str, *, is_repeated: bool
+) -> None:
+    """Two records would be of one object, and only the older one has the call."""
+    site = begun(make_site, server, settle_after=300)
+    killed(site, server, "before")
+    if is_repeated:
+        assert site.apply().code == 0
+    before = live(server)
+    declare(site, "eleven", api=OTHER_API[api], unsupported_fields="warning")
+    rename(site, "plugin-0", "renamed")
+    ((remote_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
+    said = told(command(site, f"import {NEW} {remote_id} -t site", code=1))
+    assert "The object has an address already" in said
+    assert f"`synapse-apply state mv {PLUGIN} {NEW} -t site`" in said
+    assert NEW not in site.records()
+    if is_repeated:
+        command(site, f"state mv {PLUGIN} {NEW} -t site")
+        assert site.apply(adopt=True).code == 7
+    else:
+        assert site.apply().code == 7
+    assert live(server) == before
+    change_outside(site, server, "ten")  # as the killed call does now
+    assert "changed outside" not in command(site, "plan -t site")
+    command(site, "state settle -t site")
+    if not is_repeated:
+        command(site, f"state mv {PLUGIN} {NEW} -t site")
+    assert site.apply(adopt=True, ahead=LATER).code == 0
+    assert live(server) == "eleven"
+
+
+@on_api("v1", "v2")
+def test_an_object_of_another_code_does_not_close_a_create(
+    make_site: Callable[..., Site], server: Server, api: str
+) -> None:
+    """A wrong id was typed: what the create makes is found, and is nobody's unknown object."""
+    site = make_site(groups=1, settle_after=300)
+    killed_create(
+        site, server, {"method": "POST", "path": "/plugins/" if api == "v1" else "/v2/plugin*"}
+    )
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    text = path.read_text()
+    body = json.loads(text.split(SEPARATOR)[0])["spec"]
+    other = server.send("POST", "/plugins/", {**body, "code": "other"})["id"]
+    said = told(command(site, f"import {PLUGIN} {other} -t site"))
+    assert f"create of {PLUGIN} (call " in said
+    assert PLUGIN in map(str, site.open_intents())
+    assert f"create of {PLUGIN} (call " in told(command(site, "state list -t site"))
+    assert site.apply().code == 7
+    made = server.send("POST", "/plugins/", body)["id"]  # as the killed call does now
+    said = told(command(site, "state settle -t site", code=7))
+    assert (
+        f"(id {made}) is not recorded: {PLUGIN} is id {other}" in said
+        if api == "v2"
+        else f"if it is there: `synapse-apply state rm {PLUGIN} -t site`" in said
+    )
+    command(site, f"state rm {PLUGIN} -t site")
+    command(site, f"import {PLUGIN} {made} -t site")
+    assert PLUGIN not in map(str, site.open_intents())
+    assert site.apply(ahead=LATER).code == 0
+    assert site.open_intents() == []
+    assert site.records()[PLUGIN] == str(made)
