@@ -10,6 +10,7 @@ import http.client
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -233,19 +234,23 @@ def _find_plan(pull: dict[str, Any], workflow: str, name: str) -> dict[str, Any]
     for run in sorted(runs, key=lambda row: -int(row["id"])):
         if not _is_of(run, head, workflow):
             continue
-        kept = _rows(f"actions/runs/{int(run['id'])}/artifacts", "artifacts")
-        # A run that was repeated has one of each attempt.
-        plans = [
-            {"number": number, "artifact": int(row["id"]), "digest": row.get("digest")}
-            for row in kept
-            if row["name"] == f"{name}-{number}" and not row["expired"]
-        ]
-        if plans and run["conclusion"] != "success":
+        kept = list(_rows(f"actions/runs/{int(run['id'])}/artifacts", "artifacts"))
+        mine = [row for row in kept if row["name"] == f"{name}-{number}"]
+        # Without any plan it may have been of this pull request, and an older one is not the last.
+        if not mine and any(re.fullmatch(rf"{re.escape(name)}-\d+", row["name"]) for row in kept):
+            continue
+        if run["conclusion"] != "success":
             raise UnreviewedCommit(
                 f"The last run of {workflow} for pull request {number} did not succeed."
             )
-        if plans:
-            return max(plans, key=lambda plan: plan["artifact"])
+        # A run that was repeated has one of each attempt.
+        plans = [row for row in mine if not row["expired"]]
+        if not plans:
+            raise UnreviewedCommit(
+                f"The plan of the last run of {workflow} for pull request {number} is gone."
+            )
+        newest = max(plans, key=lambda row: int(row["id"]))
+        return {"number": number, "artifact": int(newest["id"]), "digest": newest.get("digest")}
     raise UnreviewedCommit(
         f"No run of {workflow} kept an artifact {name}-{number} for {head}, the last commit of "
         f"pull request {number}."

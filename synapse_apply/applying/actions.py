@@ -221,6 +221,9 @@ def _settle_if_done(run: Run, step: Step, previous: Outcome) -> Outcome:
         read_published_digest=run.read_published_digest,
     )
     resolved = resolver.resolve_intent(intent, record)
+    # Of a package that nothing shows, the record says so: it is taken as right after the call.
+    if is_create and resolved.record and resolved.record.doubted and intent.digest:
+        resolved = replace(resolved, intent=replace(resolved.intent, state=IntentState.DONE))
     # Anything else proves nothing yet, as the call may still be carried out.
     made_id = resolved.record.remote_id if is_create and resolved.record else ""
     if not resolved.is_done or (resolved.reason and made_id != resolved.intent.remote_id):
