@@ -13,7 +13,7 @@ from synapse_apply.kinds.descriptor import Api, VerificationSpec
 from synapse_apply.kinds.job_lists import JobOwners, parse_zoned_time_or_none
 from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
-from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB, Job, LastRun, RunStatus, parse_job
 from synapse_apply.model.ports import StateStore
@@ -110,6 +110,29 @@ def _may_be_of_run(job: Job, intent: Intent) -> bool:
         path in intent.fields and is_same_value(intent.fields[path], value)
         for path, value in flatten(job.context).items()
     )
+
+
+def explain_other_job(api: Api, job_id: str, intent: Intent, settle_after: float) -> str:
+    """Why a job cannot be that of an announced run, as part of a sentence; "" where it may be.
+
+    Clocks may differ by `settle_after`. Raises RemoteError where the job cannot be read.
+    """
+    owners = JobOwners(api)
+    try:
+        job = owners.with_plugin_of_release(read_job(api, job_id))
+    except NotFound:
+        return "is not there, or is hidden"
+    created = parse_zoned_time_or_none(job.created)
+    sent = datetime.fromisoformat(intent.sent_at)
+    if job.context.get(RUN_MARK_KEY) == intent.id:
+        return ""
+    if owners.runs_other_plugin(job, intent.remote_id):
+        return f"runs plugin {job.plugin_code or job.plugin}"
+    if created is not None and created < sent - timedelta(seconds=settle_after):
+        return f"was created at {job.created}, and the run was sent at {intent.sent_at}"
+    if intent.version and job.version and job.version != intent.version:
+        return f"runs version {job.version}"
+    return "" if _may_be_of_run(job, intent) else "was started with other parameters"
 
 
 def with_job(

@@ -193,10 +193,11 @@ class TargetState:
     def settle_with_job(self, name: str, job_id: str) -> Intent:
         """Close an open run with the job that it started, which the next apply follows.
 
-        StateError where no run of it is open, or the job is another run's.
+        Reads the job. StateError where no run of it is open, or the job cannot be that of the run.
         """
-        job_id = require_text("job_id", job_id)
-        with self._recorded(name) as (session, address):
+        name, job_id = require_text("name", name), require_text("job_id", job_id)
+        with self._connection.ready() as session:
+            address = choose_address(state_selectable(session.store.read_state()), name)
             return close_with_job(session, address, job_id, moment=session.clock.utc_now())
 
     def record_calls(

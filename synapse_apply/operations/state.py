@@ -1,4 +1,4 @@
-"""What the `state` commands read and change in a state. None of it sends a call to the backend."""
+"""What the `state` commands read and change in a state. None of it changes the backend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 
-from synapse_apply.applying.runs import jobs_of_last_runs, with_job
+from synapse_apply.applying.runs import explain_other_job, jobs_of_last_runs, with_job
 from synapse_apply.live.open_intents import (
     acting_call_warning,
     build_no_open_call_error,
@@ -298,7 +298,7 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
     """Close an open run with the id of the job that it started, which the next apply follows.
 
     StateError when no run of the address is open, a recovery journal has another job for it, or the
-    job is recorded for another run: a passed run may let a release into other targets.
+    job cannot be that of the run: a passed run may let a release into other targets.
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
@@ -313,9 +313,14 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
         other_address = jobs_of_last_runs(state.records).get(job_id)
         if other_address is not None:
             owner_text = "an earlier run of it" if other_address == address else str(other_address)
+            reason = f"is recorded as the run of {owner_text}"
+        else:
+            settle_after = session.target.settle_after
+            reason = explain_other_job(session.api, job_id, intent, settle_after)
+        if reason:
             raise StateError.from_summary(
                 "This job is another run's",
-                f"Job {job_id} is recorded as the run of {owner_text}.",
+                f"Job {job_id} {reason}.",
                 Text(
                     Command("jobs list"),
                     f" shows which there are. If none is that of {address}: ",

@@ -130,7 +130,9 @@ def _due_recorded_run(
         ):
             return None
         status_text = (
-            "is still running" if last_run.result is RunStatus.RUNNING else "did not end in time"
+            "was running when it was last seen"
+            if last_run.result is RunStatus.RUNNING
+            else "did not end in time"
         )
         return replace(
             verification,

@@ -162,3 +162,27 @@ def test_ctrl_c_while_a_job_is_followed(verified: Callable[..., Site], server: S
     assert "Outcome unknown" not in err
     server.send("PATCH", f"/jobs/{run['job']}/", {"status": "completed"})
     is_done(site, server, site.apply())
+
+
+@pytest.mark.parametrize("wrong", ["of another plugin", "older", "not there"])
+def test_a_job_that_cannot_be_that_of_the_run_is_not_taken(
+    wrong: str, verified: Callable[..., Site], server: Server
+) -> None:
+    """What it proves is signed for the release, and may let it into other targets."""
+    site = verified("none")
+    server.faults({"match": RUN, "do": {"reset": "before"}})
+    assert site.apply(ahead=LATER if wrong == "older" else 0.0).code == 7
+    server.faults()
+    job = "999"
+    if wrong != "not there":
+        plugin = next(row for row in server.objects("plugin") if row["body"]["code"] == "plugin-0")
+        ran = plugin["id"]
+        if wrong == "of another plugin":
+            ran = server.send("POST", "/plugins/", {**plugin["body"], "code": "other"})["id"]
+        run = {"emulator": {"seconds": 0}}
+        form = {"parameters": run} if server.profile == PAGE else {"action": "test", "params": run}
+        job = str(server.send("POST", f"/plugins/{ran}/run/", form)["job_id"])
+    said = command(site, f"state settle {AT} --job {job} -t site", code=1)
+    assert "This job is another run's" in said
+    assert f"`synapse-apply state settle {AT} --absent -t site`" in said
+    assert list(map(str, site.open_intents())) == [AT]

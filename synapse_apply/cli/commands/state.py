@@ -396,7 +396,7 @@ def accept(
 @click.option(
     "--job",
     metavar="ID",
-    help="Do not look it up: you checked that the run was started, and this is its job.",
+    help="You checked that the run was started, and this is its job, which is read.",
 )
 @options.use("lock_timeout")
 def settle(

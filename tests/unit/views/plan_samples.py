@@ -108,7 +108,7 @@ VERIFY_AGAIN = Change(
     verification=Verification(
         {"parameters": {}, "context": {}},
         "sha256:00aa",
-        "job 12 is still running: it is followed",
+        "job 12 was running when it was last seen: it is followed",
         job="12",
         timeout=60,
         on_failure="warn",
