@@ -44,6 +44,19 @@ def test_a_fork_is_checked_without_any_secret(fresh: World) -> None:
     assert fresh.forge.seen == []
 
 
+def test_a_branch_from_before_a_rule_is_checked_by_the_rule(fresh: World) -> None:
+    """The target branch of now says which secrets may be read, not the one the branch is made of."""
+    sha, base = fresh.change(), base_of(fresh)
+    git(fresh.checkout, "checkout", "-q", "-B", "main", "origin/main")
+    project = fresh.checkout / "synapse-apply.yaml"
+    project.write_text(project.read_text().replace('allow_env: ["RAW_DATA_*"', 'allow_env: ["X_*"'))
+    fresh.commit("main")
+    git(fresh.checkout, "checkout", "-q", "change")
+    done = Pipeline(fresh, sha).merge_request(base, "99").job("check", secrets={})
+    assert done.code == 1, done.log
+    assert "RAW_DATA_KEY_ID" in done.log
+
+
 def test_a_plan_keeps_one_note(world: World) -> None:
     """The second run writes the first one's note anew, behind a page of others."""
     for number in range(105):
