@@ -378,7 +378,8 @@ def _extra_certificates(environ: Mapping[str, str]) -> bytes:
 
 
 _STATUS_PATTERN = re.compile(r"non-2xx status code: ([1-5]\d\d)")
-_CODE_PATTERN = re.compile(r"<Code>([A-Za-z][A-Za-z0-9]{0,60})</Code>")
+# Words alone: a server may have a credential that it was sent in this place.
+_CODE_PATTERN = re.compile(r"<Code>((?=[A-Za-z]{1,48}<)(?:[A-Z]{1,4}[a-z]+)+)</Code>")
 _REGION_PATTERN = re.compile(r"<Region>([a-z0-9-]{1,40})</Region>")
 _CERTIFICATE_PATTERN = re.compile(
     r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?([A-Za-z]+)"

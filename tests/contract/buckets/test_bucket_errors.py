@@ -43,6 +43,9 @@ ANSWERS = [
      "in another region", "?region=eu-west-1"),
     ((404, b"<html>quoted</html>"), "The endpoint is no object store", "endpoint="),
     ((418, error("Quoted", "quoted")), "The state cannot be used", "418 Quoted"),
+    # What was sent, in the place of a code.
+    *(((403, error(code)), "refuses access", "the store answered 403.")
+      for code in ("AccessDenied" + SECRET_KEY, SECRET_KEY, "a" * 12, "Token9x8y7z6w5v", "Word" * 13)),
 ]  # fmt: skip
 
 
