@@ -250,11 +250,20 @@ def keep_acting_calls(
     open_ids = {intent.id for intent in open_intents}
     open_addresses = {intent.address for intent in open_intents}
     acting = list_acting_calls(session, state, with_answered=True)
+    # A run's job is looked for however late it is: another would be started beside it.
+    now, uptime = session.clock.utc_now(), session.uptime()
+    acting += [
+        (call.seconds_left(session.target.settle_after, now, uptime), call)
+        for call in state.open_intents
+        if call.verb == RUN_VERB
+    ]
     acting = [one for one in acting if one[1].address in addresses]
     address_of = map_calls_to_records((call for _, call in acting), records)
     for seconds, call in acting:
         record = kept.get(address_of[call.id])
-        if record and call.verb != CREATE_VERB and not record.is_object_of(call):
+        if call.verb == RUN_VERB or (
+            record and call.verb != CREATE_VERB and not record.is_object_of(call)
+        ):
             record = None
         # What live shows may be the deed of a later call, which had the same fields.
         replaced = state.records.get(call.address)
@@ -275,13 +284,15 @@ def keep_acting_calls(
                 close_known_intents(session, [ResolvedIntent(ended, record)])
         elif call.id not in open_ids:
             address = address_of[call.id]
-            if address in open_addresses:  # one call of an address is looked at
+            # One call of an address is looked at; a run has the id of another kind.
+            if address in open_addresses or call.verb == RUN_VERB:
                 address = call.address
             opened = replace(call, state=IntentState.OPEN, approvals=(), address=address)
             if records and call.verb == CREATE_VERB:
                 opened = replace(opened, remote_id="")  # a restore forgets no object on purpose
             session.store.open_intent_and_use_up_its_approvals(opened)
-        warnings.append(acting_call_warning(seconds, call))
+        if seconds > 0:
+            warnings.append(acting_call_warning(seconds, call))
     return warnings
 
 

@@ -304,8 +304,9 @@ def restore_backup(
     )
     acting: list[Diagnostic] = []
     if replaced is not None and replaced.binding == identity:
+        addresses = {intent.address for intent in replaced.open_intents}
         kept = list_acting_calls(session, replaced, with_answered=True)
-        addresses = {call.address for _, call in kept}
+        addresses.update(call.address for _, call in kept)
         if addresses:
             with session.store.lock("state restore"):
                 restored = session.store.read_state().records

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import command, on_api
-from fault.site import LATER, Applied, Server, Site, pending
+from fault.site import LATER, SEPARATOR, Applied, Server, Site, pending
 from profiles import PAGE
 from support.core import Address, LastRun, RunStatus, open_state
 
@@ -186,3 +186,35 @@ def test_a_job_that_cannot_be_that_of_the_run_is_not_taken(
     assert "This job is another run's" in said
     assert f"`synapse-apply state settle {AT} --absent -t site`" in said
     assert list(map(str, site.open_intents())) == [AT]
+
+
+@on_api("v1")
+@CONTEXTS
+@pytest.mark.parametrize("started", [False, True])
+def test_a_restored_backup_does_not_forget_an_open_run(
+    context: str, verified: Callable[..., Site], server: Server, *, started: bool
+) -> None:
+    """Another would be started beside it."""
+    site = verified(context)
+    manifest = site.root / "manifests" / "group-0.yaml"
+    documents = [json.loads(text) for text in manifest.read_text().split(SEPARATOR)]
+    run = documents[1]["spec"].pop("verify")
+    manifest.write_text(SEPARATOR.join(map(json.dumps, documents)))
+    assert site.apply().code == 0
+    backup = site.root.with_name(f"before-{context}-{started}.db")
+    command(site, f"state backup {backup} -t site")
+    documents[1]["spec"]["verify"] = run
+    manifest.write_text(SEPARATOR.join(map(json.dumps, documents)))
+    match = {"match": RUN, "do": {"hang": FOREVER, "commit": "after" if started else "before"}}
+    server.faults(match)
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    said = command(site, f"state restore {backup} --yes -t site")
+    assert f"run of {AT} (call " in said
+    assert list(map(str, site.open_intents())) == [AT]
+    if not started:
+        server.faults()
+        assert site.apply().code == 7
+        assert jobs(server) == []
+    settles(site, server, context, started=started)
