@@ -143,7 +143,10 @@ def apply_approved(
             plan = plan_result.plan
             # A saved plan of which something is done is used up by that.
             if not reviewed and (plan.actionable_changes or plan.moved):
-                plan_result = replace(plan_result, plan=with_wait_options(plan, None))
+                plan = with_wait_options(plan, None)
+            # What it was refused in, it never does.
+            refused = {str(change.address) for change in united_plan.plan.refused_changes}
+            plan_result = replace(plan_result, plan=with_wait_options(plan, None, refused))
         observer.show_plan(plan_result.plan)
         observer.show_warnings(warnings)
         return run_with_saved_options.check_and_apply(plan_result, uses_up_plan=not reviewed)

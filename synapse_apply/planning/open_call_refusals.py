@@ -119,8 +119,13 @@ def iter_acting_call_refusals(
             return
 
 
-def with_wait_options(plan: Plan, options: Sequence[str] | None) -> Plan:
-    """The plan, whose `apply --wait` has these options, a word each; None: it is not named."""
+def with_wait_options(
+    plan: Plan, options: Sequence[str] | None, addresses: Collection[str] | None = None
+) -> Plan:
+    """The plan, whose `apply --wait` has these options, a word each; None: it is not named.
+
+    With `addresses` that is so of their rows alone.
+    """
     command = Command(_WAIT.words, *options or ())
 
     def adapt(text: str) -> str:
@@ -137,11 +142,16 @@ def with_wait_options(plan: Plan, options: Sequence[str] | None) -> Plan:
                 for refusal in change.refusals
             ),
         )
-        if change.refusals
+        if change.refusals and (addresses is None or str(change.address) in addresses)
         else change
         for change in plan.changes
     )
-    diagnostics = tuple(replace(found, hint=adapt(found.hint)) for found in plan.diagnostics)
+    diagnostics = tuple(
+        replace(found, hint=adapt(found.hint))
+        if addresses is None or found.address in addresses
+        else found
+        for found in plan.diagnostics
+    )
     return replace(plan, changes=changes, diagnostics=diagnostics)
 
 

@@ -353,3 +353,22 @@ def test_every_way_out_that_is_printed_is_accepted(
         assert site.open_intents() == []
         assert address in site.records()
         number += 1
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("option", ["", "--reviewed "])
+def test_a_plan_that_was_refused_in_a_row_is_not_to_be_waited_with(
+    make_site: Callable[..., Site], server: Server, option: str
+) -> None:
+    """Neither way does what the file was refused in: a new plan does."""
+    site = begun(make_site, server, settle_after=300)
+    killed(site, server, "before")
+    declare(site, "eleven")
+    command(site, "plan --out p.plan -t site")
+    said = told(command(site, f"apply --auto-approve {option}p.plan -t site", code=7))
+    assert "plan again after " in said
+    assert "apply --wait" not in said
+    command(site, f"apply --auto-approve --wait {option}p.plan -t site", code=4)
+    (way,) = [one for one in ways_out(command(site, "plan -t site")) if "--wait" in one]
+    command(site, f"{way} --auto-approve")
+    assert live(server) == "eleven"
