@@ -104,6 +104,7 @@ class Target:
     waiting_reason: Text = ""
     hold_count: int = 0
     held_guard_count: int = 0
+    applying_count: int = 0
     failures: int = 0
     finding: Finding | None = None
     is_gone: bool = False

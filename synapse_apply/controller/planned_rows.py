@@ -125,6 +125,8 @@ class HoldReason(Enum):
     """It needs a row that is not done."""
     APPROVED = "approved"
     """It has approvals, and is not done yet: a pause, a window, a verification. Never stored."""
+    APPLYING = "applying"
+    """An apply that is under way does it by its approvals. Never stored."""
 
 
 @frozen
@@ -144,7 +146,7 @@ class HeldRow:
         is_guard = self.row.action is RowAction.GUARD
         if self.reason is HoldReason.GUARD:
             return is_guard and not self.row.address.startswith("policy:")
-        return self.reason is not HoldReason.DEPENDENCY
+        return self.reason not in {HoldReason.DEPENDENCY, HoldReason.APPLYING}
 
 
 @frozen

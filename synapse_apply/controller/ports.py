@@ -118,7 +118,8 @@ class RunResult:
     `held_up_by_run` is set where another run had the state's lock for the whole time, so that a
     plan may already be old and nothing was applied ("" else): who holds it. `rows` are those of the
     plan, `used_approvals` the ids of the approvals that calls have used up, now or before, as the
-    target's state says. `calls` counts the rows that were to be done by an apply. `stop_reason` is
+    target's state says; `returned_approvals` those that it gave back, as the call was found not to
+    be done. `calls` counts the rows that were to be done by an apply. `stop_reason` is
     why it was not all begun, "" where it was.
     `is_state_behind`: beside its rows there is something that an apply writes to the state alone,
     such as the outcome of a call that an earlier run left open. `running_jobs` are what a look was
@@ -142,6 +143,7 @@ class RunResult:
     running_jobs: RunningJobsSeen | None = None
     binding: Binding | None = None
     targets: tuple[LabelledTarget, ...] = ()
+    returned_approvals: tuple[str, ...] = ()
 
 
 class ActionRefused(SynapseApplyError):

@@ -280,13 +280,14 @@ class CallCounts:
 
 @frozen
 class BegunApply:
-    """An apply that began and has no run row yet; its fields are those of that row."""
+    """An apply that has no run row yet; its fields are of that row, `rows` what was approved."""
 
     run: str
     commit: str
     cause: RunCause
     began_at: float
     approved_by: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
 
 
 @frozen
@@ -349,6 +350,11 @@ class TargetRow:
     binding: Binding | None = None
     found_binding: Binding | None = None
     due_detail: str = ""
+
+    @property
+    def applying(self) -> tuple[str, ...]:
+        """The digests of the approved rows and guards that an apply does now."""
+        return self.begun_apply.rows if self.begun_apply else ()
 
 
 @frozen

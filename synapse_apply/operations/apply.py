@@ -439,11 +439,13 @@ def apply_permitted_rows(
         report = _apply_with_approvals(
             session, apply_run, replace(plan_result, plan=narrowed), permitted
         )
-        used_ids: tuple[str, ...] = ()
+        old = {name for each in plan_result.resolved_intents for name in each.intent.approvals}
+        used_ids, returned_ids = tuple[str, ...](), set[str]()
         # A state that is lost by now keeps what it has; whoever asks later is told.
         with suppress(StateError):
             used_ids = session.store.list_used_approvals(permitted.list_approval_ids())
-    return PermittedApply(report, used_ids, report.stop_reason)
+            returned_ids = old - {*session.store.list_used_approvals(sorted(old))}
+    return PermittedApply(report, used_ids, report.stop_reason, tuple(sorted(returned_ids)))
 
 
 def _apply_with_approvals(

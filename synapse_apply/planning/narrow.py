@@ -250,12 +250,14 @@ class PermittedApply:
 
     The report's plan has all rows; one that was not to be done is a no-op with a note. Of the
     approvals that were given, `used_approvals` are used up by now, be it by an earlier run.
+    `returned_approvals` are unused again: the call of an earlier run was found not to be done.
     `stop_reason` is why nothing more could begin at its end, "" where it could.
     """
 
     report: Report
     used_approvals: tuple[str, ...] = ()
     stop_reason: str = ""
+    returned_approvals: tuple[str, ...] = ()
 
 
 def narrow_to_permitted_rows(plan: Plan, permitted: PermittedRows, plan_id: str) -> Plan:

@@ -196,8 +196,8 @@ def _is_replaceable(resource: ResourceState) -> bool:
         record is not None
         and bool(record.digest)
         and resource.declared_fields.get(path) is True
-        # An imported record has no `applied`.
-        and (record.applied or record.seen).get(path) is True
+        # An imported record has no `applied`, and one of another API may lack the field.
+        and (record.applied or record.seen).get(path, record.api != resource.binding.api) is True
         and resource.live_fields.get(path, True) is True
     )
 

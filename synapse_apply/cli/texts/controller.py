@@ -142,6 +142,7 @@ def choose_rows_by_target(
             for row in api.list_held_rows(name)
             if name == pattern or row.address == BINDING_GUARD
             if not (is_approval and row.reason == "approved")
+            if row_digests or row.reason != "applying"
         ]
         for name in names
     }
@@ -185,9 +186,9 @@ def _select_rows(
             f"See what waits now, and {verb.name} that.",
         )
     named_rows = [rows_by_digest[digest] for digest in dict.fromkeys(row_digests)]
-    fixed_rows = [row for row in named_rows if not row.can_be_approved]
-    if verb == APPROVE and fixed_rows:
-        names = ", ".join(row.address for row in fixed_rows)
+    fixed = [row for row in named_rows if not (row.can_be_approved or row.reason == "applying")]
+    if verb == APPROVE and fixed:
+        names = ", ".join(row.address for row in fixed)
         raise Refused.from_summary(
             "A row cannot be approved",
             f"{names}: it waits for another row, or a policy stops it.",
@@ -368,14 +369,13 @@ def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]
 
 def _target_reason(item: Mapping[str, Any]) -> str:
     """Why a target is in its state: its finding, what waits for a person, what it waits for."""
-    from synapse_apply.controller.rules.revisions import format_held_rows
+    from synapse_apply.controller.rules.revisions import describe_holds
 
     if item.get("finding"):
         reason = item.get("waiting_reason")
         return f"{item['finding']['summary']}{f'; {reason}' if reason else ''}"
-    count = item.get("hold_count") or 0
-    waiting = format_held_rows(count, min(item.get("held_guard_count") or 0, count))
-    hold_phrase = f"{waiting} wait{'s' * (count == 1)} for a person" if count else ""
+    counts = (item.get(f"{name}_count") or 0 for name in ("hold", "held_guard", "applying"))
+    hold_phrase = describe_holds(*counts)
     unknown_phrase = (
         "nobody knows whether a call had an effect" if item["state"] == "unknown" else ""
     )
@@ -390,6 +390,7 @@ _REASON_PHRASES = {
     "approval": "the mode is approve",
     "guard": "it stops the plan",
     "approved": "it has approvals, and is not done yet",
+    "applying": "it is being applied",
 }
 
 

@@ -185,7 +185,7 @@ class PeopleActions:
             rule = self._approval_rule(name, row_digests)
             approvals = list(parts.store.list_approvals_even_used_or_expired(name))
             waiting = parts.store.list_holds(name)
-            known = add_approved_rows(waiting, approvals, now)
+            known = add_approved_rows(waiting, approvals, now, row)
             holds = self._require_holds(name, row_digests, known)
             for hold in holds:
                 _require_approvable(hold)
@@ -241,7 +241,7 @@ class PeopleActions:
             row, now = self._present_target(name), parts.clock.read_wall()
             reason = normalize_reason(reason)
             approvals = parts.store.list_approvals_even_used_or_expired(name)
-            known = add_approved_rows(parts.store.list_holds(name), approvals, now)
+            known = add_approved_rows(parts.store.list_holds(name), approvals, now, None)
             holds = self._require_holds(name, row_digests, known)
             digests = {hold.row_digest for hold in holds}
             for digest in sorted(digests):
@@ -379,6 +379,7 @@ def _require_approvable(hold: HoldRow) -> None:
     reasons = {
         HoldReason.DEPENDENCY: "Approve what it needs: it is then done with it.",
         HoldReason.GUARD: "Approve the guard that stops it, if that can be approved.",
+        HoldReason.APPLYING: "It is being applied by the approvals that it has: see how that ends.",
     }
     if held_row.row.address.startswith("policy:"):
         reasons[HoldReason.GUARD] = "Change the plan or the policy: nobody can approve this."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import chain
@@ -13,7 +13,6 @@ from synapse_apply.controller.loop.parts import LEASE_SECONDS, LoopParts
 from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import (
     BegunApply,
-    RunCause,
     RunOutcome,
     RunRow,
     RunVerb,
@@ -212,23 +211,20 @@ _FINDING = error_finding(
 
 
 def record_begin_of_apply(
-    parts: LoopParts, claimed_row: TargetRow, epoch: int, run_id: str, approvers: Sequence[str]
+    parts: LoopParts, name: TargetName, epoch: int, begun: BegunApply
 ) -> None:
     """Write, before an apply is asked for, that it begins: in the target's row and the audit.
 
     `epoch` is that of the claim: the row of a target that is another's by now stays as it is.
     """
-    name, commit, now = claimed_row.name, claimed_row.wanted_commit, parts.clock.read_wall()
-    detail = f"run {run_id} of {commit}"
-    if approvers:
-        detail += f"; approved by {', '.join(approvers)}"
-    cause = RunCause.APPROVED if approvers else claimed_row.due_cause
-    begun = BegunApply(run_id, commit, cause, now, tuple(approvers))
+    detail = f"run {begun.run} of {begun.commit}"
+    if begun.approved_by:
+        detail += f"; approved by {', '.join(begun.approved_by)}"
     with parts.write() as writer:
         row = parts.store.find_target_even_if_gone(name)
         if row is not None and writer.is_claim_still_own_even_if_over(name, parts.holder, epoch):
             writer.put_target_keeping_claim_and_newer_revision(replace(row, begun_apply=begun))
-        writer.append_audit(now, parts.who, "begin apply", str(name), detail)
+        writer.append_audit(begun.began_at, parts.who, "begin apply", str(name), detail)
 
 
 def record_lost_apply_if_any(parts: LoopParts, writer: StoreWriter, row: TargetRow) -> TargetRow:

@@ -218,7 +218,14 @@ def _end_approvals(
     if outcome is RunOutcome.PLAN_ERROR or not (digests or outcome is RunOutcome.IN_SYNC):
         return
     for approval in parts.store.list_approvals_even_used_or_expired(looked.name):
-        is_used = approval.used_at or approval.id in run.result.used_approvals
+        is_returned = approval.id in run.result.returned_approvals
+        if approval.used_at and is_returned:
+            writer.put_approval(replace(approval, used_at=0.0, used_by_run=""))
+            row, subject = f"{approval.row} ({approval.row_digest})", str(looked.name)
+            text = f"its call was not done: {row}; approved by {approval.who}"
+            writer.append_audit(run.ended_at, parts.who, "return approval", subject, text)
+        is_used = approval.used_at and not is_returned
+        is_used = is_used or approval.id in run.result.used_approvals
         if not is_used and approval.row_digest not in digests:
             end_approval(parts, writer, approval, "gone", run.ended_at)
 

@@ -30,7 +30,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.recording import record_run
 from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.ports import ApplyRequest, Permit
-from synapse_apply.controller.rows import RunOutcome, RunVerb, TargetRow
+from synapse_apply.controller.rows import BegunApply, RunCause, RunOutcome, RunVerb, TargetRow
 from synapse_apply.controller.rules.access import build_apply_terms
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
 from synapse_apply.controller.rules.due import MIN_POLL_SECONDS
@@ -170,7 +170,9 @@ def apply_by_worker(
         closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
     )
-    record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)
+    cause, now = RunCause.APPROVED if approvers else row.due_cause, parts.clock.read_wall()
+    begun = BegunApply(run_id, row.wanted_commit, cause, now, approvers, tuple(used))
+    record_begin_of_apply(parts, row.name, claimed.epoch, begun)
     return ask_worker(
         parts, RunVerb.APPLY, run_id, row, lambda: parts.workers.apply(request, reader.read_permit)
     )

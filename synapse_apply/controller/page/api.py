@@ -222,6 +222,7 @@ def _target_to_json(store: ReadableStore, target: TargetRow) -> JsonDocument:
         target=target.name.target,
         finding=_first_error(store, target),
         is_claimed=bool(target.holder),
+        applying_count=len(target.applying),
         # None where the last look did not ask.
         running_jobs=running if running.seen_at else None,
         path=addresses.build_target_path(target.name),

@@ -120,7 +120,7 @@ def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
         digest=hold.row_digest,
         reason=hold.held_row.reason,
         detail=hold.held_row.detail,
-        can_be_approved=view.can_be_approved,
+        can_be_approved=hold.held_row.can_be_approved,
         approvals_needed=count.needed_count,
         stricter_by=view.stricter_by,
         approved_by=count.who_counts,

@@ -97,7 +97,8 @@ class _StoreCollector(Collector):
         for source in sources:
             held_targets = TargetFilter(source.name, TargetCondition.HELD)
             targets = iter_present_targets(self._store, held_targets)
-            family.add_metric([source.name], sum(target.hold_count for target in targets))
+            counts = [max(0, target.hold_count - len(target.applying)) for target in targets]
+            family.add_metric([source.name], sum(counts))
         return family
 
     def _unsent_counts(self) -> GaugeMetricFamily:

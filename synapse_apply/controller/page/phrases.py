@@ -19,7 +19,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetRow,
 )
-from synapse_apply.controller.rules.revisions import format_held_rows
+from synapse_apply.controller.rules.revisions import describe_holds
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import sanitize
@@ -162,9 +162,8 @@ def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
 
 
 def format_holds_of_target(target: TargetRow) -> str:
-    """How many rows and guards wait ("1 row waits for a person")."""
-    waiting = format_held_rows(target.hold_count, target.held_guard_count)
-    return f"{waiting} {'waits' if target.hold_count == 1 else 'wait'} for a person"
+    """How many rows and guards wait ("1 row waits for a person"), and are being applied."""
+    return describe_holds(target.hold_count, target.held_guard_count, len(target.applying))
 
 
 def format_call_counts(calls: CallCounts) -> str:

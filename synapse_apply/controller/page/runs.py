@@ -220,10 +220,6 @@ class TargetForms:
     def can_approve(self) -> bool:
         return Right.APPROVE in self.rights
 
-    @property
-    def has_approvable_row(self) -> bool:
-        return any(row.can_be_approved for row in self.held_rows)
-
 
 def read_target_forms(
     loop: ControllerLoop, visitor: Visitor, name: TargetName, notice: str, now: float
@@ -293,6 +289,7 @@ REASON_PHRASES = {
     HoldReason.GUARD: "a guard stops it",
     HoldReason.DEPENDENCY: "it needs a row that is not done",
     HoldReason.APPROVED: "it has approvals, and is not done yet",
+    HoldReason.APPLYING: "it is being applied",
 }
 GUARD_PHRASE = "this guard stops the plan"
 POLICY_PHRASE = "a policy stops the plan: nobody can approve it here"
@@ -309,19 +306,12 @@ class HeldRowView:
     stricter_by: str = ""
     is_approved_by_visitor: bool = False
 
-    @property
-    def is_guard(self) -> bool:
-        return self.hold.held_row.row.action is RowAction.GUARD
-
-    @property
-    def can_be_approved(self) -> bool:
-        return self.hold.held_row.can_be_approved
-
 
 def list_decidable_rows(store: ReadableStore, name: TargetName, now: float) -> list[HoldRow]:
     """The rows of a target that wait for a person, and approved ones that are not done yet."""
     approvals = store.list_approvals_even_used_or_expired(name)
-    return add_approved_rows(store.list_holds(name), approvals, now)
+    target = store.find_target_even_if_gone(name)
+    return add_approved_rows(store.list_holds(name), approvals, now, target)
 
 
 def build_held_row_views(
@@ -384,7 +374,7 @@ def describe_hold_reason(hold: HoldRow) -> str:
     """Why a row waits, as a phrase."""
     held_row = hold.held_row
     phrase = REASON_PHRASES[held_row.reason]
-    if held_row.row.action is RowAction.GUARD:
+    if held_row.row.action is RowAction.GUARD and held_row.reason is not HoldReason.APPLYING:
         phrase = GUARD_PHRASE if held_row.can_be_approved else POLICY_PHRASE
     elif hold.rejected_by:
         return REJECTED_PHRASE

@@ -11,11 +11,12 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar, cast
 
 from synapse_apply.controller.planned_rows import ApplyTerms, HeldRow, HoldReason
-from synapse_apply.controller.rows import ApprovalRow, HoldRow, TargetName
+from synapse_apply.controller.rows import ApprovalRow, HoldRow, TargetName, TargetRow
 from synapse_apply.controller.settings import DAY, Access, AccessRule, Mode, Right, TargetRule
 from synapse_apply.model.frozen import frozen
 
@@ -269,11 +270,11 @@ def count_approvals_of_row(
 
 
 def add_approved_rows(
-    holds: Sequence[HoldRow], approvals: Iterable[ApprovalRow], now: float
+    holds: Sequence[HoldRow], approvals: Iterable[ApprovalRow], now: float, row: TargetRow | None
 ) -> list[HoldRow]:
     """The holds of a target, and rows that have unused approvals and are not done yet.
 
-    Where it waits for no person any more, it can still be rejected.
+    Where it waits for no person any more, it can still be rejected. What `row` applies says so.
     """
     rows = {hold.row_digest: hold for hold in holds}
     for given in approvals:
@@ -281,6 +282,9 @@ def add_approved_rows(
             held_row = HeldRow(given.row, HoldReason.APPROVED)
             hold = HoldRow(given.target, given.row_digest, held_row, "", "", given.approved_at)
             rows.setdefault(given.row_digest, hold)
+    for digest in rows.keys() & (row.applying if row else ()):
+        applying = HeldRow(rows[digest].held_row.row, HoldReason.APPLYING)
+        rows[digest] = replace(rows[digest], held_row=applying)
     return [*rows.values()]
 
 

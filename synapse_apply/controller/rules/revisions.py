@@ -359,6 +359,17 @@ def format_held_rows(row_and_guard_count: int, guard_count: int) -> str:
     return " and ".join(parts) or format_count_and_noun(0, "row")
 
 
+def describe_holds(hold_count: int, guard_count: int, applying_count: int) -> str:
+    """What waits for a person of what is held, and what of it an apply does; "" for nothing."""
+    count = max(0, hold_count - applying_count)
+    waiting = format_held_rows(count, min(guard_count, count))
+    phrases = [f"{waiting} wait{'s' * (count == 1)} for a person"] * bool(count)
+    if applying_count:
+        is_one = applying_count == 1
+        phrases += [f"{applying_count} {'row is' if is_one else 'rows are'} being applied"]
+    return "; ".join(phrases)
+
+
 def _target_progress(target: TargetRow, failing_reason: str) -> str:
     counts = target.counts
     match target.progress:

@@ -151,6 +151,7 @@ def ended_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunResult:
         findings=(*planned.findings, *_findings_of(report)),
         calls=calls,
         used_approvals=applied.used_approvals,
+        returned_approvals=applied.returned_approvals,
         stop_reason=stop_reason[:_MAX_STOP_REASON],
         report_json=format_redacted_json_line(report_document(report)),
     )

@@ -195,7 +195,8 @@ def require_plausible_look(result: RunResult) -> None:
     is_plausible = (
         result.outcome in _LOOK_OUTCOMES
         and result.calls == CallCounts()
-        and not (result.used_approvals or result.stop_reason or result.report_json)
+        and not (result.used_approvals or result.returned_approvals)
+        and not (result.stop_reason or result.report_json)
         and (result.running_jobs is None or _are_jobs_plausible(result.running_jobs))
         and _has_plausible_fields(result)
     )

@@ -47,3 +47,21 @@ def test_no_more_than_the_package_changes(ready: Workplace, server: Server) -> N
     place.edit("manifests/plugin.yaml", "changelog: First", "changelog: Second")
     place.apply("--allow-replace", code=None)
     assert server.call("GET", "_emulator/requests/")["counts"]["POST /plugin_releases/"] == 1
+
+
+def test_the_first_plan_after_another_api_replaces_it(ready: Workplace) -> None:
+    """API v2 has no `debug`, so a record that was written there does not say it."""
+    place = declare_debug(ready)
+    package = "plugins/yolo/plugin/main.py"
+    changed = (place.root / package).read_text()
+    place.write(package, "print('yolo')\n")
+    project = json.loads((place.root / "synapse-apply.yaml").read_text())
+    first, other = json.dumps(project), project
+    other["targets"]["prod"] |= {"api": "v2", "unsupported_fields": "warning"}
+    place.write("synapse-apply.yaml", json.dumps(other))
+    place.apply()
+    place.write("synapse-apply.yaml", first)
+    place.write(package, changed)
+    assert "Plan: 0 to add, 1 to change, 0 to destroy." in place.plan(code=0).out
+    place.apply("--allow-replace")
+    place.unchanged()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
 import zipfile
 
 import pytest
 from controllers.applying_site import APPROVE, TOKENS, ApplyingSite
+from controllers.backend_proxy import Call
 from controllers.site import SECONDS
 from forges.loopback_server import wait_until
 from git_repositories import commit
@@ -236,3 +238,85 @@ def test_an_approval_does_not_outlive_its_row(applying_site: ApplyingSite) -> No
     site.approve([hold], "second")
     site.wait_until_live("new")
     site.check_laws()
+
+
+def test_what_is_being_applied_waits_for_nobody(applying_site: ApplyingSite) -> None:
+    """List, page, target and command say so; an approval of it is refused for that reason."""
+    site = applying_site
+    start_approving(site)
+    begun, released = threading.Event(), threading.Event()
+
+    def hold_back(_call: Call) -> None:
+        begun.set()
+        released.wait(60)
+
+    site.proxy.before_write = hold_back
+    site.commit("new")
+    [hold] = site.wait_for_holds(1)
+    site.approve([hold])
+    try:
+        assert begun.wait(60)
+        [applying] = site.list_holds()
+        assert (applying["digest"], applying["reason"]) == (hold["digest"], "applying")
+        assert not applying["can_be_approved"]
+        assert site.get_target()["applying_count"] == 1
+        assert "it is being applied" in site.get_page("/targets/acme/dev").text
+        overview = site.get_page("/").text
+        assert "1 row is being applied" in overview
+        assert "waits for a person" not in overview
+        refused = site.send("approve", "second", target="acme/dev", rows=[hold["digest"]])
+        assert refused.status_code == 409
+        assert "It is being applied by the approvals that it has" in refused.text
+        environ = environment({URL_VARIABLE: site.url, TOKEN_VARIABLE: TOKENS["second"]})
+        status = run_in_process(["controller", "status"], site.folder, environ)
+        assert "1 row is being applied" in status.stdout
+        approve = ["controller", "approve", "acme/dev", "--row", hold["digest"]]
+        refusal = run_in_process(approve, site.folder, environ)
+        assert "It is being applied by the approvals that it has" in refusal.stderr
+        assert refusal.returncode
+    finally:
+        released.set()
+    site.wait_until_live("new")
+    wait_until(lambda: not site.list_holds(), SECONDS, "nothing waits")
+    site.check_laws()
+
+
+def test_an_approval_comes_back_from_a_call_that_was_not_done(applying_site: ApplyingSite) -> None:
+    """The row is done by it, once the call is known to have done nothing; the audit has both."""
+    site = applying_site
+    start_approving(site)
+
+    def drop(_call: Call) -> None:
+        raise ConnectionResetError
+
+    site.proxy.before_write = drop
+    site.commit("new")
+    [hold] = site.wait_for_holds(1)
+    site.approve([hold])
+    wait_until(lambda: "1 unknown" in str(list_audit(site)), SECONDS, "its end is not known")
+    site.proxy.before_write = None
+
+    def is_live() -> bool:
+        site.act("reconcile", target="acme/dev")
+        return site.live_description == "new"
+
+    wait_until(is_live, SECONDS, "the approved row is done", pause=1)
+    [returned] = [row for row in list_audit(site) if row["action"] == "return approval"]
+    assert returned["detail"].startswith("its call was not done: update plugin/detection (row1:")
+    assert returned["detail"].endswith("approved by token:ops")
+    assert [row["action"] for row in list_audit(site)].count("approve") == 1
+    site.check_no_secret()
+
+
+def start_approving(site: ApplyingSite) -> None:
+    """A controller in mode approve, in sync."""
+    site.rule = APPROVE
+    site.write_configuration()
+    site.apply()
+    site.start()
+    wait_until(lambda: site.get("/api/v1/targets")["items"], SECONDS, "the target is known")
+    site.wait_for_state("in sync")
+
+
+def list_audit(site: ApplyingSite) -> list[dict[str, str]]:
+    return list(site.get("/api/v1/audit?limit=100")["items"])
