@@ -247,7 +247,8 @@ def _find_plan(pull: dict[str, Any], workflow: str, name: str) -> dict[str, Any]
         plans = [row for row in mine if not row["expired"]]
         if not plans:
             raise UnreviewedCommit(
-                f"The plan of the last run of {workflow} for pull request {number} is gone."
+                f"The last run of {workflow} for pull request {number} kept no artifact "
+                f"{name}-{number}, or it is gone."
             )
         newest = max(plans, key=lambda row: int(row["id"]))
         return {"number": number, "artifact": int(newest["id"]), "digest": newest.get("digest")}

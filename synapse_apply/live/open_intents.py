@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import UpdateMode
-from synapse_apply.live.live_backend import with_named_secrets
 from synapse_apply.live.live_reader import LiveReader
+from synapse_apply.live.named_secrets import with_named_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding

@@ -26,7 +26,7 @@ from synapse_apply.live.comparable_values import (
     suppose_record,
     suppose_records,
 )
-from synapse_apply.live.live_backend import wrap_recorded_secrets
+from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.packages import with_file_diffs
 from synapse_apply.live.project_files import PackageJudge
 from synapse_apply.manifests.committed import CommittedFolder

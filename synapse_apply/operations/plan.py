@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.live.comparable_values import known_resource_states
-from synapse_apply.live.live_backend import wrap_recorded_secrets
 from synapse_apply.live.live_reader import LiveReader
+from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.open_intents import (
     build_known_marks,
     list_call_ends,

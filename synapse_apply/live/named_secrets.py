@@ -1,0 +1,167 @@
+"""Which fields of single objects are secret: by `lifecycle.sensitive`, or by their record.
+
+A field is secret if its manifest names it, or if its record has the digest of a secret there.
+So no edit of a commit (the name dropped or moved, another address, another description of a
+provider) reveals what the backend has.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    FieldPath,
+    format_json_pointer,
+    warning_finding,
+)
+from synapse_apply.model.phrases import format_short_list
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.secrets.secret_marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
+from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.values import Mac, Reference, SecretRef, Sensitive, WithheldSecret, is_map
+
+_SECRET_TYPES = frozenset({Mac, WithheldSecret})
+_NO_PATHS: frozenset[FieldPath] = frozenset()
+
+
+def _list_secret_paths(entry: Record | Intent) -> frozenset[FieldPath]:
+    """The fields of a record or an open call that hold secrets."""
+    sides = (entry.applied, entry.seen) if isinstance(entry, Record) else (entry.fields,)
+    paths = [path for side in sides for path, value in side.items() if type(value) in _SECRET_TYPES]
+    return frozenset(paths) if paths else _NO_PATHS
+
+
+# A record's digests count for its id, so that no edit of a manifest or of `providers`, no move or
+# pin shows a live value. Plain values declared at such a place are wrapped before anything is
+# compared; the state stays as it is until the next apply.
+def with_named_secrets(
+    marks: SecretMarks,
+    catalogue: Catalogue,
+    versions: Mapping[str, str],
+    desired: Mapping[Address, Desired],
+    records: Mapping[Address, Record],
+    intents: Iterable[Intent] = (),
+) -> SecretMarks:
+    """The marks with the secret fields of single objects.
+
+    `versions` says which API version the ids in manifests are of.
+    """
+    by_address: dict[Address, frozenset[FieldPath]] = defaultdict(frozenset)
+    by_id: dict[tuple[str, str, str], frozenset[FieldPath]] = defaultdict(frozenset)
+    by_key: dict[tuple[str, str], frozenset[FieldPath]] = defaultdict(frozenset)
+    anywhere: dict[str, frozenset[FieldPath]] = defaultdict(frozenset)
+
+    def add_paths(
+        address: Address, api: str, remote_id: str, key: str, paths: frozenset[FieldPath]
+    ) -> None:
+        by_address[address] |= paths
+        if remote_id:
+            by_id[address.kind, api, remote_id] |= paths
+        if key:
+            by_key[address.kind, key] |= paths
+
+    entries: tuple[Record | Intent, ...] = (*records.values(), *intents)
+    for entry in entries:
+        if paths := _list_secret_paths(entry):
+            add_paths(entry.address, entry.api, entry.remote_id, entry.natural_key, paths)
+    for address, resource in desired.items():
+        kind = catalogue.get(address.kind)
+        named = frozenset(resource.lifecycle.sensitive)
+        if kind is None or not named:
+            continue
+        key = kind.derive_natural_key(resource.spec, {})
+        api = kind.select_newest_binding(versions).api
+        add_paths(address, api, resource.remote_id or "", key, named)
+        if address in records:
+            record = records[address]
+            add_paths(address, record.api, record.remote_id, record.natural_key, named)
+        if not key:
+            anywhere[address.kind] |= named
+    if not by_address:
+        return marks
+    return replace(marks, named=NamedSecrets(by_address, by_id, by_key, anywhere))
+
+
+def with_free_form_secret(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
+    """The marks where single objects are unknown: every free-form field is secret."""
+    anywhere = {
+        prefix: frozenset((name,) for name, rule in kind.rules.items() if rule.free_form)
+        for prefix, kind in catalogue.items()
+        if prefix not in marks.kinds
+    }
+    return replace(marks, named=NamedSecrets(anywhere=anywhere))
+
+
+def wrap_recorded_secrets(
+    desired: Mapping[Address, Desired],
+    records: Mapping[Address, Record],
+    marks: SecretMarks,
+    intents: Iterable[Intent] = (),
+) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
+    """The declared resources, plain values wrapped where a secret is recorded; and warnings."""
+    recorded: dict[Address, frozenset[FieldPath]] = defaultdict(frozenset)
+    entries: tuple[Record | Intent, ...] = (*records.values(), *intents)
+    for entry in entries:
+        if paths := _list_secret_paths(entry):
+            recorded[entry.address] |= paths
+    changed: dict[Address, Desired] = {}
+    findings = []
+    for address, paths in recorded.items():
+        resource = desired.get(address)
+        if resource is None:
+            continue
+        walk = _SecretWrapper(UNMARKED.with_named_secret_paths(paths))
+        spec = {key: walk.wrap_literals(value, (key,)) for key, value in resource.spec.items()}
+        if walk.literals:
+            changed[address] = replace(resource, spec=spec)
+            is_marked = address.kind in marks.kinds
+            findings.append(_unnamed_secret(resource, walk.literals, is_marked))
+    return ({**desired, **changed} if changed else desired), tuple(findings)
+
+
+class _SecretWrapper:
+    """Turns the plain values of one spec at secret paths into literal secrets."""
+
+    def __init__(self, marks: SpecMarks) -> None:
+        self._marks = marks
+        self.literals: list[FieldPath] = []
+
+    def wrap_literals(self, value: Any, path: FieldPath) -> Any:
+        if value is None or isinstance(value, SecretRef | Reference):
+            return value
+        if is_map(value) and value:
+            return {key: self.wrap_literals(below, (*path, key)) for key, below in value.items()}
+        is_map_above = is_map(value) and not self._marks.is_secret(path)
+        if is_map_above or not (
+            self._marks.is_secret(path) or self._marks.has_named_field_below(path)
+        ):
+            return value
+        self.literals.append(path)
+        return SecretRef("literal", literal=Sensitive(value))
+
+
+def _unnamed_secret(resource: Desired, paths: list[FieldPath], is_marked: bool) -> Diagnostic:
+    names = format_short_list(map(format_json_pointer, paths))
+    return warning_finding(
+        "A recorded secret is no longer named as one",
+        f"{resource.address}: {names} is recorded as a secret, and the manifest has a plain value "
+        "there. It is still treated as a secret and not shown.",
+        Text(
+            "Mark the key under `providers` of the project file as `secret: true`. If it is to be "
+            "public, forget the resource and adopt it anew: ",
+            Command("state rm", resource.address),
+        )
+        if is_marked
+        else f"Name it again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}. If it "
+        "is to be public, take the field out and apply, then declare it anew.",
+        address=str(resource.address),
+        path=("spec", *paths[0]),
+        position=resource.find_position(paths[0]),
+    )
