@@ -395,17 +395,19 @@ class RemoteAccess:
         Where a helper gives the credential, nobody here knows what the server was sent: its own
         words are left out.
         """
-        url, settings = self.url.reveal(), self.settings.reveal()
-        password = urlsplit(url).password if "://" in url else None
-        if password:  # however short
-            text = text.replace(password, "***")
-        headers = (
+        settings = self.settings.reveal()
+        values = [
             value.partition(":")[2]
             for key, value in settings
             if value and key.lower().endswith("extraheader")
-        )
-        proxies = (value for key, value in settings if key.lower().endswith("proxy"))
-        text = Redactor([url, *headers, *proxies]).mask_secrets_in_text(text)
+        ]
+        urls = [value or "" for key, value in settings if key.lower().endswith("proxy")]
+        for url in (self.url.reveal(), *urls):
+            # Without a password an address is no secret, and an error has to name it.
+            if "://" in url and (password := urlsplit(url).password):
+                text = text.replace(password, "***")  # however short
+                values.append(url)
+        text = Redactor(values).mask_secrets_in_text(text)
         if os.environ.get("GIT_ASKPASS") or any(
             value and key.lower().endswith(("helper", "askpass")) for key, value in settings
         ):

@@ -108,6 +108,17 @@ def test_no_password_is_told(web_checkout: Path, server: GitServer, open_log: Op
     assert "sesame" not in f"{finding.detail}{finding.hint}{refused.value!r}"
 
 
+def test_an_address_without_a_password_is_told(
+    web_checkout: Path, server: GitServer, open_log: OpenLog
+) -> None:
+    """It is no secret, and tells which server Git could not use."""
+    server.failure = 500
+    with pytest.raises(StateError) as refused:
+        open_log(web_checkout).exists()
+    (finding,) = refused.value.diagnostics
+    assert f"'{server.url}/remote.git/'" in finding.detail
+
+
 @pytest.mark.parametrize("kept", ["in a setting", "in the url", "by a helper"])
 def test_no_credential_is_told_that_the_server_repeats(
     web_checkout: Path, server: GitServer, open_log: OpenLog, kept: str
