@@ -581,10 +581,10 @@ def test_the_work_of_a_search_tells_nothing_of_what_is_left_out(
 
         search(text="hooli")
         for field, word in (("text", "{}"), ("who", "token:{}")):
-            # The fewest of several: what the store does once in a while, such as asking for a busy
-            # file again, only adds.
+            # What the store does once in a while differs by some hundred; one call for each second
+            # of the 1,500 hidden rows would be more.
             hidden, none = (
                 min(calls_of(partial(search, **{field: word.format(name)})) for _ in range(4))
                 for name in ("hooli", "nobody")
             )
-            assert abs(hidden - none) < 100
+            assert abs(hidden - none) < 750
