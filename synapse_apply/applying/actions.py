@@ -139,6 +139,10 @@ def _seal(run: Run, step: Step, *, uses_approvals: bool) -> Outcome:
     seal, record = step.binding.final_call, run.ledger.store.find_record(step.address)
     if seal is None or record is None:
         raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
+    if record.is_package_untold:
+        return step.outcome(
+            Result.FAILED, messages.finding("untold package", step.address, verb=seal.verb)
+        )
     path = (seal.name,)
     call = Call(
         run,

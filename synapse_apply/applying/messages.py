@@ -89,6 +89,11 @@ _MESSAGES: Mapping[str, _Message] = {
         "Fix what keeps the state from being written, then {next}",
     ),
     "skipped": _error("Not tried", "{reason}.", "Apply again once that is resolved."),
+    "untold package": _error(
+        "Nobody can tell whose package is published",
+        "A {verb} is never taken back, so the {verb} of {address} was not sent.",
+        "The next plan names what settles that.",
+    ),
     "internal error": _error(
         "An internal error stopped this resource",
         "{exception} while working on {address}.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -112,10 +112,13 @@ def _may_be_of_run(job: Job, intent: Intent) -> bool:
     )
 
 
-def explain_other_job(api: Api, job_id: str, intent: Intent, settle_after: float) -> str:
+def explain_other_job(
+    api: Api, job_id: str, intent: Intent, find_earliest: Callable[[], datetime]
+) -> str:
     """Why a job cannot be that of an announced run, as part of a sentence; "" where it may be.
 
-    Clocks may differ by `settle_after`. Raises RemoteError where the job cannot be read.
+    `find_earliest` is asked after the job was read: before that time no server can have made it.
+    Raises RemoteError where the job cannot be read.
     """
     owners = JobOwners(api)
     try:
@@ -123,12 +126,11 @@ def explain_other_job(api: Api, job_id: str, intent: Intent, settle_after: float
     except NotFound:
         return "is not there, or is hidden"
     created = parse_zoned_time_or_none(job.created)
-    sent = datetime.fromisoformat(intent.sent_at)
     if job.context.get(RUN_MARK_KEY) == intent.id:
         return ""
     if owners.runs_other_plugin(job, intent.remote_id):
         return f"runs plugin {job.plugin_code or job.plugin}"
-    if created is not None and created < sent - timedelta(seconds=settle_after):
+    if created is not None and created < find_earliest():
         return f"was created at {job.created}, and the run was sent at {intent.sent_at}"
     if intent.version and job.version and job.version != intent.version:
         return f"runs version {job.version}"

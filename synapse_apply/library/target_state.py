@@ -183,9 +183,9 @@ class TargetState:
     def settle_as_not_done(
         self, name: str, *, warn: Callable[[Diagnostic], None] | None = None
     ) -> Intent:
-        """Close an open call as not done: you looked. StateError where none is open.
+        """Close the open calls of an address as not done: you looked. StateError without any.
 
-        `warn` gets a warning if it may still act.
+        Returns the first. `warn` gets a warning of each other, and of each that may still act.
         """
         with self._recorded(name) as (session, address):
             return close_as_not_done(session, address, moment=session.clock.utc_now(), warn=warn)

@@ -200,7 +200,7 @@ class _RowRecordBuilder:
             )
         old_record = self._records.get(address)
         digest = _choose_digest(kind, address, row, observed, old_record)
-        published_bytes = self._fetch_package(binding, address, raw, old_record)
+        published_bytes = self._fetch_package(binding, address, raw, old_record, digest)
         shown = published_bytes.digest if published_bytes else published_digest(observed)
         self.shown |= {address: shown} if shown else {}
         if published_bytes is not None and digest not in (None, published_bytes.digest):
@@ -238,14 +238,19 @@ class _RowRecordBuilder:
         )
 
     def _fetch_package(
-        self, binding: ApiBinding, address: Address, raw: ServerObject, old_record: Record | None
+        self,
+        binding: ApiBinding,
+        address: Address,
+        raw: ServerObject,
+        old_record: Record | None,
+        digest: str | None,
     ) -> PublishedBytes | None:
-        """Read the published package; None where it was read before, or on failure."""
+        """Read the published package; None where it was read before, or cannot be read."""
         # A published package never changes, so that bytes which were read once are not read again.
         if not self._reads_bytes or (old_record is not None and old_record.proven):
             return None
         try:
-            return read_published(self._session, binding, raw, address)
+            published = read_published(self._session, binding, raw, address)
         except (RemoteError, InputError) as failure:
             reason = str(failure)
             if isinstance(failure, InputError):
@@ -258,6 +263,18 @@ class _RowRecordBuilder:
             )
             self._warn(finding)
             return None
+        kind = self._session.catalogue[address.kind]
+        if kind.carries_package and not (published or digest):
+            finding = warning_finding(
+                "What is published was not compared",
+                f"This backend shows neither a digest nor a URL of the package of a {kind.prefix}, "
+                "so no plan tells whether it is the declared one.",
+                "Where it may be another one, publish a new version.",
+                address=str(address),
+                of_backend=True,
+            )
+            self._warn(finding)
+        return published
 
     def _require_unrecorded(self, address: Address, remote_id: str, binding: ApiBinding) -> None:
         own_record = self._records.get(address)

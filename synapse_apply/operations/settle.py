@@ -158,7 +158,8 @@ def _list_ways_to_settle(
     resolved: ResolvedIntent, journal_files: Mapping[str, JournaledDoneCall], until: str
 ) -> tuple[str, ...]:
     if not resolved.is_open:
-        return (resolved.import_hint,) if resolved.import_hint else ()
+        untold = iter_untold_packages([resolved.record] if resolved.record else [])
+        return (*filter(None, [resolved.import_hint]), *(found.hint for found in untold))
     intent = resolved.intent
     recovery_hint = journal_files[intent.id].recovery_hint if intent.id in journal_files else ""
     seconds = resolved.seconds_until_resolvable

@@ -7,6 +7,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import starmap
 
 from synapse_apply.applying.runs import explain_other_job, jobs_of_last_runs, with_job
 from synapse_apply.live.open_intents import (
@@ -231,45 +234,46 @@ def close_as_not_done(
     moment: str,
     warn: Callable[[Diagnostic], None] | None = None,
 ) -> Intent:
-    """Close an open call as not done, because the user says so; `warn` is told if it may still act.
+    """Close the open calls of an address as not done, because the user says so.
 
-    StateError when none is open, a recovery journal says that it was done, or no record could keep
+    `warn` is told of each beside the one that is returned, and of those that may still act.
+    StateError when none is open, a recovery journal says that one was done, or no record could keep
     what may still change its object: an update, a delete, an upload of a debug release.
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
-        intent = _require_open_intent(session, state, address)
-        require_no_journal(session, state, intent)
-        seconds = intent.seconds_left(session.target.settle_after, moment, session.uptime())
-        kind, record = session.catalogue.get(address.kind), state.records.get(address)
-        is_upload = intent.digest is not None and kind is not None and kind.acts_again(intent)
-        changes_object = is_upload if intent.verb == CREATE_VERB else intent.verb != RUN_VERB
-        own_record = record if record and record.is_object_of(intent) else None
-        if seconds > 0 and changes_object and own_record is None:
-            keep = Text(Command("import", address, intent.remote_id), " keeps it in a new record.")
-            later = f"Again in {math.ceil(seconds)} s, when it cannot act any more."
-            whose = f"recorded as id {record.remote_id}" if record else "not recorded"
-            error = StateError.from_summary(
-                "Nothing would know of this call",
-                f"{address} is {whose}, and what its {intent.verb} may still do "
-                f"{f'to id {intent.remote_id} ' * bool(record)}would look like a change from "
-                "outside.",
-                later if record or is_upload else keep,
-            )
-            raise with_acting_calls(session, state, address, error)
-        halves = [one for one in state.open_intents if _share_request(one, intent)]
-        for half in halves:
-            require_no_journal(session, state, half)
-        closed = [replace(one, state=IntentState.ABSENT) for one in (intent, *halves)]
-        for one in closed:
+        intents = _require_open_intents(session, state, address)
+        halves = [
+            one
+            for one in state.open_intents
+            if one.address != address and any(_share_request(one, own) for own in intents)
+        ]
+        acting = list[tuple[float, Intent]]()
+        for intent in (*intents, *halves):
+            require_no_journal(session, state, intent)
+            seconds = intent.seconds_left(session.target.settle_after, moment, session.uptime())
+            if seconds > 0 and intent.address == address:
+                _require_kept(session, state, intent, seconds)
+                acting.append((seconds, replace(intent, state=IntentState.ABSENT)))
+        for one in (*intents, *halves):
+            closed = replace(one, state=IntentState.ABSENT)
             entry = session.actor.build_audit_entry(
-                one, f"settled by hand: {one.state.outcome}", moment=moment
+                closed, f"settled by hand: {closed.state.outcome}", moment=moment
             )
-            record = state.records.get(one.address)
+            record = session.store.find_record(one.address)
             if record is not None and one.verb != RUN_VERB and record.is_object_of(one):
-                record = record.with_given_up(one, session.target.settle_after)
-            session.store.close_ended_intent(one, record, entry)
+                record = record.with_given_up(closed, session.target.settle_after)
+            session.store.close_ended_intent(closed, record, entry)
     warnings = [
+        warning_finding(
+            "Several calls were settled",
+            f"{one.verb} of {address}, which was sent at {one.sent_at}, was settled as not done, "
+            "too.",
+            address=str(address),
+        )
+        for one in intents[1:]
+    ]
+    warnings += [
         warning_finding(
             "Two calls are one request",
             f"One request makes {address} and {half.address}: both were settled as not done.",
@@ -277,12 +281,31 @@ def close_as_not_done(
         )
         for half in halves
     ]
-    if seconds > 0:
-        warnings.append(acting_call_warning(seconds, closed[0]))
+    warnings += starmap(acting_call_warning, acting)
     if warn is not None:
         for warning in warnings:
             warn(warning)
-    return closed[0]
+    return replace(intents[0], state=IntentState.ABSENT)
+
+
+def _require_kept(session: TargetSession, state: State, call: Intent, seconds: float) -> None:
+    """StateError where no record could keep a call that may still change its object."""
+    address, record = call.address, state.records.get(call.address)
+    kind = session.catalogue.get(address.kind)
+    is_upload = call.digest is not None and kind is not None and kind.acts_again(call)
+    changes_object = is_upload if call.verb == CREATE_VERB else call.verb != RUN_VERB
+    if not changes_object or (record is not None and record.is_object_of(call)):
+        return
+    keep = Text(Command("import", address, call.remote_id), " keeps it in a new record.")
+    later = f"Again in {math.ceil(seconds)} s, when it cannot act any more."
+    whose = f"recorded as id {record.remote_id}" if record else "not recorded"
+    error = StateError.from_summary(
+        "Nothing would know of this call",
+        f"{address} is {whose}, and what its {call.verb} may still do "
+        f"{f'to id {call.remote_id} ' * bool(record)}would look like a change from outside.",
+        later if record or is_upload else keep,
+    )
+    raise with_acting_calls(session, state, address, error)
 
 
 def _share_request(one: Intent, other: Intent) -> bool:
@@ -302,32 +325,28 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
-        intent = _require_open_intent(session, state, address)
-        if intent.verb != RUN_VERB:
+        intents = _require_open_intents(session, state, address)
+        runs = [one for one in intents if one.verb == RUN_VERB]
+        if not runs:
             raise StateError.from_summary(
                 "The open call is no run",
-                f"An earlier {intent.verb} of {address} is open, which has no job.",
+                f"An earlier {intents[0].verb} of {address} is open, which has no job.",
                 Text(Command("state settle", address), " looks it up, or says how to settle it."),
             )
-        require_no_journal(session, state, intent, job_id)
         other_address = jobs_of_last_runs(state.records).get(job_id)
         if other_address is not None:
             owner_text = "an earlier run of it" if other_address == address else str(other_address)
-            reason = f"is recorded as the run of {owner_text}"
-        else:
-            settle_after = session.target.settle_after
-            reason = explain_other_job(session.api, job_id, intent, settle_after)
-        if reason:
-            raise StateError.from_summary(
-                "This job is another run's",
-                f"Job {job_id} {reason}.",
-                Text(
-                    Command("jobs list"),
-                    f" shows which there are. If none is that of {address}: ",
-                    Command("state settle", address, "--absent"),
-                    ".",
-                ),
-            )
+            raise _other_job_error(address, job_id, f"is recorded as the run of {owner_text}")
+        # Of several runs the newest that may have started it.
+        runs.sort(key=lambda one: one.sent_at)
+        while reason := explain_other_job(
+            session.api, job_id, runs[-1], partial(_find_earliest_arrival, session, runs[-1])
+        ):
+            if len(runs) == 1:
+                raise _other_job_error(address, job_id, reason)
+            runs.pop()
+        intent = runs[-1]
+        require_no_journal(session, state, intent, job_id)
         closed_intent, record = with_job(intent, state.records.get(address), job_id, moment)
         entry = session.actor.build_audit_entry(
             closed_intent, f"settled by hand: job {job_id}", moment=moment
@@ -336,12 +355,42 @@ def close_with_job(session: TargetSession, address: Address, job_id: str, *, mom
     return closed_intent
 
 
-def _require_open_intent(session: TargetSession, state: State, address: Address) -> Intent:
-    """The open intent of an address; StateError, with the open ones, where there is none."""
-    intent = next((i for i in state.open_intents if i.address == address), None)
-    if intent is None:
+def _other_job_error(address: Address, job_id: str, reason: str) -> StateError:
+    return StateError.from_summary(
+        "This job is another run's",
+        f"Job {job_id} {reason}.",
+        Text(
+            Command("jobs list"),
+            f" shows which there are. If none is that of {address}: ",
+            Command("state settle", address, "--absent"),
+            ".",
+        ),
+    )
+
+
+def _find_earliest_arrival(session: TargetSession, call: Intent) -> datetime:
+    """The earliest time, by the server's clock, at which a call can have reached the server.
+
+    `settle_after` is allowed for the clocks, unless this machine sent the call since it started.
+    """
+    skew, uptime = session.backend.server_clock.skew, session.uptime()
+    if skew is None or not uptime.boot or uptime.boot != call.sent_up.boot:
+        sent = datetime.fromisoformat(call.sent_at)
+        return sent - timedelta(seconds=session.target.settle_after)
+    age = uptime.seconds - call.sent_up.seconds
+    # A server may cut the times that it tells to whole seconds.
+    earlier = timedelta(seconds=age + 1 - skew.low)
+    return datetime.fromisoformat(session.clock.utc_now()) - earlier
+
+
+def _require_open_intents(
+    session: TargetSession, state: State, address: Address
+) -> tuple[Intent, ...]:
+    """The open intents of an address; StateError, with the open ones, where there is none."""
+    intents = tuple(one for one in state.open_intents if one.address == address)
+    if not intents:
         raise build_no_open_call_error(session, address, state)
-    return intent
+    return intents
 
 
 def _unknown_address(session: TargetSession, address: Address) -> StateError:

@@ -184,11 +184,22 @@ def _names_other_object(resource: ResourceState) -> bool:
 
 
 def _with_seal_warning(resource: ResourceState, decision: Decision) -> Decision:
-    """The decision with a warning note, where it includes a final call, which cannot be undone."""
+    """The decision with a warning note, where it includes a final call, which cannot be undone.
+
+    Refused where nobody can tell whose package would stay for good.
+    """
     seal, change = resource.binding.final_call, decision.change
     if seal is None or not any(seal.makes_change(field) for field in change.fields):
         return decision
-    return replace(decision, change=replace(change, notes=(*change.notes, seal.warning)))
+    if resource.record is not None and resource.record.is_package_untold:
+        verify = Command("verify", resource.address, "--bytes")
+        accept = Command("state accept", resource.address)
+        decision = decision.refused(
+            refusals.refusal(
+                "seal-untold", resource, [(seal.name,)], verb=seal.verb, verify=verify, ours=accept
+            )
+        )
+    return replace(decision, change=replace(decision.change, notes=(*change.notes, seal.warning)))
 
 
 def _unsupported_fields(resource: ResourceState) -> tuple[Diagnostic, ...]:

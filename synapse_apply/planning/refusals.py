@@ -74,6 +74,14 @@ _REFUSALS: Mapping[str, _Case] = {
             "take it out of the manifests, if nothing needs it any more",
         ),
     ),
+    "seal-untold": _Case(
+        "nobody can tell whose package is published, and a {verb} is never taken back",
+        (
+            "{verify} compares the bytes where the backend has a URL of them",
+            "if the package is ours: take {names} out of Git, {ours}, and declare it again",
+            "if it is not: release it as another version",
+        ),
+    ),
     "delete-sealed": _Case(
         "it is {seal}. Deleted, {loss}",
         ("take the change back in Git: declare it again", _FORGET, "if the loss is meant: {allow}"),

@@ -1234,6 +1234,30 @@ def test_no_call_that_may_act_is_let_loose_by_newer_ones(
     assert live(server) == "eleven"
 
 
+@on_api("v2")
+def test_settling_by_hand_settles_every_call_of_the_address(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Two are open after `state rm`; each is named, and none stays open unseen."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    declare_name(site, "Second")
+    killed(site, server, "before")
+    command(site, f"state rm -t site {PLUGIN}")
+    said = told(command(site, f"state settle -t site {PLUGIN} --absent", code=1))
+    assert "Nothing would know of this call" in said
+    assert len(site.open_intents()) == 2
+    site.waited.append(LATER)
+    said = told(command(site, f"state settle -t site {PLUGIN} --absent"))
+    assert "Several calls were settled" in said
+    assert len(re.findall(rf"update of {PLUGIN}, which was sent at .*?, was", said)) == 1
+    assert f"Settled {PLUGIN}: update was not done." in said
+    assert site.open_intents() == []
+    settled = [result for result in results(site) if result == "settled by hand: not done"]
+    assert len(settled) == 2
+
+
 def make_twin(site: Site, server: Server) -> str:
     """The id of a second plugin, which is declared in place of the first one from now on."""
     path: Path = site.root / "manifests" / "group-0.yaml"

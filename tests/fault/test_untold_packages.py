@@ -86,7 +86,8 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
     site = contested(make_site, server, is_ours=is_ours)
     if way == "settle":
         said = told(command(site, "state settle -t site"))
-        assert SETTLED + "nothing tells its package)" in said
+        assert SETTLED + "nothing tells its package); the next plan warns of that" in said
+        assert f"* `synapse-apply verify {RELEASE} --bytes -t site` compares the bytes" in said
         assert f"{RELEASE}: create was done" not in said
     elif way == "apply":
         assert site.apply().code == 0
@@ -114,6 +115,64 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
     assert record(site).digest == digest
     for line in ("plan", "drift", "state list", f"show {RELEASE}"):
         assert UNTOLD not in command(site, f"{line} -t site"), line
+
+
+@without_a_list_of_plugins()
+@pytest.mark.parametrize("shows", ["nothing", "digest"])
+def test_an_import_says_that_what_is_published_was_not_compared(
+    make_site: Callable[..., Site], server: Server, shows: str
+) -> None:
+    """Also of what was doubted before `state rm`: no plan tells of it any more."""
+    site = contested(make_site, server)
+    command(site, "state settle -t site")
+    digest = record(site).digest
+    command(site, f"state rm {RELEASE} -t site")
+    row = {"address": RELEASE, "id": remote_id(server)}
+    row |= {"digest": digest} if shows == "digest" else {}
+    (site.root / "inventory.yaml").write_text(json.dumps({"inventory": [row]}))
+    said = told(command(site, "import -f inventory.yaml -t site"))
+    if shows == "digest":  # whoever wrote the inventory knows it
+        assert "not compared" not in said
+    else:
+        assert "Warning: What is published was not compared" in said
+        assert "shows neither a digest nor a URL of the package of a release" in said
+    said = told(command(site, f"import --no-bytes {RELEASE} {remote_id(server)} -t site"))
+    assert "not compared" not in said
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@without_a_list_of_plugins()
+def test_a_release_is_not_locked_while_its_package_is_doubted(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A lock is for ever, and would be of what somebody else may have published."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    declare_next(site, "ours")
+    declare_fields(site, {"locked": True})
+    upload = {"method": "POST", "path": "/v2/plugin-releases/"}
+    server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
+    said = told(command(site, "apply --auto-approve -t site", code=3))
+    server.faults()
+    assert f"so the lock of {RELEASE} was not sent." in said
+    for line, code in (("plan", 0), ("apply --auto-approve", 5)):
+        said = told(command(site, f"{line} -t site", code))
+        assert f"! {RELEASE} cannot be updated: nobody can tell whose package is published" in said
+        assert (
+            f"take locked out of Git, `synapse-apply state accept {RELEASE} -t site`, and" in said
+        )
+    assert locked(server) == []
+    declare_fields(site, {"locked": False})
+    command(site, f"state accept {RELEASE} --auto-approve -t site")
+    declare_fields(site, {"locked": True})
+    assert site.apply().code == 0
+    assert locked(server) == ["1.1.0"]
+
+
+def locked(server: Server) -> list[str]:
+    """The versions that are locked."""
+    bodies = [row["body"] for row in server.objects("release")]
+    return [body["version"] for body in bodies if body.get("is_released")]
 
 
 @without_a_list_of_plugins()

@@ -391,7 +391,7 @@ def accept(
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
 @options.use("wait")
 @click.option(
-    "--absent", is_flag=True, help="Do not look it up: you checked that the call was not done."
+    "--absent", is_flag=True, help="Do not look it up: you checked that no call of it was done."
 )
 @click.option(
     "--job",

@@ -160,7 +160,8 @@ def _format_call(call: SettledCall, ways_out: Sequence[str]) -> str:
             f"{ways_text}"
         )
     if intent.state is IntentState.UNKNOWN:
-        next_step = "the next plan shows what differs"
+        is_untold = resolved.record is not None and resolved.record.is_package_untold
+        next_step = f"the next plan {'warns of that' if is_untold else 'shows what differs'}"
         if resolved.reason and intent.verb not in {CREATE_VERB, REPLACE_VERB}:  # its object is gone
             next_step = (
                 "apply creates it again (with --recreate where no list shows that it is gone)"
