@@ -63,11 +63,12 @@ def _secret_fault(reviewed: bool, before: FieldChange, now: FieldChange) -> str:
     digests = [field.stable_after.partition(":") for field in (before, now)]
     if all(digests[0]) and all(digests[1]) and digests[0][0] == digests[1][0]:
         return "" if digests[0] == digests[1] else "its value is not the planned one"
-    if not reviewed or (before.reference == now.reference and now.reference):
+    # The manifests of a saved plan are the same, which name each secret but a literal one.
+    if now.reference and (not reviewed or before.reference == now.reference):
         return ""
     if before.reference and now.reference:
         return "it comes from another place than was planned"
-    return "the plan does not tell which secret it is"
+    return "the plan does not tell which secret it is (a valueFrom or a state key would)"
 
 
 def _sends_unseen_secret(change: Change) -> bool:

@@ -143,3 +143,23 @@ def test_a_saved_plan_with_another_value(secret, server):
     secret.plan("--out", "again", code=0)
     secret.run("apply", "again", code=0)
     assert "Cold" in names(server)
+
+
+@pytest.mark.parametrize("now", [OURS, OTHER])
+def test_a_saved_plan_of_a_literal_without_a_state_key(secret, server, now):
+    """Nothing in the file tells it from another one, as its manifests name no place of it."""
+    (secret.root / ".synapse-apply/state/prod.key").unlink()
+    secret.write("manifests/cold.yaml", S3.replace("SECRET", OURS))
+    secret.plan("--out", "next", code=0)
+    secret.write("manifests/cold.yaml", S3.replace("SECRET", now))
+    ran = secret.run("apply", "next", "--allow-unsigned", code=4)
+    assert "! storage/cold cannot be created: it changed since it was planned" in ran.out
+    assert "configuration.secret_key: (sensitive), the plan does not tell which secret" in ran.out
+    assert OURS not in ran.text
+    assert OTHER not in ran.text
+    assert "Cold" not in names(server)
+    named = S3.replace("SECRET", FROM("RAW_OURS")).replace("key: id", f"key: {FROM('RAW_OURS')}")
+    secret.write("manifests/cold.yaml", named)
+    secret.plan("--out", "again", code=0)
+    secret.run("apply", "again", "--allow-unsigned", code=0)
+    assert "Cold" in names(server)
