@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO, TypeVar
 
 import click
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
 
 
+_Texts = TypeVar("_Texts")
 _DOCUMENT_WRITTEN_KEY = f"{__name__}.documented"
 _FINDINGS_KEY = f"{__name__}.findings"
 
@@ -84,6 +85,11 @@ class Console:
         )
 
     @property
+    def shows_hints(self) -> bool:
+        """Whether what to do next is said: to people, and not in automation."""
+        return "SYNAPSE_APPLY_IN_AUTOMATION" not in self.environ
+
+    @property
     def is_stderr_terminal(self) -> bool:
         """Whether stderr is a terminal."""
         return _is_terminal(sys.stderr)
@@ -101,6 +107,11 @@ class Console:
         from shutil import get_terminal_size
 
         return get_terminal_size().columns
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """Colour and width of the output, as renderers of `views.text` take them."""
+        return {"color": self.is_output_colored, "width": self.terminal_width}
 
     def should_color(self, stream: TextIO) -> bool:
         """In order of precedence: the option, NO_COLOR, FORCE_COLOR, the terminal."""
@@ -178,6 +189,13 @@ class Console:
             # In click's context, because copies of this Console serve the same command.
             click_context.meta[_DOCUMENT_WRITTEN_KEY] = True
 
+    def show(self, document: Mapping[str, Any], text: str) -> None:
+        """Write a document where JSON is wanted, else a text."""
+        if self.as_json:
+            self.write_or_keep_document(document)
+        else:
+            self.write_output(text)
+
     def write_events(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Write events to stdout, one per line, after the line with the version.
 
@@ -225,16 +243,19 @@ class Console:
             and _DOCUMENT_WRITTEN_KEY in click_context.meta
         )
 
+    def name_target(self, texts: _Texts) -> _Texts:
+        """Texts or findings whose commands name the target that was typed."""
+        from synapse_apply.model.command import name_target_in_commands
+
+        return name_target_in_commands(texts, self.typed_target)
+
     def write_findings(self, findings: Iterable[Diagnostic]) -> None:
         """Write findings that do not end the command to stderr."""
         if not (findings := tuple(findings)):
             return
-        from synapse_apply.model.command import name_target_in_commands
         from synapse_apply.views.text.findings import render_diagnostics
 
-        if text := render_diagnostics(
-            name_target_in_commands(findings, self.typed_target), color=self.is_stderr_colored
-        ):
+        if text := render_diagnostics(self.name_target(findings), color=self.is_stderr_colored):
             self.write_stderr(text + "\n")
 
 
@@ -277,6 +298,14 @@ def require_approval_way(
         summary = "Approval needed: not a terminal"
         detail = f"`{verb}` does nothing that nobody approved, and there is no terminal to ask on."
     raise InputError.from_summary(summary, detail, Text(review, f" {flag}."))
+
+
+def is_approved(
+    console: Console, question: str, detail: str, *, given: bool, verb: str, flag: str = "--yes"
+) -> bool:
+    """Ask unless the approval is given by the flag; InputError where nobody can be asked."""
+    require_approval_way(console, is_approved=given, verb=verb, flag=flag)
+    return given or ask_approval(console, question, detail)
 
 
 def ask_approval(console: Console, question: str, detail: str) -> bool:

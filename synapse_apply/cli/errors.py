@@ -1,4 +1,4 @@
-"""How the error that ends a command is shown; its exit code is the error's. Never a traceback."""
+"""How the findings that end a command are shown, and its exit code. Never a traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import click
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import Terminated, interruption_advice
-from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Exit,
@@ -25,6 +24,7 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:
+    from synapse_apply.cli.reports import Reports
     from synapse_apply.model.plan import Plan
 
 
@@ -42,7 +42,7 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
             finding.with_changes(hint=finding.hint + " " + _LOCK_TIMEOUT_HINT)
             for finding in plain_findings
         ]
-    findings = name_target_in_commands(plain_findings, console.typed_target)
+    findings = console.name_target(plain_findings)
     # Expected failures have no traceback, also where logs are on.
     is_expected = isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS))
     log_level = console.environ.get("SYNAPSE_APPLY_LOG", "").lower()
@@ -66,6 +66,31 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
 
     console.write_stderr(render_diagnostics(findings, color=console.is_stderr_colored))
     return code
+
+
+def print_checked(
+    console: Console,
+    command: str,
+    findings: Sequence[Diagnostic],
+    text: str,
+    reports: Reports | None = None,
+) -> int:
+    """Print what a command has found, as its document or with `text` below; the exit code.
+
+    `reports` are written as well.
+    """
+    code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
+    if console.as_json:
+        from synapse_apply.views.json.documents import failure_document
+
+        named = console.name_target(tuple(findings))
+        console.write_or_keep_document(
+            failure_document(command, named, code, tool_version=__version__)
+        )
+    else:
+        console.write_findings(findings)
+        console.write_output(text)
+    return reports.write_findings(findings, code) if reports else code
 
 
 class FindingsAndExitCode(NamedTuple):

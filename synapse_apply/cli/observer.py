@@ -14,8 +14,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
 
 from synapse_apply import ApplyObserver
 from synapse_apply.cli.console import Console, OutputFailedError, ask_approval
@@ -33,7 +33,6 @@ from synapse_apply.views.text.plan import render_plan
 from synapse_apply.views.text.progress import SilentProgress, choose_display
 
 if TYPE_CHECKING:
-    from synapse_apply import OpenTarget
     from synapse_apply.cli.reports import Reports
 
 
@@ -100,13 +99,8 @@ class StoppableProgress:
         self._display.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._display.__exit__(kind, error, traceback)
+    def __exit__(self, *raised: object) -> None:
+        self._display.__exit__(*raised)
         if self._old_handlers:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, old_handler in self._old_handlers.items():
@@ -172,14 +166,6 @@ class StoppableProgress:
         os._exit(Exit.SIGINT if number == signal.SIGINT else Exit.SIGTERM)
 
 
-def exit_immediately(code: int) -> NoReturn:
-    """End the process now, even while its threads still wait."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
-
-
 def _write_to_stderr(text: str) -> None:
     """Write without buffering, because a signal may arrive during a write."""
     with suppress(OSError):
@@ -196,7 +182,12 @@ def build_wait_callback(
     shown_ids: set[str] = set()
 
     def wait_and_show(seconds: float, open_calls: Sequence[Intent], longest: float) -> None:
-        purpose = _format_wait_purpose(open_calls)
+        calls = "an earlier call" if len(open_calls) == 1 else f"{len(open_calls)} earlier calls"
+        deeds = dict.fromkeys(f"{call.verb} of {call.address}" for call in open_calls)
+        purpose = f"until the effect of {calls} shows, or can no longer come"
+        if all(call.state is IntentState.UNKNOWN for call in open_calls):
+            purpose = f"until {calls} can no longer act"
+        purpose = sanitize(f"{purpose}: {format_short_list(deeds)}")
         if not console.can_redraw_stderr:
             if not shown_ids.issuperset(call.id for call in open_calls):
                 console.write_stderr(f"Waiting at most {math.ceil(longest)} s {purpose}\n")
@@ -217,15 +208,6 @@ def build_wait_callback(
     return wait_and_show
 
 
-def _format_wait_purpose(open_calls: Sequence[Intent]) -> str:
-    calls = "an earlier call" if len(open_calls) == 1 else f"{len(open_calls)} earlier calls"
-    deeds = dict.fromkeys(f"{call.verb} of {call.address}" for call in open_calls)
-    names = format_short_list(deeds)
-    if all(call.state is IntentState.UNKNOWN for call in open_calls):
-        return sanitize(f"until {calls} can no longer act: {names}")
-    return sanitize(f"until the effect of {calls} shows, or can no longer come: {names}")
-
-
 # Within which a run that is told to stop ends where nobody can tell it once more.
 DRAIN_SECONDS = 6.0
 
@@ -236,16 +218,12 @@ class ConsoleObserver(ApplyObserver):
     def __init__(
         self, console: Console, reports: Reports | None = None, *, show_unchanged: bool = False
     ) -> None:
-        """`reports` are written in addition to what is printed."""
+        """`reports` are written in addition to what is printed; others may take their place."""
         self._console = console
-        self._reports = reports
+        self.reports = reports
         self._show_unchanged = show_unchanged
         self._stop: StoppableProgress | None = None
         self._wait = build_wait_callback(console, time.sleep)
-
-    def replace_reports(self, reports: Reports) -> None:
-        """Write these reports in place of those it was made with."""
-        self._reports = reports
 
     def run(self, apply: Callable[[], Report]) -> int:
         """Call `apply`, which uses this observer; returns the exit code.
@@ -262,26 +240,15 @@ class ConsoleObserver(ApplyObserver):
             plan = problem.plan
             if plan is None or not plan.has_errors or self._console.as_json:
                 raise
-            if self._reports:
-                self._reports.report_stopped_plan(plan, Exit.ERROR)
+            if self.reports:
+                self.reports.report_stopped_plan(plan, Exit.ERROR)
             return Exit.ERROR
-
-    def run_approved_plan(
-        self, target: OpenTarget, plan: Plan, *, all_or_nothing: bool, wait: bool
-    ) -> int:
-        """Apply a plan that was shown and approved before; returns the exit code.
-
-        Raises what stopped it, which nobody has seen yet.
-        """
-        report = target.apply(plan, all_or_nothing=all_or_nothing, wait=wait, observer=self)
-        return report.exit_code
 
     def confirm(self, plan: Plan) -> bool:
         """Ask the person at the terminal; True for `yes`."""
-        target_text = f"target {plan.base.target}"
         return ask_approval(
             self._console,
-            f"Do you want to perform these actions on {target_text}?",
+            f"Do you want to perform these actions on target {plan.base.target}?",
             "synapse-apply will do what is shown above, and nothing else.",
         )
 
@@ -295,10 +262,8 @@ class ConsoleObserver(ApplyObserver):
                 build_finding_event(finding.to_json()) for finding in plan.diagnostics
             )
         elif not self._console.as_json:
-            color, width = self._console.is_output_colored, self._console.terminal_width
-            shows_unchanged = self._show_unchanged
             self._console.write_output(
-                render_plan(plan, color=color, width=width, show_unchanged=shows_unchanged)
+                render_plan(plan, **self._console.layout, show_unchanged=self._show_unchanged)
             )
 
     def show_changed_plan(self, plan: Plan) -> None:
@@ -321,20 +286,16 @@ class ConsoleObserver(ApplyObserver):
         """Show progress on stderr, and let signals end the apply early."""
         # At a terminal a person can send a second signal; in CI nobody can.
         seconds = 0.0 if self._console.is_interactive else DRAIN_SECONDS
+        color, is_silent = self._console.is_stderr_colored, self._console.as_json
+        # --json is one document and nothing else.
+        display = choose_display(sys.stderr, color=color, silent=is_silent)
         if self._console.as_events:
+            from synapse_apply.views.json.events import EventWriter
+
             self._console.write_version_line_once()  # also before any plan
-        with StoppableProgress(self._build_display(), seconds, hang_up) as self._stop:
+            display = EventWriter(sys.stdout)
+        with StoppableProgress(display, seconds, hang_up) as self._stop:
             yield self._stop
-
-    def _build_display(self) -> SilentProgress:
-        if not self._console.as_events:
-            is_silent = self._console.as_json  # --json is one document and nothing else
-            return choose_display(
-                sys.stderr, color=self._console.is_stderr_colored, silent=is_silent
-            )
-        from synapse_apply.views.json.events import EventWriter
-
-        return EventWriter(sys.stdout)
 
     def show_report(self, report: Report) -> None:
         """Print the report, and write the requested report files.
@@ -359,8 +320,11 @@ class ConsoleObserver(ApplyObserver):
             self._console.write_stderr(render_report(report, color=self._console.is_stderr_colored))
             raise
         finally:
-            if self._reports:
-                self._reports.report_apply(report)
+            if self.reports:
+                self.reports.report_apply(report)
             # Past the lock, which ends by itself, and the threads that still wait.
             if self._stop is not None and self._stop.was_cut:
-                exit_immediately(report.exit_code)
+                for stream in (sys.stdout, sys.stderr):
+                    with suppress(OSError, ValueError):
+                        stream.flush()
+                os._exit(report.exit_code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,13 @@ from synapse_apply.files.commit_memory import pin_refs
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation, OpenTarget
+    from synapse_apply.model.diagnostic import Diagnostic
 
 
 CommandBody = Callable[..., int]
 Decorator = Callable[[Any], Any]
+# What ends all of a command, whatever it is doing: a usage error, or output that nobody takes.
+END_OF_COMMAND = (click.ClickException, click.Abort, BrokenPipeError, OutputFailedError)
 
 
 def add_removed_option(name: str, advice: str) -> Callable[[Any], Any]:
@@ -95,13 +98,7 @@ def parse_plain_ref(_ctx: click.Context, _param: click.Parameter, value: str | N
 
 def combine(*options: Decorator) -> Decorator:
     """A decorator that adds these options, in the order in which --help lists them."""
-
-    def add_combined_options(body: CommandBody) -> CommandBody:
-        return functools.reduce(
-            lambda decorated, option: option(decorated), reversed(options), body
-        )
-
-    return add_combined_options
+    return lambda body: functools.reduce(lambda made, option: option(made), reversed(options), body)
 
 
 def use(*names: str) -> Decorator:
@@ -164,54 +161,41 @@ def _give_reports(body: CommandBody) -> CommandBody:
         invocation: Invocation,
         **parameters: Any,
     ) -> int:
-        if console.section is not None:
-            keywords = {"console": console, "invocation": invocation, **parameters}
-            return _call_in_section(body, keywords, has_reports=bool(report_requests))
         if not report_requests:
             return body(console=console, invocation=invocation, reports=None, **parameters)
         from synapse_apply.cli.reports import Reports, raise_findings_if_any
 
-        if any(file == "-" for _, file in report_requests):
-            if console.as_json:
-                option = "--json-lines" if console.as_events else "--json"
-                raise click.UsageError(f"{option} and a report to stdout do not go together.")
-            console = dataclasses.replace(console, is_stdout_taken=True)
         command = format_command_name(click.get_current_context())
-        out_and_against = (parameters.get("out"), parameters.get("against") or "")
-        writable_reports, misplaced_findings = Reports(
-            report_requests, console, invocation, command, *out_and_against
-        ).split_off_misplaced()
+        ends: tuple[type[BaseException], ...] = (*END_OF_COMMAND, click.exceptions.Exit)
+        misplaced: Sequence[Diagnostic] = ()
+        if console.section is not None:  # of several targets: what reports need is kept in there
+            reports = Reports((), console, invocation, command)
+            ends = (*END_OF_COMMAND, KeyboardInterrupt, Terminated)
+        else:
+            if any(file == "-" for _, file in report_requests):
+                console = take_stdout(console)
+            out_and_against = (parameters.get("out"), parameters.get("against") or "")
+            reports, misplaced = Reports(
+                report_requests, console, invocation, command, *out_and_against
+            ).split_off_misplaced()
         try:
-            raise_findings_if_any(misplaced_findings)
-            return body(
-                console=console, invocation=invocation, reports=writable_reports, **parameters
-            )
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except (BrokenPipeError, OutputFailedError):
+            raise_findings_if_any(misplaced)
+            return body(console=console, invocation=invocation, reports=reports, **parameters)
+        except ends:
             raise
         except (Exception, KeyboardInterrupt, Terminated) as failure:
-            writable_reports.write_failure(failure)
+            reports.write_failure(failure)
             raise
 
     return call_with_reports
 
 
-def _call_in_section(body: CommandBody, keywords: Mapping[str, Any], *, has_reports: bool) -> int:
-    """Call a body for one of several targets; what its reports need is kept in the section."""
-    if not has_reports:
-        return body(reports=None, **keywords)
-    from synapse_apply.cli.reports import Reports
-
-    command = format_command_name(click.get_current_context())
-    section_reports = Reports((), keywords["console"], keywords["invocation"], command)
-    try:
-        return body(reports=section_reports, **keywords)
-    except (click.ClickException, BrokenPipeError, OutputFailedError):
-        raise
-    except Exception as failure:
-        section_reports.write_failure(failure)
-        raise
+def take_stdout(console: Console) -> Console:
+    """The console of a command whose report goes to stdout; a usage error beside JSON."""
+    if console.as_json:
+        option = "--json-lines" if console.as_events else "--json"
+        raise click.UsageError(f"{option} and a report to stdout do not go together.")
+    return dataclasses.replace(console, is_stdout_taken=True)
 
 
 def _give_invocation(body: CommandBody, *, takes_several_targets: bool = False) -> CommandBody:
@@ -535,13 +519,22 @@ def _relative_path(folder: Path, path: Path) -> str:
 
 
 @contextmanager
-def open_target(invocation: Invocation) -> Iterator[OpenTarget]:
-    """Open a command's target; OptionConflict becomes a usage error."""
+def open_target(invocation: Invocation, declined: str = "") -> Iterator[OpenTarget]:
+    """Open a command's target; OptionConflict becomes a usage error.
+
+    Where the answer to a question is no, `declined` is printed, if there is one, and the exit code
+    is 1.
+    """
     from synapse_apply.library import OpenTarget
-    from synapse_apply.model.errors import OptionConflict
+    from synapse_apply.model.errors import NotApproved, OptionConflict
 
     try:
         with closing(OpenTarget(invocation)) as target:
             yield target
     except OptionConflict as problem:
         raise click.UsageError(str(problem)) from None
+    except NotApproved:
+        if not declined:
+            raise
+        Console().write_stderr(f"{declined}\n")
+        raise click.exceptions.Exit(1) from None

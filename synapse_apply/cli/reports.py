@@ -8,13 +8,13 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import build_failure_findings, get_stopped_plan_or_none
-from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -47,6 +47,8 @@ from synapse_apply.workspace.environment import (
     read_head_commit_id_or_empty,
 )
 from synapse_apply.workspace.invocation import Invocation
+
+_OTHER_PLACE = "Choose another place for --report."
 
 
 def write_report_file(path: Path, text: str) -> None:
@@ -82,14 +84,6 @@ def append_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def get_file_size_or_zero(path: Path) -> int:
-    """The file's size in bytes, 0 where there is no file."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
 @frozen
 class ReportSource:
     """One outcome in the shapes that reports need, each built when it is used.
@@ -104,6 +98,37 @@ class ReportSource:
     counts: Callable[[], dict[str, int]]
     outputs: dict[str, str]
     touched_annotations: Callable[[], list[Annotation]] | None = None
+
+
+@frozen
+class _Renderings:
+    """The functions that make a ReportSource of an outcome of one type."""
+
+    document: Callable[[Any], dict[str, Any]]
+    markdown: Callable[..., str]
+    html: Callable[..., str]
+    annotations: Callable[[Any], list[Annotation]]
+    counts: Callable[[Any], dict[str, int]]
+    outputs: Callable[[Any, int], dict[str, str]]
+    touched_annotations: Callable[[Any], list[Annotation]] | None = None
+
+
+_PLAN = _Renderings(
+    plan_document, markdown.render_plan_markdown, html.render_plan_html, ci.plan_annotations,
+    ci.count_plan_changes, ci.build_plan_outputs, ci.changed_plan_annotations,
+)  # fmt: skip
+_DRIFT = _Renderings(
+    drift_document, markdown.render_drift_markdown, html.render_drift_html, ci.annotate_drift,
+    ci.count_drift_changes, ci.build_drift_outputs,
+)  # fmt: skip
+_REPORT = _Renderings(
+    report_document, markdown.render_report_markdown, html.render_report_html,
+    ci.report_annotations, ci.count_done_changes, lambda report, _: ci.build_report_outputs(report),
+)  # fmt: skip
+_FINDINGS = _Renderings(
+    dict, markdown.render_findings_markdown, html.render_findings_html, ci.finding_annotations,
+    lambda _: ci.NO_COUNTS, lambda _, code: ci.planless_outputs(code),
+)  # fmt: skip
 
 
 @frozen
@@ -146,7 +171,7 @@ class Reports:
                     error_finding(
                         f"The {kind} report cannot be written",
                         f"{file} {reason}; nothing was done.",
-                        "Choose another place for --report.",
+                        _OTHER_PLACE,
                     )
                 )
                 continue
@@ -164,63 +189,32 @@ class Reports:
 
     def write_plan(self, plan: Plan, code: int) -> int:
         """Write reports of a plan; returns `code`, or an error's code where one failed."""
-        return self._write_reports(self._build_plan_source(plan, code), code)
+        return self._write_reports(self._source(plan, _PLAN, code, command=self.command), code)
 
     def report_stopped_plan(self, plan: Plan, code: int) -> None:
         """Write reports of a plan that cannot be applied; the JSON is that of the failure."""
-        self._write_reports_or_warn(
-            replace(
-                self._build_plan_source(plan, code),
-                document=lambda: self._findings_document((), code, plan),
-            )
-        )
+        source = self._source(plan, _PLAN, code, command=self.command)
+        document = partial(self._findings_document, (), code, plan)
+        self._write_reports_or_warn(replace(source, document=document))
 
     def write_drift(self, drift: Drift, code: int) -> int:
         """Write reports of a drift; returns the exit code as `write_plan`."""
-        url = ci_run_url(self.invocation.environ)
-        return self._write_reports(
-            ReportSource(
-                lambda: drift_document(drift),
-                lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
-                lambda: html.render_drift_html(drift, run_url=url, links=self._build_forge_links()),
-                lambda: ci.annotate_drift(drift),
-                lambda: ci.count_drift_changes(drift),
-                ci.build_drift_outputs(drift, code),
-            ),
-            code,
-        )
+        return self._write_reports(self._source(drift, _DRIFT, code), code)
 
     # A report never changes the exit code of an apply.
     def report_apply(self, report: Report) -> None:
         """Write reports of an apply. One that cannot be written is only a warning."""
-        url = ci_run_url(self.invocation.environ)
-        self._write_reports_or_warn(
-            ReportSource(
-                lambda: report_document(report),
-                lambda budget: markdown.render_report_markdown(report, budget=budget, run_url=url),
-                lambda: html.render_report_html(
-                    report, run_url=url, links=self._build_forge_links()
-                ),
-                lambda: ci.report_annotations(report),
-                lambda: ci.count_done_changes(report),
-                ci.build_report_outputs(report),
-            )
-        )
+        self._write_reports_or_warn(self._source(report, _REPORT, report.exit_code))
 
     def write_failure(self, failure: BaseException) -> None:
         """Write reports of a failure, which the caller prints."""
         findings, code = build_failure_findings(failure)
-        source = self._build_findings_source(findings, code)
-        if (plan := get_stopped_plan_or_none(failure)) is not None:
-            targeted_findings = name_target_in_commands(findings, self.console.typed_target)
-            source = replace(
-                source, document=lambda: self._findings_document(targeted_findings, code, plan)
-            )
+        source = self._findings_source(findings, code, get_stopped_plan_or_none(failure))
         self._write_reports_or_warn(source)
 
     def write_findings(self, findings: Sequence[Diagnostic], code: int) -> int:
         """Write reports of findings; returns the exit code as `write_plan`."""
-        return self._write_reports(self._build_findings_source(findings, code), code)
+        return self._write_reports(self._findings_source(findings, code), code)
 
     def write_reports_of_source(self, source: ReportSource, code: int) -> int:
         """Write reports of any outcome; returns the exit code, which those of an apply keep."""
@@ -241,44 +235,39 @@ class Reports:
             for problem in self._iter_errors(source)
         )
 
-    def _build_plan_source(self, plan: Plan, code: int) -> ReportSource:
-        url = ci_run_url(self.invocation.environ)
+    def _source(
+        self, outcome: Any, renderings: _Renderings, code: int, **named: Any
+    ) -> ReportSource:
+        """An outcome in all shapes; `named` is told in those for people."""
+        named["run_url"] = ci_run_url(self.invocation.environ)
+        touched = renderings.touched_annotations
         return ReportSource(
-            lambda: plan_document(plan),
-            lambda budget: markdown.render_plan_markdown(
-                plan, budget=budget, run_url=url, command=self.command
-            ),
-            lambda: html.render_plan_html(
-                plan, run_url=url, command=self.command, links=self._build_forge_links()
-            ),
-            lambda: ci.plan_annotations(plan),
-            lambda: ci.count_plan_changes(plan),
-            ci.build_plan_outputs(plan, code),
-            lambda: ci.changed_plan_annotations(plan),
+            partial(renderings.document, outcome),
+            lambda budget: renderings.markdown(outcome, budget=budget, **named),
+            lambda: renderings.html(outcome, links=self._build_forge_links(), **named),
+            partial(renderings.annotations, outcome),
+            partial(renderings.counts, outcome),
+            renderings.outputs(outcome, code),
+            touched and partial(touched, outcome),
         )
 
-    def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
-        targeted_findings = list(name_target_in_commands(findings, self.console.typed_target))
-        url, target = (ci_run_url(self.invocation.environ), self._target_name())
-        return ReportSource(
-            lambda: self._findings_document(targeted_findings, code),
-            lambda budget: markdown.render_findings_markdown(
-                targeted_findings, self.command, target=target, budget=budget, run_url=url
-            ),
-            lambda: html.render_findings_html(
-                targeted_findings,
-                self.command,
-                target=target,
-                tool_version=__version__,
-                run_url=url,
-                links=self._build_forge_links(
-                    read_head_commit_id_or_empty(self.invocation.directory)
-                ),
-            ),
-            lambda: ci.finding_annotations(targeted_findings),
-            lambda: ci.NO_COUNTS,
-            ci.planless_outputs(code),
-        )
+    def _findings_source(
+        self, findings: Sequence[Diagnostic], code: int, plan: Plan | None = None
+    ) -> ReportSource:
+        """Findings in all shapes; the JSON has the `plan` that they stopped, too."""
+        named_findings = list(self.console.name_target(findings))
+        naming = {"command": self.command, "target": self._target_name()}
+        source = self._source(named_findings, _FINDINGS, code, **naming)
+        document = partial(self._findings_document, named_findings, code, plan)
+
+        def render_page() -> str:
+            links = self._build_forge_links(read_head_commit_id_or_empty(self.invocation.directory))
+            url = ci_run_url(self.invocation.environ)
+            return html.render_findings_html(
+                named_findings, **naming, tool_version=__version__, run_url=url, links=links
+            )
+
+        return replace(source, document=document, html=render_page)
 
     def _findings_document(
         self, findings: Sequence[Diagnostic], code: int, plan: Plan | None = None
@@ -314,17 +303,24 @@ class Reports:
                 if kind == "github":
                     yield from self._write_github(source)
             except OSError as problem:
-                yield _unwritable_finding(kind, problem.filename or file, problem)
+                yield error_finding(
+                    f"The {kind} report cannot be written",
+                    f"{os.fsdecode(problem.filename or file)}: "
+                    f"{problem.strerror or 'it cannot be written'}.",
+                    _OTHER_PLACE,
+                )
 
     def _write_github(self, source: ReportSource) -> Iterator[Diagnostic]:
         """Write annotations to stderr, and the summary and output files of GitHub Actions."""
         placed_annotations = (source.touched_annotations or source.annotations)()
         self.console.write_stderr(
-            ci.format_annotation_commands(self._in_repository(placed_annotations))
+            ci.format_annotation_commands(self.in_repository(placed_annotations))
         )
         environ = self.invocation.environ
         if summary_file := environ.get("GITHUB_STEP_SUMMARY"):
-            remaining_size = STEP_SUMMARY_BUDGET.limit - get_file_size_or_zero(Path(summary_file))
+            remaining_size = STEP_SUMMARY_BUDGET.limit
+            with suppress(OSError):  # there may be no file yet
+                remaining_size -= Path(summary_file).stat().st_size
             if remaining_size < MIN_BUDGET:
                 yield error_finding(
                     "The summary of this step is full",
@@ -341,11 +337,8 @@ class Reports:
             delimiter = f"synapse_apply_{secrets.token_hex(16)}"
             append_text(Path(outputs_file), ci.format_outputs_file(source.outputs, delimiter))
 
-    def list_annotations(self, source: ReportSource) -> list[Annotation]:
+    def in_repository(self, plain_annotations: list[Annotation]) -> list[Annotation]:
         """The annotations, with file names relative to the repository."""
-        return self._in_repository(source.annotations())
-
-    def _in_repository(self, plain_annotations: list[Annotation]) -> list[Annotation]:
         names = {
             annotation.position.file
             for annotation in plain_annotations
@@ -383,21 +376,13 @@ def _path_inside(file: str, root: str) -> str | None:
         return None
 
 
-def _unwritable_finding(kind: str, file: str | bytes, problem: OSError) -> Diagnostic:
-    return error_finding(
-        f"The {kind} report cannot be written",
-        f"{os.fsdecode(file)}: {problem.strerror or 'it cannot be written'}.",
-        "Choose another place for --report.",
-    )
-
-
 _RENDERERS: dict[str, Callable[[Reports, ReportSource], str]] = {
     "json": lambda _, source: format_redacted_json_document(source.document()),
     "markdown": lambda _, source: source.markdown(COMMENT_BUDGET),
     "html": lambda _, source: source.html(),
     "github": lambda _, source: source.markdown(STEP_SUMMARY_BUDGET),
     "gitlab": lambda _, source: format_redacted_json_document(source.counts()),
-    "codequality": lambda requested_reports, source: format_redacted_json_document(
-        ci.build_issues(requested_reports.list_annotations(source))
+    "codequality": lambda reports, source: format_redacted_json_document(
+        ci.build_issues(reports.in_repository(source.annotations()))
     ),
 }

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,13 @@ import click
 from synapse_apply import Invocation, OpenTarget, Plan, __version__
 from synapse_apply.cli.console import (
     Console,
-    OutputFailedError,
     TargetSection,
     ask_approval,
     require_approval_way,
 )
 from synapse_apply.cli.errors import build_failure_findings, print_failure
 from synapse_apply.cli.help_pages import Terminated, format_command_name
-from synapse_apply.cli.options import open_target
+from synapse_apply.cli.options import END_OF_COMMAND, open_target, take_stdout
 from synapse_apply.cli.reports import Reports, ReportSource, raise_findings_if_any
 from synapse_apply.library.opening import invocations_of_targets
 from synapse_apply.model.diagnostic import Diagnostic
@@ -72,11 +72,11 @@ def run_on_targets(
         )
     reports = TargetsReports.from_parameters(parameters, invocation, command, selectors)
     if reports is not None:
-        console = reports.console
+        console = reports.reports.console
     try:
         invocations = invocations_of_targets(invocation, selectors)
         if reports is not None:
-            reports.raise_misplaced()
+            raise_findings_if_any(reports.misplaced_findings)
     except SynapseApplyError as failure:
         if not console.as_json:
             raise
@@ -91,7 +91,10 @@ def run_on_targets(
     keeps_going = bool(parameters.get("keep_going", True))
     run = TargetsRun(body, command, console, body_parameters, reports, keeps_going)
     if command == "apply":
-        return apply_to_targets(run, invocations)
+        require_approval_way(console, is_approved=bool(parameters["auto_approve"]))
+        if not parameters["auto_approve"]:
+            with ExitStack() as closing:
+                return _PlannedApply(run, closing).ask_and_apply(invocations)
     return run.run_all(invocations)
 
 
@@ -133,9 +136,7 @@ class TargetsRun:
         parameters = {**self.parameters, **more, "console": console}
         try:
             section.exit_code = self.body(invocation=invocation, **parameters)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except (BrokenPipeError, OutputFailedError):
+        except (*END_OF_COMMAND, click.exceptions.Exit):
             raise
         except (KeyboardInterrupt, Terminated) as end:
             section.exit_code = print_failure(end, console, self.command)
@@ -220,9 +221,7 @@ class TargetsReports:
             return None
         console: Console = parameters["console"]
         if any(file == "-" for _, file in requests):
-            if console.as_json:
-                raise click.UsageError("--json and a report to stdout do not go together.")
-            console = replace(console, is_stdout_taken=True)
+            console = take_stdout(console)
         if ("html", "-") in requests:
             raise click.UsageError("the HTML of several targets is a page each: name a file.")
         against = parameters.get("against") or ""
@@ -232,14 +231,6 @@ class TargetsReports:
         html_files = [file for kind, file in reports.requests if kind == "html"]
         others = [request for request in reports.requests if request[0] != "html"]
         return cls(replace(reports, requests=others), html_files, selectors, misplaced)
-
-    @property
-    def console(self) -> Console:
-        return self.reports.console
-
-    def raise_misplaced(self) -> None:
-        """InputError for reports that would overwrite a file of the project."""
-        raise_findings_if_any(self.misplaced_findings)
 
     def write_all(
         self,
@@ -254,18 +245,27 @@ class TargetsReports:
         """
         sources = [s.report_source for s in sections if s.report_source is not None]
         # The sums of the step outputs, "" where one is not known; the worst exit code.
-        outputs = [source.outputs for source in sources]
-        names = dict.fromkeys(name for target_outputs in outputs for name in target_outputs)
-        summed: dict[str, str] = {}
-        for name in names:
-            texts = [target_outputs[name] for target_outputs in outputs if name in target_outputs]
-            are_numbers = all(text.isdigit() for text in texts)
-            summed[name] = str(sum(map(int, texts))) if are_numbers else ""
-        has_changes = any(target_outputs.get("has_changes") == "true" for target_outputs in outputs)
+        texts_by_name: dict[str, list[str]] = {}
+        for source in sources:
+            for name, text in source.outputs.items():
+                texts_by_name.setdefault(name, []).append(text)
+        summed = {
+            name: str(sum(map(int, texts))) if all(text.isdigit() for text in texts) else ""
+            for name, texts in texts_by_name.items()
+        }
+        has_changes = "true" in texts_by_name.get("has_changes", ())
         joined_source = ReportSource(
             lambda: _fill_in_missing(document, sections),
             lambda budget: render_targets_markdown(
-                [_markdown_part(section) for section in sections],
+                [
+                    MarkdownPart(
+                        one.target,
+                        one.exit_code,
+                        one.report_source.outputs if one.report_source else {},
+                        one.report_source.markdown if one.report_source else None,
+                    )
+                    for one in sections
+                ],
                 not_begun,
                 self.reports.command,
                 " ".join(self.selectors),
@@ -277,7 +277,7 @@ class TargetsReports:
             {
                 **summed,
                 "exit_code": str(exit_code),
-                "has_changes": "true" if has_changes else "false",
+                "has_changes": str(has_changes).lower(),
             },
             lambda: [
                 remark
@@ -286,21 +286,12 @@ class TargetsReports:
             ],
         )
         code = self.reports.write_reports_of_source(joined_source, exit_code)
-        for file in self.html_files:
-            for section in sections:
-                if section.report_source is not None:
-                    path = Path(file)
-                    page = replace(
-                        self.reports,
-                        requests=[
-                            (
-                                "html",
-                                str(path.with_name(f"{path.stem}.{section.target}{path.suffix}")),
-                            )
-                        ],
-                    )
-                    if page.write_reports_of_source(section.report_source, Exit.OK) != Exit.OK:
-                        code = Exit.ERROR
+        for file, section in product(map(Path, self.html_files), sections):
+            if section.report_source is not None:
+                path = file.with_name(f"{file.stem}.{section.target}{file.suffix}")
+                page = replace(self.reports, requests=[("html", str(path))])
+                if page.write_reports_of_source(section.report_source, Exit.OK) != Exit.OK:
+                    code = Exit.ERROR
         return code
 
 
@@ -319,12 +310,6 @@ def _fill_in_missing(
     return {**document, "targets": parts}
 
 
-def _markdown_part(section: TargetSection) -> MarkdownPart:
-    source = section.report_source
-    outputs, markdown = (source.outputs, source.markdown) if source else ({}, None)
-    return MarkdownPart(section.target, section.exit_code, outputs, markdown)
-
-
 def _sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """The sums; no counts where a target has none, since a sum without it would be wrong."""
     if not counts or ci.NO_COUNTS in counts:
@@ -341,16 +326,6 @@ _OPTIONS_OF_APPLY = frozenset(
         *("auto_approve", "all_or_nothing", "adopt", "allow_replace", "wait"),
     )
 )
-
-
-def apply_to_targets(run: TargetsRun, invocations: Sequence[Invocation]) -> int:
-    """Apply each target after the other; returns the worst exit code."""
-    auto_approve = bool(run.parameters["auto_approve"])
-    require_approval_way(run.console, is_approved=auto_approve)
-    if auto_approve:
-        return run.run_all(invocations)
-    with ExitStack() as closing:
-        return _PlannedApply(run, closing).ask_and_apply(invocations)
 
 
 class _PlannedApply:
@@ -405,16 +380,11 @@ class _PlannedApply:
             target = self._closing.enter_context(open_target(invocation))
             # The options of `OpenTarget.plan`, as an apply that asks has them.
             parameters = self._run.parameters
-            keywords = {
-                name: value for name, value in parameters.items() if name not in _OPTIONS_OF_APPLY
-            }
-            adopt = parameters["adopt"]
-            plan = target.plan(**{**keywords, "adopt": True if adopt is None else adopt})
+            keywords = {n: value for n, value in parameters.items() if n not in _OPTIONS_OF_APPLY}
+            plan = target.plan(**keywords, adopt=parameters["adopt"] in {None, True})
             observer.show_plan(plan)
             check(plan, all_or_nothing=run.parameters["all_or_nothing"])
-        except (click.ClickException, click.Abort, BrokenPipeError, OutputFailedError):
-            raise
-        except (KeyboardInterrupt, Terminated):
+        except (*END_OF_COMMAND, KeyboardInterrupt, Terminated):
             raise
         except Exception as failure:  # noqa: BLE001 - the failure of one target, not of the command
             if isinstance(failure, SynapseApplyError) and failure.plan and failure.plan.has_errors:

@@ -11,7 +11,7 @@ from contextlib import redirect_stderr, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -62,10 +62,8 @@ def complete_addresses(
 ) -> list[CompletionItem[str]]:
     """Declared and recorded addresses, or files where none starts with the prefix."""
     items = [*complete_declared(ctx, param, prefix), *complete_recorded(ctx, param, prefix)]
-    items_by_name = {item.value: item for item in items}
-    return [items_by_name[name] for name in sorted(items_by_name)] or complete_by_shell(
-        ctx, param, prefix
-    )
+    names = sorted({item.value for item in items})
+    return _plain_words(names, prefix) or complete_by_shell(ctx, param, prefix)
 
 
 def complete_by_shell(
@@ -143,15 +141,14 @@ def _partial_invocation(ctx: click.Context) -> Invocation:
     """The Invocation of the options typed so far."""
     from synapse_apply.workspace.invocation import Invocation
 
-    option_values = ctx.params
-    directory = Path.cwd() / (option_values.get("chdir") or "")
-    project = option_values.get("project")
+    typed = ctx.params
+    directory = Path.cwd() / (typed.get("chdir") or "")
     return Invocation(
         directory=directory,
-        project=directory / project if project else None,
-        target=single_target(option_values) or None,
-        paths=tuple(directory / path for path in option_values.get("paths") or ()),
-        variables=option_values.get("variables") or {},
+        project=directory / typed["project"] if typed.get("project") else None,
+        target=single_target(typed) or None,
+        paths=tuple(directory / path for path in typed.get("paths") or ()),
+        variables=typed.get("variables") or {},
         on_terminal=True,
     )
 
@@ -368,13 +365,6 @@ def _parse_status(word: str) -> JobStatus:
     return job_status
 
 
-def _parse_any_json(text: str) -> JsonValue:
-    try:
-        return _parse_json(text)
-    except (ValueError, RecursionError) as problem:
-        raise ValueError(f"this is not JSON: {problem}.") from None
-
-
 def _parse_address(text: str) -> Address:
     from synapse_apply.model.address import Address
 
@@ -383,7 +373,7 @@ def _parse_address(text: str) -> Address:
 
 MOMENT, TIME_SPAN = Typed("moment", parse_moment), Typed("span", parse_time_span)
 DATE_TIME = Typed("time", parse_time)
-STATUS, JSON = Typed("status", _parse_status), Typed("json", _parse_any_json)
+STATUS = Typed("status", _parse_status)
 ADDRESS = Typed("address", _parse_address, complete_declared)
 # A text that names a resource; the command resolves it with a state or manifests.
 DECLARED_NAME = Typed("name", completer=complete_declared)
@@ -392,10 +382,9 @@ RECORDED_NAME = Typed("name", completer=complete_recorded)
 
 def parse_json_or_text(text: str) -> JsonValue:
     """The JSON value of the text, or the text itself where it is not JSON."""
-    try:
+    with suppress(ValueError):
         return _parse_json(text)
-    except (ValueError, RecursionError):
-        return text
+    return text
 
 
 def parse_key_value_options(
@@ -423,26 +412,26 @@ def require_json_object(value: Any, option: str) -> Mapping[str, Any] | None:
 def _parse_json(text: str) -> JsonValue:
     import json
 
-    # Python accepts NaN and Infinity, which are not JSON (RFC 8259) and servers refuse.
-    return json.loads(text, parse_constant=_reject_json_constant, parse_float=_parse_finite_number)
+    def parse_number(number: str) -> float:
+        # Python accepts NaN and Infinity, which are not JSON (RFC 8259) and servers refuse.
+        if not math.isfinite(float(number)):
+            raise ValueError(f"{number} is not a JSON number")
+        return float(number)
+
+    try:
+        return json.loads(text, parse_constant=parse_number, parse_float=parse_number)
+    except (ValueError, RecursionError) as problem:
+        raise ValueError(f"this is not JSON: {problem}.") from None
 
 
-def _parse_finite_number(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _reject_json_constant(text)
-
-
-def _reject_json_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+JSON = Typed("json", _parse_json)
 
 
 def has_address_form(text: str) -> bool:
     """Whether a text has the form KIND/NAME; the kind may be unknown."""
-    try:
-        _parse_address(text)
-    except ValueError:
-        return False
-    return True
+    with suppress(ValueError):
+        return bool(_parse_address(text))
+    return False
 
 
 def read_mapping_file(path: Path) -> dict[str, Any]:

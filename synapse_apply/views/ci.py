@@ -19,7 +19,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RunStatus
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.model.report import Drift, Report, Result
+from synapse_apply.model.report import Drift, ObjectDrift, Report, Result
 from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.sanitize import cut_text, escape_ci_commands, sanitize, sanitize_lines
 from synapse_apply.views.text.drift import say_what_drifted
@@ -45,7 +45,6 @@ class Annotation:
 
 def plan_annotations(plan: Plan) -> list[Annotation]:
     """Annotations for a plan's findings, refused changes, and guards that would stop the apply."""
-    positions = _positions_by_address(plan.changes)
     guards = [
         Annotation(
             "warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name
@@ -53,7 +52,7 @@ def plan_annotations(plan: Plan) -> list[Annotation]:
         for guard in plan.guards
     ]
     return [
-        *_of_findings(plan.diagnostics, positions),
+        *_of_findings(plan.diagnostics, plan.changes),
         *_of_refusals(plan.refused_changes),
         *guards,
     ]
@@ -90,18 +89,13 @@ def report_annotations(report: Report) -> list[Annotation]:
     ]
     all_findings = [*report.plan.diagnostics, *outcome_findings(unskipped_outcomes), *run_findings]
     return [
-        *_of_findings(all_findings, _positions_by_address(report.plan.changes)),
+        *_of_findings(all_findings, report.plan.changes),
         *_of_refusals(report.plan.refused_changes),
     ]
 
 
 def annotate_drift(drift: Drift) -> list[Annotation]:
     """Annotations for each drifted object, where it is declared, and for the drift's findings."""
-    positions = {
-        str(object_drift.address): object_drift.position
-        for object_drift in drift.objects
-        if object_drift.position is not None
-    }
     drift_annotations = [
         Annotation(
             "warning",
@@ -113,22 +107,19 @@ def annotate_drift(drift: Drift) -> list[Annotation]:
         )
         for object_drift in drift.objects
     ]
-    return [*_of_findings(drift.diagnostics, positions), *drift_annotations]
+    return [*_of_findings(drift.diagnostics, drift.objects), *drift_annotations]
 
 
 def finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation]:
     """Annotations for findings without a plan."""
-    return list(_of_findings(findings, {}))
-
-
-def _positions_by_address(changes: Iterable[Change]) -> dict[str, Position]:
-    """The position of each declared resource, by its address as text."""
-    return {str(c.address): c.position for c in changes if c.position is not None}
+    return list(_of_findings(findings, ()))
 
 
 def _of_findings(
-    findings: Iterable[Diagnostic], position_by_address: Mapping[str, Position]
+    findings: Iterable[Diagnostic], declared: Iterable[Change | ObjectDrift]
 ) -> Iterator[Annotation]:
+    """Annotations for findings; one without a position is where its resource is declared."""
+    positions = {str(one.address): one.position for one in declared}
     for finding in findings:
         hint = f"Hint: {finding.hint}" if finding.hint else ""
         request_id = finding.untold_request_id
@@ -141,7 +132,7 @@ def _of_findings(
             finding.summary,
             "\n".join(part for part in (finding.detail, hint, location, request_text) if part),
             " ".join(part for part in subject_parts if part),
-            finding.position or position_by_address.get(finding.address or ""),
+            finding.position or positions.get(finding.address or ""),
         )
 
 
@@ -180,6 +171,8 @@ MAX_ANNOTATIONS = 10
 _MAX_MESSAGE_LENGTH = 4000
 # GitHub's workflow command by our level.
 _COMMAND_BY_LEVEL = {"error": "error", "warning": "warning", "note": "notice"}
+_DATA_ESCAPES = str.maketrans({"%": "%25", "\n": "%0A"})
+_PROPERTY_ESCAPES = str.maketrans({"%": "%25", ":": "%3A", ",": "%2C"})
 
 
 def format_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
@@ -195,14 +188,14 @@ def format_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
             if len(level_annotations) <= MAX_ANNOTATIONS
             else level_annotations[: MAX_ANNOTATIONS - 1]
         )
-        lines += [_annotation_command(annotation) for annotation in shown_annotations]
+        lines += [_annotation_command(command, annotation) for annotation in shown_annotations]
         if hidden_count := len(level_annotations) - len(shown_annotations):
             hidden_note = f"{hidden_count} more: see the summary or the log"
             lines.append(f"::{command} title=synapse-apply::{hidden_note}")
     return "".join(f"{line}\n" for line in lines)
 
 
-def _annotation_command(annotation: Annotation) -> str:
+def _annotation_command(command: str, annotation: Annotation) -> str:
     facts = {}
     if annotation.position is not None:
         position = annotation.position
@@ -212,24 +205,16 @@ def _annotation_command(annotation: Annotation) -> str:
             "col": str(position.column),
         }
     facts["title"] = cut_text(annotation.title, 200)
-    properties = ",".join(f"{name}={_command_property(value)}" for name, value in facts.items())
-    return (
-        f"::{_COMMAND_BY_LEVEL[annotation.level]} "
-        f"{properties}::{_command_data(annotation.text or annotation.title)}"
+    # GitHub's own escapes (actions/toolkit, command.ts). In properties, `:` and `,` separate and
+    # need escapes, too.
+    properties = ",".join(
+        f"{name}={escape_ci_commands(sanitize(value)).translate(_PROPERTY_ESCAPES)}"
+        for name, value in facts.items()
     )
-
-
-def _command_data(text: str) -> str:
+    text = cut_text(annotation.text or annotation.title, _MAX_MESSAGE_LENGTH)
     # Sanitized first, so that only our own line breaks are left.
-    lines = escape_ci_commands("\n".join(sanitize_lines(cut_text(text, _MAX_MESSAGE_LENGTH))))
-    # GitHub's own escapes (actions/toolkit, command.ts); `%` first, so that none is escaped twice.
-    return lines.replace("%", "%25").replace("\n", "%0A")
-
-
-def _command_property(text: str) -> str:
-    escaped = escape_ci_commands(sanitize(text)).replace("%", "%25")
-    # In properties, `:` and `,` separate and need escapes, too.
-    return escaped.replace(":", "%3A").replace(",", "%2C")
+    data = escape_ci_commands("\n".join(sanitize_lines(text)))
+    return f"::{command} {properties}::{data.translate(_DATA_ESCAPES)}"
 
 
 def build_plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options, typed
+from synapse_apply.cli import late, options, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.model.errors import Exit
@@ -55,8 +55,6 @@ def import_(
     Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
     digest is recorded. The next plan shows how they differ from their manifests.
     """
-    from synapse_apply.views.json.documents import record_document
-
     if (inventory is None) == (name is None or remote_id is None):
         raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")
     ids = Path.cwd() / inventory if inventory else {str(name): str(remote_id)}
@@ -64,14 +62,11 @@ def import_(
     with options.open_target(invocation) as target:
         records = target.import_objects(ids, read_bytes=not no_bytes, warn=warnings.append)
     console.write_findings(warnings)
-    if console.as_json:
-        console.write_or_keep_document(
-            {"imported": [record_document(record) for record in records]}
-        )
-        return 0
-    for record in records:
-        console.write_output(f"Imported {record.address} (id {record.remote_id}).\n")
-    console.write_output(f"\nImport complete! Resources: {len(records)} imported.\n")
+    lines = [f"Imported {record.address} (id {record.remote_id}).\n" for record in records]
+    console.show(
+        {"imported": [late.documents.record_document(record) for record in records]},
+        f"{''.join(lines)}\nImport complete! Resources: {len(records)} imported.\n",
+    )
     return 0
 
 
@@ -144,14 +139,9 @@ def export(
     console: Console,
     invocation: Invocation,
     folder: Path,
-    inventory: Path | None,
-    only: tuple[str, ...],
     codes_file: Path | None,
     ids: tuple[str, ...],
-    from_jobs: bool,
-    releases: str,
-    unmanaged: bool,
-    force: bool,
+    **selection: Any,
 ) -> int:
     """Write live objects as manifests, and an inventory for `import -f`.
 
@@ -165,28 +155,18 @@ def export(
     --ids or --from-jobs. The same objects give the same files, so that an export
     can be compared with an earlier one.
     """
-    from synapse_apply.cli.texts.files import build_export_document, print_exported_files
-
-    if "-" in {str(folder), str(inventory)}:
+    if "-" in {str(folder), str(selection["inventory"])}:
         raise click.UsageError(
             "an export is many files; name a folder, and a file for --inventory."
         )
     with options.open_target(invocation) as target:
         exported_files = target.live.export_manifests(
             folder,
-            inventory=inventory,
-            only=only,
             codes=typed.read_listed_lines(codes_file, "--codes") if codes_file else (),
             ids=_parse_ids(ids),
-            from_jobs=from_jobs,
-            releases=releases,
-            unmanaged=unmanaged,
-            force=force,
+            **selection,
         )
-    if console.as_json:
-        console.write_or_keep_document(build_export_document(exported_files))
-    else:
-        print_exported_files(console, invocation, exported_files)
+    late.files.print_exported_files(console, invocation, exported_files)
     return Exit.OK if exported_files.report.is_complete else Exit.INCOMPLETE
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options, typed
+from synapse_apply.cli import late, options, typed
 from synapse_apply.cli.console import Console, require_approval_way
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.options import add_preflight_option, add_removed_option
@@ -139,12 +139,16 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     the order of -t and by name. Without --keep-going nothing is begun where a plan cannot be
     applied, nor the next target after one that did not end with 0.
     """
-    from synapse_apply.cli.observer import ConsoleObserver
-
     reject_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
-    observer = ConsoleObserver(console, reports, show_unchanged=show_unchanged)
-    if approved is not None:
-        return observer.run_approved_plan(*approved, all_or_nothing=all_or_nothing, wait=wait)
+    observer = late.observer.ConsoleObserver(console, reports, show_unchanged=show_unchanged)
+    common: dict[str, Any] = {
+        "all_or_nothing": all_or_nothing,
+        "wait": wait,
+        "observer": observer,
+    }
+    if approved is not None:  # what stops it nobody has seen yet
+        target, shown_plan = approved
+        return target.apply(shown_plan, **common).exit_code
     with options.open_target(invocation) as target:
         plans: ApprovedPlans | None = None
         if plan is not None:
@@ -152,13 +156,8 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
         elif reviewed:
             plans = target.read_reviewed_plans(reviewed)
         if plans is not None and reports is not None:
-            observer.replace_reports(reports.with_target(invocation.target or plans.target))
+            observer.reports = reports.with_target(invocation.target or plans.target)
         require_approval_way(console, is_approved=auto_approve or plans is not None)
-        common: dict[str, Any] = {
-            "all_or_nothing": all_or_nothing,
-            "wait": wait,
-            "observer": observer,
-        }
         if plans is not None:
             return observer.run(
                 lambda: target.apply_saved(
@@ -169,10 +168,9 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
                     **common,
                 )
             )
-        keywords = {**plan_arguments, **common, "adopt": adopt}
-        keywords["allow_replace"] = allow_replace
-        if console.is_interactive and not auto_approve:
-            keywords["confirm"] = observer.confirm
+        asks = console.is_interactive and not auto_approve
+        keywords = {**plan_arguments, **common, "adopt": adopt, "allow_replace": allow_replace}
+        keywords |= {"confirm": observer.confirm} if asks else {}
         return observer.run(lambda: target.apply(auto_approve=auto_approve, **keywords))
 
 
@@ -230,12 +228,9 @@ def verify(
     Nothing else is sent and nobody is asked. The result is recorded: `apply` verifies only what
     has not passed. A job that is still running from before is followed, and no other started.
     """
-    from synapse_apply.cli.observer import ConsoleObserver
-
     with options.open_target(invocation) as target:
         if only_bytes:
-            from synapse_apply.cli.texts.objects import print_compared_bytes
-
-            return print_compared_bytes(console, target.compare_published_bytes(releases))
-        observer = ConsoleObserver(console)
+            compared = target.compare_published_bytes(releases)
+            return late.objects.print_compared_bytes(console, compared)
+        observer = late.observer.ConsoleObserver(console)
         return observer.run(lambda: target.verify(releases, timeout=timeout, observer=observer))

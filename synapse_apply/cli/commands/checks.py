@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options, registry
+from synapse_apply import __version__
+from synapse_apply.cli import late, options, registry
 from synapse_apply.cli.console import Console
+from synapse_apply.cli.errors import print_checked
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
-from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
@@ -34,29 +35,11 @@ def validate(*, console: Console, invocation: Invocation, reports: Reports | Non
     from anywhere. Every finding is shown with file, line and column. No project file and no
     manifest is an error, since the folder is the wrong one; an empty folder is a warning.
     """
-    from synapse_apply import __version__
-
     with options.open_target(invocation) as target:
         validation = target.validate()
-    errors = sum(finding.is_error for finding in validation.diagnostics)
-    code = Exit.ERROR if errors else Exit.OK
-    if console.as_json:
-        from synapse_apply.model.command import name_target_in_commands
-        from synapse_apply.views.json.documents import failure_document
-
-        console.write_or_keep_document(
-            failure_document(
-                "validate",
-                name_target_in_commands(validation.diagnostics, console.typed_target),
-                code,
-                tool_version=__version__,
-            )
-        )
-    else:
-        console.write_findings(validation.diagnostics)
-        if not errors:
-            console.write_output(validation.summary + "\n")
-    return reports.write_findings(validation.diagnostics, code) if reports else code
+    errors = any(finding.is_error for finding in validation.diagnostics)
+    text = "" if errors else f"{validation.summary}\n"
+    return print_checked(console, "validate", validation.diagnostics, text, reports)
 
 
 @manual_command(
@@ -79,16 +62,12 @@ def doctor(*, console: Console, invocation: Invocation) -> int:
     Changes nothing and makes nothing. What is broken hides nothing else, and what could not be
     checked is said. No value of a secret is shown, only where it comes from.
     """
-    from synapse_apply import __version__
-    from synapse_apply.views.json.documents import checkup_document
-    from synapse_apply.views.text.checkup import render_checkup
-
     with options.open_target(invocation) as target:
         checkup = target.diagnose()
-    if console.as_json:
-        console.write_or_keep_document(checkup_document(checkup, tool_version=__version__))
-    else:
-        console.write_output(render_checkup(checkup, color=console.is_output_colored))
+    console.show(
+        late.documents.checkup_document(checkup, tool_version=__version__),
+        late.checkup.render_checkup(checkup, color=console.is_output_colored),
+    )
     return checkup.exit_code
 
 
@@ -126,15 +105,12 @@ def check(
     Agents are named under `agents:` of a target in the project file, each with the variable that
     holds its token. Every one is asked once; a token is never shown.
     """
-    from synapse_apply import __version__
-    from synapse_apply.views.json.documents import agents_document
-    from synapse_apply.views.text.checkup import render_agents_table
-
     with options.open_target(invocation) as target:
         checkup = target.live.check_agents(names, token_variables=token_env)
-    if console.as_json:
-        console.write_or_keep_document(agents_document(checkup, tool_version=__version__))
-    else:
-        console.write_output(render_agents_table(checkup, color=console.is_output_colored))
+    console.show(
+        late.documents.agents_document(checkup, tool_version=__version__),
+        late.checkup.render_agents_table(checkup, color=console.is_output_colored),
+    )
+    if not console.as_json:
         console.write_findings(checkup.findings)
     return checkup.exit_code

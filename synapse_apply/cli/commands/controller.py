@@ -6,16 +6,20 @@ import os
 import re
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from synapse_apply.cli import options, registry
+from synapse_apply.cli import late, options, registry
 from synapse_apply.cli.console import Console
+from synapse_apply.cli.errors import print_checked
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.cli.typed import DATE_TIME, TIME_SPAN, Typed, complete_controlled
-from synapse_apply.controller.audit_report import check_audit_rows
-from synapse_apply.model.errors import Exit
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.errors import Exit, InputError
+from synapse_apply.views.sanitize import sanitize
 
 _ROW_DIGEST = re.compile(r"row1:[0-9a-f]{64}")
 # SOURCE/TARGET, or a pattern of it; what a name cannot have is refused by the controller.
@@ -207,8 +211,6 @@ def run(
     SIGTERM lets looks end for some seconds and of applies what has begun; a second one stops at
     once.
     """
-    from synapse_apply.controller.run import ControllerSetup, run_controller_once, serve_controller
-
     if detailed and not once:
         raise click.UsageError("--detailed-exitcode goes with --once.")
     if demo and once:
@@ -218,33 +220,27 @@ def run(
     if demo:
         _serve_demo(console, keep=keep)
         return 0
-    setup = ControllerSetup(file, data, dict(os.environ), sys.stderr, looks)
+    setup = late.run.ControllerSetup(file, data, dict(os.environ), sys.stderr, looks)
     if not once:
-        serve_controller(setup)
+        late.run.serve_controller(setup)
         return 0
-    from synapse_apply.cli.texts.controller import print_target_list
-
-    return run_controller_once(
-        setup, lambda targets: print_target_list(console, targets), detailed=detailed
-    )
+    print_targets = partial(late.controller.print_target_list, console)
+    return late.run.run_controller_once(setup, print_targets, detailed=detailed)
 
 
 def _serve_demo(console: Console, *, keep: bool) -> None:
     from synapse_apply.controller.demo.demo import open_demo
     from synapse_apply.controller.extras import require_page_packages
-    from synapse_apply.controller.run import ControllerSetup, serve_controller
 
     require_page_packages()
-
-    def print_line(text: str) -> None:
-        console.write_output(f"{text}\n")
-
-    print_line("Making a Git repository and three backends ...")
-    with open_demo(print_line, keep=keep) as demo:
-        print_line(f"All of it is in {demo.folder}, and the page at {demo.page_url}")
+    console.write_note("Making a Git repository and three backends ...")
+    with open_demo(console.write_note, keep=keep) as demo:
+        console.write_note(f"All of it is in {demo.folder}, and the page at {demo.page_url}")
         variables = {**os.environ, **demo.variables}
-        serve_controller(
-            ControllerSetup(demo.configuration_file, demo.data_folder, variables, sys.stderr)
+        late.run.serve_controller(
+            late.run.ControllerSetup(
+                demo.configuration_file, demo.data_folder, variables, sys.stderr
+            )
         )
 
 
@@ -272,10 +268,8 @@ def worker(*, console: Console, file: Path, data: Path, looks: int) -> int:
     the same file. Any number of workers may come and go; each has a data folder of its own. SIGHUP,
     a first and a second SIGTERM are as of `run`.
     """
-    from synapse_apply.controller.run import ControllerSetup, serve_worker
-
     del console  # all that it tells are lines of its log
-    serve_worker(ControllerSetup(file, data, dict(os.environ), sys.stderr, looks))
+    late.run.serve_worker(late.run.ControllerSetup(file, data, dict(os.environ), sys.stderr, looks))
     return 0
 
 
@@ -305,24 +299,12 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
     Every finding is shown with file, line and column. What this version does not use is a warning.
     With --online each repository is fetched into a temporary folder; nothing is written elsewhere.
     """
-    from synapse_apply import __version__
-    from synapse_apply.controller.checking import check_configuration
-
-    findings = check_configuration(file, dict(os.environ) if online else None)
+    findings = late.checking.check_configuration(file, dict(os.environ) if online else None)
     if strict:
         findings = tuple(finding.as_error() for finding in findings)
-    code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
-    if console.as_json:
-        from synapse_apply.views.json.documents import failure_document
-
-        console.write_or_keep_document(
-            failure_document("controller check", findings, code, tool_version=__version__)
-        )
-        return code
-    console.write_findings(findings)
-    if code == Exit.OK:
-        console.write_output(f"{file} is valid.\n")
-    return code
+    errors = any(finding.is_error for finding in findings)
+    text = "" if errors else f"{file} is valid.\n"
+    return print_checked(console, "controller check", findings, text)
 
 
 @manual_command(
@@ -343,17 +325,11 @@ def status(*, console: Console, data: Path, url: str) -> int:
 
     Reads its store, also while it runs; with an address its HTTP API.
     """
-    from synapse_apply.cli.texts.controller import (
-        choose_controller_url,
-        open_controller_api,
-        print_target_list,
-    )
-    from synapse_apply.controller.status import read_stored_targets
-
-    if url := choose_controller_url(url):
-        print_target_list(console, open_controller_api(console, url).read_target_list())
+    if url := late.controller.choose_controller_url(url):
+        document = late.controller.open_controller_api(console, url).read_target_list()
     else:
-        print_target_list(console, read_stored_targets(data))
+        document = late.status.read_stored_targets(data)
+    late.controller.print_target_list(console, document)
     return 0
 
 
@@ -398,18 +374,9 @@ def reconcile(
     What it then applies is what the mode of the target, its windows, pauses and approvals let it.
     With --wait that has ended, too; what is held or waits for a window is not waited for.
     """
-    from synapse_apply.cli.texts.controller import (
-        open_controller_api,
-        request_each,
-        wait_for_targets,
-    )
-    from synapse_apply.controller.verbs import RECONCILE
-    from synapse_apply.model.command import Command, Text
-    from synapse_apply.model.errors import InputError
-
     if timeout is not None and not is_waiting:
         raise click.UsageError("--timeout goes with --wait.")
-    api = open_controller_api(console, url)
+    api = late.controller.open_controller_api(console, url)
     names = list(
         dict.fromkeys(name for pattern in patterns for name in api.names_matching(pattern))
     )
@@ -423,15 +390,17 @@ def reconcile(
     asked_names: list[str] = []
 
     def request_reconcile(name: str) -> str:
-        api.ask(RECONCILE, target=name)
+        api.ask(late.verbs.RECONCILE, target=name)
         asked_names.append(name)
-        return RECONCILE.result.format(target=name)
+        return late.verbs.RECONCILE.result.format(target=name)
 
-    code = request_each(console, names, request_reconcile)
+    code = late.controller.request_each(console, names, request_reconcile)
     if not is_waiting:
         return code
     span = timeout or timedelta(minutes=30)
-    return Exit.select_exit_code(code, wait_for_targets(console, api, asked_names, span))
+    return Exit.select_exit_code(
+        code, late.controller.wait_for_targets(console, api, asked_names, span)
+    )
 
 
 @manual_command(
@@ -474,20 +443,19 @@ def pause(
     than 10 s after the pause. A pattern counts also for targets that come later. A second pause of
     the same pattern replaces the first.
     """
-    from synapse_apply.cli.texts.controller import open_controller_api, request_each
-    from synapse_apply.controller.verbs import PAUSE
-
     if span is not None and until is not None:
         raise click.UsageError("--for and --until do not go together.")
     end = until or datetime.now(UTC) + (span or timedelta(days=1))
-    api = open_controller_api(console, url)
+    api = late.controller.open_controller_api(console, url)
 
     def pause_scope_and_describe(scope: str) -> str:
         until = end.isoformat(timespec="seconds")
-        result = api.ask(PAUSE, scope=scope, reason=reason, until=until)
-        return PAUSE.result.format(scope=scope, until=result.until or f"{end:%Y-%m-%dT%H:%M:%SZ}")
+        result = api.ask(late.verbs.PAUSE, scope=scope, reason=reason, until=until)
+        return late.verbs.PAUSE.result.format(
+            scope=scope, until=result.until or f"{end:%Y-%m-%dT%H:%M:%SZ}"
+        )
 
-    return request_each(console, patterns, pause_scope_and_describe)
+    return late.controller.request_each(console, patterns, pause_scope_and_describe)
 
 
 @manual_command(
@@ -509,16 +477,13 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 
     A pause that stands in controller.yaml ends where that is changed.
     """
-    from synapse_apply.cli.texts.controller import open_controller_api, request_each
-    from synapse_apply.controller.verbs import RESUME
-
-    api = open_controller_api(console, url)
+    api = late.controller.open_controller_api(console, url)
 
     def resume_scope(scope: str) -> str:
-        api.ask(RESUME, scope=scope)
-        return RESUME.result.format(scope=scope)
+        api.ask(late.verbs.RESUME, scope=scope)
+        return late.verbs.RESUME.result.format(scope=scope)
 
-    return request_each(console, patterns, resume_scope)
+    return late.controller.request_each(console, patterns, resume_scope)
 
 
 @manual_command(
@@ -552,19 +517,16 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
     it ends when the row differs, when it is used, and after seven days. With a pattern it is about
     one sort of row alone: that a target means another backend now.
     """
-    from synapse_apply.cli.texts.controller import (
-        choose_rows_by_target,
-        format_row_result,
-        open_controller_api,
+    api = late.controller.open_controller_api(console, url)
+    chosen = late.controller.choose_rows_by_target(
+        console, api, target, row_digests, late.verbs.APPROVE
     )
-    from synapse_apply.controller.verbs import APPROVE
-
-    api = open_controller_api(console, url)
-    chosen = choose_rows_by_target(console, api, target, row_digests, APPROVE)
     for name, rows in chosen.items():
-        result = api.ask(APPROVE, target=name, rows=[row.digest for row in rows])
+        result = api.ask(late.verbs.APPROVE, target=name, rows=[row.digest for row in rows])
         rows_left = api.list_held_rows(name)
-        console.write_output(format_row_result(APPROVE, name, rows, result.who, rows_left))
+        console.write_output(
+            late.controller.format_row_result(late.verbs.APPROVE, name, rows, result.who, rows_left)
+        )
     return 0
 
 
@@ -601,18 +563,15 @@ def reject(
     They go on waiting, marked, until Git or the live object changes; who approves one later has
     the last word.
     """
-    from synapse_apply.cli.texts.controller import (
-        choose_rows_by_target,
-        format_row_result,
-        open_controller_api,
-    )
-    from synapse_apply.controller.verbs import REJECT
-
-    api = open_controller_api(console, url)
-    for name, rows in choose_rows_by_target(console, api, target, row_digests, REJECT).items():
+    api = late.controller.open_controller_api(console, url)
+    for name, rows in late.controller.choose_rows_by_target(
+        console, api, target, row_digests, late.verbs.REJECT
+    ).items():
         digests = [row.digest for row in rows]
-        result = api.ask(REJECT, target=name, rows=digests, reason=reason)
-        console.write_output(format_row_result(REJECT, name, rows, result.who))
+        result = api.ask(late.verbs.REJECT, target=name, rows=digests, reason=reason)
+        console.write_output(
+            late.controller.format_row_result(late.verbs.REJECT, name, rows, result.who)
+        )
     return 0
 
 
@@ -635,12 +594,9 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
     declared and means another backend now, that is accepted. For the controller's own machine: it
     may run meanwhile.
     """
-    from synapse_apply.controller.run import forget_rules
-    from synapse_apply.views.sanitize import sanitize
-
-    lines = forget_rules(file, data, console.environ, target)
+    lines = late.run.forget_rules(file, data, console.environ, target)
     for line in lines or [f"No target that matches {target} is gone, or means another backend."]:
-        console.write_output(f"{sanitize(line)}\n")
+        console.write_note(sanitize(line))
     return 0
 
 
@@ -696,19 +652,16 @@ def audit(
     whoever it was read from. That its end was cut off only a digest from elsewhere can tell: the
     controller logs the newest one every hour.
     """
-    from synapse_apply.cli.texts.controller import (
-        choose_controller_url,
-        open_controller_api,
-        print_audit_report,
+    selection = late.audit_report.AuditSelection(pattern or "", who, limit)
+    if url := late.controller.choose_controller_url(url):
+        api = late.controller.open_controller_api(console, url)
+        report = late.audit_report.check_audit_rows(
+            api.iter_unmasked_audit_rows(), selection, expected_digest
+        )
+        return late.controller.print_audit_report(console, report, api.mask)
+    return late.controller.print_audit_report(
+        console, late.audit_report.read_stored_audit(data, selection, expected_digest)
     )
-    from synapse_apply.controller.audit_report import AuditSelection, read_stored_audit
-
-    selection = AuditSelection(pattern or "", who, limit)
-    if url := choose_controller_url(url):
-        api = open_controller_api(console, url)
-        report = check_audit_rows(api.iter_unmasked_audit_rows(), selection, expected_digest)
-        return print_audit_report(console, report, api.mask)
-    return print_audit_report(console, read_stored_audit(data, selection, expected_digest))
 
 
 @manual_command(
@@ -725,9 +678,7 @@ def backup(*, console: Console, data: Path, file: Path) -> int:
     To restore it, put it in the data folder of a controller that is stopped, as controller.db. A
     store in PostgreSQL (`store` of controller.yaml) is saved with pg_dump.
     """
-    from synapse_apply.controller.run import write_store_backup
-
-    write_store_backup(data, file)
+    late.run.write_store_backup(data, file)
     console.write_output(f"Wrote {file}.\n")
     return 0
 
@@ -756,28 +707,19 @@ def rollout() -> None:
 @click.argument("name", metavar="[NAME]", default="", required=False)
 def rollout_status(*, console: Console, url: str, name: str) -> int:
     """Say which revision rollouts bring, how far they are, and what they wait for."""
-    from synapse_apply.cli.texts.controller import (
-        format_rollout,
-        format_rollout_list,
-        open_controller_api,
-    )
-
-    api = open_controller_api(console, url)
+    api = late.controller.open_controller_api(console, url)
     if not name:
         rollouts = api.list_rollouts()
         items = [dict(rollout.fields) for rollout in rollouts]
         document = {"apiVersion": "synapse-apply/v1", "kind": "RolloutList", "items": items}
-        text = format_rollout_list(
+        text = late.controller.format_rollout_list(
             [rollout.document for rollout in rollouts], color=console.is_output_colored
         )
     else:
         rollout = api.read_rollout(name, reads_all_targets=console.as_json)
         document = dict(rollout.fields)
-        text = format_rollout(rollout.document, color=console.is_output_colored)
-    if console.as_json:
-        console.write_or_keep_document(document)
-    else:
-        console.write_output(text)
+        text = late.controller.format_rollout(rollout.document, color=console.is_output_colored)
+    console.show(document, text)
     return 0
 
 
@@ -795,18 +737,13 @@ def rollout_status(*, console: Console, url: str, name: str) -> int:
 )
 @_decision_options
 @add_wave_option
-def rollout_approve(
-    *, console: Console, url: str, name: str, revision: str | None, wave: int | None
-) -> int:
+def rollout_approve(*, console: Console, **asked: Any) -> int:
     """Let the next wave of a rollout begin, where its configuration says `approve`.
 
     An approval is for one revision and one wave. It needs the right `approve` for every target of
     the wave.
     """
-    from synapse_apply.cli.texts.controller import decide_on_rollout
-    from synapse_apply.controller.verbs import APPROVE_WAVE
-
-    return decide_on_rollout(console, url, name, APPROVE_WAVE, revision=revision, wave=wave)
+    return late.controller.decide_on_rollout(console, late.verbs.APPROVE_WAVE, **asked)
 
 
 @manual_command(
@@ -822,15 +759,12 @@ def rollout_approve(
     environment=API_ENVIRONMENT,
 )
 @_decision_options
-def rollout_resume(*, console: Console, url: str, name: str, revision: str | None) -> int:
+def rollout_resume(*, console: Console, **asked: Any) -> int:
     """Go on with a rollout that is stopped: what failed is tried again, and failures count anew.
 
     It needs the right `approve` for every target of the rollout.
     """
-    from synapse_apply.cli.texts.controller import decide_on_rollout
-    from synapse_apply.controller.verbs import RESUME_ROLLOUT
-
-    return decide_on_rollout(console, url, name, RESUME_ROLLOUT, revision=revision)
+    return late.controller.decide_on_rollout(console, late.verbs.RESUME_ROLLOUT, **asked)
 
 
 @manual_command(
@@ -851,20 +785,13 @@ def rollout_resume(*, console: Console, url: str, name: str, revision: str | Non
 @_decision_options
 @add_wave_option
 @add_reason_option
-def rollout_skip(
-    *, console: Console, url: str, name: str, revision: str | None, wave: int | None, reason: str
-) -> int:
+def rollout_skip(*, console: Console, **asked: Any) -> int:
     """Close the open wave of a rollout without evidence, so that the next one begins.
 
     What is left of the wave gets the revision, too. It needs the right `approve` for every target
     of the wave.
     """
-    from synapse_apply.cli.texts.controller import decide_on_rollout
-    from synapse_apply.controller.verbs import SKIP_WAVE
-
-    return decide_on_rollout(
-        console, url, name, SKIP_WAVE, revision=revision, wave=wave, reason=reason
-    )
+    return late.controller.decide_on_rollout(console, late.verbs.SKIP_WAVE, **asked)
 
 
 @manual_command(
@@ -884,15 +811,10 @@ def rollout_skip(
 )
 @_decision_options
 @add_reason_option
-def rollout_abort(
-    *, console: Console, url: str, name: str, revision: str | None, reason: str
-) -> int:
+def rollout_abort(*, console: Console, **asked: Any) -> int:
     """Bring a revision no further: targets stay where they are until the next head.
 
     What has it keeps it: to go back, revert in Git. It needs the right `approve` for every target
     of the rollout.
     """
-    from synapse_apply.cli.texts.controller import decide_on_rollout
-    from synapse_apply.controller.verbs import ABORT_ROLLOUT
-
-    return decide_on_rollout(console, url, name, ABORT_ROLLOUT, revision=revision, reason=reason)
+    return late.controller.decide_on_rollout(console, late.verbs.ABORT_ROLLOUT, **asked)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from synapse_apply.cli import options, registry, typed
-from synapse_apply.cli.console import Console, ask_approval, require_approval_way
+from synapse_apply.cli.console import Console, is_approved, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.emulator.core.switches import PROFILE_NAMES
 from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
@@ -42,7 +42,8 @@ def group() -> None:
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
               help="The data set, instead of the project's.")  # fmt: skip
-@click.option("--token", metavar="TEXT", help="The access token to ask for; else a random one.")
+@click.option("--token", default="", metavar="TEXT",
+              help="The access token to ask for; else a random one.")  # fmt: skip
 @click.option("--any-token", is_flag=True, help="Accept every token, from whoever asks.")
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
 @click.option("--latency", default=0.0, type=typed.NumberType(min=0), metavar="MS",
@@ -50,6 +51,7 @@ def group() -> None:
 @click.option("--faults", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="What shall go wrong, and when: JSON as docs/faults.md says.")  # fmt: skip
 @click.option("--profile", type=click.Choice(PROFILE_NAMES),
+              callback=lambda _ctx, _param, name: name or "",
               help="Behave as the API page has it, or as the vendor's tools find it; kept with the "
               "data set, whose own counts else.")  # fmt: skip
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
@@ -61,13 +63,8 @@ def serve(
     host: str,
     port: int,
     data: Path | None,
-    token: str | None,
-    any_token: bool,
-    tenant: str,
-    latency: float,
     faults: Path | None,
-    profile: str | None,
-    switches: dict[str, str],
+    **behaviour: Any,
 ) -> int:
     """Serve the embedded backend until it is stopped.
 
@@ -85,25 +82,17 @@ def serve(
     from synapse_apply.workspace.embedded import require_trusted_data_folder
     from synapse_apply.workspace.target_session import create_embedded_data_set
 
-    if token and any_token:
+    if behaviour["token"] and behaviour["any_token"]:
         raise click.UsageError("Give either --token or --any-token.")
     try:
         rules = read_valid_fault_document(faults) if faults else None
     except FaultsError as problem:
         raise SynapseApplyError.from_summary("The faults cannot be used", f"{problem}.") from None
-    settings = ServerSettings(
-        switches=switches,
-        profile=profile or "",
-        token=token or "",
-        any_token=any_token,
-        tenant=tenant,
-        latency=latency,
-        faults=rules,
-    )
+    settings = ServerSettings(**behaviour, faults=rules)
     if data is None:
         project = load_valid_project_or_defaults(invocation)
         data = require_trusted_data_folder(project.root)
-        create_embedded_data_set(project, invocation, profile or "")
+        create_embedded_data_set(project, invocation, settings.profile)
     else:
         require_no_link_out(data)
     try:
@@ -142,9 +131,9 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
 
     require_approval_way(console, is_approved=yes, verb="emulator reset", flag="--yes")
     project = load_valid_project_or_defaults(invocation)
-    if not yes and not ask_approval(console, (f"Remove the embedded backend's objects in "
-        f"{project.root}?"),
-                           "Target embedded starts over; nothing else is touched."):  # fmt: skip
+    question = f"Remove the embedded backend's objects in {project.root}?"
+    detail = "Target embedded starts over; nothing else is touched."
+    if not is_approved(console, question, detail, given=yes, verb="emulator reset"):
         console.write_stderr("Nothing was removed.\n")
         return Exit.ERROR
     try:

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options, registry, typed
-from synapse_apply.cli.console import Console, ask_approval, require_approval_way
-from synapse_apply.cli.help_pages import LazyGroup, Terminated, interruption_advice, manual_command
-from synapse_apply.model.errors import Exit, NotApproved
-from synapse_apply.model.job import EXPANDABLE_FIELDS
+from synapse_apply.cli import late, options, registry, typed
+from synapse_apply.cli.console import Console, is_approved, require_approval_way
+from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.model.errors import Exit
+from synapse_apply.model.job import EXPANDABLE_FIELDS, Job, JobStatus
 from synapse_apply.model.json_types import JsonDocument
+from synapse_apply.views.sanitize import sanitize
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
-    from synapse_apply.library import StartedRun
-    from synapse_apply.model.job import Job, JobStatus
 
 
 _RELEASE_PREFIX = "release/"
-_STARTED_ADVICE = "The run was started; the same command would start another."
 
 
 @manual_command(
@@ -70,76 +64,35 @@ def run(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
     (`parameters`, `context`). Where there is a state, its `state history` shows the run.
     """
     run_keywords = _run_keywords(plugin, run_options)
-    display = _RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
+    display = late.jobs.RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
     with options.open_target(invocation) as target, display.advise_if_interrupted():
         started_run = target.jobs.run_plugin(
             **run_keywords,
-            on_start=display.show_started_run,
+            on_start=display.show,
             warn=lambda finding: console.write_findings([finding]),
         )
+        timing: dict[str, Any] = {"interval": interval, "timeout": timeout}
         if follow and started_run.has_result_ticket:
-            started_run = target.jobs.wait_for_result(
-                started_run, interval=interval, timeout=timeout
-            )
-            display.show_result(started_run)
+            started_run = target.jobs.wait_for_result(started_run, **timing)
+            display.is_awaited = False
+            display.show(started_run)
         if started_run.job is None or not follow:
             if console.as_json:
-                console.write_or_keep_document(_build_run_document(started_run))
-            if not follow:
-                return 0
-            from synapse_apply.model.job import JobStatus
-
+                console.write_or_keep_document(late.jobs.build_run_document(started_run))
             # As for a followed job: 0 only where the run completed.
-            return Exit.OK if started_run.status is JobStatus.COMPLETED else Exit.ERROR
-        from synapse_apply.cli.texts.jobs import JobFollower, build_job_document
-
-        follower = JobFollower(console)
-        job = follower.follow_log(
-            target.jobs, started_run.job.id, interval=interval, timeout=timeout
-        )
+            is_done = not follow or started_run.status is JobStatus.COMPLETED
+            return Exit.OK if is_done else Exit.ERROR
+        follower = late.jobs.JobFollower(console)
+        job = follower.follow_log(target.jobs, started_run.job.id, **timing)
         code = follower.print_job_end(job, timeout)
         if console.as_json:
-            console.write_or_keep_document({"job_id": job.id, "job": build_job_document(job)})
+            document = late.jobs.build_job_document(job)
+            console.write_or_keep_document({"job_id": job.id, "job": document})
         return code
-
-
-@dataclass
-class _RunDisplay:
-    """Prints what became of a run of a plugin: its job, or its answer."""
-
-    console: Console
-    plugin: str
-    is_awaited: bool
-    started_run: StartedRun | None = None
-
-    def show_started_run(self, started_run: StartedRun) -> None:
-        """Print the job's id, or what the server answered in place of a job."""
-        self.started_run = started_run
-        _show_started_run(self.console, self.plugin, started_run, is_awaited=self.is_awaited)
-
-    def show_result(self, started_run: StartedRun) -> None:
-        """Print the result of a run without a job, or that none is there."""
-        self.started_run = started_run
-        _show_started_run(self.console, self.plugin, started_run)
-
-    @contextmanager
-    def advise_if_interrupted(self) -> Iterator[None]:
-        """On an interrupt after the start, write the document with the job's id."""
-        try:
-            yield
-        except (KeyboardInterrupt, Terminated) as interruption:
-            if self.started_run is not None:
-                if not interruption_advice(interruption):
-                    interruption.add_note(_STARTED_ADVICE)
-                if self.console.as_json and not self.console.has_written_document:
-                    self.console.write_or_keep_document(_build_run_document(self.started_run))
-            raise
 
 
 def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
     """The typed options as keywords of `TargetJobs.run_plugin`."""
-    from synapse_apply.cli.typed import read_mapping_file
-
     name, separator, version = plugin.rpartition("@")
     if not separator:
         name, version = plugin, run_options["version"]
@@ -149,47 +102,14 @@ def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
         raise click.UsageError(
             f"Say {name}@VERSION, or {name.removeprefix(_RELEASE_PREFIX)} alone."
         )
-    file = run_options["params_file"]
+    file = run_options.pop("params_file")
+    given = typed.read_mapping_file(file) if file else {}
     return {
+        **run_options,
         "plugin": name.removeprefix(_RELEASE_PREFIX),
         "version": version,
-        "parameters": {**(read_mapping_file(file) if file else {}), **run_options["parameters"]},
-        "context": run_options["context"],
-        "action": run_options["action"],
-        "agent": run_options["agent"],
+        "parameters": {**given, **run_options["parameters"]},
     }
-
-
-def _show_started_run(
-    console: Console, plugin: str, started_run: StartedRun, *, is_awaited: bool = False
-) -> None:
-    from synapse_apply.model.job import JobStatus
-    from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.values import format_value_inline
-
-    if started_run.job is not None:
-        console.write_note(f"Job {sanitize(started_run.job.id)} started.")
-        return
-    name, status = sanitize(plugin), started_run.status
-    if not status.has_ended:
-        way = "there is nothing to follow it by"
-        if started_run.has_result_ticket:
-            way = "it is waited for" if is_awaited else "--follow waits for one"
-        console.write_note(
-            f"{name} was started, and answered without a job and without a result: {way}."
-        )
-    elif not console.as_json:
-        bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
-        answer = format_value_inline(started_run.answer)
-        console.write_note(f"{name} ran, and answered{bad or ' at once'}: {answer}")
-
-
-def _build_run_document(started_run: StartedRun) -> JsonDocument:
-    from synapse_apply.cli.texts.jobs import build_job_document
-
-    if started_run.job is None:
-        return {"job_id": None, "result": started_run.answer}
-    return {"job_id": started_run.job.id, "job": build_job_document(started_run.job)}
 
 
 @click.group("jobs", cls=LazyGroup, entries=registry.JOBS)
@@ -226,29 +146,13 @@ def group() -> None:
               help="Only jobs made since a date, a time, or a span ago: 7d, 12h.")  # fmt: skip
 @click.option("--user", default="", metavar="ID", help="Only jobs of this user.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
-def list_(
-    *,
-    console: Console,
-    invocation: Invocation,
-    status: JobStatus | None,
-    plugin: str,
-    created_after: datetime | None,
-    user: str,
-    limit: int | None,
-) -> int:
+def list_(*, console: Console, invocation: Invocation, **selection: Any) -> int:
     """List jobs in the backend's order, page after page, all of them unless --limit says less."""
-    from synapse_apply.cli.texts.jobs import print_jobs_table
-
+    empty = "There is no such job."
+    if selection["plugin"]:
+        empty = "There is no such job of this plugin, or no such plugin."
     with options.open_target(invocation) as target:
-        return print_jobs_table(
-            console,
-            target.jobs.iter_jobs(
-                status=status, plugin=plugin, created_after=created_after, user=user, limit=limit
-            ),
-            "There is no such job of this plugin, or no such plugin."
-            if plugin
-            else "There is no such job.",
-        )
+        return late.jobs.print_jobs_table(console, target.jobs.iter_jobs(**selection), empty)
 
 
 def _parse_expand_options(
@@ -277,10 +181,8 @@ def _parse_expand_options(
               help="Ask for more of it: logs, metrics, result.")  # fmt: skip
 def get(*, console: Console, invocation: Invocation, job_id: str, expand: tuple[str, ...]) -> int:
     """Show a job. `status` is in the words of the API page, `raw` in JSON is the server's own."""
-    from synapse_apply.cli.texts.jobs import print_job
-
     with options.open_target(invocation) as target:
-        return print_job(console, target.jobs.read_job(job_id, expand=expand))
+        return late.jobs.print_job(console, target.jobs.read_job(job_id, expand=expand))
 
 
 @manual_command(
@@ -307,27 +209,22 @@ def logs(
     job_id: str,
     tail: int | None,
     follow: bool,
-    timeout: float | None,
-    interval: float,
+    **timing: Any,
 ) -> int:
     """Show the log of a job, each line once and in order.
 
     --follow reads the log every second at first, and more seldom as it grows.
     A call that fails is made again; no line is lost or shown twice by that.
     """
-    from synapse_apply.cli.texts.jobs import JobFollower
-
-    follower = JobFollower(console, log_only=True)
+    follower = late.jobs.JobFollower(console, log_only=True)
     with options.open_target(invocation) as target:
         if not follow:
             target.jobs.show_log(
                 job_id, follower.write_log_line, on_note=follower.show_note, tail=tail
             )
             return 0
-        job = follower.follow_log(
-            target.jobs, job_id, interval=interval, timeout=timeout, tail=tail
-        )
-        return follower.print_job_end(job, timeout)
+        job = follower.follow_log(target.jobs, job_id, tail=tail, **timing)
+        return follower.print_job_end(job, timing["timeout"])
 
 
 _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
@@ -354,30 +251,20 @@ def stop(*, console: Console, invocation: Invocation, job_id: str, yes: bool) ->
     API v2 stops jobs, by the ids (UUIDs) that it knows them by, for their owner and for owners and
     administrators of the workspace. API v1 has no such call.
     """
-    from synapse_apply.cli.texts.jobs import build_job_document, format_job_status
-    from synapse_apply.views.sanitize import sanitize
-
     require_approval_way(console, is_approved=yes, verb="jobs stop", flag="--yes")
 
     def confirm_stop(job: Job) -> bool:
-        detail = f"It is {sanitize(format_job_status(job))}; nothing starts it again."
-        return yes or ask_approval(console, f"Stop job {sanitize(job.id)}?", detail)
+        detail = f"It is {sanitize(late.jobs.format_job_status(job))}; nothing starts it again."
+        question = f"Stop job {sanitize(job.id)}?"
+        return is_approved(console, question, detail, given=yes, verb="jobs stop")
 
-    with options.open_target(invocation) as target:
-        try:
-            job = target.jobs.stop_job(
-                job_id, confirm=confirm_stop, warn=lambda finding: console.write_findings([finding])
-            )
-        except NotApproved:
-            console.write_stderr("Nothing was stopped.\n")
-            return Exit.ERROR
-    name, status = f"Job {sanitize(job.id)}", sanitize(format_job_status(job))
-    if console.as_json:
-        console.write_or_keep_document(build_job_document(job))
-    elif job.status.has_ended:
-        console.write_output(f"{name} {status}.\n")
-    else:
-        console.write_output(f"{name} was told to stop; it is {status} now.\n")
+    with options.open_target(invocation, declined="Nothing was stopped.") as target:
+        job = target.jobs.stop_job(
+            job_id, confirm=confirm_stop, warn=lambda finding: console.write_findings([finding])
+        )
+    status = sanitize(late.jobs.format_job_status(job))
+    text = f"{status}." if job.status.has_ended else f"was told to stop; it is {status} now."
+    console.show(late.jobs.build_job_document(job), f"Job {sanitize(job.id)} {text}\n")
     return Exit.OK
 
 
@@ -416,8 +303,6 @@ def update(
 
     What is said goes out in the words that this backend uses.
     """
-    from synapse_apply.cli.texts.jobs import print_job
-
     report = {
         "status": status,
         "progress": progress,
@@ -430,4 +315,4 @@ def update(
         job = target.jobs.update_job(
             job_id, **report, warn=lambda finding: console.write_findings([finding])
         )
-    return print_job(console, job)
+    return late.jobs.print_job(console, job)

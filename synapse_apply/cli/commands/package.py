@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options, registry, typed
+from synapse_apply.cli import late, options, registry, typed
 from synapse_apply.cli.console import Console
+from synapse_apply.cli.errors import print_checked
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
-from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -61,30 +61,11 @@ def check(
     shows. Each finding names its rule; docs/packages.md lists them. Nothing is sent anywhere.
     `validate` does the same for all packages of a project, and compares what they need.
     """
-    from synapse_apply import __version__
-    from synapse_apply.model.command import name_target_in_commands
-    from synapse_apply.views.json.documents import failure_document
-    from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-    from synapse_apply.views.text.findings import format_finding_counts
-
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         findings = target.packages.check_package(package_query)
-    errors = any(finding.is_error for finding in findings)
-    code = Exit.ERROR if errors else Exit.OK
-    if console.as_json:
-        targeted_findings = name_target_in_commands(findings, console.typed_target)
-        console.write_or_keep_document(
-            failure_document("package check", targeted_findings, code, tool_version=__version__)
-        )
-    else:
-        console.write_findings(findings)
-        verdict = "Not valid" if errors else "Valid"
-        counts_text = format_finding_counts(findings)
-        console.write_output(
-            escape_ci_commands(f"{verdict}: {sanitize(package_query.label)}{counts_text}.\n")
-        )
-    return reports.write_findings(findings, code) if reports else code
+    verdict = late.files.format_verdict(package_query, findings)
+    return print_checked(console, "package check", findings, verdict, reports)
 
 
 @manual_command(
@@ -104,22 +85,10 @@ def show(*, console: Console, invocation: Invocation, what: str, ref: str, by_si
     A rule is a line of an ignore file (`.synapseignore`, which goes before `.gitignore`) or
     built in. A folder that is left out stands for all below it.
     """
-    from synapse_apply.cli.texts import files
-
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         listing = target.packages.list_contents(package_query)
-    if console.as_json:
-        console.write_or_keep_document(
-            files.build_contents_document(package_query, listing, by_size=by_size)
-        )
-    else:
-        console.write_output(
-            files.format_contents(
-                package_query, listing, by_size=by_size, color=console.is_output_colored
-            )
-        )
-    return 0
+    return late.files.print_contents(console, package_query, listing, by_size=by_size)
 
 
 @manual_command(
@@ -141,16 +110,14 @@ def digest(*, console: Console, invocation: Invocation, what: str, ref: str) -> 
     It counts paths, bytes and executable bits, and nothing else: the same files have the same
     digest on any machine, in a folder, at a Git ref or in a zip.
     """
-    from synapse_apply.cli.texts import files
-
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         package_content = target.packages.read_package(package_query)
     console.write_findings(package_content.findings)
-    if console.as_json:
-        console.write_or_keep_document(files.build_package_document(package_query, package_content))
-    else:
-        console.write_output(package_content.package.digest + "\n")
+    console.show(
+        late.files.build_package_document(package_query, package_content),
+        f"{package_content.package.digest}\n",
+    )
     return 0
 
 
@@ -180,17 +147,11 @@ def build(
     `package show` shows what is left out, and why. A zip that was built elsewhere is packed anew;
     an upload of `file:` sends that file as it is.
     """
-    from synapse_apply.cli.texts import files
-
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         written_zip = target.packages.write_zip(package_query, out)
     console.write_findings(written_zip.findings)
-    if console.as_json:
-        console.write_or_keep_document(files.build_zip_document(package_query, written_zip))
-    else:
-        console.write_output(files.format_zip_summary(written_zip))
-    return 0
+    return late.files.print_written_zip(console, package_query, written_zip)
 
 
 @manual_command(
@@ -223,18 +184,9 @@ def diff(
     The state remembers the digest of every file that was published from here. A release that is
     not published yet is compared with the newest one of its plugin that is.
     """
-    from synapse_apply.cli.texts import files
-
     with options.open_target(invocation) as target:
         difference = target.packages.compare_with_published(release, against=against)
-    if console.as_json:
-        console.write_or_keep_document(files.difference_document(difference))
-    else:
-        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
-        text_options = {"color": console.is_output_colored, "hints": hints}
-        console.write_output(
-            files.format_difference(difference, **text_options, typed_target=console.typed_target)
-        )
+    late.files.print_difference(console, difference)
     return Exit.CHANGES if detailed_exitcode and difference.is_different else Exit.OK
 
 
@@ -273,41 +225,10 @@ def bump(
     A prerelease leads up to its version: `patch` makes 1.2.0 of 1.2.0-rc.1. With -t only the
     manifests of that target are looked at, otherwise those of all.
     """
-    from synapse_apply.cli.texts import files
-
     if bool(part) == bool(to):
         raise click.UsageError("Say major, minor or patch, or --to VERSION: one of the two.")
     with options.open_target(invocation) as target:
         bump_result = target.packages.bump_version(
             plugin, part=part or "", exact_version=to, changelog=changelog, write=not dry_run
         )
-    if console.as_json:
-        console.write_or_keep_document(
-            {
-                "before": str(bump_result.old_address),
-                "after": str(bump_result.new_address),
-                "version": bump_result.new_version,
-                "written": (not dry_run),
-                "edits": [
-                    {
-                        "file": name,
-                        "path": format_json_pointer(edit.path),
-                        "before": old_value,
-                        "after": edit.value,
-                    }
-                    for name, edit, old_value in bump_result.edits
-                ],
-            }
-        )
-    else:
-        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
-        console.write_output(
-            files.format_bump_result(
-                bump_result,
-                invocation,
-                is_written=not dry_run,
-                color=console.is_output_colored,
-                shows_hints=hints,
-            )
-        )
-    return 0
+    return late.files.print_bump(console, invocation, bump_result, is_written=not dry_run)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options
+from synapse_apply.cli import late, options
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.options import add_old_option, add_preflight_option, add_removed_option
@@ -128,8 +128,7 @@ def plan(
     With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
-    from synapse_apply.cli.texts.plan import print_plan
-
+    message = ""
     if offline or against is not None:
         for name, reason in _CONFLICTING_OPTIONS.items():
             if plan_arguments.pop(name):
@@ -138,11 +137,10 @@ def plan(
         base = "" if ":" in (against or "") and not offline else against or ""
         with options.open_target(invocation) as target:
             plan = target.plan_offline(base, **plan_arguments)
-        print_plan(console, plan, show_unchanged=show_unchanged)
     else:
         plan, message = _plan_online(console, invocation, **plan_arguments)
-        print_plan(console, plan, show_unchanged=show_unchanged)
-        console.write_stderr(message)
+    late.plan.print_plan(console, plan, show_unchanged=show_unchanged)
+    console.write_stderr(message)
     code = Exit.OK
     if plan.has_errors:
         code = Exit.ERROR
@@ -176,9 +174,7 @@ def _plan_online(
             plan = target.plan(server_dry_run=server_dry_run, progress=shown, **plan_arguments)
         message = ""
         if out is not None:
-            from synapse_apply.cli.texts.plan import save_and_describe
-
-            message = save_and_describe(console, invocation, target, plan, out)
+            message = late.plan.save_and_describe(console, invocation, target, plan, out)
     if plan.summary.import_ and out is None and not console.is_interactive:
         message += "\nWhat is to be imported needs `--adopt` in a non-interactive `apply`.\n"
     return plan, message
@@ -225,13 +221,11 @@ def drift(
     console: Console,
     invocation: Invocation,
     reports: Reports | None,
-    only: tuple[str, ...],
-    exclude: tuple[str, ...],
-    unmanaged: bool,
     written: tuple[str, ...],
     accept: tuple[str, ...],
     dry_run: bool,
     detailed_exitcode: bool,
+    **selection: Any,
 ) -> int:
     """Show what was changed outside of Git; with --write, take it into the manifests.
 
@@ -244,17 +238,16 @@ def drift(
     stay. All is checked before the first file is written. A secret is never written, and what a
     variable or a package's config.yaml gives is refused with the place to change.
     """
-    from synapse_apply.cli.texts.plan import report_drift, write_and_print_drift
-
     names = (*written, *accept)
     if dry_run and not names:
         raise click.UsageError("--dry-run goes with --write.")
     if names:
-        if only or exclude or unmanaged or detailed_exitcode or reports:
+        if any(selection.values()) or detailed_exitcode or reports:
             raise click.UsageError(
                 "--write edits files, of the addresses it names: it goes with no --only, "
                 "--exclude, --unmanaged, --detailed-exitcode or --report."
             )
-        return write_and_print_drift(console, invocation, names, dry_run=dry_run)
-    selection = {"only": only, "exclude": exclude, "unmanaged": unmanaged}
-    return report_drift(console, invocation, reports, is_detailed=detailed_exitcode, **selection)
+        return late.plan.write_and_print_drift(console, invocation, names, dry_run=dry_run)
+    return late.plan.report_drift(
+        console, invocation, reports, is_detailed=detailed_exitcode, **selection
+    )

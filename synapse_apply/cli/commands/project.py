@@ -12,6 +12,9 @@ from synapse_apply.cli import options
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.typed import SHELLS, build_completion_script
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.phrases import shown_path
 
 
 @manual_command(
@@ -43,9 +46,6 @@ def init(*, console: Console, chdir: Path | None, plugin: Path | None) -> int:
     Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
     plugin's manifests are added.
     """
-    from synapse_apply.model.command import Command, Text
-    from synapse_apply.model.errors import InputError
-    from synapse_apply.model.phrases import shown_path
     from synapse_apply.operations import init
     from synapse_apply.workspace.invocation import Invocation
 
@@ -58,7 +58,7 @@ def init(*, console: Console, chdir: Path | None, plugin: Path | None) -> int:
     project_scaffold.write_scaffold()
     for path in project_scaffold.files:
         console.write_output(f"Wrote {shown_path(path)}\n")
-    if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+    if console.shows_hints:
         invocation = Invocation(folder, environ=console.environ, on_terminal=console.is_interactive)
         command_line, target_text = "plan -t TARGET", "that target"
         # Without a target that is clear, or with a project file that cannot be read.
@@ -171,26 +171,25 @@ def version(*, console: Console) -> int:
     """Show the version of synapse-apply."""
     import platform
 
-    if console.as_json:
-        system = f"{platform.system()} {platform.machine()}"
-        import re
-        from importlib.metadata import requires
-
-        # The extras whose libraries are all there; none where the package itself is not installed.
-        present: dict[str, bool] = {}
-        for text in (requires("synapse-apply") or ()) if is_installed("synapse-apply") else ():
-            if match := re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)", text):
-                present[match[2]] = present.get(match[2], True) and is_installed(match[1])
-        console.write_or_keep_document(
-            {
-                "version": __version__,
-                "python": platform.python_version(),
-                "platform": system,
-                "extras": sorted(name for name, is_there in present.items() if is_there),
-            }
-        )
-    else:
+    if not console.as_json:
         console.write_output(f"synapse-apply {__version__} (Python {platform.python_version()})\n")
+        return 0
+    import re
+    from importlib.metadata import requires
+
+    # The extras whose libraries are all there; none where the package itself is not installed.
+    present: dict[str, bool] = {}
+    for text in (requires("synapse-apply") or ()) if is_installed("synapse-apply") else ():
+        if match := re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)", text):
+            present[match[2]] = present.get(match[2], True) and is_installed(match[1])
+    console.write_or_keep_document(
+        {
+            "version": __version__,
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "extras": sorted(name for name, is_there in present.items() if is_there),
+        }
+    )
     return 0
 
 

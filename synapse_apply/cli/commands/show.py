@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options, typed
+from synapse_apply.cli import late, options, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command, renamed_command_of
+from synapse_apply.model.errors import Exit, NameNotFound
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
@@ -56,33 +57,27 @@ def show(
 
         is_plan = is_saved_plan(file) or not typed.has_address_form(what)
     if is_plan:
-        from synapse_apply.cli.texts.plan import report_saved_plan
-
-        return report_saved_plan(console, invocation, file, reports, show_unchanged=show_unchanged)
+        return late.plan.report_saved_plan(
+            console, invocation, file, reports, show_unchanged=show_unchanged
+        )
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
         raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
-    from synapse_apply.cli.texts.objects import build_sides_document, render_resource_sides
-    from synapse_apply.model.errors import NameNotFound
-
     with options.open_target(invocation) as target:
         try:
             sides = target.find_resource(what)
         except NameNotFound as problem:
-            raise NameNotFound(
-                *(
-                    diagnostic.with_changes(
-                        detail=f"{diagnostic.detail}, and {what} is no file here"
-                    )
-                    for diagnostic in problem.diagnostics
-                )
-            ) from None
+            findings = (
+                one.with_changes(detail=f"{one.detail}, and {what} is no file here")
+                for one in problem.diagnostics
+            )
+            raise NameNotFound(*findings) from None
     if console.as_json:
-        console.write_or_keep_document(build_sides_document(sides))
+        console.write_or_keep_document(late.objects.build_sides_document(sides))
     else:
-        console.write_output(render_resource_sides(sides, console))
+        console.write_output(late.objects.render_resource_sides(sides, console))
     console.write_findings(sides.findings)
-    return 1 if any(finding.is_error for finding in sides.findings) else 0
+    return Exit.ERROR if any(finding.is_error for finding in sides.findings) else Exit.OK
 
 
 _KINDS = ("plugin", "release", "storage")
@@ -154,31 +149,25 @@ def get(
         raise click.UsageError(
             "--expand goes with one release: `get release NAME --expand plugin`."
         )
-    from synapse_apply.cli.texts.objects import print_live_object, print_live_objects_table
-
     if plugin is not None:
         return print_releases_of_plugin(console, invocation, plugin)
     with options.open_target(invocation) as target:
         if name is None:
-            return print_live_objects_table(console, kind, target.live.list_objects(kind))
+            return late.objects.print_live_objects_table(
+                console, kind, target.live.list_objects(kind)
+            )
         live_object = target.live.find_object(kind, name)
         owner = target.live.find_plugin_of_release(live_object) if expand else None
-    return print_live_object(
-        console, kind, live_object, expanded_objects={"plugin": owner} if owner else {}
-    )
+    expanded = {"plugin": owner} if owner else {}
+    return late.objects.print_live_object(console, kind, live_object, expanded)
 
 
 def print_releases_of_plugin(console: Console, invocation: Invocation, plugin: str) -> int:
     """Print the releases of a plugin: its code, a recorded name, or id=123."""
-    from synapse_apply.cli.texts.objects import print_live_objects_table
-
     with options.open_target(invocation) as target:
-        return print_live_objects_table(
-            console,
-            "release",
-            target.live.list_releases(plugin),
-            "There is no release of this plugin, or no such plugin.",
-        )
+        releases = target.live.list_releases(plugin)
+    empty = "There is no release of this plugin, or no such plugin."
+    return late.objects.print_live_objects_table(console, "release", releases, empty)
 
 
 @manual_command(
@@ -220,19 +209,16 @@ def graph(*, console: Console, invocation: Invocation, planned: bool) -> int:
     With --plan what is recorded and no longer declared is shown, too. The same manifests give
     the same text.
     """
-    from synapse_apply.model.errors import Exit
-    from synapse_apply.views.graph import GraphNode, build_plan_nodes, format_mermaid
-
     findings: tuple[Diagnostic, ...] = ()
     with options.open_target(invocation) as target:
         if planned:
             # The resources of a plan as far as it could be made, and its findings.
             plan = target.plan()
-            nodes, findings = build_plan_nodes(plan), plan.diagnostics
+            nodes, findings = late.graph.build_plan_nodes(plan), plan.diagnostics
         else:
             declared = target.read_manifests().items()
-            nodes = [GraphNode(address, resource.depends_on) for address, resource in declared]
-    console.write_output(format_mermaid(nodes))
+            nodes = [late.graph.GraphNode(name, one.depends_on) for name, one in declared]
+    console.write_output(late.graph.format_mermaid(nodes))
     console.write_findings(findings)
     return Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
 
@@ -259,7 +245,5 @@ def mcp(*, invocation: Invocation) -> int:
     All that a tool answers is one block of JSON that is marked as data, never as an instruction,
     and holds no secret; see docs/mcp.md.
     """
-    from synapse_apply.cli.texts.mcp import serve
-
-    serve(invocation, sys.stdin.buffer, sys.stdout)
+    late.mcp.serve(invocation, sys.stdin.buffer, sys.stdout)
     return 0

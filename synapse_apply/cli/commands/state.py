@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options, registry, typed
-from synapse_apply.cli.console import Console, ask_approval, require_approval_way
+from synapse_apply.cli import late, options, registry, typed
+from synapse_apply.cli.console import Console, is_approved, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.cli.typed import ADDRESS, RECORDED_NAME
-from synapse_apply.model.errors import NotApproved
-from synapse_apply.model.json_types import JsonDocument
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.phrases import format_count_and_noun
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from synapse_apply.model.address import Address
     from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.values import SecretRef
+
+
+_NOTHING_CHANGED = "Nothing was changed."
 
 
 @click.group("state", cls=LazyGroup, entries=registry.STATE)
@@ -79,56 +82,10 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     The backend is asked what it offers, where it can be: whether it lists plugins decides whether
     those that exist can be found. The state is made whatever it says.
     """
-    from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.checkup import render_checkup_section
-
     with options.open_target(invocation) as target:
         created_state = target.state.create(lineage=lineage, key_file=key_file)
         offer = target.live.read_offer()
-    name, new_lineage = created_state.target, created_state.lineage
-    if console.as_json:
-        project_id, key = created_state.project_id, created_state.key
-        shared: JsonDocument = {}
-        if key is not None:
-            is_made = created_state.key_file is not None
-            shared = {
-                "project": {"id": project_id.text or None, "written": project_id.is_new},
-                "key": {"id": key.key_id, "from": key.origin, "made": is_made},
-            }
-        # What the backend offers, in the form of `doctor --json`.
-        from synapse_apply.views.json.documents import section_json
-
-        console.write_or_keep_document(
-            {
-                "target": name,
-                "lineage": new_lineage,
-                **shared,
-                "backend": {
-                    "asked": not offer.unasked,
-                    "why_not": offer.unasked,
-                    "checks": section_json("Backend", offer.rows),
-                },
-            }
-        )
-        return 0
-    console.write_output(f"Made an empty state for target {name}, lineage {new_lineage}.\n")
-    if not created_state.is_pinned:
-        console.write_output(
-            f"Pin it in the project file: targets.{name}.state.lineage: {new_lineage}\n"
-        )
-    for line in created_state.steps:
-        console.write_output(f"{line}\n")
-    console.write_output("\n")
-    if offer.rows:
-        console.write_output(
-            f"{render_checkup_section('Backend', offer.rows, color=console.is_output_colored)}\n"
-        )
-    else:
-        console.write_output(
-            f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n\n"
-        )
-    console.write_output(f"{offer.empty_state_risk}\n")
-    return 0
+    return late.state.print_created_state(console, created_state, offer)
 
 
 @manual_command(
@@ -145,9 +102,6 @@ def list_(*, console: Console, invocation: Invocation) -> int:
     Calls of unknown outcome are listed, too, and files that hold calls which the state does not
     have (`state record` records these).
     """
-    from synapse_apply.views.json.documents import record_document
-    from synapse_apply.views.text.terminal import render_table
-
     with options.open_target(invocation) as target:
         state, open_calls = target.state.read_with_open_calls()
     records = [record for _, record in sorted(state.records.items())]
@@ -158,7 +112,7 @@ def list_(*, console: Console, invocation: Invocation) -> int:
             {
                 "lineage": state.lineage,
                 "serial": state.serial,
-                "records": [record_document(record) for record in records],
+                "records": [late.documents.record_document(record) for record in records],
                 "open": [str(call.intent.address) for call in open_calls.calls],
                 "diagnostics": [finding.to_json() for finding in findings],
             }
@@ -173,7 +127,8 @@ def list_(*, console: Console, invocation: Invocation) -> int:
             for one in records
         ]
         heads = ("address", "id", "api", "updated", *(("call",) if marks else ()))
-        console.write_output(render_table(heads, rows, color=console.is_output_colored))
+        table = late.terminal.render_table(heads, rows, color=console.is_output_colored)
+        console.write_output(table)
     else:
         console.write_stderr("Nothing is recorded.\n")
     _print_open_calls(console, open_calls)
@@ -181,11 +136,9 @@ def list_(*, console: Console, invocation: Invocation) -> int:
 
 
 def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
-    from synapse_apply.model.command import name_target_in_commands
-
     advices = {(call.intent.address, call.advice): None for call in open_calls.calls}
     for address, text in advices:
-        advice = name_target_in_commands(text, console.typed_target)
+        advice = console.name_target(text)
         console.write_stderr(f"Outcome unknown: {address}. {advice}.\n")
 
 
@@ -201,9 +154,6 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 def show(*, console: Console, invocation: Invocation, name: str) -> int:
     """Show one record, and its calls that are open or may still act. Secrets are not in it."""
-    from synapse_apply.views.json.documents import record_document
-    from synapse_apply.views.text.record import render_record
-
     with options.open_target(invocation) as target:
         record = target.state.find_record(name)
         _, open_calls = target.state.read_with_open_calls()
@@ -215,12 +165,10 @@ def show(*, console: Console, invocation: Invocation, name: str) -> int:
         names = ("id", "verb", "plan_id", "sent_at")
         opened = [{name: getattr(one.intent, name) for name in names} for one in calls]
         diagnostics = [finding.to_json() for finding in findings]
-        document = {**record_document(record), "open": opened, "diagnostics": diagnostics}
-        console.write_or_keep_document(document)
+        document = late.documents.record_document(record)
+        console.write_or_keep_document({**document, "open": opened, "diagnostics": diagnostics})
     else:
-        console.write_output(
-            render_record(record, color=console.is_output_colored, width=console.terminal_width)
-        )
+        console.write_output(late.record.render_record(record, **console.layout))
         _print_open_calls(console, replace(open_calls, calls=calls))
     return 0
 
@@ -309,61 +257,22 @@ def accept(
     With --undo the state remembers again what it did before, so that plans show the difference;
     neither manifests nor backend are needed for that.
     """
-    from synapse_apply.model.phrases import format_count_and_noun
-    from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.findings import format_quoted_path
-    from synapse_apply.views.text.record import render_accepted
-
     if undo:
         with options.open_target(invocation) as target:
-            address, acceptance = target.state.undo_accept(name)
-        names = ", ".join(sanitize(format_quoted_path(path)) for path in acceptance.paths)
-        console.write_output(
-            f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"
-        )
+            undone = target.state.undo_accept(name)
+        console.write_output(late.state.format_undone_acceptance(*undone))
         return 0
 
     def show_and_confirm(acceptable: AcceptableResource) -> bool:
-        address, differing_fields = acceptable.resource.address, acceptable.differing_fields
-        console.write_output(
-            render_accepted(
-                address,
-                differing_fields,
-                acceptable.accepted_fields,
-                acceptable.notes,
-                color=console.is_output_colored,
-                width=console.terminal_width,
-            )
-        )
-        console.write_findings(acceptable.findings)
-        is_untold = acceptable.record.is_package_untold
-        if not (differing_fields or is_untold):
-            return True
-        require_approval_way(console, is_approved=auto_approve, verb="state accept")
-        question = (
-            f"Accept {format_count_and_noun(len(differing_fields), 'difference')} of {address}?"
-        )
-        detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
-        if is_untold:
-            ours = f"Is the published package of {address} ours?"
-            question = f"{ours} {question}" if differing_fields else ours
-            detail += " That the package is ours cannot be undone."
-        return auto_approve or ask_approval(console, question, detail)
+        question, detail = late.state.show_acceptable(console, acceptable)
+        return not question or is_approved(
+            console, question, detail, given=auto_approve, verb="state accept",
+            flag="--auto-approve",
+        )  # fmt: skip
 
-    with options.open_target(invocation) as target:
-        try:
-            accepted = target.state.accept(name, confirm=show_and_confirm)
-        except NotApproved:
-            console.write_stderr("Nothing was changed.\n")
-            return 1
-    count = len(accepted.differing_fields)
-    console.write_output(
-        f"Accepted {accepted.resource.address} as it is live: "
-        f"{format_count_and_noun(count, 'difference') if count else 'no difference'}"
-        f"{' that was not accepted before' if accepted.accepted_fields else ''}.\n"
-    )
-    if accepted.record.is_package_untold:
-        console.write_output("Its published package counts as ours from now on.\n")
+    with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
+        accepted = target.state.accept(name, confirm=show_and_confirm)
+    console.write_output(late.state.format_accepted(accepted))
     return 0
 
 
@@ -421,16 +330,11 @@ def settle(
     the object was made after all, `synapse-apply import ADDRESS ID` is the right command. What a
     run did and could not record is recorded with `synapse-apply state record FILE`.
     """
-    from synapse_apply.cli.texts.state import print_settled_calls
-
     if not (absent or job):
-        callback = None
-        if wait:
-            from synapse_apply.cli.observer import build_wait_callback
-
-            callback = build_wait_callback(console, time.sleep)
+        callback = late.observer.build_wait_callback(console, time.sleep) if wait else None
         with options.open_target(invocation) as target:
-            return print_settled_calls(console, target.state.settle(names, wait=callback))
+            settled = target.state.settle(names, wait=callback)
+        return late.state.print_settled_calls(console, settled)
     if len(names) != 1 or (absent and job) or wait or console.as_json:
         raise click.UsageError(
             "--absent and --job settle one ADDRESS, without --wait, --json or each other."
@@ -476,15 +380,13 @@ def rebind(*, console: Console, invocation: Invocation, yes: bool) -> int:
 
     def confirm_change(rebinding: Rebinding) -> bool:
         question = f"Bind the state of {rebinding.bound_text} to {rebinding.new_text}?"
-        return yes or ask_approval(console, question, rebinding.warning_text)
+        return is_approved(
+            console, question, rebinding.warning_text, given=yes, verb="state rebind"
+        )
 
     require_approval_way(console, is_approved=yes, verb="state rebind", flag="--yes")
-    with options.open_target(invocation) as target:
-        try:
-            rebinding = target.state.rebind(confirm=confirm_change)
-        except NotApproved:
-            console.write_stderr("Nothing was changed.\n")
-            return 1
+    with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
+        rebinding = target.state.rebind(confirm=confirm_change)
     if not rebinding.changes_anything:
         console.write_output(f"It is bound to {rebinding.new_text} already.\n")
         return 0
@@ -530,45 +432,35 @@ def rekey(*, console: Console, invocation: Invocation, yes: bool) -> int:
     A state that several machines share takes no other key from then on: who has the former one is
     shut out until they have the new one. So it asks, off a terminal for --yes.
     """
-    from synapse_apply.model.command import name_target_in_commands
-
-    with options.open_target(invocation) as target:
+    with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
 
         def confirm_new_key() -> bool:
-            require_approval_way(console, is_approved=yes, verb="state rekey", flag="--yes")
             question = f"Give the shared state of target {target.name} another key?"
-            return yes or ask_approval(console, question, _SHUT_OUT_TEXT)
+            return is_approved(console, question, _SHUT_OUT_TEXT, given=yes, verb="state rekey")
 
-        try:
-            rekey_result = target.state.rekey(confirm=confirm_new_key)
-        except NotApproved:
-            console.write_stderr("Nothing was changed.\n")
-            return 1
-    console.write_findings(rekey_result.warnings)
+        result = target.state.rekey(confirm=confirm_new_key)
+    console.write_findings(result.warnings)
     if console.as_json:
         console.write_or_keep_document(
             {
-                "key_id": rekey_result.key_id,
-                "done": rekey_result.rekeyed_count,
-                "signed": rekey_result.signed_count,
-                "kept": list(rekey_result.kept_reasons),
-                "key_file": str(rekey_result.key_file) if rekey_result.key_file else None,
+                "key_id": result.key_id,
+                "done": result.rekeyed_count,
+                "signed": result.signed_count,
+                "kept": list(result.kept_reasons),
+                "key_file": str(result.key_file) if result.key_file else None,
             }
         )
         return 0
-    for kept_reason in name_target_in_commands(rekey_result.kept_reasons, console.typed_target):
+    for kept_reason in console.name_target(result.kept_reasons):
         console.write_stderr(f"Kept under its old key: {kept_reason}\n")
-    noun = "secret" if rekey_result.rekeyed_count == 1 else "secrets"
-    console.write_output(
-        f"Digested {rekey_result.rekeyed_count} {noun} under key {rekey_result.key_id}.\n"
-    )
-    if rekey_result.signed_count:
-        runs = "run" if rekey_result.signed_count == 1 else "runs"
-        console.write_output(f"Signed the results of {rekey_result.signed_count} {runs} with it.\n")
-    if rekey_result.shuts_out_others:
-        console.write_output(f"{_SHUT_OUT_TEXT}\n")
-        for line in rekey_result.new_key_lines:
-            console.write_output(f"{line}\n")
+    secrets = format_count_and_noun(result.rekeyed_count, "secret")
+    lines = [f"Digested {secrets} under key {result.key_id}."]
+    if result.signed_count:
+        runs = format_count_and_noun(result.signed_count, "run")
+        lines.append(f"Signed the results of {runs} with it.")
+    if result.shuts_out_others:
+        lines += [_SHUT_OUT_TEXT, *result.new_key_lines]
+    console.write_output("".join(f"{line}\n" for line in lines))
     return 0
 
 
@@ -609,25 +501,18 @@ def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     it, one in PostgreSQL in .synapse-apply/state. What was applied since the backup is not
     remembered: plan afterwards, and look closely.
     """
-    from synapse_apply.model.command import Command, Text
-
     if not (invocation.directory / file).is_file():
         raise click.BadParameter(f"File {str(file)!r} does not exist.", param_hint="FILE")
-    with options.open_target(invocation) as target:
+    with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
 
         def confirm_replacement(exchange: StateExchange) -> bool:
-            require_approval_way(console, is_approved=yes, verb="state restore", flag="--yes")
+            question = f"Replace the state of target {target.name}?"
             detail = (
                 exchange.lineage_difference or "What was applied since the backup is forgotten."
             )
-            question = f"Replace the state of target {target.name}?"
-            return yes or ask_approval(console, question, detail)
+            return is_approved(console, question, detail, given=yes, verb="state restore")
 
-        try:
-            restored_state = target.state.restore(file, confirm=confirm_replacement)
-        except NotApproved:
-            console.write_stderr("Nothing was changed.\n")
-            return 1
+        restored_state = target.state.restore(file, confirm=confirm_replacement)
     console.write_findings(restored_state.warnings)
     if kept_location := restored_state.kept_location:
         console.write_output(f"The state that was there is kept as {kept_location}.\n")
@@ -670,36 +555,19 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
     in use did not sign, such as that of an earlier version or of a run without the key, is shown
     line by line, and recorded only after you agree.
     """
-    with options.open_target(invocation) as target:
+    with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
 
         def show_and_confirm(journal: JournalContent) -> bool:
-            # Print all that an unsigned journal says, before the user is asked about it.
-            from synapse_apply.views.sanitize import sanitize
-            from synapse_apply.views.text.record import render_record
-
-            console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
-            for number, ended_call in enumerate(journal.calls, start=1):
-                intent, record = ended_call.intent, ended_call.record
-                call = (
-                    f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'}): "
-                    f"{intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
-                )
-                text = "   No record is left of it.\n"
-                if record is not None:
-                    text = render_record(record, color=console.is_output_colored)
-                console.write_output(f"\n{number}. {sanitize(call)}\n{text}")
-            require_approval_way(
-                console, is_approved=allow_unsigned, verb="state record", flag=_UNSIGNED_FLAG
-            )
+            # All that an unsigned journal says, before the user is asked about it.
+            late.state.print_journal(console, file, journal)
             question = f"Record this in the state of target {target.name}?"
             detail = "Only if the report of a run of yours named this file."
-            return allow_unsigned or ask_approval(console, question, detail)
+            return is_approved(
+                console, question, detail, given=allow_unsigned, verb="state record",
+                flag=_UNSIGNED_FLAG,
+            )  # fmt: skip
 
-        try:
-            recovered_calls = target.state.record_calls(file, confirm=show_and_confirm)
-        except NotApproved:
-            console.write_stderr("Nothing was changed.\n")
-            return 1
+        recovered_calls = target.state.record_calls(file, confirm=show_and_confirm)
     for intent in recovered_calls.recorded_intents:
         console.write_output(
             f"Recorded {intent.verb} of {intent.address} (id {intent.remote_id or 'none'}).\n"
@@ -749,13 +617,14 @@ def migrate(*, console: Console, invocation: Invocation, url: str | SecretRef) -
     with options.open_target(invocation) as target:
         copied_state, name = target.state.copy_to(url), target.name
         next_steps = target.state.list_steps_after_copy(url)
-    count = len(copied_state.records)
-    records = f"{count} record{'' if count == 1 else 's'}"
-    console.write_output(f"Copied {records} of target {name} (serial {copied_state.serial}).\n")
+    records = format_count_and_noun(len(copied_state.records), "record")
     setting_text = "" if isinstance(url, str) else f": {{env: {url.name}}}"
-    console.write_output(f"Now set targets.{name}.state.url{setting_text} in the project file.\n")
-    for sentence in next_steps:
-        console.write_output(f"{sentence}\n")
+    lines = (
+        f"Copied {records} of target {name} (serial {copied_state.serial}).",
+        f"Now set targets.{name}.state.url{setting_text} in the project file.",
+        *next_steps,
+    )
+    console.write_output("".join(f"{line}\n" for line in lines))
     return 0
 
 
@@ -807,14 +676,12 @@ def history(*, console: Console, invocation: Invocation, words: tuple[str, ...],
     value.
     Changes to the state alone are listed as well: moves, imports, what was adopted or forgotten.
     """
-    from synapse_apply.cli.texts.state import print_run_with_calls, print_runs_table
-
     if words and (words[0] != "show" or len(words) != 2):
         raise click.UsageError("It is `state history`, or `state history show PLAN_ID`.")
     with options.open_target(invocation) as target:
         if words:
-            return print_run_with_calls(console, target.find_run(words[1]))
-        return print_runs_table(console, target.history(limit))
+            return late.state.print_run_with_calls(console, target.find_run(words[1]))
+        return late.state.print_runs_table(console, target.history(limit))
 
 
 class _LockIdType(click.types.StringParamType):

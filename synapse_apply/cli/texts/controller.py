@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from synapse_apply.cli.console import Console
+from synapse_apply.cli.console import Console, ask_approval
+from synapse_apply.controller.remote.controller_api import (
+    TOKEN_VARIABLE,
+    URL_VARIABLE,
+    ControllerApi,
+    ControllerUnavailable,
+    NotSettledInTime,
+    settled_exit_code,
+    wait_until_settled,
+)
+from synapse_apply.controller.rules.judging import BINDING_GUARD
+from synapse_apply.controller.rules.processes import describe_role_counts
+from synapse_apply.controller.rules.revisions import describe_holds
+from synapse_apply.controller.verbs import APPROVE
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Exit,
@@ -25,13 +38,12 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.terminal import render_table
 
 if TYPE_CHECKING:
     from synapse_apply.controller.api_types import Hold, ListedRollout, Wave
     from synapse_apply.controller.audit_report import AuditReport
     from synapse_apply.controller.remote.answers import ShownField
-    from synapse_apply.controller.remote.controller_api import ControllerApi
-    from synapse_apply.controller.rows import AuditRow
     from synapse_apply.controller.verbs import Verb
 
 
@@ -40,12 +52,6 @@ def open_controller_api(console: Console, url: str) -> ControllerApi:
 
     UsageError where no URL is given, InputError for one that cannot be used.
     """
-    from synapse_apply.controller.remote.controller_api import (
-        TOKEN_VARIABLE,
-        URL_VARIABLE,
-        ControllerApi,
-    )
-
     if not url:
         raise click.UsageError(f"Say which controller: --url URL, or {URL_VARIABLE}.")
     return ControllerApi(url, console.environ.get(TOKEN_VARIABLE, ""))
@@ -66,8 +72,6 @@ def request_each(console: Console, names: Iterable[str], ask: Callable[[str], st
 
     `ask` returns that sentence. A refusal of one does not keep the others from being asked for.
     """
-    from synapse_apply.controller.remote.controller_api import ControllerUnavailable
-
     codes = [Exit.OK]
     for name in names:
         try:
@@ -87,12 +91,6 @@ def wait_for_targets(
 
     Those that were not in time are findings, and count as errors.
     """
-    from synapse_apply.controller.remote.controller_api import (
-        NotSettledInTime,
-        settled_exit_code,
-        wait_until_settled,
-    )
-
     end, codes = time.monotonic() + span.total_seconds(), [Exit.OK]
     targets: list[Mapping[str, Any]] = []
     source_findings: dict[str, Mapping[str, Any]] = {}
@@ -131,9 +129,6 @@ def choose_rows_by_target(
     does not wait any more, Refused for one that nobody can approve, InputError where nobody can be
     asked, NotApproved where the answer is no.
     """
-    from synapse_apply.controller.rules.judging import BINDING_GUARD
-    from synapse_apply.controller.verbs import APPROVE
-
     is_approval = verb == APPROVE  # others may be said of rows that nobody can approve, too
     names = api.names_matching(pattern)
     rows_by_target = {
@@ -156,15 +151,22 @@ def choose_rows_by_target(
             fields = _planned_fields(api, some)
             console.write_output(format_held_rows(name, api.url, some, fields))
         if chosen:
-            _ask_of_rows(console, pattern, chosen, verb)
+            count = format_count_and_noun(len(chosen), "row")
+            _ask_of_shown(
+                console,
+                verb,
+                "the digest of each row",
+                "Add --row DIGEST for each row that you have seen.",
+                f"{verb.name.capitalize()} {count} of {pattern}?",
+                "Those with a digest, as they are shown above.",
+                _PAST[verb.name],
+            )
     by_target = {name: [r for r in some if r in chosen] for name, some in rows_by_target.items()}
     return {name: some for name, some in by_target.items() if some}
 
 
 def _planned_fields(api: ControllerApi, rows: Sequence[Hold]) -> ShownFields:
     """What the plans that held the rows say of their fields; nothing of one that is too large."""
-    from synapse_apply.controller.remote.controller_api import ControllerUnavailable
-
     fields: ShownFields = {}
     for run in {row.run for row in rows if row.run}:
         with suppress(ControllerUnavailable):
@@ -175,8 +177,6 @@ def _planned_fields(api: ControllerApi, rows: Sequence[Hold]) -> ShownFields:
 def _select_rows(
     rows: Sequence[Hold], target: str, row_digests: Sequence[str], verb: Verb
 ) -> list[Hold]:
-    from synapse_apply.controller.verbs import APPROVE
-
     rows_by_digest = {row.digest: row for row in rows}
     gone_digests = [digest for digest in row_digests if digest not in rows_by_digest]
     if gone_digests:
@@ -197,21 +197,18 @@ def _select_rows(
     return named_rows
 
 
-def _ask_of_rows(console: Console, target: str, rows: Sequence[Hold], verb: Verb) -> None:
-    from synapse_apply.cli.console import ask_approval
-
+def _ask_of_shown(
+    console: Console, verb: Verb, needed: str, hint: str, question: str, detail: str, past: str
+) -> None:
+    """InputError where nobody can be asked, NotApproved where the answer is no."""
     if not console.is_interactive:
         raise InputError.from_summary(
             "Nobody can be asked: not a terminal",
-            f"`{verb.name}` needs the digest of each row where there is no terminal to ask on.",
-            "Add --row DIGEST for each row that you have seen.",
+            f"`{verb.name}` needs {needed} where there is no terminal to ask on.",
+            hint,
         )
-    count = format_count_and_noun(len(rows), "row")
-    question = sanitize(f"{verb.name.capitalize()} {count} of {target}?")
-    if not ask_approval(console, question, "Those with a digest, as they are shown above."):
-        raise NotApproved.from_summary(
-            f"Nothing was {_PAST[verb.name]}", "The answer was not `yes`."
-        )
+    if not ask_approval(console, sanitize(question), sanitize(detail)):
+        raise NotApproved.from_summary(f"Nothing was {past}", "The answer was not `yes`.")
 
 
 _PAST = {"approve": "approved", "reject": "rejected"}
@@ -219,10 +216,10 @@ _PAST = {"approve": "approved", "reject": "rejected"}
 
 def decide_on_rollout(
     console: Console,
-    url: str,
-    name: str,
     verb: Verb,
     *,
+    url: str,
+    name: str,
     revision: str | None,
     wave: int | None = None,
     reason: str = "",
@@ -262,27 +259,22 @@ def decide_on_rollout(
             )
     else:
         console.write_output(format_rollout(rollout, color=console.is_output_colored))
-        _ask_of_rollout(console, rollout, verb)
+        _ask_of_shown(
+            console,
+            verb,
+            "what was seen",
+            f"Add --revision COMMIT{' --wave N' * is_of_wave}, as they are shown.",
+            f"{verb.question.format(wave=rollout.wave)}, of rollout {rollout.name}?",
+            f"Revision {rollout.commit[:12]}, as it is shown above.",
+            "decided",
+        )
     asked_wave = rollout.wave if is_of_wave else 0
     result = api.ask_rollout(name, verb, rollout.number, asked_wave, reason)
-    console.write_output(format_decision_result(rollout, verb, result.who))
+    text = verb.result.format(
+        wave=rollout.wave, name=rollout.name, commit=rollout.commit[:12], who=result.who
+    )
+    console.write_output(escape_ci_commands(f"{sanitize(text)}\n"))
     return 0
-
-
-def _ask_of_rollout(console: Console, rollout: ListedRollout, verb: Verb) -> None:
-    from synapse_apply.cli.console import ask_approval
-
-    if not console.is_interactive:
-        wave = " --wave N" if "wave" in verb.subject.value else ""
-        raise InputError.from_summary(
-            "Nobody can be asked: not a terminal",
-            f"`{verb.name}` needs what was seen where there is no terminal to ask on.",
-            f"Add --revision COMMIT{wave}, as they are shown.",
-        )
-    question = f"{verb.question.format(wave=rollout.wave)}, of rollout {rollout.name}?"
-    detail = f"Revision {rollout.commit[:12]}, as it is shown above."
-    if not ask_approval(console, sanitize(question), sanitize(detail)):
-        raise NotApproved.from_summary("Nothing was decided", "The answer was not `yes`.")
 
 
 _COUNTED = {
@@ -301,9 +293,18 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     if console.as_json:
         console.write_or_keep_document(document)
         return
-    from synapse_apply.views.text.terminal import render_table
-
-    _print_source_findings(console, document.get("source_findings", ()))
+    # A table of what is wrong with sources, and an empty line after it; nothing for none.
+    wrong = [
+        (
+            entry["source"],
+            entry["finding"]["summary"],
+            str(entry["finding"].get("detail") or "-").partition("\n")[0],
+        )
+        for entry in document.get("source_findings", ())
+    ]
+    if wrong:
+        heads = ("source", "what is wrong", "detail")
+        console.write_output(render_table(heads, wrong, color=console.is_output_colored) + "\n")
     if not document["items"]:
         console.write_output(
             "There is no target yet: no source could be read until now, or no rule of"
@@ -334,8 +335,6 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
 
 def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -> None:
     """How many processes share the work, and which differ; nothing where it is one alone."""
-    from synapse_apply.controller.rules.processes import describe_role_counts
-
     if not processes:
         return
     leader = next((f"; {item['host']} leads" for item in processes if item["is_leading"]), "")
@@ -350,27 +349,8 @@ def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -
     console.write_output("\n" + "".join(f"{sanitize(line)}\n" for line in lines))
 
 
-def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]]) -> None:
-    """A table of what is wrong with sources, and an empty line after it; nothing for none."""
-    from synapse_apply.views.text.terminal import render_table
-
-    rows = [
-        (
-            entry["source"],
-            entry["finding"]["summary"],
-            str(entry["finding"].get("detail") or "-").partition("\n")[0],
-        )
-        for entry in entries
-    ]
-    if rows:
-        headers = ("source", "what is wrong", "detail")
-        console.write_output(render_table(headers, rows, color=console.is_output_colored) + "\n")
-
-
 def _target_reason(item: Mapping[str, Any]) -> str:
     """Why a target is in its state: its finding, what waits for a person, what it waits for."""
-    from synapse_apply.controller.rules.revisions import describe_holds
-
     if item.get("finding"):
         reason = item.get("waiting_reason")
         return f"{item['finding']['summary']}{f'; {reason}' if reason else ''}"
@@ -467,8 +447,6 @@ _SHOWN = "shown"
 
 def format_rollout_list(rollouts: Sequence[ListedRollout], *, color: bool) -> str:
     """A table of rollouts, or a sentence where there is none."""
-    from synapse_apply.views.text.terminal import render_table
-
     if not rollouts:
         return (
             "There is no rollout: none is configured under `rollouts` of controller.yaml, or you"
@@ -490,8 +468,6 @@ def format_rollout_list(rollouts: Sequence[ListedRollout], *, color: bool) -> st
 
 def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
     """What a rollout brings and how far it is, and a table of its waves."""
-    from synapse_apply.views.text.terminal import render_table
-
     if not rollout.commit:
         return sanitize(f"{rollout.name} has not begun with any revision.") + "\n"
     subject = f" {rollout.subject}" if rollout.subject else ""
@@ -516,14 +492,6 @@ def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
     return f"{head}\n{render_table(headers, rows, color=color)}"
 
 
-def format_decision_result(rollout: ListedRollout, verb: Verb, who: str) -> str:
-    """One line that says what was decided."""
-    text = verb.result.format(
-        wave=rollout.wave, name=rollout.name, commit=rollout.commit[:12], who=who
-    )
-    return escape_ci_commands(f"{sanitize(text)}\n")
-
-
 def _describe_wave_or_dash(wave: Wave) -> str:
     """How many targets are in which state, and what people said of the wave."""
     parts = [f"{count} {state}" for state, count in wave.target_states.items() if state != _SHOWN]
@@ -546,24 +514,9 @@ def print_audit_report(
 
     `mask` takes the token out of what another server says.
     """
-    findings = _list_chain_findings(report)
-    code = Exit.ERROR if findings else Exit.OK
-    if console.as_json:
-        console.write_or_keep_document(_build_audit_document(report, findings, code, mask))
-        return code
-    _print_rows(console, report, mask)
-    console.write_findings(findings)
-    if not findings:
-        newest = report.newest_row
-        end = f", the newest of {_format_time(newest.time)} {newest.digest}" if newest else ""
-        rows = format_count_and_noun(report.row_count, "row")
-        console.write_output(f"The chain holds: {rows}{end}.\n")
-    return code
-
-
-def _list_chain_findings(report: AuditReport) -> list[Diagnostic]:
-    findings = []
-    if (wrong := report.first_wrong_row) is not None:
+    newest, wrong = report.newest_row, report.first_wrong_row
+    findings: list[Diagnostic] = []
+    if wrong is not None:
         findings.append(
             error_finding(
                 "The audit was changed",
@@ -582,15 +535,29 @@ def _list_chain_findings(report: AuditReport) -> list[Diagnostic]:
                 "backup.",
             )
         )
-    return findings
-
-
-def _print_rows(console: Console, report: AuditReport, mask: Callable[[str], str]) -> None:
-    from synapse_apply.views.text.terminal import render_table
-
-    if not report.rows:
-        console.write_output("No row of the audit is about that.\n")
-        return
+    code = Exit.ERROR if findings else Exit.OK
+    if console.as_json:
+        items = [
+            {
+                "number": row.number,
+                "time": _format_time(row.time),
+                **{name: mask(text) for name, text in asdict(row).items() if isinstance(text, str)},
+            }
+            for row in report.rows
+        ]
+        console.write_or_keep_document(
+            {
+                "apiVersion": "synapse-apply/v1",
+                "kind": "AuditReport",
+                "items": items,
+                "total": report.row_count,
+                "newest": newest and {"number": newest.number, "digest": mask(newest.digest)},
+                "first_wrong": wrong and wrong.number,
+                "diagnostics": [finding.to_json() for finding in findings],
+                "exit_code": code,
+            }
+        )
+        return code
     rows = [
         (
             row.number,
@@ -600,28 +567,16 @@ def _print_rows(console: Console, report: AuditReport, mask: Callable[[str], str
         for row in report.rows
     ]
     headers = ("row", "when", "who", "what", "target", "detail")
-    console.write_output(render_table(headers, rows, color=console.is_output_colored) + "\n")
-
-
-def _build_audit_document(
-    report: AuditReport, findings: list[Diagnostic], code: int, mask: Callable[[str], str]
-) -> dict[str, object]:
-    newest, wrong = report.newest_row, report.first_wrong_row
-    return {
-        "apiVersion": "synapse-apply/v1",
-        "kind": "AuditReport",
-        "items": [_build_row_document(row, mask) for row in report.rows],
-        "total": report.row_count,
-        "newest": newest and {"number": newest.number, "digest": mask(newest.digest)},
-        "first_wrong": wrong and wrong.number,
-        "diagnostics": [finding.to_json() for finding in findings],
-        "exit_code": code,
-    }
-
-
-def _build_row_document(row: AuditRow, mask: Callable[[str], str]) -> dict[str, object]:
-    texts = {name: mask(value) for name, value in asdict(row).items() if isinstance(value, str)}
-    return {"number": row.number, "time": _format_time(row.time), **texts}
+    text = "No row of the audit is about that.\n"
+    if rows:
+        text = render_table(headers, rows, color=console.is_output_colored) + "\n"
+    console.write_output(text)
+    console.write_findings(findings)
+    if not findings:
+        end = f", the newest of {_format_time(newest.time)} {newest.digest}" if newest else ""
+        count = format_count_and_noun(report.row_count, "row")
+        console.write_output(f"The chain holds: {count}{end}.\n")
+    return code
 
 
 def _format_time(when: float) -> str:

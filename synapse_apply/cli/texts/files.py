@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.options import add_invocation_options
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import format_json_pointer
+from synapse_apply.model.diagnostic import Diagnostic, format_json_pointer
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX
 from synapse_apply.model.phrases import format_count_and_noun, shown_path
 from synapse_apply.model.resource import FOLDER, GIT
 from synapse_apply.views.grammar import format_byte_size
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.findings import format_finding_counts
 from synapse_apply.views.text.record import format_variables_to_set, render_unexported
 from synapse_apply.views.text.terminal import Style, render_table
 
@@ -58,60 +59,61 @@ def build_package_document(
     }
 
 
-def build_zip_document(package_query: PackageQuery, written_zip: WrittenZip) -> JsonDocument:
-    """The package's document, and path and size of the zip that was written."""
-    path = written_zip.file
-    zip_document = {"path": shown_path(path), "size": path.stat().st_size}
-    return {**build_package_document(package_query, written_zip), "zip": zip_document}
+def format_verdict(package_query: PackageQuery, findings: Sequence[Diagnostic]) -> str:
+    """Whether a package is valid, with the counts of its findings."""
+    verdict = "Not valid" if any(finding.is_error for finding in findings) else "Valid"
+    label = f"{verdict}: {sanitize(package_query.label)}"
+    return escape_ci_commands(f"{label}{format_finding_counts(findings)}.\n")
 
 
-def format_zip_summary(written_zip: WrittenZip) -> str:
-    """The path and size of the zip, its number of files, and its digest."""
+def print_written_zip(
+    console: Console, package_query: PackageQuery, written_zip: WrittenZip
+) -> int:
+    """Print path and size of the zip, its number of files, and its digest; the exit code."""
     package, path = written_zip.package, written_zip.file
-    size = format_byte_size(path.stat().st_size)
-    return escape_ci_commands(
-        f"Wrote {sanitize(shown_path(path))} ({size}): "
+    size = path.stat().st_size
+    document = build_package_document(package_query, written_zip)
+    text = (
+        f"Wrote {sanitize(shown_path(path))} ({format_byte_size(size)}): "
         f"{format_count_and_noun(len(package.files), 'file')}, "
         f"{format_byte_size(package.size)}\n{package.digest}\n"
     )
+    zip_document = {"path": shown_path(path), "size": size}
+    console.show({**document, "zip": zip_document}, escape_ci_commands(text))
+    return 0
 
 
-def build_contents_document(
-    package_query: PackageQuery, listing: PackageListing, *, by_size: bool
-) -> JsonDocument:
-    """The files in the zip, and the files left out, with the rule for each."""
-    return {
-        **_build_source_document(package_query),
-        "size": sum(listing.included.values()),
-        "files": [
-            {"path": path, "size": size} for path, size in _list_included_files(listing, by_size)
-        ],
-        "left_out": [{"path": path, "rule": rule} for path, rule in listing.excluded],
-    }
-
-
-def format_contents(
-    package_query: PackageQuery, listing: PackageListing, *, by_size: bool, color: bool
-) -> str:
-    """A table of the files in the zip, and one of those left out."""
-    style = Style(color)
-    total = format_byte_size(sum(listing.included.values()))
-    count_text = format_count_and_noun(len(listing.included), "file")
-    text = f"{sanitize(package_query.label)}: {count_text}, {total}\n"
-    if listing.included:
-        rows = [
-            (format_byte_size(size), path) for path, size in _list_included_files(listing, by_size)
-        ]
+def print_contents(
+    console: Console, package_query: PackageQuery, listing: PackageListing, *, by_size: bool
+) -> int:
+    """Print the files in the zip, and those left out with the rule for each; the exit code."""
+    total, included = sum(listing.included.values()), list(listing.included.items())
+    if by_size:
+        included.sort(key=lambda path_and_size: (-path_and_size[1], path_and_size[0]))
+    if console.as_json:
+        files = [{"path": path, "size": size} for path, size in included]
+        left_out = [{"path": path, "rule": rule} for path, rule in listing.excluded]
+        source = _build_source_document(package_query)
+        console.write_or_keep_document(
+            {**source, "size": total, "files": files, "left_out": left_out}
+        )
+        return 0
+    color = console.is_output_colored
+    count_text = format_count_and_noun(len(included), "file")
+    text = f"{sanitize(package_query.label)}: {count_text}, {format_byte_size(total)}\n"
+    if included:
+        rows = [(format_byte_size(size), path) for path, size in included]
         text += "\n" + render_table(("size", "file"), rows, color=color, right_columns={0})
     if listing.excluded:
-        text += "\n" + style("Left out:", "bold") + "\n\n"
+        text += "\n" + Style(color)("Left out:", "bold") + "\n\n"
         text += render_table(("path", "rule"), listing.excluded, color=color)
-    return escape_ci_commands(text)
+    console.write_output(escape_ci_commands(text))
+    return 0
 
 
-def difference_document(difference: PackageDifference) -> JsonDocument:
-    """Both digests, and every file that differs."""
-    return {
+def print_difference(console: Console, difference: PackageDifference) -> None:
+    """Print both digests and every file that differs, or a line for each and the next step."""
+    document = {
         "address": str(difference.release.address),
         "against": str(difference.compared_address),
         "differs": difference.is_different,
@@ -128,13 +130,11 @@ def difference_document(difference: PackageDifference) -> JsonDocument:
             for change in difference.changes
         ],
     }
+    console.show(document, escape_ci_commands(_format_difference(console, difference)))
 
 
-def format_difference(
-    difference: PackageDifference, *, color: bool, hints: bool, typed_target: str = ""
-) -> str:
-    """One line per differing file, and the next step; `typed_target` is named in its command."""
-    style = Style(color)
+def _format_difference(console: Console, difference: PackageDifference) -> str:
+    style = Style(console.is_output_colored)
     address = sanitize(difference.release.address)
     is_same_release = difference.release.address == difference.compared_address
     base = (
@@ -143,9 +143,9 @@ def format_difference(
         else f"{sanitize(difference.compared_address)} as it was published"
     )
     if not difference.is_different:
-        return escape_ci_commands(f"No file differs: {address} is {base}.\n")
+        return f"No file differs: {address} is {base}.\n"
     if not difference.are_files_known:
-        return escape_ci_commands(
+        return (
             f"{address} differs from {base}.\nThe state knows the digest of that and not its "
             "files, so which of them differ cannot be told.\n"
         )
@@ -157,11 +157,11 @@ def format_difference(
             f"  {style.format_symbol_and_space(_VERB_SYMBOLS[change.verb])}{sanitize(change.path)}"
             f"{_executable_change(change)}\n"
         )
-    if is_same_release and hints:
+    if is_same_release and console.shows_hints:
         series = sanitize(difference.release.address.name.rpartition("@")[0])
-        command = Command("bump", series, "patch", target=typed_target)
+        command = Command("bump", series, "patch", target=console.typed_target)
         text += f"\nPublished bytes never change. Next: {command} makes this a new version.\n"
-    return escape_ci_commands(text)
+    return text
 
 
 def _executable_change(change: FileChange) -> str:
@@ -177,21 +177,11 @@ def _executable_change(change: FileChange) -> str:
     )
 
 
-def _list_included_files(listing: PackageListing, by_size: bool) -> list[tuple[str, int]]:
-    files = list(listing.included.items())
-    return sorted(files, key=lambda file_size: (-file_size[1], file_size[0])) if by_size else files
-
-
 def _build_source_document(package_query: PackageQuery) -> JsonDocument:
     source = package_query.source
-    document: dict[str, Any] = {"source": {"kind": source.kind, "path": source.path}}
-    if source.ref:
-        document["source"]["ref"] = source.ref
-    return (
-        {"address": package_query.release_text, **document}
-        if package_query.release_text
-        else document
-    )
+    ref = {"ref": source.ref} if source.ref else {}
+    release = {"address": package_query.release_text} if package_query.release_text else {}
+    return {**release, "source": {"kind": source.kind, "path": source.path, **ref}}
 
 
 def print_exported_files(
@@ -199,6 +189,9 @@ def print_exported_files(
 ) -> None:
     """Print the files that were written, the secrets to set, what was not exported, and hints."""
     export_report, unchanged_files = exported_files.report, exported_files.unchanged_files
+    if console.as_json:
+        console.write_or_keep_document(_build_export_document(exported_files))
+        return
     for path in exported_files.files:
         console.write_output(f"Wrote {shown_path(path)}\n")
     left_out_fields = [
@@ -223,15 +216,14 @@ def print_exported_files(
     console.write_output(
         f"\nExport complete! {count} exported, {failure_count} not{unchanged_text}.\n"
     )
-    if export_report.objects and "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+    if export_report.objects and console.shows_hints:
         # One a line; every command can be run as printed.
         console.write_output("\nNext:\n")
         for step in exported_files.next_steps:
             console.write_output(f"  {add_invocation_options(step, invocation)}\n")
 
 
-def build_export_document(exported_files: ExportedFiles) -> JsonDocument:
-    """What was exported and what was not, with the reasons, and where the inventory is."""
+def _build_export_document(exported_files: ExportedFiles) -> JsonDocument:
     export_report = exported_files.report
     return {
         "exported": [
@@ -257,24 +249,35 @@ def build_export_document(exported_files: ExportedFiles) -> JsonDocument:
 _MAX_LINE_LENGTH, _CONTEXT_LENGTH = 100, 30
 
 
-def format_bump_result(
-    bump_result: BumpResult,
-    invocation: Invocation,
-    *,
-    is_written: bool,
-    color: bool,
-    shows_hints: bool,
-) -> str:
-    """The changed lines by file, and the next steps with the location options of `invocation`."""
-    style = Style(color)
+def print_bump(
+    console: Console, invocation: Invocation, bump_result: BumpResult, *, is_written: bool
+) -> int:
+    """Print the edits, as changed lines by file with the next steps; returns the exit code."""
+    edits = [
+        {
+            "file": name,
+            "path": format_json_pointer(edit.path),
+            "before": old_value,
+            "after": edit.value,
+        }
+        for name, edit, old_value in bump_result.edits
+    ]
+    document = {
+        "before": str(bump_result.old_address),
+        "after": str(bump_result.new_address),
+        "version": bump_result.new_version,
+        "written": is_written,
+        "edits": edits,
+    }
     lines = [f"{sanitize(bump_result.old_address)} -> {sanitize(bump_result.new_address)}"]
     for file in bump_result.rewrites:
-        lines += ["", *_iter_changed_lines(file, style)]
+        lines += ["", *_iter_changed_lines(file, Style(console.is_output_colored))]
     if not is_written:
         lines += ["", "Nothing was written (--dry-run)."]
-    elif shows_hints:
+    elif console.shows_hints:
         lines += ["", *_iter_next_steps(bump_result, invocation)]
-    return escape_ci_commands("\n".join(lines) + "\n")
+    console.show(document, escape_ci_commands("\n".join(lines) + "\n"))
+    return 0
 
 
 def _iter_changed_lines(file: Rewrite, style: Style) -> Iterator[str]:

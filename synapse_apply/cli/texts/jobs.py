@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
-from synapse_apply.model.command import Command, name_target_in_commands
+from synapse_apply.cli.help_pages import Terminated, interruption_advice
+from synapse_apply.model.command import Command
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.json_types import JsonDocument
@@ -22,14 +23,64 @@ from synapse_apply.views.text.terminal import stream_table
 from synapse_apply.views.text.values import format_value_inline
 
 if TYPE_CHECKING:
-    from synapse_apply.library import TargetJobs
+    from synapse_apply.library import StartedRun, TargetJobs
 
 
+_STARTED_ADVICE = "The run was started; the same command would start another."
 _HEADERS = ("id", "status", "progress", "plugin", "version", "created", "ended")
 _PROGRESS_COLUMN = 2
 # Told in other places, or a second time under another name.
 _HIDDEN_FIELDS = frozenset({"id", "job_id", "status", "progress", "logs"})
 _FIELD_TWINS = {"params": "parameters", "meta": "metadata"}
+
+
+@dataclass
+class RunDisplay:
+    """Prints what became of a run of a plugin: its job, or its answer."""
+
+    console: Console
+    plugin: str
+    is_awaited: bool
+    started_run: StartedRun | None = None
+
+    def show(self, started_run: StartedRun) -> None:
+        """Print the job's id, or what the server answered in place of a job."""
+        self.started_run = started_run
+        if started_run.job is not None:
+            self.console.write_note(f"Job {sanitize(started_run.job.id)} started.")
+            return
+        name, status = sanitize(self.plugin), started_run.status
+        if not status.has_ended:
+            way = "there is nothing to follow it by"
+            if started_run.has_result_ticket:
+                way = "it is waited for" if self.is_awaited else "--follow waits for one"
+            self.console.write_note(
+                f"{name} was started, and answered without a job and without a result: {way}."
+            )
+        elif not self.console.as_json:
+            bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
+            answer = format_value_inline(started_run.answer)
+            self.console.write_note(f"{name} ran, and answered{bad or ' at once'}: {answer}")
+
+    @contextmanager
+    def advise_if_interrupted(self) -> Iterator[None]:
+        """On an interrupt after the start, write the document with the job's id."""
+        try:
+            yield
+        except (KeyboardInterrupt, Terminated) as interruption:
+            if self.started_run is not None:
+                if not interruption_advice(interruption):
+                    interruption.add_note(_STARTED_ADVICE)
+                if self.console.as_json and not self.console.has_written_document:
+                    self.console.write_or_keep_document(build_run_document(self.started_run))
+            raise
+
+
+def build_run_document(started_run: StartedRun) -> JsonDocument:
+    """The job of a run, or its answer where there is no job."""
+    if started_run.job is None:
+        return {"job_id": None, "result": started_run.answer}
+    return {"job_id": started_run.job.id, "job": build_job_document(started_run.job)}
 
 
 def print_jobs_table(
@@ -40,12 +91,16 @@ def print_jobs_table(
         console.write_or_keep_document({"jobs": [build_job_document(job) for job in jobs]})
         return 0
     has_rows = False
-    for chunk in stream_table(
-        _HEADERS,
-        map(_build_job_row, jobs),
-        color=console.is_output_colored,
-        right_columns={_PROGRESS_COLUMN},
-    ):
+    rows = (
+        (
+            *(job.id, job.status.value, "" if job.progress is None else f"{job.progress:g}%"),
+            *(job.plugin_code or job.plugin, job.version),
+            *(format_server_time(job.created), format_server_time(job.completed)),
+        )
+        for job in jobs
+    )
+    color, right_columns = console.is_output_colored, {_PROGRESS_COLUMN}
+    for chunk in stream_table(_HEADERS, rows, color=color, right_columns=right_columns):
         console.write_output(chunk)
         has_rows = True
     if not has_rows:
@@ -69,15 +124,7 @@ def print_job(console: Console, job: Job) -> int:
         }
     )
     object_label = ("job", job.id, job.id)
-    console.write_output(
-        render_fields_block(
-            heading,
-            object_label,
-            fields,
-            color=console.is_output_colored,
-            width=console.terminal_width,
-        )
-    )
+    console.write_output(render_fields_block(heading, object_label, fields, **console.layout))
     for log_entry in job.raw.get("logs") or ():
         for line in iter_log_lines(log_entry):
             console.write_output(format_log_line(line, color=console.is_output_colored))
@@ -107,22 +154,6 @@ def format_job_status(job: Job) -> str:
     return word if job.progress is None or job.status.has_ended else f"{word} ({job.progress:g}%)"
 
 
-def job_failure_text(job: Job) -> str:
-    """Why a job failed, in the server's words; "" where it gives no reason."""
-    job_error = job.raw.get("error")
-    if isinstance(job_error, Mapping):
-        parts = (job_error.get("error_type"), job_error.get("message"))
-        return ": ".join(str(part) for part in parts if part)
-    return str(job_error) if job_error else ""
-
-
-def _build_job_row(job: Job) -> tuple[object, ...]:
-    percent = "" if job.progress is None else f"{job.progress:g}%"
-    times = (format_server_time(job.created), format_server_time(job.completed))
-    plugin = job.plugin_code or job.plugin
-    return (job.id, job.status.value, percent, plugin, job.version, *times)
-
-
 _PROGRESS_STEP = 10.0  # percent, between two words about progress
 
 
@@ -148,11 +179,15 @@ class JobFollower:
         tail: int | None = None,
     ) -> Job:
         """Follow a job to its end or the timeout; on an interrupt, say that it goes on."""
-        with _hint_at_interrupt(self.console, job_id):
+        try:
             return jobs.follow_log(
                 job_id, self.write_log_line, on_job=self.show_step,
                 on_note=self.show_note, tail=tail, interval=interval, timeout=timeout,
             )  # fmt: skip
+        except (KeyboardInterrupt, Terminated):
+            hint = _format_follow_hint(job_id, self.console)
+            self.console.write_stderr(f"\nJob {sanitize(job_id)} goes on; {hint}.")
+            raise
 
     def write_log_line(self, line: LogLine) -> None:
         """A log line is the requested output, so it goes to stdout unless a document goes there."""
@@ -178,9 +213,7 @@ class JobFollower:
             )
 
     def show_note(self, text: str) -> None:
-        self.console.write_stderr(
-            f"{sanitize(name_target_in_commands(text, self.console.typed_target))}\n"
-        )
+        self.console.write_stderr(f"{sanitize(self.console.name_target(text))}\n")
 
     def print_job_end(self, job: Job, timeout: float | None) -> int:
         """Print how the job ended; returns the exit code."""
@@ -192,8 +225,12 @@ class JobFollower:
                 f"{_format_follow_hint(job.id, self.console)}.\n"
             )
             return Exit.ERROR
-        # The server's reason may end with a full stop of its own.
-        failure_reason = sanitize(job_failure_text(job)).removesuffix(".")
+        # Why it failed, in the server's words, which may end with a full stop of their own.
+        error = job.raw.get("error") or ""
+        if isinstance(error, Mapping):
+            parts = (error.get("error_type"), error.get("message"))
+            error = ": ".join(str(part) for part in parts if part)
+        failure_reason = sanitize(error).removesuffix(".")
         message = f"{name} {job.status.value}{f': {failure_reason}' if failure_reason else ''}."
         is_completed = job.status is JobStatus.COMPLETED
         if self.log_only or self.console.as_json:
@@ -203,19 +240,6 @@ class JobFollower:
             if job.raw.get("result") is not None:
                 self.console.write_output(f"Result: {format_value_inline(job.raw['result'])}\n")
         return Exit.OK if is_completed else Exit.ERROR
-
-
-@contextmanager
-def _hint_at_interrupt(console: Console, job_id: str) -> Iterator[None]:
-    from synapse_apply.cli.help_pages import Terminated
-
-    try:
-        yield
-    except (KeyboardInterrupt, Terminated):
-        console.write_stderr(
-            f"\nJob {sanitize(job_id)} goes on; {_format_follow_hint(job_id, console)}."
-        )
-        raise
 
 
 def _format_follow_hint(job_id: str, console: Console) -> str:

@@ -37,36 +37,22 @@ def print_live_object(
     console: Console,
     kind: str,
     live_object: LiveObject,
-    expanded_objects: Mapping[str, LiveObject] | None = None,
+    other_objects: Mapping[str, LiveObject],
 ) -> int:
     """Print one object with its fields, secrets as `(sensitive)`; returns the exit code.
 
-    Then the `expanded_objects`, which are keyed by kind.
+    Then the `other_objects`, which are keyed by kind.
     """
-    other_objects = expanded_objects or {}
     if console.as_json:
-        expanded_documents = {
-            name: _build_live_document(name, shown_object)
-            for name, shown_object in other_objects.items()
-        }
-        console.write_or_keep_document(
-            {
-                **_build_live_document(kind, live_object),
-                **({"expanded": expanded_documents} if expanded_documents else {}),
-            }
-        )
+        documents = {name: _build_live_document(name, one) for name, one in other_objects.items()}
+        expanded = {"expanded": documents} if documents else {}
+        console.write_or_keep_document({**_build_live_document(kind, live_object), **expanded})
         return 0
     for name, shown_object in {kind: live_object, **other_objects}.items():
         spec = shown_object.observed.spec
         title = str(spec.get("name") or spec.get("version") or shown_object.observed.remote_id)
         console.write_output(
-            render_live_object(
-                name,
-                title,
-                shown_object.observed,
-                color=console.is_output_colored,
-                width=console.terminal_width,
-            )
+            render_live_object(name, title, shown_object.observed, **console.layout)
         )
     return 0
 

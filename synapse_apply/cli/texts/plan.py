@@ -11,6 +11,9 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.options import list_location_options, open_target
 from synapse_apply.model.command import Command, name_target_in_commands
 from synapse_apply.model.errors import Exit
+from synapse_apply.views.json.documents import drift_document, plan_document
+from synapse_apply.views.text.drift import render_drift, render_written_edits
+from synapse_apply.views.text.plan import render_plan
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation, OpenTarget
@@ -21,14 +24,9 @@ if TYPE_CHECKING:
 def print_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:
     """Print a plan as its document or as text."""
     if console.as_json:
-        from synapse_apply.views.json.documents import plan_document
-
         console.write_or_keep_document(plan_document(plan))
         return
-    from synapse_apply.views.text.plan import render_plan
-
-    color, width = console.is_output_colored, console.terminal_width
-    console.write_output(render_plan(plan, color=color, width=width, show_unchanged=show_unchanged))
+    console.write_output(render_plan(plan, **console.layout, show_unchanged=show_unchanged))
 
 
 def save_and_describe(
@@ -43,7 +41,7 @@ def save_and_describe(
     if any(one.ends_by_itself for row in plan.refused_changes for one in row.refusals):
         message += "A row that is refused in it stays so: plan again once it can be done.\n"
     is_usable = bool(plan.actionable_changes) or not plan.refused_changes
-    if is_usable and "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+    if is_usable and console.shows_hints:
         # With the options that `apply` needs in order to use the same target and manifests.
         option_values = {
             "-t": invocation.target,
@@ -96,26 +94,15 @@ def report_drift(
     **selection: Any,
 ) -> int:
     """Print the drift and write the reports; returns the exit code."""
-    from synapse_apply.views.json.documents import drift_document
-    from synapse_apply.views.text.drift import render_drift
-
     with open_target(invocation) as target:
         drift_report = target.drift(**selection)
     if console.as_json:
         console.write_or_keep_document(drift_document(drift_report))
     else:
-        printed_drift = replace(
-            drift_report,
-            diagnostics=name_target_in_commands(drift_report.diagnostics, console.typed_target),
-        )
-        console.write_output(
-            render_drift(
-                printed_drift,
-                color=console.is_output_colored,
-                width=console.terminal_width,
-                location=list_location_options(invocation),
-            )
-        )
+        named = console.name_target(drift_report.diagnostics)
+        location = list_location_options(invocation)
+        shown = replace(drift_report, diagnostics=named)
+        console.write_output(render_drift(shown, **console.layout, location=location))
     code = Exit.OK
     if drift_report.has_errors:
         code = Exit.ERROR
@@ -128,21 +115,17 @@ def write_and_print_drift(
     console: Console, invocation: Invocation, names: Sequence[str], *, dry_run: bool
 ) -> int:
     """Write live values of the named resources into the files, and print the edits."""
-    from synapse_apply.views.json.documents import drift_document
-    from synapse_apply.views.text.drift import render_written_edits
-
     with open_target(invocation) as target:
         drift_report = target.write_drift(names, dry_run=dry_run)
     if console.as_json:
         console.write_or_keep_document(drift_document(drift_report))
     else:
-        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
         console.write_output(
             render_written_edits(
                 drift_report,
                 color=console.is_output_colored,
                 is_written=not dry_run,
-                show_hints=hints,
+                show_hints=console.shows_hints,
                 location=list_location_options(invocation),
             )
         )

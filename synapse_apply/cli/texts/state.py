@@ -1,26 +1,122 @@
-"""What `state history` and `state settle` print."""
+"""What the commands of `state` print."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
+from synapse_apply.model.address import Address
 from synapse_apply.model.codec import audit_entry_to_json
-from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.json_types import JsonDocument
-from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState
+from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Acceptance, IntentState
 from synapse_apply.views.grammar import format_server_time, shorten_commit_and_suffix
+from synapse_apply.views.json.documents import section_json
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.checkup import render_checkup_section
+from synapse_apply.views.text.findings import format_quoted_path
+from synapse_apply.views.text.record import render_accepted, render_record
 from synapse_apply.views.text.terminal import render_table
 
 if TYPE_CHECKING:
     from synapse_apply import PastRun
-    from synapse_apply.library import SettledCall, SettledCalls
+    from synapse_apply.library import (
+        AcceptableResource,
+        BackendOffer,
+        CreatedState,
+        JournalContent,
+        SettledCall,
+        SettledCalls,
+    )
 
 _DIGEST_LENGTH = 24
 _RUN_FIELDS = frozenset({"plan_id", "run", "command", "dirty", "trace"})
+
+
+def print_created_state(console: Console, created: CreatedState, offer: BackendOffer) -> int:
+    """Print what was made, and what the backend offers; returns the exit code."""
+    name, lineage = created.target, created.lineage
+    if console.as_json:
+        shared: JsonDocument = {}
+        if (key := created.key) is not None:
+            project_id, is_made = created.project_id, created.key_file is not None
+            shared = {
+                "project": {"id": project_id.text or None, "written": project_id.is_new},
+                "key": {"id": key.key_id, "from": key.origin, "made": is_made},
+            }
+        backend = {
+            "asked": not offer.unasked,
+            "why_not": offer.unasked,
+            "checks": section_json("Backend", offer.rows),  # in the form of `doctor --json`
+        }
+        console.write_or_keep_document(
+            {"target": name, "lineage": lineage, **shared, "backend": backend}
+        )
+        return 0
+    lines = [f"Made an empty state for target {name}, lineage {lineage}."]
+    if not created.is_pinned:
+        lines.append(f"Pin it in the project file: targets.{name}.state.lineage: {lineage}")
+    asked = f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n"
+    if offer.rows:
+        asked = render_checkup_section("Backend", offer.rows, color=console.is_output_colored)
+    lines += [*created.steps, "", asked, offer.empty_state_risk]
+    console.write_output("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def format_undone_acceptance(address: Address, acceptance: Acceptance) -> str:
+    """What is no longer accepted."""
+    names = ", ".join(sanitize(format_quoted_path(path)) for path in acceptance.paths)
+    return f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"
+
+
+def show_acceptable(console: Console, acceptable: AcceptableResource) -> tuple[str, str]:
+    """Print what would be accepted; returns question and detail, "" where nothing is asked."""
+    address, fields = acceptable.resource.address, acceptable.differing_fields
+    accepted = acceptable.accepted_fields
+    console.write_output(
+        render_accepted(address, fields, accepted, acceptable.notes, **console.layout)
+    )
+    console.write_findings(acceptable.findings)
+    question = ""
+    if fields:
+        question = f"Accept {format_count_and_noun(len(fields), 'difference')} of {address}?"
+    detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
+    if acceptable.record.is_package_untold:
+        question = f"Is the published package of {address} ours? {question}".rstrip()
+        detail += " That the package is ours cannot be undone."
+    return question, detail
+
+
+def format_accepted(accepted: AcceptableResource) -> str:
+    """What was accepted."""
+    count = len(accepted.differing_fields)
+    text = (
+        f"Accepted {accepted.resource.address} as it is live: "
+        f"{format_count_and_noun(count, 'difference') if count else 'no difference'}"
+        f"{' that was not accepted before' if accepted.accepted_fields else ''}.\n"
+    )
+    if accepted.record.is_package_untold:
+        text += "Its published package counts as ours from now on.\n"
+    return text
+
+
+def print_journal(console: Console, file: Path, journal: JournalContent) -> None:
+    """Print all that a journal says which cannot be verified."""
+    console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
+    for number, ended_call in enumerate(journal.calls, start=1):
+        intent, record = ended_call.intent, ended_call.record
+        call = (
+            f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'}): "
+            f"{intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
+        )
+        text = "   No record is left of it.\n"
+        if record is not None:
+            text = render_record(record, color=console.is_output_colored)
+        console.write_output(f"\n{number}. {sanitize(call)}\n{text}")
 
 
 def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
@@ -123,7 +219,7 @@ def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
     open_count = sum(call.resolved.is_open for call in settled_calls.calls)
     if console.as_json:
         calls = [
-            _build_call_document(call, name_target_in_commands(call.ways_out, console.typed_target))
+            _build_call_document(call, console.name_target(call.ways_out))
             for call in settled_calls.calls
         ]
         findings = [finding.to_json() for finding in settled_calls.findings]
@@ -135,7 +231,7 @@ def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
     else:
         console.write_output(
             "".join(
-                _format_call(call, name_target_in_commands(call.ways_out, console.typed_target))
+                _format_call(call, console.name_target(call.ways_out))
                 for call in settled_calls.calls
             )
         )

@@ -10,7 +10,6 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 from synapse_apply.model.address import Address
@@ -137,12 +136,7 @@ class EventWriter(SilentProgress):
         self._ongoing_calls.start_reporting()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         # Before the thread is stopped, as calls that are still in progress may report meanwhile.
         self._is_closed = True
         self._ongoing_calls.stop_reporting()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 from synapse_apply.model.address import Address
@@ -54,7 +53,13 @@ class OngoingCalls:
 
     def start_reporting(self) -> None:
         """Start a daemon thread that reports long calls until `stop_reporting`."""
-        threading.Thread(target=self._report_overdue, name="progress", daemon=True).start()
+
+        def report_overdue() -> None:
+            # Checked each second, since calls begin at different times.
+            while not self._closed.wait(min(1.0, self._interval)):
+                self.report_overdue_calls()
+
+        threading.Thread(target=report_overdue, name="progress", daemon=True).start()
 
     def stop_reporting(self) -> None:
         """Stop the reports, and forget all calls."""
@@ -89,11 +94,6 @@ class OngoingCalls:
                     call.next_report_time = now + self._interval
                     self._report(call, now - call.start_time)
 
-    def _report_overdue(self) -> None:
-        # Checked each second, since calls begin at different times.
-        while not self._closed.wait(min(1.0, self._interval)):
-            self.report_overdue_calls()
-
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -119,6 +119,15 @@ _WORDS_BY_VERB = {
     "try": ProgressWords("Trying", "Dry run complete"),
     "verify": ProgressWords("Verifying", "Verification passed"),
 }
+# How calls end that did not succeed, else they failed.
+_ENDINGS = {
+    "refused": "Refused {}",
+    "skipped": "Skipped",
+    "unknown": "Not known {} whether it was done",
+    # Of a job: the call that started it has ended, and the job goes on.
+    "running": "Still running {}",
+    "timed-out": "Still running {}",
+}
 _REPORT_STEP = 0.25
 # Seconds: a shorter wait is over before it is read.
 _SHORTEST_SHOWN_WAIT = 1.0
@@ -140,22 +149,11 @@ def describe_call_ending(verb: str, result: str, seconds: float, remote_id: str 
         id_text = f" [id={sanitize(remote_id)}]" if remote_id else ""
         recorded_text = ", and could not be recorded" if result == UNRECORDED else ""
         return f"{get_progress_words(verb).success_text} {duration_text}{id_text}{recorded_text}"
-    if result == "refused":
-        return f"Refused {duration_text}"
-    if result == "skipped":
-        return "Skipped"
-    if result == "unknown":
-        return f"Not known {duration_text} whether it was done"
-    # Of a job: the call that started it has ended, and the job goes on.
-    if result in {"running", "timed-out"}:
-        return f"Still running {duration_text}"
-    return f"Failed {duration_text}"
+    return _ENDINGS.get(result, "Failed {}").format(duration_text)
 
 
 def _format_job_status(job: Job) -> str:
-    return (
-        f"{get_progress_words('verify').ongoing_text}... job {sanitize(job.id)} {job.status.value}"
-    )
+    return f"Verifying... job {sanitize(job.id)} {job.status.value}"
 
 
 def _format_wait(seconds: float, location: str) -> str:
@@ -204,18 +202,17 @@ class ForgivingStream:
 
     def write(self, text: str) -> int:
         """Write a text; nothing after the first failure. Returns its length, as a file does."""
-        if not self._is_broken:
-            try:
-                self._stream.write(text)
-            except (OSError, ValueError):
-                self._is_broken = True
+        self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
         """Flush the stream; a failure counts as a write error."""
+        self._try(self._stream.flush)
+
+    def _try(self, use_stream: Callable[[], object]) -> None:
         if not self._is_broken:
             try:
-                self._stream.flush()
+                use_stream()
             except (OSError, ValueError):
                 self._is_broken = True
 
@@ -256,12 +253,7 @@ class SilentProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Nothing."""
 
 
@@ -352,12 +344,7 @@ class LogProgress(LineProgress):
         self._ongoing_calls.start_reporting()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._ongoing_calls.stop_reporting()
 
     def report_overdue_calls(self) -> None:
@@ -429,12 +416,7 @@ class LiveProgress(LineProgress):
             self._progress_bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         # Taken out first: a thread that still reports then writes plain lines.
         bars, self._progress_bars = self._progress_bars, None
         if bars is not None:
@@ -455,13 +437,9 @@ class LiveProgress(LineProgress):
         with suppress(Exception), self._lock:
             if self._progress_bars is not None and address in self._task_ids:
                 text = f"{format_byte_size(sent_bytes)} of {format_byte_size(total_bytes)}"
-                self._progress_bars.update(
-                    self._task_ids[address],
-                    completed=sent_bytes,
-                    # With a total of 0 rich shows a full bar at once.
-                    total=max(total_bytes, 1),
-                    sent=text,
-                )
+                # With a total of 0 rich shows a full bar at once.
+                total, task_id = max(total_bytes, 1), self._task_ids[address]
+                self._progress_bars.update(task_id, completed=sent_bytes, total=total, sent=text)
 
     def report_job(self, address: Address, job: Job) -> None:
         """Update the bar of a job, which pulses while its progress is not known."""
