@@ -24,6 +24,7 @@ from synapse_apply.files.repository import find_trusted_repository, list_checkou
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
+from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.secrets.secret_rules import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.file import (
@@ -249,7 +250,10 @@ def _describe_key_failure(words: str, secrets: Sequence[str], credential_names: 
     for part, reason in _KEY_WORDS:
         if part in plain_words:
             return reason.format(credentials=credential_names)
-    if any(secret.strip() and secret.strip() in words for secret in secrets):
+    # A server may repeat a credential in any spelling, and sops breaks lines.
+    redactor = Redactor(secrets)
+    texts = (plain_words, plain_words.replace(" ", ""))
+    if any(redactor.mask_secrets_in_text(text) is not text for text in texts):
         return f"{PROGRAM} could not use {credential_names}"
     shown_words = (
         plain_words.partition("Group 0: FAILED")[2].partition("Recovery failed")[0].strip()

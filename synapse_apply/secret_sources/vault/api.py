@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -214,8 +213,6 @@ def _quote_url_path(path: str) -> str:
 
 
 # No message holds a token, a value or a word of the server: it may repeat what it was sent.
-_MAX_KEY_NAMES = 20
-_KEY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _STANDBY_HINT = (
     "Set vault.address of the target to the active node, or to a load balancer that leads there."
 )
@@ -377,8 +374,8 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     ),
     "no key": _Words(
         "The secret has no such key",
-        "{path} has no key {key}{keys}",
-        "Correct `key` in the manifest.",
+        "{path} has no key {key}",
+        "Correct `key` in the manifest; `vault kv get -mount={mount} {name}` lists its keys.",
     ),
     "failed login": _Words(
         "The login to Vault failed",
@@ -423,14 +420,9 @@ class VaultProblems:
         cause = "no secret" if version is None else "no version"
         return self.error(cause, path=path, version=version, hint=hint)
 
-    def missing_key(self, path: VaultPath, key: str, key_names: Iterable[str]) -> SecretUnavailable:
-        """The secret has other keys; only names that look like names are shown."""
-        names = list(key_names)
-        plain_names = sorted(name for name in names if _KEY_NAME.fullmatch(name))[:_MAX_KEY_NAMES]
-        other_count = len(names) - len(plain_names)
-        keys = ", ".join(plain_names) + (f" and {other_count} more" if other_count else "")
-        keys = f"; its keys are {keys}" if plain_names else ""
-        return self.error("no key", path=path, key=key, keys=keys)
+    def missing_key(self, path: VaultPath, key: str) -> SecretUnavailable:
+        """The secret has other keys, whose names are not shown: they are words of the server."""
+        return self.error("no key", path=path, key=key, mount=path.mount, name=path.name)
 
     def failed_login(self, login: VaultLogin, reason: str) -> SecretUnavailable:
         """Vault gives no token for the JWT."""

@@ -25,7 +25,6 @@ from synapse_apply.secret_sources.vault.source import (
 _BATCH_TOKEN = "batch"  # noqa: S105 - a kind of token, which cannot be revoked
 _MAX_TOKEN_LENGTH = 16 * 1024
 # From this length on, a name that is found in a value is there on purpose.
-_MIN_TELLING_LENGTH = 8
 
 # What a refusal of a JWT login says, and how it is told: Vault's own words may quote the JWT.
 _JWT_REFUSALS = (
@@ -104,7 +103,7 @@ class VaultReader:
         vault_path = self._settings.split_path_at_mount(path)
         secret = self._read_secret_once(vault_path, version)
         if key not in secret:
-            raise self._problems.missing_key(vault_path, key, self._showable_keys(secret))
+            raise self._problems.missing_key(vault_path, key)
         return Sensitive(secret[key])
 
     def list_login_offers(self) -> tuple[SettingOffer, ...]:
@@ -265,24 +264,6 @@ class VaultReader:
         except SecretUnavailable as failure:
             self._failure = failure.diagnostics
             raise
-
-    def _showable_keys(self, secret: Mapping[str, Any]) -> Iterator[str]:
-        """The key names of a secret, without those that repeat a value of it or the token."""
-        # Someone may have pasted a value in place of its name, and names are printed.
-        hidden_texts = [str(value) for value in secret.values()]
-        if self._token is not None:
-            hidden_texts.append(str(self._token.value.reveal()))
-        return (name for name in secret if not _repeats_one_of(name, hidden_texts))
-
-
-def _repeats_one_of(name: str, texts: list[str]) -> bool:
-    """Whether a name is one of these texts, or one holds the other where that is no chance."""
-    return any(
-        name == text
-        or (len(name) >= _MIN_TELLING_LENGTH and name in text)
-        or (len(text) >= _MIN_TELLING_LENGTH and text in name)
-        for text in texts
-    )
 
 
 def _explain_jwt_refusal(answer: VaultAnswer, login: VaultLogin) -> str:

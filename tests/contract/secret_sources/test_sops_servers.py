@@ -25,6 +25,7 @@ class Vault:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.refusal = "permission denied"
         vault = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -32,7 +33,7 @@ class Vault:
                 vault.asked.append((self.path, self.headers.get("X-Vault-Token", "")))
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if self.headers.get("X-Vault-Token") != "vault-token":
-                    answer: Any = {"errors": ["permission denied"]}
+                    answer: Any = {"errors": [vault.refusal]}
                     self.send_response(403)
                 else:
                     text = body.get("plaintext") or body["ciphertext"].removeprefix("vault:v1:")
@@ -140,6 +141,29 @@ def test_a_server_that_refuses(place: Place, vault: Vault) -> None:
     said = place.failure()
     assert "no key opens secrets/prod.yaml: sops says: " in said
     assert "permission denied" in said
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str,
+        lambda token: token[:12],
+        lambda token: f"{token[:9]} {token[9:]}",
+        lambda token: token.encode().hex(),
+        lambda token: base64.b64encode(token.encode()).decode(),
+        lambda token: base64.b64encode(b"x" + token.encode()).decode(),
+        lambda token: "".join(f"%{byte:02x}" for byte in token.encode()),
+    ],
+)
+def test_a_server_that_repeats_the_token(place: Place, vault: Vault, spell: Any) -> None:
+    """In whatever spelling: then none of its words are told."""
+    token = "cAn4ry-token-0123456789"  # noqa: S105 - of nobody
+    place.environ |= {"SOPS_VAULT": token, "AGE_KEY": ""}
+    place.settings = with_token(vault.key)
+    vault.refusal = f"no entry for {spell(token)}"
+    said = place.failure()
+    assert "sops could not use SOPS_VAULT" in said
+    assert spell(token) not in said
 
 
 def test_a_server_behind_a_proxy(place: Place) -> None:

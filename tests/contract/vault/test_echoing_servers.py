@@ -62,6 +62,23 @@ def test_nothing_of_it_is_told(open_reader, caplog, how, status):
     assert not [text for text in texts if any(form in told for form in forms(text))]
 
 
+def test_names_of_keys_are_not_told(open_reader):
+    """They are words of the server: the JWT in pieces, a token in hexadecimal."""
+    jwt = jwts.sign()
+    with StandInVault() as vault:
+        vault.make_role("ci", "*")
+        pieces = [jwt[start : start + 7] for start in range(0, len(jwt), 7)]
+        vault.put("kv/raw-data", {name: VALUE for name in (*pieces, TOKEN.encode().hex())})
+        for credential in {"token": vault.make_token("*")}, {"jwt": jwt}:
+            reader = open_reader(vault.url, **credential, limits=ONCE)
+            with pytest.raises(SecretUnavailable) as failure:
+                reader.require_value_of_key("kv/raw-data", "nothing")
+            (finding,) = failure.value.diagnostics
+            assert finding.detail == "kv/raw-data has no key nothing"
+            assert not [piece for piece in pieces[:-1] if piece in repr(finding)]
+            assert TOKEN.encode().hex() not in repr(finding)
+
+
 def test_what_is_kept_in_memory_shows_nothing(open_reader):
     """Nor does what a debugger or a crash report prints of the reader after a good read."""
     with StandInVault() as vault:
