@@ -13,6 +13,7 @@ from synapse_apply.controller.page.addresses import build_run_path, build_target
 from synapse_apply.controller.planned_rows import HeldRow, RowAction
 from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import (
+    BegunApply,
     HoldRow,
     RunCause,
     RunOutcome,
@@ -48,7 +49,7 @@ def record_run(
             name, parts.holder, claimed.epoch
         ):
             return
-        row = replace(row, begun_apply=None)
+        begun, row = row.begun_apply, replace(row, begun_apply=None)
         if run.result.held_up_by_run:
             # Another run is at work: what was seen in its middle would be told as drift.
             parts.count_postponed_run()
@@ -62,7 +63,7 @@ def record_run(
                 reason="another run has the lock",
             )
         else:
-            _write_run(parts, writer, row, claimed, run, decision, assessment)
+            _write_run(parts, writer, row, claimed, run, decision, assessment, begun)
         writer.release_claim_if_own(name, parts.holder, claimed.epoch)
         writer.increment_change_number_of_source(name.source)
 
@@ -75,9 +76,12 @@ def _write_run(
     run: FinishedRun,
     decision: TargetDecision,
     assessment: Assessment,
+    begun: BegunApply | None,
 ) -> None:
     looked = claimed.row
     run_row = _build_run_row(looked, run, decision)
+    if begun is not None and run_row.outcome is RunOutcome.WORKER_LOST:
+        run_row = replace(run_row, approved_by=begun.approved_by)
     last = next(iter(parts.store.list_newest_runs_without_documents(row.name, 1)), None)
     has_same_inputs = row.input_digest == looked.wanted_digest
     if (
@@ -116,7 +120,7 @@ def _write_run(
     after = record_evidence(parts, writer, after, claimed, run, decision, assessment)
     writer.put_target_keeping_claim_and_newer_revision(after)
     writer.mark_approvals_used(run.result.used_approvals, run.id, run.ended_at)
-    _end_approvals(parts, writer, looked, run)
+    _end_approvals(parts, writer, looked, run, last)
     if run.verb is RunVerb.APPLY:
         calls = run_row.calls
         detail = f"run {run_row.id} of {run_row.commit}: {run_row.outcome.value}, {calls.done} done"
@@ -208,12 +212,18 @@ def _build_holds(
 
 
 def _end_approvals(
-    parts: LoopParts, writer: StoreWriter, looked: TargetRow, run: FinishedRun
+    parts: LoopParts,
+    writer: StoreWriter,
+    looked: TargetRow,
+    run: FinishedRun,
+    last: RunRow | None,
 ) -> None:
     """Delete unused approvals of rows that a plan has no more: the same rows may come again.
 
     A plan with errors lacks rows that are there, and a run that ended before its plan has none.
+    `last` is the run before: of an apply that was lost nobody has told which it used.
     """
+    lost = last.approved_by if last and last.outcome is RunOutcome.WORKER_LOST else ()
     outcome, digests = run.result.outcome, {row.digest for row in run.result.rows}
     if outcome is RunOutcome.PLAN_ERROR or not (digests or outcome is RunOutcome.IN_SYNC):
         return
@@ -227,7 +237,9 @@ def _end_approvals(
         is_used = approval.used_at and not is_returned
         is_used = is_used or approval.id in run.result.used_approvals
         if not is_used and approval.row_digest not in digests:
-            end_approval(parts, writer, approval, "gone", run.ended_at)
+            is_lost = approval.who in lost
+            why = "an apply that was cut short may have used it" if is_lost else "gone"
+            end_approval(parts, writer, approval, why, run.ended_at)
 
 
 def _wake_waiting(parts: LoopParts, writer: StoreWriter, name: TargetName) -> None:

@@ -10,6 +10,7 @@ import pytest
 from controllers.applying_site import APPROVE, TOKENS, ApplyingSite
 from controllers.backend_proxy import Call
 from controllers.site import SECONDS
+from fault.controller.test_killed_while_applying import kill_at_call
 from forges.loopback_server import wait_until
 from git_repositories import commit
 from in_process import run, run_in_process
@@ -296,16 +297,47 @@ def test_an_approval_comes_back_from_a_call_that_was_not_done(applying_site: App
     wait_until(lambda: "1 unknown" in str(list_audit(site)), SECONDS, "its end is not known")
     site.proxy.before_write = None
 
-    def is_live() -> bool:
-        site.act("reconcile", target="acme/dev")
-        return site.live_description == "new"
+    def list_returned() -> list[dict[str, str]]:
+        return [row for row in list_audit(site) if row["action"] == "return approval"]
 
-    wait_until(is_live, SECONDS, "the approved row is done", pause=1)
-    [returned] = [row for row in list_audit(site) if row["action"] == "return approval"]
+    def is_done() -> bool:
+        # The apply that does it may end, and tell of the approval, only after it is live.
+        if site.live_description != "new":
+            site.act("reconcile", target="acme/dev")
+            return False
+        return bool(list_returned())
+
+    wait_until(is_done, 2 * SECONDS, "the approved row is done, and told", pause=1)
+    [returned] = list_returned()
     assert returned["detail"].startswith("its call was not done: update plugin/detection (row1:")
     assert returned["detail"].endswith("approved by token:ops")
     assert [row["action"] for row in list_audit(site)].count("approve") == 1
     site.check_no_secret()
+
+
+@pytest.mark.parametrize("who", ["both", "worker"])
+def test_the_audit_does_not_say_of_a_call_under_way_that_its_row_is_gone(
+    applying_site: ApplyingSite, who: str
+) -> None:
+    """The approval was used by an apply that was killed, of which its look knows nothing more."""
+    site = applying_site
+    start_approving(site)
+    site.commit("new")
+    [hold] = site.wait_for_holds(1)
+    site.approve([hold])
+    kill_at_call(site, who, 1, "before")
+    if who != "worker":
+        site.kill()
+        site.start()
+
+    def list_ended() -> list[str]:
+        audit = list_audit(site)
+        return [row["detail"] for row in audit if row["action"] == "end approval"]
+
+    wait_until(list_ended, SECONDS, "the approval has ended", pause=0.2)
+    [ended] = list_ended()
+    assert ended.startswith("an apply that was cut short may have used it: update plugin/detection")
+    assert ended.endswith("approved by token:ops")
 
 
 def start_approving(site: ApplyingSite) -> None:
