@@ -13,7 +13,7 @@ from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.errors import Stale
-from synapse_apply.model.json_types import DecodedSpec, JsonObject, RequestBody, Spec
+from synapse_apply.model.json_types import JsonObject, RequestBody, Spec
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.secrets.secret_marks import unmask_value
@@ -28,6 +28,7 @@ from synapse_apply.model.values import (
     flatten,
     get_at_or_absent,
     set_at_creating_maps,
+    unflatten,
 )
 
 ResolveSecret = Callable[[SecretRef], Sensitive]
@@ -201,14 +202,6 @@ def secrets_to_send(step: Step) -> Iterator[tuple[FieldPath, SecretRef]]:
             continue
         if is_create or not value.keeps_live_value:
             yield path, value
-
-
-def unflatten(fields: Fields) -> DecodedSpec:
-    """Fields by path as a nested map."""
-    tree: dict[str, Any] = {}
-    for path, value in fields.items():
-        set_at_creating_maps(tree, path, value)
-    return tree
 
 
 def reveal(tree: Mapping[str, Any], resolve: ResolveSecret) -> JsonObject:

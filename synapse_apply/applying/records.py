@@ -23,6 +23,7 @@ from synapse_apply.model.values import (
     WithheldSecret,
     flatten,
     get_at_or_absent,
+    holds_secret,
     is_map,
 )
 
@@ -43,19 +44,12 @@ def reveal_live(value: Any) -> Any:
     return value
 
 
-def _contains(value: Any, types: type | tuple[type, ...]) -> bool:
-    """Whether a live value is of these types, or a map that contains one."""
-    if isinstance(value, Mapping):
-        return any(_contains(inner, types) for inner in value.values())
-    return isinstance(value, types)
-
-
 def with_mac(value: Any, salt: str, path: FieldPath, secrets: Secrets) -> Any:
     """A live value with a secret replaced by its MAC, or by WithheldSecret if it has none."""
-    if isinstance(value, WithheldSecret) or not _contains(value, (Sensitive, WithheldSecret)):
+    if isinstance(value, WithheldSecret) or not holds_secret(value):
         return value
     # What the server does not show has no MAC.
-    if not _contains(value, WithheldSecret):
+    if not holds_secret(value, WithheldSecret):
         mac = secrets.compute_mac(salt, path, Sensitive(reveal_live(value)))
         if mac is not None:
             return mac
@@ -76,7 +70,7 @@ def flatten_live(observed: Observed, ours: Fields, salt: str, secrets: Secrets) 
         return plain_fields
     fields = flatten(observed.spec, lambda path: path in ours and not is_map(ours[path]))
     for path, value in [item for item in fields.items() if type(item[1]) not in PLAIN_TYPES]:
-        is_open_map = isinstance(value, Mapping) and not _contains(value, (*_SECRET_TYPES,))
+        is_open_map = isinstance(value, Mapping) and not holds_secret(value)
         if is_open_map and value:
             del fields[path]
             fields.update(flatten(value, prefix=path))
@@ -106,7 +100,7 @@ def digest_fields_beside(
         path: mac
         for path, value in observed.flatten_spec().items()
         if path[0] in names and path not in ours and value != {}
-        if not _contains(value, (Sensitive, WithheldSecret))
+        if not holds_secret(value)
         if (mac := secrets.compute_mac(salt, path, Sensitive(value)))
     }
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.applying.body import unflatten
 from synapse_apply.applying.lookup import published_digest
 from synapse_apply.applying.records import (
     is_as_sent,
@@ -33,7 +32,14 @@ from synapse_apply.model.ports import Secrets
 from synapse_apply.model.resource import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record, Uptime
-from synapse_apply.model.values import ABSENT, Fields, Mac, WithheldSecret, get_at_or_absent
+from synapse_apply.model.values import (
+    ABSENT,
+    Fields,
+    Mac,
+    WithheldSecret,
+    get_at_or_absent,
+    unflatten,
+)
 
 _PUBLISHED_OUTSIDE = "the live package is another one, published outside"
 _SECRETS_UNTOLD = "whether its secrets arrived cannot be told, the next apply sends them again"

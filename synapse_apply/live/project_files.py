@@ -32,14 +32,13 @@ from synapse_apply.model.secrets.secret_marks import contains_masked_text
 from synapse_apply.model.values import (
     ABSENT,
     Fields,
-    SecretRef,
-    Sensitive,
     delete_at_if_present,
     get_at_or_absent,
+    holds_secret,
     is_map,
+    unflatten,
 )
 from synapse_apply.planning.diff import diff_resource
-from synapse_apply.planning.fields import holds_secret, unflatten
 from synapse_apply.planning.guards import literal_addresses
 from synapse_apply.planning.plan_input import PackageVerdict, PlanOptions, ResourceState
 from synapse_apply.workspace.offline_target import OfflineTarget
@@ -219,7 +218,7 @@ def build_live_edits(
         is_sensitive = (
             change.sensitive or holds_secret(live_value) or contains_masked_text(live_value)
         )
-        is_sensitive = is_sensitive or _contains_secret(declared_value)
+        is_sensitive = is_sensitive or holds_secret(declared_value)
         if is_sensitive:
             declared_value = live_value = ABSENT
         field_edits.append(
@@ -242,12 +241,6 @@ def _is_live_null(resource: ResourceState, path: FieldPath) -> bool:
     observed = resource.lookup_result.observed
     parent: Any = get_at_or_absent(observed.spec, path[:-1]) if observed else ABSENT
     return is_map(parent) and parent.get(path[-1], ABSENT) is None
-
-
-def _contains_secret(value: Any) -> bool:
-    if is_map(value):
-        return any(map(_contains_secret, value.values()))
-    return isinstance(value, SecretRef | Sensitive)
 
 
 def _copy_maps(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -202,6 +202,28 @@ def flatten(
     return fields
 
 
+def unflatten(fields: Fields) -> dict[str, Any]:
+    """Fields by path as one nested map, whose leaves are the fields' values."""
+    tree: dict[Any, Any] = {}
+    for path, value in fields.items():
+        if len(path) == 1 and type(value) is str:
+            tree[path[0]] = value
+        else:
+            set_at_creating_maps(tree, path, dict(value) if is_map(value) else value)
+    return tree
+
+
+# The forms of a secret: declared, compared, recorded, answered.
+_SECRETS = (SecretRef, DesiredSecret, Mac, Sensitive, WithheldSecret)
+
+
+def holds_secret(value: Any, forms: type | tuple[type, ...] = _SECRETS) -> bool:
+    """Whether a field's value, or anything in a map, is a secret in one of these forms."""
+    if is_map(value):
+        return any(holds_secret(inner, forms) for inner in value.values())
+    return isinstance(value, forms)
+
+
 def collect_references(tree: Mapping[str, Any]) -> list[Reference]:
     """The references among the fields of a nested map; lists are not searched."""
     collected: list[Reference] = []

@@ -47,9 +47,8 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.state import ProjectAndKeyIds, State
-from synapse_apply.model.values import Mac, get_at_or_absent
+from synapse_apply.model.values import Mac, get_at_or_absent, unflatten
 from synapse_apply.operations.health import AskHealth, ask_agents, clock_findings
-from synapse_apply.planning.fields import unflatten
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.login import read_login
 from synapse_apply.stores.bucket.bucket_probe import count_prunable_objects, require_suitable_bucket

@@ -12,16 +12,15 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.report import Drift, ObjectDrift
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import ABSENT, get_at_or_absent
+from synapse_apply.model.values import ABSENT, get_at_or_absent, holds_secret, unflatten
 from synapse_apply.planning.diff import diff_resource
-from synapse_apply.planning.fields import holds_secret, unflatten
 from synapse_apply.planning.package import (
     describe_sender,
     find_foreign_digest,
     is_kept_drift,
     is_of_git,
 )
-from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
+from synapse_apply.planning.plan_input import CanWrite, ResourceState
 from synapse_apply.planning.refusals import can_write_all
 
 _ALWAYS_PENDING = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
@@ -32,7 +31,7 @@ def build_drift_report(
     resources: Mapping[Address, ResourceState],
     *,
     keeps_drift: bool = False,
-    can_write: CanWrite = can_always_write,
+    can_write: CanWrite = lambda *_: True,
 ) -> Drift:
     """The drift of the resources in a plan, without any call.
 
@@ -115,8 +114,8 @@ def _iter_drifted_objects(
 
 
 def _object_drift(resource: ResourceState, record: Record) -> ObjectDrift | None:
-    position = resource.desired.position if resource.desired else None
-    observed = resource.lookup_result.observed
+    position = resource.position()
+    observed = resource.observed
     if observed is None:
         return ObjectDrift(
             resource.address,

@@ -6,16 +6,17 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import FirstHints, find_similar_word, format_short_list
 from synapse_apply.model.plan import FROZEN_UNTIL_SUMMARY, Action, Change, GuardViolation
 from synapse_apply.model.project import GuardSettings, PolicyRule
 from synapse_apply.model.resource import Lookup
+from synapse_apply.planning.decision import REMOVALS
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.policy import changes_live_object
 
@@ -24,7 +25,6 @@ RECREATE, ADOPT = "recreate", "adopt"
 GUARD_NAMES = (NO_MANIFESTS, ALL_MISSING, MASS_MISSING, RECREATE, ADOPT)
 _FEWEST_FOR_ALL = 3
 _SHARE_OF_FEW = 0.5
-_LOSSES = frozenset({Action.DELETE, Action.FORGET})
 
 
 def list_guard_violations(
@@ -40,159 +40,124 @@ def list_guard_violations(
     recorded = {
         address: resource
         for address, resource in plan_input.resources.items()
-        if resource.record is not None
-        and not (uncounted_addresses and address in uncounted_addresses)
+        if resource.record is not None and address not in uncounted_addresses
     }
+    made = {address: change for address, change in changes.items() if not change.is_refused}
     violations = (
-        _no_manifests(plan_input, recorded),
-        _all_missing(recorded),
-        _mass_missing(plan_input, recorded, changes),
-        _unproven_recreates(plan_input, changes),
-        _unallowed_adoptions(plan_input, changes),
+        *_missing(plan_input, recorded, made),
+        *_unproven_recreates(plan_input, made),
+        *_unallowed_adoptions(plan_input, made),
     )
     overridden = plan_input.options.overridden
-    return tuple(trip for trip in violations if trip is not None and trip.name not in overridden)
+    return tuple(violation for violation in violations if violation.name not in overridden)
 
 
 def _is_missing(resource: ResourceState) -> bool:
     """Whether a declared object was searched and not found; undeclared ones may not be searched."""
     was_searched = resource.desired is not None and resource.lookup_result.problem is None
-    is_missing = was_searched and resource.lookup_result.observed is None
-    return is_missing and not resource.is_unsearchable
+    return was_searched and resource.observed is None and not resource.is_unsearchable
 
 
-def _build_override_hint(name: str) -> str:
-    return f"If this is meant: --override-guard {name}"
-
-
-def _no_manifests(
-    plan_input: PlanInput, recorded: Mapping[Address, ResourceState]
-) -> GuardViolation | None:
-    if not recorded or any(
-        resource.desired is not None for resource in plan_input.resources.values()
-    ):
-        return None
-    return GuardViolation(
-        NO_MANIFESTS,
-        "No manifests",
-        f"Nothing is declared while {_objects_are(len(recorded))} recorded. "
-        f"Check the folder and "
-        f"`manifests:` of the project file. {_build_override_hint(NO_MANIFESTS)}",
-    )
-
-
-def _all_missing(recorded: Mapping[Address, ResourceState]) -> GuardViolation | None:
-    declared_resources = [
-        resource for resource in recorded.values() if resource.desired is not None
-    ]
-    # One or two missing objects were more likely deleted than moved to another tenant.
-    if len(declared_resources) < _FEWEST_FOR_ALL or not all(map(_is_missing, declared_resources)):
-        return None
-    return GuardViolation(
-        ALL_MISSING,
-        "Every recorded object is missing",
-        f"None of {len(declared_resources)} recorded objects is there: this looks like another "
-        f"tenant. "
-        f"Check url, tenant and token. {_build_override_hint(ALL_MISSING)}",
-    )
-
-
-def _mass_missing(
+def _missing(
     plan_input: PlanInput,
     recorded: Mapping[Address, ResourceState],
     changes: Mapping[Address, Change],
-) -> GuardViolation | None:
+) -> Iterator[GuardViolation]:
+    """The guards of what is declared, missing or lost, of all that is recorded."""
+
+    def violation(name: str, summary: str, detail: str) -> GuardViolation:
+        hint = f"If this is meant: --override-guard {name}"
+        return GuardViolation(name, summary, f"{detail} {hint}")
+
+    count = len(recorded)
+    if recorded and not any(one.desired is not None for one in plan_input.resources.values()):
+        objects_are = "1 object is" if count == 1 else f"{count} objects are"
+        yield violation(
+            NO_MANIFESTS,
+            "No manifests",
+            f"Nothing is declared while {objects_are} recorded. Check the folder and `manifests:` "
+            "of the project file.",
+        )
+    declared = [resource for resource in recorded.values() if resource.desired is not None]
+    # One or two missing objects were more likely deleted than moved to another tenant.
+    if len(declared) >= _FEWEST_FOR_ALL and all(map(_is_missing, declared)):
+        yield violation(
+            ALL_MISSING,
+            "Every recorded object is missing",
+            f"None of {len(declared)} recorded objects is there: this looks like another tenant. "
+            "Check url, tenant and token.",
+        )
     limits = plan_input.options.guards or GuardSettings()
-    missing = [address for address, resource in recorded.items() if _is_missing(resource)]
-    losing = [
-        losing_address
-        for losing_address, change in changes.items()
-        if change.action in _LOSSES and not change.is_refused and losing_address in recorded
-    ]
+    losing = {
+        address
+        for address, change in changes.items()
+        if change.action in REMOVALS and address in recorded
+    }
     # An object that is missing already is lost as much as one that would be deleted.
-    lost, share = sorted({*missing, *losing}), limits.max_share
-    if len(recorded) < limits.min_objects:
+    missing = {address for address, resource in recorded.items() if _is_missing(resource)}
+    lost, share = missing | losing, limits.max_share
+    if count < limits.min_objects:
         # A checkout that was emptied or points elsewhere. What is missing of few was deleted there.
         share = max(share, _SHARE_OF_FEW)
-        lost = sorted(losing) if len(losing) >= _FEWEST_FOR_ALL else []
-    if len(lost) <= share * len(recorded):
-        return None
-    return GuardViolation(
-        MASS_MISSING,
-        "Many recorded objects are missing, deleted or forgotten",
-        f"{len(lost)} of {len(recorded)} (more than {share:.0%}): "
-        f"{format_short_list(lost)}. Check that this is the right checkout. "
-        f"{_build_override_hint(MASS_MISSING)}",
-    )
+        lost = losing if len(losing) >= _FEWEST_FOR_ALL else set()
+    if len(lost) > share * count:
+        yield violation(
+            MASS_MISSING,
+            "Many recorded objects are missing, deleted or forgotten",
+            f"{len(lost)} of {count} (more than {share:.0%}): {format_short_list(sorted(lost))}. "
+            "Check that this is the right checkout.",
+        )
 
 
 def _unproven_recreates(
     plan_input: PlanInput, changes: Mapping[Address, Change]
-) -> GuardViolation | None:
-    """A violation if objects are created again whose absence is not proved; else None.
+) -> Iterator[GuardViolation]:
+    """A violation if objects are created again whose absence is not proved.
 
     Such an object may exist, and a create could make a second one.
     """
-    # The user has said that the objects are gone.
-    if plan_input.options.recreate:
-        return None
-    unproven = [
+    unproven = sorted(
         address
         for address, change in changes.items()
         if change.action is Action.RECREATE
-        and not change.is_refused
         and plan_input.resources[address].lookup_result.lookup is not Lookup.COMPLETE
-    ]
-    unproven.sort()
-    if not unproven:
-        return None
-    return GuardViolation(
-        RECREATE,
-        "Missing objects that cannot be looked up",
-        Text(
-            f"{format_short_list(unproven)}: the recorded id is gone, and this backend has no list "
-            "that tells whether the object is there under another id. If it is: ",
-            Command("state rm ADDRESS"),
-            ", then ",
-            Command("import ADDRESS ID"),
-            f". If it is not: --recreate (or --override-guard {RECREATE})",
-        ),
     )
+    # Else the user has said that the objects are gone.
+    if unproven and not plan_input.options.recreate:
+        yield GuardViolation(
+            RECREATE,
+            "Missing objects that cannot be looked up",
+            Text(
+                f"{format_short_list(unproven)}: the recorded id is gone, and this backend has no "
+                "list that tells whether the object is there under another id. If it is: ",
+                Command("state rm ADDRESS"),
+                ", then ",
+                Command("import ADDRESS ID"),
+                f". If it is not: --recreate (or --override-guard {RECREATE})",
+            ),
+        )
 
 
 def _unallowed_adoptions(
     plan_input: PlanInput, changes: Mapping[Address, Change]
-) -> GuardViolation | None:
-    if plan_input.options.adopt:
-        return None
-    adopted = [
-        address
-        for address, change in changes.items()
-        if change.action is Action.ADOPT and not change.is_refused
-    ]
-    adopted.sort()
-    if not adopted:
-        return None
-    return GuardViolation(
-        ADOPT,
-        "Objects exist that this state does not record",
-        Text(
-            f"{format_short_list(adopted)} would be adopted. If they are yours: --adopt, or ",
-            Command("import ADDRESS ID"),
-            f" (or --override-guard {ADOPT})",
-        ),
-    )
-
-
-def _objects_are(number: int) -> str:
-    return "1 object is" if number == 1 else f"{number} objects are"
+) -> Iterator[GuardViolation]:
+    adopted = sorted(a for a, change in changes.items() if change.action is Action.ADOPT)
+    if adopted and not plan_input.options.adopt:
+        yield GuardViolation(
+            ADOPT,
+            "Objects exist that this state does not record",
+            Text(
+                f"{format_short_list(adopted)} would be adopted. If they are yours: --adopt, or ",
+                Command("import ADDRESS ID"),
+                f" (or --override-guard {ADOPT})",
+            ),
+        )
 
 
 _TIME = "%a %Y-%m-%d %H:%M %Z"
 
 
-@frozen
-class _PolicyStop:
+class _PolicyStop(NamedTuple):
     """Why a rule stops a plan, what to do instead, and the addresses that it counted."""
 
     summary: str
@@ -202,11 +167,9 @@ class _PolicyStop:
     limit: int = 0
 
 
-def _freeze_stop(
-    rule: PolicyRule, active_changes: Sequence[Change], now: datetime
-) -> _PolicyStop | None:
+def _freeze_stop(rule: PolicyRule, changes: Sequence[Change], now: datetime) -> _PolicyStop | None:
     """A stop if a freeze window is open and the plan makes any call, runs included; else None."""
-    rows = tuple(one.address for one in active_changes if one.has_unrefused_call_or_run)
+    rows = tuple(one.address for one in changes if one.has_unrefused_call_or_run)
     window = rule.window
     opening = window.find_open_window(now) if rows and window else None
     if opening is None or window is None:
@@ -220,11 +183,11 @@ def _freeze_stop(
     )
 
 
-def _find_max_changes_stop(
-    rule: PolicyRule, active_changes: Sequence[Change], _now: datetime
+def _max_changes_stop(
+    rule: PolicyRule, changes: Sequence[Change], _now: datetime
 ) -> _PolicyStop | None:
     """A stop if more objects are created, changed or deleted than the rule allows; else None."""
-    rows = tuple(one.address for one in active_changes if changes_live_object(one))
+    rows = tuple(one.address for one in changes if changes_live_object(one))
     if len(rows) <= rule.limit:
         return None
     objects = "1 object" if len(rows) == 1 else f"{len(rows)} objects"
@@ -238,10 +201,7 @@ def _find_max_changes_stop(
 
 
 PlanCheck = Callable[[PolicyRule, Sequence[Change], datetime], _PolicyStop | None]
-PLAN_CHECKS: Mapping[str, PlanCheck] = {
-    "freeze": _freeze_stop,
-    "max-changes": _find_max_changes_stop,
-}
+PLAN_CHECKS: Mapping[str, PlanCheck] = {"freeze": _freeze_stop, "max-changes": _max_changes_stop}
 
 
 def overridable_rule_ids(rules: Iterable[PolicyRule]) -> tuple[str, ...]:
@@ -278,25 +238,18 @@ def judge_plan_rules(
         stop = PLAN_CHECKS[rule.check](rule, judged, now)
         if stop is None:
             continue
+        summary, remedy = stop.summary, stop.remedy
         if rule.is_denying and rule.id not in plan_input.options.overridden:
             override = f"If this is meant: --override-guard {rule.id}"
-            detail = " ".join(filter(None, (stop.detail, stop.remedy, override)))
-            violations.append(GuardViolation(rule.id, stop.summary, detail, stop.rows, stop.limit))
-        else:
-            warnings.append(_build_stop_warning(rule, stop))
+            detail = " ".join(filter(None, (stop.detail, remedy, override)))
+            violations.append(GuardViolation(rule.id, summary, detail, stop.rows, stop.limit))
+            continue
+        if rule.is_denying:
+            summary = f"Overridden: {summary[0].lower()}{summary[1:]}"
+            remedy = f"Apply continues: --override-guard {rule.id} was given."
+        detail = f"{stop.detail} (policy: {rule.name})"
+        warnings.append(warning_finding(summary, detail, remedy, position=rule.position))
     return tuple(violations), tuple(warnings)
-
-
-def _build_stop_warning(rule: PolicyRule, stop: _PolicyStop) -> Diagnostic:
-    detail = f"{stop.detail} (policy: {rule.name})"
-    if not rule.is_denying:
-        return warning_finding(stop.summary, detail, stop.remedy, position=rule.position)
-    return warning_finding(
-        f"Overridden: {stop.summary[0].lower()}{stop.summary[1:]}",
-        detail,
-        f"Apply continues: --override-guard {rule.id} was given.",
-        position=rule.position,
-    )
 
 
 _PATTERN = re.compile(r"[*?\[]")
@@ -319,11 +272,18 @@ def unknown_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
         named = literal_addresses(rule, plan_input.catalogue)
         unknown_names = [name for name in named if name not in known_addresses]
         if unknown_names:
+            matches = [
+                hints.find_hint(partial(find_similar_word, name, sorted_addresses, 0.8))
+                for name in unknown_names
+            ]
+            hint = "Correct the address, or take it out of the rule if its resource is gone."
+            if suggestions := dict.fromkeys(filter(None, matches)):
+                hint = f"Did you mean {format_short_list(suggestions)}?"
             yield warning_finding(
                 "A policy rule names an unknown resource",
                 f"{rule.id} names {format_short_list(unknown_names)}, which this target neither "
                 f"declares nor has recorded.",
-                _suggest_names(unknown_names, sorted_addresses, hints),
+                hint,
                 position=rule.position,
             )
 
@@ -332,13 +292,3 @@ def literal_addresses(rule: PolicyRule, catalogue: Catalogue) -> list[str]:
     """The addresses that a rule names literally, without kinds and patterns."""
     named = dict.fromkeys((*rule.only, *rule.excepted))
     return [name for name in named if name not in catalogue and not _PATTERN.search(name)]
-
-
-def _suggest_names(
-    unknown_names: Sequence[str], known_addresses: Sequence[str], hints: FirstHints
-) -> str:
-    search = find_similar_word
-    matches = [hints.find_hint(partial(search, n, known_addresses, 0.8)) for n in unknown_names]
-    if suggestions := dict.fromkeys(filter(None, matches)):
-        return f"Did you mean {format_short_list(suggestions)}?"
-    return "Correct the address, or take it out of the rule if its resource is gone."

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
+from operator import attrgetter
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import ApiBinding
@@ -13,8 +14,6 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (
     Diagnostic,
-    FieldPath,
-    Position,
     error_finding,
     warning_finding,
 )
@@ -31,8 +30,7 @@ from synapse_apply.model.project import (
 )
 from synapse_apply.model.resource import FoundBy, ObjectKey
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
-from synapse_apply.model.values import ABSENT, Fields, get_at_or_absent
-from synapse_apply.planning.fields import unflatten
+from synapse_apply.model.values import ABSENT, get_at_or_absent, unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
 Resources = Mapping[Address, ResourceState]
@@ -65,18 +63,29 @@ def collect_identity_claims(resources: Resources) -> IdentityClaims:
     """Every conflict and rename among all resources."""
     renames = _find_renames(resources)
     conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
-    for conflict_group in (
-        list_key_conflicts(
+    # A renamed record shares its id with the new address, which is refused as a rename instead.
+    renamed = {*renames.values()}
+    found = [
+        *list_key_conflicts(
             (resource.natural_key, resource.desired)
             for resource in resources.values()
             if resource.desired is not None
         ),
-        _equal_ids(resources, renames),
-        _wrong_pins(resources),
-    ):
-        for diagnostic, addresses in conflict_group:
-            for address in addresses:
-                conflicts[address].append(diagnostic)
+        *list_conflicts(
+            (
+                Claim(key, address, resource.position())
+                for address, resource in resources.items()
+                if (key := _object_key(resource)).remote_id and address not in renamed
+            ),
+            "One object under two addresses",
+            lambda remote_id, names: f"id {remote_id} belongs to {names}.",
+            Text("Correct metadata.id, or ", Command("state rm ADDRESS"), " the wrong one."),
+        ),
+        *_wrong_pins(resources),
+    ]
+    for diagnostic, addresses in found:
+        for address in addresses:
+            conflicts[address].append(diagnostic)
     return IdentityClaims(
         conflicts, renames, _held_records(resources, renames), _member_renames(resources, renames)
     )
@@ -84,138 +93,73 @@ def collect_identity_claims(resources: Resources) -> IdentityClaims:
 
 def changed_identity(resource: ResourceState) -> list[str]:
     """Immutable identity fields in which the live object differs from the recorded one."""
-    record, found_by = resource.record, resource.lookup_result.found_by
-    if record is None or resource.lookup_result.observed is None or found_by is FoundBy.KEY:
+    record, live = resource.record, resource.live_fields
+    is_by_key = resource.lookup_result.found_by is FoundBy.KEY
+    if record is None or resource.observed is None or is_by_key:
         return []
-    if all(
-        _is_same_text(record.seen, resource.live_fields, (name,))
-        for name in resource.type.identity_fields
-    ):
+    names, seen = resource.type.identity_fields, record.seen
+    # The same text on both sides decides nearly every case cheaply.
+    if all(type(seen.get((name,))) is str and seen[(name,)] == live.get((name,)) for name in names):
         return []
-    last_seen, live = unflatten(record.seen), unflatten(resource.live_fields)
-    return [
-        name
-        for name in resource.type.identity_fields
-        if (before := get_at_or_absent(last_seen, (name,))) is not ABSENT
-        and not is_same_value(before, get_at_or_absent(live, (name,)))
-    ]
-
-
-def _is_same_text(last_seen: Fields, live: Fields, path: FieldPath) -> bool:
-    """Whether a field is the same text on both sides, which decides nearly every case cheaply."""
-    return type(last_seen.get(path)) is str and last_seen[path] == live.get(path)
-
-
-def known_remote_id(resource: ResourceState) -> str:
-    """The remote id of an address: that of the found object, else the pinned, else the recorded."""
-    if resource.lookup_result.observed is not None:
-        return resource.lookup_result.observed.remote_id
-    if resource.desired is not None and resource.desired.remote_id:
-        return resource.desired.remote_id
-    return resource.record.remote_id if resource.record is not None else ""
+    trees = unflatten(seen), unflatten(live)
+    sides = ((name, *(get_at_or_absent(tree, (name,)) for tree in trees)) for name in names)
+    return [n for n, was, now in sides if was is not ABSENT and not is_same_value(was, now)]
 
 
 # Each API version has ids of its own. A record of another version is found by its natural key
 # and keeps what it proves (digest, last run). Runs are v1's and name a v2 plugin by its code. The
 # emulator's `v2_ids=own` tests it.
-def _build_object_key(resource: ResourceState) -> ObjectKey:
+def _object_key(resource: ResourceState) -> ObjectKey:
     """The key of an address's object; its id is "" where none is known."""
-    observed = resource.lookup_result.observed
-    if observed is not None:
-        return ObjectKey(resource.address.kind, resource.binding.api, observed.remote_id)
     # A pinned id is of the API version in use, whatever version the record is from.
     is_pinned = resource.desired is not None and resource.desired.remote_id
-    record = None if is_pinned else resource.record
-    return ObjectKey(
-        resource.address.kind,
-        record.api if record else resource.binding.api,
-        known_remote_id(resource),
-    )
+    is_of_record = resource.record and resource.observed is None and not is_pinned
+    api = resource.record.api if resource.record and is_of_record else resource.binding.api
+    return ObjectKey(resource.address.kind, api, resource.remote_id)
 
 
-ConflictFindings = list[tuple[Diagnostic, list[Address]]]
-
-
-def _equal_ids(resources: Resources, renames: Mapping[Address, Address]) -> ConflictFindings:
-    # A renamed record shares its id with the new address, which is refused as a rename instead.
-    renamed = set(renames.values())
-    return list_conflicts(
-        (
-            Claim(key, resource.address, _find_position(resource))
-            for resource in resources.values()
-            if (key := _build_object_key(resource))[-1]
-            and not (renamed and resource.address in renamed)
-        ),
-        "One object under two addresses",
-        lambda remote_id, names: f"id {remote_id} belongs to {names}.",
-        Text("Correct metadata.id, or ", Command("state rm ADDRESS"), " the wrong one."),
-    )
-
-
-def _wrong_pins(resources: Resources) -> ConflictFindings:
-    conflicts: ConflictFindings = []
-    pinned = [
-        pinned_address
-        for pinned_address, resource in resources.items()
-        if resource.desired and resource.desired.remote_id
-    ]
-    for address in sorted(pinned):
-        resource = resources[address]
+def _wrong_pins(resources: Resources) -> Iterator[tuple[Diagnostic, list[Address]]]:
+    for address, resource in sorted(resources.items()):
         pin, record = resource.desired.remote_id if resource.desired else None, resource.record
+        if not pin:
+            continue
         if record and record.api == resource.binding.api and record.remote_id != pin:
-            detail = f"{address} pins id {pin}, and the state records id {record.remote_id}."
-            hint = Text(
-                "Remove metadata.id, or ", Command("state rm", address), " to follow the pin."
+            finding = error_finding(
+                "The pinned id is not the recorded one",
+                f"{address} pins id {pin}, and the state records id {record.remote_id}.",
+                Text(
+                    "Remove metadata.id, or ", Command("state rm", address), " to follow the pin."
+                ),
             )
-            finding = error_finding("The pinned id is not the recorded one", detail, hint)
-        elif resource.lookup_result.observed is None and resource.lookup_result.problem is None:
-            detail = f"{address} pins id {pin}, and there is no such object."
+        elif resource.observed is None and resource.lookup_result.problem is None:
             finding = error_finding(
                 "The pinned object does not exist",
-                detail,
+                f"{address} pins id {pin}, and there is no such object.",
                 "Correct metadata.id, or remove it to create the object.",
             )
         else:
             continue
-        conflicts.append(
-            (
-                finding.with_changes(position=_find_position(resource), address=str(address)),
-                [address],
-            )
-        )
-    return conflicts
+        yield finding.with_changes(position=resource.position(), address=str(address)), [address]
 
 
 def _find_renames(resources: Resources) -> dict[Address, Address]:
     """New addresses (declared, without record), and the undeclared record that matches each."""
-    by_key: dict[tuple[str, str], Address] = {}
-    by_id: dict[tuple[str, str, str], Address] = {}
-    undeclared = [
-        candidate
-        for candidate, resource in resources.items()
-        if resource.record is not None and resource.desired is None
-    ]
-    undeclared_new = [
-        candidate
-        for candidate, resource in resources.items()
-        if resource.record is None and resource.desired is not None
-    ]
-    if not (undeclared and undeclared_new):
-        return {}
+    undeclared = [one for one in resources.values() if one.record and not one.desired]
+    new = [one for one in resources.values() if one.desired and not one.record]
+    by_key: dict[tuple[str, ...], Address] = {}
     # In reverse order, so that the first of several addresses with one key is the one that stays.
-    for address in sorted(undeclared, reverse=True):
-        resource = resources[address]
-        by_id[_build_object_key(resource)] = address
+    for resource in sorted(undeclared, key=attrgetter("address"), reverse=True) if new else ():
+        address = resource.address
+        by_key[_object_key(resource)] = address
         for key in known_keys(resource.record, resource.binding):
             by_key[address.kind, key] = address
-    renames: dict[Address, Address] = {}
-    for address in sorted(undeclared_new):
-        resource = resources[address]
-        old = by_id.get(_build_object_key(resource))
-        old = old or by_key.get((address.kind, resource.natural_key))
-        if old is not None:
-            renames[address] = old
-    return renames
+    renames = {
+        resource.address: old
+        for resource in (new if by_key else ())
+        if (old := by_key.get(_object_key(resource)))
+        or (old := by_key.get((resource.address.kind, resource.natural_key)))
+    }
+    return dict(sorted(renames.items()))
 
 
 def known_keys(record: Record | None, binding: ApiBinding) -> list[str]:
@@ -262,7 +206,7 @@ def open_calls_of_others(
         if waiting:
             matches.setdefault(new, by_address.get(old, waiting[0]))
     for address, resource in resources.items():
-        record, found = resource.record, list(by_object.get(_build_object_key(resource), ()))
+        record, found = resource.record, list(by_object.get(_object_key(resource), ()))
         if record is not None:
             found += by_object.get(ObjectKey(address.kind, record.api, record.remote_id), ())
         found += (
@@ -283,21 +227,16 @@ def _member_renames(
 
     Only members that are renamed in the same way as their owner.
     """
-    records = [
-        resource.record
-        for resource in resources.values()
-        if resource.record is not None and resource.record.series
-    ]
-    series_names = {record.series for record in records}
-    owners = {old: new for new, old in old_by_new_address.items() if str(old) in series_names}
+    records = [one.record for one in resources.values() if one.record and one.record.series]
+    names = {record.series for record in records}
+    owners = {old: new for new, old in old_by_new_address.items() if str(old) in names}
+    renamed = with_member_renames(records, owners)
     series = {str(old): new for old, new in owners.items()}
-    renamed_members = with_member_renames(records, owners)
     return {
-        renamed_members[record.address]: series[record.series]
+        renamed[record.address]: series[record.series]
         for record in records
-        if record.address in renamed_members
-        and old_by_new_address.get(renamed_members[record.address]) == record.address
-        if record.series in series
+        if record.address in renamed and record.series in series
+        if old_by_new_address.get(renamed[record.address]) == record.address
     }
 
 
@@ -316,10 +255,6 @@ def _held_records(resources: Resources, renames: Mapping[Address, Address]) -> f
                 held_addresses.add(address)
                 queue.append(address)
     return frozenset(held_addresses)
-
-
-def _find_position(resource: ResourceState) -> Position | None:
-    return resource.desired.position if resource.desired else None
 
 
 @frozen
@@ -355,7 +290,6 @@ def make_due_renames(
     """
     if not moves:
         return MovedRecords((), records)
-    new_by_old = {move.old: move.new for move in moves}
     move_by_old = {move.old: move for move in moves}
     recorded_or_open: list[Record | Intent] = [*records.values(), *open_intents]
     members: dict[str, list[Record | Intent]] = defaultdict(list)
@@ -367,22 +301,33 @@ def make_due_renames(
     unmoved: set[Address] = set()
     refusals: dict[Address, Refusal] = {}
     warnings: list[Diagnostic] = []
-    for old in sorted(new_by_old.keys() & {entry.address for entry in recorded_or_open}):
+    for old in sorted(move_by_old.keys() & {entry.address for entry in recorded_or_open}):
         # A state that missed several renames makes them all at once.
-        chain = [new_by_old[old]]
-        while chain[-1] in new_by_old:
-            chain.append(new_by_old[chain[-1]])
-        recorded = [address for address in chain if address in records]
+        chain = [move_by_old[old].new]
+        while chain[-1] in move_by_old:
+            chain.append(move_by_old[chain[-1]].new)
+        move = move_by_old[old]
         all_renames = with_member_renames(members[str(old)], {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
-        reason = _rename_obstacle(all_renames, records, open_calls, recorded)
-        if reason:
-            warnings.append(_not_moved(move_by_old[old], chain[-1], reason))
+        if recorded := sorted({*chain, *all_renames.values()} & records.keys()):
+            obstacle = f"{recorded[0]} is recorded, too"
+        else:
+            obstacle = f"an earlier call of {open_calls[0]} is open" if open_calls else ""
+        if obstacle:
+            warnings.append(
+                warning_finding(
+                    "An address was not moved",
+                    f"{old} cannot become {chain[-1]}: {obstacle}.",
+                    Text(Command("state list"), " shows what is recorded."),
+                    position=move.position,
+                    address=str(old),
+                )
+            )
             unmoved |= all_renames.keys() & records.keys()
             blocked |= {new: open_calls[0] for new in all_renames.values() if open_calls}
             continue
         denied = [
-            _left_rule(rule, MovedAddress(before, after, move_by_old[old].position))
+            _left_rule(rule, MovedAddress(before, after, move.position))
             for rule in rules
             for before, after in all_renames.items()
             if rule.is_denying and rule.applies_to(before) and not rule.applies_to(after)
@@ -416,33 +361,8 @@ def select_removed(
     declared: Collection[Address],
 ) -> frozenset[Address]:
     """The addresses that `removed:` names, with recorded series members, unless declared again."""
-    removed_addresses = {removed_entry.address for removed_entry in removed} - set(declared)
-    return frozenset(
-        removed_addresses | list_member_addresses(records.values(), removed_addresses)
-    ) - frozenset(declared)
-
-
-def _rename_obstacle(
-    all_renames: Mapping[Address, Address],
-    records: Mapping[Address, Record],
-    open_calls: Sequence[Address],
-    recorded: Iterable[Address],
-) -> str:
-    if recorded_targets := sorted(
-        {*recorded, *(new for new in all_renames.values() if new in records)}
-    ):
-        return f"{recorded_targets[0]} is recorded, too"
-    return f"an earlier call of {open_calls[0]} is open" if open_calls else ""
-
-
-def _not_moved(move: MovedAddress, end: Address, reason: str) -> Diagnostic:
-    return warning_finding(
-        "An address was not moved",
-        f"{move.old} cannot become {end}: {reason}.",
-        Text(Command("state list"), " shows what is recorded."),
-        position=move.position,
-        address=str(move.old),
-    )
+    named = {entry.address for entry in removed} - set(declared)
+    return frozenset(named | list_member_addresses(records.values(), named)) - {*declared}
 
 
 def _left_rule(rule: PolicyRule, move: MovedAddress) -> Refusal:

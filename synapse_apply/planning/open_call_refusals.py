@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.descriptor import FieldRule, UpdateMode
+from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.command import Command, Text, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
 from synapse_apply.model.job import RUN_VERB
@@ -19,29 +18,23 @@ from synapse_apply.model.plan import (
     Plan,
     Refusal,
 )
-from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record
-from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, get_at_or_absent
-from synapse_apply.planning.fields import unflatten
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState
+from synapse_apply.model.values import (
+    ABSENT,
+    DesiredSecret,
+    Mac,
+    WithheldSecret,
+    get_at_or_absent,
+    unflatten,
+)
 from synapse_apply.planning.plan_input import ResourceState
 
 _WAIT = Command("apply --wait")
 WAIT_HINT = Text(_WAIT, " waits for it, and then goes on")
-_AFTER_OTHER_RUN = ("plan again when the other run has ended",)
+AFTER_OTHER_RUN = ("plan again when the other run has ended",)
 
 
-def concurrent_object_refusal(resource: ResourceState) -> Refusal:
-    """The refusal of an object without record that may have been created by a concurrent run."""
-    observed = resource.lookup_result.observed
-    return Refusal(
-        OTHER_RUN_RULE,
-        f"id {observed.remote_id if observed else ''} has its name and is not recorded: the run "
-        "that is under way may have just made it",
-        _AFTER_OTHER_RUN,
-        outcome_unknown=True,
-    )
-
-
-def concurrent_call_refusal(intent: Intent, until: str, relation: str = "") -> Refusal:
+def concurrent_call(intent: Intent, until: str, relation: str = "") -> Refusal:
     """The refusal for a call that another run has sent, or is about to close.
 
     It may act `until` a time ("": it has none); `relation` as for `outcome_unknown_refusal`.
@@ -51,7 +44,7 @@ def concurrent_call_refusal(intent: Intent, until: str, relation: str = "") -> R
         OTHER_RUN_RULE,
         f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run that is under way "
         "has not recorded how it ended",
-        (*_AFTER_OTHER_RUN, *([f"the call may act until {until}"] if until else [])),
+        (*AFTER_OTHER_RUN, *([f"the call may act until {until}"] if until else [])),
         outcome_unknown=True,
     )
 
@@ -63,11 +56,10 @@ def repeats_call(
 
     A PATCH has sent whole top-level fields: of these only those of `changes` count, if given.
     """
-    ignored = resource.desired.lifecycle.ignore_changes if resource.desired else ()
     declared = {
         path: value.mac if isinstance(value, DesiredSecret) else value
         for path, value in resource.declared_fields.items()
-        if not is_at_or_below(path, ignored)
+        if not is_at_or_below(path, resource.ignored)
         and not (isinstance(value, DesiredSecret) and value.mac is None)
     }
     seal, binding = resource.binding.final_call, resource.type.bindings.get(call.api)
@@ -88,35 +80,34 @@ def repeats_call(
     )
 
 
-def iter_acting_call_refusals(
+def acting_call(
     resource: ResourceState, changes: Sequence[FieldChange] | None = None, digest: str = ""
-) -> Iterator[Refusal]:
+) -> tuple[Refusal, ...]:
     """The refusal of an update while an earlier one, with other values, may still act.
 
     `digest` is that of a package that is to be sent, with no changes of fields. Without `changes`
     it is that of forgetting the object: nobody would know of the call any more.
     """
-    forget = "act, which nobody would know of once this is forgotten"
-    deed = "act and overwrite a newer one" if changes or digest else forget
-
-    def is_blocking(call: Intent) -> bool:
-        if digest:
-            return call.digest not in {None, digest}
-        if changes is None:
-            return True
-        return bool(changes) and not (call.makes_another or repeats_call(resource, call, changes))
-
+    deed = "act and overwrite a newer one"
+    if not (changes or digest):
+        deed = "act, which nobody would know of once this is forgotten"
     # The one that may act longest is told of.
     for call, until, _ in resource.acting:
-        if call.state is IntentState.UNKNOWN and is_blocking(call):
-            yield Refusal(
+        is_blocking = changes is None or (
+            bool(changes) and not (call.makes_another or repeats_call(resource, call, changes))
+        )
+        if digest:
+            is_blocking = call.digest not in {None, digest}
+        if call.state is IntentState.UNKNOWN and is_blocking:
+            refusal = Refusal(
                 OUTCOME_NOT_KNOWN_YET_RULE,
                 f"an earlier {call.verb}, which was sent at {call.sent_at} and whose outcome is "
                 f"not known, may still {deed}",
                 (f"plan again after {until}", WAIT_HINT),
                 outcome_unknown=True,
             )
-            return
+            return (refusal,)
+    return ()
 
 
 def with_wait_options(
@@ -134,28 +125,21 @@ def with_wait_options(
         parts = text.parts if isinstance(text, Text) else ()
         return Text(*(command if part is _WAIT else part for part in parts)) if parts else text
 
-    changes = tuple(
-        replace(
-            change,
-            refusals=tuple(
-                replace(refusal, ways_out=tuple(filter(None, map(adapt, refusal.ways_out))))
-                for refusal in change.refusals
-            ),
-        )
-        if change.refusals and (addresses is None or str(change.address) in addresses)
-        else change
-        for change in plan.changes
-    )
-    diagnostics = tuple(
-        replace(found, hint=adapt(found.hint))
-        if addresses is None or found.address in addresses
-        else found
-        for found in plan.diagnostics
-    )
-    return replace(plan, changes=changes, diagnostics=diagnostics)
+    changes, diagnostics = list(plan.changes), list(plan.diagnostics)
+    for number, change in enumerate(changes):
+        if change.refusals and (addresses is None or str(change.address) in addresses):
+            refusals = tuple(
+                replace(one, ways_out=tuple(filter(None, map(adapt, one.ways_out))))
+                for one in change.refusals
+            )
+            changes[number] = replace(change, refusals=refusals)
+    for number, found in enumerate(diagnostics):
+        if addresses is None or found.address in addresses:
+            diagnostics[number] = replace(found, hint=adapt(found.hint))
+    return replace(plan, changes=tuple(changes), diagnostics=tuple(diagnostics))
 
 
-def iter_acting_call_warnings(
+def acting_warnings(
     resources: Iterable[ResourceState], open_calls: Collection[Intent]
 ) -> Iterator[Diagnostic]:
     """One for each live object that an earlier call may still change from what it is now.
@@ -167,11 +151,11 @@ def iter_acting_call_warnings(
     for resource in resources:
         record, told = resource.record, set[bool]()
         for call, until, beside in resource.acting:
-            is_gone = resource.lookup_result.observed is None
+            is_gone = resource.observed is None
             if record is None or call.makes_another in told or (is_gone and not call.makes_another):
                 continue
             is_wanted = call.makes_another or call.id in open_ids
-            of_ours = [] if is_wanted else _list_fields_set_back(resource, call)
+            of_ours = [] if is_wanted else _fields_set_back(resource, call)
             untold = beside if isinstance(beside, str) else ""
             fields = sorted({*of_ours, *(() if isinstance(beside, str) else beside)})
             is_replace = call.digest not in {None, record.digest}
@@ -207,20 +191,24 @@ def iter_acting_call_warnings(
             told.add(call.makes_another)
 
 
-def _list_fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
+def _fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
     """The fields that a call would change if it acted on the live object now."""
-    binding, observed = resource.type.bindings.get(call.api), resource.lookup_result.observed
+    binding, observed = resource.type.bindings.get(call.api), resource.observed
     is_whole = call.verb == "update" and binding and binding.update_mode is UpdateMode.PUT
     hidden_names = observed.missing_fields | observed.partial_fields if observed else frozenset()
     sides = [unflatten(side) for side in (call.fields, call.before, resource.live_fields)]
     record, fields = resource.record, []
     for path in sorted({*call.fields, *call.before}):
-        rule = resource.type.rules.get(str(path[0]), FieldRule(""))
+        rule = resource.rule(path)
         sent, was, now = (get_at_or_absent(side, path) for side in sides)
         if isinstance(now, WithheldSecret) or (
             now is ABSENT and (isinstance(sent, Mac) or path[0] in hidden_names)
         ):
-            now = _find_sent_last(resource.record, path)
+            # What is not shown should be what was sent last.
+            now = record.applied.get(path, ABSENT) if record else ABSENT
+            if record and isinstance(now, Mac) and now.digest == Mac.UNSEEN:
+                later = (one for one in reversed(record.given_up) if path in one.fields)
+                now = next((one.fields[path] for one in later), now)
         is_as_sent = (
             is_same_value(rule.reset_value if sent is ABSENT else sent, now, rule.compare)
             or sent is now is ABSENT
@@ -238,15 +226,6 @@ def _list_fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPa
         if is_sent and not (is_as_sent or is_untold):
             fields.append(path)
     return fields
-
-
-def _find_sent_last(record: Record | None, path: FieldPath) -> Any:
-    """What an object should have in a field that is not shown: what was sent to it last."""
-    applied = record.applied.get(path, ABSENT) if record else ABSENT
-    if record is None or not (isinstance(applied, Mac) and applied.digest == Mac.UNSEEN):
-        return applied
-    calls = reversed(record.given_up)
-    return next((call.fields[path] for call in calls if path in call.fields), applied)
 
 
 def outcome_unknown_refusal(

@@ -6,26 +6,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import NamedTuple
 
-from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import OtherTargetRuns
+from synapse_apply.model.json_types import Spec
 from synapse_apply.model.packages import PackageFlaw
 from synapse_apply.model.plan import PlanBase, Refusal
 from synapse_apply.model.project import GuardSettings, MovedAddress, Policy, Target
 from synapse_apply.model.remote import DryRunCounts
-from synapse_apply.model.resource import Capabilities, Desired, Lookup, LookupResult
+from synapse_apply.model.resource import (
+    Capabilities,
+    Desired,
+    Lookup,
+    LookupResult,
+    Observed,
+    Package,
+)
 from synapse_apply.model.state import Intent, Record
-from synapse_apply.model.values import Fields
+from synapse_apply.model.values import Fields, KnownAfterApply
+
+_NO_RULE = FieldRule("")
 
 # Whether a live value can be written into the files in place of a field's declared value.
 CanWrite = Callable[[Desired, FieldPath], bool]
-
-
-def can_always_write(_desired: Desired, _path: FieldPath) -> bool:
-    """Always True, as if every field were in a manifest of its own."""
-    return True
 
 
 class ActingCall(NamedTuple):
@@ -84,6 +89,79 @@ class ResourceState:
     other_addresses: tuple[Address, ...] = ()
 
     @property
+    def observed(self) -> Observed | None:
+        """The live object, where one was found."""
+        return self.lookup_result.observed
+
+    @property
+    def spec(self) -> Spec:
+        """What is declared of its fields."""
+        return self.desired.spec if self.desired else {}
+
+    @property
+    def package(self) -> Package | None:
+        """The declared package of a kind that carries one."""
+        return self.desired.package if self.desired and self.type.carries_package else None
+
+    @property
+    def ignored(self) -> tuple[FieldPath, ...]:
+        return self.desired.lifecycle.ignore_changes if self.desired else ()
+
+    def position(self, path: FieldPath | None = None) -> Position | None:
+        """Where it is declared; with a path, the field there, or the nearest one above it."""
+        if self.desired is None:
+            return None
+        return self.desired.position if path is None else self.desired.find_position(path)
+
+    @property
+    def remote_id(self) -> str:
+        """The id of the found object, else the pinned one, else the recorded; "" for none."""
+        if self.observed is not None:
+            return self.observed.remote_id
+        pinned = self.desired.remote_id if self.desired else None
+        return pinned or (self.record.remote_id if self.record else "")
+
+    @property
+    def recorded(self) -> Fields:
+        """What was sent of each field; of an object that was imported, what was seen then."""
+        return (self.record.applied or self.record.seen) if self.record else {}
+
+    @property
+    def member(self) -> tuple[SeriesKey, str]:
+        """Its series and version, as declared, else as recorded; both "" where it has none."""
+        series, version = "", ""
+        if self.desired is not None:
+            series, version = self.type.locate_in_series(self.desired.spec)
+        elif self.record is not None:
+            series, version = self.record.series, self.record.version
+        return SeriesKey(self.address.kind, series), version
+
+    @property
+    def identity_name(self) -> str:
+        """Which field another object of the kind differs in, for people."""
+        return self.type.version_field if self.type.series_field else "name"
+
+    def rule(self, path: FieldPath) -> FieldRule:
+        """The rule of the top-level field that contains a path; one without rules if unknown."""
+        return self.type.rules.get(str(path[0]), _NO_RULE)
+
+    def is_fixed(self, path: FieldPath) -> bool:
+        """Whether this API can never change this field of an existing object."""
+        return self.type.is_unchangeable_field(self.binding, path[0])
+
+    @property
+    def needs(self) -> tuple[Address, ...]:
+        """The addresses that a declared resource depends on: by depends_on, references, waits."""
+        if self.desired is None:
+            return ()
+        waits = (
+            value.address
+            for value in self.declared_fields.values()
+            if type(value) is KnownAfterApply
+        )
+        return tuple(sorted({*self.desired.needs, *waits}))
+
+    @property
     def addresses(self) -> tuple[Address, ...]:
         """All addresses that policy rules judge it by."""
         return self.address, *self.other_addresses
@@ -91,7 +169,7 @@ class ResourceState:
     @property
     def deleted_by(self) -> str:
         """Which given-up delete may have taken a missing object away, after `is gone`; else ""."""
-        calls = self.record.given_up if self.record and not self.lookup_result.observed else ()
+        calls = self.record.given_up if self.record and not self.observed else ()
         deletes = (call for call in reversed(calls) if call.verb == "delete")
         return next(
             (f": call {c.id} of apply {c.plan_id} may have deleted it" for c in deletes), ""
@@ -103,7 +181,7 @@ class ResourceState:
         return (
             self.record is not None
             and self.record.api != self.binding.api
-            and self.lookup_result.observed is None
+            and self.observed is None
             and self.lookup_result.lookup is not Lookup.COMPLETE
         )
 
@@ -148,6 +226,10 @@ class PlanOptions:
             policy=target.policy,
             on_drift=self.on_drift or target.on_drift,
         )
+
+    def selects(self, address: Address) -> bool:
+        """Whether the plan is of this address, too."""
+        return self.selected is None or address in self.selected
 
     @property
     def holds_drift(self) -> bool:
@@ -199,7 +281,7 @@ class PlanInput:
     trial: DryRunCounts | None = None
     removed_addresses: frozenset[Address] = frozenset()
     published_versions: PublishedVersions = field(default_factory=dict)
-    can_write: CanWrite = can_always_write
+    can_write: CanWrite = lambda *_: True
     judge_package: Callable[[Desired, PlanOptions], PackageVerdict] = lambda *_: PackageVerdict()
     declared_in_other_targets: frozenset[str] = frozenset()
     has_concurrent_run: bool = False

@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
@@ -21,8 +21,7 @@ from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.project import Policy, PolicyRule, choose_named
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
 from synapse_apply.planning.decision import Decision
-from synapse_apply.planning.identity import known_remote_id
-from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
+from synapse_apply.planning.plan_input import PlanInput, ResourceState, SeriesKey
 
 SUMMARY = "Violates the policy"
 _MAX_SHOWN = 60
@@ -55,40 +54,34 @@ class PolicyRules:
     newest: NewestVersions = field(default_factory=dict)
 
 
-@frozen
-class PolicyCase:
+class PolicyCase(NamedTuple):
     """One resource that is judged by one rule."""
 
     resource: ResourceState
     rule: PolicyRule
     newest: NewestVersions
 
-    def is_declared_field(self, name: str) -> bool:
-        """Whether the resource is declared, and its kind has this field on this API version."""
-        resource = self.resource
-        return (
-            resource.desired is not None
-            and name in resource.type.rules
-            and name in resource.binding.fields
-        )
+    def value(self, name: str) -> Any:
+        """The declared value of a field, ABSENT without one.
 
-    def declared_value_of(self, name: str) -> Any:
-        """The declared value of a field; ABSENT where it is not declared."""
-        return get_at_or_absent(
-            self.resource.desired.spec if self.resource.desired else {}, (name,)
-        )
+        None where nothing is declared, or its kind has no such field on this API version.
+        """
+        resource = self.resource
+        if resource.desired and name in resource.type.rules and name in resource.binding.fields:
+            return get_at_or_absent(resource.spec, (name,))
+        return None
 
 
 PolicyTest = Callable[[PolicyCase], PolicyViolation | None]
 
 
-def make_listed_value_test(name: str) -> PolicyTest:
+def is_listed(name: str) -> PolicyTest:
     """A test that a declared field has one of the values that the rule lists."""
 
-    def unlisted_value(case: PolicyCase) -> PolicyViolation | None:
-        value, allowed = case.declared_value_of(name), case.rule.values
+    def test(case: PolicyCase) -> PolicyViolation | None:
+        value, allowed = case.value(name), case.rule.values
         # An undeclared field has the server's default, which the rule does not judge.
-        if not case.is_declared_field(name) or value is ABSENT or value in allowed:
+        if value is None or value is ABSENT or value in allowed:
             return None
         # A long value, or a map, would fill the message, and can be read in the manifest.
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int) else ""
@@ -99,46 +92,21 @@ def make_listed_value_test(name: str) -> PolicyTest:
             (name,),
         )
 
-    return unlisted_value
+    return test
 
 
-def make_field_value_test(name: str, value: Any) -> PolicyTest:
-    """A test that a field is declared with this value."""
-    text = json.dumps(value)
+def field_test(
+    name: str, is_violation: Callable[[Any], bool], reason: str, remedy: str
+) -> PolicyTest:
+    """A test of a field's declared value, ABSENT where the manifest leaves it out."""
 
-    def field_value_violation(case: PolicyCase) -> PolicyViolation | None:
-        if not case.is_declared_field(name) or case.declared_value_of(name) is value:
+    def test(case: PolicyCase) -> PolicyViolation | None:
+        value = case.value(name)
+        if value is None or not is_violation(value):
             return None
-        return PolicyViolation(f"{name} must be {text}", f"declare `{name}: {text}`", (name,))
+        return PolicyViolation(reason, remedy, (name,))
 
-    return field_value_violation
-
-
-def forbidden_value_test(name: str, value: Any, reason: str) -> PolicyTest:
-    """A test that a field is not declared with this value."""
-    text = json.dumps(value)
-
-    def forbidden_value(case: PolicyCase) -> PolicyViolation | None:
-        if not case.is_declared_field(name) or case.declared_value_of(name) is not value:
-            return None
-        return PolicyViolation(
-            f"{name} is {text}: {reason}", f"do not declare `{name}: {text}`", (name,)
-        )
-
-    return forbidden_value
-
-
-def make_nonempty_field_test(name: str) -> PolicyTest:
-    """A test that a field is declared and not an empty text."""
-
-    def empty_field(case: PolicyCase) -> PolicyViolation | None:
-        value = case.declared_value_of(name)
-        is_empty = value is ABSENT or (isinstance(value, str) and not value.strip())
-        if not case.is_declared_field(name) or not is_empty:
-            return None
-        return PolicyViolation(f"it needs a {name}", f"declare `{name}:`", (name,))
-
-    return empty_field
+    return test
 
 
 def literal_secret(case: PolicyCase) -> PolicyViolation | None:
@@ -175,29 +143,20 @@ def missing_labels(case: PolicyCase) -> PolicyViolation | None:
 def not_newer_version(case: PolicyCase) -> PolicyViolation | None:
     """The violation of a new series member that is not newer than all recorded and live ones."""
     resource = case.resource
-    if (
-        resource.desired is None
-        or resource.record is not None
-        or resource.lookup_result.observed is not None
-    ):
+    key, version = resource.member
+    if resource.desired is None or resource.record is not None or resource.observed is not None:
         return None
-    series, version = resource.type.locate_in_series(resource.desired.spec)
-    if not series or SeriesKey(resource.address.kind, series) not in case.newest:
+    if not key.series or key not in case.newest:
         return None
-    newest, owner_text = case.newest[SeriesKey(resource.address.kind, series)]
+    newest, owner_text = case.newest[key]
     parsed_version, name = version_sort_key(version), resource.type.version_field
     if parsed_version is not None and parsed_version > newest:
         return None
+    problem = "is not newer than"
     if parsed_version is None:
-        problem = f"{name} {version} is not a semantic version: nothing tells that it is newer than"
-    else:
-        problem = f"{name} {version} is not newer than"
-    return PolicyViolation(f"{problem} {owner_text}", f"declare a higher {name}", (name,))
-
-
-def any_change(_case: PolicyCase) -> PolicyViolation:
-    """The violation of any change: nothing may be created, changed, deleted or forgotten."""
-    return PolicyViolation("it is protected, and nothing may be done to it")
+        problem = "is not a semantic version: nothing tells that it is newer than"
+    reason = f"{name} {version} {problem} {owner_text}"
+    return PolicyViolation(reason, f"declare a higher {name}", (name,))
 
 
 @frozen
@@ -212,27 +171,53 @@ class PolicyCheck:
     needs_series: bool = False
 
 
-# Rows over generic tests: `allowed-providers` is `make_listed_value_test("provider")` for every
-# kind that has the field, so that the engine names no kind. Changes are judged; what stays as it is
-# gets one warning, so that a new rule stops nobody's unrelated change. Labels make no exception: a
-# manifest could write itself one.
+# Rows over generic tests: `allowed-providers` is `is_listed("provider")` for every kind that has
+# the field, so that the engine names no kind. Changes are judged; what stays as it is gets one
+# warning, so that a new rule stops nobody's unrelated change. Labels make no exception: a manifest
+# could write itself one.
 CHECKS: Mapping[str, PolicyCheck] = {
     "no-plaintext-secret": PolicyCheck(literal_secret),
-    "stable-release": PolicyCheck(make_field_value_test("is_stable", value=True)),
-    "changelog": PolicyCheck(make_nonempty_field_test("changelog")),
-    "no-public-plugins": PolicyCheck(
-        forbidden_value_test("is_public", value=True, reason="every tenant would see it")
-    ),
-    "no-debug-releases": PolicyCheck(
-        forbidden_value_test(
-            "debug", value=True, reason="another upload would replace what is published"
+    "stable-release": PolicyCheck(
+        field_test(
+            "is_stable",
+            lambda value: value is not True,
+            "is_stable must be true",
+            "declare `is_stable: true`",
         )
     ),
-    "allowed-providers": PolicyCheck(make_listed_value_test("provider")),
-    "allowed-categories": PolicyCheck(make_listed_value_test("category")),
+    "changelog": PolicyCheck(
+        field_test(
+            "changelog",
+            lambda value: value is ABSENT or (isinstance(value, str) and not value.strip()),
+            "it needs a changelog",
+            "declare `changelog:`",
+        )
+    ),
+    "no-public-plugins": PolicyCheck(
+        field_test(
+            "is_public",
+            lambda value: value is True,
+            "is_public is true: every tenant would see it",
+            "do not declare `is_public: true`",
+        )
+    ),
+    "no-debug-releases": PolicyCheck(
+        field_test(
+            "debug",
+            lambda value: value is True,
+            "debug is true: another upload would replace what is published",
+            "do not declare `debug: true`",
+        )
+    ),
+    "allowed-providers": PolicyCheck(is_listed("provider")),
+    "allowed-categories": PolicyCheck(is_listed("category")),
     "version-grows": PolicyCheck(not_newer_version, only_changes=True, needs_series=True),
     "required-labels": PolicyCheck(missing_labels),
-    "protected": PolicyCheck(any_change, only_changes=True),
+    # Nothing may be created, changed, deleted or forgotten.
+    "protected": PolicyCheck(
+        lambda _case: PolicyViolation("it is protected, and nothing may be done to it"),
+        only_changes=True,
+    ),
 }
 
 
@@ -241,16 +226,27 @@ def series_rules(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
     return tuple(rule for rule in rules if rule.check in CHECKS and CHECKS[rule.check].needs_series)
 
 
-def resource_policy_rules(
-    resources: Iterable[ResourceState],
-    rules: Iterable[PolicyRule],
-    published_versions: PublishedVersions,
-) -> PolicyRules:
+def policy_rules(plan_input: PlanInput, resources: Iterable[ResourceState]) -> PolicyRules:
     """The rules that judge resources, with the newest versions that they compare with."""
-    checked_rules = tuple(rule for rule in rules if rule.check in CHECKS)
-    return PolicyRules(
-        checked_rules, _newest_versions(resources, published_versions) if checked_rules else {}
-    )
+    rules = tuple(rule for rule in plan_input.options.policy.rules if rule.check in CHECKS)
+    newest: dict[SeriesKey, tuple[VersionSortKey, str]] = {}
+    if not rules:
+        return PolicyRules()
+    existing = [
+        (*one.member, f"that of {one.address}, which is there")
+        for one in resources
+        if one.type.series_field and (one.record is not None or one.observed is not None)
+    ]
+    existing += [
+        (key, version, f"{version}, which is live and not recorded")
+        for key, versions in plan_input.published_versions.items()
+        for version in versions
+    ]
+    for key, version, owner_text in existing:
+        parsed_version = version_sort_key(version)
+        if parsed_version is not None and (key not in newest or newest[key][0] < parsed_version):
+            newest[key] = (parsed_version, owner_text)
+    return PolicyRules(rules, newest)
 
 
 def with_other_addresses(
@@ -262,8 +258,8 @@ def with_other_addresses(
     """
     by_id: dict[tuple[str, str], list[str]] = defaultdict(list)
     for address, resource in resources.items():
-        if remote_id := known_remote_id(resource):
-            by_id[address.kind, remote_id].append(address.name)
+        if resource.remote_id:
+            by_id[address.kind, resource.remote_id].append(address.name)
     named = dict(resources)
     for address, resource in resources.items():
         if not (name := resource.type.series_field):
@@ -279,45 +275,12 @@ def with_other_addresses(
     return named
 
 
-def _newest_versions(
-    resources: Iterable[ResourceState], published_versions: PublishedVersions
-) -> NewestVersions:
-    newest: dict[SeriesKey, tuple[VersionSortKey, str]] = {}
-
-    def add_version_if_newer(series_key: SeriesKey, version: str, owner_text: str) -> None:
-        parsed_version = version_sort_key(version)
-        if parsed_version is not None and (
-            series_key not in newest or newest[series_key][0] < parsed_version
-        ):
-            newest[series_key] = (parsed_version, owner_text)
-
-    for resource in resources:
-        if not resource.type.series_field or (
-            resource.record is None and resource.lookup_result.observed is None
-        ):
-            continue
-        # The declared version is read from the manifest, since an adopted object has no record yet.
-        if resource.desired is not None:
-            series, version = resource.type.locate_in_series(resource.desired.spec)
-        elif resource.record is not None:
-            series, version = resource.record.series, resource.record.version
-        add_version_if_newer(
-            SeriesKey(resource.address.kind, series),
-            version,
-            f"that of {resource.address}, which is there",
-        )
-    for series_key, versions in published_versions.items():
-        for version in versions:
-            add_version_if_newer(series_key, version, f"{version}, which is live and not recorded")
-    return newest
-
-
 def add_policy_findings(
     resource: ResourceState, decision: Decision, policy_rules: PolicyRules
 ) -> Decision:
     """The decision with the refusals, warnings and tolerated rules of the policy."""
     # Nothing will be done with a resource in error, and its fields may be wrong.
-    if decision.diagnostics and any(finding.is_error for finding in decision.diagnostics):
+    if decision.is_in_error:
         return decision
     is_change = changes_live_object(decision.change) or decision.change.action is Action.FORGET
     for rule in policy_rules.rules:
@@ -330,21 +293,23 @@ def add_policy_findings(
         # A new rule must not stop a change of another resource.
         if not is_change:
             decision = replace(decision, tolerated_rules=(*decision.tolerated_rules, rule.name))
-        elif rule.is_denying:
-            ways_out = [
-                way_out
-                for way_out in (violation.remedy, _build_exception_hint(resource, rule))
-                if way_out
-            ]
-            position = resource.desired.find_position(violation.path) if resource.desired else None
-            decision = decision.refused(
-                Refusal(
-                    rule.id, f"{violation.reason} (policy: {rule.name})", tuple(ways_out), position
-                )
-            )
-        else:
-            diagnostics = (*decision.diagnostics, _build_policy_warning(resource, rule, violation))
-            decision = replace(decision, diagnostics=diagnostics)
+            continue
+        reason = f"{violation.reason} (policy: {rule.name})"
+        ways_out = tuple(filter(None, (violation.remedy, _exception_hint(resource, rule))))
+        position = resource.position(violation.path)
+        if rule.is_denying:
+            decision = decision.refused(Refusal(rule.id, reason, ways_out, position))
+            continue
+        hint = "; or ".join(ways_out)
+        warning = warning_finding(
+            SUMMARY,
+            f"{resource.address}: {reason}.",
+            f"{hint[0].upper()}{hint[1:]}.",
+            position=position,
+            address=str(resource.address),
+            path=("spec", *violation.path) if violation.path else None,
+        )
+        decision = replace(decision, diagnostics=(*decision.diagnostics, warning))
     return decision
 
 
@@ -360,7 +325,7 @@ def forbids_replaceable(resource: ResourceState, policy: Policy) -> bool:
     )
 
 
-def _build_exception_hint(resource: ResourceState, rule: PolicyRule) -> str:
+def _exception_hint(resource: ResourceState, rule: PolicyRule) -> str:
     address = choose_named(resource.addresses)
     if rule.is_default:
         return (
@@ -369,22 +334,6 @@ def _build_exception_hint(resource: ResourceState, rule: PolicyRule) -> str:
         )
     position_text = f" ({rule.position.file}:{rule.position.line})" if rule.position else ""
     return f"add `except: [{address}]` to rule {rule.name} of the policy{position_text}"
-
-
-def _build_policy_warning(
-    resource: ResourceState, rule: PolicyRule, violation: PolicyViolation
-) -> Diagnostic:
-    ways_out = "; or ".join(
-        way_out for way_out in (violation.remedy, _build_exception_hint(resource, rule)) if way_out
-    )
-    return warning_finding(
-        SUMMARY,
-        f"{resource.address}: {violation.reason} (policy: {rule.name}).",
-        f"{ways_out[0].upper()}{ways_out[1:]}.",
-        position=resource.desired.find_position(violation.path) if resource.desired else None,
-        address=str(resource.address),
-        path=("spec", *violation.path) if violation.path else None,
-    )
 
 
 def unchanged_violators(

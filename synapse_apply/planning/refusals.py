@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from synapse_apply.kinds.descriptor import ApiBinding
@@ -14,9 +15,10 @@ from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, PackageFlaw
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import OF_DEPENDENCY, Action, Cause, Change, FieldChange, Refusal
 from synapse_apply.model.resource import FoundBy
-from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
+from synapse_apply.planning.plan_input import CanWrite, PlanOptions, ResourceState
 
 FIXED = "fixed"
+_MAX_OPTIONS = 5
 _FORGET = "keep the object and stop managing it: {forget}"
 _OTHER_SOURCE = "give {names} a valueFrom other than live"
 
@@ -152,6 +154,12 @@ _REFUSALS: Mapping[str, _Case] = {
             "in the project file, for every target: moved: [{from: {old}, to: {new}}]",
         ),
     ),
+    "dependency": _Case(
+        "it depends on {names}, which this plan cannot provide", ("solve {names} first",)
+    ),
+    "dependency: unselected": _Case(
+        "it depends on {names}, which is not there yet and is not selected", ("{select}",)
+    ),
     "prevent-destroy": _Case(
         "lifecycle.prevent_destroy protects it, also after its manifest is gone",
         ("declare it again with prevent_destroy: false, apply, then remove it", _FORGET),
@@ -168,15 +176,14 @@ def refusal(
     **fields: Any,
 ) -> Refusal:
     """The refusal of a rule; `paths` are the fields that it is about, shown at the first."""
-    desired, record, binding = resource.desired, resource.record, resource.binding
-    observed, seal = resource.lookup_result.observed, binding.final_call
+    record, binding, observed = resource.record, resource.binding, resource.observed
     known: dict[str, Any] = {
-        "accept": _accept_after_change(resource),
+        "accept": _accept(resource),
         "address": resource.address,
         "api": binding.api,
         "correct_id": _correct_id(resource),
         "forget": Command("state rm", resource.address),
-        "identity": resource.type.version_field if resource.type.series_field else "name",
+        "identity": resource.identity_name,
         "ignore": f"leave it as it is: lifecycle.ignore_changes: "
         f"[{format_short_list(map(format_json_pointer, paths))}]",
         "import_it": import_text(resource.address, is_recorded=record is not None),
@@ -187,29 +194,23 @@ def refusal(
         "recorded_api": record.api if record else "",
         "recorded_id": record.remote_id if record else "",
         "recorded_key": record.natural_key if record else "",
-        "seal": seal.name if seal else "",
+        "seal": binding.final_call.name if binding.final_call else "",
     }
     reason, ways_out = _REFUSALS[case]
     fields = known | fields
-    if desired and not position:
-        position = desired.find_position(paths[0]) if paths else desired.position
-    return Refusal(
-        case.partition(":")[0],
-        fill(reason, fields),
-        tuple(filter(None, (fill(way_out, fields) for way_out in ways_out))),
-        position,
-    )
+    position = position or (resource.position(paths[0]) if paths else resource.position())
+    filled = (fill(way_out, fields) for way_out in ways_out)
+    rule = case.partition(":")[0]
+    return Refusal(rule, fill(reason, fields), tuple(filter(None, filled)), position)
 
 
-def _accept_after_change(resource: ResourceState) -> Text:
-    """How to make the live value the declared one, with an import first if it is not recorded."""
-    observed = resource.lookup_result.observed
+def _accept(resource: ResourceState) -> str:
+    """How to make the live value the declared one."""
+    address, steps = resource.address, tuple[str | Command, ...]()
     # `state accept` works on recorded objects only.
-    import_step = Text()
-    if resource.record is None and observed is not None:
-        import_step = Text(Command("import", resource.address, observed.remote_id), " and ")
-    accept = Command("state accept", resource.address)
-    return Text("change it in Synapse, then ", import_step, accept)
+    if resource.record is None and resource.observed is not None:
+        steps = (Command("import", address, resource.remote_id), " and ")
+    return Text("change it in Synapse, then ", *steps, Command("state accept", address))
 
 
 def _correct_id(resource: ResourceState) -> str:
@@ -245,94 +246,88 @@ def settle_secrets(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
 
 def is_given_by_id(resource: ResourceState) -> bool:
     """Whether the object is known only by an id that a user gave, and nothing was applied to it."""
-    if resource.lookup_result.observed is None or resource.lookup_result.found_by is FoundBy.KEY:
-        return False
-    return not (resource.record is not None and resource.record.applied)
+    is_found = resource.observed and resource.lookup_result.found_by is not FoundBy.KEY
+    return bool(is_found) and not (resource.record and resource.record.applied)
 
 
-def is_fixed_field(resource: ResourceState, path: FieldPath) -> bool:
-    """Whether this API can never change this field of an existing object."""
-    return resource.type.is_unchangeable_field(resource.binding, path[0])
+def _is_sealing(resource: ResourceState, changes: Iterable[FieldChange]) -> bool:
+    """Whether one of these fields cannot be set back once it is set, not even in Synapse."""
+    seal = resource.binding.final_call
+    return seal is not None and any(change.path == (seal.name,) for change in changes)
 
 
-def is_sealing(resource: ResourceState, path: FieldPath) -> bool:
-    """Whether this field cannot be set back once it is set, not even in Synapse."""
-    return resource.binding.final_call is not None and path == (resource.binding.final_call.name,)
-
-
-def drift_write(resource: ResourceState) -> Command:
-    """The command that writes live values into the manifest."""
-    return Command("drift --write", resource.address)
-
-
-def _sides(
-    resource: ResourceState, changes: Sequence[FieldChange], *, is_live_writable: bool
-) -> dict[str, Any]:
-    """The ways out by a change of either side: of the manifest, and in Synapse.
-
-    Where only the live side has changed there is no change in Git to take back, and changing it
-    back is the first way out. `is_live_writable` says that the live values can be written into the
-    manifest.
-    """
-    names = format_short_list(format_field_path(change.path) for change in changes)
-    causes = {change.cause for change in changes}
-    in_git: str = f"take the change of {names} back in Git"
-    if causes == {Cause.DRIFT}:
-        write = Text("take it into the manifest: ", drift_write(resource))
-        in_git = write if is_live_writable else ""
-    # Adoption: nothing was applied yet, so Git is not ahead of the live object.
-    elif causes <= {Cause.NONE}:
-        in_git = f"declare {names} as it is live"
-    in_synapse: str = _accept_after_change(resource)
-    as_they_are: str = ""
-    # There are fields that Synapse cannot change either.
-    if any(is_sealing(resource, change.path) for change in changes):
-        in_synapse = ""
-    elif causes == {Cause.DRIFT}:
-        in_synapse = "change it back in Synapse"
-        as_they_are = Text(
-            "leave both sides as they are: ", Command("state accept", resource.address)
-        )
-    return {"in_git": in_git, "in_synapse": in_synapse, "as_they_are": as_they_are}
-
-
-def fixed(
-    resource: ResourceState, changes: Sequence[FieldChange], *, is_live_writable: bool = False
-) -> Refusal:
-    """The refusal of fields that cannot change, or of a kind that this API cannot update."""
-    paths = [change.path for change in changes]
-    api_hints = [resource.binding.immutable.get(str(path[0]), "") for path in paths]
-    hints = [
-        resource.type.require_rule_of_field(path).fixed_hint
-        for path in paths
-        if path[0] in resource.type.rules
-    ]
-    if resource.binding.update_object is None:
-        # Where nothing can be updated, the kind's hint explains more than that of a field.
-        hints.insert(0, resource.type.update_hint)
-    hint = next((text for text in (*api_hints, *hints, resource.type.update_hint) if text), "")
-    wrong_object = Text("if it is the wrong object: ", _correct_id(resource))
-    return refusal(
-        FIXED,
-        resource,
-        paths,
-        why=hint or f"API {resource.binding.api} has no update for this kind",
-        new_identity="a new version" if resource.type.series_field else "a new name",
-        wrong_object=wrong_object if is_given_by_id(resource) else "",
-        **_sides(resource, changes, is_live_writable=is_live_writable),
+def can_write_all(
+    resource: ResourceState, changes: Iterable[FieldChange], can_write: CanWrite
+) -> bool:
+    """Whether all fields can be written: no secret, no reference, no value from elsewhere."""
+    desired, rules = resource.desired, resource.type.rules
+    return desired is not None and all(
+        not change.sensitive
+        and change.path[0] in rules
+        and not resource.rule(change.path).references
+        and can_write(desired, change.path)
+        for change in changes
     )
 
 
-def secret_cleared(
+def of_fields(
+    case: str,
     resource: ResourceState,
     paths: Sequence[FieldPath],
     changes: Sequence[FieldChange],
-    *,
-    is_live_writable: bool = False,
+    can_write: CanWrite,
+    **fields: Any,
 ) -> Refusal:
-    """The refusal of an update of the whole object that would clear secrets we cannot send."""
-    sides = _sides(resource, changes, is_live_writable=is_live_writable)
-    return refusal("secret-cleared", resource, paths, **sides)
+    """As `refusal`, with the ways out by a change of either side: of the manifest, in Synapse.
+
+    Where only the live side has changed there is no change in Git to take back, and changing it
+    back is the first way out.
+    """
+    names = format_short_list(format_field_path(change.path) for change in changes)
+    causes, address = {change.cause for change in changes}, resource.address
+    in_git: str = f"take the change of {names} back in Git"
+    in_synapse, as_they_are = _accept(resource), ""
+    if causes == {Cause.DRIFT}:
+        is_writable, write = (
+            can_write_all(resource, changes, can_write),
+            Command("drift --write", address),
+        )
+        in_git = Text("take it into the manifest: ", write) if is_writable else ""
+    # Adoption: nothing was applied yet, so Git is not ahead of the live object.
+    elif causes <= {Cause.NONE}:
+        in_git = f"declare {names} as it is live"
+    # There are fields that Synapse cannot change either.
+    if _is_sealing(resource, changes):
+        in_synapse = ""
+    elif causes == {Cause.DRIFT}:
+        in_synapse = "change it back in Synapse"
+        as_they_are = Text("leave both sides as they are: ", Command("state accept", address))
+    sides: dict[str, Any] = {"in_git": in_git, "in_synapse": in_synapse, "as_they_are": as_they_are}
+    return refusal(case, resource, paths, **sides, **fields)
+
+
+def fixed(resource: ResourceState, changes: Sequence[FieldChange], can_write: CanWrite) -> Refusal:
+    """The refusal of fields that cannot change, or of a kind that this API cannot update."""
+    paths, binding, kind = [change.path for change in changes], resource.binding, resource.type
+    hints = [
+        *(binding.immutable.get(str(path[0]), "") for path in paths),
+        # Where nothing can be updated, the kind's hint explains more than that of a field.
+        kind.update_hint if binding.update_object is None else "",
+        *(resource.rule(path).fixed_hint for path in paths),
+        kind.update_hint,
+        f"API {binding.api} has no update for this kind",
+    ]
+    wrong = Text("if it is the wrong object: ", _correct_id(resource))
+    return of_fields(
+        FIXED,
+        resource,
+        paths,
+        changes,
+        can_write,
+        why=next(filter(None, hints)),
+        new_identity="a new version" if kind.series_field else "a new name",
+        wrong_object=wrong if is_given_by_id(resource) else "",
+    )
 
 
 def package_flaw(flaw: PackageFlaw, digest: str) -> Refusal:
@@ -354,165 +349,87 @@ def package_flaw(flaw: PackageFlaw, digest: str) -> Refusal:
     )
 
 
-def sealed_loss(resource: ResourceState) -> str:
-    """What is lost for good when a sealed object is deleted."""
-    record, observed = resource.record, resource.lookup_result.observed
-    digest = record.digest if record is not None else None
-    content = f", and its content {digest}, if nothing else has it," if digest else ""
-    identity = resource.type.version_field if resource.type.series_field else "name"
-    return (
-        f"{resource.address} (id {observed.remote_id if observed else ''}){content} is lost for "
-        f"good: API {resource.binding.api} takes no second {resource.type.prefix} with its "
-        f"{identity}"
-    )
-
-
-def can_write_all(
-    resource: ResourceState, changes: Sequence[FieldChange], can_write: CanWrite
-) -> bool:
-    """Whether all fields can be written: no secret, no reference, no value from elsewhere."""
-    desired = resource.desired
-    return desired is not None and all(
-        not change.sensitive
-        and change.path[0] in resource.type.rules
-        and not resource.type.require_rule_of_field(change.path).references
-        and can_write(desired, change.path)
-        for change in changes
-    )
-
-
-def is_or_was_sealed(resource: ResourceState) -> bool:
-    """Whether the object is sealed now or was when last seen, as a seal cannot be taken back."""
-    seal = resource.binding.final_call
-    return seal is not None and (
-        resource.live_fields.get((seal.name,)) is True or was_recorded_sealed(resource)
-    )
-
-
-def was_recorded_sealed(resource: ResourceState) -> bool:
-    """Whether the object was sealed when the record was written."""
-    seal, record = resource.binding.final_call, resource.record
-    if seal is None or record is None:
-        return False
-    return record.seen.get((seal.name,)) is True
-
-
-def held_drift_note(
-    resource: ResourceState,
-    held_fields: Sequence[FieldChange],
-    can_write: CanWrite = can_always_write,
+def held_drift_notes(
+    resource: ResourceState, held_fields: Sequence[FieldChange], can_write: CanWrite
 ) -> tuple[str, ...]:
     """One note for all fields of an object whose drift is kept; none without such fields."""
     if not held_fields:
         return ()
     names = format_short_list(format_field_path(change.path) for change in held_fields)
-    past_verb, present_verb, pronoun = (
+    past_verb, verb, them = (
         ("was", "is", "it") if len(held_fields) == 1 else ("were", "are", "them")
     )
-    address, has_fixed = (
-        resource.address,
-        any(is_fixed_field(resource, change.path) for change in held_fields),
-    )
-    accept = Text(drift_write(resource), f" takes {pronoun} into the manifest")
+    accept = Text(Command("drift --write", resource.address), f" takes {them} into the manifest")
     # A secret is never written into a file.
     if any(change.sensitive for change in held_fields):
         accept = Text("a secret is taken over where its value is read from")
     elif not can_write_all(resource, held_fields, can_write):
-        accept = Text(
-            f"taking {pronoun} over is an edit by hand where the declared value comes from"
-        )
-    revert = Text(Command("apply --only", address, "--revert-drift"), f" undoes {pronoun}")
-    # `--revert-drift` sends an update, which cannot contain such a field.
-    if has_fixed:
-        revert = Text(f"changing {pronoun} back in Synapse undoes {pronoun}: this API cannot")
-    if any(is_sealing(resource, change.path) for change in held_fields):
+        accept = Text(f"taking {them} over is an edit by hand where the declared value comes from")
+    revert = Text(Command("apply --only", resource.address, "--revert-drift"), f" undoes {them}")
+    if _is_sealing(resource, held_fields):
         revert = Text("nothing takes it back")
-    heading = f"{names} {past_verb} changed outside and {present_verb} kept (on_drift: hold):"
+    # `--revert-drift` sends an update, which cannot contain such a field.
+    elif any(resource.is_fixed(change.path) for change in held_fields):
+        revert = Text(f"changing {them} back in Synapse undoes {them}: this API cannot")
+    heading = f"{names} {past_verb} changed outside and {verb} kept (on_drift: hold):"
     if origins := [f"{format_field_path(f.path)} {f.origin}" for f in held_fields if f.origin]:
-        heading = f"{names} {present_verb} kept (on_drift: hold); {'; '.join(origins)}:"
+        heading = f"{names} {verb} kept (on_drift: hold); {'; '.join(origins)}:"
     return (Text(f"{heading}\n", accept, ",\n", revert),)
 
 
-_MAX_OPTIONS = 5
-
-
-def no_first_member_refusal(
-    resource: ResourceState,
-    kind: str,
-    members: Sequence[Change],
-    is_unselected: Callable[[Address], bool],
+def no_first_member(
+    resource: ResourceState, kind: str, members: Sequence[Change], options: PlanOptions
 ) -> Refusal:
-    """The refusal of a create that needs a first member of `kind`, where none can be created.
-
-    `is_unselected` says whether an address is not selected.
-    """
+    """The refusal of a create that needs a first member of `kind`, where none can be created."""
     kind_name, api = resource.type.prefix, resource.binding.api
-    reason = f"API {api} makes a {kind_name} together with its first {kind}, and "
+    why, ways_out = (
+        "none is declared",
+        [f"declare a {kind.capitalize()} of {resource.address.name}"],
+    )
     if members:
-        reason += (
-            f"none that is declared can be made with it: "
-            f"{format_short_list(map(_explain_unmade_member, members))}"
-        )
-        unselected = [
-            address
-            for address in (change.address for change in members if not change.is_refused)
-            if is_unselected(address)
-        ]
-        unsolvable = [change.address for change in members if change.address not in unselected]
-        ways_out: tuple[str, ...] = (
-            (f"solve {format_short_list(unsolvable)} first",) if unsolvable else ()
-        )
-        ways_out += (_build_selection_hint(unselected),) if unselected else ()
-    else:
-        reason += "none is declared"
-        ways_out = (f"declare a {kind.capitalize()} of {resource.address.name}",)
-    waits = any(one.ends_by_itself for change in members for one in change.refusals)
+        reasons, unselected = [], []
+        for member in members:
+            reason = "it is not selected, or in error"
+            if member.refusals:
+                reason = member.refusals[0].reason
+            elif member.action is not Action.CREATE:
+                reason = f"{member.action.value} is due for it"
+            reasons.append(f"{member.address} ({reason})")
+            if not (member.refusals or options.selects(member.address)):
+                unselected.append(member.address)
+        why = f"none that is declared can be made with it: {format_short_list(reasons)}"
+        unsolvable = [one.address for one in members if one.address not in unselected]
+        ways_out = [f"solve {format_short_list(unsolvable)} first"] if unsolvable else []
+        ways_out += [_select(unselected)] if unselected else []
+    waits = any(one.ends_by_itself for member in members for one in member.refusals)
     other_apis = sorted(set(resource.type.bindings) - {api})
     # Another API version may create the owner without a member: beside a call that makes both a
     # second time.
     if other_apis and not waits:
-        ways_out += (f"or let the target use another API version: `api: {other_apis[0]}`",)
-    return Refusal(
-        "no-first-member", reason, ways_out, resource.desired.position if resource.desired else None
+        ways_out.append(f"or let the target use another API version: `api: {other_apis[0]}`")
+    reason = f"API {api} makes a {kind_name} together with its first {kind}, and {why}"
+    return Refusal("no-first-member", reason, tuple(ways_out), resource.position())
+
+
+def hidden_dependency(resource: ResourceState, need: Address, cause: Refusal) -> Refusal:
+    """The refusal for a dependency that the plan does not show; `cause`: what it waits for."""
+    found = refusal("dependency", resource, names=str(need))
+    return replace(
+        found,
+        rule=OF_DEPENDENCY + cause.rule,
+        reason=f"{found.reason}: {cause.reason}",
+        ways_out=cause.ways_out,
+        outcome_unknown=True,
     )
 
 
-def _explain_unmade_member(change: Change) -> str:
-    reason = change.refusals[0].reason if change.refusals else "it is not selected, or in error"
-    if not change.refusals and change.action is not Action.CREATE:
-        reason = f"{change.action.value} is due for it"
-    return f"{change.address} ({reason})"
-
-
-def build_dependency_refusal(
-    resource: ResourceState, missing_addresses: Sequence[Address], cause: Refusal | None = None
-) -> Refusal:
-    """The refusal of a resource whose dependencies are refused, in error, or do not exist.
-
-    `cause` is the refusal of one that the plan does not show: the call that it waits for.
-    """
-    names, why = format_short_list(missing_addresses), f": {cause.reason}" if cause else ""
-    return Refusal(
-        OF_DEPENDENCY + cause.rule if cause else "dependency",
-        f"it depends on {names}, which this plan cannot provide{why}",
-        cause.ways_out if cause else (f"solve {names} first",),
-        resource.desired.position if resource.desired else None,
-        outcome_unknown=cause is not None,
-    )
-
-
-def not_selected_refusal(resource: ResourceState, missing_addresses: Sequence[Address]) -> Refusal:
+def not_selected(resource: ResourceState, missing: Sequence[Address]) -> Refusal:
     """The refusal of a resource whose dependencies have to be created, but are not selected."""
-    return Refusal(
-        "dependency",
-        f"it depends on {format_short_list(missing_addresses)}, which is not there yet and is not "
-        f"selected",
-        (_build_selection_hint(missing_addresses),),
-        resource.desired.position if resource.desired else None,
-    )
+    names = format_short_list(missing)
+    return refusal("dependency: unselected", resource, names=names, select=_select(missing))
 
 
-def _build_selection_hint(missing_addresses: Sequence[Address]) -> str:
+def _select(missing: Sequence[Address]) -> str:
     # A few are enough to show what to do.
-    options = " ".join(f"--only {address}" for address in missing_addresses[:_MAX_OPTIONS])
+    options = " ".join(f"--only {address}" for address in missing[:_MAX_OPTIONS])
     return f"select it as well: add `{options}`, or leave it out of --exclude"

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from laws.effort import effort
 from unit.planning.world import Data, situation
 
+from synapse_apply.model import values
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.resource import FoundBy, Observed
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, flatten
-from synapse_apply.planning.decision import declared_dependencies
-from synapse_apply.planning.fields import unflatten
+from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.planner import build_plan
 
@@ -104,7 +103,7 @@ def _after(item: ResourceState, change: Change) -> ResourceState:
         natural_key=item.natural_key,
         applied=applied,
         seen=live,
-        depends_on=declared_dependencies(item),
+        depends_on=item.needs,
     )
     return dataclasses.replace(item, live_fields=live, record=record, lookup_result=sighting)
 
@@ -116,7 +115,7 @@ def _set(live: dict[Any, Any], path: Any, after: Any) -> dict[Any, Any]:
     }
     if isinstance(after, DesiredSecret):
         after = after.mac if isinstance(live.get(path), Mac) else WithheldSecret("masked")
-    return kept if after is ABSENT else flatten(unflatten({**kept, path: after}))
+    return kept if after is ABSENT else values.flatten(values.unflatten({**kept, path: after}))
 
 
 @effort(15, 600)
