@@ -10,6 +10,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import schemas
 from synapse_apply.manifests.decode.decode import (
@@ -599,7 +600,7 @@ def _build_link_finding(path: Path, option: str) -> Diagnostic:
 
 def _read_content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_regular_file(path)
     except FileNotFoundError:
         return None
     except OSError as problem:

@@ -157,7 +157,7 @@ def test_a_server_that_refuses(place: Place, vault: Vault) -> None:
 )
 def test_a_server_that_repeats_the_token(place: Place, vault: Vault, spell: Any) -> None:
     """In whatever spelling: then none of its words are told."""
-    token = "cAn4ry-token-0123456789"  # noqa: S105 - of nobody
+    token = "cAn4ry-token-0123456789"
     place.environ |= {"SOPS_VAULT": token, "AGE_KEY": ""}
     place.settings = with_token(vault.key)
     vault.refusal = f"no entry for {spell(token)}"

@@ -68,7 +68,7 @@ def test_names_of_keys_are_not_told(open_reader):
     with StandInVault() as vault:
         vault.make_role("ci", "*")
         pieces = [jwt[start : start + 7] for start in range(0, len(jwt), 7)]
-        vault.put("kv/raw-data", {name: VALUE for name in (*pieces, TOKEN.encode().hex())})
+        vault.put("kv/raw-data", dict.fromkeys((*pieces, TOKEN.encode().hex()), VALUE))
         for credential in {"token": vault.make_token("*")}, {"jwt": jwt}:
             reader = open_reader(vault.url, **credential, limits=ONCE)
             with pytest.raises(SecretUnavailable) as failure:

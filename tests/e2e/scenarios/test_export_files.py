@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -45,6 +46,19 @@ def test_nothing_is_written_through_a_link(bare, server, tmp_path, link, more):
     assert [path.name for path in outside.iterdir()] == ["raw.yaml"]
     assert (outside / "raw.yaml").read_text() == "theirs\n"
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("taken", ["m/storages/raw.yaml", "inventory.yaml"])
+def test_a_pipe_in_the_way_is_not_waited_for(bare, server, taken):
+    """It is an error, and nothing is written."""
+    one_storage(server)
+    place = bare(server)
+    (place.root / taken).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(place.root / taken)
+    ran = place.run("export", "--out", "m", "--force", code=1)
+    assert "Error: A file cannot be read" in ran.err
+    assert str(place.root / taken) in ran.err
+    assert "Nothing was written." in ran.err
 
 
 def test_a_folder_that_is_a_link_may_be_named(bare, server, tmp_path):
