@@ -62,10 +62,11 @@ def fetch_source_or_record_failure_and_move_targets(
     LeadershipLost and StoreUnavailable are raised, as nothing can be recorded then.
     `spreads_new_targets` says whether many new targets are spread over their interval.
     """
-    source, row = parts.settings.sources[name], parts.store.find_source_even_if_removed(name)
-    if row is None:
+    configured, is_asked = parts.configured, False
+    row = parts.store.find_source_even_if_removed(name)
+    if row is None or name not in configured.settings.sources:
         return
-    mirror, is_asked = parts.configured.mirrors[name], False
+    source, mirror = configured.settings.sources[name], configured.mirrors[name]
     try:
         head = mirror.fetch_head(row.followed)
         row = _decide_on_head(parts, source, row, mirror, head)
@@ -223,6 +224,8 @@ def _write_source(parts: LoopParts, before: SourceRow, after: SourceRow) -> None
     """Write a source and the messages that its change is worth."""
     held_commit = after.sideways if after.finding is not None and not after.failures else ""
     with parts.write() as writer:
+        if after.name not in parts.settings.sources:
+            return  # it was removed meanwhile, and must not come back
         writer.put_source_except_head_and_counters(after)
         event = find_fetch_event(before, after)
         if event is not None:
@@ -259,6 +262,8 @@ def _write_head(
     with parts.write() as writer:
         _write_ends(parts, writer, row.name)
     with parts.write() as writer:
+        if row.name not in parts.settings.sources:
+            return fetched
         before = next(iter(parts.store.list_newest_revisions(row.name, 1)), None)
         writer.put_source_except_head_and_counters(fetched)
         if not writer.accept_head_and_put_revision_if_number_unchanged(
@@ -316,6 +321,8 @@ def _move_targets(
     batches = [names[at : at + _BATCH] for at in range(0, len(names), _BATCH)] or [[]]
     for position, batch in enumerate(batches, 1):
         with parts.write() as writer:
+            if row.name not in parts.settings.sources:
+                return
             # Runs that ended since the batch before have written their targets.
             moved = target_rows_at_head(
                 parts.store.list_present_and_gone_targets_of_source(row.name, batch),
@@ -420,6 +427,8 @@ def _record_unusable_head(
     It is read again and again until `keyed_number` is its own.
     """
     with parts.write() as writer:
+        if row.name not in parts.settings.sources:
+            return
         revision, before = _last_revisions(parts, row.name)
         revision = replace(revision, finding=finding)
         writer.put_revision(revision)

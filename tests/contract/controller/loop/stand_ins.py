@@ -130,6 +130,7 @@ class StandInRepository:
         self.broken: set[str] = set()
         self.missing: set[str] = set()
         self.is_away = False
+        self.during_fetch: Callable[[], object] = lambda: None
         self.authors: tuple[str, ...] = ("Kim", "kim@acme.example")
         self.are_authors_unknown = False
         self.fetches = 0
@@ -146,6 +147,7 @@ class StandInRepository:
 
     def fetch_head(self, followed: tuple[str, ...] = ()) -> Head:
         self.fetches += 1
+        self.during_fetch()
         if self.is_away:
             raise SourceUnavailable(error_finding("The repository is not reached"))
         return Head(self.head, "Kim", f"subject of {self.head}")

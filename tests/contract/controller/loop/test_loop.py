@@ -276,6 +276,47 @@ def test_another_runs_apply_is_not_told_as_drift(world: World) -> None:
     assert world.inbox.messages == []
 
 
+@pytest.mark.parametrize("ends", ["a new head", "the same head", "an unusable head", "a failure"])
+def test_a_source_is_removed_while_it_is_fetched(world: World, ends: str) -> None:
+    """The fetch ends without an error of its own, and brings nothing back."""
+    loop = world.build_loop()
+    world.start(loop)
+    begun, released = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        assert released.wait(60)
+
+    world.repository.broken = {"c2"} if ends == "an unusable head" else set()
+    if ends in {"a new head", "an unusable head"}:
+        world.repository.push("c2", dev="d2", prod="p2")
+    world.repository.during_fetch = wait
+    world.repository.is_away = ends == "a failure"
+    acme = world.settings.sources["acme"]
+    world.clock.advance(700)
+    loop._go_round()
+    assert begun.wait(60)
+    world.settings = replace(world.settings, sources={})
+    loop._reload = world.configure
+    loop.request_reload_of_configuration()
+    loop._go_round()
+    assert world.store.list_configured_sources() == []
+    released.set()
+    world.settle(loop)
+    world.clock.advance(60)
+    world.settle(loop)
+    assert "internal error" not in world.log.getvalue()
+    assert world.store.list_configured_sources() == []
+    assert not world.store.read_page_of_present_targets(TargetFilter(), 0, 10).targets
+    world.repository.is_away, world.repository.broken = False, set()
+    world.settings = replace(world.settings, sources={"acme": acme})
+    loop.request_reload_of_configuration()
+    world.clock.advance(60)
+    world.settle(loop)
+    page = world.store.read_page_of_present_targets(TargetFilter(), 0, 10)
+    assert {str(one.name) for one in page.targets} == {"acme/dev", "acme/prod"}
+
+
 def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     """Targets without a rule are left alone, removed sources vanish, and come back as they were."""
     loop = world.build_loop()
