@@ -67,7 +67,7 @@ _ALL_TARGETS = 10**9
 
 
 class PeopleActions:
-    """What people can ask of the controller; `who` is `proxy:NAME` or `token:NAME`.
+    """What people can ask of targets and rollouts; `who` is `proxy:NAME` or `token:NAME`.
 
     Whether they may is decided before (`rules/access.py`). Each is in the audit, in the transaction
     that does it. Methods may be called from any thread, and raise ActionRefused.
@@ -105,7 +105,7 @@ class PeopleActions:
             # The targets that match a scope; refused where none does.
             matching: Sequence[TargetRow] = ()
             if len(scope) <= _MAX_SCOPE_LENGTH and scope.isprintable():
-                matching = self._parts.store.read_page_of_present_targets(
+                matching = parts.store.read_page_of_present_targets(
                     TargetFilter(patterns=(scope,)), 0, _ALL_TARGETS
                 ).targets
             if not matching:
@@ -348,6 +348,114 @@ class PeopleActions:
             )
         return authors
 
+    # What is asked for of rollouts. `number` is that of the revision that was shown: refused where
+    # the rollout has another by now. The next round of the loop goes on from what is written.
+
+    def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
+        """Let a wave begin; refused where it does not wait for that."""
+        with self._parts.write() as writer:
+            row = self._begun_rollout(rollout)
+            wave_row = self._read_wave_or_blank(row, wave)
+            writer.put_wave(rollouts.approve_wave(row, wave_row, number=number, who=who))
+            self._audit_rollout(
+                writer, row, who, verbs.APPROVE_WAVE, f"wave {wave} of {row.wave_count}"
+            )
+        self._wake_for(row)
+
+    def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
+        """Go on with a rollout that is stopped: what failed is tried again, and counts anew.
+
+        The targets that failed are looked at soon.
+        """
+        parts = self._parts
+        with parts.write() as writer:
+            row, now = self._begun_rollout(rollout), parts.clock.read_wall()
+            targets = parts.store.list_rollout_targets(row.name, row.wave)
+            after, failed = rollouts.resume_rollout(row, targets, number=number, who=who, now=now)
+            writer.put_rollout(after)
+            writer.put_rollout_targets(failed)
+            for failed_target in failed:
+                target = parts.store.find_target_even_if_gone(failed_target.target)
+                if target is not None and not target.is_gone:
+                    writer.put_target_keeping_claim_and_newer_revision(
+                        replace(
+                            target,
+                            due_at=now,
+                            due_cause=RunCause.RESUMED,
+                            due_detail=f"the rollout {rollout}, which goes on",
+                        )
+                    )
+            self._audit_rollout(
+                writer,
+                row,
+                who,
+                verbs.RESUME_ROLLOUT,
+                f"{format_count_and_noun(len(failed), 'target')} tried again",
+            )
+            queue_rollout_news(parts, writer, row, after)
+        self._wake_for(row)
+
+    def skip_wave_or_refuse(
+        self, who: str, rollout: str, number: int, wave: int, reason: str
+    ) -> None:
+        """Close the open wave without evidence; its targets that wait for others are moved now."""
+        parts = self._parts
+        with parts.write() as writer:
+            row, now = self._begun_rollout(rollout), parts.clock.read_wall()
+            reason = normalize_reason(reason)
+            wave_row = self._read_wave_or_blank(row, wave)
+            after, wave_row = rollouts.skip_wave(
+                row, wave_row, number=number, who=who, reason=reason, now=now
+            )
+            writer.put_rollout(after)
+            writer.put_wave(wave_row)
+            detail = f"wave {wave} of {row.wave_count}" + (f": {reason}" if reason else "")
+            self._audit_rollout(writer, row, who, verbs.SKIP_WAVE, detail)
+            queue_rollout_news(parts, writer, row, after)
+        self._wake_for(row)
+
+    def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
+        """Bring this revision no further: targets stay where they are until the next head."""
+        with self._parts.write() as writer:
+            row, now = (self._begun_rollout(rollout), self._parts.clock.read_wall())
+            reason = normalize_reason(reason)
+            after = rollouts.abort_rollout(row, number=number, who=who, reason=reason, now=now)
+            writer.put_rollout(after)
+            wave = self._read_wave_or_blank(row, row.wave)
+            if wave.end is WaveEnd.NONE:
+                writer.put_wave(replace(wave, closed_at=now, closed_by=who, reason=reason))
+            queue_rollout_news(self._parts, writer, row, after)
+            detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
+            self._audit_rollout(writer, row, who, verbs.ABORT_ROLLOUT, detail)
+        self._wake_for(row)
+
+    def _begun_rollout(self, name: str) -> RolloutRow:
+        row = self._parts.store.find_begun_rollout_even_if_ended(name)
+        rollout = self._parts.settings.rollouts.get(name)
+        if row is None or rollout is None or rollout.source != row.source:
+            raise ActionRefused.from_summary(
+                "There is no such rollout",
+                "controller.yaml has none of this name, or it has not begun with any revision.",
+                "The page of rollouts lists those that there are.",
+            )
+        return row
+
+    def _read_wave_or_blank(self, row: RolloutRow, wave: int) -> WaveRow:
+        """What was said of a wave so far."""
+        rows = self._parts.store.list_recorded_waves_of_revision(row.name, row.number)
+        blank = WaveRow(row.source, row.name, row.number, wave)
+        return {row.wave: row for row in rows}.get(wave, blank)
+
+    def _audit_rollout(
+        self, writer: StoreWriter, row: RolloutRow, who: str, verb: Verb, detail: str
+    ) -> None:
+        audit_and_log_step(self._parts, writer, row, verb.action, detail, who=who)
+        writer.increment_change_number_of_source(row.source)
+
+    def _wake_for(self, row: RolloutRow) -> None:
+        self._parts.add_changed_source(row.source)
+        self._wake_loop()
+
 
 def _reject_holds(
     holds: Sequence[HoldRow], digests: Collection[str], who: str = "", reason: str = ""
@@ -396,123 +504,6 @@ def _describe_holds(holds: Sequence[HoldRow]) -> str:
     if len(holds) > len(rows):
         rows.append(f"{len(holds) - len(rows)} more")
     return ", ".join(rows)
-
-
-class RolloutActions:
-    """What people can ask of rollouts; `who`, audit and ActionRefused as in PeopleActions.
-
-    `number` is that of the revision that was shown: refused where the rollout has another by now.
-
-    The next round of the loop goes on from what they wrote.
-    """
-
-    def __init__(self, parts: LoopParts, wake: Callable[[], None]) -> None:
-        """`wake` begins the loop's next round."""
-        self._parts = parts
-        self._wake = wake
-
-    def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
-        """Let a wave begin; refused where it does not wait for that."""
-        with self._parts.write() as writer:
-            row = self._begun_rollout(rollout)
-            wave_row = self._read_wave_or_blank(row, wave)
-            writer.put_wave(rollouts.approve_wave(row, wave_row, number=number, who=who))
-            self._audit(writer, row, who, verbs.APPROVE_WAVE, f"wave {wave} of {row.wave_count}")
-        self._mark_changed(row)
-
-    def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
-        """Go on with a rollout that is stopped: what failed is tried again, and counts anew.
-
-        The targets that failed are looked at soon.
-        """
-        parts = self._parts
-        with parts.write() as writer:
-            row, now = self._begun_rollout(rollout), parts.clock.read_wall()
-            targets = parts.store.list_rollout_targets(row.name, row.wave)
-            after, failed = rollouts.resume_rollout(row, targets, number=number, who=who, now=now)
-            writer.put_rollout(after)
-            writer.put_rollout_targets(failed)
-            for failed_target in failed:
-                target = parts.store.find_target_even_if_gone(failed_target.target)
-                if target is not None and not target.is_gone:
-                    writer.put_target_keeping_claim_and_newer_revision(
-                        replace(
-                            target,
-                            due_at=now,
-                            due_cause=RunCause.RESUMED,
-                            due_detail=f"the rollout {rollout}, which goes on",
-                        )
-                    )
-            self._audit(
-                writer,
-                row,
-                who,
-                verbs.RESUME_ROLLOUT,
-                f"{format_count_and_noun(len(failed), 'target')} tried again",
-            )
-            queue_rollout_news(parts, writer, row, after)
-        self._mark_changed(row)
-
-    def skip_wave_or_refuse(
-        self, who: str, rollout: str, number: int, wave: int, reason: str
-    ) -> None:
-        """Close the open wave without evidence; its targets that wait for others are moved now."""
-        parts = self._parts
-        with parts.write() as writer:
-            row, now = self._begun_rollout(rollout), parts.clock.read_wall()
-            reason = normalize_reason(reason)
-            wave_row = self._read_wave_or_blank(row, wave)
-            after, wave_row = rollouts.skip_wave(
-                row, wave_row, number=number, who=who, reason=reason, now=now
-            )
-            writer.put_rollout(after)
-            writer.put_wave(wave_row)
-            detail = f"wave {wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._audit(writer, row, who, verbs.SKIP_WAVE, detail)
-            queue_rollout_news(parts, writer, row, after)
-        self._mark_changed(row)
-
-    def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
-        """Bring this revision no further: targets stay where they are until the next head."""
-        with self._parts.write() as writer:
-            row, now = (self._begun_rollout(rollout), self._parts.clock.read_wall())
-            reason = normalize_reason(reason)
-            after = rollouts.abort_rollout(row, number=number, who=who, reason=reason, now=now)
-            writer.put_rollout(after)
-            wave = self._read_wave_or_blank(row, row.wave)
-            if wave.end is WaveEnd.NONE:
-                writer.put_wave(replace(wave, closed_at=now, closed_by=who, reason=reason))
-            queue_rollout_news(self._parts, writer, row, after)
-            detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._audit(writer, row, who, verbs.ABORT_ROLLOUT, detail)
-        self._mark_changed(row)
-
-    def _begun_rollout(self, name: str) -> RolloutRow:
-        row = self._parts.store.find_begun_rollout_even_if_ended(name)
-        rollout = self._parts.settings.rollouts.get(name)
-        if row is None or rollout is None or rollout.source != row.source:
-            raise ActionRefused.from_summary(
-                "There is no such rollout",
-                "controller.yaml has none of this name, or it has not begun with any revision.",
-                "The page of rollouts lists those that there are.",
-            )
-        return row
-
-    def _read_wave_or_blank(self, row: RolloutRow, wave: int) -> WaveRow:
-        """What was said of a wave so far."""
-        rows = self._parts.store.list_recorded_waves_of_revision(row.name, row.number)
-        blank = WaveRow(row.source, row.name, row.number, wave)
-        return {row.wave: row for row in rows}.get(wave, blank)
-
-    def _audit(
-        self, writer: StoreWriter, row: RolloutRow, who: str, verb: Verb, detail: str
-    ) -> None:
-        audit_and_log_step(self._parts, writer, row, verb.action, detail, who=who)
-        writer.increment_change_number_of_source(row.source)
-
-    def _mark_changed(self, row: RolloutRow) -> None:
-        self._parts.add_changed_source(row.source)
-        self._wake()
 
 
 _MAX_REASON_LENGTH = 1000

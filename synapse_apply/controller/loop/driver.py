@@ -7,7 +7,7 @@ from contextlib import suppress
 from threading import Lock
 from urllib.parse import urlsplit
 
-from synapse_apply.controller.loop.actions import PeopleActions, RolloutActions
+from synapse_apply.controller.loop.actions import PeopleActions
 from synapse_apply.controller.loop.claiming import RunCounts
 from synapse_apply.controller.loop.clock import BackgroundTasks, WakeUpCall
 from synapse_apply.controller.loop.deciding import find_strictest_rule
@@ -61,7 +61,6 @@ class ControllerLoop:
         self._tasks = BackgroundTasks(self._wake_up.wake, (LeadershipLost, StoreUnavailable))
         self._counts = RunCounts()
         self._actions = PeopleActions(parts, self.fetch_source_at_next_round, self._wake_up.wake)
-        self._rollout_actions = RolloutActions(parts, self._wake_up.wake)
         self._is_once = False
         self._lead: tuple[int, LeaderRounds] | None = None
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
@@ -94,10 +93,6 @@ class ControllerLoop:
     def get_people_actions(self) -> PeopleActions:
         """What people can ask of this controller."""
         return self._actions
-
-    def get_rollout_actions(self) -> RolloutActions:
-        """What people can ask of its rollouts."""
-        return self._rollout_actions
 
     def find_strictest_rule(self, name: TargetName) -> TargetRule | None:
         """The rule by which rows of a target are judged; None where it is left alone."""

@@ -10,9 +10,9 @@ from synapse_apply.controller.loop.deciding import find_target_rule
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts import queue_rollout_reminders
 from synapse_apply.controller.page.addresses import (
-    build_overview_path,
     build_run_path,
     build_target_path,
+    with_query,
 )
 from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import PauseRow, RunCause, TargetCondition, TargetName, TargetRow
@@ -118,7 +118,7 @@ def _queue_pause_message(
         target=target,
         pause=pause,
         is_reminder=number > 0,
-        page=build_target_path(target) if target else build_overview_path({"source": source}),
+        page=build_target_path(target) if target else with_query("/", {"source": source}),
     )
 
 

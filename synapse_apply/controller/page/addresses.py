@@ -1,4 +1,4 @@
-"""Under which paths the page shows targets, runs, revisions and sources."""
+"""Under which paths the page shows targets, runs, revisions and sources, and what filters them."""
 
 from __future__ import annotations
 
@@ -24,26 +24,25 @@ def build_revision_path(source: str, commit: str) -> str:
     return f"/revisions/{_quote_path_segment(source)}/{_quote_path_segment(commit)}"
 
 
-def build_rollout_path(rollout: str, parameters: Mapping[str, str] | None = None) -> str:
-    """The page of a rollout, with these filters of its targets; empty ones are left out."""
-    query = urlencode({name: value for name, value in (parameters or {}).items() if value})
-    return f"/rollouts/{_quote_path_segment(rollout)}{f'?{query}' if query else ''}"
+def build_rollout_path(rollout: str, parameters: Mapping[str, object] | None = None) -> str:
+    return with_query(f"/rollouts/{_quote_path_segment(rollout)}", parameters or {})
 
 
 def build_badge_path(name: TargetName) -> str:
     return f"/badge/{_quote_path_segment(name.source)}/{_quote_path_segment(name.target)}.svg"
 
 
-def build_audit_path(parameters: Mapping[str, str]) -> str:
-    """The audit with these filters; empty ones are left out."""
+def with_query(path: str, parameters: Mapping[str, object]) -> str:
+    """A path with these filters; empty ones, and 0, are left out."""
     query = urlencode({name: value for name, value in parameters.items() if value})
-    return f"/audit?{query}" if query else "/audit"
+    return f"{path}?{query}" if query else path
 
 
-def build_overview_path(parameters: Mapping[str, str]) -> str:
-    """The overview with these filters; empty ones are left out."""
-    query = urlencode({name: value for name, value in parameters.items() if value})
-    return f"/?{query}" if query else "/"
+def read_number(parameters: Mapping[str, str], name: str, most_digits: int) -> int | None:
+    """A whole number of an address; None for what makes no sense, as if it were left out."""
+    text = parameters.get(name, "")
+    is_number = text.isascii() and text.isdigit() and len(text) <= most_digits
+    return int(text) if is_number else None
 
 
 def _quote_path_segment(text: str) -> str:

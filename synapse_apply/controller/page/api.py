@@ -1,9 +1,9 @@
-"""The JSON of `/api/v1`: lists of targets, revisions and runs (schemas/v1/controller-*.json)."""
+"""How the JSON of `/api/v1` is written and asked for, and its list of targets (schemas/v1)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from types import NoneType
@@ -13,7 +13,6 @@ from synapse_apply.controller import api_types as types
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.page.readable_store import ReadableStore
-from synapse_apply.controller.page.run_documents import parse_readable_plan, parse_report_object
 from synapse_apply.controller.ports import TargetFilter, TargetPage
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
@@ -24,11 +23,10 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.rules.processes import list_live_processes
+from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.rules.revisions import is_fetch_settled
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.json_types import JsonDocument
-from synapse_apply.views.json.documents import plan_document
 from synapse_apply.views.sanitize import escape_unsafe_json
 
 MAX_ITEMS = 1000
@@ -56,9 +54,6 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
             TargetFilter(source, condition, text), offset, limit
         )
     sources = store.list_configured_sources()
-    processes = list_live_processes(
-        store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
-    )
     return write_document(
         types.TargetList,
         items=[_target_to_json(store, target) for target in page.targets],
@@ -70,59 +65,33 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
         ],
         source_findings=[
             write_object(types.SourceFinding, source=source.name, finding=finding)
-            for source in sources
-            for finding in _source_findings(store, source)
+            for source, finding in source_findings(store, sources)
         ],
         processes=[
             write_object(
                 types.Process, process.row,
                 is_leading=process.is_leading, difference=process.difference,
             )
-            for process in processes
+            for process in live_processes(store)
         ],
     )  # fmt: skip
 
 
-def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
-    """A RevisionList of one source, newest first. Parameters: source, limit. BadQueryError."""
-    source = parameters.get("source", "")
-    if not source:
-        raise BadQueryError("source is missing")
-    items = [
-        write_object(
-            types.Revision, row,
-            end=row.end_word, path=addresses.build_revision_path(row.source, row.commit),
-        )
-        for row in store.list_newest_revisions(source, parse_limit(parameters))
-    ]  # fmt: skip
-    return write_document(types.RevisionList, items=items)
+def live_processes(store: ReadableStore) -> Sequence[LiveProcess]:
+    """The processes of the controller that somebody may know of; none where it is one alone."""
+    lease = store.find_lease_even_if_over(LEADER_LEASE)
+    return list_live_processes(store.list_recorded_processes(), lease)
 
 
-def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
-    """A RunList of one target, newest first. Parameters: target, limit. BadQueryError."""
-    name = parse_target(parameters)
-    if name is None:
-        raise BadQueryError("target is missing: SOURCE/TARGET")
-    runs = store.list_newest_runs_without_documents(name, parse_limit(parameters))
-    items = [
-        write_object(types.ListedRun, run, path=addresses.build_run_path(run.id)) for run in runs
-    ]
-    return write_document(types.RunList, items=items)
-
-
-def read_run_as_json_or_none(store: ReadableStore, run_id: str) -> JsonDocument | None:
-    """A Run with the documents of its plan and report; None for an unknown one."""
-    run = store.find_run(run_id)
-    if run is None:
-        return None
-    plan = parse_readable_plan(run.plan_json)
-    return write_document(
-        types.Run,
-        run,
-        path=addresses.build_run_path(run.id),
-        plan=plan_document(plan) if plan is not None else None,
-        report=parse_report_object(run.report_json),
-    )
+def source_findings(
+    store: ReadableStore, sources: Sequence[SourceRow]
+) -> Sequence[tuple[SourceRow, Diagnostic]]:
+    """Why sources cannot be followed: fetches, refs that went back, heads that cannot be used."""
+    found = []
+    for row in sources:
+        head = store.find_newest_revision_of_commit(row.name, row.head) if row.head else None
+        found += [(row, row.finding), (row, head.finding if head else None)]
+    return [(row, finding) for row, finding in found if finding is not None]
 
 
 def write_document(kind: type, row: object = None, **given: Any) -> JsonDocument:
@@ -198,29 +167,17 @@ def parse_whole_number(parameters: Mapping[str, str], name: str, default: int) -
     return int(text)
 
 
-def _source_findings(store: ReadableStore, source: SourceRow) -> list[Diagnostic]:
-    """Why a source cannot be followed: its last fetch, and its head."""
-    head = store.find_newest_revision_of_commit(source.name, source.head) if source.head else None
-    findings = (source.finding, head.finding if head is not None else None)
-    return [finding for finding in findings if finding is not None]
-
-
-def _first_error(store: ReadableStore, target: TargetRow) -> Diagnostic | None:
-    """The first error of the last look at a failing target; None for any other target."""
-    if target.state is not TargetCondition.FAILING:
-        return None
-    run = store.find_run(target.last_run)
-    return next((finding for finding in run.findings if finding.is_error), None) if run else None
-
-
 def _target_to_json(store: ReadableStore, target: TargetRow) -> JsonDocument:
-    running = target.running_jobs
+    # The first error of the last look at a failing target.
+    is_failing, running = target.state is TargetCondition.FAILING, target.running_jobs
+    run = store.find_run(target.last_run) if is_failing else None
+    errors = (finding for finding in run.findings if finding.is_error) if run else ()
     return write_object(
         types.Target,
         target,
         source=target.name.source,
         target=target.name.target,
-        finding=_first_error(store, target),
+        finding=next(iter(errors), None),
         is_claimed=bool(target.holder),
         applying_count=len(target.applying),
         # None where the last look did not ask.

@@ -8,71 +8,89 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from synapse_apply.controller import api_types as types
 from synapse_apply.controller import verbs
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.page import api, lists
-from synapse_apply.controller.page.answers import AnswerMaker
-from synapse_apply.controller.page.lists import AuditQuery, read_audit_view
+from synapse_apply.controller.page import lists, overview, rollout_views, runs
+from synapse_apply.controller.page.addresses import build_rollout_path, build_target_path
+from synapse_apply.controller.page.api import BadQueryError, format_safe_json, write_document
 from synapse_apply.controller.page.metrics import CONTENT_TYPE, render_metrics
-from synapse_apply.controller.page.overview import (
-    OverviewQuery,
-    choose_tone,
-    read_overview,
-    read_source_view_or_none,
-)
 from synapse_apply.controller.page.phrases import draw_badge, draw_icon
-from synapse_apply.controller.page.readable_store import ReadableStore
-from synapse_apply.controller.page.receiving import (
-    ActionEndpoints,
-    RequestReceiver,
+from synapse_apply.controller.page.readable_store import RestrictedStore
+from synapse_apply.controller.page.rendering import PageRenderer
+from synapse_apply.controller.page.requests import (
+    JSON_TYPE,
+    MAX_BODY_SIZE,
+    Document,
+    Form,
+    carry_out,
+    read_action,
     read_body_within_limits,
-    read_own_notice,
-)
-from synapse_apply.controller.page.rollout_endpoints import RolloutEndpoints
-from synapse_apply.controller.page.rollout_views import (
-    find_membership_or_none,
-    list_rollout_summaries,
-    rollouts_of_revision,
-)
-from synapse_apply.controller.page.runs import (
-    read_revision_view,
-    read_run_view_or_none,
-    read_target_forms,
-    read_target_view_or_none,
+    require_document_of_token,
+    require_form_of_own_page,
 )
 from synapse_apply.controller.page.visitor import (
-    Doorkeeper,
+    API_PREFIX,
     RequestRefused,
     Visitor,
+    identify_person,
     is_equal_secret,
 )
 from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rules.access import list_readable_patterns
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import StoreUnavailable
+from synapse_apply.controller.verbs import Subject, Verb
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.values import Sensitive
 
 Forge = Literal["github", "gitlab"]
 HookSecretValues = Mapping[Forge, Sensitive]
-_ApiList = Callable[[ReadableStore, Mapping[str, str]], dict[str, Any]]
-_PeopleList = Callable[[Visitor, ControllerLoop, Mapping[str, str], float], dict[str, Any]]
+_Endpoint = Callable[[Request], Awaitable[Response]]
+# Under which path which template shows what, and which part of the page is marked as the current.
+_PAGES: Mapping[str, tuple[str, str, Callable[[Visitor], Mapping[str, Any] | None]]] = {
+    "/": ("overview.html", "targets", overview.read_overview),
+    "/targets/{source}/{target:path}": ("target.html", "targets", runs.read_target),
+    "/sources/{source:path}": ("source.html", "source", overview.read_source),
+    "/runs/{run:path}": ("run.html", "targets", runs.read_run),
+    "/revisions/{source}/{commit:path}": ("revision.html", "source", runs.read_revision),
+    "/audit": ("audit.html", "audit", overview.read_audit),
+    "/rollouts": ("rollouts.html", "rollouts", rollout_views.read_rollouts),
+    "/rollouts/{rollout}": ("rollout.html", "rollouts", rollout_views.read_rollout),
+}
+_DOCUMENTS: Mapping[str, Callable[[Visitor], JsonDocument | None]] = {
+    "targets": lists.targets,
+    "revisions": lists.revisions,
+    "runs": lists.runs,
+    "runs/{run}": lists.run,
+    "holds": lists.holds,
+    "pauses": lists.pauses,
+    "audit": lists.audit,
+    "rollouts": lists.rollouts,
+    "rollouts/{rollout}": lists.rollout,
+}
+_RETRY_SECONDS = 5
+_STORE_IS_AWAY = "It is asked again every few seconds; the log of the controller says why."
 
 
 class PageApp:
-    """The endpoints of the page, over one store and one loop."""
+    """The endpoints of the page, over one store and one loop; safe for many threads."""
 
     def __init__(
         self,
@@ -86,123 +104,173 @@ class PageApp:
         self._store = store
         self._loop = loop
         self._hook_secrets = hook_secrets
+        self._read_access_secrets = read_usable_access_secrets
         self._clock = clock
-        self._doorkeeper = Doorkeeper(store, loop, read_usable_access_secrets)
-        self._answers = AnswerMaker(loop, self._doorkeeper, clock)
+        self._renderer = PageRenderer(clock)
 
     def build(self, own_origins: Collection[str]) -> Starlette:
         """The ASGI application, without what guards it (guard.py).
 
         `own_origins` are the values of `Origin` that pages of ours have.
         """
-        receiver = RequestReceiver(self._doorkeeper, own_origins)
-        actions = ActionEndpoints(self._loop, receiver, self._clock)
-        rollouts = RolloutEndpoints(self._loop, self._doorkeeper, self._answers)
         routes = [
-            Route("/", self.show_overview),
-            Route("/targets/{source}/{target:path}", self.show_target),
-            Route("/sources/{source:path}", self.show_source),
-            Route("/runs/{run:path}", self.show_run),
-            Route("/revisions/{source}/{commit:path}", self.show_revision),
-            Route("/audit", self.show_audit),
             Route("/badge/{source}/{target:path}.svg", self.send_badge),
             Route("/icon.svg", self.send_icon),
             Route("/metrics", self.send_metrics),
             Route("/healthz", self.send_ok_unconditionally),
             Route("/readyz", self.send_readiness),
-            Route("/api/v1/targets", self._store_list(api.list_targets_as_json)),
-            Route("/api/v1/revisions", self._store_list(api.list_revisions_as_json)),
-            Route("/api/v1/runs", self._store_list(api.list_runs_as_json)),
-            Route("/api/v1/runs/{run}", self.send_run),
-            Route("/api/v1/holds", self._visitor_list(lists.list_holds_as_json)),
-            Route("/api/v1/pauses", self._visitor_list(lists.pauses_as_json)),
-            Route("/api/v1/audit", self._visitor_list(lists.audit_as_json)),
-            *actions.list_routes(),
-            *rollouts.list_routes(),
+            *(Route(path, self._page(*page)) for path, page in _PAGES.items()),
+            *(Route(f"{API_PREFIX}{path}", self._list(of)) for path, of in _DOCUMENTS.items()),
         ]
-        if "github" in self._hook_secrets:
-            routes.append(Route("/hooks/github", self.take_github_hook, methods=["POST"]))
-        if "gitlab" in self._hook_secrets:
-            routes.append(Route("/hooks/gitlab", self.take_gitlab_hook, methods=["POST"]))
+        for verb in (*verbs.OF_TARGETS, *verbs.OF_ROLLOUTS):
+            page, api = "/targets/{source}/{target:path}/", API_PREFIX
+            if verb.is_of_rollout:
+                page, api = "/rollouts/{rollout}/", f"{API_PREFIX}rollouts/{{rollout}}/"
+            form = self._form(verb, own_origins)
+            routes.append(Route(f"{page}{verb.name}", form, methods=["POST"]))
+            routes.append(Route(f"{api}{verb.name}", self._document(verb), methods=["POST"]))
+        hooks: dict[Forge, _Endpoint] = {
+            "github": self.take_github_hook,
+            "gitlab": self.take_gitlab_hook,
+        }
+        routes += [
+            Route(f"/hooks/{forge}", hooks[forge], methods=["POST"]) for forge in self._hook_secrets
+        ]
+        refused = (HTTPException, RequestRefused, BadQueryError, StoreUnavailable)
         return Starlette(
             routes=routes,
             exception_handlers={
-                HTTPException: self._answers.answer_refusal,
-                RequestRefused: self._answers.answer_refusal,
-                StoreUnavailable: self._answers.answer_refusal,
+                **dict.fromkeys(refused, self._answer_refusal),
                 Exception: _answer_server_error,
             },
         )
 
-    def show_overview(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor(request)
-        query = OverviewQuery.from_parameters_leniently(request.query_params)
-        view = read_overview(visitor.store, query, self._loop.get_settings())
-        return self._answers.render_page(
-            "overview.html", visitor, section="targets", view=view, query=query
+    def admit_visitor(self, request: Request) -> Visitor:
+        """Who sends a request. RequestRefused for nobody, where the configuration has `access`."""
+        settings, is_api = self._loop.get_settings(), request.url.path.startswith(API_PREFIX)
+        secrets = self._read_access_secrets()
+        person = identify_person(settings.access, secrets, request.headers, is_api=is_api)
+        store = RestrictedStore(self._store, list_readable_patterns(settings.access, person))
+        return Visitor(person, settings, store, self._store, self._loop, request, self._clock())
+
+    def _page(
+        self, template: str, section: str, read: Callable[[Visitor], Mapping[str, Any] | None]
+    ) -> Callable[[Request], Response]:
+        def show(request: Request) -> Response:
+            visitor = self.admit_visitor(request)
+            values = read(visitor)
+            if values is None:
+                raise _build_not_found_error()
+            return self._render(template, visitor, section=section, **values)
+
+        return show
+
+    def _render(
+        self, template: str, visitor: Visitor | None, *, status: int = HTTPStatus.OK, **values: Any
+    ) -> Response:
+        """A page for somebody (None: for who was not let in), who is told what they may read."""
+        # Forms need the browser to say where they were: to our own address alone.
+        is_person = visitor is not None and visitor.person is not None
+        referrer_policy = "same-origin" if is_person else "no-referrer"
+        html = self._renderer.render_template(
+            template, visitor, self._loop.get_settings(), referrer_policy=referrer_policy, **values
         )
+        headers = {
+            "Content-Security-Policy": self._renderer.content_policy,
+            "Referrer-Policy": referrer_policy,
+        }
+        return Response(html, status, headers, media_type="text/html")
 
-    def show_target(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor(request)
-        name = TargetName(request.path_params["source"], request.path_params["target"])
-        view = read_target_view_or_none(visitor.store, name, self._loop)
-        if view is None:
-            raise _build_not_found_error()
-        notice = read_own_notice(verbs.OF_TARGETS, visitor, request)
-        forms = read_target_forms(self._loop, visitor, name, notice, self._clock())
-        membership = find_membership_or_none(visitor.store, name, self._loop.get_settings())
-        return self._answers.render_page(
-            "target.html", visitor, section="targets", view=view, forms=forms, membership=membership
+    def _list(
+        self, read: Callable[[Visitor], JsonDocument | None]
+    ) -> Callable[[Request], Response]:
+        def send(request: Request) -> Response:
+            document = read(self.admit_visitor(request))
+            if document is None:
+                raise _build_not_found_error()
+            return Response(format_safe_json(document), media_type=JSON_TYPE)
+
+        return send
+
+    def _form(self, verb: Verb, own_origins: Collection[str]) -> _Endpoint:
+        """Takes a form of a page of ours."""
+
+        async def act(request: Request) -> Response:
+            visitor, named = self.admit_visitor(request), _named_in_path(request)
+            if visitor.person is None:
+                scope = f"the rollout {named}" if verb.is_of_rollout else str(named)
+                raise visitor.right_refusal(verb.right, scope)
+            require_form_of_own_page(visitor, own_origins)
+            body = await read_body_within_limits(request, MAX_BODY_SIZE)
+            action = read_action(verb, Form(body), self._clock(), named)
+            await run_in_threadpool(carry_out, action, visitor)
+            page = build_rollout_path(named) if isinstance(named, str) else build_target_path(named)
+            return RedirectResponse(f"{page}?done={verb.name}", HTTPStatus.SEE_OTHER)
+
+        return act
+
+    def _document(self, verb: Verb) -> _Endpoint:
+        """Takes a document of somebody with a token."""
+
+        async def act(request: Request) -> Response:
+            visitor, named = self.admit_visitor(request), _named_in_path(request)
+            if visitor.person is None:
+                scope = f"the rollout {named}" if verb.is_of_rollout else "any target"
+                raise visitor.right_refusal(verb.right, scope)
+            require_document_of_token(visitor)
+            body = await read_body_within_limits(request, MAX_BODY_SIZE)
+            action = read_action(verb, Document(verb, body), self._clock(), named)
+            await run_in_threadpool(carry_out, action, visitor)
+            document = write_document(
+                types.RolloutResult if verb.is_of_rollout else types.ActionResult,
+                action,
+                action=verb.name,
+                target=str(action.target) if verb.subject is Subject.TARGET else "",
+                rows=action.row_digests,
+                who=visitor.identity,
+            )
+            return Response(format_safe_json(document), media_type=JSON_TYPE)
+
+        return act
+
+    def _answer_refusal(self, request: Request, error: Exception) -> Response:
+        """The answer to a refusal, an HTTPException or a store that is away.
+
+        A page, a Problem of the API or lines.
+        """
+        status, findings, headers = _split_refusal(error)
+        if request.url.path.startswith(API_PREFIX):
+            problem = format_safe_json(write_document(types.Problem, diagnostics=findings))
+            return Response(problem, status, headers, media_type=JSON_TYPE)
+        if "text/html" not in request.headers.get("accept", ""):
+            lines = "".join(
+                " ".join(part for part in (f"{finding.summary}.", finding.detail) if part) + "\n"
+                for finding in findings
+            )
+            return PlainTextResponse(lines, status, headers)
+        try:
+            # A page for a visitor reads the store.
+            is_store_away = isinstance(error, StoreUnavailable)
+            visitor = None if is_store_away else self.admit_visitor(request)
+        except RequestRefused:
+            visitor = None
+        template = "not_found.html" if status == HTTPStatus.NOT_FOUND else "refused.html"
+        # The page whose form was sent.
+        back = request.url.path.rpartition("/")[0] if request.method == "POST" else ""
+        answer = self._render(
+            template, visitor, status=status, section="", findings=findings, back=back
         )
-
-    def show_source(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor(request)
-        name, settings = request.path_params["source"], self._loop.get_settings()
-        view = read_source_view_or_none(visitor.store, name, settings)
-        rollouts = [
-            row for row in list_rollout_summaries(visitor.store, settings) if row.source == name
-        ]
-        return self._render_found("source.html", visitor, "source", view, rollouts=rollouts)
-
-    def show_run(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor(request)
-        view = read_run_view_or_none(visitor.store, request.path_params["run"], self._loop)
-        return self._render_found("run.html", visitor, "targets", view)
-
-    def show_revision(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor(request)
-        source, commit = request.path_params["source"], request.path_params["commit"]
-        view = read_revision_view(visitor.store, source, commit, self._loop.get_settings())
-        rollouts = rollouts_of_revision(visitor.store, view.revision) if view else ()
-        return self._render_found("revision.html", visitor, "source", view, rollouts=rollouts)
-
-    def show_audit(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor(request)
-        view = read_audit_view(
-            visitor.store, AuditQuery.from_parameters_leniently(request.query_params)
-        )
-        return self._answers.render_page("audit.html", visitor, section="audit", view=view)
-
-    def send_run(self, request: Request) -> Response:
-        """The Run of the API."""
-        store = self._doorkeeper.admit_visitor(request).store
-        document = api.read_run_as_json_or_none(store, request.path_params["run"])
-        if document is None:
-            raise _build_not_found_error()
-        return Response(api.format_safe_json(document), media_type="application/json")
+        answer.headers.update(headers)
+        return answer
 
     def send_badge(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor(request)
-        name = TargetName(request.path_params["source"], request.path_params["target"])
-        return _build_svg_response(
-            draw_badge(visitor.store.find_target_even_if_gone(name), str(name))
-        )
+        visitor = self.admit_visitor(request)
+        row = visitor.store.find_target_even_if_gone(visitor.target)
+        return _build_svg_response(draw_badge(row, str(visitor.target)))
 
     def send_icon(self, request: Request) -> Response:
-        store = self._doorkeeper.admit_visitor(request).store
-        return _build_svg_response(
-            draw_icon(choose_tone(store.count_present_targets_in_each_state()))
-        )
+        counts = self.admit_visitor(request).store.count_present_targets_in_each_state()
+        return _build_svg_response(draw_icon(overview.choose_tone(counts)))
 
     def send_metrics(self, _request: Request) -> Response:
         body = render_metrics(self._store, self._loop.read_health())
@@ -220,58 +288,60 @@ class PageApp:
         return PlainTextResponse(text, HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def take_github_hook(self, request: Request) -> Response:
-        body = await read_body_within_limits(request, MAX_BODY_SIZE)
+        body = await read_body_within_limits(request, MAX_PUSH_SIZE)
         signature = request.headers.get("x-hub-signature-256", "")
-        is_genuine = is_genuine_github_hook(body, signature, self._hook_secrets["github"])
-        return self._take_push(body, is_genuine=is_genuine)
+        if not is_genuine_github_hook(body, signature, self._hook_secrets["github"]):
+            raise _build_not_genuine_error()
+        return self._take_push(body)
 
     async def take_gitlab_hook(self, request: Request) -> Response:
         token = request.headers.get("x-gitlab-token", "")
         # Before the body is read: who has no token sends us nothing.
-        if not is_genuine_gitlab_hook(token, self._hook_secrets["gitlab"]):
-            return self._take_push(b"", is_genuine=False)
-        return self._take_push(
-            await read_body_within_limits(request, MAX_BODY_SIZE), is_genuine=True
-        )
+        if not is_equal_secret(token, self._hook_secrets["gitlab"]):
+            raise _build_not_genuine_error()
+        return self._take_push(await read_body_within_limits(request, MAX_PUSH_SIZE))
 
-    def _take_push(self, body: bytes, *, is_genuine: bool) -> Response:
-        if not is_genuine:
-            raise HTTPException(
-                HTTPStatus.FORBIDDEN, "The signature or token is not the right one."
-            )
-        sources = self._loop.get_settings().sources.values()
-        names = pushed_sources(body, sources)
+    def _take_push(self, body: bytes) -> Response:
+        names = pushed_sources(body, self._loop.get_settings().sources.values())
         for name in names:
             self._loop.fetch_source_at_next_round(name)
         text = "A fetch comes soon.\n" if names else "No source has this repository.\n"
         return PlainTextResponse(text, HTTPStatus.ACCEPTED)
 
-    def _store_list(self, list_rows: _ApiList) -> Any:
-        return self._visitor_list(
-            lambda visitor, _loop, parameters, _now: list_rows(visitor.store, parameters)
-        )
 
-    def _visitor_list(self, list_rows: _PeopleList) -> Any:
-        def answer(request: Request) -> Response:
-            visitor = self._doorkeeper.admit_visitor(request)
-            try:
-                document = list_rows(visitor, self._loop, request.query_params, self._clock())
-            except api.BadQueryError as error:
-                raise HTTPException(HTTPStatus.BAD_REQUEST, f"{error}.") from None
-            return Response(api.format_safe_json(document), media_type="application/json")
+def _named_in_path(request: Request) -> TargetName | str:
+    """The target or the rollout that a path names, "" for neither."""
+    named = request.path_params
+    if "source" in named:
+        return TargetName(named["source"], named["target"])
+    return str(named.get("rollout", ""))
 
-        return answer
 
-    def _render_found(
-        self, template: str, visitor: Visitor, section: str, view: object, **values: Any
-    ) -> Response:
-        if view is None:
-            raise _build_not_found_error()
-        return self._answers.render_page(template, visitor, section=section, view=view, **values)
+def _split_refusal(
+    error: Exception,
+) -> tuple[HTTPStatus, tuple[Diagnostic, ...], Mapping[str, str]]:
+    match error:
+        case RequestRefused():
+            return error.status, error.findings, error.headers
+        case BadQueryError():
+            return HTTPStatus.BAD_REQUEST, (error_finding(str(error)),), {}
+        case StoreUnavailable():
+            # Where the database is, and why it does not answer, is for who reads the log.
+            finding = error_finding(error.diagnostics[0].summary, _STORE_IS_AWAY)
+            retry_later = {"Retry-After": str(_RETRY_SECONDS)}
+            return HTTPStatus.SERVICE_UNAVAILABLE, (finding,), retry_later
+        case HTTPException():
+            finding = error_finding(error.detail.removesuffix("."))
+            return HTTPStatus(error.status_code), (finding,), error.headers or {}
+    raise error
 
 
 def _build_not_found_error() -> HTTPException:
     return HTTPException(HTTPStatus.NOT_FOUND, "Nothing is known by this name.")
+
+
+def _build_not_genuine_error() -> HTTPException:
+    return HTTPException(HTTPStatus.FORBIDDEN, "The signature or token is not the right one.")
 
 
 async def _answer_server_error(_request: Request, _error: Exception) -> Response:
@@ -288,7 +358,7 @@ def _build_svg_response(svg: str) -> Response:
 #
 # It makes the next fetch come sooner and nothing else: a replay is harmless, a flood is one fetch.
 
-MAX_BODY_SIZE = 2 * 1024 * 1024
+MAX_PUSH_SIZE = 2 * 1024 * 1024
 _SIGNATURE_PREFIX = "sha256="
 
 
@@ -297,11 +367,6 @@ def is_genuine_github_hook(body: bytes, signature: str, secret: Sensitive) -> bo
     key = str(secret.reveal()).encode()
     expected = _SIGNATURE_PREFIX + hmac.new(key, body, hashlib.sha256).hexdigest()
     return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
-
-
-def is_genuine_gitlab_hook(token: str, secret: Sensitive) -> bool:
-    """Whether `X-Gitlab-Token` is the secret, told in constant time."""
-    return is_equal_secret(token, secret)
 
 
 def pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:

@@ -32,7 +32,7 @@ _ACTION_PATH = re.compile(
 # Kubernetes asks these by the address of the pod, and they tell nothing.
 _PATHS_FOR_ANY_HOST = frozenset({"/healthz", "/readyz"})
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")
-DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 PLAIN_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS = {
@@ -51,7 +51,7 @@ def listen_host_headers(listen_host: str, port: int) -> frozenset[str]:
     if is_loopback(listen_host):
         names += _LOOPBACK_NAMES
     with_ports = {f"{name}:{port}" for name in names}
-    return frozenset(with_ports | set(names) if port == DEFAULT_PORTS["http"] else with_ports)
+    return frozenset(with_ports | set(names) if port == _DEFAULT_PORTS["http"] else with_ports)
 
 
 def public_host_headers(public_url: str) -> frozenset[str]:
@@ -60,9 +60,17 @@ def public_host_headers(public_url: str) -> frozenset[str]:
     if not parts.hostname:
         return frozenset()
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    port = parts.port or DEFAULT_PORTS.get(parts.scheme)
-    is_default = port == DEFAULT_PORTS.get(parts.scheme)
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    is_default = port == _DEFAULT_PORTS.get(parts.scheme)
     return frozenset({f"{name}:{port}"} | ({name} if is_default else set()))
+
+
+def list_own_origins(own_hosts: Iterable[str], public_url: str) -> frozenset[str]:
+    """The values of `Origin` that pages of ours have; `own_hosts` are reached without TLS."""
+    origins = {f"http://{host}" for host in own_hosts}
+    # Browsers leave out the port of the scheme.
+    public = sorted(public_host_headers(public_url), key=len)[:1]
+    return frozenset(origins | {f"{urlsplit(public_url).scheme}://{host}" for host in public})
 
 
 _OTHER_ADDRESS = "This address is not one that this page answers for.\n"
@@ -105,31 +113,24 @@ class RequestGuard:
             _log.error("a page failed: %s at %s", type(error).__name__, _module_and_line(error))
 
     def _build_refusal(self, scope: Scope) -> PlainTextResponse | None:
-        path = scope["path"]
-        host_status = self._host_refusal(scope, path)
-        if host_status is not None:
-            text = _METRICS_ELSEWHERE if path == "/metrics" else _OTHER_ADDRESS
-            return PlainTextResponse(text, host_status)
+        path, headers = scope["path"], scope["headers"]
+        if path not in _PATHS_FOR_ANY_HOST:
+            values = [value for name, value in headers if name == b"host"]
+            host = values[0].decode("latin-1").lower() if len(values) == 1 else ""
+            match = _HOST.fullmatch(host)
+            allowed = self._hosts_of_metrics if path == "/metrics" else self._hosts
+            # No site can make a browser send an address as the Host of one of its own names.
+            is_any_address = "*" in allowed and match is not None and _is_ip_address(match[1])
+            if match is None or not (host in allowed or is_any_address):
+                text = _METRICS_ELSEWHERE if path == "/metrics" else _OTHER_ADDRESS
+                status = HTTPStatus.MISDIRECTED_REQUEST if match else HTTPStatus.BAD_REQUEST
+                return PlainTextResponse(text, status)
         takes_posts = path.startswith(HOOK_PREFIX) or _ACTION_PATH.fullmatch(path)
-        allowed = ("POST",) if takes_posts else ("GET", "HEAD")
-        if scope["method"] not in allowed:
-            headers = {"Allow": ", ".join(allowed)}
-            return PlainTextResponse("This method is not for this path.\n", 405, headers)
+        methods = ("POST",) if takes_posts else ("GET", "HEAD")
+        if scope["method"] not in methods:
+            allow = {"Allow": ", ".join(methods)}
+            return PlainTextResponse("This method is not for this path.\n", 405, allow)
         return None
-
-    def _host_refusal(self, scope: Scope, path: str) -> HTTPStatus | None:
-        """The status that refuses the request's Host; None where it may ask for the path."""
-        if path in _PATHS_FOR_ANY_HOST:
-            return None
-        values = [value for name, value in scope["headers"] if name == b"host"]
-        host = values[0].decode("latin-1").lower() if len(values) == 1 else ""
-        match = _HOST.fullmatch(host)
-        if match is None:
-            return HTTPStatus.BAD_REQUEST
-        allowed = self._hosts_of_metrics if path == "/metrics" else self._hosts
-        # No site can make a browser send an address as the Host of one of its own names.
-        is_any_address = "*" in allowed and _is_ip_address(match[1])
-        return None if host in allowed or is_any_address else HTTPStatus.MISDIRECTED_REQUEST
 
 
 def _is_ip_address(name: str) -> bool:
@@ -143,10 +144,10 @@ def _is_ip_address(name: str) -> bool:
 def _module_and_line(error: BaseException) -> str:
     """Module and line where an exception was raised, without any values."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
     if trace is None:
         return "an unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
     return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"
 
 

@@ -1,16 +1,20 @@
-"""What people decide and have done: held rows, pauses and the audit, as JSON and as a page."""
+"""What the documents of `/api/v1` have that somebody reads (schemas/v1/controller-*.json).
+
+Parameters that make no sense raise BadQueryError.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from http import HTTPStatus
+from collections import Counter
+from collections.abc import Iterator
 from itertools import groupby
 
 from synapse_apply.controller import api_types as types
-from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.page.addresses import build_audit_path
+from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.api import (
     MAX_ITEMS,
+    BadQueryError,
+    list_targets_as_json,
     parse_limit,
     parse_target,
     parse_whole_number,
@@ -18,105 +22,158 @@ from synapse_apply.controller.page.api import (
     write_object,
 )
 from synapse_apply.controller.page.readable_store import ReadableStore, iter_present_targets
-from synapse_apply.controller.page.runs import (
-    HeldRowView,
-    build_held_row_views,
-    list_decidable_rows,
+from synapse_apply.controller.page.rollout_views import (
+    RolloutView,
+    TargetCell,
+    WaveView,
+    list_rollout_summaries,
+    read_rollout_view,
+    require_rollout_view,
 )
-from synapse_apply.controller.page.visitor import RequestRefused, Visitor
+from synapse_apply.controller.page.run_documents import parse_readable_plan, parse_report_object
+from synapse_apply.controller.page.runs import HeldRows, HeldRowView, list_decidable_rows
+from synapse_apply.controller.page.visitor import Visitor, forbidden, not_found
 from synapse_apply.controller.ports import AuditFilter, TargetFilter
-from synapse_apply.controller.rows import AuditRow, HoldRow, TargetCondition, TargetName
+from synapse_apply.controller.rows import RolloutTargetRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.access import APPROVAL_SECONDS
-from synapse_apply.model.frozen import frozen
+from synapse_apply.controller.rules.rollouts import MemberState
 from synapse_apply.model.json_types import JsonDocument
+from synapse_apply.views.json.documents import plan_document
 
 _CONDITIONS_WITHOUT_HOLDS = {TargetCondition.IN_SYNC, TargetCondition.NOT_LOOKED_AT}
 
 
-def list_holds_as_json(
-    visitor: Visitor, loop: ControllerLoop, parameters: Mapping[str, str], now: float
-) -> JsonDocument:
-    """A HoldList, of one target or of all. Parameters: target, offset, limit. BadQueryError."""
-    name = parse_target(parameters)
-    offset, limit = (
-        parse_whole_number(parameters, "offset", 0),
-        parse_limit(parameters, MAX_ITEMS),
-    )
-    if name is not None and visitor.store.find_target_even_if_gone(name) is None:
-        raise RequestRefused.from_words(
-            HTTPStatus.NOT_FOUND, "Nothing is known by this name", f"There is no target {name}."
-        )
-    names = [name] if name is not None else _held_names(visitor.store)
-    holds = [hold for target in names for hold in list_decidable_rows(visitor.store, target, now)]
+def targets(visitor: Visitor) -> JsonDocument:
+    """A TargetList. Parameters: target or source, state, q; offset, limit."""
+    return list_targets_as_json(visitor.store, visitor.parameters)
+
+
+def revisions(visitor: Visitor) -> JsonDocument:
+    """A RevisionList of one source, newest first. Parameters: source, limit."""
+    source = visitor.parameters.get("source", "")
+    if not source:
+        raise BadQueryError("source is missing")
+    rows = visitor.store.list_newest_revisions(source, parse_limit(visitor.parameters))
     items = [
-        _hold_to_json(target, view)
-        for target, of_target in groupby(holds[offset : offset + limit], lambda hold: hold.target)
-        for view in _held_views(visitor.store, loop, target, [*of_target], now)
+        write_object(
+            types.Revision, row, end=row.end_word,
+            path=addresses.build_revision_path(source, row.commit),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return write_document(types.RevisionList, items=items)
+
+
+def runs(visitor: Visitor) -> JsonDocument:
+    """A RunList of one target, newest first. Parameters: target, limit."""
+    name = parse_target(visitor.parameters)
+    if name is None:
+        raise BadQueryError("target is missing: SOURCE/TARGET")
+    limit = parse_limit(visitor.parameters)
+    items = [
+        write_object(types.ListedRun, run, path=addresses.build_run_path(run.id))
+        for run in visitor.store.list_newest_runs_without_documents(name, limit)
     ]
-    return write_document(types.HoldList, items=items, total=len(holds), offset=offset)
+    return write_document(types.RunList, items=items)
 
 
-def pauses_as_json(
-    visitor: Visitor, _loop: ControllerLoop, parameters: Mapping[str, str], now: float
-) -> JsonDocument:
+def run(visitor: Visitor) -> JsonDocument | None:
+    """A Run with the documents of its plan and report; None for an unknown one."""
+    row = visitor.store.find_run(visitor.request.path_params["run"])
+    if row is None:
+        return None
+    plan = parse_readable_plan(row.plan_json)
+    return write_document(
+        types.Run,
+        row,
+        path=addresses.build_run_path(row.id),
+        plan=plan_document(plan) if plan is not None else None,
+        report=parse_report_object(row.report_json),
+    )
+
+
+def holds(visitor: Visitor) -> JsonDocument:
+    """A HoldList, of one target or of all. Parameters: target, offset, limit."""
+    store, name = visitor.store, parse_target(visitor.parameters)
+    offset = parse_whole_number(visitor.parameters, "offset", 0)
+    limit = parse_limit(visitor.parameters, MAX_ITEMS)
+    if name is not None and store.find_target_even_if_gone(name) is None:
+        raise not_found(f"There is no target {name}.")
+    names = [name] if name is not None else _held_names(store)
+    rows = [row for target in names for row in list_decidable_rows(store, target, visitor.now)]
+    items = [
+        _hold_to_json(view)
+        for target, of_target in groupby(rows[offset : offset + limit], lambda row: row.target)
+        for view in HeldRows(visitor, target).views([*of_target])
+    ]
+    return write_document(types.HoldList, items=items, total=len(rows), offset=offset)
+
+
+def pauses(visitor: Visitor) -> JsonDocument:
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
-    limit = parse_limit(parameters, MAX_ITEMS)
-    pauses = [pause for pause in visitor.store.list_people_pauses_even_ended() if now < pause.until]
-    return write_document(types.PauseList, items=pauses[:limit])
+    limit = parse_limit(visitor.parameters, MAX_ITEMS)
+    rows = visitor.store.list_people_pauses_even_ended()
+    items = [pause for pause in rows if visitor.now < pause.until]
+    return write_document(types.PauseList, items=items[:limit])
 
 
-def audit_as_json(
-    visitor: Visitor, _loop: ControllerLoop, parameters: Mapping[str, str], _now: float
-) -> JsonDocument:
+def audit(visitor: Visitor) -> JsonDocument:
     """An AuditList, newest first; with `after` oldest first. Parameters: who, q, after, limit.
 
     Only for who may read every target: a chain with gaps proves nothing.
     """
+    parameters = visitor.parameters
     if not visitor.store.can_read_everything:
-        raise RequestRefused.from_words(
-            HTTPStatus.FORBIDDEN,
-            "No right to do this",
-            "The whole audit is for who may read every target.",
-        )
+        raise forbidden("No right to do this", "The whole audit is for who may read every target.")
     after = parse_whole_number(parameters, "after", 0) if "after" in parameters else None
     audit_filter = AuditFilter(parameters.get("who", ""), parameters.get("q", ""), after=after)
     rows = visitor.store.list_audit_newest_first_unless_after(parse_limit(parameters), audit_filter)
     return write_document(types.AuditList, items=rows)
 
 
+def rollouts(visitor: Visitor) -> JsonDocument:
+    """A RolloutList: each rollout with its waves, those that need a person first."""
+    names = [summary.name for summary in list_rollout_summaries(visitor)]
+    views = [read_rollout_view(visitor, name) for name in names]
+    items = [_rollout_to_json(view) for view in views if view]
+    return write_document(types.RolloutList, items=items)
+
+
+def rollout(visitor: Visitor) -> JsonDocument:
+    """A Rollout with some of its targets. Parameters: wave, state, offset, limit."""
+    view, parameters = require_rollout_view(visitor), visitor.parameters
+    state = parameters.get("state", "")
+    words = [member_state.value for member_state in MemberState]
+    if state and state not in words:
+        raise BadQueryError(f"state is one of: {', '.join(words)}")
+    wave = parse_whole_number(parameters, "wave", 0)
+    offset, limit = (parse_whole_number(parameters, "offset", 0), parse_limit(parameters))
+    cells = view.filter_and_sort_cells(wave, state)
+    return write_document(
+        types.Rollout,
+        **_rollout_to_json(view),
+        items=[_target_cell_to_json(cell) for cell in cells[offset : offset + limit]],
+        total=len(cells),
+        offset=offset,
+    )
+
+
 def _held_names(store: ReadableStore) -> Iterator[TargetName]:
     for condition in TargetCondition:
         if condition in _CONDITIONS_WITHOUT_HOLDS:
             continue
-        targets = iter_present_targets(store, TargetFilter(state=condition))
+        rows = iter_present_targets(store, TargetFilter(state=condition))
         # Before their rows are read: pages are of one moment as far as possible.
-        yield from [target.name for target in targets if target.hold_count]
+        yield from [row.name for row in rows if row.hold_count]
 
 
-def _held_views(
-    store: ReadableStore,
-    loop: ControllerLoop,
-    name: TargetName,
-    holds: Sequence[HoldRow],
-    now: float,
-) -> Sequence[HeldRowView]:
-    rule = loop.find_strictest_rule(name)
-    authors: Collection[str] | None = ()
-    if rule is not None and rule.not_author:
-        authors = loop.list_authors_of_next_apply_none_if_unreadable(name)
-    approvals = store.list_approvals_even_used_or_expired(name)
-    return build_held_row_views(
-        holds, approvals, rule, now=now, access=loop.get_settings().access, authors=authors
-    )
-
-
-def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
+def _hold_to_json(view: HeldRowView) -> JsonDocument:
     hold, count = view.hold, view.count
     left_out = {approval.who: approval.reason for approval in count.left_out}
     return write_object(
         types.Hold,
         hold.held_row.row,
-        target=name,
+        target=hold.target,
         digest=hold.row_digest,
         reason=hold.held_row.reason,
         detail=hold.held_row.detail,
@@ -142,56 +199,55 @@ def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
     )
 
 
-ROWS_PER_PAGE = 100
-_MAX_FILTER_LENGTH = 200
-_MAX_DIGITS = 15
-
-
-@frozen
-class AuditQuery:
-    """What of the audit an address asks for; `before` is the number below which rows are."""
-
-    who: str = ""
-    text: str = ""
-    before: int | None = None
-
-    @classmethod
-    def from_parameters_leniently(cls, parameters: Mapping[str, str]) -> AuditQuery:
-        """The query of an address; what makes no sense there is as if it were left out."""
-        before = parameters.get("before", "")
-        is_number = before.isascii() and before.isdigit() and len(before) <= _MAX_DIGITS
-        return cls(
-            parameters.get("who", "").strip()[:_MAX_FILTER_LENGTH],
-            parameters.get("q", "").strip()[:_MAX_FILTER_LENGTH],
-            int(before) if is_number else None,
-        )
-
-    @property
-    def has_filter(self) -> bool:
-        return bool(self.who or self.text)
-
-    def build_path(self, *, before: int | None = None) -> str:
-        """The address of the rows below a number, or of the newest."""
-        number = "" if before is None else str(before)
-        return build_audit_path({"who": self.who, "q": self.text, "before": number})
-
-
-@frozen
-class AuditView:
-    """The rows of one page, newest first, and whether older ones follow."""
-
-    query: AuditQuery
-    rows: Sequence[AuditRow]
-    has_older: bool
-
-    @property
-    def path_to_older(self) -> str:
-        return self.query.build_path(before=self.rows[-1].number)
-
-
-def read_audit_view(store: ReadableStore, query: AuditQuery) -> AuditView:
-    """Read one page of the audit."""
-    rows = store.list_audit_newest_first_unless_after(
-        ROWS_PER_PAGE + 1, AuditFilter(query.who, query.text, before=query.before)
+def _rollout_to_json(view: RolloutView) -> JsonDocument:
+    """A rollout as the API shows it, without its targets."""
+    summary, row = view.summary, view.summary.row
+    waves = summary.settings.waves if summary.settings else ()
+    return write_object(
+        types.ListedRollout,
+        row,
+        name=summary.name,
+        source=summary.source,
+        state=row.state if row else "not begun",
+        needs_person=summary.needs_person,
+        subject=summary.revision.subject if summary.revision else "",
+        wave_count=row.wave_count if row else len(waves),
+        description=view.description,
+        waiting_head=view.waiting_head,
+        waves=[_wave_to_json(wave) for wave in view.waves],
+        path=addresses.build_rollout_path(summary.name),
     )
-    return AuditView(query, rows[:ROWS_PER_PAGE], len(rows) > ROWS_PER_PAGE)
+
+
+def _wave_to_json(wave: WaveView) -> JsonDocument:
+    settings, commits = wave.settings, Counter(cell.commit for cell in wave.cells)
+    names = ("targets", "labels", "soak", "max_parallel", "max_failures", "approve")
+    return write_object(
+        types.Wave,
+        wave.row,
+        wave=wave.number,
+        state=wave.phase,
+        **{name: getattr(settings, name) if settings else None for name in names},
+        target_count=len(wave.cells),
+        failed_count=wave.failed_count,
+        target_states={state.value: count for state, count in wave.counts.items()},
+        revisions=[
+            write_object(types.Share, commit=commit, target_count=count)
+            for commit, count in commits.most_common()
+        ],
+    )
+
+
+def _target_cell_to_json(cell: TargetCell) -> JsonDocument:
+    row = cell.row
+    if not cell.has_revision:  # what an older revision has shown is no matter of this one
+        row = RolloutTargetRow(row.target, row.rollout, row.wave, row.number, row.commit, "")
+    return write_object(
+        types.RolloutTarget,
+        row,
+        state=cell.state,
+        commit=cell.commit,
+        waiting_reason=cell.waiting_reason,
+        soak_end=cell.soak_end,
+        path=addresses.build_target_path(row.target),
+    )

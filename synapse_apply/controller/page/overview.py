@@ -1,59 +1,43 @@
-"""What the overview and a source's page show: who needs a person and why, then every target."""
+"""What the overview, a source's page and the audit show: who needs a person, then all there is."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from markupsafe import Markup
-
-from synapse_apply.controller.page.addresses import build_overview_path
+from synapse_apply.controller.page.addresses import read_number, with_query
+from synapse_apply.controller.page.api import source_findings
 from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR, draw_condition_bar
-from synapse_apply.controller.page.readable_store import ReadableStore, RestrictedStore
-from synapse_apply.controller.page.rollout_views import RolloutSummary, list_rollout_summaries
-from synapse_apply.controller.ports import TargetFilter, TargetFindings
-from synapse_apply.controller.rows import (
-    RevisionRow,
-    RunOutcome,
-    SourceRow,
-    TargetCondition,
-    TargetName,
-    TargetRow,
-)
-from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.page.readable_store import RestrictedStore
+from synapse_apply.controller.page.rollout_views import list_rollout_summaries
+from synapse_apply.controller.page.visitor import Visitor
+from synapse_apply.controller.ports import AuditFilter, TargetFilter, TargetFindings
+from synapse_apply.controller.rows import TargetCondition, TargetRow
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import sanitize_url
 
-TARGETS_PER_PAGE = 100
+TARGETS_PER_PAGE, ROWS_PER_PAGE = 100, 100
 _MAX_FILTER_LENGTH = 200
 _LAST_PAGE = 1_000_000
+_MOST_DIGITS_OF_ROW = 15
 _RUNS_IN_SPARK_LINE = 16
+_SHOWN_REVISIONS = 50
 
 
 @frozen
 class OverviewQuery:
-    """What of the overview an address asks for; `page` counts from 1."""
+    """What of the overview an address asks for; `page` counts from 1.
 
-    source: str = ""
-    state: TargetCondition | None = None
-    text: str = ""
-    page: int = 1
+    What makes no sense there is as if it were left out.
+    """
 
-    @classmethod
-    def from_parameters_leniently(cls, parameters: Mapping[str, str]) -> OverviewQuery:
-        """The query of an address; what makes no sense there is as if it were left out."""
-        page = parameters.get("page", "1")
-        state = parameters.get("state", "")
-        is_number = page.isascii() and page.isdigit() and len(page) <= len(str(_LAST_PAGE))
-        return cls(
-            parameters.get("source", "")[:_MAX_FILTER_LENGTH],
-            next((c for c in TargetCondition if c.value == state), None),
-            parameters.get("q", "").strip()[:_MAX_FILTER_LENGTH],
-            max(1, int(page)) if is_number else 1,
-        )
+    source: str
+    state: TargetCondition | None
+    text: str
+    page: int
 
     @property
     def has_filter(self) -> bool:
@@ -62,99 +46,97 @@ class OverviewQuery:
     def build_path(self, *, page: int = 1, state: TargetCondition | None = None) -> str:
         """The address of another page of it, or of it with another state (page 1)."""
         shown_state = state or self.state
-        return build_overview_path(
+        return with_query(
+            "/",
             {
                 "source": self.source,
                 "state": shown_state.value if shown_state else "",
                 "q": self.text,
-                "page": str(page) if page > 1 else "",
-            }
+                "page": page if page > 1 else "",
+            },
         )
 
 
-class Undelivered(NamedTuple):
-    """What a receiver will never take: of which source or channel, and why."""
+def read_overview(visitor: Visitor) -> Mapping[str, Any]:
+    """What the overview shows; a page behind the last one is empty.
 
-    what: str
-    name: str
-    refusal: str
+    `counts` are those of the chosen source, or of all; `rollouts` those that are not over.
+    """
+    store, parameters = visitor.store, visitor.parameters
+    query = OverviewQuery(
+        parameters.get("source", "")[:_MAX_FILTER_LENGTH],
+        next((c for c in TargetCondition if c.value == parameters.get("state")), None),
+        parameters.get("q", "").strip()[:_MAX_FILTER_LENGTH],
+        max(1, read_number(parameters, "page", len(f"{_LAST_PAGE}")) or 0),
+    )
+    sources = store.list_configured_sources()
+    counts = store.count_present_targets_in_each_state(query.source)
+    first = (query.page - 1) * TARGETS_PER_PAGE
+    target_filter = TargetFilter(query.source, query.state, query.text)
+    page = store.read_page_of_present_targets(target_filter, first, TARGETS_PER_PAGE)
+    names = [target.name for target in page.targets]
+    # The head of each source that has one.
+    heads = (
+        store.find_newest_revision_of_commit(row.name, row.head) for row in sources if row.head
+    )
+    is_first_view = query.page == 1 and not query.has_filter
+    troubles = list_target_troubles(store) if is_first_view else []
+    source_troubles = source_findings(store, sources) if is_first_view else []
+    summaries = list_rollout_summaries(visitor) if is_first_view else []
+    rollouts = [rollout for rollout in summaries if rollout.is_under_way]
+    needing = [rollout for rollout in rollouts if rollout.needs_person]
+    needs_person_count = sum(counts.get(condition, 0) for condition in NEEDS_PERSON)
+    tones = {"bad" if source_troubles else choose_tone(counts)}
+    tones |= {rollout.style.tone for rollout in needing}
+    page_count = max(1, -(-page.matching_count // TARGETS_PER_PAGE))
+    # Which of the matching targets are shown.
+    range_text = f"{first + 1:,} to {first + len(names):,} of {page.matching_count:,}"
+    if not names:
+        range_text = f"0 of {page.matching_count:,}"
+    elif page_count == 1:
+        range_text = format_count_and_noun(page.matching_count, "target")
+    view = {
+        "headline": _headline(counts, needs_person_count, len(source_troubles), len(needing)),
+        "tone": next(tone for tone in ("bad", "moved", "good", "plain") if tone in tones),
+        "bar": draw_condition_bar(counts),
+        "source_names": [source.name for source in sources],
+        "counts": counts,
+        "targets": page.targets,
+        "matching_count": page.matching_count,
+        "page_count": page_count,
+        "range_text": range_text,
+        "outcomes": store.list_newest_outcomes_oldest_first(names, _RUNS_IN_SPARK_LINE),
+        "heads": {source.name: source.head for source in sources},
+        "head_revisions": {revision.source: revision for revision in heads if revision},
+        "troubles": troubles,
+        "hidden_needing_person": needs_person_count - sum(trouble.count for trouble in troubles),
+        "source_troubles": source_troubles,
+        "undelivered": _newest_refused(store) if is_first_view else [],
+        "sources": sources,
+        "rollouts": rollouts,
+    }
+    return {"view": view, "query": query}
 
 
-@frozen
-class Overview:
-    """The contents of the overview. `counts` are those of the chosen source, or of all."""
-
-    query: OverviewQuery
-    source_names: Sequence[str]
-    counts: Mapping[TargetCondition, int]
-    targets: Sequence[TargetRow]
-    matching_count: int
-    outcomes: Mapping[TargetName, Sequence[RunOutcome]]
-    heads: Mapping[str, str]
-    head_revisions: Mapping[str, RevisionRow]
-    troubles: Sequence[TargetTrouble]
-    source_troubles: Sequence[SourceTrouble]
-    undelivered: Sequence[Undelivered]
-    sources: Sequence[SourceRow]
-    rollouts: Sequence[RolloutSummary] = ()
-    """Those that are not over."""
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values())
-
-    @property
-    def needs_person_count(self) -> int:
-        return sum(self.counts.get(condition, 0) for condition in NEEDS_PERSON)
-
-    @property
-    def hidden_needing_person(self) -> int:
-        return self.needs_person_count - sum(trouble.count for trouble in self.troubles)
-
-    @property
-    def headline(self) -> str:
-        """The one sentence at the top."""
-        if not self.total:
-            return "No targets yet"
-        in_sync = self.counts.get(TargetCondition.IN_SYNC, 0)
-        targets = "1 target" if self.total == 1 else f"{self.total:,} targets"
-        if self.needs_person_count:
-            verb = "needs" if self.needs_person_count == 1 else "need"
-            return f"{self.needs_person_count:,} of {targets} {verb} a person"
-        if self.source_troubles:
-            verb = "needs" if len(self.source_troubles) == 1 else "need"
-            return f"{format_count_and_noun(len(self.source_troubles), 'source')} {verb} a person"
-        if rollout_count := sum(rollout.needs_person for rollout in self.rollouts):
-            verb = "needs" if rollout_count == 1 else "need"
-            return f"{format_count_and_noun(rollout_count, 'rollout')} {verb} a person"
-        if in_sync == self.total:
-            return "The one target is in sync" if in_sync == 1 else f"All {targets} are in sync"
-        return f"{in_sync:,} of {targets} in sync"
-
-    @property
-    def tone(self) -> str:
-        """The class of controller.css for the whole."""
-        tones = {"bad" if self.source_troubles else choose_tone(self.counts)}
-        tones |= {rollout.style.tone for rollout in self.rollouts if rollout.needs_person}
-        return next(tone for tone in ("bad", "moved", "good", "plain") if tone in tones)
-
-    @property
-    def bar(self) -> Markup:
-        return draw_condition_bar(self.counts)
-
-    @property
-    def page_count(self) -> int:
-        return max(1, -(-self.matching_count // TARGETS_PER_PAGE))
-
-    @property
-    def range_text(self) -> str:
-        """Which of the matching targets are shown ("101 to 200 of 10,000")."""
-        first = (self.query.page - 1) * TARGETS_PER_PAGE
-        if not self.targets:
-            return f"0 of {self.matching_count:,}"
-        if self.page_count == 1:
-            return format_count_and_noun(self.matching_count, "target")
-        return f"{first + 1:,} to {first + len(self.targets):,} of {self.matching_count:,}"
+def _headline(
+    counts: Mapping[TargetCondition, int], needing: int, sources: int, rollouts: int
+) -> str:
+    """The one sentence at the top; how many targets, sources and rollouts need a person."""
+    total, in_sync = sum(counts.values()), counts.get(TargetCondition.IN_SYNC, 0)
+    if not total:
+        return "No targets yet"
+    targets = "1 target" if total == 1 else f"{total:,} targets"
+    subjects = (
+        (needing, f"{needing:,} of {targets}"),
+        (sources, format_count_and_noun(sources, "source")),
+        (rollouts, format_count_and_noun(rollouts, "rollout")),
+    )
+    for count, words in subjects:
+        if count:
+            return f"{words} {'needs' if count == 1 else 'need'} a person"
+    if in_sync == total:
+        return "The one target is in sync" if in_sync == 1 else f"All {targets} are in sync"
+    return f"{in_sync:,} of {targets} in sync"
 
 
 def choose_tone(counts: Mapping[TargetCondition, int]) -> str:
@@ -167,47 +149,17 @@ def choose_tone(counts: Mapping[TargetCondition, int]) -> str:
     return "good" if in_sync and in_sync == sum(counts.values()) else "plain"
 
 
-def read_overview(store: RestrictedStore, query: OverviewQuery, settings: Controller) -> Overview:
-    """Read what the overview shows; a page behind the last one is empty."""
-    sources = store.list_configured_sources()
-    target_filter = TargetFilter(query.source, query.state, query.text)
-    page = store.read_page_of_present_targets(
-        target_filter, (query.page - 1) * TARGETS_PER_PAGE, TARGETS_PER_PAGE
-    )
-    is_first_view = query.page == 1 and not query.has_filter
-    # The head of each source that has one.
-    revisions = (
-        store.find_newest_revision_of_commit(row.name, row.head) for row in sources if row.head
-    )
-    return Overview(
-        query,
-        [source.name for source in sources],
-        store.count_present_targets_in_each_state(query.source),
-        page.targets,
-        page.matching_count,
-        store.list_newest_outcomes_oldest_first(
-            [target.name for target in page.targets], _RUNS_IN_SPARK_LINE
-        ),
-        {source.name: source.head for source in sources},
-        {revision.source: revision for revision in revisions if revision is not None},
-        list_target_troubles(store) if is_first_view else [],
-        list_source_troubles(store, sources) if is_first_view else [],
-        _newest_refused(store) if is_first_view else [],
-        sources,
-        [row for row in list_rollout_summaries(store, settings) if row.is_under_way]
-        if is_first_view
-        else [],
-    )
+def _newest_refused(store: RestrictedStore) -> Sequence[tuple[str, str, str]]:
+    """The newest status of each source, and message of each channel, that will never be taken.
 
-
-def _newest_refused(store: ReadableStore) -> Sequence[Undelivered]:
-    """The newest status of each source, and message of each channel, that was refused."""
+    What it is, of which source or channel, and why.
+    """
     statuses, messages = store.list_unsent_and_refused_statuses_and_messages()
     refused = {
         **{("commit status", row.source): row.refusal for row in statuses if row.refusal},
         **{("message", row.channel): row.refusal for row in messages if row.refusal},
     }
-    return [Undelivered(what, name, refusal) for (what, name), refusal in refused.items()]
+    return [(what, name, refusal) for (what, name), refusal in refused.items()]
 
 
 _MAX_TROUBLES, _SHOWN_TARGETS = 8, 6
@@ -252,16 +204,14 @@ def list_target_troubles(store: RestrictedStore) -> list[TargetTrouble]:
     commonest_first = sorted(groups, key=lambda key: -len(groups[key]))
     first_of_state = {key[0]: key for key in reversed(commonest_first)}
     chosen = sorted(commonest_first, key=lambda key: key != first_of_state[key[0]])[:_MAX_TROUBLES]
-    order = list(TargetCondition)
-    chosen.sort(key=lambda key: order.index(key[0]))
-    return [_build_trouble(store, groups[key]) for key in chosen]
-
-
-def _build_trouble(store: RestrictedStore, rows: Sequence[TargetFindings]) -> TargetTrouble:
-    names = [row.name for row in rows[:_SHOWN_TARGETS]]
-    targets = [row for name in names if (row := store.find_target_even_if_gone(name)) is not None]
-    is_alike = len({_read_cause(row) for row in rows}) > 1
-    return TargetTrouble(targets, len(rows), _first_finding(rows[0]), is_alike)
+    chosen.sort(key=lambda key: [*TargetCondition].index(key[0]))
+    troubles = []
+    for rows in map(groups.__getitem__, chosen):
+        found = [store.find_target_even_if_gone(row.name) for row in rows[:_SHOWN_TARGETS]]
+        is_alike = len({_read_cause(row) for row in rows}) > 1
+        targets = [row for row in found if row is not None]
+        troubles.append(TargetTrouble(targets, len(rows), _first_finding(rows[0]), is_alike))
+    return troubles
 
 
 def _first_finding(row: TargetFindings) -> Diagnostic | None:
@@ -274,57 +224,43 @@ def _read_cause(row: TargetFindings) -> str:
     return f"{finding.summary}\n{finding.detail}\n{finding.hint}" if finding else ""
 
 
-_SHOWN_REVISIONS = 50
+def read_source(visitor: Visitor) -> Mapping[str, Any] | None:
+    """What a source's page shows; None for an unknown source.
 
-
-@frozen
-class SourceTrouble:
-    """Why a source needs a person."""
-
-    source: SourceRow
-    finding: Diagnostic
-
-
-@frozen
-class SourceView:
-    """The contents of a source's page; `url` and `ref` are "" where it is not configured."""
-
-    source: SourceRow
-    troubles: Sequence[SourceTrouble]
-    revisions: Sequence[RevisionRow]
-    url: str = ""
-    ref: str = ""
-
-
-def list_source_troubles(
-    store: ReadableStore, sources: Sequence[SourceRow]
-) -> Sequence[SourceTrouble]:
-    """What is wrong with the sources themselves: fetches, refs that went back, broken heads."""
-    return [trouble for source in sources for trouble in _iter_source_troubles(store, source)]
-
-
-def _iter_source_troubles(store: ReadableStore, source: SourceRow) -> Iterator[SourceTrouble]:
-    if source.finding is not None:
-        yield SourceTrouble(source, source.finding)
-    revision = (
-        store.find_newest_revision_of_commit(source.name, source.head) if source.head else None
-    )
-    if revision is not None and revision.finding is not None:
-        yield SourceTrouble(source, revision.finding)
-
-
-def read_source_view_or_none(
-    store: ReadableStore, name: str, settings: Controller
-) -> SourceView | None:
-    """Read what a source's page shows; None for an unknown source."""
+    `url` and `ref` are "" where it is not configured.
+    """
+    store, name = visitor.store, visitor.request.path_params["source"]
     source = next((row for row in store.list_configured_sources() if row.name == name), None)
     if source is None:
         return None
-    configured = settings.sources.get(name)
-    return SourceView(
-        source,
-        list_source_troubles(store, [source]),
-        store.list_newest_revisions(name, _SHOWN_REVISIONS),
-        sanitize_url(configured.url) if configured else "",
-        configured.ref if configured else "",
+    configured = visitor.settings.sources.get(name)
+    view = {
+        "source": source,
+        "troubles": [finding for _, finding in source_findings(store, [source])],
+        "revisions": store.list_newest_revisions(name, _SHOWN_REVISIONS),
+        "url": sanitize_url(configured.url) if configured else "",
+        "ref": configured.ref if configured else "",
+    }
+    rollouts = [row for row in list_rollout_summaries(visitor) if row.source == name]
+    return {"view": view, "rollouts": rollouts}
+
+
+def read_audit(visitor: Visitor) -> Mapping[str, Any]:
+    """One page of the audit, newest first; `path_to_older` is "" where no older rows follow.
+
+    `before` of the address is the number below which rows are.
+    """
+    parameters = visitor.parameters
+    who, text = (parameters.get(n, "").strip()[:_MAX_FILTER_LENGTH] for n in ("who", "q"))
+    before = read_number(parameters, "before", _MOST_DIGITS_OF_ROW)
+    rows = visitor.store.list_audit_newest_first_unless_after(
+        ROWS_PER_PAGE + 1, AuditFilter(who, text, before=before)
     )
+    shown = rows[:ROWS_PER_PAGE]
+    older = {"who": who, "q": text, "before": shown[-1].number if shown else 0}
+    view = {
+        "query": {"who": who, "text": text, "has_filter": bool(who or text)},
+        "rows": shown,
+        "path_to_older": with_query("/audit", older) if len(rows) > len(shown) else "",
+    }
+    return {"view": view}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from enum import Enum
+from typing import NamedTuple, TypeVar
 
 from markupsafe import Markup, escape
 
@@ -25,14 +26,15 @@ from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.terminal import measure_width
 
+E = TypeVar("E", bound=Enum)
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 # Digests of rows have 64 hex digits, ids of commits 40 or 64.
 _LONG_DIGITS = re.compile(r"\b([0-9a-f]{12})(?:[0-9a-f]{28}|[0-9a-f]{52})\b")
 _DISTANT_PAST, _DISTANT_FUTURE = 0.0, 253_402_300_799.0  # what datetime can show
 
 
-class ConditionStyle(NamedTuple):
-    """How a condition is shown; `tone` is a class of controller.css, `meaning` one sentence.
+class Style(NamedTuple):
+    """How a state is shown; `tone` is a class of controller.css, `meaning` one sentence.
 
     `meaning_of_many` is that sentence for targets that are shown together.
     """
@@ -44,54 +46,54 @@ class ConditionStyle(NamedTuple):
     meaning_of_many: str = ""
 
 
-CONDITION_STYLES = {
-    TargetCondition.FAILING: ConditionStyle(
-        "failing", "bad", "✗", "The last run failed: see its findings.", "Their last runs failed."
-    ),
-    TargetCondition.UNKNOWN: ConditionStyle(
-        "unknown",
-        "bad",
-        "?",
-        "Nobody knows whether a call had an effect: settle it.",
-        "Nobody knows whether calls had an effect: their pages say how to settle them.",
-    ),
-    TargetCondition.REFUSED: ConditionStyle(
-        "refused",
-        "bad",
-        "!",
-        "The plan has rows that cannot be done, or a guard stops it.",
-        "Rows of their plans cannot be done, or a guard stops them; the ways out stand there.",
-    ),
-    TargetCondition.HELD: ConditionStyle(
-        "held",
-        "moved",
-        "=",
-        "Rows of the plan wait for a person's approval.",
-        "Rows of their plans wait for approval.",
-    ),
-    TargetCondition.PAUSED: ConditionStyle(
-        "paused",
-        "moved",
-        "‖",
-        "There is something to do, and the target is paused.",
-        "There is something to do, and they are paused.",
-    ),
-    TargetCondition.WAITING: ConditionStyle(
-        "waiting", "git", "…", "What is to be done is done later by itself: see its reason."
-    ),
-    TargetCondition.DRIFTED: ConditionStyle(
-        "drifted", "moved", "≠", "Live objects are not as they were last applied."
-    ),
-    TargetCondition.PENDING: ConditionStyle(
-        "pending", "git", "→", "Git has changes that are not live."
-    ),
-    TargetCondition.IN_SYNC: ConditionStyle(
-        "in sync", "good", "✓", "What is live is what Git declares."
-    ),
-    TargetCondition.NOT_LOOKED_AT: ConditionStyle(
-        "not looked at", "quiet", "·", "There was no look yet."
-    ),
-}
+def styles_of(rows: Mapping[E, tuple[str, ...]]) -> Mapping[E, Style]:
+    """The styles of states whose word is their value, by what else a style has."""
+    return {state: Style(state.value, *row) for state, row in rows.items()}
+
+
+CONDITION_STYLES = styles_of(
+    {
+        TargetCondition.FAILING: (
+            "bad",
+            "✗",
+            "The last run failed: see its findings.",
+            "Their last runs failed.",
+        ),
+        TargetCondition.UNKNOWN: (
+            "bad",
+            "?",
+            "Nobody knows whether a call had an effect: settle it.",
+            "Nobody knows whether calls had an effect: their pages say how to settle them.",
+        ),
+        TargetCondition.REFUSED: (
+            "bad",
+            "!",
+            "The plan has rows that cannot be done, or a guard stops it.",
+            "Rows of their plans cannot be done, or a guard stops them; the ways out stand there.",
+        ),
+        TargetCondition.HELD: (
+            "moved",
+            "=",
+            "Rows of the plan wait for a person's approval.",
+            "Rows of their plans wait for approval.",
+        ),
+        TargetCondition.PAUSED: (
+            "moved",
+            "‖",
+            "There is something to do, and the target is paused.",
+            "There is something to do, and they are paused.",
+        ),
+        TargetCondition.WAITING: (
+            "git",
+            "…",
+            "What is to be done is done later by itself: see its reason.",
+        ),
+        TargetCondition.DRIFTED: ("moved", "≠", "Live objects are not as they were last applied."),
+        TargetCondition.PENDING: ("git", "→", "Git has changes that are not live."),
+        TargetCondition.IN_SYNC: ("good", "✓", "What is live is what Git declares."),
+        TargetCondition.NOT_LOOKED_AT: ("quiet", "·", "There was no look yet."),
+    }
+)
 NEEDS_REPAIR = frozenset(
     {TargetCondition.FAILING, TargetCondition.UNKNOWN, TargetCondition.REFUSED}
 )
@@ -144,10 +146,6 @@ def choose_outcome_tone(outcome: RunOutcome) -> str:
 
 def format_change_counts(counts: ChangeCounts) -> str:
     """The rows of a plan in words ("2 to add, 1 refused"); "" for none."""
-    return ", ".join(_iter_counts(counts))
-
-
-def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
     words = {
         "refused": counts.refused,
         "to import": counts.import_,
@@ -156,9 +154,8 @@ def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
         "to destroy": counts.destroy,
         "to forget": counts.forget,
     }
-    yield from (f"{count:,} {word}" for word, count in words.items() if count)
-    if counts.guards:
-        yield format_count_and_noun(counts.guards, "guard")
+    guards = [format_count_and_noun(counts.guards, "guard")] if counts.guards else []
+    return ", ".join([*(f"{count:,} {word}" for word, count in words.items() if count), *guards])
 
 
 def format_holds_of_target(target: TargetRow) -> str:
@@ -168,13 +165,8 @@ def format_holds_of_target(target: TargetRow) -> str:
 
 def format_call_counts(calls: CallCounts) -> str:
     """What became of the rows of an apply ("3 done, 1 failed"); "" for none."""
-    words = {
-        "done": calls.done,
-        "failed": calls.failed,
-        "unknown": calls.unknown,
-        "skipped": calls.skipped,
-    }
-    return ", ".join(f"{count:,} {word}" for word, count in words.items() if count)
+    counts = ((getattr(calls, word), word) for word in ("done", "failed", "unknown", "skipped"))
+    return ", ".join(f"{count:,} {word}" for count, word in counts if count)
 
 
 def format_duration(seconds: float) -> str:
@@ -193,11 +185,6 @@ def format_time_distance(when: float, now: float) -> str:
         return "now"
     distance = format_duration(abs(now - when))
     return f"{distance} ago" if when <= now else f"in {distance}"
-
-
-def format_due_time_or_now(due_at: float, now: float) -> str:
-    """When a look is due; "now" for one that is due already."""
-    return "now" if due_at <= now else format_time_distance(due_at, now)
 
 
 def format_utc(when: float) -> str:
@@ -248,17 +235,13 @@ def draw_spark_line(
         paths.setdefault(tones[outcome], []).append(move)
     drawn = "".join(f'<path class="{tone}" d="{"".join(ds)}"/>' for tone, ds in paths.items())
     width = SPARK_RUNS * _STEP
-    label = _describe_counts(newest_outcomes)
+    counts = {outcome: newest_outcomes.count(outcome) for outcome in RunOutcome}
+    words = ", ".join(f"{n} {OUTCOME_PHRASES[outcome]}" for outcome, n in counts.items() if n)
+    label = f"Last runs: {words}"
     return mark_escaped_html(
         f'<svg class="spark" role="img" aria-label="{label}" width="{width}" '
         f'height="{_SPARK_HEIGHT}" viewBox="0 0 {width} {_SPARK_HEIGHT}">{drawn}</svg>'
     )
-
-
-def _describe_counts(outcomes: Sequence[RunOutcome]) -> str:
-    counts = {outcome: outcomes.count(outcome) for outcome in RunOutcome}
-    words = ", ".join(f"{n} {OUTCOME_PHRASES[outcome]}" for outcome, n in counts.items() if n)
-    return f"Last runs: {words}"
 
 
 def draw_condition_bar(counts: Mapping[TargetCondition, int]) -> Markup:

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from synapse_apply import __version__
 from synapse_apply.controller.page import addresses, phrases
+from synapse_apply.controller.page.api import live_processes
 from synapse_apply.controller.page.phrases import mark_escaped_html
 from synapse_apply.controller.page.requests import PAUSE_CHOICES
 from synapse_apply.controller.page.rollout_views import (
@@ -21,9 +22,11 @@ from synapse_apply.controller.page.rollout_views import (
     describe_wave_limits,
     describe_wave_selection,
 )
+from synapse_apply.controller.page.visitor import Visitor
 from synapse_apply.controller.rows import AuditRow, RunOutcome, TargetName
 from synapse_apply.controller.rules.processes import describe_processes
 from synapse_apply.controller.rules.revisions import shorten_commit
+from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
 from synapse_apply.views.html.parts import render_prose
 from synapse_apply.views.html.rows import render_findings
@@ -43,13 +46,24 @@ class PageRenderer:
         self._clock = clock
         self._environment, self.content_policy = _build_environment_and_content_policy()
 
-    def render_template(self, template: str, **values: Any) -> str:
+    def render_template(
+        self, template: str, visitor: Visitor | None, settings: Controller, **values: Any
+    ) -> str:
         """A page as HTML; all texts in `values` are escaped but Markup."""
         now = self._clock()
+        rules = [rule for source in settings.sources.values() for rule in source.rules]
         return self._environment.get_template(template).render(
             now=now,
             ago=lambda when: _time_element(when, phrases.format_time_distance(when, now)),
-            due=lambda when: _time_element(when, phrases.format_due_time_or_now(when, now)),
+            # What is due already is looked at now.
+            due=lambda when: _time_element(
+                when, "now" if when <= now else phrases.format_time_distance(when, now)
+            ),
+            settings=settings,
+            visitor=visitor,
+            is_observing=all(rule.mode is Mode.OBSERVE for rule in rules),
+            processes=live_processes(visitor.store) if visitor else (),
+            configuration_findings=visitor.store.list_configuration_findings() if visitor else (),
             **values,
         )
 
@@ -95,13 +109,8 @@ def _build_environment_and_content_policy() -> tuple[Environment, str]:
         "revision_path": addresses.build_revision_path,
         "describe_processes": describe_processes,
     }
-    environment.filters |= _get_filters_by_name()
-    return environment, content_policy
-
-
-def _get_filters_by_name() -> dict[str, Callable[..., Any]]:
-    """What templates do with values, by name."""
-    return {
+    # What templates do with values.
+    environment.filters |= {
         "short": shorten_commit,
         "counts": phrases.format_change_counts,
         "spark": partial(phrases.draw_spark_line, tones=_OUTCOME_TONES),
@@ -122,6 +131,7 @@ def _get_filters_by_name() -> dict[str, Callable[..., Any]]:
         "short_digests": phrases.shorten_digests,
         "subject_link": _link_subject,
     }
+    return environment, content_policy
 
 
 def _time_element(when: float, text: str) -> Markup:
@@ -138,9 +148,8 @@ def _link_subject(row: AuditRow) -> Markup | str:
     if not _TARGET_NAME.fullmatch(row.subject):
         return row.subject
     name = TargetName(*row.subject.split("/"))
-    path = addresses.build_target_path(name)
-    if row.is_of_rollout:
-        path = addresses.build_rollout_path(name.target)
+    is_rollout, rollout = row.is_of_rollout, addresses.build_rollout_path(name.target)
+    path = rollout if is_rollout else addresses.build_target_path(name)
     return Markup('<a href="{}">{}</a>').format(path, row.subject)
 
 

@@ -1,21 +1,27 @@
-"""What a form, or a JSON document of the API, asks for, and whether it may be done."""
+"""What a form, or a JSON document of the API, asks for, whose are taken, and what may be done."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
 from synapse_apply.controller import verbs
-from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.page.visitor import RequestRefused, Visitor, build_right_refusal
+from synapse_apply.controller.page.visitor import RequestRefused, Visitor, forbidden, not_found
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rows import RolloutTargetRow, TargetName
-from synapse_apply.controller.settings import DAY, HOUR, Right
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rules.access import TOKEN_PREFIX
+from synapse_apply.controller.settings import DAY, HOUR
 from synapse_apply.controller.verbs import MAX_PAUSE_SECONDS, Subject, Verb
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import OddJsonError, parse_strict_json
 from synapse_apply.views.sanitize import sanitize
@@ -239,19 +245,42 @@ def _require_zoned_time(text: str) -> float:
 
 
 def _bad_request(summary: str, detail: str, hint: str = "") -> RequestRefused:
-    return RequestRefused.from_words(HTTPStatus.BAD_REQUEST, summary, detail, hint)
+    return RequestRefused(HTTPStatus.BAD_REQUEST, error_finding(summary, detail, hint))
 
 
-def carry_out(action: Action, visitor: Visitor, loop: ControllerLoop) -> None:
+def carry_out(action: Action, visitor: Visitor) -> None:
     """Do what somebody asks for. RequestRefused where they may not, or it cannot be done now."""
     if action.verb.is_of_rollout:
         _require_right_on_rollout(action, visitor)
     elif action.verb.subject is Subject.TARGET:
         visitor.require_right_on(action.target, action.verb.right)
-    elif visitor.person is None or not visitor.can_pause_scope(action.scope):
-        raise visitor.scope_refusal(action.verb.right, action.scope)
+    else:
+        visitor.require_pause_of_scope(action.scope)
+    who, people = visitor.identity, visitor.loop.get_people_actions()
+    target, digests, reason = action.target, action.row_digests, action.reason
+    rollout, number, wave = action.rollout, action.number, action.wave
     try:
-        _ask_loop(action, visitor, loop)
+        match action.verb:
+            case verbs.RECONCILE:
+                people.reconcile_soon_or_refuse(who, target)
+            case verbs.PAUSE:
+                people.pause_scope_or_refuse(who, action.scope, reason, action.until)
+            case verbs.RESUME:
+                people.resume_scope_or_refuse(who, action.scope)
+            case verbs.APPROVE:
+                people.approve_rows_or_refuse(who, target, digests, visitor.groups)
+            case verbs.REJECT:
+                people.reject_rows_or_refuse(who, target, digests, reason)
+            case verbs.APPROVE_WAVE:
+                people.approve_wave_or_refuse(who, rollout, number, wave)
+            case verbs.RESUME_ROLLOUT:
+                people.resume_rollout_or_refuse(who, rollout, number)
+            case verbs.SKIP_WAVE:
+                people.skip_wave_or_refuse(who, rollout, number, wave, reason)
+            case verbs.ABORT_ROLLOUT:
+                people.abort_rollout_or_refuse(who, rollout, number, reason)
+            case _:
+                raise ValueError(f"nobody does what {action.verb.action} asks for")
     except ActionRefused as problem:
         raise RequestRefused(HTTPStatus.CONFLICT, *problem.diagnostics) from None
 
@@ -262,57 +291,95 @@ def _require_right_on_rollout(action: Action, visitor: Visitor) -> None:
     Those are the targets of the wave, or of the whole rollout.
     """
     if visitor.store.find_begun_rollout_even_if_ended(action.rollout) is None:
-        raise RequestRefused.from_words(
-            HTTPStatus.NOT_FOUND,
-            "Nothing is known by this name",
-            f"There is no rollout {action.rollout} that you may read.",
-        )
+        raise not_found(f"There is no rollout {action.rollout} that you may read.")
     scope = f"wave {action.wave} of {action.rollout}" if action.wave else action.rollout
     rows = visitor.whole_store.list_rollout_targets(action.rollout, action.wave or None)
     if not rows:
-        raise RequestRefused.from_words(
-            HTTPStatus.CONFLICT, "There is nothing to decide", f"{scope} has no target."
+        finding = error_finding("There is nothing to decide", f"{scope} has no target.")
+        raise RequestRefused(HTTPStatus.CONFLICT, finding)
+    if not visitor.can_approve_each(rows):
+        raise visitor.right_refusal(action.verb.right, f"every target of {scope}")
+
+
+# Whose forms and documents are taken.
+
+FORM_TYPE, JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
+_BODY_SECONDS = 10.0
+
+
+def require_form_of_own_page(visitor: Visitor, own_origins: Collection[str]) -> None:
+    """Raise RequestRefused unless the browser says that a page of ours sends the request.
+
+    Browsers say it in `Sec-Fetch-Site` (over TLS and loopback) and in `Origin`; no page can change
+    either. Of the two, what is there has to say so. A request with neither is of no browser, or of
+    one that is too old; `Origin: null` is of no page of ours, which let their address be named.
+    """
+    headers = visitor.request.headers
+    origins = headers.getlist("origin")
+    has_own_origin = len(origins) == 1 and origins[0].lower() in own_origins
+    is_ours = (
+        _is_from_own_page(headers) and (has_own_origin or not origins)
+        if "sec-fetch-site" in headers
+        else has_own_origin
+    )
+    if not is_ours:
+        raise forbidden(
+            "Not sent by a page of this controller",
+            "The browser does not say that the form was on one of its pages. Nothing was done.",
+            "Open the controller's page at its `public_url`, and send the form from there.",
         )
-    if not can_approve_each_target(visitor, rows):
-        raise build_right_refusal(action.verb.right, f"every target of {scope}", visitor)
+    _require_media_type(headers, FORM_TYPE)
 
 
-def can_approve_each_target(visitor: Visitor, rows: Sequence[RolloutTargetRow]) -> bool:
-    """Whether somebody may approve rows of each of these targets; of none nobody may."""
-    return (
-        visitor.person is not None
-        and bool(rows)
-        and all(Right.APPROVE in visitor.list_rights(row.target) for row in rows)
-    )
+def require_document_of_token(visitor: Visitor) -> None:
+    """Raise RequestRefused or HTTPException unless it is JSON of somebody with a token."""
+    # A browser sends what its proxy needs by itself, whoever asks it to.
+    if not visitor.identity.startswith(TOKEN_PREFIX):
+        raise forbidden(
+            "Only for tokens",
+            "People whom the proxy has logged in use the forms of the pages.",
+            "Send one of `access.tokens` as `Authorization: Bearer TOKEN`.",
+        )
+    _require_media_type(visitor.request.headers, JSON_TYPE)
 
 
-def _ask_loop(action: Action, visitor: Visitor, loop: ControllerLoop) -> None:
-    who, people, rollouts = (
-        visitor.identity,
-        loop.get_people_actions(),
-        loop.get_rollout_actions(),
-    )
-    rollout, number, wave = action.rollout, action.number, action.wave
-    match action.verb:
-        case verbs.RECONCILE:
-            people.reconcile_soon_or_refuse(who, action.target)
-        case verbs.PAUSE:
-            people.pause_scope_or_refuse(who, action.scope, action.reason, action.until)
-        case verbs.RESUME:
-            people.resume_scope_or_refuse(who, action.scope)
-        case verbs.APPROVE:
-            digests, groups = action.row_digests, visitor.groups
-            people.approve_rows_or_refuse(who, action.target, digests, groups)
-        case verbs.REJECT:
-            digests, reason = action.row_digests, action.reason
-            people.reject_rows_or_refuse(who, action.target, digests, reason)
-        case verbs.APPROVE_WAVE:
-            rollouts.approve_wave_or_refuse(who, rollout, number, wave)
-        case verbs.RESUME_ROLLOUT:
-            rollouts.resume_rollout_or_refuse(who, rollout, number)
-        case verbs.SKIP_WAVE:
-            rollouts.skip_wave_or_refuse(who, rollout, number, wave, action.reason)
-        case verbs.ABORT_ROLLOUT:
-            rollouts.abort_rollout_or_refuse(who, rollout, number, action.reason)
-        case _:
-            raise ValueError(f"nobody does what {action.verb.action} asks for")
+def _require_media_type(headers: Headers, expected: str) -> None:
+    values = headers.getlist("content-type")
+    media_type = values[0].partition(";")[0].strip().lower() if len(values) == 1 else ""
+    if media_type != expected:
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body has to be {expected}.")
+
+
+async def read_body_within_limits(request: Request, max_size: int) -> bytes:
+    """The body of a request; HTTPException where it is too large, too slow or broken off."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_size:
+                    raise HTTPException(
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                        f"A body has at most {max_size:,} bytes.",
+                    )
+    except TimeoutError:
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly.") from None
+    except ClientDisconnect:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The body broke off.") from None
+    return bytes(body)
+
+
+def _is_from_own_page(headers: Headers) -> bool:
+    """Whether the browser says in `Sec-Fetch-Site` that it comes from a page of ours."""
+    return headers.getlist("sec-fetch-site") == ["same-origin"]
+
+
+def read_own_notice(asked: Sequence[Verb], visitor: Visitor) -> str:
+    """What its reader has just done by a form, as `done` of the address names it; "" for nothing.
+
+    Nothing either where it is not the redirect of a form: an address from elsewhere proves nothing.
+    """
+    if not visitor.identity or not _is_from_own_page(visitor.request.headers):
+        return ""
+    done = visitor.parameters.get("done")
+    return next((verb.notice for verb in asked if verb.name == done), "")

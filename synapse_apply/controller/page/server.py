@@ -17,10 +17,10 @@ from synapse_apply.controller.page.app import HookSecretValues, PageApp
 from synapse_apply.controller.page.guard import (
     PatientProtocol,
     RequestGuard,
+    list_own_origins,
     listen_host_headers,
     public_host_headers,
 )
-from synapse_apply.controller.page.receiving import list_own_origins
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.secrets.secret_rules import is_loopback

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from http import HTTPStatus
 
@@ -16,14 +16,13 @@ from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.ports import TargetFilter
-from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rows import RolloutTargetRow, TargetName
 from synapse_apply.controller.rules.access import (
     Person,
     can_pause_scope,
-    list_readable_patterns,
     list_rights,
 )
-from synapse_apply.controller.settings import Access, ProxyAccess, Right
+from synapse_apply.controller.settings import Access, Controller, ProxyAccess, Right
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
@@ -33,17 +32,42 @@ from synapse_apply.views.sanitize import sanitize
 API_PREFIX = "/api/v1/"
 
 
+class RequestRefused(Exception):
+    """A request that is not done. `findings` say why, `headers` go with the answer."""
+
+    def __init__(
+        self, status: HTTPStatus, *findings: Diagnostic, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__("; ".join(finding.summary for finding in findings))
+        self.status = status
+        self.findings = findings
+        self.headers = headers or {}
+
+
+def forbidden(summary: str, detail: str, hint: str = "") -> RequestRefused:
+    return RequestRefused(HTTPStatus.FORBIDDEN, error_finding(summary, detail, hint))
+
+
+def not_found(detail: str, hint: str = "") -> RequestRefused:
+    finding = error_finding("Nothing is known by this name", detail, hint)
+    return RequestRefused(HTTPStatus.NOT_FOUND, finding)
+
+
 @frozen
 class Visitor:
-    """Who asks (None: nobody asks who, everybody may read), and what of the store they may read.
+    """Who sends a request (None: nobody asks who, everybody may read), what they may read.
 
-    `whole_store` has what they may not read, too: only to decide with.
+    `whole_store` has what they may not read, too: only to decide with. `settings` are those in use
+    when they were let in, `now` is that moment as a wall-clock time.
     """
 
     person: Person | None
-    access: Access | None
+    settings: Controller
     store: RestrictedStore
     whole_store: ControllerStore
+    loop: ControllerLoop
+    request: Request
+    now: float
 
     @property
     def identity(self) -> str:
@@ -55,77 +79,64 @@ class Visitor:
         """The groups that they are in, sorted."""
         return tuple(sorted(self.person.groups)) if self.person else ()
 
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        return self.request.query_params
+
+    @property
+    def target(self) -> TargetName:
+        """The target that the path names."""
+        named = self.request.path_params
+        return TargetName(named["source"], named["target"])
+
     def list_rights(self, name: TargetName) -> frozenset[Right]:
-        return list_rights(self.access, self.person, name)
+        return list_rights(self.settings.access, self.person, name)
 
     def can_pause_scope(self, scope: str) -> bool:
         """Whether they may pause, and resume, every target that a pattern matches."""
         # One that matches is enough: a pattern of theirs has to cover the whole scope.
         page = self.whole_store.read_page_of_present_targets(TargetFilter(patterns=(scope,)), 0, 1)
         names = [target.name for target in page.targets]
-        return can_pause_scope(self.access, self.person, scope, names)
+        return can_pause_scope(self.settings.access, self.person, scope, names)
 
-    def scope_refusal(self, right: Right, scope: str) -> RequestRefused:
-        """The refusal of a pattern: not found where nothing that they may read matches it."""
-        if self.person is None or self.store.has_readable_target(scope):
-            return build_right_refusal(right, scope, self)
-        return RequestRefused.from_words(
-            HTTPStatus.NOT_FOUND,
-            "Nothing is known by this name",
-            f"No target that you may read matches {scope}.",
-            "A pattern is for SOURCE/TARGET, as the list of targets has it.",
+    def can_approve_each(self, rows: Sequence[RolloutTargetRow]) -> bool:
+        """Whether they may approve rows of each of these targets; of none nobody may."""
+        return (
+            self.person is not None
+            and bool(rows)
+            and all(Right.APPROVE in self.list_rights(row.target) for row in rows)
         )
+
+    def require_pause_of_scope(self, scope: str) -> None:
+        """Raise RequestRefused: not found where nothing that they may read matches the pattern."""
+        if self.person is None or not self.can_pause_scope(scope):
+            if self.person is None or self.store.has_readable_target(scope):
+                raise self.right_refusal(Right.PAUSE, scope)
+            raise not_found(
+                f"No target that you may read matches {scope}.",
+                "A pattern is for SOURCE/TARGET, as the list of targets has it.",
+            )
 
     def require_right_on(self, name: TargetName, right: Right) -> None:
         """Raise RequestRefused: not found for who may not even read the target."""
         if self.store.find_target_even_if_gone(name) is None:
-            raise RequestRefused.from_words(
-                HTTPStatus.NOT_FOUND,
-                "Nothing is known by this name",
-                f"There is no target {name} that you may read.",
-            )
+            raise not_found(f"There is no target {name} that you may read.")
         if right not in self.list_rights(name):
-            raise build_right_refusal(right, str(name), self)
+            raise self.right_refusal(right, str(name))
 
-
-def build_right_refusal(right: Right, scope: str, visitor: Visitor) -> RequestRefused:
-    """The refusal of somebody without a right; another text for who has no name at all."""
-    if visitor.person is None:
-        return RequestRefused.from_words(
-            HTTPStatus.FORBIDDEN,
-            "Nobody may do anything here",
-            "The controller does not know who asks: its configuration has no `access`.",
-            "Set `access` in controller.yaml, and restart the controller.",
+    def right_refusal(self, right: Right, scope: str) -> RequestRefused:
+        """The refusal of somebody without a right; another text for who has no name at all."""
+        if self.person is None:
+            return forbidden(
+                "Nobody may do anything here",
+                "The controller does not know who asks: its configuration has no `access`.",
+                "Set `access` in controller.yaml, and restart the controller.",
+            )
+        return forbidden(
+            "No right to do this",
+            f"{self.identity} has no rule with `{right.value}` for {scope}.",
+            "Ask whoever writes `access.may` of controller.yaml.",
         )
-    return RequestRefused.from_words(
-        HTTPStatus.FORBIDDEN,
-        "No right to do this",
-        f"{visitor.identity} has no rule with `{right.value}` for {scope}.",
-        "Ask whoever writes `access.may` of controller.yaml.",
-    )
-
-
-class Doorkeeper:
-    """Says of each request who sends it."""
-
-    def __init__(
-        self,
-        store: ControllerStore,
-        loop: ControllerLoop,
-        read_secrets: Callable[[], AccessSecrets],
-    ) -> None:
-        """`read_secrets` gives the secrets of the configuration in use, at each request."""
-        self._store = store
-        self._loop = loop
-        self._read_secrets = read_secrets
-
-    def admit_visitor(self, request: Request) -> Visitor:
-        """Who sends a request. RequestRefused for nobody, where the configuration has `access`."""
-        access = self._loop.get_settings().access
-        is_api = request.url.path.startswith(API_PREFIX)
-        person = identify_person(access, self._read_secrets(), request.headers, is_api=is_api)
-        patterns = list_readable_patterns(access, person)
-        return Visitor(person, access, RestrictedStore(self._store, patterns), self._store)
 
 
 # Who asks: a person whom the proxy names, or a program with a token.
@@ -154,18 +165,14 @@ def identify_person(
     if person is not None:
         return person
     if is_api:
-        raise RequestRefused(
-            HTTPStatus.UNAUTHORIZED,
-            *RequestRefused.from_words(
-                HTTPStatus.UNAUTHORIZED,
-                "Nobody is logged in",
-                "The request has no token, and no proxy says whose it is.",
-                "Send one of `access.tokens` as `Authorization: Bearer TOKEN`.",
-            ).findings,
-            headers={"WWW-Authenticate": "Bearer"},
+        finding = error_finding(
+            "Nobody is logged in",
+            "The request has no token, and no proxy says whose it is.",
+            "Send one of `access.tokens` as `Authorization: Bearer TOKEN`.",
         )
-    raise RequestRefused.from_words(
-        HTTPStatus.FORBIDDEN,
+        challenge = {"WWW-Authenticate": "Bearer"}
+        raise RequestRefused(HTTPStatus.UNAUTHORIZED, finding, headers=challenge)
+    raise forbidden(
         "Nobody is logged in",
         "Pages are for people whom the proxy of `access` has logged in; tokens are for /api/v1.",
         "Open the page at the address of the proxy.",
@@ -179,12 +186,8 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
     if not any(values.values()):
         return None
     secret_values = values[proxy.secret_header]
-    is_genuine = (
-        secret is not None and len(secret_values) == 1 and is_equal_secret(secret_values[0], secret)
-    )
-    if not is_genuine:
-        raise RequestRefused.from_words(
-            HTTPStatus.FORBIDDEN,
+    if secret is None or len(secret_values) != 1 or not is_equal_secret(secret_values[0], secret):
+        raise forbidden(
             "Not sent by the proxy",
             f"The request has headers that only the proxy may send, and not its secret in "
             f"{proxy.secret_header}.",
@@ -192,8 +195,7 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
         )
     for name, given_values in values.items():
         if len(given_values) > 1:
-            raise RequestRefused.from_words(
-                HTTPStatus.FORBIDDEN,
+            raise forbidden(
                 "A header was sent twice",
                 f"{name} says who it is only once.",
                 "Have the proxy replace this header, not add to it.",
@@ -202,8 +204,7 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
     if not user:
         return None
     if not _is_harmless_name(user):
-        raise RequestRefused.from_words(
-            HTTPStatus.FORBIDDEN,
+        raise forbidden(
             "The name of the person cannot be used",
             f"{proxy.user_header} has at most {_MAX_NAME_LENGTH} letters, digits and marks as in "
             "addresses of mail.",
@@ -216,8 +217,7 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
 def _parse_groups(text: str, header: str) -> frozenset[str]:
     """The groups of a header; one with an odd name counts for nothing, as no rule names it."""
     if len(text) > _MAX_GROUPS_LENGTH:
-        raise RequestRefused.from_words(
-            HTTPStatus.FORBIDDEN,
+        raise forbidden(
             "Too many groups",
             f"{header} has more than {_MAX_GROUPS_LENGTH:,} characters.",
             "Have the proxy send only the groups that `access.may` names.",
@@ -260,43 +260,18 @@ def _token_holder(access: Access, secrets: AccessSecrets, headers: Headers) -> P
             if is_equal_secret(match[1], secret) and name in access.tokens
         ]
     if not holders:
-        raise RequestRefused(
-            HTTPStatus.UNAUTHORIZED,
-            *RequestRefused.from_words(
-                HTTPStatus.UNAUTHORIZED,
-                "The token is not one of this controller's",
-                "`Authorization` has no token of `access.tokens`.",
-                "Send one of them as `Authorization: Bearer TOKEN`.",
-            ).findings,
-            headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+        finding = error_finding(
+            "The token is not one of this controller's",
+            "`Authorization` has no token of `access.tokens`.",
+            "Send one of them as `Authorization: Bearer TOKEN`.",
         )
+        challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise RequestRefused(HTTPStatus.UNAUTHORIZED, finding, headers=challenge)
     return Person(f"token:{holders[0]}", frozenset())
 
 
 def is_equal_secret(text: str, secret: Sensitive) -> bool:
     """Whether a text is the secret, told in constant time."""
     # Digests have one length, so that not even the secret's length can be told.
-    return hmac.compare_digest(_digest(text), _digest(str(secret.reveal())))
-
-
-def _digest(text: str) -> bytes:
-    return sha256(text.encode("utf-8", "replace")).digest()
-
-
-class RequestRefused(Exception):
-    """A request that is not done. `findings` say why, `headers` go with the answer."""
-
-    def __init__(
-        self, status: HTTPStatus, *findings: Diagnostic, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__("; ".join(finding.summary for finding in findings))
-        self.status = status
-        self.findings = findings
-        self.headers = headers or {}
-
-    @classmethod
-    def from_words(
-        cls, status: HTTPStatus, summary: str, detail: str = "", hint: str = ""
-    ) -> RequestRefused:
-        """A refusal for one reason."""
-        return cls(status, error_finding(summary, detail, hint))
+    texts = (text, str(secret.reveal()))
+    return hmac.compare_digest(*(sha256(t.encode("utf-8", "replace")).digest() for t in texts))

@@ -151,7 +151,7 @@ def start_after_first_head(world: RolloutWorld, *waves: Wave, **changes: object)
     world.start(loop)
     while world.rollout.state is not RolloutState.DONE:
         if world.rollout.state is RolloutState.WAITING:
-            loop.get_rollout_actions().approve_wave_or_refuse(ANN, "all", 1, world.rollout.wave)
+            loop.get_people_actions().approve_wave_or_refuse(ANN, "all", 1, world.rollout.wave)
         world.wait(loop, 6 * MINUTE, step=180)
     assert world.take_writes() == []
     world.inbox.messages.clear()

@@ -33,7 +33,7 @@ def test_a_wave_is_let_begin_by_a_person(world: RolloutWorld, waiting_loop: Cont
     ]
     assert told == [("held", False), ("held", True), ("held", True), ("held", True)]
     assert world.forge.describe()["c2"].startswith("pending: 3 of 4 done")
-    actions = waiting_loop.get_rollout_actions()
+    actions = waiting_loop.get_people_actions()
     actions.approve_wave_or_refuse(ANN, "all", 2, 3)
     world.settle(waiting_loop)
     assert world.take_writes() == ["prod-1 c2"]
@@ -47,14 +47,14 @@ def test_a_wave_is_let_begin_by_a_person(world: RolloutWorld, waiting_loop: Cont
 
 Act = Callable[[ControllerLoop, int, int], None]
 ACTS: list[Act] = [
-    lambda loop, number, wave: loop.get_rollout_actions().approve_wave_or_refuse(
+    lambda loop, number, wave: loop.get_people_actions().approve_wave_or_refuse(
         BOB, "all", number, wave
     ),
-    lambda loop, number, wave: loop.get_rollout_actions().skip_wave_or_refuse(
+    lambda loop, number, wave: loop.get_people_actions().skip_wave_or_refuse(
         BOB, "all", number, wave, "x"
     ),
-    lambda loop, number, _: loop.get_rollout_actions().resume_rollout_or_refuse(BOB, "all", number),
-    lambda loop, number, _: loop.get_rollout_actions().abort_rollout_or_refuse(
+    lambda loop, number, _: loop.get_people_actions().resume_rollout_or_refuse(BOB, "all", number),
+    lambda loop, number, _: loop.get_people_actions().abort_rollout_or_refuse(
         BOB, "all", number, "x"
     ),
 ]
@@ -80,7 +80,7 @@ def test_an_unknown_rollout_is_refused(world: RolloutWorld, waiting_loop: Contro
     world.set_rollouts(ALL, Rollout("other", "acme", (CANARIES,)))
     for name in ("other", "none", ""):
         with pytest.raises(ActionRefused, match="no such rollout"):
-            waiting_loop.get_rollout_actions().abort_rollout_or_refuse(ANN, name, 2, "")
+            waiting_loop.get_people_actions().abort_rollout_or_refuse(ANN, name, 2, "")
 
 
 def test_a_stopped_one_is_resumed(world: RolloutWorld) -> None:
@@ -90,7 +90,7 @@ def test_a_stopped_one_is_resumed(world: RolloutWorld) -> None:
     world.failing.add("canary-1")
     world.follow(loop)
     assert world.describe_rollout() == "c2 wave 1 stopped"
-    actions = loop.get_rollout_actions()
+    actions = loop.get_people_actions()
     actions.resume_rollout_or_refuse(ANN, "all", 2)
     world.settle(loop)
     assert world.describe_rollout() == "c2 wave 1 stopped"
@@ -110,7 +110,7 @@ def test_a_wave_is_skipped_with_a_reason(world: RolloutWorld) -> None:
     world.push("c2")
     world.failing.add("canary-1")
     world.follow(loop)
-    loop.get_rollout_actions().skip_wave_or_refuse(ANN, "all", 2, 1, "the canary's server\nis away")
+    loop.get_people_actions().skip_wave_or_refuse(ANN, "all", 2, 1, "the canary's server\nis away")
     world.settle(loop)
     assert sorted(world.take_writes()) == ["eu-1 c2", "eu-2 c2", "prod-1 c2"]
     wave = world.list_waves()[0]

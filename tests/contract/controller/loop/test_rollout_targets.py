@@ -56,7 +56,7 @@ def test_waves_that_are_changed_in_the_middle_keep_what_was_shown(
     world.reload(waiting_loop)
     assert world.describe_rollout() == "c2 wave 2 waiting for approval"
     assert world.take_writes() == []
-    waiting_loop.get_rollout_actions().approve_wave_or_refuse(ANN, "all", 2, 2)
+    waiting_loop.get_people_actions().approve_wave_or_refuse(ANN, "all", 2, 2)
     world.settle(waiting_loop)
     assert world.take_writes() == ["prod-1 c2"]
     assert world.describe_rollout() == "c2 wave 3 done"
@@ -71,7 +71,7 @@ def test_rollouts_that_share_a_target_move_nothing_until_that_is_mended(
     world.set_rollouts(three, other)
     world.reload(waiting_loop)
     assert world.forge.describe()["c2"] == ("failure: it cannot be used: A target in two rollouts")
-    waiting_loop.get_rollout_actions().approve_wave_or_refuse(ANN, "all", 2, 3)
+    waiting_loop.get_people_actions().approve_wave_or_refuse(ANN, "all", 2, 3)
     world.settle(waiting_loop)
     assert world.take_writes() == []
     world.set_rollouts(three)

@@ -47,7 +47,7 @@ def test_a_new_source_is_made_in_waves_too(new_rollout_world: RolloutWorld) -> N
     assert {look.target.target for look in world.workers.looks} == {"canary-1"}
     assert world.list_wanted() == {"canary-1": "c1", "eu-1": "", "eu-2": "", "prod-1": ""}
     world.failing.clear()
-    loop.get_rollout_actions().resume_rollout_or_refuse(ANN, "all", 1)
+    loop.get_people_actions().resume_rollout_or_refuse(ANN, "all", 1)
     world.follow(loop)
     assert sorted(world.take_writes()) == [f"{name} c1" for name in TARGETS]
 
@@ -85,7 +85,7 @@ def test_a_waiting_head_begins_when_the_running_one_is_aborted(world: RolloutWor
     world.push("c3")
     world.follow(loop)
     assert world.describe_rollout() == "c2 wave 2 waiting for approval"
-    loop.get_rollout_actions().abort_rollout_or_refuse(ANN, "all", 2, "c3 is better")
+    loop.get_people_actions().abort_rollout_or_refuse(ANN, "all", 2, "c3 is better")
     world.follow(loop)
     assert world.describe_rollout() == "c3 wave 2 waiting for approval"
     assert world.take_writes() == ["canary-1 c2", "canary-1 c3"]

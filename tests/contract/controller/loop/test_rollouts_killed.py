@@ -64,7 +64,7 @@ class RolloutLife:
         world.push("c4")
         self._go_on(approve=False)
         self._act(
-            lambda loop: loop.get_rollout_actions().abort_rollout_or_refuse(ANN, "all", 4, "no")
+            lambda loop: loop.get_people_actions().abort_rollout_or_refuse(ANN, "all", 4, "no")
         )
         self._go_on(approve=True)
 
@@ -108,7 +108,7 @@ class RolloutLife:
 
 
 def approve_wave(rollout: RolloutRow, loop: ControllerLoop) -> None:
-    actions = loop.get_rollout_actions()
+    actions = loop.get_people_actions()
     actions.approve_wave_or_refuse(ANN, "all", rollout.number, rollout.wave)
 
 

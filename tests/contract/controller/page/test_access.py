@@ -31,8 +31,8 @@ from synapse_apply.controller.configuration.secrets import (
     AccessSecrets,
     read_usable_access_secrets,
 )
+from synapse_apply.controller.page.guard import list_own_origins
 from synapse_apply.controller.page.readable_store import RestrictedStore
-from synapse_apply.controller.page.receiving import list_own_origins
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.ports import AuditFilter
 from synapse_apply.controller.rows import (

@@ -107,8 +107,6 @@ class StubPeopleActions(Recorder):
     ) -> None:
         self._record("reject", who, str(name), *row_digests, reason)
 
-
-class StubRolloutActions(Recorder):
     def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
         self._record("approve", who, rollout, number, wave)
 
@@ -135,7 +133,6 @@ class StubLoop:
         self.asked: list[str] = []
         self.authors: tuple[str, ...] | None = ()
         self.people = StubPeopleActions()
-        self.rollouts = StubRolloutActions()
 
     def fetch_source_at_next_round(self, source: str) -> None:
         self.asked.append(source)
@@ -158,8 +155,9 @@ class StubLoop:
     def get_people_actions(self) -> StubPeopleActions:
         return self.people
 
-    def get_rollout_actions(self) -> StubRolloutActions:
-        return self.rollouts
+    @property
+    def rollouts(self) -> StubPeopleActions:
+        return self.people
 
 
 def open_store(folder: Path) -> SqliteControllerStore:
