@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.exchange import ExchangeLimits, HttpExchanger
 from synapse_apply.client.http.pacing import Backoff, parse_retry_after
 from synapse_apply.controller.ports import SendResult
-from synapse_apply.controller.settings import HOUR
+from synapse_apply.controller.settings import HOUR, MINUTE
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.json_types import JsonValue
@@ -44,13 +46,6 @@ class UndeliveredError(Exception):
         self.fault = fault
 
 
-class _OriginAndPath(NamedTuple):
-    """`scheme://host:port` of a URL, and the rest of it, which begins with '/'."""
-
-    origin: str
-    path: str
-
-
 class Receiver:
     """One server that is told something; `name` is what findings call it, never its URL's path."""
 
@@ -62,14 +57,16 @@ class Receiver:
         Plain http goes to a loopback address, and elsewhere only where `allow_plain_http` is set.
         """
         self.name = name
-        self._parts = _split_usable_url(url, what_is_named, allow_plain_http=allow_plain_http)
-        self._route = build_route_with_environment_proxies_and_tls(self._parts.origin)
+        parts = _split_usable_url(url, what_is_named, allow_plain_http=allow_plain_http)
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        origin = f"{parts.scheme}://{parts.netloc}"
+        self._route = build_route_with_environment_proxies_and_tls(origin)
 
     def send_json_once(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
     ) -> HttpAnswer:
         """The answer of any status to one request below the URL; UndeliveredError without one."""
-        base_path = self._parts.path.rstrip("/") if path else self._parts.path
+        base_path = self._path.rstrip("/") if path else self._path
         content_type = {"Content-Type": "application/json"} if body else {}
         request = HttpRequest(method, base_path + path, {**content_type, **headers}, body)
         # Statuses and messages are rare: a connection that was kept would mostly be dead by then.
@@ -87,10 +84,17 @@ class Receiver:
         raise undelivered
 
 
-def read_retry_after(answer: HttpAnswer, wall_clock: Callable[[], float]) -> float | None:
-    """For how many seconds an answer asks to wait, an hour at most; None where it does not say."""
+def read_retry_after(
+    answer: HttpAnswer, wall_clock: Callable[[], float], status: int
+) -> float | None:
+    """For how many seconds an answer asks to wait, an hour at most; None where it does not say.
+
+    A minute for a `status` that limits how often it is asked.
+    """
     seconds = parse_retry_after(answer.headers.get("retry-after"), wall_clock)
-    return None if seconds is None else min(seconds, HOUR)
+    if seconds is None:
+        return MINUTE if status == HTTPStatus.TOO_MANY_REQUESTS else None
+    return min(seconds, HOUR)
 
 
 def parse_json_answer(answer: HttpAnswer) -> JsonValue:
@@ -119,16 +123,11 @@ def reveal_header_value(secret: Sensitive, what_is_named: str) -> str:
     )
 
 
-def _split_usable_url(
-    url: Sensitive, what_is_named: str, *, allow_plain_http: bool
-) -> _OriginAndPath:
-    text = url.reveal()
-    problem, parts = "", None
-    try:
-        parts = urlsplit(text)
+def _split_usable_url(url: Sensitive, what_is_named: str, *, allow_plain_http: bool) -> SplitResult:
+    text, parts, host = url.reveal(), None, ""
+    with suppress(ValueError, AttributeError, TypeError):
+        parts = urlsplit(str(text))
         host, _ = spell_host(parts.hostname or ""), parts.port
-    except (ValueError, AttributeError, TypeError):
-        parts, host = None, ""
     if parts is None or not host or parts.scheme not in {"http", "https"}:
         problem = "is not an http(s) URL"
     elif not text.isascii() or not text.isprintable() or any(c in text for c in ' "<>\\^`{|}'):
@@ -137,9 +136,8 @@ def _split_usable_url(
         problem = "has a user name, a fragment or `..` in it"
     elif parts.scheme == "http" and not (allow_plain_http or is_loopback(host)):
         problem = "is plain http, and what is sent there can be read on the way"
-    if problem or parts is None:
-        raise InputError.from_summary(
-            "A URL cannot be used", f"{what_is_named} {problem}.", "Write it as https://HOST/PATH."
-        )
-    query = f"?{parts.query}" if parts.query else ""
-    return _OriginAndPath(f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query)
+    else:
+        return parts
+    raise InputError.from_summary(
+        "A URL cannot be used", f"{what_is_named} {problem}.", "Write it as https://HOST/PATH."
+    )

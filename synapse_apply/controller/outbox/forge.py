@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -52,21 +53,18 @@ class ForgeAnswer(NamedTuple):
         return self.answer.status
 
     def mentions_any(self, *lowercase_phrases: str) -> bool:
-        """Whether one of the forge's messages contains one of these phrases, in lower case."""
-        return any(
-            phrase in text for phrase in lowercase_phrases for text in _messages(self.document)
-        )
+        """Whether an error's texts contain one of these phrases, in lower case.
 
-
-def _messages(document: Any) -> list[str]:
-    """The texts of an error, in lower case: `message` and, of GitHub, `errors[].message`."""
-    if not isinstance(document, Mapping):
-        return []
-    errors = document.get("errors")
-    nested = errors[:_MAX_WORDS] if isinstance(errors, list) else []
-    candidates = [document, *(error for error in nested if isinstance(error, Mapping))]
-    texts = [candidate.get("message") for candidate in candidates]
-    return [text[:4000].lower() for text in texts if isinstance(text, str)]
+        They are `message` and, of GitHub, `errors[].message`.
+        """
+        if not isinstance(self.document, Mapping):
+            return False
+        errors = self.document.get("errors")
+        nested = errors[:_MAX_WORDS] if isinstance(errors, list) else []
+        candidates = [self.document, *(error for error in nested if isinstance(error, Mapping))]
+        texts = [candidate.get("message") for candidate in candidates]
+        told = [text[:4000].lower() for text in texts if isinstance(text, str)]
+        return any(phrase in text for phrase in lowercase_phrases for text in told)
 
 
 class _RefusalWords(NamedTuple):
@@ -125,8 +123,11 @@ _FOREIGN = _RefusalWords(
 )
 
 
-class ForgeApi:
-    """Calls one repository of a forge; what it raises and returns quotes no answer."""
+class _StatusSender:
+    """A StatusSender for one repository of a forge; what it raises and returns quotes no answer."""
+
+    _path = ""
+    _max_description = 0
 
     def __init__(
         self,
@@ -144,67 +145,70 @@ class ForgeApi:
         self._token = token
         self._headers = headers
         self._names = {"forge": forge_name, "place": forge.repository}
-        self.wall_clock = wall_clock
-        self.clock_offset: float | None = None
+        self._wall_clock = wall_clock
+        self._clock_offset: float | None = None
 
-    def call_forge(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> ForgeAnswer:
+    def get_clock_offset_or_none(self) -> float | None:
+        """As StatusSender."""
+        return self._clock_offset
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> ForgeAnswer:
         """Send one request; UndeliveredError without an answer."""
         headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
         content = b"" if body is None else encode_compact_json(body)
         answer = self._receiver.send_json_once(method, path, headers, content)
         date = parse_http_date(answer.headers.get("date"))
         if date is not None:
-            self.clock_offset = self.wall_clock() - date
+            self._clock_offset = self._wall_clock() - date
         return ForgeAnswer(answer, parse_json_answer(answer))
 
-    def read_json(
-        self, path: str, build_refusal: Callable[[ForgeAnswer], SendResult] | None = None
-    ) -> JsonValue:
-        """The JSON value at a path, None for what is no JSON; StatusUnreadable for any failure.
+    def _post_status(self, row: StatusRow, **words: str) -> ForgeAnswer:
+        text = self._shorten(row.wished)
+        body = {**words, "description": text.description}
+        if text.url:
+            body["target_url"] = text.url
+        return self._call("POST", f"{self._path}/statuses/{_require_commit(row)}", body)
 
-        `build_refusal` says what an answer that is no success means, None: as the method does.
-        """
+    def _read_json(self, path: str) -> JsonValue:
+        """The JSON value at a path, None for what is no JSON; StatusUnreadable for any failure."""
         try:
-            answer = self.call_forge("GET", path)
+            answer = self._call("GET", path)
         except UndeliveredError as failure:
             raise StatusUnreadable(failure.result) from None
         if answer.status != 200:
-            raise StatusUnreadable((build_refusal or self.build_result_of_refusal)(answer))
+            raise StatusUnreadable(self._refusal(answer))
         return answer.document
 
-    def build_result_of_refusal(
+    def _shorten(self, text: StatusText) -> StatusText:
+        """A text as the forge takes it: on one line, the last character `…` if it was cut."""
+        line, most = " ".join(text.description.split()), self._max_description
+        shown = line if len(line) <= most else line[: most - 1].rstrip() + "…"
+        return StatusText(text.state, shown, text.url)
+
+    def _refusal(self, answer: ForgeAnswer) -> SendResult:
+        return self._by_status(answer)
+
+    def _by_status(
         self, answer: ForgeAnswer, *, is_rate_limited: bool = False, is_final: bool | None = None
     ) -> SendResult:
         """What is said of an answer that is no success; `is_final` overrules the status's own."""
         # What stands before a forge may limit it in this way, too.
         is_delayed = answer.status == 403 and "retry-after" in answer.answer.headers
         status = 429 if is_rate_limited or is_delayed else answer.status
-        words = _OTHER
-        if status in _WORDS_BY_STATUS:
-            words = _WORDS_BY_STATUS[status]
-        elif 300 <= status < 400:
+        words = _WORDS_BY_STATUS.get(status, _OTHER)
+        if 300 <= status < 400:
             words = _REDIRECT
         elif status >= 500:
             words = _GATEWAY
-        retry_after = read_retry_after(answer.answer, self.wall_clock)
-        if status == 429 and retry_after is None:
-            retry_after = MINUTE
-        result = self._build_result_in_words(words, answer.status, retry_after)
+        retry_after = read_retry_after(answer.answer, self._wall_clock, status)
+        result = self._in_words(words, answer.status, retry_after)
         return result if is_final is None else SendResult(result.finding, retry_after, is_final)
 
-    def foreign_answer(self, answer: ForgeAnswer) -> SendResult:
-        """What is said of a success that does not show what was sent."""
-        return self._build_result_in_words(_FOREIGN, answer.status, None)
+    def _foreign_answer(self, status: int = 200) -> SendResult:
+        """What is said of a success that does not show what was sent, or that has another form."""
+        return self._in_words(_FOREIGN, status, None)
 
-    def malformed_statuses(self) -> StatusUnreadable:
-        """The error for a list of statuses that does not have its form."""
-        return StatusUnreadable(self._build_result_in_words(_FOREIGN, 200, None))
-
-    def _build_result_in_words(
-        self, words: _RefusalWords, status: int, retry_after: float | None
-    ) -> SendResult:
+    def _in_words(self, words: _RefusalWords, status: int, retry_after: float | None) -> SendResult:
         names = {**self._names, "status": status}
         finding = error_finding(
             words.summary.format(**names), words.detail.format(**names), words.hint.format(**names)
@@ -212,14 +216,14 @@ class ForgeApi:
         return SendResult(finding, retry_after, words.is_final)
 
 
-def require_commit(row: StatusRow) -> str:
+def _require_commit(row: StatusRow) -> str:
     """The row's commit, which becomes a part of a path; ValueError for what is no object id."""
     if not _COMMIT.fullmatch(row.commit):
         raise ValueError(f"not a commit: {row.commit!r}")
     return row.commit
 
 
-def require_repository(forge: ForgeStatus, pattern: re.Pattern[str], example: str) -> str:
+def _require_repository(forge: ForgeStatus, pattern: re.Pattern[str], example: str) -> str:
     """The repository, as it stands in the file; InputError if it does not have the forge's form."""
     if pattern.fullmatch(forge.repository):
         return forge.repository
@@ -230,10 +234,10 @@ def require_repository(forge: ForgeStatus, pattern: re.Pattern[str], example: st
     )
 
 
-def join_and_cut(text: str, max_length: int) -> str:
-    """A text on one line with at most this many characters, the last one `…` if it was cut."""
-    line = " ".join(text.split())
-    return line if len(line) <= max_length else line[: max_length - 1].rstrip() + "…"
+def _text_of(document: Mapping[str, Any], state: StatusState) -> StatusText:
+    """The text of a status that a forge has."""
+    words = (document.get("description"), document.get("target_url"))
+    return StatusText(state, *(word if isinstance(word, str) else "" for word in words))
 
 
 # How a commit status is set and read back at GitHub (github.com, and Enterprise Server).
@@ -244,42 +248,33 @@ def join_and_cut(text: str, max_length: int) -> str:
 
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 _REPOSITORY = re.compile(r"(?!\.)[A-Za-z0-9-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+")
-_MAX_GITHUB_DESCRIPTION = 140
 _PAGE_SIZE, _MAX_PAGES = 100, 10
 
 
-class GitHubStatusSender:
+class GitHubStatusSender(_StatusSender):
     """A StatusSender for one repository of GitHub."""
+
+    _max_description = 140
 
     def __init__(
         self, forge: ForgeStatus, token: Sensitive, wall_clock: Callable[[], float] = time.time
     ) -> None:
         """InputError for a repository, an API URL or a token that cannot be used."""
-        repository = require_repository(forge, _REPOSITORY, "OWNER/NAME")
-        self._api = ForgeApi(forge, "GitHub", token, _HEADERS, wall_clock)
+        repository = _require_repository(forge, _REPOSITORY, "OWNER/NAME")
+        super().__init__(forge, "GitHub", token, _HEADERS, wall_clock)
         self._path = f"/repos/{quote(repository)}"
 
     def send(self, row: StatusRow) -> SendResult:
         """As StatusSender (`POST /repos/{owner}/{repo}/statuses/{sha}`)."""
-        text = _shorten_for_github(row.wished)
-        body = {"state": text.state.value, "context": row.context, "description": text.description}
-        if text.url:
-            body["target_url"] = text.url
         try:
-            answer = self._api.call_forge(
-                "POST", f"{self._path}/statuses/{require_commit(row)}", body
-            )
+            answer = self._post_status(row, state=row.wished.state.value, context=row.context)
         except UndeliveredError as failure:
             return failure.result
         if answer.status == 201:
             current = _github_status(answer.document, row.context)
             is_shown = current is not None and current.state is row.wished.state
-            return SendResult() if is_shown else self._api.foreign_answer(answer)
-        return self._build_result_of_refusal(answer)
-
-    def get_clock_offset_or_none(self) -> float | None:
-        """As StatusSender."""
-        return self._api.clock_offset
+            return SendResult() if is_shown else self._foreign_answer(answer.status)
+        return self._refusal(answer)
 
     def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /repos/{owner}/{repo}/commits/{ref}/status`).
@@ -287,44 +282,34 @@ class GitHubStatusSender:
         The combined status has the newest of each context; the plain list has all of them, of
         which a thousand can stand before ours.
         """
-        base = f"{self._path}/commits/{require_commit(row)}/status?per_page={_PAGE_SIZE}&page="
+        base = f"{self._path}/commits/{_require_commit(row)}/status?per_page={_PAGE_SIZE}&page="
         for page in range(1, _MAX_PAGES + 1):
-            document = self._api.read_json(f"{base}{page}", self._build_result_of_refusal)
+            document = self._read_json(f"{base}{page}")
             statuses = document.get("statuses") if isinstance(document, Mapping) else None
             if not isinstance(statuses, list):
-                raise self._api.malformed_statuses()
-            for text in _texts_of_context(statuses, row.context):
-                return row.wished if text == _shorten_for_github(row.wished) else text
+                raise StatusUnreadable(self._foreign_answer())
+            for status in statuses:
+                if (text := _github_status(status, row.context)) is not None:
+                    return row.wished if text == self._shorten(row.wished) else text
             if len(statuses) < _PAGE_SIZE:
                 break
         return None
 
-    def _build_result_of_refusal(self, answer: ForgeAnswer) -> SendResult:
+    def _refusal(self, answer: ForgeAnswer) -> SendResult:
         headers = answer.answer.headers
         is_used_up = headers.get("x-ratelimit-remaining", "").strip() == "0"
         if answer.status == 429 or (
             answer.status == 403 and (is_used_up or answer.mentions_any("rate limit", "abuse"))
         ):
-            result = self._api.build_result_of_refusal(answer, is_rate_limited=True)
+            result = self._by_status(answer, is_rate_limited=True)
             reset_at = headers.get("x-ratelimit-reset", "").strip()
             if "retry-after" in headers or not is_used_up or not reset_at.isdigit():
                 return result
-            wait = float(reset_at[:12]) - self._api.wall_clock()
+            wait = float(reset_at[:12]) - self._wall_clock()
             return SendResult(result.finding, min(max(wait, MINUTE), HOUR))
         # 422 is also the answer for a commit that is not there yet.
         is_full = answer.status == 422 and answer.mentions_any("maximum number of statuses")
-        return self._api.build_result_of_refusal(answer, is_final=True if is_full else None)
-
-
-def _shorten_for_github(text: StatusText) -> StatusText:
-    """A text as GitHub takes it."""
-    return StatusText(text.state, join_and_cut(text.description, _MAX_GITHUB_DESCRIPTION), text.url)
-
-
-def _texts_of_context(statuses: list[Any], context: str) -> Iterator[StatusText]:
-    for status in statuses:
-        if (text := _github_status(status, context)) is not None:
-            yield text
+        return self._by_status(answer, is_final=True if is_full else None)
 
 
 def _github_status(document: Any, context: str) -> StatusText | None:
@@ -336,12 +321,7 @@ def _github_status(document: Any, context: str) -> StatusText | None:
         return None
     if not isinstance(state, str) or state not in {member.value for member in StatusState}:
         return None
-    description, url = document.get("description"), document.get("target_url")
-    return StatusText(
-        StatusState(state),
-        description if isinstance(description, str) else "",
-        url if isinstance(url, str) else "",
-    )
+    return _text_of(document, StatusState(state))
 
 
 # How a commit status is set and read back at GitLab (gitlab.com, and self-managed).
@@ -354,7 +334,7 @@ def _github_status(document: Any, context: str) -> StatusText | None:
 
 _PROJECT = re.compile(r"[0-9]{1,18}|[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
 # Longer ones are refused with 400.
-_MAX_GITLAB_DESCRIPTION, _MAX_URL = 255, 255
+_MAX_URL = 255
 _WORDS_BY_STATE = {
     StatusState.PENDING: "pending",
     StatusState.SUCCESS: "success",
@@ -376,8 +356,10 @@ class _CurrentStatus(NamedTuple):
     text: StatusText
 
 
-class GitLabStatusSender:
+class GitLabStatusSender(_StatusSender):
     """A StatusSender for one project of GitLab."""
+
+    _max_description = 255
 
     def __init__(
         self,
@@ -390,8 +372,8 @@ class GitLabStatusSender:
 
         InputError for a project, an API URL or a token that cannot be used.
         """
-        project = require_repository(forge, _PROJECT, "GROUP/PROJECT, or the project's number")
-        self._api = ForgeApi(forge, "GitLab", token, {}, wall_clock)
+        project = _require_repository(forge, _PROJECT, "GROUP/PROJECT, or the project's number")
+        super().__init__(forge, "GitLab", token, {}, wall_clock)
         self._path = f"/projects/{quote(project, safe='')}"
         # Without it GitLab takes the first branch that has the commit, and refuses a commit that
         # none has: one that was forced away could not be ended.
@@ -399,69 +381,50 @@ class GitLabStatusSender:
 
     def send(self, row: StatusRow) -> SendResult:
         """As StatusSender (`POST /projects/:id/statuses/:sha`)."""
-        word = _WORDS_BY_STATE[row.wished.state]
         try:
-            answer = self._post_status(row, word)
+            answer, result = self._send(row, _WORDS_BY_STATE[row.wished.state])
             if answer.status != 400:
-                return self._result_of(row, answer, word)
+                return result
             # Read what is shown: equal is done, and words change only by a state that changes.
             current = self._read_newest(row)
             if current is None or current.text.state is not row.wished.state:
-                return self._api.build_result_of_refusal(answer)
-            if _is_shown(row.wished, current) or current.word != "pending":
+                return result
+            if self._is_shown(row.wished, current) or current.word != "pending":
                 return SendResult()
-            second_answer = self._post_status(row, "running")
-            if second_answer.status == 400:
-                return SendResult()  # somebody else was faster; it is pending all the same
-            return self._result_of(row, second_answer, "running")
-        except UndeliveredError as failure:
+            answer, result = self._send(row, "running")
+            # Else somebody else was faster; it is pending all the same.
+            return result if answer.status != 400 else SendResult()
+        except (UndeliveredError, StatusUnreadable) as failure:
             return failure.result
-        except StatusUnreadable as failure:
-            return failure.result
-
-    def get_clock_offset_or_none(self) -> float | None:
-        """As StatusSender."""
-        return self._api.clock_offset
 
     def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
         current = self._read_newest(row)
         if current is None:
             return None
-        return row.wished if _is_shown(row.wished, current) else current.text
+        return row.wished if self._is_shown(row.wished, current) else current.text
 
-    def _post_status(self, row: StatusRow, word: str) -> ForgeAnswer:
-        text = _shorten(row.wished)
-        body = {
-            "state": word,
-            "name": row.context,
-            "ref": self._ref,
-            "description": text.description,
-        }
-        if text.url:
-            body["target_url"] = text.url
-        return self._api.call_forge("POST", f"{self._path}/statuses/{require_commit(row)}", body)
-
-    def _result_of(self, row: StatusRow, answer: ForgeAnswer, word: str) -> SendResult:
+    def _send(self, row: StatusRow, word: str) -> tuple[ForgeAnswer, SendResult]:
+        answer = self._post_status(row, state=word, name=row.context, ref=self._ref)
         document = answer.document
-        if answer.status in {200, 201}:
-            is_shown = (
-                isinstance(document, Mapping)
-                and document.get("name") == row.context
-                and document.get("status") == word
-            )
-            return SendResult() if is_shown else self._api.foreign_answer(answer)
-        # A commit that GitLab has not got yet, or whose status is just being written (409).
-        is_passing = answer.status == 404 and answer.mentions_any("commit not found")
-        return self._api.build_result_of_refusal(answer, is_final=False if is_passing else None)
+        if answer.status not in {200, 201}:
+            # A commit that GitLab has not got yet, or whose status is just being written (409).
+            is_passing = answer.status == 404 and answer.mentions_any("commit not found")
+            return answer, self._by_status(answer, is_final=False if is_passing else None)
+        is_shown = (
+            isinstance(document, Mapping)
+            and document.get("name") == row.context
+            and document.get("status") == word
+        )
+        return answer, SendResult() if is_shown else self._foreign_answer(answer.status)
 
     def _read_newest(self, row: StatusRow) -> _CurrentStatus | None:
         """The newest status of the row's name; StatusUnreadable."""
         query = f"name={quote(row.context, safe='')}&ref={quote(self._ref, safe='')}&per_page=100"
-        path = f"{self._path}/repository/commits/{require_commit(row)}/statuses?{query}"
-        document = self._api.read_json(path)
+        path = f"{self._path}/repository/commits/{_require_commit(row)}/statuses?{query}"
+        document = self._read_json(path)
         if not isinstance(document, list):
-            raise self._api.malformed_statuses()
+            raise StatusUnreadable(self._foreign_answer())
         statuses = [
             status
             for status in document
@@ -474,35 +437,21 @@ class GitLabStatusSender:
         ]
         if not statuses:
             return None
-        return _gitlab_status(max(statuses, key=lambda status: status["id"]), row)
+        newest = max(statuses, key=lambda status: status["id"])
+        state = _STATES.get(newest["status"], StatusState.PENDING)
+        # GitLab has one word for both.
+        if state is StatusState.FAILURE and row.wished.state is StatusState.ERROR:
+            state = StatusState.ERROR
+        return _CurrentStatus(newest["status"], _text_of(newest, state))
 
+    def _shorten(self, text: StatusText) -> StatusText:
+        return super()._shorten(text if len(text.url) <= _MAX_URL else replace(text, url=""))
 
-def _shorten(text: StatusText) -> StatusText:
-    """A text as GitLab takes it."""
-    url = text.url if len(text.url) <= _MAX_URL else ""
-    return StatusText(text.state, join_and_cut(text.description, _MAX_GITLAB_DESCRIPTION), url)
+    def _is_shown(self, wished: StatusText, current: _CurrentStatus) -> bool:
+        """Whether a status shows what is wished, as far as it can.
 
-
-def _is_shown(wished: StatusText, current: _CurrentStatus) -> bool:
-    """Whether a status shows what is wished, as far as it can.
-
-    There is no way to change the words of a job that is running; it shows them when it ends.
-    """
-    if current.word == "running" and wished.state is StatusState.PENDING:
-        return True
-    return current.text == _shorten(wished)
-
-
-def _gitlab_status(document: Mapping[str, Any], row: StatusRow) -> _CurrentStatus:
-    word = document["status"]
-    state = _STATES.get(word, StatusState.PENDING)
-    # GitLab has one word for both.
-    if state is StatusState.FAILURE and row.wished.state is StatusState.ERROR:
-        state = StatusState.ERROR
-    description, url = document.get("description"), document.get("target_url")
-    text = StatusText(
-        state,
-        description if isinstance(description, str) else "",
-        url if isinstance(url, str) else "",
-    )
-    return _CurrentStatus(word, text)
+        There is no way to change the words of a job that is running; it shows them when it ends.
+        """
+        if current.word == "running" and wished.state is StatusState.PENDING:
+            return True
+        return current.text == self._shorten(wished)

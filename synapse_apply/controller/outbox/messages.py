@@ -28,10 +28,11 @@ from synapse_apply.controller.rows import (
     RolloutRow,
     TargetName,
 )
-from synapse_apply.controller.settings import MINUTE, Channel, Event
+from synapse_apply.controller.settings import Channel, Event
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.json_types import JsonDocument
+from synapse_apply.model.remote import HttpAnswer
 from synapse_apply.model.values import Sensitive
 from synapse_apply.views.sanitize import limit_text
 
@@ -48,6 +49,43 @@ def build_message_sender(
     return WebhookMessageSender(channel, url, secret)
 
 
+class _MessageSender:
+    """Posts messages of one channel."""
+
+    def __init__(
+        self,
+        noun: str,
+        channel: Channel,
+        url: Sensitive,
+        wall_clock: Callable[[], float],
+        *,
+        allow_plain_http: bool = False,
+    ) -> None:
+        self._name = f"{noun} {channel.name}"
+        named = f"The url of {channel.name}"
+        self._receiver = Receiver(
+            self._name, url, what_is_named=named, allow_plain_http=allow_plain_http
+        )
+        self._wall_clock = wall_clock
+
+    def _post(self, headers: Mapping[str, str], body: bytes) -> SendResult:
+        try:
+            answer = self._receiver.send_json_once("POST", "", headers, body)
+        except UndeliveredError as failure:
+            return failure.result
+        if self._is_taken(answer):
+            return SendResult()
+        retry_after = read_retry_after(answer, self._wall_clock, answer.status)
+        return self._refusal(answer.status, retry_after)
+
+    def _is_taken(self, answer: HttpAnswer) -> bool:
+        raise NotImplementedError
+
+    def _refusal(self, status: int, retry_after: float | None) -> SendResult:
+        """What is said of a message that was not taken."""
+        raise NotImplementedError
+
+
 # What a message says: its fields, each bounded, and the one sentence that sums it up.
 #
 # The fields are the body of a webhook (`schemas/v1/controller-message.schema.json`), and what other
@@ -57,16 +95,15 @@ _MAX_SUMMARY, _MAX_DETAIL, _MAX_HINT, _MAX_POSITION = 300, 2000, 1000, 500
 _MAX_ADDRESS = 400
 # The page has all of them.
 _MAX_HELD_ROWS, _HELD_ROWS_OF_SENTENCE = 20, 3
-_COUNTED = ("add", "change", "destroy", "import", "forget", "refused", "drifted", "guards")
-_PHRASES = {
-    "add": "{} to add",
-    "change": "{} to change",
-    "destroy": "{} to destroy",
-    "import": "{} to import",
-    "forget": "{} to forget",
-    "refused": "{} refused",
-    "drifted": "{} drifted",
-    "guards": "{} stopped by guards",
+_COUNTED = {
+    "add": "to add",
+    "change": "to change",
+    "destroy": "to destroy",
+    "import": "to import",
+    "forget": "to forget",
+    "refused": "refused",
+    "drifted": "drifted",
+    "guards": "stopped by guards",
 }
 _WORDS_BY_EVENT = {
     Event.FAILED.value: "{subject} failed",
@@ -163,8 +200,8 @@ def message_counts(counts: object) -> str:
     """The counts of a message that are not 0, such as `1 to add, 2 drifted`; "" for none."""
     if not isinstance(counts, Mapping):
         return ""
-    numbers = {name: counts.get(name, 0) for name in _COUNTED}
-    return ", ".join(_PHRASES[name].format(n) for name, n in numbers.items() if n)
+    numbers = ((counts.get(name, 0), words) for name, words in _COUNTED.items())
+    return ", ".join(f"{number} {words}" for number, words in numbers if number)
 
 
 def message_held_rows(held_rows: object, max_rows: int) -> str:
@@ -240,42 +277,34 @@ _REASONS_BY_FINAL_STATUS = {
 }
 
 
-class SlackMessageSender:
+class SlackMessageSender(_MessageSender):
     """A MessageSender for one incoming webhook of Slack; its URL is a secret."""
 
     def __init__(
         self, channel: Channel, url: Sensitive, wall_clock: Callable[[], float] = time.time
     ) -> None:
         """InputError for a URL that cannot be used."""
-        self._name = f"Slack webhook {channel.name}"
-        self._receiver = Receiver(self._name, url, what_is_named=f"The url of {channel.name}")
-        self._wall_clock = wall_clock
+        super().__init__("Slack webhook", channel, url, wall_clock)
 
     def send(self, row: MessageRow) -> SendResult:
         """As MessageSender."""
-        try:
-            answer = self._receiver.send_json_once(
-                "POST", "", {}, encode_compact_json(build_slack_body(row))
-            )
-        except UndeliveredError as failure:
-            return failure.result
+        return self._post({}, encode_compact_json(build_slack_body(row)))
+
+    def _is_taken(self, answer: HttpAnswer) -> bool:
         # A login page or a proxy answers 200, too.
-        if answer.status == 200 and answer.body.strip() == b"ok":
-            return SendResult()
-        if answer.status in _REASONS_BY_FINAL_STATUS:
-            reason = _REASONS_BY_FINAL_STATUS[answer.status]
+        return answer.status == 200 and answer.body.strip() == b"ok"
+
+    def _refusal(self, status: int, retry_after: float | None) -> SendResult:
+        if status in _REASONS_BY_FINAL_STATUS:
             finding = error_finding(
                 "Slack refuses the message",
-                f"{self._name} answered {answer.status}: {reason}",
+                f"{self._name} answered {status}: {_REASONS_BY_FINAL_STATUS[status]}",
                 "Make a new incoming webhook for a channel, and set it as url in notify.",
             )
             return SendResult(finding, is_final=True)
-        retry_after = read_retry_after(answer, self._wall_clock)
-        if answer.status == 429 and retry_after is None:
-            retry_after = MINUTE
         finding = error_finding(
             "Slack did not take the message",
-            f"{self._name} answered {answer.status}, and not as Slack does when it takes one",
+            f"{self._name} answered {status}, and not as Slack does when it takes one",
             "It is tried again by itself; check its url in notify.",
         )
         return SendResult(finding, retry_after)
@@ -291,19 +320,19 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
     blocks: list[dict[str, Any]] = [
         {"type": "section", "text": {"type": "mrkdwn", "text": heading}}
     ]
-    finding = fields.get("finding")
-    if isinstance(finding, Mapping):
-        texts = [str(finding.get(name) or "") for name in ("position", "detail", "hint")]
-        if text := "\n".join(text for text in texts if text):
-            blocks.append({"type": "section", "text": _plain_text(text, _MAX_SECTION)})
-    held_rows = fields.get("held")
-    if isinstance(held_rows, Mapping):
-        lines = [
+    finding, held_rows = fields.get("finding") or {}, fields.get("held") or {}
+    sections = (
+        [str(finding.get(name) or "") for name in ("position", "detail", "hint")],
+        [
             f"{row.get('action')} {row.get('address')}: {row.get('summary')}"
             for row in held_rows.get("rows", [])
-        ]
-        if text := "\n".join(lines):
-            blocks.append({"type": "section", "text": _plain_text(text, _MAX_SECTION)})
+        ],
+    )
+    blocks += [
+        {"type": "section", "text": _plain_text(text, _MAX_SECTION)}
+        for lines in sections
+        if (text := "\n".join(filter(None, lines)))
+    ]
     facts = [
         f"controller {fields.get('controller')}",
         f"commit {str(fields['commit'])[:12]}" if fields.get("commit") else "",
@@ -343,7 +372,7 @@ _SECRET_PREFIX = "whsec_"  # noqa: S105 - the form of a secret, and none
 _MIN_SECRET_LENGTH = 16
 
 
-class WebhookMessageSender:
+class WebhookMessageSender(_MessageSender):
     """A MessageSender for one webhook; its URL is a secret and stands in no text."""
 
     def __init__(
@@ -354,11 +383,8 @@ class WebhookMessageSender:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """InputError for a URL or a secret that cannot be used."""
-        self._name = f"Webhook {channel.name}"
-        named = f"The url of {channel.name}"
-        self._receiver = Receiver(self._name, url, what_is_named=named, allow_plain_http=True)
+        super().__init__("Webhook", channel, url, wall_clock, allow_plain_http=True)
         self._key = _decode_key(secret, channel.name) if secret else None
-        self._wall_clock = wall_clock
 
     def send(self, row: MessageRow) -> SendResult:
         """As MessageSender."""
@@ -381,18 +407,12 @@ class WebhookMessageSender:
             signed = f"{message_id}.{timestamp}.".encode() + body
             digest = hmac.new(self._key.reveal(), signed, hashlib.sha256).digest()
             headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
-        try:
-            answer = self._receiver.send_json_once("POST", "", headers, body)
-        except UndeliveredError as failure:
-            return failure.result
-        if 200 <= answer.status < 300:
-            return SendResult()
-        retry_after = read_retry_after(answer, self._wall_clock)
-        if answer.status == 429 and retry_after is None:
-            retry_after = MINUTE
-        return self._build_result_of_refusal(answer.status, retry_after)
+        return self._post(headers, body)
 
-    def _build_result_of_refusal(self, status: int, retry_after: float | None) -> SendResult:
+    def _is_taken(self, answer: HttpAnswer) -> bool:
+        return 200 <= answer.status < 300
+
+    def _refusal(self, status: int, retry_after: float | None) -> SendResult:
         if status == 410:
             finding = error_finding(
                 "A webhook is no more",
@@ -400,11 +420,13 @@ class WebhookMessageSender:
                 "Take it out of notify, or give it the new url.",
             )
             return SendResult(finding, is_final=True)
-        reason = f"{self._name} answered {status}"
-        if 300 <= status < 400:
-            reason += ", a redirect, which is not followed"
-        hint = "It is tried again by itself; check its url in notify, and the log of who receives."
-        return SendResult(error_finding("A webhook refuses messages", reason, hint), retry_after)
+        redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
+        finding = error_finding(
+            "A webhook refuses messages",
+            f"{self._name} answered {status}{redirect}",
+            "It is tried again by itself; check its url in notify, and the log of who receives.",
+        )
+        return SendResult(finding, retry_after)
 
 
 def _decode_key(secret: Sensitive, channel_name: str) -> Sensitive:
