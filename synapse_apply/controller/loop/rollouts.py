@@ -22,21 +22,19 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import get_interval_or_default, reminder_number
 from synapse_apply.controller.rules.rollouts import (
+    OVERDUE_SECONDS,
     RolloutAssignments,
     RolloutMember,
+    RolloutStep,
     ShownRun,
     add_evidence,
     choose_shown_state,
-    find_soak_end,
-    wave_digest,
-)
-from synapse_apply.controller.rules.waves import (
-    OVERDUE_SECONDS,
-    RolloutStep,
     compute_rollout_beginning,
     compute_rollout_step,
+    find_soak_end,
     is_newer_head_due,
     is_overdue_for_a_week,
+    wave_digest,
 )
 from synapse_apply.controller.settings import DAY, Controller, Event, Rollout, Wave
 from synapse_apply.controller.store.store_writer import StoreWriter

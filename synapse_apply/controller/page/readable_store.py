@@ -104,10 +104,6 @@ class RestrictedStore:
                 names.update(name for _, *targets in row.credentials for name in targets)
         return {name for name in names if not self.can_read_target(TargetName(source, name))}
 
-    def list_target_names(self, source: str) -> Sequence[str]:
-        names = self._store.list_target_names(source)
-        return [name for name in names if self.can_read_target(TargetName(source, name))]
-
     def list_configured_sources(self) -> Sequence[SourceRow]:
         return [
             self._tell(row.name, row)
@@ -125,10 +121,8 @@ class RestrictedStore:
         )
 
     def count_present_targets_in_each_state(
-        self, source: str = "", patterns: tuple[str, ...] | None = None
+        self, source: str = ""
     ) -> Mapping[TargetCondition, int]:
-        if patterns is not None:
-            raise ValueError("the patterns are those of the store")
         return self._store.count_present_targets_in_each_state(source, self._filter_patterns)
 
     def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
@@ -175,14 +169,8 @@ class RestrictedStore:
         )
 
     def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
-        if not self.can_read_all(source):
-            return None
-        return self._store.find_status(source, commit, context)
-
-    def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
-        if not self.can_read_all(source):
-            return ()
-        return self._store.list_statuses_of_commit(source, commit)
+        is_whole = self.can_read_all(source)
+        return self._store.find_status(source, commit, context) if is_whole else None
 
     def list_audit_newest_first_unless_after(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
@@ -238,18 +226,12 @@ class RestrictedStore:
 
     def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
         """Those of sources that can be seen; why one stands still, where all can be read."""
-        rows = [
-            row
-            for row in self._store.list_begun_rollouts_even_ended()
-            if self._can_see_source(row.source)
-        ]
-        return [*map(self._blank_rollout, rows)]
+        rows = map(self._blank_rollout, self._store.list_begun_rollouts_even_ended())
+        return [row for row in rows if row is not None]
 
     def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
         row = self._store.find_begun_rollout_even_if_ended(name)
-        if row is None or not self._can_see_source(row.source):
-            return None
-        return self._blank_rollout(row)
+        return self._blank_rollout(row) if row is not None else None
 
     def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
         rows = self._store.list_recorded_waves_of_revision(rollout, number)
@@ -284,11 +266,12 @@ class RestrictedStore:
         targets = iter_present_targets(self._store, TargetFilter(patterns=(scope,)))
         return any(self.can_read_target(row.name) for row in targets)
 
-    def _blank_rollout(self, row: RolloutRow) -> RolloutRow:
+    def _blank_rollout(self, row: RolloutRow) -> RolloutRow | None:
         """A rollout without the words that may name targets, where not all can be read."""
         if self.can_read_all(row.source):
             return row
-        return replace(row, state_reason="", description="")
+        is_seen = self._can_see_source(row.source)
+        return replace(row, state_reason="", description="") if is_seen else None
 
     def _blank_revision(self, revision: RevisionRow) -> RevisionRow:
         """A revision without the words that name targets, where not all can be read."""

@@ -6,7 +6,7 @@ an apply is assessed by the plan that it made under the lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from synapse_apply.controller.planned_rows import (
     HeldRow,
@@ -32,7 +32,6 @@ CONDITIONS_OF_PEOPLE = frozenset(
         TargetCondition.HELD,
     }
 )
-_DRIFT = (RowCause.DRIFT,)
 
 
 @frozen
@@ -68,26 +67,29 @@ def assess_look(
     What is still to be done in the look after an apply (RunCause.APPLIED) is not applied at once:
     an object that never becomes what is declared would be changed without end.
     """
-    is_acting = _is_acting(rule) and not (result.outcome.is_failure or _is_moved(judgement))
-    has_work = is_acting and (bool(judgement.permitted_rows) or result.is_state_behind)
-    pause = block if _is_block_of_condition(block, TargetCondition.PAUSED) else None
-    block = block if has_work else None
+    run = _Run(result, judgement, rule)
+    has_plan = run.is_acting and not (result.outcome.is_failure or run.is_moved)
+    has_work = has_plan and (bool(judgement.permitted_rows) or result.is_state_behind)
+    run.block = block if has_work else None
     is_possible = has_work and block is None
-    condition = _choose_condition(result, judgement, rule, block)
+    condition, shown_block = run.condition(), run.block
     # Also of what a person has to care for it is said that it is paused.
-    shown_block = block or (
-        pause if condition in CONDITIONS_OF_PEOPLE and _is_acting(rule) else None
-    )
+    if shown_block is None and condition in CONDITIONS_OF_PEOPLE and run.is_acting:
+        is_pause = block is not None and block.condition is TargetCondition.PAUSED
+        shown_block = block if is_pause else None
+    # Whose rule counts beside the target's own, where there is something to do.
+    is_stricter = bool(rule.stricter_by) and result.outcome is RunOutcome.CHANGES
+    stricter = f"the stricter rule of {rule.stricter_by} counts, too" if is_stricter else ""
     return Assessment(
         condition=condition,
-        progress=_choose_progress(result, judgement, rule, block),
+        progress=run.progress(),
         is_apply_next=is_possible and cause is not RunCause.APPLIED,
         is_unsettled=is_possible and cause is RunCause.APPLIED,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
-        waiting_reason=_waiting_reason(judgement, shown_block) or _stricter_rule(result, rule),
+        waiting_reason=_waiting_reason(judgement, shown_block) or stricter,
         resumes_at=shown_block.until if shown_block is not None else None,
-        hold_count=len(judgement.held_rows) if _is_acting(rule) else 0,
-        held_guard_count=_count_held_guards(judgement) if _is_acting(rule) else 0,
+        hold_count=len(judgement.held_rows) if run.is_acting else 0,
+        held_guard_count=run.held_guard_count if run.is_acting else 0,
     )
 
 
@@ -101,107 +103,96 @@ def assess_apply(
     """
     is_stopped = result.outcome is RunOutcome.APPLY_STOPPED
     block = block if is_stopped else None
+    run = _Run(result, judgement, rule, block)
     return Assessment(
-        condition=_choose_condition(result, judgement, rule, block),
-        progress=_choose_progress(result, judgement, rule, block),
+        condition=run.condition(),
+        progress=run.progress(),
         # By what ends by itself soon, or never should be.
         is_unsettled=is_stopped and block is None,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
         waiting_reason=_waiting_reason(judgement, block),
         resumes_at=block.until if block is not None else None,
         hold_count=len(judgement.held_rows),
-        held_guard_count=_count_held_guards(judgement),
+        held_guard_count=run.held_guard_count,
     )
 
 
-def _is_acting(rule: TargetRule) -> bool:
-    return rule.mode is not Mode.OBSERVE
+class _Run:
+    """A run as it is assessed; `block` is None where it keeps nothing from being done."""
 
+    def __init__(
+        self,
+        result: RunResult,
+        judgement: Judgement,
+        rule: TargetRule,
+        block: ApplyBlock | None = None,
+    ) -> None:
+        self._result = result
+        self._judgement = judgement
+        self._rule = rule
+        self.block = block
+        self.is_acting = rule.mode is not Mode.OBSERVE
+        # Whether people have to accept that the target means another backend, in any mode.
+        self.is_moved = any(is_moved_row(held_row.row) for held_row in judgement.held_rows)
+        rows = judgement.held_rows
+        self._held_rows = [held for held in rows if held.row.action is not RowAction.GUARD]
+        self.held_guard_count = len(rows) - len(self._held_rows)
 
-def _count_held_guards(judgement: Judgement) -> int:
-    return sum(map(_is_guard, judgement.held_rows))
+    def condition(self) -> TargetCondition:
+        """The state word, of those that hold the one that needs a person most."""
+        judgement, counts, outcome = self._judgement, self._result.counts, self._result.outcome
+        # What is observed has no apply that a guard could stop later.
+        has_refusal = counts.guards > 0 or counts.refused > len(judgement.waiting_rows)
+        blocked = self.block.condition if self.block is not None else None
+        holding = {
+            TargetCondition.FAILING: outcome.is_failure,
+            TargetCondition.UNKNOWN: _has_unknown_outcome(judgement.refused_rows),
+            TargetCondition.REFUSED: bool(judgement.refused_rows)
+            or (not self.is_acting and has_refusal),
+            TargetCondition.HELD: self.is_moved or (self.is_acting and self._is_held()),
+            TargetCondition.PAUSED: blocked is TargetCondition.PAUSED,
+            TargetCondition.WAITING: bool(judgement.waiting_rows)
+            or blocked is TargetCondition.WAITING,
+            TargetCondition.IN_SYNC: outcome is RunOutcome.IN_SYNC,
+            TargetCondition.DRIFTED: counts.drifted > 0,
+        }
+        held = (condition for condition, holds in holding.items() if holds)
+        return next(held, TargetCondition.PENDING)
 
-
-def _choose_condition(
-    result: RunResult, judgement: Judgement, rule: TargetRule, block: ApplyBlock | None
-) -> TargetCondition:
-    """The state word, of those that hold the one that needs a person most.
-
-    `block` is None where there is nothing that it keeps from being done.
-    """
-    is_observed = not _is_acting(rule)
-    counts = result.counts
-    # What is observed has no apply that a guard could stop later.
-    has_refusal = counts.guards > 0 or counts.refused > len(judgement.waiting_rows)
-    holding = {
-        TargetCondition.FAILING: result.outcome.is_failure,
-        TargetCondition.UNKNOWN: _has_unknown_outcome(judgement.refused_rows),
-        TargetCondition.REFUSED: bool(judgement.refused_rows) or (is_observed and has_refusal),
-        TargetCondition.HELD: _is_moved(judgement)
-        or (not is_observed and _is_held(judgement, rule)),
-        TargetCondition.PAUSED: _is_block_of_condition(block, TargetCondition.PAUSED),
-        TargetCondition.WAITING: bool(judgement.waiting_rows)
-        or _is_block_of_condition(block, TargetCondition.WAITING),
-        TargetCondition.IN_SYNC: result.outcome is RunOutcome.IN_SYNC,
-        TargetCondition.DRIFTED: counts.drifted > 0,
-    }
-    return next(
-        (condition for condition, holds in holding.items() if holds), TargetCondition.PENDING
-    )
-
-
-def _choose_progress(
-    result: RunResult, judgement: Judgement, rule: TargetRule, block: ApplyBlock | None
-) -> TargetProgress:
-    """How far a target is with what Git asks for: what drifted is no matter of a revision."""
-    refused_rows = judgement.refused_rows
-    if result.outcome.is_failure:
-        return TargetProgress.FAILING
-    if _is_any_caused_by_git(refused_rows) or _has_unknown_outcome(refused_rows):
-        return TargetProgress.REFUSED
-    if _is_moved(judgement):
-        return TargetProgress.HELD
-    if not _is_acting(rule) or result.outcome is RunOutcome.IN_SYNC:
+    def progress(self) -> TargetProgress:
+        """How far a target is with what Git asks for: what drifted is no matter of a revision."""
+        judgement, result = self._judgement, self._result
+        if result.outcome.is_failure:
+            return TargetProgress.FAILING
+        if _concerns_git(judgement.refused_rows):
+            return TargetProgress.REFUSED
+        if self.is_moved:
+            return TargetProgress.HELD
+        if not self.is_acting or result.outcome is RunOutcome.IN_SYNC:
+            return TargetProgress.DONE
+        is_drift_alone = bool(self._held_rows) and all(map(_is_drift, self._held_rows))
+        if judgement.held_rows and not is_drift_alone:
+            return TargetProgress.HELD
+        if _concerns_git(judgement.waiting_rows):
+            return TargetProgress.WAITING
+        if _is_any_caused_by_git(judgement.permitted_rows) or result.is_state_behind:
+            return TargetProgress.OPEN if self.block is None else TargetProgress.WAITING
         return TargetProgress.DONE
-    held_rows = [held_row.row for held_row in judgement.held_rows if not _is_guard(held_row)]
-    is_drift_alone = bool(held_rows) and all(row.causes == _DRIFT for row in held_rows)
-    if judgement.held_rows and not is_drift_alone:
-        return TargetProgress.HELD
-    if _is_any_caused_by_git(judgement.waiting_rows) or _has_unknown_outcome(
-        judgement.waiting_rows
-    ):
-        return TargetProgress.WAITING
-    if _is_any_caused_by_git(judgement.permitted_rows) or result.is_state_behind:
-        return TargetProgress.OPEN if block is None else TargetProgress.WAITING
-    return TargetProgress.DONE
+
+    def _is_held(self) -> bool:
+        """Whether rows wait for a person: not what drifted where the rule leaves drift alone."""
+        if not self._held_rows:
+            return self.held_guard_count > 0
+        leaves_drift = self._rule.mode is Mode.AUTO and RowCause.DRIFT not in self._rule.auto.causes
+        # A guard that only would stop the held rows, were they approved, adds nothing to them.
+        return not all(
+            leaves_drift and _is_drift(row) and row.reason is not HoldReason.GUARD
+            for row in self._held_rows
+        )
 
 
-def _is_held(judgement: Judgement, rule: TargetRule) -> bool:
-    """Whether rows wait for a person: not what drifted where the rule leaves drift alone."""
-    held_rows = [held_row for held_row in judgement.held_rows if not _is_guard(held_row)]
-    if not held_rows:
-        return bool(judgement.held_rows)
-    # A guard that only would stop the held rows, were they approved, adds nothing to them.
-    return not all(_is_drift_left_alone(held_row, rule) for held_row in held_rows)
-
-
-def _is_drift_left_alone(held_row: HeldRow, rule: TargetRule) -> bool:
-    leaves_drift = rule.mode is Mode.AUTO and RowCause.DRIFT not in rule.auto.causes
-    is_drift = held_row.row.causes == _DRIFT
-    return leaves_drift and is_drift and held_row.reason is not HoldReason.GUARD
-
-
-def _is_moved(judgement: Judgement) -> bool:
-    """Whether people have to accept that the target means another backend, in any mode."""
-    return any(is_moved_row(held_row.row) for held_row in judgement.held_rows)
-
-
-def _is_guard(held_row: HeldRow) -> bool:
-    return held_row.row.action is RowAction.GUARD
-
-
-def _is_block_of_condition(block: ApplyBlock | None, condition: TargetCondition) -> bool:
-    return block is not None and block.condition is condition
+def _is_drift(held_row: HeldRow) -> bool:
+    return held_row.row.causes == (RowCause.DRIFT,)
 
 
 def _has_unknown_outcome(rows: Iterable[PlannedRow]) -> bool:
@@ -212,10 +203,8 @@ def _is_any_caused_by_git(rows: Iterable[PlannedRow]) -> bool:
     return any(RowCause.GIT in get_causes_or_git(row) for row in rows)
 
 
-def _stricter_rule(result: RunResult, rule: TargetRule) -> str:
-    """Whose rule counts beside the target's own, where there is something to do; else ""."""
-    is_due = bool(rule.stricter_by) and result.outcome is RunOutcome.CHANGES
-    return f"the stricter rule of {rule.stricter_by} counts, too" if is_due else ""
+def _concerns_git(rows: Sequence[PlannedRow]) -> bool:
+    return _is_any_caused_by_git(rows) or _has_unknown_outcome(rows)
 
 
 def _waiting_reason(judgement: Judgement, block: ApplyBlock | None) -> str:

@@ -33,21 +33,19 @@ from synapse_apply.controller.rules import rollouts
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
 from synapse_apply.controller.rules.rollouts import (
     RolloutMember,
+    RolloutStep,
     ShownRun,
     add_evidence,
     assign_targets_to_waves,
     choose_shown_state,
+    compute_rollout_beginning,
+    compute_rollout_step,
+    is_newer_head_due,
 )
 from synapse_apply.controller.rules.targets import (
     TargetAtHead,
     target_row_after_run,
     target_rows_at_head,
-)
-from synapse_apply.controller.rules.waves import (
-    RolloutStep,
-    compute_rollout_beginning,
-    compute_rollout_step,
-    is_newer_head_due,
 )
 from synapse_apply.controller.settings import Defaults, Mode, Rollout, TargetRule
 

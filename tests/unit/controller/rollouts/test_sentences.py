@@ -6,7 +6,7 @@ import pytest
 from unit.controller.rollouts.rollout_play import DEFAULTS, Outcome, RolloutPlay
 
 from synapse_apply.controller.rows import RolloutState, TargetName, WaveEnd
-from synapse_apply.controller.rules.waves import is_overdue_for_a_week
+from synapse_apply.controller.rules.rollouts import is_overdue_for_a_week
 from synapse_apply.controller.settings import DAY, Rollout, Wave
 
 WAVES = (

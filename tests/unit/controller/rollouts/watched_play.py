@@ -14,8 +14,7 @@ from typing import NamedTuple
 from unit.controller.rollouts.rollout_play import DEFAULTS, BegunRun, Outcome, RolloutPlay
 
 from synapse_apply.controller.rows import RolloutState, TargetName, TargetRow, WaveEnd
-from synapse_apply.controller.rules.rollouts import find_wave_number_or_none
-from synapse_apply.controller.rules.waves import RolloutStep
+from synapse_apply.controller.rules.rollouts import RolloutStep, find_wave_number_or_none
 from synapse_apply.controller.settings import Rollout
 
 GOOD_OUTCOMES = {Outcome.GOOD, Outcome.HELD_DRIFT}
