@@ -334,9 +334,19 @@ def _count_of_row(
     # The newest of each person, so that one who approves again after a week counts.
     for approval in sorted(approvals, key=lambda row: (row.approved_at, row.id), reverse=True):
         person = get_person_key(access, approval.who)
-        if not approval.used_at and not is_approval_stale(approval, now):
+        # A right, or a token, may have been taken away since.
+        holder, reason = Person(approval.who, frozenset(approval.groups)), ""
+        names = _names_of_author(get_person_name(access, approval.who))
+        if approval.used_at:
+            reason = "it was used already"
+        elif is_approval_stale(approval, now):
+            reason = "it is older than 7 days"
+        else:
             unused_ids.append(approval.id)
-        reason = _exclusion(rule, approval, now, access, author_names)
+            if not is_allowed_for(access, holder, Right.APPROVE, approval.target):
+                reason = "they have no right to approve it any more"
+            elif rule.not_author and not names.isdisjoint(author_names):
+                reason = "an author of what would be applied"
         if reason:
             left_out.setdefault(person, LeftOutApproval(approval.who, reason))
         elif (first := counted.setdefault(person, approval)).who != approval.who:
@@ -349,28 +359,6 @@ def _count_of_row(
         tuple(approval.who for approval in in_time),
         tuple(approval for person, approval in sorted(left_out.items()) if person not in counted),
     )
-
-
-def _exclusion(
-    rule: TargetRule,
-    approval: ApprovalRow,
-    now: float,
-    access: Access | None,
-    author_names: frozenset[str],
-) -> str:
-    """Why an approval does not count; "" where it does."""
-    if approval.used_at:
-        return "it was used already"
-    if is_approval_stale(approval, now):
-        return "it is older than 7 days"
-    # A right, or a token, may have been taken away since.
-    person = Person(approval.who, frozenset(approval.groups))
-    if not is_allowed_for(access, person, Right.APPROVE, approval.target):
-        return "they have no right to approve it any more"
-    names = _names_of_author(get_person_name(access, approval.who))
-    if rule.not_author and not names.isdisjoint(author_names):
-        return "an author of what would be applied"
-    return ""
 
 
 def _author_names(authors: Collection[str]) -> frozenset[str]:

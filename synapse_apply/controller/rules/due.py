@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import MessageRow, StatusRow, StatusState, StatusText, TargetRow
 from synapse_apply.controller.settings import DAY, HOUR, MINUTE, Defaults, Source, TargetRule
+
+R = TypeVar("R", StatusRow, MessageRow)
 
 # A wall clock is set in smaller steps all the time; more than this, in seconds, is a jump.
 JUMP_SECONDS = 2.0
@@ -122,9 +125,7 @@ def build_status_after_send(
         return replace(row, sent=sent, sent_at=now, try_at=0.0, failures=0)
     if result.is_final:
         return replace(row, refusal=result.finding.summary)
-    failures = row.failures + 1
-    delay = _retry_delay(result, failures, defaults, chance)
-    return replace(row, failures=failures, try_at=now + delay)
+    return _tried_again(row, result, now, defaults, chance)
 
 
 def build_status_after_read(row: StatusRow, read_text: StatusText | None, now: float) -> StatusRow:
@@ -136,16 +137,12 @@ def after_failed_read(
     row: StatusRow, result: SendResult, now: float, defaults: Defaults, chance: float
 ) -> StatusRow:
     """A status that could not be read back, which is tried again later; it is never given up."""
-    failures = row.failures + 1
-    delay = _retry_delay(result, failures, defaults, chance)
-    return replace(row, failures=failures, try_at=now + delay)
+    return _tried_again(row, result, now, defaults, chance)
 
 
 def with_new_wish(row: StatusRow | None, new: StatusRow) -> StatusRow:
     """The register with another wish; `row` is the one that is there, None for none."""
-    if row is None:
-        return new
-    return replace(row, wished=new.wished)
+    return new if row is None else replace(row, wished=new.wished)
 
 
 def reminder_number(since: float, now: float) -> int:
@@ -167,17 +164,16 @@ def build_message_after_send(
         return replace(row, refusal=result.finding.summary)
     if now - row.created_at > MAX_MESSAGE_AGE:
         return replace(row, refusal=GIVEN_UP)
+    return _tried_again(row, result, now, defaults, chance)
+
+
+def _tried_again(row: R, result: SendResult, now: float, defaults: Defaults, chance: float) -> R:
+    """As long after now as the receiver asked for, or by backoff."""
     failures = row.failures + 1
-    return replace(
-        row, failures=failures, try_at=now + _retry_delay(result, failures, defaults, chance)
-    )
-
-
-def _retry_delay(result: SendResult, failures: int, defaults: Defaults, chance: float) -> float:
-    """Seconds until it is tried again: as long as the receiver asked for, or by backoff."""
+    delay = compute_retry_delay(failures, defaults, chance)
     if result.retry_after is not None:
-        return min(max(result.retry_after, 1.0), HOUR)
-    return compute_retry_delay(failures, defaults, chance)
+        delay = min(max(result.retry_after, 1.0), HOUR)
+    return replace(row, failures=failures, try_at=now + delay)
 
 
 MAX_LOOKS_PER_HOST = 4

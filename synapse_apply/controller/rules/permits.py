@@ -113,14 +113,22 @@ def longest_active_pause(
     `pauses` are those of people, also others and ended ones; `rule` has that of controller.yaml.
     """
     active = [
-        _build_active_pause(pause.who, pause.reason, pause.until)
+        (pause.who, pause.reason, pause.until)
         for pause in pauses
         if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
     ]
     fixed = rule.pause if rule is not None else None
     if fixed is not None and (fixed.until is None or now < fixed.until):
-        active.append(_build_active_pause(CONFIGURATION, fixed.reason, fixed.until))
-    return max(active, key=_get_end_or_infinity, default=None)
+        end = float("inf") if fixed.until is None else fixed.until
+        active.append((CONFIGURATION, fixed.reason, end))
+    if not active:
+        return None
+    who, reason, end = max(active, key=lambda pause: pause[2])
+    moment = datetime.fromtimestamp(min(end, _DISTANT_FUTURE), UTC)
+    is_for_good = end == float("inf")
+    phrase = f"paused by {who}" + ("" if is_for_good else f" until {moment:%a %Y-%m-%d %H:%M UTC}")
+    until = None if is_for_good else end
+    return ActivePause(who, reason, until, f"{phrase}: {reason}" if reason else phrase)
 
 
 def find_apply_block(
@@ -137,19 +145,6 @@ def find_apply_block(
     if window.is_open:
         return None
     return ApplyBlock(TargetCondition.WAITING, window.until, window.phrase)
-
-
-def _build_active_pause(who: str, reason: str, until: float | None) -> ActivePause:
-    end = f" until {_format_time(until)}" if until is not None else ""
-    return ActivePause(who, reason, until, f"paused by {who}{end}{f': {reason}' if reason else ''}")
-
-
-def _format_time(when: float) -> str:
-    return f"{datetime.fromtimestamp(min(when, _DISTANT_FUTURE), UTC):%a %Y-%m-%d %H:%M UTC}"
-
-
-def _get_end_or_infinity(pause: ActivePause) -> float:
-    return float("inf") if pause.until is None else pause.until
 
 
 # A window of 29 February opens once in four years, and once in eight around 2100.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from synapse_apply.controller.ports import Head
 from synapse_apply.controller.rows import (
@@ -157,18 +157,17 @@ def _by_targets(
     """The head, by what became of its targets and of their rollouts so far."""
     if not is_keyed:
         return replace(revision, description=WAITING)
-    aborted = _aborted_with(rollouts, revision)
-    if aborted is not None and progress.touched_count:
-        text = f"{_describe_done_count(progress)}; {aborted.description}"
+    own = _rollouts_with(revision, rollouts)
+    done_count = f"{progress.done_count} of {progress.touched_count} done"
+    if own.aborted is not None and progress.touched_count:
+        text = f"{done_count}; {own.aborted.description}"
         return _with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
-    open_rollouts = _list_open_rollouts_of(rollouts, revision)
     is_done = progress.done_count == progress.touched_count
     # What is live has to soak yet; a commit that concerns nobody waits for nobody.
-    if is_done and not (progress.touched_count and open_rollouts):
-        return _with_end(
-            revision, RevisionEnd.SUCCESS, describe_done_revision(progress), is_final=True
-        )
-    is_red = _is_any_stopped(open_rollouts) or progress.failing_count > 0
+    if is_done and not (progress.touched_count and own.open):
+        text = describe_done_revision(progress)
+        return _with_end(revision, RevisionEnd.SUCCESS, text, is_final=True)
+    is_red = own.is_any_stopped or progress.failing_count > 0
     end = RevisionEnd.FAILURE if is_red else RevisionEnd.NONE
     # How far it is, such as `3 of 12 done, 1 failing: prod (Unknown field), 1 held: prod-us`.
     reason = f" ({progress.failing_reason})" if progress.failing_reason else ""
@@ -181,7 +180,7 @@ def _by_targets(
     ]
     text = "; ".join(
         [
-            ", ".join([_describe_done_count(progress), *filter(None, parts)]),
+            ", ".join([done_count, *filter(None, parts)]),
             *[
                 row.description
                 if row.number == revision.number
@@ -194,30 +193,34 @@ def _by_targets(
     return _with_end(revision, end, text, is_final=False)
 
 
-def _aborted_with(rollouts: Sequence[RolloutRow], revision: RevisionRow) -> RolloutRow | None:
-    """The rollout that a person aborted with a revision, None for none."""
-    return next(
-        (
-            row
-            for row in rollouts
-            if row.state is RolloutState.ABORTED and row.number == revision.number
-        ),
-        None,
-    )
+class _Rollouts(NamedTuple):
+    """Those that bring a revision, and the one that a person aborted with it, None for none."""
+
+    open: Sequence[RolloutRow]
+    aborted: RolloutRow | None
+
+    @property
+    def is_any_stopped(self) -> bool:
+        return any(row.state is RolloutState.STOPPED for row in self.open)
+
+
+def _rollouts_with(revision: RevisionRow, rollouts: Sequence[RolloutRow]) -> _Rollouts:
+    rows = [row for row in rollouts if row.number == revision.number]
+    aborted = [row for row in rows if row.state is RolloutState.ABORTED]
+    return _Rollouts([row for row in rows if not row.state.is_over], next(iter(aborted), None))
 
 
 def _overtaken(revision: RevisionRow, rollouts: Sequence[RolloutRow]) -> RevisionRow:
     """A revision that was open when the next one came: what befell it itself, else no verdict."""
-    text, aborted = describe_overtaking(revision), _aborted_with(rollouts, revision)
+    text, own = describe_overtaking(revision), _rollouts_with(revision, rollouts)
     if revision.forced_away:
         return _with_end(revision, RevisionEnd.ERROR, text, is_final=True)
-    if aborted is not None:
-        text = aborted.description
+    if own.aborted is not None:
+        text = own.aborted.description
         return _with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
-    open_rollouts = _list_open_rollouts_of(rollouts, revision)
-    end = RevisionEnd.FAILURE if _is_any_stopped(open_rollouts) else RevisionEnd.NONE
-    text = "; ".join([text, *(row.description for row in open_rollouts if row.description)])
-    return _with_end(revision, end, text, is_final=not open_rollouts)
+    end = RevisionEnd.FAILURE if own.is_any_stopped else RevisionEnd.NONE
+    text = "; ".join([text, *(row.description for row in own.open if row.description)])
+    return _with_end(revision, end, text, is_final=not own.open)
 
 
 def describe_overtaking(revision: RevisionRow) -> str:
@@ -226,17 +229,6 @@ def describe_overtaking(revision: RevisionRow) -> str:
     if revision.forced_away:
         return f"forced away: the branch went to {commit}, which does not contain it"
     return f"overtaken by {commit}"
-
-
-def _list_open_rollouts_of(
-    rollouts: Sequence[RolloutRow], revision: RevisionRow
-) -> list[RolloutRow]:
-    """The rollouts that bring a revision."""
-    return [row for row in rollouts if row.number == revision.number and not row.state.is_over]
-
-
-def _is_any_stopped(rollouts: Sequence[RolloutRow]) -> bool:
-    return any(row.state is RolloutState.STOPPED for row in rollouts)
 
 
 def _with_end(revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: bool) -> RevisionRow:
@@ -250,29 +242,20 @@ def describe_done_revision(progress: RevisionProgress) -> str:
     if not progress.touched_count:
         return "no target is concerned"
     observed_count = progress.touched_count - progress.applied_count
-    parts = [
-        *([_describe_applied(progress)] if progress.applied_count else []),
-        *([_describe_observed(progress, observed_count)] if observed_count else []),
-    ]
+    parts = []
+    if progress.applied_count and progress.applied_row_count:
+        parts.append(f"applied: {format_count_and_noun(progress.applied_row_count, 'change')}")
+    elif progress.applied_count:
+        targets = format_count_and_noun(progress.applied_count, "target")
+        parts.append(f"applied: no changes, {targets}")
+    if observed_count and progress.change_count:
+        changes = format_count_and_noun(progress.change_count, "change")
+        refused = f", {progress.refused_count} refused" if progress.refused_count else ""
+        parts.append(f"planned only: {changes}{refused}")
+    elif observed_count:
+        targets = format_count_and_noun(observed_count, "target")
+        parts.append(f"planned only: no changes, {targets}")
     return "; ".join(parts)
-
-
-def _describe_applied(progress: RevisionProgress) -> str:
-    if progress.applied_row_count:
-        return f"applied: {format_count_and_noun(progress.applied_row_count, 'change')}"
-    return f"applied: no changes, {format_count_and_noun(progress.applied_count, 'target')}"
-
-
-def _describe_observed(progress: RevisionProgress, observed_count: int) -> str:
-    if not progress.change_count:
-        return f"planned only: no changes, {format_count_and_noun(observed_count, 'target')}"
-    changes = format_count_and_noun(progress.change_count, "change")
-    refused = f", {progress.refused_count} refused" if progress.refused_count else ""
-    return f"planned only: {changes}{refused}"
-
-
-def _describe_done_count(progress: RevisionProgress) -> str:
-    return f"{progress.done_count} of {progress.touched_count} done"
 
 
 def _describe_targets(count: int, word: str, first_names: Sequence[str]) -> str:
@@ -280,7 +263,7 @@ def _describe_targets(count: int, word: str, first_names: Sequence[str]) -> str:
     if not count:
         return ""
     hidden_count = count - len(first_names)
-    names = [*first_names, *([f"{hidden_count} more"] if hidden_count else [])]
+    names = [*first_names, *[f"{hidden_count} more"] * bool(hidden_count)]
     return f"{count} {word}: {', '.join(names)}"
 
 
@@ -374,11 +357,8 @@ def _target_progress(target: TargetRow, failing_reason: str) -> str:
     counts = target.counts
     match target.progress:
         case TargetProgress.DONE if target.mode is Mode.OBSERVE:
-            changes = (
-                format_count_and_noun(counts.row_count_without_guards, "change")
-                if counts.row_count_without_guards
-                else "no changes"
-            )
+            count = counts.row_count_without_guards
+            changes = format_count_and_noun(count, "change") if count else "no changes"
             return f"planned only: {changes}"
         case TargetProgress.DONE:
             return "live"

@@ -156,11 +156,25 @@ def target_row_after_run(
     head came meanwhile, its due time stands. A failure with other inputs than those of the last
     good look undoes that one, so that a head which goes back to them is looked at.
     """
-    failures = _count_failures(row, result, assessment, verb)
-    condition = _choose_condition(row, assessment, failures)
-    is_failure = result.outcome.is_failure
+    is_failure, is_look = result.outcome.is_failure, verb is RunVerb.LOOK
+    # Failures in a row; only a look after which nothing is to be done at once ends them.
+    failures = row.failures if not is_look or assessment.is_apply_next else 0
+    if is_failure or assessment.is_unsettled:
+        failures = row.failures + 1
+    # The state word: what fails is failing until it is done, also in the looks between.
+    condition, between = assessment.condition, {TargetCondition.PENDING, TargetCondition.DRIFTED}
+    if row.state is TargetCondition.FAILING and failures and condition in between:
+        condition = row.state
     is_same_input = row.input_digest == begun.wanted_digest
     input_digest = "" if is_failure and not is_same_input else begun.wanted_digest
+    # Whether all that Git asks for is live: nothing differs, or only what drifted since.
+    is_done = assessment.progress is TargetProgress.DONE and rule.mode is not Mode.OBSERVE
+    is_live = (is_look and is_done) or result.outcome is RunOutcome.IN_SYNC
+    # Those of this look; an apply does not ask for them, nor a look that made no plan.
+    running_jobs = row.running_jobs
+    if is_look and not is_failure:
+        seen = result.running_jobs
+        running_jobs = replace(seen, seen_at=now) if seen else RunningJobsSeen()
     updated = replace(
         row,
         state=condition,
@@ -170,11 +184,7 @@ def target_row_after_run(
         looked_at=now,
         looked_number=begun.wanted_number,
         changed_at=row.changed_at if condition is row.state else now,
-        applied_commit=(
-            begun.wanted_commit
-            if _is_all_of_git_live(result, assessment, verb, rule)
-            else row.applied_commit
-        ),
+        applied_commit=begun.wanted_commit if is_live else row.applied_commit,
         applied_at=now if _has_made_calls(result) else row.applied_at,
         input_digest=input_digest,
         backend_host=result.backend_host or row.backend_host,
@@ -182,7 +192,7 @@ def target_row_after_run(
         hold_count=assessment.hold_count,
         held_guard_count=assessment.held_guard_count,
         mode=rule.mode,
-        running_jobs=_choose_running_jobs(row, result, verb, now),
+        running_jobs=running_jobs,
         progress=_choose_progress(row, begun, assessment, failures, is_same_input=is_same_input),
     )
     if (row.due_at, row.due_cause) != (begun.due_at, begun.due_cause):
@@ -199,38 +209,8 @@ def target_row_after_run(
     return replace(updated, due_at=due_at, due_cause=cause, due_detail=detail)
 
 
-def _is_all_of_git_live(
-    result: RunResult, assessment: Assessment, verb: RunVerb, rule: TargetRule
-) -> bool:
-    """Whether all that Git asks for is live: nothing differs, or only what drifted since."""
-    is_looked_at = verb is RunVerb.LOOK and rule.mode is not Mode.OBSERVE
-    is_done = is_looked_at and assessment.progress is TargetProgress.DONE
-    return is_done or result.outcome is RunOutcome.IN_SYNC
-
-
-def _choose_running_jobs(
-    row: TargetRow, result: RunResult, verb: RunVerb, now: float
-) -> RunningJobsSeen:
-    """Those of this look; an apply does not ask for them, nor a look that made no plan."""
-    if verb is RunVerb.APPLY or result.outcome.is_failure:
-        return row.running_jobs
-    if result.running_jobs is None:
-        return RunningJobsSeen()
-    return replace(result.running_jobs, seen_at=now)
-
-
 def _has_made_calls(result: RunResult) -> bool:
     return bool(result.calls.done or result.calls.failed or result.calls.unknown)
-
-
-def _choose_condition(row: TargetRow, assessment: Assessment, failures: int) -> TargetCondition:
-    """The state word: what fails is failing until it is done, also in the looks between."""
-    is_tried_again = failures > 0 and assessment.condition in {
-        TargetCondition.PENDING,
-        TargetCondition.DRIFTED,
-    }
-    is_failing = row.state is TargetCondition.FAILING
-    return row.state if is_failing and is_tried_again else assessment.condition
 
 
 def _choose_progress(
@@ -249,15 +229,6 @@ def _choose_progress(
     if progress is TargetProgress.OPEN and failures and row.progress is TargetProgress.FAILING:
         return row.progress
     return progress
-
-
-def _count_failures(
-    row: TargetRow, result: RunResult, assessment: Assessment, verb: RunVerb
-) -> int:
-    """Failures in a row; only a look after which nothing is to be done at once ends them."""
-    if result.outcome.is_failure or assessment.is_unsettled:
-        return row.failures + 1
-    return row.failures if verb is RunVerb.APPLY or assessment.is_apply_next else 0
 
 
 def _next_due(
