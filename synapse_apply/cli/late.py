@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from synapse_apply.cli import observer, reports
     from synapse_apply.cli.texts import controller, files, jobs, mcp, objects, plan, state
-    from synapse_apply.controller import audit_report, checking, run, status, verbs
+    from synapse_apply.controller import audit_report, checking, run, verbs
+    from synapse_apply.controller.page import api
     from synapse_apply.views import graph
     from synapse_apply.views.json import documents
     from synapse_apply.views.text import checkup, findings, record, terminal
 
-__all__ = ["audit_report", "checking", "checkup", "controller", "documents", "files", "findings",
-           "graph", "jobs", "mcp", "objects", "observer", "plan", "record", "reports", "run",
-           "state", "status", "terminal", "verbs"]  # fmt: skip
+__all__ = ["api", "audit_report", "checking", "checkup", "controller", "documents", "files",
+           "findings", "graph", "jobs", "mcp", "objects", "observer", "plan", "record", "reports",
+           "run", "state", "terminal", "verbs"]  # fmt: skip
 _FOLDERS = {
     "cli": ("observer", "reports"),
     "cli.texts": ("controller", "files", "jobs", "mcp", "objects", "plan", "state"),
-    "controller": ("audit_report", "checking", "run", "status", "verbs"),
+    "controller": ("audit_report", "checking", "run", "verbs"),
+    "controller.page": ("api",),
     "views": ("graph",),
     "views.json": ("documents",),
     "views.text": ("checkup", "findings", "record", "terminal"),

@@ -35,13 +35,13 @@ from synapse_apply.controller.loop.leading import Engine, SoleEngine
 from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopParts
 from synapse_apply.controller.outbox.forge import build_status_sender
 from synapse_apply.controller.outbox.messages import build_message_sender
+from synapse_apply.controller.page.api import targets_document
 from synapse_apply.controller.ports import MessageSender, StatusSender, TargetFilter
 from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetCondition, TargetRow
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, failure_exit_code
 from synapse_apply.controller.rules.judging import may_be_one_state
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
-from synapse_apply.controller.status import targets_document
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.controller.store.sqlite_database import create_and_hold_data_folder
 from synapse_apply.controller.store.store_writer import StoreWriter, find_first_broken_audit_row

@@ -328,7 +328,7 @@ def status(*, console: Console, data: Path, url: str) -> int:
     if url := late.controller.choose_controller_url(url):
         document = late.controller.open_controller_api(console, url).read_target_list()
     else:
-        document = late.status.read_stored_targets(data)
+        document = late.api.read_stored_targets(data)
     late.controller.print_target_list(console, document)
     return 0
 

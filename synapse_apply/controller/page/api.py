@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import fields
 from enum import Enum
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
@@ -25,6 +27,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.rules.revisions import is_fetch_settled
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.views.sanitize import escape_unsafe_json
@@ -75,6 +78,31 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
             for process in live_processes(store)
         ],
     )  # fmt: skip
+
+
+def read_stored_targets(data_folder: Path) -> JsonDocument:
+    """All targets of the store in a data folder, as `targets_document` gives them."""
+    with closing(SqliteControllerStore(data_folder)) as store:
+        return targets_document(store)
+
+
+def targets_document(store: ReadableStore) -> JsonDocument:
+    """All targets of a controller's store as one TargetList of its API.
+
+    One may be missing where it changed meanwhile.
+    """
+
+    def read_page(offset: int) -> JsonDocument:
+        return list_targets_as_json(store, {"offset": f"{offset}", "limit": f"{MAX_ITEMS}"})
+
+    document = read_page(0)
+    items = list(document["items"])
+    while len(items) < document["total"]:
+        page = read_page(len(items))["items"]
+        if not page:
+            break
+        items.extend(page)
+    return {**document, "items": items}
 
 
 def live_processes(store: ReadableStore) -> Sequence[LiveProcess]:

@@ -30,7 +30,7 @@ from synapse_apply.controller.page.api import BadQueryError, format_safe_json, w
 from synapse_apply.controller.page.metrics import CONTENT_TYPE, render_metrics
 from synapse_apply.controller.page.phrases import draw_badge, draw_icon
 from synapse_apply.controller.page.readable_store import RestrictedStore
-from synapse_apply.controller.page.rendering import PageRenderer
+from synapse_apply.controller.page.rendering import render_page
 from synapse_apply.controller.page.requests import (
     JSON_TYPE,
     MAX_BODY_SIZE,
@@ -106,7 +106,6 @@ class PageApp:
         self._hook_secrets = hook_secrets
         self._read_access_secrets = read_usable_access_secrets
         self._clock = clock
-        self._renderer = PageRenderer(clock)
 
     def build(self, own_origins: Collection[str]) -> Starlette:
         """The ASGI application, without what guards it (guard.py).
@@ -172,13 +171,11 @@ class PageApp:
         # Forms need the browser to say where they were: to our own address alone.
         is_person = visitor is not None and visitor.person is not None
         referrer_policy = "same-origin" if is_person else "no-referrer"
-        html = self._renderer.render_template(
-            template, visitor, self._loop.get_settings(), referrer_policy=referrer_policy, **values
+        settings, now = self._loop.get_settings(), self._clock()
+        html, content_policy = render_page(
+            template, visitor, settings, now, referrer_policy=referrer_policy, **values
         )
-        headers = {
-            "Content-Security-Policy": self._renderer.content_policy,
-            "Referrer-Policy": referrer_policy,
-        }
+        headers = {"Content-Security-Policy": content_policy, "Referrer-Policy": referrer_policy}
         return Response(html, status, headers, media_type="text/html")
 
     def _list(

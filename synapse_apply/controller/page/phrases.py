@@ -108,6 +108,15 @@ OUTCOME_PHRASES = {
     RunOutcome.APPLY_FAILED: "not all was applied",
     RunOutcome.APPLY_STOPPED: "stopped before all was applied",
 }
+# The class of controller.css for each.
+OUTCOME_TONES = {
+    outcome: "bad"
+    if outcome.is_failure
+    else "good"
+    if outcome in {RunOutcome.IN_SYNC, RunOutcome.APPLIED}
+    else "moved"
+    for outcome in RunOutcome
+}
 CAUSE_PHRASES = {
     RunCause.PUSH: "a push",
     RunCause.INTERVAL: "the interval",
@@ -135,13 +144,6 @@ ACTION_PHRASES = {
     RowAction.GUARD: "guard",
 }
 ROW_CAUSE_PHRASES = {RowCause.GIT: "Git", RowCause.DRIFT: "drift", RowCause.SECRET: "a secret"}
-
-
-def choose_outcome_tone(outcome: RunOutcome) -> str:
-    """The class of controller.css for an outcome."""
-    if outcome.is_failure:
-        return "bad"
-    return "good" if outcome in {RunOutcome.IN_SYNC, RunOutcome.APPLIED} else "moved"
 
 
 def format_change_counts(counts: ChangeCounts) -> str:
@@ -216,9 +218,7 @@ _BAR_WIDTH_IN_ALL = 1000
 _LEAST_WIDTH = 4  # so that one failing target of 10,000 is seen
 
 
-def draw_spark_line(
-    outcomes: Sequence[RunOutcome], tones: Mapping[RunOutcome, str], *, in_column: bool = True
-) -> Markup:
+def draw_spark_line(outcomes: Sequence[RunOutcome], *, in_column: bool = True) -> Markup:
     """A bar a run, oldest first; low where it was in sync, full where it failed.
 
     With `in_column` the newest runs of all targets stand below each other.
@@ -229,10 +229,11 @@ def draw_spark_line(
     first_x = (SPARK_RUNS - len(newest_outcomes)) * _STEP if in_column else 0
     paths: dict[str, list[str]] = {}
     for index, outcome in enumerate(newest_outcomes):
-        height = _BAR_HEIGHTS[tones[outcome]]
+        tone = OUTCOME_TONES[outcome]
+        height = _BAR_HEIGHTS[tone]
         x = first_x + index * _STEP
         move = f"M{x} {_SPARK_HEIGHT}v-{height}h{_BAR_WIDTH}v{height}z"
-        paths.setdefault(tones[outcome], []).append(move)
+        paths.setdefault(tone, []).append(move)
     drawn = "".join(f'<path class="{tone}" d="{"".join(ds)}"/>' for tone, ds in paths.items())
     width = SPARK_RUNS * _STEP
     counts = {outcome: newest_outcomes.count(outcome) for outcome in RunOutcome}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -23,7 +22,7 @@ from synapse_apply.controller.page.rollout_views import (
     describe_wave_selection,
 )
 from synapse_apply.controller.page.visitor import Visitor
-from synapse_apply.controller.rows import AuditRow, RunOutcome, TargetName
+from synapse_apply.controller.rows import AuditRow, TargetName
 from synapse_apply.controller.rules.processes import describe_processes
 from synapse_apply.controller.rules.revisions import shorten_commit
 from synapse_apply.controller.settings import Controller, Mode
@@ -35,37 +34,32 @@ from synapse_apply.views.sanitize import sanitize
 _TEMPLATES = "templates"
 _TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 _MAX_TEXT_LENGTH = 2000
-_OUTCOME_TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in RunOutcome}
 
 
-class PageRenderer:
-    """Renders the templates; `content_policy` is what their pages are to be sent with."""
+def render_page(
+    template: str, visitor: Visitor | None, settings: Controller, now: float, **values: Any
+) -> tuple[str, str]:
+    """A page as HTML, and the policy that it is to be sent with.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives wall-clock seconds since the epoch."""
-        self._clock = clock
-        self._environment, self.content_policy = _build_environment_and_content_policy()
-
-    def render_template(
-        self, template: str, visitor: Visitor | None, settings: Controller, **values: Any
-    ) -> str:
-        """A page as HTML; all texts in `values` are escaped but Markup."""
-        now = self._clock()
-        rules = [rule for source in settings.sources.values() for rule in source.rules]
-        return self._environment.get_template(template).render(
-            now=now,
-            ago=lambda when: _time_element(when, phrases.format_time_distance(when, now)),
-            # What is due already is looked at now.
-            due=lambda when: _time_element(
-                when, "now" if when <= now else phrases.format_time_distance(when, now)
-            ),
-            settings=settings,
-            visitor=visitor,
-            is_observing=all(rule.mode is Mode.OBSERVE for rule in rules),
-            processes=live_processes(visitor.store) if visitor else (),
-            configuration_findings=visitor.store.list_configuration_findings() if visitor else (),
-            **values,
-        )
+    All texts in `values` are escaped but Markup. `now` is a wall-clock time.
+    """
+    environment, content_policy = _build_environment_and_content_policy()
+    rules = [rule for source in settings.sources.values() for rule in source.rules]
+    html = environment.get_template(template).render(
+        now=now,
+        ago=lambda when: _time_element(when, phrases.format_time_distance(when, now)),
+        # What is due already is looked at now.
+        due=lambda when: _time_element(
+            when, "now" if when <= now else phrases.format_time_distance(when, now)
+        ),
+        settings=settings,
+        visitor=visitor,
+        is_observing=all(rule.mode is Mode.OBSERVE for rule in rules),
+        processes=live_processes(visitor.store) if visitor else (),
+        configuration_findings=visitor.store.list_configuration_findings() if visitor else (),
+        **values,
+    )
+    return html, content_policy
 
 
 @cache
@@ -97,7 +91,7 @@ def _build_environment_and_content_policy() -> tuple[Environment, str]:
         "version": __version__,
         "condition_styles": phrases.CONDITION_STYLES,
         "outcome_phrases": phrases.OUTCOME_PHRASES,
-        "outcome_tones": _OUTCOME_TONES,
+        "outcome_tones": phrases.OUTCOME_TONES,
         "cause_phrases": phrases.CAUSE_PHRASES,
         "action_phrases": phrases.ACTION_PHRASES,
         "row_cause_phrases": phrases.ROW_CAUSE_PHRASES,
@@ -113,7 +107,7 @@ def _build_environment_and_content_policy() -> tuple[Environment, str]:
     environment.filters |= {
         "short": shorten_commit,
         "counts": phrases.format_change_counts,
-        "spark": partial(phrases.draw_spark_line, tones=_OUTCOME_TONES),
+        "spark": phrases.draw_spark_line,
         "author": phrases.strip_email_address,
         "person": phrases.format_identity_as_name,
         "calls": phrases.format_call_counts,

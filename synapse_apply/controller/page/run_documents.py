@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -35,12 +36,15 @@ def build_forge_links(source: Source | None, commit: str) -> ForgeLinks:
     """Links to a commit where the source's repository is on a known forge; else none."""
     if source is None:
         return NO_LINKS
-    host, path = _host_and_path(source.url)
-    forge = (
-        source.status.forge
-        if source.status
-        else next((name for name in _FORGE_SEPARATORS if name in host.split(".")), "")
-    )
+    match, parts = _SSH_ADDRESS.fullmatch(source.url), urlsplit(source.url)
+    if match is not None:
+        host, path = match["host"], match["path"]
+    elif parts.scheme == "https" and parts.hostname:
+        host, path = parts.netloc.rpartition("@")[2], parts.path  # with its port
+    else:
+        return NO_LINKS
+    known = (name for name in _FORGE_SEPARATORS if name in host.split("."))
+    forge = source.status.forge if source.status else next(known, "")
     if not host or forge not in _FORGE_SEPARATORS:
         return NO_LINKS
     repository = f"https://{host}/{path.strip('/').removesuffix('.git')}"
@@ -55,17 +59,6 @@ def _repository_path(file: str, *, commit: str, project_path: str) -> str | None
     if not is_of_commit or path.startswith("/") or ".." in path.split("/"):
         return None
     return path if project_path == "." else f"{project_path.strip('/')}/{path}"
-
-
-def _host_and_path(url: str) -> tuple[str, str]:
-    """Host (with its port for https) and path of a repository; ("", "") for a folder."""
-    match = _SSH_ADDRESS.fullmatch(url)
-    if match is not None:
-        return match["host"], match["path"]
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
-        return "", ""
-    return parts.netloc.rpartition("@")[2], parts.path
 
 
 def parse_readable_plan(plan_json: str) -> Plan | None:
@@ -150,35 +143,28 @@ def list_reported_calls(report_json: str) -> Sequence[ReportedCall]:
 
 
 def _shown_calls(document: dict[str, Any]) -> Iterator[ReportedCall]:
-    findings = {
-        _get_text_or_empty(finding, "address"): finding
-        for finding in _list_objects_or_empty(document.get("diagnostics"))
-        if finding.get("severity") == "error"
-    }
-    for outcome in _list_objects_or_empty(document.get("outcomes")):
-        if outcome.get("action") == "no-op" and outcome.get("result") == "done":
-            continue
-        finding = findings.get(_get_text_or_empty(outcome, "address"), {})
-        yield ReportedCall(
-            _get_text_or_empty(outcome, "address"),
-            _get_text_or_empty(outcome, "action"),
-            _get_text_or_empty(outcome, "result"),
-            _get_text_or_empty(outcome, "request_id") or _get_text_or_empty(finding, "request_id"),
-            _get_text_or_empty(outcome, "id"),
-            " ".join(
-                filter(
-                    None,
-                    (_get_text_or_empty(finding, "summary"), _get_text_or_empty(finding, "detail")),
-                )
-            ),
-            _get_text_or_empty(finding, "hint"),
-        )
+    errors: dict[str, Mapping[str, str]] = {}
+    for finding in _objects(document.get("diagnostics")):
+        if finding["severity"] == "error":
+            errors[finding["address"]] = finding
+    for outcome in _objects(document.get("outcomes")):
+        if (outcome["action"], outcome["result"]) != ("no-op", "done"):
+            finding = errors.get(outcome["address"], defaultdict(str))
+            yield ReportedCall(
+                outcome["address"],
+                outcome["action"],
+                outcome["result"],
+                outcome["request_id"] or finding["request_id"],
+                outcome["id"],
+                " ".join(filter(None, (finding["summary"], finding["detail"]))),
+                finding["hint"],
+            )
 
 
-def _list_objects_or_empty(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _get_text_or_empty(document: dict[str, Any], name: str) -> str:
-    value = document.get(name)
-    return value if isinstance(value, str) else ""
+def _objects(value: Any) -> list[Mapping[str, str]]:
+    """The texts of each object of a list; "" for what has none by a name."""
+    objects = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [
+        defaultdict(str, {name: text for name, text in item.items() if isinstance(text, str)})
+        for item in objects
+    ]

@@ -62,16 +62,12 @@ class CommittedProject:
         self._file = project_folder / FILE_NAME
         self._commit = commit
         self._folder = posixpath.normpath(source.path)
-        files = self._project_files(commit)
-        own_entry = self._require_project_file(files, commit)
-        self._project = self._read_project(own_entry, files, commit)
+        files, own_entry, self._project = self._read_project(commit)
         list_files = set(self._project.list_files)
         self._rows = [_list_rows(self._project)]
         self._ids = [__version__, self._folder, own_entry.object_id]
         if pin:
-            pinned_files = self._project_files(pin)
-            pin_entry = self._require_project_file(pinned_files, pin)
-            pinned_project = self._read_project(pin_entry, pinned_files, pin)
+            _, pin_entry, pinned_project = self._read_project(pin)
             self._rows.append(_list_rows(pinned_project))
             self._project = pin_settings(
                 self._project, pinned_project, shorten_git_ref(source.project_from)
@@ -79,7 +75,16 @@ class CommittedProject:
             self._ids.append(pin_entry.object_id)
         # A list counts by the row of each target: a new tenant is nothing to do for the others.
         # What it closes to them, such as the name of its token, each of their looks reads anew.
-        self._regions = self._build_regions([f for f in files if f.path not in list_files])
+        counting = [file for file in files if file.path not in list_files]
+        has_default = any(file.path.startswith(f"{DEFAULT_MANIFESTS}/") for file in counting)
+        default = (DEFAULT_MANIFESTS if has_default else ".",)
+        self._regions = InputRegions(
+            counting,
+            {
+                name: (*self._project.manifests, *target.manifests) or default
+                for name, target in self._project.targets.items()
+            },
+        )
 
     def list_targets(self) -> tuple[LabelledTarget, ...]:
         """The targets that the project file declares, by name; the built-in one only if it does.
@@ -113,7 +118,8 @@ class CommittedProject:
         parts = [*self._ids, *rows, self._regions.digest_readable_files(target)]
         if self._regions.reads_outside(target):
             parts.append(self._tree_id)
-        return compute_digest_of_parts(*parts)
+        # The digest over all that a look at a target reads, from the digests of its parts.
+        return _digest_texts(parts)
 
     def _project_files(self, commit: str) -> list[CommittedFile]:
         """Every file of the project's folder."""
@@ -123,10 +129,7 @@ class CommittedProject:
         place = f"{self._folder} at {shorten_git_ref(commit)}"
         require_listing_size(result.exit_code, result.output, place)
         if result.exit_code:
-            exists = (
-                self._git.run_local_git("cat-file", "-e", f"{commit}^{{commit}}").exit_code == 0
-            )
-            if exists and not result.output:
+            if self._git.commit_id(commit) and not result.output:
                 self._raise_no_project(commit)
             words = quote_git(result.error_text)
             raise SourceUnavailable.from_summary(
@@ -143,62 +146,49 @@ class CommittedProject:
                     entries.append(CommittedFile(mode, object_id, os.fsdecode(path)))
         return entries
 
-    def _require_project_file(self, files: Sequence[CommittedFile], commit: str) -> CommittedFile:
-        entry = next((file for file in files if file.path == FILE_NAME), None)
-        if entry is None:
-            self._raise_no_project(commit)
-        _require_plain_file(entry, commit)
-        return entry
-
-    def _read_project(
-        self, entry: CommittedFile, files: Sequence[CommittedFile], commit: str
-    ) -> Project:
-        name = f"{shorten_git_ref(commit)}:{FILE_NAME}"
+    def _read_project(self, commit: str) -> tuple[list[CommittedFile], CommittedFile, Project]:
+        """The files of the project's folder at a commit, the project file, and what it says."""
+        files = self._project_files(commit)
         by_path = {file.path: file for file in files}
-        content = self._read_file(entry, commit, _MAX_PROJECT_BYTES)
+        if FILE_NAME not in by_path:
+            self._raise_no_project(commit)
 
-        def read_list_file_or_none(path: str) -> bytes | None:
-            list_entry = by_path.get(path)
-            if list_entry is None:
-                return None
-            _require_plain_file(list_entry, commit)
-            return self._read_file(list_entry, commit, MAX_LIST_BYTES)
+        def read_file(path: str, max_bytes: int = MAX_LIST_BYTES) -> bytes | None:
+            entry = by_path.get(path)
+            return None if entry is None else self._read_file(entry, commit, max_bytes)
 
         project, findings = read_project_or_findings(
-            self._file, name, content, read_list_file_or_none
+            self._file,
+            f"{shorten_git_ref(commit)}:{FILE_NAME}",
+            read_file(FILE_NAME, _MAX_PROJECT_BYTES) or b"",
+            read_file,
         )
         if project is None:
             raise InputError(*findings)
-        return project
+        return files, by_path[FILE_NAME], project
 
     def _read_file(self, entry: CommittedFile, commit: str, max_bytes: int) -> bytes:
+        place = f"{shorten_git_ref(commit)}:{entry.path}"
+        if entry.mode not in _FILE_MODES:
+            what = "project file" if entry.path == FILE_NAME else "list of targets"
+            raise InputError.from_summary(
+                f"The {what} is no file",
+                f"{place} is a link or a submodule.",
+                "Put the file itself there.",
+            )
         result = self._git.run_local_git("cat-file", "blob", entry.object_id, max_output=max_bytes)
         if result.exit_code:
             raise InputError.from_summary(
                 "The project file cannot be read",
-                f"{shorten_git_ref(commit)}:{entry.path} is larger than "
-                f"{max_bytes // 1024**2} "
-                "MiB, or not in the mirror.",
+                f"{place} is larger than {max_bytes // 1024**2} MiB, or not in the mirror.",
                 "Is this the file that was meant?",
             )
         return result.output
 
-    def _build_regions(self, files: Sequence[CommittedFile]) -> InputRegions:
-        has_default = any(file.path.startswith(f"{DEFAULT_MANIFESTS}/") for file in files)
-        default = (DEFAULT_MANIFESTS if has_default else ".",)
-        return InputRegions(
-            files,
-            {
-                name: (*self._project.manifests, *target.manifests) or default
-                for name, target in self._project.targets.items()
-            },
-        )
-
     @cached_property
     def _tree_id(self) -> str:
-        return (
-            self._git.run_local_git("rev-parse", f"{self._commit}^{{tree}}").output.decode().strip()
-        )
+        result = self._git.run_local_git("rev-parse", f"{self._commit}^{{tree}}")
+        return result.output.decode().strip()
 
     def _raise_no_project(self, commit: str) -> NoReturn:
         raise InputError.from_summary(
@@ -206,15 +196,6 @@ class CommittedProject:
             f"{shorten_git_ref(commit)} has no {posixpath.join(self._source.path, FILE_NAME)}.",
             f"Is the project in another folder? sources.{self._source.name}.path names it.",
             position=self._source.position,
-        )
-
-
-def _require_plain_file(entry: CommittedFile, commit: str) -> None:
-    if entry.mode not in ("100644", "100755"):
-        raise InputError.from_summary(
-            f"The {'project file' if entry.path == FILE_NAME else 'list of targets'} is no file",
-            f"{shorten_git_ref(commit)}:{entry.path} is a link or a submodule.",
-            "Put the file itself there.",
         )
 
 
@@ -319,8 +300,3 @@ def _digest_texts(texts: Sequence[str]) -> str:
         data = text.encode("utf-8", "surrogateescape")
         digest.update(f"{len(data)}:".encode() + data)
     return digest.hexdigest()
-
-
-def compute_digest_of_parts(*parts: str) -> str:
-    """The digest over all that a look at a target reads, from the digests of its parts."""
-    return _digest_texts(parts)

@@ -94,15 +94,14 @@ class GitMirror:
         with self._lock:
             self._followed = followed
             self._fetch_moved()
-            commit = self._commit_id(HEAD_REF)
-            content = self._git.run_local_git(
-                "cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES
-            )
+            commit = self._git.commit_id(HEAD_REF)
+            arguments = ("cat-file", "commit", commit)
+            content = self._git.run_local_git(*arguments, max_output=MAX_COMMIT_BYTES)
             head = parse_commit_head(commit, content.output)
             names = (*self._head_names, *self._pin_names)
             return head._replace(
                 moved_tags=tuple(self._moved_tags),
-                followed=tuple(name for name in names if self._commit_id(_name_memory(name))),
+                followed=tuple(name for name in names if self._git.commit_id(_name_memory(name))),
             )
 
     def fetch_commit_if_missing_or_pin_is_old(
@@ -117,11 +116,13 @@ class GitMirror:
             self._followed = followed
             # The pin may have moved without a new head.
             is_old = time.monotonic() - self._fetched_at >= self._source.poll
-            is_here = (self._folders.mirror / "HEAD").is_file() and bool(self._commit_id(commit))
+            is_here = (self._folders.mirror / "HEAD").is_file() and bool(
+                self._git.commit_id(commit)
+            )
             if is_here and not (self._pin_names and is_old):
                 return False
             self._fetch_moved()
-        if not self._commit_id(commit):
+        if not self._git.commit_id(commit):
             raise self._build_unreadable_error(commit)
         return True
 
@@ -134,7 +135,7 @@ class GitMirror:
         with suppress(SourceUnavailable):
             self._fetch_if_due()
         with suppress(SourceUnavailable):
-            head = self._commit_id(HEAD_REF)
+            head = self._git.commit_id(HEAD_REF)
             if head != commit and self.is_same_or_descendant(head, commit):
                 return head
         return None
@@ -162,12 +163,10 @@ class GitMirror:
         """
         if commit == ancestor:
             return True
-        exit_code = self._git.run_local_git(
-            "merge-base", "--is-ancestor", ancestor, commit
-        ).exit_code
-        if exit_code in (0, 1):
-            return exit_code == 0
-        if self._commit_id(commit) and not self._commit_id(ancestor):
+        result = self._git.run_local_git("merge-base", "--is-ancestor", ancestor, commit)
+        if result.exit_code in (0, 1):
+            return result.exit_code == 0
+        if self._git.commit_id(commit) and not self._git.commit_id(ancestor):
             return False
         raise self._build_unreadable_error(commit)
 
@@ -176,11 +175,8 @@ class GitMirror:
 
         Sorted, each once; of all commits for "", and where the mirror does not have that one.
         """
-        excluded = (
-            [f"^{since_commit}"]
-            if is_commit_id(since_commit) and self._commit_id(since_commit)
-            else []
-        )
+        is_known = is_commit_id(since_commit) and self._git.commit_id(since_commit)
+        excluded = [f"^{since_commit}"] * bool(is_known)
         result = self._git.run_local_git("log", "--format=%an%x00%ae", commit, *excluded)
         if result.exit_code:
             raise self._build_unreadable_error(commit)
@@ -192,21 +188,14 @@ class GitMirror:
         commit_by_ref = {
             f"{KEPT_FOLDER}/{commit}": commit for commit in commits if is_commit_id(commit)
         }
-        result = self._git.run_local_git("for-each-ref", "--format=%(refname)", KEPT_FOLDER)
-        old_refs = set(result.output.decode("ascii", "replace").split())
+        old_refs = self._git.list_refs(KEPT_FOLDER).keys()
         lines = [f"delete {ref}" for ref in sorted(old_refs - commit_by_ref.keys())]
         lines += [
             f"create {ref} {commit}"
             for ref, commit in commit_by_ref.items()
-            if ref not in old_refs and self._commit_id(commit)
+            if ref not in old_refs and self._git.commit_id(commit)
         ]
-        text = "".join(f"{line}\n" for line in lines)
-        if (
-            lines
-            and self._git.run_local_git(
-                "update-ref", "--stdin", input_bytes=text.encode()
-            ).exit_code
-        ):
+        if not self._git.update_refs(lines):
             raise self._build_unreadable_error(next(iter(commits), ""))
 
     def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
@@ -217,7 +206,7 @@ class GitMirror:
         """
         if not is_commit_id(commit):
             raise InputError.from_summary("This is no commit", f"{commit!r} is no full id.")
-        pin = self._commit_id(self._pin) if self._pin else ""
+        pin = self._git.commit_id(self._pin) if self._pin else ""
         if self._pin and not pin:
             raise self._build_unreadable_error(self._source.project_from)
         key = (commit, pin)
@@ -251,7 +240,7 @@ class GitMirror:
                 *self._head_names, *self._pin_names, TAGS_PATTERN, seconds=list_seconds
             )
             refs = hashlib.sha256(repr(sorted(remote_ids.items())).encode()).hexdigest()
-            if refs != self._fetched_refs or not self._commit_id(HEAD_REF):
+            if refs != self._fetched_refs or not self._git.commit_id(HEAD_REF):
                 self._fetch_refs(remote_ids)
         except OSError as problem:
             raise SourceUnavailable.from_summary(
@@ -262,12 +251,9 @@ class GitMirror:
         self._fetched_refs, self._fetched_at = refs, time.monotonic()
 
     def _fetch_refs(self, remote_ids: Mapping[str, str]) -> None:
-        head_name = self._existing_ref(self._head_names, remote_ids, self._source.ref)
-        pin_name = (
-            self._existing_ref(self._pin_names, remote_ids, self._source.project_from)
-            if self._pin_names
-            else ""
-        )
+        head_name, pin_name = self._existing_ref(self._head_names, remote_ids, self._source.ref), ""
+        if self._pin_names:
+            pin_name = self._existing_ref(self._pin_names, remote_ids, self._source.project_from)
         object_format = "sha256" if len(remote_ids[head_name]) == _SHA256_LENGTH else "sha1"
         self._git.make_mirror(object_format)
         own = build_own_refspecs(self._source, head_name, pin_name)
@@ -278,7 +264,10 @@ class GitMirror:
         fetches = [own, build_tag_refspecs(moved)]
         if followed.isdisjoint(moved):
             fetches = [own + build_tag_refspecs(moved)]
-        self._delete_other_refs(own)
+        # Those of a branch or a pin that is followed no more may be in the way.
+        fetched_refs = {refspec.partition(":")[2] for refspec in own}
+        others = self._git.list_refs(*FOLLOWED_FOLDERS).keys() - fetched_refs
+        self._git.update_refs(f"delete {ref}" for ref in sorted(others))
         result = self._fetch(fetches)
         if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
             # Parts of a pack, of which nothing can be used.
@@ -288,7 +277,7 @@ class GitMirror:
             result = self._fetch(fetches)
         if result.exit_code:
             self._git.raise_source_unavailable(result)
-        if not self._commit_id(HEAD_REF):
+        if not self._git.commit_id(HEAD_REF):
             raise self._build_unreadable_error(remote_ids[head_name])
         for name in filter(None, (head_name, pin_name)):
             self._git.run_local_git("update-ref", _name_memory(name), HEAD_REF)
@@ -306,10 +295,7 @@ class GitMirror:
 
         So are those that cannot stand beside one of them: Git has no `a` beside `a/b`.
         """
-        fields = "--format=%(objectname) %(refname)"
-        result = self._git.run_local_git("for-each-ref", fields, TAGS_PATTERN.rstrip("*"))
-        lines = result.output.decode("utf-8", "surrogateescape").splitlines()
-        kept = {name: object_id for object_id, _, name in (line.partition(" ") for line in lines)}
+        kept = self._git.list_refs(TAGS_PATTERN.rstrip("*"))
         above = {str(folder) for name in kept for folder in PurePosixPath(name).parents}
         moved = [
             name
@@ -328,22 +314,10 @@ class GitMirror:
             )
         return moved
 
-    def _delete_other_refs(self, refspecs: Sequence[str]) -> None:
-        """Delete the refs of a branch or a pin that is followed no more: they may be in the way."""
-        result = self._git.run_local_git("for-each-ref", "--format=%(refname)", *FOLLOWED_FOLDERS)
-        fetched_refs = {refspec.partition(":")[2] for refspec in refspecs}
-        lines = [
-            f"delete {ref}\n"
-            for ref in result.output.decode("ascii", "replace").split()
-            if ref not in fetched_refs
-        ]
-        if lines:
-            self._git.run_local_git("update-ref", "--stdin", input_bytes="".join(lines).encode())
-
     def _existing_ref(self, names: Sequence[str], remote_ids: Mapping[str, str], ref: str) -> str:
         # Who may push a branch must not answer for the tag of that name, nor the other way round.
         known = [name for name in names if name in self._followed]
-        known = known or [name for name in names if self._commit_id(_name_memory(name))]
+        known = known or [name for name in names if self._git.commit_id(_name_memory(name))]
         there = [name for name in known or names if name in remote_ids]
         if len(there) > 1:
             raise SourceUnavailable.from_summary(
@@ -363,13 +337,6 @@ class GitMirror:
             "Was it renamed or deleted? The head that was seen last stays.",
             position=self._source.position,
         )
-
-    def _commit_id(self, revision: str) -> str:
-        """The id of the commit that a revision of the mirror names, "" for none."""
-        result = self._git.run_local_git(
-            "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"
-        )
-        return "" if result.exit_code else result.output.decode("ascii", "replace").strip()
 
     def _build_unreadable_error(self, revision: str) -> SourceUnavailable:
         return SourceUnavailable.from_summary(
@@ -394,14 +361,8 @@ _DATE = re.compile(r" -?[0-9]+ [+-][0-9]{4}$")
 def parse_commit_head(commit_id: str, content: bytes) -> Head:
     """The head of a commit's object, of which only the beginning is needed (git-cat-file(1))."""
     header, _, message = content.partition(b"\n\n")
-    author = next(
-        (
-            line.removeprefix(b"author ")
-            for line in header.split(b"\n")
-            if line.startswith(b"author ")
-        ),
-        b"",
-    )
+    authors = (line for line in header.split(b"\n") if line.startswith(b"author "))
+    author = next(authors, b"").removeprefix(b"author ")
     author_text = _DATE.sub("", author.decode(errors="replace"))
     subject = message.lstrip(b"\n").partition(b"\n")[0].decode(errors="replace")
     return Head(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import NoReturn
 
 from synapse_apply.controller.ports import SourceUnavailable
@@ -31,7 +31,6 @@ from synapse_apply.files.repository import (
     make_bare_repository,
     safe_directory_section,
 )
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.sanitize import sanitize, sanitize_url
 
@@ -39,6 +38,7 @@ _MAX_OUTPUT = 128 * 1024 * 1024
 _MAX_LISTED_REFS = 16 * 1024 * 1024
 _MAX_GIT_LINES = 4
 _MAX_GIT_CHARACTERS = 600
+_INSTALL_GIT = "Install git {}.{} or newer.".format(*MINIMUM_GIT)
 # Git's pack files are the whole of a mirror: more of them make each look-up slower.
 MOST_PACKS = 40
 
@@ -128,6 +128,25 @@ class MirrorGit:
             arguments, environment, self._limits.local_seconds, max_output, input_bytes=input_bytes
         )
 
+    def list_refs(self, *folders: str) -> Mapping[str, str]:
+        """The objects that refs of the mirror name, by full ref."""
+        fields = "--format=%(objectname) %(refname)"
+        result = self.run_local_git("for-each-ref", fields, *folders)
+        lines = result.output.decode("utf-8", "surrogateescape").splitlines()
+        return {name: object_id for object_id, _, name in (line.partition(" ") for line in lines)}
+
+    def update_refs(self, commands: Iterable[str]) -> bool:
+        """Change refs of the mirror, all or none (git-update-ref(1)); whether it was done."""
+        text = "".join(f"{command}\n" for command in commands).encode("utf-8", "surrogateescape")
+        return (
+            not text or not self.run_local_git("update-ref", "--stdin", input_bytes=text).exit_code
+        )
+
+    def commit_id(self, revision: str) -> str:
+        """The id of the commit that a revision of the mirror names, "" for none."""
+        result = self.run_local_git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        return "" if result.exit_code else result.output.decode("ascii", "replace").strip()
+
     def is_damaged(self) -> bool:
         """Whether the mirror lacks objects that its refs need, or cannot be read."""
         return self.run_local_git("fsck", "--connectivity-only", "--no-progress").exit_code != 0
@@ -151,14 +170,15 @@ class MirrorGit:
         if result.exit_code == TIMEOUT_EXIT_CODE:
             reason, hint = f"It took too long ({result.error_text}).", "Is the server reachable?"
         else:
-            reason, hint = (quote_git(result.error_text), _choose_hint(result.error_text))
-        raise SourceUnavailable(
-            error_finding(
-                "The repository of a source cannot be read",
-                f"{source.name}: {url}. {reason}",
-                hint,
-                position=source.position,
-            )
+            reason, hint = quote_git(result.error_text), _OTHER_HINT
+            for pattern, meant in reversed(_HINTS):
+                if re.search(pattern, result.error_text, re.IGNORECASE):
+                    hint = meant
+        raise SourceUnavailable.from_summary(
+            "The repository of a source cannot be read",
+            f"{source.name}: {url}. {reason}",
+            hint,
+            position=source.position,
         )
 
     def _run_remote_git(
@@ -191,7 +211,10 @@ class MirrorGit:
     ) -> ProgramResult:
         try:
             program = require_executable("git", ())
-            self._require_new_enough_git(program)
+            if version_text := find_old_git_version(program):
+                raise SourceUnavailable.from_summary(
+                    "Git is too old", f"git {version_text} lacks what a mirror needs.", _INSTALL_GIT
+                )
             return run_bounded_program(
                 (program, "--no-pager", *arguments),
                 environment,
@@ -204,31 +227,19 @@ class MirrorGit:
             raise SourceUnavailable.from_summary(
                 "Git cannot be started",
                 f"Mirrors of sources are made by Git; git: {problem.strerror}.",
-                "Install git {}.{} or newer.".format(*MINIMUM_GIT),
+                _INSTALL_GIT,
             ) from None
-
-    def _require_new_enough_git(self, program: str) -> None:
-        if version_text := find_old_git_version(program):
-            raise SourceUnavailable.from_summary(
-                "Git is too old",
-                f"git {version_text} lacks what a mirror needs.",
-                "Install git {}.{} or newer.".format(*MINIMUM_GIT),
-            )
 
     def _size_reason(self) -> str:
         """Why a fetch has to end: the mirror has grown above its limit; "" while it has not."""
-        if sum(_iter_file_sizes(self._folders.mirror / "objects")) <= self._limits.size:
+        size = 0
+        for parent, _, names in os.walk(self._folders.mirror / "objects"):
+            for name in names:
+                with suppress(OSError):
+                    size += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - of many
+        if size <= self._limits.size:
             return ""
         return f"the repository is larger than {self._limits.size // 1024**2} MiB"
-
-
-def _iter_file_sizes(folder: Path) -> Iterator[int]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                yield os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - of many files
-            except OSError:
-                continue
 
 
 def quote_git(git_text: str) -> str:
@@ -238,6 +249,7 @@ def quote_git(git_text: str) -> str:
     return f"Git says: {text}." if text else ""
 
 
+_OTHER_HINT = "Check the url, the network and the source's credentials."
 _HINTS = (
     (
         "redirect|error: 30[0-9]",
@@ -254,10 +266,3 @@ _HINTS = (
     ),
     ("larger than", "Is it the right repository? The controller keeps all of its history."),
 )
-
-
-def _choose_hint(git_text: str) -> str:
-    for pattern, hint in _HINTS:
-        if re.search(pattern, git_text, re.IGNORECASE):
-            return hint
-    return "Check the url, the network and the source's credentials."
