@@ -94,7 +94,10 @@ class ConfigurationReader:
         """What the file says, made into what does it; InputError with all that is wrong."""
         reading = read_configuration(self._setup.file)
         controller = require_configuration(reading)
-        self.file_digest = _digest_file_or_empty(self._setup.file)
+        self.file_digest = ""
+        with suppress(OSError):
+            content = self._setup.file.read_bytes()
+            self.file_digest = hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH]
         self.findings = tuple(finding for finding in reading.findings if not finding.is_error)
         return self.build_loop_parts(controller)
 
@@ -357,13 +360,6 @@ def run_controller_once(
         return Exit.select_exit_code(code, Exit.LOCKED) if locked_count else code
 
 
-def _digest_file_or_empty(file: Path) -> str:
-    """The beginning of a digest of a file's bytes; "" where it cannot be read."""
-    with suppress(OSError):
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:_DIGEST_LENGTH]
-    return ""
-
-
 def derive_exit_code_of_store(store: ControllerStore, *, detailed: bool) -> int:
     """The exit code for what the store knows of all sources and targets, the worst of all.
 
@@ -382,22 +378,17 @@ def derive_exit_code_of_store(store: ControllerStore, *, detailed: bool) -> int:
         codes.add(Exit.ERROR)
     if counts[TargetCondition.UNKNOWN]:
         codes.add(Exit.UNKNOWN)
-    for row in _list_targets_in_state(store, TargetCondition.FAILING):
-        codes.add(
-            failure_exit_code(
-                store.list_newest_runs_without_documents(row.name, MOST_RUNS_OF_FAILURE)
-            )
-        )
-    refused = _list_targets_in_state(store, TargetCondition.REFUSED)
-    if any(row.mode is not Mode.OBSERVE for row in refused):
-        codes.add(Exit.REFUSED)
+    for state in (TargetCondition.FAILING, TargetCondition.REFUSED):
+        page = store.read_page_of_present_targets(TargetFilter(state=state), 0, _ALL_TARGETS)
+        for row in page.targets:
+            if state is TargetCondition.FAILING:
+                runs = store.list_newest_runs_without_documents(row.name, MOST_RUNS_OF_FAILURE)
+                codes.add(failure_exit_code(runs))
+            elif row.mode is not Mode.OBSERVE:
+                codes.add(Exit.REFUSED)
     if detailed and sum(counts.values()) > counts[TargetCondition.IN_SYNC]:
         codes.add(Exit.CHANGES)
     return Exit.select_exit_code(*codes)
-
-
-def _list_targets_in_state(store: ControllerStore, state: TargetCondition) -> Sequence[TargetRow]:
-    return store.read_page_of_present_targets(TargetFilter(state=state), 0, _ALL_TARGETS).targets
 
 
 def write_store_backup(data_folder: Path, file: Path) -> None:
@@ -455,13 +446,10 @@ def handle_signals_in_block(
         signal_numbers.append(number)
         stop()
 
-    def handle_reload(_number: int, _frame: FrameType | None) -> None:
-        reload()
-
     handlers = {
         signal.SIGTERM: handle_stop,
         signal.SIGINT: handle_stop,
-        signal.SIGHUP: handle_reload,
+        signal.SIGHUP: lambda _number, _frame: reload(),
     }
     for number, handler in handlers.items():
         with suppress(ValueError):  # not the main thread: nobody sends it signals

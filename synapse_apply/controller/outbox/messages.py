@@ -135,20 +135,44 @@ def build_message_fields(
     texts name the target. `holds` are the rows that wait for a person; a `pause` that ends at
     infinity has no end. `failure_count` is how often in a row it has failed, 0 for other events.
     """
-    named_target = target.target if target else ""
+    finding = finding and finding.with_target(target.target if target else "")
     return {
         "controller": controller,
         "source": source,
         "target": str(target) if target else None,
         "commit": commit or None,
-        "finding": _build_finding_field(finding.with_target(named_target)) if finding else None,
+        "finding": {
+            "severity": finding.severity.value,
+            "summary": limit_text(finding.summary, _MAX_SUMMARY),
+            "detail": limit_text(finding.detail, _MAX_DETAIL),
+            "hint": limit_text(finding.hint, _MAX_HINT),
+            "address": finding.address,
+            "position": limit_text(str(finding.position), _MAX_POSITION)
+            if finding.position
+            else None,
+        }
+        if finding
+        else None,
         "counts": {
             name: getattr(counts, "import_" if name == "import" else name) for name in _COUNTED
         }
         if counts
         else None,
         "url": url or None,
-        "held": _build_held_rows_field(holds) if holds else None,
+        "held": {
+            "count": len(holds),
+            "rows": [
+                {
+                    "address": limit_text(hold.held_row.row.address, _MAX_ADDRESS),
+                    "action": hold.held_row.row.action.value,
+                    "summary": limit_text(hold.held_row.row.summary, _MAX_SUMMARY),
+                    "reason": hold.held_row.reason.value,
+                }
+                for hold in holds[:_MAX_HELD_ROWS]
+            ],
+        }
+        if holds
+        else None,
         "pause": {
             "scope": limit_text(pause.scope, _MAX_ADDRESS),
             "who": limit_text(pause.who, _MAX_ADDRESS),
@@ -190,7 +214,11 @@ def format_message_sentence(row: MessageRow) -> str:
     finding = fields.get("finding")
     reason = finding.get("summary", "") if isinstance(finding, Mapping) else ""
     if isinstance(pause, Mapping):
-        reason = format_message_pause(pause)
+        # Who paused, until when and why: `by proxy:ann until 2026-11-27T18:00:00Z, a release`.
+        until = f" until {pause['until']}" if pause.get("until") else ""
+        reason = f"by {pause.get('who')}{until}" + (
+            f", {pause['reason']}" if pause.get("reason") else ""
+        )
     reason = reason or message_held_rows(fields.get("held"), _HELD_ROWS_OF_SENTENCE)
     reason = reason or message_counts(fields.get("counts"))
     return f"{sentence}: {reason}" if reason else sentence
@@ -217,41 +245,10 @@ def message_held_rows(held_rows: object, max_rows: int) -> str:
     return f"{held_rows.get('count')} {noun}: {', '.join(names)}"
 
 
-def format_message_pause(pause: Mapping[str, Any]) -> str:
-    """Who paused, until when and why: `by proxy:ann until 2026-11-27T18:00:00Z, a release`."""
-    until = f" until {pause['until']}" if pause.get("until") else ""
-    reason = f", {pause['reason']}" if pause.get("reason") else ""
-    return f"by {pause.get('who')}{until}{reason}"
-
-
-def _build_held_rows_field(holds: Sequence[HoldRow]) -> dict[str, Any]:
-    rows = [
-        {
-            "address": limit_text(hold.held_row.row.address, _MAX_ADDRESS),
-            "action": hold.held_row.row.action.value,
-            "summary": limit_text(hold.held_row.row.summary, _MAX_SUMMARY),
-            "reason": hold.held_row.reason.value,
-        }
-        for hold in holds[:_MAX_HELD_ROWS]
-    ]
-    return {"count": len(holds), "rows": rows}
-
-
 def format_utc_time(when: float) -> str:
     """A wall-clock time in seconds as RFC 3339 has it, to the second."""
     moment = datetime.fromtimestamp(when, UTC)
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _build_finding_field(finding: Diagnostic) -> dict[str, str | None]:
-    return {
-        "severity": finding.severity.value,
-        "summary": limit_text(finding.summary, _MAX_SUMMARY),
-        "detail": limit_text(finding.detail, _MAX_DETAIL),
-        "hint": limit_text(finding.hint, _MAX_HINT),
-        "address": finding.address,
-        "position": limit_text(str(finding.position), _MAX_POSITION) if finding.position else None,
-    }
 
 
 # How a message reads in Slack, and how it is posted to an incoming webhook.
@@ -316,7 +313,9 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
     sentence = limit_text(format_message_sentence(row), _MAX_HEADING)
     heading = f"{_ICONS.get(row.event, ':information_source:')} *{_escape_slack_markup(sentence)}*"
     if url := fields.get("url"):
-        heading += f" <{_quote_slack_url(str(url))}|Details>"
+        # Nothing in it ends the link or begins its text.
+        quoted = quote(str(url), safe="%/:?=&#@!$'()*+,;[]~-._")
+        heading += f" <{_escape_slack_markup(quoted)}|Details>"
     blocks: list[dict[str, Any]] = [
         {"type": "section", "text": {"type": "mrkdwn", "text": heading}}
     ]
@@ -354,11 +353,6 @@ def _plain_text(text: str, max_length: int) -> JsonDocument:
 
 def _escape_slack_markup(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _quote_slack_url(url: str) -> str:
-    """A URL in which nothing ends the link or begins its text."""
-    return _escape_slack_markup(quote(url, safe="%/:?=&#@!$'()*+,;[]~-._"))
 
 
 # How a message is posted to a webhook: JSON, an id that stays, and a signature.

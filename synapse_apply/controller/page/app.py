@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -279,15 +279,16 @@ class PageApp:
 
     def send_readiness(self, _request: Request) -> Response:
         reasons = list_reasons_not_ready(self._store, self._loop.read_health())
-        if not reasons:
-            return PlainTextResponse("ok\n")
-        text = "".join(f"{reason}\n" for reason in reasons)
-        return PlainTextResponse(text, HTTPStatus.SERVICE_UNAVAILABLE)
+        text = "".join(f"{reason}\n" for reason in reasons or ["ok"])
+        return PlainTextResponse(text, HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK)
 
     async def take_github_hook(self, request: Request) -> Response:
+        """`X-Hub-Signature-256` is the HMAC-SHA256 of the body."""
         body = await read_body_within_limits(request, MAX_PUSH_SIZE)
         signature = request.headers.get("x-hub-signature-256", "")
-        if not is_genuine_github_hook(body, signature, self._hook_secrets["github"]):
+        key = str(self._hook_secrets["github"].reveal()).encode()
+        expected = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
+        if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
             raise _build_not_genuine_error()
         return self._take_push(body)
 
@@ -351,19 +352,11 @@ def _build_svg_response(svg: str) -> Response:
     return Response(svg, headers=headers, media_type="image/svg+xml")
 
 
-# Whether a forge's webhook is genuine, and which sources its push is about.
+# Which sources the push of a webhook is about.
 #
 # It makes the next fetch come sooner and nothing else: a replay is harmless, a flood is one fetch.
 
 MAX_PUSH_SIZE = 2 * 1024 * 1024
-_SIGNATURE_PREFIX = "sha256="
-
-
-def is_genuine_github_hook(body: bytes, signature: str, secret: Sensitive) -> bool:
-    """Whether `X-Hub-Signature-256` is the HMAC-SHA256 of the body, told in constant time."""
-    key = str(secret.reveal()).encode()
-    expected = _SIGNATURE_PREFIX + hmac.new(key, body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
 
 
 def pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:
@@ -375,24 +368,21 @@ def pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return []
-    paths = {_normalize(path) for path in _iter_repository_paths(document)} - {""}
-    return [source.name for source in sources if _source_paths(source) & paths]
-
-
-def _iter_repository_paths(document: Any) -> Iterator[str]:
-    if not isinstance(document, Mapping):
-        return
+    named = set()
     for part, field in (("repository", "full_name"), ("project", "path_with_namespace")):
-        repository = document.get(part)
+        repository = document.get(part) if isinstance(document, Mapping) else None
         if isinstance(repository, Mapping) and isinstance(repository.get(field), str):
-            yield repository[field]
-
-
-def _source_paths(source: Source) -> set[str]:
-    """OWNER/NAME of a source's repository, as its url and its status name it."""
-    path = urlsplit(source.url).path if "://" in source.url else source.url.rpartition(":")[2]
-    names = {_normalize(path)}
-    return names | ({_normalize(source.status.repository)} if source.status else set())
+            named.add(_normalize(repository[field]))
+    names = []
+    for source in sources:
+        # OWNER/NAME of its repository, as its url and its status name it.
+        url = source.url
+        own = {_normalize(urlsplit(url).path if "://" in url else url.rpartition(":")[2])}
+        if source.status:
+            own.add(_normalize(source.status.repository))
+        if own & (named - {""}):
+            names.append(source.name)
+    return names
 
 
 def _normalize(path: str) -> str:
@@ -405,18 +395,17 @@ _MIN_ROUND_AGE = 30.0  # seconds; short intervals leave a busy machine no time
 
 def list_reasons_not_ready(store: ControllerStore, health: LoopHealth) -> list[str]:
     """Why the controller is not ready, a sentence each; nothing where it is."""
-    return [*_not_ready(store, health)]
-
-
-def _not_ready(store: ControllerStore, health: LoopHealth) -> Iterator[str]:
+    reasons = []
     try:
         store.list_configured_sources()
     except Exception:  # noqa: BLE001 - whatever a store raises: it does not answer
-        yield "the store does not answer"
+        reasons.append("the store does not answer")
     if health.round_age is None:
-        yield "the loop has not made its first round"
+        reasons.append("the loop has not made its first round")
     elif health.round_age > max(2 * health.interval, _MIN_ROUND_AGE):
-        yield f"the loop made its last round {health.round_age:.0f} s ago"
+        reasons.append(f"the loop made its last round {health.round_age:.0f} s ago")
     # One forge alone is not believed: its source would take the page of all others away.
-    if health.agreed_offset is not None and abs(health.agreed_offset) > MAX_CLOCK_OFFSET:
-        yield f"the clock is {abs(health.agreed_offset):.0f} s away from that of the servers"
+    offset = abs(health.agreed_offset or 0.0)
+    if offset > MAX_CLOCK_OFFSET:
+        reasons.append(f"the clock is {offset:.0f} s away from that of the servers")
+    return reasons

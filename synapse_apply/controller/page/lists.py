@@ -6,7 +6,6 @@ Parameters that make no sense raise BadQueryError.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import groupby
 
 from synapse_apply.controller import api_types as types
@@ -21,7 +20,7 @@ from synapse_apply.controller.page.api import (
     write_document,
     write_object,
 )
-from synapse_apply.controller.page.readable_store import ReadableStore, iter_present_targets
+from synapse_apply.controller.page.readable_store import iter_present_targets
 from synapse_apply.controller.page.rollout_views import (
     RolloutView,
     TargetCell,
@@ -34,7 +33,7 @@ from synapse_apply.controller.page.run_documents import parse_readable_plan, par
 from synapse_apply.controller.page.runs import HeldRows, HeldRowView, list_decidable_rows
 from synapse_apply.controller.page.visitor import Visitor, forbidden, not_found
 from synapse_apply.controller.ports import AuditFilter, TargetFilter
-from synapse_apply.controller.rows import RolloutTargetRow, TargetCondition, TargetName
+from synapse_apply.controller.rows import RolloutTargetRow, TargetCondition
 from synapse_apply.controller.rules.access import APPROVAL_SECONDS
 from synapse_apply.controller.rules.rollouts import MemberState
 from synapse_apply.model.json_types import JsonDocument
@@ -99,7 +98,12 @@ def holds(visitor: Visitor) -> JsonDocument:
     limit = parse_limit(visitor.parameters, MAX_ITEMS)
     if name is not None and store.find_target_even_if_gone(name) is None:
         raise not_found(f"There is no target {name}.")
-    names = [name] if name is not None else _held_names(store)
+    names = [name] if name is not None else []
+    for condition in TargetCondition if name is None else ():
+        if condition not in _CONDITIONS_WITHOUT_HOLDS:
+            # Before their rows are read: pages are of one moment as far as possible.
+            present = iter_present_targets(store, TargetFilter(state=condition))
+            names += [row.name for row in present if row.hold_count]
     rows = [row for target in names for row in list_decidable_rows(store, target, visitor.now)]
     items = [
         _hold_to_json(view)
@@ -156,15 +160,6 @@ def rollout(visitor: Visitor) -> JsonDocument:
         total=len(cells),
         offset=offset,
     )
-
-
-def _held_names(store: ReadableStore) -> Iterator[TargetName]:
-    for condition in TargetCondition:
-        if condition in _CONDITIONS_WITHOUT_HOLDS:
-            continue
-        rows = iter_present_targets(store, TargetFilter(state=condition))
-        # Before their rows are read: pages are of one moment as far as possible.
-        yield from [row.name for row in rows if row.hold_count]
 
 
 def _hold_to_json(view: HeldRowView) -> JsonDocument:

@@ -18,7 +18,6 @@ from synapse_apply.controller.rows import (
     RolloutRow,
     RolloutState,
     RolloutTargetRow,
-    SourceRow,
     TargetName,
     WaveEnd,
     WaveRow,
@@ -435,23 +434,19 @@ def read_rollout_view(visitor: Visitor, name: str) -> RolloutView | None:
         for revision in store.list_newest_revisions(row.source, SHOWN_HISTORY + 1)
         if revision.number < row.number
     ]
+    is_queued = configured is not None and configured.new_head == "queue"
+    is_waited_for = is_queued and source.head_number > row.number
     return RolloutView(
         summary,
         is_whole,
         waves,
         revisions,
         [past for past in earlier if past.waves],
-        _waiting_head(source, row, configured),
+        source.head if is_waited_for and not row.state.is_over else "",
         _describe_progress(
             row, _wave_settings(configured, row.wave), declared_members(members.get(row.wave, ()))
         ),
     )
-
-
-def _waiting_head(source: SourceRow, row: RolloutRow, settings: Rollout | None) -> str:
-    is_queued = settings is not None and settings.new_head == "queue"
-    is_newer = source.head_number > row.number
-    return source.head if is_queued and is_newer and not row.state.is_over else ""
 
 
 def _describe_progress(row: RolloutRow, wave: Wave | None, members: Sequence[RolloutMember]) -> str:

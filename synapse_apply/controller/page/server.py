@@ -72,7 +72,31 @@ class PageServer:
         self._socket = listening_socket
         port = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._server = uvicorn.Server(self._server_configuration(port))
+        own_hosts = listen_host_headers(self._settings.listen_host, port)
+        hosts = own_hosts | public_host_headers(self._settings.public_url)
+        if self._settings.open_metrics:
+            hosts_of_metrics = hosts | {"*"}
+        else:
+            # Behind a proxy the page may be public while it listens on loopback.
+            hosts_of_metrics = own_hosts if is_loopback(self._settings.listen_host) else frozenset()
+        own_origins = list_own_origins(own_hosts, self._settings.public_url)
+        configuration = uvicorn.Config(
+            RequestGuard(self._app.build(own_origins), hosts, hosts_of_metrics),
+            # The other parser that uvicorn may find keeps headers of any size in memory.
+            http=PatientProtocol,
+            log_config=None,
+            # Its warnings are about what strangers send: anybody could fill the log with them.
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            # So many connections the loop accepts before it answers any of them.
+            backlog=_BACKLOG,
+        )
+        self._server = uvicorn.Server(configuration)
         # Signals are the main thread's, which runs the loop.
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), daemon=True, name="page"
@@ -99,29 +123,3 @@ class PageServer:
         self._server.should_exit = True
         self._thread.join(_START_SECONDS)
         self._socket.close()
-
-    def _server_configuration(self, port: int) -> uvicorn.Config:
-        own_hosts = listen_host_headers(self._settings.listen_host, port)
-        hosts = own_hosts | public_host_headers(self._settings.public_url)
-        if self._settings.open_metrics:
-            hosts_of_metrics = hosts | {"*"}
-        else:
-            # Behind a proxy the page may be public while it listens on loopback.
-            hosts_of_metrics = own_hosts if is_loopback(self._settings.listen_host) else frozenset()
-        own_origins = list_own_origins(own_hosts, self._settings.public_url)
-        return uvicorn.Config(
-            RequestGuard(self._app.build(own_origins), hosts, hosts_of_metrics),
-            # The other parser that uvicorn may find keeps headers of any size in memory.
-            http=PatientProtocol,
-            log_config=None,
-            # Its warnings are about what strangers send: anybody could fill the log with them.
-            log_level="error",
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-            # So many connections the loop accepts before it answers any of them.
-            backlog=_BACKLOG,
-        )

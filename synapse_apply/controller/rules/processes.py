@@ -28,19 +28,15 @@ def list_live_processes(
     newest = max((row.seen_at for row in rows), default=0.0)
     alive = [row for row in rows if row.seen_at > newest - ALIVE_SECONDS]
     leader = next((row for row in alive if lease and row.holder == lease.holder), None)
-    return tuple(
-        LiveProcess(row, row is leader, _difference(row, leader) if leader else "")
-        for row in sorted(alive, key=lambda row: (row.host, row.process_id))
-    )
-
-
-def _difference(row: ProcessRow, leader: ProcessRow) -> str:
-    phrases = []
-    if row.version != leader.version:
-        phrases.append(f"version {row.version}, and the leader has {leader.version}")
-    if row.settings_digest != leader.settings_digest:
-        phrases.append("another controller.yaml than the leader")
-    return "; ".join(phrases)
+    processes = []
+    for row in sorted(alive, key=lambda row: (row.host, row.process_id)):
+        phrases = []
+        if leader and row.version != leader.version:
+            phrases.append(f"version {row.version}, and the leader has {leader.version}")
+        if leader and row.settings_digest != leader.settings_digest:
+            phrases.append("another controller.yaml than the leader")
+        processes.append(LiveProcess(row, row is leader, "; ".join(phrases)))
+    return tuple(processes)
 
 
 def describe_processes(processes: Sequence[LiveProcess]) -> str:

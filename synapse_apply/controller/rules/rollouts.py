@@ -71,17 +71,15 @@ def find_wave_number_or_none(
     rollout: Rollout, target: str, labels: Mapping[str, str]
 ) -> int | None:
     """The first wave, counted from 1, that matches a target; None where it is in no wave."""
-    numbered = enumerate(rollout.waves, start=1)
-    return next((number for number, wave in numbered if matches_wave(wave, target, labels)), None)
-
-
-def matches_wave(wave: Wave, target: str, labels: Mapping[str, str]) -> bool:
-    """Whether one of the wave's patterns matches the target, and all of its labels do."""
-    has_name = not wave.targets or any(fnmatchcase(target, pattern) for pattern in wave.targets)
-    return has_name and all(
-        name in labels and fnmatchcase(labels[name], pattern)
-        for name, pattern in wave.labels.items()
-    )
+    for number, wave in enumerate(rollout.waves, start=1):
+        # One of its patterns matches the target, and all of its labels do.
+        has_name = not wave.targets or any(fnmatchcase(target, pattern) for pattern in wave.targets)
+        if has_name and all(
+            name in labels and fnmatchcase(labels[name], pattern)
+            for name, pattern in wave.labels.items()
+        ):
+            return number
+    return None
 
 
 def assign_targets_to_waves(

@@ -178,7 +178,12 @@ def build_source_access(source: Source) -> SourceAccess:
     elif "://" in url:
         protocol = _usable_protocol(source)
     else:
-        protocol, url = "file", _usable_path(source)
+        # `HELPER::ADDRESS` would start a program of that name (gitremote-helpers(7)).
+        if url.startswith("-") or "::" in url or not url.isprintable():
+            _raise_unusable(
+                source, "is no path", "Write https://HOST/PATH, or the path of a clone."
+            )
+        protocol, url = "file", os.path.abspath(url)  # noqa: PTH100 - links stay as they are
     credentials = source.credentials
     if isinstance(credentials, HttpsToken) and protocol not in ("https", "http"):
         _raise_unusable(source, "has a token, which only https takes", "Write https://HOST/PATH.")
@@ -208,13 +213,6 @@ def _usable_protocol(source: Source) -> str:
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         _raise_unusable(source, "is not encrypted", "Write https://.")
     return parts.scheme
-
-
-def _usable_path(source: Source) -> str:
-    # `HELPER::ADDRESS` would start a program of that name (gitremote-helpers(7)).
-    if source.url.startswith("-") or "::" in source.url or not source.url.isprintable():
-        _raise_unusable(source, "is no path", "Write https://HOST/PATH, or the path of a clone.")
-    return os.path.abspath(source.url)  # noqa: PTH100 - links stay as they are
 
 
 def _raise_unusable(

@@ -271,7 +271,8 @@ class GitMirror:
         result = self._fetch(fetches)
         if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
             # Parts of a pack, of which nothing can be used.
-            self._git.remove_unfinished_packs()
+            for file in (self._folders.mirror / "objects" / "pack").glob("tmp_*"):
+                file.unlink(missing_ok=True)
         elif result.exit_code and self._git.is_damaged():
             self._git.replace_by_empty_mirror(object_format)
             result = self._fetch(fetches)

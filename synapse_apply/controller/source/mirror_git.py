@@ -151,11 +151,6 @@ class MirrorGit:
         """Whether the mirror lacks objects that its refs need, or cannot be read."""
         return self.run_local_git("fsck", "--connectivity-only", "--no-progress").exit_code != 0
 
-    def remove_unfinished_packs(self) -> None:
-        """Remove what a fetch has left that was killed."""
-        for file in (self._folders.mirror / "objects" / "pack").glob("tmp_*"):
-            file.unlink(missing_ok=True)
-
     def compact_if_many_packs(self) -> None:
         """Put all packs into one, without what no ref needs; a failure is met again next time."""
         packs = list((self._folders.mirror / "objects" / "pack").glob("*.pack"))
