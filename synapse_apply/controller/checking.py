@@ -10,13 +10,12 @@ from tempfile import TemporaryDirectory
 
 from synapse_apply.controller.configuration.checks import collect_findings
 from synapse_apply.controller.configuration.reading import read_configuration
-from synapse_apply.controller.extras import require_page_packages
+from synapse_apply.controller.extras import require_packages
 from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
 from synapse_apply.controller.loop.following import targets_at_head
 from synapse_apply.controller.loop.rollouts import rollouts_of_source
 from synapse_apply.controller.rules.rollouts import assign_targets_to_waves
 from synapse_apply.controller.run import ConfigurationReader, ControllerSetup
-from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.store_database import StoreMissing
 from synapse_apply.model.diagnostic import Diagnostic
@@ -35,32 +34,25 @@ def check_configuration(
     if controller is None or environ is None:
         return reading.findings
     findings = [*reading.findings]
+    with collect_findings(findings):
+        require_packages()
     with TemporaryDirectory(prefix="synapse-apply-check-") as folder:
         setup = ControllerSetup(file, Path(folder), environ, io.StringIO())
-        findings += _named_faults(ConfigurationReader(setup), controller, setup)
-    return tuple(findings)
-
-
-def _named_faults(
-    reader: ConfigurationReader, controller: Controller, setup: ControllerSetup
-) -> list[Diagnostic]:
-    findings: list[Diagnostic] = []
-    with collect_findings(findings):
-        require_page_packages()
-    with collect_findings(findings):
-        reader.build_loop_parts(controller)
-    with collect_findings(findings):
-        reader.read_hook_secrets_by_forge(controller)
-    with collect_findings(findings):
-        url = reader.read_store_url_or_none(controller)
-        store = build_store_without_connecting(setup.data, url).store
-        with closing(store), suppress(StoreMissing):
-            store.read_database_clock_or_none_for_file()
-    for source in controller.sources.values():
+        reader = ConfigurationReader(setup)
         with collect_findings(findings):
-            mirror = GitMirror(source, setup.data, reader.read_secret)
-            commit = mirror.fetch_head().commit
-            keyed = tuple(targets_at_head(source, mirror, commit))
-            rollouts = rollouts_of_source(controller, source.name)
-            findings += assign_targets_to_waves(rollouts, keyed).findings
-    return findings
+            reader.build_loop_parts(controller)
+        with collect_findings(findings):
+            reader.read_hook_secrets_by_forge(controller)
+        with collect_findings(findings):
+            url = reader.read_store_url_or_none(controller)
+            store = build_store_without_connecting(setup.data, url).store
+            with closing(store), suppress(StoreMissing):
+                store.read_database_clock_or_none_for_file()
+        for source in controller.sources.values():
+            with collect_findings(findings):
+                mirror = GitMirror(source, setup.data, reader.read_secret)
+                commit = mirror.fetch_head().commit
+                keyed = tuple(targets_at_head(source, mirror, commit))
+                rollouts = rollouts_of_source(controller, source.name)
+                findings += assign_targets_to_waves(rollouts, keyed).findings
+    return tuple(findings)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
 
 from synapse_apply.model.errors import InputError
 
-_PAGE_MODULES = {"jinja2": "jinja2", "prometheus_client": "prometheus-client"}
-_FLEET_MODULES = {
-    "psycopg": "psycopg",
-    "psycopg_pool": "psycopg-pool",
-    "procrastinate": "procrastinate",
+# Of an extra: what needs it, and its packages by the name of their module.
+_EXTRAS = {
+    "controller": (
+        "Its page is made with them",
+        {"jinja2": "jinja2", "prometheus_client": "prometheus-client"},
+    ),
+    "fleet": (
+        "Its store is on PostgreSQL",
+        {"psycopg": "psycopg", "psycopg_pool": "psycopg-pool", "procrastinate": "procrastinate"},
+    ),
 }
 
 
-def require_page_packages() -> None:
-    """Raise InputError, with the command that installs them, where one of the page is missing."""
-    _require_packages("Its page is made with them", _PAGE_MODULES, "controller")
-
-
-def require_fleet_packages() -> None:
-    """As `require_page_packages`, of a store on PostgreSQL."""
-    _require_packages("Its store is on PostgreSQL", _FLEET_MODULES, "fleet")
-
-
-def _require_packages(reason: str, modules: Mapping[str, str], extra: str) -> None:
-    """`modules` are their packages, by name."""
+def require_packages(extra: str = "controller") -> None:
+    """Raise InputError, with the command that installs them, where one of an extra is missing."""
+    reason, modules = _EXTRAS[extra]
     missing = [package for module, package in modules.items() if find_spec(module) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"

@@ -22,7 +22,7 @@ from synapse_apply.controller.configuration.secrets import (
     OwnSecretReader,
     read_usable_access_secrets,
 )
-from synapse_apply.controller.extras import require_page_packages
+from synapse_apply.controller.extras import require_packages
 from synapse_apply.controller.fleet.fleet_engine import (
     build_fleet_engine,
     build_own_process_row,
@@ -286,7 +286,7 @@ def serve_controller(setup: ControllerSetup) -> None:
     The first signal lets what runs end for some seconds, a second one does what it did before.
     InputError for a configuration that cannot be used; LockHeld for a data folder that is taken.
     """
-    require_page_packages()
+    require_packages()
     # Where it is not installed, the message is the better one; and --once has no page.
     from synapse_apply.controller.page.server import PageServer  # noqa: PLC0415
 

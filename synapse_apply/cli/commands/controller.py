@@ -230,9 +230,9 @@ def run(
 
 def _serve_demo(console: Console, *, keep: bool) -> None:
     from synapse_apply.controller.demo.demo import open_demo
-    from synapse_apply.controller.extras import require_page_packages
+    from synapse_apply.controller.extras import require_packages
 
-    require_page_packages()
+    require_packages()
     console.write_note("Making a Git repository and three backends ...")
     with open_demo(console.write_note, keep=keep) as demo:
         console.write_note(f"All of it is in {demo.folder}, and the page at {demo.page_url}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from synapse_apply.controller.extras import require_fleet_packages
+from synapse_apply.controller.extras import require_packages
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.controller.store.store_database import StoreUnavailable
@@ -378,7 +378,7 @@ def build_store_without_connecting(data_folder: Path, url: Sensitive | None) -> 
     """
     if url is None:
         return OpenedStore(SqliteControllerStore(data_folder), None)
-    require_fleet_packages()
+    require_packages("fleet")
     # Where it is not installed, the message is the better one.
     from synapse_apply.controller.store.postgres_store import (  # noqa: PLC0415
         PostgresControllerStore,

@@ -181,8 +181,8 @@ def identify_person(
 
 def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers) -> Person | None:
     """The person whom the proxy names; None where the request is not of the proxy, or of nobody."""
-    names = (proxy.secret_header, proxy.user_header, proxy.groups_header)
-    values = {name: headers.getlist(name) for name in names if name}
+    headers_of_proxy = (proxy.secret_header, proxy.user_header, proxy.groups_header)
+    values = {name: headers.getlist(name) for name in headers_of_proxy if name}
     if not any(values.values()):
         return None
     secret_values = values[proxy.secret_header]
@@ -211,19 +211,15 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
             "Have the proxy send another attribute, such as the address of mail.",
         )
     groups = next(iter(values.get(proxy.groups_header, ())), "")
-    return Person(f"proxy:{user}", _parse_groups(groups, proxy.groups_header))
-
-
-def _parse_groups(text: str, header: str) -> frozenset[str]:
-    """The groups of a header; one with an odd name counts for nothing, as no rule names it."""
-    if len(text) > _MAX_GROUPS_LENGTH:
+    if len(groups) > _MAX_GROUPS_LENGTH:
         raise forbidden(
             "Too many groups",
-            f"{header} has more than {_MAX_GROUPS_LENGTH:,} characters.",
+            f"{proxy.groups_header} has more than {_MAX_GROUPS_LENGTH:,} characters.",
             "Have the proxy send only the groups that `access.may` names.",
         )
-    groups = (group.strip() for group in _decode_header(text).split(","))
-    return frozenset(group for group in groups if _is_harmless_name(group))
+    # One with an odd name counts for nothing, as no rule names it.
+    names = (group.strip() for group in _decode_header(groups).split(","))
+    return Person(f"proxy:{user}", frozenset(filter(_is_harmless_name, names)))
 
 
 def _decode_header(value: str) -> str:

@@ -51,22 +51,11 @@ def get_person_name(access: Access | None, identity: str) -> str:
     return persons.get(name, name) if identity.startswith(TOKEN_PREFIX) else name
 
 
-def is_allowed_for(
-    access: Access | None, person: Person | None, right: Right, name: TargetName | None
-) -> bool:
-    """Whether somebody may do something with a target; with any target at all for None.
+def list_rights(access: Access | None, person: Person | None, name: TargetName) -> frozenset[Right]:
+    """All that somebody may do with a target; every right includes that of reading it.
 
     `person` is None for who did not say who they are.
     """
-    if name is not None:
-        return right in list_rights(access, person, name)
-    if access is None:
-        return right is Right.READ
-    return any(right in _rights_of(rule) and rule.targets for rule in _rules_of(access, person))
-
-
-def list_rights(access: Access | None, person: Person | None, name: TargetName) -> frozenset[Right]:
-    """All that somebody may do with a target; every right includes that of reading it."""
     if access is None:
         return frozenset({Right.READ})
     rights: set[Right] = set()
@@ -142,7 +131,7 @@ def can_pause_scope(
     if not matching or access is None:
         return False
     if _WILDCARDS.isdisjoint(scope):
-        return all(is_allowed_for(access, person, Right.PAUSE, name) for name in matching)
+        return all(Right.PAUSE in list_rights(access, person, name) for name in matching)
     return any(
         _surely_covers(pattern, scope)
         for rule in _rules_of(access, person)
@@ -343,7 +332,7 @@ def _count_of_row(
             reason = "it is older than 7 days"
         else:
             unused_ids.append(approval.id)
-            if not is_allowed_for(access, holder, Right.APPROVE, approval.target):
+            if Right.APPROVE not in list_rights(access, holder, approval.target):
                 reason = "they have no right to approve it any more"
             elif rule.not_author and not names.isdisjoint(author_names):
                 reason = "an author of what would be applied"

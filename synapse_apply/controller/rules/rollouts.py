@@ -30,7 +30,7 @@ from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.targets import TargetAtHead, target_row_at_revision
 from synapse_apply.controller.settings import DAY, Mode, Rollout, Wave
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 
@@ -96,87 +96,73 @@ def assign_targets_to_waves(
             if (wave := find_wave_number_or_none(rollout, target.name.target, target.labels))
             is not None
         }
-        assigned[rollout.name] = sorted(
-            (
-                AssignedTarget(target.name, waves[target.name], target.digest)
-                for target in keyed
-                if target.name in waves
-            ),
-            key=lambda item: (item.wave, item.name),
-        )
-        findings.extend(_shared_targets(rollout, waves, owners))
-        findings.extend(_unfit_targets(rollout, waves, keyed))
-        findings.extend(_empty_patterns(rollout, keyed))
+        of_waves = (target for target in keyed if target.name in waves)
+        targets = [AssignedTarget(one.name, waves[one.name], one.digest) for one in of_waves]
+        assigned[rollout.name] = sorted(targets, key=lambda item: (item.wave, item.name))
+        findings.extend(_findings(rollout, waves, owners, keyed))
         owners |= dict.fromkeys(waves, rollout)
     return RolloutAssignments(assigned, tuple(findings))
 
 
-def _shared_targets(
-    rollout: Rollout, waves: Mapping[TargetName, int], owners: Mapping[TargetName, Rollout]
+def _findings(
+    rollout: Rollout,
+    waves: Mapping[TargetName, int],
+    owners: Mapping[TargetName, Rollout],
+    keyed: Sequence[TargetAtHead],
 ) -> Iterator[Diagnostic]:
+    """What is wrong with a rollout; `owners` are the rollouts that its targets are in already."""
+    positions = {
+        number: wave.position or rollout.position
+        for number, wave in enumerate(rollout.waves, start=1)
+    }
     for name, wave in waves.items():
         if name in owners:
             yield error_finding(
                 "A target in two rollouts",
                 f"{name} belongs to rollout `{owners[name].name}` and to `{rollout.name}`",
                 "narrow `targets` or `labels` of the waves of one of them",
-                position=_get_wave_position(rollout, wave),
+                position=positions[wave],
             )
-
-
-def _unfit_targets(
-    rollout: Rollout, waves: Mapping[TargetName, int], keyed: Sequence[TargetAtHead]
-) -> Iterator[Diagnostic]:
-    """Targets that cannot do what their wave asks of them."""
+    # Targets that cannot do what their wave asks of them.
     for target in keyed:
-        wave = waves.get(target.name)
-        if wave is None:
-            continue
-        position = _get_wave_position(rollout, wave)
-        if target.rule.mode is Mode.OBSERVE:
+        wave = waves.get(target.name, 0)
+        if wave and target.rule.mode is Mode.OBSERVE:
             yield error_finding(
                 "A target in mode observe is in a rollout",
                 f"wave {wave} of rollout `{rollout.name}` has {target.name}, which rule "
                 f"`{target.rule.pattern}` only observes: it would never have what the wave brings",
                 "give it mode auto or approve, or leave it out of the waves",
-                position=position,
+                position=positions[wave],
             )
-        for required in target.require_verified:
-            required_wave = waves.get(target.name._replace(target=required))
-            if required_wave is not None and required_wave >= wave:
+        for required in target.require_verified if wave else ():
+            required_wave = waves.get(target.name._replace(target=required), 0)
+            if required_wave >= wave:
                 order = "the same wave" if required_wave == wave else f"wave {required_wave}"
                 yield error_finding(
                     "A target waits for one of a later wave",
                     f"{target.name} is in wave {wave} of rollout `{rollout.name}` and takes only "
                     f"what was verified in {required} (`require_verified`), which is in {order}",
                     f"put {required} into an earlier wave than {target.name.target}",
-                    position=position,
+                    position=positions[wave],
                 )
-
-
-def _empty_patterns(rollout: Rollout, keyed: Sequence[TargetAtHead]) -> Iterator[Diagnostic]:
-    for number, wave in enumerate(rollout.waves, start=1):
-        for pattern in wave.targets:
+    for number, settings in enumerate(rollout.waves, start=1):
+        for pattern in settings.targets:
             if not any(fnmatchcase(target.name.target, pattern) for target in keyed):
                 yield warning_finding(
                     "A pattern that matches no target",
                     f"wave {number} of rollout `{rollout.name}`: `{pattern}`",
                     "the project file at the head declares no such target; is it misspelt?",
-                    position=_get_wave_position(rollout, number),
+                    position=positions[number],
                 )
-        for label, pattern in wave.labels.items():
+        for label, pattern in settings.labels.items():
             values = {target.labels[label] for target in keyed if label in target.labels}
             if not any(fnmatchcase(value, pattern) for value in values):
                 yield warning_finding(
                     "A label that no target has",
                     f"wave {number} of rollout `{rollout.name}`: `{label}: {pattern}`",
                     "the project file at the head gives no target such a label; is it misspelt?",
-                    position=_get_wave_position(rollout, number),
+                    position=positions[number],
                 )
-
-
-def _get_wave_position(rollout: Rollout, wave: int) -> Position | None:
-    return rollout.waves[wave - 1].position or rollout.position
 
 
 class RolloutMember(NamedTuple):

@@ -13,7 +13,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -74,13 +74,16 @@ class SourceAccess:
         credentials = self.source.credentials
         if isinstance(credentials, HttpsToken):
             settings.append(self._token_setting(credentials, read_secret))
-        if not isinstance(credentials, SshKey):
-            yield build_child_environment((), _with_settings(variables, settings))
-            return
-        folder = git_dir.with_suffix(".ssh")
-        with _ssh_command(credentials, read_secret, folder) as ssh_command:
-            variables |= {"GIT_SSH_COMMAND": ssh_command, "GIT_SSH_VARIANT": "ssh"}
-            yield build_child_environment((), _with_settings(variables, settings))
+        with ExitStack() as stack:
+            if isinstance(credentials, SshKey):
+                command = _ssh_command(credentials, read_secret, git_dir.with_suffix(".ssh"))
+                variables["GIT_SSH_COMMAND"] = stack.enter_context(command)
+                variables["GIT_SSH_VARIANT"] = "ssh"
+            variables["GIT_CONFIG_COUNT"] = str(len(settings))
+            for number, (key, value) in enumerate(settings):
+                variables[f"GIT_CONFIG_KEY_{number}"] = key
+                variables[f"GIT_CONFIG_VALUE_{number}"] = value
+            yield build_child_environment((), variables)
 
     def _token_setting(self, credentials: HttpsToken, read_secret: ReadSecret) -> tuple[str, str]:
         """The setting that sends the token to the repository's host, and to no other."""
@@ -123,13 +126,6 @@ def build_local_variables(git_dir: Path, global_config: Path, home: Path) -> dic
         # Where curl would look for `.netrc`, and ssh for keys.
         "HOME": str(home),
     }
-
-
-def _with_settings(variables: Mapping[str, str], settings: list[tuple[str, str]]) -> dict[str, str]:
-    numbered = {"GIT_CONFIG_COUNT": str(len(settings))}
-    for index, (key, value) in enumerate(settings):
-        numbered |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
-    return {**variables, **numbered}
 
 
 @contextmanager

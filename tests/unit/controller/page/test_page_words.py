@@ -94,14 +94,14 @@ def test_what_is_no_plan_is_not_shown(text: str) -> None:
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    extras.require_page_packages()
+    extras.require_packages()
 
     def find_but_jinja(name: str) -> ModuleSpec | None:
         return None if name == "jinja2" else importlib.util.find_spec(name)
 
     monkeypatch.setattr(extras, "find_spec", find_but_jinja)
     with pytest.raises(InputError) as raised:
-        extras.require_page_packages()
+        extras.require_packages()
     finding = raised.value.diagnostics[0]
     assert finding.detail == "Its page is made with them; jinja2 is not installed."
     assert finding.hint == "pip install 'synapse-apply[controller]'"

@@ -8,7 +8,6 @@ from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.access import (
     Person,
     can_pause_scope,
-    is_allowed_for,
     list_readable_patterns,
     list_rights,
 )
@@ -59,28 +58,19 @@ def test_names_are_compared_as_they_are(person: Person | None) -> None:
     """No group is a person's name, no person's name a token's."""
     for name in (DEV, PROD, LAB):
         assert list_rights(ACCESS, person, name) == frozenset()
-    assert not is_allowed_for(ACCESS, person, Right.READ, None)
     assert list_readable_patterns(ACCESS, person) == ()
 
 
 def test_without_access_everybody_reads_and_nobody_acts() -> None:
     """Whoever reaches the page."""
     for person in (None, SRE):
-        assert [right for right in Right if is_allowed_for(None, person, right, DEV)] == [
-            Right.READ
-        ]
-        assert [right for right in Right if is_allowed_for(None, person, right, None)] == [
-            Right.READ
-        ]
+        assert list_rights(None, person, DEV) == {Right.READ}
         assert not can_pause_scope(None, person, "acme/dev", [DEV])
     assert list_readable_patterns(None, None) == ("*",)
 
 
-def test_what_somebody_may_with_any_target() -> None:
-    """For pages of no target; and the patterns of what they see."""
-    assert is_allowed_for(ACCESS, OPS, Right.RECONCILE, None)
-    assert not is_allowed_for(ACCESS, OPS, Right.APPROVE, None)
-    assert is_allowed_for(ACCESS, SRE, Right.READ, None)
+def test_what_somebody_may_read() -> None:
+    """The patterns of it."""
     assert list_readable_patterns(ACCESS, OPS) == ("acme/dev", "lab/*")
     assert list_readable_patterns(ACCESS, ANN) == ("*",)
 
