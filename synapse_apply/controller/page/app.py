@@ -85,6 +85,8 @@ _DOCUMENTS: Mapping[str, Callable[[Visitor], JsonDocument | None]] = {
     "rollouts": lists.rollouts,
     "rollouts/{rollout}": lists.rollout,
 }
+_NOT_FOUND = (HTTPStatus.NOT_FOUND, "Nothing is known by this name.")
+_NOT_GENUINE = (HTTPStatus.FORBIDDEN, "The signature or token is not the right one.")
 _RETRY_SECONDS = 5
 _STORE_IS_AWAY = "It is asked again every few seconds; the log of the controller says why."
 
@@ -159,7 +161,7 @@ class PageApp:
             visitor = self.admit_visitor(request)
             values = read(visitor)
             if values is None:
-                raise _build_not_found_error()
+                raise HTTPException(*_NOT_FOUND)
             return self._render(template, visitor, section=section, **values)
 
         return show
@@ -184,7 +186,7 @@ class PageApp:
         def send(request: Request) -> Response:
             document = read(self.admit_visitor(request))
             if document is None:
-                raise _build_not_found_error()
+                raise HTTPException(*_NOT_FOUND)
             return Response(format_safe_json(document), media_type=JSON_TYPE)
 
         return send
@@ -289,14 +291,14 @@ class PageApp:
         key = str(self._hook_secrets["github"].reveal()).encode()
         expected = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
         if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
-            raise _build_not_genuine_error()
+            raise HTTPException(*_NOT_GENUINE)
         return self._take_push(body)
 
     async def take_gitlab_hook(self, request: Request) -> Response:
         token = request.headers.get("x-gitlab-token", "")
         # Before the body is read: who has no token sends us nothing.
         if not is_equal_secret(token, self._hook_secrets["gitlab"]):
-            raise _build_not_genuine_error()
+            raise HTTPException(*_NOT_GENUINE)
         return self._take_push(await read_body_within_limits(request, MAX_PUSH_SIZE))
 
     def _take_push(self, body: bytes) -> Response:
@@ -332,14 +334,6 @@ def _split_refusal(
             finding = error_finding(error.detail.removesuffix("."))
             return HTTPStatus(error.status_code), (finding,), error.headers or {}
     raise error
-
-
-def _build_not_found_error() -> HTTPException:
-    return HTTPException(HTTPStatus.NOT_FOUND, "Nothing is known by this name.")
-
-
-def _build_not_genuine_error() -> HTTPException:
-    return HTTPException(HTTPStatus.FORBIDDEN, "The signature or token is not the right one.")
 
 
 async def _answer_server_error(_request: Request, _error: Exception) -> Response:

@@ -12,8 +12,8 @@ from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR, dr
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.page.rollout_views import list_rollout_summaries
 from synapse_apply.controller.page.visitor import Visitor
-from synapse_apply.controller.ports import AuditFilter, TargetFilter, TargetFindings
-from synapse_apply.controller.rows import TargetCondition, TargetRow
+from synapse_apply.controller.ports import AuditFilter, TargetFilter
+from synapse_apply.controller.rows import TargetCondition, TargetName
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
@@ -109,7 +109,7 @@ def read_overview(visitor: Visitor) -> Mapping[str, Any]:
         "heads": {source.name: source.head for source in sources},
         "head_revisions": {revision.source: revision for revision in heads if revision},
         "troubles": troubles,
-        "hidden_needing_person": needs_person_count - sum(trouble.count for trouble in troubles),
+        "hidden_needing_person": needs_person_count - sum(t["count"] for t in troubles),
         "source_troubles": source_troubles,
         "undelivered": _newest_refused(store) if is_first_view else [],
         "sources": sources,
@@ -170,57 +170,49 @@ _URLS_AND_LINEAGES = re.compile(
 )
 
 
-@frozen
-class TargetTrouble:
-    """Targets that need a person for the same reason: the first of them, and how many there are.
+def list_target_troubles(store: RestrictedStore) -> Sequence[Mapping[str, Any]]:
+    """Of all targets that need a person: of each condition the commonest cause, then the others.
 
-    `finding` is what the newest run of the first one found first, None where it is the plan alone.
-    `is_alike` says that the others have other words for it: their own name, url or lineage.
+    Of each cause the first targets, and how many there are. `finding` is what the newest run of the
+    first one found first, None where it is the plan alone. `is_alike` says that the others have
+    other words for it: their own name, url or lineage.
     """
-
-    targets: Sequence[TargetRow]
-    count: int
-    finding: Diagnostic | None
-    is_alike: bool
-
-
-def list_target_troubles(store: RestrictedStore) -> list[TargetTrouble]:
-    """Of all targets that need a person: of each condition the commonest cause, then the others."""
-    groups: dict[tuple[TargetCondition, str], list[TargetFindings]] = {}
+    groups: dict[tuple[TargetCondition, str], list[tuple[TargetName, Diagnostic | None]]] = {}
     for state in TargetCondition:
-        if state in NEEDS_PERSON:
-            for row in store.newest_findings(TargetFilter(state=state)):
-                # What the run found first, without what is the target's own in it.
-                name = row.name.target
-                variable = name.replace("-", "_")
-                text = _URLS_AND_LINEAGES.sub(_OWN, _read_cause(row))
-                for word in filter(None, (name, variable, variable.upper(), row.backend_host)):
-                    masked, *rest = text.split(word)
-                    for piece in rest:
-                        is_part = masked[-1:].isalnum() or piece[:1].isalnum()
-                        masked += (word if is_part else _OWN) + piece
-                    text = masked
-                groups.setdefault((state, text), []).append(row)
+        for row in (
+            store.newest_findings(TargetFilter(state=state)) if state in NEEDS_PERSON else ()
+        ):
+            errors = [finding for finding in row.findings if finding.is_error]
+            finding = next(iter(errors or row.findings), None)
+            # Without what is the target's own in it.
+            name = row.name.target
+            variable = name.replace("-", "_")
+            text = _URLS_AND_LINEAGES.sub(_OWN, _words_of(finding))
+            for word in filter(None, (name, variable, variable.upper(), row.backend_host)):
+                masked, *rest = text.split(word)
+                for piece in rest:
+                    is_part = masked[-1:].isalnum() or piece[:1].isalnum()
+                    masked += (word if is_part else _OWN) + piece
+                text = masked
+            groups.setdefault((state, text), []).append((row.name, finding))
     commonest_first = sorted(groups, key=lambda key: -len(groups[key]))
     first_of_state = {key[0]: key for key in reversed(commonest_first)}
     chosen = sorted(commonest_first, key=lambda key: key != first_of_state[key[0]])[:_MAX_TROUBLES]
     chosen.sort(key=lambda key: [*TargetCondition].index(key[0]))
     troubles = []
-    for rows in map(groups.__getitem__, chosen):
-        found = [store.find_target_even_if_gone(row.name) for row in rows[:_SHOWN_TARGETS]]
-        is_alike = len({_read_cause(row) for row in rows}) > 1
-        targets = [row for row in found if row is not None]
-        troubles.append(TargetTrouble(targets, len(rows), _first_finding(rows[0]), is_alike))
+    for alike in map(groups.__getitem__, chosen):
+        found = [store.find_target_even_if_gone(name) for name, _ in alike[:_SHOWN_TARGETS]]
+        trouble = {
+            "targets": [row for row in found if row is not None],
+            "count": len(alike),
+            "finding": alike[0][1],
+            "is_alike": len({_words_of(finding) for _, finding in alike}) > 1,
+        }
+        troubles.append(trouble)
     return troubles
 
 
-def _first_finding(row: TargetFindings) -> Diagnostic | None:
-    errors = [finding for finding in row.findings if finding.is_error]
-    return next(iter(errors or row.findings), None)
-
-
-def _read_cause(row: TargetFindings) -> str:
-    finding = _first_finding(row)
+def _words_of(finding: Diagnostic | None) -> str:
     return f"{finding.summary}\n{finding.detail}\n{finding.hint}" if finding else ""
 
 

@@ -57,11 +57,15 @@ class RestrictedStore:
     """
 
     def __init__(self, store: ControllerStore, patterns: tuple[str, ...]) -> None:
-        """`patterns` (fnmatch) are of SOURCE/TARGET."""
+        """`patterns` (fnmatch) are of SOURCE/TARGET.
+
+        `can_read_everything` is every target of every source, `can_read_anything` one at least.
+        """
         self._store = store
         self._patterns = patterns
-        self._reads_all = "*" in patterns
-        self._filter_patterns = None if self._reads_all else patterns
+        self.can_read_anything = bool(patterns)
+        self.can_read_everything = "*" in patterns
+        self._filter_patterns = None if self.can_read_everything else patterns
         self._list_hidden = cache(self._read_hidden_names)
 
     def can_read_target(self, name: TargetName) -> bool:
@@ -77,16 +81,6 @@ class RestrictedStore:
             or (not _SINGLE_WILDCARDS & set(pattern) and fnmatchcase(scope, pattern))
             for pattern in self._patterns
         )
-
-    @property
-    def can_read_anything(self) -> bool:
-        """Whether there is a pattern at all."""
-        return bool(self._patterns)
-
-    @property
-    def can_read_everything(self) -> bool:
-        """Whether every target of every source can be read."""
-        return self._reads_all
 
     def _tell(self, source: str, value: T) -> T:
         """What is told of a source, without the names of targets that cannot be read."""
@@ -165,7 +159,7 @@ class RestrictedStore:
         statuses, messages = self._store.list_unsent_and_refused_statuses_and_messages()
         return (
             [row for row in statuses if self.can_read_all(row.source)],
-            messages if self._reads_all else (),
+            messages if self.can_read_everything else (),
         )
 
     def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
@@ -181,7 +175,7 @@ class RestrictedStore:
         can be read, whatever is searched.
         """
         list_rows = self._store.list_audit_newest_first_unless_after
-        if self._reads_all:
+        if self.can_read_everything:
             return list_rows(limit, audit_filter)
         who, wanted, found = audit_filter.who, lower_ascii(audit_filter.text), list[AuditRow]()
         audit_filter = replace(audit_filter, who="", text="", patterns=self._filter_patterns)
@@ -205,7 +199,9 @@ class RestrictedStore:
         return found[:limit]
 
     def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
-        return self._store.iter_all_audit_rows_oldest_first() if self._reads_all else iter(())
+        return (
+            self._store.iter_all_audit_rows_oldest_first() if self.can_read_everything else iter(())
+        )
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
         return self._read_of_target(name, self._store.list_holds, ())
@@ -216,7 +212,7 @@ class RestrictedStore:
     def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
         """Those that may concern what can be read: their reasons are for the people of it."""
         rows = self._store.list_people_pauses_even_ended()
-        if self._reads_all:
+        if self.can_read_everything:
             return rows
         rows = [row for row in rows if self.has_readable_target(row.scope)]
         # A scope with wildcards may be of several.
@@ -247,14 +243,14 @@ class RestrictedStore:
         return self._read_of_target(name, self._store.find_rollout_target, None)
 
     def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
-        return self._store.find_lease_even_if_over(name) if self._reads_all else None
+        return self._store.find_lease_even_if_over(name) if self.can_read_everything else None
 
     def list_recorded_processes(self) -> Sequence[ProcessRow]:
         """All, which name machines, where all targets can be read; else none."""
-        return self._store.list_recorded_processes() if self._reads_all else ()
+        return self._store.list_recorded_processes() if self.can_read_everything else ()
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
-        return self._store.list_configuration_findings() if self._reads_all else ()
+        return self._store.list_configuration_findings() if self.can_read_everything else ()
 
     def _can_see_source(self, source: str) -> bool:
         if self.can_read_all(source):

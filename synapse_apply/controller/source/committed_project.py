@@ -137,14 +137,9 @@ class CommittedProject:
                 f"{self._source.name}: {shorten_git_ref(commit)}. {words}",
                 "It is fetched again by itself.",
             )
-        entries = []
-        for line in result.output.split(b"\0"):
-            facts, _, path = line.partition(b"\t")
-            if facts:
-                mode, kind, object_id = facts.decode("ascii").split()
-                if kind != "tree":
-                    entries.append(CommittedFile(mode, object_id, os.fsdecode(path)))
-        return entries
+        lines = (line.partition(b"\t") for line in result.output.split(b"\0") if line)
+        entries = [(*facts.decode("ascii").split(), os.fsdecode(path)) for facts, _, path in lines]
+        return [CommittedFile(mode, i, path) for mode, kind, i, path in entries if kind != "tree"]
 
     def _read_project(self, commit: str) -> tuple[list[CommittedFile], CommittedFile, Project]:
         """The files of the project's folder at a commit, the project file, and what it says."""
