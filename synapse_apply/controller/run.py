@@ -37,14 +37,14 @@ from synapse_apply.controller.outbox.forge import build_status_sender
 from synapse_apply.controller.outbox.messages import build_message_sender
 from synapse_apply.controller.page.api import targets_document
 from synapse_apply.controller.ports import MessageSender, StatusSender, TargetFilter
-from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetCondition, TargetRow
+from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetCondition
 from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, failure_exit_code
 from synapse_apply.controller.rules.judging import may_be_one_state
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.controller.store.sqlite_database import create_and_hold_data_folder
-from synapse_apply.controller.store.store_writer import StoreWriter, find_first_broken_audit_row
+from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 from synapse_apply.controller.worker.look import read_targets_in_child
 from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -407,23 +407,23 @@ def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: st
     url = OwnSecretReader(environ)(controller.store_url) if controller.store_url else None
     source, _, target_pattern = pattern.partition("/")
     with closing(build_store_without_connecting(data, url).store) as store, store.write() as writer:
-        rows = store.list_present_and_gone_targets_of_source(source)
-        matching = [row for row in rows if fnmatchcase(row.name.target, target_pattern)]
-        return [line for row in matching if (line := _forget_rule(store, writer, row))]
-
-
-def _forget_rule(store: ControllerStore, writer: StoreWriter, row: TargetRow) -> str:
-    new, name, now = None if row.is_gone else row.found_binding, str(row.name), time.time()
-    others = store.list_targets_of_backend(new.backend) if new else ()
-    if new and any(may_be_one_state(new, o.binding) and o.name != row.name for o in others):
-        new = None
-    if row.binding == new and not (new and row.binding and not row.binding.means(new)):
-        return ""
-    line = f"{name} is bound to {new} now." if new else f"{name} is not bound any more."
-    after = replace(row, binding=new, found_binding=new, due_at=now)
-    writer.put_target_keeping_claim_and_newer_revision(after)
-    writer.append_audit(now, "operator", "forget rule", name, f"{line} It was: {row.binding}")
-    return line
+        lines, now = [], time.time()
+        for row in store.list_present_and_gone_targets_of_source(source):
+            if not fnmatchcase(row.name.target, target_pattern):
+                continue
+            new, name = None if row.is_gone else row.found_binding, str(row.name)
+            others = store.list_targets_of_backend(new.backend) if new else ()
+            if new and any(may_be_one_state(new, o.binding) and o.name != row.name for o in others):
+                new = None
+            if row.binding == new and not (new and row.binding and not row.binding.means(new)):
+                continue
+            line = f"{name} is bound to {new} now." if new else f"{name} is not bound any more."
+            after = replace(row, binding=new, found_binding=new, due_at=now)
+            writer.put_target_keeping_claim_and_newer_revision(after)
+            audited = f"{line} It was: {row.binding}"
+            writer.append_audit(now, "operator", "forget rule", name, audited)
+            lines.append(line)
+        return lines
 
 
 @contextmanager

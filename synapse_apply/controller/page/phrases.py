@@ -274,8 +274,8 @@ _COLORS = {
     "quiet": "#5a6372",
 }
 # Widths of letters in pixels, at 11 px of a font like Verdana, where they are not as most.
-_NARROW, _WIDE = frozenset("fijlrtI.,:;'|!()[]/ -"), frozenset("mwMW@%")
-_NARROW_WIDTH, _LETTER_WIDTH, _WIDE_WIDTH, _PADDING = 4.4, 7.0, 10.5, 7
+_WIDTHS = {**dict.fromkeys("fijlrtI.,:;'|!()[]/ -", 4.4), **dict.fromkeys("mwMW@%", 10.5)}
+_LETTER_WIDTH, _PADDING = 7.0, 7
 # As long as SOURCE/TARGET can be.
 _MAX_NAME = 130
 
@@ -286,7 +286,9 @@ def draw_badge(target: TargetRow | None, label: str) -> str:
     word = style.word if target else "unknown"
     name = sanitize(label[:_MAX_NAME])
     name_width, word_width = (
-        round(sum(map(_letter_width, text))) + 2 * _PADDING for text in (name, word)
+        round(sum(_WIDTHS.get(c) or _LETTER_WIDTH * max(1, measure_width(c)) for c in text))
+        + 2 * _PADDING
+        for text in (name, word)
     )
     width = name_width + word_width
     return (
@@ -301,14 +303,6 @@ def draw_badge(target: TargetRow | None, label: str) -> str:
         f'<text x="{name_width + word_width / 2:g}" y="14">{word}</text>'
         "</g></svg>\n"
     )
-
-
-def _letter_width(letter: str) -> float:
-    if letter in _NARROW:
-        return _NARROW_WIDTH
-    if letter in _WIDE:
-        return _WIDE_WIDTH
-    return _LETTER_WIDTH * max(1, measure_width(letter))
 
 
 def draw_icon(tone: str) -> str:

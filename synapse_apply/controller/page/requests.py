@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from synapse_apply.controller import verbs
+from synapse_apply.controller.page.addresses import read_number
 from synapse_apply.controller.page.visitor import RequestRefused, Visitor, forbidden, not_found
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import TargetName
@@ -87,9 +88,7 @@ class Form:
 
     def number(self, name: str) -> int | None:
         """A whole number, None for another text."""
-        text = self.text(name)
-        is_number = text.isascii() and text.isdigit() and len(text) <= len(f"{_MAX_NUMBER}")
-        return int(text) if is_number else None
+        return read_number({name: self.text(name)}, name, len(f"{_MAX_NUMBER}"))
 
     def rows(self) -> Sequence[Any]:
         """The digests of the rows that are chosen."""

@@ -152,20 +152,13 @@ def _surely_covers(pattern: str, scope: str) -> bool:
 
 
 def _rules_of(access: Access, person: Person | None) -> Iterator[AccessRule]:
-    if person is None or not _is_configured(access, person.identity):
-        return
-    names = {person.identity, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}
-    for rule in access.rules:
-        if not names.isdisjoint(rule.who):
-            yield rule
-
-
-def _is_configured(access: Access, identity: str) -> bool:
-    """Whether there still is what says that somebody is who they say."""
-    if identity.startswith(PROXY_PREFIX):
-        return access.proxy is not None
-    is_token = identity.startswith(TOKEN_PREFIX)
-    return is_token and identity.removeprefix(TOKEN_PREFIX) in access.tokens
+    # Whether there still is what says that somebody is who they say.
+    who = person.identity if person else ""
+    has_proxy = who.startswith(PROXY_PREFIX) and access.proxy is not None
+    is_token = who.startswith(TOKEN_PREFIX) and who.removeprefix(TOKEN_PREFIX) in access.tokens
+    if person is not None and (has_proxy or is_token):
+        names = {who, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}
+        yield from (rule for rule in access.rules if not names.isdisjoint(rule.who))
 
 
 def _rights_of(rule: AccessRule) -> frozenset[Right]:

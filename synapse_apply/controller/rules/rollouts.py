@@ -643,10 +643,10 @@ def choose_members_to_move(wave: Wave, members: Sequence[RolloutMember]) -> list
         free_count = wave.max_parallel - sum(map(is_in_change, members))
     chosen = []
     for member in waiting:
-        if not _makes_work(member):
-            chosen.append(member)
-        elif free_count > 0:
-            free_count -= 1
+        # Whether a move makes no work for it, or it has some already.
+        is_free = is_in_change(member) or _keeps_evidence(member) or is_done_at_revision(member)
+        if is_free or free_count > 0:
+            free_count -= not is_free
             chosen.append(member)
     return chosen
 
@@ -671,13 +671,6 @@ def build_moved_member(member: RolloutMember, now: float) -> RolloutMember:
         arrived_at=now if is_done_at_revision(member) else 0.0,
     )
     return RolloutMember(moved_row, replace(moved_target, due_at=now, due_cause=RunCause.PUSH))
-
-
-def _makes_work(member: RolloutMember) -> bool:
-    """Whether a move makes work for a target that has none, so that `max_parallel` counts it."""
-    if is_in_change(member) or _keeps_evidence(member):
-        return False
-    return not is_done_at_revision(member)
 
 
 def _keeps_evidence(member: RolloutMember) -> bool:

@@ -37,6 +37,7 @@ _SHA256_LENGTH = 64
 # Commits whose project is kept in memory: the wanted one, and one that is about to be.
 _KEPT_PROJECTS = 4
 _MOST_MOVED_TAGS = 1000
+_CHECK = ("fsck", "--connectivity-only", "--no-progress")
 # How fresh the head is before an apply, and how long a repository that did not answer is not asked.
 _FRESH_SECONDS, _SILENT_SECONDS = 1.0, 30.0
 
@@ -273,7 +274,8 @@ class GitMirror:
             # Parts of a pack, of which nothing can be used.
             for file in (self._folders.mirror / "objects" / "pack").glob("tmp_*"):
                 file.unlink(missing_ok=True)
-        elif result.exit_code and self._git.is_damaged():
+        elif result.exit_code and self._git.run_local_git(*_CHECK).exit_code:
+            # It lacks objects that its refs need, or cannot be read.
             self._git.replace_by_empty_mirror(object_format)
             result = self._fetch(fetches)
         if result.exit_code:

@@ -147,10 +147,6 @@ class MirrorGit:
         result = self.run_local_git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
         return "" if result.exit_code else result.output.decode("ascii", "replace").strip()
 
-    def is_damaged(self) -> bool:
-        """Whether the mirror lacks objects that its refs need, or cannot be read."""
-        return self.run_local_git("fsck", "--connectivity-only", "--no-progress").exit_code != 0
-
     def compact_if_many_packs(self) -> None:
         """Put all packs into one, without what no ref needs; a failure is met again next time."""
         packs = list((self._folders.mirror / "objects" / "pack").glob("*.pack"))
