@@ -53,7 +53,6 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.values import Sensitive
 
-DEFAULT_DATA_FOLDER = Path(".synapse-apply") / "controller"
 # Which settings a running page and its commit statuses cannot change.
 _FIXED_SETTINGS = (
     *("name", "store_url"),
