@@ -24,8 +24,7 @@ from synapse_apply.controller import api_types as types
 from synapse_apply.controller import verbs
 from synapse_apply.controller.configuration.secrets import AccessSecrets
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.page import lists, overview, rollout_views, runs
-from synapse_apply.controller.page.addresses import build_rollout_path, build_target_path
+from synapse_apply.controller.page import addresses, lists, overview, rollout_views, runs
 from synapse_apply.controller.page.api import BadQueryError, format_safe_json, write_document
 from synapse_apply.controller.page.metrics import CONTENT_TYPE, render_metrics
 from synapse_apply.controller.page.phrases import draw_badge, draw_icon
@@ -203,7 +202,11 @@ class PageApp:
             body = await read_body_within_limits(request, MAX_BODY_SIZE)
             action = read_action(verb, Form(body), self._clock(), named)
             await run_in_threadpool(carry_out, action, visitor)
-            page = build_rollout_path(named) if isinstance(named, str) else build_target_path(named)
+            page = (
+                addresses.build_rollout_path(named)
+                if isinstance(named, str)
+                else addresses.build_target_path(named)
+            )
             return RedirectResponse(f"{page}?done={verb.name}", HTTPStatus.SEE_OTHER)
 
         return act
