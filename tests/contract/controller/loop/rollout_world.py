@@ -147,8 +147,7 @@ def start_after_first_head(world: RolloutWorld, *waves: Wave, **changes: object)
     """A loop whose rollout of the first head is over; nothing was written or told yet."""
     rollout = replace(ALL, waves=waves or ALL.waves, **changes)  # type: ignore[arg-type]
     world.set_rollouts(rollout)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     while world.rollout.state is not RolloutState.DONE:
         if world.rollout.state is RolloutState.WAITING:
             loop.get_people_actions().approve_wave_or_refuse(ANN, "all", 1, world.rollout.wave)

@@ -384,11 +384,18 @@ class World:
             LoopParts(self.configure(), self.store, self.workers, self.clock, log)
         )
 
-    def run_once(self) -> list[str]:
+    def run_once(self, after: float = 0.0) -> list[str]:
         """One round of a controller that is started anew; the targets that were looked at."""
+        self.clock.advance(after)
         self.workers.asked, self.workers.is_closed = [], False
         self.build_loop().run_once_and_count_postponed_targets()
         return sorted(self.workers.asked)
+
+    def begin(self) -> ControllerLoop:
+        """A new loop, which is started."""
+        loop = self.build_loop()
+        self.start(loop)
+        return loop
 
     def start(self, loop: ControllerLoop, *, is_settled: bool = True) -> None:
         """Start a loop and let a moment pass, in which new targets become due; then as `settle`."""
@@ -423,8 +430,9 @@ class World:
 
         self.workers.results[target] = look
 
-    def settle(self, loop: ControllerLoop) -> list[str]:
-        """Rounds of a running loop until there is nothing to do at this time."""
+    def settle(self, loop: ControllerLoop, after: float = 0.0) -> list[str]:
+        """Rounds of a running loop until there is nothing to do, `after` so many seconds."""
+        self.clock.advance(after)
         self.workers.asked = []
         for _ in range(200):
             was_idle, started = loop._tasks.is_idle(), loop._tasks.started_count

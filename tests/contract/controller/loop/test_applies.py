@@ -90,8 +90,7 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
     world.workers.applied.clear()
     world.workers.is_closed = False
     for _ in range(3):
-        world.clock.advance(1)
-        world.run_once()
+        world.run_once(after=1)
         world.workers.is_closed = False
     assert describe_runs(world) == ["apply worker_lost", "apply applied", "look in_sync"]
     run = world.store.find_run(lost.run_id)
@@ -135,8 +134,7 @@ def test_what_the_rule_does_not_cover_is_held(world: World) -> None:
     }
     assert message.fields["url"] == "https://page.example/targets/acme/prod"
     for _ in range(3):
-        world.clock.advance(700)
-        world.run_once()
+        world.run_once(after=700)
     assert len(world.workers.applies) == 1
     assert world.inbox.describe() == ["held acme/prod"]
     assert world.store.list_holds(PROD)[0].since == hold.since
@@ -181,8 +179,7 @@ def test_another_run_that_has_the_lock_is_waited_for(world: World) -> None:
     assert prod.due_at - world.clock.wall == 30
     assert prod.failures == 0
     del world.workers.applied["acme/prod"]
-    world.clock.advance(31)
-    world.run_once()
+    world.run_once(after=31)
     assert describe_runs(world) == ["apply applied", "look in_sync"]
 
 
@@ -205,8 +202,7 @@ def test_outside_of_a_window_everything_waits_for_its_opening(world: World) -> N
     assert (prod.due_at, prod.due_cause) == (world.clock.wall + 3600, RunCause.RESUMED)
     assert end_of(world, "c1") == (RevisionEnd.NONE, "1 of 2 done, 1 waiting: prod")
     assert world.workers.applies == []
-    world.clock.advance(3600)
-    world.run_once()
+    world.run_once(after=3600)
     assert describe_runs(world)[-2:] == ["apply applied", "look in_sync"]
     assert "a window that opened" in list_cause_details(world)
     assert world.get_target("prod").waiting_reason == ""
@@ -236,8 +232,7 @@ def test_a_state_that_is_behind_is_written_without_a_permitted_row(world: World)
     assert world.workers.applies == []
     world.set_rules(AUTO)
     world.clock.advance(700)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     assert len(world.workers.applies) == 1
     assert describe_runs(world) == ["look in_sync", "apply in_sync", "look in_sync"]
     assert world.settle(loop) == []
@@ -255,8 +250,7 @@ def test_who_waits_for_a_verification_is_looked_at_when_that_target_had_a_run(
         is_waiting=True,
     )
     world.workers.results["acme/prod"] = plan_of(waiting)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     prod = world.get_target("prod")
     assert (prod.state, prod.progress) == (TargetCondition.WAITING, TargetProgress.WAITING)
     assert end_of(world, "c1")[0] is RevisionEnd.NONE

@@ -57,9 +57,7 @@ def start(world: World, *rules: TargetRule) -> ControllerLoop:
     """A loop whose targets are bound, each to its backend."""
     world.set_rules(*rules)
     world.workers.results = {"acme/dev": find(AT_DEV), "acme/prod": find(AT_PROD)}
-    loop = world.build_loop()
-    world.start(loop)
-    return loop
+    return world.begin()
 
 
 def find_move(world: World, name: TargetName) -> HoldRow:
@@ -112,8 +110,7 @@ def test_another_binding_is_held_until_somebody_accepts_it(
     assert (target.state, target.progress) == (TargetCondition.HELD, TargetProgress.HELD)
     assert (target.binding, target.found_binding) == (AT_DEV, other)
     assert "This target means another backend now" in find_move(world, DEV).held_row.row.summary
-    world.clock.advance(2 * DAY)
-    world.settle(loop)
+    world.settle(loop, after=2 * DAY)
     assert world.workers.applies == []
     assert "held acme/dev" in world.inbox.describe()
     accept(world, loop, ANN, DEV)
@@ -238,8 +235,7 @@ def test_a_tenant_in_other_letters_is_no_other_state(world: World, first: str) -
     second = "prod" if first == "dev" else "dev"
     of_first, of_second = (replace(AT_PROD, backend=f"https://prod:443 {t}") for t in ("T", "t"))
     world.workers.results = {f"acme/{first}": find(of_first)}
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     look(world, loop, second, find(of_second, CHANGE))
     assert world.get_target(second).state is TargetCondition.FAILING
     look(world, loop, first, find(of_first, CHANGE))
@@ -377,8 +373,7 @@ def test_a_stricter_rule_holds_where_both_may_have_one_tenant(
     """One has none, which its token tells, or it is written in other letters."""
     world.set_rules(TargetRule("prod", mode=Mode.APPROVE), AUTO)
     world.workers.results = {"acme/prod": find(replace(AT_PROD, backend=there))}
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     look(world, loop, "new", find(Binding(new, "l-new"), CHANGE))
     assert (
         "a stricter rule holds" in find_move(world, TargetName("acme", "new")).held_row.row.summary
@@ -397,8 +392,7 @@ def test_a_target_that_was_never_looked_at_counts_by_what_the_commit_says(
     world.set_rules(TargetRule("prod", mode=Mode.APPROVE), AUTO)
     world.workers.results = {"acme/prod": find(replace(AT_PROD, lineage=""))}
     world.repository.backends = {"prod": declared}
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     look(world, loop, "new", find(Binding("https://prod:443 prodt", "l-new"), CHANGE))
     assert "a stricter rule holds for acme/prod" in (
         find_move(world, TargetName("acme", "new")).held_row.row.summary
@@ -472,8 +466,7 @@ def test_a_source_that_the_operator_took_out_leaves_its_place(world: World) -> N
     source = world.settings.sources["acme"]
     world.settings = replace(world.settings, sources={"other": replace(source, name="other")})
     world.workers.results = {"other/dev": find(AT_DEV), "other/prod": find(AT_PROD)}
-    loop = world.build_loop()
-    world.start(loop)
+    world.begin()
     for target, binding in (("dev", AT_DEV), ("prod", AT_PROD)):
         row = world.store.find_target_even_if_gone(TargetName("other", target))
         assert row is not None
@@ -517,8 +510,7 @@ def test_a_name_of_another_source_changes_no_rule(world: World) -> None:
     )
     world.workers.results |= {"beta/dev": find(AT_DEV, CHANGE), "beta/prod": find(AT_PROD)}
     loop.request_stop()
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     run = world.store.find_run(
         world.store.find_target_even_if_gone(TargetName("beta", "dev")).last_run  # type: ignore[union-attr]
     )

@@ -116,8 +116,7 @@ def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path: Path, re
     world.repository.head = "c1"
     world.run_once()
     assert [row.commit for row in world.store.list_newest_revisions("acme", 9)] == ["c2"]
-    world.clock.advance(61)
-    world.run_once()
+    world.run_once(after=61)
     commits = [row.commit for row in world.store.list_newest_revisions("acme", 9)]
     (source,) = world.store.list_configured_sources()
     if rewinds == "hold":
@@ -148,8 +147,7 @@ def test_a_source_that_is_away_is_told_at_the_third_failure_and_when_it_is_back(
     (source,) = world.store.list_configured_sources()
     assert source.failures == 4
     assert source.finding is not None
-    world.clock.advance(700)
-    assert world.run_once() == ["acme/dev", "acme/prod"]
+    assert world.run_once(after=700) == ["acme/dev", "acme/prod"]
     world.repository.is_away = False
     world.run_once()
     assert world.inbox.describe() == ["failed", "recovered"]
@@ -160,19 +158,15 @@ def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world: World) ->
     loop = world.build_loop()
     loop._start_engine_and_lead_if_free()
     assert world.settle(loop) == []  # spread over two seconds
-    world.clock.advance(2)
-    assert world.settle(loop) == ["acme/dev", "acme/prod"]
+    assert world.settle(loop, after=2) == ["acme/dev", "acme/prod"]
     for jump in (86_400.0, -86_400.0, -(10.0**9) / 2, 10.0**9):
         world.clock.wall += jump
         assert world.settle(loop) == [], jump
-        world.clock.advance(590)
-        assert world.settle(loop) == [], jump
-        world.clock.advance(11)
-        assert world.settle(loop) == ["acme/dev", "acme/prod"], jump
+        assert world.settle(loop, after=590) == [], jump
+        assert world.settle(loop, after=11) == ["acme/dev", "acme/prod"], jump
     world.clock.wall -= 86_400
     assert world.run_once() == []
-    world.clock.advance(3601)
-    assert world.run_once() == ["acme/dev", "acme/prod"]
+    assert world.run_once(after=3601) == ["acme/dev", "acme/prod"]
 
 
 def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world: World) -> None:
@@ -182,8 +176,7 @@ def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world
     world.repository.push("c2", dev="2", prod="2")
     loop = world.build_loop()
     loop._start_engine_and_lead_if_free()
-    world.clock.advance(90)
-    assert world.settle(loop) == ["acme/dev", "acme/prod"]
+    assert world.settle(loop, after=90) == ["acme/dev", "acme/prod"]
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, -600.0, 600.0, 86_400.0])
@@ -201,10 +194,8 @@ def test_a_clock_that_jumps_during_a_look_puts_nothing_off(world: World, jump: f
     world.workers.results["acme/prod"] = look
     assert world.settle(loop) == ["acme/dev", "acme/prod"]
     world.workers.results["acme/prod"] = IN_SYNC
-    world.clock.advance(590)
-    assert world.settle(loop) == []
-    world.clock.advance(11)
-    assert world.settle(loop) == ["acme/dev", "acme/prod"]
+    assert world.settle(loop, after=590) == []
+    assert world.settle(loop, after=11) == ["acme/dev", "acme/prod"]
 
 
 def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path) -> None:
@@ -271,8 +262,7 @@ def test_another_runs_apply_is_not_told_as_drift(world: World) -> None:
     assert "acme/prod" in world.run_once()
     assert world.inbox.messages == []
     world.workers.results["acme/prod"] = IN_SYNC
-    world.clock.advance(31)
-    assert world.run_once() == ["acme/prod"]
+    assert world.run_once(after=31) == ["acme/prod"]
     assert world.inbox.messages == []
 
 
@@ -321,18 +311,15 @@ def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     """Targets without a rule are left alone, removed sources vanish, and come back as they were."""
     loop = world.build_loop()
     loop._start_engine_and_lead_if_free()
-    world.clock.advance(0)
-    world.settle(loop)
-    world.clock.advance(2)
-    world.settle(loop)
+    world.settle(loop, after=0)
+    world.settle(loop, after=2)
     acme = world.settings.sources["acme"]
 
     def take(**sources: Source) -> None:
         world.settings = replace(world.settings, sources=sources)
         loop._reload = world.configure
         loop.request_reload_of_configuration()
-        world.clock.advance(6)
-        world.settle(loop)
+        world.settle(loop, after=6)
 
     def list_names() -> list[str]:
         page = world.store.read_page_of_present_targets(TargetFilter(), 0, 10)
@@ -370,12 +357,10 @@ def test_a_new_rule_holds_also_where_the_first_fetch_after_it_fails(world: World
     world.repository.list_targets = fail  # type: ignore[assignment, method-assign]
     loop._reload = world.configure
     loop.request_reload_of_configuration()
-    world.clock.advance(6)
-    world.settle(loop)
+    world.settle(loop, after=6)
     world.repository.list_targets = list_targets  # type: ignore[method-assign]
     for _ in range(8):
-        world.clock.advance(300)
-        world.settle(loop)
+        world.settle(loop, after=300)
     page = world.store.read_page_of_present_targets(TargetFilter(), 0, 10)
     assert [str(row.name) for row in page.targets] == ["acme/prod"]
 
@@ -419,8 +404,7 @@ def test_health_and_log_tell_what_was_done(world: World) -> None:
 def test_a_source_that_goes_while_its_target_is_claimed(world: World, *, is_apply: bool) -> None:
     """Another configuration is taken after the claim, before the look or the apply: it goes on."""
     world.set_rules(TargetRule("*", mode=Mode.AUTO))
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     world.workers.results["acme/prod"] = plan_of(row("plugin/a"))
     find, acme, asked = world.store.find_source_even_if_removed, world.settings.sources["acme"], 0
 
@@ -436,16 +420,14 @@ def test_a_source_that_goes_while_its_target_is_claimed(world: World, *, is_appl
     world.store.find_source_even_if_removed = find_then_take_configuration  # type: ignore[method-assign]
     world.repository.push("c2", prod="p2")
     loop.fetch_source_at_next_round("acme")
-    world.clock.advance(61)
-    world.settle(loop)
+    world.settle(loop, after=61)
     assert asked > is_apply
     assert "internal error" not in world.log.getvalue()
     world.store.find_source_even_if_removed = find  # type: ignore[method-assign]
     world.settings = replace(world.settings, sources={"acme": acme})
     loop._reload = world.configure
     loop.request_reload_of_configuration()
-    world.clock.advance(700)
-    world.settle(loop)
+    world.settle(loop, after=700)
     target = world.get_target("prod")
     assert (target.state, target.applied_commit) == (TargetCondition.IN_SYNC, "c2")
     # The apply that was asked for without a rule had no permit.

@@ -18,8 +18,7 @@ def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_know
     world.forge.failures = [SendResult(error_finding("Away"))]
     world.run_once()
     assert world.forge.describe() == {}
-    world.clock.advance(60)
-    world.run_once()
+    world.run_once(after=60)
     assert world.forge.reads == 1
     assert [text.state for _, text in world.forge.sent] == [StatusState.SUCCESS]
     status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
@@ -43,12 +42,10 @@ def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: W
         return SendResult(error_finding("Timeout"))
 
     world.forge.send = lose_answer  # type: ignore[method-assign]
-    world.clock.advance(2)
-    world.settle(loop)
+    world.settle(loop, after=2)
     assert world.forge.describe() == {"c1": "success: planned only: no changes, 2 targets"}
     count = len(world.forge.sent)
-    world.clock.advance(60)
-    world.settle(loop)
+    world.settle(loop, after=60)
     assert (len(world.forge.sent), world.forge.reads) == (count, 1)
     assert world.store.list_unsent_and_refused_statuses_and_messages() == ([], [])
 
@@ -62,8 +59,7 @@ def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> N
     status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
     assert status is not None
     world.forge.failures = [SendResult(error_finding("Away"))]
-    world.clock.advance(2)
-    world.settle(loop)
+    world.settle(loop, after=2)
     assert loop._lead is not None
     loop._lead[1]._start_status_send(replace(status, sent=None))
     assert loop._tasks.wait_and_tell_if_idle(60)
@@ -75,8 +71,7 @@ def test_a_status_that_is_refused_stops_nothing(world: World) -> None:
     refusal = SendResult(error_finding("Forbidden"), is_final=True)
     world.forge.failures = [refusal]
     assert world.run_once() == ["acme/dev", "acme/prod"]
-    world.clock.advance(1000)
-    world.run_once()
+    world.run_once(after=1000)
     assert world.forge.sent == []
     (status,), _ = world.store.list_unsent_and_refused_statuses_and_messages()
     assert status.refusal == "Forbidden"

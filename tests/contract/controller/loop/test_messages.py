@@ -30,8 +30,7 @@ def test_what_waits_is_sent_when_the_one_before_is_given_up(world: World) -> Non
     world.repository.push("c2", prod="p2")
     world.run_once()
     assert world.inbox.describe() == []
-    world.clock.advance(DAY + 1)
-    world.run_once()
+    world.run_once(after=DAY + 1)
     assert world.inbox.describe() == ["recovered acme/prod"]
 
 

@@ -29,8 +29,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def loop(world: World) -> ControllerLoop:
     """All is in sync at c1; from then on live differs from what c1 says, and is as c2 says."""
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
 
     def look(request: LookRequest) -> RunResult:
         return plan_of(row("plugin/a")) if request.commit == "c1" else IN_SYNC
@@ -43,8 +42,7 @@ def loop(world: World) -> ControllerLoop:
 
 def pass_time(world: World, loop: ControllerLoop, seconds: int = 1_200) -> None:
     for _ in range(0, seconds, 60):
-        world.clock.advance(60)
-        world.settle(loop)
+        world.settle(loop, after=60)
 
 
 def list_applied(world: World) -> list[tuple[str, str]]:

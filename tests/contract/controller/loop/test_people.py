@@ -46,9 +46,7 @@ def loop(world: World) -> ControllerLoop:
     """A loop in mode approve, whose target prod has two rows that wait."""
     world.set_rules(APPROVE)
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
-    loop = world.build_loop()
-    world.start(loop)
-    return loop
+    return world.begin()
 
 
 def list_actions(world: World) -> list[str]:
@@ -73,8 +71,7 @@ def test_an_approval_ends_when_the_row_differs_or_after_a_week(
     (hold,) = world.store.list_holds(PROD)
     assert hold.row_digest == "row1:other"
     world.workers.results["acme/prod"] = plan_of(FIRST)
-    world.clock.advance(7 * DAY + 1)
-    world.settle(loop)
+    world.settle(loop, after=7 * DAY + 1)
     assert world.workers.applies == []
 
 
@@ -93,16 +90,13 @@ def test_an_approval_by_a_clock_that_was_ahead_is_given_when_that_is_put_right(
     world.settle(loop)
     world.clock.wall -= ahead
     if is_restarted:
-        loop = world.build_loop()
-        world.start(loop)
+        loop = world.begin()
     world.settle(loop)
     (approval,) = world.store.list_approvals_even_used_or_expired(PROD)
     assert world.clock.wall - 60 <= approval.approved_at <= world.clock.wall
-    world.clock.advance(days * DAY)
-    world.settle(loop)
+    world.settle(loop, after=days * DAY)
     loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
-    world.clock.advance(60)
-    world.settle(loop)
+    world.settle(loop, after=60)
     assert len(world.workers.applies) == (days < 7)
 
 
@@ -140,8 +134,7 @@ def test_an_approval_ends_with_its_row(
     for commit, plan in (("c2", plan_of(*rows)), ("c3", plan_of(FIRST, SECOND))):
         world.workers.results["acme/prod"] = plan
         world.repository.push(commit, prod=f"p of {commit}")
-        world.clock.advance(700)
-        world.settle(loop)
+        world.settle(loop, after=700)
     assert world.get_target("prod").looked_number == 3
     loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
     world.settle(loop)
@@ -181,13 +174,11 @@ def test_an_approval_outlives_looks_that_do_not_tell(
     world.workers.results["acme/prod"] = result
     looks = len(world.workers.looks)
     for _ in range(3):
-        world.clock.advance(700)
-        world.settle(loop)
+        world.settle(loop, after=700)
     assert len(world.workers.looks) > looks
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
     loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
-    world.clock.advance(7200)
-    world.settle(loop)
+    world.settle(loop, after=7200)
     assert describe_ended_approvals(world) == []
     assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [SECOND]
     assert len(world.workers.applies) == 1
@@ -197,14 +188,12 @@ def test_the_first_of_two_approvals_ends_with_its_row(world: World) -> None:
     """The second comes when the row is there again: it is the first then."""
     world.set_rules(replace(APPROVE, approvals=2))
     world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     actions = loop.get_people_actions()
     actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     for plan in (IN_SYNC, plan_of(FIRST)):
         world.workers.results["acme/prod"] = plan
-        world.clock.advance(700)
-        world.settle(loop)
+        world.settle(loop, after=700)
     actions.approve_rows_or_refuse(BOB, PROD, [FIRST.digest])
     world.settle(loop)
     assert world.workers.applies == []
@@ -259,8 +248,7 @@ def test_an_approval_that_the_state_knows_as_used_is_tried_once(
     )
     world.settle(loop)
     for _ in range(3):
-        world.clock.advance(3700)
-        world.settle(loop)
+        world.settle(loop, after=3700)
     assert len(world.workers.applies) == 1
     assert world.get_target("prod").state is TargetCondition.HELD
 
@@ -280,8 +268,7 @@ def test_what_cannot_be_approved(
     """All or none: no approval is written, and no act is in the audit."""
     world.set_rules(rule)
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     with pytest.raises(ActionRefused, match=reason) as caught:
         loop.get_people_actions().approve_rows_or_refuse(
             who, PROD, [SECOND.digest, *digests] if digests else []
@@ -297,8 +284,7 @@ def test_a_guard_stops_all_until_it_is_approved_by_name(world: World) -> None:
     policy = row("policy:freeze", RowAction.GUARD)
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST, guard)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     actions = loop.get_people_actions()
     assert world.workers.applies == []
     with pytest.raises(ActionRefused, match="cannot be approved"):
@@ -307,8 +293,7 @@ def test_a_guard_stops_all_until_it_is_approved_by_name(world: World) -> None:
     world.settle(loop)
     assert len(world.workers.applies) == 1
     world.workers.results["acme/prod"] = plan_of(FIRST, policy)
-    world.clock.advance(700)
-    world.settle(loop)
+    world.settle(loop, after=700)
     with pytest.raises(ActionRefused, match="cannot be approved") as caught:
         actions.approve_rows_or_refuse(ANN, PROD, [policy.digest])
     assert "nobody" in caught.value.diagnostics[0].hint
@@ -318,8 +303,7 @@ def test_where_authors_are_unknown_no_approval_counts(world: World) -> None:
     """A mirror that does not tell neither lets anybody approve nor an older approval count."""
     world.set_rules(replace(APPROVE, not_author=True))
     world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     actions = loop.get_people_actions()
     world.repository.are_authors_unknown = True
     with pytest.raises(ActionRefused, match="cannot be read"):
@@ -351,8 +335,7 @@ def test_what_is_rejected_stays_held_and_loses_its_approvals(
     assert world.store.list_approvals_even_used_or_expired(PROD) == []
     hold = world.store.list_holds(PROD)[0]
     assert (hold.rejected_by, hold.rejected_reason) == (BOB, "not this week")
-    world.clock.advance(700)
-    world.settle(loop)
+    world.settle(loop, after=700)
     assert world.store.list_holds(PROD)[0] == replace(hold, run=hold.run)
     actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     assert world.store.list_holds(PROD)[0].rejected_by == ""
@@ -375,8 +358,7 @@ def test_a_rejection_at_the_end_of_a_look_is_kept(
     loop, plan = reject_in_mode_auto(world), plan_of(guard, FIRST)
     if not is_auto:
         world.set_rules(APPROVE)
-        loop = world.build_loop()
-        world.start(loop)
+        loop = world.begin()
     actions = loop.get_people_actions()
     actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 3 * DAY)
     actions.approve_rows_or_refuse(ANN, PROD, [guard.digest, FIRST.digest])
@@ -389,8 +371,7 @@ def test_a_rejection_at_the_end_of_a_look_is_kept(
     world.settle(loop)
     world.workers.results["acme/prod"] = plan
     actions.resume_scope_or_refuse(BOB, "acme/prod")
-    world.clock.advance(60)
-    world.settle(loop)
+    world.settle(loop, after=60)
     assert world.workers.applies == []
     (hold,) = [hold for hold in world.store.list_holds(PROD) if hold.rejected_by]
     assert (hold.row_digest, hold.rejected_by) == (digest, BOB)
@@ -405,8 +386,7 @@ def test_an_approval_is_taken_back_while_a_verification_is_waited_for(
     guard = row("recreate", RowAction.GUARD)
     world.set_rules(replace(APPROVE, approvals=approvals))
     world.workers.results["acme/prod"] = plan_of(guard, FIRST)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     actions = loop.get_people_actions()
     actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 3 * DAY)
     for who in (ANN, BOB)[:approvals]:
@@ -420,8 +400,7 @@ def test_an_approval_is_taken_back_while_a_verification_is_waited_for(
     actions.reject_rows_or_refuse(BOB, PROD, [guard.digest, FIRST.digest], "stop")
     assert world.store.list_approvals_even_used_or_expired(PROD) == []
     world.workers.results["acme/prod"] = plan_of(guard, FIRST)
-    world.clock.advance(4000)
-    world.settle(loop)
+    world.settle(loop, after=4000)
     assert world.workers.applies == []
     assert {hold.row_digest: hold.rejected_by for hold in world.store.list_holds(PROD)} == {
         guard.digest: BOB,
@@ -443,8 +422,7 @@ def test_what_is_rejected_is_not_done_in_mode_auto(world: World, what_held: str)
         rows = [opener, rejected, row("plugin/c")]
     world.set_rules(replace(AUTO, auto=AutoRule(frozenset({RowCause.GIT}))))
     world.workers.results["acme/prod"] = plan_of(*rows)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     actions = loop.get_people_actions()
     with pytest.raises(ActionRefused, match="cannot be approved"):
         actions.approve_rows_or_refuse(ANN, PROD, [rejected.digest])
@@ -472,8 +450,7 @@ def reject_in_mode_auto(world: World, *others: PlannedRow) -> ControllerLoop:
     """A loop in mode auto, where bob has rejected FIRST while a guard stopped it."""
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(row("recreate", RowAction.GUARD), FIRST, *others)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     loop.get_people_actions().reject_rows_or_refuse(BOB, PROD, [FIRST.digest], "keep it")
     return loop
 
@@ -502,8 +479,7 @@ def test_what_is_rejected_is_known_until_it_can_be_done_again(
     (before,) = [hold for hold in world.store.list_holds(PROD) if hold.rejected_by]
     for result in (between, between, plan_of(FIRST), plan_of(FIRST)):
         world.workers.results["acme/prod"] = result
-        world.clock.advance(3700)
-        world.settle(loop)
+        world.settle(loop, after=3700)
         (hold,) = [hold for hold in world.store.list_holds(PROD) if hold.rejected_by]
         assert (hold.row_digest, hold.rejected_by) == (FIRST.digest, BOB)
         assert (hold.rejected_reason, hold.since) == ("keep it", before.since)
@@ -512,8 +488,7 @@ def test_what_is_rejected_is_known_until_it_can_be_done_again(
     assert world.get_target("prod").state is TargetCondition.HELD
     # Another row of the same address is another matter, and what is gone is forgotten.
     world.workers.results["acme/prod"] = plan_of(replace(FIRST, digest=f"row1:{'8' * 64}"))
-    world.clock.advance(3700)
-    world.settle(loop)
+    world.settle(loop, after=3700)
     assert world.store.list_holds(PROD) == []
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
 
@@ -524,8 +499,7 @@ def test_a_rejection_is_ended_by_as_many_as_the_row_needs(world: World, *, is_au
     reject_in_mode_auto(world)
     world.set_rules(replace(AUTO if is_auto else APPROVE, approvals=2))
     world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     actions = loop.get_people_actions()
     world.clock.advance(3700)
 
@@ -553,15 +527,13 @@ def test_a_rejection_is_ended_by_as_many_as_the_row_needs(world: World, *, is_au
 def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> None:
     """What it keeps from being applied says so, is applied when it ends, and not before."""
     world.set_rules(AUTO)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     actions = loop.get_people_actions()
     until = world.clock.wall + 2.5 * DAY
     assert actions.pause_scope_or_refuse(ANN, "acme/p*", "a  release", until).reason == "a release"
     world.workers.results["acme/prod"] = plan_of(FIRST)
     world.workers.results["acme/dev"] = plan_of(FIRST)
-    world.clock.advance(700)
-    world.settle(loop)
+    world.settle(loop, after=700)
     assert [str(request.target) for request in world.workers.applies] == ["acme/dev"]
     prod = world.get_target("prod")
     assert prod.state is TargetCondition.PAUSED
@@ -569,12 +541,10 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> Non
     assert world.inbox.describe() == ["paused"]
     assert world.inbox.messages[0].fields["pause"]["scope"] == "acme/p*"
     while world.clock.wall < until - 1800:
-        world.clock.advance(1800)
-        world.settle(loop)
+        world.settle(loop, after=1800)
     assert [message.fields["reminder"] for message in world.inbox.messages] == [False, True, True]
     assert len(world.workers.applies) == 1
-    world.clock.advance(until - world.clock.wall)
-    world.settle(loop)
+    world.settle(loop, after=until - world.clock.wall)
     assert len(world.workers.applies) == 2
     assert list_actions(world) == ["proxy:ann pause acme/p*"]
     with pytest.raises(ActionRefused, match="no such pause"):
@@ -586,14 +556,12 @@ def test_what_is_held_says_that_it_is_paused_until_it_is_not(
 ) -> None:
     actions = loop.get_people_actions()
     actions.pause_scope_or_refuse(ANN, "acme/*", "x", world.clock.wall + DAY)
-    world.clock.advance(31)
-    world.settle(loop)
+    world.settle(loop, after=31)
     held = world.get_target("prod")
     assert held.state is TargetCondition.HELD
     assert held.waiting_reason.startswith("paused by proxy:ann until ")
     actions.resume_scope_or_refuse(BOB, "acme/*")
-    world.clock.advance(31)
-    world.settle(loop)
+    world.settle(loop, after=31)
     assert world.get_target("prod").waiting_reason == ""
 
 
@@ -618,8 +586,7 @@ def test_pauses_that_are_refused(
 def test_a_pause_of_the_file_is_not_for_people_to_end(world: World) -> None:
     """The message says where it stands."""
     world.set_rules(replace(AUTO, pause=FixedPause("a freeze")))
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     with pytest.raises(ActionRefused, match="no such pause") as caught:
         loop.get_people_actions().resume_scope_or_refuse(ANN, "acme/prod")
     assert "controller.yaml pauses it: a freeze" in caught.value.diagnostics[0].detail
@@ -629,8 +596,7 @@ def test_a_pause_of_the_file_is_not_for_people_to_end(world: World) -> None:
 def test_reconcile_looks_at_once_and_fetches(world: World) -> None:
     """Also at a target that fails; one that does not exist is refused."""
     world.workers.results["acme/prod"] = FAILURE
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     fetches = world.repository.fetches
     world.workers.results["acme/prod"] = IN_SYNC
     world.clock.advance(6)
@@ -648,8 +614,7 @@ def test_reconcile_looks_at_once_and_fetches(world: World) -> None:
 def test_what_is_held_is_reminded_of_once_a_day(world: World, loop: ControllerLoop) -> None:
     """With what is held; a restart reminds of nothing twice."""
     for _ in range(50):
-        world.clock.advance(3600)
-        world.settle(loop)
+        world.settle(loop, after=3600)
     world.start(world.build_loop())
     reminders = [message.fields["reminder"] for message in world.inbox.messages]
     assert reminders == [False, True, True]
@@ -680,12 +645,9 @@ def test_an_approval_that_may_still_count_is_kept_however_short_history_is(
     world.set_rules(replace(APPROVE, approvals=2))
     world.settings = replace(world.settings, defaults=replace(world.settings.defaults, keep=3600))
     world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    world.clock.advance(6 * DAY)
-    world.settle(loop)
+    world.settle(loop, after=6 * DAY)
     assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 1
-    world.clock.advance(DAY + 3600)
-    world.settle(loop)
+    world.settle(loop, after=DAY + 3600)
     assert world.store.list_approvals_even_used_or_expired(PROD) == []

@@ -93,8 +93,7 @@ def test_a_pause_in_the_middle_of_an_apply_takes_its_permit(world: World) -> Non
     assert run.stop_reason == second.reason
     del world.workers.applied["acme/prod"]
     world.workers.results["acme/prod"] = plan_of(SECOND)
-    world.clock.advance(301)
-    world.settle(loop)
+    world.settle(loop, after=301)
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
 
 
@@ -117,8 +116,7 @@ def test_a_rejection_in_the_middle_of_an_apply_takes_its_permit(world: World) ->
     assert [permit.reason for permit in permits] == ["", "a row was rejected"]
     del world.workers.applied["acme/prod"]
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
-    world.clock.advance(60)
-    world.settle(loop)
+    world.settle(loop, after=60)
     assert world.workers.results["acme/prod"] == plan_of(FIRST)
     (hold,) = world.store.list_holds(PROD)
     assert (hold.row_digest, hold.rejected_reason) == (FIRST.digest, "not this one")
@@ -140,8 +138,7 @@ def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
     assert (prod.failures, prod.due_at - world.clock.wall) == (1, 15)
     del world.workers.applied["acme/prod"]
     world.workers.results["acme/prod"] = plan_of(SECOND)
-    world.clock.advance(16)
-    world.run_once()
+    world.run_once(after=16)
     assert describe_runs(world)[-2:] == ["apply applied", "look in_sync"]
 
 
@@ -237,8 +234,7 @@ def test_an_approval_that_is_taken_back_ends_the_apply(world: World) -> None:
     """What was rejected meanwhile does not begin."""
     world.set_rules(replace(AUTO, mode=Mode.APPROVE))
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     actions = loop.get_people_actions()
     permits: list[Permit] = []
     world.workers.applied["acme/prod"] = apply_with_permits(
@@ -301,8 +297,7 @@ def test_an_apply_ends_where_its_approvals_count_no_more(
     if is_ended:
         # It is begun no more until enough people have approved it again.
         count = len(world.workers.applies)
-        world.clock.advance(700)
-        world.settle(loop)
+        world.settle(loop, after=700)
         assert len(world.workers.applies) == count
 
 

@@ -87,8 +87,7 @@ def test_a_last_wave_that_is_not_reached_for_a_week_is_told(world: RolloutWorld)
     """Also where each head is overtaken by the next one, so that none is old."""
 
     world.set_rollouts(replace(ALL, waves=(replace(CANARIES, soak=2 * DAY), STANDARD, PROD)))
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     for day in range(2, 10):
         world.push(f"c{day}")
         world.wait(loop, DAY, step=6 * 3600)

@@ -42,8 +42,7 @@ def test_a_new_source_is_made_in_waves_too(new_rollout_world: RolloutWorld) -> N
     """A target of a later wave is not looked at before a revision is wanted of it."""
     world = new_rollout_world
     world.failing.add("canary-1")
-    loop = world.build_loop()
-    world.start(loop)
+    loop = world.begin()
     assert {look.target.target for look in world.workers.looks} == {"canary-1"}
     assert world.list_wanted() == {"canary-1": "c1", "eu-1": "", "eu-2": "", "prod-1": ""}
     world.failing.clear()

@@ -48,8 +48,7 @@ def test_what_fails_turns_green_by_itself(per_target: World) -> None:
     world.run_once()
     assert world.forge.describe_targets("c1")["prod"] == "failure: failing: Broken"
     world.workers.results["acme/prod"] = IN_SYNC
-    world.clock.advance(31)
-    world.run_once()
+    world.run_once(after=31)
     assert world.forge.describe_targets("c1")["prod"] == "success: planned only: no changes"
 
 
@@ -58,8 +57,7 @@ def test_an_end_stays_whatever_becomes_of_the_target_later(per_target: World) ->
     world.run_once()
     shown = world.forge.describe_targets("c1")
     world.workers.results["acme/prod"] = FAILURE
-    world.clock.advance(800)
-    world.run_once()
+    world.run_once(after=800)
     assert world.forge.describe_targets("c1") == shown
 
 
@@ -89,8 +87,7 @@ def test_a_held_target_is_pending_until_its_commit_ends(per_target: World) -> No
     world.workers.results["acme/prod"] = plan_of(row("plugin/a"))
     world.run_once()
     # Two pending texts of one status are some seconds apart.
-    world.clock.advance(world.settings.defaults.status_spacing)
-    world.run_once()
+    world.run_once(after=world.settings.defaults.status_spacing)
     assert world.forge.describe_targets("c1") == {
         "dev": "success: live",
         "prod": "pending: held: 1 row for a person",
@@ -102,8 +99,7 @@ def test_a_held_target_is_pending_until_its_commit_ends(per_target: World) -> No
         "dev": "success: live",
         "prod": "success: overtaken by c2",
     }
-    world.clock.advance(world.settings.defaults.status_spacing)
-    world.run_once()
+    world.run_once(after=world.settings.defaults.status_spacing)
     assert world.forge.describe()["c2"] == (
         "failure: 0 of 2 done, 1 failing: dev (Broken), 1 held: prod"
     )
