@@ -46,6 +46,7 @@ def test_writes_share_commits_and_none_is_lost(made, monkeypatch):
         name, ident = f"p{number}", f"i{number}"
         begun = intent(name, ident=ident)
         made.open_intent_and_use_up_its_approvals(begun)
+        assert made.read_serial() > 0
         written = record(name, str(number))
         made.close_ended_intent(replace(begun, state=IntentState.DONE), written, entry(name))
         return made.find_record(begun.address) == written
@@ -57,7 +58,7 @@ def test_writes_share_commits_and_none_is_lost(made, monkeypatch):
         assert len(counted) < 120
     state = made.read_state()
     assert len(state.records) == 120
-    assert state.open_intents == ()
+    assert (state.serial, state.open_intents) == (240, ())
     assert len(made.list_audit_entries_newest_first()) == 120
 
 

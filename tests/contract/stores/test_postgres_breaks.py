@@ -89,20 +89,6 @@ def test_work_that_broke_off_is_done_again_from_its_beginning(server, pg):
     assert len(set(tried)) == 2
 
 
-def test_kill_9_of_the_server_loses_nothing_acknowledged(server, pg):
-    """It is killed between two calls and comes back: the same command goes on."""
-    with pg.lock("apply"):
-        pg.open_intent_and_use_up_its_approvals(intent("c", "i1"))
-        pg.write_records(record())
-        server.kill()
-        server.start()
-        assert [one.id for one in pg.read_state().open_intents] == ["i1"]
-        made = record("c", "2")
-        pg.close_ended_intent(intent("c", "i1", state=IntentState.DONE), made, entry("c"))
-    assert len(pg.read_state().records) == 2
-    assert pg.list_audit_entries_newest_first() == [entry("c")]
-
-
 def test_kill_9_of_the_server_in_the_middle_of_writes(server, pg):
     """Each write that returned is there, once; those that were under way are too, in the end."""
     acknowledged, enough = [], Event()
@@ -126,17 +112,6 @@ def test_kill_9_of_the_server_in_the_middle_of_writes(server, pg):
     state = pg.read_state()
     assert sorted(at.name for at in state.records) == sorted(acknowledged)
     assert state.serial == len(acknowledged)
-
-
-def test_a_server_that_comes_back_in_time_is_waited_for(server, pg):
-    """A restart in the middle is not the end of an apply."""
-    with pg.lock("apply"):
-        server.kill()
-        back = Thread(target=server.start)
-        back.start()
-        pg.write_records(record())
-        back.join()
-    assert len(pg.read_state().records) == 1
 
 
 def test_a_server_that_stays_away_is_told_as_such(server, url, pg):

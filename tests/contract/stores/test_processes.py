@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,17 +70,6 @@ def other(sqlite, path):
         assert process.stdout.readline() == "announced\n"
         yield process
         process.kill()
-
-
-def test_a_second_process_hears_who_holds_the_state(sqlite, path, other):
-    """Who, since when, doing what, where, and in which run."""
-    with pytest.raises(LockHeld) as caught, sqlite.lock("apply"):
-        pytest.fail("two processes held one lock")
-    detail = caught.value.diagnostics[0].detail
-    for word in ("@", f"process {other.pid}", "running apply since 2", "/run/7", str(path)):
-        assert word in detail
-    assert caught.value.exit_code == 6
-    assert len(sqlite.read_state().records) == 1
 
 
 def test_a_lock_ends_with_its_process(sqlite, other):
@@ -157,22 +145,3 @@ def test_nothing_is_written_without_the_lock(store):
         with pytest.raises(StateError, match="not locked"):
             write()
     assert store.read_state().serial == 0
-
-
-def test_threads_write_and_read_at_once(locked):
-    """Each write counts once and nothing is lost."""
-
-    def call(number):
-        name = f"p{number}"
-        announced = intent(name, ident=name)
-        locked.open_intent_and_use_up_its_approvals(announced)
-        assert locked.read_state().serial > 0
-        done = replace(announced, state=IntentState.DONE)
-        locked.close_ended_intent(done, record(name, str(number)), entry(name))
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(call, range(40)))
-    state = locked.read_state()
-    assert len(state.records) == len(locked.list_audit_entries_newest_first()) == 40
-    assert state.open_intents == ()
-    assert state.serial == 80

@@ -282,19 +282,6 @@ def test_text_that_is_no_unicode_is_kept_in_a_field_alone(sqlite):
     assert list(sqlite.read_state().records.values()) == [odd]
 
 
-def test_each_write_costs_the_same(sqlite):
-    """The number of statements of a write does not grow with the state."""
-    seen = []
-    with sqlite.lock("test"):
-        sqlite._database._require_connection_to_current_file().set_trace_callback(seen.append)
-        counts = []
-        for number in range(200):
-            seen.clear()
-            sqlite.write_records(record(f"p{number}", str(number)))
-            counts.append(len(seen))
-    assert len(set(counts)) == 1
-
-
 def test_ten_thousand_records_are_one_transaction(path):
     """A large import is one durable write, and a fixed number of statements each."""
     seen = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from contract.stores.leases import CHAIN, ELSEWHERE, GIT, NEVER, Hands, eventually, open_at, patient
+from contract.stores.leases import CHAIN, ELSEWHERE, GIT, NEVER, open_at, patient
 from contract.stores.programs import COUNTER, HOLDER, ask, program
 from contract.stores.samples import BINDING, LINEAGE, record
 from stopping import has_ended, suspend
@@ -61,39 +61,6 @@ def test_a_stopped_holder_that_wakes_up_writes_nothing(made, where, hour_passes)
             assert made.holds_lock()
             made.write_records(record("more", "3"))
     assert names(made) == ["before", "more", "taken"]
-
-
-def test_a_stopped_holder_that_nobody_replaced_stops_too(made, where, hour_passes):
-    """It cannot know what happened meanwhile; who comes next need not wait."""
-    with program(HOLDER, where, 0, hour_passes) as holder:
-        assert holder.stdout.readline() == "held\n"
-        suspend(holder, file_at(where))
-        hour_passes.touch()
-        holder.send_signal(signal.SIGCONT)
-        assert ask(holder, "put after").startswith("LockLost")
-        holder.communicate("end\n", timeout=60)
-    with made.lock("apply"):
-        assert names(made) == []
-
-
-def test_a_holder_that_works_on_is_not_replaced(made, where, hour_passes):
-    """Its signs of life go on while it waits for an answer of its own."""
-
-    def read_sign():
-        return made._lock.read_owner_or_none(), made._database.owner_sign
-
-    def wait_for_sign():
-        before = read_sign()
-        # There are ten signs a second, and a question costs time of the processor.
-        eventually(lambda: read_sign() != before, pause=0.05)
-
-    waiting = open_at(where, runner=Hands(on_pause=wait_for_sign).runner(process=ELSEWHERE))
-    with program(HOLDER, where, 0, hour_passes) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LockHeld), waiting.lock("apply", timeout=90):
-            pytest.fail("two processes held one lock")
-        assert ask(holder, "put after") == "written"
-    waiting.close()
 
 
 @pytest.mark.parametrize("timeout", [0, 20])

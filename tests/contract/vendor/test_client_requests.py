@@ -11,7 +11,6 @@ from support.core import (
     AuthenticationError,
     AuthorizationError,
     BackendClient,
-    ClientConnectionError,
     Effect,
     NotFoundError,
     UnexpectedAnswerError,
@@ -76,13 +75,6 @@ def test_a_list_that_grows_while_it_is_read_lacks_nothing(backend, client):
     assert {f"p-{n}" for n in range(230)} <= codes
 
 
-def test_more_than_the_largest_page_is_not_taken_for_all(backend, client):
-    """A page size of 1000 gives a hundred, and the client goes on to the next page."""
-    for number in range(150):
-        backend.world.add_plugin(TENANT, f"p{number}", f"p-{number}")
-    assert len(list(client.iterate("plugins", {"page_size": 1000}))) == 150
-
-
 def test_a_list_shows_what_belongs_to_others(backend, client):
     """Public and system plugins; a private one of another tenant is in no list and no answer."""
     backend.world.add_plugin(TENANT, "Ours", "ours")
@@ -109,10 +101,6 @@ def test_filters_are_hints(backend, client):
     assert codes(created__gte=since) == ["p-2", "p-1"]
     assert codes(created__lt=since) == ["p-0"]
     assert codes(ordering="created") == ["p-0", "p-1", "p-2"]
-
-
-def test_it_is_seen_that_plugins_are_listed(backend, client):
-    assert client.ask_server_if_it_lists_plugins() is True
 
 
 def test_all_refused_fields_are_in_the_error(client):
@@ -146,33 +134,6 @@ def test_what_is_not_there_and_what_may_not_be_done(backend, client):
     for call in (client.get_plugin, client.get_job, client.get_storage, client.get_plugin_release):
         assert isinstance(error_of(call, 999), NotFoundError)
     assert isinstance(error_of(client.get_plugin, "yolo"), NotFoundError)
-
-
-def test_a_create_without_an_answer_may_have_acted(backend, client):
-    """It is sent once, its effect is unknown, and the list tells that it was done."""
-    backend.lose_answer("POST", "/plugins/")
-    failure = error_of(client.create_plugin, PLUGIN)
-    assert isinstance(failure, ClientConnectionError)
-    assert failure.effect is Effect.UNKNOWN
-    assert backend.writes == ["POST /plugins/"]
-    assert [p["code"] for p in client.list_plugins()] == ["yolo"]
-
-
-@pytest.mark.parametrize("status", [502, 503, 504, 520, 524])
-def test_an_answer_of_the_edge_leaves_a_create_unknown(backend, client, status):
-    """The vendor's own client sends a POST again after these; this one must not."""
-    backend.spoil_answer("POST", "/plugins/", status)
-    assert error_of(client.create_plugin, PLUGIN).effect is Effect.UNKNOWN
-    assert backend.writes == ["POST /plugins/"]
-    assert [plugin["code"] for plugin in client.list_plugins()] == ["yolo"]
-
-
-@pytest.mark.parametrize("path", ["/plugins/", "/storages/", "/plugin_releases/"])
-def test_reads_are_sent_again(backend, client, path):
-    backend.lose_answer("GET", path)
-    backend.answer_once("GET", path, 502, {"detail": "edge"})
-    assert list(client.iterate(path)) == []
-    assert len(backend.requests_to("GET", path)) == 3
 
 
 def test_another_tenant_sees_nothing_of_ours(backend, connect):
