@@ -32,7 +32,6 @@ MODULES = {
     "Cause": "synapse_apply.model.plan",
     "Change": "synapse_apply.model.plan",
     "ClientCall": "synapse_apply.client.calls",
-    "ClientConnectionError": "synapse_apply.client.errors",
     "ClientError": "synapse_apply.client.errors",
     "Command": "synapse_apply.model.command",
     "Compare": "synapse_apply.kinds.descriptor",
