@@ -23,9 +23,6 @@ from synapse_apply.model.state import State
 
 _MAX_LISTED = 10
 
-KnownAddresses = Mapping[Address, None]
-"""All addresses there are, in order."""
-
 
 class Selectable(Protocol):
     """The declared and recorded addresses that names are matched with."""
@@ -67,51 +64,36 @@ def select_addresses(
     """
     if not only and not exclude:
         return None
-    known_addresses = _all_addresses(selectable)
+    known = _Known(selectable)
     findings: list[Diagnostic] = []
 
     def collect(names: Iterable[str]) -> set[Address]:
         addresses: set[Address] = set()
         for name in names:
-            matches = find_addresses(selectable, name, kinds, known_addresses)
-            matched_kinds = _collect_kinds(matches) if _is_bare_name(selectable, name) else ()
+            matches = known.find(name, kinds)
+            is_pattern = any(mark in name for mark in "/=") or has_wildcard(name)
+            is_bare = not is_pattern and not known.kinds_named(name)
             if not matches:
-                findings.append(_build_no_match_finding(name, known_addresses, selectable))
-            elif len(matched_kinds) > 1:
+                findings.append(known.no_match(name))
+            elif is_bare and len({address.kind for address in matches}) > 1:
                 findings.append(_ambiguous(name, matches))
             else:
                 addresses.update(matches)
         return addresses
 
     # Both are resolved before anything is raised, so that every wrong name is told at once.
-    selected = (collect(only) if only else set(known_addresses)) - collect(exclude)
+    selected = (collect(only) if only else set(known.addresses)) - collect(exclude)
     if findings:
         raise InputError(*findings)
     return frozenset(selected)
 
 
-def choose_address(
-    selectable: Selectable,
-    name: str,
-    kinds: Collection[str] = (),
-    known_addresses: KnownAddresses | None = None,
-) -> Address:
+def choose_address(selectable: Selectable, name: str) -> Address:
     """The one address that a name stands for; InputError where it matches several or is malformed.
 
     A complete address is returned even where nothing has it: the command decides about that.
     """
-    known_addresses = _all_addresses(selectable) if known_addresses is None else known_addresses
-    matches = find_addresses(selectable, name, kinds, known_addresses)
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise InputError(_ambiguous(name, matches))
-    if has_wildcard(name):
-        raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable))
-    try:
-        return Address.parse(name)
-    except ValueError:
-        raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable)) from None
+    return _Known(selectable).choose(name)
 
 
 def choose_addresses(
@@ -125,16 +107,16 @@ def choose_addresses(
     Of the wildcard's matches, only those that are `is_suitable`; `condition_text` says so in the
     error.
     """
-    known_addresses = _all_addresses(selectable)
+    known = _Known(selectable)
     chosen_addresses: dict[Address, None] = {}
     for name in names:
         # A resource may have a `*` in its name: it is meant before what it would match.
-        if not has_wildcard(name) or _is_known_address(name, known_addresses):
-            chosen_addresses[choose_address(selectable, name, (), known_addresses)] = None
+        if not has_wildcard(name) or known.has(name):
+            chosen_addresses[known.choose(name)] = None
             continue
-        matches = find_addresses(selectable, name, (), known_addresses)
+        matches = known.find(name)
         if not matches:
-            raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable))
+            raise NameNotFound(known.no_match(name))
         suitable = [address for address in matches if is_suitable(address)]
         if not suitable:
             raise InputError.from_summary(
@@ -144,90 +126,109 @@ def choose_addresses(
     return list(chosen_addresses)
 
 
-def find_addresses(
-    selectable: Selectable,
-    name: str,
-    kinds: Collection[str] = (),
-    known_addresses: KnownAddresses | None = None,
-) -> list[Address]:
+def find_addresses(selectable: Selectable, name: str) -> list[Address]:
     """All addresses that a name may stand for, sorted; a bare name may match several kinds."""
-    known_addresses = _all_addresses(selectable) if known_addresses is None else known_addresses
-    # An exact address comes first: its name may contain a `=`, as labels do.
-    if _is_known_address(name, known_addresses):
-        return [Address.parse(name)]
-    matches = _find_members(name, known_addresses, selectable)
-    if matches or "=" in name:  # keys of labels may have a `/`, names of addresses a `=`
-        matches = matches or [
+    return _Known(selectable).find(name)
+
+
+class _Known:
+    """All addresses that are declared or recorded, in order, and how names match them."""
+
+    def __init__(self, selectable: Selectable) -> None:
+        self._desired, self._catalogue = selectable.desired, selectable.catalogue
+        addresses = {*selectable.desired, *selectable.known_addresses_of_state()}
+        self.addresses = dict.fromkeys(sorted(addresses))
+
+    def has(self, name: str) -> bool:
+        """Whether it is one of the addresses."""
+        kind, _, address_name = name.partition("/")
+        return Address(kind, address_name) in self.addresses
+
+    def kinds_named(self, name: str) -> set[str]:
+        """The prefixes of the kinds that have this name."""
+        return {prefix for prefix, kind in self._catalogue.items() if name in (prefix, kind.kind)}
+
+    def choose(self, name: str) -> Address:
+        """As `choose_address`."""
+        matches = self.find(name)
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise InputError(_ambiguous(name, matches))
+        if has_wildcard(name):
+            raise NameNotFound(self.no_match(name))
+        try:
+            return Address.parse(name)
+        except ValueError:
+            raise NameNotFound(self.no_match(name)) from None
+
+    def find(self, name: str, kinds: Collection[str] = ()) -> list[Address]:
+        """As `find_addresses`; a bare name must be of one of `kinds`, by default of any."""
+        # An exact address comes first: its name may contain a `=`, as labels do.
+        if self.has(name):
+            return [Address.parse(name)]
+        matches = self._members(name)
+        if matches or "=" in name:  # keys of labels may have a `/`, names of addresses a `=`
+            matches = matches or [
+                address
+                for address, resource in self._desired.items()
+                if any(f"{key}={value}" == name for key, value in resource.labels.items())
+            ]
+            if matches or not has_wildcard(name):
+                return matches
+        if matched_kinds := self.kinds_named(name):
+            return [address for address in self.addresses if address.kind in matched_kinds]
+        if has_wildcard(name):
+            return [
+                address
+                for address in self.addresses
+                if matches_pattern(str(address) if "/" in name else address.name, name)
+            ]
+        if "/" in name:
+            return []
+        candidates = [one for one in self.addresses if not kinds or one.kind in kinds]
+        matches = [address for address in candidates if address.name == name]
+        # Only of kinds in which no resource has that very name, which is what was meant there.
+        matched_kinds = {address.kind for address in matches}
+        for kind in sorted({address.kind for address in candidates} - matched_kinds):
+            matches += self._members(f"{kind}/{name}")
+        return matches
+
+    def _members(self, name: str) -> list[Address]:
+        """The declared members of a series; the recorded ones where none is declared."""
+        members = [
             address
-            for address, resource in selectable.desired.items()
-            if any(f"{key}={value}" == name for key, value in resource.labels.items())
+            for address in self.addresses
+            if f"{address.kind}/{address.name.rpartition('@')[0]}" == name
+            and (kind := self._catalogue.get(address.kind)) is not None
+            and kind.series_field
         ]
-        if matches or not has_wildcard(name):
-            return matches
-    matched_kinds = _find_kinds(name, selectable.catalogue)
-    if matched_kinds:
-        return [address for address in known_addresses if address.kind in matched_kinds]
-    if has_wildcard(name):
-        return [
-            address
-            for address in known_addresses
-            if matches_pattern(str(address) if "/" in name else address.name, name)
-        ]
-    return _find_by_bare_name(name, known_addresses, selectable, kinds) if "/" not in name else []
+        return [address for address in members if address in self._desired] or members
 
-
-def _all_addresses(selectable: Selectable) -> KnownAddresses:
-    return dict.fromkeys(sorted({*selectable.desired, *selectable.known_addresses_of_state()}))
-
-
-def _is_known_address(name: str, known_addresses: KnownAddresses) -> bool:
-    kind, _, address_name = name.partition("/")
-    return Address(kind, address_name) in known_addresses
-
-
-def _find_members(
-    name: str, known_addresses: KnownAddresses, selectable: Selectable
-) -> list[Address]:
-    """The declared members of a series; the recorded ones where none is declared."""
-    members = [
-        address
-        for address in known_addresses
-        if _belongs_to_series(address, selectable)
-        and (f"{address.kind}/{address.name.rpartition('@')[0]}") == name
-    ]
-    return [address for address in members if address in selectable.desired] or members
-
-
-def _find_by_bare_name(
-    name: str, known_addresses: KnownAddresses, selectable: Selectable, kinds: Collection[str]
-) -> list[Address]:
-    candidates = dict.fromkeys(
-        address for address in known_addresses if not kinds or address.kind in kinds
-    )
-    matches = [address for address in candidates if address.name == name]
-    # Only of kinds in which no resource has that very name, which is what was meant there.
-    for kind in sorted(_collect_kinds(candidates) - _collect_kinds(matches)):
-        kind_addresses = dict.fromkeys(address for address in candidates if address.kind == kind)
-        matches += _find_members(f"{kind}/{name}", kind_addresses, selectable)
-    return matches
-
-
-def _belongs_to_series(address: Address, selectable: Selectable) -> bool:
-    kind = selectable.catalogue.get(address.kind)
-    return kind is not None and bool(kind.series_field)
-
-
-def _is_bare_name(selectable: Selectable, name: str) -> bool:
-    is_kind = bool(_find_kinds(name, selectable.catalogue))
-    return not is_kind and not has_wildcard(name) and "/" not in name and "=" not in name
-
-
-def _collect_kinds(addresses: Iterable[Address]) -> set[str]:
-    return {address.kind for address in addresses}
-
-
-def _find_kinds(name: str, catalogue: Catalogue) -> set[str]:
-    return {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
+    def no_match(self, name: str) -> Diagnostic:
+        """The error that nothing has this name."""
+        if self.kinds_named(name):
+            other_kinds = ", ".join(sorted({address.kind for address in self.addresses}))
+            return error_finding(
+                "Nothing matches the selection",
+                f"nothing of kind `{name}` is declared or recorded for this target",
+                "declare it in a manifest first"
+                + (f", or choose from: {other_kinds}" if other_kinds else ""),
+            )
+        words: set[str] = set()
+        if "/" in name:
+            words.update(map(str, self.addresses))
+        if "=" in name:
+            label_items = (resource.labels.items() for resource in self._desired.values())
+            words.update(f"{key}={value}" for labels in label_items for key, value in labels)
+        if "/" not in name and "=" not in name:
+            words.update(self._catalogue, (address.name for address in self.addresses))
+        return error_finding(
+            "Nothing matches the selection",
+            f"`{name}` is not an address, name, kind or label of what is declared or recorded",
+            suggest_words(name, sorted(words))
+            or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
+        )
 
 
 def _ambiguous(name: str, matches: Sequence[Address]) -> Diagnostic:
@@ -235,31 +236,4 @@ def _ambiguous(name: str, matches: Sequence[Address]) -> Diagnostic:
     ellipsis_text = ", ..." if len(matches) > _MAX_LISTED else ""
     return error_finding(
         "Which one?", f"`{name}` may be {matches_text}{ellipsis_text}", "write the whole address"
-    )
-
-
-def _build_no_match_finding(
-    name: str, known_addresses: KnownAddresses, selectable: Selectable
-) -> Diagnostic:
-    if _find_kinds(name, selectable.catalogue):
-        other_kinds = ", ".join(sorted({address.kind for address in known_addresses}))
-        return error_finding(
-            "Nothing matches the selection",
-            f"nothing of kind `{name}` is declared or recorded for this target",
-            "declare it in a manifest first"
-            + (f", or choose from: {other_kinds}" if other_kinds else ""),
-        )
-    words: set[str] = set()
-    if "/" in name:
-        words.update(map(str, known_addresses))
-    if "=" in name:
-        label_items = (resource.labels.items() for resource in selectable.desired.values())
-        words.update(f"{key}={value}" for labels in label_items for key, value in labels)
-    if "/" not in name and "=" not in name:
-        words.update(selectable.catalogue, (address.name for address in known_addresses))
-    return error_finding(
-        "Nothing matches the selection",
-        f"`{name}` is not an address, name, kind or label of what is declared or recorded",
-        suggest_words(name, sorted(words))
-        or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
     )
