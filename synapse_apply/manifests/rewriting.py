@@ -15,6 +15,7 @@ from synapse_apply.manifests.decode.decode import API_VERSION, prefix_by_kind_na
 from synapse_apply.manifests.decode.loading import FileCache
 from synapse_apply.manifests.decode.variables import Overlay
 from synapse_apply.manifests.files import ManifestPaths, format_display_path
+from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import Document
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -268,6 +269,17 @@ class Rewrite:
     name: str
     old_content: bytes = field(repr=False)
     new_content: bytes = field(repr=False)
+
+
+def edited(file: Path, name: str, edits: Sequence[Edit]) -> Rewrite:
+    """A file and what it is to be with these edits; InputError where it cannot be read."""
+    try:
+        old_content = file.read_bytes()
+    except OSError as problem:
+        raise InputError.from_summary(
+            "A file cannot be read", f"{name}: {problem.strerror}."
+        ) from None
+    return Rewrite(file, name, old_content, apply_edits(old_content.decode(), name, edits).encode())
 
 
 def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:

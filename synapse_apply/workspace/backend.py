@@ -175,18 +175,6 @@ def require_target_token(target: Target, resolve: ResolveSecret) -> str | None:
     )
 
 
-def _explain_ca_file(ca_file: str) -> str:
-    """Why no certificates can be read from a file, as a phrase; "" if they can."""
-    if not Path(ca_file).is_file():
-        return "does not exist"
-    try:
-        ssl.create_default_context(cafile=ca_file)
-    except OSError:
-        # Also an SSLError: what is wrong with the text, it does not say in words for people.
-        return "holds no certificates in PEM, or cannot be read"
-    return ""
-
-
 def require_secret_server(
     origin: str, target: Target, setting: str, invocation: Invocation
 ) -> None:
@@ -215,7 +203,16 @@ def prepare_secret_connection(origin: str, ca_file: str) -> HttpExchanger:
     `ca_file` has the trusted authorities, "" for those of the environment. SecretUnavailable for a
     `ca_file` without certificates.
     """
-    if ca_file and (problem := _explain_ca_file(ca_file)):
+    problem = ""
+    if ca_file and not Path(ca_file).is_file():
+        problem = "does not exist"
+    elif ca_file:
+        try:
+            ssl.create_default_context(cafile=ca_file)
+        except OSError:
+            # Also an SSLError: what is wrong with the text, it does not say in words for people.
+            problem = "holds no certificates in PEM, or cannot be read"
+    if problem:
         raise SecretUnavailable.from_summary(
             "The certificate authority cannot be used",
             f"the file {ca_file} {problem}",
@@ -249,13 +246,13 @@ def mask_declared(
         for value in _split_texts(resource.spec, public_texts):
             if isinstance(value, SecretRef):
                 if value.literal is not None:
-                    _mask_literal(redactor, value.literal.reveal())
+                    text = value.literal.reveal()
+                    if isinstance(text, str) and _CREDENTIAL_PATTERN.fullmatch(text):
+                        redactor.mask_from_now_on(text)
                 elif not value.keeps_live_value:
                     references[value.identity] = value
     redactor.stop_masking_equal_texts(public_texts)
-    for ref in references.values():
-        with suppress(SecretUnavailable):
-            redactor.mask_from_now_on(resolve(ref).reveal())
+    _mask(redactor, references.values(), resolve)
 
 
 def mask_references(
@@ -266,9 +263,7 @@ def mask_references(
     A reference that does not resolve is skipped.
     """
     redactor.stop_masking_equal_texts(set(_iter_field_names(marks)))
-    for ref in references:
-        with suppress(SecretUnavailable):
-            redactor.mask_from_now_on(resolve(ref).reveal())
+    _mask(redactor, references, resolve)
 
 
 def mask_settings(redactor: Redactor, target: Target, resolve: ResolveSecret) -> None:
@@ -276,21 +271,18 @@ def mask_settings(redactor: Redactor, target: Target, resolve: ResolveSecret) ->
 
     The client itself masks the token that calls carry.
     """
-    for token in target.agents.values():
-        with suppress(SecretUnavailable):
-            redactor.mask_from_now_on(resolve(token).reveal())
     url = target.state.url
-    if isinstance(url, SecretRef):
-        with suppress(SecretUnavailable):
-            redactor.mask_from_now_on(resolve(url).reveal())
+    urls = [url] if isinstance(url, SecretRef) else []
+    _mask(redactor, (*target.agents.values(), *urls), resolve)
     # Only a url with user information can hold a password.
-    elif "@" in url:
+    if isinstance(url, str) and "@" in url:
         redactor.mask_from_now_on(url)
 
 
-def _mask_literal(redactor: Redactor, value: Any) -> None:
-    if isinstance(value, str) and _CREDENTIAL_PATTERN.fullmatch(value):
-        redactor.mask_from_now_on(value)
+def _mask(redactor: Redactor, references: Iterable[SecretRef], resolve: ResolveSecret) -> None:
+    for ref in references:
+        with suppress(SecretUnavailable):
+            redactor.mask_from_now_on(resolve(ref).reveal())
 
 
 def _split_texts(tree: Mapping[str, Any], public_texts: set[str]) -> list[Any]:

@@ -97,7 +97,17 @@ def _load_projects(invocation: Invocation) -> LoadedProjects:
     if file is None:
         default_project = build_default_project(invocation.directory)
         return LoadedProjects(default_project, default_project, default_project)
-    project = pinned = own = _require_project_file(file)
+    try:
+        own, findings = read_project_or_findings(file, shown_path(file))
+    except OSError as problem:
+        raise InputError.from_summary(
+            "The project file cannot be read",
+            f"{shown_path(file)}: {problem.strerror}.",
+            "Check the path given with --project.",
+        ) from None
+    if own is None:
+        raise InputError(*findings)
+    project = pinned = own
     if invocation.project_from:
         # Here, not above: who names no Git ref needs no reader of one.
         from synapse_apply.files.commits import find_commit
@@ -106,14 +116,24 @@ def _load_projects(invocation: Invocation) -> LoadedProjects:
         pin = find_commit(file.parent, ref)
         pin.require_chosen_repository()
         pin.require_same_way()
-        if invocation.project is None:
-            _require_nearest_project(pin, invocation.directory)
+        # The commit may have a project file in a folder below the one that was found.
+        nearest = iter_folders_above(invocation.directory.resolve() / FILE_NAME)
+        for folder in nearest if invocation.project is None else ():
+            path = os.path.relpath(Path(folder, FILE_NAME), pin.root)
+            if path == FILE_NAME:
+                break
+            if pin.read(path) is not None:
+                raise InputError.from_summary(
+                    "No project file here",
+                    f"{path} is in {ref} and not here, where {FILE_NAME} above is another's.",
+                    "Name the project file that is meant: --project FILE.",
+                )
         pinned = _require_pinned_project(pin, file)
         # Before what differs is told: a target that is new here has no settings yet.
         _require_pinned_target(own, pinned, file, invocation)
         project = pin_settings(own, pinned, ref)
-    if findings := tuple(iter_sharing_findings(project, invocation.environ)):
-        raise InputError(*findings)
+    if sharing_findings := tuple(iter_sharing_findings(project, invocation.environ)):
+        raise InputError(*sharing_findings)
     return LoadedProjects(own, pinned, project)
 
 
@@ -155,20 +175,6 @@ def _load_committed_projects(source: _CommittedProjectFile) -> LoadedProjects:
     return LoadedProjects(own, pinned, replace(project, reserved=reserved))
 
 
-def _require_project_file(file: Path) -> Project:
-    try:
-        project, findings = read_project_or_findings(file, shown_path(file))
-    except OSError as problem:
-        raise InputError.from_summary(
-            "The project file cannot be read",
-            f"{shown_path(file)}: {problem.strerror}.",
-            "Check the path given with --project.",
-        ) from None
-    if project is None:
-        raise InputError(*findings)
-    return project
-
-
 def _require_pinned_project(commit: GitCommit, file: Path) -> Project:
     pinned_project = read_valid_project_or_none_if_not_in_commit(commit, file)
     if pinned_project is None:
@@ -178,20 +184,6 @@ def _require_pinned_project(commit: GitCommit, file: Path) -> Project:
             "Was it added or renamed later? Merge it first, then take settings from there.",
         )
     return pinned_project
-
-
-def _require_nearest_project(commit: GitCommit, directory: Path) -> None:
-    """InputError where the commit has a project file in a folder below the one that was found."""
-    for folder in iter_folders_above(directory.resolve() / FILE_NAME):
-        path = os.path.relpath(Path(folder, FILE_NAME), commit.root)
-        if path == FILE_NAME:
-            return
-        if commit.read(path) is not None:
-            raise InputError.from_summary(
-                "No project file here",
-                f"{path} is in {commit.ref} and not here, where {FILE_NAME} above is another's.",
-                "Name the project file that is meant: --project FILE.",
-            )
 
 
 def _require_pinned_target(
@@ -381,13 +373,10 @@ def with_packages(
         if resource.source is None or resource.source.kind == "published":
             continue
         package, package_findings = sources.inspect_package_once(resource.source, target)
-        addressed_findings = [
-            finding.with_changes(address=str(address)) for finding in package_findings
+        findings += [
+            finding.with_changes(address=str(address), position=resource.source.position)
+            for finding in package_findings
         ]
-        findings.extend(
-            finding.with_changes(position=resource.source.position)
-            for finding in addressed_findings
-        )
         if package is not None:
             # Read as of a Git ref, a source is another one than the manifest names.
             source = replace(package.source, position=resource.source.position)

@@ -53,12 +53,22 @@ def parse_inventory(
             address, row = _parse_row(raw, number, position)
         except (TypeError, ValueError) as problem:
             summary = "A row of the inventory cannot be used"
-            row_name = f"row {number} of {source_name}{_address_text(raw)}"
-            detail = f"{row_name}: {problem}."
+            named = raw.get("address") if isinstance(raw, Mapping) else None
+            address_text = f" ({named})" if isinstance(named, str) and named else ""
+            detail = f"row {number} of {source_name}{address_text}: {problem}."
             findings.append(error_finding(summary, detail, _ROW_FORM_HINT, position=position))
             continue
         first_row = rows_by_address.setdefault(address, row)
-        if differences := _differences(first_row, row):
+        differences = [
+            f"{name} {first or '(none)'} and {second or '(none)'}"
+            for name, first, second in (
+                ("id", first_row.remote_id, row.remote_id),
+                ("api", first_row.api, row.api),
+                ("digest", first_row.digest, row.digest),
+            )
+            if first != second
+        ]
+        if differences:
             line_suffix = f" (line {first_row.position.line})" if first_row.position else ""
             findings.append(
                 error_finding(
@@ -73,11 +83,6 @@ def parse_inventory(
     if findings:
         raise InputError(*findings)
     return rows_by_address
-
-
-def _address_text(raw: object) -> str:
-    address = raw.get("address") if isinstance(raw, Mapping) else None
-    return f" ({address})" if isinstance(address, str) and address else ""
 
 
 def _parse_row(raw: object, number: int, position: Position | None) -> tuple[Address, InventoryRow]:
@@ -109,19 +114,6 @@ def _field_text(raw: Mapping[object, object], name: str, *, is_required: bool = 
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return str(value)
     raise TypeError(f"its {name} is {describe_value_kind(value)}")
-
-
-def _differences(first_row: InventoryRow, second_row: InventoryRow) -> list[str]:
-    pairs = {
-        "id": (first_row.remote_id, second_row.remote_id),
-        "api": (first_row.api, second_row.api),
-        "digest": (first_row.digest, second_row.digest),
-    }
-    return [
-        f"{name} {first_value or '(none)'} and {second_value or '(none)'}"
-        for name, (first_value, second_value) in pairs.items()
-        if first_value != second_value
-    ]
 
 
 def read_inventory(path: Path) -> InventoryRowsByAddress:

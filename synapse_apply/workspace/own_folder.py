@@ -29,10 +29,11 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
@@ -144,23 +145,13 @@ def find_git_exposure(path: Path) -> GitExposure | None:
 
 def _is_ignored(path: Path) -> bool:
     """Whether Git ignores a path, or no repository contains it; StateError if it cannot tell."""
-    from synapse_apply.files.repository import run_git
-
     real_path = Path(os.path.realpath(path.parent)) / path.name
     repository = _find_repository(real_path)
     if repository is None:
         return True
     name = os.fsencode(real_path.relative_to(repository.top).as_posix())
-    try:
-        code, _, error_text = run_git(
-            repository.top, repository, "check-ignore", "-q", "-z", "--stdin", input_bytes=name
-        )
-    except InputError as problem:
-        raise _git_failure(path, problem) from None
-    if code not in (0, 1):
-        failure = InputError.from_summary("", error_text.strip().removeprefix("fatal: "))
-        raise _git_failure(path, failure)
-    return code == 0
+    words = ("check-ignore", "-q", "-z", "--stdin")
+    return _ask_git(path, repository, *words, names=name, codes=(0, 1))[0] == 0
 
 
 def _resolve_links(path: Path, root: Path) -> Path:
@@ -206,10 +197,14 @@ def _resolve_links(path: Path, root: Path) -> Path:
 # only where the folder exists.
 def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     """StateError when Git tracks one of these paths, or a file below it."""
+    # Our own `.gitignore` in the folder, with the content that we write, may be tracked.
+    ignore_path = f"{OWN_FOLDER}/{IGNORE_FILE}"
     tracked_paths = [
-        tracked_path
-        for tracked_path in _tracked_paths(own_path, paths)
-        if not _is_own_gitignore(own_path, tracked_path)
+        path
+        for path in _tracked_paths(own_path, paths)
+        if own_path.name != OWN_FOLDER
+        or not f"/{path}".endswith(f"/{ignore_path}")
+        or not has_own_gitignore(own_path)
     ]
     if not tracked_paths:
         return
@@ -230,13 +225,6 @@ def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     )
 
 
-def _is_own_gitignore(folder: Path, tracked_path: str) -> bool:
-    """Whether it is our own `.gitignore` in the folder, with the content that we write."""
-    name = f"{OWN_FOLDER}/{IGNORE_FILE}"
-    is_ignore_path = tracked_path == name or tracked_path.endswith(f"/{name}")
-    return is_ignore_path and folder.name == OWN_FOLDER and has_own_gitignore(folder)
-
-
 def _tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
     """The paths that Git tracks, relative to the top of the repository; cached per Git index."""
     real_folder = Path(os.path.realpath(own_path.parent))
@@ -247,21 +235,18 @@ def _tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
         (real_folder / path.name).relative_to(repository.top).as_posix() for path in paths
     )
     # `git ls-files` costs a process: several checks of one command share its answer.
-    cache_key = (repository, names, _index_fingerprint(repository))
+    fingerprint: tuple[int, ...] = ()
+    with suppress(FileNotFoundError):
+        index = (repository.git_dir / "index").stat()
+        fingerprint = (
+            *(index.st_dev, index.st_ino, index.st_size),
+            *(index.st_mtime_ns, index.st_ctime_ns),
+        )
+    cache_key = (repository, names, fingerprint)
     if cache_key not in _tracked_by_index:
-        from synapse_apply.files.repository import run_git
-
         # Where file systems take A for a, `.Synapse-Apply` of a commit is our folder.
         specs = (f":(top,icase,literal){name}" for name in names)
-        try:
-            code, out, error_text = run_git(
-                repository.top, repository, "ls-files", "-z", "--", *specs
-            )
-        except InputError as problem:
-            raise _git_failure(repository.top / names[0], problem) from None
-        if code:
-            failure = InputError.from_summary("", error_text.strip().removeprefix("fatal: "))
-            raise _git_failure(repository.top / names[0], failure)
+        _, out = _ask_git(repository.top / names[0], repository, "ls-files", "-z", "--", *specs)
         _tracked_by_index[cache_key] = tuple(os.fsdecode(name) for name in out.split(b"\0") if name)
     return _tracked_by_index[cache_key]
 
@@ -274,11 +259,10 @@ def _find_repository(path: Path) -> Repository | None:
     try:
         return find_trusted_repository(path.parent)
     except InputError as problem:
-        raise _git_failure(path, problem) from None
+        raise _git_failure(path, _describe(problem)) from None
 
 
-def _git_failure(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
-    reason = "; ".join(finding.detail.rstrip(".") for finding in problem.diagnostics)
+def _git_failure(path: Path, reason: str) -> UntrustedFileError:
     return build_untrusted_error(
         path,
         f"may come from a commit: Git cannot tell ({reason})",
@@ -287,19 +271,27 @@ def _git_failure(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
     )
 
 
-def _index_fingerprint(repository: Repository) -> tuple[int, ...]:
-    """Changes whenever Git's index does; () while the repository has none."""
+def _describe(problem: SynapseApplyError) -> str:
+    return "; ".join(finding.detail.rstrip(".") for finding in problem.diagnostics)
+
+
+def _ask_git(
+    path: Path,
+    repository: Repository,
+    *words: str,
+    names: bytes = b"",
+    codes: tuple[int, ...] = (0,),
+) -> tuple[int, bytes]:
+    """The exit code, one of `codes`, and the output of a Git command; StateError about a path."""
+    from synapse_apply.files.repository import run_git
+
     try:
-        index_stat = (repository.git_dir / "index").stat()
-    except FileNotFoundError:
-        return ()
-    return (
-        index_stat.st_dev,
-        index_stat.st_ino,
-        index_stat.st_size,
-        index_stat.st_mtime_ns,
-        index_stat.st_ctime_ns,
-    )
+        code, out, error_text = run_git(repository.top, repository, *words, input_bytes=names)
+    except InputError as problem:
+        raise _git_failure(path, _describe(problem)) from None
+    if code not in codes:
+        raise _git_failure(path, error_text.strip().removeprefix("fatal: ").rstrip("."))
+    return code, out
 
 
 FILE_FORMAT = 1
@@ -351,7 +343,9 @@ class LastSeenFiles:
 
     def remember_progress_if_greater(self, lineage: str, progress: StateProgress) -> None:
         """Write the progress of a lineage to each folder that has a smaller one."""
-        _write_where_smaller(lineage, progress, self._read_progress_by_folder(lineage))
+        for folder, seen in self._read_progress_by_folder(lineage).items():
+            if not seen.progress.has_reached(progress):
+                _write_progress(folder, lineage, progress)
 
     def _read_progress_by_folder(self, lineage: str) -> dict[Path, SeenProgress]:
         """What each folder has of a lineage; zero where it has nothing that can be used."""
@@ -373,10 +367,7 @@ class LastSeenFiles:
             seen_place = _read_place(path)
             contents = seen_place and (seen_place.lineage, seen_place.bookmark, seen_place.key_id)
             if contents != (lineage, bookmark, key_id):
-                with suppress(OSError, UntrustedFileError):
-                    make_own_folders(folder, own_top=folder.parent)
-                    document = {"format": FILE_FORMAT, "lineage": lineage, "bookmark": bookmark}
-                    _replace_file(path, {**document, "key": key_id})
+                _rewrite(path, partial(dict, lineage=lineage, bookmark=bookmark, key=key_id))
 
     def forget(self, lineage: str) -> None:
         """Remove what is remembered of a lineage, whose state is removed on purpose."""
@@ -388,18 +379,12 @@ class LastSeenFiles:
         self, store: StateStore, target: Target
     ) -> tuple[Diagnostic, ...]:
         """An error where a state has less progress than was seen of its lineage."""
-        header, seen_by_folder = self._read_header_and_progress(store)
-        farthest = _farthest(seen_by_folder)
-        return (
-            ()
-            if header.progress.has_reached(farthest.progress)
-            else (_older_state_finding(store, header, farthest, target),)
-        )
+        return self._compare(store, target)[2]
 
-    def _read_header_and_progress(
-        self, store: StateStore
-    ) -> tuple[StateHeader, dict[Path, SeenProgress]]:
-        """The header of a state, and what each folder has of its lineage.
+    def _compare(
+        self, store: StateStore, target: Target
+    ) -> tuple[StateHeader, dict[Path, SeenProgress], tuple[Diagnostic, ...]]:
+        """The header of a state, what each folder has of its lineage, an error where it is older.
 
         Another run may write to the state, and remember that, between the two. So a state that
         seems older is read once more from where it is kept.
@@ -410,7 +395,31 @@ class LastSeenFiles:
             first_lineage, header = header.lineage, store.read_header(requires_newest=True)
             if header.lineage != first_lineage:  # another state was put in its place
                 seen_by_folder = self._read_progress_by_folder(header.lineage)
-        return header, seen_by_folder
+        farthest = _farthest(seen_by_folder)
+        if header.progress.has_reached(farthest.progress):
+            return header, seen_by_folder, ()
+        last_change = next((entry.at for entry in store.list_audit_entries_newest_first(1)), "")
+        change_text = f", last changed {last_change}" if last_change else ""
+        restore_command = Command("state restore FILE", target=target.name)
+        finding = error_finding(
+            "This state is older than the last one seen here",
+            f"It has {_format_progress(header.progress)}{change_text}; one of the same lineage "
+            f"({header.lineage}) with {_format_progress(farthest.progress)} was seen here on "
+            f"{farthest.seen_at}. What was done in between is not in it, and would be done a "
+            "second time.",
+            Text(
+                "Restore the newest backup: ",
+                restore_command,
+                ". If this state is the right one (a database that came back from a dump, say), "
+                "put it in its own place on purpose: ",
+                Command("state backup FILE", target=target.name),
+                ", then ",
+                restore_command,
+                ".",
+            ),
+            position=target.position,
+        )
+        return header, seen_by_folder, (finding,)
 
     def require_state_not_older_and_remember_it(
         self, store: StateStore, target: Target, place_id: str = "", *, read_only: bool = False
@@ -419,45 +428,18 @@ class LastSeenFiles:
 
         `place_id` is that of a shared state. With `read_only` nothing is written in the project.
         """
-        header, seen_by_folder = self._read_header_and_progress(store)
-        farthest = _farthest(seen_by_folder)
-        if not header.progress.has_reached(farthest.progress):
-            raise StateError(_older_state_finding(store, header, farthest, target))
+        header, seen_by_folder, findings = self._compare(store, target)
+        if findings:
+            raise StateError(*findings)
         folders = self.outside_folders if read_only else self.folders
-        _write_where_smaller(
-            header.lineage, header.progress, {folder: seen_by_folder[folder] for folder in folders}
-        )
+        for folder in folders:
+            if not seen_by_folder[folder].progress.has_reached(header.progress):
+                _write_progress(folder, header.lineage, header.progress)
         if place_id:
             key_id = store.read_project_and_key_ids().key_id
             replace(self, folders=folders).remember_place(
                 place_id, header.lineage, store.bookmark, key_id
             )
-
-
-def _older_state_finding(
-    store: StateStore, header: StateHeader, farthest: SeenProgress, target: Target
-) -> Diagnostic:
-    last_change = next((entry.at for entry in store.list_audit_entries_newest_first(1)), "")
-    change_text = f", last changed {last_change}" if last_change else ""
-    restore_command = Command("state restore FILE", target=target.name)
-    return error_finding(
-        "This state is older than the last one seen here",
-        f"It has {_format_progress(header.progress)}{change_text}; one of the same lineage "
-        f"({header.lineage}) with {_format_progress(farthest.progress)} was seen here on "
-        f"{farthest.seen_at}. What was done in between is not in it, and would be done a second "
-        "time.",
-        Text(
-            "Restore the newest backup: ",
-            restore_command,
-            ". If this state is the right one (a database that came back from a dump, say), "
-            "put it in its own place on purpose: ",
-            Command("state backup FILE", target=target.name),
-            ", then ",
-            restore_command,
-            ".",
-        ),
-        position=target.position,
-    )
 
 
 def last_seen_files_of(
@@ -534,69 +516,53 @@ def _farthest(seen_by_folder: Mapping[Path, SeenProgress]) -> SeenProgress:
 def _read_progress(path: Path, lineage: str) -> SeenProgress:
     """The progress in a file; zero where it is not this user's, or not of this lineage."""
     document = _read_json(path)
-    serial, fence = (_valid_count(document.get("serial")), _valid_count(document.get("fence")))
-    if document.get("lineage") != lineage or serial is None or fence is None:
+    counts = [document.get(name) for name in ("serial", "fence")]
+    numbers = [count for count in counts if type(count) is int and 0 <= count <= _MAX_COUNT]
+    if document.get("lineage") != lineage or len(numbers) != len(counts):
         return SeenProgress()
-    return SeenProgress(StateProgress(serial, fence), str(document.get("at", ""))[:40])
-
-
-def _valid_count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
-
-
-def _write_where_smaller(
-    lineage: str, progress: StateProgress, seen_by_folder: Mapping[Path, SeenProgress]
-) -> None:
-    """Write the progress of a lineage to each folder that has less."""
-    for folder, seen in seen_by_folder.items():
-        if not seen.progress.has_reached(progress):
-            with suppress(OSError, UntrustedFileError):
-                _write_progress(folder, lineage, progress)
+    return SeenProgress(StateProgress(*numbers), str(document.get("at", ""))[:40])
 
 
 def _write_progress(folder: Path, lineage: str, progress: StateProgress) -> None:
     """Replace a file at once, with the greater of its progress and the new one."""
-    # Below it is a folder of ours, the project's or the one in the user's cache.
-    make_own_folders(folder, own_top=folder.parent)
     path = _progress_path(folder, lineage)
-    with _locked_folder(folder):
-        seen = _read_progress(path, lineage)
-        progress = progress.join_maximum(seen.progress)
-        document = {
-            "format": FILE_FORMAT,
-            "lineage": lineage,
-            "serial": progress.serial,
-            "fence": progress.fence,
-        }
-        _replace_file(path, document)
+
+    def join() -> dict[str, object]:
+        greatest = progress.join_maximum(_read_progress(path, lineage).progress)
+        return {"lineage": lineage, "serial": greatest.serial, "fence": greatest.fence}
+
+    _rewrite(path, join)
 
 
-def _replace_file(path: Path, document: Mapping[str, object]) -> None:
-    """Replace a file at once by a document, to which the time is added."""
-    moment = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    text = json.dumps({**document, "at": moment})
-    # A random name: two runs may write at the same time where the folder cannot be locked.
-    temporary_path = path.with_name(f".{path.name}.{token_hex(8)}")
-    descriptor = open_own_file_with_flags(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"{text}\n")
-        replace_own_file(path, temporary_path.name)
-    except OSError:
-        remove_own_file(temporary_path)
-        raise
+def _rewrite(path: Path, make_document: Callable[[], Mapping[str, object]]) -> None:
+    """Replace a file at once by a document, to which format and time are added.
 
-
-@contextmanager
-def _locked_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out of the block; without effect on a file system that has no such locks."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    The document is made while other runs are kept out of the folder, as far as its file system has
+    such locks. A file that cannot be written is left as it is.
+    """
+    with suppress(OSError, UntrustedFileError):
+        # Below it is a folder of ours, the project's or the one in the user's cache.
+        make_own_folders(path.parent, own_top=path.parent.parent)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        folder = os.open(path.parent, flags)
+        try:
+            with suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            moment = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            text = json.dumps({"format": FILE_FORMAT, **make_document(), "at": moment})
+            # A random name: two runs may write at the same time where the folder has no lock.
+            temporary_path = path.with_name(f".{path.name}.{token_hex(8)}")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            descriptor = open_own_file_with_flags(temporary_path, flags)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(f"{text}\n")
+                replace_own_file(path, temporary_path.name)
+            except OSError:
+                remove_own_file(temporary_path)
+                raise
+        finally:
+            os.close(folder)
 
 
 def _format_progress(progress: StateProgress) -> str:

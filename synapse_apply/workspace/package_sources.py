@@ -183,17 +183,13 @@ def list_package_findings(
         for finding in _iter_findings(root, sources, manifests):
             finding_key = finding.with_changes(severity=Severity.NOTE, target=None)
             findings_by_key.setdefault(finding_key, []).append(finding)
-    return tuple(map(_severest, findings_by_key.values()))
-
-
-def _severest(findings: Sequence[Diagnostic]) -> Diagnostic:
-    """The most severe of findings that differ only in target and severity."""
-    severest = next((finding for finding in findings if finding.is_error), findings[0])
-    return (
-        severest
-        if len({finding.target for finding in findings}) == 1
-        else severest.with_changes(target=None)
-    )
+    findings = []
+    for alike in findings_by_key.values():
+        # Of those that differ only in target and severity, the most severe.
+        severest = next((finding for finding in alike if finding.is_error), alike[0])
+        is_of_one = len({finding.target for finding in alike}) == 1
+        findings.append(severest if is_of_one else severest.with_changes(target=None))
+    return tuple(findings)
 
 
 def with_shown_path(finding: Diagnostic, root: Path) -> Diagnostic:

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -326,55 +326,32 @@ def read_valid_journal(
     path: Path, target: str = "", keys: StateKeys | None = None
 ) -> JournalContent:
     """Read a journal; InputError for any other file, and for a line with a wrong signature."""
-    reading = _Reading(path)
-    lines = reading.read_lines()
+    try:
+        file_status = path.lstat()
+        if not stat.S_ISREG(file_status.st_mode):
+            raise _unusable(path, "it is a folder, a link or a device, not a regular file")
+        if file_status.st_size > _MAX_BYTES:
+            raise _unusable(path, "it is larger than what any run does")
+        lines = _read_trusted_lines(path)
+    except UntrustedFileError as failure:
+        raise InputError(*failure.diagnostics) from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise _unusable(path, getattr(problem, "strerror", None) or "it is not text") from None
     if not lines and not (target and _name_pattern(target).fullmatch(path.name)):
-        raise reading.unusable("it is empty")
-    documents = [reading.parse(*line) for line in enumerate(lines, start=1)]
-    calls = tuple(reading.decode(*document) for document in enumerate(documents, start=1))
-    runs = [(call.lineage, call.target, call.plan_id) for call in calls]
-    for number, run in enumerate(runs, start=1):
-        if run != runs[0]:
-            raise reading.unusable(f"line {number} is of another run than line 1")
-    status, reason = reading.verify(documents, keys or StateKeys())
-    is_genuine = status is SignatureStatus.GENUINE
-    if is_genuine and target and any(call.target != target for call in calls):
-        raise reading.unusable(f"a run on target {calls[0].target} wrote it")
-    return JournalContent(calls, status, reason)
-
-
-@frozen
-class _Reading:
-    """Reads one file, of which nothing is known."""
-
-    path: Path
-
-    def read_lines(self) -> list[str]:
-        try:
-            file_status = self.path.lstat()
-            if not stat.S_ISREG(file_status.st_mode):
-                raise self.unusable("it is a folder, a link or a device, not a regular file")
-            if file_status.st_size > _MAX_BYTES:
-                raise self.unusable("it is larger than what any run does")
-            return _read_trusted_lines(self.path)
-        except UntrustedFileError as failure:
-            raise InputError(*failure.diagnostics) from None
-        except (OSError, UnicodeDecodeError) as problem:
-            reason = getattr(problem, "strerror", None) or "it is not text"
-            raise self.unusable(reason) from None
-
-    def parse(self, number: int, line: str) -> JsonObject:
+        raise _unusable(path, "it is empty")
+    documents: list[JsonObject] = []
+    for number, line in enumerate(lines, start=1):
         document: Any = None
         with suppress(ValueError, RecursionError):
             document = json.loads(line)
         if not isinstance(document, dict):
-            raise self._bad_line(number)
-        return document
-
-    def decode(self, number: int, document: JsonObject) -> EndedCall:
+            raise _bad_line(path, number)
+        documents.append(document)
+    calls: list[EndedCall] = []
+    for number, document in enumerate(documents, start=1):
         try:
             if document["format"] != FILE_FORMAT:
-                raise self.unusable("another version wrote it")
+                raise _unusable(path, "another version wrote it")
             call = EndedCall(
                 str(document["lineage"]),
                 codec.intent_from_json(document["intent"]),
@@ -384,57 +361,65 @@ class _Reading:
                 str(document.get("plan", "")),
             )
         except (KeyError, TypeError, ValueError, RecursionError):
-            raise self._bad_line(number) from None
+            raise _bad_line(path, number) from None
         if call.record is not None and call.record.address != call.intent.address:
-            raise self._bad_line(number)
-        return call
+            raise _bad_line(path, number)
+        calls.append(call)
+    runs = [(call.lineage, call.target, call.plan_id) for call in calls]
+    for number, run in enumerate(runs, start=1):
+        if run != runs[0]:
+            raise _unusable(path, f"line {number} is of another run than line 1")
+    status, reason = _check_signatures(path, documents, keys or StateKeys())
+    is_genuine = status is SignatureStatus.GENUINE
+    if is_genuine and target and any(call.target != target for call in calls):
+        raise _unusable(path, f"a run on target {calls[0].target} wrote it")
+    return JournalContent(tuple(calls), status, reason)
 
-    def verify(
-        self, documents: Iterable[JsonObject], keys: StateKeys
-    ) -> tuple[SignatureStatus, str]:
-        """The status of all signatures, and why it is not genuine; InputError for a wrong one."""
-        status: SignatureStatus | None = None
-        previous = ""
-        for number, document in enumerate(documents, start=1):
-            line = {name: value for name, value in document.items() if name != _SIGNATURE_KEY}
-            signature = str(document.get(_SIGNATURE_KEY, ""))
-            signed = _build_signed_document(number, previous, line)
-            try:
-                line_status = verify_signature(keys, _SIGNED_PURPOSE, signed, signature)
-            except (ValueError, RecursionError):
-                raise self._bad_line(number) from None
-            if line_status is SignatureStatus.FORGED:
-                raise self._forged(number, "bears a signature that is not its own")
-            if status is not None and line_status is not status:
-                raise self._forged(number, "is not signed as the lines before it are")
-            key_ids = map(parse_key_id, (signature, previous))
-            if number > 1 and len(set(key_ids)) > 1:
-                raise self._forged(number, "is signed with another key than the lines before it")
-            status, previous = line_status, signature
-        if status is SignatureStatus.UNSIGNED:
-            return (
-                status,
-                "it is not signed: an earlier version wrote it, or a run without the state key",
+
+def _check_signatures(
+    path: Path, documents: Sequence[JsonObject], keys: StateKeys
+) -> tuple[SignatureStatus, str]:
+    """The status of all signatures, and why it is not genuine; InputError for a wrong one."""
+    status, previous, reason = SignatureStatus.GENUINE, "", ""
+    for number, document in enumerate(documents, start=1):
+        line_of = {name: value for name, value in document.items() if name != _SIGNATURE_KEY}
+        signature = str(document.get(_SIGNATURE_KEY, ""))
+        signed = _build_signed_document(number, previous, line_of)
+        try:
+            found = verify_signature(keys, _SIGNED_PURPOSE, signed, signature)
+        except (ValueError, RecursionError):
+            raise _bad_line(path, number) from None
+        forged = ""
+        if found is SignatureStatus.FORGED:
+            forged = "bears a signature that is not its own"
+        elif number > 1 and found is not status:
+            forged = "is not signed as the lines before it are"
+        elif number > 1 and parse_key_id(signature) != parse_key_id(previous):
+            forged = "is signed with another key than the lines before it"
+        if forged:
+            raise InputError.from_summary(
+                "This file was changed after a run wrote it",
+                f"{path}: line {number} {forged}. Nothing of it is recorded.",
+                "Look at the backend for what it says. Without the file the next apply looks up "
+                "what is open; find out who can write there, then remove it.",
             )
-        if status in {SignatureStatus.STRANGE, SignatureStatus.EARLIER}:
-            key_id = parse_key_id(previous)
-            return status, f"it is signed with state key {key_id}, which is not the one in use"
-        return status or SignatureStatus.GENUINE, ""
-
-    def _bad_line(self, number: int) -> InputError:
-        return self.unusable(f"line {number} is not what a run writes")
-
-    def _forged(self, number: int, reason: str) -> InputError:
-        return InputError.from_summary(
-            "This file was changed after a run wrote it",
-            f"{self.path}: line {number} {reason}. Nothing of it is recorded.",
-            "Look at the backend for what it says. Without the file the next apply looks up what "
-            "is open; find out who can write there, then remove it.",
+        status, previous = found, signature
+    if status is SignatureStatus.UNSIGNED:
+        reason = "it is not signed: an earlier version wrote it, or a run without the state key"
+    elif status is not SignatureStatus.GENUINE:
+        reason = (
+            f"it is signed with state key {parse_key_id(previous)}, which is not the one in use"
         )
+    return status, reason
 
-    def unusable(self, reason: str) -> InputError:
-        return InputError.from_summary(
-            "This file does not tell what a run did",
-            f"{self.path}: {reason}.",
-            "Give the file that the report of the run names.",
-        )
+
+def _unusable(path: Path, reason: str) -> InputError:
+    return InputError.from_summary(
+        "This file does not tell what a run did",
+        f"{path}: {reason}.",
+        "Give the file that the report of the run names.",
+    )
+
+
+def _bad_line(path: Path, number: int) -> InputError:
+    return _unusable(path, f"line {number} is not what a run writes")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.model.command import Command, Text
@@ -42,24 +42,46 @@ def project_findings(
 
     A warning where it belongs to no project. One of an earlier version names no target.
     """
-    recorded_id = shared_ids.project_id
-    if recorded_id in ("", project.id):
-        warnings: tuple[Diagnostic, ...] = ()
-        if not recorded_id:
-            finding = warning_finding(
-                "This shared state is bound to no project",
-                f"A second project whose target {target.name} has the same state.url would share "
-                "this state by accident, and take its objects for its own.",
-                Text(
-                    "Bind it to an id in the project file: ",
-                    Command("state rebind", target=target.name),
-                    ".",
-                ),
+    recorded_id, findings = shared_ids.project_id, list[Diagnostic]()
+    file_name = project.file.name if project.file is not None else "the default project"
+    belongs = f"The state of target {target.name} belongs to project {recorded_id}, and {file_name}"
+    if recorded_id not in ("", project.id):
+        finding = error_finding(
+            "This state belongs to another project",
+            f"{belongs} is project {project.id}. Two projects with one state would take each "
+            "other's objects for their own.",
+            Text(
+                f"Give targets.{target.name}.state.url a place of its own. If the other project is "
+                "given up, or this one was it before: ",
+                Command("state rebind", target=target.name),
+                ".",
+            ),
+            position=target.position,
+        )
+        if not project.id:
+            finding = error_finding(
+                "The project file lacks the id that this state is bound to",
+                f"{belongs} names no project.",
+                "If it is this project: take over the project file in which `state init` or `state "
+                f"rebind` wrote it, or add `project: {{id: {recorded_id}}}`. If it is another one: "
+                f"give targets.{target.name}.state.url a place of its own.",
                 position=target.position,
             )
-            warnings = (finding,)
-        if shared_ids.target in ("", target.name):
-            return warnings
+        return (finding,)
+    if not recorded_id:
+        finding = warning_finding(
+            "This shared state is bound to no project",
+            f"A second project whose target {target.name} has the same state.url would share this "
+            "state by accident, and take its objects for its own.",
+            Text(
+                "Bind it to an id in the project file: ",
+                Command("state rebind", target=target.name),
+                ".",
+            ),
+            position=target.position,
+        )
+        findings.append(finding)
+    if shared_ids.target not in ("", target.name):
         finding = error_finding(
             "This state belongs to another target",
             f"The state that target {target.name} names is that of target {shared_ids.target}. "
@@ -74,32 +96,8 @@ def project_findings(
             ),
             position=target.position,
         )
-        return (*warnings, finding)
-    if not project.id:
-        finding = error_finding(
-            "The project file lacks the id that this state is bound to",
-            f"The state of target {target.name} belongs to project {recorded_id}, and "
-            f"{_format_project_file_name(project)} names no project.",
-            "If it is this project: take over the project file in which `state init` or `state "
-            f"rebind` wrote it, or add `project: {{id: {recorded_id}}}`. If it is another one: "
-            f"give targets.{target.name}.state.url a place of its own.",
-            position=target.position,
-        )
-        return (finding,)
-    finding = error_finding(
-        "This state belongs to another project",
-        f"The state of target {target.name} belongs to project {recorded_id}, and "
-        f"{_format_project_file_name(project)} is project {project.id}. Two projects with one "
-        "state would take each other's objects for their own.",
-        Text(
-            f"Give targets.{target.name}.state.url a place of its own. If the other project is "
-            "given up, or this one was it before: ",
-            Command("state rebind", target=target.name),
-            ".",
-        ),
-        position=target.position,
-    )
-    return (finding,)
+        findings.append(finding)
+    return tuple(findings)
 
 
 def project_id_of(project: Project) -> ProjectId:
@@ -113,8 +111,8 @@ def write_project_id(project: Project, project_id: str) -> None:
     InputError without a project file, for a file with another id, and where it cannot be edited.
     """
     # Here, not above: every plan on a shared state asks for the findings alone.
-    from synapse_apply.manifests.rewriting import Rewrite, rewrite_all_or_none
-    from synapse_apply.manifests.yaml.editing import Edit, apply_edits
+    from synapse_apply.manifests.rewriting import edited, rewrite_all_or_none
+    from synapse_apply.manifests.yaml.editing import Edit
     from synapse_apply.manifests.yaml.reader import read_documents
 
     file = project.file
@@ -124,9 +122,8 @@ def write_project_id(project: Project, project_id: str) -> None:
             "A state that several machines share is bound to a project, by an id in its file.",
             Text("Make one: ", Command("init"), "."),
         )
-    old_content = file.read_bytes()
-    text, name = old_content.decode(), file.name
-    documents = read_documents(text, name).documents
+    name = file.name
+    documents = read_documents(file.read_bytes(), name).documents
     written_id = get_at_or_absent(documents[0].value, _SETTING) if documents else None
     if written_id == project_id:
         return
@@ -138,12 +135,7 @@ def write_project_id(project: Project, project_id: str) -> None:
             "Run the command without --project-from.",
         )
     edit = Edit(_SETTING[:1], {_SETTING[1]: project_id}, after_key="kind", allow_collections=True)
-    new_content = apply_edits(text, name, [edit]).encode()
-    rewrite_all_or_none([Rewrite(file, name, old_content, new_content)])
-
-
-def _format_project_file_name(project: Project) -> str:
-    return project.file.name if project.file is not None else "the default project"
+    rewrite_all_or_none([edited(file, name, [edit])])
 
 
 def iter_sharing_findings(project: Project, environ: Mapping[str, str]) -> Iterator[Diagnostic]:
@@ -152,50 +144,38 @@ def iter_sharing_findings(project: Project, environ: Mapping[str, str]) -> Itera
     A url in a variable that is not set, and one that cannot be used, is compared with none.
     """
     targets = project.targets.values()
-    if not any(target.state.url or target.state.key_file for target in targets):
-        return
-
-    def get_location_or_none(target: Target) -> Hashable:
-        return _state_location(project, target, environ)
-
-    def get_key_file_path(target: Target) -> Hashable:
-        path = target.state.key_file or f".synapse-apply/state/{target.name}.key"
-        return os.path.realpath(project.root / path)
-
-    for first, second in _iter_pairs(project, get_location_or_none):
-        yield error_finding(
-            "Two targets have one state",
-            f"Target {second.name} keeps its state where target {first.name}"
-            f"{_position_text(first)} keeps its own. "
-            "Each would take the objects of the other for its own.",
-            f"Give targets.{second.name}.state.url a place of its own.",
-            position=second.position,
-        )
     # Without a file of somebody's choice each has one by its own name.
     has_key_file = any(target.state.key_file for target in targets)
-    for first, second in _iter_pairs(project, get_key_file_path) if has_key_file else ():
-        yield error_finding(
-            "Two targets have one file of a state key",
-            f"Target {second.name} has its state key in the file of target {first.name}"
-            f"{_position_text(first)}: whenever one of them gets another key, the other "
-            "is shut out of its state.",
-            f"Name another file in targets.{second.name}.state.key.",
-            position=second.position,
-        )
-
-
-def _iter_pairs(
-    project: Project, get_place_or_none: Callable[[Target], Hashable]
-) -> Iterator[tuple[Target, Target]]:
-    """Each target whose place an earlier one has, behind that one; a place of None is nobody's."""
-    first_targets: dict[Hashable, Target] = {}
-    for target in project.targets.values():
-        comparable_place = get_place_or_none(target)
-        if comparable_place is None:
-            continue
-        first = first_targets.setdefault(comparable_place, target)
-        if first is not target:
-            yield first, target
+    if not has_key_file and not any(target.state.url for target in targets):
+        return
+    owners: dict[Hashable, Target] = {}
+    key_findings = []
+    for target in targets:
+        location = _state_location(project, target, environ)
+        owner = owners.setdefault(("state", location), target) if location is not None else target
+        position = f" ({owner.position})" if owner.position is not None else ""
+        if owner is not target:
+            yield error_finding(
+                "Two targets have one state",
+                f"Target {target.name} keeps its state where target {owner.name}{position} keeps "
+                "its own. Each would take the objects of the other for its own.",
+                f"Give targets.{target.name}.state.url a place of its own.",
+                position=target.position,
+            )
+        path = target.state.key_file or f".synapse-apply/state/{target.name}.key"
+        owner = owners.setdefault(("key", os.path.realpath(project.root / path)), target)
+        position = f" ({owner.position})" if owner.position is not None else ""
+        if has_key_file and owner is not target:
+            finding = error_finding(
+                "Two targets have one file of a state key",
+                f"Target {target.name} has its state key in the file of target {owner.name}"
+                f"{position}: whenever one of them gets another key, the other is shut out of its "
+                "state.",
+                f"Name another file in targets.{target.name}.state.key.",
+                position=target.position,
+            )
+            key_findings.append(finding)
+    yield from key_findings
 
 
 def _state_location(project: Project, target: Target, environ: Mapping[str, str]) -> Hashable:
@@ -213,8 +193,3 @@ def _state_location(project: Project, target: Target, environ: Mapping[str, str]
         return comparable_location(url, target.name)
     except (InputError, ValueError):
         return None
-
-
-def _position_text(target: Target) -> str:
-    """Where a target is declared, to be put behind its name; "" for one that is not."""
-    return f" ({target.position})" if target.position is not None else ""
