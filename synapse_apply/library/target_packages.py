@@ -6,7 +6,7 @@ What the commands `package` and `bump` do.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,10 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages import build_flaw_finding, is_valid_version, version_sort_key
 from synapse_apply.model.phrases import suggest_words
-from synapse_apply.model.project import Project
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.model.state import Record
-from synapse_apply.operations.arguments import require_path, require_text
-from synapse_apply.operations.connection import TargetConnection
+from synapse_apply.operations.connection import TargetConnection, require_path, require_text
 from synapse_apply.packages.content import FileChange, list_changes
 from synapse_apply.packages.inspection import (
     PackageListing,
@@ -38,7 +36,6 @@ from synapse_apply.packages.inspection import (
 )
 from synapse_apply.packages.sources import SourceFiles
 from synapse_apply.workspace import configuration
-from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_sources import build_package_linter, with_shown_path
 from synapse_apply.workspace.selection import SelectableAddresses, find_addresses
 from synapse_apply.workspace.state_access import build_missing_state_error
@@ -46,6 +43,7 @@ from synapse_apply.workspace.target_session import TargetSession, open_state
 
 if TYPE_CHECKING:
     from synapse_apply.operations.bump import BumpResult
+    from synapse_apply.packages.lint import PackageLint
 
 
 @frozen
@@ -68,6 +66,49 @@ class PackageQuery:
     def label(self) -> str:
         """What messages call the package."""
         return self.release_text or str(self.source)
+
+    def read(
+        self, lint: PackageLint | None = None, warn: Callable[[Diagnostic], None] | None = None
+    ) -> Package:
+        """Read it and hash its files; InputError with every finding."""
+        return read_source_as_package(
+            self.source,
+            self.root,
+            self.max_size,
+            finding_context={"address": self.release_text or None},
+            allow_files=self.allow_files,
+            lint=lint,
+            warn=warn or (lambda _finding: None),
+            closed=self.closed,
+        )
+
+    def list_files(self) -> PackageListing:
+        """What goes into it, and what is left out."""
+        return list_package_files(
+            self.source, self.root, allow_files=self.allow_files, closed=self.closed
+        )
+
+    def look_inside(self) -> PackageInside:
+        """Read it, with the sizes of its files; InputError with every finding."""
+        findings: list[Diagnostic] = []
+        package = self.read(warn=findings.append)
+        return PackageInside(package, self.list_files().included, findings)
+
+    @classmethod
+    def of_release(cls, session: TargetSession, release: Desired) -> PackageQuery:
+        """The package of a declared release; InputError where somebody else publishes it."""
+        source, project = release.source, session.project
+        if source is None or source.kind == PUBLISHED:
+            raise InputError.from_summary(
+                "The bytes of this release are not ours",
+                f"{release.address} declares `source: published`: somebody else publishes it.",
+                "Name a release with a source: or a file:.",
+                address=str(release.address),
+                position=release.find_position(()),
+            )
+        closed = ClosedFiles(project.reserved, project.root, session.invocation.environ)
+        allowed = session.target.allow_files
+        return cls(source, project.root, project.max_package_size, allowed, release, closed)
 
 
 @frozen
@@ -124,7 +165,8 @@ class TargetPackages:
             path = invocation.directory / name
             if ref or os.path.lexists(path):
                 project = configuration.load_valid_project_or_defaults(invocation)
-                closed, size = _find_closed_files(project, invocation), project.max_package_size
+                closed = ClosedFiles(project.reserved, project.root, invocation.environ)
+                size = project.max_package_size
             if ref:
                 # The folder need not be there now; Git reads from the nearest one that is.
                 root = next(ancestor for ancestor in (path, *path.parents) if ancestor.is_dir())
@@ -137,7 +179,7 @@ class TargetPackages:
                 )
                 return PackageQuery(source, invocation.directory, size, (name,), closed=closed)
             session = TargetSession(invocation)
-            return _query_of_release(session, _require_release_of(session, name, path))
+            return PackageQuery.of_release(session, _require_release_of(session, name, path))
 
     def check_package(self, package: str | PackageQuery) -> tuple[Diagnostic, ...]:
         """All that the platform would refuse or ignore, and what prevents building the package."""
@@ -146,15 +188,7 @@ class TargetPackages:
             linter = build_package_linter(query.source)
             problems: tuple[Diagnostic, ...] = ()
             try:
-                read_source_as_package(
-                    query.source,
-                    query.root,
-                    query.max_size,
-                    finding_context={"address": query.release_text or None},
-                    allow_files=query.allow_files,
-                    lint=linter,
-                    closed=query.closed,
-                )
+                query.read(linter)
             except InputError as problem:
                 problems = problem.diagnostics
             lint_findings = (
@@ -174,13 +208,13 @@ class TargetPackages:
         """The digest of a package, and the size and digest of each file; InputError."""
         query = self._query(package)
         with self._connection.guarded():
-            return _hash_package(query)
+            return query.look_inside()
 
     def list_contents(self, package: str | PackageQuery) -> PackageListing:
         """What goes into a package, and what is left out by which rule; nothing is hashed."""
         query = self._query(package)
         with self._connection.guarded():
-            return _list_files(query)
+            return query.list_files()
 
     def write_zip(self, package: str | PackageQuery, file: Path | str | None = None) -> WrittenZip:
         """Write the zip that a release uploads; the same files give the same bytes.
@@ -206,7 +240,7 @@ class TargetPackages:
                 closed=query.closed,
                 warn=findings.append,
             )
-            listing = _list_files(query)
+            listing = query.list_files()
         return WrittenZip(written, listing.included, findings, file=path)
 
     def compare_with_published(self, release: str, *, against: str = "") -> PackageDifference:
@@ -233,7 +267,7 @@ class TargetPackages:
                     "then on.",
                     address=str(declared.address),
                 )
-            package = _hash_package(_query_of_release(session, declared)).package
+            package = PackageQuery.of_release(session, declared).look_inside().package
         changes = list_changes(record.files, package.files) if record.files else ()
         are_files_known = bool(record.files) or record.digest == package.digest
         return PackageDifference(
@@ -255,15 +289,13 @@ class TargetPackages:
         two. Looks at every target, unless one was named. `write=False` only returns the edits.
         InputError, with nothing written, where it cannot be edited.
         """
-        from synapse_apply.operations.bump import BumpRequest, bump_release
+        from synapse_apply.operations.bump import Bump
 
-        request = BumpRequest(
-            require_text("plugin", plugin), require_text("part", part),
-            require_text("exact_version", exact_version), changelog,
-        )  # fmt: skip
-        request.require_one_way()
+        plugin, part = require_text("plugin", plugin), require_text("part", part)
+        exact_version = require_text("exact_version", exact_version)
         with self._connection.guarded():
-            return bump_release(self._connection.invocation, request, write=write)
+            bump = Bump(self._connection.invocation, plugin, part, exact_version, changelog)
+            return bump.run(write=write)
 
     def _query(self, package: str | PackageQuery) -> PackageQuery:
         return self.find_package(package) if isinstance(package, str) else package
@@ -298,49 +330,6 @@ def _require_release_of(session: TargetSession, name: str, path: Path | None = N
         suggestion[:1].upper() + suggestion[1:]
         or "Name a folder, a zip, or release/PLUGIN@VERSION.",
     )
-
-
-def _query_of_release(session: TargetSession, release: Desired) -> PackageQuery:
-    source = release.source
-    if source is None or source.kind == PUBLISHED:
-        raise InputError.from_summary(
-            "The bytes of this release are not ours",
-            f"{release.address} declares `source: published`: somebody else publishes it.",
-            "Name a release with a source: or a file:.",
-            address=str(release.address),
-            position=release.find_position(()),
-        )
-    project = session.project
-    return PackageQuery(
-        source, project.root, project.max_package_size, session.target.allow_files, release,
-        _find_closed_files(project, session.invocation),
-    )  # fmt: skip
-
-
-def _find_closed_files(project: Project, invocation: Invocation) -> ClosedFiles:
-    return ClosedFiles(project.reserved, project.root, invocation.environ)
-
-
-def _list_files(query: PackageQuery) -> PackageListing:
-    return list_package_files(
-        query.source, query.root, allow_files=query.allow_files, closed=query.closed
-    )
-
-
-def _hash_package(query: PackageQuery) -> PackageInside:
-    """Read a package and hash its files. InputError with every finding."""
-    findings: list[Diagnostic] = []
-    package = read_source_as_package(
-        query.source,
-        query.root,
-        query.max_size,
-        finding_context={"address": query.release_text or None},
-        allow_files=query.allow_files,
-        warn=findings.append,
-        closed=query.closed,
-    )
-    listing = _list_files(query)
-    return PackageInside(package, listing.included, findings)
 
 
 def _suggest_zip_name(query: PackageQuery) -> str:

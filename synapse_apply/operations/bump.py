@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.rewriting import (
     Rewrite,
     WrittenDocument,
+    edited,
     readable_documents,
     rewrite_all_or_none,
 )
-from synapse_apply.manifests.yaml.editing import Edit, apply_edits
+from synapse_apply.manifests.yaml.editing import Edit
 from synapse_apply.manifests.yaml.reader import read_documents, read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -27,7 +29,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import bump_version_or_empty, is_valid_version, version_sort_key
 from synapse_apply.model.phrases import shown_path, suggest_words
-from synapse_apply.model.project import Project, Target
+from synapse_apply.model.project import Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.sources import SourceFiles
 from synapse_apply.workspace import configuration
@@ -36,31 +38,6 @@ from synapse_apply.workspace.invocation import Invocation
 PLUGIN, RELEASE = "plugin", "release"
 _NO_RELEASE = "There is no such release"
 VERSION_PARTS = ("major", "minor", "patch")
-
-
-@frozen
-class BumpRequest:
-    """Which plugin's release to raise, and how far.
-
-    `part` of VERSION_PARTS, or the new version itself (`exact_version`).
-    """
-
-    plugin: str
-    part: str = ""
-    exact_version: str = ""
-    changelog: str | None = None
-
-    def require_one_way(self) -> None:
-        """InputError unless it says either which part to raise, or the new version."""
-        if bool(self.part) == bool(self.exact_version):
-            raise InputError.from_summary(
-                "How far to raise the version?", "Give a part or the exact version, one of the two."
-            )
-        if self.part and self.part not in VERSION_PARTS:
-            raise InputError.from_summary(
-                "A version has no such part",
-                f"{self.part!r} is none of {', '.join(VERSION_PARTS)}.",
-            )
 
 
 @frozen
@@ -87,23 +64,32 @@ _Edits = dict[tuple[Path, str], list[tuple[Edit, Any]]]
 VERSION_PATH = ("spec", "version")
 
 
-def bump_release(invocation: Invocation, request: BumpRequest, *, write: bool = True) -> BumpResult:
-    """Edit the version of a plugin's only release, and its changelog if one is given.
+class Bump:
+    """One raise: the project's documents as written, and the manifests that each target decodes.
 
-    The version is edited in the manifest, in the package's config.yaml, and in the plugin's own
-    manifest where that has the same version: these must agree. InputError, with nothing written,
-    where several releases could be meant, where a file to edit is out of reach, or where the
-    edited manifests would have a new error.
+    `part` of VERSION_PARTS, or the new version itself (`exact_version`), says how far.
     """
-    return _Bump(invocation, request).run(write=write)
 
-
-class _Bump:
-    """One raise: the project's documents as written, and the manifests that each target decodes."""
-
-    def __init__(self, invocation: Invocation, request: BumpRequest) -> None:
+    def __init__(
+        self,
+        invocation: Invocation,
+        plugin: str,
+        part: str,
+        exact_version: str,
+        changelog: str | None,
+    ) -> None:
+        """InputError unless it says either which part to raise, or the new version."""
+        if bool(part) == bool(exact_version):
+            raise InputError.from_summary(
+                "How far to raise the version?", "Give a part or the exact version, one of the two."
+            )
+        if part and part not in VERSION_PARTS:
+            raise InputError.from_summary(
+                "A version has no such part", f"{part!r} is none of {', '.join(VERSION_PARTS)}."
+            )
         self._invocation = invocation
-        self._request = request
+        self._plugin, self._changelog = plugin, changelog
+        self._part, self._exact_version = part, exact_version
         self._project = configuration.load_valid_project_or_defaults(invocation)
         self._targets = select_targets_to_check(self._project, invocation.target)
         paths = [str(path) for path in invocation.paths]
@@ -113,23 +99,47 @@ class _Bump:
             for target in self._targets
         ]
 
-    def run(self, *, write: bool) -> BumpResult:
-        request = self._request
+    def run(self, *, write: bool = True) -> BumpResult:
+        """Edit the version of the plugin's only release, and its changelog if one is given.
+
+        The version is edited in the manifest, in the package's config.yaml, and in the plugin's own
+        manifest where that has the same version: these must agree. InputError, with nothing
+        written, where several releases could be meant, where a file to edit is out of reach, or
+        where the edited manifests would have a new error.
+        """
         document, resources = self._find_release()
         release = resources[0]
         # An edit would replace the variable by a literal in every target that reads the document.
-        _require_version_without_variable(document, release)
-        new_address = _raise_version(release, request.part, request.exact_version)
-        self._require_undeclared(new_address)
+        written_version = document.get_value_or_none(*VERSION_PATH)
+        if isinstance(written_version, str) and "${" in written_version:
+            raise InputError.from_summary(
+                "The version is a variable",
+                f"spec.version is {written_version}: it is not written here.",
+                "Change the variable's value, or write the version out.",
+                address=str(release.address),
+                position=document.document.positions.get(VERSION_PATH),
+            )
+        new_address = _raise_version(release, self._part, self._exact_version)
+        for loaded in self._manifests:
+            if new_address in loaded.desired:
+                raise InputError.from_summary(
+                    "This version is declared already",
+                    f"{new_address} stands at {loaded.desired[new_address].position}.",
+                    "Choose another one with --to VERSION.",
+                    address=str(new_address),
+                )
         for target in self._targets:
             self._require_no_overlay_conflict(target, release.address, new_address)
         edits = self._collect_edits(document, resources, new_address)
-        rewrites = tuple(_iter_rewrites(edits))
+        rewrites = tuple(
+            edited(file, name, [edit for edit, _ in file_edits])
+            for (file, name), file_edits in edits.items()
+        )
         # Decoded from memory, before anything is written: a bad edit never reaches the disk.
         self._require_same_but_for_version(rewrites, new_address)
         if write:
             rewrite_all_or_none(rewrites)
-        changelog = request.changelog
+        changelog = self._changelog
         if changelog is None:
             changelog = document.get_value_or_none("spec", "changelog")
         sources = dict.fromkeys(found.source for found in resources if found.source is not None)
@@ -153,22 +163,30 @@ class _Bump:
         InputError where no document or several match, or where the document has errors.
         """
         # Either address may be given: people copy the one that a plan has shown.
-        name = self._request.plugin.removeprefix(f"{RELEASE}/").removeprefix(f"{PLUGIN}/")
+        name = self._plugin.removeprefix(f"{RELEASE}/").removeprefix(f"{PLUGIN}/")
         name, _, version = name.partition("@")
         releases = [d for d in self._documents if d.address_prefix_or_empty == RELEASE]
         matches = [document for document in releases if _plugin_of(document) == name]
         if not matches:
             owners = sorted(set(map(_plugin_of, releases)))
             unread = [e for e in self._errors() if e.path is None and e.address is None]
-            detail = f"No manifest declares a release of plugin {name or self._request.plugin!r}."
+            detail = f"No manifest declares a release of plugin {name or self._plugin!r}."
             hint = suggest_words(name, owners) or Text(Command("new release NAME"), " writes one.")
             raise InputError(error_finding(_NO_RELEASE, detail, hint), *unread)
-        by_position = {document.position: self._resources_at(document) for document in matches}
+        by_position = {
+            document.position: [
+                resource
+                for loaded in self._manifests
+                for resource in loaded.desired.values()
+                if resource.position == document.position
+            ]
+            for document in matches
+        }
         if version:
             address = f"{RELEASE}/{name}@{version}"
             declared = {
-                position: [str(found.address) for found in by_position[position]]
-                for position in by_position
+                position: [str(resource.address) for resource in found]
+                for position, found in by_position.items()
             }
             matches = [entry for entry in matches if address in declared[entry.position]]
             if not matches:
@@ -195,24 +213,6 @@ class _Bump:
             raise InputError(*(problems or self._errors()))
         return document, resources
 
-    def _resources_at(self, document: WrittenDocument) -> list[Desired]:
-        return [
-            resource
-            for loaded in self._manifests
-            for resource in loaded.desired.values()
-            if resource.position == document.position
-        ]
-
-    def _require_undeclared(self, new_address: Address) -> None:
-        for loaded in self._manifests:
-            if new_address in loaded.desired:
-                raise InputError.from_summary(
-                    "This version is declared already",
-                    f"{new_address} stands at {loaded.desired[new_address].position}.",
-                    "Choose another one with --to VERSION.",
-                    address=str(new_address),
-                )
-
     def _require_no_overlay_conflict(
         self, target: Target, old_address: Address, new_address: Address
     ) -> None:
@@ -220,7 +220,7 @@ class _Bump:
 
         The first would undo the edit, the second would no longer apply after it.
         """
-        keys = ("version", "changelog") if self._request.changelog is not None else ("version",)
+        keys = ("version", "changelog") if self._changelog is not None else ("version",)
         overlays: Iterable[Overlay] = target.overlays.values()
         for overlay in overlays:
             if not overlay.matches_address(str(old_address)):
@@ -265,9 +265,9 @@ class _Bump:
             if (other is document or is_mirror) and current is not None:
                 edit = Edit(VERSION_PATH, new_version, other.index)
                 edits[other.file, other.name].append((edit, current))
-        if self._request.changelog is not None:
+        if self._changelog is not None:
             # What looks like a variable in a message is none.
-            text = self._request.changelog.replace("${", "$${")
+            text = self._changelog.replace("${", "$${")
             has_version = document.get_value_or_none(*VERSION_PATH) is not None
             preceding_key = "version" if has_version else "plugin"
             edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
@@ -297,7 +297,19 @@ class _Bump:
                 continue
             file = files.config_file()
             if file is None:
-                raise InputError(_out_of_reach_finding(resource, source, str(version)))
+                hint = (
+                    "Raise it in the folder, commit and tag that, and name the new tag as ref."
+                    if source.kind == GIT
+                    else "Raise it in the package's folder and build the zip anew."
+                )
+                raise InputError.from_summary(
+                    "The package says the old version",
+                    f"The config.yaml of {source} says {version}, and it must agree with the "
+                    "manifest.",
+                    f"{hint} Then edit the manifest by hand.",
+                    address=str(resource.address),
+                    position=resource.find_position(()),
+                )
             if file not in seen_files:
                 seen_files.add(file)
                 yield file, version
@@ -307,6 +319,16 @@ class _Bump:
     ) -> None:
         """InputError with each error that the edited manifests have, and those of now do not."""
         rewrite_by_path = {entry.file.resolve(): entry for entry in rewrites}
+
+        def read_config(target: Target, source: PackageSource) -> ConfigWithPositions | None:
+            files = SourceFiles(source, self._project.root, target.allow_files)
+            file = files.config_file()
+            if file is None or file not in rewrite_by_path:
+                return files.config(read_single_mapping)
+            return read_single_mapping(
+                rewrite_by_path[file].new_content, rewrite_by_path[file].name
+            )
+
         known_errors = {error.line_independent_key for error in self._errors()}
         new_errors: list[Diagnostic] = []
         for target, old_manifests in zip(self._targets, self._manifests, strict=True):
@@ -317,7 +339,7 @@ class _Bump:
                 file_cache=FileCache(
                     {e.file: read_documents(e.new_content, e.name) for e in rewrites}
                 ),
-                package_config=_RewrittenConfigReader(self._project, target, rewrite_by_path),
+                package_config=partial(read_config, target),
             )
             new_errors += [
                 finding
@@ -339,63 +361,6 @@ class _Bump:
 def _plugin_of(document: WrittenDocument) -> str:
     plugin = document.get_value_or_none("spec", "plugin")
     return f"id={plugin.get('id')}" if isinstance(plugin, Mapping) else str(plugin)
-
-
-def _out_of_reach_finding(resource: Desired, source: PackageSource, version: str) -> Diagnostic:
-    """The error for a config.yaml that has a version and lies in a Git ref or in a zip."""
-    hint = (
-        "Raise it in the folder, commit and tag that, and name the new tag as ref."
-        if source.kind == GIT
-        else "Raise it in the package's folder and build the zip anew."
-    )
-    return error_finding(
-        "The package says the old version",
-        f"The config.yaml of {source} says {version}, and it must agree with the manifest.",
-        f"{hint} Then edit the manifest by hand.",
-        address=str(resource.address),
-        position=resource.find_position(()),
-    )
-
-
-def _iter_rewrites(edits: _Edits) -> Iterator[Rewrite]:
-    for (file, name), file_edits in edits.items():
-        try:
-            old_bytes = file.read_bytes()
-        except OSError as problem:
-            raise InputError.from_summary(
-                "A file cannot be read", f"{name}: {problem.strerror}."
-            ) from None
-        text = apply_edits(old_bytes.decode(), name, [edit for edit, _ in file_edits])
-        yield Rewrite(file, name, old_bytes, text.encode())
-
-
-@frozen
-class _RewrittenConfigReader:
-    """Reads a package's config.yaml with the edits applied."""
-
-    project: Project
-    target: Target
-    rewrites: Mapping[Path, Rewrite]
-
-    def __call__(self, source: PackageSource) -> ConfigWithPositions | None:
-        files = SourceFiles(source, self.project.root, self.target.allow_files)
-        file = files.config_file()
-        if file is not None and file in self.rewrites:
-            return read_single_mapping(self.rewrites[file].new_content, self.rewrites[file].name)
-        return files.config(read_single_mapping)
-
-
-def _require_version_without_variable(document: WrittenDocument, release: Desired) -> None:
-    """Raise InputError where the written version holds a variable: there is not text to edit."""
-    written_version = document.get_value_or_none(*VERSION_PATH)
-    if isinstance(written_version, str) and "${" in written_version:
-        raise InputError.from_summary(
-            "The version is a variable",
-            f"spec.version is {written_version}: it is not written here.",
-            "Change the variable's value, or write the version out.",
-            address=str(release.address),
-            position=document.document.positions.get(VERSION_PATH),
-        )
 
 
 def _raise_version(release: Desired, part: str, requested_version: str = "") -> Address:

@@ -18,10 +18,11 @@ from synapse_apply.manifests.rewriting import (
     FieldOrigins,
     Rewrite,
     WrittenDocument,
+    edited,
     readable_documents,
     rewrite_all_or_none,
 )
-from synapse_apply.manifests.yaml.editing import Edit, apply_edits
+from synapse_apply.manifests.yaml.editing import Edit
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -30,7 +31,6 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.phrases import format_field_path, shown_path, suggest_words
 from synapse_apply.model.plan import FieldChange
-from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at_or_absent, is_map
@@ -56,10 +56,6 @@ class _LiveEdit:
     change: FieldChange
     spot: DocumentSpot
 
-    @property
-    def is_in_overlay(self) -> bool:
-        return self.spot.path[0] == "targets"
-
 
 @mutable
 class _EditedFiles:
@@ -79,7 +75,9 @@ class _EditedFiles:
             is_last = depth == len(spot.path) - 1
             child = parent.get(part) if isinstance(parent, dict) else None
             if is_last or not isinstance(child, dict):
-                new_value = _wrap_value_in_maps(spot.path[depth + 1 :], value)
+                new_value = value
+                for missing in reversed(spot.path[depth + 1 :]):
+                    new_value = {missing: new_value}
                 break
             parent = child
         edit = Edit(spot.path[: depth + 1], new_value, document.index, allow_collections=True)
@@ -88,19 +86,6 @@ class _EditedFiles:
             parent.pop(part, None)
         else:
             parent[part] = new_value
-
-    def iter_rewrites(self) -> Iterator[Rewrite]:
-        """The old and new bytes of each edited file; InputError for a file that cannot be read."""
-        for (file, name), file_edits in self.edits.items():
-            try:
-                old_bytes = file.read_bytes()
-            except OSError as problem:
-                raise InputError.from_summary(
-                    "A file cannot be read", f"{name}: {problem}."
-                ) from None
-            yield Rewrite(
-                file, name, old_bytes, apply_edits(old_bytes.decode(), name, file_edits).encode()
-            )
 
 
 def write_named_drift(
@@ -138,7 +123,7 @@ def write_live_values(
     """
     findings: list[Diagnostic] = []
     live_edits: list[_LiveEdit] = []
-    editor = _ProjectEditor.from_session(invocation, session)
+    editor = _ProjectEditor(invocation, session)
     for address in dict.fromkeys(addresses):
         try:
             object_drift = _require_writable_drift(session, drift, address)
@@ -161,20 +146,45 @@ def write_live_values(
         raise InputError(*findings)
     files = _EditedFiles()
     for live_edit in live_edits:
-        live_value = (
-            ABSENT
-            if live_edit.change.after is ABSENT
-            else _escape_variables(live_edit.change.after)
-        )
+        live_value = _escape_variables(live_edit.change.after)
+        # In the target's overlay null removes a value.
+        is_in_overlay = live_edit.spot.path[0] == "targets"
         files.add_edit(
-            live_edit.spot, None if live_value is ABSENT and live_edit.is_in_overlay else live_value
+            live_edit.spot, None if live_value is ABSENT and is_in_overlay else live_value
         )
-    rewrites = tuple(files.iter_rewrites())
+    rewrites = [edited(file, name, edits) for (file, name), edits in files.edits.items()]
     new_manifests = editor.reload_manifests(rewrites, live_edits)
-    _require_no_drift(session, plan_result, new_manifests, addresses)
+    # A plan of the new manifests must change no drifted field any more.
+    comparison = ManifestComparison(plan_result.resources, session.secrets)
+    for address in dict.fromkeys(addresses):
+        for path in comparison.list_changed_fields(new_manifests.desired[address]):
+            full_path: FieldPath = ("spec", *path)
+            error = _build_refusal_error(
+                address,
+                "With what is live in the files a plan would still change "
+                f"{format_field_path(full_path)}",
+                _EDIT_BY_HAND_HINT,
+                position=session.desired[address].find_position(path),
+                path=full_path,
+            )
+            findings += error.diagnostics
+    if findings:
+        raise InputError(*findings)
     if write:
         rewrite_all_or_none(rewrites)
-    return replace(drift, written_edits=tuple(_iter_written_edits(live_edits, rewrites)))
+    documents_by_file = {
+        entry.file: read_documents(entry.new_content, entry.name).documents for entry in rewrites
+    }
+    written_edits = []
+    for edit in live_edits:
+        document, path = edit.spot.document, edit.spot.path
+        positions = documents_by_file[document.file][document.index].positions
+        # Of a removed value, the line of its nearest parent.
+        while path and path not in positions:
+            path = path[:-1]
+        line = positions[path].line
+        written_edits.append(WrittenEdit(edit.address, edit.change, document.name, line))
+    return replace(drift, written_edits=tuple(written_edits))
 
 
 def _require_writable_drift(session: TargetSession, drift: Drift, address: Address) -> ObjectDrift:
@@ -234,36 +244,28 @@ def _iter_edit(
             if is_map(get_at_or_absent(resource.spec, change.path))
             else "is a secret"
         )
+        undo = Text("undo it: ", Command("apply --only", address, "--revert-drift"))
+        if blocked_reason:
+            undo = Text(f"change it back in Synapse: apply cannot undo it ({blocked_reason})")
         raise _build_refusal_error(
             address,
             f"{format_field_path(full_path)} {secret_phrase}: its value never goes into a file",
-            Text(
-                "Bring the new value to where it is read from, or ",
-                _undo_advice(address, blocked_reason),
-                ".",
-            ),
+            Text("Bring the new value to where it is read from, or ", undo, "."),
             **position_fields,
         )
     rule = session.catalogue[address.kind].rules.get(str(change.path[0]))
     if rule is None or rule.references:
         # Else it is the digest of a package.
         reason = "names another resource, and what is live is an id" if rule else "is no field"
-        undo = Command("apply --only", address, "--revert-drift", "--allow-replace")
+        command = Command("apply --only", address, "--revert-drift", "--allow-replace")
         raise _build_refusal_error(
             address,
             f"{format_field_path(full_path)} {reason}",
-            "Edit it by hand." if rule else Text("undo it: ", undo),
+            "Edit it by hand." if rule else Text("undo it: ", command),
             **position_fields,
         )
     if not is_same_value(change.before, change.after):
         yield _LiveEdit(address, change, origins.require_edit_spot(change.path))
-
-
-def _undo_advice(address: Address, blocked_reason: str) -> str:
-    """How to undo the drift instead of writing it, as the end of a sentence."""
-    if blocked_reason:
-        return f"change it back in Synapse: apply cannot undo it ({blocked_reason})"
-    return Text("undo it: ", Command("apply --only", address, "--revert-drift"))
 
 
 def _escape_variables(value: Any) -> Any:
@@ -277,68 +279,35 @@ def _escape_variables(value: Any) -> Any:
     )
 
 
-def _wrap_value_in_maps(path: FieldPath, value: Any) -> Any:
-    for part in reversed(path):
-        value = {part: value}
-    return value
-
-
-def _iter_written_edits(
-    live_edits: Sequence[_LiveEdit], rewrites: Sequence[Rewrite]
-) -> Iterator[WrittenEdit]:
-    """Each edit with its line in the new file; of a removed value, its nearest parent's line."""
-    documents_by_file = {
-        edit.file: read_documents(edit.new_content, edit.name).documents for edit in rewrites
-    }
-    for edit in live_edits:
-        document, path = edit.spot.document, edit.spot.path
-        positions = documents_by_file[document.file][document.index].positions
-        while path and path not in positions:
-            path = path[:-1]
-        yield WrittenEdit(edit.address, edit.change, document.name, positions[path].line)
-
-
-@frozen
 class _ProjectEditor:
-    """The project's documents as written, and the manifests each target decodes from them."""
+    """The project's documents as written, and the manifests each target decodes from them.
 
-    invocation: Invocation
-    project: Project
-    target: Target
-    documents: Sequence[WrittenDocument]
-    manifests_by_target: Mapping[str, LoadedManifests]
+    Those of every target: several of them may read one document.
+    """
 
-    @classmethod
-    def from_session(cls, invocation: Invocation, session: TargetSession) -> _ProjectEditor:
-        """Load the manifests of every target: several of them may read one document."""
-        project, target = session.project, session.target
-        targets = {
-            each_target.name: each_target
-            for each_target in (*list_declared_targets(project), target)
-        }
-        documents = tuple(
-            readable_documents(project, targets.values(), [str(path) for path in invocation.paths])
-        )
-        manifests_by_target = {
+    def __init__(self, invocation: Invocation, session: TargetSession) -> None:
+        self.invocation = invocation
+        self.project, self.target = session.project, session.target
+        declared = (*list_declared_targets(self.project), self.target)
+        targets = {target.name: target for target in declared}
+        paths = [str(path) for path in invocation.paths]
+        self.documents = tuple(readable_documents(self.project, targets.values(), paths))
+        self.manifests_by_target = {
             name: session.declared_target.manifests
-            if name == target.name
-            else configuration.load_target_manifests(invocation, project, each_target)
-            for name, each_target in targets.items()
+            if name == self.target.name
+            else configuration.load_target_manifests(invocation, self.project, target)
+            for name, target in targets.items()
         }
-        return cls(invocation, project, target, documents, manifests_by_target)
 
     def locate_field_origins(self, resource: Desired) -> FieldOrigins:
         """Where each field of a resource is written: its manifest or a target's overlay."""
         document = next(
             candidate for candidate in self.documents if candidate.position == resource.position
         )
-        reading_targets = [
-            name
-            for name, manifests in self.manifests_by_target.items()
-            if any(
-                candidate.position == resource.position for candidate in manifests.desired.values()
-            )
-        ]
+        readers = sum(
+            any(one.position == resource.position for one in manifests.desired.values())
+            for manifests in self.manifests_by_target.values()
+        )
         file = self.project.file
         project_document = None
         if file is not None:
@@ -346,9 +315,7 @@ class _ProjectEditor:
             project_document = WrittenDocument(
                 file, name, 0, read_documents(file.read_bytes(), name).documents[0]
             )
-        return FieldOrigins(
-            self.target, resource, document, project_document, len(reading_targets) > 1
-        )
+        return FieldOrigins(self.target, resource, document, project_document, readers > 1)
 
     def reload_manifests(
         self, rewrites: Sequence[Rewrite], live_edits: Sequence[_LiveEdit]
@@ -417,33 +384,6 @@ def _require_only_edits(
                 raise _build_refusal_error(
                     address, f"{name} would still not be what is live", _EDIT_BY_HAND_HINT
                 )
-
-
-def _require_no_drift(
-    session: TargetSession,
-    plan_result: PlanResult,
-    new_manifests: LoadedManifests,
-    addresses: Sequence[Address],
-) -> None:
-    """InputError where a plan of the new manifests would still change a drifted field."""
-    comparison = ManifestComparison(plan_result.resources, session.secrets)
-    findings: list[Diagnostic] = []
-    for address in dict.fromkeys(addresses):
-        for path in comparison.list_changed_fields(new_manifests.desired[address]):
-            full_path: FieldPath = ("spec", *path)
-            detail = (
-                f"With what is live in the files a plan would still change "
-                f"{format_field_path(full_path)}"
-            )
-            position_fields = {
-                "position": session.desired[address].find_position(path),
-                "path": full_path,
-            }
-            findings += _build_refusal_error(
-                address, detail, _EDIT_BY_HAND_HINT, **position_fields
-            ).diagnostics
-    if findings:
-        raise InputError(*findings)
 
 
 _EDIT_BY_HAND_HINT = "Edit the manifest by hand. No file was written."
