@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 from synapse_apply.manifests.decode.kinds import PLUGIN
 from synapse_apply.manifests.project.targets import choose_and_fill_target, list_target_labels
-from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import EMBEDDED, Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
-
-if TYPE_CHECKING:
-    from synapse_apply.workspace.target_session import TargetSession
 
 
 def list_target_names(invocation: Invocation) -> list[str]:
@@ -41,14 +37,13 @@ def list_local_addresses(invocation: Invocation) -> list[str]:
     # Here, not above: most of what is typed asks no state.
     from synapse_apply.workspace.target_session import TargetSession
 
-    session = TargetSession(invocation)
-    return sorted(
-        {
-            str(address)
-            for target in _chosen_targets(invocation, session.project)
-            for address in _local_addresses(session.session_of(target))
-        }
-    )
+    session, addresses = TargetSession(invocation), set[str]()
+    for target in _chosen_targets(invocation, session.project):
+        url = target.state.url
+        if isinstance(url, str) and is_local_or_empty_url(url):
+            with suppress(SynapseApplyError), session.session_of(target) as other:
+                addresses.update(map(str, other.known_addresses_of_state()))
+    return sorted(addresses)
 
 
 def list_plugin_names(invocation: Invocation) -> list[str]:
@@ -78,17 +73,6 @@ def _iter_declared(invocation: Invocation) -> Iterator[Desired]:
     project = configuration.load_valid_project_or_defaults(invocation)
     for target in _chosen_targets(invocation, project):
         yield from configuration.load_target_manifests(invocation, project, target).desired.values()
-
-
-def _local_addresses(session: TargetSession) -> set[Address]:
-    url = session.target.state.url
-    if not isinstance(url, str) or not is_local_or_empty_url(url):
-        return set()
-    try:
-        with session:
-            return session.known_addresses_of_state()
-    except SynapseApplyError:
-        return set()
 
 
 def _chosen_targets(invocation: Invocation, project: Project) -> list[Target]:

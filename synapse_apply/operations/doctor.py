@@ -347,11 +347,7 @@ def check_manifests(parts: Parts) -> Iterator[Row]:
     errors = sum(entry.is_error for entry in findings)
     first = next((entry for entry in findings if entry.is_error), findings[0])
     position_text = f" ({first.position})" if first.position else ""
-    counted = (
-        format_count_and_noun(errors, "error")
-        if errors
-        else format_count_and_noun(len(findings), "warning")
-    )
+    counted = format_count_and_noun(errors or len(findings), "error" if errors else "warning")
     finding = (error_finding if errors else warning_finding)(
         f"The manifests have {counted}",
         f"{'The first' if len(findings) > 1 else 'It is'}: {first.summary}{position_text}. "
@@ -613,7 +609,7 @@ def check_state(parts: Parts) -> Iterator[Row]:
     yield from store.list_warnings()
     if has_state:
         state = Parts.state.require(parts)
-        records = f"{len(state.records)} record{'' if len(state.records) == 1 else 's'}"
+        records = format_count_and_noun(len(state.records), "record")
         last_seen = parts.session.last_seen_files
         yield from last_seen.build_findings_if_state_is_older(store, parts.target) or (
             f"{store.where}: {records}, serial {state.serial}",
@@ -646,7 +642,7 @@ def check_bucket(parts: Parts) -> Iterator[Row]:
             finding = denied.diagnostics[0]
             yield warning_finding("This job may not write the state", finding.detail, finding.hint)
             return
-    left_text = f"{count} old object{'' if count == 1 else 's'} not deleted yet"
+    left_text = f"{format_count_and_noun(count, 'old object')} not deleted yet"
     if may_delete:
         yield f"makes an object once, and lists it; {left_text}"
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from synapse_apply.kinds.wire import list_raw_objects, require_remote_id_of_answer
@@ -14,7 +13,6 @@ from synapse_apply.model.errors import RemoteError, StateError, advise_on_failur
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
 from synapse_apply.model.report import Drift, Unmanaged
 from synapse_apply.model.resource import ObjectKey
-from synapse_apply.model.state import State
 from synapse_apply.planning.drift import build_drift_report
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
@@ -71,7 +69,14 @@ def compute_drift(
 
 def _with_unmanaged(session: TargetSession, plan_result: PlanResult, report: Drift) -> Drift:
     """The report with live objects that are neither recorded nor declared."""
-    known_objects = set(_iter_known_keys(plan_result, session.store.read_state()))
+    # Every object that is recorded or matches a declared resource.
+    known_objects = {
+        ObjectKey(address.kind, record.api, record.remote_id)
+        for address, record in session.store.read_state().records.items()
+    }
+    for address, resource in plan_result.resources.items():
+        if (observed := resource.lookup_result.observed) is not None:
+            known_objects.add(ObjectKey(address.kind, observed.api, observed.remote_id))
     unmanaged_objects: list[Unmanaged] = []
     unlistable_kinds: list[str] = []
     unread_kinds: list[str] = []
@@ -107,12 +112,3 @@ def _with_unmanaged(session: TargetSession, plan_result: PlanResult, report: Dri
         unread_kinds=tuple(unread_kinds),
         diagnostics=(*report.diagnostics, *name_target_in_commands(problems, session.typed_target)),
     )
-
-
-def _iter_known_keys(plan_result: PlanResult, state: State) -> Iterator[ObjectKey]:
-    """Every object that is recorded or matches a declared resource."""
-    for address, record in state.records.items():
-        yield ObjectKey(address.kind, record.api, record.remote_id)
-    for address, resource in plan_result.resources.items():
-        if (observed := resource.lookup_result.observed) is not None:
-            yield ObjectKey(address.kind, observed.api, observed.remote_id)

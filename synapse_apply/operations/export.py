@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -123,17 +123,41 @@ def export_to_folder(
     report = build_manifests(live_backend, query, only=only, unmanaged=unmanaged)
     written = ExportResult()
     if report.objects:
-        files = {folder / name: text for name, text in _file_texts(report.objects).items()}
+        files: dict[Path, str] = {}
+        used_names: set[str] = set()
+        for exported in report.objects:
+            name = f"{exported.address.kind}s/{exported.address.name}"
+            # Names differ in more than case, for file systems that ignore case.
+            if name.lower() in used_names:
+                name += f".{exported.remote_id}"
+            used_names.add(name.lower())
+            files[folder / f"{name}.yaml"] = exported.text
         rows = format_inventory(report.inventory_rows)
         require_no_link_out(folder / "any")
         written = write_export(ExportLayout(folder, inventory), files, rows, force=force)
-    steps = (
-        *_iter_folder_hint(live_backend, folder),
-        *_iter_state_steps(live_backend, report),
-        Text(Command("import -f", shown_path(inventory)), " takes them into the state."),
-        Text(Command("plan"), " says how they differ from the manifests."),
-    )
-    return ExportedFiles(report, tuple(written.files), tuple(written.unchanged), inventory, steps)
+    project, target = live_backend.project, live_backend.target
+    steps: list[str] = []
+    manifest_paths = ManifestPaths(project, target)
+    if not manifest_paths.reads_folder(folder):
+        file = project.file.name if project.file else "a project file"
+        relative = os.path.relpath(folder.resolve(), project.root.resolve())
+        current = ", ".join(manifest_paths.texts)
+        instruction = f"Add {relative} to `manifests:` in {file} (now: {current})"
+        if relative.startswith(".."):
+            instruction = f"Move {shown_path(folder)} to where {file} has `manifests:` ({current})"
+        steps.append(f"{instruction} first: a plan would want to forget what it does not read.")
+    if not (report.has_state or target.is_embedded):
+        init = Text(Command("state init"), f" makes the state of target {target.name}.")
+        if lineage := target.state.lineage:
+            restore = Command("state restore FILE")
+            steps.append(Text(restore, " brings back the state that is pinned; or,"))
+            init = Text(Command("state init --lineage", lineage), " makes an empty one.")
+        steps.append(init)
+    take = Command("import -f", shown_path(inventory))
+    steps.append(Text(take, " takes them into the state."))
+    steps.append(Text(Command("plan"), " says how they differ from the manifests."))
+    files_written, unchanged = tuple(written.files), tuple(written.unchanged)
+    return ExportedFiles(report, files_written, unchanged, inventory, tuple(steps))
 
 
 def choose_inventory_path(
@@ -346,44 +370,3 @@ class _ManifestMaker:
             start = f"{owner.name}@" if owner else ""
             name = f"{start}{candidate.version} (id {candidate.observed.remote_id})"
         self.missed_objects.append(MissedObject(prefix, f"{prefix} {name}", reason))
-
-
-def _file_texts(exported_objects: Sequence[ExportedObject]) -> dict[str, str]:
-    """Texts by file name. Names differ in more than case, for file systems that ignore case."""
-    files: dict[str, str] = {}
-    used_names: set[str] = set()
-    for exported_object in exported_objects:
-        name = f"{exported_object.address.kind}s/{exported_object.address.name}"
-        if name.lower() in used_names:
-            name += f".{exported_object.remote_id}"
-        used_names.add(name.lower())
-        files[f"{name}.yaml"] = exported_object.text
-    return files
-
-
-def _iter_folder_hint(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
-    """How to have the folder read: a plan would forget recorded objects that it does not read."""
-    project, target = live_backend.project, live_backend.target
-    manifest_paths = ManifestPaths(project, target)
-    if manifest_paths.reads_folder(folder):
-        return
-    file = project.file.name if project.file else "a project file"
-    relative_folder = os.path.relpath(folder.resolve(), project.root.resolve())
-    current_selections = ", ".join(manifest_paths.texts)
-    instruction = f"Add {relative_folder} to `manifests:` in {file} (now: {current_selections})"
-    if relative_folder.startswith(".."):
-        instruction = (
-            f"Move {shown_path(folder)} to where {file} has `manifests:` ({current_selections})"
-        )
-    yield f"{instruction} first: a plan would want to forget what it does not read."
-
-
-def _iter_state_steps(live_backend: LiveBackend, report: ExportReport) -> Iterator[str]:
-    target = live_backend.target
-    if report.has_state or target.is_embedded:
-        return
-    if target.state.lineage:
-        yield Text(Command("state restore FILE"), " brings back the state that is pinned; or,")
-        yield Text(Command("state init --lineage", target.state.lineage), " makes an empty one.")
-    else:
-        yield Text(Command("state init"), f" makes the state of target {target.name}.")

@@ -86,34 +86,31 @@ def check_agents(
     target = session.target
     tokens = [(name, SecretRef("env", name)) for name in dict.fromkeys(variables)]
     if names or not tokens:
-        tokens = [*_named_agents(target, names), *tokens]
+        if not target.agents:
+            raise InputError.from_summary(
+                "The target names no agents",
+                f"Target {target.name} has no `agents:` in the project file.",
+                "Name them there, such as {gpu-1: {env: NAME}}, or give --token-env VARIABLE.",
+                position=target.position,
+            )
+        chosen = dict.fromkeys(names or target.agents)
+        findings = [
+            error_finding(
+                "There is no such agent",
+                f"Target {target.name} names no agent {name}.",
+                suggest_name(name, target.agents, f"There are {', '.join(target.agents)}."),
+                position=target.position,
+            )
+            for name in chosen
+            if name not in target.agents
+        ]
+        if findings:
+            raise InputError(*findings)
+        tokens = [*((name, target.agents[name]) for name in chosen), *tokens]
     with session:
         health_check = session.backend.api.health_check_agent
         rows = ask_agents(tokens, session.resolver.resolve_setting, health_check)
     return Checkup(target.name, (("Agents", tuple(rows)),)).with_target(invocation.target or "")
-
-
-def _named_agents(target: Target, names: Sequence[str]) -> list[tuple[str, SecretRef]]:
-    if not target.agents:
-        raise InputError.from_summary(
-            "The target names no agents",
-            f"Target {target.name} has no `agents:` in the project file.",
-            "Name them there, such as {gpu-1: {env: NAME}}, or give --token-env VARIABLE.",
-            position=target.position,
-        )
-    findings = [
-        error_finding(
-            "There is no such agent",
-            f"Target {target.name} names no agent {name}.",
-            suggest_name(name, target.agents, f"There are {', '.join(target.agents)}."),
-            position=target.position,
-        )
-        for name in dict.fromkeys(names)
-        if name not in target.agents
-    ]
-    if findings:
-        raise InputError(*findings)
-    return [(name, target.agents[name]) for name in dict.fromkeys(names or target.agents)]
 
 
 def ask_agents(

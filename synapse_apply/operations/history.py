@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 from synapse_apply.applying.step import Actor
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.ports import StateStore
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.workspace.state_access import build_missing_state_error
 from synapse_apply.workspace.target_session import TargetSession
@@ -66,13 +64,13 @@ class PastRun:
         """
         # A call that was settled before its answer was recorded has an entry for both.
         answered = {(call.address, call.verb) for call in self.calls if call.result == "done"}
-        once = (
-            call
-            for call in self.calls
-            if not (call.result.startswith("settled") and (call.address, call.verb) in answered)
-        )
-        counted = Counter(map(_verb_and_result, once)).items()
-        return dict(sorted(counted, key=lambda row: (-row[1], row[0])))
+        counts: Counter[str] = Counter()
+        for call in self.calls:
+            if call.result.startswith("settled") and (call.address, call.verb) in answered:
+                continue
+            verb = call.verb.partition(" to ")[0]  # a move names where to
+            counts[verb if call.result == "done" else f"{verb} {call.result}"] += 1
+        return dict(sorted(counts.items(), key=lambda row: (-row[1], row[0])))
 
     @property
     def result_counts(self) -> dict[str, int]:
@@ -80,32 +78,20 @@ class PastRun:
         return dict(Counter(call.result for call in self.calls).most_common())
 
 
-def _verb_and_result(call: AuditEntry) -> str:
-    verb = call.verb.partition(" to ")[0]  # a move names where to
-    return verb if call.result == "done" else f"{verb} {call.result}"
-
-
 def list_runs(session: TargetSession, limit: int) -> list[PastRun]:
     """The newest runs with mutating calls, at most `limit`, the newest first."""
-    _require_state(session)
     size = _PAGE_SIZE
     while True:
-        entries = _with_open_calls(
-            session.store, session.store.list_audit_entries_newest_first(size)
-        )
-        runs = _group_runs(entries)
+        entries, runs = _read_runs(session, size)
         # One more run than was asked for is needed to know that the last one is whole.
-        if len(entries) < size or len(runs) > limit:
+        if entries < size or len(runs) > limit:
             return runs[:limit]
         size *= 4
 
 
 def require_run(session: TargetSession, plan_id: str) -> PastRun:
     """The run whose plan id starts with `plan_id`; InputError for "" and unless one does."""
-    _require_state(session)
-    runs = _group_runs(
-        _with_open_calls(session.store, session.store.list_audit_entries_newest_first(_ALL))
-    )
+    _, runs = _read_runs(session, _ALL)
     # One that only settled calls of other runs is found there.
     matches = [run for run in runs if run.plan_id.startswith(plan_id)] or [
         run for run in runs if any(f" {plan_id}" in call.settled_by for call in run.calls)
@@ -131,24 +117,22 @@ def require_run(session: TargetSession, plan_id: str) -> PastRun:
     )
 
 
-def _with_open_calls(store: StateStore, entries: list[AuditEntry]) -> list[AuditEntry]:
-    """The entries with one for each call whose outcome is not known yet, the newest first."""
+def _read_runs(session: TargetSession, size: int) -> tuple[int, list[PastRun]]:
+    """How many entries there are, of the newest `size` calls, and their runs, the newest first.
+
+    A call whose outcome is not known yet has an entry, too.
+    """
+    store = session.store
+    if not store.exists():
+        raise build_missing_state_error(session.target, session.seen_place)
+    entries = store.list_audit_entries_newest_first(size)
     opened = [
         Actor("").build_audit_entry(call, "not known yet", moment=call.sent_at)
         for call in store.read_state().open_intents
     ]
-    return (
-        sorted([*entries, *opened], key=lambda entry: entry.at, reverse=True) if opened else entries
-    )
-
-
-def _require_state(session: TargetSession) -> None:
-    if not session.store.exists():
-        raise build_missing_state_error(session.target, session.seen_place)
-
-
-def _group_runs(newest_first: Iterable[AuditEntry]) -> list[PastRun]:
+    if opened:
+        entries = sorted([*entries, *opened], key=lambda entry: entry.at, reverse=True)
     calls: dict[str, list[AuditEntry]] = {}
-    for entry in newest_first:
+    for entry in entries:
         calls.setdefault(entry.plan_id, []).append(entry)
-    return [PastRun(plan_id, tuple(reversed(plan_calls))) for plan_id, plan_calls in calls.items()]
+    return len(entries), [PastRun(plan_id, tuple(reversed(run))) for plan_id, run in calls.items()]

@@ -168,9 +168,26 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     source = Path(relative).as_posix()
     config_entry = SourceFiles(PackageSource("folder", source), root).config(read_single_mapping)
     config = config_entry[0] if config_entry else {}
-    plugin_code = config.get("code") or plugin.resolve().name
-    name = to_valid_name(str(plugin_code))
-    files = {root / MANIFESTS_FOLDER / f"{name}.yaml": _plugin_and_release(name, source, config)}
+    name = to_valid_name(str(config.get("code") or plugin.resolve().name))
+    path = _inline("./" + source if source != "." else ".")
+    # For whatever its config.yaml says the documents refer to the folder.
+    lines = [
+        "apiVersion: synapse-apply/v1",
+        "kind: Plugin",
+        f"metadata: {{name: {_inline(name)}}}",
+        "spec:",
+        f"  from: {path}  # name, code, description and category come from its config.yaml",
+        *(() if config.get("name") else (f"  name: {_inline(name)}",)),
+        "---",
+        "apiVersion: synapse-apply/v1",
+        "kind: Release",
+        "spec:",
+        f"  plugin: {_inline(name)}",
+        *(() if config.get("version") else (f'  version: "{FIRST_VERSION}"',)),
+        f"  source: {path}  # zipped and published; a new version is a new release",
+        "",
+    ]
+    files = {root / MANIFESTS_FOLDER / f"{name}.yaml": "\n".join(lines)}
     if project_file is None:
         files = {root / FILE_NAME: PROJECT_TEXT, **files}
     return ProjectScaffold(root, files)
@@ -204,46 +221,17 @@ spec:
   #   parameters: {{quality: {{type: float, default: 0.8}}}}
 """
     if kind == "release":
-        return _format_release_manifest(name, version or "1.0.0")
-    return _format_storage_manifest(name, provider)
-
-
-def _plugin_and_release(name: str, source: str, config: Mapping[str, Any]) -> str:
-    """Two documents that refer to the folder's config.yaml for whatever that says."""
-    path = _inline("./" + source if source != "." else ".")
-    lines = [
-        "apiVersion: synapse-apply/v1",
-        "kind: Plugin",
-        f"metadata: {{name: {_inline(name)}}}",
-        "spec:",
-        f"  from: {path}  # name, code, description and category come from its config.yaml",
-    ]
-    if not config.get("name"):
-        lines.append(f"  name: {_inline(name)}")
-    lines += [
-        "---",
-        "apiVersion: synapse-apply/v1",
-        "kind: Release",
-        "spec:",
-        f"  plugin: {_inline(name)}",
-    ]
-    if not config.get("version"):
-        lines.append(f'  version: "{FIRST_VERSION}"')
-    lines.append(f"  source: {path}  # zipped and published; a new version is a new release")
-    return "\n".join(lines) + "\n"
-
-
-def _format_release_manifest(name: str, version: str) -> str:
-    return f"""\
+        return f"""\
 apiVersion: synapse-apply/v1
 kind: Release
 spec:
   plugin: {_inline(name)}  # a Plugin manifest's metadata.name
-  version: {json.dumps(version)}
+  version: {json.dumps(version or "1.0.0")}
   # changelog: Initial release
   # is_stable: true
   source: ./plugins/{name}  # a folder; or file: dist/{name}.zip
 """
+    return _format_storage_manifest(name, provider)
 
 
 def _format_storage_manifest(name: str, provider: str) -> str:
@@ -294,13 +282,10 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
             format_text = ", format: json" if "secretMap" in keys[key].get("$ref", "") else ""
             value = f"{{valueFrom: {{env: {variable}_{key.upper()}{format_text}}}}}"
         line_start = "    " if key in required_keys else "    # "
-        yield f"{line_start}{key}: {value}  # {_description(keys[key])}"
-
-
-def _description(key: Mapping[str, Any]) -> str:
-    """A key's description, without the note on its vocabulary: only one of them is written here."""
-    text = str(key.get("description", ""))
-    return text.removesuffix(".").removesuffix(", in the platform's keys")
+        # Without the note on its vocabulary: only one of them is written here.
+        text = str(keys[key].get("description", "")).removesuffix(".")
+        text = text.removesuffix(", in the platform's keys")
+        yield f"{line_start}{key}: {value}  # {text}"
 
 
 def _inline(text: str) -> str:

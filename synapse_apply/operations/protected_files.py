@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -45,8 +44,21 @@ def explain_protection(path: Path, invocation: Invocation, *, inventory: bool = 
         return "is a file of variables"
     with suppress(SynapseApplyError, OSError):
         project = configuration.load_valid_project_or_defaults(replace(invocation, project_from=""))
-        if any(_belongs_to_state(path, state_path) for state_path in _iter_state_paths(project)):
-            return "is the state of a target, or belongs to it"
+        # The local states and keys of all targets, links followed: some lie outside the project.
+        for target in project.targets.values():
+            url, key_file = target.state.url, target.state.key_file
+            for file_of_state in (
+                key_path_beside_state(project, target),
+                project.root / key_file if key_file else None,
+                state_access.local_path_of(url, project) if isinstance(url, str) else None,
+            ):
+                if file_of_state is None:
+                    continue
+                state_path = Path(os.path.realpath(file_of_state))
+                # The state, its key or a copy of that, its lock or its journal.
+                names = (state_path.name, f"{state_path.stem}.key")
+                if path.parent == state_path.parent and path.name.startswith(names):
+                    return "is the state of a target, or belongs to it"
         if any(_is_same_file(path, project.root / name) for name in project.list_files):
             return "is a list of targets"
         if not path.exists():
@@ -60,24 +72,6 @@ def explain_protection(path: Path, invocation: Invocation, *, inventory: bool = 
             return "is a manifest of this project"
         return "is a file of a package" if _is_package_file(path, project, invocation) else ""
     return ""
-
-
-def _belongs_to_state(path: Path, state_path: Path) -> bool:
-    """Whether it is the state, its key or a copy of that, its lock or its journal."""
-    names = (state_path.name, f"{state_path.stem}.key")
-    return path.parent == state_path.parent and path.name.startswith(names)
-
-
-def _iter_state_paths(project: Project) -> Iterator[Path]:
-    """The local states and keys of all targets, links followed: some lie outside the project."""
-    for target in project.targets.values():
-        yield Path(os.path.realpath(key_path_beside_state(project, target)))
-        if target.state.key_file:
-            yield Path(os.path.realpath(project.root / target.state.key_file))
-        url = target.state.url
-        local_file = state_access.local_path_of(url, project) if isinstance(url, str) else None
-        if local_file is not None:
-            yield Path(os.path.realpath(local_file))
 
 
 def _manifest_selections(invocation: Invocation) -> set[tuple[str, ...]]:

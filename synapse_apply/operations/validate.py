@@ -58,22 +58,14 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     for target, entry in zip(targets, target_manifests, strict=True):
         checked_manifests = configuration.with_packages(target, entry, sources)
         known_findings = set(entry.diagnostics)
-        unique_findings.update(
-            dict.fromkeys(
-                finding
-                for finding in checked_manifests.diagnostics
-                if finding not in known_findings
-            )
-        )
+        for finding in checked_manifests.diagnostics:
+            if finding not in known_findings:
+                unique_findings[finding] = None
         counts[target.name] = len(entry.desired)
-    emptiness_findings = no_manifest_findings(
-        project, target_manifests, [str(path) for path in invocation.paths]
-    )
-    lint_findings = (
-        *emptiness_findings,
+    paths = [str(path) for path in invocation.paths]
+    for finding in (
+        *no_manifest_findings(project, target_manifests, paths),
         *list_package_findings(project.root, sources, target_manifests),
-    )
-    unique_findings.update(
-        dict.fromkeys(entry.as_error() if invocation.strict else entry for entry in lint_findings)
-    )
+    ):
+        unique_findings[finding.as_error() if invocation.strict else finding] = None
     return ValidationResult(tuple(unique_findings), counts)
