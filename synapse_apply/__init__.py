@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from synapse_apply.model.report import Drift, Report
     from synapse_apply.operations.apply import apply, check
     from synapse_apply.operations.apply_observer import ApplyObserver
-    from synapse_apply.operations.apply_saved import ApprovedPlans
     from synapse_apply.operations.history import PastRun
     from synapse_apply.operations.plan import plan
+    from synapse_apply.operations.saved_plan import ApprovedPlans
     from synapse_apply.operations.validate import validate
     from synapse_apply.planning.plan_input import PlanOptions
     from synapse_apply.views.text.progress import SilentProgress
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {"client": "BackendClient ClientError", "library": "OpenTarget open_target open_targets",
           "model.errors": "RemoteError SynapseApplyError",
           "model.plan": "Plan", "model.report": "Drift Report", "operations.apply": "apply check",
-          "operations.apply_observer": "ApplyObserver", "operations.apply_saved": "ApprovedPlans",
+          "operations.apply_observer": "ApplyObserver", "operations.saved_plan": "ApprovedPlans",
           "operations.history": "PastRun", "operations.plan": "plan",
           "operations.validate": "validate", "planning.plan_input": "PlanOptions",
           "views.text.progress": "SilentProgress", "workspace.invocation": "Invocation",

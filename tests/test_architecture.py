@@ -304,7 +304,7 @@ def test_a_target_is_wired_in_one_place() -> None:
     makers = {
         "connect_backend_or_raise_without_credentials": {session},
         "SecretResolver": {session, "workspace/state_access.py"},
-        "SecretStore": {session, "operations/whole_state.py"},
+        "SecretStore": {session, "operations/state.py"},
         "build_actor": {session, "workspace/environment.py"},
         "SourcePackages": {session},
         "choose_and_fill_target": {

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from synapse_apply.operations.jobs import StartedRun, TargetJobs
     from synapse_apply.operations.resource_sides import ResourceSides
     from synapse_apply.operations.settle import OpenCalls, RecoveredCalls, SettledCall, SettledCalls
-    from synapse_apply.operations.verify import BytesResult, ComparedBytes
-    from synapse_apply.operations.whole_state import (
+    from synapse_apply.operations.state import (
         CreatedState,
         Rebinding,
         RekeyResult,
         RestoredState,
         StateExchange,
     )
+    from synapse_apply.operations.verify import BytesResult, ComparedBytes
     from synapse_apply.packages.content import FileChange
     from synapse_apply.packages.inspection import PackageListing
     from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent
@@ -57,7 +57,7 @@ _VALUES_BY_HOME = {
     "operations.jobs": "StartedRun TargetJobs",
     "operations.settle": "OpenCalls RecoveredCalls SettledCall SettledCalls",
     "operations.verify": "BytesResult ComparedBytes",
-    "operations.whole_state": "CreatedState Rebinding RekeyResult RestoredState StateExchange",
+    "operations.state": "CreatedState Rebinding RekeyResult RestoredState StateExchange",
     "packages.content": "FileChange",
     "packages.inspection": "PackageListing",
     "workspace.recovery_journal": "EndedCall JournalContent",

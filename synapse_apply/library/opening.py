@@ -12,13 +12,13 @@ from types import MappingProxyType
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
-from synapse_apply.operations.arguments import (
+from synapse_apply.operations.connection import (
     require_count,
     require_names,
     require_path,
     require_paths,
+    require_seconds,
     require_text,
-    require_wait_seconds,
 )
 from synapse_apply.workspace.invocation import Invocation, ProjectMemory
 
@@ -130,7 +130,9 @@ def _build_invocation(
         strict=strict,
         parallelism=require_count("parallelism", parallelism),
         environ=dict(os.environ if environ is None else environ),
-        lock_timeout=require_wait_seconds("lock_timeout", lock_timeout),
+        lock_timeout=None
+        if lock_timeout is None
+        else require_seconds("lock_timeout", lock_timeout, from_zero=True),
         project_from=project_from,
         as_of=ref,
         command="library",

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.model.diagnostic import error_finding, is_at_or_below
+from synapse_apply.model.diagnostic import is_at_or_below
 from synapse_apply.model.errors import InputError, NotApproved, OptionConflict, SynapseApplyError
 from synapse_apply.model.values import ABSENT, get_at_or_absent
-from synapse_apply.operations.arguments import (
+from synapse_apply.operations.connection import (
+    TargetConnection,
     build_plan_arguments,
     require_count,
     require_names,
@@ -19,7 +20,6 @@ from synapse_apply.operations.arguments import (
     require_paths,
     require_text,
 )
-from synapse_apply.operations.connection import TargetConnection
 from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -35,12 +35,10 @@ if TYPE_CHECKING:
     from synapse_apply.model.state import Record
     from synapse_apply.operations.apply import Confirm
     from synapse_apply.operations.apply_observer import ApplyObserver
-    from synapse_apply.operations.apply_saved import ApprovedPlans
     from synapse_apply.operations.history import PastRun
     from synapse_apply.operations.jobs import TargetJobs
-    from synapse_apply.operations.plan_arguments import PlanArguments
     from synapse_apply.operations.resource_sides import ResourceSides
-    from synapse_apply.operations.saved_plan import SaveResult
+    from synapse_apply.operations.saved_plan import ApprovedPlans, SaveResult
     from synapse_apply.operations.validate import ValidationResult
     from synapse_apply.operations.verify import ComparedBytes
     from synapse_apply.planning.narrow import PermittedApply, PermittedRows
@@ -150,12 +148,17 @@ class OpenTarget:
         `name` is an address, or a name that one kind has. NameNotFound for another one.
         `create_state` is as in `plan`.
         """
-        from synapse_apply.operations.resource_sides import read_sides
+        from synapse_apply.operations.plan import plan
+        from synapse_apply.operations.resource_sides import ResourceSides
+        from synapse_apply.planning.plan_input import PlanOptions
         from synapse_apply.workspace.selection import choose_address
 
         name = require_text("name", name)
         with self._connection.ready(read_only=not create_state) as session:
-            return read_sides(session, choose_address(session, name))
+            address = choose_address(session, name)
+            options = PlanOptions().with_target_rules(session.target)
+            plan_result = plan(session, options, addresses_to_read=(address,))
+            return ResourceSides.from_plan_result(plan_result, address, session.typed_target)
 
     def plan(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
@@ -255,7 +258,20 @@ class OpenTarget:
             resend_secrets=resend_secrets, override_guards=override_guards,
             no_package_check=no_package_check, allow_replace=allow_replace,
         )  # fmt: skip
-        _require_approval(plan, arguments, confirm, auto_approve=auto_approve)
+        if confirm is not None and auto_approve:
+            raise OptionConflict.from_summary(
+                "confirm and auto_approve exclude each other: the function would not be called."
+            )
+        if plan is None and confirm is None and not auto_approve:
+            raise NotApproved.from_summary(
+                "Nobody approved this apply",
+                "apply() was given no plan, nobody to ask and no auto_approve; nothing was sent.",
+                "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
+            )
+        if plan is not None and arguments.has_row_options:
+            raise OptionConflict.from_summary(
+                "What changes the rows of a plan is said to plan(), not to apply()."
+            )
         options = None if plan is None else self._options_of(plan)
         may_ask = confirm is not None or self._invocation.on_terminal
         observer = observer or ApplyObserver()
@@ -306,7 +322,7 @@ class OpenTarget:
 
     def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
         """The plan that a file holds, for `apply_saved`; InputError where it holds none."""
-        from synapse_apply.operations.apply_saved import read_approved_plans
+        from synapse_apply.operations.saved_plan import read_approved_plans
 
         return read_approved_plans([self._path(file)], reviewed=False)
 
@@ -326,7 +342,7 @@ class OpenTarget:
 
         InputError for a file that holds no plan, Stale where they cannot be one apply.
         """
-        from synapse_apply.operations.apply_saved import read_approved_plans
+        from synapse_apply.operations.saved_plan import read_approved_plans
 
         self._connection.require_open()
         paths = require_paths("files", files, self._invocation.directory)
@@ -350,29 +366,30 @@ class OpenTarget:
         Raises as `apply`, and Stale where a plan is not genuine, was applied already, is for
         another target, or the manifests changed since.
         """
-        from synapse_apply.operations import apply_saved
+        from synapse_apply.operations import saved_plan
         from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.apply_observer import ApplyObserver
 
         arguments = build_plan_arguments(recreate=recreate, override_guards=override_guards)
-        if not isinstance(plans, apply_saved.ApprovedPlans):
+        if not isinstance(plans, saved_plan.ApprovedPlans):
             plans = self.read_saved_plan(plans)
-        invocation = apply_saved.with_plan_target(self._invocation, plans)
+        # The name is not trusted: the identity of that target's state must be the one in the plan.
+        invocation = replace(self._invocation, target=self._invocation.target or plans.target)
         # Such a plan needs a session of its own: its target may be another one.
         self._last_plan = None
         self._connection.disconnect()
         with (
             self._connection.guarded(),
-            apply_saved.open_approved_session(invocation, plans) as session,
+            saved_plan.open_approved_session(invocation, plans) as session,
         ):
             observer = observer or ApplyObserver()
             options = plans.united_plan.with_current_rules(arguments.build_plan_options(session))
             options = replace(options, typed=(*arguments.typed, *plans.typed))
             if wait:
-                apply_saved.require_worth_waiting(session, plans, allow_unsigned=allow_unsigned)
+                saved_plan.require_worth_waiting(session, plans, allow_unsigned=allow_unsigned)
             _wait_if_asked(session, observer, options, wait=wait)
             apply_run = ApplyRun(session, options, observer, all_or_nothing=all_or_nothing)
-            return apply_saved.apply_approved(
+            return saved_plan.apply_approved(
                 session, apply_run, plans, observer, allow_unsigned=allow_unsigned
             )
 
@@ -584,7 +601,7 @@ class OpenTarget:
         a plan with errors, Refused by a guard that is left and not overridden, SecretUnavailable,
         StateError.
         """
-        from synapse_apply.operations.apply import ApplyRun, RunIdentity, apply_permitted_rows
+        from synapse_apply.operations.apply import ApplyRun, apply_permitted_rows
         from synapse_apply.operations.apply_observer import ApplyObserver
         from synapse_apply.operations.plan_arguments import PlanArguments
 
@@ -592,44 +609,16 @@ class OpenTarget:
             prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
             no_verify=not verify, revert_drift=revert_drift, allow_replace=True,
         )  # fmt: skip
-        identity = RunIdentity(
-            require_text("run_id", run_id),
-            require_text("who", who),
-            require_text("operation", operation),
-        )
+        names = {"run_id": run_id, "who": who, "operation": operation}
+        names = {argument: require_text(argument, text) for argument, text in names.items()}
         observer = observer or ApplyObserver()
         with self._connection.ready() as session:
             apply_run = ApplyRun(session, arguments.build_plan_options(session), observer)
-            return apply_permitted_rows(session, apply_run, observer, choose, identity, permit)
+            return apply_permitted_rows(session, apply_run, observer, choose, permit, **names)
 
     def _path(self, file: Path | str) -> Path:
         self._connection.require_open()
         return require_path("file", file, self._invocation.directory)
-
-
-def _require_approval(
-    plan: Plan | None, arguments: PlanArguments, confirm: Confirm | None, *, auto_approve: bool
-) -> None:
-    """NotApproved where nothing approves the apply; OptionConflict for arguments that exclude.
-
-    These are two that approve, one of which would be ignored, and options of rows beside a plan.
-    """
-    if confirm is not None and auto_approve:
-        raise OptionConflict.from_summary(
-            "confirm and auto_approve exclude each other: the function would not be called."
-        )
-    if plan is None and confirm is None and not auto_approve:
-        raise NotApproved(
-            error_finding(
-                "Nobody approved this apply",
-                "apply() was given no plan, nobody to ask and no auto_approve; nothing was sent.",
-                "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
-            )
-        )
-    if plan is not None and arguments.has_row_options:
-        raise OptionConflict.from_summary(
-            "What changes the rows of a plan is said to plan(), not to apply()."
-        )
 
 
 def _wait_if_asked(

@@ -12,8 +12,12 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
 from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.packages import version_sort_key
-from synapse_apply.operations.arguments import require_names, require_path, require_text
-from synapse_apply.operations.connection import TargetConnection
+from synapse_apply.operations.connection import (
+    TargetConnection,
+    require_names,
+    require_path,
+    require_text,
+)
 
 if TYPE_CHECKING:
     from synapse_apply.model.report import Checkup

@@ -9,46 +9,44 @@ from typing import TYPE_CHECKING
 
 from synapse_apply.files.checkout import require_no_link_out
 from synapse_apply.model.errors import NotApproved
-from synapse_apply.operations.arguments import (
+from synapse_apply.operations.connection import (
+    TargetConnection,
     require_address,
     require_names,
     require_path,
     require_text,
 )
-from synapse_apply.operations.connection import TargetConnection
 from synapse_apply.operations.settle import (
     OpenCalls,
     RecoveredCalls,
     SettledCalls,
     read_open_calls,
-    read_recovery_journal,
     record_journal,
     settle_calls,
 )
 from synapse_apply.operations.state import (
-    close_as_not_done,
-    close_with_job,
-    copy_state,
-    current_identity_of,
-    inventory_rows_of,
-    list_steps_after_copy,
-    remove_records_keeping_objects,
-    rename_address,
-    require_record,
-)
-from synapse_apply.operations.whole_state import (
     CreatedState,
     Rebinding,
     RekeyResult,
     RestoredState,
     StateExchange,
     build_rebinding,
+    close_as_not_done,
+    close_with_job,
+    copy_state,
     create_empty_state_and_missing_key,
+    current_identity_of,
+    list_inventory,
+    list_steps_after_copy,
     rebind_state,
+    remove_records_keeping_objects,
+    rename_address,
     renew_key,
     restore_backup,
+    unknown_address,
     will_shut_out_others,
 )
+from synapse_apply.workspace.recovery_journal import read_valid_journal
 from synapse_apply.workspace.selection import choose_address, choose_addresses, state_selectable
 
 if TYPE_CHECKING:
@@ -87,12 +85,15 @@ class TargetState:
     def find_record(self, name: str) -> Record:
         """The record of one resource; StateError without one, InputError where several match."""
         with self._recorded(name) as (session, address):
-            return require_record(session, address)
+            record = session.store.find_record(address)
+            if record is None:
+                raise unknown_address(session, address)
+            return record
 
     def list_inventory(self) -> list[dict[str, object]]:
         """Address, id, version and digest of every record, as `state inventory` prints them."""
         with self._connection.state_alone() as session:
-            return inventory_rows_of(session)
+            return list_inventory(session)
 
     def format_inventory(self) -> str:
         """The same as YAML, which `import_objects` reads from a file."""
@@ -211,7 +212,7 @@ class TargetState:
         """
         path = require_path("file", file, self._connection.invocation.directory)
         with self._connection.state_alone() as session:
-            journal = read_recovery_journal(session, path)
+            journal = read_valid_journal(path, session.target.name, session.state_keys)
             if not journal.is_genuine and (confirm is None or not confirm(journal)):
                 raise NotApproved.from_summary(
                     "The calls were not recorded", f"{path} cannot be verified: {journal.reason}."

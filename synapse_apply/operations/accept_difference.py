@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
-from uuid import uuid4
 
 from synapse_apply.applying.records import accept_paths, record_of_both_sides, revert_acceptance
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
+from synapse_apply.operations.apply import step_of
 from synapse_apply.operations.drift import require_no_open_call
-from synapse_apply.operations.steps import step_of
 from synapse_apply.planning.diff import diff_resource
 from synapse_apply.planning.package import find_foreign_digest
 from synapse_apply.planning.plan_input import ResourceState
@@ -123,11 +121,7 @@ def record_acceptance(
         )
         record = replace(record, accepted=_merge_acceptance(acceptable), doubted="")
         session.store.write_records(record)
-        moment, run_id = session.clock.utc_now(), str(uuid4())
-        audit_entry = session.actor.build_state_audit_entry(
-            resource.address, "accept", moment=moment, plan_id=run_id, remote_id=record.remote_id
-        )
-        session.store.append_audit_entries(audit_entry)
+        session.note_in_audit([(resource.address, "accept", record.remote_id)])
     return record
 
 
@@ -140,9 +134,8 @@ def _merge_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
     old_acceptance = record.accepted
     if old_acceptance is None:
         return new_acceptance if paths else None
-    still_differing = _select_differing_paths(
-        old_acceptance.paths, (*acceptable.differing_fields, *acceptable.accepted_fields)
-    )
+    differing = {c.path for c in (*acceptable.differing_fields, *acceptable.accepted_fields)}
+    still_differing = tuple(path for path in old_acceptance.paths if path in differing)
     if not (still_differing or paths):
         return None
     earlier_acceptance = accept_paths(still_differing, old_acceptance.applied, old_acceptance.seen)
@@ -156,13 +149,6 @@ def _merge_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
         {**added_acceptance.applied, **earlier_acceptance.applied},
         {**added_acceptance.seen, **earlier_acceptance.seen},
     )
-
-
-def _select_differing_paths(
-    paths: Iterable[FieldPath], changes: Iterable[FieldChange]
-) -> tuple[FieldPath, ...]:
-    differing_paths = {change.path for change in changes}
-    return tuple(path for path in paths if path in differing_paths)
 
 
 def undo_acceptance(session: TargetSession, address: Address) -> Acceptance:
@@ -183,9 +169,5 @@ def undo_acceptance(session: TargetSession, address: Address) -> Acceptance:
         session.store.write_records(
             replace(revert_acceptance(record), updated_at=session.clock.utc_now())
         )
-        moment, run_id = session.clock.utc_now(), str(uuid4())
-        audit_entry = session.actor.build_state_audit_entry(
-            address, "undo accept", moment=moment, plan_id=run_id, remote_id=record.remote_id
-        )
-        session.store.append_audit_entries(audit_entry)
+        session.note_in_audit([(address, "undo accept", record.remote_id)])
     return record.accepted

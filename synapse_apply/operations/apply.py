@@ -1,23 +1,34 @@
 """In which order an apply plans, asks, locks, checks and carries out, and when it plans again.
 
 Everything is checked before the first call. Of a plan whose rows somebody permits, those rows are
-planned, chosen and made under one lock.
+planned, chosen and made under one lock. Last: which steps a plan consists of, which ports they use,
+and how they are sent as dry runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from synapse_apply.applying.body import secrets_to_send
+from synapse_apply.applying.dry_run import DryRunResult, dry_run_steps
 from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
+from synapse_apply.applying.lookup import Backend, Claims
 from synapse_apply.applying.permits import FinalPermit
-from synapse_apply.applying.run import Gate
+from synapse_apply.applying.run import Gate, Ledger, Run
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
-from synapse_apply.live.open_intents import close_known_intents
-from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
+from synapse_apply.applying.uploading import ProgressPackages
+from synapse_apply.live.comparable_values import build_recordable_fields
+from synapse_apply.live.open_intents import (
+    build_known_marks,
+    close_known_intents,
+    read_published_digest,
+)
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import (
     InputError,
     NotApproved,
@@ -27,22 +38,26 @@ from synapse_apply.model.errors import (
     StateError,
     SynapseApplyError,
 )
-from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Plan
+from synapse_apply.model.parallel_reads import open_thread_pool
+from synapse_apply.model.phrases import format_count_and_noun, format_short_list
+from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.ports import CallPermit, Progress
 from synapse_apply.model.report import STALE_RULES, Report
+from synapse_apply.model.resource import Observed
+from synapse_apply.model.values import Reference
 from synapse_apply.operations.apply_observer import ApplyObserver, ErrorHoldingProgress
 from synapse_apply.operations.health import ApplyPreflight
 from synapse_apply.operations.plan import plan as make_plan
-from synapse_apply.operations.steps import build_run, list_steps
 from synapse_apply.planning.narrow import (
     PermittedApply,
     PermittedRows,
     list_decidable_changes,
     narrow_to_permitted_rows,
 )
-from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.planning.plan_input import PlanOptions, ResourceState
+from synapse_apply.planning.series import find_companion_address
 from synapse_apply.stores.sql import SqlStore
+from synapse_apply.workspace.recovery_journal import RecoveryJournal, journal_folders
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 _NO_APPROVALS = PermittedRows()
@@ -209,7 +224,16 @@ class ApplyRun:
         report = replace(report, extras={**report.extras, **extras, "is_used_up": uses_up_plan})
         # Before errors that were held back: whatever else failed, what was done is told.
         self._observer.show_report(report)
-        if (wait_note := _build_wait_note_if_long(self._session.store)) is not None:
+        store = self._session.store
+        if store.waited_seconds >= 1:
+            wait_note = Diagnostic(
+                Severity.NOTE,
+                "The run waited to spare the host of the state",
+                f"It waited {store.waited_seconds:.0f} s, since it writes to {store.where} only so "
+                "often.",
+                "For a server of your own, `?pace=SECONDS` in state.url says how often; 0 is no "
+                "limit.",
+            )
             self._observer.show_warnings((wait_note,))
         if held_back_errors is not None:
             held_back_errors.raise_held()
@@ -223,18 +247,6 @@ def is_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
             new_plan, id=approved_plan.id, created=approved_plan.created, base=approved_plan.base
         )
         == approved_plan
-    )
-
-
-def _build_wait_note_if_long(store: SqlStore) -> Diagnostic | None:
-    """A note how long this run waited to spare the host of its state; None for less than 1 s."""
-    if store.waited_seconds < 1:
-        return None
-    return Diagnostic(
-        Severity.NOTE,
-        "The run waited to spare the host of the state",
-        f"It waited {store.waited_seconds:.0f} s, since it writes to {store.where} only so often.",
-        "For a server of your own, `?pace=SECONDS` in state.url says how often; 0 is no limit.",
     )
 
 
@@ -305,7 +317,19 @@ def _carry_out(
     plan = plan_result.plan
     steps = list_steps(plan_result)
     # All secrets first: an apply must not stop half-way because the last one is missing.
-    _require_secrets(session, steps)
+    missing: list[Diagnostic] = []
+    for step in steps:
+        for path, ref in secrets_to_send(step):
+            try:
+                session.secrets.resolve_secret(ref)
+            except SecretUnavailable as problem:
+                position = step.desired.find_position(path) if step.desired else None
+                missing += [
+                    replace(finding, address=str(step.address), position=position)
+                    for finding in problem.diagnostics
+                ]
+    if missing:
+        raise SecretUnavailable(*missing)
     # A state of an earlier version names no target: who applies to it says whose it is.
     session.bind_state_to_target()
     if is_single_use and (steps or plan.moved):
@@ -316,7 +340,11 @@ def _carry_out(
         session, plan_result.resolved_intents, plan.id, {step.address for step in steps}
     )
     if plan.moved:
-        _rename_moved(session, plan)
+        renames = {move.old: move.new for move in plan.moved}
+        session.store.rename_addresses(renames, session.signer.sign_moved_run)
+        session.note_in_audit(
+            ((move.old, f"move to {move.new}", "") for move in plan.moved), plan.id
+        )
     store, permit = session.store, session.call_permit
 
     def stop_reason() -> str:
@@ -364,87 +392,51 @@ def _stop_reason(store: SqlStore, progress: ErrorHoldingProgress) -> str:
     return "the state could not be written" if store.has_failed_write() else ""
 
 
-def _rename_moved(session: TargetSession, plan: Plan) -> None:
-    """Rename the moved addresses in the state, and note each in the audit."""
-    renames = {move.old: move.new for move in plan.moved}
-    session.store.rename_addresses(renames, session.signer.sign_moved_run)
-    moment, actor = session.clock.utc_now(), session.actor
-    session.store.append_audit_entries(
-        *(
-            actor.build_state_audit_entry(
-                move.old, f"move to {move.new}", moment=moment, plan_id=plan.id
-            )
-            for move in plan.moved
-        )
-    )
-
-
-def _require_secrets(session: TargetSession, steps: list[Step]) -> None:
-    """SecretUnavailable, with every finding, unless each secret that will be sent resolves."""
-    findings: list[Diagnostic] = []
-    for step in steps:
-        for path, ref in secrets_to_send(step):
-            try:
-                session.secrets.resolve_secret(ref)
-            except SecretUnavailable as missing:
-                position = step.desired.find_position(path) if step.desired else None
-                findings.extend(
-                    replace(finding, address=str(step.address), position=position)
-                    for finding in missing.diagnostics
-                )
-    if findings:
-        raise SecretUnavailable(*findings)
-
-
 _USED_GUARD_APPROVAL_REASON = "the approval of a guard was used by an earlier run"
-# Says which rows of a plan may be made.
-ChooseRows = Callable[[Plan], PermittedRows]
-
-
-@frozen
-class RunIdentity:
-    """As what an apply is known: its plan id, who stands in the audit, what the lock shows."""
-
-    run_id: str
-    who: str
-    operation: str
 
 
 def apply_permitted_rows(
     session: TargetSession,
     apply_run: ApplyRun,
     observer: ApplyObserver,
-    choose: ChooseRows,
-    identity: RunIdentity,
+    choose: Callable[[Plan], PermittedRows],
     permit: CallPermit | None,
+    *,
+    run_id: str,
+    who: str,
+    operation: str,
 ) -> PermittedApply:
     """Lock the state, plan, ask which rows may be made, and make these alone.
+
+    `run_id` is the plan's id, `who` stands in the audit, `operation` is what the lock shows.
 
     Open calls of earlier runs are settled first, as by any apply. Before the first call it raises
     LockHeld, InputError for a plan with errors (nobody is asked about it then), Refused by a guard
     that is left, SecretUnavailable, and StateError.
     """
-    with (
-        _acting_as(session, identity, permit),
-        session.lock_state_of_own_project(identity.operation),
-    ):
-        plan_result = apply_run.plan_anew()
-        if plan_result.plan.has_errors:
-            observer.show_plan(plan_result.plan)
-            check(plan_result.plan)
-        permitted = choose(plan_result.plan)
-        narrowed = narrow_to_permitted_rows(plan_result.plan, permitted, identity.run_id)
-        observer.show_plan(narrowed)
-        check(narrowed)
-        report = _apply_with_approvals(
-            session, apply_run, replace(plan_result, plan=narrowed), permitted
-        )
-        old = {name for each in plan_result.resolved_intents for name in each.intent.approvals}
-        used_ids, returned_ids = tuple[str, ...](), set[str]()
-        # A state that is lost by now keeps what it has; whoever asks later is told.
-        with suppress(StateError):
-            used_ids = session.store.list_used_approvals(permitted.list_approval_ids())
-            returned_ids = old - {*session.store.list_used_approvals(sorted(old))}
+    actor, call_permit = session.actor, session.call_permit
+    session.actor, session.call_permit = replace(actor, who=who), FinalPermit(permit)
+    try:
+        with session.lock_state_of_own_project(operation):
+            plan_result = apply_run.plan_anew()
+            if plan_result.plan.has_errors:
+                observer.show_plan(plan_result.plan)
+                check(plan_result.plan)
+            permitted = choose(plan_result.plan)
+            narrowed = narrow_to_permitted_rows(plan_result.plan, permitted, run_id)
+            observer.show_plan(narrowed)
+            check(narrowed)
+            report = _apply_with_approvals(
+                session, apply_run, replace(plan_result, plan=narrowed), permitted
+            )
+            old = {name for each in plan_result.resolved_intents for name in each.intent.approvals}
+            used_ids, returned_ids = tuple[str, ...](), set[str]()
+            # A state that is lost by now keeps what it has; whoever asks later is told.
+            with suppress(StateError):
+                used_ids = session.store.list_used_approvals(permitted.list_approval_ids())
+                returned_ids = old - {*session.store.list_used_approvals(sorted(old))}
+    finally:
+        session.actor, session.call_permit = actor, call_permit
     return PermittedApply(report, used_ids, report.stop_reason, tuple(sorted(returned_ids)))
 
 
@@ -480,15 +472,133 @@ def _apply_with_approvals(
     return report
 
 
-@contextmanager
-def _acting_as(
-    session: TargetSession, identity: RunIdentity, permit: CallPermit | None
-) -> Iterator[None]:
-    """Have a session act for somebody, and ask a permit before each call, in the block."""
-    actor, call_permit = session.actor, session.call_permit
-    session.actor = replace(actor, who=identity.who)
-    session.call_permit = FinalPermit(permit)
-    try:
-        yield
-    finally:
-        session.actor, session.call_permit = actor, call_permit
+def build_run(
+    session: TargetSession, plan_result: PlanResult, progress: Progress, gate: Gate | None = None
+) -> Run:
+    """One apply of a plan to a target."""
+    plan, resources = plan_result.plan, plan_result.resources
+    records = {
+        address: resource.record
+        for address, resource in resources.items()
+        if resource.record is not None
+    }
+    backend = Backend(
+        api=session.api,
+        marks=build_known_marks(session, records),
+        capabilities=plan_result.capabilities,
+        request_id=session.backend.request_id,
+        longest_call=session.backend.longest_call,
+        known={
+            address: resource.lookup_result.observed
+            for address, resource in resources.items()
+            if resource.lookup_result.observed is not None
+        },
+    )
+    journal = RecoveryJournal(
+        journal_folders(session.project),
+        session.target.name,
+        plan.base.lineage,
+        plan.id,
+        session.state_keys,
+    )
+    ledger = Ledger(
+        store=session.store,
+        actor=session.actor,
+        plan_id=plan.id,
+        clock=session.clock,
+        uptime=session.uptime,
+        target=session.target.name,
+        sign=session.signer.sign_last_run_if_any,
+        write_recovery_file=journal.append_call_durably_and_return_path_or_empty,
+    )
+    return Run(
+        backend,
+        ledger,
+        secrets=session.secrets,
+        packages=ProgressPackages(session.packages, progress, session.clock),
+        progress=progress,
+        claims=Claims(session.store),
+        gate=gate or Gate(),
+        settle_after=session.target.settle_after,
+        sleep=session.pause,
+        read_published_digest=partial(read_published_digest, session),
+    )
+
+
+def list_steps(plan_result: PlanResult) -> list[Step]:
+    """One step for each change that apply has something to do for, in the plan's order."""
+    # Fields that the backend did not store in earlier runs, by kind.
+    unkept: dict[str, set[str]] = defaultdict(set)
+    for address, resource in plan_result.resources.items():
+        record = resource.record
+        if record is not None and record.api == resource.binding.api:
+            unkept[address.kind].update(record.unkept)
+    steps = {
+        change.address: step_of(
+            plan_result.resources[change.address], change, frozenset(unkept[change.address.kind])
+        )
+        for change in plan_result.plan.actionable_changes
+    }
+    for address, step in steps.items():
+        member_address = find_companion_address(step.change)
+        if member_address is not None:
+            member = steps[member_address]
+            if not member.natural_key and member.desired and step.desired:
+                # The key of a member may have to be its owner's.
+                owner, reference = (
+                    Observed("", step.binding.api, step.spec),
+                    Reference(step.address),
+                )
+                parents = {name: owner for name, value in member.spec.items() if value == reference}
+                key = member.type.derive_natural_key(member.spec, parents)
+                member = replace(member, natural_key=key)
+            steps[member_address] = member
+            steps[address] = replace(step, companion=member)
+    return list(steps.values())
+
+
+def step_of(resource: ResourceState, change: Change, unkept: frozenset[str] = frozenset()) -> Step:
+    """The step of a resource's change."""
+    ignored_paths = resource.desired.lifecycle.ignore_changes if resource.desired else ()
+    return Step(
+        change=change,
+        type=resource.type,
+        binding=resource.binding,
+        predecessors=change.depends_on,
+        desired=resource.desired,
+        record=resource.record,
+        observed=resource.lookup_result.observed,
+        declared_fields=build_recordable_fields(resource.declared_fields, ignored_paths),
+        salt=resource.salt,
+        natural_key=resource.natural_key,
+        unkept=unkept,
+    )
+
+
+def send_dry_runs(
+    session: TargetSession, plan_result: PlanResult, progress: Progress
+) -> DryRunResult:
+    """Send, as a dry run, each call of a plan that the backend can check; it changes nothing.
+
+    The last finding lists the calls that were not tried, if there are some.
+    """
+    with open_thread_pool(session.parallelism) as pool:
+        result = dry_run_steps(
+            list_steps(plan_result), build_run(session, plan_result, progress), pool.map
+        )
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for call, reason in result.untried:
+        reasons[reason].append(f"{call.step.address}")
+    if reasons:
+        counts = result.dry_run_counts
+        calls_text = f"{counts.untried} of {format_count_and_noun(counts.total_calls, 'call')}"
+        reasons_text = "; ".join(
+            f"{reason} ({format_short_list(addresses)})" for reason, addresses in reasons.items()
+        )
+        warning = warning_finding(
+            "Not every call was tried on the backend",
+            f"{calls_text} not tried: {reasons_text}.",
+            "What the backend says to these shows when they are applied.",
+        )
+        result.findings.append(warning)
+    return result

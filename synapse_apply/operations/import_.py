@@ -6,9 +6,9 @@ Ids and live values are recorded as seen; nothing is sent to the objects.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from uuid import uuid4
 
 from synapse_apply.applying.lookup import equals_up_to_rewriting, published_digest
 from synapse_apply.applying.records import (
@@ -34,7 +34,6 @@ from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.remote import REMOTE_ID_RULE, has_remote_id_form
 from synapse_apply.model.resource import Capabilities, Lookup, Observed
-from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Record
 from synapse_apply.model.values import Reference, flatten
 from synapse_apply.planning.identity import known_keys
@@ -91,25 +90,13 @@ def record_all_live_objects_or_none(
         records = [result for result in results if isinstance(result, Record)]
         # All in one transaction: half an inventory would look as if the rest were not there.
         session.store.write_records(*records)
-        _record_import_audit(session, records)
+        session.note_in_audit((record.address, "import", record.remote_id) for record in records)
         # Last: a create may only be closed when what it made is recorded.
         _close_open_calls(session, {record.address: record for record in records}, lookup.shown)
         for seconds, call in list_acting_calls(session, session.store.read_state()):
             if call.address in inventory:
                 warn(acting_call_warning(seconds, call))
     return records
-
-
-def _record_import_audit(session: TargetSession, records: Sequence[Record]) -> None:
-    moment, run_id, actor = session.clock.utc_now(), str(uuid4()), session.actor
-    session.store.append_audit_entries(
-        *(
-            actor.build_state_audit_entry(
-                record.address, "import", moment=moment, plan_id=run_id, remote_id=record.remote_id
-            )
-            for record in records
-        )
-    )
 
 
 _WEAKEST_FIRST = (Lookup.NONE, Lookup.POSITIVE, Lookup.COMPLETE)
@@ -157,7 +144,7 @@ class _RowRecordBuilder:
             )
 
     def _build_record_of_row(self, address: Address, row: InventoryRow) -> Record:
-        session = self._session
+        session, remote_id = self._session, row.remote_id
         kind = session.catalogue.get(address.kind)
         if kind is None:
             kind_names = ", ".join(session.catalogue)
@@ -167,75 +154,167 @@ class _RowRecordBuilder:
         binding = session.select_binding(address.kind)
         if row.api and row.api != binding.api:
             raise self._build_other_api_error(kind, binding, address, row.api)
-        if not has_remote_id_form(row.remote_id):
-            raise InputError.from_summary(
+        if not has_remote_id_form(remote_id):
+            raise _refusal(
+                address,
                 "This is not the id of an object",
                 f"{address}: an id has {REMOTE_ID_RULE}.",
                 Text(Command("export"), " and Synapse show the ids."),
-                address=str(address),
             )
         # Before the object is read: what is recorded elsewhere needs no request to be refused.
-        self._require_unrecorded(address, row.remote_id, binding)
-        raw, observed = _require_object(
-            session, binding, address, row.remote_id, self._marks.with_address(address)
-        )
-        owner, _, version = address.name.rpartition("@")
-        live_version = (
-            str(observed.spec.get(kind.version_field, "")) if kind.series_field else version
-        )
-        if kind.series_field and not (owner and version):
-            raise InputError.from_summary(
-                "An address without its version",
-                f"{address}: a {kind.prefix}'s address is {kind.prefix}/NAME@VERSION.",
-                f"Id {observed.remote_id} is version {live_version}.",
-                address=str(address),
+        old_record = self._records.get(address)
+        if old_record is not None and old_record.remote_id != remote_id:
+            raise _refusal(
+                address,
+                "The address is taken",
+                f"{address} is recorded with id {old_record.remote_id}, not {remote_id}.",
+                Text(Command("state rm", address), f" first, if {remote_id} is the right one."),
             )
+        # Two addresses of one object would each undo what the other declares.
+        other_address = self._address_by_object.get((address.kind, binding.api, remote_id), address)
+        if other_address != address:
+            raise _recorded_elsewhere(
+                address, f"Id {remote_id} is recorded as {other_address}", other_address
+            )
+        try:
+            raw = binding.read_object(session.api, remote_id)
+            observed = binding.decode(raw, self._marks.with_address(address))
+        except NotFound as missing:
+            raise _refusal(
+                address,
+                "There is no such object",
+                f"The backend has no {address.kind} with id {remote_id}, or hides it.",
+                "Check the id, the tenant and the token.",
+                request_id=missing.request_id,
+            ) from None
+        except FINAL_READ_ERRORS:
+            raise
+        except RemoteError as failure:
+            raise _refusal(
+                address,
+                "Reading the object failed",
+                f"{address} ({remote_id}): {str(failure).removesuffix('.')}.",
+                "Nothing was imported. Try again.",
+                request_id=failure.request_id,
+            ) from None
+        owner, _, version = address.name.rpartition("@")
+        live_version = version
+        if kind.series_field:
+            live_version = str(observed.spec.get(kind.version_field, ""))
+            if not (owner and version):
+                raise _refusal(
+                    address,
+                    "An address without its version",
+                    f"{address}: a {kind.prefix}'s address is {kind.prefix}/NAME@VERSION.",
+                    f"Id {observed.remote_id} is version {live_version}.",
+                )
         if live_version != version:
-            raise InputError.from_summary(
+            raise _refusal(
+                address,
                 "The object is another version",
                 f"Id {observed.remote_id} is version {live_version}, and the address says "
                 f"{version}.",
                 f"Check the id, or import it as {kind.prefix}/{owner}@{live_version}.",
-                address=str(address),
             )
-        old_record = self._records.get(address)
-        digest = _choose_digest(kind, address, row, observed, old_record)
+        live_digest = observed.extra.get("digest")
+        # The same object as before: what was published under it has not changed.
+        digest = live_digest or (old_record.digest if old_record else None)
+        if row.digest and not kind.carries_package:
+            raise _refusal(
+                address,
+                "A digest of what has no package",
+                f"{address}: the inventory has the digest {row.digest}, and a {kind.prefix} has "
+                "none.",
+                "Remove it from the row.",
+            )
+        if row.digest and digest and digest != row.digest:
+            digest_source = "the server" if live_digest else "the state"
+            raise _refusal(
+                address,
+                "The digest is another one",
+                f"{address} (id {remote_id}): the inventory has the digest {row.digest}, and "
+                f"{digest_source} has {digest}.",
+                "Check the id: it may be that of another object. If it is right, remove the digest "
+                "from the row.",
+            )
+        digest = digest or row.digest or None
         published_bytes = self._fetch_package(binding, address, raw, old_record, digest)
         shown = published_bytes.digest if published_bytes else published_digest(observed)
         self.shown |= {address: shown} if shown else {}
         if published_bytes is not None and digest not in (None, published_bytes.digest):
-            raise InputError.from_summary(
+            raise _refusal(
+                address,
                 "The published bytes are others",
-                f"{address} (id {row.remote_id}): the backend gives {published_bytes.digest}, and "
+                f"{address} (id {remote_id}): the backend gives {published_bytes.digest}, and "
                 f"what is known of it is {digest!s}.",
                 "Check the id, and whether somebody replaced what is published. If it is right, "
                 "remove the digest from the row.",
-                address=str(address),
             )
-        parents = self._read_owners(kind, observed)
-        record = _build_imported_record(
-            session, kind, binding, address, observed, old_record, digest, parents
-        )
+        record = self._build_record(kind, binding, address, observed, digest)
         # Ids of two API versions cannot be compared.
         for key in known_keys(record, binding):
             for other in self._records_by_key.get((address.kind, key), ()):
                 if other.address != address and other.is_same_object_elsewhere(binding.api, key):
-                    raise _build_recorded_error(
+                    raise _recorded_elsewhere(
                         address,
-                        f"Id {row.remote_id} is {key}, which is recorded as {other.address}, by "
-                        f"id {other.remote_id} of API {other.api}",
+                        f"Id {remote_id} is {key}, which is recorded as {other.address}, by id "
+                        f"{other.remote_id} of API {other.api}",
                         other.address,
                     )
-        return (
-            record
-            if published_bytes is None
-            else replace(
-                record,
-                digest=published_bytes.digest,
-                files=record.files or published_bytes.files,
-                proven={"digest": published_bytes.digest, "at": record.updated_at},
-            )
+        if published_bytes is None:
+            return record
+        return replace(
+            record,
+            digest=published_bytes.digest,
+            files=record.files or published_bytes.files,
+            proven={"digest": published_bytes.digest, "at": record.updated_at},
         )
+
+    def _build_record(
+        self,
+        kind: ResourceType,
+        binding: ApiBinding,
+        address: Address,
+        observed: Observed,
+        digest: str | None,
+    ) -> Record:
+        """The record of an object, with what is kept of that of the address."""
+        session, old = self._session, self._records.get(address)
+        desired = session.desired.get(address)
+        spec = desired.spec if desired else {}
+        series_spec = spec
+        if not spec and kind.series_field:
+            owner = address.name.rpartition("@")[0]
+            owner_kind = kind.rules[kind.series_field].references
+            series_spec = {
+                kind.series_field: owner.removeprefix("id=")
+                if owner.startswith("id=")
+                else Reference(Address(owner_kind, owner)),
+                kind.version_field: observed.spec.get(kind.version_field, ""),
+            }
+        series, version = kind.locate_in_series(series_spec) if series_spec else ("", "")
+        now, salt = session.clock.utc_now(), (old.salt if old else "") or session.new_salt()
+        record = Record(
+            address=address,
+            remote_id=observed.remote_id,
+            api=binding.api,
+            natural_key=kind.derive_natural_key(observed.spec, self._read_owners(kind, observed)),
+            seen=flatten_live(observed, flatten(spec), salt, session.secrets),
+            salt=salt,
+            digest=digest,
+            files=old.files if old else {},
+            verification=old.verification if old else None,
+            given_up=old.given_up if old else (),
+            replaced_at=old.replaced_at if old else "",
+            doubted=old.doubted if old else "",
+            protected=bool(desired and desired.lifecycle.prevent_destroy),
+            depends_on=desired.needs if desired else (),
+            series=series,
+            version=version,
+            created_at=(old.created_at if old else "") or now,
+            updated_at=now,
+        )
+        return record if old else with_unverified_last_run(record, kind, desired, now)
 
     def _fetch_package(
         self,
@@ -276,22 +355,6 @@ class _RowRecordBuilder:
             self._warn(finding)
         return published
 
-    def _require_unrecorded(self, address: Address, remote_id: str, binding: ApiBinding) -> None:
-        own_record = self._records.get(address)
-        if own_record is not None and own_record.remote_id != remote_id:
-            raise InputError.from_summary(
-                "The address is taken",
-                f"{address} is recorded with id {own_record.remote_id}, not {remote_id}.",
-                Text(Command("state rm", address), f" first, if {remote_id} is the right one."),
-                address=str(address),
-            )
-        # Two addresses of one object would each undo what the other declares.
-        other_address = self._address_by_object.get((address.kind, binding.api, remote_id), address)
-        if other_address != address:
-            raise _build_recorded_error(
-                address, f"Id {remote_id} is recorded as {other_address}", other_address
-            )
-
     def _build_other_api_error(
         self, kind: ResourceType, binding: ApiBinding, address: Address, api: str
     ) -> InputError:
@@ -306,12 +369,12 @@ class _RowRecordBuilder:
                 Command("export --ids", f"{kind.prefix}=1-400"),
                 " writes an inventory of those that have such an id.",
             )
-        return InputError.from_summary(
+        return _refusal(
+            address,
             "The id is of another API version",
             f"{address}: its id is one of API {api}, and target {self._session.target.name} "
             f"uses {binding.api} for it. Ids of two versions are not one space.",
             hint,
-            address=str(address),
         )
 
     def _weakest_proof(self, kind: ResourceType, binding: ApiBinding, address: Address) -> Lookup:
@@ -337,151 +400,32 @@ class _RowRecordBuilder:
                 object_key = (rule.references, remote_id)
                 if object_key not in self._owner_cache:
                     binding = self._session.select_binding(rule.references)
-                    try:
+                    marks = self._session.declared_target.manifests.marks
+                    # A failure is kept too: without its owner a record lacks a natural key alone.
+                    self._owner_cache[object_key] = None
+                    with suppress(RemoteError):
                         raw = binding.read_object(self._session.api, remote_id)
-                        self._owner_cache[object_key] = binding.decode(
-                            raw, self._session.declared_target.manifests.marks
-                        )
-                    except RemoteError:
-                        # A failure is kept too: without its owner a record lacks a natural key, and
-                        # no
-                        # more.
-                        self._owner_cache[object_key] = None
+                        self._owner_cache[object_key] = binding.decode(raw, marks)
                 owner = self._owner_cache[object_key]
                 if owner is not None:
                     parents[name] = owner
         return parents
 
 
-def _build_recorded_error(address: Address, what: str, other_address: Address) -> InputError:
+def _refusal(
+    address: Address, summary: str, detail: str, hint: str, request_id: str | None = None
+) -> InputError:
     return InputError.from_summary(
+        summary, detail, hint, address=str(address), request_id=request_id
+    )
+
+
+def _recorded_elsewhere(address: Address, what: str, other_address: Address) -> InputError:
+    return _refusal(
+        address,
         "The object has an address already",
         f"{what}.",
         Text("Rename it: ", Command("state mv", other_address, address), "."),
-        address=str(address),
-    )
-
-
-def _choose_digest(
-    kind: ResourceType,
-    address: Address,
-    row: InventoryRow,
-    observed: Observed,
-    old_record: Record | None,
-) -> str | None:
-    """The digest of the published package: the server's, else the record's, else the row's.
-
-    InputError where the row's differs: a published package never changes.
-    """
-    live_digest = observed.extra.get("digest")
-    # The same object as before: what was published under it has not changed.
-    known_digest = live_digest or (old_record.digest if old_record else None)
-    if row.digest and not kind.carries_package:
-        raise InputError.from_summary(
-            "A digest of what has no package",
-            f"{address}: the inventory has the digest {row.digest}, and a {kind.prefix} has none.",
-            "Remove it from the row.",
-            address=str(address),
-        )
-    if row.digest and known_digest and known_digest != row.digest:
-        digest_source = "the server" if live_digest else "the state"
-        raise InputError.from_summary(
-            "The digest is another one",
-            f"{address} (id {row.remote_id}): the inventory has the digest {row.digest}, and "
-            f"{digest_source} has {known_digest}.",
-            "Check the id: it may be that of another object. If it is right, remove the digest "
-            "from the row.",
-            address=str(address),
-        )
-    return known_digest or row.digest or None
-
-
-def _require_object(
-    session: TargetSession,
-    binding: ApiBinding,
-    address: Address,
-    remote_id: str,
-    marks: SecretMarks,
-) -> tuple[ServerObject, Observed]:
-    try:
-        raw = binding.read_object(session.api, remote_id)
-        return raw, binding.decode(raw, marks)
-    except NotFound as missing:
-        raise InputError.from_summary(
-            "There is no such object",
-            f"The backend has no {address.kind} with id {remote_id}, or hides it.",
-            "Check the id, the tenant and the token.",
-            address=str(address),
-            request_id=missing.request_id,
-        ) from None
-    except FINAL_READ_ERRORS:
-        raise
-    except RemoteError as failure:
-        raise InputError.from_summary(
-            "Reading the object failed",
-            f"{address} ({remote_id}): {str(failure).removesuffix('.')}.",
-            "Nothing was imported. Try again.",
-            address=str(address),
-            request_id=failure.request_id,
-        ) from None
-
-
-def _build_imported_record(
-    session: TargetSession,
-    kind: ResourceType,
-    binding: ApiBinding,
-    address: Address,
-    observed: Observed,
-    old_record: Record | None,
-    digest: str | None,
-    parents: Mapping[str, Observed],
-) -> Record:
-    desired = session.desired.get(address)
-    salt = old_record.salt if old_record and old_record.salt else session.new_salt()
-    declared_fields = flatten(desired.spec) if desired else {}
-    series, version = _get_series_and_version(
-        kind, address, observed, desired.spec if desired else {}
-    )
-    now = session.clock.utc_now()
-    record = Record(
-        address=address,
-        remote_id=observed.remote_id,
-        api=binding.api,
-        natural_key=kind.derive_natural_key(observed.spec, parents),
-        seen=flatten_live(observed, declared_fields, salt, session.secrets),
-        salt=salt,
-        digest=digest,
-        files=old_record.files if old_record else {},
-        verification=old_record.verification if old_record else None,
-        given_up=old_record.given_up if old_record else (),
-        replaced_at=old_record.replaced_at if old_record else "",
-        doubted=old_record.doubted if old_record else "",
-        protected=bool(desired and desired.lifecycle.prevent_destroy),
-        depends_on=desired.needs if desired else (),
-        series=series,
-        version=version,
-        created_at=old_record.created_at if old_record and old_record.created_at else now,
-        updated_at=now,
-    )
-    return record if old_record else with_unverified_last_run(record, kind, desired, now)
-
-
-def _get_series_and_version(
-    kind: ResourceType, address: Address, observed: Observed, spec: Mapping[str, object]
-) -> tuple[str, str]:
-    """(series, version) of the record: from the manifest if there is one, else the address."""
-    if spec:
-        return kind.locate_in_series(spec)
-    if not kind.series_field:
-        return "", ""
-    owner = address.name.rpartition("@")[0]
-    owner_reference = Reference(Address(kind.rules[kind.series_field].references, owner))
-    is_owner_id = owner.startswith("id=")
-    return kind.locate_in_series(
-        {
-            kind.series_field: owner.removeprefix("id=") if is_owner_id else owner_reference,
-            kind.version_field: observed.spec.get(kind.version_field, ""),
-        }
     )
 
 

@@ -42,15 +42,12 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
-    Conflict,
     Effect,
-    Forbidden,
     InputError,
     Invalid,
     NotApproved,
     NotFound,
     OutcomeUnknown,
-    RateLimited,
     RemoteError,
     advise_on_failure,
     describe_failure,
@@ -74,21 +71,19 @@ from synapse_apply.model.json_types import (
 )
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.remote import LogLine
-from synapse_apply.operations.arguments import (
+from synapse_apply.operations.connection import (
+    TargetConnection,
     require_count,
     require_names,
-    require_positive_seconds,
+    require_seconds,
     require_text,
 )
-from synapse_apply.operations.connection import TargetConnection
-from synapse_apply.workspace.target_session import TargetSession
 
-_PLUGIN = plugin_kind.PREFIX
+_PLUGIN, _RELEASE = plugin_kind.PREFIX, release_kind.PREFIX
 # One page of running jobs: a backend that runs more at once is looked at with `jobs list`.
 _PAGE_SIZE = 100
 # Jobs are listed by API v1, and name objects by their ids there.
 _JOB_API = "v1"
-_METHOD_NOT_ALLOWED = 405
 _AGENT_FAILURES = frozenset({502, 503, 504})
 # Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
 _CLOCK_TOLERANCE = timedelta(minutes=2)
@@ -201,22 +196,52 @@ class TargetJobs:
         result has a phrase why. Needs what `plan` needs.
         """
         with self._connection.ready(read_only=True) as session:
-            owners = _OwnersOfJobs(plan)
-            if owners.is_empty:
+            owners: dict[tuple[str, str], Address] = {}
+            for change in plan.changes:
+                kind = change.address.kind
+                if change.remote_id and change.api == _JOB_API and kind in (_PLUGIN, _RELEASE):
+                    owners[kind, change.remote_id] = change.address
+                code = (change.before or {}).get("code") if kind == _PLUGIN else None
+                if change.remote_id and code:
+                    owners["code", str(code)] = change.address
+            if not owners:
                 return None
+
+            def read_page(status: str) -> Sequence[ServerObject]:
+                query = {"status": status, "ordering": "-created", "page_size": _PAGE_SIZE}
+                return session.backend.api.list_jobs(query, repeat=False).jobs
+
             words = list_status_words(JobStatus.RUNNING)
             try:
                 try:
-                    page = _read_page(session, words[0])
+                    page = read_page(words[0])
                 # A server may refuse the word for the status, and know another one.
                 except Invalid:
                     if len(words) == 1:
                         raise
-                    page = _read_page(session, words[1])
+                    page = read_page(words[1])
             except RemoteError as failure:
-                return RunningJobs(unread_reason=_explain_unread(failure))
-            jobs = tuple(owners.iter_owned_jobs(page))
-            return RunningJobs(jobs, is_cut=len(page) >= _PAGE_SIZE)
+                status = failure.status_code or "no answer"
+                reason = _UNREAD_REASONS.get(failure.status_code, "the backend did not list them")
+                return RunningJobs(unread_reason=f"{reason} ({status})")
+            owned: dict[str, OwnedJob] = {}
+            for raw in page:
+                try:
+                    job = parse_job(raw)
+                except (ValueError, RemoteError):
+                    continue
+                # One that names neither its plugin nor a release of the plan is left out.
+                named = (
+                    (_RELEASE, job.release),
+                    (_PLUGIN, job.plugin),
+                    ("code", job.plugin_code),
+                    ("code", job.plugin),
+                )
+                owner = next((owners[name] for name in named if name in owners), None)
+                # A server may pass over a filter that it does not know.
+                if job.status is JobStatus.RUNNING and owner is not None:
+                    owned.setdefault(job.id, OwnedJob(job, owner))
+            return RunningJobs(tuple(owned.values()), is_cut=len(page) >= _PAGE_SIZE)
 
     def read_job(self, job_id: str, *, expand: Sequence[str] = ()) -> Job:
         """One job; InputError where there is none.
@@ -306,32 +331,22 @@ class TargetJobs:
             raise InputError.from_summary(
                 "Nothing is reported on the job", "status, progress, result and metadata are None."
             )
-        address = f"job/{job_id}"
         with self._connection.live() as live_backend:
             job = _require_job(live_backend, job_id)
             body = _build_update_body(job, status, progress, result, metadata)
             try:
-                answer = live_backend.api.update_job(job_id, body)
+                with _audited(live_backend, "update", job_id):
+                    answer = live_backend.api.update_job(job_id, body)
             except RemoteError as failure:
-                is_unknown = failure.effect is Effect.UNKNOWN
-                ending = "unknown" if is_unknown else "failed"
-                live_backend.audit("update", address, job_id, ending)
-                if is_unknown:
-                    raise OutcomeUnknown.from_summary(
-                        "It is not known whether the job was updated",
-                        describe_failure(failure),
-                        Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
-                        request_id=failure.request_id,
-                    ) from None
                 if failure.status_code not in {400, 409, 422}:
-                    raise failure from None
+                    raise
                 raise InputError.from_summary(
                     "The backend refuses this update",
                     describe_failure(failure),
                     "An ended job stays as it ended; correct the values, then try again.",
                     request_id=failure.request_id,
                 ) from None
-            warning = live_backend.audit("update", address, job_id, "done")
+            warning = live_backend.audit("update", f"job/{job_id}", job_id, "done")
             job = _parse_job(answer) if answer else _require_job(live_backend, job_id)
         _pass_warning(warning, warn)
         return job
@@ -354,14 +369,20 @@ class TargetJobs:
             job = _require_stoppable_job(live_backend, job_id)
             if confirm is not None and not confirm(job):
                 raise NotApproved.from_summary(f"Job {job.id} was not stopped", "confirm said no.")
-            address = f"job/{job.id}"
             try:
-                answer = live_backend.api.v2.stop_job(job.id)
+                with _audited(live_backend, "stop", job.id):
+                    answer = live_backend.api.v2.stop_job(job.id)
             except RemoteError as failure:
-                ending = "unknown" if failure.effect is Effect.UNKNOWN else "failed"
-                live_backend.audit("stop", address, job.id, ending)
-                raise _stop_error(job, failure) from None
-            warning = live_backend.audit("stop", address, job.id, "done")
+                summary, hint = _STOP_FAILURES.get(
+                    failure.status_code, ("The job was not stopped", "Try again.")
+                )
+                raise InputError.from_summary(
+                    summary,
+                    describe_failure(failure),
+                    hint or Text(Command("jobs get", job.id), " shows how."),
+                    request_id=failure.request_id,
+                ) from None
+            warning = live_backend.audit("stop", f"job/{job.id}", job.id, "done")
             with suppress(ValueError):  # as it was before, where the answer shows none
                 job = parse_job(answer)
         _pass_warning(warning, warn)
@@ -425,8 +446,8 @@ class TargetJobs:
 
 def _require_times(interval: float, timeout: float | None) -> tuple[float, float | None]:
     return (
-        require_positive_seconds("interval", interval),
-        None if timeout is None else require_positive_seconds("timeout", timeout),
+        require_seconds("interval", interval),
+        None if timeout is None else require_seconds("timeout", timeout),
     )
 
 
@@ -586,29 +607,30 @@ def _build_update_body(
 
     The platform replaces whole objects and stores facts of its own in them, so they are merged.
     """
-    # The platform writes statuses in upper case, the API page in lower case.
-    is_platform = str(job.raw.get("status", "")).isupper()
+
+    def mapping(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        value = source.get(name)
+        return value if isinstance(value, Mapping) else {}
+
     body: dict[str, Any] = {}
-    if status is not None:
-        body["status"] = PLATFORM_WORDS[status] if is_platform else status.value
-    if progress is not None and is_platform:
-        record = _mapping(job.raw, "progress_record")
-        current = {**_mapping(record, "current_progress"), "overall": progress}
-        body["progress_record"] = {**record, "current_progress": current}
-    elif progress is not None:
-        body["progress"] = progress
-    if result is not None:
-        body["result"] = result
-    if metadata is not None and is_platform:
-        body["meta"] = {**_mapping(job.raw, "meta"), **metadata}
-    elif metadata is not None:
-        body["metadata"] = dict(metadata)
-    return body
-
-
-def _mapping(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = source.get(name)
-    return value if isinstance(value, Mapping) else {}
+    # The platform writes statuses in upper case, the API page in lower case.
+    if str(job.raw.get("status", "")).isupper():
+        record = mapping(job.raw, "progress_record")
+        current = {**mapping(record, "current_progress"), "overall": progress}
+        if status is not None:
+            body["status"] = PLATFORM_WORDS[status]
+        if progress is not None:
+            body["progress_record"] = {**record, "current_progress": current}
+        if metadata is not None:
+            body["meta"] = {**mapping(job.raw, "meta"), **metadata}
+    else:
+        if status is not None:
+            body["status"] = status.value
+        if progress is not None:
+            body["progress"] = progress
+        if metadata is not None:
+            body["metadata"] = dict(metadata)
+    return body if result is None else {**body, "result": result}
 
 
 # By API v2 alone, with one call that is never repeated.
@@ -641,94 +663,54 @@ def _require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
     return job
 
 
-def _stop_error(job: Job, failure: RemoteError) -> OutcomeUnknown | InputError:
-    detail = describe_failure(failure)
-    if failure.effect is Effect.UNKNOWN:
-        if failure.status_code in _AGENT_FAILURES:
-            detail = f"The backend had trouble with the agent that runs it: {detail}"
-        return OutcomeUnknown.from_summary(
-            "It is not known whether the job was stopped",
+@contextmanager
+def _audited(live_backend: LiveBackend, verb: str, job_id: str) -> Iterator[None]:
+    """Note a call that fails in the audit; OutcomeUnknown where its answer was lost."""
+    try:
+        yield
+    except RemoteError as failure:
+        is_unknown = failure.effect is Effect.UNKNOWN
+        ending = "unknown" if is_unknown else "failed"
+        live_backend.audit(verb, f"job/{job_id}", job_id, ending)
+        if not is_unknown:
+            raise
+        detail, past = describe_failure(failure), "updated"
+        if verb == "stop":
+            past = "stopped"
+            if failure.status_code in _AGENT_FAILURES:
+                detail = f"The backend had trouble with the agent that runs it: {detail}"
+        raise OutcomeUnknown.from_summary(
+            f"It is not known whether the job was {past}",
             detail,
-            Text("It is not sent again. Check: ", Command("jobs get", job.id), "."),
+            Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
             request_id=failure.request_id,
-        )
-    summary, hint = "The job was not stopped", "Try again."
-    if isinstance(failure, Conflict):
-        summary, hint = "The job has ended", Text(Command("jobs get", job.id), " shows how.")
-    elif isinstance(failure, NotFound):
-        summary = "The job has no agent that could stop it"
-        hint = "The job is there, and no agent of it was found: look at its agent in Synapse."
-    elif isinstance(failure, Forbidden):
-        summary = "This token may not stop the job"
-        hint = "The job's owner may, and owners and administrators of the workspace."
-    elif failure.status_code == _METHOD_NOT_ALLOWED:
-        summary = "This backend stops no jobs"
-        hint = "It is too old for it: stop the job in Synapse."
-    elif failure.status_code in _AGENT_FAILURES:
-        summary, hint = "The agent of the job does not answer", "Look at the agent, then try again."
-    return InputError.from_summary(summary, detail, hint, request_id=failure.request_id)
+        ) from None
 
 
-def _read_page(session: TargetSession, status: str) -> list[ServerObject]:
-    query = {"status": status, "ordering": "-created", "page_size": _PAGE_SIZE}
-    return session.backend.api.list_jobs(query, repeat=False).jobs
-
-
-def _explain_unread(failure: RemoteError) -> str:
-    if isinstance(failure, Forbidden):
-        return "its token may not list jobs (403)"
-    if isinstance(failure, NotFound) or failure.status_code == _METHOD_NOT_ALLOWED:
-        return f"the backend has no list of jobs ({failure.status_code})"
-    if isinstance(failure, RateLimited):
-        return "the backend was asked too often (429)"
-    return f"the backend did not list them ({failure.status_code or 'no answer'})"
-
-
-class _OwnersOfJobs:
-    """Finds the plugin or release of a plan that a job runs."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plugins: dict[str, Address] = {}
-        self._codes: dict[str, Address] = {}
-        self._releases: dict[str, Address] = {}
-        for change in plan.changes:
-            if change.remote_id:
-                address = change.address
-                if address.kind == _PLUGIN:
-                    if change.api == _JOB_API:
-                        self._plugins[change.remote_id] = address
-                    if code := (change.before or {}).get("code"):
-                        self._codes[str(code)] = address
-                elif address.kind == release_kind.PREFIX and change.api == _JOB_API:
-                    self._releases[change.remote_id] = address
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self._plugins or self._codes or self._releases)
-
-    def iter_owned_jobs(self, page: Sequence[Mapping[str, Any]]) -> Iterator[OwnedJob]:
-        """The jobs of a page that run, once each; those of others are left out.
-
-        So is one that names neither its plugin nor a release of the plan.
-        """
-        seen_ids: set[str] = set()
-        for raw in page:
-            try:
-                job = parse_job(raw)
-            except (ValueError, RemoteError):
-                continue
-            # A server may pass over a filter that it does not know.
-            if job.status is not JobStatus.RUNNING or job.id in seen_ids:
-                continue
-            seen_ids.add(job.id)
-            owner = (
-                self._releases.get(job.release)
-                or self._plugins.get(job.plugin)
-                or self._codes.get(job.plugin_code)
-                or self._codes.get(job.plugin)
-            )
-            if owner is not None:
-                yield OwnedJob(job, owner)
+_AGENT_AWAY = "The agent of the job does not answer", "Look at the agent, then try again."
+# By status: what happened, and what to do; without that, how to look at the job.
+_STOP_FAILURES = {
+    403: (
+        "This token may not stop the job",
+        "The job's owner may, and owners and administrators of the workspace.",
+    ),
+    404: (
+        "The job has no agent that could stop it",
+        "The job is there, and no agent of it was found: look at its agent in Synapse.",
+    ),
+    405: (
+        "This backend stops no jobs",
+        "It is too old for it: stop the job in Synapse.",
+    ),
+    409: ("The job has ended", ""),
+    **dict.fromkeys(_AGENT_FAILURES, _AGENT_AWAY),
+}
+_UNREAD_REASONS = {
+    403: "its token may not list jobs",
+    404: "the backend has no list of jobs",
+    405: "the backend has no list of jobs",
+    429: "the backend was asked too often",
+}
 
 
 @contextmanager
@@ -777,50 +759,57 @@ class _Run:
         OutcomeUnknown when nobody can tell whether it started. An interruption, such as a
         KeyboardInterrupt, has a note that says whether the run was sent.
         """
+        live_backend, plugin = self.live_backend, self.plugin
         with _advising(_NOT_SENT):
-            plugin_id = self.live_backend.known_id(_PLUGIN, self.plugin)
-            run = self._with_only_action(plugin_id)
+            plugin_id = live_backend.known_id(_PLUGIN, plugin)
+            run = self if self.action else replace(self, action=self._only_action(plugin_id))
         # Before the call: a lost answer is looked for among jobs from this moment on.
         since = datetime.now(UTC) - _CLOCK_TOLERANCE
-        plugin: int | str = self.plugin
+        body = run.build_body()
+        advice = "The job may have been started; the same command would start another."
         try:
             with _advising(_NOT_SENT):
-                if plugin_id:
-                    plugin = self.live_backend.plugin_id_of_v1(plugin_id)
-            body = run.build_body()
-            answer = run.post(plugin, body, since)
+                sent_to: int | str = (
+                    live_backend.plugin_id_of_v1(plugin_id) if plugin_id else plugin
+                )
+            with _advising(f"{advice} {run.search_hint(since)}"):
+                try:
+                    answer = live_backend.api.run_plugin(sent_to, body)
+                except Exception:
+                    raise
+                # Also a Ctrl-C: the server may have the request, and nothing else remembers it.
+                except BaseException:
+                    run.audit("unknown")
+                    raise
         except RemoteError as failure:
             if failure.effect is Effect.UNKNOWN:
                 raise run.outcome_unknown(failure, since) from None
             run.audit("failed")
             raise run.refusal(failure) from None
         try:
-            return StartedRun(parse_job(answer), answer, plugin, body)
+            return StartedRun(parse_job(answer), answer, sent_to, body)
         except ValueError:
-            return StartedRun(None, answer, plugin, body)
+            return StartedRun(None, answer, sent_to, body)
         except RemoteError as failure:
             # The job was started, but its id cannot be used.
             raise run.outcome_unknown(failure, since) from None
 
-    def _with_only_action(self, plugin_id: str | None) -> _Run:
-        """The run with its release's only action, where no action was given.
+    def _only_action(self, plugin_id: str | None) -> str:
+        """The release's only action; "" where it lists none, or cannot be read: the server decides.
 
-        InputError where the release lists several. Where no release can be read, the run stays as
-        it is, and the server decides.
+        InputError where it lists several.
         """
-        if self.action:
-            return self
         try:
             actions = list_action_names(self._read_release_config(plugin_id))
         except (RemoteError, InputError):
-            return self
+            return ""
         if len(actions) > 1:
             raise InputError.from_summary(
                 "Which action is meant?",
                 f"The release of {self.plugin} lists several: {describe_actions(actions)}.",
                 f"Say one of them, as --action {shlex.quote(actions[0])}.",
             )
-        return replace(self, action=actions[0]) if actions else self
+        return actions[0] if actions else ""
 
     def _read_release_config(self, plugin_id: str | None) -> object:
         """The config of the release that a run will use; None where there is none."""
@@ -843,19 +832,6 @@ class _Run:
         # The server takes the newest release where none is named, so that its actions count.
         return max(releases, key=creation_order).get("config") if releases else None
 
-    def post(self, plugin: int | str, body: RequestBody, since: datetime) -> ServerAnswer:
-        """The answer to the run; an interruption is noted in the audit as of unknown outcome."""
-        advice = "The job may have been started; the same command would start another."
-        with _advising(f"{advice} {self._search_hint(since)}"):
-            try:
-                return self.live_backend.api.run_plugin(plugin, body)
-            except Exception:
-                raise
-            # Also a Ctrl-C: the server may have the request, and nothing else remembers it.
-            except BaseException:
-                self.audit("unknown")
-                raise
-
     def audit(self, result: str, job_id: str = "") -> Diagnostic | None:
         """Note the run in the audit of the state; a warning when that fails."""
         plugin_name = self.plugin.removeprefix(f"{_PLUGIN}/")
@@ -868,11 +844,11 @@ class _Run:
         return OutcomeUnknown.from_summary(
             "It is not known whether the run started",
             describe_failure(failure),
-            Text("It is not sent again. ", self._search_hint(since)),
+            Text("It is not sent again. ", self.search_hint(since)),
             request_id=failure.request_id,
         )
 
-    def _search_hint(self, since: datetime) -> Text:
+    def search_hint(self, since: datetime) -> Text:
         """How to look for the job of a run whose answer did not arrive."""
         options = ("--created-after", f"{since:%Y-%m-%dT%H:%M:%SZ}")
         target = self.live_backend.invocation.target or ""

@@ -36,15 +36,16 @@ from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import shown_path
-from synapse_apply.model.plan import Action, Change, FieldChange, Plan, PlanBase
+from synapse_apply.model.plan import Action, Change, Plan, PlanBase
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import (
+    FOLDER,
+    GIT,
     Desired,
     FoundBy,
     Lookup,
     LookupResult,
     Observed,
-    Package,
     PackageSource,
 )
 from synapse_apply.model.state import BackendIdentity, Record
@@ -55,20 +56,12 @@ from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceSt
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.environment import SystemClock
-from synapse_apply.workspace.inventory_rows import read_inventory
+from synapse_apply.workspace.inventory_rows import InventoryRowsByAddress, read_inventory
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.offline_target import OfflineTarget
 
 _OTHER_REFERENCE_NOTE = "reference changed"
 _NO_IDENTITY = BackendIdentity(url="")
-
-
-@frozen
-class InventoryEntry:
-    """A row of an inventory: the server's id, and the digest of the published package if known."""
-
-    id: str
-    digest: str | None = None
 
 
 class OfflineComparison(OfflineTarget):
@@ -122,10 +115,7 @@ def load_offline_comparison(invocation: Invocation, against: str) -> OfflineComp
         )
     if kind == "git":
         return load_offline_against_git(invocation, name)
-    rows = {
-        address: InventoryEntry(row.remote_id, row.digest or None)
-        for address, row in read_inventory(invocation.directory / name).items()
-    }
+    rows = read_inventory(invocation.directory / name)
     return load_offline_against_inventory(invocation, rows, against)
 
 
@@ -158,12 +148,12 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
 
 
 def load_offline_against_inventory(
-    invocation: Invocation, rows: Mapping[Address, InventoryEntry], label: str
+    invocation: Invocation, rows: InventoryRowsByAddress, label: str
 ) -> OfflineComparison:
     """Load the checkout, and as base the rows of an inventory, which has no fields to compare."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
-    lookup_results = suppose_lookups({address: row.id for address, row in rows.items()})
+    lookup_results = suppose_lookups({address: row.remote_id for address, row in rows.items()})
     base_records: dict[Address, Record] = {}
     for address, row in rows.items():
         kind = CATALOGUE.get(address.kind)
@@ -176,7 +166,9 @@ def load_offline_against_inventory(
             record = suppose_record(
                 desired[address], target, desired, lookup_results, comparison.secrets
             )
-        base_records[address] = replace(record, remote_id=row.id, digest=row.digest, files={})
+        base_records[address] = replace(
+            record, remote_id=row.remote_id, digest=row.digest or None, files={}
+        )
     note = warning_finding(
         "Fields were not compared",
         "An inventory has no fields: only ids, versions and the digests of packages are known.",
@@ -255,10 +247,18 @@ def _offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceS
     live_fields: dict[Address, Fields] = {
         base_address: record.applied for base_address, record in base_records.items()
     }
-    for address, record in _iter_renamed_records(comparison, keys):
-        observed = Observed(record.remote_id, record.api, {})
-        lookup_results[address] = LookupResult(address, observed, FoundBy.KEY, Lookup.COMPLETE)
-        live_fields[address] = record.applied
+    # What is declared anew and has the natural key of what is gone is found by it.
+    undeclared_records = {
+        (old_address.kind, record.natural_key): record
+        for old_address, record in base_records.items()
+        if old_address not in comparison.desired
+    }
+    for address, key in keys.items():
+        record = undeclared_records.get((address.kind, key)) if key else None
+        if record is not None and address not in base_records:
+            observed = Observed(record.remote_id, record.api, {})
+            lookup_results[address] = LookupResult(address, observed, FoundBy.KEY, Lookup.COMPLETE)
+            live_fields[address] = record.applied
     resources: dict[Address, ResourceState] = {}
     for address in sorted({*desired, *base_records}):
         kind = comparison.catalogue[address.kind]
@@ -284,38 +284,39 @@ def _offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceS
     return resources
 
 
-def _iter_renamed_records(
-    comparison: OfflineComparison, keys: Mapping[Address, str]
-) -> Iterator[tuple[Address, Record]]:
-    """New addresses with the record whose natural key they have and whose address is gone."""
-    undeclared_records = {
-        (old_address.kind, record.natural_key): record
-        for old_address, record in comparison.base_records.items()
-        if old_address not in comparison.desired
-    }
-    for address, key in keys.items():
-        record = undeclared_records.get((address.kind, key)) if key else None
-        if record is not None and address not in comparison.base_records:
-            yield address, record
-
-
 def _with_offline_notes(
     change: Change, resource: ResourceState | None, comparison: OfflineComparison
 ) -> Change:
     """A change without made-up ids, and with notes on references, digests and metadata."""
-    notes = [
-        *change.notes,
-        *_iter_metadata_texts(comparison.base_resources.get(change.address), resource),
-    ]
+    notes, old = [*change.notes], comparison.base_resources.get(change.address)
+    new = resource.desired if resource is not None else None
+    if old is not None and new is not None:
+        pairs = {
+            "labels": (old.labels, new.labels),
+            "lifecycle": (old.lifecycle, new.lifecycle),
+            "depends_on": (old.depends_on, new.depends_on),
+            "metadata.id": (old.remote_id, new.remote_id),
+            "source": (str(old.source), str(new.source)),
+            "verify": (old.verify, new.verify),
+        }
+        if names := [name for name, (before, after) in pairs.items() if before != after]:
+            notes.append(f"{', '.join(names)} changed: not a field of the object")
     if digest := change.extras.get("package", {}).get("digest"):
         notes.append(f"content {digest}")
     fields, refusals = change.fields, change.refusals
     if change.action is not Action.CREATE and resource is not None:
-        fields = tuple(_with_reference_note(entry, resource.declared_fields) for entry in fields)
-        only_references_differ = bool(fields) and all(
-            entry.note == _OTHER_REFERENCE_NOTE for entry in fields
+        references = {
+            path
+            for path, value in resource.declared_fields.items()
+            if isinstance(value, DesiredSecret) and value.ref.literal is None
+        }
+        is_reference = [entry.sensitive and entry.path in references for entry in fields]
+        fields = tuple(
+            replace(entry, note=_OTHER_REFERENCE_NOTE) if is_other else entry
+            for entry, is_other in zip(fields, is_reference, strict=True)
         )
-        if only_references_differ and {entry.rule for entry in refusals} == {refusal_rules.FIXED}:
+        is_fixed = {entry.rule for entry in refusals} == {refusal_rules.FIXED}
+        if fields and all(is_reference) and is_fixed:
             # Another reference may well give the same value.
             notes += [f"refused if its value differs: {entry.reason}" for entry in refusals]
             refusals = ()
@@ -326,36 +327,6 @@ def _with_offline_notes(
         refusals=refusals,
         remote_id="" if change.remote_id in comparison.made_up_ids else change.remote_id,
     )
-
-
-def _with_reference_note(field_change: FieldChange, declared_fields: Fields) -> FieldChange:
-    declared_value = declared_fields.get(field_change.path)
-    is_reference = isinstance(declared_value, DesiredSecret) and declared_value.ref.literal is None
-    return (
-        replace(field_change, note=_OTHER_REFERENCE_NOTE)
-        if field_change.sensitive and is_reference
-        else field_change
-    )
-
-
-def _iter_metadata_texts(
-    base_resource: Desired | None, resource: ResourceState | None
-) -> Iterator[str]:
-    """Names what changed in a manifest that is not a field of the object, such as labels."""
-    declared_resource = resource.desired if resource is not None else None
-    if base_resource is None or declared_resource is None:
-        return
-    pairs = {
-        "labels": (base_resource.labels, declared_resource.labels),
-        "lifecycle": (base_resource.lifecycle, declared_resource.lifecycle),
-        "depends_on": (base_resource.depends_on, declared_resource.depends_on),
-        "metadata.id": (base_resource.remote_id, declared_resource.remote_id),
-        "source": (str(base_resource.source), str(declared_resource.source)),
-        "verify": (base_resource.verify, declared_resource.verify),
-    }
-    changed_names = [name for name, (old, new) in pairs.items() if old != new]
-    if changed_names:
-        yield f"{', '.join(changed_names)} changed: not a field of the object"
 
 
 @frozen
@@ -390,23 +361,21 @@ def read_base(invocation: Invocation, project: Project, target: Target, ref: str
             # A shallow clone: the ref may well be right, so this is no warning about its manifests.
             if any(finding.summary == OBJECT_MISSING for finding in problem.diagnostics):
                 raise
+            # The errors of the base are warnings: the checkout is not to blame and may fix them.
+            nothing_compared = warning_finding(
+                "Nothing was compared",
+                f"What is declared at {commit} cannot be used, so that everything counts as new.",
+                "What is declared here is valid. If it fixes the findings below, plans compare "
+                "again once it is committed; a commit that is valid can be named now: --against "
+                "git:REF.",
+            )
+            findings = (
+                finding.with_changes(severity=Severity.WARNING) for finding in problem.diagnostics
+            )
             return ComparisonBase(
-                f"git:{commit}", {}, _base_warnings(commit, problem), is_usable=False
+                f"git:{commit}", {}, (nothing_compared, *findings), is_usable=False
             )
         return ComparisonBase(f"git:{commit}", declared_resources, warnings)
-
-
-def _base_warnings(commit: GitCommit, problem: InputError) -> tuple[Diagnostic, ...]:
-    """The errors of the base as warnings: the checkout is not to blame and may fix them."""
-    first_warning = warning_finding(
-        "Nothing was compared",
-        f"What is declared at {commit} cannot be used, so that everything counts as new.",
-        "What is declared here is valid. If it fixes the findings below, plans compare again "
-        "once it is committed; a commit that is valid can be named now: --against git:REF.",
-    )
-    return first_warning, *(
-        finding.with_changes(severity=Severity.WARNING) for finding in problem.diagnostics
-    )
 
 
 def _read_declared(
@@ -424,12 +393,20 @@ def _read_declared(
     base_target = base_project.targets.get(target.name)
     if base_target is None:
         return {}, (_build_all_new_warning(f"{commit.ref} has no target `{target.name}`."),)
+    # Of the manifests named with `-f`, those that the commit has: the others are new.
+    paths: tuple[Path, ...] = ()
+    if invocation.paths:
+        with CommittedFolder(commit) as folder:
+            names = {path: configuration.path_in_root(path, project) for path in invocation.paths}
+            paths = tuple(
+                path for path, name in names.items() if folder.fault(name) or folder.entry(name)
+            )
     base_invocation = replace(
         invocation,
         as_of=commit.ref,
         # --strict is about the checkout: warnings in the base are nobody's to fix now.
         strict=False,
-        paths=_paths_in_commit(invocation, project, commit),
+        paths=paths,
     )
     if invocation.paths and not base_invocation.paths:
         return {}, ()
@@ -462,19 +439,6 @@ def _build_all_new_warning(reason: str) -> Diagnostic:
     )
 
 
-def _paths_in_commit(
-    invocation: Invocation, project: Project, commit: GitCommit
-) -> tuple[Path, ...]:
-    """Of the manifests named with `-f`, those that the commit has: the others are new."""
-    if not invocation.paths:
-        return ()
-    with CommittedFolder(commit) as folder:
-        names = {path: configuration.path_in_root(path, project) for path in invocation.paths}
-        return tuple(
-            path for path, name in names.items() if folder.fault(name) or folder.entry(name)
-        )
-
-
 def with_checked_out_files(
     records: Mapping[Address, Record],
     base_resources: Mapping[Address, Desired],
@@ -488,61 +452,37 @@ def with_checked_out_files(
     """
     new_records, findings = dict(records), []
     for address, record in records.items():
-        old_package, new_package = (
-            _get_package_or_none(base_resources.get(address)),
-            _get_package_or_none(current_resources.get(address)),
+        both = base_resources.get(address), current_resources.get(address)
+        old, new = (one.package if one is not None else None for one in both)
+        if old is None or new is None or old.digest == new.digest:
+            continue
+        # No Git filter changes an executable bit.
+        differing_paths = [
+            path
+            for path in old.files.keys() & new.files.keys()
+            if old.files[path] != new.files[path]
+            and old.files[path].endswith(" x") == new.files[path].endswith(" x")
+        ]
+        if not differing_paths or (old.source.kind, new.source.kind) != (GIT, FOLDER):
+            continue
+        # Here, not above: few packages differ from what was committed.
+        from synapse_apply.files.modified import find_unmodified
+        from synapse_apply.packages.content import compute_package_digest
+
+        comparison = find_unmodified(
+            root, old.source.path or ".", old.source.ref, new.source.path, sorted(differing_paths)
         )
-        if (
-            old_package is not None
-            and new_package is not None
-            and old_package.digest != new_package.digest
-        ):
-            new_records[address], filtered_paths = _with_unmodified_files(
-                record, old_package, new_package, root
+        unchanged_paths = comparison.unchanged | comparison.filtered
+        files = {**old.files, **{path: new.files[path] for path in unchanged_paths}}
+        new_records[address] = replace(record, files=files, digest=compute_package_digest(files))
+        if comparison.filtered:
+            finding = warning_finding(
+                "Files behind a Git filter were not compared",
+                f"{', '.join(sorted(comparison.filtered))}: the checkout has what the filter made "
+                "of them, Git what it was made from.",
+                "A plan that asks the backend compares what was published.",
+                address=str(address),
+                position=new.source.position,
             )
-            if filtered_paths:
-                findings.append(
-                    warning_finding(
-                        "Files behind a Git filter were not compared",
-                        f"{', '.join(sorted(filtered_paths))}: the checkout has what the filter "
-                        "made of them, Git what it was made from.",
-                        "A plan that asks the backend compares what was published.",
-                        address=str(address),
-                        position=new_package.source.position,
-                    )
-                )
+            findings.append(finding)
     return new_records, tuple(findings)
-
-
-def _get_package_or_none(resource: Desired | None) -> Package | None:
-    return None if resource is None else resource.package
-
-
-def _with_unmodified_files(
-    record: Record, old_package: Package, new_package: Package, root: Path
-) -> tuple[Record, frozenset[str]]:
-    # Here, not above: few packages differ from what was committed.
-    from synapse_apply.files.modified import find_unmodified
-    from synapse_apply.model.resource import FOLDER, GIT
-    from synapse_apply.packages.content import compute_package_digest
-
-    differing_paths = [
-        path
-        for path in old_package.files.keys() & new_package.files.keys()
-        if _differs_only_in_content(path, old_package, new_package)
-    ]
-    if not differing_paths or (old_package.source.kind, new_package.source.kind) != (GIT, FOLDER):
-        return record, frozenset()
-    old, new_folder = old_package.source, new_package.source.path
-    comparison = find_unmodified(
-        root, old.path or ".", old.ref, new_folder, sorted(differing_paths)
-    )
-    unchanged_paths = comparison.unchanged | comparison.filtered
-    files = {**old_package.files, **{path: new_package.files[path] for path in unchanged_paths}}
-    return replace(record, files=files, digest=compute_package_digest(files)), comparison.filtered
-
-
-def _differs_only_in_content(path: str, old_package: Package, new_package: Package) -> bool:
-    """Whether the bytes differ but the executable bit does not, which no Git filter changes."""
-    old_entry, new_entry = old_package.files[path], new_package.files[path]
-    return old_entry != new_entry and old_entry.endswith(" x") == new_entry.endswith(" x")

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.live.comparable_values import known_resource_states
-from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.open_intents import (
     build_known_marks,
@@ -35,19 +34,17 @@ from synapse_apply.live.project_files import (
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import StateError, SynapseApplyError
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB, LastRun, OtherTargetRuns, RunDoubt, RunStatus
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.plan import Action, Plan, PlanBase
+from synapse_apply.model.plan import Action, PlanBase
 from synapse_apply.model.ports import Progress
-from synapse_apply.model.project import Project, Target, orient_moves_to_declared
-from synapse_apply.model.resource import Desired
-from synapse_apply.model.state import CREATE_VERB, BackendIdentity, IntentState, Record, State
+from synapse_apply.model.project import orient_moves_to_declared
+from synapse_apply.model.state import CREATE_VERB, BackendIdentity, IntentState, Record
 from synapse_apply.planning.identity import make_due_renames, select_removed
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, with_wait_options
-from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
+from synapse_apply.planning.plan_input import PlanInput, PlanOptions
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.secrets.keys import StateKeys, key_variable_of
+from synapse_apply.secrets.keys import key_variable_of
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus, parse_key_id
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import find_data_set_id
@@ -74,20 +71,20 @@ def plan(
     never leaves here: a read that failed is a finding of its address. StateError and InputError as
     the stores and the manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
-    observed_state = _read_input(session, options, addresses_to_read)
-    if concurrent_run := other_run_warnings(session.store, observed_state.serial):
+    plan_input, resolved_intents = _read_input(session, options, addresses_to_read)
+    if concurrent_run := other_run_warnings(session.store, plan_input.base.serial):
         # It may have ended by now; then this look tells of one moment.
-        observed_state = _read_input(session, options, addresses_to_read)
-        concurrent_run = other_run_warnings(session.store, observed_state.serial)
-    plan_input = replace(observed_state.plan_input, has_concurrent_run=bool(concurrent_run))
-    open_calls = [resolved for resolved in observed_state.resolved_intents if resolved.is_open]
+        plan_input, resolved_intents = _read_input(session, options, addresses_to_read)
+        concurrent_run = other_run_warnings(session.store, plan_input.base.serial)
+    plan_input = replace(plan_input, has_concurrent_run=bool(concurrent_run))
+    open_calls = [resolved for resolved in resolved_intents if resolved.is_open]
     # What is sent again, and what is adopted, is decided by the planner, and told of here.
     actions: dict[Address, Action] = {}
-    if observed_state.resolved_intents:
+    if resolved_intents:
         rows = make_plan(plan_input).actionable_changes
         actions = {change.address: change.action for change in rows}
     settled = _iter_settled_warnings(
-        observed_state.resolved_intents,
+        resolved_intents,
         {address for address in actions if options.adopt and actions[address] is Action.ADOPT},
     )
     plan_input = replace(
@@ -98,27 +95,34 @@ def plan(
             *plan_input.diagnostics,
         ),
     )
-    plan = make_plan(plan_input)
-    plan_result = PlanResult(
-        plan, plan_input.resources, observed_state.resolved_intents, plan_input.capabilities
-    )
-    plan = (
-        plan
-        if dry_run_progress is None
-        else _plan_after_dry_runs(session, plan_result, plan_input, dry_run_progress)
-    )
+    plan, resources = make_plan(plan_input), plan_input.resources
+    plan_result = PlanResult(plan, resources, tuple(resolved_intents), plan_input.capabilities)
+    if dry_run_progress is not None:
+        # Here, not above: a plan that tries nothing needs no more than it reads.
+        from synapse_apply.operations.apply import send_dry_runs
+
+        tried = send_dry_runs(session, plan_result, dry_run_progress)
+        plan = make_plan(
+            replace(
+                plan_input,
+                dry_run_refusals=tried.refusals,
+                trial=tried.dry_run_counts,
+                diagnostics=(*plan_input.diagnostics, *tried.findings),
+            )
+        )
     # Without the lock nothing more was sent: what could not be read then says nothing.
     session.store.require_lock_not_lost()
-    return replace(plan_result, plan=_finish(session, options, plan, plan_input.resources))
-
-
-@frozen
-class _PlanInputAtSerial:
-    """The planner's input, read while the state had this `serial`."""
-
-    serial: int
-    plan_input: PlanInput
-    resolved_intents: tuple[ResolvedIntent, ...]
+    root, allow_files = session.project.root, session.target.allow_files
+    plan = with_file_diffs(plan, resources, origin_sources_of(session), root, allow_files)
+    # Commands that are told do no more than this one: they have its options.
+    where = session.invocation
+    ref = [] if where.without_checkout else [where.as_of]
+    named = {"--ref": ref, "-f": where.paths, "--var-file": where.variable_files}
+    words = [
+        str(word) for option in named for one in named[option] if one for word in (option, one)
+    ]
+    plan = with_wait_options(plan, (*options.typed, *words))
+    return replace(plan_result, plan=plan.with_target(session.typed_target))
 
 
 # A plan is of one moment: where the serial moved while the backend was read, or another run holds
@@ -126,15 +130,20 @@ class _PlanInputAtSerial:
 # of imported: the other run may be between its call and its record.
 def _read_input(
     session: TargetSession, options: PlanOptions, addresses_to_read: Collection[Address]
-) -> _PlanInputAtSerial:
+) -> tuple[PlanInput, list[ResolvedIntent]]:
     """Read the state, then every live object that it or the manifests name."""
     state = session.store.read_state()
     live_reader = live_reader_of_state(session, state)
     resolved_intents = look_up_outcomes(session, state, live_reader)
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
+    if resolved_intents:
+        # Here, not above: most runs meet no open call.
+        from synapse_apply.applying.settle import records_after
+
+        trusted_records = records_after(trusted_records, resolved_intents)
     moves = make_due_renames(
-        _with_outcomes(trusted_records, resolved_intents),
+        trusted_records,
         # Manifests of a Git ref may still have the old address.
         orient_moves_to_declared(session.project.moved, session.desired)
         if session.declared_target.commit
@@ -145,9 +154,20 @@ def _read_input(
     records = moves.records
     if resolved_intents or moves.renames:  # else the records are those of the state
         live_reader.lists.marks = build_known_marks(session, records, state.open_intents)
-    desired, unnamed = _wrap_recorded_secrets(session, live_reader, records, state)
+    marks, desired = session.declared_target.manifests.marks, session.desired
+    unnamed: tuple[Diagnostic, ...] = ()
+    # Plain values are hidden where a single object has a secret.
+    if live_reader.lists.marks.named is not None:
+        desired, unnamed = wrap_recorded_secrets(desired, records, marks, state.open_intents)
     live_reader.store_declared_lookups(desired, records)
-    _look_up_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
+    undeclared = set()
+    for address in records.keys() - session.desired.keys():
+        if kind := session.catalogue.get(address.kind):
+            binding = kind.bindings.get(records[address].api)
+            may_go = options.prune and binding is not None and binding.delete_object is not None
+            if may_go or address in addresses_to_read:
+                undeclared.add(address)
+    live_reader.store_undeclared_lookups(undeclared, records)
     planned = desired.keys() if options.selected is None else desired.keys() & options.selected
     duplicate_warnings = tuple(
         live_reader.iter_duplicate_warnings(
@@ -157,7 +177,23 @@ def _read_input(
     live_versions, version_warnings = read_compared_versions(
         session, live_reader, records, options.selected
     )
+    forged_warnings = [
+        warning_finding(
+            "The record of a run was changed outside of this tool",
+            f"What the state says of the last run of {address} is not what was signed with the "
+            "state key. It counts as not known.",
+            "Find out who can write to the state.",
+            address=str(address),
+        )
+        for address in forged_addresses
+    ]
     resources = known_resource_states(session, live_reader, desired, records, state.lineage)
+    # Only a release that is to be made may need the runs of other targets.
+    needs_runs = any(
+        one.desired and one.lookup_result.observed is None and one.type.verification_spec
+        for one in resources.values()
+    )
+    journaled = session.journals(state).done_calls(state) if state.open_intents else {}
     plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
         created=session.clock.utc_now(),
@@ -182,7 +218,7 @@ def _read_input(
             if resolved.is_open and resolved.seconds_until_resolvable is not None
         },
         call_ends=list_call_ends(session, state) if open_intents else {},
-        recovery_hints=_recovery_hints(session, state),
+        recovery_hints={call_id: call.recovery_hint for call_id, call in journaled.items()},
         open_call_by_new_address=moves.open_call_by_new_address,
         options=replace(options.with_target_rules(session.target), partial=session.partial),
         capabilities=live_reader.lists.capabilities(),
@@ -190,10 +226,13 @@ def _read_input(
             *moves.diagnostics,
             *unnamed,
             *version_warnings,
-            *map(_forged_run_warning, forged_addresses),
+            *forged_warnings,
             *duplicate_warnings,
         ),
-        other_targets=_read_other_runs(session, resources),
+        other_targets={
+            name: _read_runs(session.session_of(session.project.targets[name]))
+            for name in (session.target.require_verified if needs_runs else ())
+        },
         moved=moves.renames,
         move_refusals=moves.refusals,
         unmoved=moves.unmoved,
@@ -203,76 +242,7 @@ def _read_input(
         judge_package=PackageJudge(session),
         declared_in_other_targets=find_declared_elsewhere(session, resources),
     )
-    return _PlanInputAtSerial(state.serial, plan_input, tuple(resolved_intents))
-
-
-def _finish(
-    session: TargetSession,
-    options: PlanOptions,
-    plan: Plan,
-    resources: Mapping[Address, ResourceState],
-) -> Plan:
-    """The plan with the files that new packages replace, and with commands that do no more."""
-    root, allow_files = session.project.root, session.target.allow_files
-    detailed_plan = with_file_diffs(plan, resources, origin_sources_of(session), root, allow_files)
-    where = session.invocation
-    ref = [] if where.without_checkout else [where.as_of]
-    named = {"--ref": ref, "-f": where.paths, "--var-file": where.variable_files}
-    words = [
-        str(word) for option in named for one in named[option] if one for word in (option, one)
-    ]
-    waiting_plan = with_wait_options(detailed_plan, (*options.typed, *words))
-    return waiting_plan.with_target(session.typed_target)
-
-
-def _wrap_recorded_secrets(
-    session: TargetSession, live_reader: LiveReader, records: Mapping[Address, Record], state: State
-) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
-    """What is declared, with plain values hidden where a single object has a secret."""
-    if live_reader.lists.marks.named is None:
-        return session.desired, ()
-    marks = session.declared_target.manifests.marks
-    return wrap_recorded_secrets(session.desired, records, marks, state.open_intents)
-
-
-def _with_outcomes(
-    records: Mapping[Address, Record], resolved_intents: list[ResolvedIntent]
-) -> Mapping[Address, Record]:
-    """The records as they are once the outcomes of open calls are applied to them."""
-    if not resolved_intents:
-        return records
-    # Here, not above: most runs meet no open call.
-    from synapse_apply.applying.settle import records_after
-
-    return records_after(records, resolved_intents)
-
-
-def _plan_after_dry_runs(
-    session: TargetSession, plan_result: PlanResult, plan_input: PlanInput, progress: Progress
-) -> Plan:
-    """Send the calls as dry runs, and plan again with what the backend refused."""
-    # Here, not above: a plan that tries nothing needs no more than it reads.
-    from synapse_apply.operations.steps import dry_run_findings, send_dry_runs
-
-    dry_run_result = send_dry_runs(session, plan_result, progress)
-    diagnostics = (*plan_input.diagnostics, *dry_run_findings(dry_run_result))
-    return make_plan(
-        replace(
-            plan_input,
-            dry_run_refusals=dry_run_result.refusals,
-            trial=dry_run_result.dry_run_counts,
-            diagnostics=diagnostics,
-        )
-    )
-
-
-def _recovery_hints(session: TargetSession, state: State) -> dict[str, str]:
-    """How to record an open call that a recovery journal says was done, by its id."""
-    if not state.open_intents:
-        return {}
-    journal_files = session.journals(state).done_calls(state)
-    open_ids = {intent.id for intent in state.open_intents} & journal_files.keys()
-    return {call_id: journal_files[call_id].recovery_hint for call_id in open_ids}
+    return plan_input, resolved_intents
 
 
 def _iter_settled_warnings(
@@ -333,79 +303,18 @@ def _iter_open_call_warnings(
             continue
         cause = resolved.reason if resolved.seconds_until_resolvable is None else ""
         groups[intent.verb, cause].append(resolved)
-    yield from map(_open_intent_warning, groups.values())
-
-
-def _open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Diagnostic:
-    """The warning for calls with one cause."""
-    first, count = resolved_intents[0], len(resolved_intents)
-    addresses = format_short_list(resolved.intent.address for resolved in resolved_intents)
-    sent_at = min(resolved.intent.sent_at for resolved in resolved_intents)
-    sent = f"was sent at {sent_at}" if count == 1 else f"(the first was sent at {sent_at})"
-    return warning_finding(
-        f"The outcome of {'an' if count == 1 else count} earlier call{'s' * (count > 1)} is still "
-        "unknown",
-        f"{first.intent.verb} of {addresses} {sent}: {first.reason}.",
-        "" if first.seconds_until_resolvable is None else WAIT_HINT + ".",
-        address=addresses if count == 1 else "",
-    )
-
-
-def _forged_run_warning(address: Address) -> Diagnostic:
-    """The warning for a recorded run whose signature is not of this state's key."""
-    return warning_finding(
-        "The record of a run was changed outside of this tool",
-        f"What the state says of the last run of {address} is not what was signed with the state "
-        "key. It counts as not known.",
-        "Find out who can write to the state.",
-        address=str(address),
-    )
-
-
-def _read_other_runs(
-    session: TargetSession, resources: Mapping[Address, ResourceState]
-) -> Mapping[str, OtherTargetRuns]:
-    """The runs of each required target by its name; {} unless a release to be made may need them.
-
-    What could not be read is a problem in the result.
-    """
-    if not any(
-        one.desired and one.lookup_result.observed is None and one.type.verification_spec
-        for one in resources.values()
-    ):
-        return {}
-    return {
-        name: _read_runs(session.session_of(session.project.targets[name]))
-        for name in session.target.require_verified
-    }
-
-
-def _look_up_undeclared(
-    session: TargetSession,
-    live_reader: LiveReader,
-    records: Mapping[Address, Record],
-    addresses_to_read: Collection[Address],
-    *,
-    prune: bool,
-) -> None:
-    """Read recorded, undeclared objects: those that `prune` may delete, and `addresses_to_read`."""
-    deletable = _list_deletable(session, session.desired, records) if prune else []
-    undeclared = records.keys() & {*addresses_to_read} - session.desired.keys()
-    known = {address for address in undeclared if address.kind in session.catalogue}
-    live_reader.store_undeclared_lookups({*deletable, *known}, records)
-
-
-def _list_deletable(
-    session: TargetSession, desired: Mapping[Address, object], records: Mapping[Address, Record]
-) -> list[Address]:
-    """Recorded, undeclared addresses whose API version can delete the object."""
-    addresses = []
-    for address, record in sorted(records.items()):
-        kind = session.catalogue.get(address.kind)
-        binding = kind.bindings.get(record.api) if kind else None
-        if address not in desired and binding is not None and binding.delete_object is not None:
-            addresses.append(address)
-    return addresses
+    for group in groups.values():
+        first, count = group[0], len(group)
+        addresses = format_short_list(resolved.intent.address for resolved in group)
+        sent_at = min(resolved.intent.sent_at for resolved in group)
+        sent = f"was sent at {sent_at}" if count == 1 else f"(the first was sent at {sent_at})"
+        yield warning_finding(
+            f"The outcome of {'an' if count == 1 else count} earlier call{'s' * (count > 1)} is "
+            "still unknown",
+            f"{first.intent.verb} of {addresses} {sent}: {first.reason}.",
+            "" if first.seconds_until_resolvable is None else WAIT_HINT + ".",
+            address=addresses if count == 1 else "",
+        )
 
 
 def _read_runs(other_session: TargetSession) -> OtherTargetRuns:
@@ -427,81 +336,56 @@ def _read_runs(other_session: TargetSession) -> OtherTargetRuns:
                     "This state is not the one that the project file pins",
                     f"the project file pins lineage {pinned_lineage}, and it has {state.lineage}",
                 )
-            recorded_identity, expected_identity = (
-                state.binding,
-                _expected_identity(other_session.project, target, state.binding),
-            )
-            if recorded_identity != expected_identity:
+            recorded, project = state.binding, other_session.project
+            if target.is_embedded:
+                data_set = find_data_set_id(project.root)
+                expected = BackendIdentity(state_access.EMBEDDED_URL, "", data_set)
+            else:
+                url = normalize_base_url(target.url) if target.url else recorded.url
+                expected = BackendIdentity(url, target.tenant or recorded.tenant)
+            if recorded != expected:
                 raise StateError.from_summary(
                     "This state belongs to another backend",
-                    f"it was made for {state_access.describe_identity(recorded_identity)}, and "
-                    f"target {target.name} is {state_access.describe_identity(expected_identity)}",
+                    f"it was made for {state_access.describe_identity(recorded)}, and target "
+                    f"{target.name} is {state_access.describe_identity(expected)}",
                 )
             shared_ids = other_session.read_shared_ids()
             if shared_ids is not None:
-                state_access.require_no_error(
-                    project_findings(shared_ids, other_session.project, other_session.target)
-                )
-            return _collect_runs(state, target, other_session.state_keys)
+                state_access.require_no_error(project_findings(shared_ids, project, target))
+            signer, doubts = RunSigner(other_session.state_keys, state.lineage), {}
+            digests, runs = dict[Address, str](), dict[Address, LastRun]()
+            for address, record in state.records.items():
+                kind = CATALOGUE.get(address.kind)
+                if kind is None or kind.verification_spec is None:
+                    continue
+                digests[address] = (not record.is_package_untold and record.digest) or ""
+                if run := LastRun.from_json_or_none(record.verification):
+                    runs[address] = run
+                    if run.result is RunStatus.PASSED:
+                        doubts[address] = _find_doubt(signer, record, run, target.name)
+                if record.replaced_at:
+                    replaced = (
+                        "its package was replaced there, so that no run of it proves anything"
+                    )
+                    doubts[address] = RunDoubt(replaced)
+            known_doubts = {address: doubt for address, doubt in doubts.items() if doubt}
+            return OtherTargetRuns(digests=digests, runs=runs, doubts=known_doubts)
     # One target that cannot be read must not stop a plan that may not need it.
     except SynapseApplyError as failure:
         return OtherTargetRuns(
             problem="; ".join(
-                [
-                    (diagnostic.detail or diagnostic.summary).rstrip(".")
-                    for diagnostic in failure.diagnostics
-                ]
+                (diagnostic.detail or diagnostic.summary).rstrip(".")
+                for diagnostic in failure.diagnostics
             )
             or str(failure)
         )
 
 
-def _expected_identity(
-    project: Project, target: Target, recorded_identity: BackendIdentity
-) -> BackendIdentity:
-    if target.is_embedded:
-        return BackendIdentity(state_access.EMBEDDED_URL, "", find_data_set_id(project.root))
-    url = normalize_base_url(target.url) if target.url else recorded_identity.url
-    return BackendIdentity(url, target.tenant or recorded_identity.tenant)
-
-
-def _collect_runs(state: State, target: Target, keys: StateKeys) -> OtherTargetRuns:
-    records = {
-        address: record
-        for address, record in state.records.items()
-        if (kind := CATALOGUE.get(address.kind)) is not None and kind.verification_spec is not None
-    }
-    runs = {
-        address: LastRun.from_json_or_none(record.verification)
-        for address, record in records.items()
-    }
-    passed_addresses = [
-        passed_address
-        for passed_address, run in runs.items()
-        if run and run.result is RunStatus.PASSED
-    ]
-    signer = RunSigner(keys, state.lineage)
-    doubts = {
-        address: _find_doubt(signer, records[address], target) for address in passed_addresses
-    }
-    doubts |= {
-        address: RunDoubt("its package was replaced there, so that no run of it proves anything")
-        for address, record in records.items()
-        if record.replaced_at
-    }
-    return OtherTargetRuns(
-        digests={
-            address: (not record.is_package_untold and record.digest) or ""
-            for address, record in records.items()
-        },
-        runs={address: run for address, run in runs.items() if run is not None},
-        doubts={address: doubt for address, doubt in doubts.items() if doubt is not None},
-    )
-
-
-def _find_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt | None:
-    """Why a recorded, passed run is not trusted; None where it is."""
-    status, target_name = signer.verify_last_run(record), target.name
+def _find_doubt(
+    signer: RunSigner, record: Record, run: LastRun, target_name: str
+) -> RunDoubt | None:
+    """Why a recorded, passed run of a target is not trusted; None where it is."""
+    status = signer.verify_last_run(record)
     if status is SignatureStatus.GENUINE:
         return None
     if status is SignatureStatus.UNSIGNED:
@@ -514,20 +398,10 @@ def _find_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt |
             "the signature of its run there is of something else: the record was changed, or "
             "copied from another one"
         )
-    last_run = LastRun.from_json_or_none(record.verification)
-    key_id = parse_key_id(last_run.signature) if last_run else ""
-    current_key = signer.keys.current_key
-    current_text = (
-        f"the key here is {current_key.key_id} from {current_key.origin}"
-        if current_key
-        else "none is here"
-    )
+    key = signer.keys.current_key
+    current = f"the key here is {key.key_id} from {key.origin}" if key else "none is here"
+    variable = key_variable_of(target_name)
     return RunDoubt(
-        f"its run there is signed with state key {key_id}, and {current_text}",
-        (
-            (
-                f"give the state key of target {target_name}, "
-                f"as {key_variable_of(target_name)} for example"
-            ),
-        ),
+        f"its run there is signed with state key {parse_key_id(run.signature)}, and {current}",
+        (f"give the state key of target {target_name}, as {variable} for example",),
     )

@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import fields
 from itertools import chain
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, Level
 from synapse_apply.model.phrases import suggest_words
-from synapse_apply.model.project import RULE_ID_PREFIX, Policy, Target
+from synapse_apply.model.project import RULE_ID_PREFIX
 from synapse_apply.planning.guards import GUARD_NAMES, overridable_rule_ids
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.workspace.selection import Selectable, select_addresses
+from synapse_apply.workspace.selection import select_addresses
 
-
-class PlannedTarget(Selectable, Protocol):
-    """What options are checked against: what is declared, and whether that is only a part."""
-
-    @property
-    def target(self) -> Target: ...
-    @property
-    def partial(self) -> bool: ...
+if TYPE_CHECKING:
+    from synapse_apply.workspace.offline_target import OfflineTarget
 
 
 @frozen
@@ -62,7 +56,7 @@ class PlanArguments:
         return tuple(words)
 
     def build_plan_options(
-        self, planned_target: PlannedTarget, *, will_ask: bool = False
+        self, planned_target: OfflineTarget, *, will_ask: bool = False
     ) -> PlanOptions:
         """The options under the target's rules; `will_ask` allows what an option allows elsewhere.
 
@@ -78,7 +72,23 @@ class PlanArguments:
                 "--allow-locked is for what --prune deletes: give both."
             )
         target = planned_target.target
-        _require_overridable(self.overridden, target.policy)
+        rules, findings = {rule.id: rule for rule in target.policy.rules}, []
+        overridable_names = overridable_rule_ids(target.policy.rules)
+        for name in self.overridden:
+            if not name.startswith(RULE_ID_PREFIX) or name in overridable_names:
+                continue
+            reason, hint = f"{name} only warns", "leave it out"
+            if name not in rules:
+                rule = name.removeprefix(RULE_ID_PREFIX)
+                reason = f"the policy of this target has no rule `{rule}`"
+                if overridable_names:
+                    hint = f"there are {', '.join(overridable_names)}"
+            elif rules[name].is_denying:
+                reason = f"{name} speaks of single resources"
+                hint = "name a resource under its `except:` in the project file"
+            findings.append(error_finding("This rule cannot be overridden", reason, hint))
+        if findings:
+            raise InputError(*findings)
         return PlanOptions(
             prune=self.prune,
             adopt=will_ask if self.adopt is None else self.adopt,
@@ -122,26 +132,3 @@ def describe_unknown_guard(name: str) -> str:
     if name in GUARD_NAMES or name.startswith(RULE_ID_PREFIX):
         return ""
     return f"{name!r} is not a guard; the guards are {', '.join(GUARD_NAMES)}."
-
-
-def _require_overridable(overridden: Collection[str], policy: Policy) -> None:
-    """InputError for a policy rule that does not exist, or that cannot be overridden."""
-    overridable_names = overridable_rule_ids(policy.rules)
-    rules = {rule.id: rule for rule in policy.rules}
-    findings = []
-    for name in overridden:
-        if not name.startswith(RULE_ID_PREFIX) or name in overridable_names:
-            continue
-        if name not in rules:
-            reason = f"the policy of this target has no rule `{name.removeprefix(RULE_ID_PREFIX)}`"
-            hint = (
-                f"there are {', '.join(overridable_names)}" if overridable_names else "leave it out"
-            )
-        elif rules[name].is_denying:
-            reason = f"{name} speaks of single resources"
-            hint = "name a resource under its `except:` in the project file"
-        else:
-            reason, hint = f"{name} only warns", "leave it out"
-        findings.append(error_finding("This rule cannot be overridden", reason, hint))
-    if findings:
-        raise InputError(*findings)

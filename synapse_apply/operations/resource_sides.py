@@ -23,10 +23,9 @@ from synapse_apply.model.values import (
     WithheldSecret,
     flatten,
 )
-from synapse_apply.operations.plan import plan
-from synapse_apply.planning.plan_input import PlanOptions, ResourceState
+from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.views.text.values import SECRET_TYPES
-from synapse_apply.workspace.target_session import PlanResult, TargetSession
+from synapse_apply.workspace.target_session import PlanResult
 
 SAME, DIFFERENT = "same", "different"
 NOT_SHOWN, ANOTHER_KEY, NOT_CHECKED = "not shown", "under another key", "not checked"
@@ -151,43 +150,30 @@ class ResourceSides:
         return flatten(observed.spec) if observed else {}
 
 
-def read_sides(session: TargetSession, address: Address) -> ResourceSides:
-    """Read one resource from all sides; InputError for an address that nobody knows."""
-    options = PlanOptions().with_target_rules(session.target)
-    plan_result = plan(session, options, addresses_to_read=(address,))
-    return ResourceSides.from_plan_result(plan_result, address, session.typed_target)
-
-
 def _withhold_new_secrets(resource: ResourceState) -> ResourceState:
     """The resource without recorded plain values of fields that have become secret since."""
-    if resource.record is None:
-        return resource
-    field_maps = (resource.declared_fields, resource.live_fields)
-    secret_paths = {
+    paths = frozenset(
         path
-        for side in field_maps
+        for side in (resource.declared_fields, resource.live_fields)
         for path, value in side.items()
         if isinstance(value, SECRET_TYPES)
-    }
-    if not secret_paths:
+    )
+    if resource.record is None or not paths:
         return resource
-    secret_marks = UNMARKED.with_named_secret_paths(frozenset(secret_paths))
+    marks = UNMARKED.with_named_secret_paths(paths)
 
-    def redact_fields(fields: Fields) -> Fields:
+    def redact(fields: Fields) -> Fields:
         return {
             path: WithheldSecret("masked")
             if not isinstance(value, SECRET_TYPES)
-            and (secret_marks.is_secret(path) or secret_marks.has_named_field_below(path))
+            and (marks.is_secret(path) or marks.has_named_field_below(path))
             else value
             for path, value in fields.items()
         }
 
-    redacted_record = replace(
-        resource.record,
-        applied=redact_fields(resource.record.applied),
-        seen=redact_fields(resource.record.seen),
-    )
-    return replace(resource, record=redacted_record)
+    record = resource.record
+    record = replace(record, applied=redact(record.applied), seen=redact(record.seen))
+    return replace(resource, record=record)
 
 
 def _iter_read_failures(

@@ -1,33 +1,40 @@
-"""What a saved plan contains, and when it is stale as a whole (design section 7)."""
+"""What a saved plan contains, when it is stale (design section 7), and how it is applied."""
 
 from __future__ import annotations
 
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import Command, Text
+from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
-from synapse_apply.model.errors import InputError, Stale, SynapseApplyError
+from synapse_apply.model.errors import InputError, ManifestError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import StateStore
+from synapse_apply.model.report import Report
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.operations import saved_plan_file
 from synapse_apply.planning.narrow import narrow_plan, unite_plans
+from synapse_apply.planning.open_call_refusals import with_wait_options
 from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.state_access import describe_identity
-from synapse_apply.workspace.target_session import PlanResult, TargetSession
+from synapse_apply.workspace.target_session import PlanResult, TargetSession, open_context
+
+if TYPE_CHECKING:
+    from synapse_apply.operations.apply import ApplyRun
+    from synapse_apply.operations.apply_observer import ApplyObserver
 
 FORMAT = 1
 _FORMAT_WITH_PACKAGES = 2  # of `plan --with-packages`, which went before the first version
@@ -86,7 +93,14 @@ def save_plan_to_new_file(
     # A file is an approval, and a plan with errors cannot be applied.
     if plan.has_errors:
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
-    body: JsonObject = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}
+    selected = options.selected
+    choices = {
+        **{name: getattr(options, name) for name in _FLAGS},
+        "no_package_check": sorted(options.no_package_check),
+        "overridden": sorted(options.overridden),
+        "selected": None if selected is None else sorted(map(str, selected)),
+    }
+    body: JsonObject = {"plan": codec.plan_to_json(plan), "choices": choices}
     mac = _sign_text(session, format_canonical_json(body))
     signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
     text = json.dumps({"format": FORMAT, **body, "signature": signature}, sort_keys=True)
@@ -106,11 +120,21 @@ def read_saved_plan_without_verifying_signature(path: Path) -> SavedPlan:
             raise saved_plan_file.build_unusable_error(
                 path, reason, "Make the plan again with this version."
             )
-        signature = document["signature"]
+        signature, choices = document["signature"], document["choices"]
+        selected = choices["selected"]
+        flags: dict[str, Any] = {
+            name: choices.get(name, name == "verify") is True for name in _FLAGS
+        }
+        options = PlanOptions(
+            **flags,
+            no_package_check=frozenset(map(str, choices.get("no_package_check", ()))),
+            overridden=frozenset(map(str, choices["overridden"])),
+            selected=None if selected is None else frozenset(map(Address.parse, selected)),
+        )
         return SavedPlan(
             path,
             codec.plan_from_json(document["plan"]),
-            _options_from_json(document["choices"]),
+            options,
             format_canonical_json(
                 {name: document[name] for name in _SIGNED_KEYS if name in document}
             ),
@@ -375,7 +399,15 @@ def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
             f"{join_groups(groups)}. One apply works on one target and its state.",
             "Apply each on the target it was made for, with an `apply --reviewed` of its own.",
         )
-    choices = [_describe_choices(each.options) for each in plans]
+    # What changes the rows of a plan, as it is typed: plans of one apply agree on each.
+    choices: list[dict[str, str]] = []
+    for options in (each.options for each in plans):
+        flags = {f"--{name.replace('_', '-')}": getattr(options, name) for name in _FLAGS}
+        flags["--no-verify"] = not flags.pop("--verify")
+        choice = {option: "on" if is_on else "off" for option, is_on in flags.items()}
+        choice["--override-guard"] = ", ".join(sorted(options.overridden)) or "none"
+        choice["--no-package-check"] = ", ".join(sorted(options.no_package_check)) or "none"
+        choices.append(choice)
     for option in choices[0]:
         groups = group_files(choice[option] for choice in choices)
         if len(groups) > 1:
@@ -388,35 +420,123 @@ def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
             )
 
 
-def _describe_choices(options: PlanOptions) -> dict[str, str]:
-    """What changes the rows of a plan, as it is typed: plans of one apply agree on each."""
-    flags = {f"--{name.replace('_', '-')}": getattr(options, name) for name in _FLAGS}
-    flags["--no-verify"] = not flags.pop("--verify")
-    texts = {option: "on" if choice else "off" for option, choice in flags.items()}
-    names = {"--override-guard": options.overridden, "--no-package-check": options.no_package_check}
-    return texts | {option: ", ".join(sorted(given)) or "none" for option, given in names.items()}
-
-
-def _options_to_json(options: PlanOptions) -> JsonObject:
-    selected = options.selected
-    return {
-        **{name: getattr(options, name) for name in _FLAGS},
-        "no_package_check": sorted(options.no_package_check),
-        "overridden": sorted(options.overridden),
-        "selected": None if selected is None else sorted(map(str, selected)),
-    }
-
-
-def _options_from_json(data: Mapping[str, Any]) -> PlanOptions:
-    selected = data["selected"]
-    flags: dict[str, Any] = {name: data.get(name, name == "verify") is True for name in _FLAGS}
-    return PlanOptions(
-        **flags,
-        no_package_check=frozenset(map(str, data.get("no_package_check", ()))),
-        overridden=frozenset(map(str, data["overridden"])),
-        selected=None if selected is None else frozenset(map(Address.parse, selected)),
-    )
-
-
 def _sign_text(session: TargetSession, signed_text: str) -> Mac | None:
     return session.secrets.compute_mac("", _SIGNATURE_PATH, Sensitive(signed_text))
+
+
+@frozen
+class ApprovedPlans:
+    """The plans of the given files, older first, and one plan that unites them.
+
+    `reviewed`: rows of the plan may be applied although the manifests have changed since.
+    """
+
+    files: tuple[SavedPlan, ...]
+    united_plan: SavedPlan
+    reviewed: bool
+
+    @property
+    def target(self) -> str:
+        """The name of the target that the plans were made for, as the files say."""
+        return self.united_plan.plan.base.target
+
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """The files as `apply` is given them, a word each."""
+        option = ("--reviewed",) if self.reviewed else ()
+        return tuple(str(word) for each in self.files for word in (*option, each.file))
+
+
+def read_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPlans:
+    """Read plan files, older first. Only reviewed plans may be several.
+
+    InputError for a file that holds no plan, Stale where several cannot form one apply.
+    """
+    files = tuple(map(read_saved_plan_without_verifying_signature, paths))
+    return ApprovedPlans(files, unite_saved_plans(files), reviewed)
+
+
+@contextmanager
+def open_approved_session(
+    invocation: Invocation, approved_plans: ApprovedPlans
+) -> Iterator[TargetSession]:
+    """A session to apply the plans in. Stale where a saved plan's manifests are unusable now.
+
+    Commands in error messages name the plan's target, even where the user did not type it.
+    """
+    with ExitStack() as stack:
+        try:
+            try:
+                session = stack.enter_context(open_context(invocation))
+            except ManifestError as problem:
+                if approved_plans.reviewed:
+                    raise
+                hint = (
+                    "Bring it back, or give the same --var, --var-file, --file and --ref as for "
+                    "the plan; otherwise plan again."
+                )
+                raise Stale(
+                    error_finding(
+                        "The planned manifests or packages are no longer here",
+                        f"{approved_plans.united_plan.file} was made from manifests and packages "
+                        "without an error. Nothing was sent.",
+                        hint,
+                    ),
+                    *problem.diagnostics,
+                ) from None
+            yield session
+        except SynapseApplyError as problem:
+            target = invocation.target or ""
+            problem.diagnostics = name_target_in_commands(problem.diagnostics, target)
+            raise
+
+
+def require_worth_waiting(
+    session: TargetSession, approved_plans: ApprovedPlans, *, allow_unsigned: bool
+) -> None:
+    """Stale for plans that stay unusable however long an earlier call is waited for."""
+    united, reviewed = approved_plans.united_plan, approved_plans.reviewed
+    files = approved_plans.files
+    require_usable_plans(session, files, reviewed=reviewed, allow_unsigned=allow_unsigned)
+    plan = united.plan
+    if plan.refused_changes and not (plan.actionable_changes or plan.moved):
+        raise Stale.from_summary(
+            "All that this plan has was refused when it was planned",
+            f"{united.file}: what was refused then is not done by it, so nothing was waited for.",
+            "Plan again once it can be done.",
+        )
+
+
+def apply_approved(
+    session: TargetSession,
+    run_with_saved_options: ApplyRun,
+    approved_plans: ApprovedPlans,
+    observer: ApplyObserver,
+    *,
+    allow_unsigned: bool = False,
+) -> Report:
+    """Check the plans, plan again, narrow to their rows and apply, all under the state's lock.
+
+    `run_with_saved_options` must plan with the options of
+    `with_current_rules`. Stale for a plan that is not genuine, of another
+    target, or outdated; else raises as `operations.apply.check`.
+    """
+    united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
+    with session.lock_state_of_own_project("apply"):
+        warnings = require_usable_plans(
+            session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
+        )
+        # A saved plan says what was approved; only a new plan knows what is live now.
+        plan_result = run_with_saved_options.plan_anew()
+        if not plan_result.plan.has_errors:
+            plan_result = narrow_to_saved(united_plan, plan_result, reviewed=reviewed)
+            plan = plan_result.plan
+            # A saved plan of which something is done is used up by that.
+            if not reviewed and (plan.actionable_changes or plan.moved):
+                plan = with_wait_options(plan, None)
+            # What it was refused in, it never does.
+            refused = {str(change.address) for change in united_plan.plan.refused_changes}
+            plan_result = replace(plan_result, plan=with_wait_options(plan, None, refused))
+        observer.show_plan(plan_result.plan)
+        observer.show_warnings(warnings)
+        return run_with_saved_options.check_and_apply(plan_result, uses_up_plan=not reviewed)

@@ -37,7 +37,6 @@ from synapse_apply.workspace.recovery_journal import (
     EndedCall,
     JournalContent,
     JournaledDoneCall,
-    read_valid_journal,
 )
 from synapse_apply.workspace.selection import choose_addresses, state_selectable
 from synapse_apply.workspace.target_session import TargetSession
@@ -318,11 +317,6 @@ class RecoveredCalls:
     recorded_intents: tuple[Intent, ...]
     known_intents: tuple[Intent, ...]
     findings: tuple[Diagnostic, ...] = ()
-
-
-def read_recovery_journal(session: TargetSession, path: Path) -> JournalContent:
-    """The calls in a file; InputError for a file that no run wrote, or that was changed since."""
-    return read_valid_journal(path, session.target.name, session.state_keys)
 
 
 def record_journal(session: TargetSession, path: Path, content: JournalContent) -> RecoveredCalls:

@@ -1,62 +1,96 @@
-"""What the `state` commands read and change in a state. None of it changes the backend."""
+"""What the `state` commands read and change in a state. None of it changes the backend.
+
+First its records and open calls; then the state as a whole: when it is made, replaced by a backup,
+bound to a backend and project, or rekeyed, and whom that shuts out.
+"""
 
 from __future__ import annotations
 
 import math
-import uuid
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import starmap
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 from synapse_apply.applying.runs import explain_other_job, jobs_of_last_runs, with_job
 from synapse_apply.live.open_intents import (
     acting_call_warning,
     build_no_open_call_error,
     keep_acting_calls,
+    list_acting_calls,
     require_no_journal,
     with_acting_calls,
 )
 from synapse_apply.manifests.export import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
+from synapse_apply.model.errors import InputError, NotApproved, SecretUnavailable, StateError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB
-from synapse_apply.model.phrases import suggest_name
+from synapse_apply.model.phrases import format_count_and_noun, format_field_path, suggest_name
 from synapse_apply.model.project import with_member_renames
 from synapse_apply.model.state import (
     CREATE_VERB,
+    NO_SHARED_IDS,
     BackendIdentity,
     Intent,
     IntentState,
+    ProjectAndKeyIds,
     Record,
     State,
 )
-from synapse_apply.model.values import SecretRef
-from synapse_apply.secrets.keys import key_variable_of
+from synapse_apply.model.values import Fields, Mac, SecretRef, flatten
+from synapse_apply.planning.refusals import settle_secrets
+from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_of
+from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
+from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.snapshot import (
+    KEPT_FILE_SUFFIX,
+    StateOrigin,
     build_inventory_sorted_by_address,
     copy_and_verify_state_under_source_lock,
 )
-from synapse_apply.stores.state_messages import build_open_call_error
+from synapse_apply.stores.sql import SqlStore
+from synapse_apply.stores.sqlite.sqlite_database import (
+    make_unopened_sqlite_store,
+    require_origin_of_intact_backup,
+)
+from synapse_apply.stores.state_messages import build_existing_state_error, build_open_call_error
 from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import run_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.state_access import (
+    EMBEDDED_URL,
     build_state_identity,
+    describe_identity,
     open_store_at_url,
+    require_no_error,
     require_usable_bucket,
     resolve_state_url,
 )
 from synapse_apply.workspace.state_key import (
+    SharedKey,
     find_or_make_shared_key,
     key_ids_of_digests,
+    key_path_beside_state,
     list_ci_key_commands,
+    new_key_lines_of,
+    state_folder,
+)
+from synapse_apply.workspace.state_project import (
+    NO_PROJECT_ID,
+    ProjectId,
+    project_findings,
+    project_id_of,
+    write_project_id,
 )
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -81,24 +115,16 @@ def current_identity_of(session: TargetSession, *, is_read_only: bool = False) -
     return build_state_identity(normalize_base_url(target.url), target, None)
 
 
-def require_record(session: TargetSession, address: Address) -> Record:
-    """The record of an address; StateError that suggests similar ones when there is none."""
-    record = session.store.find_record(address)
-    if record is None:
-        raise _unknown_address(session, address)
-    return record
-
-
 def remove_records_keeping_objects(session: TargetSession, addresses: list[Address]) -> None:
     """Remove records; the live objects stay. StateError for an address without a record."""
     with session.lock_state_of_own_project("state rm"):
         state = session.store.read_state()
         for address in addresses:
             if address not in state.records:
-                raise _unknown_address(session, address)
+                raise unknown_address(session, address)
         keep_acting_calls(session, state, addresses, {})
         session.store.remove_records(*addresses)
-        _record_audit_entries(session, dict.fromkeys(addresses, "forget"))
+        session.note_in_audit((address, "forget", "") for address in addresses)
 
 
 def rename_address(session: TargetSession, old: Address, new: Address) -> dict[Address, Address]:
@@ -129,22 +155,8 @@ def rename_address(session: TargetSession, old: Address, new: Address) -> dict[A
             ):
                 raise build_open_call_error(intent.address, intent.verb)
         session.store.rename_addresses(renames, session.signer.sign_moved_run)
-        _record_audit_entries(
-            session,
-            {old_address: f"move to {new_address}" for old_address, new_address in renames.items()},
-        )
+        session.note_in_audit((was, f"move to {now}", "") for was, now in renames.items())
     return renames
-
-
-def _record_audit_entries(session: TargetSession, verb_by_address: Mapping[Address, str]) -> None:
-    """Append one audit entry for each address, all with the id of one run."""
-    moment, run_id, actor = session.clock.utc_now(), str(uuid.uuid4()), session.actor
-    session.store.append_audit_entries(
-        *(
-            actor.build_state_audit_entry(address, verb, moment=moment, plan_id=run_id)
-            for address, verb in verb_by_address.items()
-        )
-    )
 
 
 def copy_state(session: TargetSession, url: str | SecretRef) -> State:
@@ -154,30 +166,25 @@ def copy_state(session: TargetSession, url: str | SecretRef) -> State:
     there is no key, and no terminal at which one may be made.
     """
     environ = session.invocation.environ
-    require_usable_bucket(url, session.project, session.target, session.invocation.environ)
-    _make_needed_key(session, url)
+    require_usable_bucket(url, session.project, session.target, environ)
+    # In such a store nothing unsigned is believed.
+    location = resolve_state_url(url, session.project, environ)
+    if is_bucket_url(location) or is_git_url(location):
+        if session.target.is_embedded:
+            session.reload_state_keys(create=True)
+        else:
+            hint = Text(
+                "Get it from whoever has it. To make one: `openssl rand -base64 32`, put into "
+                f"{key_variable_of(session.target.name)}, and kept where all of them get it. At a "
+                "terminal this command makes one."
+            )
+            find_or_make_shared_key(session, hint)
     with closing(
         open_store_at_url(url, session.project, session.target, environ, session.store_signer)
     ) as new_store:
         return copy_and_verify_state_under_source_lock(
             session.store, new_store, session.lock_wait_seconds
         )
-
-
-def _make_needed_key(session: TargetSession, url: str | SecretRef) -> None:
-    """Make a state key where there is none, for a store in which nothing unsigned is believed."""
-    location = resolve_state_url(url, session.project, session.invocation.environ)
-    if not (is_bucket_url(location) or is_git_url(location)):
-        return
-    if session.target.is_embedded:
-        session.reload_state_keys(create=True)
-        return
-    variable = key_variable_of(session.target.name)
-    hint = Text(
-        "Get it from whoever has it. To make one: `openssl rand -base64 32`, put into "
-        f"{variable}, and kept where all of them get it. At a terminal this command makes one."
-    )
-    find_or_make_shared_key(session, hint)
 
 
 def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[str]:
@@ -222,7 +229,7 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     return steps
 
 
-def inventory_rows_of(session: TargetSession) -> list[dict[str, object]]:
+def list_inventory(session: TargetSession) -> list[dict[str, object]]:
     """Address, id, version and digest of every record, as `import -f` reads them."""
     return [dict(row) for row in build_inventory_sorted_by_address(session.store.read_state())]
 
@@ -393,10 +400,608 @@ def _require_open_intents(
     return intents
 
 
-def _unknown_address(session: TargetSession, address: Address) -> StateError:
+def unknown_address(session: TargetSession, address: Address) -> StateError:
+    """The error that an address has no record; it suggests similar ones."""
     state = session.store.read_state()
     hint = suggest_name(
         str(address), map(str, state.records), Text(Command("state list"), " shows what is there.")
     )
     error = StateError.from_summary("The state does not know this address", f"{address}.", hint)
     return with_acting_calls(session, state, address, error)
+
+
+@frozen
+class CreatedState:
+    """A new state. `key` is that of a shared one, None for any other.
+
+    `target` is the name of its target. `project_id` is the project that a shared one is bound to.
+    `key_file` is the file in which its key was made, None where there was a key. `is_pinned`: the
+    project file names its lineage. `steps` are sentences on what is to be done so that others can
+    use it, and on who can read and write it; none for a state of this machine alone.
+    """
+
+    target: str
+    lineage: str
+    is_pinned: bool
+    project_id: ProjectId = NO_PROJECT_ID
+    key: StateKey | None = None
+    key_file: Path | None = None
+    steps: tuple[str, ...] = ()
+
+
+def create_empty_state_and_missing_key(
+    session: TargetSession,
+    state_identity: BackendIdentity,
+    lineage: str = "",
+    key_file: Path | None = None,
+) -> CreatedState:
+    """Create an empty state and its key; a shared one is bound to that key and to the project.
+
+    Where there is no key for a shared state, one is made in `key_file`, or at a terminal in the
+    user's folder. At a terminal the project gets an id, if its file has none: what a pipeline
+    wrote there would be gone with its checkout. StateError when a state exists, or when a pinned
+    lineage forbids an empty one; InputError without a key.
+    """
+    target, store = session.target, session.store
+    pinned_lineage = target.state.lineage
+    if pinned_lineage and lineage != pinned_lineage:
+        raise StateError.from_summary(
+            "The project file pins the lineage of this state",
+            f"Target {target.name} is pinned to lineage {pinned_lineage}: an empty state would "
+            "forget every object it remembers.",
+            Text(
+                "Restore it: ",
+                Command("state restore FILE"),
+                "; or import what exists after ",
+                Command("state init --lineage", pinned_lineage),
+                ", which makes an empty one anyway.",
+            ),
+        )
+    created = CreatedState(target.name, lineage or str(uuid4()), bool(pinned_lineage))
+
+    def create_store(shared_ids: ProjectAndKeyIds) -> None:
+        progress = session.last_seen_files.read_farthest(created.lineage).progress
+        store.create_state(state_identity, created.lineage, progress, shared_ids)
+
+    if not session.is_state_shared:
+        if key_file is not None:
+            raise InputError.from_summary(
+                "--key-file is for a state that several machines share",
+                f"The state of target {target.name} is a file of this machine, and its key is made "
+                "beside it.",
+                "Leave it out.",
+            )
+        create_store(NO_SHARED_IDS)
+        session.reload_state_keys(create=True)
+        return created
+    if store.exists():
+        shared_ids = store.read_project_and_key_ids()
+        require_no_error(project_findings(shared_ids, session.project, target))
+        raise build_existing_state_error(store.where)
+    _require_unseen_place(session, lineage)
+    require_usable_bucket(target.state.url, session.project, target, session.invocation.environ)
+    hint = Text(
+        "Get it from whoever has it. To make one: ",
+        Command("state init --key-file PATH", target=target.name),
+        ", and keep that file where all of them get it.",
+    )
+    # Last the state, so that what is cut short can be repeated.
+    shared_key = find_or_make_shared_key(session, hint, key_file)
+    project_id, key = shared_key.project_id, shared_key.key
+    key_id = key.key_id if key is not None else ""
+    create_store(ProjectAndKeyIds(project_id.text, key_id, target.name))
+    return replace(
+        created,
+        project_id=project_id,
+        key=key,
+        key_file=shared_key.key_file,
+        steps=(*_iter_sharing_steps(shared_key, target.name), *access_notes(store.where)),
+    )
+
+
+def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str]:
+    """What is to be done so that other machines can use a new shared state."""
+    project_id, key = shared_key.project_id, shared_key.key
+    if key is None:
+        return
+    if project_id.is_new:
+        yield (
+            f"Wrote project.id {project_id.text} into the project file: commit it. A project file "
+            "without it cannot use this state."
+        )
+    elif not project_id.text:
+        rebind_command = Command("state rebind", target=target_name)
+        yield (
+            f"It is bound to no project, since the project file has no id: {rebind_command}, where "
+            "you can commit it."
+        )
+    if shared_key.key_file is None:
+        yield f"It is bound to state key {key.key_id}, from {key.origin}."
+        return
+    yield from new_key_lines_of(
+        key.key_id,
+        shared_key.key_file,
+        target_name,
+        is_found_by_commands=shared_key.is_found_by_commands,
+    )
+
+
+_GIT_READERS = (
+    "Whoever can read that repository can read the state: addresses, ids and configuration, and no "
+    "secret."
+)
+_GIT_WRITERS = (
+    "No rule protects such a ref: whoever may push to the repository may write it. What is not "
+    "signed with the state key is not believed, so keep that key from who may only push."
+)
+_BUCKET_RULES = (
+    "No lifecycle rule may expire current objects there: that would destroy the state. A rule that "
+    "expires old versions is right."
+)
+
+
+def access_notes(location: str) -> tuple[str, ...]:
+    """Sentences on who reads and writes a store, or may not, by its location; () for most."""
+    if is_bucket_url(location):
+        return (f"The state is at {location}.", _BUCKET_RULES)
+    if not is_git_url(location):
+        return ()
+    return (f"The state is at {location}.", _GIT_READERS, _GIT_WRITERS)
+
+
+def _require_unseen_place(session: TargetSession, lineage: str) -> None:
+    """StateError where a state was seen that is gone now, unless its lineage is to go on."""
+    seen_place = session.seen_place
+    if seen_place is None or seen_place.lineage == lineage:
+        return
+    name, where = session.target.name, session.store.where
+    raise StateError.from_summary(
+        "There was a state in this place",
+        f"{where} has no state now, and had one of lineage {seen_place.lineage} when it was last "
+        f"read here, on {seen_place.seen_at}. An empty state would forget every object that it "
+        "remembers.",
+        Text(
+            "Bring back what was deleted, from old versions of the objects or from a clone that "
+            "has the commit, or restore the newest backup: ",
+            Command("state restore FILE", target=name),
+            ". If it is gone for good, or was deleted on purpose: ",
+            Command("state init", "--lineage", seen_place.lineage, target=name),
+            " makes an empty one that follows it.",
+        ),
+    )
+
+
+@frozen
+class StateExchange:
+    """A backup and the state that it would replace; None where no state can be read."""
+
+    backup: StateOrigin
+    current_state: StateOrigin | None
+
+    @property
+    def lineage_difference(self) -> str:
+        """A sentence where backup and current state are of different lineages, else ""."""
+        current_state, backup = self.current_state, self.backup
+        if current_state is None or current_state.lineage == backup.lineage:
+            return ""
+        here = format_count_and_noun(current_state.record_count, "object")
+        there = format_count_and_noun(backup.record_count, "object")
+        return (
+            "The state that is here is not the one of the backup: it has lineage "
+            f"{current_state.lineage} and {here}, the backup has lineage {backup.lineage} and "
+            f"{there}."
+        )
+
+
+@frozen
+class RestoredState:
+    """What took the place of what, and where the replaced state is kept; "" without one."""
+
+    exchange: StateExchange
+    kept_location: str
+    warnings: tuple[Diagnostic, ...]
+
+
+def restore_backup(
+    session: TargetSession, path: Path, confirm: Callable[[StateExchange], bool] | None
+) -> RestoredState:
+    """Replace the state by a backup, where `confirm`, if given, agrees; else NotApproved.
+
+    It is asked only where there is a state to replace. StateError, with nothing replaced, for a
+    backup of another backend and for one of another lineage than the project file pins. The
+    restored state gets a serial above every one that was seen here, so that it is not refused as
+    an older copy. Calls that may still act stay open in it.
+    """
+    target, identity = session.target, current_identity_of(session, is_read_only=True)
+    backup = require_origin_of_intact_backup(str(path))
+
+    # A backup of another backend is refused, and so is another lineage than the pinned one. Without
+    # a pin the right backup must be able to replace a state that was made by mistake, so a changed
+    # lineage is only a warning that names both and the way back. What is replaced is kept, and a
+    # kept state never takes the place of another.
+    def require_restorable(bound: BackendIdentity, lineage: str) -> None:
+        findings = []
+        if bound != identity:
+            hint = Text(
+                "If the backend moved and is the same one: restore while the target still has its "
+                "former url and tenant, then change them and run ",
+                Command("state rebind", target=target.name),
+                ".",
+            )
+            if identity.url == EMBEDDED_URL:
+                hint = Text(
+                    "What another data set held is not in this one: ",
+                    Command("apply"),
+                    " makes it anew.",
+                )
+            finding = error_finding(
+                "This backup belongs to another backend",
+                f"{path} was made for {describe_identity(bound)}; target {target.name} is "
+                f"{describe_identity(identity)}. Nothing was replaced.",
+                Text(f"Name a backup of target {target.name}. ", hint),
+                position=target.position,
+            )
+            findings.append(finding)
+        pinned_lineage = target.state.lineage
+        if pinned_lineage and lineage != pinned_lineage:
+            finding = error_finding(
+                "This backup is not of the state that the project file pins",
+                f"The project file pins lineage {pinned_lineage}, {path} has {lineage}. Nothing "
+                "was replaced.",
+                "Name a backup of that state. If this is the right one: correct the pin, "
+                f"targets.{target.name}.state.lineage.",
+                position=target.position,
+            )
+            findings.append(finding)
+        if findings:
+            raise StateError(*findings)
+
+    require_restorable(backup.binding, backup.lineage)
+    replaced, current_state = None, None
+    with suppress(StateError):
+        replaced = session.store.read_state()
+        current_state = StateOrigin(replaced.binding, replaced.lineage, len(replaced.records))
+    exchange = StateExchange(backup, current_state)
+    if confirm is not None and session.store.exists() and not confirm(exchange):
+        raise NotApproved.from_summary("The state was not replaced", "confirm said no.")
+    kept_location = session.store.restore_backup_and_return_kept_path_or_empty(
+        str(path),
+        require_restorable,
+        str(state_folder(session.project) / f"{target.name}.{KEPT_FILE_SUFFIX}"),
+        lambda lineage: session.last_seen_files.read_farthest(lineage).progress,
+    )
+    warnings: list[Diagnostic] = []
+    if replaced is not None and replaced.binding == identity:
+        addresses = {intent.address for intent in replaced.open_intents}
+        kept = list_acting_calls(session, replaced, with_answered=True)
+        addresses.update(call.address for _, call in kept)
+        if addresses:
+            with session.store.lock("state restore"):
+                restored = session.store.read_state().records
+                warnings += keep_acting_calls(session, replaced, addresses, restored)
+    if difference := exchange.lineage_difference:
+        undo_command = Command("state restore", kept_location, target=target.name)
+        warning = warning_finding(
+            "Another state was replaced",
+            difference.replace("that is here", "that was here"),
+            Text("If that was wrong: ", undo_command, ".") if kept_location else "",
+            target=target.name,
+        )
+        warnings.append(warning)
+    shared_ids, current_key = session.read_shared_ids(), session.reload_state_keys().current_key
+    if shared_ids and current_key and shared_ids.key_id not in ("", current_key.key_id):
+        warning = warning_finding(
+            "The backup is from before another state key",
+            f"It was made under key {shared_ids.key_id}; at hand is {current_key.key_id} from "
+            f"{current_key.origin}.",
+            Text(
+                "Before anything else: ",
+                Command("state rekey", target=target.name),
+                " takes the key at hand for all of it.",
+            ),
+            target=target.name,
+        )
+        warnings.append(warning)
+    return RestoredState(exchange, kept_location, tuple(warnings))
+
+
+@frozen
+class Rebinding:
+    """What a state is bound to now and is to be bound to.
+
+    `project_id` is the project's, None for a state that is not shared; `shared_ids` are those of
+    the state, `target` is the name of the target.
+    """
+
+    bound_identity: BackendIdentity
+    identity: BackendIdentity
+    project_id: ProjectId | None = None
+    shared_ids: ProjectAndKeyIds = NO_SHARED_IDS
+    target: str = ""
+
+    @property
+    def changes_identity(self) -> bool:
+        return self.bound_identity != self.identity
+
+    @property
+    def changes_project(self) -> bool:
+        return self.project_id is not None and self.shared_ids.project_id != self.project_id.text
+
+    @property
+    def changes_target(self) -> bool:
+        return self.shared_ids.target != self.target
+
+    @property
+    def changes_anything(self) -> bool:
+        return self.changes_identity or self.changes_project or self.changes_target
+
+    @property
+    def bound_text(self) -> str:
+        """What it is bound to now, for a sentence."""
+        return self._describe_binding(
+            self.bound_identity, self.shared_ids.target, self.shared_ids.project_id or "none"
+        )
+
+    @property
+    def new_text(self) -> str:
+        """What it is to be bound to, for a sentence."""
+        return self._describe_binding(
+            self.identity, self.target, self.project_id.text if self.project_id else ""
+        )
+
+    def _describe_binding(self, identity: BackendIdentity, target: str, project: str) -> str:
+        target_part = f", target {target}" if self.changes_target and target else ""
+        project_part = f" and project {project}" if self.project_id is not None else ""
+        return f"{describe_identity(identity)}{target_part}{project_part}"
+
+    @property
+    def warning_text(self) -> str:
+        """What to consider before it is done."""
+        sentences = []
+        if self.changes_identity:
+            sentences.append("It must be the same backend.")
+        if self.changes_target and self.shared_ids.target:
+            sentences.append(
+                f"Runs of a target named {self.shared_ids.target} are refused from then on."
+            )
+        if self.changes_project and self.shared_ids.project_id:
+            sentences.append("Runs of the project that it belongs to now are refused from then on.")
+        elif self.changes_project:
+            sentences.append(
+                "Runs of a project file without this id are refused from then on: merge it soon."
+            )
+        return " ".join(sentences)
+
+
+def build_rebinding(session: TargetSession, identity: BackendIdentity) -> Rebinding:
+    """What a rebind to `identity`, and to this project, would change; writes nothing.
+
+    StateError where the state belongs to a project and the project file names none: it may be
+    that very project.
+    """
+    bound_identity, shared_ids = (session.store.read_backend_identity(), session.read_shared_ids())
+    if shared_ids is None:
+        return Rebinding(bound_identity, identity)
+    if shared_ids.project_id and not session.project.id:
+        require_no_error(project_findings(shared_ids, session.project, session.target))
+    return Rebinding(
+        bound_identity, identity, project_id_of(session.project), shared_ids, session.target.name
+    )
+
+
+def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:
+    """Bind the state; a new id is written into the project file first.
+
+    A shared state that names no key gets that of the one in use, unless it has digests of others.
+    """
+    # Not `lock_state_of_own_project`: the state may be another project's.
+    with session.store.lock("state rebind", session.lock_wait_seconds):
+        if rebinding.project_id is not None:
+            if rebinding.project_id.is_new:
+                write_project_id(session.project, rebinding.project_id.text)
+                session.project = replace(session.project, id=rebinding.project_id.text)
+            key_id = rebinding.shared_ids.key_id
+            key = session.reload_state_keys().current_key if not key_id else None
+            # A state without a digest of another key is one of the key in use.
+            if key and key_ids_of_digests(session.store.read_state()) <= {key.key_id}:
+                key_id = key.key_id
+            session.store.replace_project_and_key_ids(
+                ProjectAndKeyIds(rebinding.project_id.text, key_id, rebinding.target)
+            )
+        session.store.replace_backend_identity(rebinding.identity)
+
+
+@frozen
+class RekeyResult:
+    """How many secrets are under the new key, and which kept the old key and why.
+
+    `signed_count` are the runs that were signed again. `key_file` is where a new key was made, None
+    where it was there. `shuts_out_others`: a shared state needs it now in place of another one.
+    """
+
+    key_id: str
+    rekeyed_count: int
+    kept_reasons: tuple[str, ...]
+    signed_count: int = 0
+    warnings: tuple[Diagnostic, ...] = ()
+    key_file: Path | None = None
+    shuts_out_others: bool = False
+    new_key_lines: tuple[str, ...] = ()
+
+
+def will_shut_out_others(session: TargetSession) -> bool:
+    """Whether a rekey gives a shared state another key, which all who use it then need."""
+    shared_ids = session.read_shared_ids()
+    if shared_ids is None:
+        return False
+    keys = session.reload_state_keys()
+    if keys.current_key is None or session.key_sources.find_renewable_file(keys) is not None:
+        return True
+    return keys.current_key.key_id != shared_ids.key_id
+
+
+def renew_key(session: TargetSession) -> RekeyResult:
+    """Digest every recorded secret under the new key; what does not resolve keeps its old key id.
+
+    Runs are signed again where a key that is available signed them. The new key is the one in use
+    if it is of a variable, which somebody has changed then; else a new one is written into the file
+    of the one in use, and the old one kept beside it as `.previous`, so that an interrupted run can
+    be repeated. InputError where there is no key, and no place for one.
+    """
+    shared_ids = session.read_shared_ids()
+    is_signed = session.store.is_signed
+    # Before the key file is renewed: the old key must still check what it digested.
+    old_keys = session.reload_state_keys()
+    # Without the key that signed a state its lock cannot be taken either. The state of the embedded
+    # backend names no key; its store warns of what it cannot verify.
+    can_lock = not is_signed or (
+        not session.store.list_warnings()
+        if shared_ids is None
+        else shared_ids.key_id in {key.key_id for key in old_keys.all_keys}
+    )
+    with session.lock_state_of_own_project("state rekey") if can_lock else nullcontext():
+        # The key in use that is of a variable is new: then no file gets one.
+        if old_keys.current_key is None and shared_ids is None:
+            key_file: Path | None = key_path_beside_state(session.project, session.target)
+        else:
+            key_file = session.key_sources.find_renewable_file(old_keys)
+        if key_file is None and old_keys.current_key is None:
+            raise InputError.from_summary(
+                "There is no place for a state key",
+                f"None is in {session.key_sources.describe_key_places()}, and the project has no "
+                "id, under which one could be made for this user.",
+                Text(
+                    "Put a key into one of them (openssl rand -base64 32), or first: ",
+                    Command("state rebind"),
+                    ".",
+                ),
+            )
+        if key_file is not None:
+            session.key_sources.renew_key_in_file_keeping_old(key_file)
+        new_keys = session.reload_state_keys()
+        all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
+        rekey = _Rekey(session, all_keys)
+        if not is_signed:
+            result = rekey.run(session.store, shared_ids)
+        else:
+            # A copy takes the place of all that another key has signed.
+            with TemporaryDirectory(prefix="synapse-apply-") as folder:
+                copy_path = Path(folder) / "state.db"
+                session.store.write_backup(str(copy_path))
+                with (
+                    closing(make_unopened_sqlite_store(copy_path)) as copy,
+                    copy.lock("state rekey"),
+                ):
+                    result = rekey.run(copy, shared_ids)
+                session.store_signer.is_renewed = True
+                session.store.restore_backup_and_return_kept_path_or_empty(str(copy_path))
+    shuts_out_others = shared_ids is not None and shared_ids.key_id != result.key_id
+    return replace(
+        result,
+        warnings=old_keys.warnings,
+        key_file=key_file,
+        shuts_out_others=shuts_out_others,
+        new_key_lines=tuple(new_key_lines_of(result.key_id, key_file, session.target.name))
+        if shuts_out_others and key_file is not None
+        else (),
+    )
+
+
+class _Rekey:
+    """Digests and signs anew, under the first of some keys, what a state has."""
+
+    def __init__(self, session: TargetSession, keys: StateKeys) -> None:
+        self._session = session
+        self._keys = keys
+        self._secrets = SecretStore(session.resolver, keys)
+
+    def run(self, store: SqlStore, shared_ids: ProjectAndKeyIds | None) -> RekeyResult:
+        """Digest and sign what a locked store has."""
+        session, key_id = self._session, self._secrets.key_id
+        if shared_ids is not None:
+            # First: who has the former key must not digest anything with it meanwhile.
+            target = shared_ids.target or session.target.name
+            store.replace_project_and_key_ids(replace(shared_ids, key_id=key_id, target=target))
+        store.append_audit_entries(
+            session.actor.build_state_audit_entry(
+                Address("state", session.target.name),
+                f"rekey to {key_id}",
+                moment=session.clock.utc_now(),
+                plan_id=str(uuid4()),
+            )
+        )
+        signer = RunSigner(self._keys, store.read_lineage())
+        records, rekeyed_count, kept_reasons, signed_count = [], 0, list[str](), 0
+        for record in store.read_state().records.values():
+            new_record, secret_count = self._record(record, kept_reasons)
+            rekeyed_count += secret_count
+            status = signer.verify_last_run(record)
+            if status is SignatureStatus.EARLIER:
+                new_record = signer.sign_last_run_if_any(new_record)
+                signed_count += 1
+            elif status in {SignatureStatus.FORGED, SignatureStatus.STRANGE}:
+                reason = (
+                    "is of something else"
+                    if status is SignatureStatus.FORGED
+                    else "is of a key that is not here"
+                )
+                kept_reasons.append(
+                    Text(
+                        f"{record.address}: the signature of its run {reason}; ",
+                        Command("verify", record.address),
+                        " runs it again",
+                    )
+                )
+            if new_record != record:
+                records.append(new_record)
+        if records:
+            store.write_records(*records)
+        for intent in store.read_state().open_intents:
+            if (rekeyed := self._call(intent, intent.address)) != intent:
+                store.rewrite_intent(rekeyed)
+        return RekeyResult(key_id, rekeyed_count, tuple(dict.fromkeys(kept_reasons)), signed_count)
+
+    def _record(self, record: Record, kept_reasons: list[str]) -> tuple[Record, int]:
+        """The record under the new key, and how many of its secrets are."""
+        applied = self._fields(record, record.applied, kept_reasons)
+        seen = self._fields(record, record.seen, kept_reasons)
+        calls = tuple(self._call(call, record.address) for call in record.given_up)
+        # A secret counts once, though it is both in what was applied and in what was seen.
+        rekeyed, kept = set[FieldPath](), set[FieldPath]()
+        for old, new in ((record.applied, applied), (record.seen, seen)):
+            for path, value in old.items():
+                if isinstance(value, Mac) and value.key_id != self._secrets.key_id:
+                    (kept if new[path] is value else rekeyed).add(path)
+        new_record = replace(record, applied=applied, seen=seen, given_up=calls)
+        return new_record, len(rekeyed - kept)
+
+    def _call(self, call: Intent, address: Address) -> Intent:
+        """The call of an address, with what it sent under the new key where that is at hand."""
+        sent = Record(address, call.remote_id, call.api, salt=call.salt)
+        return replace(call, fields=self._fields(sent, call.fields, []))
+
+    def _fields(self, record: Record, fields: Fields, kept_reasons: list[str]) -> Fields:
+        """Fields of a record under the new key; adds why a secret keeps its old digest."""
+        desired, secrets = self._session.desired.get(record.address), self._secrets
+        refs = flatten(desired.spec) if desired else {}
+        rekeyed = dict(fields)
+        for path, value in fields.items():
+            if not isinstance(value, Mac) or value.key_id == secrets.key_id:
+                continue
+            label, ref = f"{record.address} {format_field_path(path)}", refs.get(path)
+            if not isinstance(ref, SecretRef) or ref.keeps_live_value:
+                kept_reasons.append(f"{label}: no manifest says where its value comes from")
+                continue
+            try:
+                secret = secrets.resolve_secret(ref)
+            except SecretUnavailable as failure:
+                kept_reasons.append(f"{label}: {failure.diagnostics[0].detail}")
+                continue
+            is_same = secrets.matches_mac(value, record.salt, path, secret)
+            if value.digest == Mac.UNSEEN or is_same is False:
+                binding = self._session.select_binding(record.address.kind)
+                hint = settle_secrets([(record.address, binding)])
+                kept_reasons.append(Text(f"{label}: its value has changed since; ", hint))
+                continue
+            rekeyed[path] = secrets.compute_mac(record.salt, path, secret, value.place) or value
+        return rekeyed

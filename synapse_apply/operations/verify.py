@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import Enum
-from uuid import uuid4
 
 from synapse_apply.live.packages import read_published
 from synapse_apply.model.address import Address
@@ -55,18 +54,15 @@ def verify_releases(
 
     Raises as `narrow_to_runs`, and LockHeld or SecretUnavailable.
     """
-    options = build_verify_options(session, select_releases(session, names))
+    selected = select_releases(session, names)
+    # All of these are to be run, whatever their last result.
+    options = PlanOptions(selected=selected, verify_now=selected, allow_replace=True)
+    options = options.with_target_rules(session.target)
     apply_run = ApplyRun(session, options, observer, operation="verify")
     with session.lock_state_of_own_project("verify"):
         plan_result = narrow_to_runs(make_plan(session, options), timeout)
         observer.show_warnings(plan_result.plan.diagnostics)
         return apply_run.apply_checked(plan_result)
-
-
-def build_verify_options(session: TargetSession, selected: frozenset[Address]) -> PlanOptions:
-    """Options for a plan in which these releases are to be run, whatever their last result."""
-    options = PlanOptions(selected=selected, verify_now=selected, allow_replace=True)
-    return options.with_target_rules(session.target)
 
 
 def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> PlanResult:
@@ -78,10 +74,14 @@ def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> Pla
     changes, findings = [], []
     for change in plan_result.plan.changes:
         finding = _reason_not_to_run(change, plan_result.resources.get(change.address))
-        if finding is None:
-            changes.append(_run_alone(change, timeout))
-        else:
+        if finding is not None:
             findings.append(finding)
+            continue
+        verification = change.verification
+        if verification is not None and timeout is not None:
+            verification = replace(verification, timeout=timeout)
+        run = replace(change, verification=verification, rebase=False, after=change.before)
+        changes.append(replace(run, fields=(), notes=(), extras={}, reason=""))
     problems = [diagnostic for diagnostic in plan_result.plan.diagnostics if diagnostic.is_error]
     problems += [diagnostic for diagnostic in findings if diagnostic.is_error or not changes]
     if problems:
@@ -96,14 +96,6 @@ def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> Pla
     ]
     plan = replace(plan_result.plan, changes=tuple(changes), guards=(), diagnostics=tuple(findings))
     return replace(plan_result, plan=plan)
-
-
-def _run_alone(change: Change, timeout: float | None) -> Change:
-    verification = change.verification
-    if verification is not None and timeout is not None:
-        verification = replace(verification, timeout=timeout)
-    change = replace(change, verification=verification, rebase=False, after=change.before)
-    return replace(change, fields=(), notes=(), extras={}, reason="")
 
 
 def _reason_not_to_run(change: Change, resource: ResourceState | None) -> Diagnostic | None:
@@ -227,14 +219,6 @@ def _compare_release(
             proven={"digest": published.digest, "at": moment},
         )
     )
-    session.store.append_audit_entries(
-        session.actor.build_state_audit_entry(
-            address,
-            READ_BYTES_VERB,
-            moment=moment,
-            plan_id=str(uuid4()),
-            remote_id=record.remote_id,
-        )
-    )
+    session.note_in_audit([(address, READ_BYTES_VERB, record.remote_id)], moment=moment)
     result = BytesResult.SAME if recorded_digest else BytesResult.LEARNED
     return ComparedBytes(address, result, recorded_digest, published.digest)

@@ -88,12 +88,6 @@ def build_actor(invocation: Invocation, checkout: CheckoutState) -> Actor:
     )
 
 
-def build_actor_at_head(invocation: Invocation, root: Path) -> Actor:
-    """`build_actor` with the commit alone; without one for who reads no checkout."""
-    commit = "" if invocation.without_checkout else read_head_commit_id_or_empty(root)
-    return build_actor(invocation, CheckoutState(commit))
-
-
 def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
     """The checked-out commit of a folder, and its modified files.
 

@@ -5,7 +5,7 @@ An offline plan imports whatever is imported here, and a hook runs it before eac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -76,6 +76,10 @@ class OfflineTarget:
         if any(finding.is_error for finding in self.declared_target.diagnostics):
             raise ManifestError(*self.declared_target.diagnostics)
         return self.declared_target.desired
+
+    def known_addresses_of_state(self) -> Iterable[Address]:
+        """The addresses that count as recorded: none, without a state."""
+        return ()
 
     def select_binding(self, prefix: str) -> ApiBinding:
         """The operations of a kind in the API version that the target uses for it."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,7 @@ from synapse_apply import __version__
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable, StateError
-from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.secrets.secret_marks import ReadableFiles
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import SecretResolver
@@ -43,6 +40,7 @@ from synapse_apply.workspace.state_key import state_folder
 
 if TYPE_CHECKING:
     from synapse_apply.stores.bucket.obstore_folder import ObstoreFolder
+    from synapse_apply.workspace.target_session import TargetSession
 
 # What a command that only looks has read is good for so long: it asks for one thing after the
 # other, and each look is a round trip.
@@ -67,21 +65,6 @@ def open_store(
 ) -> SqlStore:
     """The store of a target; see `open_store_at_url`."""
     return open_store_at_url(target.state.url, project, target, environ, signer)
-
-
-def require_state_exists(
-    store: StateStore, target: Target, seen_place: SeenPlace | None = None
-) -> None:
-    """StateError without a state, for commands that only read and so must not create one."""
-    if store.exists():
-        return
-    if not target.is_embedded:
-        raise build_missing_state_error(target, seen_place)
-    raise StateError.from_summary(
-        "There is no state for this target",
-        f"Nothing was applied to target {target.name} yet, so nothing is recorded.",
-        Text(Command("apply"), " makes its state."),
-    )
 
 
 def open_store_at_url(
@@ -132,7 +115,28 @@ def _open_shared_store(
     """
     # Here, not above: most states are files of this machine.
     if is_postgres_url(url):
-        return _postgres_store(url, target, environ, runner)
+        try:
+            from synapse_apply.stores.postgres.postgres_database import (
+                make_unconnected_postgres_store,
+            )
+        except ImportError:
+            raise InputError.from_summary(
+                "State in PostgreSQL needs one more package",
+                f"Target {target.name} keeps its state in PostgreSQL; psycopg is not installed.",
+                "pip install 'synapse-apply[postgres]'",
+                position=target.position,
+            ) from None
+        check_host = None
+        if _is_chosen_by_commit(url, target, environ) and "SYNAPSE_APPLY_HOSTS" in environ:
+            check_host = partial(require_allowed_host, environ=environ, **_PASSWORD_WORDS)
+        return make_unconnected_postgres_store(
+            url,
+            target.name,
+            tool_version=__version__,
+            runner=runner,
+            check_host=check_host,
+            by_commit=url == target.state.url,
+        )
     if is_bucket_url(url):
         from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 
@@ -242,37 +246,10 @@ def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[s
 
 def local_path_of(url: str, project: Project) -> Path | None:
     """The file that a state's url names; None where it is empty, or names no file."""
-    if not url:
-        return None
     if not is_local_or_empty_url(url):
         return None
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     return project.root / path if path else None
-
-
-def _postgres_store(
-    url: str, target: Target, environ: Mapping[str, str], runner: LockRunner
-) -> SqlStore:
-    try:
-        from synapse_apply.stores.postgres.postgres_database import make_unconnected_postgres_store
-    except ImportError:
-        raise InputError.from_summary(
-            "State in PostgreSQL needs one more package",
-            f"Target {target.name} keeps its state in PostgreSQL; psycopg is not installed.",
-            "pip install 'synapse-apply[postgres]'",
-            position=target.position,
-        ) from None
-    check_host = None
-    if _is_chosen_by_commit(url, target, environ) and "SYNAPSE_APPLY_HOSTS" in environ:
-        check_host = partial(require_allowed_host, environ=environ, **_PASSWORD_WORDS)
-    return make_unconnected_postgres_store(
-        url,
-        target.name,
-        tool_version=__version__,
-        runner=runner,
-        check_host=check_host,
-        by_commit=url == target.state.url,
-    )
 
 
 def _is_chosen_by_commit(url: str, target: Target, environ: Mapping[str, str]) -> bool:
@@ -292,42 +269,6 @@ def build_state_identity(
         # Not its url, which changes with every start.
         return BackendIdentity(EMBEDDED_URL, "", embedded_backend.data_set)
     return BackendIdentity(url, target.tenant)
-
-
-def require_own_state(
-    store: StateStore,
-    target: Target,
-    state_identity: BackendIdentity,
-    embedded_backend: EmbeddedBackend | None,
-    create_key_if_absent: Callable[[], object],
-    seen_place: SeenPlace | None = None,
-) -> None:
-    """Require a state that is this target's, or StateError that says what to do.
-
-    Only the state of a new embedded data set is created here, because nothing can be lost by it;
-    its key is made first, since a store that others can write to is signed from its first entry on.
-    """
-    if not store.exists():
-        if embedded_backend is None:
-            raise build_missing_state_error(target, seen_place)
-        # Objects without a memory: to create all again would double them.
-        if not embedded_backend.is_new:
-            raise embedded_mismatch(target, NO_STATE_TEXT)
-        create_key_if_absent()
-        store.create_state(state_identity, target.state.lineage or str(uuid.uuid4()))
-        return
-    if (
-        embedded_backend is not None
-        and store.read_backend_identity().data_set != state_identity.data_set
-    ):
-        raise embedded_mismatch(target, OTHER_DATA_TEXT)
-    header = store.read_header()
-    findings = (
-        *identity_findings(header.identity, target, state_identity),
-        *lineage_findings(header.lineage, target),
-    )
-    if findings:
-        raise StateError(*findings)
 
 
 def require_no_error(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
@@ -436,18 +377,19 @@ def describe_identity(state_identity: BackendIdentity) -> str:
     )
 
 
-def require_allowed_files(
-    project: Project, target: Target, environ: Mapping[str, str], readable_files: ReadableFiles
-) -> None:
+def require_allowed_files(session: TargetSession) -> None:
     """StateError where a target's state.url names a file of this machine that it may not name.
 
     Files in the project's folder are its own, and so is the local default.
     """
-    url = resolve_state_url(target.state.url, project, environ)
+    project, target, allowed = session.project, session.target, session.invocation.readable_files
+    if allowed is None:
+        return
+    url = resolve_state_url(target.state.url, project, session.invocation.environ)
     root = project.root.resolve()
     for path in _iter_local_paths(url, project):
         real_path = path.resolve()
-        if not real_path.is_relative_to(root) and not readable_files.includes(real_path):
+        if not real_path.is_relative_to(root) and not allowed.includes(real_path):
             raise StateError.from_summary(
                 "The state's file may not be used here",
                 f"state.url of target {target.name} names a file outside of the project, which is "

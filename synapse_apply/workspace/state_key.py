@@ -142,15 +142,24 @@ class KeySources:
 
     def make_or_read_key_file(self, path: Path) -> StateKey:
         """Make a key in a file, or read the one that is there; InputError if Git would take it."""
-        own_top = self._make_own_folder(path)
-        require_hidden_key_file(path, is_written=True)
-        return create_or_read_key(path, own_top)
+        return create_or_read_key(path, self._make_own_folder(path))
 
     def renew_key_in_file_keeping_old(self, path: Path) -> StateKey:
         """Replace the key in a file, and keep the old one beside it; InputError if Git takes it."""
-        own_top = self._make_own_folder(path)
+        return replace_key_file(path, self._make_own_folder(path))
+
+    def _make_own_folder(self, path: Path) -> Path | None:
+        """Make the folder of a file of ours with its `.gitignore`; returns the tool's folder.
+
+        None, with nothing made, for a file in a folder of the user's. InputError if Git would take
+        the file.
+        """
+        own_tops = (self.project.root / OWN_FOLDER, self.user_folder)
+        own_top = next((top for top in own_tops if top and path.is_relative_to(top)), None)
+        if own_top is not None:
+            make_key_folder(path, own_top)
         require_hidden_key_file(path, is_written=True)
-        return replace_key_file(path, own_top)
+        return own_top
 
     def find_renewable_file(self, keys: StateKeys) -> Path | None:
         """The file of the key in use, or the user's without a key; None for a key of elsewhere."""
@@ -178,17 +187,6 @@ class KeySources:
         if (user_key_path := self.user_key_path) is not None:
             places.append(f"the file {user_key_path} (mode 0600)")
         return " or ".join(places)
-
-    def _make_own_folder(self, path: Path) -> Path | None:
-        """Make the folder of a file of ours with its `.gitignore`; returns the tool's folder.
-
-        None, with nothing made, for a file in a folder of the user's. InputError.
-        """
-        own_tops = (self.project.root / OWN_FOLDER, self.user_folder)
-        own_top = next((top for top in own_tops if top and path.is_relative_to(top)), None)
-        if own_top is not None:
-            make_key_folder(path, own_top)
-        return own_top
 
 
 def build_key_sources(
@@ -245,7 +243,10 @@ def missing_key_findings(
         findings += shared_key_findings(keys, sources, shared_key_id)
     elif keys.current_key is None and declares_any_secret(desired):
         findings.append(build_no_key_warning(project, target))
-    if keys.current_key is None and _is_verified_for_others(project, target, desired):
+    # Another target may require releases that are verified in this one.
+    is_required = any(target.name in other.require_verified for other in project.targets.values())
+    is_verified = any(resource.verify is not None for resource in desired.values())
+    if keys.current_key is None and is_required and is_verified:
         findings.append(
             warning_finding(
                 "There is no state key: the results of runs are not signed",
@@ -330,15 +331,6 @@ def declares_any_secret(desired: Mapping[Address, Desired]) -> bool:
     """Whether a secret is declared."""
     specs = (resource.spec for resource in desired.values())
     return any(isinstance(value, SecretRef) for spec in specs for value in flatten(spec).values())
-
-
-def _is_verified_for_others(
-    project: Project, target: Target, desired: Mapping[Address, Desired]
-) -> bool:
-    """Whether another target requires releases that are verified in this one."""
-    required_lists = (other_target.require_verified for other_target in project.targets.values())
-    is_required = any(target.name in names for names in required_lists)
-    return is_required and any(resource.verify is not None for resource in desired.values())
 
 
 @frozen

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Self
+from uuid import uuid4
 
 from synapse_apply import __version__
 from synapse_apply.applying.permits import FinalPermit
@@ -18,6 +19,7 @@ from synapse_apply.manifests.files import explain_file_of_others
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SecretUnavailable, StateError
 from synapse_apply.model.frozen import frozen
@@ -27,7 +29,7 @@ from synapse_apply.model.project import EMBEDDED, Project, Target
 from synapse_apply.model.remote import HttpConnection
 from synapse_apply.model.resource import Capabilities
 from synapse_apply.model.secrets.secret_rules import Login
-from synapse_apply.model.state import ProjectAndKeyIds, State, Uptime
+from synapse_apply.model.state import BackendIdentity, ProjectAndKeyIds, State, Uptime
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import generate_salt
@@ -41,7 +43,7 @@ from synapse_apply.workspace.environment import (
     CheckoutState,
     SystemClock,
     build_actor,
-    build_actor_at_head,
+    read_head_commit_id_or_empty,
     read_uptime,
 )
 from synapse_apply.workspace.invocation import Invocation
@@ -199,15 +201,14 @@ class TargetSession(OfflineTarget):
     @cached_property
     def actor(self) -> Actor:
         """Who runs this, at the checkout's commit; once ready for a plan, at the manifests'."""
-        return build_actor_at_head(self.invocation, self.project.root)
+        is_read = not self.invocation.without_checkout
+        commit = read_head_commit_id_or_empty(self.project.root) if is_read else ""
+        return build_actor(self.invocation, CheckoutState(commit))
 
     @cached_property
     def store(self) -> SqlStore:
         """The store, with or without a state; StateError for an untrusted file in its place."""
-        if self.invocation.readable_files is not None:
-            state_access.require_allowed_files(
-                self.project, self.target, self.invocation.environ, self.invocation.readable_files
-            )
+        state_access.require_allowed_files(self)
         store = state_access.open_store(
             self.project, self.target, self.invocation.environ, self.store_signer
         )
@@ -368,21 +369,36 @@ class TargetSession(OfflineTarget):
         """The store if it has a state, else None. StateError for the state of another backend."""
         if not self.store.exists():
             return None
-        self._require_own_state()
+        self.require_own_state(self.backend.state_identity, self.backend.embedded)
         self._require_own_project()
         return self.store
 
-    def _require_own_state(self) -> None:
-        """Create the state of a new embedded data set, with its key; StateError without a state."""
-        backend = self.backend
-        state_access.require_own_state(
-            self.store,
-            self.target,
-            backend.state_identity,
-            backend.embedded,
-            partial(self.reload_state_keys, create=True),
-            self.seen_place,
+    def require_own_state(self, identity: BackendIdentity, backend: EmbeddedBackend | None) -> None:
+        """Require a state that is this target's, or StateError that says what to do.
+
+        Only the state of a new embedded data set is created here, because nothing can be lost by
+        it; its key is made first, since a store that others can write to is signed from its first
+        entry on.
+        """
+        store, target = self.store, self.target
+        if not store.exists():
+            if backend is None:
+                raise state_access.build_missing_state_error(target, self.seen_place)
+            # Objects without a memory: to create all again would double them.
+            if not backend.is_new:
+                raise state_access.embedded_mismatch(target, state_access.NO_STATE_TEXT)
+            self.reload_state_keys(create=True)
+            store.create_state(identity, target.state.lineage or str(uuid4()))
+            return
+        if backend and store.read_backend_identity().data_set != identity.data_set:
+            raise state_access.embedded_mismatch(target, state_access.OTHER_DATA_TEXT)
+        header = store.read_header()
+        findings = (
+            *state_access.identity_findings(header.identity, target, identity),
+            *state_access.lineage_findings(header.lineage, target),
         )
+        if findings:
+            raise StateError(*findings)
 
     def _require_own_project(self) -> tuple[Diagnostic, ...]:
         """StateError for the shared state of another project or target, a warning for none's."""
@@ -391,6 +407,18 @@ class TargetSession(OfflineTarget):
             return ()
         findings = project_findings(shared_ids, self.project, self.target)
         return state_access.require_no_error(findings)
+
+    def _require_state(self) -> None:
+        """StateError without a state, for commands that only read and so must not create one."""
+        if self.store.exists():
+            return
+        if not self.target.is_embedded:
+            raise state_access.build_missing_state_error(self.target, self.seen_place)
+        raise StateError.from_summary(
+            "There is no state for this target",
+            f"Nothing was applied to target {self.target.name} yet, so nothing is recorded.",
+            Text(Command("apply"), " makes its state."),
+        )
 
     def session_of(self, target: Target) -> TargetSession:
         """A session of another target of the project, not completed from the environment."""
@@ -406,22 +434,26 @@ class TargetSession(OfflineTarget):
         Creates the state of a new embedded data set, with its key.
         """
         desired, declared, store = self.desired, self.declared_target, self.store
-        self.store_signer.accepts_former_keys = (
-            accept_other_key and not self._has_seen_current_key()
-        )
+        self.store_signer.accepts_former_keys = accept_other_key
+        if accept_other_key:
+            # What a former key has signed since this machine saw the state under the key in use is
+            # no rekey that was cut short then.
+            seen, used_key = self.seen_place, self.reload_state_keys().current_key
+            if seen is not None and used_key is not None and seen.key_id == used_key.key_id:
+                self.store_signer.accepts_former_keys = False
         project, target = self.project, self.target
         if self.invocation.without_checkout and not target.is_embedded and not store.exists():
             state_access.require_state_elsewhere(project, target, self.invocation.environ)
         if self._read_only:
-            state_access.require_state_exists(store, target, self.seen_place)
-        self._require_own_state()
+            self._require_state()
+        self.require_own_state(self.backend.state_identity, self.backend.embedded)
         # Before a plan is made: from an old copy it would create objects a second time.
         self._require_not_older()
         project_warnings = self._require_own_project()
         keys = self.state_keys = self.reload_state_keys()
-        key_findings = missing_key_findings(
-            keys, self.key_sources, desired, "" if accept_other_key else self._shared_key_id()
-        )
+        shared_ids = None if accept_other_key else self.read_shared_ids()
+        key_id = shared_ids.key_id if shared_ids is not None else ""
+        key_findings = missing_key_findings(keys, self.key_sources, desired, key_id)
         self.diagnostics = (
             *declared.diagnostics,
             *state_access.require_no_error(key_findings),
@@ -443,23 +475,6 @@ class TargetSession(OfflineTarget):
         """The ids of calls whose answer a recovery journal has: none of them can act any more."""
         lineage = self.store.read_lineage()
         return Journals(self.project, self.target, self.state_keys, lineage).answered_ids()
-
-    def _has_seen_current_key(self) -> bool:
-        """Whether this machine has seen the state under the key in use.
-
-        What a former key has signed since is no rekey that was cut short then.
-        """
-        current_key = self.reload_state_keys().current_key
-        return (
-            self.seen_place is not None
-            and current_key is not None
-            and self.seen_place.key_id == current_key.key_id
-        )
-
-    def _shared_key_id(self) -> str:
-        """The id of the key that a shared state is bound to; "" for all other states."""
-        shared_ids = self.read_shared_ids()
-        return shared_ids.key_id if shared_ids is not None else ""
 
     def mask_secrets_of(self, manifests: LoadedManifests) -> None:
         """Mask the secrets of these manifests in all further answers of the backend."""
@@ -486,6 +501,23 @@ class TargetSession(OfflineTarget):
         shared_ids = self.read_shared_ids()
         if shared_ids is not None and not shared_ids.target:
             self.store.replace_project_and_key_ids(replace(shared_ids, target=self.target.name))
+
+    def note_in_audit(
+        self, rows: Iterable[tuple[Address, str, str]], plan_id: str = "", moment: str = ""
+    ) -> None:
+        """Append entries of changes of the state without a call: address, verb and remote id.
+
+        They are of one run, a new one without a `plan_id`.
+        """
+        plan_id, moment = plan_id or str(uuid4()), moment or self.clock.utc_now()
+        self.store.append_audit_entries(
+            *(
+                self.actor.build_state_audit_entry(
+                    address, verb, moment=moment, plan_id=plan_id, remote_id=remote_id
+                )
+                for address, verb, remote_id in rows
+            )
+        )
 
     def known_addresses_of_state(self) -> set[Address]:
         """The addresses with a record or an open call."""
@@ -533,11 +565,5 @@ def create_embedded_data_set(project: Project, invocation: Invocation, profile: 
             return False
         with embedded.run_embedded_backend(project.root, profile=profile) as backend:
             identity = state_access.build_state_identity(backend.url, session.target, backend)
-            state_access.require_own_state(
-                session.store,
-                session.target,
-                identity,
-                backend,
-                partial(session.reload_state_keys, create=True),
-            )
+            session.require_own_state(identity, backend)
     return True

@@ -147,7 +147,7 @@ MODULES = {
     "compute_mac": "synapse_apply.secrets.macs",
     "compute_run_body_digest": "synapse_apply.kinds.run_body",
     "configuration": "synapse_apply.workspace",
-    "create_empty_state_and_missing_key": "synapse_apply.operations.whole_state",
+    "create_empty_state_and_missing_key": "synapse_apply.operations.state",
     "error_finding": "synapse_apply.model.diagnostic",
     "errors": "synapse_apply.model",
     "flatten": "synapse_apply.model.values",

@@ -8,17 +8,16 @@ import pytest
 from unit.applying.bench import Bench
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.operations.settle import (
-    read_recovery_journal,
-    record_journal,
-)
+from synapse_apply.operations.settle import record_journal
+from synapse_apply.workspace.recovery_journal import read_valid_journal
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 
 
 def recovered(bench: Bench, file: Path) -> tuple[int, int]:
     context = bench.context()
-    done = record_journal(context, file, read_recovery_journal(context, file))
+    journal = read_valid_journal(file, context.target.name, context.state_keys)
+    done = record_journal(context, file, journal)
     return len(done.recorded_intents), len(done.known_intents)
 
 
