@@ -39,6 +39,7 @@ from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.secrets.secret_marks import contains_masked_text
+from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
 from synapse_apply.operations.protected_files import explain_protection
 from synapse_apply.workspace.invocation import Invocation
@@ -189,22 +190,16 @@ def build_manifests(
     with suppress(SynapseApplyError, OSError):
         live_backend.mask_secrets_of(live_backend.manifests_alone)
     store = live_backend.existing_store
-    # A record of another API version is left out: its id may be another object's in this one.
-    recorded_addresses = {
-        (address.kind, record.remote_id): address
-        for address, record in (store.read_state().records if store else {}).items()
-        if address.kind in live_backend.catalogue
-        and record.api == live_backend.select_binding(address.kind).api
-    }
+    records = store.read_state().records if store else {}
     with open_thread_pool(live_backend.invocation.parallelism) as pool:
         gatherer = ObjectGatherer(live_backend, query, pool)
         gatherer.gather()
     chosen_kinds = set(only or live_backend.catalogue)
-    maker = _ManifestMaker(live_backend, gatherer, recorded_addresses, chosen_kinds)
+    maker = _ManifestMaker(live_backend, gatherer, records, chosen_kinds)
     # Owners before members: a release is named after the address that its plugin got.
     for kind in sorted(live_backend.catalogue.values(), key=lambda kind: kind.rank):
         maker.add_kind(kind)
-    excluded_addresses = set(recorded_addresses.values()) if unmanaged else set()
+    excluded_addresses = {*maker.recorded_addresses.values()} if unmanaged else set()
     return ExportReport(
         tuple(
             entry
@@ -241,12 +236,18 @@ class _ManifestMaker:
         self,
         live_backend: LiveBackend,
         gatherer: ObjectGatherer,
-        recorded_addresses: Mapping[tuple[str, str], Address],
+        records: Mapping[Address, Record],
         chosen_kinds: Collection[str],
     ) -> None:
         self._gatherer = gatherer
         self._chosen_kinds = chosen_kinds
-        self._recorded_addresses = recorded_addresses
+        # A record of another API version is left out: its id may be another object's in this one.
+        self.recorded_addresses = {
+            (address.kind, record.remote_id): address
+            for address, record in records.items()
+            if address.kind in live_backend.catalogue
+            and record.api == live_backend.select_binding(address.kind).api
+        }
         self._catalogue = live_backend.catalogue
         live_specs = (
             observed.spec
@@ -262,9 +263,9 @@ class _ManifestMaker:
         )
         self._used_names: dict[str, set[str]] = defaultdict(set)
         # Names of the state are taken, also of objects that are not exported now.
-        for address in recorded_addresses.values():
+        for address in self.recorded_addresses.values():
             self._used_names[address.kind].add(address.name)
-        self._addresses: dict[tuple[str, str], Address] = dict(recorded_addresses)
+        self._addresses: dict[tuple[str, str], Address] = dict(self.recorded_addresses)
         self.exported_objects: list[ExportedObject] = []
         self.missed_objects: list[MissedObject] = list(gatherer.missed_objects)
 
@@ -334,12 +335,12 @@ class _ManifestMaker:
 
     def _choose_address(self, candidate: _Candidate) -> Address:
         """The recorded address, else a new unused one, which is the same in each export."""
-        recorded, prefix = self._recorded_addresses.get(candidate.identity), candidate.kind.prefix
+        recorded, prefix = self.recorded_addresses.get(candidate.identity), candidate.kind.prefix
         if recorded is not None:
             return recorded
         if owner := candidate.owner:
             # The owner's name where the owner has a manifest, else its id.
-            has_manifest = owner in self._recorded_addresses or owner[0] in self._chosen_kinds
+            has_manifest = owner in self.recorded_addresses or owner[0] in self._chosen_kinds
             name = self._addresses[owner].name if has_manifest else f"id={owner[1]}"
             return Address(prefix, f"{name}@{candidate.version}")
         text, used_names = candidate.key.partition("=")[2], self._used_names[prefix]
@@ -351,7 +352,7 @@ class _ManifestMaker:
 
         `others` have the same key.
         """
-        owner, is_recorded = candidate.owner, candidate.identity in self._recorded_addresses
+        owner, is_recorded = candidate.owner, candidate.identity in self.recorded_addresses
         is_missed = owner and owner[0] in self._chosen_kinds and owner not in self._addresses
         if owner and is_missed and not is_recorded:
             return f"its {owner[0]} (id {owner[1]}) was not exported"

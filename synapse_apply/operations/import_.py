@@ -99,9 +99,6 @@ def record_all_live_objects_or_none(
     return records
 
 
-_WEAKEST_FIRST = (Lookup.NONE, Lookup.POSITIVE, Lookup.COMPLETE)
-
-
 class _RowRecordBuilder:
     """Reads the objects of many rows and builds their records; reads each owner about once."""
 
@@ -362,7 +359,16 @@ class _RowRecordBuilder:
         hint = Text(
             "Leave the row out: ", Command("apply --adopt"), " finds what is declared by its key."
         )
-        if self._weakest_proof(kind, binding, address) is not Lookup.COMPLETE:
+        # How much a search by natural key proves here; for an unknown key, of the weakest form.
+        session, capability, has_list = self._session, binding.list_capability, binding.probe_list
+        # One small request, and only for a row that is refused anyway.
+        is_listable = capability and has_list is not None and has_list(session.api)
+        capabilities = Capabilities({capability: True} if is_listable else {})
+        desired = session.desired.get(address)
+        key = kind.derive_natural_key(desired.spec, {}) if desired else ""
+        keys = [key] if key else [f"{form}=" for form in binding.lookup]
+        proofs = {binding.determine_search_proof(key, capabilities) for key in keys}
+        if proofs != {Lookup.COMPLETE}:
             hint = Text(
                 f"API {binding.api} may not find a {kind.prefix} by its key: the row needs its id "
                 "there. ",
@@ -376,19 +382,6 @@ class _RowRecordBuilder:
             f"uses {binding.api} for it. Ids of two versions are not one space.",
             hint,
         )
-
-    def _weakest_proof(self, kind: ResourceType, binding: ApiBinding, address: Address) -> Lookup:
-        """How much a search by natural key proves here; for an unknown key, of the weakest form."""
-        session = self._session
-        list_capability, has_list = binding.list_capability, binding.probe_list
-        # One small request, and only for a row that is refused anyway.
-        is_listable = has_list(session.api) if list_capability and has_list is not None else False
-        capabilities = Capabilities({list_capability: True} if is_listable else {})
-        desired = session.desired.get(address)
-        key = kind.derive_natural_key(desired.spec, {}) if desired else ""
-        keys = [key] if key else [f"{form}=" for form in binding.lookup]
-        lookups = {binding.determine_search_proof(key, capabilities) for key in keys}
-        return next((lookup for lookup in _WEAKEST_FIRST if lookup in lookups), Lookup.NONE)
 
     def _read_owners(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
         """Live owners by field, if they can be read: they help to recognise a rename later."""

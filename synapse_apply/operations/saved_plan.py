@@ -171,8 +171,7 @@ def require_usable_plans(
     context: TargetSession, plans: Sequence[SavedPlan], *, reviewed: bool, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale, with all findings, unless every plan is usable; returns the warnings of all."""
-    warnings: list[Diagnostic] = []
-    problems: list[Diagnostic] = []
+    warnings, problems = list[Diagnostic](), list[Diagnostic]()
     for each in plans:
         try:
             warnings += require_usable_plan(
@@ -197,10 +196,28 @@ def require_usable_plan(
     # First whose plan it is: with another target's key nothing can be said of its signature.
     if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
         raise Stale(*findings)
-    warnings = _require_signature(session, saved_plan, allow_unsigned=allow_unsigned)
+    expected_mac, reason = _sign_text(session, saved_plan.signed_text), ""
+    if saved_plan.mac is None:
+        summary, reason = "This plan is not signed", f"{saved_plan.file} has no signature."
+    elif expected_mac is None or expected_mac.key_id != saved_plan.mac.key_id:
+        summary = "The signature of this plan cannot be checked"
+        reason = (
+            f"{saved_plan.file} was signed with state key {saved_plan.mac.key_id}, which is "
+            f"not here."
+        )
+    elif expected_mac != saved_plan.mac:
+        reason = f"{saved_plan.file} is not what was signed: it was changed."
+        raise Stale.from_summary("The signature of this plan is wrong", reason, "Plan again.")
+    if reason and not allow_unsigned:
+        hint = "Plan again where the state key is available, or pass --allow-unsigned."
+        raise Stale.from_summary(summary, reason, hint)
     if findings and not reviewed:
         raise Stale(*findings)
-    return warnings
+    return (
+        (warning_finding(summary, f"{reason} What it says is done as it is shown."),)
+        if reason
+        else ()
+    )
 
 
 _OTHER_TARGET_SUMMARY = "This plan is for another target"
@@ -239,30 +256,6 @@ def list_state_errors(
             ),
         )
     return ()
-
-
-def _require_signature(
-    session: TargetSession, saved_plan: SavedPlan, *, allow_unsigned: bool
-) -> tuple[Diagnostic, ...]:
-    """Stale for a wrong signature; for one that is missing or unknown, Stale or a warning."""
-    expected_mac = _sign_text(session, saved_plan.signed_text)
-    if saved_plan.mac is None:
-        summary, reason = "This plan is not signed", f"{saved_plan.file} has no signature."
-    elif expected_mac is None or expected_mac.key_id != saved_plan.mac.key_id:
-        summary = "The signature of this plan cannot be checked"
-        reason = (
-            f"{saved_plan.file} was signed with state key {saved_plan.mac.key_id}, which is "
-            f"not here."
-        )
-    elif expected_mac != saved_plan.mac:
-        reason = f"{saved_plan.file} is not what was signed: it was changed."
-        raise Stale.from_summary("The signature of this plan is wrong", reason, "Plan again.")
-    else:
-        return ()
-    if allow_unsigned:
-        return (warning_finding(summary, f"{reason} What it says is done as it is shown."),)
-    hint = "Plan again where the state key is available, or pass --allow-unsigned."
-    raise Stale.from_summary(summary, reason, hint)
 
 
 def list_changes_since(invocation: Invocation, saved_plan: SavedPlan) -> list[Diagnostic]:

@@ -78,41 +78,11 @@ def open_store_at_url(
 
     `signer` has the state key, for stores that others can write to without the tool.
     Nothing is created or read yet. StateError where a committed file or link is in the state's
-    place. InputError for an unknown scheme; the message repeats only the scheme.
+    place. InputError for an unusable url, for one of a host that SYNAPSE_APPLY_HOSTS does not list,
+    and for an unknown scheme; the message repeats only the scheme.
     """
     url = resolve_state_url(url, project, environ)
     runner = LockRunner(ci_run_url(environ), target.name)
-    if url:
-        shared_store = _open_shared_store(url, project, target, environ, runner, signer)
-        if shared_store is not None:
-            return shared_store
-    scheme, separator, _ = url.partition("://")
-    # Only the scheme goes into the message: the rest of a mistyped url may have a password.
-    if separator and scheme not in ("sqlite", "file"):
-        raise InputError.from_summary(
-            "There is no such store for state",
-            f"state.url of target {target.name} begins with {scheme}://.",
-            "Use a path, sqlite:///PATH, postgresql://USER@HOST/DATABASE, s3://BUCKET/FOLDER, "
-            "az://CONTAINER/FOLDER or git:REMOTE.",
-            position=target.position,
-        )
-    path = local_path_of(url, project) or state_folder(project) / f"{target.name}.db"
-    path = resolve_state_path(path, project.root)
-    return make_unopened_sqlite_store(path, tool_version=__version__, runner=runner)
-
-
-def _open_shared_store(
-    url: str,
-    project: Project,
-    target: Target,
-    environ: Mapping[str, str],
-    runner: LockRunner,
-    signer: Signer | None,
-) -> SqlStore | None:
-    """The store that is reached by a network, and not yet; None for a url that names none.
-
-    InputError for an unusable url, and for one of a host that SYNAPSE_APPLY_HOSTS does not list.
-    """
     # Here, not above: most states are files of this machine.
     if is_postgres_url(url):
         try:
@@ -165,7 +135,19 @@ def _open_shared_store(
             runner=runner,
             fresh_seconds=_GIT_FRESH_SECONDS,
         )
-    return None
+    scheme, separator, _ = url.partition("://")
+    # Only the scheme goes into the message: the rest of a mistyped url may have a password.
+    if separator and scheme not in ("sqlite", "file"):
+        raise InputError.from_summary(
+            "There is no such store for state",
+            f"state.url of target {target.name} begins with {scheme}://.",
+            "Use a path, sqlite:///PATH, postgresql://USER@HOST/DATABASE, s3://BUCKET/FOLDER, "
+            "az://CONTAINER/FOLDER or git:REMOTE.",
+            position=target.position,
+        )
+    path = local_path_of(url, project) or state_folder(project) / f"{target.name}.db"
+    path = resolve_state_path(path, project.root)
+    return make_unopened_sqlite_store(path, tool_version=__version__, runner=runner)
 
 
 @contextmanager
