@@ -305,7 +305,7 @@ def test_a_target_is_wired_in_one_place() -> None:
         "connect_backend_or_raise_without_credentials": {session},
         "SecretResolver": {session, "workspace/state_access.py"},
         "SecretStore": {session, "operations/state.py"},
-        "build_actor": {session, "workspace/environment.py"},
+        "build_actor": {session},
         "SourcePackages": {session},
         "choose_and_fill_target": {
             session,
