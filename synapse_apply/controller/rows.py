@@ -102,6 +102,18 @@ class ChangeCounts:
         return self.add + self.change + self.destroy + self.import_ + self.forget + self.refused
 
 
+# The counts in words, by their name in documents; how guards are told, says who tells it.
+COUNT_WORDS = {
+    "add": "to add",
+    "change": "to change",
+    "destroy": "to destroy",
+    "import": "to import",
+    "forget": "to forget",
+    "refused": "refused",
+    "drifted": "drifted",
+}
+
+
 @frozen
 class SourceRow:
     """What is known of a source.

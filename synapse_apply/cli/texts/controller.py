@@ -23,6 +23,7 @@ from synapse_apply.controller.remote.controller_api import (
     settled_exit_code,
     wait_until_settled,
 )
+from synapse_apply.controller.rows import COUNT_WORDS
 from synapse_apply.controller.rules.judging import BINDING_GUARD
 from synapse_apply.controller.rules.processes import describe_role_counts
 from synapse_apply.controller.rules.revisions import describe_holds
@@ -277,17 +278,6 @@ def decide_on_rollout(
     return 0
 
 
-_COUNTED = {
-    "add": "to add",
-    "change": "to change",
-    "destroy": "to destroy",
-    "import": "to import",
-    "forget": "to forget",
-    "refused": "refused",
-    "drifted": "drifted",
-}
-
-
 def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     """Print a TargetList of the controller's API, as its JSON or as a table."""
     if console.as_json:
@@ -319,7 +309,7 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
             (item.get("wanted_commit") or "-")[:7],
             ", ".join(
                 f"{item['counts'][name]} {words}"
-                for name, words in _COUNTED.items()
+                for name, words in COUNT_WORDS.items()
                 if item["counts"].get(name)
             )
             or "-",

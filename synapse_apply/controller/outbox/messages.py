@@ -21,6 +21,7 @@ from synapse_apply.controller.outbox.delivery import (
 )
 from synapse_apply.controller.ports import MessageSender, SendResult
 from synapse_apply.controller.rows import (
+    COUNT_WORDS,
     ChangeCounts,
     HoldRow,
     MessageRow,
@@ -95,16 +96,7 @@ _MAX_SUMMARY, _MAX_DETAIL, _MAX_HINT, _MAX_POSITION = 300, 2000, 1000, 500
 _MAX_ADDRESS = 400
 # The page has all of them.
 _MAX_HELD_ROWS, _HELD_ROWS_OF_SENTENCE = 20, 3
-_COUNTED = {
-    "add": "to add",
-    "change": "to change",
-    "destroy": "to destroy",
-    "import": "to import",
-    "forget": "to forget",
-    "refused": "refused",
-    "drifted": "drifted",
-    "guards": "stopped by guards",
-}
+_COUNTED = {**COUNT_WORDS, "guards": "stopped by guards"}
 _WORDS_BY_EVENT = {
     Event.FAILED.value: "{subject} failed",
     Event.RECOVERED.value: "{subject} recovered",

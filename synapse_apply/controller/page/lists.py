@@ -104,7 +104,7 @@ def holds(visitor: Visitor) -> JsonDocument:
             # Before their rows are read: pages are of one moment as far as possible.
             present = iter_present_targets(store, TargetFilter(state=condition))
             names += [row.name for row in present if row.hold_count]
-    rows = [row for target in names for row in list_decidable_rows(store, target, visitor.now)]
+    rows = [row for target in names for row in list_decidable_rows(visitor, target)]
     items = [
         _hold_to_json(view)
         for target, of_target in groupby(rows[offset : offset + limit], lambda row: row.target)

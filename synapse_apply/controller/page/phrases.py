@@ -20,7 +20,6 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetRow,
 )
-from synapse_apply.controller.rules.revisions import describe_holds
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import sanitize
@@ -158,11 +157,6 @@ def format_change_counts(counts: ChangeCounts) -> str:
     }
     guards = [format_count_and_noun(counts.guards, "guard")] if counts.guards else []
     return ", ".join([*(f"{count:,} {word}" for word, count in words.items() if count), *guards])
-
-
-def format_holds_of_target(target: TargetRow) -> str:
-    """How many rows and guards wait ("1 row waits for a person"), and are being applied."""
-    return describe_holds(target.hold_count, target.held_guard_count, len(target.applying))
 
 
 def format_call_counts(calls: CallCounts) -> str:

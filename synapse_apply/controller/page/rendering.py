@@ -24,7 +24,7 @@ from synapse_apply.controller.page.rollout_views import (
 from synapse_apply.controller.page.visitor import Visitor
 from synapse_apply.controller.rows import AuditRow, TargetName
 from synapse_apply.controller.rules.processes import describe_processes
-from synapse_apply.controller.rules.revisions import shorten_commit
+from synapse_apply.controller.rules.revisions import describe_holds, shorten_commit
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
 from synapse_apply.views.html.parts import render_prose
@@ -102,6 +102,7 @@ def _build_environment_and_content_policy() -> tuple[Environment, str]:
         "phase_styles": PHASE_STYLES,
         "revision_path": addresses.build_revision_path,
         "describe_processes": describe_processes,
+        "describe_holds": describe_holds,
     }
     # What templates do with values.
     environment.filters |= {
@@ -111,7 +112,6 @@ def _build_environment_and_content_policy() -> tuple[Environment, str]:
         "author": phrases.strip_email_address,
         "person": phrases.format_identity_as_name,
         "calls": phrases.format_call_counts,
-        "holds": phrases.format_holds_of_target,
         "prose": lambda text: mark_escaped_html(render_prose(text)),
         "findings": lambda findings: mark_escaped_html(render_findings(findings)),
         "target_path": addresses.build_target_path,

@@ -317,7 +317,7 @@ def require_form_of_own_page(visitor: Visitor, own_origins: Collection[str]) -> 
     origins = headers.getlist("origin")
     has_own_origin = len(origins) == 1 and origins[0].lower() in own_origins
     is_ours = (
-        _is_from_own_page(headers) and (has_own_origin or not origins)
+        visitor.is_from_own_page and (has_own_origin or not origins)
         if "sec-fetch-site" in headers
         else has_own_origin
     )
@@ -366,19 +366,3 @@ async def read_body_within_limits(request: Request, max_size: int) -> bytes:
     except ClientDisconnect:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "The body broke off.") from None
     return bytes(body)
-
-
-def _is_from_own_page(headers: Headers) -> bool:
-    """Whether the browser says in `Sec-Fetch-Site` that it comes from a page of ours."""
-    return headers.getlist("sec-fetch-site") == ["same-origin"]
-
-
-def read_own_notice(asked: Sequence[Verb], visitor: Visitor) -> str:
-    """What its reader has just done by a form, as `done` of the address names it; "" for nothing.
-
-    Nothing either where it is not the redirect of a form: an address from elsewhere proves nothing.
-    """
-    if not visitor.identity or not _is_from_own_page(visitor.request.headers):
-        return ""
-    done = visitor.parameters.get("done")
-    return next((verb.notice for verb in asked if verb.name == done), "")

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from synapse_apply.controller import verbs
 from synapse_apply.controller.page.addresses import build_rollout_path, read_number
 from synapse_apply.controller.page.phrases import Style, format_duration, styles_of
-from synapse_apply.controller.page.requests import read_own_notice
 from synapse_apply.controller.page.visitor import Visitor, not_found
 from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import (
@@ -359,7 +358,7 @@ def read_rollout(visitor: Visitor) -> Mapping[str, Any]:
     }
     forms = None
     if row := view.summary.row:
-        notice = read_own_notice(verbs.OF_ROLLOUTS, visitor)
+        notice = visitor.read_own_notice(verbs.OF_ROLLOUTS)
         forms = {"verbs": _allowed_verbs(visitor, view, row), "notice": notice}
     return {"view": view, "target_list": target_list, "forms": forms}
 

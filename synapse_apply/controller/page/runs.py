@@ -10,8 +10,6 @@ from markupsafe import Markup
 
 from synapse_apply.controller import verbs
 from synapse_apply.controller.page.phrases import mark_escaped_html
-from synapse_apply.controller.page.readable_store import ReadableStore
-from synapse_apply.controller.page.requests import read_own_notice
 from synapse_apply.controller.page.rollout_views import find_membership, rollouts_of_revision
 from synapse_apply.controller.page.run_documents import (
     build_forge_links,
@@ -140,7 +138,7 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
     can_pause, scopes = Right.PAUSE in rights, {str(name): "this target"}
     if can_pause and visitor.can_pause_scope(f"{name.source}/*"):
         scopes[f"{name.source}/*"] = f"all targets of {name.source}"
-    holds = list_decidable_rows(visitor.store, name, now)
+    holds = list_decidable_rows(visitor, name)
     held = HeldRows(visitor, name)
     windows = held.rule.windows if held.rule else ()
     return {
@@ -159,7 +157,7 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
         "window": compute_window_state(windows, now) if windows else None,
         "pause_scopes": scopes if can_pause else {},
         "worth": held.doubt_of_own_approval(),
-        "notice": read_own_notice(verbs.OF_TARGETS, visitor),
+        "notice": visitor.read_own_notice(verbs.OF_TARGETS),
     }
 
 
@@ -188,11 +186,12 @@ class HeldRowView:
     is_approved_by_visitor: bool = False
 
 
-def list_decidable_rows(store: ReadableStore, name: TargetName, now: float) -> list[HoldRow]:
+def list_decidable_rows(visitor: Visitor, name: TargetName) -> list[HoldRow]:
     """The rows of a target that wait for a person, and approved ones that are not done yet."""
+    store = visitor.store
     approvals = store.list_approvals_even_used_or_expired(name)
     target = store.find_target_even_if_gone(name)
-    return add_approved_rows(store.list_holds(name), approvals, now, target)
+    return add_approved_rows(store.list_holds(name), approvals, visitor.now, target)
 
 
 class HeldRows:

@@ -24,6 +24,7 @@ from synapse_apply.controller.rules.access import (
 )
 from synapse_apply.controller.settings import Access, Controller, ProxyAccess, Right
 from synapse_apply.controller.store.controller_store import ControllerStore
+from synapse_apply.controller.verbs import Verb
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
@@ -46,6 +47,11 @@ class RequestRefused(Exception):
 
 def forbidden(summary: str, detail: str, hint: str = "") -> RequestRefused:
     return RequestRefused(HTTPStatus.FORBIDDEN, error_finding(summary, detail, hint))
+
+
+def _unauthorized(summary: str, detail: str, hint: str, challenge: str) -> RequestRefused:
+    finding, headers = error_finding(summary, detail, hint), {"WWW-Authenticate": challenge}
+    return RequestRefused(HTTPStatus.UNAUTHORIZED, finding, headers=headers)
 
 
 def not_found(detail: str, hint: str = "") -> RequestRefused:
@@ -88,6 +94,21 @@ class Visitor:
         """The target that the path names."""
         named = self.request.path_params
         return TargetName(named["source"], named["target"])
+
+    @property
+    def is_from_own_page(self) -> bool:
+        """Whether the browser says in `Sec-Fetch-Site` that it comes from a page of ours."""
+        return self.request.headers.getlist("sec-fetch-site") == ["same-origin"]
+
+    def read_own_notice(self, asked: Sequence[Verb]) -> str:
+        """What they have just done by a form, as `done` of the address names it; "" for nothing.
+
+        Nothing either where it is no redirect of a form: an address from elsewhere proves nothing.
+        """
+        if not self.identity or not self.is_from_own_page:
+            return ""
+        done = self.parameters.get("done")
+        return next((verb.notice for verb in asked if verb.name == done), "")
 
     def list_rights(self, name: TargetName) -> frozenset[Right]:
         return list_rights(self.settings.access, self.person, name)
@@ -165,13 +186,12 @@ def identify_person(
     if person is not None:
         return person
     if is_api:
-        finding = error_finding(
+        raise _unauthorized(
             "Nobody is logged in",
             "The request has no token, and no proxy says whose it is.",
             "Send one of `access.tokens` as `Authorization: Bearer TOKEN`.",
+            "Bearer",
         )
-        challenge = {"WWW-Authenticate": "Bearer"}
-        raise RequestRefused(HTTPStatus.UNAUTHORIZED, finding, headers=challenge)
     raise forbidden(
         "Nobody is logged in",
         "Pages are for people whom the proxy of `access` has logged in; tokens are for /api/v1.",
@@ -256,13 +276,12 @@ def _token_holder(access: Access, secrets: AccessSecrets, headers: Headers) -> P
             if is_equal_secret(match[1], secret) and name in access.tokens
         ]
     if not holders:
-        finding = error_finding(
+        raise _unauthorized(
             "The token is not one of this controller's",
             "`Authorization` has no token of `access.tokens`.",
             "Send one of them as `Authorization: Bearer TOKEN`.",
+            'Bearer error="invalid_token"',
         )
-        challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-        raise RequestRefused(HTTPStatus.UNAUTHORIZED, finding, headers=challenge)
     return Person(f"token:{holders[0]}", frozenset())
 
 
