@@ -271,29 +271,38 @@ class _ManifestMaker:
 
     def add_kind(self, kind: ResourceType) -> None:
         """Build the manifests of one kind. Owners must come before members of their series."""
-        objects = self._gatherer.list_gathered(kind.prefix)
-        candidates = [self._to_candidate(kind, observed) for observed in objects]
-        # A manifest could not say which of several with one key it means.
         by_key: dict[str, list[_Candidate]] = defaultdict(list)
+        candidates = []
+        for observed in self._gatherer.list_gathered(kind.prefix):
+            unique, owner, owners = f"id={observed.remote_id}", None, {}
+            if kind.series_field:
+                owner_id, prefix = observed.spec.get(kind.series_field), owner_prefix_of(kind)
+                owner = prefix, str(owner_id)
+                unique = f"version={observed.spec.get(kind.version_field)} of id {owner_id}"
+                if found := self._gatherer.gathered_by_id(prefix).get(str(owner_id)):
+                    owners[kind.series_field] = found
+            key = kind.derive_natural_key(observed.spec, owners) or unique
+            candidates.append(_Candidate(kind, observed, key, owner))
+            by_key[key].append(candidates[-1])
         for candidate in candidates:
-            by_key[candidate.key].append(candidate)
-        for candidate in candidates:
+            owner, is_recorded = candidate.owner, candidate.identity in self.recorded_addresses
+            is_missed = owner and owner[0] in self._chosen_kinds and owner not in self._addresses
+            # A manifest could not say which of several with one key it means.
             others = [other for other in by_key[candidate.key] if other is not candidate]
-            if reason := self._why_not(candidate, others):
+            if owner and is_missed and not is_recorded:
+                self._add_missed(candidate, f"its {owner[0]} (id {owner[1]}) was not exported")
+            elif contains_masked_text(candidate.observed.spec):
+                reason = (
+                    "a text of it repeats a secret, which no manifest may hold: change it there"
+                )
+                self._add_missed(candidate, reason)
+            elif others:
+                form, _, text = candidate.key.partition("=")
+                ids = ", ".join(other.observed.remote_id for other in others)
+                reason = f"{form} {text!r} is also that of id {ids}: rename one, then export again"
                 self._add_missed(candidate, reason)
             else:
                 self._add_manifest(candidate, self._choose_address(candidate))
-
-    def _to_candidate(self, kind: ResourceType, observed: Observed) -> _Candidate:
-        if not kind.series_field:
-            key = kind.derive_natural_key(observed.spec, {}) or f"id={observed.remote_id}"
-            return _Candidate(kind, observed, key)
-        owner_id, prefix = observed.spec.get(kind.series_field), owner_prefix_of(kind)
-        owner = self._gatherer.gathered_by_id(prefix).get(str(owner_id))
-        owners = {kind.series_field: owner} if owner is not None else {}
-        key = kind.derive_natural_key(observed.spec, owners)
-        key = key or f"version={observed.spec.get(kind.version_field)} of id {owner_id}"
-        return _Candidate(kind, observed, key, (prefix, str(owner_id)))
 
     # An exported manifest is decoded again: what does not validate, or reads back differently, is
     # left out and reported.
@@ -346,23 +355,6 @@ class _ManifestMaker:
         text, used_names = candidate.key.partition("=")[2], self._used_names[prefix]
         name = make_unused_name(text, candidate.observed.remote_id, prefix, used_names)
         return Address(prefix, name)
-
-    def _why_not(self, candidate: _Candidate, others: Sequence[_Candidate]) -> str:
-        """Why an object gets no manifest, as the end of a sentence; "" where it gets one.
-
-        `others` have the same key.
-        """
-        owner, is_recorded = candidate.owner, candidate.identity in self.recorded_addresses
-        is_missed = owner and owner[0] in self._chosen_kinds and owner not in self._addresses
-        if owner and is_missed and not is_recorded:
-            return f"its {owner[0]} (id {owner[1]}) was not exported"
-        if contains_masked_text(candidate.observed.spec):
-            return "a text of it repeats a secret, which no manifest may hold: change it there"
-        if others:
-            form, _, text = candidate.key.partition("=")
-            ids = ", ".join(other.observed.remote_id for other in others)
-            return f"{form} {text!r} is also that of id {ids}: rename one, then export again"
-        return ""
 
     def _add_missed(self, candidate: _Candidate, reason: str) -> None:
         name, prefix = format_name_with_id(candidate.observed), candidate.kind.prefix

@@ -544,18 +544,14 @@ def _iter_jobs_in_either_word(
 
 def _may_match(job: Job, job_filter: JobFilter) -> bool:
     """False where a field of the job contradicts the filter; the plugin is not compared here."""
-    if job_filter.status is not None and job.status is not job_filter.status:
+    user, since = job.raw.get("user"), job_filter.created_after
+    is_other_user = isinstance(user, str | int) and str(user) != job_filter.user
+    if job_filter.status not in (None, job.status) or (job_filter.user and is_other_user):
         return False
-    user = job.raw.get("user")
-    if job_filter.user and isinstance(user, str | int) and str(user) != job_filter.user:
-        return False
-    if job_filter.created_after is None:
-        return True
     try:
-        created_at = to_utc(datetime.fromisoformat(job.created))
+        return since is None or to_utc(datetime.fromisoformat(job.created)) >= to_utc(since)
     except ValueError:
         return True
-    return created_at >= to_utc(job_filter.created_after)
 
 
 def _parse_job(raw: object) -> Job:

@@ -68,8 +68,24 @@ def explain_protection(path: Path, invocation: Invocation, *, inventory: bool = 
                 for selection in _manifest_selections(invocation)
             )
             return "would be read as a manifest" if is_future_manifest else ""
-        if _is_manifest_file(path, project, invocation):
-            return "is a manifest of this project"
+        listings = (
+            ManifestPaths(project, target, selection).collect()
+            for target in _distinct_targets(project, invocation)
+            for selection in _manifest_selections(invocation)
+        )
+        listing = next(
+            (
+                one
+                for one in (listings if path.is_file() else ())
+                if any(_is_same_file(path, listed) for listed in one.files)
+            ),
+            None,
+        )
+        if listing is not None:
+            reading = read_documents(path.read_bytes(), path.name)
+            has_documents = not listing.implicit or has_our_documents(reading)
+            if has_documents and not is_inventory_file(reading):
+                return "is a manifest of this project"
         return "is a file of a package" if _is_package_file(path, project, invocation) else ""
     return ""
 
@@ -111,19 +127,6 @@ def _is_package_file(path: Path, project: Project, invocation: Invocation) -> bo
                     relative_path = path.relative_to(source_path).as_posix()
                     if any(entry.path == relative_path for entry in opened_source.entries):
                         return True
-    return False
-
-
-def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> bool:
-    if not path.is_file():
-        return False
-    for target in _distinct_targets(project, invocation):
-        for selection in _manifest_selections(invocation):
-            listing = ManifestPaths(project, target, selection).collect()
-            if any(_is_same_file(path, file) for file in listing.files):
-                reading = read_documents(path.read_bytes(), path.name)
-                has_documents = not listing.implicit or has_our_documents(reading)
-                return has_documents and not is_inventory_file(reading)
     return False
 
 

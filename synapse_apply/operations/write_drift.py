@@ -353,37 +353,26 @@ class _ProjectEditor:
                 raise InputError(
                     error_finding(_REFUSAL_SUMMARY, detail, "No file was written."), *new_errors
                 )
+            edits: dict[Address, list[_LiveEdit]] = {}
             if name == self.target.name:
                 target_manifests = new_manifests
-            _require_only_edits(
-                old_manifests, new_manifests, live_edits if name == self.target.name else ()
-            )
+                for live_edit in live_edits:
+                    edits.setdefault(live_edit.address, []).append(live_edit)
+            for address, resource in old_manifests.desired.items():
+                new = new_manifests.desired.get(address)
+                if new is None or (address not in edits and new.spec != resource.spec):
+                    raise _build_refusal_error(
+                        address, f"{address} would not be declared as it is now", _EDIT_BY_HAND_HINT
+                    )
+                for change in (edit.change for edit in edits.get(address, ())):
+                    if not is_same_value(get_at_or_absent(new.spec, change.path), change.after):
+                        field_name = format_field_path(("spec", *change.path))
+                        raise _build_refusal_error(
+                            address,
+                            f"{field_name} would still not be what is live",
+                            _EDIT_BY_HAND_HINT,
+                        )
         return target_manifests
-
-
-def _require_only_edits(
-    old_manifests: LoadedManifests, new_manifests: LoadedManifests, live_edits: Sequence[_LiveEdit]
-) -> None:
-    """InputError where the edits lost a resource, changed another one, or did not take effect."""
-    edits_by_address: dict[Address, list[_LiveEdit]] = {}
-    for live_edit in live_edits:
-        edits_by_address.setdefault(live_edit.address, []).append(live_edit)
-    for address, resource in old_manifests.desired.items():
-        new_resource = new_manifests.desired.get(address)
-        if new_resource is None or (
-            address not in edits_by_address and new_resource.spec != resource.spec
-        ):
-            raise _build_refusal_error(
-                address, f"{address} would not be declared as it is now", _EDIT_BY_HAND_HINT
-            )
-        for live_edit in edits_by_address.get(address, ()):
-            if not is_same_value(
-                get_at_or_absent(new_resource.spec, live_edit.change.path), live_edit.change.after
-            ):
-                name = format_field_path(("spec", *live_edit.change.path))
-                raise _build_refusal_error(
-                    address, f"{name} would still not be what is live", _EDIT_BY_HAND_HINT
-                )
 
 
 _EDIT_BY_HAND_HINT = "Edit the manifest by hand. No file was written."

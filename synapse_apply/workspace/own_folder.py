@@ -138,20 +138,16 @@ def find_git_exposure(path: Path) -> GitExposure | None:
     for name in dict.fromkeys((path, Path(os.path.realpath(path)))):
         if _tracked_paths(name, (name,)):
             return GitExposure("is tracked by Git", is_tracked=True)
-        if not _is_ignored(name):
+        # A link itself is asked for, in its real folder.
+        real_path = Path(os.path.realpath(name.parent)) / name.name
+        repository = _find_repository(real_path)
+        if repository is None:
+            continue
+        relative = os.fsencode(real_path.relative_to(repository.top).as_posix())
+        words = ("check-ignore", "-q", "-z", "--stdin")
+        if _ask_git(name, repository, *words, names=relative, codes=(0, 1))[0] != 0:
             return GitExposure("lies in a checkout, and Git does not ignore it", is_tracked=False)
     return None
-
-
-def _is_ignored(path: Path) -> bool:
-    """Whether Git ignores a path, or no repository contains it; StateError if it cannot tell."""
-    real_path = Path(os.path.realpath(path.parent)) / path.name
-    repository = _find_repository(real_path)
-    if repository is None:
-        return True
-    name = os.fsencode(real_path.relative_to(repository.top).as_posix())
-    words = ("check-ignore", "-q", "-z", "--stdin")
-    return _ask_git(path, repository, *words, names=name, codes=(0, 1))[0] == 0
 
 
 def _resolve_links(path: Path, root: Path) -> Path:
