@@ -29,7 +29,6 @@ from synapse_apply.model.values import (
     Fields,
     Reference,
     SecretRef,
-    Sensitive,
     WithheldSecret,
     get_at_or_absent,
 )
@@ -206,10 +205,7 @@ def _is_as_sent(
         return is_as_sent(rule, value, live_value) or (None if rule.packaged else False)
     if live_value is ABSENT:
         return None
-    live_plain_value = (
-        live_value.reveal() if isinstance(live_value, Sensitive) else reveal_live(live_value)
-    )
-    return is_as_sent(rule, secrets.resolve_secret(value).reveal(), live_plain_value)
+    return is_as_sent(rule, secrets.resolve_secret(value).reveal(), reveal_live(live_value))
 
 
 def is_not_shown(step: Step, path: FieldPath, observed: Observed) -> bool:

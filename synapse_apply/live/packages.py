@@ -206,14 +206,13 @@ class _Replacements:
 
     def find(self, resource: ResourceState) -> Replacement | None:
         """What is replaced; None for what has no package, or for the first of its series."""
-        package = resource.desired.package if resource.desired is not None else None
-        if resource.desired is None or package is None or not resource.type.series_field:
+        package, (series, version) = resource.package, resource.member
+        if package is None or not resource.type.series_field:
             return None
-        series, version = resource.type.locate_in_series(resource.desired.spec)
         own_version_key = version_sort_key(version)
         older_records = [
             (version_key, candidate)
-            for candidate in self._records.get(SeriesKey(resource.address.kind, series), ())
+            for candidate in self._records.get(series, ())
             if own_version_key is not None
             and (version_key := version_sort_key(candidate.version)) is not None
             and version_key < own_version_key

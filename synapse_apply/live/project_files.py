@@ -238,7 +238,7 @@ def _leaf_path(live_tree: Mapping[str, Any], path: FieldPath) -> FieldPath:
 
 def _is_live_null(resource: ResourceState, path: FieldPath) -> bool:
     """Whether the server answered null there, which comparisons treat as absent."""
-    observed = resource.lookup_result.observed
+    observed = resource.observed
     parent: Any = get_at_or_absent(observed.spec, path[:-1]) if observed else ABSENT
     return is_map(parent) and parent.get(path[-1], ABSENT) is None
 
@@ -281,13 +281,11 @@ class ManifestComparison:
             desired, lookup_results, resource.salt, self.secrets
         )
         observed_fields: Fields = {}
-        if resource.lookup_result.observed is not None:
-            managed_fields = {
-                **(resource.record.applied if resource.record else {}),
-                **declared_fields,
-            }
+        if resource.observed is not None:
+            applied = resource.record.applied if resource.record else {}
+            managed_fields = {**applied, **declared_fields}
             observed_fields = flatten_live(
-                resource.lookup_result.observed, managed_fields, resource.salt, self.secrets
+                resource.observed, managed_fields, resource.salt, self.secrets
             )
         return replace(
             resource, desired=desired, declared_fields=declared_fields, live_fields=observed_fields

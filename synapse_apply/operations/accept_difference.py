@@ -56,7 +56,7 @@ def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableR
         )
     change = next(change for change in plan_result.plan.changes if change.address == address)
     require_no_open_call(plan_result, address)
-    if resource.record is None or resource.lookup_result.observed is None:
+    if resource.record is None or resource.observed is None:
         raise StateError.from_summary(
             "There is nothing to accept",
             f"{address} is {'not live' if resource.record else 'not recorded'}.",
@@ -69,7 +69,7 @@ def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableR
     notes, is_other_package = tuple(diff.notes), find_foreign_digest(resource) is not None
     if is_other_package and not (diff.changes or diff.foreign_secrets):
         replaces = Command("apply --only", address, "--revert-drift", "--allow-replace")
-        records = Command("import", address, resource.lookup_result.observed.remote_id)
+        records = Command("import", address, resource.observed.remote_id)
         raise StateError.from_summary(
             "A package is not accepted",
             f"The live package of {address} is another one than was recorded; its fields do not "
@@ -81,7 +81,7 @@ def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableR
     return AcceptableResource(
         resource=resource,
         record=resource.record,
-        observed=resource.lookup_result.observed,
+        observed=resource.observed,
         depends_on=change.depends_on,
         differing_fields=tuple(
             sorted((*diff.changes, *foreign_changes), key=lambda change: change.path)

@@ -489,9 +489,9 @@ def build_run(
         request_id=session.backend.request_id,
         longest_call=session.backend.longest_call,
         known={
-            address: resource.lookup_result.observed
+            address: resource.observed
             for address, resource in resources.items()
-            if resource.lookup_result.observed is not None
+            if resource.observed is not None
         },
     )
     journal = RecoveryJournal(
@@ -567,7 +567,7 @@ def step_of(resource: ResourceState, change: Change, unkept: frozenset[str] = fr
         predecessors=change.depends_on,
         desired=resource.desired,
         record=resource.record,
-        observed=resource.lookup_result.observed,
+        observed=resource.observed,
         declared_fields=build_recordable_fields(resource.declared_fields, ignored_paths),
         salt=resource.salt,
         natural_key=resource.natural_key,

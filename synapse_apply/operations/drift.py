@@ -75,7 +75,7 @@ def _with_unmanaged(session: TargetSession, plan_result: PlanResult, report: Dri
         for address, record in session.store.read_state().records.items()
     }
     for address, resource in plan_result.resources.items():
-        if (observed := resource.lookup_result.observed) is not None:
+        if (observed := resource.observed) is not None:
             known_objects.add(ObjectKey(address.kind, observed.api, observed.remote_id))
     unmanaged_objects: list[Unmanaged] = []
     unlistable_kinds: list[str] = []

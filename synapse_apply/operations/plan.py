@@ -190,7 +190,7 @@ def _read_input(
     resources = known_resource_states(session, live_reader, desired, records, state.lineage)
     # Only a release that is to be made may need the runs of other targets.
     needs_runs = any(
-        one.desired and one.lookup_result.observed is None and one.type.verification_spec
+        one.desired and one.observed is None and one.type.verification_spec
         for one in resources.values()
     )
     journaled = session.journals(state).done_calls(state) if state.open_intents else {}

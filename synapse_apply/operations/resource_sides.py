@@ -146,7 +146,7 @@ class ResourceSides:
 
     def shown_fields(self) -> Mapping[FieldPath, Any]:
         """The fields of the live object; none where it is not there, or could not be read."""
-        observed = self.resource.lookup_result.observed
+        observed = self.resource.observed
         return flatten(observed.spec) if observed else {}
 
 
@@ -185,7 +185,7 @@ def _iter_read_failures(
     """
     if resource.lookup_result.problem is not None:
         yield resource.lookup_result.problem
-    elif resource.lookup_result.observed is None and resource.desired is not None:
+    elif resource.observed is None and resource.desired is not None:
         for value in resource.desired.spec.values():
             parent = resources.get(value.address) if isinstance(value, Reference) else None
             if parent is not None and parent.lookup_result.problem is not None:

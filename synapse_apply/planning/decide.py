@@ -12,7 +12,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list, format_time_after
-from synapse_apply.model.plan import OTHER_RUN_RULE, Action, Change, FieldChange, Refusal
+from synapse_apply.model.plan import OTHER_RUN_RULE, Action, Refusal
 from synapse_apply.model.resource import FoundBy
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import (
@@ -44,12 +44,11 @@ _MUST_EXIST = "the backend must have it already: the manifest alone cannot creat
 class PlanIndex:
     """What a plan is made of, and what is known across all addresses before any is decided.
 
-    `dependencies` has what each declared address depends on; `calls_of_others` the open call of
-    another address that is of its object, or may have made it.
+    `calls_of_others` has the open call of another address that is of an address's object, or may
+    have made it.
     """
 
     plan_input: PlanInput
-    dependencies: Mapping[Address, tuple[Address, ...]]
     identity_claims: IdentityClaims
     series: Series
     open_intents: Mapping[Address, Intent]
@@ -88,15 +87,11 @@ class Decider:
         self.resource, self.index = resource, index
         self.given, self.options = index.plan_input, index.plan_input.options
 
-    def change(
-        self, action: Action = Action.NO_OP, fields: tuple[FieldChange, ...] = (), **more: Any
-    ) -> Change:
-        needs = self.index.dependencies.get(self.resource.address)
-        return build_change(self.resource, action, fields, needs=needs, **more)
-
     def left_alone(self, note: str = "", action: Action = Action.NO_OP, **more: Any) -> Decision:
         """A decision without a call, with a note that says why."""
-        decision = Decision(self.change(action, notes=(note,) if note else (), **more))
+        decision = Decision(
+            build_change(self.resource, action, notes=(note,) if note else (), **more)
+        )
         if action is Action.FORGET:
             decision = decision.refused(*acting_call(self.resource))
         return decision
@@ -114,7 +109,7 @@ class Decider:
             *self.unsupported_fields(),
         )
         if errors:
-            return Decision(self.change(reason="in error"), errors)
+            return Decision(build_change(self.resource, reason="in error"), errors)
         # While it is unknown what an earlier call did, any other decision could be wrong: but an
         # update may be sent again as it was.
         open_intent = index.open_intents.get(address)
@@ -226,7 +221,9 @@ class Decider:
 
     def refused_open(self, intent: Intent) -> Decision:
         action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
-        return Decision(self.change(action)).refused(self.index.open_intent_refusal(intent))
+        return Decision(build_change(self.resource, action)).refused(
+            self.index.open_intent_refusal(intent)
+        )
 
     @property
     def is_made_anew(self) -> bool:
@@ -238,8 +235,8 @@ class Decider:
     def create(self, action: Action = Action.CREATE) -> Decision:
         resource, constraints = self.resource, self.resource.binding.create_constraints
         extras = package.package_extras(resource)
-        fields = tuple(create_changes(resource))
-        decision = Decision(self.change(action, fields, extras=extras))
+        fields = create_changes(resource)
+        decision = Decision(build_change(resource, action, fields, extras=extras))
         found, spec = [], resource.spec
         if live_secrets := self.unsent_secrets(()):
             found.append(self.refusal("no-live-secret", live_secrets))
@@ -329,9 +326,10 @@ class Decider:
                 notes.append("its published bytes are unverified: nothing tells what they are")
             if digest:
                 extras["published_digest"] = digest
-        change = self.change(
+        change = build_change(
+            self.resource,
             Action.ADOPT,
-            tuple(diff.changes),
+            diff.changes,
             notes=tuple(notes),
             reason="pinned" if is_pinned else "found by natural key",
             extras=extras,
@@ -353,14 +351,15 @@ class Decider:
         # Nearly every resource of a large target ends here, without the full comparison.
         is_outdated = self.is_outdated(record)
         if not is_outdated and is_provably_unchanged(resource, record):
-            return Decision(self.change(is_unchanged=True))
+            return Decision(build_change(self.resource, is_unchanged=True))
         diff = diff_resource(
             resource, record, self.options.resend_secrets, self.options.holds_drift
         )
         held = refusals.held_drift_notes(resource, diff.held_drift, self.given.can_write)
-        change = self.change(
+        change = build_change(
+            self.resource,
             Action.UPDATE if diff.changes else Action.NO_OP,
-            tuple(diff.changes),
+            diff.changes,
             notes=(*diff.notes, *held),
             held=tuple(diff.held_drift),
             accepted=tuple(diff.accepted),
@@ -472,7 +471,7 @@ class Decider:
         if series.continues(resource) and not is_pruned and not is_removed:
             return self.left_alone(superseded=True)
         if conflicts := index.identity_claims.conflicts.get(address, ()):
-            return Decision(self.change(), tuple(conflicts))
+            return Decision(build_change(self.resource), tuple(conflicts))
         # Its manifest may be among those that were not read.
         if self.options.partial:
             return self.left_alone()
@@ -488,7 +487,7 @@ class Decider:
             return self.left_alone(Text(why, forget, " only forgets it"))
         # Whether the object exists is unknown, so its record must stay.
         if resource.lookup_result.problem is not None:
-            return Decision(self.change(), (resource.lookup_result.problem,))
+            return Decision(build_change(self.resource), (resource.lookup_result.problem,))
         if resource.observed is None:
             return self.left_alone("no longer declared, and gone already", Action.FORGET)
         return self.delete()
@@ -498,7 +497,7 @@ class Decider:
         reason, seal = "no longer declared, and --prune was given", resource.binding.final_call
         if self.index.series.is_beyond_retention(resource):
             reason = "older than what is retained, and --prune was given"
-        decision = Decision(self.change(Action.DELETE, reason=reason))
+        decision = Decision(build_change(self.resource, Action.DELETE, reason=reason))
         # The id belongs to another object by now, which must not be deleted.
         if names := changed_identity(resource):
             found = self.refusal("other-object: recorded", names=format_short_list(names))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
@@ -61,14 +60,13 @@ def build_change(
     action: Action = Action.NO_OP,
     fields: Sequence[FieldChange] = (),
     *,
-    needs: tuple[Address, ...] | None = None,
     is_unchanged: bool = False,
     **more: Any,
 ) -> Change:
     """A change with all that follows from the resource: ids, both sides, fingerprint.
 
-    `needs` are its dependencies, where they are known already. One that `is_unchanged` has a
-    fingerprint only where its kind has runs; `more` are further fields of the change.
+    One that `is_unchanged` has a fingerprint only where its kind has runs; `more` are further
+    fields of the change.
     """
     observed = resource.observed
     before = change_side(resource.live_fields) if observed is not None else EMPTY_SIDE
@@ -76,7 +74,7 @@ def build_change(
     if action in CREATES:
         before, after = EMPTY_SIDE, change_side(resource.declared_fields)
     elif action in REMOVALS:
-        needs, after = (), EMPTY_SIDE
+        after = EMPTY_SIDE
     elif fields:
         after = side_after(resource, fields)
     # Nothing checks the fingerprint of an unchanged resource unless a run is due, and hashing
@@ -86,7 +84,7 @@ def build_change(
         address=resource.address,
         action=action,
         fields=tuple(fields),
-        depends_on=resource.needs if needs is None else needs,
+        depends_on=resource.needs if action not in REMOVALS else (),
         remote_id="" if action is Action.CREATE else resource.remote_id,
         api=resource.binding.api,
         before=before.tree,

@@ -355,20 +355,31 @@ class _Field:
         )
 
     def add_three_way(
-        self, declared: Any, declared_moved: bool, drifted: bool, is_equal: bool
+        self,
+        declared: Any,
+        declared_moved: bool,
+        drifted: bool,
+        is_equal: bool,
+        note: str = "",
+        *,
+        is_shown: bool = True,
     ) -> None:
-        """Add a change or drift, depending on which of the declared and live sides changed."""
+        """Add a change or drift, depending on which of the declared and live sides changed.
+
+        With a `note` it is of a secret; one that is not shown is not known to differ.
+        """
         is_unlike_seen = drifted
         declared_moved, drifted = self.attribute(declared_moved, drifted)
         if is_unlike_seen and not is_equal:
             self.add_drift(declared_moved)
         if not declared_moved and not drifted:
-            if not is_equal:
+            if is_shown and not is_equal:
                 self.accept(declared)
         elif is_equal:
             self.whole.diff.rebase = True
         else:
-            self.send(declared, _cause(declared_moved, drifted))
+            cause = Cause.SECRET if note and not drifted else _cause(declared_moved, drifted)
+            self.send(declared, cause, note)
 
     def compare_secret(self, declared: DesiredSecret) -> None:
         diff, live, seen = self.whole.diff, self.live, self.seen
@@ -405,23 +416,14 @@ class _Field:
             self.whole.diff.foreign_secrets.append(self.path)
             return
         declared_moved = applied != mac
-        drifted = is_shown and live != seen and not _was_recorded_in_plain(seen)
+        # Of what was recorded before it was a secret, drift cannot be seen.
+        was_plain = seen is not ABSENT and not holds_secret(seen)
+        drifted = is_shown and live != seen and not was_plain
         if self.rule.packaged and applied != seen:
             drifted = False  # as for other fields from the package: the server has its own value
-        is_unlike_seen = drifted
-        declared_moved, drifted = self.attribute(declared_moved, drifted)
-        if not declared_moved and not drifted:
-            if is_shown and live != mac:
-                self.accept(declared)
-            return
-        if is_shown and live == mac:
-            self.whole.diff.rebase = True
-            return
-        if is_unlike_seen:
-            self.add_drift(declared_moved)
         is_untold = isinstance(applied, Mac) and applied.digest == Mac.UNSEEN and not is_shown
-        cause = _cause(declared_moved, drifted) if drifted else Cause.SECRET
-        self.send(declared, cause, UNTOLD_NOTE if is_untold else "changed")
+        note, is_equal = UNTOLD_NOTE if is_untold else "changed", is_shown and live == mac
+        self.add_three_way(declared, declared_moved, drifted, is_equal, note, is_shown=is_shown)
 
     def compare_unsent_secret(
         self, declared: DesiredSecret, is_shown: bool, is_equal: bool
@@ -453,7 +455,7 @@ class _Field:
             self.whole.diff.rebase = True
             return
         # Recorded before it was a secret.
-        was_plain = isinstance(live, Mac) and _was_recorded_in_plain(seen)
+        was_plain = isinstance(live, Mac) and seen is not ABSENT and not holds_secret(seen)
         drifted = not is_hidden and not was_plain and not self.is_same(live, seen)
         is_unlike_seen, reset = drifted, ABSENT if len(self.path) > 1 else rule.reset_value
         _, drifted = self.attribute(True, drifted)
@@ -482,11 +484,6 @@ class _Field:
             self.whole.diff.unresettable_paths.append(self.path)
         self.add_drift(declared_moved=False, before=reset)
         self.send(reset, Cause.DRIFT)
-
-
-def _was_recorded_in_plain(value: Any) -> bool:
-    """Whether a field that is a secret now was recorded in plain, so that drift cannot be seen."""
-    return value is not ABSENT and not holds_secret(value)
 
 
 def _cause(declared_moved: bool, drifted: bool) -> Cause:

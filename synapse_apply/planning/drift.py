@@ -40,24 +40,19 @@ def build_drift_report(
     into the files.
     """
     drifted_objects = tuple(_iter_drifted_objects(plan, resources, can_write))
-    replaced_addresses = {
-        drifted_object.address
-        for drifted_object in drifted_objects
-        if drifted_object.replacement_id
-    }  # adopting a replacement is due to drift, not to a change in Git
-    pending_addresses = (
+    # Adopting a replacement is due to drift, not to a change in Git.
+    replaced = {found.address for found in drifted_objects if found.replacement_id}
+    pending = {
         change.address
         for change in plan.changes
         if _is_of_git(change, resources.get(change.address))
-    )
+    }
     return Drift(
         created=plan.created,
         tool_version=plan.tool_version,
         base=plan.base,
         objects=drifted_objects,
-        pending_addresses=tuple(
-            sorted(address for address in pending_addresses if address not in replaced_addresses)
-        ),
+        pending_addresses=tuple(sorted(pending - replaced)),
         is_drift_kept=keeps_drift,
         diagnostics=(*plan.diagnostics, *_iter_errors_of_untold(plan, resources)),
         changes_with_accepted=plan.changes_with_accepted,
@@ -94,58 +89,47 @@ def _iter_drifted_objects(
 ) -> Iterator[ObjectDrift]:
     for change in sorted(plan.changes, key=lambda change: change.address):
         resource = resources.get(change.address)
-        is_outcome_unknown = any(refusal.hides_drift for refusal in change.refusals)
+        if resource is None or resource.desired is None or resource.record is None:
+            continue
         if (
-            resource is None
-            or resource.desired is None
-            or resource.record is None
-            or is_outcome_unknown  # any difference may be the effect of an open call
-            or resource.is_unsearchable
+            resource.is_unsearchable
+            or resource.lookup_result.problem is not None
+            # Any difference may be the effect of an open call.
+            or any(refusal.hides_drift for refusal in change.refusals)
         ):
             continue
-        if resource.lookup_result.problem is None and (
-            drifted_object := _object_drift(resource, resource.record)
-        ):
-            refusal_reasons = "; ".join(refusal.reason for refusal in change.refusals)
-            writable = bool(drifted_object.fields) and can_write_all(
-                resource, drifted_object.fields, can_write
-            )
-            yield replace(drifted_object, blocked_reason=refusal_reasons, is_writable=writable)
+        if found := _object_drift(resource, resource.record):
+            reasons = "; ".join(refusal.reason for refusal in change.refusals)
+            writable = bool(found.fields) and can_write_all(resource, found.fields, can_write)
+            yield replace(found, blocked_reason=reasons, is_writable=writable)
 
 
 def _object_drift(resource: ResourceState, record: Record) -> ObjectDrift | None:
-    position = resource.position()
-    observed = resource.observed
+    address, position, observed = resource.address, resource.position(), resource.observed
     if observed is None:
+        origin = resource.deleted_by
         return ObjectDrift(
-            resource.address,
-            record.remote_id,
-            is_missing=True,
-            position=position,
-            origin=resource.deleted_by,
+            address, record.remote_id, is_missing=True, position=position, origin=origin
         )
     # Each API version numbers objects on its own, so another id there is no other object.
     is_other = observed.api == record.api and observed.remote_id != record.remote_id
-    new_remote_id = observed.remote_id if is_other else ""
     fields = tuple(diff_resource(resource, record).drifted)
     if (shown := find_foreign_digest(resource)) is not None:
         origin = describe_sender(record, shown)
         cause = Cause.DRIFT if is_kept_drift(resource, shown) else Cause.BOTH
-        package = FieldChange(("digest",), record.digest, shown, cause, origin=origin)
-        fields += (package,)
-    if not fields and not new_remote_id:
+        fields += (FieldChange(("digest",), record.digest, shown, cause, origin=origin),)
+    if not fields and not is_other:
         return None
     managed_trees = [
         unflatten(side) for side in (resource.declared_fields, record.applied, record.seen)
     ]
-    replacements = tuple(_replaced_maps(fields, unflatten(resource.live_fields), managed_trees))
     return ObjectDrift(
-        resource.address,
+        address,
         record.remote_id,
         fields,
-        replacement_id=new_remote_id,
+        replacement_id=observed.remote_id if is_other else "",
         position=position,
-        replaced_maps=replacements,
+        replaced_maps=tuple(_replaced_maps(fields, unflatten(resource.live_fields), managed_trees)),
     )
 
 

@@ -18,6 +18,7 @@ from synapse_apply.model.plan import Action, Change, GuardViolation, Plan, Refus
 from synapse_apply.model.project import RULE_ID_PREFIX
 from synapse_apply.model.report import Report
 from synapse_apply.planning import guards
+from synapse_apply.planning.decision import CREATES
 from synapse_apply.planning.package import UNTOLD_PACKAGE
 from synapse_apply.planning.rows import (
     compute_row_digest,
@@ -27,10 +28,9 @@ from synapse_apply.planning.rows import (
     plain_run,
     with_ids_created_meanwhile,
 )
-from synapse_apply.planning.series import CARRIED_BY, find_companion_address
+from synapse_apply.planning.series import CARRIED_BY, CARRIES, find_companion_address
 
 STALE, UNREVIEWED = "stale", "unreviewed"
-_CREATES = frozenset({Action.CREATE, Action.RECREATE})
 # Guards that count changes of one action; the others judge the target as a whole.
 _ACTION_OF_GUARD = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT}
 _APPROVAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -101,7 +101,7 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
             names = format_short_list(sorted(needs))
             reason = f"it needs {names}, which will not be done"
             row = _refuse(row, reason, row.position, reviewed=reviewed)
-        if row.is_refused or (change.action in _CREATES and not row.is_due):
+        if row.is_refused or (change.action in CREATES and not row.is_due):
             stopped.add(row.address)
         rows.append(row)
     for change in planned_changes.values():
@@ -347,11 +347,7 @@ def list_needed_addresses(change: Change) -> tuple[Address, ...]:
 
     A need that the plan leaves as it is does not prevent it.
     """
-    owner = change.extras.get(CARRIED_BY)
-    companions = {
-        find_companion_address(change),
-        Address.parse(owner) if isinstance(owner, str) else None,
-    }
+    companions = (find_companion_address(change, key) for key in (CARRIES, CARRIED_BY))
     return tuple(sorted({*change.depends_on, *filter(None, companions)}))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, ResourceType
@@ -149,7 +150,7 @@ class ResourceState:
         """Whether this API can never change this field of an existing object."""
         return self.type.is_unchangeable_field(self.binding, path[0])
 
-    @property
+    @cached_property
     def needs(self) -> tuple[Address, ...]:
         """The addresses that a declared resource depends on: by depends_on, references, waits."""
         if self.desired is None:

@@ -63,11 +63,6 @@ class _Planner:
         others = (self.resources, calls, given.open_call_by_new_address, claims)
         self.index = PlanIndex(
             given,
-            dependencies={
-                address: resource.needs
-                for address, resource in self.resources.items()
-                if resource.desired is not None
-            },
             identity_claims=claims,
             series=Series(self.resources.values()),
             open_intents={intent.address: intent for intent in calls},
@@ -162,7 +157,8 @@ class _Planner:
         """
         # An owner is decided before its members, so it can still choose the one that is created
         # with it.
-        companions = Companions(self.resources, self.index.dependencies, self.decide, self.options)
+        needs = {address: one.needs for address, one in self.resources.items() if one.desired}
+        companions = Companions(self.resources, needs, self.decide, self.options)
         ordered, cycles = sort_by_dependencies_and_find_cycles(
             companions.graph, lambda address: self.resources[address].type.rank
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -104,14 +104,12 @@ def with_ids_created_meanwhile(
     An apply that was interrupted has created them, and changes that refer to them are still as
     planned.
     """
-    fresh = {field.path: field.after for field in now.fields} if now else {}
-
-    def resolve_field(field: FieldChange) -> FieldChange:
+    fresh, fields = {field.path: field.after for field in now.fields} if now else {}, []
+    for field in before.fields:
         after, value = field.after, fresh.get(field.path)
-        is_known = isinstance(after, KnownAfterApply) and value == ids.get(after.address)
-        return replace(field, after=value) if is_known and value else field
-
-    return replace(before, fields=tuple(map(resolve_field, before.fields)))
+        is_known = isinstance(after, KnownAfterApply) and value and value == ids.get(after.address)
+        fields.append(replace(field, after=value) if is_known else field)
+    return replace(before, fields=tuple(fields))
 
 
 def compute_row_digest(change: Change, base: PlanBase) -> str:
@@ -162,18 +160,17 @@ def _field_facts(field: FieldChange) -> list[Any]:
 
 def explain_difference(before: Change, now: Change, *, reviewed: bool) -> str:
     """The planned, old and present value of each difference, a line each."""
-    lines = list(_iter_differences(before, now, reviewed))
+    lines = _list_differences(before, now, reviewed)
     if len(lines) > _MAX_DIFFERENCES:
         lines[_MAX_DIFFERENCES:] = [f"and {len(lines) - _MAX_DIFFERENCES} more"]
     return "".join(f"\n  {line}" for line in lines)
 
 
-def _iter_differences(before: Change, now: Change, reviewed: bool) -> Iterator[str]:
+def _list_differences(before: Change, now: Change, reviewed: bool) -> list[str]:
     # Nothing was going to be done, so there are no values to compare.
     if before.is_refused:
-        yield f"it was refused when it was planned, now it would be {now.action.value}"
-        return
-    is_same_action = before.action is now.action
+        return [f"it was refused when it was planned, now it would be {now.action.value}"]
+    lines, is_same_action = [], before.action is now.action
     if not is_same_action:
         words = {
             Action.NO_OP: "there is nothing to do",
@@ -181,46 +178,41 @@ def _iter_differences(before: Change, now: Change, reviewed: bool) -> Iterator[s
             Action.ADOPT: "it exists outside this state",
         }
         current = words.get(now.action, f"it would be {now.action.value}")
-        yield f"planned {before.action.value}, now {current}"
+        lines.append(f"planned {before.action.value}, now {current}")
     if before.remote_id != now.remote_id:
-        yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
+        lines.append(f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}")
     if is_same_action or now.action is Action.UPDATE:
-        yield from _iter_field_differences(before, now, reviewed)
+        lines += _list_field_differences(before, now, reviewed)
     if not is_same_action:
-        return
-    if _call_extras(before) != _call_extras(now):
-        is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
-        yield (
-            "another is made along with it"
-            if is_other_companion
-            else "its package has other content"
-        )
+        return lines
+    if before.extras.get(CARRIES) != now.extras.get(CARRIES):
+        lines.append("another is made along with it")
+    elif _call_extras(before) != _call_extras(now):
+        lines.append("its package has other content")
     if plain_run(before) != plain_run(now):
         if before.verification is None:
-            yield "it would be verified now, which was not planned"
+            lines.append("it would be verified now, which was not planned")
         elif now.verification is None:
-            yield "it would not be verified now, as was planned"
+            lines.append("it would not be verified now, as was planned")
         else:
-            yield "it would be verified in another way than was planned"
+            lines.append("it would be verified in another way than was planned")
+    return lines
 
 
-def _iter_field_differences(before: Change, now: Change, reviewed: bool) -> Iterator[str]:
+def _list_field_differences(before: Change, now: Change, reviewed: bool) -> list[str]:
     planned = {field.path: field for field in before.fields}
     fresh = {field.path: field for field in now.fields}
     old, new = flatten(before.before or {}), flatten(now.before or {})
-    has_difference = False
+    lines = []
     for path in _sorted_by_text({*planned, *fresh}):
-        was, is_now = planned.get(path), fresh.get(path)
-        name = format_field_path(path)
+        was, is_now, name = planned.get(path), fresh.get(path), format_field_path(path)
         if was is not None and is_now is not None and _field_effect(was) == _field_effect(is_now):
             if fault := _secret_fault(reviewed, was, is_now):
-                has_difference = True
-                yield f"{name}: (sensitive), {fault}"
+                lines.append(f"{name}: (sensitive), {fault}")
             continue
-        has_difference = True
         if any(field is not None and field.sensitive for field in (was, is_now)):
             effects = ("left alone" if field is None else "sent" for field in (was, is_now))
-            yield "{}: (sensitive), planned {}, now {}".format(name, *effects)
+            lines.append("{}: (sensitive), planned {}, now {}".format(name, *effects))
             continue
         value = was.after if was else get_at_or_absent(before.after, path)
         old_value = was.before if was else get_at_or_absent(before.before, path)
@@ -228,21 +220,21 @@ def _iter_field_differences(before: Change, now: Change, reviewed: bool) -> Iter
         text = f"{name}: planned {_short(value)}, was {_short(old_value)}, is now {_short(current)}"
         if is_now is not None and canonical(is_now.after) != canonical(value):
             text += f" and would become {_short(is_now.after)}"
-        yield text
+        lines.append(text)
     # Live fields that have changed although the plan does not change them.
     unplanned = {*old, *new} - {*planned, *fresh} if now.action is not Action.CREATE else ()
     for path in _sorted_by_text(unplanned):
         was_value, value = old.get(path, ABSENT), new.get(path, ABSENT)
         if canonical(was_value) != canonical(value):
-            has_difference = True
-            yield f"{format_field_path(path)}: was {_short(was_value)}, is now {_short(value)}"
+            name = format_field_path(path)
+            lines.append(f"{name}: was {_short(was_value)}, is now {_short(value)}")
     if reviewed and _sends_unseen_secret(now):
-        has_difference = True
-        yield f"the plan does not tell which secret is sent with it: {NO_STATE_KEY_REASON}"
+        lines.append(f"the plan does not tell which secret is sent with it: {NO_STATE_KEY_REASON}")
     is_comparable = before.action is now.action and before.remote_id == now.remote_id
     # A plan has no secrets, so the fingerprint alone shows that one has changed.
-    if not has_difference and is_comparable and before.fingerprint != now.fingerprint:
-        yield "a secret of it changed, or it was planned with another state key"
+    if not lines and is_comparable and before.fingerprint != now.fingerprint:
+        lines.append("a secret of it changed, or it was planned with another state key")
+    return lines
 
 
 def _sorted_by_text(paths: Iterable[FieldPath]) -> list[FieldPath]:

@@ -129,7 +129,7 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
     table = render_table(
         ("field", "declared", "recorded", "live"), rows, color=console.is_output_colored
     )
-    record, observed = sides.resource.record, sides.resource.lookup_result.observed
+    record, observed = sides.resource.record, sides.resource.observed
     verified_text = format_last_run_or_empty(record.verification) if record else ""
     accepted_text = ", ".join(
         sanitize(format_quoted_path(field.path)) for field in sides.accepted_changes
@@ -147,7 +147,7 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
 
 def build_sides_document(sides: ResourceSides) -> JsonDocument:
     """The three sides as JSON, null for a side that does not exist or could not be read."""
-    resource, observed = sides.resource, sides.resource.lookup_result.observed
+    resource, observed = sides.resource, sides.resource.observed
     declared = sides.declared_fields_with_defaults()
     secret_paths = [path for path, value in declared.items() if isinstance(value, SECRET_TYPES)]
     return {
