@@ -359,7 +359,7 @@ class Exporter:
         draft = begin_draft(
             context, reading.documents[0], VariableValues(self.project, self.target)
         )
-        if draft is not None and not draft.has_unknown_values:
+        if draft is not None and not draft.unknown_paths:
             set_address(draft)
             if not find_misfits(draft):
                 decode_desired(draft)

@@ -17,6 +17,7 @@ from synapse_apply.manifests.decode.variables import Overlay
 from synapse_apply.manifests.files import ManifestPaths, format_display_path
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import Document
+from synapse_apply.model.address import has_wildcard
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -119,7 +120,7 @@ class FieldOrigins:
         overlay = self._last_overlay(full_path)
         if overlay is not None:
             # Changing it here would change other resources as well.
-            if overlay.has_wildcard_pattern:
+            if has_wildcard(overlay.pattern):
                 raise InputError(self._pattern_refusal(overlay, full_path))
             edit_spot = self._require_project_spot((*overlay.prefix, *full_path))
         # Other targets read the manifest, so this target's value goes into an overlay of its own.

@@ -67,7 +67,13 @@ def format_mermaid(nodes: Iterable[GraphNode]) -> str:
     names = {node.address: f"n{index}" for index, node in enumerate(drawn_nodes)}
     lines = ["flowchart LR"]
     for node in drawn_nodes:
-        label = "<br/>".join(map(_escape_mermaid_text, _format_label_lines(node)))
+        name = sanitize(cut_text(str(node.address), _MAX_LABEL_LENGTH))
+        planned_text = f"{node.planned_action} and {_VERIFY}" * node.has_run or node.planned_action
+        # Every character that could be markup is a Mermaid entity (`#35;`).
+        label = "<br/>".join(
+            _MERMAID_SPECIAL_CHARS.sub(lambda match: f"#{ord(match.group())};", text)
+            for text in filter(None, (name, planned_text))
+        )
         style = f":::{_format_mermaid_class(node.planned_action)}" if node.planned_action else ""
         lines.append(f'  {names[node.address]}["{label}"]{style}')
     lines += [
@@ -85,17 +91,6 @@ def format_mermaid(nodes: Iterable[GraphNode]) -> str:
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def _format_label_lines(node: GraphNode) -> list[str]:
-    name = sanitize(cut_text(str(node.address), _MAX_LABEL_LENGTH))
-    planned_text = f"{node.planned_action} and {_VERIFY}" if node.has_run else node.planned_action
-    return [name, planned_text] if planned_text else [name]
-
-
 def _format_mermaid_class(planned_action: str) -> str:
     # Prefixed, since `end` and `class` are keywords of Mermaid.
     return f"is{planned_action.replace('-', '').capitalize()}"
-
-
-def _escape_mermaid_text(text: str) -> str:
-    """A label in which every character that could be markup is a Mermaid entity (`#35;`)."""
-    return _MERMAID_SPECIAL_CHARS.sub(lambda match: f"#{ord(match.group())};", text)

@@ -83,17 +83,15 @@ def begin_draft(context: DecodeContext, document: Document, values: VariableValu
 
 def _find_kind(draft: Draft) -> str | None:
     version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
-    if version == API_VERSION:
-        # A loop, as the catalogue is keyed by prefix and has few kinds.
-        for prefix, resource_type in CATALOGUE.items():
-            if resource_type.kind == kind:
-                return prefix
+    # A loop, as the catalogue is keyed by prefix and has few kinds.
+    for prefix, resource_type in CATALOGUE.items() if version == API_VERSION else ():
+        if resource_type.kind == kind:
+            return prefix
     prefixes = prefix_by_kind_name()
     if version != API_VERSION:
+        summary, detail = "Unknown apiVersion", "this version reads " + API_VERSION
         if version is None:
             summary, detail = "Missing field", "the document has no `apiVersion`"
-        else:
-            summary, detail = "Unknown apiVersion", "this version reads " + API_VERSION
         draft.report(("apiVersion",), summary, detail, f"write apiVersion: {API_VERSION}")
     # The usual case of a wrong kind: the project file was put into the folder of the manifests.
     if kind == "Project":
@@ -277,7 +275,15 @@ def decode_desired(draft: Draft) -> Desired | None:
     if draft.address is None:
         kinds.report_missing_version(draft)
         return None
-    _report_unfilled_values(draft)
+    # Values that still hold the placeholder of `synapse-apply new`: sent as they are, they could
+    # end up in a field that can never be changed again. Known from one search of the text: the walk
+    # over all values is needed for few documents.
+    for path, value in flatten(draft.spec).items() if draft.document.source.has_fill_in else ():
+        if value == FILL_IN:
+            field_path = ("spec", *path)
+            detail = f"`{format_field_path(field_path)}` is still {FILL_IN}"
+            hint = "write the value, or take the line out"
+            draft.report(field_path, "Value not filled in", detail, hint)
     spec = _SPEC_DECODERS.get(draft.schema, kinds.decode_spec)(draft)
     # Kinds in `marks` (storages) have their secrets replaced by their own decoder.
     if draft.schema not in draft.context.marks.kinds:
@@ -289,12 +295,19 @@ def decode_desired(draft: Draft) -> Desired | None:
     if draft.context.was_unreadable(source):
         return None
     depends_on = tuple([value.address for value in spec.values() if isinstance(value, Reference)])
-    pinned_id = draft.metadata.get("id")
+    pinned_id, lifecycle = draft.metadata.get("id"), _DEFAULT_LIFECYCLE
+    if block := draft.value.get("lifecycle"):
+        lifecycle = Lifecycle(
+            prevent_destroy=block.get("prevent_destroy", False),
+            ignore_changes=_decode_pointers(draft, block, "ignore_changes"),
+            own=_decode_pointers(draft, block, "own"),
+            sensitive=_decode_pointers(draft, block, SENSITIVE),
+        )
     return Desired(
         address=draft.address,
         spec=spec,
         labels=dict(draft.metadata.get("labels", {})),
-        lifecycle=_decode_lifecycle(draft),
+        lifecycle=lifecycle,
         remote_id=None if pinned_id is None else str(pinned_id),
         depends_on=depends_on,
         source=source,
@@ -305,42 +318,7 @@ def decode_desired(draft: Draft) -> Desired | None:
     )
 
 
-def report_shared(context: DecodeContext) -> None:
-    """Report, after all documents, what was noted while they were decoded, each once."""
-    kinds.warn_of_unknown_providers(context)
-
-
-def _report_unfilled_values(draft: Draft) -> None:
-    """Report values that still hold the placeholder of `synapse-apply new`.
-
-    Sent as they are, they could end up in a field that can never be changed again.
-    """
-    # Known from one search of the text: the walk over all values is needed for few documents.
-    if not draft.document.source.has_fill_in:
-        return
-    for path, value in flatten(draft.spec).items():
-        if value == FILL_IN:
-            draft.report(
-                ("spec", *path),
-                "Value not filled in",
-                f"`{format_field_path(('spec', *path))}` is still {FILL_IN}",
-                "write the value, or take the line out",
-            )
-
-
 _DEFAULT_LIFECYCLE = Lifecycle()
-
-
-def _decode_lifecycle(draft: Draft) -> Lifecycle:
-    block = draft.value.get("lifecycle")
-    if not block:
-        return _DEFAULT_LIFECYCLE
-    return Lifecycle(
-        prevent_destroy=block.get("prevent_destroy", False),
-        ignore_changes=_decode_pointers(draft, block, "ignore_changes"),
-        own=_decode_pointers(draft, block, "own"),
-        sensitive=_decode_pointers(draft, block, SENSITIVE),
-    )
 
 
 def _decode_pointers(draft: Draft, block: Mapping[str, Any], key: str) -> tuple[FieldPath, ...]:

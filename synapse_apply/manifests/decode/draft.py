@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from typing import Any
 
@@ -46,7 +46,8 @@ class Draft:
     """One document while it is decoded for one target.
 
     `schema` names its schema, and is its kind's address prefix. `unknown_paths` are those of texts
-    whose variables have no value, and of what does not fit the schema: nothing can be said of them.
+    whose variables have no value, and of what does not fit the schema: nothing can be said of them,
+    and a draft that has some declares nothing.
     """
 
     context: DecodeContext = field(repr=False)
@@ -57,11 +58,6 @@ class Draft:
     position: Position
     address: Address | None = None
     unknown_paths: set[FieldPath] = field(default_factory=set)
-
-    @property
-    def has_unknown_values(self) -> bool:
-        """Whether some text has a variable without a value; such a draft declares nothing."""
-        return bool(self.unknown_paths)
 
     def is_unknown_at_or_above(self, path: FieldPath) -> bool:
         """Whether the value at a path, or one that contains it, is not known."""
@@ -202,25 +198,22 @@ class DecodeContext:
         """Why manifests of the target may not name a secret; None where they may."""
         key = ref.identity
         if key not in self._denials:
-            context = self._source_context = self._source_context or self._build_source_context()
+            context = self._source_context = self._source_context or SourceContext(
+                self.project.root,
+                {},
+                self.target.allow_env,
+                self.target.allow_files,
+                replace(self.project.reserved, opened=self.target.opened),
+                self.target.source_settings,
+                self.target.name,
+                # Who may open no package may open no other file either.
+                read_single_mapping if self.read_package_config else None,
+                self.read_committed_file,
+            )
             self._denials[key] = find_reserved_denial(source, ref, context) or source.find_denial(
                 ref, context
             )
         return self._denials[key]
-
-    def _build_source_context(self) -> SourceContext:
-        return SourceContext(
-            self.project.root,
-            {},
-            self.target.allow_env,
-            self.target.allow_files,
-            replace(self.project.reserved, opened=self.target.opened),
-            self.target.source_settings,
-            self.target.name,
-            # Who may open no package may open no other file either.
-            read_single_mapping if self.read_package_config else None,
-            self.read_committed_file,
-        )
 
     def _read_config_anew(
         self, source: PackageSource, read_package_config: ReadPackageConfig, draft: Draft | None
@@ -229,22 +222,18 @@ class DecodeContext:
 
         None (reported) where it cannot be read.
         """
+        findings: tuple[Diagnostic, ...] = ()
         try:
             config_or_finding = read_package_config(source)
+            if isinstance(config_or_finding, Diagnostic):
+                findings = (config_or_finding,)
+            elif config_or_finding is None:
+                self._sources_without_config.add((source.kind, source.path, source.ref))
+                return {}, {}
+            else:
+                return config_or_finding
         except InputError as problem:
-            self._report_config_findings(source, problem.diagnostics, draft)
-            return None
-        if isinstance(config_or_finding, Diagnostic):
-            self._report_config_findings(source, (config_or_finding,), draft)
-            return None
-        if config_or_finding is None:
-            self._sources_without_config.add((source.kind, source.path, source.ref))
-            return {}, {}
-        return config_or_finding
-
-    def _report_config_findings(
-        self, source: PackageSource, findings: Iterable[Diagnostic], draft: Draft | None
-    ) -> None:
+            findings = problem.diagnostics
         address = str(draft.address) if draft and draft.address else None
         for finding in findings:
             position = finding.position or source.position
@@ -254,6 +243,7 @@ class DecodeContext:
             self.findings.append(
                 finding.with_changes(position=position, address=finding.address or address)
             )
+        return None
 
 
 def normalize_source_path(path: str) -> str:

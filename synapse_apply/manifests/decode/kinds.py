@@ -171,7 +171,15 @@ def _warn_of_lookalikes(draft: Draft, value: Any, path: FieldPath) -> None:
                 _warn_of_lookalikes(draft, below, (*path, key))
         return
     kind = describe_lookalike(path, value)
-    if not kind or _is_allowed_by_comment(draft, ("spec", *path)):
+    if not kind:
+        return
+    # A comment at or above the value's line may say that it is no secret.
+    place, text = draft.find_position(("spec", *path)), draft.document.source
+    if (
+        place is not None
+        and place.file == text.file
+        and is_line_allowed_by_comment(text.get_line_and_preceding(place.line), 2)
+    ):
         return
     source = f"env: {suggest_variable(path)}"
     if isinstance(value, list):
@@ -193,10 +201,8 @@ def describe_lookalike(path: FieldPath, value: Any) -> str:
         return guess_secret_kind(name, value)
     if isinstance(value, list):
         return next((kind for item in value if (kind := describe_lookalike((name,), item))), "")
-    if isinstance(value, dict):
-        pairs = (describe_lookalike((key,), below) for key, below in value.items())
-        return next((kind for kind in pairs if kind), "")
-    return ""
+    pairs = value.items() if isinstance(value, dict) else ()
+    return next((kind for key, item in pairs if (kind := describe_lookalike((key,), item))), "")
 
 
 def suggest_variable(path: FieldPath) -> str:
@@ -205,27 +211,13 @@ def suggest_variable(path: FieldPath) -> str:
     return f"_{name}" if name[:1].isdigit() else name
 
 
-def _is_allowed_by_comment(draft: Draft, path: FieldPath) -> bool:
-    """Whether a comment at or above the value's line says that it is no secret."""
-    place, source = draft.find_position(path), draft.document.source
-    if place is None or place.file != source.file:
-        return False
-    return is_line_allowed_by_comment(source.get_line_and_preceding(place.line), 2)
-
-
 def _warn_of_plain_texts(draft: Draft, literals: list[FieldPath]) -> None:
-    if draft.schema not in draft.context.marks.kinds:
-        for path in literals:
-            _warn_of_plain_text(draft, path)
-        return
-    if not literals:
-        return
-    provider = draft.spec.get(draft.context.marks.kinds[draft.schema].selector)
+    of_kind = draft.context.marks.kinds.get(draft.schema)
+    provider = draft.spec.get(of_kind.selector) if of_kind and literals else None
     # A provider that the project describes is in these marks as well.
-    is_described = provider in draft.context.marks.kinds[draft.schema].secret_paths_by_value
-    if not is_described and provider not in schemas.known_providers():
-        return  # the unknown provider itself was reported, once
-    if not is_described:
+    if literals and of_kind and provider not in of_kind.secret_paths_by_value:
+        if provider not in schemas.known_providers():
+            return  # the unknown provider itself was reported, once
         # Any of them may be harmless: one finding, not one for each.
         names = ", ".join(format_field_path(path[1:]) for path in literals)
         draft.warn(
@@ -237,19 +229,15 @@ def _warn_of_plain_texts(draft: Draft, literals: list[FieldPath]) -> None:
         )
         return
     for path in literals:
-        _warn_of_plain_text(draft, path)
-
-
-def _warn_of_plain_text(draft: Draft, path: FieldPath) -> None:
-    name = suggest_variable(path)
-    draft.warn(
-        ("spec", *path),
-        "Secret in plain text",
-        f"`{format_field_path(('spec', *path))}` is a secret, and its value is plain text: it "
-        "stands here, or comes from a variable",
-        f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}; if the"
-        " text was ever committed, replace the secret: it stays in the history of that file",
-    )
+        name = suggest_variable(path)
+        draft.warn(
+            ("spec", *path),
+            "Secret in plain text",
+            f"`{format_field_path(('spec', *path))}` is a secret, and its value is plain text: it "
+            "stands here, or comes from a variable",
+            f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}; if the"
+            " text was ever committed, replace the secret: it stays in the history of that file",
+        )
 
 
 @mutable
@@ -320,8 +308,7 @@ def _report_misplaced(draft: Draft, path: FieldPath, in_list: bool = False) -> N
 
 def _decode_value_from(draft: Draft, source_block: Any, path: FieldPath) -> SecretRef | None:
     block_path = ("spec", *path, VALUE_FROM)
-    if not isinstance(source_block, dict):
-        source_block = {}
+    source_block = source_block if isinstance(source_block, dict) else {}
     names = [key for key in SECRET_SOURCES if key in source_block]
     unknown_keys = [key for key in source_block if key not in {*SECRET_SOURCES, "format"}]
     format_name = source_block.get("format", "text")
@@ -473,9 +460,8 @@ def find_version(draft: Draft) -> str | None:
     declared = draft.spec.get("version")
     if declared is None:
         declared = draft.context.read_config(release_source(draft), draft)[0].get("version")
-        if contains_secret(
-            str(declared)
-        ):  # it would be part of an address, which is shown everywhere
+        # It would be part of an address, which is shown everywhere.
+        if contains_secret(str(declared)):
             return None
     return declared if isinstance(declared, str) and is_valid_version(declared) else None
 
@@ -589,9 +575,8 @@ def report_missing_version(draft: Draft) -> None:
     config, positions = draft.context.read_config(source)
     config_version = config.get("version")
     if config_version is None:
-        source_text = (
-            f"the config.yaml of {source}" if source.kind != PUBLISHED else "a published package"
-        )
+        is_published = source.kind == PUBLISHED
+        source_text = "a published package" if is_published else f"the config.yaml of {source}"
         draft.report(
             ("spec",),
             "Missing version",
@@ -617,19 +602,16 @@ STORAGE = "storage"
 
 def decode_storage(draft: Draft) -> DecodedSpec:
     """The storage's fields with secrets replaced; an unknown provider is noted, for one warning."""
-    provider = draft.spec["provider"]
-    provider_description = draft.context.project.providers.get(provider)
-    if provider_description is not None:
-        _report_provider_keys(draft, provider_description)
+    provider, configuration = draft.spec["provider"], draft.spec.get("configuration", {})
+    described = draft.context.project.providers.get(provider)
+    if described is not None:
+        _report_provider_keys(draft, described)
         # A key that is not described would be treated as a secret, and reported a second time.
-        configuration = draft.spec.get("configuration", {})
-        known_configuration = {
-            key: value for key, value in configuration.items() if key in provider_description.keys
-        }
-        return replace_secrets(draft, {**draft.spec, "configuration": known_configuration})
+        known = {key: value for key, value in configuration.items() if key in described.keys}
+        return replace_secrets(draft, {**draft.spec, "configuration": known})
     if provider in schemas.known_providers():
         properties = schemas.read_schema(f"providers/{provider}").get("properties", {})
-        for key in draft.spec.get("configuration", {}):
+        for key in configuration:
             own_key = properties.get(key, {}).get("x-read-as")
             # Both of them are an error, which leaves the second one out.
             if own_key and ("spec", "configuration", own_key) not in draft.positions:

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,10 @@ from synapse_apply.manifests.decode.decode import (
     decode_desired,
     decode_fitting_part,
     find_misfits,
-    report_shared,
     set_address,
 )
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext, ReadPackageConfig
+from synapse_apply.manifests.decode.kinds import warn_of_unknown_providers
 from synapse_apply.manifests.decode.package_config import release_sort_key, with_dependencies
 from synapse_apply.manifests.decode.variables import Overlay, VariableValues
 from synapse_apply.manifests.files import ManifestPaths, format_display_path
@@ -46,10 +46,9 @@ from synapse_apply.model.diagnostic import (
     warning_finding,
 )
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.json_values import build_canonical_encoder
 from synapse_apply.model.paused_collection import pause_gc
-from synapse_apply.model.phrases import FirstHints, format_count_and_noun, suggest_words
+from synapse_apply.model.phrases import FirstHints, format_count_and_noun
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_secret
@@ -245,19 +244,6 @@ class _KindCheck:
         )
 
 
-def declared_twice_error(
-    address: Address, first_position: Position | None, second_position: Position | None
-) -> Diagnostic:
-    """The error for two documents that declare one address, at the second of them."""
-    return error_finding(
-        "Declared twice",
-        f"{address} is declared here and at {first_position}",
-        "keep one of the two, or give one another name",
-        position=second_position,
-        address=str(address),
-    )
-
-
 def undeclared_reference_errors(
     declared: Mapping[Address, Desired], known_addresses: Collection[Address]
 ) -> Iterable[Diagnostic]:
@@ -273,8 +259,8 @@ def undeclared_reference_errors(
         for name, value in resource.spec.items() if resource.depends_on else ():
             if isinstance(value, Reference) and value.address not in known_addresses:
                 kind = value.address.kind
-                search = partial(_suggest_address, value.address, known_addresses)
-                hint = hints.find_hint(search) or "declare it"
+                names = (address.name for address in known_addresses if address.kind == kind)
+                hint = hints.suggest(value.address.name, names) or "declare it"
                 yield error_finding(
                     f"Missing {kind}",
                     f"no manifest declares {value.address}",
@@ -283,11 +269,6 @@ def undeclared_reference_errors(
                     address=str(resource.address),
                     path=("spec", name),
                 )
-
-
-def _suggest_address(missing: Address, known_addresses: Collection[Address]) -> str:
-    names = [address.name for address in known_addresses if address.kind == missing.kind]
-    return suggest_words(missing.name, names)
 
 
 def shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
@@ -306,19 +287,15 @@ def shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diag
             newest = max(releases, key=release_sort_key)
             for older in releases:
                 if older is not newest:
-                    yield _shared_source_warning(older, newest)
-
-
-def _shared_source_warning(older_release: Desired, newest_release: Desired) -> Diagnostic:
-    shared_source = older_release.source or PackageSource("folder")
-    return warning_finding(
-        "Two releases of one source",
-        f"{older_release.address} and {newest_release.address} ({newest_release.position}) both "
-        f"take {shared_source}",
-        f"delete the document of {older_release.address}: a published release stays on the server",
-        position=older_release.position,
-        address=str(older_release.address),
-    )
+                    yield warning_finding(
+                        "Two releases of one source",
+                        f"{older.address} and {newest.address} ({newest.position}) both "
+                        f"take {older.source}",
+                        f"delete the document of {older.address}: a published release stays on "
+                        "the server",
+                        position=older.position,
+                        address=str(older.address),
+                    )
 
 
 def plugin_code_errors(
@@ -343,34 +320,6 @@ def plugin_code_errors(
                 address=str(resource.address),
             )
 
-
-def unused_overlay_findings(
-    overlays: Iterable[Overlay],
-    used_patterns: Collection[str],
-    declared_addresses: Collection[Address],
-    target: str,
-    ref: str = "",
-) -> Iterable[Diagnostic]:
-    """Findings for overlays that matched nothing: an error for an address, a warning for a pattern.
-
-    With `ref`, the manifests are an older commit's and may lack the address: then a warning, too.
-    """
-    hints = FirstHints()
-    for overlay in overlays:
-        if overlay.pattern in used_patterns:
-            continue
-        yield Diagnostic(
-            Severity.WARNING if overlay.has_wildcard_pattern or ref else Severity.ERROR,
-            "Overlay matches no resource",
-            f"no manifest of target {target} declares {overlay.pattern}"
-            + (f" in {ref}: it is passed over" if ref else ""),
-            hints.suggest(overlay.pattern, map(str, declared_addresses)),
-            overlay.position,
-            target=target,
-        )
-
-
-# Few commands read the manifests of a commit.
 
 # Each is compared with a resource, and lies over those before it.
 _MAX_OVERLAYS = 100
@@ -399,7 +348,20 @@ class LoadedManifests:
         import hashlib  # noqa: PLC0415 - OpenSSL, 3 ms that `validate` does not need
 
         encoded_resources = [
-            _encode_resource(self.desired[address]) for address in sorted(self.desired)
+            {
+                "address": str(resource.address),
+                "spec": resource.spec,
+                "labels": resource.labels,
+                "prevent_destroy": resource.lifecycle.prevent_destroy,
+                "ignore_changes": resource.lifecycle.ignore_changes,
+                "own": resource.lifecycle.own,
+                "id": resource.remote_id,
+                "source": str(resource.source) if resource.source else None,
+                "verify": resource.verify,
+                # Left out if not set, so that digests from before this field stay the same.
+                **({"retain": resource.retain} if resource.retain is not None else {}),
+            }
+            for _, resource in sorted(self.desired.items())
         ]
         text = _DIGEST_ENCODER.encode(encoded_resources)
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -578,42 +540,35 @@ def _decode_documents_and_report(
             if draft.address in position_by_address:
                 first_position = position_by_address[draft.address]
                 context.findings.append(
-                    declared_twice_error(draft.address, first_position, draft.position)
+                    error_finding(
+                        "Declared twice",
+                        f"{draft.address} is declared here and at {first_position}",
+                        "keep one of the two, or give one another name",
+                        position=draft.position,
+                        address=str(draft.address),
+                    )
                 )
                 continue
             # Noted before the schema is checked: also a broken document declares its address.
             position_by_address[draft.address] = draft.position
         misfits = find_misfits(draft)
-        if misfits or draft.has_unknown_values:
-            resource = decode_fitting_part(draft, misfits)
-            if resource is not None:
-                partly_known[resource.address] = resource
-        else:
-            resource = decode_desired(draft)
-            if resource is not None:
-                declared[resource.address] = resource
-    report_shared(context)
-    context.findings.extend(
-        undeclared_reference_errors({**declared, **partly_known}, position_by_address)
-    )
-    context.findings.extend(shared_source_warnings(declared))
-    context.findings.extend(plugin_code_errors(context, declared))
-    context.findings.extend(overlays.iter_unused_findings(position_by_address))
-    context.findings.extend(_move_findings(context, position_by_address, ref))
+        is_partly_known = bool(misfits or draft.unknown_paths)
+        resource = decode_fitting_part(draft, misfits) if is_partly_known else decode_desired(draft)
+        if resource is not None:
+            (partly_known if is_partly_known else declared)[resource.address] = resource
+    warn_of_unknown_providers(context)
+    project, target = context.project, context.target.name
+    moves = (project.moved, project.removed, position_by_address, target)
+    context.findings += [
+        *undeclared_reference_errors({**declared, **partly_known}, position_by_address),
+        *shared_source_warnings(declared),
+        *plugin_code_errors(context, declared),
+        *overlays.iter_unused_findings(position_by_address),
+        *(findings_of_moves_at_ref(ref, *moves) if ref else still_declared_errors(*moves)),
+    ]
     # Last, on decoded values: what an API version cannot carry is still checked above.
     declared = with_dependencies(declared, context.read_config)
     return drop_unsupported(context.target, declared, context.findings)
-
-
-def _move_findings(
-    context: DecodeContext, declared_addresses: Collection[Address], ref: str
-) -> Iterable[Diagnostic]:
-    project, target = context.project, context.target.name
-    if ref:
-        return findings_of_moves_at_ref(
-            ref, project.moved, project.removed, declared_addresses, target
-        )
-    return still_declared_errors(project.moved, project.removed, declared_addresses, target)
 
 
 class TargetOverlays:
@@ -665,30 +620,22 @@ class TargetOverlays:
         return matching
 
     def iter_unused_findings(self, declared_addresses: Collection[Address]) -> Iterable[Diagnostic]:
-        """Findings for the overlays that matched no address so far."""
-        return unused_overlay_findings(
-            self._overlays,
-            self._used_patterns,
-            declared_addresses,
-            self._context.target.name,
-            self._ref,
-        )
+        """Findings for overlays that matched nothing: an error for an address, else a warning.
 
-
-def _encode_resource(resource: Desired) -> JsonObject:
-    return {
-        "address": str(resource.address),
-        "spec": resource.spec,
-        "labels": resource.labels,
-        "prevent_destroy": resource.lifecycle.prevent_destroy,
-        "ignore_changes": resource.lifecycle.ignore_changes,
-        "own": resource.lifecycle.own,
-        "id": resource.remote_id,
-        "source": str(resource.source) if resource.source else None,
-        "verify": resource.verify,
-        # Left out if not set, so that digests from before this field stay the same.
-        **({"retain": resource.retain} if resource.retain is not None else {}),
-    }
+        The manifests of a Git ref may lack the address: then it is a warning, too.
+        """
+        hints, target, ref = FirstHints(), self._context.target.name, self._ref
+        for overlay in self._overlays:
+            if overlay.pattern not in self._used_patterns:
+                yield Diagnostic(
+                    Severity.WARNING if has_wildcard(overlay.pattern) or ref else Severity.ERROR,
+                    "Overlay matches no resource",
+                    f"no manifest of target {target} declares {overlay.pattern}"
+                    + (f" in {ref}: it is passed over" if ref else ""),
+                    hints.suggest(overlay.pattern, map(str, declared_addresses)),
+                    overlay.position,
+                    target=target,
+                )
 
 
 def _encode_value(value: Any) -> Any:
@@ -705,7 +652,6 @@ _DIGEST_ENCODER = build_canonical_encoder(
 )
 
 
-_NO_MANIFEST = "No manifest in a folder"
 _HOW_TO_BEGIN = Text(
     Command("init"),
     " writes a project file and ",
@@ -723,38 +669,32 @@ def no_manifest_findings(
     declare is not known.
     """
     readable = [loaded for loaded in targets if not loaded.has_errors]
-    if project.file is None and not any(loaded.desired for loaded in readable):
-        return (_wrong_folder_finding(project, paths),) if readable else ()
-    findings = [
-        finding for loaded in readable for finding in _no_manifest_warnings(project, loaded, paths)
-    ]
+    findings: list[Diagnostic] = []
+    if readable and project.file is None and not any(loaded.desired for loaded in readable):
+        looked_at = ", ".join(paths) if paths else str(project.root)
+        finding = error_finding(
+            "There is nothing to validate",
+            f"there is no {FILE_NAME} in {project.root} or above, and no manifest in {looked_at}",
+            "go to the project's folder, or name it with -C FOLDER; " + _HOW_TO_BEGIN,
+        )
+        return (finding,)
+    for loaded in readable:
+        folders = ManifestPaths(project, loaded.target, paths).folders_without_manifests()
+        findings += [
+            warning_finding(
+                "No manifest in a folder",
+                f"`{text}` is listed and contains no manifest",
+                _HOW_TO_BEGIN,
+                position=text_position(text),
+            )
+            for text in folders
+        ]
+        if not loaded.desired and not folders:
+            finding = warning_finding(
+                "Nothing is declared",
+                f"the files that target {loaded.target.name} reads hold no manifest",
+                _HOW_TO_BEGIN,
+                target=loaded.target.name,
+            )
+            findings.append(finding)
     return tuple(dict.fromkeys(findings))
-
-
-def _no_manifest_warnings(
-    project: Project, loaded: LoadedManifests, paths: Sequence[str]
-) -> Iterator[Diagnostic]:
-    folders = ManifestPaths(project, loaded.target, paths).folders_without_manifests()
-    for text in folders:
-        yield warning_finding(
-            _NO_MANIFEST,
-            f"`{text}` is listed and contains no manifest",
-            _HOW_TO_BEGIN,
-            position=text_position(text),
-        )
-    if not loaded.desired and not folders:
-        yield warning_finding(
-            "Nothing is declared",
-            f"the files that target {loaded.target.name} reads hold no manifest",
-            _HOW_TO_BEGIN,
-            target=loaded.target.name,
-        )
-
-
-def _wrong_folder_finding(project: Project, paths: Sequence[str]) -> Diagnostic:
-    looked_at = ", ".join(paths) if paths else str(project.root)
-    return error_finding(
-        "There is nothing to validate",
-        f"there is no {FILE_NAME} in {project.root} or above, and no manifest in {looked_at}",
-        "go to the project's folder, or name it with -C FOLDER; " + _HOW_TO_BEGIN,
-    )

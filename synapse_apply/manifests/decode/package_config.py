@@ -1,15 +1,15 @@
 """What a package's config.yaml gets wrong, and which releases it depends on.
 
 The shape is data: schemas/v1/package-config.schema.json names the rule that each of its keywords
-stands for. What no schema can say is a row of `_CHECKS_BEYOND_SCHEMA`.
+stands for. What no schema can say is in `_violations_beyond_schema`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -77,15 +77,13 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
     reading = read_documents(data, file)
     findings = [*reading.diagnostics, *iter_extra_document_error(reading, file)]
     if not reading.documents:
-        return PackageConfig(
-            {}, {(): Position(file, 1, 1)}, tuple(findings), _empty_config_flaws(file)
-        )
+        start = Position(file, 1, 1)
+        flaw = PackageFlaw("package:unreadable-config", f"{file} is empty", "", start)
+        return PackageConfig({}, {(): start}, tuple(findings), (flaw,))
     document = reading.documents[0]
     if not isinstance(document.value, dict):
-        detail = (
-            f"{file} holds {describe_value_kind(document.value)} where KEY: VALUE lines are "
-            f"expected"
-        )
+        kind = describe_value_kind(document.value)
+        detail = f"{file} holds {kind} where KEY: VALUE lines are expected"
         findings.append(
             error_finding("Not a mapping", detail, "begin with a key", position=document.position)
         )
@@ -93,20 +91,10 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
     if findings:
         value = document.value if isinstance(document.value, dict) else {}
         return PackageConfig(value, document.positions, tuple(findings))
-    flaws = dict.fromkeys((*_iter_schema_flaws(document), *_flaws_beyond_schema(document)))
-    return PackageConfig(
-        document.value, document.positions, (), tuple(sorted(flaws, key=flaw_sort_key))
-    )
-
-
-def flaw_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
-    """Sorts flaws by file, line and column."""
-    position = flaw.position
-    return (position.file, position.line, position.column) if position else ("", 0, 0)
-
-
-def _empty_config_flaws(file: str) -> tuple[PackageFlaw, ...]:
-    return (PackageFlaw("package:unreadable-config", f"{file} is empty", "", Position(file, 1, 1)),)
+    flaws = list(dict.fromkeys((*_iter_schema_flaws(document), *_flaws_beyond_schema(document))))
+    nowhere = Position("", 0, 0)
+    flaws.sort(key=lambda flaw: flaw.position or nowhere)
+    return PackageConfig(document.value, document.positions, (), tuple(flaws))
 
 
 def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
@@ -117,29 +105,20 @@ def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
     value_to_check = ValueToCheck(
         value, document.positions, scalar_text=document.source.scalar_text
     )
-    for finding in build_schema_findings(SCHEMA_NAME, value_to_check):
-        yield PackageFlaw(
-            finding.rule or "package:shape",
-            finding.detail,
-            finding.hint,
-            finding.position,
-            finding.path,
-        )
+    for one in build_schema_findings(SCHEMA_NAME, value_to_check):
+        rule = one.rule or "package:shape"
+        yield PackageFlaw(rule, one.detail, one.hint, one.position, one.path)
 
 
 def _flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
-    for rule, iter_violations in _CHECKS_BEYOND_SCHEMA.items():
-        for path, detail, hint in iter_violations(document):
-            yield PackageFlaw(
-                f"package:{rule}",
-                detail,
-                hint,
-                find_nearest_position(document.positions, path),
-                path,
-            )
+    for rule, path, detail, hint in _violations_beyond_schema(document):
+        position = find_nearest_position(document.positions, path)
+        yield PackageFlaw(f"package:{rule}", detail, hint, position, path)
 
 
-_PathDetailHints = Iterator[tuple[FieldPath, str, str]]
+def _texts_at_any(value: Any, patterns: Iterable[FieldPath]) -> Iterator[tuple[FieldPath, str]]:
+    for pattern in patterns:
+        yield from _texts_at(value, pattern)
 
 
 def _texts_at(
@@ -160,42 +139,34 @@ def _texts_at(
             yield from _texts_at(item, pattern_tail, (*path, index))
 
 
-def _iter_bad_specifiers(document: Document) -> _PathDetailHints:
-    for pattern in _SPECIFIER_PATHS:
-        for path, text in _texts_at(document.value, pattern):
-            if not is_version_specifier(text):
-                quoted_text = f' ("{text}")' if len(text) <= _MAX_SHOWN_LENGTH else ""
-                detail = f"`{format_field_path(path)}` is not a version specifier{quoted_text}"
-                yield path, detail, 'write, for example, ">=1.2,<2", or "==1.2.0" for one alone'
-
-
-def _self_dependencies(document: Document) -> _PathDetailHints:
-    code, needs = document.value.get("code"), document.value.get("dependencies")
-    if isinstance(needs, dict) and isinstance(code, str) and code in needs:
-        yield ("dependencies", code), f"`dependencies` of {code} names {code}", "take the line out"
-
-
-def _converter_category(document: Document) -> _PathDetailHints:
-    if document.value.get("category") == "converter":
+def _violations_beyond_schema(document: Document) -> Iterator[tuple[str, FieldPath, str, str]]:
+    """Rule, path, detail and hint of what no schema can say of a config.yaml."""
+    value = document.value
+    if value.get("category") == "converter":
         detail = (
             "the backend knows `category: converter`, but the platform's SDK, with which its "
             "publisher and its agents read this file, refuses it"
         )
         yield (
+            "category-converter",
             ("category",),
             detail,
             "write another category, unless your agents are known to run it",
         )
-
-
-def _smart_tool_types(document: Document) -> _PathDetailHints:
-    if "smart_tool_type" in document.value:
+    code, needs = value.get("code"), value.get("dependencies")
+    if isinstance(needs, dict) and isinstance(code, str) and code in needs:
+        detail = f"`dependencies` of {code} names {code}"
+        yield "dependency-itself", ("dependencies", code), detail, "take the line out"
+    for path, text in _texts_at_any(value, _SPECIFIER_PATHS):
+        if not is_version_specifier(text):
+            quoted_text = f' ("{text}")' if len(text) <= _MAX_SHOWN_LENGTH else ""
+            detail = f"`{format_field_path(path)}` is not a version specifier{quoted_text}"
+            hint = 'write, for example, ">=1.2,<2", or "==1.2.0" for one alone'
+            yield "specifier", path, detail, hint
+    if "smart_tool_type" in value:
         detail = "`smart_tool_type` is written by the platform's templates and read by nothing"
-        yield ("smart_tool_type",), detail, "write `smart_tool:`"
-
-
-def _shared_dockerfile(document: Document) -> _PathDetailHints:
-    blocks = [document.value.get(name) for name in ("container", "code_server")]
+        yield "smart-tool-type", ("smart_tool_type",), detail, "write `smart_tool:`"
+    blocks = [value.get(name) for name in ("container", "code_server")]
     files = [
         block.get("dockerfile")
         for block in blocks
@@ -204,28 +175,21 @@ def _shared_dockerfile(document: Document) -> _PathDetailHints:
     # A server that is not enabled builds nothing, so its Dockerfile may be the same.
     if len(files) == 2 and isinstance(files[0], str) and files[0] and files[0] == files[1]:
         detail = f"`container` and `code_server` are both built from {files[0]}"
-        yield ("code_server", "dockerfile"), detail, "give the code server a Dockerfile of its own"
-
-
-def _iter_yaml11_conflicts(document: Document) -> _PathDetailHints:
-    """Unquoted texts that a YAML 1.1 reader, such as the platform's, reads as another type."""
-    # A quick search of the raw text; the walk below is needed for few files.
-    if not any(mark in document.source.text for mark in _yaml11_marks()):
-        return
-    for pattern in _TEXT_PATHS:
-        for path, text in _texts_at(document.value, pattern):
+        hint = "give the code server a Dockerfile of its own"
+        yield "dockerfile", ("code_server", "dockerfile"), detail, hint
+    # Unquoted texts that a YAML 1.1 reader, such as the platform's, reads as another type. A quick
+    # search of the raw text first; the walk is needed for few files.
+    if any(mark in document.source.text for mark in _YAML11_MARKS):
+        for path, text in _texts_at_any(value, _TEXT_PATHS):
             kind = _describe_yaml11(text)
             if kind and _is_unquoted(document, path, text):
-                detail = (
-                    f"`{format_field_path(path)}` is {kind} to the platform, which reads YAML 1.1"
-                )
-                yield path, detail, f'quote it: "{text}"'
+                name = format_field_path(path)
+                detail = f"`{name}` is {kind} to the platform, which reads YAML 1.1"
+                yield "yaml-1.1", path, detail, f'quote it: "{text}"'
 
 
-@cache
-def _yaml11_marks() -> tuple[str, ...]:
-    return ("yes", "no", "on", "off", "Yes", "No", "On", "Off", "YES", "NO", "ON", "OFF",
-            *(f"{digit}{mark}" for digit in "0123456789" for mark in "-:_"), " =")  # fmt: skip
+_YAML11_MARKS = ("yes", "no", "on", "off", "Yes", "No", "On", "Off", "YES", "NO", "ON", "OFF",
+                 *(f"{digit}{mark}" for digit in "0123456789" for mark in "-:_"), " =")  # fmt: skip
 
 
 _YAML11_TYPE_LABELS = {
@@ -256,16 +220,6 @@ def _is_unquoted(document: Document, path: FieldPath, text: str) -> bool:
     line_rest = lines[position.line - 1][position.column - 1 :]
     value_text = line_rest if isinstance(path[-1], int) else line_rest.partition(":")[2]
     return value_text.strip().startswith(text)
-
-
-_CHECKS_BEYOND_SCHEMA: dict[str, Callable[[Document], _PathDetailHints]] = {
-    "category-converter": _converter_category,
-    "dependency-itself": _self_dependencies,
-    "specifier": _iter_bad_specifiers,
-    "smart-tool-type": _smart_tool_types,
-    "dockerfile": _shared_dockerfile,
-    "yaml-1.1": _iter_yaml11_conflicts,
-}
 
 
 _MAX_LENGTH = 500
@@ -317,24 +271,7 @@ class PackageNeed:
 
     code: str
     specifier: str
-    path: FieldPath
     position: Position | None
-
-
-def parse_needs(config: ConfigWithPositions) -> tuple[PackageNeed, ...]:
-    """The needs of a config.yaml; malformed ones are skipped, since package_config reports them."""
-    value, positions = config
-    dependencies = value.get(_DEPENDENCIES_FIELD)
-    return tuple(
-        PackageNeed(
-            code,
-            specifier,
-            (_DEPENDENCIES_FIELD, code),
-            find_nearest_position(positions, (_DEPENDENCIES_FIELD, code)),
-        )
-        for code, specifier in (dependencies.items() if isinstance(dependencies, Mapping) else ())
-        if isinstance(specifier, str) and is_version_specifier(specifier)
-    )
 
 
 @frozen
@@ -364,14 +301,6 @@ class DeclaredPlugins:
             return max(fitting_releases, key=release_sort_key).address
         return self.plugin_by_code.get(need.code)
 
-    def has_code(self, code: str) -> bool:
-        return code in self.plugin_by_code or code in self.releases_by_code
-
-    def list_versions(self, code: str) -> list[str]:
-        return sorted(
-            str(release.spec.get("version", "")) for release in self.releases_by_code.get(code, ())
-        )
-
 
 def release_sort_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
     """Sorts releases by version; versions that are not semantic come first, by their text."""
@@ -400,7 +329,18 @@ def _collect_needs(
             declared_plugins.releases_by_code[code].append(resource)
             if plugin is not None:
                 declared_plugins.plugin_by_code.setdefault(code, plugin.address)
-        if needs := parse_needs(config):
+        dependencies = config[0].get(_DEPENDENCIES_FIELD)
+        # Malformed ones are skipped, since they are flaws of the package.
+        needs = tuple(
+            PackageNeed(
+                needed, specifier, find_nearest_position(config[1], (_DEPENDENCIES_FIELD, needed))
+            )
+            for needed, specifier in (
+                dependencies if isinstance(dependencies, dict) else {}
+            ).items()
+            if isinstance(specifier, str) and is_version_specifier(specifier)
+        )
+        if needs:
             release_needs.append(
                 ReleaseNeeds(resource, code if isinstance(code, str) else "", needs)
             )
@@ -439,40 +379,33 @@ def unmet_needs(
     declared_plugins, releases = _collect_needs(declared, read_config)
     for release_needs in releases:
         for need in release_needs.needs:
-            need_name = f"`{format_field_path(need.path)}` of {release_needs.release.address}"
+            path = (_DEPENDENCIES_FIELD, need.code)
+            need_name = f"`{format_field_path(path)}` of {release_needs.release.address}"
             specifier_text = f" {need.specifier}" if need.specifier else ""
             # A package that needs itself is a flaw of its own, which package_config reports.
             if need.code == release_needs.code:
                 continue
-            if not declared_plugins.has_code(need.code):
-                yield (
-                    release_needs.release,
-                    _build_need_flaw(
-                        "missing",
-                        need,
-                        f"{need_name}: no manifest declares a plugin with code "
-                        f"{need.code}{specifier_text}",
-                        "declare it, so that it is published first; it may be there on the backend",
-                    ),
+            plugin = declared_plugins.plugin_by_code.get(need.code)
+            candidates = declared_plugins.releases_by_code.get(need.code, ())
+            if plugin is None and not candidates:
+                rule = "missing"
+                detail = (
+                    f"{need_name}: no manifest declares a plugin with code "
+                    f"{need.code}{specifier_text}"
                 )
-            elif (
-                versions := declared_plugins.list_versions(need.code)
-            ) and declared_plugins.find_newest_fitting(need) == declared_plugins.plugin_by_code.get(
-                need.code
-            ):
-                versions_text = ", ".join(versions)
-                yield (
-                    release_needs.release,
-                    _build_need_flaw(
-                        "version",
-                        need,
-                        f"{need_name} wants {need.code}{specifier_text}, and what is declared is "
-                        f"{versions_text}",
-                        "declare a release that fits, or change the specifier; an older one "
-                        "may still be there on the backend",
-                    ),
+                hint = "declare it, so that it is published first; it may be there on the backend"
+            elif candidates and declared_plugins.find_newest_fitting(need) == plugin:
+                rule = "version"
+                versions = sorted(str(release.spec.get("version", "")) for release in candidates)
+                detail = (
+                    f"{need_name} wants {need.code}{specifier_text}, and what is declared is "
+                    f"{', '.join(versions)}"
                 )
-
-
-def _build_need_flaw(rule_suffix: str, need: PackageNeed, detail: str, hint: str) -> PackageFlaw:
-    return PackageFlaw(f"package:dependency-{rule_suffix}", detail, hint, need.position, need.path)
+                hint = (
+                    "declare a release that fits, or change the specifier; an older one "
+                    "may still be there on the backend"
+                )
+            else:
+                continue
+            flaw = PackageFlaw(f"package:dependency-{rule}", detail, hint, need.position, path)
+            yield release_needs.release, flaw

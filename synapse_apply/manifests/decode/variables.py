@@ -18,7 +18,7 @@ from synapse_apply.manifests.yaml.reader import (
     parse_single_mapping,
     read_documents,
 )
-from synapse_apply.model.address import has_wildcard, matches_pattern
+from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.phrases import FirstHints, suggest_words
@@ -466,10 +466,6 @@ class Overlay:
     positions: Mapping[FieldPath, Position] = field(repr=False)
     prefix: FieldPath
     source: SourceText
-
-    @property
-    def has_wildcard_pattern(self) -> bool:
-        return has_wildcard(self.pattern)
 
     @property
     def position(self) -> Position | None:

@@ -226,8 +226,7 @@ class _ProjectDecoder:
         targets = LazyTargets((*self.settings, EMBEDDED), self._build_target)
         for name in self.settings:
             self._report_target_faults(name)
-        self._report_undeclared_variables(variables)
-        self._report_required_targets(targets)
+        self._report_unknown_names(variables, targets)
         reserved = collect_credentials(self._credential_targets())
         self._report_odd_credentials(reserved)
         refactoring = RefactoringDecoder(value, self.positions, self._report_finding)
@@ -312,25 +311,13 @@ class _ProjectDecoder:
                 )
                 continue
             keys = description["keys"]
-            providers[name] = Provider(
-                dict.fromkeys(sorted(keys)),
-                frozenset(key for key, key_settings in keys.items() if key_settings.get("secret")),
-                frozenset(
-                    key for key, key_settings in keys.items() if key_settings.get("required")
-                ),
-                frozenset(filter(is_name_of_secret, keys)),
+            secret, required = (
+                frozenset(key for key, key_settings in keys.items() if key_settings.get(mark))
+                for mark in ("secret", "required")
             )
+            names = frozenset(filter(is_name_of_secret, keys))
+            providers[name] = Provider(dict.fromkeys(sorted(keys)), secret, required, names)
         return providers
-
-    def _report_live_state_key(self, name: str, settings: SettingsBlock) -> None:
-        key = _decode_state_settings(settings).key
-        if key is not None and key.keeps_live_value:
-            self._report_finding(
-                ("targets", name, "state", "key"),
-                "State key without a value",
-                "no server has a state key that could be kept",
-                "name a variable or a file, such as {env: NAME}",
-            )
 
     def _report_finding(
         self, path: FieldPath, summary: str, detail: str, hint: str | Callable[[], str]
@@ -349,18 +336,18 @@ class _ProjectDecoder:
             texts.append(placed_text)
         return tuple(texts)
 
-    def _report_undeclared_variables(self, declared: Mapping[str, Variable]) -> None:
+    def _report_unknown_names(
+        self, variables: Mapping[str, Variable], names: Collection[str]
+    ) -> None:
         for target, settings in self.settings.items():
             for name in settings.get("variables", ()):
-                if name not in declared:
+                if name not in variables:
                     self._report_finding(
                         ("targets", target, "variables", name),
                         "Undeclared variable",
                         f"no variable `{name}` is declared",
-                        self._hints.suggest(name, declared) or "declare it under `variables:`",
+                        self._hints.suggest(name, variables) or "declare it under `variables:`",
                     )
-
-    def _report_required_targets(self, names: Collection[str]) -> None:
         for name, settings in self.settings.items():
             for index, required_name in enumerate(settings.get("require_verified", ())):
                 field_path: FieldPath = ("targets", name, "require_verified", index)
@@ -401,8 +388,15 @@ class _ProjectDecoder:
                     "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME",
                 )
         self._merged_rules(name)
-        if "key" in settings.get("state", ()):
-            self._report_live_state_key(name, settings["state"])
+        state = settings.get("state", {})
+        state_key = _decode_state_settings(state).key if "key" in state else None
+        if state_key is not None and state_key.keeps_live_value:
+            self._report_finding(
+                (*target_path, "state", "key"),
+                "State key without a value",
+                "no server has a state key that could be kept",
+                "name a variable or a file, such as {env: NAME}",
+            )
         for source in SECRET_SOURCES:
             if source in settings and (id(settings[source]),) not in self._checked_parts:
                 self._checked_parts[id(settings[source]),] = ()

@@ -312,6 +312,8 @@ class _ListReader:
         display_name = f"{self._folder}{normal_name}"
         try:
             content = self._read_list_file(normal_name)
+            detail = f"{display_name} does not exist"
+            hint = "make it, or mend the path, which is relative to the project file"
         except InputError as problem:
             position = self._positions.get(file_path)
             self.findings.extend(
@@ -319,17 +321,11 @@ class _ListReader:
             )
             return None
         except (OSError, ValueError) as problem:
+            content, hint = None, "check the path, which is relative to the project file"
             reason = getattr(problem, "strerror", None) or "it has no name that a file can have"
-            self._report(
-                file_path, "The list cannot be read", f"{display_name}: {reason}",
-                "check the path, which is relative to the project file",
-            )  # fmt: skip
-            return None
+            detail = f"{display_name}: {reason}"
         if content is None:
-            self._report(
-                file_path, "The list cannot be read", f"{display_name} does not exist",
-                "make it, or mend the path, which is relative to the project file",
-            )  # fmt: skip
+            self._report(file_path, "The list cannot be read", detail, hint)
             return None
         self.files[normal_name] = self._parse_list_file(normal_name, display_name, content)
         return self.files[normal_name]
@@ -427,27 +423,21 @@ class _ListReader:
         file = target_list.file
         name = target_list.name.fill_as_text(values)
         name_path: FieldPath = (index, *target_list.name.keys[:1])
-        if _compile_name_pattern().fullmatch(name) is None:
-            rule = _read_targets_schema()["propertyNames"]["x-rule"]
+        if _read_names_schema()[0].fullmatch(name) is None:
+            rule = _read_names_schema()[1]
             detail = f"the name {name[:80]!r} is not of the form it must have"
             self._report_row(file, name_path, "Malformed value", detail, f"write {rule}")
         elif name == EMBEDDED:
             detail = "`embedded` is always the embedded backend, and no row makes it"
             self._report_row(file, name_path, "Reserved target", detail, "choose another name")
-        elif (other := self._position_of_target(name)) is not None:
+        elif name in self.targets or ("targets", name) in self._positions:
+            other = ListedPositions(self._positions, self.targets)["targets", name]
             detail = f"there is a target `{name}` already, at {other}"
             hint = "each target has a name of its own: remove one of the two"
             self._report_row(file, name_path, "Duplicate target", detail, hint)
         else:
             settings = target_list.template.fill_with(values)
             self.targets[name] = ListedTarget(settings, values, index, target_list)
-
-    def _position_of_target(self, name: str) -> Position | None:
-        listed = self.targets.get(name)
-        if listed is None:
-            return self._positions.get(("targets", name))
-        document = listed.origin.file.document
-        return document.positions[(listed.index,)] if document else None
 
 
 def _describe_unknown_key(key: str, named_keys: set[str]) -> tuple[str, str, str]:
@@ -460,14 +450,10 @@ def _describe_unknown_key(key: str, named_keys: set[str]) -> tuple[str, str, str
 
 
 @cache
-def _read_targets_schema() -> Mapping[str, Any]:
-    schema: Mapping[str, Any] = schemas.read_schema("project")["properties"]["targets"]
-    return schema
-
-
-@cache
-def _compile_name_pattern() -> re.Pattern[str]:
-    return re.compile(_read_targets_schema()["propertyNames"]["pattern"].rstrip("$"))
+def _read_names_schema() -> tuple[re.Pattern[str], str]:
+    """The pattern of names of targets, and the rule in words."""
+    names = schemas.read_schema("project")["properties"]["targets"]["propertyNames"]
+    return re.compile(names["pattern"].rstrip("$")), names["x-rule"]
 
 
 # The syntax is that of variables. In `variables` and `overlays`, which take `${var.NAME}` later,

@@ -112,9 +112,20 @@ class HtmlPage:
 
     def _top(self) -> list[str]:
         """Next steps, links to the sections and filters, as far as there are any."""
-        links = _section_links(self._shown_sections)
-        filters = _filters(self._shown_rows, self.trouble_label)
-        return [part for part in (_next_steps(self.next_steps), links, filters) if part]
+        parts = []
+        if steps := "".join(f"<li>{step}</li>" for step in self.next_steps):
+            title = '<h2 id="next-title">What to do next</h2>'
+            section = '<section id="next" aria-labelledby="next-title">'
+            parts.append(f"{section}{title}<ol>{steps}</ol></section>")
+        if links := "".join(
+            f'<li><a href="#{s.name}">{s.title}</a> <span>{s.row_or_item_count:,}</span></li>'
+            for s in self._shown_sections
+            if s.row_or_item_count
+        ):
+            parts.append(f'<nav aria-label="Sections"><ul>{links}</ul></nav>')
+        if self._shown_rows:
+            parts.append(_filters(self._shown_rows, self.trouble_label))
+        return parts
 
     def _rows_and_graph(self) -> Iterator[str]:
         open_all = len(self._shown_rows) <= _MAX_OPEN_ROWS
@@ -145,27 +156,8 @@ def _headlines(page: HtmlPage) -> str:
     return f"{headlines}{counts}"
 
 
-def _next_steps(steps: Sequence[str]) -> str:
-    """The list of next steps; "" for none."""
-    items = "".join(f"<li>{step}</li>" for step in steps)
-    title = '<h2 id="next-title">What to do next</h2>'
-    section = '<section id="next" aria-labelledby="next-title">'
-    return f"{section}{title}<ol>{items}</ol></section>" if items else ""
-
-
-def _section_links(sections: Iterable[PageSection]) -> str:
-    links = "".join(
-        f'<li><a href="#{s.name}">{s.title}</a> <span>{s.row_or_item_count:,}</span></li>'
-        for s in sections
-        if s.row_or_item_count
-    )
-    return f'<nav aria-label="Sections"><ul>{links}</ul></nav>' if links else ""
-
-
 def _filters(rows: Sequence[HtmlRow], trouble_label: str) -> str:
     """The filter form; hidden until the script shows it, since it does nothing without one."""
-    if not rows:
-        return ""
     causes = {cause for row in rows for cause in row.causes}
     selects = [
         _select("action", "Action", {row.action: row.action for row in rows}),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 from synapse_apply.model.diagnostic import Position
@@ -41,6 +40,7 @@ _TRAILING_COMMAND = re.compile(
 # With one of these words, the command does not end the sentence, so it cannot be copied as a whole.
 _CONTINUATION_WORDS = re.compile(r" (?:and|or|where|with|once|to|then|for|it|the|does|shows)\b")
 _COMMAND_PREFIXES = ("synapse-apply ", "git ")
+_NO_STYLES: Mapping[str, str] = {}
 _MARGIN_STYLES = {"+": "come", "-": "gone", "!": "moved"}
 _TABLE_STYLES = {
     ("Before", "After"): "",
@@ -62,9 +62,9 @@ def cut_and_escape(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
     return sanitize(cut_text(str(value), max_length)).translate(_HTML_ESCAPES)
 
 
-def render_copyable_command(line: str) -> str:
+def render_copyable_command(line: str, max_length: int = MAX_PROSE_LENGTH) -> str:
     """A shell command; the page's script adds a button that copies it."""
-    return f'<code class="command">{cut_and_escape(line, MAX_PROSE_LENGTH)}</code>'
+    return f'<code class="command">{cut_and_escape(line, max_length)}</code>'
 
 
 def render_code(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
@@ -74,22 +74,15 @@ def render_code(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
 
 def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
     """Sentences as HTML; text in backticks becomes code, line breaks stay."""
-    lines = sanitize_lines(cut_text(str(value).strip(), max_length))
-    return "<br>".join(_render_prose_line(line) for line in lines)
-
-
-def _render_prose_line(line: str) -> str:
-    parts = _CODE_PATTERN.split(line)
-    return "".join(
-        (
-            render_copyable_command(part)
-            if part.startswith(_COMMAND_PREFIXES)
-            else render_code(part, MAX_PROSE_LENGTH)
-        )
-        if index % 2
-        else cut_and_escape(part, MAX_PROSE_LENGTH)
-        for index, part in enumerate(parts)
-    )
+    htmls: list[str] = []
+    for line in sanitize_lines(cut_text(str(value).strip(), max_length)):
+        parts = [cut_and_escape(part, MAX_PROSE_LENGTH) for part in _CODE_PATTERN.split(line)]
+        for index, text in enumerate(_CODE_PATTERN.findall(line)):
+            is_command = text.startswith(_COMMAND_PREFIXES)
+            render = render_copyable_command if is_command else render_code
+            parts[2 * index + 1] = render(text, MAX_PROSE_LENGTH)
+        htmls.append("".join(parts))
+    return "<br>".join(htmls)
 
 
 def render_sentence(sentence: str) -> str:
@@ -119,23 +112,21 @@ def render_list(htmls: Iterable[str], style: str = "") -> str:
     return f"<ul{class_attribute}>{items}</ul>" if items else ""
 
 
-def render_code_block(lines: Iterable[str]) -> str:
-    """Sanitized lines in a `<pre>`, at most MAX_BLOCK_LINES.
+def render_code_block(lines: Iterable[str], styles: Mapping[str, str] = _NO_STYLES) -> str:
+    """Sanitized lines in a `<pre>`, at most MAX_BLOCK_LINES; `styles` are by first character.
 
     Each is an element in one line of HTML, so that none begins a line of the file: a CI runner
     might take it for a command.
     """
     all_lines = list(lines)
     hidden_count = len(all_lines) - MAX_BLOCK_LINES
-    line_htmls = [_render_code_line(line) for line in all_lines[:MAX_BLOCK_LINES]]
-    line_htmls += (
-        [f"<span># ({hidden_count} more lines not shown here)</span>"] if hidden_count > 0 else []
-    )
-    return f"<pre>{''.join(line_htmls)}</pre>"
-
-
-def _render_code_line(line: str) -> str:
-    return f"<span>{cut_and_escape(line, 1000) or ' '}</span>"
+    html = ""
+    for line in all_lines[:MAX_BLOCK_LINES]:
+        style = f' class="{styles[line[0]]}"' if line[:1] in styles else ""
+        html += f"<span{style}>{cut_and_escape(line, 1000) or ' '}</span>"
+    if hidden_count > 0:
+        html += f"<span># ({hidden_count} more lines not shown here)</span>"
+    return f"<pre>{html}</pre>"
 
 
 def render_fields_table(
@@ -151,7 +142,13 @@ def render_fields_table(
     parts = [part for change in changes for part in differing_leaves(change)]
     if not parts:
         return ""
-    sides = _shown_sides(parts)
+    # A secret shows no value on either side (0 before, 1 after), so it needs no column.
+    visible_parts = [part for part in parts if not is_secret_change(part)]
+    sides: tuple[int, ...] = (0, 1)
+    if all(part.before is ABSENT for part in visible_parts):
+        sides = (1,)
+    elif all(part.after is ABSENT for part in visible_parts):
+        sides = (0,)
     has_reasons = any(_reason_cell(part) for part in parts)
     titles = ["Field", *(side_titles[side] if len(sides) == 2 else "Value" for side in sides)]
     titles += ["Why"] if has_reasons else []
@@ -160,15 +157,6 @@ def render_fields_table(
     # On a narrow screen the sides are below each other, each labelled by the style of its table.
     style = _TABLE_STYLES[side_titles] if len(sides) == 2 else ' class="one"'
     return f"<table{style}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _shown_sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:
-    """Which sides (0 before, 1 after) have a value in any of the changes."""
-    # A secret shows no value on either side, so it needs no column.
-    visible_parts = [part for part in parts if not is_secret_change(part)]
-    if all(part.before is ABSENT for part in visible_parts):
-        return (1,)
-    return (0,) if all(part.after is ABSENT for part in visible_parts) else (0, 1)
 
 
 def _table_rows(
@@ -211,35 +199,17 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created
             isinstance(side, str) and len(side) > MAX_VALUE_LENGTH
             for side in (part.before, part.after)
         ):
-            return f"<td{span}>{_render_diff_lines(lines)}</td>"
-    value_htmls = [_render_value_or_unset(value) for value in (part.before, part.after)]
-    return "".join(
-        f'<td class="{"after" if side else "before"}">{value_htmls[side]}</td>' for side in sides
-    )
-
-
-def _render_diff_lines(lines: Sequence[str]) -> str:
-    shown_lines = lines[:MAX_BLOCK_LINES]
-    diff_html = "".join(
-        f'<span class="{_MARGIN_STYLES[line[0]]}">{cut_and_escape(line, 1000)}</span>'
-        if line[:1] in _MARGIN_STYLES
-        else _render_code_line(line)
-        for line in shown_lines
-    )
-    hidden_count = len(lines) - len(shown_lines)
-    tail = f"<span># ({hidden_count} more lines not shown here)</span>" if hidden_count else ""
-    return f"<pre>{diff_html}{tail}</pre>"
-
-
-def _render_value_or_unset(value: Any) -> str:
-    """A value as a plan shows it.
-
-    Its cell's style makes it look like code, which keeps pages small.
-    """
-    if value is ABSENT:
-        return '<span class="none">not set</span>'
-    lines = format_value_lines(value, _VALUE_WIDTH)
-    return cut_and_escape(lines[0], 1000) if len(lines) == 1 else render_code_block(lines)
+            return f"<td{span}>{render_code_block(lines, _MARGIN_STYLES)}</td>"
+    htmls = ""
+    for side in sides:
+        value = part.after if side else part.before
+        # As a plan shows it. The cell's style makes it look like code, which keeps pages small.
+        html = '<span class="none">not set</span>'
+        if value is not ABSENT:
+            lines = format_value_lines(value, _VALUE_WIDTH)
+            html = cut_and_escape(lines[0], 1000) if len(lines) == 1 else render_code_block(lines)
+        htmls += f'<td class="{"after" if side else "before"}">{html}</td>'
+    return htmls
 
 
 def _reason_cell(part: FieldChange) -> str:
@@ -287,9 +257,9 @@ class ForgeLinks:
     def link_to_line(self, position: Position | None, html: str) -> str:
         """`html` linked to a line of the commit; unchanged where there is no safe link."""
         path = self.path_in_repository(position.file) if position is not None else None
-        if position is None or path is None or not self._is_linkable(self.commit):
+        if position is None or path is None or not (url := self._url_of(self.commit)):
             return html
-        file_url = f"{self._repository_url()}/blob/{self.commit}/{quote(path)}"
+        file_url = f"{url}/blob/{self.commit}/{quote(path)}"
         # A file's name may contain anything, even after quoting.
         if not _SAFE_URL.fullmatch(file_url):
             return html
@@ -299,21 +269,14 @@ class ForgeLinks:
 
     def render_short_commit(self, commit: str) -> str:
         """The first 12 digits of a commit, linked where possible; "" for no commit."""
-        if not commit:
-            return ""
-        commit_html = render_code(commit[:12])
-        return (
-            render_anchor(f"{self._repository_url()}/commit/{commit}", commit_html)
-            if self._is_linkable(commit)
-            else commit_html
-        )
+        html, url = render_code(commit[:12]) if commit else "", self._url_of(commit)
+        return render_anchor(f"{url}/commit/{commit}", html) if url else html
 
-    def _is_linkable(self, commit: str) -> bool:
+    def _url_of(self, commit: str) -> str:
+        """The URL of the repository; "" where it is not known, or cannot have such a commit."""
         # The commit may come from a saved plan, which could hold another text.
-        return bool(self.repository and _COMMIT_ID.fullmatch(commit))
-
-    def _repository_url(self) -> str:
-        return f"{self.repository.rstrip('/')}{self.separator}"
+        is_linkable = self.repository and _COMMIT_ID.fullmatch(commit)
+        return f"{self.repository.rstrip('/')}{self.separator}" if is_linkable else ""
 
 
 NO_LINKS = ForgeLinks()

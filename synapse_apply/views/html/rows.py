@@ -267,31 +267,30 @@ ROW_BUILDERS: Mapping[Kind, Callable[[Any, ForgeLinks], HtmlRow]] = {
 
 def render_findings(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS) -> str:
     """A list of findings: summary, detail, hint, location, request id; "" for none."""
-    items = "".join(
-        f'<li class="{finding.severity.value}">{_render_finding(finding, links)}</li>'
-        for finding in findings
-    )
+    items = ""
+    for finding in findings:
+        hint = f"<b>Hint:</b> {render_prose(finding.hint)}" if finding.hint else ""
+        place, request_id = finding_place(finding), finding.untold_request_id
+        facts = (
+            links.link_to_line(finding.position, render_code(place, 2000)) if place else "",
+            f"Request id {render_code(request_id)}" if request_id else "",
+        )
+        items += (
+            f'<li class="{finding.severity.value}"><strong>{render_prose(finding.summary)}</strong>'
+            f"{render_paragraph(render_prose(finding.detail))}{render_paragraph(hint)}"
+            f"{render_facts(*facts)}</li>"
+        )
     return f'<ul class="findings">{items}</ul>' if items else ""
-
-
-def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
-    hint = f"<b>Hint:</b> {render_prose(finding.hint)}" if finding.hint else ""
-    place, request_id = finding_place(finding), finding.untold_request_id
-    facts = (
-        links.link_to_line(finding.position, render_code(place, 2000)) if place else "",
-        f"Request id {render_code(request_id)}" if request_id else "",
-    )
-    paragraphs = render_paragraph(render_prose(finding.detail)) + render_paragraph(hint)
-    return f"<strong>{render_prose(finding.summary)}</strong>{paragraphs}{render_facts(*facts)}"
 
 
 def render_guards(guards: Iterable[GuardViolation]) -> str:
     """A list of the guards that would stop the apply, and how to override each; "" for none."""
-    items = []
+    items = ""
     for guard in guards:
         option = guard.untold_option
         hint = f"If this is meant, apply with {render_code(option)}." if option else ""
-        parts = [render_prose(guard.detail), hint]
-        summary = f"<strong>{render_prose(guard.summary)}</strong>"
-        items.append(f'<li class="warning">{summary}{"".join(map(render_paragraph, parts))}</li>')
-    return f'<ul class="findings">{"".join(items)}</ul>' if items else ""
+        items += (
+            f'<li class="warning"><strong>{render_prose(guard.summary)}</strong>'
+            f"{render_paragraph(render_prose(guard.detail))}{render_paragraph(hint)}</li>"
+        )
+    return f'<ul class="findings">{items}</ul>' if items else ""

@@ -35,11 +35,6 @@ class SizeBudget:
         if self.limit < MIN_BUDGET:
             raise ValueError(f"a report needs a budget of at least {MIN_BUDGET}")
 
-    @property
-    def max_size_of_one_entry(self) -> int:
-        """The limit of one entry, so that a single resource does not crowd out all others."""
-        return self.limit // 4
-
 
 # GitHub's limits: a comment has at most 65,536 characters. A step summary above 1 MiB is dropped
 # as a whole, and so is one of exactly that size.
@@ -166,11 +161,6 @@ class MarkdownPart:
     outputs: Mapping[str, str]
     render: Callable[[SizeBudget], str] | None
 
-    @property
-    def has_changes_or_failed(self) -> bool:
-        """Whether something is to be done, or went wrong."""
-        return self.exit_code != Exit.OK or self.outputs.get("has_changes") == "true"
-
 
 def render_targets_markdown(
     parts: Sequence[MarkdownPart],
@@ -187,21 +177,19 @@ def render_targets_markdown(
     """
     worst_first = sorted(parts, key=lambda part: Exit.PRECEDENCE.index(part.exit_code))
     name = encode_marker_name(selectors)
-    heading = "\n\n".join(
-        filter(
-            None,
-            [
-                format_hidden_marker(
-                    f"targets={name}" + ("" if command == "plan" else f" {command}")
-                ),
-                f"## {command.capitalize()} of {len(parts) + len(not_begun):,} targets",
-                _targets_table(worst_first, command, budget),
-                _not_begun(not_begun, budget),
-            ],
-        )
-    )
+    heading_parts = [
+        format_hidden_marker(f"targets={name}" + ("" if command == "plan" else f" {command}")),
+        f"## {command.capitalize()} of {len(parts) + len(not_begun):,} targets",
+        _targets_table(worst_first, command, budget),
+        _not_begun(not_begun, budget),
+    ]
+    heading = "\n\n".join(filter(None, heading_parts))
+    # Those of which something is to be done, or went wrong.
     readable_parts = [
-        part for part in worst_first if part.has_changes_or_failed and part.render is not None
+        part
+        for part in worst_first
+        if part.render is not None
+        and (part.exit_code != Exit.OK or part.outputs.get("has_changes") == "true")
     ]
     texts, hidden_count = _fitting_parts(readable_parts, budget, budget.measure(heading) + 200)
     footer = f"*{hidden_count:,} more targets are not shown here.*" if hidden_count else ""
@@ -218,16 +206,13 @@ def _fitting_parts(
         share = max(MIN_BUDGET, room // (len(parts) - index))
         if room < MIN_BUDGET or part.render is None:
             return texts, len(parts) - index
-        text = _strip_marker(part.render(SizeBudget(min(share, room), budget.measure))).strip()
+        text = part.render(SizeBudget(min(share, room), budget.measure))
+        if text.startswith("<!--"):  # by its marker, a bot would take all of it for this target's
+            text = text.partition("\n")[2]
+        text = text.strip()
         room -= budget.measure(text) + 2
         texts.append(text)
     return texts, 0
-
-
-def _strip_marker(text: str) -> str:
-    """The text without its first line: by that, a bot would take all of it for this target's."""
-    first_line, _, rest = text.partition("\n")
-    return rest if first_line.startswith("<!--") else text
 
 
 def _targets_table(parts: Sequence[MarkdownPart], command: str, budget: SizeBudget) -> str:

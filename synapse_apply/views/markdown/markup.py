@@ -47,26 +47,18 @@ def cut_and_escape_but_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -
 # hides nothing; an element in between does, and the text can still be copied.
 def _escape_plain_text(text: str) -> str:
     number = _LIST_NUMBER.match(text)  # of a list, if it stood where a line begins
-    prefix = f"{number.group()}\\" if number else ""
-    return prefix + "".join(
-        map(_escape_markdown_piece, _flag_references(text[number.end() :] if number else text))
-    )
-
-
-def _flag_references(text: str) -> Iterable[tuple[str, bool]]:
-    """The text in pieces, each with whether it is a character that could begin a reference."""
-    position = 0
+    result, position = "", 0
+    if number:
+        result, text = f"{number.group()}\\", text[number.end() :]
     for match in _REFERENCE_CHARS.finditer(text):
-        yield text[position : match.start()], False
-        yield match.group(), True
+        reference = _escape_markup(match.group())
+        result += f"{_escape_markup(text[position : match.start()])}<span>{reference}</span>"
         position = match.end()
-    yield text[position:], False
+    return result + _escape_markup(text[position:])
 
 
-def _escape_markdown_piece(piece: tuple[str, bool]) -> str:
-    text, is_reference = piece
-    escaped = escape(_MARKUP_CHARS.sub(r"\\\g<0>", text), quote=False).replace("`", "&#96;")
-    return f"<span>{escaped}</span>" if is_reference else escaped
+def _escape_markup(text: str) -> str:
+    return escape(_MARKUP_CHARS.sub(r"\\\g<0>", text), quote=False).replace("`", "&#96;")
 
 
 def format_cut_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:

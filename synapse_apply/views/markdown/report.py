@@ -280,7 +280,7 @@ def _collapsible_diff(summary: str, block: str, budget: SizeBudget) -> str:
 
 def _collapsible(summary: str, lines: list[str], info: str, budget: SizeBudget) -> str:
     """Lines in a collapsible block: the first that fit, then one that counts the rest."""
-    room = budget.max_size_of_one_entry
+    room = budget.limit // 4  # so that a single resource does not crowd out all others
     for count, line in enumerate(lines):
         # A longer line is shortened to some thousand characters by the block around it.
         room -= min(budget.measure(line), 4500) + 1

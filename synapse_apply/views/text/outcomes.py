@@ -28,6 +28,7 @@ from synapse_apply.views.text.findings import (
 from synapse_apply.views.text.terminal import Style
 from synapse_apply.views.text.values import split_into_cut_lines
 
+_Ended = Outcome | VerificationResult
 _SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
 _RESULTS_BY_SEVERITY = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
 
@@ -137,9 +138,13 @@ def format_outcome_row(outcome: Outcome, style: Style) -> str:
     """One line with the result of a change."""
     is_done = outcome.result is Result.DONE
     if outcome.result is Result.SKIPPED:
+        # A row, not a block: one failure may skip a hundred changes, and must not be lost among
+        # them. Lower-cased: the reason continues a sentence here.
+        reasons = [sanitize(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics]
+        texts = "; ".join(f"{reason[:1].lower()}{reason[1:]}" for reason in reasons)
         return (
             f"  {style.format_symbol_and_space('.')}{sanitize(outcome.address)} was "
-            f"skipped{_skip_reasons(outcome)}"
+            f"skipped{f': {texts}' if reasons else ''}"
         )
     symbol = ACTION_SYMBOLS[outcome.action] if is_done else "!"
     facts = [f"id {sanitize(outcome.remote_id)}"] if outcome.remote_id else []
@@ -160,17 +165,6 @@ def _format_outcome_phrase(outcome: Outcome) -> str:
     return past if outcome.result is Result.DONE else f"may have been {past}: it is not known yet"
 
 
-def _skip_reasons(outcome: Outcome) -> str:
-    # A row, not a block: one failure may skip a hundred changes, and must not be lost among them.
-    reasons = [sanitize(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics]
-    # Lower-cased: the reason continues a sentence here.
-    return (
-        f": {'; '.join(f'{reason[:1].lower()}{reason[1:]}' for reason in reasons)}"
-        if reasons
-        else ""
-    )
-
-
 def outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
     """All findings of these outcomes, with addresses and request ids.
 
@@ -179,27 +173,25 @@ def outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
     sorted_outcomes = sorted(
         outcomes, key=lambda outcome: _RESULTS_BY_SEVERITY.index(outcome.result)
     )
-    all_findings = [
-        finding for outcome in sorted_outcomes for finding in _iter_outcome_findings(outcome)
-    ]
+    all_findings: list[Diagnostic] = []
+    for outcome in sorted_outcomes:
+        address = str(outcome.address)
+        for finding in outcome.diagnostics:
+            changed_fields = {"address": finding.address or address}
+            if outcome.request_id and outcome.result is not Result.DONE:
+                changed_fields["request_id"] = finding.request_id or outcome.request_id
+            all_findings.append(finding.with_changes(**changed_fields))
+        if not outcome.diagnostics and outcome.result in {Result.FAILED, Result.UNKNOWN}:
+            all_findings.append(
+                Diagnostic(
+                    Severity.ERROR,
+                    f"{outcome.address} {_format_outcome_phrase(outcome)}",
+                    address=address,
+                    request_id=outcome.request_id or None,
+                )
+            )
     # The last lines of a log are read first, so errors come last.
-    return [f for f in all_findings if not f.is_error] + [f for f in all_findings if f.is_error]
-
-
-def _iter_outcome_findings(outcome: Outcome) -> Iterable[Diagnostic]:
-    address = str(outcome.address)
-    for finding in outcome.diagnostics:
-        changed_fields = {"address": finding.address or address}
-        if outcome.request_id and outcome.result is not Result.DONE:
-            changed_fields["request_id"] = finding.request_id or outcome.request_id
-        yield finding.with_changes(**changed_fields)
-    if not outcome.diagnostics and outcome.result in {Result.FAILED, Result.UNKNOWN}:
-        yield Diagnostic(
-            Severity.ERROR,
-            f"{outcome.address} {_format_outcome_phrase(outcome)}",
-            address=address,
-            request_id=outcome.request_id or None,
-        )
+    return sorted(all_findings, key=lambda finding: finding.is_error)
 
 
 # `Apply complete!` means that Git is live. Beside a refused row it is `Apply incomplete!`, because
@@ -226,9 +218,8 @@ def totals_and_steps(report: Report, style: Style) -> str:
 
 
 def _early_end(report: Report) -> list[str]:
-    has_recovery_file = any(
-        ended_result.recovery_file for ended_result in _outcomes_and_runs(report)
-    )
+    ended_results: Sequence[_Ended] = (*report.outcomes, *report.verification_results)
+    has_recovery_file = any(ended_result.recovery_file for ended_result in ended_results)
     used_up = ": this plan is used up" if report.extras.get("is_used_up") else ""
     instruction = f"{'plan' if used_up else 'run apply'} again to do the rest{used_up}"
     instruction = f"only then {instruction}" if has_recovery_file else instruction
@@ -245,10 +236,9 @@ def _early_end(report: Report) -> list[str]:
 
 def _explain_end(report: Report) -> list[str]:
     lines = []
-    outcomes_and_runs, target = _outcomes_and_runs(report), sanitize(report.plan.base.target)
-    unrecorded_results = [
-        ended_result for ended_result in outcomes_and_runs if ended_result.recovery_file is not None
-    ]
+    target = sanitize(report.plan.base.target)
+    ended_results: Sequence[_Ended] = (*report.outcomes, *report.verification_results)
+    unrecorded_results = [one for one in ended_results if one.recovery_file is not None]
     if report.stop_signal:
         name = _SIGNAL_NAMES.get(report.stop_signal, f"signal {report.stop_signal}")
         begun_text = "what had begun was finished" + ("" if unrecorded_results else " and recorded")
@@ -257,35 +247,20 @@ def _explain_end(report: Report) -> list[str]:
         lines.append(f"It was stopped by {name}; {begun_text}.")
     if report.lock_lost:
         lines.append("The lock on the state was lost to another run; nothing was started after.")
-    for file in sorted(
-        {
-            ended_result.recovery_file
-            for ended_result in unrecorded_results
-            if ended_result.recovery_file
-        }
-    ):
-        lines.append(f"What could not be recorded is kept in {sanitize(file)}.")
-        lines.append(
-            f"Once the state can be written, {Command('state record FILE', target=target)} "
-            "records it."
-        )
-    if any(
-        _is_unknown(ended_result) and not ended_result.recovery_file
-        for ended_result in outcomes_and_runs
-    ):
+    for file in sorted({one.recovery_file for one in unrecorded_results if one.recovery_file}):
+        command = Command("state record FILE", target=target)
+        lines += [
+            f"What could not be recorded is kept in {sanitize(file)}.",
+            f"Once the state can be written, {command} records it.",
+        ]
+    # Of these the next run finds out what became of them.
+    unknown: list[_Ended] = [
+        *(o for o in report.outcomes if o.result is Result.UNKNOWN and not o.is_untellable),
+        *(run for run in report.verification_results if run.status is RunStatus.UNKNOWN),
+    ]
+    if any(not one.recovery_file for one in unknown):
         lines.append("The next run looks up what is unknown before it does anything else.")
     return lines
-
-
-def _outcomes_and_runs(report: Report) -> list[Outcome | VerificationResult]:
-    return [*report.outcomes, *report.verification_results]
-
-
-def _is_unknown(ended_result: Outcome | VerificationResult) -> bool:
-    """Whether the next run finds out what became of it."""
-    if isinstance(ended_result, Outcome):
-        return ended_result.result is Result.UNKNOWN and not ended_result.is_untellable
-    return ended_result.status is RunStatus.UNKNOWN
 
 
 _STATUS_PHRASES = {
@@ -335,17 +310,9 @@ def format_log_ends(results: Iterable[VerificationResult], style: Style) -> list
     blocks: list[str] = []
     for result in results:
         if result.logs:
-            head = (
-                f"Last lines of the log of {sanitize(result.address)} (job {sanitize(result.job)}):"
-            )
-            blocks.append(
-                "\n".join(
-                    [
-                        head,
-                        *indent_lines("\n".join(split_into_cut_log_lines(result.logs))),
-                    ]
-                )
-            )
+            name = f"{sanitize(result.address)} (job {sanitize(result.job)})"
+            lines = indent_lines("\n".join(split_into_cut_log_lines(result.logs)))
+            blocks.append("\n".join([f"Last lines of the log of {name}:", *lines]))
         if result.status is not RunStatus.SKIPPED:
             blocks += finding_blocks(result.diagnostics, style)
     return blocks

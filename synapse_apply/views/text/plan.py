@@ -12,7 +12,6 @@ from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import (
     Action,
     Change,
-    GuardViolation,
     Plan,
     PlanBase,
 )
@@ -84,18 +83,18 @@ def render_plan(
         *map(blocks.render_refusals, plan.refused_changes),
     ]
     if show_unchanged:
-        parts.append(
-            "\n".join(
-                blocks.unchanged_line(c)
-                for c in plan.changes
-                if (c.action is Action.NO_OP or c.superseded) and not c.is_refused
-            )
-        )
+        unchanged = (c for c in plan.changes if c.action is Action.NO_OP or c.superseded)
+        parts.append("\n".join(blocks.unchanged_line(c) for c in unchanged if not c.is_refused))
     # An empty plan needs no target line: the message below says it all.
     if any(parts) or plan.guards or plan.base.revision or plan.base.is_offline:
         parts.insert(0, format_target_line(plan.base, style, plan.trial))
     parts.append(format_plan_totals(plan, style))
-    parts += [_format_guard(guard, style) for guard in plan.guards]
+    for guard in plan.guards:
+        title = style(f"Apply will stop: {sanitize(guard.summary)}", "bold")
+        option = sanitize(guard.untold_option)
+        hint_lines = [f"  Hint: if this is meant, apply with {option}"] if option else []
+        head = style("Warning: ", "warning") + title
+        parts.append("\n".join([head, *indent_lines(guard.detail), *hint_lines]))
     parts += finding_blocks(plan.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
@@ -106,7 +105,11 @@ def _header_and_blocks(plan: Plan, blocks: ChangeRenderer) -> list[str]:
         for change in plan.changes
         for row in (
             *([blocks.render_change_block(change)] if is_object_change_to_make(change) else []),
-            *([blocks.render_run(change)] if change.verification and not change.is_refused else []),
+            *(
+                [blocks.render_run(change, change.verification)]
+                if change.verification and not change.is_refused
+                else []
+            ),
         )
     ]
     moves = ["\n".join(format_moved_lines(plan.moved))] if plan.moved else []
@@ -187,22 +190,12 @@ def _totals(plan: Plan, style: Style) -> str:
             f"Not compared with {sanitize(plan.base.against)}: all that is declared counts as new."
         )
         lead_lines.insert(0, style(note, "bold"))
-    return "\n".join(
-        [
-            *lead_lines,
-            *format_planned_run_counts(plan, style),
-            style(format_plan_line(plan.summary), "bold"),
-        ]
-    )
-
-
-def _format_guard(guard: GuardViolation, style: Style) -> str:
-    head = style("Warning: ", "warning") + style(
-        f"Apply will stop: {sanitize(guard.summary)}", "bold"
-    )
-    option = sanitize(guard.untold_option)
-    hint_lines = [f"  Hint: if this is meant, apply with {option}"] if option else []
-    return "\n".join([head, *indent_lines(guard.detail), *hint_lines])
+    if runs := [run for change in plan.changes_to_verify if (run := change.verification)]:
+        followed_count = sum(bool(run.job) for run in runs)
+        to_follow = f", {followed_count} to follow" * bool(followed_count)
+        text = f"Verify: {len(runs) - followed_count} to run{to_follow}."
+        lead_lines.append(style(text, "bold"))
+    return "\n".join([*lead_lines, style(format_plan_line(plan.summary), "bold")])
 
 
 _MAX_LISTED = 5
@@ -292,14 +285,19 @@ class ChangeRenderer:
             ]
         )
 
-    def render_run(self, change: Change) -> str:
-        """The block of the change's verification run; "" without one."""
-        verification = change.verification
-        return (
-            render_due_run(change, verification, RowLayout(self.style, self.width), self.style)
-            if verification
-            else ""
-        )
+    def render_run(self, change: Change, verification: Verification) -> str:
+        """The block of a run that apply will start or follow, with its request body."""
+        root = FieldNode()
+        for path, value in flatten(verification.body).items():
+            if value != {}:
+                root.add_unchanged_field(path, value, is_shown=True)
+        rows = RowLayout(self.style, self.width).visible_rows(root, _INDENT)
+        head = [
+            f"  # {sanitize(change.address)} will be verified",
+            f"  # ({sanitize(verification.reason)})",
+        ]
+        body = ["    run {", *rows, "    }"] if rows else ["    run {}"]
+        return "\n".join([*(self.style(line, "bold") for line in head), *body])
 
     def render_forget_row(self, change: Change) -> str:
         """The row of a resource that leaves the state while the object stays."""
@@ -379,10 +377,8 @@ def format_replaced_version(change: Change) -> list[str]:
     replacement = parse_replacement(change.extras)
     if replacement is None:
         return []
-    lines, remaining_lines = (
-        [f"({sanitize(summarize_replaced_version(change, replacement))})"],
-        _MAX_DIFF_LINES,
-    )
+    lines = [f"({sanitize(summarize_replaced_version(change, replacement))})"]
+    remaining_lines = _MAX_DIFF_LINES
     for changed_file in replacement.files[:_MAX_FILES]:
         note = f" ({sanitize(changed_file.note)})" if changed_file.note else ""
         lines.append(
@@ -400,32 +396,3 @@ def format_replaced_version(change: Change) -> list[str]:
 def _is_valid_count(value: Any) -> TypeGuard[int]:
     """Whether a value can be a count; extras come from a saved plan and may hold anything."""
     return isinstance(value, int) and 0 <= value < 2**63
-
-
-def render_due_run(
-    change: Change, verification: Verification, layout: RowLayout, style: Style
-) -> str:
-    """The block of a run that apply will start or follow, with its request body."""
-    root = FieldNode()
-    for path, value in flatten(verification.body).items():
-        if value != {}:
-            root.add_unchanged_field(path, value, is_shown=True)
-    rows = layout.visible_rows(root, _INDENT)
-    head = [
-        f"  # {sanitize(change.address)} will be verified",
-        f"  # ({sanitize(verification.reason)})",
-    ]
-    body = ["    run {", *rows, "    }"] if rows else ["    run {}"]
-    return "\n".join([*(style(line, "bold") for line in head), *body])
-
-
-def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
-    """The line before `Plan:` that counts planned runs, in a list; empty without any."""
-    runs = [change.verification for change in plan.changes_to_verify if change.verification]
-    if not runs:
-        return []
-    followed_count = sum(bool(run.job) for run in runs)
-    text = f"Verify: {len(runs) - followed_count} to run" + (
-        f", {followed_count} to follow" * bool(followed_count)
-    )
-    return [style(f"{text}.", "bold")]

@@ -34,9 +34,22 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
         notes.append("protected: prevent_destroy")
     identity = (record.address.kind, record.address.name, record.remote_id)
     body = _fields_block(identity, record.applied or record.seen, width, style)
-    facts = [f"# {name}: {sanitize(value)}" for name, value in _record_facts(record).items()]
+    files = f" ({format_count_and_noun(len(record.files), 'file')})" if record.files else ""
+    # After another publication the proof is about an older package.
+    is_same = record.proven.get("digest") == record.digest
+    facts = {
+        "api": record.api,
+        "depends on": ", ".join(map(str, record.depends_on)),
+        "package": f"{record.digest}{files}" if record.digest else "",
+        "bytes read": record.proven.get("at", "") if is_same else "",
+        "verified": format_last_run_or_empty(record.verification),
+        "created": record.created_at,
+        "updated": record.updated_at,
+    }
     heading = [f"# {sanitize(record.address)}", *(f"# ({note})" for note in notes)]
-    fact_lines = [style(fact, "dim") for fact in facts]
+    fact_lines = [
+        style(f"# {name}: {sanitize(fact)}", "dim") for name, fact in facts.items() if fact
+    ]
     return escape_ci_commands(
         "\n".join([*(style(line, "bold") for line in heading), *body, *fact_lines]) + "\n"
     )
@@ -81,23 +94,6 @@ def _fields_block(
         root.add_unchanged_field(path, value, is_shown=True)
     rows = RowLayout(style, width or _DEFAULT_WIDTH).visible_rows(root, _INDENT)
     return [f"{sanitize(kind)} {quote_string(name)} {{", *rows, "}"]
-
-
-def _record_facts(record: Record) -> dict[str, str]:
-    """The facts of a record beside its fields, by label; empty ones left out."""
-    files = f" ({format_count_and_noun(len(record.files), 'file')})" if record.files else ""
-    # After another publication the proof is about an older package.
-    is_same = record.proven.get("digest") == record.digest
-    facts = {
-        "api": record.api,
-        "depends on": ", ".join(map(str, record.depends_on)),
-        "package": f"{record.digest}{files}" if record.digest else "",
-        "bytes read": record.proven.get("at", "") if is_same else "",
-        "verified": format_last_run_or_empty(record.verification),
-        "created": record.created_at,
-        "updated": record.updated_at,
-    }
-    return {name: value for name, value in facts.items() if value}
 
 
 def format_last_run_or_empty(last_run_json: Mapping[str, Any] | None) -> str:

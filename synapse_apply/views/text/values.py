@@ -139,13 +139,11 @@ def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
 def format_gutter_lines(text: str) -> list[str]:
     """A text of several lines behind a gutter, so that no line can be taken for a plan's row."""
     lines = split_into_cut_lines(text)
-    head = f"({len(lines)} lines)"
     hidden_count = len(lines) - MAX_TEXT_LINES
-    tail = [f"# ({hidden_count} more lines)"] if hidden_count > 0 else []
     return [
-        head,
-        *(prefix_mark_and_gutter(line) for line in lines[:MAX_TEXT_LINES]),
-        *("    " + t for t in tail),
+        f"({len(lines)} lines)",
+        *map(prefix_mark_and_gutter, lines[:MAX_TEXT_LINES]),
+        *([f"    # ({hidden_count} more lines)"] if hidden_count > 0 else []),
     ]
 
 
@@ -183,7 +181,8 @@ def format_line_diff(before: Any, after: Any, room: int, style: Style) -> list[s
             [format_value_inline(item) for item in before],
             [format_value_inline(item) for item in after],
         )
-        return ["[", *_line_diff(old, new, "items", _format_list_item, style)[1:], "]"]
+        rows = _line_diff(old, new, "items", lambda line, mark: f"  {mark} {line},", style)
+        return ["[", *rows[1:], "]"]
     return _pair_lines(format_value_lines(before, room), format_value_lines(after, room))
 
 
@@ -194,7 +193,9 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
         if old != new:
             return _line_diff(old, new, "lines", prefix_mark_and_gutter, style)
     if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
-        position = _first_difference(before, after)
+        pairs = enumerate(zip(before, after, strict=False))
+        shorter = min(len(before), len(after))
+        position = next((number for number, (old, new) in pairs if old != new), shorter)
         return _pair_lines([quote_around(before, position)], [quote_around(after, position)])
     before_text, after_text = format_value_inline(before), format_value_inline(after)
     if measure_width(before_text) + measure_width(after_text) + len(_ARROW) <= room:
@@ -202,20 +203,9 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
     return _pair_lines([before_text], [after_text])
 
 
-def _first_difference(before: str, after: str) -> int:
-    shorter = min(len(before), len(after))
-    return next(
-        (position for position in range(shorter) if before[position] != after[position]), shorter
-    )
-
-
 def _pair_lines(before_lines: list[str], after_lines: list[str]) -> list[str]:
     first_line, *continuation = after_lines
     return [*before_lines, f" -> {first_line}", *(f"    {line}" for line in continuation)]
-
-
-def _format_list_item(line: str, mark: str = " ") -> str:
-    return f"  {mark} {line},"
 
 
 def _line_diff(
@@ -268,6 +258,7 @@ _CAUSE_COMMENTS = {
     Cause.BOTH: "# changed in Git and outside",
 }
 _MIN_VALUE_WIDTH = 30
+_FIRST_KEYS = {"id": 0, "name": 1}
 
 
 @frozen
@@ -307,22 +298,15 @@ class FieldNode:
         if not node.rows and not node.children:
             node.rows.append(FieldRow(" ", value=value, is_shown=is_shown))
 
-    def compute_overall_symbol(self) -> str:
-        """`+` or `-` if all rows in it have that symbol, a space if none changes, else `~`."""
-        symbols = {row.symbol for row in self.rows}
-        symbols |= {node.compute_overall_symbol() for node in self.children.values()}
-        return symbols.pop() if len(symbols) == 1 else ("~" if symbols - {" "} else " ")
+    def all_rows(self) -> Iterator[FieldRow]:
+        """Its own rows, and those of all nodes in it."""
+        yield from self.rows
+        for child in self.children.values():
+            yield from child.all_rows()
 
     def has_shown_row(self) -> bool:
         """Whether any row in it is shown."""
-        return any(row.is_shown for row in self.rows) or any(
-            node.has_shown_row() for node in self.children.values()
-        )
-
-    def count_rows_not_shown(self) -> int:
-        """How many unchanged fields in it are not shown."""
-        own_count = sum(not row.is_shown for row in self.rows)
-        return own_count + sum(node.count_rows_not_shown() for node in self.children.values())
+        return any(row.is_shown for row in self.all_rows())
 
 
 def build_field_tree(changes: Iterable[FieldChange], hidden_symbol: str = "~") -> FieldNode:
@@ -423,12 +407,16 @@ class RowLayout:
         names = {key: quote_key(key) for key in visible_children}
         column = max(map(measure_width, names.values()), default=0)
         lines: list[str] = []
-        for key in sorted(visible_children, key=_key_order):
+        # What identifies an object comes first.
+        for key in sorted(
+            visible_children,
+            key=lambda key: (_FIRST_KEYS.get(str(key), len(_FIRST_KEYS)), sort_key_of_value(key)),
+        ):
             lines += self._format_node(
                 visible_children[key], pad_to_width(names[key], column), indent
             )
         hidden_count = sum(
-            hidden_child.count_rows_not_shown()
+            len(list(hidden_child.all_rows()))
             for key, hidden_child in node.children.items()
             if key not in visible_children
         )
@@ -446,7 +434,9 @@ class RowLayout:
             if row.is_shown:
                 lines += self._format_leaf(row, name, indent)
         if any(child.has_shown_row() for child in node.children.values()):
-            symbol = FieldNode(children=node.children).compute_overall_symbol()
+            # `+` or `-` if all rows have that symbol, a space if none changes.
+            symbols = {row.symbol for child in node.children.values() for row in child.all_rows()}
+            symbol = symbols.pop() if len(symbols) == 1 else "~"
             lines.append(f"{' ' * indent}{self.style.format_symbol_and_space(symbol)}{name} = {{")
             lines += self.visible_rows(node, indent + 4)
             lines.append(f"{' ' * (indent + 2)}}}")
@@ -494,9 +484,3 @@ class RowLayout:
 
     def _style_dim(self, text: str) -> str:
         return self.style(text, "dim")
-
-
-def _key_order(key: str | int) -> tuple[int, tuple[bool, int, str]]:
-    # What identifies an object comes first.
-    rank_by_key = {"id": 0, "name": 1}
-    return rank_by_key.get(str(key), 2), sort_key_of_value(key)
