@@ -232,8 +232,20 @@ def _give_invocation(body: CommandBody, *, takes_several_targets: bool = False) 
         }
         if "console" in parameters:
             parameters["console"] = dataclasses.replace(parameters["console"], typed_target=name)
-        where = _build_invocation(
-            chdir, project, name or None, parameters.get("console", Console()), invocation_options
+        from synapse_apply.workspace.invocation import Invocation
+
+        # Paths are resolved from the folder of -C.
+        directory = Path.cwd() / chdir if chdir else Path.cwd()
+        for key in invocation_options.keys() & {"variable_files", "paths"}:
+            invocation_options[key] = tuple(directory / path for path in invocation_options[key])
+        where = Invocation(
+            directory=directory,
+            project=directory / project if project else None,
+            target=name or None,
+            environ=dict(os.environ),
+            on_terminal=parameters.get("console", Console()).is_interactive,
+            command=format_command_name(click.get_current_context()),
+            **invocation_options,
         )
         # A branch may move while the command runs, so each Git ref is resolved once.
         with pin_refs():
@@ -260,37 +272,6 @@ def _target_option(help_text: str) -> Decorator:
         multiple=True,
         shell_complete=typed.complete_targets,
         help=help_text,
-    )
-
-
-def _build_invocation(
-    chdir: Path | None,
-    project: Path | None,
-    target: str | None,
-    console: Console,
-    invocation_options: dict[str, Any],
-) -> Invocation:
-    """The Invocation for these options; paths are resolved from the folder of -C."""
-    from synapse_apply.workspace.invocation import Invocation
-
-    directory = Path.cwd() / chdir if chdir else Path.cwd()
-    for key in ("variable_files", "paths"):
-        if key in invocation_options:
-            invocation_options[key] = tuple(directory / path for path in invocation_options[key])
-    # The words of the running command, without the program's name: `state accept`.
-    words: list[str] = []
-    click_context = click.get_current_context(silent=True)
-    while click_context is not None and click_context.parent is not None:
-        words.insert(0, click_context.info_name or "")
-        click_context = click_context.parent
-    return Invocation(
-        directory=directory,
-        project=directory / project if project else None,
-        target=target,
-        environ=dict(os.environ),
-        on_terminal=console.is_interactive,
-        command=" ".join(words),
-        **invocation_options,
     )
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from secrets import token_hex
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from synapse_apply import Invocation, OpenTarget, __version__, open_target
 from synapse_apply.cli.errors import build_failure_findings
@@ -28,14 +28,52 @@ from synapse_apply.views.json.documents import (
     plan_document,
 )
 
-# Tools, with what each is for and its arguments. None writes.
-TOOLS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "plan": ("What an apply would do, what is refused and why.", ("only", "exclude")),
-    "show": ("One resource as it is declared, recorded and live.", ("name",)),
-    "drift": ("What was changed outside of Git.", ("only", "exclude")),
-    "explain": ("What a field (storage.spec, amazon_s3) or rule (package:version) is.", ("name",)),
-    "history": ("What was done, when, by whom and by which plan.", ("limit",)),
-    "doctor": ("What is wrong with the setup of a target.", ()),
+
+class Tool(NamedTuple):
+    """A tool: what it is for, its arguments, and how its document is made. None writes."""
+
+    text: str
+    arguments: tuple[str, ...]
+    read: Callable[..., JsonDocument]
+
+
+def _show(target: OpenTarget, name: str) -> JsonDocument:
+    sides = target.find_resource(name, create_state=False)
+    findings = [finding.to_json() for finding in sides.findings]
+    return {**build_sides_document(sides), "diagnostics": findings}
+
+
+TOOLS: Mapping[str, Tool] = {
+    "plan": Tool(
+        "What an apply would do, what is refused and why.",
+        ("only", "exclude"),
+        lambda target, **selection: plan_document(target.plan(create_state=False, **selection)),
+    ),
+    "show": Tool("One resource as it is declared, recorded and live.", ("name",), _show),
+    "drift": Tool(
+        "What was changed outside of Git.",
+        ("only", "exclude"),
+        lambda target, **selection: drift_document(target.drift(**selection)),
+    ),
+    "explain": Tool(
+        "What a field (storage.spec, amazon_s3) or rule (package:version) is.",
+        ("name",),
+        lambda _target, name: explain(name),
+    ),
+    "history": Tool(
+        "What was done, when, by whom and by which plan.",
+        ("limit",),
+        lambda target, **how_many: {
+            "runs": list(map(build_run_document, target.history(**how_many)))
+        },
+    ),
+    "doctor": Tool(
+        "What is wrong with the setup of a target.",
+        (),
+        lambda target: checkup_document(
+            target.diagnose(probe_bucket=False), tool_version=__version__
+        ),
+    ),
 }
 _TEXTS: JsonDocument = {"type": "array", "items": {"type": "string"}}
 _ARGUMENTS: Mapping[str, JsonDocument] = {
@@ -109,14 +147,14 @@ def _build_error(request_id: Any, code: int, text: str) -> JsonDocument:
 
 
 def _list_arguments(name: str, invocation: Invocation) -> tuple[str, ...]:
-    return (*TOOLS[name][1], *(("target",) if invocation.target is None else ()))
+    return (*TOOLS[name].arguments, *(("target",) if invocation.target is None else ()))
 
 
 def _describe_tool(name: str, invocation: Invocation) -> JsonDocument:
     arguments = {key: _ARGUMENTS[key] for key in _list_arguments(name, invocation)}
     return {
         "name": name,
-        "description": f"{TOOLS[name][0]} It only reads, and answers data.",
+        "description": f"{TOOLS[name].text} It only reads, and answers data.",
         "inputSchema": {
             "type": "object",
             "properties": arguments,
@@ -162,26 +200,9 @@ def _read_document_line(invocation: Invocation, name: str, arguments: Any) -> st
         environ=invocation.environ,
         project_from=invocation.project_from,
     ) as target:
-        line = format_redacted_json_line(_read_document(target, name, given))
+        line = format_redacted_json_line(TOOLS[name].read(target, **given))
     if len(line) > _MAX_ANSWER_LENGTH:
         detail = f"It has {len(line):,} characters; at most {_MAX_ANSWER_LENGTH:,} are sent."
         hint = "Ask for less, with `only` or `limit`."
         raise InputError.from_summary("The answer is too long", detail, hint)
     return line
-
-
-def _read_document(target: OpenTarget, name: str, arguments: Mapping[str, Any]) -> JsonDocument:
-    match name:
-        case "plan":
-            return plan_document(target.plan(create_state=False, **arguments))
-        case "show":
-            sides = target.find_resource(arguments["name"], create_state=False)
-            findings = [finding.to_json() for finding in sides.findings]
-            return {**build_sides_document(sides), "diagnostics": findings}
-        case "drift":
-            return drift_document(target.drift(**arguments))
-        case "explain":
-            return explain(arguments["name"])
-        case "history":
-            return {"runs": [build_run_document(run) for run in target.history(**arguments)]}
-    return checkup_document(target.diagnose(probe_bucket=False), tool_version=__version__)

@@ -28,7 +28,7 @@ from synapse_apply.controller.rules.revisions import describe_holds, shorten_com
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
 from synapse_apply.views.html.parts import render_prose
-from synapse_apply.views.html.rows import render_findings
+from synapse_apply.views.html.reports import render_findings
 from synapse_apply.views.sanitize import sanitize
 
 _TEMPLATES = "templates"

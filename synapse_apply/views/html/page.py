@@ -8,12 +8,12 @@ from hashlib import sha256
 from importlib.resources import files
 from string import Template
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Cause
+from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.views.graph import GraphNode
 from synapse_apply.views.html.graph_drawing import draw_planned
 from synapse_apply.views.html.parts import CAUSE_LABELS, cut_and_escape, render_code
-from synapse_apply.views.html.rows import HtmlRow
 from synapse_apply.views.sanitize import escape_ci_commands
 
 _MAX_OPEN_ROWS = 8  # with at most so many rows, all are expanded
@@ -26,6 +26,30 @@ _GRAPH_SECTION = (
     '<p class="intro">An arrow leads to what is needed.</p>{}</section>'
 )
 _SIGN_STYLES = {"+": "come", "-": "gone", "~": "moved", "!": "trouble"}
+
+
+@frozen
+class HtmlRow:
+    """A row of a page; `status_html` and `body` are HTML, all else is raw text.
+
+    `fields` are what filters match causes of; `needs_decision` marks rows that someone has to act
+    on, which are expanded.
+    """
+
+    address: Address
+    action: str
+    sign: str
+    status_html: str
+    body: str = ""
+    fields: Iterable[FieldChange] = ()
+    needs_decision: bool = False
+    tags: tuple[str, ...] = ()
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """Why its fields differ, in one order; none of what nobody is known to have set."""
+        causes = {field.cause for field in self.fields if not field.origin} - {Cause.NONE}
+        return tuple(cause for cause in Cause if cause in causes)
 
 
 @frozen
