@@ -231,9 +231,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import a command; None for an unknown name."""
         entry = self.entries.get(cmd_name)
-        if entry is None:
-            return None
-        return import_command(entry.module)
+        return import_command(entry.module) if entry else None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Complete commands from the table, and options, importing only the matching command."""
@@ -263,23 +261,21 @@ class LazyGroup(click.Group):
                 command = import_command(renamed.module)
                 return renamed.name, command, [*renamed.first_arguments, *args[word_count:]]
         if args and args[0] not in self.entries and not args[0].startswith("-"):
-            self._reject_renamed(ctx, args[0])
-            from synapse_apply.model.phrases import find_similar_word
+            # Of a group of an earlier version the commands of today are named.
+            successors = [
+                f"`{old_name}` is now `{renamed.new_words}`"
+                for old_name, renamed in self._renamed.items()
+                if old_name.startswith(f"{args[0]} ")
+            ]
+            if successors:
+                end = f": {', '.join(successors)}."
+            else:
+                from synapse_apply.model.phrases import find_similar_word
 
-            match = find_similar_word(args[0], self.entries)
-            hint = f" Did you mean {match!r}?" if match else ""
-            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+                match = find_similar_word(args[0], self.entries)
+                end = f". Did you mean {match!r}?" if match else "."
+            raise click.UsageError(f"There is no command {args[0]!r}{end}", ctx)
         return super().resolve_command(ctx, args)
-
-    def _reject_renamed(self, ctx: click.Context, name: str) -> None:
-        """A usage error for a group of an earlier version that names the commands of today."""
-        successors = [
-            f"`{old_name}` is now `{renamed.new_words}`"
-            for old_name, renamed in self._renamed.items()
-            if old_name.startswith(f"{name} ")
-        ]
-        if successors:
-            raise click.UsageError(f"There is no command {name!r}: {', '.join(successors)}.", ctx)
 
     def format_commands(
         self,

@@ -35,10 +35,10 @@ Getting started
 Main commands
   validate    checks                Check manifests; needs no backend, no secret.
   plan        plan                  Show what apply would do.
-  apply       apply                 Change the backend to match the manifests.
+  apply       plan                  Change the backend to match the manifests.
   drift       plan                  Show what was changed outside, or write it into the files.
   bump        package               Raise the version of a release, in its files.
-  verify      apply                 Run a release now to see that it works.
+  verify      plan                  Run a release now to see that it works.
 Looking closer
   show        show                  Show a resource from all sides, or a saved plan.
   doctor      checks                Check a target and list every problem.

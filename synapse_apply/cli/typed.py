@@ -208,6 +208,17 @@ class Typed(AnyParamType):
         return self._completer(ctx, param, incomplete) if self._completer else []
 
 
+def text_of(pattern: str, problem: str) -> Callable[[str], str]:
+    """A parser that takes the texts of one form; `problem` says of others what is wrong."""
+
+    def parse(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(problem.format(text))
+        return text
+
+    return parse
+
+
 def list_kinds() -> tuple[str, ...]:
     """The kinds that an option may name."""
     from synapse_apply.kinds.catalogue import CATALOGUE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,15 +15,11 @@ from synapse_apply.cli import late, options, registry
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import print_checked
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
-from synapse_apply.cli.typed import DATE_TIME, TIME_SPAN, Typed, complete_controlled
+from synapse_apply.cli.typed import DATE_TIME, TIME_SPAN, Typed, complete_controlled, text_of
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import Exit, InputError
 from synapse_apply.views.sanitize import sanitize
 
-_ROW_DIGEST = re.compile(r"row1:[0-9a-f]{64}")
-# SOURCE/TARGET, or a pattern of it; what a name cannot have is refused by the controller.
-_TARGET_PATTERN = re.compile(r"[^/\s]+/\S+|\*")
-_REVISION = re.compile(r"[0-9a-fA-F]{7,64}")
 _URL_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_URL"
 
 add_file_argument = click.argument(
@@ -64,11 +59,13 @@ API_ENVIRONMENT = (
 )
 
 
-def parse_pattern(text: str) -> str:
-    """SOURCE/TARGET, or a pattern of it such as `acme/*`; ValueError for any other text."""
-    if _TARGET_PATTERN.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not SOURCE/TARGET.")
-    return text
+# SOURCE/TARGET, or a pattern of it such as `acme/*`; what a name cannot have is refused by the
+# controller.
+parse_pattern = text_of(r"[^/\s]+/\S+|\*", "{!r} is not SOURCE/TARGET.")
+# The id of a commit, or its first 7 digits at least.
+_parse_revision = text_of(
+    "[0-9a-fA-F]{7,64}", "{!r} is not the id of a commit (7 digits at least)."
+)
 
 
 def parse_target(text: str) -> str:
@@ -76,20 +73,6 @@ def parse_target(text: str) -> str:
     if any(character in parse_pattern(text) for character in "*?["):
         raise ValueError(f"{text!r} is a pattern; here it is one target.")
     return text
-
-
-def parse_row_digest(text: str) -> str:
-    """`row1:` and 64 hex digits: a shorter one could be that of another row."""
-    if _ROW_DIGEST.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not a whole row digest (row1: and 64 digits).")
-    return text
-
-
-def parse_revision(text: str) -> str:
-    """The id of a commit, or its first 7 digits at least."""
-    if _REVISION.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not the id of a commit (7 digits at least).")
-    return text.lower()
 
 
 TARGET = Typed("target", parse_target, complete_controlled)
@@ -105,7 +88,11 @@ add_target_patterns_argument = click.argument(
 add_row_option = click.option(
     "--row",
     "row_digests",
-    type=Typed("digest", parse_row_digest),
+    # Not a part of it, which could be that of another row.
+    type=Typed(
+        "digest",
+        text_of("row1:[0-9a-f]{64}", "{!r} is not a whole row digest (row1: and 64 digits)."),
+    ),
     multiple=True,
     metavar="DIGEST",
     help="This row, as the page or this command showed it; may be repeated. Nothing is asked.",
@@ -123,7 +110,7 @@ ROLLOUT_EXITS = (
 add_rollout_argument = click.argument("name", metavar="NAME")
 add_revision_option = click.option(
     "--revision",
-    type=Typed("commit", parse_revision),
+    type=Typed("commit", lambda text: _parse_revision(text).lower()),
     metavar="COMMIT",
     help="The revision that somebody has seen; nothing is asked then.",
 )

@@ -72,15 +72,11 @@ def serve(
     --token it asks for a random token, which is `token` in endpoint.json beside its data; only
     you can read that file.
     """
-    from synapse_apply.emulator.core.backend import ServeError, ServerSettings
-    from synapse_apply.emulator.core.store import DataSetError
-    from synapse_apply.emulator.core.switches import UnknownSwitchError
+    from synapse_apply.emulator.core import backend, store, switches
     from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
     from synapse_apply.emulator.serve import serve
     from synapse_apply.files.checkout import require_no_link_out
-    from synapse_apply.workspace.configuration import load_valid_project_or_defaults
-    from synapse_apply.workspace.embedded import require_trusted_data_folder
-    from synapse_apply.workspace.target_session import create_embedded_data_set
+    from synapse_apply.workspace import configuration, embedded, target_session
 
     if behaviour["token"] and behaviour["any_token"]:
         raise click.UsageError("Give either --token or --any-token.")
@@ -88,16 +84,16 @@ def serve(
         rules = read_valid_fault_document(faults) if faults else None
     except FaultsError as problem:
         raise SynapseApplyError.from_summary("The faults cannot be used", f"{problem}.") from None
-    settings = ServerSettings(**behaviour, faults=rules)
+    settings = backend.ServerSettings(**behaviour, faults=rules)
     if data is None:
-        project = load_valid_project_or_defaults(invocation)
-        data = require_trusted_data_folder(project.root)
-        create_embedded_data_set(project, invocation, settings.profile)
+        project = configuration.load_valid_project_or_defaults(invocation)
+        data = embedded.require_trusted_data_folder(project.root)
+        target_session.create_embedded_data_set(project, invocation, settings.profile)
     else:
         require_no_link_out(data)
     try:
         serve(data, host=host, port=port, settings=settings)
-    except (ServeError, DataSetError, UnknownSwitchError) as problem:
+    except (backend.ServeError, store.DataSetError, switches.UnknownSwitchError) as problem:
         raise SynapseApplyError.from_summary(
             "The embedded backend cannot be served", f"{problem}."
         ) from None

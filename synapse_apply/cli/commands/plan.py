@@ -1,24 +1,23 @@
-"""The commands `plan` and `drift`: which options go together, and what is printed and saved."""
+"""The commands `plan`, `apply`, `drift` and `verify`: what is typed, and what is done then."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import late, options
-from synapse_apply.cli.console import Console
+from synapse_apply.cli import late, options, typed
+from synapse_apply.cli.console import Console, require_approval_way
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.options import add_old_option, add_preflight_option, add_removed_option
-from synapse_apply.cli.typed import DECLARED_NAME
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
-    from synapse_apply import Invocation
+    from synapse_apply import ApprovedPlans, Invocation, OpenTarget
     from synapse_apply.cli.reports import Reports
     from synapse_apply.model.plan import Plan
 
@@ -180,6 +179,224 @@ def _plan_online(
     return plan, message
 
 
+# What changes the rows of a plan is said when it is made: the file of a saved plan tells the rest.
+_OPTIONS_OF_ROWS = {
+    "prune": "--prune",
+    "allow_locked": "--allow-locked",
+    "resend_secrets": "--resend-secrets",
+    "adopt": "--adopt",
+    "verify": "--no-verify",
+    "revert_drift": "--revert-drift",
+    "no_package_check": "--no-package-check",
+    "only": "--only",
+    "exclude": "--exclude",
+}
+
+
+def reject_beside_saved_plan(
+    plan: Path | None, reviewed: Sequence[Path], options: Mapping[str, Any]
+) -> None:
+    """A usage error for options that `apply` would ignore with a saved or reviewed plan."""
+    if plan and reviewed:
+        raise click.UsageError("Give a saved plan, or one with --reviewed, not both.")
+    for name, option in _OPTIONS_OF_ROWS.items() if plan or reviewed else ():
+        if bool(options.get(name)) != (name == "verify"):
+            raise click.UsageError(f"{option} is said when a plan is made: `plan {option} --out`.")
+
+
+@manual_command(
+    "apply",
+    examples=[
+        ("synapse-apply apply", "Show the plan, ask, and do it."),
+        ("synapse-apply apply -t prod --auto-approve", "In a deploy pipeline: nobody is asked."),
+        ("synapse-apply apply --auto-approve --adopt", "Also take over objects that exist."),
+        (
+            "synapse-apply apply --auto-approve --wait",
+            "After a kill: wait until no earlier call can act any more.",
+        ),
+        ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
+        ("synapse-apply apply --auto-approve --json-lines", "What is done, line by line."),
+        ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
+        ("synapse-apply apply --reviewed pr.plan", "Plan anew, and do only what was reviewed."),
+        ("synapse-apply apply --reviewed 7.plan --reviewed 8.plan", "Two merges, older first."),
+        ("synapse-apply apply --ref v1.2.0", "Go back: the manifests as that tag has them."),
+        ("synapse-apply apply --auto-approve --report github", "On a runner of GitHub Actions."),
+        ("synapse-apply apply -t canary -t 'prod-*'", "One after the other; asks once for all."),
+    ],
+    exits=[
+        ("0", "all was done"),
+        ("1", "error before the first call; not `yes`; or stdout took no report: see stderr"),
+        ("3", "something failed or was skipped; the report says what"),
+        ("4", "stale: the plan, or rows of it, are out of date; or rows nobody reviewed"),
+        ("5", "refused: a guard stopped all, or rows marked ! were left out"),
+        ("6", "the state is locked by another run"),
+        ("7", "the outcome of a call is unknown; the next run looks it up"),
+        ("130, 143", "stopped by a signal; what had begun was finished and recorded"),
+    ],
+)
+@options.use("events", "targets", "report", "project_from", "ref", "file", "variables", "plan")
+@click.argument("plan", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--reviewed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Do the rows that this saved plan has, refuse the others; ask nobody. May be repeated, "
+    "older plans first.",
+)
+@click.option(
+    "--allow-unsigned",
+    is_flag=True,
+    help="Take a saved plan whose signature is missing or cannot be checked.",
+)
+@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option(
+    "--keep-going",
+    is_flag=True,
+    help="Of several targets, go on with the next one after one that failed.",
+)
+@click.option("--all-or-nothing", is_flag=True, help="Do nothing while any row is refused.")
+@click.option(
+    "--adopt/--no-adopt",
+    default=None,
+    help="Adopt objects that exist but are not recorded, also one that turns up as declared while "
+    "it is made; without it a plan on a terminal shows and asks.",
+)
+@click.option(
+    "--allow-replace",
+    is_flag=True,
+    help="Replace packages of debug releases; on a terminal, and with a saved plan, not needed.",
+)
+@add_preflight_option("apply")
+@add_removed_option(
+    "--refresh-only",
+    "apply has no --refresh-only: drift that is recorded would never be shown again. `drift` shows "
+    "it, `drift --write ADDRESS` takes it into the manifests, `state accept ADDRESS` settles it.",
+)
+@options.use("parallelism", "wait", "lock_timeout")
+def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
+            show_unchanged: bool, plan: Path | None, reviewed: tuple[Path, ...],
+            allow_unsigned: bool, auto_approve: bool, all_or_nothing: bool, adopt: bool | None,
+            allow_replace: bool, wait: bool, approved: tuple[OpenTarget, Plan] | None = None,
+            **plan_arguments: Any) -> int:  # fmt: skip
+    """Change the backend to match the manifests, and nothing else.
+
+    Plans first, shows the plan and asks; everything is checked before the first call. A failure
+    skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end (in a
+    non-interactive run for 6 s at most) and reports what was done; the second stops at once.
+
+    Calls of a killed run whose outcome is unknown are looked up first. While it is too early to
+    tell, the command ends with exit code 7; with --wait it waits.
+
+    With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked; it knows
+    its target. Objects that changed since are refused alone. Packages are read where the manifests
+    say, and must be what was planned.
+
+    With --reviewed all is planned anew from this checkout, its packages too: rows that equal a
+    reviewed row are applied, all others refused. Several reviewed plans, older first, are one
+    apply; of two rows for one address the later plan's counts.
+
+    Of several targets every plan is shown before one question; each is applied after the other, in
+    the order of -t and by name. Without --keep-going nothing is begun where a plan cannot be
+    applied, nor the next target after one that did not end with 0.
+    """
+    reject_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
+    observer = late.observer.ConsoleObserver(console, reports, show_unchanged=show_unchanged)
+    common: dict[str, Any] = {
+        "all_or_nothing": all_or_nothing,
+        "wait": wait,
+        "observer": observer,
+    }
+    if approved is not None:  # what stops it nobody has seen yet
+        target, shown_plan = approved
+        return target.apply(shown_plan, **common).exit_code
+    with options.open_target(invocation) as target:
+        plans: ApprovedPlans | None = None
+        if plan is not None:
+            plans = target.read_saved_plan(plan)
+        elif reviewed:
+            plans = target.read_reviewed_plans(reviewed)
+        if plans is not None and reports is not None:
+            observer.reports = reports.with_target(invocation.target or plans.target)
+        require_approval_way(console, is_approved=auto_approve or plans is not None)
+        if plans is not None:
+            return observer.run(
+                lambda: target.apply_saved(
+                    plans,
+                    allow_unsigned=allow_unsigned or console.is_interactive,
+                    recreate=plan_arguments["recreate"],
+                    override_guards=plan_arguments["override_guards"],
+                    **common,
+                )
+            )
+        asks = console.is_interactive and not auto_approve
+        keywords = {**plan_arguments, **common, "adopt": adopt, "allow_replace": allow_replace}
+        keywords |= {"confirm": observer.confirm} if asks else {}
+        return observer.run(lambda: target.apply(auto_approve=auto_approve, **keywords))
+
+
+@manual_command(
+    "verify",
+    examples=[
+        ("synapse-apply verify release/yolo", "Run the declared release of plugin yolo."),
+        ("synapse-apply verify release/yolo@1.1.0 --timeout 900", "With more time than it says."),
+        ("synapse-apply verify release -t staging", "Every declared release that can be run."),
+        ("synapse-apply verify release --bytes", "Compare published bytes; run nothing."),
+    ],
+    exits=[
+        ("0", "all passed, or on_failure is warn"),
+        ("1", "error before the first call: not published yet, or nothing to run"),
+        ("3", "a run failed, or did not end in time; --bytes: other bytes, or they were not read"),
+        ("5", "refused: see the row"),
+        ("6", "the state is locked by another run"),
+        ("7", "it is not known whether a run was started; the next run looks it up"),
+        ("130, 143", "stopped by a signal; the job goes on, and the next run follows it"),
+    ],
+)
+@options.use("events", "target", "project_from", "file", "variables")
+@click.argument(
+    "releases",
+    nargs=-1,
+    required=True,
+    metavar="RELEASE...",
+    shell_complete=typed.complete_declared,
+)
+@click.option(
+    "--timeout",
+    type=typed.NumberType(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long a run may take, instead of spec.verify.timeout.",
+)
+@click.option(
+    "--bytes",
+    "only_bytes",
+    is_flag=True,
+    help="Run nothing: read what is published, compare it with the state, and record that.",
+)
+@options.use("parallelism", "lock_timeout")
+def verify(
+    *,
+    console: Console,
+    invocation: Invocation,
+    releases: tuple[str, ...],
+    timeout: float | None,
+    only_bytes: bool,
+) -> int:
+    """Run releases as their spec.verify says, now, also those that passed before.
+
+    A RELEASE is an address, release/PLUGIN or PLUGIN for the declared one, a kind, KEY=VALUE of a
+    label, or any of these with `*`.
+    Nothing else is sent and nobody is asked. The result is recorded: `apply` verifies only what
+    has not passed. A job that is still running from before is followed, and no other started.
+    """
+    with options.open_target(invocation) as target:
+        if only_bytes:
+            compared = target.compare_published_bytes(releases)
+            return late.objects.print_compared_bytes(console, compared)
+        observer = late.observer.ConsoleObserver(console)
+        return observer.run(lambda: target.verify(releases, timeout=timeout, observer=observer))
+
+
 @manual_command(
     "drift",
     examples=[
@@ -205,13 +422,13 @@ def _plan_online(
 @click.option(
     "--write",
     "written",
-    type=DECLARED_NAME,
+    type=typed.DECLARED_NAME,
     multiple=True,
     metavar="ADDRESS",
     help="Write the live values of this resource into the manifests, with `*` of all that drifted; "
     "may be repeated.",
 )
-@add_old_option("--accept", "--write", type=DECLARED_NAME, multiple=True)
+@add_old_option("--accept", "--write", type=typed.DECLARED_NAME, multiple=True)
 @click.option("--dry-run", is_flag=True, help="With --write: show the edits and write nothing.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
 @add_preflight_option("drift")

@@ -267,10 +267,12 @@ def _identity(change: Change | Outcome | ObjectDrift) -> JsonDocument:
 
 
 def _build_resource_change(change: Change) -> JsonDocument:
-    planned_actions, kept_fields = (
-        _terraform_actions(change),
-        hide_sensitive(change, change.held),
-    )
+    kept_fields = hide_sensitive(change, change.held)
+    # Terraform shows an import in a field of its own, beside the action.
+    as_action = change.action
+    if change.action is Action.ADOPT:
+        as_action = Action.UPDATE if change.fields else Action.NO_OP
+    planned_actions = [_TERRAFORM_ACTIONS[as_action]]
     replacement = parse_replacement(change.extras)
     secret_paths = {field.path for field in hide_sensitive(change) if field.sensitive}
     # A field that is secret on one side is hidden on both, since the other side may show the value.
@@ -285,11 +287,10 @@ def _build_resource_change(change: Change) -> JsonDocument:
         "before_sensitive": tree_of_paths(before_secret) if change.before is not None else {},
         "after_sensitive": tree_of_paths(after_secret) if change.after is not None else {},
     }
-    if change.action is Action.ADOPT:
-        document["importing"] = {"id": change.remote_id}
+    importing = {"importing": {"id": change.remote_id}} if change.action is Action.ADOPT else {}
     return {
         **_identity(change),
-        "change": document,
+        "change": {**document, **importing},
         "refused_actions": planned_actions if change.is_refused else [],
         "action_reason": terraform_reason(change),
         "reason": change.reason,
@@ -326,13 +327,6 @@ def terraform_reason(change: Change) -> str | None:
     return "superseded" if change.superseded else _REASON_BY_ACTION.get(change.action)
 
 
-def _terraform_actions(change: Change) -> list[str]:
-    if change.action is Action.ADOPT:
-        # Terraform shows an import in a field of its own, beside the action.
-        return ["update" if change.fields else "no-op"]
-    return [_TERRAFORM_ACTIONS[change.action]]
-
-
 def _field_document(
     change: FieldChange, sides: tuple[str, str] = ("before", "after"), **facts: bool
 ) -> JsonDocument:
@@ -361,15 +355,11 @@ def _planned_fields(changes: Iterable[FieldChange]) -> list[JsonDocument]:
 def summarize_causes(change: Change) -> str | None:
     """Why a resource changes: `git`, `drift`, `both`, `secret`, or None for no field change."""
     causes = change.field_causes - {Cause.NONE}
-    if not causes:
-        return None
-    has_drift = bool(causes & {Cause.DRIFT, Cause.BOTH})
-    has_git_change = bool(causes & {Cause.GIT, Cause.BOTH})
-    if has_drift and (has_git_change or Cause.SECRET in causes):
+    if Cause.BOTH in causes or (Cause.DRIFT in causes and len(causes) > 1):
         return Cause.BOTH.value
-    if has_drift:
-        return Cause.DRIFT.value
-    return Cause.GIT.value if has_git_change else Cause.SECRET.value
+    # Of what is left, drift stands alone, and Git goes before secrets.
+    ranked = (Cause.DRIFT, Cause.GIT, Cause.SECRET)
+    return next((cause.value for cause in ranked if cause in causes), None)
 
 
 def _refusal_document(refusal: Refusal) -> JsonDocument:

@@ -29,14 +29,11 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str
 
 def format_finding_counts(diagnostics: Iterable[Diagnostic]) -> str:
     """`, 2 warnings, 1 note`, for the end of a sentence; "" where there are none."""
-    findings = list(diagnostics)
-    counts = {
-        "error": sum(finding.is_error for finding in findings),
-        "warning": sum(finding.is_warning for finding in findings),
-        "note": sum(finding.is_note for finding in findings),
-    }
+    counts = Counter(finding.severity.value for finding in diagnostics)
     return "".join(
-        f", {count:,} {word}{'s' if count != 1 else ''}" for word, count in counts.items() if count
+        f", {counts[word]:,} {word}{'s' if counts[word] != 1 else ''}"
+        for word in ("error", "warning", "note")
+        if counts[word]
     )
 
 
@@ -68,11 +65,8 @@ def merge_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
         if similar_findings[0].of_backend and len(similar_findings) > 1:
             merged.append(_merge_backend(similar_findings))
         else:
-            merged += (
-                similar_findings
-                if len(similar_findings) < _MIN_MERGED
-                else [_merge_addresses(similar_findings)]
-            )
+            is_merged = len(similar_findings) >= _MIN_MERGED
+            merged += [_merge_addresses(similar_findings)] if is_merged else similar_findings
     return merged
 
 
@@ -155,20 +149,16 @@ def format_quoted_path(path: FieldPath) -> str:
 def format_refusal_rows(change: Change, style: Style, field_lines: Sequence[str] = ()) -> list[str]:
     """The `!` rows of one change; `field_lines` show the fields that were wanted."""
     lines: list[str] = []
-    for index, refusal in enumerate(change.refusals):
-        lines += _format_refusal_row(change, refusal, style)
-        lines += field_lines if index == 0 else ()
-        lines += _ways_out(change, refusal, style)
-    return lines
-
-
-def _format_refusal_row(change: Change, refusal: Refusal, style: Style) -> list[str]:
-    first_line, *continuation = sanitize_plan_lines(refusal.reason)
     subject = style(f"{sanitize(change.address)} {format_refusal_phrase(change.action)}", "bold")
-    return [
-        f"  {style.format_symbol_and_space('!')}{subject}: {first_line}",
-        *(f"      {line}".rstrip() for line in continuation),
-    ]
+    for index, refusal in enumerate(change.refusals):
+        first_line, *continuation = sanitize_plan_lines(refusal.reason)
+        lines += [
+            f"  {style.format_symbol_and_space('!')}{subject}: {first_line}",
+            *(f"      {line}".rstrip() for line in continuation),
+            *(field_lines if index == 0 else ()),
+            *_ways_out(change, refusal, style),
+        ]
+    return lines
 
 
 def _ways_out(change: Change, refusal: Refusal, style: Style) -> list[str]:

@@ -109,8 +109,14 @@ def render_report(report: Report, *, color: bool) -> str:
         for outcome in report.outcomes
         if is_shown_outcome(outcome)
     ]
-    moves = format_moved_lines(report.plan.moved)
-    parts = ["\n".join([*moves, *rows, *format_run_rows(report, style)])]
+    # A run is skipped with its release, whose own row says so already.
+    unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
+    rows += [
+        format_run_row(result, style)
+        for result in report.verification_results
+        if result.status is not RunStatus.SKIPPED or result.address not in unfinished_addresses
+    ]
+    parts = ["\n".join([*format_moved_lines(report.plan.moved), *rows])]
     parts += [
         "\n".join(format_refusal_rows(change, style)) for change in report.plan.refused_changes
     ]
@@ -272,17 +278,6 @@ _STATUS_PHRASES = {
         "was not verified: whether its run was started, or how it ended, is not known"
     ),
 }
-
-
-def format_run_rows(report: Report, style: Style) -> list[str]:
-    """A row for each run, but for skipped ones of releases that are not done: those have a row."""
-    # A run is skipped with its release, whose own row says so already.
-    unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
-    return [
-        format_run_row(result, style)
-        for result in report.verification_results
-        if result.status is not RunStatus.SKIPPED or result.address not in unfinished_addresses
-    ]
 
 
 def format_run_row(result: VerificationResult, style: Style) -> str:
