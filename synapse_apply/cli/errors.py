@@ -21,15 +21,10 @@ from synapse_apply.model.errors import (
     SynapseApplyError,
     build_remote_finding,
 )
-from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
     from synapse_apply.model.plan import Plan
-
-
-_LOCK_TIMEOUT_OPTION = "--lock-timeout"
-_LOCK_TIMEOUT_HINT = f"{_LOCK_TIMEOUT_OPTION} SECONDS waits by itself."
 
 
 def print_failure(problem: BaseException, console: Console, command: str = "") -> int:
@@ -37,9 +32,9 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
     plain_findings, code = build_failure_findings(problem)
     context = click.get_current_context(silent=True)
     option_names = [param.opts for param in context.command.params] if context else []
-    if isinstance(problem, LockHeld) and [_LOCK_TIMEOUT_OPTION] in option_names:
+    if isinstance(problem, LockHeld) and ["--lock-timeout"] in option_names:
         plain_findings = [
-            finding.with_changes(hint=finding.hint + " " + _LOCK_TIMEOUT_HINT)
+            finding.with_changes(hint=finding.hint + " --lock-timeout SECONDS waits by itself.")
             for finding in plain_findings
         ]
     findings = console.name_target(plain_findings)
@@ -52,14 +47,9 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
     if console.as_json and not console.has_written_document:
         from synapse_apply.views.json.documents import failure_document
 
+        plan = get_stopped_plan_or_none(problem)
         console.write_or_keep_document(
-            failure_document(
-                command,
-                findings,
-                code,
-                tool_version=__version__,
-                plan=get_stopped_plan_or_none(problem),
-            )
+            failure_document(command, findings, code, tool_version=__version__, plan=plan)
         )
         return code
     from synapse_apply.views.text.findings import render_diagnostics
@@ -102,10 +92,11 @@ class FindingsAndExitCode(NamedTuple):
 
 def build_failure_findings(problem: BaseException) -> FindingsAndExitCode:
     """What is told of an exception of any class; without its text where it is unexpected."""
-    if (signal_stop := _SIGNAL_STOPS.get(type(problem))) is not None:
-        hint = interruption_advice(problem) or _RUN_AGAIN_HINT
-        stop_finding = error_finding("Stopped before its end", signal_stop.detail, hint)
-        return FindingsAndExitCode([stop_finding], signal_stop.code)
+    if type(problem) in _SIGNAL_STOPS:
+        detail, code = _SIGNAL_STOPS[type(problem)]
+        hint = interruption_advice(problem) or "Run the command again."
+        finding = error_finding("Stopped before its end", detail, hint)
+        return FindingsAndExitCode([finding], code)
     if isinstance(problem, SynapseApplyError):
         return FindingsAndExitCode(
             problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
@@ -121,16 +112,9 @@ def get_stopped_plan_or_none(problem: BaseException) -> Plan | None:
     return problem.plan if isinstance(problem, SynapseApplyError) else None
 
 
-@frozen
-class _SignalStop:
-    detail: str
-    code: int
-
-
-_RUN_AGAIN_HINT = "Run the command again."
-_SIGNAL_STOPS: dict[type[BaseException], _SignalStop] = {
-    KeyboardInterrupt: _SignalStop("It was interrupted (SIGINT).", Exit.SIGINT),
-    Terminated: _SignalStop("It was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),
+_SIGNAL_STOPS: dict[type[BaseException], tuple[str, int]] = {
+    KeyboardInterrupt: ("It was interrupted (SIGINT).", Exit.SIGINT),
+    Terminated: ("It was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),
 }
 
 

@@ -83,19 +83,12 @@ def unflatten_redacted(values: Iterable[tuple[FieldPath, Any]]) -> JsonDocument:
     # Shorter paths first: a value at one stands in the way of a map below it, which is then
     # dropped.
     for path, value in sorted(values, key=lambda pair: (len(pair[0]), list(map(str, pair[0])))):
-        if path and value is not ABSENT:
-            _set_in_tree(root, path, plain_json(value))
+        node: Any = root if path and value is not ABSENT else None
+        for part in path[:-1]:
+            node = node.setdefault(str(part), {}) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node[str(path[-1])] = plain_json(value)
     return root
-
-
-def _set_in_tree(root: dict[str, Any], path: FieldPath, value: Any) -> None:
-    node = root
-    for part in path[:-1]:
-        child = node.setdefault(str(part), {})
-        if not isinstance(child, dict):
-            return
-        node = child
-    node[str(path[-1])] = value
 
 
 def paths_known_later(changes: Iterable[FieldChange]) -> Iterator[FieldPath]:
@@ -114,28 +107,19 @@ def hide_sensitive(
     secret_paths = {
         tuple(map(str, path)) for path in (*change.before_sensitive, *change.after_sensitive)
     }
-    return tuple(
-        _redact_field_change(field, secret_paths)
-        for field in (change.fields if fields is None else fields)
-    )
-
-
-def _redact_field_change(change: FieldChange, secret_paths: set[tuple[str, ...]]) -> FieldChange:
-    if not (secret_paths or change.sensitive):
-        return change
-    path = tuple(map(str, change.path))
-    if change.sensitive or is_at_or_below(path, secret_paths):
-        return replace(change, before=ABSENT, after=ABSENT, sensitive=True)
-    nested_paths = {
-        secret_path[len(path) :] for secret_path in secret_paths if secret_path[: len(path)] == path
-    }
-    if not nested_paths:
-        return change
-    return replace(
-        change,
-        before=_mask_nested(change.before, nested_paths),
-        after=_mask_nested(change.after, nested_paths),
-    )
+    redacted = []
+    for field in change.fields if fields is None else fields:
+        path = tuple(map(str, field.path)) if secret_paths else ()
+        nested = {secret[len(path) :] for secret in secret_paths if secret[: len(path)] == path}
+        if field.sensitive or (secret_paths and is_at_or_below(path, secret_paths)):
+            hidden = replace(field, before=ABSENT, after=ABSENT, sensitive=True)
+        elif nested:
+            before, after = (_mask_nested(side, nested) for side in (field.before, field.after))
+            hidden = replace(field, before=before, after=after)
+        else:
+            hidden = field
+        redacted.append(hidden)
+    return tuple(redacted)
 
 
 def _mask_nested(value: Any, secret_paths: set[tuple[str, ...]]) -> JsonValue:

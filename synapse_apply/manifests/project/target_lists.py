@@ -10,7 +10,7 @@ import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -259,13 +259,12 @@ class _ListReader:
         if self.findings:
             return
         for file in self.files.values():
-            lists_of_file = [entry for entry in lists if entry.file is file]
-            self._report_rows(file, lists_of_file)
+            self._report_rows(file, [entry for entry in lists if entry.file is file])
         for target_list in lists:
             self._make_targets(target_list)
-        if self._row_finding_count > MAX_ROW_FINDINGS:
-            count = self._row_finding_count - MAX_ROW_FINDINGS
-            self.findings.append(_more_finding(count, self._positions))
+        hidden_count = self._row_finding_count - MAX_ROW_FINDINGS
+        if hidden_count > 0:
+            self.findings.append(_more_finding(hidden_count, self._positions))
 
     def _report(self, path: FieldPath, summary: str, detail: str, hint: str) -> None:
         position = find_nearest_position(self._positions, path)
@@ -532,13 +531,7 @@ class RowTemplate:
         """The keys of the row that the text at a path names; () for none, and for no text."""
         node = self._root
         for part in path:
-            children = node.children if isinstance(node, (_FilledMap, _FilledList)) else None
-            if isinstance(children, dict) and isinstance(part, str):
-                node = children.get(part)
-            elif isinstance(children, list) and isinstance(part, int) and part < len(children):
-                node = children[part]
-            else:
-                return ()
+            node = node.children.get(part) if isinstance(node, _Filled) else None
         return node.keys if isinstance(node, RowText) else ()
 
 
@@ -546,11 +539,12 @@ def parse_row_template(value: Mapping[str, Any], report: ReportFinding) -> RowTe
     """A template parsed; references that cannot be replaced are reported."""
     paths_by_key: dict[str, FieldPath] = {}
     root = _parse_template_node(value, (), report, paths_by_key)
-    texts = list(_iter_row_texts(root))
+    nodes = list(_iter_nodes(root))
+    texts = [node for node in nodes if isinstance(node, RowText)]
     literals = [piece for text in texts for piece in text.pieces if isinstance(piece, str)]
     return RowTemplate(
         root,
-        _count_made_nodes(root) * _NODE_COST + sum(map(len, literals)),
+        len(nodes) * _NODE_COST + sum(map(len, literals)),
         Counter(key for text in texts for key in text.keys),
         paths_by_key,
     )
@@ -586,17 +580,11 @@ def parse_row_text(
 
 
 @frozen
-class _FilledMap:
-    """A mapping in which something names a row."""
+class _Filled:
+    """A mapping, or a list with its indexes as keys, in which something names a row."""
 
-    children: dict[str, Any]
-
-
-@frozen
-class _FilledList:
-    """A list in which something names a row."""
-
-    children: list[Any]
+    children: Mapping[str | int, Any]
+    is_list: bool
 
 
 def _parse_template_node(
@@ -607,56 +595,39 @@ def _parse_template_node(
             return value
         takes_variables = bool(path) and path[0] in _FIELDS_WITH_VARIABLES
         text = parse_row_text(value, path, report, takes_variables=takes_variables)
-        for key in text.keys:
-            paths.setdefault(key, path)
+        for name in text.keys:
+            paths.setdefault(name, path)
         return text if text.keys else text.fill_as_text({})
-    if isinstance(value, Mapping):
-        children = {
-            key: _parse_template_node(child, (*path, key), report, paths)
-            for key, child in value.items()
-        }
-        for key in filter(lambda key: "${row." in key, children):
+    if not isinstance(value, (Mapping, list)):
+        return value
+    children = {
+        key: _parse_template_node(child, (*path, key), report, paths)
+        for key, child in (enumerate(value) if isinstance(value, list) else value.items())
+    }
+    for key in children:
+        if "${row." in str(key):
             report(
                 (*path, key),
                 "Row in a key",
                 f"the key `{key}` names a row",
                 "keys take no values of rows: write the key out",
             )
-        is_same = all(child is value[key] for key, child in children.items())
-        return value if is_same else _FilledMap(children)
-    if isinstance(value, list):
-        items = [
-            _parse_template_node(item, (*path, index), report, paths)
-            for index, item in enumerate(value)
-        ]
-        is_same = all(item is old for item, old in zip(items, value, strict=True))
-        return value if is_same else _FilledList(items)
-    return value
+    is_same = all(child is value[key] for key, child in children.items())
+    return value if is_same else _Filled(children, isinstance(value, list))
 
 
-def _made_children(node: Any) -> Iterable[Any]:
-    """What is made anew for each row, of a mapping or a list; nothing of all else."""
-    if isinstance(node, _FilledMap):
-        return node.children.values()
-    return node.children if isinstance(node, _FilledList) else ()
-
-
-def _iter_row_texts(node: Any) -> Iterator[RowText]:
-    if isinstance(node, RowText):
-        yield node
-    for child in _made_children(node):
-        yield from _iter_row_texts(child)
-
-
-def _count_made_nodes(node: Any) -> int:
-    return 1 + sum(map(_count_made_nodes, _made_children(node)))
+def _iter_nodes(node: Any) -> Iterator[Any]:
+    """A node, and those in it that are made anew for each row, with what stands in these."""
+    yield node
+    for child in node.children.values() if isinstance(node, _Filled) else ():
+        yield from _iter_nodes(child)
 
 
 def _fill_node(node: Any, row: Mapping[str, RowValue]) -> Any:
     if isinstance(node, RowText):
         return node.fill_with(row)
-    if isinstance(node, _FilledMap):
-        return {key: _fill_node(child, row) for key, child in node.children.items()}
-    if isinstance(node, _FilledList):
-        return [_fill_node(child, row) for child in node.children]
-    return node
+    if not isinstance(node, _Filled):
+        return node
+    if node.is_list:
+        return [_fill_node(child, row) for child in node.children.values()]
+    return {key: _fill_node(child, row) for key, child in node.children.items()}

@@ -62,13 +62,10 @@ def build_version_event(tool_version: str) -> Event:
 
 def iter_change_events(plan: Plan) -> Iterator[Event]:
     """Events for each drift, planned or refused change of a plan, then one with the counts."""
-    for change in plan.changes:
-        if was_touched_outside(change):
-            # Terraform reports an object that is gone as drift of the action `delete`.
-            is_missing = change.action is Action.RECREATE
-            yield _build_change_event(
-                "resource_drift", change, "delete" if is_missing else "update", "Drift"
-            )
+    for change in filter(was_touched_outside, plan.changes):
+        # Terraform reports an object that is gone as drift of the action `delete`.
+        action = "delete" if change.action is Action.RECREATE else "update"
+        yield _build_change_event("resource_drift", change, action, "Drift")
     for change in plan.changes:
         action = _TERRAFORM_ACTIONS[change.action.value]
         if change.is_refused:

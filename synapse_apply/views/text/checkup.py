@@ -44,7 +44,16 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
         for result in _join_unchecked(results):
             lines += _result_lines(result, status_width, name_width, style)
         lines.append("")
-    lines.append(_format_checkup_totals(checkup, style))
+    problems, warnings, unchecked = (
+        checkup.count_results(status)
+        for status in (CheckStatus.PROBLEM, CheckStatus.WARNING, CheckStatus.UNCHECKED)
+    )
+    parts = [format_count_and_noun(problems, "problem")] if problems else []
+    parts += [format_count_and_noun(warnings, "warning")] if warnings else []
+    parts += [f"{unchecked} not checked"] if unchecked else []
+    counts_text = f" ({', '.join(parts)})" if parts else ""
+    totals = f"{', '.join(parts)}." if problems else f"Nothing is wrong{counts_text}."
+    lines.append(style(totals, "error" if problems else "done"))
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
@@ -102,17 +111,3 @@ def _result_lines(
         yield from (f"{' ' * detail_indent}      {line}".rstrip() for line in continuation)
     if result.first_request_id and result.first_request_id not in result.detail:
         yield " " * detail_indent + style(f"Request id: {sanitize(result.first_request_id)}", "dim")
-
-
-def _format_checkup_totals(checkup: Checkup, style: Style) -> str:
-    problems, warnings, unchecked = (
-        checkup.count_results(status)
-        for status in (CheckStatus.PROBLEM, CheckStatus.WARNING, CheckStatus.UNCHECKED)
-    )
-    parts = [format_count_and_noun(problems, "problem")] if problems else []
-    parts += [format_count_and_noun(warnings, "warning")] if warnings else []
-    parts += [f"{unchecked} not checked"] if unchecked else []
-    if problems:
-        return style(f"{', '.join(parts)}.", "error")
-    counts_text = f" ({', '.join(parts)})" if parts else ""
-    return style(f"Nothing is wrong{counts_text}.", "done")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Cause, FieldChange
-from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged, WrittenEdit
+from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize, sanitize_lines
 from synapse_apply.views.text.findings import finding_blocks, format_quoted_path
@@ -32,13 +32,10 @@ def render_drift(
     commands that the text names.
     """
     style = Style(color)
-    blocks = [
-        render_object_drift(object_drift, style, width or _DEFAULT_WIDTH)
-        for object_drift in drift.objects
-    ]
     parts = [format_target_line(drift.base, style)]
-    header = _HEADER_WITH_ORIGIN if drift.has_origin else _HEADER
-    parts += [header, *blocks] if blocks else []
+    if drift.objects:
+        parts.append(_HEADER_WITH_ORIGIN if drift.has_origin else _HEADER)
+    parts += [render_object_drift(one, style, width or _DEFAULT_WIDTH) for one in drift.objects]
     parts.append("\n".join([*_unmanaged_lines(drift, style)]))
     parts.append("\n".join([*_totals(drift, style, location)]))
     parts += finding_blocks(drift.diagnostics, style)
@@ -58,11 +55,14 @@ def render_written_edits(
     lines: list[str] = []
     for address in dict.fromkeys(edit.address for edit in drift.written_edits):
         lines.append(style(sanitize(address), "bold"))
-        lines += [
-            f"  {format_written_edit_row(edit)}"
-            for edit in drift.written_edits
-            if edit.address == address
-        ]
+        for edit in drift.written_edits:
+            if edit.address == address:
+                old, new = (
+                    ("(not there)" if side is ABSENT else format_value_inline(side))
+                    for side in (edit.field.before, edit.field.after)
+                )
+                name = format_quoted_path(("spec", *edit.field.path))
+                lines.append(f"  {sanitize(edit.file)}:{edit.line}  {name}: {old} -> {new}")
     if not is_written:
         lines += ["", "Nothing was written (--dry-run)."]
     elif show_hints:
@@ -76,16 +76,6 @@ def render_written_edits(
         )
         lines += ["", f"Next: {name_target_in_commands(next_step, drift.typed_target, location)}"]
     return escape_ci_commands("\n".join(lines) + "\n")
-
-
-def format_written_edit_row(edit: WrittenEdit) -> str:
-    """One row of an edit: file and line, field, old and new value."""
-    old, new = (
-        ("(not there)" if side is ABSENT else format_value_inline(side))
-        for side in (edit.field.before, edit.field.after)
-    )
-    name = format_quoted_path(("spec", *edit.field.path))
-    return f"{sanitize(edit.file)}:{edit.line}  {name}: {old} -> {new}"
 
 
 def say_what_drifted(object_drift: ObjectDrift) -> str:
@@ -106,11 +96,8 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
             f"  # (recorded as id {sanitize(object_drift.remote_id)}, now "
             f"{sanitize(object_drift.replacement_id)})"
         )
-    if object_drift.blocked_reason:
-        lines += [
-            f"  # (apply cannot undo it: {line})"
-            for line in sanitize_lines(object_drift.blocked_reason)
-        ]
+    if reason := object_drift.blocked_reason:
+        lines += [f"  # (apply cannot undo it: {line})" for line in sanitize_lines(reason)]
     root = build_field_tree(object_drift.all_field_changes)
     if object_drift.is_missing:
         root = build_field_tree([FieldChange(("id",), object_drift.remote_id, ABSENT, Cause.NONE)])
@@ -227,19 +214,14 @@ def unapplied_line(drift: Drift, location: Sequence[str] = ()) -> str:
 def _unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
     if drift.unmanaged is None:
         return
-    unmanaged_objects = drift.unmanaged
     yield style(unmanaged_line(drift), "bold")
-    kind_width = max((len(unmanaged.kind) for unmanaged in unmanaged_objects), default=0)
+    kind_width = max((len(one.kind) for one in drift.unmanaged), default=0)
+    id_width = max((len(one.remote_id) for one in drift.unmanaged), default=0)
     # One long id must not push the names of all others out of sight.
-    id_width = min(
-        max((len(unmanaged.remote_id) for unmanaged in unmanaged_objects), default=0),
-        MAX_COLUMN_WIDTH,
-    )
-    for unmanaged in unmanaged_objects:
-        row = (
-            f"  ? {unmanaged.kind:{kind_width}}  id {sanitize(unmanaged.remote_id):{id_width}}  "
-            f"{sanitize(join_natural_keys(unmanaged))}"
-        )
+    id_width = min(id_width, MAX_COLUMN_WIDTH)
+    for one in drift.unmanaged:
+        keys = sanitize(join_natural_keys(one))
+        row = f"  ? {one.kind:{kind_width}}  id {sanitize(one.remote_id):{id_width}}  {keys}"
         yield row.rstrip()
     yield from (f"  ({line})" for line in unread_lines(drift))
 
