@@ -62,27 +62,21 @@ class Console:
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         """The console that a command's parsed options ask for."""
         as_lines, as_events = bool(options.get("as_lines")), bool(options.get("as_events"))
-        as_json = as_lines or as_events or bool(options.get("as_json"))
-        as_json = as_json or options.get("output_format") == "json"
-        color, typed_target = options.get("color") or "auto", single_target(options)
         return cls(
-            as_json, color, as_lines=as_lines, typed_target=typed_target, as_events=as_events
-        )
+            as_lines or as_events or bool(options.get("as_json"))
+            or options.get("output_format") == "json",
+            options.get("color") or "auto",
+            as_lines=as_lines,
+            typed_target=single_target(options),
+            as_events=as_events,
+        )  # fmt: skip
 
     @property
     def is_interactive(self) -> bool:
         """Whether somebody can be asked: stdin and stdout are terminals, and input is allowed."""
-        is_input_allowed = self.environ.get("SYNAPSE_APPLY_INPUT", "").lower() not in {
-            "0",
-            "false",
-            "no",
-        }
-        return (
-            is_input_allowed
-            and not self.as_json
-            and _is_terminal(sys.stdin)
-            and _is_terminal(sys.stdout)
-        )
+        if self.environ.get("SYNAPSE_APPLY_INPUT", "").lower() in {"0", "false", "no"}:
+            return False
+        return not self.as_json and _is_terminal(sys.stdin) and _is_terminal(sys.stdout)
 
     @property
     def shows_hints(self) -> bool:
@@ -119,10 +113,8 @@ class Console:
             return self.color == "always"
         if self.environ.get("NO_COLOR"):
             return False
-        if any(
-            self.environ.get(name, "") not in {"", "0"}
-            for name in ("FORCE_COLOR", "CLICOLOR_FORCE")
-        ):
+        forced = (self.environ.get(name, "") for name in ("FORCE_COLOR", "CLICOLOR_FORCE"))
+        if any(value not in {"", "0"} for value in forced):
             return True
         return self.environ.get("TERM") != "dumb" and _is_terminal(stream)
 
@@ -178,16 +170,11 @@ class Console:
         if self.as_events:
             from synapse_apply.views.json.events import iter_last_events
 
-            self.write_events(iter_last_events(document, self._reported_finding_keys or ()))
+            self.write_events(iter_last_events(document, self._meta.get(_FINDINGS_KEY, ())))
         else:
-            self.write_output(
-                (format_redacted_json_line if self.as_lines else format_redacted_json_document)(
-                    document
-                )
-            )
-        if click_context := click.get_current_context(silent=True):
-            # In click's context, because copies of this Console serve the same command.
-            click_context.meta[_DOCUMENT_WRITTEN_KEY] = True
+            form = format_redacted_json_line if self.as_lines else format_redacted_json_document
+            self.write_output(form(document))
+        self._meta[_DOCUMENT_WRITTEN_KEY] = True
 
     def show(self, document: Mapping[str, Any], text: str) -> None:
         """Write a document where JSON is wanted, else a text."""
@@ -205,11 +192,11 @@ class Console:
         from synapse_apply.views.json.events import serialize_finding
 
         self.write_version_line_once()
-        finding_keys = self._reported_finding_keys
         for event in events:
             self.write_stdout(format_redacted_json_line(event))
-            if "diagnostic" in event and finding_keys is not None:
-                finding_keys.add(serialize_finding(event["diagnostic"]))
+            if "diagnostic" in event:
+                key = serialize_finding(event["diagnostic"])
+                self._meta.setdefault(_FINDINGS_KEY, set()).add(key)
 
     def write_version_line_once(self) -> None:
         """Write the line with the version, unless this command wrote it before."""
@@ -217,31 +204,25 @@ class Console:
         from synapse_apply.views.json.documents import format_redacted_json_line
         from synapse_apply.views.json.events import build_version_event
 
-        if self._reported_finding_keys is None:
+        if _FINDINGS_KEY not in self._meta:
             self.write_stdout(format_redacted_json_line(build_version_event(__version__)))
-            if click_context := click.get_current_context(silent=True):
-                click_context.meta[_FINDINGS_KEY] = set()
+            self._meta[_FINDINGS_KEY] = set()
 
     @property
-    def _reported_finding_keys(self) -> set[str] | None:
-        """Keys of the findings that were written as events; None before the first event."""
+    def _meta(self) -> dict[str, Any]:
+        """What was written of a command, as its context has it: copies of a Console serve one.
+
+        It has the keys of the findings that were written as events, from the first event on.
+        """
         click_context = click.get_current_context(silent=True)
-        finding_keys: set[str] | None = (
-            click_context.meta.get(_FINDINGS_KEY) if click_context is not None else None
-        )
-        return finding_keys
+        return click_context.meta if click_context is not None else {}
 
     @property
     def has_written_document(self) -> bool:
         """Whether this command's document is written already: a second one would break the JSON."""
         if self.section is not None:
             return self.section.document is not None
-        click_context = click.get_current_context(silent=True)
-        return (
-            not self.as_lines
-            and click_context is not None
-            and _DOCUMENT_WRITTEN_KEY in click_context.meta
-        )
+        return not self.as_lines and _DOCUMENT_WRITTEN_KEY in self._meta
 
     def name_target(self, texts: _Texts) -> _Texts:
         """Texts or findings whose commands name the target that was typed."""

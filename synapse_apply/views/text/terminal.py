@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
@@ -110,12 +110,9 @@ def render_table(
     `right_columns` are the columns aligned on the right. A row may be shorter than the headers.
     Nothing is cut, so that the text of a column can be copied.
     """
-    header_texts = [sanitize(header).upper() for header in headers]
-    body = [_sanitize_and_fit_row(row, len(header_texts)) for row in rows]
-    widths = _measure_column_widths(header_texts, body)
-    lines = [Style(color)(_format_row(header_texts, widths, right_columns), "bold")]
-    lines += [_format_row(row, widths, right_columns) for row in body]
-    return escape_ci_commands("\n".join(lines) + "\n")
+    return "".join(
+        _table_pieces(headers, rows, color=color, right_columns=right_columns, sample_size=None)
+    )
 
 
 def stream_table(
@@ -131,31 +128,38 @@ def stream_table(
     The first `sample_size` rows decide the column widths; a wider cell later shifts its own
     line.
     """
+    rows = iter(rows)
+    for first_row in rows:
+        yield from _table_pieces(
+            headers, chain([first_row], rows), color=color, right_columns=right_columns,
+            sample_size=sample_size,
+        )  # fmt: skip
+
+
+def _table_pieces(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    color: bool,
+    right_columns: Collection[int],
+    sample_size: int | None,
+) -> Iterator[str]:
     header_texts = [sanitize(header).upper() for header in headers]
-    body = (_sanitize_and_fit_row(row, len(header_texts)) for row in rows)
-    first_rows = list(islice(body, sample_size))
-    if not first_rows:
-        return
-    widths = _measure_column_widths(header_texts, first_rows)
-    lines = [_format_row(row, widths, right_columns) for row in first_rows]
-    yield escape_ci_commands(
-        "\n".join([Style(color)(_format_row(header_texts, widths, right_columns), "bold"), *lines])
-        + "\n"
+    missing = [""] * len(headers)
+    body = (
+        [*(sanitize("" if cell is None else cell) for cell in row), *missing][: len(headers)]
+        for row in rows
     )
+    first_rows = list(islice(body, sample_size))
+    widths = [
+        min(max(map(measure_width, column)), MAX_COLUMN_WIDTH)
+        for column in zip(header_texts, *first_rows, strict=True)
+    ]
+    lines = [Style(color)(_format_row(header_texts, widths, right_columns), "bold")]
+    lines += [_format_row(row, widths, right_columns) for row in first_rows]
+    yield escape_ci_commands("\n".join(lines) + "\n")
     for row in body:
         yield escape_ci_commands(_format_row(row, widths, right_columns) + "\n")
-
-
-def _sanitize_and_fit_row(row: Sequence[object], column_count: int) -> list[str]:
-    texts = [sanitize("" if cell is None else cell) for cell in row]
-    return [*texts, *[""] * (column_count - len(texts))][:column_count]
-
-
-def _measure_column_widths(header_texts: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
-    return [
-        min(max(map(measure_width, column)), MAX_COLUMN_WIDTH)
-        for column in zip(header_texts, *body, strict=True)
-    ]
 
 
 def _format_row(row: Sequence[str], widths: Sequence[int], right_columns: Collection[int]) -> str:
