@@ -122,11 +122,10 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
     """
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
-    from synapse_apply.workspace.configuration import load_valid_project_or_defaults
-    from synapse_apply.workspace.target_session import create_embedded_data_set
+    from synapse_apply.workspace import configuration, target_session
 
     require_approval_way(console, is_approved=yes, verb="emulator reset", flag="--yes")
-    project = load_valid_project_or_defaults(invocation)
+    project = configuration.load_valid_project_or_defaults(invocation)
     question = f"Remove the embedded backend's objects in {project.root}?"
     detail = "Target embedded starts over; nothing else is touched."
     if not is_approved(console, question, detail, given=yes, verb="emulator reset"):
@@ -143,7 +142,9 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
             "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
         ) from None
     console.write_output("Removed.\n" if was_removed else "There was nothing to remove.\n")
-    if profile is not None and create_embedded_data_set(project, invocation, profile):
+    if profile is not None and target_session.create_embedded_data_set(
+        project, invocation, profile
+    ):
         console.write_output(f"The embedded backend has profile {profile} now.\n")
     return Exit.OK
 
@@ -153,9 +154,7 @@ def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     from synapse_apply.emulator.data_set import reset_data_set_if_any
     from synapse_apply.files.opening import remove_own_file
     from synapse_apply.model.project import EMBEDDED
-    from synapse_apply.workspace import embedded, state_access
-    from synapse_apply.workspace.own_folder import last_seen_files_of
-    from synapse_apply.workspace.state_key import state_folder
+    from synapse_apply.workspace import embedded, own_folder, state_access, state_key
 
     target = project.targets[EMBEDDED]
     environ = invocation.environ
@@ -169,7 +168,7 @@ def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     with store.lock("emulator reset"):
         reset_data_set_if_any(data_folder)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
-            remove_own_file(state_folder(project) / name)
+            remove_own_file(state_key.state_folder(project) / name)
     store.close()
-    last_seen_files_of(project, target, environ).forget(lineage)
+    own_folder.last_seen_files_of(project, target, environ).forget(lineage)
     return True

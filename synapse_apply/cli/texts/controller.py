@@ -149,7 +149,11 @@ def choose_rows_by_target(
         chosen = [row for row in rows if row.can_be_approved or not is_approval]
         shown = {name: some for name, some in rows_by_target.items() if some} or {pattern: []}
         for name, some in shown.items():
-            fields = _planned_fields(api, some)
+            # What the plans that held the rows say of their fields; nothing of one too large.
+            fields: ShownFields = {}
+            for run in {row.run for row in some if row.run}:
+                with suppress(ControllerUnavailable):
+                    fields[run] = api.read_planned_fields(run)
             console.write_output(format_held_rows(name, api.url, some, fields))
         if chosen:
             count = format_count_and_noun(len(chosen), "row")
@@ -164,15 +168,6 @@ def choose_rows_by_target(
             )
     by_target = {name: [r for r in some if r in chosen] for name, some in rows_by_target.items()}
     return {name: some for name, some in by_target.items() if some}
-
-
-def _planned_fields(api: ControllerApi, rows: Sequence[Hold]) -> ShownFields:
-    """What the plans that held the rows say of their fields; nothing of one that is too large."""
-    fields: ShownFields = {}
-    for run in {row.run for row in rows if row.run}:
-        with suppress(ControllerUnavailable):
-            fields[run] = api.read_planned_fields(run)
-    return fields
 
 
 def _select_rows(

@@ -76,23 +76,20 @@ def list_free_form_fields(schema: str) -> tuple[str, ...]:
     return tuple(name for name, rule in CATALOGUE[schema].rules.items() if rule.free_form)
 
 
-def list_sensitive_paths(draft: Draft) -> frozenset[FieldPath]:
-    """The paths in `lifecycle.sensitive` of a document that need not fit its schema."""
-    block = draft.value.get("lifecycle") if isinstance(draft.value, dict) else None
-    texts = block.get(SENSITIVE) if isinstance(block, dict) else None
-    texts = texts if isinstance(texts, list) else ()
-    pointers = (
-        parse_json_pointer(text) for text in texts if isinstance(text, str) and text[:1] == "/"
-    )
-    return frozenset(path for path in pointers if path[0] in list_free_form_fields(draft.schema))
-
-
 def select_secret_marks(draft: Draft) -> SpecMarks:
     """Which fields of a document are secret: as its kind says, else as the document names them."""
     of_kind = draft.context.marks.kinds.get(draft.schema)
     if of_kind is not None:
         return of_kind.select_spec_marks(draft.spec)
-    named = list_sensitive_paths(draft) if "lifecycle" in draft.value else frozenset()
+    # The document need not fit its schema.
+    block = draft.value.get("lifecycle")
+    texts = block.get(SENSITIVE) if isinstance(block, dict) else None
+    pointers = (
+        parse_json_pointer(text)
+        for text in (texts if isinstance(texts, list) else ())
+        if isinstance(text, str) and text[:1] == "/"
+    )
+    named = frozenset(path for path in pointers if path[0] in list_free_form_fields(draft.schema))
     return UNMARKED.with_named_secret_paths(named) if named else UNMARKED
 
 

@@ -123,10 +123,8 @@ class VariableValues:
                 _NODE_COST + (len(node) if isinstance(node, str) else 0)
                 for node, _ in _iter_nodes_with_depth(value)
             )
-        spent_before, self._spent_cost = (
-            self._spent_cost,
-            self._spent_cost + self._cost_by_name[name],
-        )
+        spent_before = self._spent_cost
+        self._spent_cost += self._cost_by_name[name]
         if self._spent_cost <= _MAX_TOTAL_COST:
             return True
         if spent_before <= _MAX_TOTAL_COST:
@@ -299,15 +297,13 @@ def substitute_variables(
     return _Substitution(values, report, unreplaced_paths).replace(value, path)
 
 
+@frozen
 class _Substitution:
     """Replaces the variables of one value."""
 
-    def __init__(
-        self, values: VariableValues, report: ReportFinding, unreplaced: set[FieldPath] | None
-    ) -> None:
-        self._values = values
-        self._report = report
-        self._unreplaced = unreplaced
+    _values: VariableValues
+    _report: ReportFinding
+    _unreplaced: set[FieldPath] | None
 
     def replace(self, value: Any, path: FieldPath) -> Any:
         """The value, which stands at a path, with its variables replaced; else MISSING."""
@@ -405,7 +401,20 @@ def parse_given_variables(
     values: dict[str, Any] = {}
     findings: list[Diagnostic] = []
     for display_name, data in files:
-        _merge_variable_file(project, display_name, data, values, findings)
+        mapping, positions, problems = parse_single_mapping(data, display_name)
+        findings.extend(problems)
+        for name, value in mapping.items():
+            if name in project.variables:
+                values[name] = value
+            else:
+                findings.append(
+                    error_finding(
+                        "Undeclared variable",
+                        f"no variable `{name}` is declared",
+                        suggest_words(name, project.variables) or "declare it under `variables:`",
+                        position=positions.get((name,)),
+                    )
+                )
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         variable = project.variables.get(name)
@@ -428,29 +437,6 @@ def parse_given_variables(
             else:
                 findings.append(finding)
     return values, tuple(findings)
-
-
-def _merge_variable_file(
-    project: Project,
-    display_name: str,
-    data: bytes,
-    values: dict[str, Any],
-    findings: list[Diagnostic],
-) -> None:
-    mapping, positions, problems = parse_single_mapping(data, display_name)
-    findings.extend(problems)
-    for name, value in mapping.items():
-        if name in project.variables:
-            values[name] = value
-        else:
-            findings.append(
-                error_finding(
-                    "Undeclared variable",
-                    f"no variable `{name}` is declared",
-                    suggest_words(name, project.variables) or "declare it under `variables:`",
-                    position=positions.get((name,)),
-                )
-            )
 
 
 @frozen

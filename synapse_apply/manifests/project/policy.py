@@ -18,6 +18,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import SettingsBlock
 from synapse_apply.model.phrases import find_similar_word, suggest_words
 from synapse_apply.model.project import (
@@ -86,13 +87,12 @@ def merge_rules_for_target(
     names = {rule.name for rule in common}
     for index, rule in enumerate(own):
         if rule.severity == OFF and rule.name not in names:
-            rule_path, detail = (
-                (*target_path, "policy", "rules", index),
+            rule_path = (*target_path, "policy", "rules", index)
+            detail, hint = (
                 f"no common rule is `{rule.name}`",
+                partial(suggest_words, rule.name, names),
             )
-            report_finding(
-                rule_path, "No rule to remove", detail, partial(suggest_words, rule.name, names)
-            )
+            report_finding(rule_path, "No rule to remove", detail, hint)
     own_by_name = {rule.name: rule for rule in own}
     # A target's rule takes the place of the common one, so that the order stays.
     rules = [own_by_name[rule.name] if rule.name in own_by_name else rule for rule in common]  # noqa: SIM401 - without a call for each
@@ -178,20 +178,16 @@ def _suggest_time_zone(name: str) -> str:
 
 # Each of its addresses is looked for by way of all that come after it.
 _MAX_MOVES_IN_ROW = 100
+_KEEP_ONE = "keep one of the two"
 
 
+@frozen
 class RefactoringDecoder:
     """Decodes both lists of a project file that fits its schema; contradictions are reported."""
 
-    def __init__(
-        self,
-        value: Mapping[str, Any],
-        positions: Mapping[FieldPath, Position],
-        report_finding: ReportFinding,
-    ) -> None:
-        self._value = value
-        self._positions = positions
-        self._report_finding = report_finding
+    _value: Mapping[str, Any]
+    _positions: Mapping[FieldPath, Position]
+    _report_finding: ReportFinding
 
     def decode_moves(self) -> tuple[MovedAddress, ...]:
         """The moves of the file without wrong ones; those of a circle are reported, and stay."""
@@ -204,21 +200,16 @@ class RefactoringDecoder:
             old, new = (self._parse_address((*row_path, key), row[key]) for key in ("from", "to"))
             if old is None or new is None:
                 continue
+            report = partial(self._report_finding, (*row_path, "to"))
             if old.kind != new.kind:
                 detail = f"{old} cannot become {new}: they are of different kinds"
-                self._report_finding(
-                    (*row_path, "to"), "An address keeps its kind", detail, "name one kind"
-                )
+                report("An address keeps its kind", detail, "name one kind")
             elif old in sources:
-                detail = f"{old} is moved already, further up"
-                self._report_finding(
-                    (*row_path, "from"), "Moved twice", detail, "keep one of the two"
-                )
+                report = partial(self._report_finding, (*row_path, "from"))
+                report("Moved twice", f"{old} is moved already, further up", _KEEP_ONE)
             elif new in targets:
                 detail = f"something else is moved to {new} already, further up"
-                self._report_finding(
-                    (*row_path, "to"), "Two moves to one address", detail, "keep one of the two"
-                )
+                report("Two moves to one address", detail, _KEEP_ONE)
             else:
                 moves.append(MovedAddress(old, new, self._positions.get(row_path)))
                 row_by_old[old] = index
@@ -238,9 +229,7 @@ class RefactoringDecoder:
                 continue
             if address in sources:
                 detail = f"{address} is also moved to another address"
-                self._report_finding(
-                    address_path, "Moved and removed", detail, "keep one of the two"
-                )
+                self._report_finding(address_path, "Moved and removed", detail, _KEEP_ONE)
             removal_by_address.setdefault(
                 address, RemovedAddress(address, self._positions.get(address_path))
             )

@@ -80,7 +80,10 @@ def render_plan(
     parts = [
         *_header_and_blocks(plan, blocks),
         *(["\n".join(lines)] if lines else []),
-        *map(blocks.render_refusals, plan.refused_changes),
+        *(
+            "\n".join(format_refusal_rows(change, style, blocks.refused_fields(change)))
+            for change in plan.refused_changes
+        ),
     ]
     if show_unchanged:
         unchanged = (c for c in plan.changes if c.action is Action.NO_OP or c.superseded)
@@ -318,10 +321,6 @@ class ChangeRenderer:
             lines.append(f"  {self.style.format_symbol_and_space('.')}{text}")
             lines += [f"      {line}".rstrip() for line in continuation]
         return lines
-
-    def render_refusals(self, change: Change) -> str:
-        """The `!` rows of a refused change, with the fields that were wanted."""
-        return "\n".join(format_refusal_rows(change, self.style, self.refused_fields(change)))
 
     def refused_fields(self, change: Change) -> list[str]:
         """The lines of a refused change's fields; none for a create."""
