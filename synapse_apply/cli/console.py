@@ -15,7 +15,7 @@ import click
 from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:
-    from synapse_apply.cli.reports import ReportSource
+    from synapse_apply.cli.reports import Reports, ReportSource
     from synapse_apply.model.diagnostic import Diagnostic
 
 
@@ -223,6 +223,33 @@ class Console:
         if self.section is not None:
             return self.section.document is not None
         return not self.as_lines and _DOCUMENT_WRITTEN_KEY in self._meta
+
+    def show_checked(
+        self,
+        command: str,
+        findings: Sequence[Diagnostic],
+        text: str,
+        reports: Reports | None = None,
+    ) -> int:
+        """Print what a command has found, as its document or with `text` below; the exit code.
+
+        `reports` are written as well.
+        """
+        from synapse_apply.model.errors import Exit
+
+        code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
+        if self.as_json:
+            from synapse_apply import __version__
+            from synapse_apply.views.json.documents import failure_document
+
+            named = self.name_target(tuple(findings))
+            self.write_or_keep_document(
+                failure_document(command, named, code, tool_version=__version__)
+            )
+        else:
+            self.write_findings(findings)
+            self.write_output(text)
+        return reports.write_findings(findings, code) if reports else code
 
     def name_target(self, texts: _Texts) -> _Texts:
         """Texts or findings whose commands name the target that was typed."""

@@ -1,4 +1,4 @@
-"""How the findings that end a command are shown, and its exit code. Never a traceback."""
+"""How the error that ends a command is shown; its exit code is the error's. Never a traceback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from synapse_apply.model.errors import (
 )
 
 if TYPE_CHECKING:
-    from synapse_apply.cli.reports import Reports
     from synapse_apply.model.plan import Plan
 
 
@@ -56,31 +55,6 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
 
     console.write_stderr(render_diagnostics(findings, color=console.is_stderr_colored))
     return code
-
-
-def print_checked(
-    console: Console,
-    command: str,
-    findings: Sequence[Diagnostic],
-    text: str,
-    reports: Reports | None = None,
-) -> int:
-    """Print what a command has found, as its document or with `text` below; the exit code.
-
-    `reports` are written as well.
-    """
-    code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
-    if console.as_json:
-        from synapse_apply.views.json.documents import failure_document
-
-        named = console.name_target(tuple(findings))
-        console.write_or_keep_document(
-            failure_document(command, named, code, tool_version=__version__)
-        )
-    else:
-        console.write_findings(findings)
-        console.write_output(text)
-    return reports.write_findings(findings, code) if reports else code
 
 
 class FindingsAndExitCode(NamedTuple):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import late, options, typed
+from synapse_apply import cli
+from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.model.errors import Exit
@@ -64,7 +65,7 @@ def import_(
     console.write_findings(warnings)
     lines = [f"Imported {record.address} (id {record.remote_id}).\n" for record in records]
     console.show(
-        {"imported": [late.documents.record_document(record) for record in records]},
+        {"imported": [cli.documents.record_document(record) for record in records]},
         f"{''.join(lines)}\nImport complete! Resources: {len(records)} imported.\n",
     )
     return 0
@@ -166,7 +167,7 @@ def export(
             ids=_parse_ids(ids),
             **selection,
         )
-    late.files.print_exported_files(console, invocation, exported_files)
+    cli.files.print_exported_files(console, invocation, exported_files)
     return Exit.OK if exported_files.report.is_complete else Exit.INCOMPLETE
 
 

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply import __version__
-from synapse_apply.cli import late, options, registry
+from synapse_apply import __version__, cli
+from synapse_apply.cli import options, registry
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.errors import print_checked
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def validate(*, console: Console, invocation: Invocation, reports: Reports | Non
         validation = target.validate()
     errors = any(finding.is_error for finding in validation.diagnostics)
     text = "" if errors else f"{validation.summary}\n"
-    return print_checked(console, "validate", validation.diagnostics, text, reports)
+    return console.show_checked("validate", validation.diagnostics, text, reports)
 
 
 @manual_command(
@@ -65,8 +64,8 @@ def doctor(*, console: Console, invocation: Invocation) -> int:
     with options.open_target(invocation) as target:
         checkup = target.diagnose()
     console.show(
-        late.documents.checkup_document(checkup, tool_version=__version__),
-        late.checkup.render_checkup(checkup, color=console.is_output_colored),
+        cli.documents.checkup_document(checkup, tool_version=__version__),
+        cli.checkup.render_checkup(checkup, color=console.is_output_colored),
     )
     return checkup.exit_code
 
@@ -108,8 +107,8 @@ def check(
     with options.open_target(invocation) as target:
         checkup = target.live.check_agents(names, token_variables=token_env)
     console.show(
-        late.documents.agents_document(checkup, tool_version=__version__),
-        late.checkup.render_agents_table(checkup, color=console.is_output_colored),
+        cli.documents.agents_document(checkup, tool_version=__version__),
+        cli.checkup.render_agents_table(checkup, color=console.is_output_colored),
     )
     if not console.as_json:
         console.write_findings(checkup.findings)

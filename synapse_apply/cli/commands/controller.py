@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from synapse_apply.cli import late, options, registry
+from synapse_apply import cli
+from synapse_apply.cli import options, registry
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.errors import print_checked
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.cli.typed import DATE_TIME, TIME_SPAN, Typed, complete_controlled, text_of
 from synapse_apply.model.command import Command, Text
@@ -207,12 +207,12 @@ def run(
     if demo:
         _serve_demo(console, keep=keep)
         return 0
-    setup = late.run.ControllerSetup(file, data, dict(os.environ), sys.stderr, looks)
+    setup = cli.run.ControllerSetup(file, data, dict(os.environ), sys.stderr, looks)
     if not once:
-        late.run.serve_controller(setup)
+        cli.run.serve_controller(setup)
         return 0
-    print_targets = partial(late.controller.print_target_list, console)
-    return late.run.run_controller_once(setup, print_targets, detailed=detailed)
+    print_targets = partial(cli.controller.print_target_list, console)
+    return cli.run.run_controller_once(setup, print_targets, detailed=detailed)
 
 
 def _serve_demo(console: Console, *, keep: bool) -> None:
@@ -224,8 +224,8 @@ def _serve_demo(console: Console, *, keep: bool) -> None:
     with open_demo(console.write_note, keep=keep) as demo:
         console.write_note(f"All of it is in {demo.folder}, and the page at {demo.page_url}")
         variables = {**os.environ, **demo.variables}
-        late.run.serve_controller(
-            late.run.ControllerSetup(
+        cli.run.serve_controller(
+            cli.run.ControllerSetup(
                 demo.configuration_file, demo.data_folder, variables, sys.stderr
             )
         )
@@ -256,7 +256,7 @@ def worker(*, console: Console, file: Path, data: Path, looks: int) -> int:
     a first and a second SIGTERM are as of `run`.
     """
     del console  # all that it tells are lines of its log
-    late.run.serve_worker(late.run.ControllerSetup(file, data, dict(os.environ), sys.stderr, looks))
+    cli.run.serve_worker(cli.run.ControllerSetup(file, data, dict(os.environ), sys.stderr, looks))
     return 0
 
 
@@ -286,12 +286,12 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
     Every finding is shown with file, line and column. What this version does not use is a warning.
     With --online each repository is fetched into a temporary folder; nothing is written elsewhere.
     """
-    findings = late.checking.check_configuration(file, dict(os.environ) if online else None)
+    findings = cli.checking.check_configuration(file, dict(os.environ) if online else None)
     if strict:
         findings = tuple(finding.as_error() for finding in findings)
     errors = any(finding.is_error for finding in findings)
     text = "" if errors else f"{file} is valid.\n"
-    return print_checked(console, "controller check", findings, text)
+    return console.show_checked("controller check", findings, text)
 
 
 @manual_command(
@@ -312,11 +312,11 @@ def status(*, console: Console, data: Path, url: str) -> int:
 
     Reads its store, also while it runs; with an address its HTTP API.
     """
-    if url := late.controller.choose_controller_url(url):
-        document = late.controller.open_controller_api(console, url).read_target_list()
+    if url := cli.controller.choose_controller_url(url):
+        document = cli.controller.open_controller_api(console, url).read_target_list()
     else:
-        document = late.api.read_stored_targets(data)
-    late.controller.print_target_list(console, document)
+        document = cli.api.read_stored_targets(data)
+    cli.controller.print_target_list(console, document)
     return 0
 
 
@@ -363,7 +363,7 @@ def reconcile(
     """
     if timeout is not None and not is_waiting:
         raise click.UsageError("--timeout goes with --wait.")
-    api = late.controller.open_controller_api(console, url)
+    api = cli.controller.open_controller_api(console, url)
     names = list(
         dict.fromkeys(name for pattern in patterns for name in api.names_matching(pattern))
     )
@@ -377,16 +377,16 @@ def reconcile(
     asked_names: list[str] = []
 
     def request_reconcile(name: str) -> str:
-        api.ask(late.verbs.RECONCILE, target=name)
+        api.ask(cli.verbs.RECONCILE, target=name)
         asked_names.append(name)
-        return late.verbs.RECONCILE.result.format(target=name)
+        return cli.verbs.RECONCILE.result.format(target=name)
 
-    code = late.controller.request_each(console, names, request_reconcile)
+    code = cli.controller.request_each(console, names, request_reconcile)
     if not is_waiting:
         return code
     span = timeout or timedelta(minutes=30)
     return Exit.select_exit_code(
-        code, late.controller.wait_for_targets(console, api, asked_names, span)
+        code, cli.controller.wait_for_targets(console, api, asked_names, span)
     )
 
 
@@ -433,16 +433,16 @@ def pause(
     if span is not None and until is not None:
         raise click.UsageError("--for and --until do not go together.")
     end = until or datetime.now(UTC) + (span or timedelta(days=1))
-    api = late.controller.open_controller_api(console, url)
+    api = cli.controller.open_controller_api(console, url)
 
     def pause_scope_and_describe(scope: str) -> str:
         until = end.isoformat(timespec="seconds")
-        result = api.ask(late.verbs.PAUSE, scope=scope, reason=reason, until=until)
-        return late.verbs.PAUSE.result.format(
+        result = api.ask(cli.verbs.PAUSE, scope=scope, reason=reason, until=until)
+        return cli.verbs.PAUSE.result.format(
             scope=scope, until=result.until or f"{end:%Y-%m-%dT%H:%M:%SZ}"
         )
 
-    return late.controller.request_each(console, patterns, pause_scope_and_describe)
+    return cli.controller.request_each(console, patterns, pause_scope_and_describe)
 
 
 @manual_command(
@@ -464,13 +464,13 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 
     A pause that stands in controller.yaml ends where that is changed.
     """
-    api = late.controller.open_controller_api(console, url)
+    api = cli.controller.open_controller_api(console, url)
 
     def resume_scope(scope: str) -> str:
-        api.ask(late.verbs.RESUME, scope=scope)
-        return late.verbs.RESUME.result.format(scope=scope)
+        api.ask(cli.verbs.RESUME, scope=scope)
+        return cli.verbs.RESUME.result.format(scope=scope)
 
-    return late.controller.request_each(console, patterns, resume_scope)
+    return cli.controller.request_each(console, patterns, resume_scope)
 
 
 @manual_command(
@@ -504,15 +504,15 @@ def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, 
     it ends when the row differs, when it is used, and after seven days. With a pattern it is about
     one sort of row alone: that a target means another backend now.
     """
-    api = late.controller.open_controller_api(console, url)
-    chosen = late.controller.choose_rows_by_target(
-        console, api, target, row_digests, late.verbs.APPROVE
+    api = cli.controller.open_controller_api(console, url)
+    chosen = cli.controller.choose_rows_by_target(
+        console, api, target, row_digests, cli.verbs.APPROVE
     )
     for name, rows in chosen.items():
-        result = api.ask(late.verbs.APPROVE, target=name, rows=[row.digest for row in rows])
+        result = api.ask(cli.verbs.APPROVE, target=name, rows=[row.digest for row in rows])
         rows_left = api.list_held_rows(name)
         console.write_output(
-            late.controller.format_row_result(late.verbs.APPROVE, name, rows, result.who, rows_left)
+            cli.controller.format_row_result(cli.verbs.APPROVE, name, rows, result.who, rows_left)
         )
     return 0
 
@@ -550,14 +550,14 @@ def reject(
     They go on waiting, marked, until Git or the live object changes; who approves one later has
     the last word.
     """
-    api = late.controller.open_controller_api(console, url)
-    for name, rows in late.controller.choose_rows_by_target(
-        console, api, target, row_digests, late.verbs.REJECT
+    api = cli.controller.open_controller_api(console, url)
+    for name, rows in cli.controller.choose_rows_by_target(
+        console, api, target, row_digests, cli.verbs.REJECT
     ).items():
         digests = [row.digest for row in rows]
-        result = api.ask(late.verbs.REJECT, target=name, rows=digests, reason=reason)
+        result = api.ask(cli.verbs.REJECT, target=name, rows=digests, reason=reason)
         console.write_output(
-            late.controller.format_row_result(late.verbs.REJECT, name, rows, result.who)
+            cli.controller.format_row_result(cli.verbs.REJECT, name, rows, result.who)
         )
     return 0
 
@@ -581,7 +581,7 @@ def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int
     declared and means another backend now, that is accepted. For the controller's own machine: it
     may run meanwhile.
     """
-    lines = late.run.forget_rules(file, data, console.environ, target)
+    lines = cli.run.forget_rules(file, data, console.environ, target)
     for line in lines or [f"No target that matches {target} is gone, or means another backend."]:
         console.write_note(sanitize(line))
     return 0
@@ -639,15 +639,15 @@ def audit(
     whoever it was read from. That its end was cut off only a digest from elsewhere can tell: the
     controller logs the newest one every hour.
     """
-    selection = late.audit_report.AuditSelection(pattern or "", who, limit)
-    if url := late.controller.choose_controller_url(url):
-        api = late.controller.open_controller_api(console, url)
-        report = late.audit_report.check_audit_rows(
+    selection = cli.audit_report.AuditSelection(pattern or "", who, limit)
+    if url := cli.controller.choose_controller_url(url):
+        api = cli.controller.open_controller_api(console, url)
+        report = cli.audit_report.check_audit_rows(
             api.iter_unmasked_audit_rows(), selection, expected_digest
         )
-        return late.controller.print_audit_report(console, report, api.mask)
-    return late.controller.print_audit_report(
-        console, late.audit_report.read_stored_audit(data, selection, expected_digest)
+        return cli.controller.print_audit_report(console, report, api.mask)
+    return cli.controller.print_audit_report(
+        console, cli.audit_report.read_stored_audit(data, selection, expected_digest)
     )
 
 
@@ -665,7 +665,7 @@ def backup(*, console: Console, data: Path, file: Path) -> int:
     To restore it, put it in the data folder of a controller that is stopped, as controller.db. A
     store in PostgreSQL (`store` of controller.yaml) is saved with pg_dump.
     """
-    late.run.write_store_backup(data, file)
+    cli.run.write_store_backup(data, file)
     console.write_output(f"Wrote {file}.\n")
     return 0
 
@@ -694,18 +694,18 @@ def rollout() -> None:
 @click.argument("name", metavar="[NAME]", default="", required=False)
 def rollout_status(*, console: Console, url: str, name: str) -> int:
     """Say which revision rollouts bring, how far they are, and what they wait for."""
-    api = late.controller.open_controller_api(console, url)
+    api = cli.controller.open_controller_api(console, url)
     if not name:
         rollouts = api.list_rollouts()
         items = [dict(rollout.fields) for rollout in rollouts]
         document = {"apiVersion": "synapse-apply/v1", "kind": "RolloutList", "items": items}
-        text = late.controller.format_rollout_list(
+        text = cli.controller.format_rollout_list(
             [rollout.document for rollout in rollouts], color=console.is_output_colored
         )
     else:
         rollout = api.read_rollout(name, reads_all_targets=console.as_json)
         document = dict(rollout.fields)
-        text = late.controller.format_rollout(rollout.document, color=console.is_output_colored)
+        text = cli.controller.format_rollout(rollout.document, color=console.is_output_colored)
     console.show(document, text)
     return 0
 
@@ -730,7 +730,7 @@ def rollout_approve(*, console: Console, **asked: Any) -> int:
     An approval is for one revision and one wave. It needs the right `approve` for every target of
     the wave.
     """
-    return late.controller.decide_on_rollout(console, late.verbs.APPROVE_WAVE, **asked)
+    return cli.controller.decide_on_rollout(console, cli.verbs.APPROVE_WAVE, **asked)
 
 
 @manual_command(
@@ -751,7 +751,7 @@ def rollout_resume(*, console: Console, **asked: Any) -> int:
 
     It needs the right `approve` for every target of the rollout.
     """
-    return late.controller.decide_on_rollout(console, late.verbs.RESUME_ROLLOUT, **asked)
+    return cli.controller.decide_on_rollout(console, cli.verbs.RESUME_ROLLOUT, **asked)
 
 
 @manual_command(
@@ -778,7 +778,7 @@ def rollout_skip(*, console: Console, **asked: Any) -> int:
     What is left of the wave gets the revision, too. It needs the right `approve` for every target
     of the wave.
     """
-    return late.controller.decide_on_rollout(console, late.verbs.SKIP_WAVE, **asked)
+    return cli.controller.decide_on_rollout(console, cli.verbs.SKIP_WAVE, **asked)
 
 
 @manual_command(
@@ -804,4 +804,4 @@ def rollout_abort(*, console: Console, **asked: Any) -> int:
     What has it keeps it: to go back, revert in Git. It needs the right `approve` for every target
     of the rollout.
     """
-    return late.controller.decide_on_rollout(console, late.verbs.ABORT_ROLLOUT, **asked)
+    return cli.controller.decide_on_rollout(console, cli.verbs.ABORT_ROLLOUT, **asked)

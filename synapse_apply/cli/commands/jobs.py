@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import late, options, registry, typed
+from synapse_apply import cli
+from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console, is_approved, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.model.errors import Exit
@@ -64,7 +65,7 @@ def run(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
     (`parameters`, `context`). Where there is a state, its `state history` shows the run.
     """
     run_keywords = _run_keywords(plugin, run_options)
-    display = late.jobs.RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
+    display = cli.jobs.RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
     with options.open_target(invocation) as target, display.advise_if_interrupted():
         started_run = target.jobs.run_plugin(
             **run_keywords,
@@ -78,15 +79,15 @@ def run(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
             display.show(started_run)
         if started_run.job is None or not follow:
             if console.as_json:
-                console.write_or_keep_document(late.jobs.build_run_document(started_run))
+                console.write_or_keep_document(cli.jobs.build_run_document(started_run))
             # As for a followed job: 0 only where the run completed.
             is_done = not follow or started_run.status is JobStatus.COMPLETED
             return Exit.OK if is_done else Exit.ERROR
-        follower = late.jobs.JobFollower(console)
+        follower = cli.jobs.JobFollower(console)
         job = follower.follow_log(target.jobs, started_run.job.id, **timing)
         code = follower.print_job_end(job, timeout)
         if console.as_json:
-            document = late.jobs.build_job_document(job)
+            document = cli.jobs.build_job_document(job)
             console.write_or_keep_document({"job_id": job.id, "job": document})
         return code
 
@@ -152,7 +153,7 @@ def list_(*, console: Console, invocation: Invocation, **selection: Any) -> int:
     if selection["plugin"]:
         empty = "There is no such job of this plugin, or no such plugin."
     with options.open_target(invocation) as target:
-        return late.jobs.print_jobs_table(console, target.jobs.iter_jobs(**selection), empty)
+        return cli.jobs.print_jobs_table(console, target.jobs.iter_jobs(**selection), empty)
 
 
 def _parse_expand_options(
@@ -182,7 +183,7 @@ def _parse_expand_options(
 def get(*, console: Console, invocation: Invocation, job_id: str, expand: tuple[str, ...]) -> int:
     """Show a job. `status` is in the words of the API page, `raw` in JSON is the server's own."""
     with options.open_target(invocation) as target:
-        return late.jobs.print_job(console, target.jobs.read_job(job_id, expand=expand))
+        return cli.jobs.print_job(console, target.jobs.read_job(job_id, expand=expand))
 
 
 @manual_command(
@@ -216,7 +217,7 @@ def logs(
     --follow reads the log every second at first, and more seldom as it grows.
     A call that fails is made again; no line is lost or shown twice by that.
     """
-    follower = late.jobs.JobFollower(console, log_only=True)
+    follower = cli.jobs.JobFollower(console, log_only=True)
     with options.open_target(invocation) as target:
         if not follow:
             target.jobs.show_log(
@@ -254,7 +255,7 @@ def stop(*, console: Console, invocation: Invocation, job_id: str, yes: bool) ->
     require_approval_way(console, is_approved=yes, verb="jobs stop", flag="--yes")
 
     def confirm_stop(job: Job) -> bool:
-        detail = f"It is {sanitize(late.jobs.format_job_status(job))}; nothing starts it again."
+        detail = f"It is {sanitize(cli.jobs.format_job_status(job))}; nothing starts it again."
         question = f"Stop job {sanitize(job.id)}?"
         return is_approved(console, question, detail, given=yes, verb="jobs stop")
 
@@ -262,9 +263,9 @@ def stop(*, console: Console, invocation: Invocation, job_id: str, yes: bool) ->
         job = target.jobs.stop_job(
             job_id, confirm=confirm_stop, warn=lambda finding: console.write_findings([finding])
         )
-    status = sanitize(late.jobs.format_job_status(job))
+    status = sanitize(cli.jobs.format_job_status(job))
     text = f"{status}." if job.status.has_ended else f"was told to stop; it is {status} now."
-    console.show(late.jobs.build_job_document(job), f"Job {sanitize(job.id)} {text}\n")
+    console.show(cli.jobs.build_job_document(job), f"Job {sanitize(job.id)} {text}\n")
     return Exit.OK
 
 
@@ -315,4 +316,4 @@ def update(
         job = target.jobs.update_job(
             job_id, **report, warn=lambda finding: console.write_findings([finding])
         )
-    return late.jobs.print_job(console, job)
+    return cli.jobs.print_job(console, job)

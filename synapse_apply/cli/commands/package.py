@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import late, options, registry, typed
+from synapse_apply import cli
+from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.errors import print_checked
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.model.errors import Exit
 
@@ -64,8 +64,8 @@ def check(
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         findings = target.packages.check_package(package_query)
-    verdict = late.files.format_verdict(package_query, findings)
-    return print_checked(console, "package check", findings, verdict, reports)
+    verdict = cli.files.format_verdict(package_query, findings)
+    return console.show_checked("package check", findings, verdict, reports)
 
 
 @manual_command(
@@ -88,7 +88,7 @@ def show(*, console: Console, invocation: Invocation, what: str, ref: str, by_si
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
         listing = target.packages.list_contents(package_query)
-    return late.files.print_contents(console, package_query, listing, by_size=by_size)
+    return cli.files.print_contents(console, package_query, listing, by_size=by_size)
 
 
 @manual_command(
@@ -115,7 +115,7 @@ def digest(*, console: Console, invocation: Invocation, what: str, ref: str) -> 
         package_content = target.packages.read_package(package_query)
     console.write_findings(package_content.findings)
     console.show(
-        late.files.build_package_document(package_query, package_content),
+        cli.files.build_package_document(package_query, package_content),
         f"{package_content.package.digest}\n",
     )
     return 0
@@ -151,7 +151,7 @@ def build(
         package_query = target.packages.find_package(what, ref=ref)
         written_zip = target.packages.write_zip(package_query, out)
     console.write_findings(written_zip.findings)
-    return late.files.print_written_zip(console, package_query, written_zip)
+    return cli.files.print_written_zip(console, package_query, written_zip)
 
 
 @manual_command(
@@ -186,7 +186,7 @@ def diff(
     """
     with options.open_target(invocation) as target:
         difference = target.packages.compare_with_published(release, against=against)
-    late.files.print_difference(console, difference)
+    cli.files.print_difference(console, difference)
     return Exit.CHANGES if detailed_exitcode and difference.is_different else Exit.OK
 
 
@@ -231,4 +231,4 @@ def bump(
         bump_result = target.packages.bump_version(
             plugin, part=part or "", exact_version=to, changelog=changelog, write=not dry_run
         )
-    return late.files.print_bump(console, invocation, bump_result, is_written=not dry_run)
+    return cli.files.print_bump(console, invocation, bump_result, is_written=not dry_run)

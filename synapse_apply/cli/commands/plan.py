@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import late, options, typed
+from synapse_apply import cli
+from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console, require_approval_way
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.options import add_old_option, add_preflight_option, add_removed_option
@@ -138,7 +139,7 @@ def plan(
             plan = target.plan_offline(base, **plan_arguments)
     else:
         plan, message = _plan_online(console, invocation, **plan_arguments)
-    late.plan.print_plan(console, plan, show_unchanged=show_unchanged)
+    cli.plan.print_plan(console, plan, show_unchanged=show_unchanged)
     console.write_stderr(message)
     code = Exit.OK
     if plan.has_errors:
@@ -173,7 +174,7 @@ def _plan_online(
             plan = target.plan(server_dry_run=server_dry_run, progress=shown, **plan_arguments)
         message = ""
         if out is not None:
-            message = late.plan.save_and_describe(console, invocation, target, plan, out)
+            message = cli.plan.save_and_describe(console, invocation, target, plan, out)
     if plan.summary.import_ and out is None and not console.is_interactive:
         message += "\nWhat is to be imported needs `--adopt` in a non-interactive `apply`.\n"
     return plan, message
@@ -301,7 +302,7 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     applied, nor the next target after one that did not end with 0.
     """
     reject_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
-    observer = late.observer.ConsoleObserver(console, reports, show_unchanged=show_unchanged)
+    observer = cli.observer.ConsoleObserver(console, reports, show_unchanged=show_unchanged)
     common: dict[str, Any] = {
         "all_or_nothing": all_or_nothing,
         "wait": wait,
@@ -392,8 +393,8 @@ def verify(
     with options.open_target(invocation) as target:
         if only_bytes:
             compared = target.compare_published_bytes(releases)
-            return late.objects.print_compared_bytes(console, compared)
-        observer = late.observer.ConsoleObserver(console)
+            return cli.objects.print_compared_bytes(console, compared)
+        observer = cli.observer.ConsoleObserver(console)
         return observer.run(lambda: target.verify(releases, timeout=timeout, observer=observer))
 
 
@@ -464,7 +465,7 @@ def drift(
                 "--write edits files, of the addresses it names: it goes with no --only, "
                 "--exclude, --unmanaged, --detailed-exitcode or --report."
             )
-        return late.plan.write_and_print_drift(console, invocation, names, dry_run=dry_run)
-    return late.plan.report_drift(
+        return cli.plan.write_and_print_drift(console, invocation, names, dry_run=dry_run)
+    return cli.plan.report_drift(
         console, invocation, reports, is_detailed=detailed_exitcode, **selection
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import late, options, typed
+from synapse_apply import cli
+from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command, renamed_command_of
 from synapse_apply.model.errors import Exit, NameNotFound
@@ -57,7 +58,7 @@ def show(
 
         is_plan = is_saved_plan(file) or not typed.has_address_form(what)
     if is_plan:
-        return late.plan.report_saved_plan(
+        return cli.plan.report_saved_plan(
             console, invocation, file, reports, show_unchanged=show_unchanged
         )
     if reports is not None or show_unchanged:
@@ -73,9 +74,9 @@ def show(
             )
             raise NameNotFound(*findings) from None
     if console.as_json:
-        console.write_or_keep_document(late.objects.build_sides_document(sides))
+        console.write_or_keep_document(cli.objects.build_sides_document(sides))
     else:
-        console.write_output(late.objects.render_resource_sides(sides, console))
+        console.write_output(cli.objects.render_resource_sides(sides, console))
     console.write_findings(sides.findings)
     return Exit.ERROR if any(finding.is_error for finding in sides.findings) else Exit.OK
 
@@ -153,13 +154,13 @@ def get(
         return print_releases_of_plugin(console, invocation, plugin)
     with options.open_target(invocation) as target:
         if name is None:
-            return late.objects.print_live_objects_table(
+            return cli.objects.print_live_objects_table(
                 console, kind, target.live.list_objects(kind)
             )
         live_object = target.live.find_object(kind, name)
         owner = target.live.find_plugin_of_release(live_object) if expand else None
     expanded = {"plugin": owner} if owner else {}
-    return late.objects.print_live_object(console, kind, live_object, expanded)
+    return cli.objects.print_live_object(console, kind, live_object, expanded)
 
 
 def print_releases_of_plugin(console: Console, invocation: Invocation, plugin: str) -> int:
@@ -167,7 +168,7 @@ def print_releases_of_plugin(console: Console, invocation: Invocation, plugin: s
     with options.open_target(invocation) as target:
         releases = target.live.list_releases(plugin)
     empty = "There is no release of this plugin, or no such plugin."
-    return late.objects.print_live_objects_table(console, "release", releases, empty)
+    return cli.objects.print_live_objects_table(console, "release", releases, empty)
 
 
 @manual_command(
@@ -214,11 +215,11 @@ def graph(*, console: Console, invocation: Invocation, planned: bool) -> int:
         if planned:
             # The resources of a plan as far as it could be made, and its findings.
             plan = target.plan()
-            nodes, findings = late.graph.build_plan_nodes(plan), plan.diagnostics
+            nodes, findings = cli.graph.build_plan_nodes(plan), plan.diagnostics
         else:
             declared = target.read_manifests().items()
-            nodes = [late.graph.GraphNode(name, one.depends_on) for name, one in declared]
-    console.write_output(late.graph.format_mermaid(nodes))
+            nodes = [cli.graph.GraphNode(name, one.depends_on) for name, one in declared]
+    console.write_output(cli.graph.format_mermaid(nodes))
     console.write_findings(findings)
     return Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
 
@@ -245,5 +246,5 @@ def mcp(*, invocation: Invocation) -> int:
     All that a tool answers is one block of JSON that is marked as data, never as an instruction,
     and holds no secret; see docs/mcp.md.
     """
-    late.mcp.serve(invocation, sys.stdin.buffer, sys.stdout)
+    cli.mcp.serve(invocation, sys.stdin.buffer, sys.stdout)
     return 0

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import late, options, registry, typed
+from synapse_apply import cli
+from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console, is_approved, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.cli.typed import ADDRESS, RECORDED_NAME
@@ -85,7 +86,7 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     with options.open_target(invocation) as target:
         created_state = target.state.create(lineage=lineage, key_file=key_file)
         offer = target.live.read_offer()
-    return late.state.print_created_state(console, created_state, offer)
+    return cli.state.print_created_state(console, created_state, offer)
 
 
 @manual_command(
@@ -112,7 +113,7 @@ def list_(*, console: Console, invocation: Invocation) -> int:
             {
                 "lineage": state.lineage,
                 "serial": state.serial,
-                "records": [late.documents.record_document(record) for record in records],
+                "records": [cli.documents.record_document(record) for record in records],
                 "open": [str(call.intent.address) for call in open_calls.calls],
                 "diagnostics": [finding.to_json() for finding in findings],
             }
@@ -127,7 +128,7 @@ def list_(*, console: Console, invocation: Invocation) -> int:
             for one in records
         ]
         heads = ("address", "id", "api", "updated", *(("call",) if marks else ()))
-        table = late.terminal.render_table(heads, rows, color=console.is_output_colored)
+        table = cli.terminal.render_table(heads, rows, color=console.is_output_colored)
         console.write_output(table)
     else:
         console.write_stderr("Nothing is recorded.\n")
@@ -165,10 +166,10 @@ def show(*, console: Console, invocation: Invocation, name: str) -> int:
         names = ("id", "verb", "plan_id", "sent_at")
         opened = [{name: getattr(one.intent, name) for name in names} for one in calls]
         diagnostics = [finding.to_json() for finding in findings]
-        document = late.documents.record_document(record)
+        document = cli.documents.record_document(record)
         console.write_or_keep_document({**document, "open": opened, "diagnostics": diagnostics})
     else:
-        console.write_output(late.record.render_record(record, **console.layout))
+        console.write_output(cli.record.render_record(record, **console.layout))
         _print_open_calls(console, replace(open_calls, calls=calls))
     return 0
 
@@ -260,11 +261,11 @@ def accept(
     if undo:
         with options.open_target(invocation) as target:
             undone = target.state.undo_accept(name)
-        console.write_output(late.state.format_undone_acceptance(*undone))
+        console.write_output(cli.state.format_undone_acceptance(*undone))
         return 0
 
     def show_and_confirm(acceptable: AcceptableResource) -> bool:
-        question, detail = late.state.show_acceptable(console, acceptable)
+        question, detail = cli.state.show_acceptable(console, acceptable)
         return not question or is_approved(
             console, question, detail, given=auto_approve, verb="state accept",
             flag="--auto-approve",
@@ -272,7 +273,7 @@ def accept(
 
     with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
         accepted = target.state.accept(name, confirm=show_and_confirm)
-    console.write_output(late.state.format_accepted(accepted))
+    console.write_output(cli.state.format_accepted(accepted))
     return 0
 
 
@@ -331,10 +332,10 @@ def settle(
     run did and could not record is recorded with `synapse-apply state record FILE`.
     """
     if not (absent or job):
-        callback = late.observer.build_wait_callback(console, time.sleep) if wait else None
+        callback = cli.observer.build_wait_callback(console, time.sleep) if wait else None
         with options.open_target(invocation) as target:
             settled = target.state.settle(names, wait=callback)
-        return late.state.print_settled_calls(console, settled)
+        return cli.state.print_settled_calls(console, settled)
     if len(names) != 1 or (absent and job) or wait or console.as_json:
         raise click.UsageError(
             "--absent and --job settle one ADDRESS, without --wait, --json or each other."
@@ -559,7 +560,7 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
 
         def show_and_confirm(journal: JournalContent) -> bool:
             # All that an unsigned journal says, before the user is asked about it.
-            late.state.print_journal(console, file, journal)
+            cli.state.print_journal(console, file, journal)
             question = f"Record this in the state of target {target.name}?"
             detail = "Only if the report of a run of yours named this file."
             return is_approved(
@@ -680,8 +681,8 @@ def history(*, console: Console, invocation: Invocation, words: tuple[str, ...],
         raise click.UsageError("It is `state history`, or `state history show PLAN_ID`.")
     with options.open_target(invocation) as target:
         if words:
-            return late.state.print_run_with_calls(console, target.find_run(words[1]))
-        return late.state.print_runs_table(console, target.history(limit))
+            return cli.state.print_run_with_calls(console, target.find_run(words[1]))
+        return cli.state.print_runs_table(console, target.history(limit))
 
 
 class _LockIdType(click.types.StringParamType):

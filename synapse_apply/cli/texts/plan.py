@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synapse_apply import cli
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.options import list_location_options, open_target
 from synapse_apply.model.command import Command, name_target_in_commands
 from synapse_apply.model.errors import Exit
-from synapse_apply.views.json.documents import drift_document, plan_document
-from synapse_apply.views.text.drift import render_drift, render_written_edits
 from synapse_apply.views.text.plan import render_plan
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 def print_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:
     """Print a plan as its document or as text."""
     if console.as_json:
-        console.write_or_keep_document(plan_document(plan))
+        console.write_or_keep_document(cli.documents.plan_document(plan))
         return
     console.write_output(render_plan(plan, **console.layout, show_unchanged=show_unchanged))
 
@@ -97,12 +96,12 @@ def report_drift(
     with open_target(invocation) as target:
         drift_report = target.drift(**selection)
     if console.as_json:
-        console.write_or_keep_document(drift_document(drift_report))
+        console.write_or_keep_document(cli.documents.drift_document(drift_report))
     else:
         named = console.name_target(drift_report.diagnostics)
         location = list_location_options(invocation)
         shown = replace(drift_report, diagnostics=named)
-        console.write_output(render_drift(shown, **console.layout, location=location))
+        console.write_output(cli.drift.render_drift(shown, **console.layout, location=location))
     code = Exit.OK
     if drift_report.has_errors:
         code = Exit.ERROR
@@ -118,10 +117,10 @@ def write_and_print_drift(
     with open_target(invocation) as target:
         drift_report = target.write_drift(names, dry_run=dry_run)
     if console.as_json:
-        console.write_or_keep_document(drift_document(drift_report))
+        console.write_or_keep_document(cli.documents.drift_document(drift_report))
     else:
         console.write_output(
-            render_written_edits(
+            cli.drift.render_written_edits(
                 drift_report,
                 color=console.is_output_colored,
                 is_written=not dry_run,
