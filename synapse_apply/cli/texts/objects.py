@@ -100,12 +100,14 @@ _MIN_CELL_WIDTH = 36
 
 def render_resource_sides(sides: ResourceSides, console: Console) -> str:
     """A heading, and a table with one row per field."""
-    declared, recorded, live = (
-        sides.declared_fields_with_defaults(),
-        sides.recorded_fields(),
-        sides.shown_fields(),
+    shown = {
+        "declared": sides.declared_fields_with_defaults(),
+        "recorded": sides.recorded_fields(),
+        "live": sides.shown_fields(),
+    }
+    paths = sorted(
+        {path for side in shown.values() for path in side}, key=lambda path: [*map(str, path)]
     )
-    paths = sorted({*declared, *recorded, *live}, key=lambda path: [str(p) for p in path])
     cell_width = max(_MIN_CELL_WIDTH, ((console.terminal_width or 0) - 30) // 3)
     secret_cells = {
         path: {
@@ -121,14 +123,12 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
             *(
                 secret_cells.get(path, {}).get(name)
                 or _format_value(side.get(path, ABSENT), cell_width)
-                for name, side in (("declared", declared), ("recorded", recorded), ("live", live))
+                for name, side in shown.items()
             ),
         )
         for path in paths
     ]
-    table = render_table(
-        ("field", "declared", "recorded", "live"), rows, color=console.is_output_colored
-    )
+    table = render_table(("field", *shown), rows, color=console.is_output_colored)
     record, observed = sides.resource.record, sides.resource.observed
     verified_text = format_last_run_or_empty(record.verification) if record else ""
     accepted_text = ", ".join(

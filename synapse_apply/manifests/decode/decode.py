@@ -20,6 +20,7 @@ from synapse_apply.manifests.decode.kinds import (
 from synapse_apply.manifests.decode.variables import (
     LayeredPositions,
     Overlay,
+    ReportFinding,
     VariableValues,
     apply_merge_patch,
     copy_without,
@@ -122,11 +123,6 @@ def _fill_variables(draft: Draft, values: VariableValues) -> Any:
     An address must be the same on every target, so `apiVersion`, `kind`, `metadata.name` and
     `spec.plugin` take no variables.
     """
-
-    def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
-        safe_detail = _safe_detail(draft, path, detail)
-        draft.report(path, summary, safe_detail, hint, target=draft.context.target.name)
-
     # Taken out before the substitution and put back in front, so that the order of keys stays.
     fixed_fields = {key: draft.value[key] for key in ("apiVersion", "kind") if key in draft.value}
     name, owner = draft.metadata.get("name"), draft.spec.get("plugin")
@@ -136,7 +132,7 @@ def _fill_variables(draft: Draft, values: VariableValues) -> Any:
     if isinstance(owner, str):
         substitutable["spec"] = {k: v for k, v in draft.spec.items() if k != "plugin"}
     result = substitute_variables(
-        substitutable, values, report_unresolved, unreplaced_paths=draft.unknown_paths
+        substitutable, values, _reporter(draft), unreplaced_paths=draft.unknown_paths
     )
     if isinstance(name, str):
         result["metadata"] = {"name": name, **result["metadata"]}
@@ -145,11 +141,20 @@ def _fill_variables(draft: Draft, values: VariableValues) -> Any:
     return {**fixed_fields, **result}
 
 
-def _safe_detail(draft: Draft, path: FieldPath, detail: str) -> str:
-    """The detail as it is, or one that quotes nothing where the field may hold a secret."""
-    if select_secret_marks(draft).is_secret(path[1:]):
-        return f"`{format_field_path(path)}` holds a reference that is no declared variable"
-    return detail
+def _reporter(draft: Draft, overlay: Overlay | None = None) -> ReportFinding:
+    """A function that reports what cannot be replaced in the draft, or in one of its overlays."""
+
+    def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
+        # Quotes nothing where the field may hold a secret.
+        if select_secret_marks(draft).is_secret(path[1:]):
+            detail = f"`{format_field_path(path)}` holds a reference that is no declared variable"
+        draft.report(path, summary, detail, hint, target=draft.context.target.name)
+        if overlay is not None:
+            # The text stands in the project file, not in the manifest that was reported.
+            position = overlay.positions.get((*overlay.prefix, *path), overlay.position)
+            draft.context.findings[-1] = draft.context.findings[-1].with_changes(position=position)
+
+    return report_unresolved
 
 
 def set_address(draft: Draft) -> None:
@@ -165,15 +170,7 @@ def apply_overlay(draft: Draft, overlay: Overlay, values: VariableValues) -> Non
 
     After such an error the draft is as it was.
     """
-    prefix = overlay.prefix
-
-    def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
-        # The text stands in the project file, not in the manifest that report_finding would name.
-        position = overlay.positions.get((*prefix, *path), overlay.position)
-        safe_detail = _safe_detail(draft, path, detail)
-        draft.report(path, summary, safe_detail, hint, target=draft.context.target.name)
-        draft.context.findings[-1] = draft.context.findings[-1].with_changes(position=position)
-
+    report_unresolved = _reporter(draft, overlay)
     # An overlay with a pattern is copied into every document it matches, so it is charged each
     # time.
     if not values.charge(overlay.patch, f"overlay {overlay.pattern}", report_unresolved, ()):

@@ -173,31 +173,28 @@ class VariableValues:
         if variable.name in self._resolving:
             # Only the cycle itself, without the variables that led to it.
             cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
-            self._report_finding(
+            return self._missing(
                 variable,
                 "Variable cycle",
                 " -> ".join(cycle),
                 "give one of them a value without the others",
             )
-            return MISSING
         if len(self._resolving) >= _MAX_CHAIN_LENGTH:
-            self._report_finding(
+            return self._missing(
                 variable,
                 "Variables nested too deeply",
                 f"more than {_MAX_CHAIN_LENGTH} variables refer to each other in a row",
                 "give one of them a value without the others",
             )
-            return MISSING
         raw = self._raw_value(variable)
         if raw is MISSING:
             setting_path = f"targets.{self.target.name}.variables"
-            self._report_finding(
+            return self._missing(
                 variable,
                 "Variable without a value",
                 f"`{variable.name}` has no default and no value on target {self.target.name}",
                 f"set it under {setting_path}, or pass --var {variable.name}=...",
             )
-            return MISSING
         # The command line gives texts only; the project file gives values with types.
         if isinstance(raw, str) and variable.name in self.command_line_values:
             raw, finding = parse_variable_text(variable, raw)
@@ -229,7 +226,7 @@ class VariableValues:
             findings.append(("Variable too large", detail, "write what is large where it is used"))
             value = MISSING
         for summary, detail, hint in findings:
-            self._report_finding(variable, summary, f"variable `{variable.name}`: {detail}", hint)
+            self._missing(variable, summary, f"variable `{variable.name}`: {detail}", hint)
         return value
 
     def _check_type(self, variable: Variable, value: Any) -> Any:
@@ -237,17 +234,17 @@ class VariableValues:
             return MISSING
         if not is_of_variable_type(variable.type, value):
             hint = "quote it" if variable.type == "string" else ""
-            self._report_finding(
+            return self._missing(
                 variable,
                 "Wrong type of variable",
                 f"`{variable.name}` is {describe_value_kind(value)} where "
                 f"{_TYPE_LABELS[variable.type]} is needed",
                 hint or f"`{variable.name}` is declared with type {variable.type}",
             )
-            return MISSING
         return value
 
-    def _report_finding(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
+    def _missing(self, variable: Variable, summary: str, detail: str, hint: str) -> Any:
+        """MISSING, which is reported."""
         # That of the value that is used, else of the variable's declaration.
         position = variable.position
         if variable.name not in self.command_line_values:
@@ -256,6 +253,7 @@ class VariableValues:
         self.findings.append(
             error_finding(summary, detail, hint, position=position, target=self.target.name)
         )
+        return MISSING
 
 
 def _is_too_large(value: Any) -> bool:
