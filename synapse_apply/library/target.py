@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from synapse_apply.planning.narrow import PermittedApply, PermittedRows
     from synapse_apply.planning.plan_input import PlanOptions
     from synapse_apply.workspace.inventory_rows import InventoryRowsByAddress
-    from synapse_apply.workspace.target_session import PlanResult, TargetSession
+    from synapse_apply.workspace.target_session import PlanResult
 
 # A service may plan for months with one target.
 _MAX_REMEMBERED_PLANS = 100
@@ -250,7 +250,6 @@ class OpenTarget:
         StateError, OptionConflict.
         """
         from synapse_apply.operations.apply import ApplyRun
-        from synapse_apply.operations.apply_observer import ApplyObserver
 
         arguments = build_plan_arguments(
             only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
@@ -274,14 +273,16 @@ class OpenTarget:
             )
         options = None if plan is None else self._options_of(plan)
         may_ask = confirm is not None or self._invocation.on_terminal
-        observer = observer or ApplyObserver()
         with self._connection.ready() as session:
             options = options or arguments.build_plan_options(session, will_ask=may_ask)
-            _wait_if_asked(session, observer, options, wait=wait)
             apply_run = ApplyRun(
                 session, options, observer, confirm=confirm,
                 all_or_nothing=all_or_nothing, may_adopt=adopt is True,
             )  # fmt: skip
+            if wait:
+                from synapse_apply.operations.settle import wait_for_open_calls
+
+                wait_for_open_calls(session, apply_run.observer.wait, options.selected)
             if plan is None:
                 return apply_run.plan_and_apply()
             # Equal, not only of the same id: a copy with other rows or without its guards was never
@@ -368,7 +369,6 @@ class OpenTarget:
         """
         from synapse_apply.operations import saved_plan
         from synapse_apply.operations.apply import ApplyRun
-        from synapse_apply.operations.apply_observer import ApplyObserver
 
         arguments = build_plan_arguments(recreate=recreate, override_guards=override_guards)
         if not isinstance(plans, saved_plan.ApprovedPlans):
@@ -382,16 +382,16 @@ class OpenTarget:
             self._connection.guarded(),
             saved_plan.open_approved_session(invocation, plans) as session,
         ):
-            observer = observer or ApplyObserver()
             options = plans.united_plan.with_current_rules(arguments.build_plan_options(session))
             options = replace(options, typed=(*arguments.typed, *plans.typed))
             if wait:
                 saved_plan.require_worth_waiting(session, plans, allow_unsigned=allow_unsigned)
-            _wait_if_asked(session, observer, options, wait=wait)
             apply_run = ApplyRun(session, options, observer, all_or_nothing=all_or_nothing)
-            return saved_plan.apply_approved(
-                session, apply_run, plans, observer, allow_unsigned=allow_unsigned
-            )
+            if wait:
+                from synapse_apply.operations.settle import wait_for_open_calls
+
+                wait_for_open_calls(session, apply_run.observer.wait, options.selected)
+            return saved_plan.apply_approved(apply_run, plans, allow_unsigned=allow_unsigned)
 
     def drift(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), unmanaged: bool = False
@@ -484,12 +484,11 @@ class OpenTarget:
         Nothing else is sent. `timeout`, in seconds, overrides that of the manifests. Raises as
         `apply`; InputError also for what cannot be run.
         """
-        from synapse_apply.operations.apply_observer import ApplyObserver
         from synapse_apply.operations.verify import verify_releases
 
         releases = require_names("releases", releases)
         with self._connection.ready() as session:
-            return verify_releases(session, releases, observer or ApplyObserver(), timeout=timeout)
+            return verify_releases(session, releases, observer, timeout=timeout)
 
     def compare_published_bytes(self, releases: Sequence[str]) -> list[ComparedBytes]:
         """Read the published packages of releases, compare them with the state, record new digests.
@@ -601,8 +600,7 @@ class OpenTarget:
         a plan with errors, Refused by a guard that is left and not overridden, SecretUnavailable,
         StateError.
         """
-        from synapse_apply.operations.apply import ApplyRun, apply_permitted_rows
-        from synapse_apply.operations.apply_observer import ApplyObserver
+        from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.plan_arguments import PlanArguments
 
         arguments = PlanArguments(
@@ -611,24 +609,13 @@ class OpenTarget:
         )  # fmt: skip
         names = {"run_id": run_id, "who": who, "operation": operation}
         names = {argument: require_text(argument, text) for argument, text in names.items()}
-        observer = observer or ApplyObserver()
         with self._connection.ready() as session:
             apply_run = ApplyRun(session, arguments.build_plan_options(session), observer)
-            return apply_permitted_rows(session, apply_run, observer, choose, permit, **names)
+            return apply_run.apply_permitted(choose, permit, **names)
 
     def _path(self, file: Path | str) -> Path:
         self._connection.require_open()
         return require_path("file", file, self._invocation.directory)
-
-
-def _wait_if_asked(
-    session: TargetSession, observer: ApplyObserver, options: PlanOptions, *, wait: bool
-) -> None:
-    """Wait until the outcomes of calls that are open now can be determined."""
-    if wait:
-        from synapse_apply.operations.settle import wait_for_open_calls
-
-        wait_for_open_calls(session, observer.wait, options.selected)
 
 
 def _is_of_commits(change: Change, old: Desired, new: Desired, old_on_drift: str) -> bool:

@@ -61,6 +61,7 @@ from synapse_apply.workspace.recovery_journal import RecoveryJournal, journal_fo
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 _NO_APPROVALS = PermittedRows()
+_USED_GUARD_APPROVAL_REASON = "the approval of a guard was used by an earlier run"
 # Says whether a plan is to be applied.
 Confirm = Callable[[Plan], bool]
 
@@ -81,7 +82,7 @@ class ApplyRun:
         self,
         session: TargetSession,
         options: PlanOptions,
-        observer: ApplyObserver,
+        observer: ApplyObserver | None = None,
         *,
         confirm: Confirm | None = None,
         all_or_nothing: bool = False,
@@ -89,9 +90,9 @@ class ApplyRun:
         operation: str = "apply",
     ) -> None:
         """Reads and asks nothing yet."""
-        self._session = session
+        self.session = session
         self._options = options
-        self._observer = observer
+        self.observer = observer or ApplyObserver()
         self._confirm = confirm
         self._all_or_nothing = all_or_nothing
         self._may_adopt = may_adopt
@@ -106,11 +107,11 @@ class ApplyRun:
         """
         if self._confirm is not None:
             plan_result = self.plan_anew()
-            self._observer.show_plan(plan_result.plan)
+            self.observer.show_plan(plan_result.plan)
             return self._confirm_and_apply(plan_result)
-        with self._session.lock_state_of_own_project(self._operation):
+        with self.session.lock_state_of_own_project(self._operation):
             plan_result = self.plan_anew()
-            self._observer.show_plan(plan_result.plan)
+            self.observer.show_plan(plan_result.plan)
             return self.check_and_apply(plan_result)
 
     def apply_earlier(self, plan: Plan, plan_result: PlanResult | None, read_at: float) -> Report:
@@ -128,7 +129,7 @@ class ApplyRun:
         check(plan, all_or_nothing=self._all_or_nothing)
         self._require_confirmed(plan)
         # Compared under the lock: otherwise another run could write after the comparison.
-        with self._session.lock_state_of_own_project(self._operation):
+        with self.session.lock_state_of_own_project(self._operation):
             current_result = plan_result
             if current_result is None or self._is_plan_outdated(plan, read_at):
                 current_result = self.plan_anew()
@@ -143,7 +144,7 @@ class ApplyRun:
             problem.plan = plan
             raise problem
         # Asked with the lock given back: a person may take long, and others are to go on.
-        self._observer.show_changed_plan(current_result.plan)
+        self.observer.show_changed_plan(current_result.plan)
         return self._confirm_and_apply(current_result)
 
     def _confirm_and_apply(self, plan_result: PlanResult) -> Report:
@@ -152,18 +153,18 @@ class ApplyRun:
             plan = plan_result.plan
             check(plan, all_or_nothing=self._all_or_nothing)
             # Before the question: the time that a person takes counts.
-            read_at = self._session.clock.monotonic_seconds()
+            read_at = self.session.clock.monotonic_seconds()
             self._require_confirmed(plan)
-            with self._session.lock_state_of_own_project(self._operation):
+            with self.session.lock_state_of_own_project(self._operation):
                 if self._is_plan_outdated(plan, read_at):
                     plan_result = self.plan_anew()
                 if is_same_plan(plan, plan_result.plan):
                     return self.apply_checked(plan_result)
-            self._observer.show_changed_plan(plan_result.plan)
+            self.observer.show_changed_plan(plan_result.plan)
 
     def plan_anew(self) -> PlanResult:
         """A new plan, with findings about agents and clock among its diagnostics."""
-        return self._preflight.plan_with_findings(lambda: make_plan(self._session, self._options))
+        return self._preflight.plan_with_findings(lambda: make_plan(self.session, self._options))
 
     def _require_confirmed(self, plan: Plan) -> None:
         """NotApproved where the plan has changes and `confirm` returns false for it."""
@@ -174,9 +175,9 @@ class ApplyRun:
 
     def _is_plan_outdated(self, plan: Plan, read_at: float) -> bool:
         """Whether the state was written since, or more than FRESH_SECONDS passed."""
-        age_seconds = self._session.clock.monotonic_seconds() - read_at
+        age_seconds = self.session.clock.monotonic_seconds() - read_at
         # The serial tells of every write of the state; the age stands for changes made elsewhere.
-        has_moved = self._session.store.read_serial() != plan.base.serial
+        has_moved = self.session.store.read_serial() != plan.base.serial
         return has_moved or age_seconds > FRESH_SECONDS
 
     def check_and_apply(
@@ -206,10 +207,10 @@ class ApplyRun:
         held_back_errors: ErrorHoldingProgress | None = None
         # Without any of these no call is made and nothing is written, so that nobody need watch.
         if plan.actionable_changes or plan.moved or plan_result.resolved_intents:
-            with self._observer.watch_calls(self._session.backend.hang_up) as watcher:
+            with self.observer.watch_calls(self.session.backend.hang_up) as watcher:
                 held_back_errors = ErrorHoldingProgress(watcher, watcher.read_stop_signal)
                 report = _carry_out(
-                    self._session,
+                    self.session,
                     plan_result,
                     held_back_errors,
                     run_calls=watcher.run_calls,
@@ -223,8 +224,8 @@ class ApplyRun:
         extras = {"operation": self._operation, "guards_overridden": overridden}
         report = replace(report, extras={**report.extras, **extras, "is_used_up": uses_up_plan})
         # Before errors that were held back: whatever else failed, what was done is told.
-        self._observer.show_report(report)
-        store = self._session.store
+        self.observer.show_report(report)
+        store = self.session.store
         if store.waited_seconds >= 1:
             wait_note = Diagnostic(
                 Severity.NOTE,
@@ -234,9 +235,81 @@ class ApplyRun:
                 "For a server of your own, `?pace=SECONDS` in state.url says how often; 0 is no "
                 "limit.",
             )
-            self._observer.show_warnings((wait_note,))
+            self.observer.show_warnings((wait_note,))
         if held_back_errors is not None:
             held_back_errors.raise_held()
+        return report
+
+    def apply_permitted(
+        self,
+        choose: Callable[[Plan], PermittedRows],
+        permit: CallPermit | None,
+        *,
+        run_id: str,
+        who: str,
+        operation: str,
+    ) -> PermittedApply:
+        """Lock the state, plan, ask which rows may be made, and make these alone.
+
+        `run_id` is the plan's id, `who` stands in the audit, `operation` is what the lock shows.
+
+        Open calls of earlier runs are settled first, as by any apply. Before the first call it
+        raises LockHeld, InputError for a plan with errors (nobody is asked about it then), Refused
+        by a guard that is left, SecretUnavailable, and StateError.
+        """
+        session = self.session
+        actor, call_permit = session.actor, session.call_permit
+        session.actor, session.call_permit = replace(actor, who=who), FinalPermit(permit)
+        try:
+            with session.lock_state_of_own_project(operation):
+                plan_result = self.plan_anew()
+                if plan_result.plan.has_errors:
+                    self.observer.show_plan(plan_result.plan)
+                    check(plan_result.plan)
+                permitted = choose(plan_result.plan)
+                narrowed = narrow_to_permitted_rows(plan_result.plan, permitted, run_id)
+                self.observer.show_plan(narrowed)
+                check(narrowed)
+                report = self._apply_with_approvals(replace(plan_result, plan=narrowed), permitted)
+                old = {
+                    name for each in plan_result.resolved_intents for name in each.intent.approvals
+                }
+                used_ids, returned_ids = tuple[str, ...](), set[str]()
+                # A state that is lost by now keeps what it has; whoever asks later is told.
+                with suppress(StateError):
+                    used_ids = session.store.list_used_approvals(permitted.list_approval_ids())
+                    returned_ids = old - {*session.store.list_used_approvals(sorted(old))}
+        finally:
+            session.actor, session.call_permit = actor, call_permit
+        return PermittedApply(report, used_ids, report.stop_reason, tuple(sorted(returned_ids)))
+
+    def _apply_with_approvals(self, plan_result: PlanResult, permitted: PermittedRows) -> Report:
+        """Apply a checked plan; what approved its guards is used up with the first row that begins.
+
+        That is for one time, and for these rows together: once one is done, the guard counts
+        others. Where it was used before, nothing is done, and the report says so.
+        """
+        store, guard_ids = self.session.store, permitted.guard_approvals
+        first_change = next(
+            (each for each in list_decidable_changes(plan_result.plan) if not each.is_refused), None
+        )
+        if not guard_ids or first_change is None:
+            return self.apply_checked(plan_result, permitted=permitted)
+        # First: a call that had no effect gives back what approved its guard.
+        close_known_intents(self.session, plan_result.resolved_intents, plan_result.plan.id)
+        plan_result = replace(plan_result, resolved_intents=())
+        if store.list_used_approvals(guard_ids):
+            return Report(plan_result.plan, stop_reason=_USED_GUARD_APPROVAL_REASON)
+        row_ids = permitted.approvals.get(first_change.address, ())
+        approvals = {**permitted.approvals, first_change.address: (*row_ids, *guard_ids)}
+        report = self.apply_checked(plan_result, permitted=replace(permitted, approvals=approvals))
+        if not report.did_nothing:
+            # That row may have failed, or waited for another that did.
+            with suppress(StateError):
+                used_ids = store.list_used_approvals(guard_ids)
+                store.use_approvals_up_or_raise_if_used(
+                    *(each for each in guard_ids if each not in used_ids)
+                )
         return report
 
 
@@ -390,86 +463,6 @@ def _stop_reason(store: SqlStore, progress: ErrorHoldingProgress) -> str:
     if not store.holds_lock():
         return "the lock on the state was lost"
     return "the state could not be written" if store.has_failed_write() else ""
-
-
-_USED_GUARD_APPROVAL_REASON = "the approval of a guard was used by an earlier run"
-
-
-def apply_permitted_rows(
-    session: TargetSession,
-    apply_run: ApplyRun,
-    observer: ApplyObserver,
-    choose: Callable[[Plan], PermittedRows],
-    permit: CallPermit | None,
-    *,
-    run_id: str,
-    who: str,
-    operation: str,
-) -> PermittedApply:
-    """Lock the state, plan, ask which rows may be made, and make these alone.
-
-    `run_id` is the plan's id, `who` stands in the audit, `operation` is what the lock shows.
-
-    Open calls of earlier runs are settled first, as by any apply. Before the first call it raises
-    LockHeld, InputError for a plan with errors (nobody is asked about it then), Refused by a guard
-    that is left, SecretUnavailable, and StateError.
-    """
-    actor, call_permit = session.actor, session.call_permit
-    session.actor, session.call_permit = replace(actor, who=who), FinalPermit(permit)
-    try:
-        with session.lock_state_of_own_project(operation):
-            plan_result = apply_run.plan_anew()
-            if plan_result.plan.has_errors:
-                observer.show_plan(plan_result.plan)
-                check(plan_result.plan)
-            permitted = choose(plan_result.plan)
-            narrowed = narrow_to_permitted_rows(plan_result.plan, permitted, run_id)
-            observer.show_plan(narrowed)
-            check(narrowed)
-            report = _apply_with_approvals(
-                session, apply_run, replace(plan_result, plan=narrowed), permitted
-            )
-            old = {name for each in plan_result.resolved_intents for name in each.intent.approvals}
-            used_ids, returned_ids = tuple[str, ...](), set[str]()
-            # A state that is lost by now keeps what it has; whoever asks later is told.
-            with suppress(StateError):
-                used_ids = session.store.list_used_approvals(permitted.list_approval_ids())
-                returned_ids = old - {*session.store.list_used_approvals(sorted(old))}
-    finally:
-        session.actor, session.call_permit = actor, call_permit
-    return PermittedApply(report, used_ids, report.stop_reason, tuple(sorted(returned_ids)))
-
-
-def _apply_with_approvals(
-    session: TargetSession, apply_run: ApplyRun, plan_result: PlanResult, permitted: PermittedRows
-) -> Report:
-    """Apply a checked plan; what approved its guards is used up with the first row that begins.
-
-    That is for one time, and for these rows together: once one is done, the guard counts others.
-    Where it was used before, nothing is done, and the report says so.
-    """
-    store, guard_ids = session.store, permitted.guard_approvals
-    first_change = next(
-        (each for each in list_decidable_changes(plan_result.plan) if not each.is_refused), None
-    )
-    if not guard_ids or first_change is None:
-        return apply_run.apply_checked(plan_result, permitted=permitted)
-    # First: a call that had no effect gives back what approved its guard.
-    close_known_intents(session, plan_result.resolved_intents, plan_result.plan.id)
-    plan_result = replace(plan_result, resolved_intents=())
-    if store.list_used_approvals(guard_ids):
-        return Report(plan_result.plan, stop_reason=_USED_GUARD_APPROVAL_REASON)
-    row_ids = permitted.approvals.get(first_change.address, ())
-    approvals = {**permitted.approvals, first_change.address: (*row_ids, *guard_ids)}
-    report = apply_run.apply_checked(plan_result, permitted=replace(permitted, approvals=approvals))
-    if not report.did_nothing:
-        # That row may have failed, or waited for another that did.
-        with suppress(StateError):
-            used_ids = store.list_used_approvals(guard_ids)
-            store.use_approvals_up_or_raise_if_used(
-                *(each for each in guard_ids if each not in used_ids)
-            )
-    return report
 
 
 def build_run(

@@ -34,7 +34,6 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession, op
 
 if TYPE_CHECKING:
     from synapse_apply.operations.apply import ApplyRun
-    from synapse_apply.operations.apply_observer import ApplyObserver
 
 FORMAT = 1
 _FORMAT_WITH_PACKAGES = 2  # of `plan --with-packages`, which went before the first version
@@ -501,19 +500,14 @@ def require_worth_waiting(
 
 
 def apply_approved(
-    session: TargetSession,
-    run_with_saved_options: ApplyRun,
-    approved_plans: ApprovedPlans,
-    observer: ApplyObserver,
-    *,
-    allow_unsigned: bool = False,
+    run_with_saved_options: ApplyRun, approved_plans: ApprovedPlans, *, allow_unsigned: bool = False
 ) -> Report:
     """Check the plans, plan again, narrow to their rows and apply, all under the state's lock.
 
-    `run_with_saved_options` must plan with the options of
-    `with_current_rules`. Stale for a plan that is not genuine, of another
-    target, or outdated; else raises as `operations.apply.check`.
+    `run_with_saved_options` must plan with the options of `with_current_rules`. Stale for a plan
+    that is not genuine, of another target, or outdated; else raises as `operations.apply.check`.
     """
+    session, observer = run_with_saved_options.session, run_with_saved_options.observer
     united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
     with session.lock_state_of_own_project("apply"):
         warnings = require_usable_plans(

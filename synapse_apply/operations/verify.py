@@ -46,7 +46,7 @@ def select_releases(session: TargetSession, names: Sequence[str]) -> frozenset[A
 def verify_releases(
     session: TargetSession,
     names: Sequence[str],
-    observer: ApplyObserver,
+    observer: ApplyObserver | None,
     *,
     timeout: float | None = None,
 ) -> Report:
@@ -61,7 +61,7 @@ def verify_releases(
     apply_run = ApplyRun(session, options, observer, operation="verify")
     with session.lock_state_of_own_project("verify"):
         plan_result = narrow_to_runs(make_plan(session, options), timeout)
-        observer.show_warnings(plan_result.plan.diagnostics)
+        apply_run.observer.show_warnings(plan_result.plan.diagnostics)
         return apply_run.apply_checked(plan_result)
 
 
