@@ -139,7 +139,7 @@ class Decider:
                 decision.change.action is not Action.UPDATE or decision.change.is_refused
             ):
                 return self.refused_open(open_intent)
-        if resource.observed is not None:
+        if resource.type.carries_package and resource.observed is not None:
             decision = package.judge_package(resource, decision, self.options, index.series)
         # A final call cannot be undone.
         seal = resource.binding.final_call
@@ -314,7 +314,6 @@ class Decider:
     def adopt(self, record: Record | None) -> Decision:
         resource, observed = self.resource, self.resource.observed
         diff = diff_resource(resource, None, self.options.resend_secrets)
-        is_pinned = resource.lookup_result.found_by is FoundBy.PIN
         notes, extras = list(diff.notes), {}
         if record is not None and self.is_made_anew:
             notes.insert(0, self.recorded_id(record))
@@ -331,7 +330,11 @@ class Decider:
             Action.ADOPT,
             diff.changes,
             notes=tuple(notes),
-            reason="pinned" if is_pinned else "found by natural key",
+            reason=(
+                "pinned"
+                if resource.lookup_result.found_by is FoundBy.PIN
+                else "found by natural key"
+            ),
             extras=extras,
         )
         decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))

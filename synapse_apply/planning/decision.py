@@ -31,7 +31,7 @@ class Decision:
 
     @property
     def is_in_error(self) -> bool:
-        return any(finding.is_error for finding in self.diagnostics)
+        return bool(self.diagnostics) and any(finding.is_error for finding in self.diagnostics)
 
     @property
     def is_blocked(self) -> bool:

@@ -42,7 +42,7 @@ def list_guard_violations(
         for address, resource in plan_input.resources.items()
         if resource.record is not None and address not in uncounted_addresses
     }
-    made = {address: change for address, change in changes.items() if not change.is_refused}
+    made = {address: change for address, change in changes.items() if not change.refusals}
     violations = (
         *_missing(plan_input, recorded, made),
         *_unproven_recreates(plan_input, made),

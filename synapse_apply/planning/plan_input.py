@@ -88,11 +88,11 @@ class ResourceState:
     natural_key: str = ""
     acting: tuple[ActingCall, ...] = ()
     other_addresses: tuple[Address, ...] = ()
+    # The live object, where one was found. A field, since it is asked for most.
+    observed: Observed | None = field(default=None, init=False, repr=False, compare=False)
 
-    @property
-    def observed(self) -> Observed | None:
-        """The live object, where one was found."""
-        return self.lookup_result.observed
+    def __post_init__(self) -> None:
+        self.observed = self.lookup_result.observed  # type: ignore[misc] # set nowhere else
 
     @property
     def spec(self) -> Spec:
