@@ -234,8 +234,7 @@ class Decider:
 
     def create(self, action: Action = Action.CREATE) -> Decision:
         resource, constraints = self.resource, self.resource.binding.create_constraints
-        extras = package.package_extras(resource)
-        fields = create_changes(resource)
+        fields, extras = create_changes(resource), package.package_extras(resource)
         decision = Decision(build_change(resource, action, fields, extras=extras))
         found, spec = [], resource.spec
         if live_secrets := self.unsent_secrets(()):
@@ -314,6 +313,7 @@ class Decider:
     def adopt(self, record: Record | None) -> Decision:
         resource, observed = self.resource, self.resource.observed
         diff = diff_resource(resource, None, self.options.resend_secrets)
+        is_pinned = resource.lookup_result.found_by is FoundBy.PIN
         notes, extras = list(diff.notes), {}
         if record is not None and self.is_made_anew:
             notes.insert(0, self.recorded_id(record))
@@ -330,11 +330,7 @@ class Decider:
             Action.ADOPT,
             diff.changes,
             notes=tuple(notes),
-            reason=(
-                "pinned"
-                if resource.lookup_result.found_by is FoundBy.PIN
-                else "found by natural key"
-            ),
+            reason="pinned" if is_pinned else "found by natural key",
             extras=extras,
         )
         decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
@@ -369,8 +365,8 @@ class Decider:
             rebase=not diff.changes and (diff.rebase or is_outdated),
             of_git=bool(diff.changes) and self.declares_unrecorded(record, resource.ignored),
         )
-        decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
-        return decision.refused(*self.refused_fields(diff), *acting_call(resource, diff.changes))
+        refused = (*self.refused_fields(diff), *acting_call(resource, diff.changes))
+        return Decision(change, foreign_secrets=tuple(diff.foreign_secrets)).refused(*refused)
 
     def is_outdated(self, record: Record) -> bool:
         """Whether the record differs in something declared besides fields, such as dependencies."""
