@@ -1,4 +1,4 @@
-"""What a drift report lists of a plan; what caused a difference is told in diff/field_diff.py."""
+"""What a drift report lists of a plan; what caused a difference is told in diff.py."""
 
 from __future__ import annotations
 
