@@ -25,6 +25,7 @@ from synapse_apply.model.values import (
     get_at_or_absent,
     holds_secret,
     is_map,
+    of_two_keys,
 )
 
 # A plan flattens live fields, and runs no step.
@@ -302,10 +303,9 @@ def record_where_agreed(step: Step, record: Record, run: Run) -> Record:
     applied, last_seen = dict(agreed.applied), dict(agreed.seen)
     under_other_keys = {
         path
-        for path, value in record.applied.items()
-        if isinstance(value, Mac)
-        and isinstance(declared := step.declared_fields.get(path), Mac)
-        and declared.key_id != value.key_id
+        for side in (record.applied, record.seen)
+        for path, value in side.items()
+        if of_two_keys(value, step.declared_fields.get(path))
     }
     for path in {change.path for change in step.change.fields} | under_other_keys:
         _put_back(record, path, applied, last_seen)

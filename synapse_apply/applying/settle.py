@@ -38,6 +38,7 @@ from synapse_apply.model.values import (
     Mac,
     WithheldSecret,
     get_at_or_absent,
+    of_two_keys,
     unflatten,
 )
 
@@ -319,6 +320,8 @@ class IntentResolver:
                 or [side.get(path, ABSENT) for side in sides] == [sent, was]
                 or isinstance(is_now, WithheldSecret)
                 or (is_now is ABSENT and isinstance(sent, Mac))
+                or of_two_keys(sent, is_now)
+                or (of_two_keys(was, is_now) and not _has_as_sent(rule, sent, is_now))
                 or rule.write_only
                 or rule.packaged
                 or path[0] in live.missing_fields
@@ -359,16 +362,20 @@ class IntentResolver:
             is_not_shown = path[0] in live.missing_fields.difference(kind.identity_fields) or (
                 path[0] in live.partial_fields and value is ABSENT
             )
+            is_foreign = of_two_keys(sent, value)
             is_hidden = isinstance(value, WithheldSecret) or (
                 value is ABSENT and isinstance(sent, Mac)
             )
             if (is_not_shown and (is_create or path[0] in base.unkept)) or (
                 # An update of a hidden secret may not have been done, so it is planned again.
-                is_create if is_hidden or rule.packaged else is_as_sent(rule, sent, value)
+                is_create
+                if is_hidden or is_foreign or rule.packaged
+                else is_as_sent(rule, sent, value)
             ):
-                applied[path] = sent
+                applied[path] = replace(sent, digest=Mac.UNSEEN) if is_foreign else sent
                 last_seen[path] = value
-                if is_create and not (is_not_shown or is_hidden or is_as_sent(rule, sent, value)):
+                is_unlike = not (is_not_shown or is_hidden or is_as_sent(rule, sent, value))
+                if is_create and is_unlike and not is_foreign:
                     unlike_names.add(str(path[0]))
             elif is_create:
                 last_seen[path] = value
@@ -381,7 +388,7 @@ class IntentResolver:
                 # A companion's create could not send its owner's id, which did not exist yet.
                 if is_create and kind.rules[name].references:
                     applied.setdefault((name,), value)
-        is_untold = any(
+        is_untold = not is_create and any(
             isinstance(value, Mac) and value.digest == Mac.UNSEEN
             for value in map(applied.get, intent.fields)
         )

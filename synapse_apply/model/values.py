@@ -99,6 +99,12 @@ class Mac:
     place: str = field(default="", compare=False)
 
 
+def of_two_keys(one: Any, other: Any) -> bool:
+    """Whether two sides are digests under two keys, so that nobody can tell whether they differ."""
+    macs = [side for side in (one, other) if isinstance(side, Mac) and side.digest != Mac.UNSEEN]
+    return len({mac.key_id for mac in macs}) > 1
+
+
 @frozen
 class WithheldSecret:
     """A secret that a server does not show: `form` is omitted (no field) or masked."""

@@ -7,7 +7,7 @@ bound to a backend and project, or rekeyed, and whom that shuts out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -45,7 +45,7 @@ from synapse_apply.model.state import (
     Record,
     State,
 )
-from synapse_apply.model.values import Fields, Mac, SecretRef, flatten
+from synapse_apply.model.values import Fields, Mac, SecretRef, flatten, of_two_keys
 from synapse_apply.planning.refusals import settle_secrets
 from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_of
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
@@ -914,6 +914,7 @@ class _Rekey:
         self._session = session
         self._keys = keys
         self._secrets = SecretStore(session.resolver, keys)
+        self._untold: dict[Address, set[FieldPath]] = {}
 
     def run(self, store: SqlStore, shared_ids: ProjectAndKeyIds | None) -> RekeyResult:
         """Digest and sign what a locked store has."""
@@ -931,8 +932,12 @@ class _Rekey:
             )
         )
         signer = RunSigner(self._keys, store.read_lineage())
+        state = store.read_state()
+        for address in {*state.records, *(call.address for call in state.open_intents)}:
+            calls = [call for call in state.open_intents if call.address == address]
+            self._untold[address] = _untold_paths(state.records.get(address), calls)
         records, rekeyed_count, kept_reasons, signed_count = [], 0, list[str](), 0
-        for record in store.read_state().records.values():
+        for record in state.records.values():
             new_record, secret_count = self._record(record, kept_reasons)
             rekeyed_count += secret_count
             status = signer.verify_last_run(record)
@@ -956,8 +961,9 @@ class _Rekey:
                 records.append(new_record)
         if records:
             store.write_records(*records)
-        for intent in store.read_state().open_intents:
-            if (rekeyed := self._call(intent, intent.address)) != intent:
+        for intent in state.open_intents:
+            reasons = [] if intent.address in state.records else kept_reasons
+            if (rekeyed := self._call(intent, intent.address, reasons)) != intent:
                 store.rewrite_intent(rekeyed)
         return RekeyResult(key_id, rekeyed_count, tuple(dict.fromkeys(kept_reasons)), signed_count)
 
@@ -965,20 +971,20 @@ class _Rekey:
         """The record under the new key, and how many of its secrets are."""
         applied = self._fields(record, record.applied, kept_reasons)
         seen = self._fields(record, record.seen, kept_reasons)
-        calls = tuple(self._call(call, record.address) for call in record.given_up)
+        calls = tuple(self._call(call, record.address, []) for call in record.given_up)
         # A secret counts once, though it is both in what was applied and in what was seen.
         rekeyed, kept = set[FieldPath](), set[FieldPath]()
         for old, new in ((record.applied, applied), (record.seen, seen)):
             for path, value in old.items():
-                if isinstance(value, Mac) and value.key_id != self._secrets.key_id:
+                if of_two_keys(value, Mac(self._secrets.key_id, "")):
                     (kept if new[path] is value else rekeyed).add(path)
         new_record = replace(record, applied=applied, seen=seen, given_up=calls)
         return new_record, len(rekeyed - kept)
 
-    def _call(self, call: Intent, address: Address) -> Intent:
+    def _call(self, call: Intent, address: Address, kept_reasons: list[str]) -> Intent:
         """The call of an address, with what it sent under the new key where that is at hand."""
         sent = Record(address, call.remote_id, call.api, salt=call.salt)
-        return replace(call, fields=self._fields(sent, call.fields, []))
+        return replace(call, fields=self._fields(sent, call.fields, kept_reasons))
 
     def _fields(self, record: Record, fields: Fields, kept_reasons: list[str]) -> Fields:
         """Fields of a record under the new key; adds why a secret keeps its old digest."""
@@ -987,6 +993,9 @@ class _Rekey:
         rekeyed = dict(fields)
         for path, value in fields.items():
             if not isinstance(value, Mac) or value.key_id == secrets.key_id:
+                continue
+            if value.digest == Mac.UNSEEN:
+                rekeyed[path] = replace(value, key_id=secrets.key_id)
                 continue
             label, ref = f"{record.address} {format_field_path(path)}", refs.get(path)
             if not isinstance(ref, SecretRef) or ref.keeps_live_value:
@@ -998,10 +1007,36 @@ class _Rekey:
                 kept_reasons.append(f"{label}: {failure.diagnostics[0].detail}")
                 continue
             is_same = secrets.matches_mac(value, record.salt, path, secret)
-            if value.digest == Mac.UNSEEN or is_same is False:
-                binding = self._session.select_binding(record.address.kind)
-                hint = settle_secrets([(record.address, binding)])
+            send_by = [(record.address, self._session.select_binding(record.address.kind))]
+            if is_same is False:
+                hint = settle_secrets(send_by)
                 kept_reasons.append(Text(f"{label}: its value has changed since; ", hint))
+                continue
+            if is_same is None and path in self._untold[record.address]:
+                why = "without the former key nobody can tell whether this is the manifest's value"
+                way = (
+                    settle_secrets(send_by, "apply --wait --resend-secrets --only")
+                    if record.remote_id
+                    else Text(Command("state settle", record.address, "--wait"), " looks it up")
+                )
+                kept_reasons.append(Text(f"{label}: {why}; ", way))
                 continue
             rekeyed[path] = secrets.compute_mac(record.salt, path, secret, value.place) or value
         return rekeyed
+
+
+def _untold_paths(record: Record | None, open_calls: Iterable[Intent]) -> set[FieldPath]:
+    """The secrets of which a record and its calls have several values, or that it never sent.
+
+    The manifest's is one of them at most: without the former key nobody can tell which.
+    """
+    sides = [(record.salt, side) for side in (record.applied, record.seen)] if record else []
+    for call in (*(record.given_up if record else ()), *open_calls):
+        sides += [(call.salt, side) for side in (call.fields, call.before, call.found)]
+    known: dict[FieldPath, set[tuple[str, Mac]]] = {}
+    for salt, side in sides:
+        for path, value in side.items():
+            if isinstance(value, Mac):
+                known.setdefault(path, set()).add((salt, value))
+    sent = record.applied if record else {}
+    return {path for path, macs in known.items() if path not in sent or len(macs) > 1}

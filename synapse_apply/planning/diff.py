@@ -25,6 +25,7 @@ from synapse_apply.model.values import (
     Reference,
     get_at_or_absent,
     holds_secret,
+    of_two_keys,
     unflatten,
 )
 from synapse_apply.planning.fields import list_differing_paths
@@ -410,19 +411,25 @@ class _Field:
         if self.record is None or (self.whole.is_imported and not is_known):
             self.compare_unsent_secret(declared, is_shown, live == mac)
             return
-        digests = (applied, seen) if is_shown else (applied,)
-        # MACs with two state keys cannot be compared, so the field is reported as not checked.
-        if any(isinstance(digest, Mac) and digest.key_id != mac.key_id for digest in digests):
+        is_untold = isinstance(applied, Mac) and applied.digest == Mac.UNSEEN
+        is_lost = is_untold and any(
+            self.path in call.fields and call.state is not IntentState.ABSENT
+            for call in self.record.given_up
+        )
+        digests = (applied, seen) if is_shown and not is_lost else (applied,)
+        if any(of_two_keys(digest, mac) for digest in digests):
             self.whole.diff.foreign_secrets.append(self.path)
             return
-        declared_moved = applied != mac
+        # A call without an answer changed nothing in Git: what was there before is ours.
+        declared_moved = (seen if is_untold and is_known else applied) != mac
         # Of what was recorded before it was a secret, drift cannot be seen.
         was_plain = seen is not ABSENT and not holds_secret(seen)
-        drifted = is_shown and live != seen and not was_plain
+        drifted = is_shown and live != seen and not was_plain and (is_known or not is_untold)
         if self.rule.packaged and applied != seen:
             drifted = False  # as for other fields from the package: the server has its own value
-        is_untold = isinstance(applied, Mac) and applied.digest == Mac.UNSEEN and not is_shown
-        note, is_equal = UNTOLD_NOTE if is_untold else "changed", is_shown and live == mac
+        is_equal = is_shown and live == mac
+        self.whole.diff.rebase |= is_untold and is_equal
+        note = UNTOLD_NOTE if is_untold and not is_shown else "changed"
         self.add_three_way(declared, declared_moved, drifted, is_equal, note, is_shown=is_shown)
 
     def compare_unsent_secret(

@@ -25,6 +25,7 @@ from synapse_apply.model.values import (
     Mac,
     WithheldSecret,
     get_at_or_absent,
+    of_two_keys,
     unflatten,
 )
 from synapse_apply.planning.plan_input import ResourceState
@@ -212,6 +213,7 @@ def _fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
         is_as_sent = (
             is_same_value(rule.reset_value if sent is ABSENT else sent, now, rule.compare)
             or sent is now is ABSENT
+            or of_two_keys(sent, now)
             # What the server made of the same value before, it makes of it again.
             or (
                 record

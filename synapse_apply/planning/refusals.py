@@ -228,7 +228,9 @@ def _correct_id(resource: ResourceState) -> str:
     )
 
 
-def settle_secrets(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
+def settle_secrets(
+    secrets: Iterable[tuple[Address, ApiBinding]], send: str = "apply --resend-secrets --only"
+) -> str:
     """The commands that settle secrets whose value and state key have both changed."""
     sendable: list[Address] = []
     fixed: list[Address] = []
@@ -237,7 +239,7 @@ def settle_secrets(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
     ways_out = []
     if sendable:
         only = sendable[0] if len(sendable) == 1 else "ADDRESS"
-        ways_out.append(Text(Command("apply --resend-secrets --only", only), " sends it"))
+        ways_out.append(Text(Command(send, only), " sends it"))
     if fixed:
         only = fixed[0] if len(fixed) == 1 else "ADDRESS"
         ways_out.append(Text("enter it in Synapse, then ", Command("state accept", only)))

@@ -323,7 +323,7 @@ def key_ids_of_digests(state: State) -> set[str]:
         value.key_id
         for record in state.records.values()
         for value in (*record.applied.values(), *record.seen.values())
-        if isinstance(value, Mac)
+        if isinstance(value, Mac) and value.digest != Mac.UNSEEN
     }
 
 
