@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,18 @@ def kill(process: subprocess.Popen[str]) -> bool:
     """SIGKILL; whether it was still running."""
     process.send_signal(signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
+
+
+def kill_amid(
+    site: Site, match: Mapping[str, Any], *more: str, commit: str = "", **named: Any
+) -> None:
+    """Kill an apply in a call that is not answered; `commit` is when the server acts on it."""
+    deed = {"hang": FOREVER, **({"commit": commit} if commit else {})}
+    site.server.faults({"match": match, "do": deed})
+    with applying(site, *more, **named) as process:
+        reaches(site.server, process)
+        assert kill(process)
+    site.server.faults()
 
 
 class Backend:

@@ -20,7 +20,7 @@ from buckets.servers import BucketServer
 from controllers.backend_proxy import BackendProxy
 from fault.commands import Backend
 from fault.convergence import STORES, Row
-from fault.site import SEPARATOR, TENANT, TOKEN, Server, Site
+from fault.site import SEPARATOR, TENANT, TOKEN, MakeSite, Server, Site
 from postgres.server import PostgresServer
 from profiles import PAGE, PROFILE
 
@@ -50,7 +50,7 @@ def profile(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_site(server: Server, tmp_path: Path, api: str, profile: str) -> Callable[..., Site]:
+def make_site(server: Server, tmp_path: Path, api: str, profile: str) -> MakeSite:
     """Makes a new project against the emptied server."""
     server.behave(profile)  # before a test sets switches of its own
     numbers = itertools.count()
@@ -63,9 +63,7 @@ def make_site(server: Server, tmp_path: Path, api: str, profile: str) -> Callabl
 
 
 @pytest.fixture(params=STORES)
-def make_shared_site(
-    request: pytest.FixtureRequest, make_site: Callable[..., Site]
-) -> Callable[..., Site]:
+def make_shared_site(request: pytest.FixtureRequest, make_site: MakeSite) -> MakeSite:
     """The same for each sort of state that processes share, or for those a test chooses."""
     if request.param == "sqlite":
         return make_site
@@ -95,7 +93,7 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
 
 
 @pytest.fixture
-def verified(make_site: Callable[..., Site], server: Server) -> Iterator[Callable[[str], Site]]:
+def verified(make_site: MakeSite, server: Server) -> Iterator[Callable[[str], Site]]:
     """Makes a project whose one release is verified; jobs tell the context of their run or not."""
 
     def made(context: str, seconds: float = 0.0) -> Site:

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -379,6 +379,9 @@ class Site:
     def open_intents(self) -> list[Address]:
         with open_state(self.where()) as state:
             return [intent.address for intent in state.store.read_state().open_intents]
+
+
+MakeSite = Callable[..., Site]
 
 
 def _write_group(root: Path, number: int) -> None:

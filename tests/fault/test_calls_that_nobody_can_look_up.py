@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.commands import FOREVER, applying, ended, kill, reaches
+from fault.commands import FOREVER, applying, ended, kill_amid, reaches
 from fault.convergence import command, without_a_list_of_plugins
-from fault.site import Server, Site
+from fault.site import MakeSite
 from fault.test_lost_updates_told import UTC, told
 
 PLUGIN = "plugin/plugin-0"
@@ -25,14 +24,12 @@ LOST: dict[str, dict[str, Any]] = {
 
 @without_a_list_of_plugins()
 @pytest.mark.parametrize("deed", LOST)
-def test_the_apply_that_lost_it_says_what_to_do(
-    make_site: Callable[..., Site], server: Server, deed: str
-) -> None:
+def test_the_apply_that_lost_it_says_what_to_do(make_site: MakeSite, deed: str) -> None:
     """Another apply would only say that it is not known."""
     site = make_site(groups=1)
-    server.faults({"match": POST, "do": LOST[deed]})
+    site.server.faults({"match": POST, "do": LOST[deed]})
     said = told(command(site, "apply --auto-approve -t site", code=7))
-    server.faults()
+    site.server.faults()
     assert (
         f"This API cannot look it up. Look in Synapse: if it is there, {IMPORT}; "
         f"if it is not, {ABSENT}." in said
@@ -43,29 +40,25 @@ def test_the_apply_that_lost_it_says_what_to_do(
 
 
 @without_a_list_of_plugins()
-def test_what_was_stopped_at_once_says_the_same(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_was_stopped_at_once_says_the_same(make_site: MakeSite) -> None:
     """The second signal ends the run while its create is under way."""
     site = make_site(groups=1)
-    server.faults({"match": POST, "do": {"hang": FOREVER, "commit": "before"}})
+    site.server.faults({"match": POST, "do": {"hang": FOREVER, "commit": "before"}})
     with applying(site, as_json=False) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         process.terminate()
         code, out, err = ended(process)
-    server.faults()
+    site.server.faults()
     said = told(out + err)
     assert code == 7, said
     assert f"if it is there, {IMPORT}; if it is not, {ABSENT}." in said
     assert "The next run looks up" not in said
 
 
-def test_what_can_be_looked_up_is_looked_up_by_the_next_run(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_can_be_looked_up_is_looked_up_by_the_next_run(make_site: MakeSite) -> None:
     """Nothing is to be settled by hand there."""
     site = make_site(groups=0, extra_storages=1)
-    server.faults({"match": {"method": "POST"}, "do": {"reset": "before"}})
+    site.server.faults({"match": {"method": "POST"}, "do": {"reset": "before"}})
     said = told(command(site, "apply --auto-approve -t site", code=7))
     assert "Apply again: the next run looks it up before it does anything else." in said
     assert "The next run looks up what is unknown before it does anything else." in said
@@ -73,15 +66,13 @@ def test_what_can_be_looked_up_is_looked_up_by_the_next_run(
 
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
-def test_of_what_is_made_together_both_are_looked_up(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_of_what_is_made_together_both_are_looked_up(make_site: MakeSite) -> None:
     """Also where the run was stopped at once."""
     site = make_site(groups=1)
     match = {"method": "POST", "path": "/v2/plugins/"}
-    server.faults({"match": match, "do": {"hang": FOREVER, "commit": "before"}})
+    site.server.faults({"match": match, "do": {"hang": FOREVER, "commit": "before"}})
     with applying(site, as_json=False) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         process.terminate()
         _, out, err = ended(process)
     said = told(out + err)
@@ -90,16 +81,10 @@ def test_of_what_is_made_together_both_are_looked_up(
 
 
 @without_a_list_of_plugins()
-def test_no_hint_promises_that_waiting_tells(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_no_hint_promises_that_waiting_tells(make_site: MakeSite) -> None:
     """`--wait` ends at once; `--absent` comes with the time for which the call may act."""
     site = make_site(groups=1, settle_after=300)
-    server.faults({"match": POST, "do": {"hang": FOREVER, "commit": "before"}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, POST, commit="before")
     until = re.compile(rf"if it is not: {re.escape(ABSENT)}; the call may act until {UTC}")
     assert until.search(told(command(site, "plan -t site")))
     assert until.search(told(command(site, "state settle --wait -t site", code=7)))
@@ -111,15 +96,9 @@ def test_no_hint_promises_that_waiting_tells(
     )
 
 
-def test_where_waiting_tells_the_hint_is_kept(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_where_waiting_tells_the_hint_is_kept(make_site: MakeSite) -> None:
     """A storage is looked up by its name."""
     site = make_site(groups=0, extra_storages=1)
-    server.faults({"match": {"method": "POST"}, "do": {"hang": FOREVER, "commit": "before"}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, {"method": "POST"}, commit="before")
     said = told(command(site, "state list -t site"))
     assert "`synapse-apply state settle --wait -t site` waits until it is certain" in said

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fault.commands import FOREVER, LEASE, applying, ended, kill, reaches, replacing
 from fault.convergence import Row, chosen, converge, on_api
-from fault.site import Server, Site, tally
+from fault.site import MakeSite, Site, tally
 from stopping import suspend
 
 HOURS = 7200.0
@@ -32,13 +31,13 @@ SET = {"back": HOURS, "forward": -HOURS}
 @on_api("v1")
 @pytest.mark.parametrize("clock", chosen(SET, "forward"))
 def test_a_call_that_may_still_arrive_is_waited_for(
-    clock: str, make_site: Callable[..., Site], server: Server, row: Row
+    clock: str, make_site: MakeSite, row: Row
 ) -> None:
     """The server has it and has not done it; the next run does not believe that it was not made."""
     site = make_site()
-    server.faults({"match": {"method": "POST", "nth": STORAGE}, "do": {"hang": FOREVER}})
+    site.server.faults({"match": {"method": "POST", "nth": STORAGE}, "do": {"hang": FOREVER}})
     with applying(site, ahead=SET[clock]) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert kill(process)
     report = next_run(site)
     assert report["exit_code"] == 7
@@ -49,9 +48,7 @@ def test_a_call_that_may_still_arrive_is_waited_for(
 
 
 @on_api("v1")
-def test_a_call_that_never_arrives_is_made_again_in_time(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_a_call_that_never_arrives_is_made_again_in_time(make_site: MakeSite, row: Row) -> None:
     """A clock that was set back by hours makes nobody wait for hours."""
     site = make_site()
     stop = {
@@ -67,24 +64,22 @@ def test_a_call_that_never_arrives_is_made_again_in_time(
     converge(site, None, row)
 
 
-def test_a_lease_knows_no_wall_clock(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_a_lease_knows_no_wall_clock(make_site: MakeSite, row: Row) -> None:
     """Two whose clocks are hours apart: who works is not replaced, who is silent is."""
     site = make_site()
     under_way = {"hang": FOREVER, "commit": "after"}
-    server.faults({"match": {"method": "POST", "nth": STORAGE}, "do": under_way})
+    site.server.faults({"match": {"method": "POST", "nth": STORAGE}, "do": under_way})
     with applying(site, lease=LEASE, host="elsewhere") as first:
-        reaches(server, first)
+        reaches(site.server, first)
         with applying(site, "--lock-timeout", str(LEASE), lease=LEASE, ahead=HOURS) as second:
             code, _, _ = ended(second)
         assert code == 6
         suspend(first, site.state_file)
         assert next_run(site, **replacing(site), ahead=HOURS)["exit_code"] == 0
-        requests, written = server.requests(), site.written()
+        requests, written = site.server.requests(), site.written()
         first.send_signal(signal.SIGCONT)
         code, out, err = ended(first)
     assert code == 7, out + err
-    assert (server.requests(), site.written()) == (requests, written)
-    assert not tally(server, site.expected)["duplicates"]
+    assert (site.server.requests(), site.written()) == (requests, written)
+    assert not tally(site.server, site.expected)["duplicates"]
     converge(site, None, row)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault.commands import FOREVER, applying, kill, reaches
+from fault.commands import kill_amid
 from fault.convergence import command, on_api
-from fault.site import LATER, SEPARATOR, Server, Site, pending
+from fault.site import LATER, SEPARATOR, MakeSite, Server, Site, pending
 from fault.test_lost_updates_told import told
 
 STORAGE = "storage/more-0"
@@ -24,11 +23,7 @@ def rows(server: Server) -> list[dict[str, Any]]:
 
 
 def killed(site: Site, server: Server, match: dict[str, Any], commit: str = "before") -> None:
-    server.faults({"match": match, "do": {"hang": FOREVER, "commit": commit}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, match, commit=commit)
 
 
 def make_storage(site: Site, server: Server) -> str:
@@ -37,7 +32,7 @@ def make_storage(site: Site, server: Server) -> str:
     return str(server.send("POST", "/storages/", body)["id"])
 
 
-def lost(make_site: Callable[..., Site], server: Server) -> tuple[Site, str]:
+def lost(make_site: MakeSite, server: Server) -> tuple[Site, str]:
     """A site whose create was killed, and the id of what somebody made in its place."""
     site = make_site(groups=0, extra_storages=1, settle_after=300)
     killed(site, server, POST)
@@ -46,7 +41,7 @@ def lost(make_site: Callable[..., Site], server: Server) -> tuple[Site, str]:
 
 @pytest.mark.parametrize("way", ["apply", "settle", "import"])
 def test_another_persons_object_does_not_end_the_create(
-    make_site: Callable[..., Site], server: Server, way: str
+    make_site: MakeSite, server: Server, way: str
 ) -> None:
     """It has the declared name; our call still makes a second one, and every look says so."""
     site, remote_id = lost(make_site, server)
@@ -73,9 +68,7 @@ def test_another_persons_object_does_not_end_the_create(
     assert "second object" not in str(site.plan(ahead=LATER).diagnostics)
 
 
-def test_what_is_about_to_be_made_anew_is_told_of_too(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_is_about_to_be_made_anew_is_told_of_too(make_site: MakeSite, server: Server) -> None:
     """The object is gone again: then there may be two of ours."""
     site, remote_id = lost(make_site, server)
     assert site.apply().code == 0
@@ -84,7 +77,7 @@ def test_what_is_about_to_be_made_anew_is_told_of_too(
 
 
 def test_an_imported_object_is_not_forgotten_while_the_create_may_act(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite, server: Server
 ) -> None:
     """Nobody would know of it; `state settle --wait` waits until it is certain."""
     site, remote_id = lost(make_site, server)
@@ -98,38 +91,34 @@ def test_an_imported_object_is_not_forgotten_while_the_create_may_act(
     assert list(site.records()) == ["storage/more-1"]
 
 
-def test_a_value_that_the_create_sent_is_no_deed_of_it(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_value_that_the_create_sent_is_no_deed_of_it(make_site: MakeSite) -> None:
     """It makes an object and changes none: newer values go out, and others set the older one."""
     site = make_site(groups=1, settle_after=300)
     file: Path = site.root / "manifests" / "group-0.yaml"
     plugin = json.loads(file.read_text().split(SEPARATOR)[0])
     del plugin["spec"]["code"]
     file.write_text(json.dumps(plugin))
-    killed(site, server, {"method": "POST", "path": "/plugins/"})
+    killed(site, site.server, {"method": "POST", "path": "/plugins/"})
     ours = {"code": "by-hand", **plugin["spec"]}
-    remote_id = server.send("POST", "/plugins/", ours)["id"]
+    remote_id = site.server.send("POST", "/plugins/", ours)["id"]
     command(site, f"import plugin/plugin-0 {remote_id} -t site")
     file.write_text(json.dumps(plugin).replace('"a"', '"b"'))
     assert site.apply().code == 0
     said = told(command(site, "plan -t site"))
     assert "and would make a second object." in said
     assert "would set" not in said
-    server.send("PUT", f"/plugins/{remote_id}/", ours)
+    site.server.send("PUT", f"/plugins/{remote_id}/", ours)
     said = told(command(site, "drift -t site"))
     assert "drift: changed outside" in said
     assert "equals what call" not in said
 
 
 @on_api("v1", "v2")
-def test_what_a_backend_has_once_is_not_told_as_made_twice(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_a_backend_has_once_is_not_told_as_made_twice(make_site: MakeSite) -> None:
     """A code, and a version of a plugin, are refused to whoever comes second."""
     site = make_site(groups=1, settle_after=300)
     path = "/v2/plugins/" if site.api == "v2" else "/plugin_releases/"
-    killed(site, server, {"method": "POST", "path": path}, "after")
+    killed(site, site.server, {"method": "POST", "path": path}, "after")
     said = told(command(site, "apply --auto-approve -t site"))
     assert re.search(r"create of \S*( and)? ?release/plugin-0@1.0.0, .*sent at \S+ by apply", said)
     assert "create of release/plugin-0@1.0.0 (call" not in said
@@ -140,12 +129,10 @@ def test_what_a_backend_has_once_is_not_told_as_made_twice(
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
 @pytest.mark.parametrize("half", ["plugin/plugin-0", "release/plugin-0@1.0.0"])
-def test_one_request_is_settled_by_hand_as_one(
-    make_site: Callable[..., Site], server: Server, half: str
-) -> None:
+def test_one_request_is_settled_by_hand_as_one(make_site: MakeSite, half: str) -> None:
     """It makes a plugin with its first release: neither half was done without the other."""
     site = make_site(groups=1, settle_after=300)
-    killed(site, server, {"method": "POST", "path": "/v2/plugins/"})
+    killed(site, site.server, {"method": "POST", "path": "/v2/plugins/"})
     both = sorted(map(str, site.open_intents()))
     assert len(both) == 2
     said = told(command(site, f"state settle {half} --absent -t site"))
@@ -160,11 +147,11 @@ def test_one_request_is_settled_by_hand_as_one(
 @pytest.mark.parametrize("has_looked", [False, True])
 @pytest.mark.parametrize("way", ["state mv", "moved"])
 def test_a_renamed_create_is_settled_before_it_is_moved(
-    make_site: Callable[..., Site], server: Server, way: str, *, has_looked: bool
+    make_site: MakeSite, way: str, *, has_looked: bool
 ) -> None:
     """It was done, and the manifest has another name since: the steps are told in their order."""
     site = make_site(groups=0, extra_storages=1)
-    killed(site, server, POST, "after")
+    killed(site, site.server, POST, "after")
     file: Path = site.root / "manifests" / "more.yaml"
     document = json.loads(file.read_text())
     document["metadata"]["name"] = "renamed"
@@ -188,7 +175,7 @@ def test_a_renamed_create_is_settled_before_it_is_moved(
             command(site, typed)
     assert site.apply().code == 0
     assert list(site.records()) == ["storage/renamed"]
-    assert len(server.objects("storage")) == 1
+    assert len(site.server.objects("storage")) == 1
 
 
 def paths_of(server: Server) -> list[str]:
@@ -196,30 +183,28 @@ def paths_of(server: Server) -> list[str]:
 
 
 @pytest.mark.parametrize("way", ["apply", "settle"])
-def test_an_object_with_other_values_is_not_ours_by_its_name(
-    make_site: Callable[..., Site], server: Server, way: str
-) -> None:
+def test_an_object_with_other_values_is_not_ours_by_its_name(make_site: MakeSite, way: str) -> None:
     """Somebody made it: nothing of it is overwritten before a person adopts it."""
     site = make_site(groups=0, extra_storages=1, settle_after=300)
-    killed(site, server, POST)
+    killed(site, site.server, POST)
     body = json.loads((site.root / "manifests" / "more.yaml").read_text())["spec"]
     body["configuration"]["base_path"] = "/theirs"
-    server.send("POST", "/storages/", body)
+    site.server.send("POST", "/storages/", body)
     if way == "settle":
         assert "too early to tell" in told(command(site, "state settle -t site", 7))
     assert site.apply().code == 7
-    assert paths_of(server) == ["/theirs"]
+    assert paths_of(site.server) == ["/theirs"]
     refused = site.apply(ahead=LATER)
     assert refused.code == 5
     assert f"{STORAGE} cannot be imported" in command(site, "plan -t site")
-    assert paths_of(server) == ["/theirs"]
+    assert paths_of(site.server) == ["/theirs"]
     assert site.records() == {}
     settled = told(command(site, "state history -t site"))
     assert "1 create settled: cannot be told" in settled
 
 
 def test_a_create_that_lands_beside_a_restored_record_takes_its_place_nowhere(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """A backup brought back the record of another object of this address."""
     site = make_site(groups=0, extra_storages=1)
@@ -232,7 +217,7 @@ def test_a_create_that_lands_beside_a_restored_record_takes_its_place_nowhere(
     renamed = json.loads(first)
     renamed["spec"]["name"] = "other"
     file.write_text(json.dumps(renamed))
-    killed(site, server, POST, "after")
+    killed(site, site.server, POST, "after")
     command(site, f"state restore {backup} --yes -t site")
     said = told(command(site, "state settle -t site"))
     first_id = site.records()[STORAGE]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 from fault.commands import LEASE, applying, ended, reaches
 from fault.convergence import Row, chosen, command, converge, on_api, some
-from fault.site import Server, Site
+from fault.site import MakeSite, Server
 from postgres.proxy import Proxy
 from postgres.server import PostgresServer
 
@@ -32,7 +32,7 @@ def a_schema(postgres: PostgresServer) -> str:
 
 @on_api("v1")
 def test_a_database_that_is_killed_and_comes_back(
-    api: str, make_site: Callable[..., Site], server: Server, postgres: PostgresServer, row: Row
+    api: str, make_site: MakeSite, server: Server, postgres: PostgresServer, row: Row
 ) -> None:
     """What it acknowledged is there; the same run goes on and ends well."""
     for nth in some(POSTS[api], 1, turn=2, most=MOST[api]):
@@ -49,7 +49,7 @@ def test_a_database_that_is_killed_and_comes_back(
 
 @on_api("v1")
 def test_a_database_that_stays_away(
-    api: str, make_site: Callable[..., Site], server: Server, postgres: PostgresServer, row: Row
+    api: str, make_site: MakeSite, server: Server, postgres: PostgresServer, row: Row
 ) -> None:
     """The run says so and ends; with what it kept aside nothing is left unknown."""
     for nth in some(POSTS[api], 1, turn=6, most=MOST[api]):
@@ -75,7 +75,7 @@ def test_a_database_that_stays_away(
 def test_a_connection_that_is_cut(
     moment: str,
     api: str,
-    make_site: Callable[..., Site],
+    make_site: MakeSite,
     server: Server,
     postgres: PostgresServer,
     proxy: Proxy,

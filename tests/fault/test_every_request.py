@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fault.convergence import PROFILES, Row, chosen, converge, few_on, some, tells_the_truth
 from fault.scenarios import ON_V1, ON_V2, SCENARIOS, requests_of
-from fault.site import READ_SECONDS, Server, Site
+from fault.site import READ_SECONDS, MakeSite, Server
 from profiles import PROFILE
 
 HANG = READ_SECONDS + 0.2
@@ -52,7 +51,7 @@ def test_fault(
     scenario: str,
     api: str,
     profile: str,
-    make_site: Callable[..., Site],
+    make_site: MakeSite,
     server: Server,
     row: Row,
 ) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
-from fault.site import Server, Site, pending
+from fault.site import MakeSite, Server, Site, pending
 from profiles import PAGE
 
 COUNT = 60
@@ -15,7 +14,7 @@ COUNT = 60
 pytestmark = pytest.mark.parametrize("profile", [PAGE], indirect=True)
 
 
-def made(make_site: Callable[..., Site], server: Server) -> Site:
+def made(make_site: MakeSite, server: Server) -> Site:
     """Sixty storages, applied and recorded; requests are counted from here on."""
     site = make_site(groups=0, extra_storages=COUNT)
     assert site.apply().code == 0
@@ -30,9 +29,7 @@ def asked(server: Server) -> Counter[str]:
     )
 
 
-def test_an_unchanged_plan_reads_the_list_once(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_an_unchanged_plan_reads_the_list_once(make_site: MakeSite, server: Server) -> None:
     """One page, and one object to see whether items are whole."""
     site = made(make_site, server)
     assert pending(site.plan()) == []
@@ -43,7 +40,7 @@ def test_an_unchanged_plan_reads_the_list_once(
     "switches", [{"list_items": "short"}, {"configuration": "asked"}], ids=["short", "asked"]
 )
 def test_short_items_are_not_believed(
-    make_site: Callable[..., Site], server: Server, switches: dict[str, str]
+    make_site: MakeSite, server: Server, switches: dict[str, str]
 ) -> None:
     """A list without configurations shows nothing of them: each object is read."""
     site = made(make_site, server)
@@ -52,9 +49,7 @@ def test_short_items_are_not_believed(
     assert asked(server) == {"list": 1, "GET": 1 + COUNT}
 
 
-def test_an_edit_from_outside_shows_in_the_list(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_an_edit_from_outside_shows_in_the_list(make_site: MakeSite, server: Server) -> None:
     """What a list tells is compared as what a read tells; a field it lacks is asked for."""
     site = made(make_site, server)
     first, second, *_ = server.objects("storage")
@@ -67,9 +62,7 @@ def test_an_edit_from_outside_shows_in_the_list(
     assert asked(server)["GET"] <= 2
 
 
-def test_what_the_list_lacks_is_asked_for_by_its_id(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_the_list_lacks_is_asked_for_by_its_id(make_site: MakeSite, server: Server) -> None:
     """An object that was deleted is known to be gone only then; it is made anew once."""
     site = made(make_site, server)
     gone = server.objects("storage")[-1]
@@ -80,7 +73,7 @@ def test_what_the_list_lacks_is_asked_for_by_its_id(
     assert asked(server)["GET"] == 2
 
 
-def test_a_list_that_fails_costs_only_reads(make_site: Callable[..., Site], server: Server) -> None:
+def test_a_list_that_fails_costs_only_reads(make_site: MakeSite, server: Server) -> None:
     """Each object is read by its id then, and nothing is taken for absent."""
     site = made(make_site, server)
     server.faults({"match": {"path": "/storages/"}, "do": {"status": 404}})
@@ -91,12 +84,10 @@ def test_a_list_that_fails_costs_only_reads(make_site: Callable[..., Site], serv
     assert asked(server)["GET"] == COUNT
 
 
-def test_a_few_recorded_objects_are_read_by_their_ids(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_few_recorded_objects_are_read_by_their_ids(make_site: MakeSite) -> None:
     """The list may be long; three reads are not. A look at it tells of second ones of a name."""
     site = make_site(groups=0, extra_storages=3)
     assert site.apply().code == 0
-    server.send("DELETE", "/_emulator/requests/")
+    site.server.send("DELETE", "/_emulator/requests/")
     assert pending(site.plan()) == []
-    assert asked(server) == {"GET": 3, "list": 1}
+    assert asked(site.server) == {"GET": 3, "list": 1}

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from fault.commands import COMMAND, FOREVER, applying, ended, kill, reaches
 from fault.convergence import Row, converge
 from fault.scenarios import requests_of
-from fault.site import COUNTS, Server, Site
+from fault.site import COUNTS, MakeSite
 from forking import ForkedProcess
 from installed import environment
 
@@ -137,7 +136,7 @@ def test_a_signal_ends_it_the_same(number: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by_fork", [False, True])
 def test_it_makes_the_same_requests(
-    by_fork: bool, api: str, profile: str, make_site: Callable[..., Site]
+    by_fork: bool, api: str, profile: str, make_site: MakeSite
 ) -> None:
     """As many as an apply in this process, and the same result."""
     count = requests_of(make_site, "first-apply", api, profile, 2)
@@ -152,7 +151,7 @@ def test_it_makes_the_same_requests(
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("by_fork", [False, True])
 def test_it_is_killed_at_a_write_all_the_same(
-    by_fork: bool, moment: str, make_site: Callable[..., Site], row: Row
+    by_fork: bool, moment: str, make_site: MakeSite, row: Row
 ) -> None:
     """The same write of the state, and the same number of intents stays open."""
     site = make_site(groups=2)
@@ -168,15 +167,15 @@ def test_it_is_killed_at_a_write_all_the_same(
 @pytest.mark.parametrize("commit", ["before", "after"])
 @pytest.mark.parametrize("by_fork", [False, True])
 def test_it_is_killed_at_a_request_all_the_same(
-    by_fork: bool, commit: str, make_site: Callable[..., Site], server: Server, row: Row
+    by_fork: bool, commit: str, make_site: MakeSite, row: Row
 ) -> None:
     """While the server has the second create, and nobody gets its answer."""
     site = make_site(groups=2)
     rule = {"method": "POST", "nth": 2}
-    server.faults({"match": rule, "do": {"hang": FOREVER, "commit": commit}})
+    site.server.faults({"match": rule, "do": {"hang": FOREVER, "commit": commit}})
     with applying(site, by_fork=by_fork) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert kill(process)
     assert (len(site.records()), len(site.open_intents())) == (1, 1)
-    assert len(server.ids()) == (2 if commit == "after" else 1)
+    assert len(site.server.ids()) == (2 if commit == "after" else 1)
     converge(site, None, row)

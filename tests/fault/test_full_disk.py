@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fault.commands import applying, ended
 from fault.convergence import Row, chosen, command, converge, on_api, some
 from fault.disks import FULL, READ_ONLY, Way
-from fault.site import Server, Site, pending
+from fault.site import MakeSite, Server, Site, pending
 from stopping import stands_still
 
 POSTS = {"v1": 6, "v2": 4}
@@ -42,7 +41,7 @@ CASES = {
     ),
 )
 def test_a_state_that_takes_no_more(
-    case: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
+    case: str, api: str, make_site: MakeSite, server: Server, row: Row
 ) -> None:
     """What was done is told, ids included; the printed command and one more apply do the rest."""
     way, write = CASES[case]
@@ -93,9 +92,7 @@ def still_so(site: Site, words: str) -> None:
 
 
 @pytest.mark.parametrize("way", chosen(WAYS, "modes"))
-def test_before_the_first_call(
-    way: str, make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_before_the_first_call(way: str, make_site: MakeSite, row: Row) -> None:
     """Exit 1 with the reason, and nothing is sent."""
     site = make_site(groups=1)
     nobody = {"nobody": True} if way == "modes" else {}
@@ -107,6 +104,6 @@ def test_before_the_first_call(
             code, out, err = ended(process)
         assert code == 1, out + err
         assert WORDS[way] in out
-        assert server.posts() == 0
+        assert site.server.posts() == 0
     assert pending(site.plan())
     converge(site, None, row)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from fault.commands import FOREVER, Backend, applying, ended, reaches
 from fault.convergence import Row, converge, on_api, some, tells_the_truth
 from fault.scenarios import requests_of
-from fault.site import Applied, Server, Site, pending, tally
+from fault.site import Applied, MakeSite, Server, Site, pending, tally
 from stopping import suspend
 
 BOUNDARIES = 8  # tried on API v2; all are on v1
@@ -31,7 +30,7 @@ def test_interrupted_at_a_request(
     commit: str,
     api: str,
     profile: str,
-    make_site: Callable[..., Site],
+    make_site: MakeSite,
     server: Server,
     row: Row,
 ) -> None:
@@ -67,7 +66,7 @@ def test_the_backend_is_killed(
     commit: str,
     api: str,
     profile: str,
-    make_site: Callable[..., Site],
+    make_site: MakeSite,
     backend: Backend,
     tmp_path: Path,
     row: Row,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import DEEP, PLACES, Row, converge, few_on, on_store_and_api, some
 from fault.scenarios import ON_V1, ON_V2, SCENARIOS, requests_of
-from fault.site import Server, Site
+from fault.site import MakeSite, Server
 from profiles import PROFILE
 
 # Of a plugin, its release and a storage each.
@@ -33,7 +31,7 @@ def test_killed_at_a_request(
     scenario: str,
     api: str,
     profile: str,
-    make_shared_site: Callable[..., Site],
+    make_shared_site: MakeSite,
     server: Server,
     row: Row,
     request: pytest.FixtureRequest,
@@ -54,7 +52,7 @@ def test_killed_at_a_request(
 
 @on_store_and_api()
 def test_killed_with_many_requests_under_way(
-    make_shared_site: Callable[..., Site], api: str, server: Server, row: Row
+    make_shared_site: MakeSite, api: str, server: Server, row: Row
 ) -> None:
     """Ten at once: half of them done, half of them not, none of them answered."""
     # On v2 a plugin's create makes its release.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 from fault.commands import applying, ended, kill, reaches
 from fault.convergence import DEEP, Row, converge, few_on, on_api, on_store_and_api, some
-from fault.site import Server, Site
+from fault.site import MakeSite, Server
 
 GROUPS = 10 if DEEP else 4  # of a plugin, its release and a storage each
 # A call is announced and settled, each once.
@@ -19,9 +18,7 @@ WRITES = 2 * 3 * GROUPS
 
 @on_store_and_api()
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_a_write(
-    moment: str, profile: str, make_shared_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_killed_at_a_write(moment: str, profile: str, make_shared_site: MakeSite, row: Row) -> None:
     """The write is not begun, or it is on disk and nothing has followed it."""
     for nth in some(WRITES, few_on(profile, 3), turn=9 if moment == "before" else 14):
         site = make_shared_site(groups=GROUPS)
@@ -31,7 +28,7 @@ def test_killed_at_a_write(
 
 
 @on_api("v1", "v2")
-def test_no_write_is_left_out(make_site: Callable[..., Site]) -> None:
+def test_no_write_is_left_out(make_site: MakeSite) -> None:
     """The boundaries above are all there are."""
     with applying(make_site(groups=GROUPS), counted=True) as process:
         code, _, err = ended(process)
@@ -45,7 +42,7 @@ def test_no_write_is_left_out(make_site: Callable[..., Site]) -> None:
 
 
 @on_api("v1")
-def test_killed_at_any_time(make_site: Callable[..., Site], server: Server, row: Row) -> None:
+def test_killed_at_any_time(make_site: MakeSite, server: Server, row: Row) -> None:
     """Evenly spread over an apply, from its first request to its end."""
     for part in range(40 if DEEP else 2):
         site = make_site()

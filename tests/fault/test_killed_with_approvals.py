@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 
 import pytest
 from fault.commands import FOREVER, ended, kill, reaches
 from fault.convergence import DEEP, Row, on_api, pending, some
 from fault.permitted import apply_permitted, applying_permitted
 from fault.scenarios import changes, first_apply, lock_and_prune
-from fault.site import LATER, Server, Site, tally
+from fault.site import LATER, MakeSite, Server, Site, tally
 from support.core import Result
 
 SCENES = {"first-apply": first_apply, "changes": changes, "lock-and-prune": lock_and_prune}
@@ -48,7 +47,7 @@ _COUNTS: dict[tuple[str, str], tuple[int, list[str]]] = {}
 
 
 def writes_and_methods_of(
-    make_site: Callable[..., Site], server: Server, scene: str, api: str
+    make_site: MakeSite, server: Server, scene: str, api: str
 ) -> tuple[int, list[str]]:
     """Of an apply of approved rows that nothing ends: its writes, and what its calls are."""
     if (scene, api) not in _COUNTS:
@@ -65,7 +64,7 @@ def writes_and_methods_of(
 
 @pytest.mark.parametrize(("moment", "api", "scene"), PLACES, indirect=["api"])
 def test_killed_at_a_write_with_approvals(
-    moment: str, scene: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
+    moment: str, scene: str, api: str, make_site: MakeSite, server: Server, row: Row
 ) -> None:
     """An approval is used with the announcement, or neither is there."""
     writes, methods = writes_and_methods_of(make_site, server, scene, api)
@@ -82,7 +81,7 @@ def test_killed_at_a_write_with_approvals(
 
 @pytest.mark.parametrize(("commit", "api", "scene"), PLACES, indirect=["api"])
 def test_killed_at_a_request_with_approvals(
-    commit: str, scene: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
+    commit: str, scene: str, api: str, make_site: MakeSite, server: Server, row: Row
 ) -> None:
     """Nobody got the answer: what was not done is done by the same approval, and what was is not."""
     _, methods = writes_and_methods_of(make_site, server, scene, api)
@@ -104,7 +103,7 @@ def test_killed_at_a_request_with_approvals(
 
 @on_api("v2")
 def test_an_update_that_may_still_act_is_waited_for(
-    api: str, make_site: Callable[..., Site], server: Server, row: Row
+    api: str, make_site: MakeSite, server: Server, row: Row
 ) -> None:
     """Its approval is neither lost nor used again at once; the other rows go on."""
     update = {"v1": "PUT", "v2": "PATCH"}[api]
@@ -131,20 +130,18 @@ def test_an_update_that_may_still_act_is_waited_for(
 
 
 @on_api("v2")
-def test_what_approved_a_guard_comes_back_with_the_first_row(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_what_approved_a_guard_comes_back_with_the_first_row(make_site: MakeSite, row: Row) -> None:
     """Killed before its first call is done: the same approvals of rows and guard do once more."""
     site = make_site(groups=1, extra_storages=3)
     assert apply_permitted(site).report.exit_code == 0
-    for name, ids in server.ids().items():
+    for name, ids in site.server.ids().items():
         if name.startswith("storage/"):
-            server.send("DELETE", f"/_emulator/objects/storage/{ids[0]}/")
+            site.server.send("DELETE", f"/_emulator/objects/storage/{ids[0]}/")
     (site.root / "manifests" / "group-0.yaml").unlink()
-    before = len(changing(server))
-    server.faults({"match": {"method": "POST", "nth": 1}, "do": {"hang": FOREVER}})
+    before = len(changing(site.server))
+    site.server.faults({"match": {"method": "POST", "nth": 1}, "do": {"hang": FOREVER}})
     with applying_permitted(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert kill(process)
-    converges(site, server, row)
-    assert sum(asked.startswith("POST ") for asked in changing(server)[before:]) == 3
+    converges(site, site.server, row)
+    assert sum(asked.startswith("POST ") for asked in changing(site.server)[before:]) == 3

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from buckets.proxy import BucketProxy
 from buckets.servers import BucketServer
 from fault.commands import SECONDS, applying, kill
 from fault.convergence import DEEP, Row, converge
-from fault.site import Site
+from fault.site import MakeSite
 
 # Of an apply of one plugin, its release and a storage, one after another: the lock, two for each,
 # and the lock again.
@@ -22,7 +20,7 @@ FEW = [("before", 2), ("after", 3), ("after", 8)]
     [(moment, nth) for moment in ("before", "after") for nth in WRITES] if DEEP else FEW,
 )
 def test_killed_at_a_write_of_the_bucket(
-    make_site: Callable[..., Site],
+    make_site: MakeSite,
     seaweed: BucketServer,
     proxy: BucketProxy,
     row: Row,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fault.commands import applying
 from fault.convergence import DEEP, Row, converge
-from fault.site import Site
+from fault.site import MakeSite
 from git_repositories import make_bare_repository, make_repository
 
 # Of an apply of one plugin, its release and a storage: the lock, two for each, the lock again.
@@ -32,7 +31,7 @@ exit {code}
     [(moment, nth) for moment in MOMENTS for nth in PUSHES] if DEEP else FEW,
 )
 def test_killed_at_a_push(
-    make_site: Callable[..., Site], tmp_path: Path, row: Row, moment: str, nth: int
+    make_site: MakeSite, tmp_path: Path, row: Row, moment: str, nth: int
 ) -> None:
     """What was announced and not settled is found; nothing is made twice."""
     remote = make_bare_repository(tmp_path / "state.git")

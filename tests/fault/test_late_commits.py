@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from fault.convergence import Row, converge, tells_the_truth
-from fault.site import READ_SECONDS, TOTAL_SECONDS, Server, Site
+from fault.site import READ_SECONDS, TOTAL_SECONDS, MakeSite, Server
 
 from synapse_apply.model.report import Result
 
@@ -21,7 +19,7 @@ GIVEN_UP = {
 
 @pytest.mark.parametrize(("path", "api"), GIVEN_UP, indirect=["api"])
 def test_found_in_the_same_run(
-    path: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
+    path: str, api: str, make_site: MakeSite, server: Server, row: Row
 ) -> None:
     """Exit 0 in one run, what depends on it included, where the API can tell."""
     with server.switched(plugin_list="list"):
@@ -39,17 +37,15 @@ def test_found_in_the_same_run(
     assert row.runs == 1
 
 
-def test_what_was_not_done_stays_unknown(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_what_was_not_done_stays_unknown(make_site: MakeSite, row: Row) -> None:
     """Not found within `settle_after` proves nothing: nothing is sent again in this run."""
     site = make_site(groups=2)
     lost = {"match": {"method": "POST", "path": "/storages/", "nth": 1}, "do": {"reset": "before"}}
-    server.faults(lost)
+    site.server.faults(lost)
     first = site.apply()
     assert first.code == 7
     assert first.report is not None
     assert first.report.count_outcomes(Result.UNKNOWN) == 1
-    assert server.requests().count("POST /storages/") == 1
+    assert site.server.requests().count("POST /storages/") == 1
     converge(site, first, row)
     assert row.runs == 2

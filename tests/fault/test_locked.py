@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 
 import pytest
 from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import Row, converge, some
-from fault.site import Server, Site
+from fault.site import MakeSite, Server, Site
 
 pytestmark = pytest.mark.parametrize("api", ["v2"], indirect=True)
 # Of a plugin and its release, a storage, and the lock: each announced and settled.
@@ -30,24 +29,20 @@ def is_locked(server: Server) -> bool:
 
 
 @pytest.mark.parametrize("commit", ["before", "after"])
-def test_killed_at_the_lock(
-    commit: str, make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_killed_at_the_lock(commit: str, make_site: MakeSite, row: Row) -> None:
     """The next run looks whether it was done."""
     site = with_lock(make_site(groups=1))
     match = {"method": "POST", "path": "/v2/plugin-releases/*/release/", "nth": 1}
-    server.faults({"match": match, "do": {"hang": FOREVER, "commit": commit}})
+    site.server.faults({"match": match, "do": {"hang": FOREVER, "commit": commit}})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert kill(process)
     converge(site, None, row)
-    assert is_locked(server)
+    assert is_locked(site.server)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_a_write(
-    moment: str, make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_killed_at_a_write(moment: str, make_site: MakeSite, server: Server, row: Row) -> None:
     """Around the lock's announcement and its record, too."""
     for nth in some(WRITES, 2, turn=3):
         site = with_lock(make_site(groups=1))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fault.commands import applying, ended
 from fault.convergence import PROFILES, Row, converge, on_api, on_vendor, tells_the_truth
-from fault.site import SEPARATOR, Server, Site, pending, tally
+from fault.site import SEPARATOR, MakeSite, Server, Site, pending, tally
 from hypothesis import given
 from hypothesis import strategies as st
 from laws.effort import effort
@@ -24,12 +23,10 @@ LOST: list[dict[str, Any]] = [
 ]
 
 
-def test_five_of_a_hundred_are_found_in_the_same_run(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_five_of_a_hundred_are_found_in_the_same_run(make_site: MakeSite, row: Row) -> None:
     """The installed command, ten calls at once: one run, exit 0, no duplicate, nothing to do."""
     site = make_site(groups=0, extra_storages=100)
-    server.faults(
+    site.server.faults(
         *[
             {"match": {**POSTS, "nth": nth}, "do": do}
             for nth, do in zip((3, 27, 50, 51, 98), LOST, strict=True)
@@ -38,22 +35,20 @@ def test_five_of_a_hundred_are_found_in_the_same_run(
     with applying(site, parallelism=10) as process:
         code, out, err = ended(process)
     assert code == 0, out + err
-    assert [count["done"] for count in server.counts()] == [1] * 5
-    server.faults()
+    assert [count["done"] for count in site.server.counts()] == [1] * 5
+    site.server.faults()
     row.add(1, 0)
-    found = tally(server, site.expected)
+    found = tally(site.server, site.expected)
     row.duplicates, row.losses = found["duplicates"], found["losses"]
     assert not any(found.values())
     assert pending(site.plan()) == []
-    posts = [asked for asked in server.requests() if asked == "POST /storages/"]
+    posts = [asked for asked in site.server.requests() if asked == "POST /storages/"]
     assert len(posts) == 100
 
 
 @pytest.mark.parametrize("profile", PROFILES, indirect=True)
 @pytest.mark.parametrize("plugin_list", ["none", "list"])
-def test_a_lost_plugin(
-    plugin_list: str, make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_a_lost_plugin(plugin_list: str, make_site: MakeSite, server: Server, row: Row) -> None:
     """Where plugins are listed it is found at once; on plain v1 nobody can tell, and it is said.
 
     The vendor's makes a first release of each plugin, by which it is found without a list.
@@ -107,7 +102,7 @@ SCHEDULES = st.fixed_dictionaries(
 @effort(8, 500)
 @given(SCHEDULES)
 def test_random_schedules(
-    make_site: Callable[..., Site], server: Server, row: Row, drawn: dict[str, Any]
+    make_site: MakeSite, server: Server, row: Row, drawn: dict[str, Any]
 ) -> None:
     """Several faults in one apply, several calls at once, plugins listed or not (on v1)."""
     goes_through(make_site, server, row, **drawn)
@@ -117,14 +112,14 @@ def test_random_schedules(
 @effort(2, 300)
 @given(SCHEDULES)
 def test_random_schedules_on_vendor(
-    make_site: Callable[..., Site], server: Server, row: Row, drawn: dict[str, Any]
+    make_site: MakeSite, server: Server, row: Row, drawn: dict[str, Any]
 ) -> None:
     """The same on the vendor's profile, whatever the profile of all tests is."""
     goes_through(make_site, server, row, **drawn)
 
 
 def goes_through(
-    make_site: Callable[..., Site],
+    make_site: MakeSite,
     server: Server,
     row: Row,
     schedule: list[dict[str, Any]],

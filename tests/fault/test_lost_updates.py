@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from controllers.backend_proxy import BackendProxy, Call
-from fault.commands import FOREVER, applying, ended, kill, reaches
+from fault.commands import applying, ended, kill, kill_amid, reaches
 from fault.convergence import Row, chosen, command, converge, on_api, on_store
-from fault.site import LATER, Server, Site, pending
+from fault.site import LATER, MakeSite, Server, Site, pending
 from forges.loopback_server import wait_until
 from git_repositories import make_bare_repository
 
@@ -54,7 +53,7 @@ def results(site: Site) -> list[str]:
     return [entry.result for entry in site.written()[1] if entry.verb == "update"]
 
 
-def begun(make_site: Callable[..., Site], server: Server, **settings: Any) -> Site:
+def begun(make_site: MakeSite, **settings: Any) -> Site:
     """A site whose plugin is described as `nine`, and declared as `ten`."""
     site = make_site(groups=1, **settings)
     declare(site, "nine")
@@ -65,11 +64,7 @@ def begun(make_site: Callable[..., Site], server: Server, **settings: Any) -> Si
 
 def killed(site: Site, server: Server, commit: str) -> None:
     """Kill an apply in the middle of the update; `commit` is when the server acts on it."""
-    server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": commit}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, update(site), commit=commit)
 
 
 LOST: dict[str, dict[str, Any]] = {
@@ -85,33 +80,31 @@ LOST: dict[str, dict[str, Any]] = {
 @on_store("sqlite", "s3")
 @pytest.mark.parametrize("deed", chosen(LOST, "reset before", "502 after"))
 def test_what_was_sent_and_what_was_there_are_told_apart(
-    make_shared_site: Callable[..., Site], server: Server, row: Row, deed: str
+    make_shared_site: MakeSite, row: Row, deed: str
 ) -> None:
     """Done at once where the server shows it; else unknown until the call cannot act any more."""
-    site = begun(make_shared_site, server)
-    server.faults({"match": update(site), "do": LOST[deed]})
+    site = begun(make_shared_site)
+    site.server.faults({"match": update(site), "do": LOST[deed]})
     is_done = "before" not in deed
     first = site.apply()
     assert first.code == (0 if is_done else 7)
-    server.faults()
-    assert live(server) == ("ten" if is_done else "nine")
+    site.server.faults()
+    assert live(site.server) == ("ten" if is_done else "nine")
     if not is_done:
         said = command(site, "state settle -t site", code=7)
         assert f"! {PLUGIN}: update of " in said
         assert "it is too early to tell" in said
         assert "was done" not in said
     converge(site, first, row)
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
     assert results(site)[0] == "done"
     assert ("settled: not done" in results(site)) is not is_done
 
 
-def test_a_state_in_git_tells_the_same(
-    make_site: Callable[..., Site], server: Server, tmp_path: Path
-) -> None:
+def test_a_state_in_git_tells_the_same(make_site: MakeSite, server: Server, tmp_path: Path) -> None:
     """After a kill the call is open; what it may still do nothing newer precedes."""
     remote = make_bare_repository(tmp_path / "state.git")
-    site = begun(make_site, server, state_url=f"git:file://{remote}?pace=0")
+    site = begun(make_site, state_url=f"git:file://{remote}?pace=0")
     killed(site, server, "before")
     assert "it is too early to tell" in command(site, "state settle -t site", code=7)
     declare(site, "eleven")
@@ -122,35 +115,31 @@ def test_a_state_in_git_tells_the_same(
 
 
 @on_api("v1", "v2")
-def test_settled_once_it_cannot_act_any_more(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_settled_once_it_cannot_act_any_more(make_site: MakeSite) -> None:
     """`state settle` says that it was not done, and so does the history; nothing is sent."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site), "do": {"reset": "before"}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site), "do": {"reset": "before"}})
     assert site.apply().code == 7
-    server.faults()
-    server.send("DELETE", "/_emulator/requests/")
+    site.server.faults()
+    site.server.send("DELETE", "/_emulator/requests/")
     said = command(site, "state settle -t site --wait")
     assert f"{PLUGIN}: update was not done; the next apply may do it" in said
     assert results(site)[0] == "settled: not done"
-    assert not [asked for asked in server.requests() if asked.startswith("P")]
-    assert live(server) == "nine"
+    assert not [asked for asked in site.server.requests() if asked.startswith("P")]
+    assert live(site.server) == "nine"
     assert site.apply().code == 0
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
 
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("outside", ["other", "ten"])
-def test_a_value_that_is_neither_cannot_be_told(
-    make_site: Callable[..., Site], server: Server, outside: str
-) -> None:
+def test_a_value_that_is_neither_cannot_be_told(make_site: MakeSite, outside: str) -> None:
     """Somebody changed it meanwhile: nobody says that the update was done."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site), "do": {"reset": "before"}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site), "do": {"reset": "before"}})
     assert site.apply().code == 7
-    server.faults()
-    change_outside(site, server, outside)
+    site.server.faults()
+    change_outside(site, site.server, outside)
     said = command(site, "state settle -t site --wait")
     expected = "update was done" if outside == "ten" else "whether update was done cannot be told"
     assert f"{PLUGIN}: {expected}" in said
@@ -158,7 +147,7 @@ def test_a_value_that_is_neither_cannot_be_told(
     assert ("who set it cannot be told" in text) is (outside == "other")
     assert "outside" not in text
     assert site.apply().code == 0
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
     assert pending(site.plan()) == []
 
 
@@ -174,25 +163,23 @@ def change_outside(site: Site, server: Server, description: str) -> None:
 
 @on_api("v1", "v2")
 @on_store("sqlite", "s3")
-def test_no_newer_update_while_an_older_one_may_act(
-    make_shared_site: Callable[..., Site], server: Server
-) -> None:
+def test_no_newer_update_while_an_older_one_may_act(make_shared_site: MakeSite) -> None:
     """It is refused with exit 7, and sent once the older one has acted: nothing overwrites it."""
-    site = begun(make_shared_site, server)
-    server.faults({"match": update(site, nth=1), "do": {"hang": 3}})
+    site = begun(make_shared_site)
+    site.server.faults({"match": update(site, nth=1), "do": {"hang": 3}})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert kill(process)
     declare(site, "eleven")
     second = site.apply()
     assert second.code == 7
     (refusal,) = [r for change in second.plan.changes for r in change.refusals]
     assert "it is too early to tell whether the server acted on it" in refusal.reason
-    wait_for(server, "ten")
-    server.faults()
+    wait_for(site.server, "ten")
+    site.server.faults()
     third = site.apply()
     assert third.code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
     assert results(site)[:2] == ["done", "settled: done"]
     assert [field.cause for change in third.plan.changes for field in change.fields] == [Cause.GIT]
     assert pending(site.plan()) == []
@@ -200,30 +187,28 @@ def test_no_newer_update_while_an_older_one_may_act(
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("verb", ["update", "create"])
-def test_waiting_ends_once_the_lost_call_shows(
-    make_site: Callable[..., Site], server: Server, verb: str
-) -> None:
+def test_waiting_ends_once_the_lost_call_shows(make_site: MakeSite, verb: str) -> None:
     """Hours before it could not act any more, and asking seldom; one line says what is waited for."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", settle_after=36_000)
     asked = update(site, nth=1)
     if verb == "create":
         path = site.root / "manifests" / "group-0.yaml"
         path.write_text(path.read_text().replace("storage-0", "storage-1"))
         asked = {"method": "POST", "path": "/storages/", "nth": 1}
-    server.faults({"match": asked, "do": {"hang": 3}})
+    site.server.faults({"match": asked, "do": {"hang": 3}})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert kill(process)
     declare(site, "eleven")
-    server.send("DELETE", "/_emulator/requests/")
+    site.server.send("DELETE", "/_emulator/requests/")
     with applying(site, "--wait", as_json=False) as process:
         code, out, err = ended(process)
     assert code == 0, out + err
     assert err.count("Waiting at most ") == 1
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
     assert pending(site.plan()) == []
-    assert len(server.objects("storage")) == (2 if verb == "create" else 1)
+    assert len(site.server.objects("storage")) == (2 if verb == "create" else 1)
 
 
 def wait_for(server: Server, description: str) -> None:
@@ -231,53 +216,49 @@ def wait_for(server: Server, description: str) -> None:
 
 
 @on_api("v1", "v2")
-def test_who_sets_the_same_meanwhile_hides_no_late_call(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_who_sets_the_same_meanwhile_hides_no_late_call(make_site: MakeSite) -> None:
     """Live had what was sent, so it was done; of what is there later nobody knows who set it."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", on_drift="hold")
-    killed(site, server, "before")
-    change_outside(site, server, "ten")
+    killed(site, site.server, "before")
+    change_outside(site, site.server, "ten")
     assert "update was done" in command(site, "state settle -t site")
     declare(site, "eleven")
     assert site.apply().code == 0
-    change_outside(site, server, "ten")  # as the killed call does now, or somebody else
+    change_outside(site, site.server, "ten")  # as the killed call does now, or somebody else
     said = command(site, "plan -t site") + command(site, "drift -t site")
     assert said.count("who set it cannot be told") == 2
     assert "changed outside" not in said
     assert site.apply().code == 0
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
 
 
 def test_a_field_that_a_late_call_may_have_removed_is_not_told_as_changed_outside(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """On v1 to remove a field is to send its reset value."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, None, on_drift="hold")
-    killed(site, server, "before")
-    change_outside(site, server, "")
+    killed(site, site.server, "before")
+    change_outside(site, site.server, "")
     assert "update was done" in command(site, "state settle -t site")
     declare(site, "eleven")
     assert site.apply().code == 0
-    change_outside(site, server, "")
+    change_outside(site, site.server, "")
     said = command(site, "plan -t site")
     assert "who set it cannot be told" in said
     assert "changed outside" not in said
     assert site.apply().code == 0
-    assert live(server) == ""
+    assert live(site.server) == ""
 
 
 @on_api("v1", "v2")
-def test_nothing_is_said_of_drift_while_a_call_may_act(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_nothing_is_said_of_drift_while_a_call_may_act(make_site: MakeSite) -> None:
     """A nightly check is red, not green, of an object that it cannot judge."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     declare(site, "eleven")
-    change_outside(site, server, "other")
+    change_outside(site, site.server, "other")
     said = command(site, "drift -t site --detailed-exitcode", code=1)
     assert "Whether an object has drifted cannot be told yet" in said
     assert "No drift" not in said
@@ -290,30 +271,26 @@ def test_nothing_is_said_of_drift_while_a_call_may_act(
     assert "may still act and overwrite" in command(site, "plan -t site")
 
 
-def test_drift_that_git_changes_too_is_not_told_as_kept(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_drift_that_git_changes_too_is_not_told_as_kept(make_site: MakeSite) -> None:
     """With `on_drift: hold`, apply keeps only what Git did not change."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "nine", on_drift="hold")
-    change_outside(site, server, "other")
+    change_outside(site, site.server, "other")
     assert "keeps it (on_drift: hold)" in command(site, "drift -t site")
     declare(site, "eleven")
     said = command(site, "drift -t site")
     assert "restores the declared values" in said
     assert "keeps it" not in said
     assert site.apply().code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
-def test_the_history_knows_a_call_by_the_apply_that_sent_it(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_the_history_knows_a_call_by_the_apply_that_sent_it(make_site: MakeSite) -> None:
     """While its outcome is not known, and once another apply has settled it."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site), "do": {"reset": "before"}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site), "do": {"reset": "before"}})
     lost = site.apply()
-    server.faults()
+    site.server.faults()
     assert lost.code == 7
     shown = command(site, f"state history -t site show {lost.plan.id}")
     assert "not known yet" in shown
@@ -327,22 +304,22 @@ def test_the_history_knows_a_call_by_the_apply_that_sent_it(
 
 
 @on_api("v1", "v2")
-def test_the_same_may_be_sent_again_at_once(make_site: Callable[..., Site], server: Server) -> None:
+def test_the_same_may_be_sent_again_at_once(make_site: MakeSite) -> None:
     """What is declared is so then, whichever acts last, and the plan says so."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     second = site.apply()
     assert second.code == 0
     (said,) = [d for d in second.plan.diagnostics if d.summary == "An earlier call is sent again"]
     assert "sends the same declared fields again" in said.detail
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
     assert results(site)[:2] == ["done", "settled: cannot be told"]
     assert site.open_intents() == []
     # The first one still may act: what differs from it waits for that.
     declare(site, "eleven")
     assert site.apply().code == 7
     assert site.apply(ahead=LATER).code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
 @on_api("v1", "v2")
@@ -350,19 +327,19 @@ def test_the_same_may_be_sent_again_at_once(make_site: Callable[..., Site], serv
 @pytest.mark.parametrize("ahead", [0.0, LATER])
 @pytest.mark.parametrize("found", ["in the run", "by settle", "by hand"])
 def test_a_late_value_of_ours_is_told_as_ours(
-    make_site: Callable[..., Site], server: Server, found: str, on_drift: str, ahead: float
+    make_site: MakeSite, found: str, on_drift: str, ahead: float
 ) -> None:
     """Nobody says who set it where the call was found done, or settled by hand as not done."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", on_drift=on_drift)
     if found == "in the run":
-        server.faults({"match": update(site), "do": LOST["502 after"]})
+        site.server.faults({"match": update(site), "do": LOST["502 after"]})
         assert site.apply().code == 0
-        server.faults()
+        site.server.faults()
     else:
-        killed(site, server, "before")
+        killed(site, site.server, "before")
     if found == "by settle":
-        change_outside(site, server, "ten")
+        change_outside(site, site.server, "ten")
         assert f"{PLUGIN}: update was done" in command(site, "state settle -t site")
     if found == "by hand":
         told = command(site, f"state settle -t site {PLUGIN} --absent")
@@ -370,8 +347,8 @@ def test_a_late_value_of_ours_is_told_as_ours(
         assert results(site)[0] == "settled by hand: not done"
     declare(site, "eleven")
     assert site.apply().code == 0
-    assert live(server) == "eleven"
-    change_outside(site, server, "ten")  # as the call may do now, or a person
+    assert live(site.server) == "eleven"
+    change_outside(site, site.server, "ten")  # as the call may do now, or a person
     untold = "who set it cannot be told"
     said = command(site, "plan -t site") + command(site, "drift -t site")
     assert said.count(untold) == 2
@@ -384,22 +361,20 @@ def test_a_late_value_of_ours_is_told_as_ours(
         )
         assert f"{untold}:" in note
         assert "outside" not in note
-        assert live(server) == "ten"
+        assert live(site.server) == "ten"
         return
     assert "outside" not in said
     (origin,) = [field.origin for change in last.plan.changes for field in change.fields]
     assert origin.endswith(untold)
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
 @on_api("v1", "v2")
-def test_an_import_over_an_open_update_keeps_it_in_mind(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_an_import_over_an_open_update_keeps_it_in_mind(make_site: MakeSite) -> None:
     """It may still act, which is said: what is newer waits, and its late value is its own."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", on_drift="hold")
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     remote_id = site.records()[PLUGIN]
     said = command(site, f"import -t site {PLUGIN} {remote_id}")
     assert f"update of {PLUGIN} (call " in said
@@ -407,35 +382,33 @@ def test_an_import_over_an_open_update_keeps_it_in_mind(
     assert site.open_intents() == []
     declare(site, "eleven")
     assert site.apply().code == 7
-    assert live(server) == "nine"
-    change_outside(site, server, "ten")  # as the killed call does now
+    assert live(site.server) == "nine"
+    change_outside(site, site.server, "ten")  # as the killed call does now
     (origin,) = [f.origin for change in site.plan(ahead=0.0).changes for f in change.fields]
     assert origin.endswith("which was given up")
     assert site.apply(ahead=LATER).code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
-def test_a_patch_is_told_of_what_it_sent_alone(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_patch_is_told_of_what_it_sent_alone(make_site: MakeSite) -> None:
     """A change of another field need not wait, and another's value there is none of the call's."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     assert site.apply().code == 0  # the same again; the first one may still act
     path = site.root / "manifests" / "group-0.yaml"
     path.write_text(
         path.read_text().replace('"name": "plugin-0", "code"', '"name": "Other", "code"')
     )
     assert site.apply().code == 0
-    (row,) = server.objects("plugin")
+    (row,) = site.server.objects("plugin")
     assert row["body"]["name"] == "Other"
-    server.send("PATCH", f"/v2/plugins/{row['id']}/", {"name": "plugin-0"})
+    site.server.send("PATCH", f"/v2/plugins/{row['id']}/", {"name": "plugin-0"})
     fields = [f for change in site.plan(ahead=0.0).changes for f in change.fields]
     assert [(f.cause, f.origin) for f in fields] == [(Cause.DRIFT, "")]
     declare(site, "eleven")
     assert site.apply().code == 7
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
 
 
 def rotated(site: Site) -> Site:
@@ -533,9 +506,7 @@ def test_of_what_cannot_be_seen_nobody_says_that_it_was_as_before(
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
 @pytest.mark.parametrize("commit", ["before", "after"])
-def test_a_delete_is_told_apart(
-    make_site: Callable[..., Site], server: Server, commit: str
-) -> None:
+def test_a_delete_is_told_apart(make_site: MakeSite, commit: str) -> None:
     """Gone: done. There: it may still be deleted, and what is declared again waits for that."""
     site = make_site(groups=1)
     assert site.apply().code == 0
@@ -543,11 +514,7 @@ def test_a_delete_is_told_apart(
     whole = path.read_text()
     plugin, _, storage = whole.split("\n---\n")
     path.write_text(f"{plugin}\n---\n{storage}")
-    server.faults({"match": {"method": "DELETE"}, "do": {"hang": FOREVER, "commit": commit}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, {"method": "DELETE"}, commit=commit)
     said = command(site, "state settle -t site", code=7 if commit == "before" else 0)
     assert ("delete was done" in said) is (commit == "after")
     path.write_text(whole)
@@ -558,20 +525,20 @@ def test_a_delete_is_told_apart(
         assert "settled: not done" in [entry.result for entry in site.written()[1]]
 
 
-def test_a_second_try_remembers_the_first(make_site: Callable[..., Site], server: Server) -> None:
+def test_a_second_try_remembers_the_first(make_site: MakeSite) -> None:
     """The first was lost and the second answered: a newer value waits until the first is over."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site, nth=1), "do": {"reset": "before"}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site, nth=1), "do": {"reset": "before"}})
     first = site.apply()
     assert first.code == 0
     assert first.report is not None
     assert first.report.count_outcomes(Result.UNKNOWN) == 0
     told = [d.summary for outcome in first.report.outcomes for d in outcome.diagnostics]
     assert told == ["An update was sent twice"]
-    server.faults()
+    site.server.faults()
     declare(site, "eleven")
     assert site.apply().code == 7
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
     said = command(site, "apply --auto-approve --wait -t site")
     assert "Apply complete! Resources: 0 added, 1 changed" in said
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from controllers.backend_proxy import BackendProxy
-from fault.commands import FOREVER, applying, ended, kill, reaches
+from fault.commands import FOREVER, applying, ended, kill, kill_amid, reaches
 from fault.convergence import command, on_api, on_store
-from fault.site import LATER, Server, Site
+from fault.site import LATER, MakeSite, Server, Site
 from fault.test_lost_updates import (
     PLUGIN,
     begun,
@@ -46,15 +45,15 @@ def told(text: str) -> str:
 @on_api("v1", "v2")
 @pytest.mark.parametrize("on_drift", ["hold", "revert"])
 def test_what_somebody_sets_is_not_told_as_kept_while_a_call_may_undo_it(
-    make_site: Callable[..., Site], server: Server, on_drift: str
+    make_site: MakeSite, on_drift: str
 ) -> None:
     """The same was sent again at once; then somebody changed it, and the first call still may act."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", on_drift=on_drift)
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     assert "may still act" not in command(site, "plan -t site")
-    change_outside(site, server, "by hand")
+    change_outside(site, site.server, "by hand")
     for line in ("plan -t site", "drift -t site"):
         said = told(command(site, line))
         assert len(MAY_ACT.findall(said)) == 1, said
@@ -64,42 +63,36 @@ def test_what_somebody_sets_is_not_told_as_kept_while_a_call_may_undo_it(
     assert MAY_ACT.search(told(command(site, f"drift -t site --write {PLUGIN} --dry-run")))
     applied = told(command(site, "apply --auto-approve -t site"))
     assert MAY_ACT.search(applied), applied
-    assert live(server) == ("by hand" if on_drift == "hold" else "ten")
+    assert live(site.server) == ("by hand" if on_drift == "hold" else "ten")
 
 
-def test_a_call_that_was_found_done_is_told_of_while_it_may_act_again(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_call_that_was_found_done_is_told_of_while_it_may_act_again(make_site: MakeSite) -> None:
     """Somebody had set the same, so it looked done; what is set after that it may undo."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", on_drift="hold")
-    killed(site, server, "before")
-    change_outside(site, server, "ten")
+    killed(site, site.server, "before")
+    change_outside(site, site.server, "ten")
     assert site.apply().code == 0
-    change_outside(site, server, "by hand")
+    change_outside(site, site.server, "by hand")
     assert MAY_ACT.search(told(command(site, "plan -t site")))
     assert MAY_ACT.search(told(command(site, "drift -t site")))
 
 
-def test_a_call_that_was_settled_by_hand_is_not_told_of(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_call_that_was_settled_by_hand_is_not_told_of(make_site: MakeSite) -> None:
     """Whoever said that it was not done has answered for it."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     command(site, f"state settle -t site {PLUGIN} --absent")
     assert site.apply().code == 0
-    change_outside(site, server, "by hand")
+    change_outside(site, site.server, "by hand")
     assert "may still act" not in command(site, "plan -t site")
 
 
 @on_api("v1", "v2")
-def test_sending_the_same_again_promises_no_more_than_it_does(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_sending_the_same_again_promises_no_more_than_it_does(make_site: MakeSite) -> None:
     """A PUT is the whole object as it was read: what somebody sets beside it may be set back."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     second = site.apply()
     (said,) = [d for d in second.plan.diagnostics if d.summary == "An earlier call is sent again"]
     assert "difference" not in said.detail
@@ -111,7 +104,7 @@ def test_sending_the_same_again_promises_no_more_than_it_does(
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_a_late_delete_of_ours_is_not_told_as_somebody_elses(
-    make_site: Callable[..., Site], server: Server, *, by_hand: bool
+    make_site: MakeSite, *, by_hand: bool
 ) -> None:
     """It was declared again, and then the delete landed."""
     site = make_site(groups=1)
@@ -120,20 +113,16 @@ def test_a_late_delete_of_ours_is_not_told_as_somebody_elses(
     whole = path.read_text()
     plugin, release, storage = whole.split("\n---\n")
     path.write_text(f"{plugin}\n---\n{storage}")
-    server.faults({"match": {"method": "DELETE"}, "do": {"hang": FOREVER, "commit": "before"}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, {"method": "DELETE"}, commit="before")
     ((name, (remote_id,)),) = [
-        (name, ids) for name, ids in server.ids().items() if name.startswith("release/")
+        (name, ids) for name, ids in site.server.ids().items() if name.startswith("release/")
     ]
     assert release
     if by_hand:
         command(site, f"state settle -t site {name} --absent")
     path.write_text(whole)
     assert site.apply(ahead=LATER).code == 0
-    server.send("DELETE", f"/v2/plugin-releases/{remote_id}/")  # as the killed call does now
+    site.server.send("DELETE", f"/v2/plugin-releases/{remote_id}/")  # as the killed call does now
     said = told(command(site, "drift -t site") + command(site, "plan -t site"))
     assert len(re.findall(r": call \S+ of apply \S+ may have deleted it", said)) == 2
     assert "outside" not in said
@@ -143,19 +132,17 @@ def test_a_late_delete_of_ours_is_not_told_as_somebody_elses(
     assert gone["origin"].startswith("call ")
 
 
-def test_what_nobody_can_tell_is_not_summed_up_as_changed_outside(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_nobody_can_tell_is_not_summed_up_as_changed_outside(make_site: MakeSite) -> None:
     """With `on_drift: hold`, a value that an earlier call may have set is kept, and told so."""
-    site = begun(make_site, server, settle_after=0.1)
+    site = begun(make_site, settle_after=0.1)
     declare(site, "ten", on_drift="hold")
-    server.faults({"match": {"method": "PUT"}, "do": {"reset": "before"}})
+    site.server.faults({"match": {"method": "PUT"}, "do": {"reset": "before"}})
     assert site.apply().code == 7
-    server.faults()
+    site.server.faults()
     command(site, "state settle -t site --wait")
     declare(site, "eleven")
     assert site.apply().code == 0
-    change_outside(site, server, "ten")
+    change_outside(site, site.server, "ten")
     said = command(site, "plan -t site")
     assert "who set it cannot be told" in told(said)
     assert "No changes. What differs from the manifests is kept (on_drift: hold)." in said
@@ -163,11 +150,11 @@ def test_what_nobody_can_tell_is_not_summed_up_as_changed_outside(
 
 
 @on_api("v1", "v2")
-def test_accepting_says_which_call_is_open(make_site: Callable[..., Site], server: Server) -> None:
+def test_accepting_says_which_call_is_open(make_site: MakeSite) -> None:
     """Nobody recorded anything meanwhile: how a call ended is not recorded yet."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
-    change_outside(site, server, "by hand")
+    site = begun(make_site)
+    killed(site, site.server, "before")
+    change_outside(site, site.server, "by hand")
     said = told(command(site, f"state accept -t site {PLUGIN} --auto-approve", code=1))
     assert "A call of this object is open" in said
     assert f"How update of {PLUGIN} ended, sent at " in said
@@ -176,11 +163,11 @@ def test_accepting_says_which_call_is_open(make_site: Callable[..., Site], serve
 
 
 def test_a_call_that_may_still_act_is_named_wherever_its_object_is_looked_at(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """It was sent again and answered since: nothing is open, and yet it may act."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     for line in ("state settle", f"state settle {PLUGIN}", f"state show {PLUGIN}", "state list"):
         said = told(command(site, f"{line} -t site"))
@@ -198,28 +185,24 @@ def test_a_call_that_may_still_act_is_named_wherever_its_object_is_looked_at(
         assert "given up" not in command(site, f"{line} -t site")
 
 
-def test_of_a_gone_object_settling_says_what_apply_does(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_of_a_gone_object_settling_says_what_apply_does(make_site: MakeSite) -> None:
     """What differs cannot be sent to it."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
-    ((remote_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
-    server.send("DELETE", f"/_emulator/objects/plugin/{remote_id}/")
+    site = begun(make_site)
+    killed(site, site.server, "before")
+    ((remote_id,),) = [ids for name, ids in site.server.ids().items() if name == PLUGIN]
+    site.server.send("DELETE", f"/_emulator/objects/plugin/{remote_id}/")
     said = told(command(site, "state settle -t site"))
     assert "(its object is gone); apply creates it again" in said
     assert "what differs" not in said
 
 
 @on_api("v1", "v2")
-def test_drift_judges_nothing_that_another_run_has_a_call_of(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_drift_judges_nothing_that_another_run_has_a_call_of(make_site: MakeSite) -> None:
     """It is no run that was killed: its call may act at any moment, and its answer may yet come."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         said = told(command(site, "drift -t site --detailed-exitcode", code=1))
         document = json.loads(command(site, "drift -t site --json", code=1))
     assert "No drift" not in said
@@ -249,7 +232,7 @@ BESIDE: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("changed", BESIDE)
 def test_what_a_late_put_would_set_back_beside_ours_is_named(
-    make_site: Callable[..., Site], server: Server, changed: str
+    make_site: MakeSite, server: Server, changed: str
 ) -> None:
     """It is the whole object as it was read; nobody declared these fields, somebody set them."""
     fields, names = BESIDE[changed]
@@ -310,12 +293,10 @@ def test_a_secret_that_the_server_shows_is_not_told_as_not_known(
 
 
 @on_api("v1", "v2")
-def test_a_plan_that_is_kept_tells_no_time_from_now(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_plan_that_is_kept_tells_no_time_from_now(make_site: MakeSite) -> None:
     """Whoever reads it later is told when, by the clock."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     declare(site, "eleven")
     command(site, "plan --out early.plan -t site")
     assert site.apply(ahead=0.0).code == 7
@@ -339,11 +320,11 @@ TRIES: dict[str, dict[str, Any]] = {
 @on_api("v1", "v2")
 @pytest.mark.parametrize("deed", ["reset", "502"])
 def test_an_update_that_was_sent_twice_is_told_as_what_is_known(
-    make_site: Callable[..., Site], server: Server, deed: str
+    make_site: MakeSite, deed: str
 ) -> None:
     """A proxy answered, or nobody; and what waits until the first try is over is the same on v2."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site, nth=1), "do": TRIES[deed]})
+    site = begun(make_site)
+    site.server.faults({"match": update(site, nth=1), "do": TRIES[deed]})
     said = told(command(site, "apply --auto-approve -t site"))
     assert "An update was sent twice" in said
     assert "The server did not say whether it acted on the first try (" in said
@@ -352,7 +333,7 @@ def test_an_update_that_was_sent_twice_is_told_as_what_is_known(
     assert "answer was lost" not in said
     declare(site, "eleven")
     assert site.apply().code == 7
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
 
 
 def test_of_a_hidden_secret_nobody_says_that_the_first_try_did_nothing(
@@ -385,11 +366,11 @@ def document(site: Site, line: str) -> dict[str, Any]:
 @on_api("v1", "v2")
 @pytest.mark.parametrize("again", [False, True])
 def test_who_forgets_a_record_forgets_no_call_that_may_act(
-    make_site: Callable[..., Site], server: Server, *, again: bool
+    make_site: MakeSite, *, again: bool
 ) -> None:
     """It stays open: nothing is imported by an apply and sent before, and an import takes it over."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     if again:  # then it was given up
         assert site.apply().code == 0
     remote_id = site.records()[PLUGIN]
@@ -402,40 +383,36 @@ def test_who_forgets_a_record_forgets_no_call_that_may_act(
         assert ACTS.search(told(command(site, f"{line} -t site", code=code))), line
     declare(site, "eleven")
     assert site.apply(adopt=True).code == 7
-    assert live(server) == ("ten" if again else "nine")
-    change_outside(site, server, "nine")
+    assert live(site.server) == ("ten" if again else "nine")
+    change_outside(site, site.server, "nine")
     command(site, f"import -t site {PLUGIN} {remote_id}")
     assert site.open_intents() == []
     # Another value waits for the call, and what it sets late is told as its own.
     assert site.apply().code == 7
-    assert live(server) == "nine"
-    change_outside(site, server, "ten")  # as the killed call does now
+    assert live(site.server) == "nine"
+    change_outside(site, site.server, "ten")  # as the killed call does now
     (origin,) = [f.origin for change in site.plan(ahead=0.0).changes for f in change.fields]
     assert origin.startswith("set by call ")
     assert origin.endswith("which was given up")
     assert site.apply(ahead=LATER).code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
 @on_api("v1", "v2")
-def test_what_was_forgotten_stays_so_once_its_call_is_settled(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_was_forgotten_stays_so_once_its_call_is_settled(make_site: MakeSite) -> None:
     """It had acted: nothing of it is recorded again, to be deleted by an apply with --prune."""
-    site = begun(make_site, server)
-    killed(site, server, "after")
+    site = begun(make_site)
+    killed(site, site.server, "after")
     command(site, f"state rm -t site {PLUGIN}")
     assert "update was done" in command(site, "state settle -t site --wait")
     assert PLUGIN not in site.records()
     assert site.open_intents() == []
 
 
-def test_nothing_is_forgotten_by_an_apply_while_a_call_of_it_may_act(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_nothing_is_forgotten_by_an_apply_while_a_call_of_it_may_act(make_site: MakeSite) -> None:
     """Its manifest is gone: the record stays until the call is over."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     path: Path = site.root / "manifests" / "group-0.yaml"
     path.write_text(path.read_text().split("\n---\n")[2])
@@ -452,32 +429,30 @@ def test_nothing_is_forgotten_by_an_apply_while_a_call_of_it_may_act(
 @on_store("sqlite", "s3")
 @pytest.mark.parametrize("again", [False, True])
 def test_a_restored_state_knows_of_the_calls_that_may_act(
-    make_shared_site: Callable[..., Site], server: Server, *, again: bool
+    make_shared_site: MakeSite, *, again: bool
 ) -> None:
     """The backup is older than they are."""
-    site = begun(make_shared_site, server)
+    site = begun(make_shared_site)
     file = site.root / "before.backup"
     command(site, f"state backup -t site {file}")
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     if again:
         assert site.apply().code == 0
     said = told(command(site, f"state restore -t site {file} --yes"))
     assert ACTS.search(said), said
     assert list(map(str, site.open_intents())) == ([] if again else [PLUGIN])
-    change_outside(site, server, "nine")
+    change_outside(site, site.server, "nine")
     declare(site, "eleven")
     assert site.apply().code == 7
-    assert live(server) == "nine"
+    assert live(site.server) == "nine"
     assert site.apply(ahead=LATER).code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
-def test_a_restored_state_without_such_calls_says_nothing(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_restored_state_without_such_calls_says_nothing(make_site: MakeSite) -> None:
     """A call that the backup knows is in it once; one that cannot act any more is not added."""
-    site = begun(make_site, server, settle_after=0.1)
-    killed(site, server, "before")
+    site = begun(make_site, settle_after=0.1)
+    killed(site, site.server, "before")
     file = site.root / "open.backup"
     command(site, f"state backup -t site {file}")
     assert ACTS.search(told(command(site, f"state restore -t site {file} --yes")))
@@ -489,12 +464,10 @@ def test_a_restored_state_without_such_calls_says_nothing(
 
 
 @on_api("v1", "v2")
-def test_settling_by_hand_says_for_how_long_the_call_may_act(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_settling_by_hand_says_for_how_long_the_call_may_act(make_site: MakeSite) -> None:
     """And that nothing waits for it."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     said = told(command(site, f"state settle -t site {PLUGIN} --absent"))
     assert f"Settled {PLUGIN}: update was not done. The next apply may do it." in said
     assert "A call that was settled as not done may still act" in said
@@ -502,14 +475,12 @@ def test_settling_by_hand_says_for_how_long_the_call_may_act(
     assert "Nothing waits for it: it may act after the next apply" in said
 
 
-def test_a_call_is_told_of_beside_its_record(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_call_is_told_of_beside_its_record(make_site: MakeSite) -> None:
     """While it is open, and once it was given up; in the table, in the text and in JSON."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     assert document(site, f"state show {PLUGIN}")["open"] == []
     assert "CALL" not in command(site, "state list -t site")
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     shown = told(command(site, f"state show {PLUGIN} -t site"))
     assert ACTS.search(shown)
     assert f"Outcome unknown: {PLUGIN}. The next apply looks it up." in shown
@@ -530,12 +501,10 @@ def test_a_call_is_told_of_beside_its_record(
     assert re.search(rf"^{PLUGIN} .*Z  may still act$", listed, re.MULTILINE)
 
 
-def test_a_given_up_call_is_found_by_a_pattern_a_move_and_by_hand(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_given_up_call_is_found_by_a_pattern_a_move_and_by_hand(make_site: MakeSite) -> None:
     """Its address has no open call, which is not all there is to say."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     assert ACTS.search(told(command(site, "state settle -t site plugin/*")))
     for option in ("--absent", "--job 3"):
@@ -549,13 +518,13 @@ def test_a_given_up_call_is_found_by_a_pattern_a_move_and_by_hand(
 
 @pytest.mark.parametrize("way", ["settle", "by hand", "import", "apply"])
 def test_the_history_tells_who_sent_a_call_and_who_settled_it(
-    make_site: Callable[..., Site], server: Server, way: str
+    make_site: MakeSite, way: str
 ) -> None:
     """The run that sent it keeps its row, while the call is open and once another has settled it."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     ann = replace(site, environ={**site.environ, "LOGNAME": "ann"})
     bob = replace(site, environ={**site.environ, "LOGNAME": "bob"})
-    killed(ann, server, "after" if way == "settle" else "before")
+    killed(ann, site.server, "after" if way == "settle" else "before")
     opened, *others = document(bob, "state history")["runs"]
     assert (opened["command"], opened["results"]) == ("apply", {"not known yet": 1})
     assert opened["who"].startswith("ann@")
@@ -609,16 +578,16 @@ def declare_name(site: Site, name: str) -> None:
 @pytest.mark.parametrize("late", ["first", "second"])
 @pytest.mark.parametrize("on_drift", ["hold", "revert"])
 def test_an_import_takes_over_every_call_of_its_object(
-    make_site: Callable[..., Site], server: Server, late: str, on_drift: str
+    make_site: MakeSite, late: str, on_drift: str
 ) -> None:
     """Two may act, each on a field of its own; both are named, and a newer value waits for both."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", on_drift=on_drift)
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     declare_name(site, "Second")
-    killed(site, server, "before")
-    remote_id = plugin_id(site, server)
+    killed(site, site.server, "before")
+    remote_id = plugin_id(site, site.server)
     command(site, f"state rm -t site {PLUGIN}")
     assert len(site.open_intents()) == 2
     assert command(site, "state list -t site").count(f"Outcome unknown: {PLUGIN}.") == 1
@@ -630,11 +599,11 @@ def test_an_import_takes_over_every_call_of_its_object(
     declare_name(site, "Second" if late == "first" else "Third")
     assert site.apply(ahead=0.0).code == 7
     field, value = ("description", "ten") if late == "first" else ("name", "Second")
-    set_field(site, server, **{field: "nine" if late == "first" else "First"})
-    set_field(site, server, **{field: value})  # as the killed call does now
+    set_field(site, site.server, **{field: "nine" if late == "first" else "First"})
+    set_field(site, site.server, **{field: value})  # as the killed call does now
     assert "changed outside" not in command(site, "plan -t site")
     assert site.apply(ahead=LATER).code == 0
-    (row,) = server.objects("plugin")
+    (row,) = site.server.objects("plugin")
     assert row["body"][field] == ("eleven" if late == "first" else "Third")
 
 
@@ -642,15 +611,15 @@ def test_an_import_takes_over_every_call_of_its_object(
 @pytest.mark.parametrize("backup", ["older", "open", "given up"])
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_a_restored_record_keeps_the_calls_that_were_given_up(
-    make_site: Callable[..., Site], server: Server, backup: str, *, forgotten: bool
+    make_site: MakeSite, backup: str, *, forgotten: bool
 ) -> None:
     """What is live is the deed of a later call: it says nothing of the first one, which may act."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     file = site.root / "kept.backup"
     save = f"state backup -t site {file}"
     if backup == "older":
         command(site, save)
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     if backup == "open":
         command(site, save)
     assert site.apply().code == 0
@@ -666,20 +635,18 @@ def test_a_restored_record_keeps_the_calls_that_were_given_up(
     second = site.apply()
     assert second.code == 7
     assert "was looked up" not in str(second.plan.diagnostics)
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
     assert site.apply(ahead=LATER).code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("way", ["import", "adopt"])
-def test_a_call_follows_its_object_to_another_address(
-    make_site: Callable[..., Site], server: Server, way: str
-) -> None:
+def test_a_call_follows_its_object_to_another_address(make_site: MakeSite, way: str) -> None:
     """Its address was forgotten: whoever records the object under another one waits for it."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
-    remote_id = plugin_id(site, server)
+    site = begun(make_site)
+    killed(site, site.server, "before")
+    remote_id = plugin_id(site, site.server)
     release = next(name for name in site.records() if name.startswith("release/"))
     command(site, f"state rm -t site {PLUGIN} {release}")
     declare(site, "eleven")
@@ -693,19 +660,17 @@ def test_a_call_follows_its_object_to_another_address(
         assert ACTS.search(said.replace("plugin/renamed (call", f"{PLUGIN} (call")), said
         assert site.open_intents() == []
     assert site.apply(adopt=True).code == 7
-    assert live(server) == "nine"
+    assert live(site.server) == "nine"
     assert site.apply(ahead=LATER, adopt=True).code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
 @on_api("v1", "v2")
-def test_a_forgotten_address_is_told_as_it_is(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_forgotten_address_is_told_as_it_is(make_site: MakeSite) -> None:
     """Its call stays open: no drift is judged, nothing is promised, and nobody forgets the call."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
-    remote_id = plugin_id(site, server)
+    site = begun(make_site)
+    killed(site, site.server, "before")
+    remote_id = plugin_id(site, site.server)
     command(site, f"state rm -t site {PLUGIN}")
     said = told(command(site, "drift -t site", code=1))
     assert "Whether an object has drifted cannot be told yet" in said
@@ -719,20 +684,18 @@ def test_a_forgotten_address_is_told_as_it_is(
     command(site, f"import -t site {PLUGIN} {remote_id}")
     declare(site, "eleven")
     assert site.apply(ahead=0.0).code == 7
-    change_outside(site, server, "ten")  # as the killed call does now
+    change_outside(site, site.server, "ten")  # as the killed call does now
     assert "changed outside" not in command(site, "plan -t site")
 
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("outside", ["nine", "by hand"])
-def test_settling_a_forgotten_address_promises_nothing(
-    make_site: Callable[..., Site], server: Server, outside: str
-) -> None:
+def test_settling_a_forgotten_address_promises_nothing(make_site: MakeSite, outside: str) -> None:
     """No apply knows the object: what was not done is not done by the next one."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     command(site, f"state rm -t site {PLUGIN}")
-    change_outside(site, server, outside)
+    change_outside(site, site.server, outside)
     said = told(command(site, "state settle -t site --wait"))
     expected = {
         "nine": "update was not done; nothing is recorded under this address",
@@ -740,40 +703,36 @@ def test_settling_a_forgotten_address_promises_nothing(
     }
     assert expected[outside] in said
     assert "next apply" not in said
-    way = f"`synapse-apply import {PLUGIN} {plugin_id(site, server)} -t site` records it again"
+    way = f"`synapse-apply import {PLUGIN} {plugin_id(site, site.server)} -t site` records it again"
     assert f"It was forgotten: {way}" in said
 
 
 @on_api("v1", "v2")
-def test_a_plan_says_how_a_forgotten_object_is_recorded_again(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_plan_says_how_a_forgotten_object_is_recorded_again(make_site: MakeSite) -> None:
     """Its call was not done, and yet its object is there, found by its id alone."""
-    site = begun(make_site, server, settle_after=0.1)
-    server.faults({"match": update(site), "do": {"reset": "before"}})
+    site = begun(make_site, settle_after=0.1)
+    site.server.faults({"match": update(site), "do": {"reset": "before"}})
     assert site.apply().code == 7
-    server.faults()
+    site.server.faults()
     command(site, f"state rm -t site {PLUGIN}")
     (found,) = [
         one for one in site.plan().diagnostics if one.summary == "An earlier call was looked up"
     ]
-    typed = f"import {PLUGIN} {plugin_id(site, server)}"
+    typed = f"import {PLUGIN} {plugin_id(site, site.server)}"
     assert f"`synapse-apply {typed}" in found.hint
     command(site, f"{typed} -t site")
     assert site.apply(ahead=LATER).code == 0
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
 
 
 @pytest.mark.parametrize("key", ["another", "none"])
-def test_what_cannot_be_compared_is_not_told_as_left_alone(
-    make_site: Callable[..., Site], server: Server, key: str
-) -> None:
+def test_what_cannot_be_compared_is_not_told_as_left_alone(make_site: MakeSite, key: str) -> None:
     """The digests of what nobody declared are of a state key that is not in use any more."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", on_drift="hold")
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     assert site.apply().code == 0
-    change_beside(server, {"author": "Ann"})
+    change_beside(site.server, {"author": "Ann"})
     if key == "another":
         command(site, "state rekey -t site --yes")
     else:
@@ -790,15 +749,13 @@ def test_what_cannot_be_compared_is_not_told_as_left_alone(
     assert not [found for found in later if found.address == PLUGIN]
 
 
-def test_accepting_what_a_call_may_undo_says_so(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_accepting_what_a_call_may_undo_says_so(make_site: MakeSite) -> None:
     """Before the question, and where nobody is asked."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", on_drift="hold")
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     assert site.apply().code == 0
-    change_outside(site, server, "by hand")
+    change_outside(site, site.server, "by hand")
     said = told(command(site, f"state accept -t site {PLUGIN} --auto-approve"))
     assert len(MAY_ACT.findall(said)) == 1, said
     assert said.index("may still act") < said.index(f"Accepted {PLUGIN}")
@@ -826,14 +783,12 @@ def test_a_refusal_of_an_edge_is_no_answer_of_the_backend(
         assert results(site)[0] == "done"
 
 
-def test_a_call_of_a_run_under_way_is_not_told_as_lost(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_call_of_a_run_under_way_is_not_told_as_lost(make_site: MakeSite) -> None:
     """That run waits for the answer, which may yet come."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         for line in ("state list", f"state show {PLUGIN}"):
             said = told(command(site, f"{line} -t site"))
             assert "may yet get its answer" in said, said
@@ -842,16 +797,14 @@ def test_a_call_of_a_run_under_way_is_not_told_as_lost(
         said = told(command(site, "doctor -t site"))
         assert "may yet get their answers" in said
         assert kill(process)
-    server.faults()
+    site.server.faults()
     assert "The next apply looks it up" in command(site, "state list -t site")
 
 
-def test_a_doctor_tells_of_a_call_that_was_given_up(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_doctor_tells_of_a_call_that_was_given_up(make_site: MakeSite) -> None:
     """It is not open any more, and of unknown outcome all the same."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     said = told(command(site, "doctor -t site"))
     assert "A call that was given up may still act" in said
@@ -861,12 +814,10 @@ def test_a_doctor_tells_of_a_call_that_was_given_up(
 
 
 @on_api("v1", "v2")
-def test_a_put_is_told_as_the_whole_object_that_it_is(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_put_is_told_as_the_whole_object_that_it_is(make_site: MakeSite) -> None:
     """It has one field of the manifest's change, and sets all others as they were read."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     remote_id = site.records()[PLUGIN]
     lines = ["state list", f"state show {PLUGIN}"]
     site.apply()  # then it was given up
@@ -911,28 +862,26 @@ def told_to_wait(site: Site, why: str) -> None:
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_renamed_object_waits_for_its_call(
-    make_site: Callable[..., Site], server: Server, *, moved: bool
-) -> None:
+def test_a_renamed_object_waits_for_its_call(make_site: MakeSite, *, moved: bool) -> None:
     """It is an object with an open call, whatever it is called by now."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     renamed(site, moved=moved)
     told_to_wait(site, f"an earlier update of {PLUGIN}, which may be this object, was sent at ")
     assert site.apply().code == 7
-    assert live(server) == "nine"
+    assert live(site.server) == "nine"
     command(site, "state settle -t site --wait")
     assert "cannot be told yet" not in command(site, "drift -t site")
     if not moved:
         assert f"state mv {PLUGIN} plugin/renamed" in command(site, "plan -t site")
         command(site, f"state mv -t site {PLUGIN} plugin/renamed")
     assert site.apply().code == 0
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
 
 
 @on_api("v2")
 def test_a_renamed_object_waits_for_the_calls_of_what_is_renamed_with_it(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """`state mv` renames the releases, too, and is refused while a call of one is open."""
     site = make_site(groups=1)
@@ -942,11 +891,7 @@ def test_a_renamed_object_waits_for_the_calls_of_what_is_renamed_with_it(
         path.read_text().replace('"version": "1.0.0"', '"version": "1.0.0", "locked": true')
     )
     lock = {"method": "POST", "path": "/v2/plugin-releases/*/release/"}
-    server.faults({"match": lock, "do": {"hang": FOREVER, "commit": "before"}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, lock, commit="before")
     renamed(site)
     (name,) = map(str, site.open_intents())
     told_to_wait(site, f"an earlier lock of {name}, which is renamed with it, was sent at ")
@@ -973,17 +918,15 @@ def unrecorded(site: Site, server: Server, *more: dict[str, Any]) -> Path:
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("way", ["sent again", "moved", "found done"])
-def test_the_answer_of_a_call_that_was_given_up_is_recorded(
-    make_site: Callable[..., Site], server: Server, way: str
-) -> None:
+def test_the_answer_of_a_call_that_was_given_up_is_recorded(make_site: MakeSite, way: str) -> None:
     """It cannot act any more: another value waits for it no longer."""
-    site = begun(make_site, server)
-    file = unrecorded(site, server)
-    change_outside(site, server, "ten" if way == "found done" else "nine")
+    site = begun(make_site)
+    file = unrecorded(site, site.server)
+    change_outside(site, site.server, "ten" if way == "found done" else "nine")
     assert site.apply().code == 0
     declare(site, "eleven")
     assert site.apply().code == (0 if way == "found done" else 7)
-    change_outside(site, server, "nine")
+    change_outside(site, site.server, "nine")
     if way == "moved":
         command(site, f"state mv -t site {PLUGIN} plugin/renamed")
         renamed(site)
@@ -995,84 +938,77 @@ def test_the_answer_of_a_call_that_was_given_up_is_recorded(
     assert "may act" not in command(site, "state list -t site")
     assert "may still act" not in command(site, "plan -t site")
     assert site.apply().code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
     assert "done" in results(site)[1:3]
-    change_outside(site, server, "ten")
+    change_outside(site, site.server, "ten")
     assert "who set it cannot be told" in told(command(site, "plan -t site"))
 
 
 @on_api("v1", "v2")
-def test_the_answer_of_a_second_try_says_nothing_of_the_first(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_the_answer_of_a_second_try_says_nothing_of_the_first(make_site: MakeSite) -> None:
     """That one was lost, and may still act: what waits for it goes on waiting."""
-    site = begun(make_site, server)
-    file = unrecorded(site, server, {"match": update(site, nth=1), "do": {"reset": "before"}})
-    change_outside(site, server, "nine")
+    site = begun(make_site)
+    file = unrecorded(site, site.server, {"match": update(site, nth=1), "do": {"reset": "before"}})
+    change_outside(site, site.server, "nine")
     assert site.apply().code == 0
     assert "Recorded: 0. Known before: 1." in command(site, f"state record -t site {file}")
     declare(site, "eleven")
     assert site.apply().code == 7
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
     assert site.apply(ahead=LATER).code == 0
 
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("backup", ["older", "open"])
-def test_a_restored_record_keeps_the_first_of_two_tries(
-    make_site: Callable[..., Site], server: Server, backup: str
-) -> None:
+def test_a_restored_record_keeps_the_first_of_two_tries(make_site: MakeSite, backup: str) -> None:
     """The second one shows, and the first one may still act: nobody takes it for done."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     file = site.root / "kept.backup"
     if backup == "older":
         command(site, f"state backup -t site {file}")
-    server.faults(
+    site.server.faults(
         {"match": update(site, nth=2), "do": {"hang": FOREVER, "commit": "before"}},
         {"match": update(site, nth=1), "do": {"reset": "before"}},
     )
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert kill(process)
-    server.faults()
+    site.server.faults()
     if backup == "open":
         command(site, f"state backup -t site {file}")
-    change_outside(site, server, "ten")  # as the second try does now
+    change_outside(site, site.server, "ten")  # as the second try does now
     assert ACTS.search(told(command(site, f"state restore -t site {file} --yes")))
     declare(site, "eleven")
     assert site.apply().code == 7
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
     assert site.apply(ahead=LATER).code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
-def test_what_is_only_gone_is_not_told_as_kept(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_is_only_gone_is_not_told_as_kept(make_site: MakeSite) -> None:
     """Where drift is held, what is gone is created again all the same."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     assert site.apply().code == 0
     declare(site, "ten", on_drift="hold")
-    (storage,) = server.objects("storage")
-    server.send("DELETE", f"/_emulator/objects/storage/{storage['id']}/")
+    (storage,) = site.server.objects("storage")
+    site.server.send("DELETE", f"/_emulator/objects/storage/{storage['id']}/")
     said = command(site, "drift -t site")
     assert "`synapse-apply apply -t site` restores the declared values." in said
     assert "keeps it" not in said
-    change_outside(site, server, "by hand")
+    change_outside(site, site.server, "by hand")
     said = told(command(site, "drift -t site"))
     assert "keeps it (on_drift: hold)" in said
     assert "What is gone is created again in any case." in said
     assert site.apply().code == 0
-    assert live(server) == "by hand"
-    assert server.objects("storage")
+    assert live(site.server) == "by hand"
+    assert site.server.objects("storage")
 
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
-def test_a_delete_that_is_sent_again_is_told_as_a_delete(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_delete_that_is_sent_again_is_told_as_a_delete(make_site: MakeSite) -> None:
     """It has no fields; and that it may still act is what is wanted."""
     site = make_site(groups=1)
+    server = site.server
     assert site.apply().code == 0
     path: Path = site.root / "manifests" / "group-0.yaml"
     plugin, _, storage = path.read_text().split("\n---\n")
@@ -1097,9 +1033,7 @@ def test_a_delete_that_is_sent_again_is_told_as_a_delete(
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_a_lock_that_was_done_acts_no_more(
-    make_site: Callable[..., Site], server: Server, *, is_killed: bool
-) -> None:
+def test_a_lock_that_was_done_acts_no_more(make_site: MakeSite, *, is_killed: bool) -> None:
     """After it nothing of its object changes; and it is told as a lock."""
     site = make_site(groups=1)
     assert site.apply().code == 0
@@ -1109,9 +1043,9 @@ def test_a_lock_that_was_done_acts_no_more(
     )
     lock = {"method": "POST", "path": "/v2/plugin-releases/*/release/"}
     deed = {"hang": FOREVER, "commit": "after"} if is_killed else {"reset": "after"}
-    server.faults({"match": lock, "do": deed})
+    site.server.faults({"match": lock, "do": deed})
     with applying(site, as_json=False) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         if is_killed:
             assert kill(process)
         else:
@@ -1119,7 +1053,7 @@ def test_a_lock_that_was_done_acts_no_more(
             assert code == 0
             assert "lock of release/plugin-0@1.0.0 failed" in out + err
             assert "update of release" not in out + err
-    server.faults()
+    site.server.faults()
     if is_killed:
         assert "lock was done" in command(site, "state settle -t site")
     for line in ("state list", "state settle", "plan", "drift"):
@@ -1130,35 +1064,33 @@ def test_a_lock_that_was_done_acts_no_more(
 @on_api("v1", "v2")
 @pytest.mark.parametrize("chosen", ["storage/storage-0", "release/plugin-0@1.0.0"])
 def test_waiting_is_for_what_is_selected_and_what_it_needs(
-    make_site: Callable[..., Site], server: Server, chosen: str
+    make_site: MakeSite, chosen: str
 ) -> None:
     """A call of another resource changes nothing for it."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site, nth=1), "do": {"hang": 3}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site, nth=1), "do": {"hang": 3}})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert kill(process)
     with applying(site, "--wait", "--only", chosen, as_json=False) as process:
         code, out, err = ended(process)
     assert code == 0, out + err
     assert err.count("Waiting at most ") == (0 if chosen.startswith("storage/") else 1)
-    wait_for(server, "ten")
-    server.faults()
+    wait_for(site.server, "ten")
+    site.server.faults()
 
 
 @on_api("v1", "v2")
-def test_progress_of_what_could_not_be_recorded_says_that_it_was_done(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_progress_of_what_could_not_be_recorded_says_that_it_was_done(make_site: MakeSite) -> None:
     """Its answer came: nothing of it is not known."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     state = site.root / ".synapse-apply" / "state" / "site.db"
-    server.faults({"match": update(site), "do": {"hang": 0.3, "commit": "after"}})
+    site.server.faults({"match": update(site), "do": {"hang": 0.3, "commit": "after"}})
     with applying(site, as_json=False) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         state.replace(site.root / "lost.db")
         code, out, err = ended(process)
-    server.faults()
+    site.server.faults()
     (site.root / "lost.db").replace(state)
     assert code == 7
     assert "updated, and could not be recorded" in out
@@ -1169,19 +1101,19 @@ def test_progress_of_what_could_not_be_recorded_says_that_it_was_done(
 
 @on_api("v1", "v2")
 def test_progress_of_a_call_that_is_looked_up_again_tells_the_whole_duration(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """It is that of the report."""
-    site = begun(make_site, server, settle_after=30)
-    server.faults({"match": update(site), "do": {"reset": "before"}})
+    site = begun(make_site, settle_after=30)
+    site.server.faults({"match": update(site), "do": {"reset": "before"}})
     with applying(site, as_json=False) as process:
         assert process.stderr is not None
         first = ""
         while "Not known after" not in first:
             first = process.stderr.readline()
-        change_beside(server, {"description": "ten"})  # as one of the tries does now
+        change_beside(site.server, {"description": "ten"})  # as one of the tries does now
         code, out, err = ended(process)
-    server.faults()
+    site.server.faults()
     assert code == 0, out + err
     (last,) = re.findall(rf"^{PLUGIN}: Modifications complete after (\S+)s", err, re.MULTILINE)
     (whole,) = re.findall(rf"{PLUGIN} updated \(id \S+, (\S+)s\)", out)
@@ -1191,59 +1123,53 @@ def test_progress_of_a_call_that_is_looked_up_again_tells_the_whole_duration(
 
 
 @on_api("v1", "v2")
-def test_what_was_never_live_is_not_set_back(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_was_never_live_is_not_set_back(make_site: MakeSite) -> None:
     """An import gave the call up, and live never had what it sends."""
-    site = begun(make_site, server, settle_after=300)
-    killed(site, server, "before")
-    command(site, f"import {PLUGIN} {plugin_id(site, server)} -t site")
+    site = begun(make_site, settle_after=300)
+    killed(site, site.server, "before")
+    command(site, f"import {PLUGIN} {plugin_id(site, site.server)} -t site")
     declare(site, "nine")
     for line in ("plan -t site", "drift -t site"):
         said = told(command(site, line))
         assert "and would set description." in said, said
         assert " back" not in said
-    change_outside(site, server, "ten")
-    change_outside(site, server, "nine")
+    change_outside(site, site.server, "ten")
+    change_outside(site, site.server, "nine")
     assert site.apply().code == 0
     assert "and would set description." in told(command(site, "plan -t site"))
 
 
 @on_api("v2")
-def test_no_call_that_may_act_is_let_loose_by_newer_ones(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_no_call_that_may_act_is_let_loose_by_newer_ones(make_site: MakeSite) -> None:
     """Calls of another field are lost one after the other; what the first one sends still waits."""
-    site = begun(make_site, server, settle_after=300)
-    killed(site, server, "before")
+    site = begun(make_site, settle_after=300)
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     declare_name(site, "Second")
     for _ in range(6):
-        killed(site, server, "before")
+        killed(site, site.server, "before")
     declare(site, "eleven")
     assert site.apply().code == 7
     said = told(command(site, "state list -t site"))
     assert len(ACTS.findall(said)) == 1
     assert said.count("and set name.") == 6
     declare(site, "ten")
-    set_field(site, server, description="nine")
-    set_field(site, server, description="ten")  # as the first killed call does now
+    set_field(site, site.server, description="nine")
+    set_field(site, site.server, description="ten")  # as the first killed call does now
     assert "changed outside" not in command(site, "plan -t site")
     declare(site, "eleven")
     assert site.apply(ahead=LATER).code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
 @on_api("v2")
-def test_settling_by_hand_settles_every_call_of_the_address(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_settling_by_hand_settles_every_call_of_the_address(make_site: MakeSite) -> None:
     """Two are open after `state rm`; each is named, and none stays open unseen."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     declare_name(site, "Second")
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     command(site, f"state rm -t site {PLUGIN}")
     said = told(command(site, f"state settle -t site {PLUGIN} --absent", code=1))
     assert "Nothing would know of this call" in said
@@ -1270,15 +1196,15 @@ def make_twin(site: Site, server: Server) -> str:
 @pytest.mark.parametrize("is_given_up", [False, True])
 @pytest.mark.parametrize("way", ["import", "settle"])
 def test_an_import_of_another_object_ends_no_call_of_the_first(
-    make_site: Callable[..., Site], server: Server, way: str, *, is_given_up: bool
+    make_site: MakeSite, way: str, *, is_given_up: bool
 ) -> None:
     """Its address is another object's now; who imports the first one takes the call over."""
-    site = begun(make_site, server, settle_after=300)
+    site = begun(make_site, settle_after=300)
     whole = (site.root / "manifests" / "group-0.yaml").read_text()
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     if is_given_up:
         assert site.apply().code == 0
-    first, second = site.records()[PLUGIN], make_twin(site, server)
+    first, second = site.records()[PLUGIN], make_twin(site, site.server)
     command(site, f"state rm -t site {PLUGIN}")
     said = told(command(site, f"import -t site {PLUGIN} {second}"))
     assert len(ACTS.findall(said)) == 1, said
@@ -1305,17 +1231,17 @@ def test_an_import_of_another_object_ends_no_call_of_the_first(
 
 @pytest.mark.parametrize("is_given_up", [False, True])
 def test_a_call_of_another_object_overwrites_no_record(
-    make_site: Callable[..., Site], server: Server, *, is_given_up: bool
+    make_site: MakeSite, *, is_given_up: bool
 ) -> None:
     """The backup has another object under the address than the one that the call is of."""
-    site = begun(make_site, server, settle_after=300)
+    site = begun(make_site, settle_after=300)
     file = site.root / "kept.backup"
     command(site, f"state backup -t site {file}")
-    first, second = site.records()[PLUGIN], make_twin(site, server)
+    first, second = site.records()[PLUGIN], make_twin(site, site.server)
     command(site, f"state rm -t site {PLUGIN}")
     command(site, f"import -t site {PLUGIN} {second}")
     declare(site, "eleven")
-    killed(site, server, "before" if is_given_up else "after")
+    killed(site, site.server, "before" if is_given_up else "after")
     if is_given_up:
         assert site.apply().code == 0
     said = told(command(site, f"state restore -t site {file} --yes"))
@@ -1327,14 +1253,12 @@ def test_a_call_of_another_object_overwrites_no_record(
     assert site.open_intents() == []
 
 
-def test_drift_is_not_written_while_a_call_is_open(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_drift_is_not_written_while_a_call_is_open(make_site: MakeSite) -> None:
     """With what is live in the files the next apply would be refused."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
-    (row,) = server.objects("plugin")
-    server.send("PATCH", f"/_emulator/objects/plugin/{row['id']}/", {"description": "by hand"})
+    site = begun(make_site)
+    killed(site, site.server, "before")
+    (row,) = site.server.objects("plugin")
+    site.server.send("PATCH", f"/_emulator/objects/plugin/{row['id']}/", {"description": "by hand"})
     path = site.root / "manifests" / "group-0.yaml"
     before = path.read_bytes()
     said = " ".join(command(site, f"drift --write {PLUGIN} -t site", code=1).split())
@@ -1345,25 +1269,25 @@ def test_drift_is_not_written_while_a_call_is_open(
 
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_a_field_that_the_server_rewrites_hides_no_outcome(
-    make_site: Callable[..., Site], server: Server, commit: str
+    make_site: MakeSite, commit: str
 ) -> None:
     """It is live as before and as it is after: the other fields tell."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten  ")
     assert site.apply().code == 0
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
     path = site.root / "manifests" / "group-0.yaml"
     first, *rest = path.read_text().split("\n---\n")
     document = json.loads(first)
     document["spec"]["author"] = "Bob"
     path.write_text("\n---\n".join([json.dumps(document), *rest]))
-    killed(site, server, commit)
+    killed(site, site.server, commit)
     if commit == "before":
         assert site.apply(ahead=LATER).code == 0
         assert results(site)[:2] == ["done", "settled: not done"]
     else:
         assert "update was done" in command(site, "state settle -t site")
-    assert [row["body"]["author"] for row in server.objects("plugin")] == ["Bob"]
+    assert [row["body"]["author"] for row in site.server.objects("plugin")] == ["Bob"]
 
 
 OTHER_API = {"v1": "v2", "v2": "v1"}
@@ -1372,10 +1296,10 @@ OTHER_API = {"v1": "v2", "v2": "v1"}
 @on_api("v1", "v2")
 @pytest.mark.parametrize("field", ["description", "configuration"])
 def test_what_a_call_of_another_api_version_may_set_back_is_not_told_as_nothing(
-    make_site: Callable[..., Site], server: Server, api: str, field: str
+    make_site: MakeSite, api: str, field: str
 ) -> None:
     """The target goes to the other version while it may act: what is beside it nobody compares."""
-    site = begun(make_site, server, settle_after=300)
+    site = begun(make_site, settle_after=300)
     if field == "configuration":
         path = site.root / "manifests" / "group-0.yaml"
         plugin, *rest = path.read_text().split("\n---\n")
@@ -1383,10 +1307,10 @@ def test_what_a_call_of_another_api_version_may_set_back_is_not_told_as_nothing(
         document["spec"]["configuration"] = {"own": 1}
         path.write_text("\n---\n".join([json.dumps(document), *rest]))
         declare(site, "ten", unsupported_fields="warning")
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     declare(site, "ten", api=OTHER_API[api])
-    change_beside(server, {"author": "Ann", "configuration": {"own": 1, "hers": 2}})
+    change_beside(site.server, {"author": "Ann", "configuration": {"own": 1, "hers": 2}})
     expected = int(api == "v1")  # a PATCH sets nothing beside its fields
     says = re.compile(
         rf"\(call \S+ of apply \S+, sent at \S+\) may still act until {UTC}, and may set back what "
@@ -1403,12 +1327,12 @@ def test_what_a_call_of_another_api_version_may_set_back_is_not_told_as_nothing(
 
 @pytest.mark.parametrize("is_acting", [True, False])
 def test_a_call_that_was_not_done_is_kept_in_no_record_of_another_object(
-    make_site: Callable[..., Site], server: Server, *, is_acting: bool
+    make_site: MakeSite, *, is_acting: bool
 ) -> None:
     """The address is another object's since: what the call may do is none of its deeds."""
-    site = begun(make_site, server, settle_after=300 if is_acting else 0.1)
-    killed(site, server, "before")
-    second = make_twin(site, server)
+    site = begun(make_site, settle_after=300 if is_acting else 0.1)
+    killed(site, site.server, "before")
+    second = make_twin(site, site.server)
     command(site, f"state rm -t site {PLUGIN}")
     command(site, f"import -t site {PLUGIN} {second}")
     if is_acting:

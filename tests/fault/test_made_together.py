@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from fault.commands import FOREVER, applying, kill, reaches
+from fault.commands import FOREVER, applying, kill, kill_amid, reaches
 from fault.convergence import Row, command, converge, some, tells_the_truth
-from fault.site import READ_SECONDS, Applied, Server, Site
+from fault.site import READ_SECONDS, Applied, MakeSite, Server, Site
 from forges.loopback_server import wait_until
 from support.core import Result, open_state
 
@@ -46,9 +45,7 @@ def ended(applied: Applied) -> tuple[Result | None, Result | None]:
 
 
 @pytest.mark.parametrize("how", LOST)
-def test_an_answer_is_lost(
-    how: str, make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_an_answer_is_lost(how: str, make_site: MakeSite, server: Server, row: Row) -> None:
     """Both rows tell the same truth; the next run makes what is missing, and nothing twice."""
     fault, results = LOST[how]
     site = make_site(groups=1)
@@ -62,13 +59,11 @@ def test_an_answer_is_lost(
     assert (digest(site) or "").startswith("pkg1:sha256:")
 
 
-def test_the_release_is_found_by_the_next_run(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_the_release_is_found_by_the_next_run(make_site: MakeSite, row: Row) -> None:
     """The plugin is there, and no list of releases can be had: only the release is in doubt."""
     site = make_site(groups=1)
     listed = {"method": "GET", "path": "/v2/plugin-releases/", "from": 1}
-    server.faults(
+    site.server.faults(
         {"match": CALL, "do": {"reset": "after"}}, {"match": listed, "do": {"status": 400}}
     )
     first = site.apply()
@@ -79,9 +74,7 @@ def test_the_release_is_found_by_the_next_run(
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_each_write(
-    moment: str, make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_killed_at_each_write(moment: str, make_site: MakeSite, row: Row) -> None:
     """Between the two announcements, between the two records, and around each."""
     for nth in some(6, 3, turn=1):
         site = make_site(groups=1)
@@ -92,33 +85,29 @@ def test_killed_at_each_write(
 
 
 @pytest.mark.parametrize("commit", ["before", "after"])
-def test_killed_at_the_call(
-    commit: str, make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_killed_at_the_call(commit: str, make_site: MakeSite, row: Row) -> None:
     """The server has the package and may or may not have made both."""
     site = make_site(groups=1)
-    server.faults({"match": CALL, "do": {"hang": FOREVER, "commit": commit}})
+    site.server.faults({"match": CALL, "do": {"hang": FOREVER, "commit": commit}})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert kill(process)
     assert sorted(map(str, site.open_intents())) == [PLUGIN, RELEASE]
     converge(site, None, row)
     assert digest(site)
 
 
-def test_a_late_commit_is_not_made_again(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_a_late_commit_is_not_made_again(make_site: MakeSite, row: Row) -> None:
     """While the call may still be on its way, neither is believed absent."""
     site = make_site(groups=1)
-    server.faults({"match": CALL, "do": {"hang": HANG}})
+    site.server.faults({"match": CALL, "do": {"hang": HANG}})
     first = site.apply()
-    wait_until(lambda: "POST /v2/plugins/" in server.requests(), 60, "it is acted on")
+    wait_until(lambda: "POST /v2/plugins/" in site.server.requests(), 60, "it is acted on")
     converge(site, first, row)
     assert digest(site)
 
 
-def test_the_history_tells_of_both(make_site: Callable[..., Site], server: Server) -> None:
+def test_the_history_tells_of_both(make_site: MakeSite) -> None:
     """One call is one request and an entry for each object, with the same request."""
     site = make_site(groups=1)
     assert site.apply().code == 0
@@ -126,19 +115,13 @@ def test_the_history_tells_of_both(make_site: Callable[..., Site], server: Serve
     told = {entry.address: entry for entry in audit}
     assert told[PLUGIN].request_id == told[RELEASE].request_id != ""
     assert [entry.verb for entry in (told[PLUGIN], told[RELEASE])] == ["create", "create"]
-    assert json.dumps(server.requests()).count("POST /v2/plugin") == 1
+    assert json.dumps(site.server.requests()).count("POST /v2/plugin") == 1
 
 
-def test_no_other_api_is_offered_while_the_one_call_may_act(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_no_other_api_is_offered_while_the_one_call_may_act(make_site: MakeSite) -> None:
     """It would make the plugin a second time: what waits for the release ends by itself."""
     site = make_site(groups=1)
-    server.faults({"match": CALL, "do": {"hang": FOREVER}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, CALL)
     with (
         site.opened() as session,
         session.store.lock("settle"),

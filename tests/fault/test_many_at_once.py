@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import groupby
 
 from fault.commands import applying, ended
 from fault.convergence import DEEP, Row, converge, on_api, on_store
-from fault.site import Server, Site
+from fault.site import MakeSite
 
 MANY = 20 if DEEP else 5
 KINDS_OF_RUN = 3
@@ -22,9 +21,7 @@ def asked(number: int) -> tuple[str, ...]:
 
 @on_store("sqlite")
 @on_api("v1")
-def test_one_writes_at_a_time(
-    make_shared_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_one_writes_at_a_time(make_shared_site: MakeSite, row: Row) -> None:
     """The others wait, or are told who works; nothing is made twice, and no run gets mixed."""
     site = make_shared_site(groups=2, extra_storages=MANY)
     with ExitStack() as stack:
@@ -39,6 +36,6 @@ def test_one_writes_at_a_time(
     assert set(waited) == {0}, ends
     runs = [plan for plan, _ in groupby(entry.plan_id for entry in site.written()[1])]
     assert len(runs) == len(set(runs))
-    assert server.posts() == site.posts
+    assert site.server.posts() == site.posts
     converge(site, None, row)
     assert row.unknowns == 0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fault.commands import FOREVER, applying, reaches
 from fault.convergence import command, on_api
-from fault.site import LATER, Server, Site
+from fault.site import LATER, MakeSite
 from fault.test_lost_updates import (
     PLUGIN,
     begun,
@@ -28,15 +27,13 @@ WOULD = "may still act until"
 
 
 @on_api("v1", "v2")
-def test_beside_a_run_under_way_nobody_is_sent_to_settle(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_beside_a_run_under_way_nobody_is_sent_to_settle(make_site: MakeSite) -> None:
     """It holds the lock: settling is refused then, and the run is named."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
     with applying(site) as process:
-        reaches(server, process)
-        change_beside(server, {"description": "by hand"})
+        reaches(site.server, process)
+        change_beside(site.server, {"description": "by hand"})
         said = told(command(site, f"state accept {PLUGIN} --auto-approve -t site", code=1))
         assert "A call of this object is open" in said
         assert "Another run is changing this target" in said
@@ -46,14 +43,12 @@ def test_beside_a_run_under_way_nobody_is_sent_to_settle(
 
 
 @on_api("v1", "v2")
-def test_show_tells_of_the_call_that_a_run_under_way_has_open(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_show_tells_of_the_call_that_a_run_under_way_has_open(make_site: MakeSite) -> None:
     """As the plan does; of another object it says nothing."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         said = told(command(site, f"show {PLUGIN} -t site"))
         assert "running apply since" in said
         assert f"{PLUGIN}: update was sent at " in said
@@ -61,31 +56,27 @@ def test_show_tells_of_the_call_that_a_run_under_way_has_open(
         assert "running apply" not in told(command(site, "show storage/storage-0 -t site"))
 
 
-def test_settling_a_name_waits_for_the_calls_of_that_name_alone(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_settling_a_name_waits_for_the_calls_of_that_name_alone(make_site: MakeSite) -> None:
     """A call of another object that was given up may still act; nothing of this one waits for it."""
     site = make_site(groups=2)
     declare(site, "nine")
     assert site.apply().code == 0
     declare(site, "ten", settle_after=300)
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     assert site.apply().code == 0  # the same again: the first try may act for five minutes
     path: Path = site.root / "manifests" / "group-1.yaml"
     path.write_text(path.read_text().replace('"description": "a"', '"description": "b"'))
-    killed(site, server, "after")
+    killed(site, site.server, "after")
     said = told(command(site, "state settle plugin/plugin-1 --wait -t site"))
     assert "plugin/plugin-1: update was done" in said
     assert "Waiting" not in said
     assert PLUGIN not in said
 
 
-def test_an_address_without_an_open_call_sends_nobody_to_a_plan(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_an_address_without_an_open_call_sends_nobody_to_a_plan(make_site: MakeSite) -> None:
     """Nothing is refused there: a call was settled already."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     command(site, f"state settle {PLUGIN} --absent -t site")
     said = told(command(site, f"state settle {PLUGIN} --absent -t site", code=1))
     assert "`synapse-apply state history -t site` shows how earlier calls ended." in said
@@ -95,12 +86,12 @@ def test_an_address_without_an_open_call_sends_nobody_to_a_plan(
 @on_api("v2")
 @pytest.mark.parametrize("is_declared", [True, False])
 def test_what_is_adopted_is_not_to_be_imported_as_well(
-    make_site: Callable[..., Site], server: Server, *, is_declared: bool
+    make_site: MakeSite, *, is_declared: bool
 ) -> None:
     """The address is taken then: the forgotten object is not recorded under it again."""
-    site = begun(make_site, server, settle_after=0.1)
-    killed(site, server, "before")
-    ((old_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
+    site = begun(make_site, settle_after=0.1)
+    killed(site, site.server, "before")
+    ((old_id,),) = [ids for name, ids in site.server.ids().items() if name == PLUGIN]
     command(site, f"state rm {PLUGIN} -t site")
     if not is_declared:
         (site.root / "manifests" / "group-0.yaml").unlink()
@@ -111,10 +102,10 @@ def test_what_is_adopted_is_not_to_be_imported_as_well(
 
 
 @on_api("v1", "v2")
-def test_one_update_is_counted_once(make_site: Callable[..., Site], server: Server) -> None:
+def test_one_update_is_counted_once(make_site: MakeSite) -> None:
     """A later run found it done; then the file with its answer was recorded."""
-    site = begun(make_site, server)
-    file = unrecorded(site, server)
+    site = begun(make_site)
+    file = unrecorded(site, site.server)
     assert "update was done" in command(site, "state settle -t site")
     declare(site, "eleven")
     assert site.apply().code == 0
@@ -127,12 +118,10 @@ def test_one_update_is_counted_once(make_site: Callable[..., Site], server: Serv
 
 
 @on_api("v1", "v2")
-def test_what_a_file_knows_is_not_called_unknown(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_a_file_knows_is_not_called_unknown(make_site: MakeSite) -> None:
     """The call was answered, so that it cannot act any more; one hint says what to do."""
-    site = begun(make_site, server, settle_after=300)
-    file = unrecorded(site, server)
+    site = begun(make_site, settle_after=300)
+    file = unrecorded(site, site.server)
     file = file.rename(site.root / ".synapse-apply" / file.name)
     said = told(command(site, "state list -t site"))
     assert f"`synapse-apply state record {file} -t site` records it" in said
@@ -144,29 +133,27 @@ def test_what_a_file_knows_is_not_called_unknown(
 
 @on_api("v1", "v2")
 def test_of_a_call_that_was_sent_twice_the_first_is_told_of_beside_the_file(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """Only the second one was answered."""
-    site = begun(make_site, server, settle_after=300)
-    file = unrecorded(site, server, {"match": update(site, nth=1), "do": {"reset": "before"}})
+    site = begun(make_site, settle_after=300)
+    file = unrecorded(site, site.server, {"match": update(site, nth=1), "do": {"reset": "before"}})
     file.rename(site.root / ".synapse-apply" / file.name)
     assert "may act for another" in told(command(site, "state list -t site"))
 
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("then", ["forgotten", "another"])
-def test_what_was_forgotten_no_file_records_again(
-    make_site: Callable[..., Site], server: Server, then: str
-) -> None:
+def test_what_was_forgotten_no_file_records_again(make_site: MakeSite, then: str) -> None:
     """Its call is closed; the object comes back by `import` alone."""
-    site = begun(make_site, server)
-    file = unrecorded(site, server)
+    site = begun(make_site)
+    file = unrecorded(site, site.server)
     remote_id = site.records()[PLUGIN]
     command(site, f"state rm {PLUGIN} -t site")
     other_id = ""
     if then == "another":
         body = {**site.spec("plugin-0"), "name": "other", "code": "other"}
-        other_id = str(server.send("POST", "/plugins/", body)["id"])
+        other_id = str(site.server.send("POST", "/plugins/", body)["id"])
         command(site, f"import {PLUGIN} {other_id} -t site")
     said = told(command(site, f"state record {file} -t site"))
     assert "Recorded: 1. Known before: 0." in said
@@ -184,33 +171,31 @@ def test_what_was_forgotten_no_file_records_again(
 @on_api("v1", "v2")
 @pytest.mark.parametrize("on_drift", ["hold", "revert"])
 def test_a_value_that_the_server_rewrites_is_not_set_back_by_the_same(
-    make_site: Callable[..., Site], server: Server, on_drift: str
+    make_site: MakeSite, on_drift: str
 ) -> None:
     """The earlier call sent what was sent again, and the server made the same of it."""
-    site = begun(make_site, server, settle_after=300)
+    site = begun(make_site, settle_after=300)
     declare(site, "ten  ", on_drift=on_drift)
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     assert site.apply().code == 0
-    if live(server) != "ten":
-        change_outside(site, server, "ten")
+    if live(site.server) != "ten":
+        change_outside(site, site.server, "ten")
     said = told(command(site, "plan -t site"))
     assert "No changes" in said
     assert WOULD not in said
-    change_outside(site, server, "by hand")
+    change_outside(site, site.server, "by hand")
     assert "and would set description back" in told(command(site, "plan -t site"))
 
 
 @on_api("v1", "v2")
-def test_a_plan_that_can_do_nothing_waits_for_nothing(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_plan_that_can_do_nothing_waits_for_nothing(make_site: MakeSite) -> None:
     """What it refuses it refuses for good, and one that was applied is used up."""
-    site = begun(make_site, server, settle_after=300)
+    site = begun(make_site, settle_after=300)
     declare(site, "eleven")
     command(site, "plan --out used.plan -t site")
     command(site, "apply used.plan -t site")
     declare(site, "ten")
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     declare(site, "twelve")
     command(site, "plan --out early.plan -t site")
     said = told(command(site, "apply early.plan --wait -t site", code=4))
@@ -224,7 +209,7 @@ def test_a_plan_that_can_do_nothing_waits_for_nothing(
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
 @pytest.mark.parametrize("end", ["settled", "answered"])
 def test_of_a_lock_that_was_sent_twice_both_tries_are_told_until_it_is_locked(
-    make_site: Callable[..., Site], server: Server, end: str
+    make_site: MakeSite, end: str
 ) -> None:
     """After it nothing of its object changes, whichever of them it was."""
     site = make_site(groups=1, settle_after=300)
@@ -235,10 +220,10 @@ def test_of_a_lock_that_was_sent_twice_both_tries_are_told_until_it_is_locked(
     )
     name = "release/plugin-0@1.0.0"
     match = {"method": "POST", "path": "/v2/plugin-releases/*/release/"}
-    server.faults({"match": match, "do": {"reset": "before"}})
+    site.server.faults({"match": match, "do": {"reset": "before"}})
     for _ in range(2):
         assert site.apply().code == 7
-    server.faults()
+    site.server.faults()
     tries = rf"(?:lock of {name} \(call|lock of {name}) "
     for line in ("state list", f"state show {name}", "doctor"):
         assert len(re.findall(tries, told(command(site, f"{line} -t site")))) == 2, line
@@ -252,9 +237,9 @@ def test_of_a_lock_that_was_sent_twice_both_tries_are_told_until_it_is_locked(
         assert "and would lock it." in said, line
     if end == "settled":
         ((remote_id,),) = [
-            found for found_name, found in server.ids().items() if found_name == name
+            found for found_name, found in site.server.ids().items() if found_name == name
         ]
-        server.send("POST", f"/v2/plugin-releases/{remote_id}/release/")
+        site.server.send("POST", f"/v2/plugin-releases/{remote_id}/release/")
         assert "lock was done" in command(site, "state settle -t site")
     else:
         assert site.apply().code == 0

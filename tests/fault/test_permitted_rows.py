@@ -21,7 +21,7 @@ from fault.permitted import (
     permit_all,
 )
 from fault.scenarios import lock_and_prune
-from fault.site import SEPARATOR, Server, Site
+from fault.site import SEPARATOR, MakeSite, Server, Site
 from forking import ForkedProcess
 from installed import environment
 from support.core import (
@@ -49,13 +49,13 @@ def only(*names: str) -> Callable[[Plan], PermittedRows]:
 
 
 @on_api("v2")
-def test_only_permitted_rows_are_made(make_site: Callable[..., Site], server: Server) -> None:
+def test_only_permitted_rows_are_made(make_site: MakeSite) -> None:
     """Under the run's id and in the name of who asked; their approvals are used up, no others."""
     site = make_site(groups=1, extra_storages=1)
     made = apply_permitted(site, only("storage/storage-0", "release/plugin-0@1.0.0"))
     # Its plugin is not permitted, and is made by the same call.
     assert {str(outcome.address) for outcome in made.report.outcomes} == {"storage/storage-0"}
-    assert set(server.ids()) == {"storage/storage-0"}
+    assert set(site.server.ids()) == {"storage/storage-0"}
     assert len(made.used_approvals) == 1
     assert made.stop_reason == ""
     (entry, *others) = site.written()[1]
@@ -69,15 +69,15 @@ def test_only_permitted_rows_are_made(make_site: Callable[..., Site], server: Se
 
 
 @on_api("v1")
-def test_an_approval_is_not_used_twice(make_site: Callable[..., Site], server: Server) -> None:
+def test_an_approval_is_not_used_twice(make_site: MakeSite) -> None:
     """A controller that was set back gives it again: nothing is sent for that row, others go on."""
     site = make_site(groups=1, extra_storages=1)
     assert apply_permitted(site).report.exit_code == 0
     for kind in ("storage/more-0", "storage/storage-0"):
         with open_state(site.where()) as state, state.store.lock("state rm"):
             state.store.remove_records(Address.parse(kind))
-        server.send("DELETE", f"/_emulator/objects/storage/{server.ids()[kind][0]}/")
-    before = server.posts()
+        site.server.send("DELETE", f"/_emulator/objects/storage/{site.server.ids()[kind][0]}/")
+    before = site.server.posts()
 
     def choose(plan: Plan) -> PermittedRows:
         rows = permit_all(plan)
@@ -90,15 +90,13 @@ def test_an_approval_is_not_used_twice(make_site: Callable[..., Site], server: S
     refused = results["storage/storage-0"]
     assert refused.result is Result.FAILED
     assert [finding.summary for finding in refused.diagnostics] == ["The approval was used already"]
-    assert server.posts() == before + 1
+    assert site.server.posts() == before + 1
     assert site.open_intents() == []
     assert "a-new-one" in made.used_approvals
 
 
 @on_api("v1", "v2")
-def test_no_call_begins_after_the_permit(
-    make_site: Callable[..., Site], server: Server, api: str
-) -> None:
+def test_no_call_begins_after_the_permit(make_site: MakeSite, server: Server, api: str) -> None:
     """Wherever it ends: what has begun ends and is recorded, and the rest says why it waits."""
     whole = CountingPermit()
     site = make_site(groups=2)
@@ -131,9 +129,7 @@ def test_no_call_begins_after_the_permit(
 
 
 @on_api("v2")
-def test_a_permit_that_ends_while_much_is_under_way(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_permit_that_ends_while_much_is_under_way(make_site: MakeSite, server: Server) -> None:
     """Ten threads: each call is done or not begun."""
     for questions in (25, 60):
         site = make_site(groups=6)
@@ -147,9 +143,7 @@ def test_a_permit_that_ends_while_much_is_under_way(
 
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
-def test_changes_and_deletes_end_with_the_permit(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_changes_and_deletes_end_with_the_permit(make_site: MakeSite, server: Server) -> None:
     """An update, a lock and a delete as well: none is sent without it, and none is lost."""
     for questions in (4, 9):
         site = make_site(groups=2)
@@ -166,7 +160,7 @@ def test_changes_and_deletes_end_with_the_permit(
 
 
 @on_api("v1")
-def test_what_ends_it_before_its_first_call(make_site: Callable[..., Site], server: Server) -> None:
+def test_what_ends_it_before_its_first_call(make_site: MakeSite) -> None:
     """Errors of the plan before anybody is asked, a guard that is left, a lock that is held."""
     site = make_site(groups=1)
     asked: list[Plan] = []
@@ -191,7 +185,7 @@ def test_what_ends_it_before_its_first_call(make_site: Callable[..., Site], serv
     with pytest.raises(InputError):
         apply_permitted(site, lambda plan: asked.append(plan) or permit_all(plan))
     assert len(asked) == 1
-    assert set(server.ids()) == {"storage/storage-0"}
+    assert set(site.server.ids()) == {"storage/storage-0"}
     with open_state(site.where()) as state, pytest.raises(StateError, match="not locked"):
         state.store.use_approvals_up_or_raise_if_used("a1")
 
@@ -206,14 +200,12 @@ def apply_permitted_at_once(site: Site) -> None:
 
 
 @on_api("v1")
-def test_a_guard_is_overridden_by_name_and_used_up(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_guard_is_overridden_by_name_and_used_up(make_site: MakeSite) -> None:
     """For one time: what was used for it is not used for another plan, and comes back unused."""
     site = make_site(groups=1, extra_storages=3)
     assert apply_permitted(site).report.exit_code == 0
-    for name, ids in server.ids().items():
-        server.send("DELETE", f"/_emulator/objects/{name.partition('/')[0]}/{ids[0]}/")
+    for name, ids in site.server.ids().items():
+        site.server.send("DELETE", f"/_emulator/objects/{name.partition('/')[0]}/{ids[0]}/")
 
     def choose(plan: Plan) -> PermittedRows:
         assert "all-missing" in {guard.name for guard in plan.guards}
@@ -227,25 +219,25 @@ def test_a_guard_is_overridden_by_name_and_used_up(
     assert made.report.exit_code == 0
     assert "guard-1" in made.used_approvals
     assert "all-missing" in made.report.extras["guards_overridden"]
-    for name, ids in server.ids().items():
-        server.send("DELETE", f"/_emulator/objects/{name.partition('/')[0]}/{ids[0]}/")
-    before = server.posts()
+    for name, ids in site.server.ids().items():
+        site.server.send("DELETE", f"/_emulator/objects/{name.partition('/')[0]}/{ids[0]}/")
+    before = site.server.posts()
     refused = apply_permitted(site, choose, run_id="run-4")
     assert refused.report.outcomes == ()
     assert refused.stop_reason == "the approval of a guard was used by an earlier run"
     assert "guard-1" in refused.used_approvals
-    assert server.posts() == before
+    assert site.server.posts() == before
 
 
 @on_api("v2")
-def test_nothing_permitted(make_site: Callable[..., Site], server: Server) -> None:
+def test_nothing_permitted(make_site: MakeSite) -> None:
     """Nothing is done, and nothing is written."""
     site = make_site(groups=1)
     before = site.written()
     made = apply_permitted(site, lambda _plan: PermittedRows())
     assert made.report.outcomes == ()
     assert site.written()[1] == before[1]
-    assert server.ids() == {}
+    assert site.server.ids() == {}
 
 
 DIGESTS = """
@@ -277,7 +269,7 @@ def digests_of_other_process(site: Site) -> dict[str, str]:
 
 
 @on_api("v1", "v2")
-def test_two_processes_compute_the_same_digests(make_site: Callable[..., Site]) -> None:
+def test_two_processes_compute_the_same_digests(make_site: MakeSite) -> None:
     """Of creates, updates and deletes; another secret is another row, and no other row changes."""
     site = make_site(groups=1)
     site = replace(site, environ={**site.environ, "SYNAPSE_APPLY_STATE_KEY": "A" * 44})
@@ -304,9 +296,7 @@ def test_two_processes_compute_the_same_digests(make_site: Callable[..., Site]) 
 
 
 @on_api("v1", "v2")
-def test_each_action_has_the_same_digest_in_each_plan(
-    make_site: Callable[..., Site], server: Server, api: str
-) -> None:
+def test_each_action_has_the_same_digest_in_each_plan(make_site: MakeSite, api: str) -> None:
     """Also where no record keeps a salt: creates, adoptions, deletes, forgotten ones and runs."""
     site = make_site(groups=4, extra_storages=1)
     site = replace(site, environ={**site.environ, "SYNAPSE_APPLY_STATE_KEY": "A" * 44})
@@ -322,8 +312,8 @@ def test_each_action_has_the_same_digest_in_each_plan(
         path = manifests / f"group-{number}.yaml"
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
-    remote_id = server.ids()["storage/storage-1"][0]
-    server.send("DELETE", f"/_emulator/objects/storage/{remote_id}/")
+    remote_id = site.server.ids()["storage/storage-1"][0]
+    site.server.send("DELETE", f"/_emulator/objects/storage/{remote_id}/")
     fourth = (manifests / "group-1.yaml").read_text().split(SEPARATOR)[2]
     (manifests / "more.yaml").write_text(fourth.replace("storage-1", "new"))
     plugin, _, storage = (manifests / "group-1.yaml").read_text().split(SEPARATOR)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from fault.convergence import on_api, some
 from fault.permitted import CountingPermit, apply_permitted
-from fault.site import Server, Site
+from fault.site import MakeSite, Server, Site
 from support.core import Address, LastRun, Result, RunStatus, open_state
 
 from synapse_apply.library.plan_rows import PermittedRows
@@ -26,7 +25,7 @@ def last(site: Site) -> LastRun | None:
 
 
 @on_api("v1")
-def test_a_run_ends_with_the_permit(verified: Callable[..., Site], server: Server) -> None:
+def test_a_run_ends_with_the_permit(verified: MakeSite, server: Server) -> None:
     """It is started with a permit alone; what was started is followed by an apply without one."""
     whole = CountingPermit()
     assert apply_permitted(verified("returned"), permit=whole).report.exit_code == 0
@@ -54,7 +53,7 @@ def test_a_run_ends_with_the_permit(verified: Callable[..., Site], server: Serve
 
 @on_api("v1")
 def test_the_approval_of_a_run_is_used_with_its_announcement(
-    verified: Callable[..., Site], server: Server
+    verified: MakeSite, server: Server
 ) -> None:
     """A second run by the same approval is not started."""
     whole = CountingPermit()

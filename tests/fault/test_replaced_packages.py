@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from fault.commands import FOREVER, applying, ended, kill, reaches
+from fault.commands import FOREVER, applying, ended, kill, kill_amid, reaches
 from fault.convergence import PROFILES, command, on_vendor, without_a_list_of_plugins
-from fault.site import LATER, SEPARATOR, Server, Site, pending
+from fault.site import LATER, SEPARATOR, MakeSite, Server, Site, pending
 from support.core import Address, Record
 
 RELEASE = "release/plugin-0@1.0.0"
@@ -87,15 +87,13 @@ def replaced(server: Server, site: Site, times: int = 1) -> Iterator[None]:
 
 @pytest.mark.parametrize("profile", PROFILES, indirect=True)
 @pytest.mark.parametrize("deed", DONE.values(), ids=DONE)
-def test_what_was_done_is_found_by_its_digest(
-    deed: dict[str, Any], make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_was_done_is_found_by_its_digest(deed: dict[str, Any], make_site: MakeSite) -> None:
     """In the same run or in the next, and no second upload is sent."""
     site = changed(make_site(groups=1))
-    with replaced(server, site):
-        server.faults({"match": UPLOAD, "do": deed})
+    with replaced(site.server, site):
+        site.server.faults({"match": UPLOAD, "do": deed})
         first = site.apply()
-        server.faults()
+        site.server.faults()
         assert first.code in {0, 7}
         assert site.apply(ahead=LATER).code == 0
 
@@ -103,47 +101,39 @@ def test_what_was_done_is_found_by_its_digest(
 @pytest.mark.parametrize("profile", PROFILES, indirect=True)
 @pytest.mark.parametrize("deed", NOT_DONE.values(), ids=NOT_DONE)
 def test_what_was_not_done_is_sent_again_once_it_can_act_no_more(
-    deed: dict[str, Any], make_site: Callable[..., Site], server: Server
+    deed: dict[str, Any], make_site: MakeSite
 ) -> None:
     """Before that the row is refused with exit 7, and nothing is sent."""
     site = changed(make_site(groups=1))
-    with replaced(server, site):
-        server.faults({"match": UPLOAD, "do": deed})
+    with replaced(site.server, site):
+        site.server.faults({"match": UPLOAD, "do": deed})
         assert site.apply().code == 7
-        server.faults()
-        sent = uploads(server)
+        site.server.faults()
+        sent = uploads(site.server)
         early = site.apply()
         assert early.code == 7
         assert "too early to tell" in str(pending(early.plan))
-        assert uploads(server) == sent
+        assert uploads(site.server) == sent
         assert site.apply(ahead=LATER).code == 0
 
 
 @pytest.mark.parametrize("profile", PROFILES, indirect=True)
 @pytest.mark.parametrize("commit", ["before", "after"])
-def test_killed_while_it_is_sent(
-    commit: str, make_site: Callable[..., Site], server: Server
-) -> None:
+def test_killed_while_it_is_sent(commit: str, make_site: MakeSite) -> None:
     """The next run looks it up, whether the backend has acted on it or not."""
     site = changed(make_site(groups=1))
-    with replaced(server, site):
-        server.faults({"match": UPLOAD, "do": {"hang": FOREVER, "commit": commit}})
-        with applying(site, "--allow-replace") as process:
-            reaches(server, process)
-            assert kill(process)
-        server.faults()
+    with replaced(site.server, site):
+        kill_amid(site, UPLOAD, "--allow-replace", commit=commit)
         assert site.apply(ahead=LATER).code == 0
 
 
 @on_vendor()
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("write", ["open_intent_and_use_up_its_approvals", "close_ended_intent"])
-def test_killed_at_a_write(
-    write: str, moment: str, make_site: Callable[..., Site], server: Server
-) -> None:
+def test_killed_at_a_write(write: str, moment: str, make_site: MakeSite) -> None:
     """The announcement and the record of the upload, each written or not."""
     site = changed(make_site(groups=1))
-    with replaced(server, site):
+    with replaced(site.server, site):
         dies = {"signal": int(signal.SIGKILL), "write": write, "nth": 1, "moment": moment}
         with applying(site, "--allow-replace", **dies) as process:
             assert ended(process)[0] == -signal.SIGKILL
@@ -153,7 +143,7 @@ def test_killed_at_a_write(
 @on_vendor()
 @pytest.mark.parametrize("is_done", [True, False])
 def test_the_bytes_tell_where_no_digest_is_shown(
-    is_done: bool, make_site: Callable[..., Site], server: Server
+    is_done: bool, make_site: MakeSite, server: Server
 ) -> None:
     """They are fetched by their signed URL when the call is looked up, also by its own run."""
     with server.switched(release_meta="none"):
@@ -167,15 +157,13 @@ def test_the_bytes_tell_where_no_digest_is_shown(
 
 @without_a_list_of_plugins()
 @pytest.mark.parametrize("way", ["import", "settle"])
-def test_where_nothing_tells_a_person_says_it(
-    way: str, make_site: Callable[..., Site], server: Server
-) -> None:
+def test_where_nothing_tells_a_person_says_it(way: str, make_site: MakeSite) -> None:
     """However long one waits: exit 7, no second upload, and the commands that settle it."""
     site = changed(make_site(groups=1), with_config=False)
-    with replaced(server, site, times=1 if way == "import" else 2):
-        server.faults({"match": UPLOAD, "do": {"reset": "after"}})
+    with replaced(site.server, site, times=1 if way == "import" else 2):
+        site.server.faults({"match": UPLOAD, "do": {"reset": "after"}})
         assert site.apply().code == 7
-        server.faults()
+        site.server.faults()
         late = site.apply(ahead=LATER)
         assert late.code == 7
         (change,) = late.plan.refused_changes
@@ -191,18 +179,12 @@ def test_where_nothing_tells_a_person_says_it(
         assert site.apply(ahead=LATER).code == 0
 
 
-def test_a_replacement_that_acts_late_is_told_of_and_put_right(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_replacement_that_acts_late_is_told_of_and_put_right(make_site: MakeSite) -> None:
     """It was found done, and another package was sent since: who repeats the first one is seen."""
     site = changed(make_site(groups=1))
-    server.faults({"match": UPLOAD, "do": {"hang": FOREVER, "commit": "after"}})
-    with applying(site, "--allow-replace") as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, UPLOAD, "--allow-replace", commit="after")
     assert site.apply().code == 0
-    (first,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    (first,) = (row for row in site.server.objects("release") if row["body"].get("debug"))
     assert "may still act" not in command(site, "plan -t site")
     (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('third')\n")
     assert site.apply().code == 0
@@ -212,7 +194,7 @@ def test_a_replacement_that_acts_late_is_told_of_and_put_right(
     assert "found done since) may still act until " in said
     assert "and would replace it." in said
     again = {name: first["body"][name] for name in ("config", "package")}
-    server.send("PATCH", f"/_emulator/objects/release/{first['id']}/", again)
+    site.server.send("PATCH", f"/_emulator/objects/release/{first['id']}/", again)
     assert "No changes" not in command(site, "plan -t site")
     said = command(site, "drift -t site")
     assert "No drift" not in said
@@ -224,7 +206,7 @@ def test_a_replacement_that_acts_late_is_told_of_and_put_right(
     assert "spec.digest is no field" in said
     assert site.apply().code == 0
     assert record(site).digest == latest
-    (row,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    (row,) = (row for row in site.server.objects("release") if row["body"].get("debug"))
     assert row["body"]["config"] != first["body"]["config"]
     assert pending(site.plan()) == []
 
@@ -249,15 +231,15 @@ def hold(site: Site) -> None:
 
 @pytest.mark.parametrize("by", ["plan", "settle"])
 def test_a_package_that_somebody_else_published_meanwhile_is_told(
-    make_site: Callable[..., Site], server: Server, by: str
+    make_site: MakeSite, by: str
 ) -> None:
     """Our replacement was lost, and another person published over the release: no silence."""
     site = changed(make_site(groups=1))
     ours = record(site).digest
-    server.faults({"match": UPLOAD, "do": {"reset": "before"}})
+    site.server.faults({"match": UPLOAD, "do": {"reset": "before"}})
     assert site.apply().code == 7
-    server.faults()
-    publish_outside(site, server)
+    site.server.faults()
+    publish_outside(site, site.server)
     outside = "the live package is another one, published outside"
     if by == "settle":
         assert outside in command(site, "state settle -t site --wait")
@@ -275,13 +257,13 @@ def test_a_package_that_somebody_else_published_meanwhile_is_told(
 
 
 def test_a_package_that_was_published_outside_is_put_right_by_the_command_that_drift_names(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """Git has not moved, and live has other files."""
     site = changed(make_site(groups=1))
     assert site.apply().code == 0
     ours = record(site).digest
-    publish_outside(site, server)
+    publish_outside(site, site.server)
     said = " ".join(command(site, "plan -t site").split())
     assert "published outside" in said
     assert "the same files" not in said
@@ -298,13 +280,13 @@ def test_a_package_that_was_published_outside_is_put_right_by_the_command_that_d
 
 @pytest.mark.parametrize("typed", [f"state accept {RELEASE}", f"drift --write {RELEASE}"])
 def test_a_package_is_neither_accepted_nor_written_into_a_file(
-    make_site: Callable[..., Site], server: Server, typed: str
+    make_site: MakeSite, typed: str
 ) -> None:
     """Nothing is said to be accepted that the next plan shows again; the way out that is named works."""
     site = changed(make_site(groups=1))
     assert site.apply().code == 0
     ours = record(site).digest
-    publish_outside(site, server)
+    publish_outside(site, site.server)
     yes = " --auto-approve" if typed.startswith("state") else ""
     said = " ".join(command(site, f"{typed}{yes} -t site", code=1).split())
     assert "Accepted" not in said
@@ -314,16 +296,14 @@ def test_a_package_is_neither_accepted_nor_written_into_a_file(
     assert "No drift" in command(site, "drift -t site")
 
 
-def test_a_package_that_was_published_outside_is_kept_where_drift_is(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_package_that_was_published_outside_is_kept_where_drift_is(make_site: MakeSite) -> None:
     """Git has not moved: hold means of a package what it means of a field."""
     site = changed(make_site(groups=1))
     assert site.apply().code == 0
     ours = record(site).digest
-    publish_outside(site, server)
+    publish_outside(site, site.server)
     hold(site)
-    sent = uploads(server)
+    sent = uploads(site.server)
     for _ in range(2):
         said = " ".join(command(site, "plan -t site").split())
         assert "its package was published outside, and is kept (on_drift: hold): " in said
@@ -335,7 +315,7 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(
         assert "cannot undo" not in said
         assert "waits to be applied" not in said
         assert site.apply().code == 0
-    assert uploads(server) == sent
+    assert uploads(site.server) == sent
     typed = f"apply --only {RELEASE} --revert-drift --auto-approve -t site"
     said = " ".join(command(site, typed, code=5).split())
     assert "its live package was published outside, and the declared one would replace it" in said
@@ -343,9 +323,9 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(
     (way,) = set(re.findall("replace it: `synapse-apply ([^`]*)`", said))
     assert sorted(f"synapse-apply {way}".split()) == sorted(REPLACES.split())
     command(site, f"{way} --auto-approve")
-    assert uploads(server) == sent + 1
+    assert uploads(site.server) == sent + 1
     assert record(site).digest == ours
-    publish_outside(site, server)
+    publish_outside(site, site.server)
     (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('both')\n")
     said = " ".join(command(site, "drift -t site").split())
     assert "`synapse-apply apply --allow-replace -t site` restores the declared values." in said
@@ -353,27 +333,21 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(
     assert "1 change of the manifests waits to be applied" in said
     assert "# changed in Git and outside" in said
     assert site.apply().code == 0
-    assert uploads(server) == sent + 2
+    assert uploads(site.server) == sent + 2
 
 
 @pytest.mark.parametrize("way", ["own run", "import"])
-def test_a_replacement_that_may_act_again_is_kept(
-    make_site: Callable[..., Site], server: Server, way: str
-) -> None:
+def test_a_replacement_that_may_act_again_is_kept(make_site: MakeSite, way: str) -> None:
     """Its own run found it done, or an import took it over: it may act on the next package."""
     site = changed(make_site(groups=1))
     if way == "import":
-        server.faults({"match": UPLOAD, "do": {"hang": FOREVER, "commit": "after"}})
-        with applying(site, "--allow-replace") as process:
-            reaches(server, process)
-            assert kill(process)
-        server.faults()
+        kill_amid(site, UPLOAD, "--allow-replace", commit="after")
         command(site, f"import {RELEASE} {record(site).remote_id} -t site")
         assert site.apply().code == 0  # from now on the record has fields of ours
     else:
-        server.faults({"match": UPLOAD, "do": {"status": 502, "commit": "after"}})
+        site.server.faults({"match": UPLOAD, "do": {"status": 502, "commit": "after"}})
         assert site.apply().code in {0, 7}
-        server.faults()
+        site.server.faults()
         assert site.apply().code == 0
     assert [call.verb for call in record(site).given_up] == ["replace"]
     (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('third')\n")
@@ -391,83 +365,71 @@ def write_main(site: Site, text: str) -> None:
 
 
 @pytest.mark.parametrize("again", ["same", "newer"])
-def test_a_newer_package_waits_for_one_that_may_still_act(
-    make_site: Callable[..., Site], server: Server, again: str
-) -> None:
+def test_a_newer_package_waits_for_one_that_may_still_act(make_site: MakeSite, again: str) -> None:
     """An import took it over, so nobody knows how it ended: it would put the older one back."""
     site = changed(make_site(groups=1, settle_after=300))
-    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
-    with applying(site, "--allow-replace") as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, UPLOAD, "--allow-replace")
     command(site, f"import {RELEASE} {record(site).remote_id} -t site")
     if again == "newer":
         write_main(site, "third")
-    sent, refused = uploads(server), site.apply()
+    sent, refused = uploads(site.server), site.apply()
     said = str(pending(refused.plan))
     if again == "same":
-        assert (refused.code, uploads(server)) == (0, sent + 1)
+        assert (refused.code, uploads(site.server)) == (0, sent + 1)
     else:
-        assert (refused.code, uploads(server)) == (7, sent)
+        assert (refused.code, uploads(site.server)) == (7, sent)
         assert "an earlier replace, which was sent at " in said
         assert "may still act and overwrite a newer one" in said
         (change,) = refused.plan.refused_changes
         (refusal,) = change.refusals
         assert "`synapse-apply apply --wait" in str(refusal.ways_out)
     assert site.apply(ahead=LATER).code == 0
-    assert uploads(server) == sent + 1
+    assert uploads(site.server) == sent + 1
     assert pending(site.plan()) == []
 
 
-def test_an_imported_debug_release_is_replaced_by_the_first_apply(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_an_imported_debug_release_is_replaced_by_the_first_apply(make_site: MakeSite) -> None:
     """After an apply that ends well nothing is left to do."""
     site = changed(make_site(groups=1))
-    remote_id, sent = record(site).remote_id, uploads(server)
+    remote_id, sent = record(site).remote_id, uploads(site.server)
     command(site, f"state rm {RELEASE} -t site")
     command(site, f"import {RELEASE} {remote_id} -t site")
     assert "published package is replaced" in command(site, "plan -t site")
     assert site.apply().code == 0
-    assert uploads(server) == sent + 1
+    assert uploads(site.server) == sent + 1
     assert pending(site.plan()) == []
 
 
 @pytest.mark.parametrize("is_applied", [False, True])
 def test_a_package_that_changes_after_an_import_is_replaced(
-    make_site: Callable[..., Site], server: Server, *, is_applied: bool
+    make_site: MakeSite, *, is_applied: bool
 ) -> None:
     """What was imported was as declared; then Git has another one."""
     site = make_site(groups=1)
     declare_debug(site)
     assert site.apply().code == 0
     command(site, f"state rm {RELEASE} -t site")
-    (row,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    (row,) = (row for row in site.server.objects("release") if row["body"].get("debug"))
     command(site, f"import {RELEASE} {row['id']} -t site")
     if is_applied:
         assert site.apply().code == 0
     write_main(site, "second")
     assert "published package is replaced" in command(site, "plan -t site")
     assert "1 change of the manifests waits to be applied" in command(site, "drift -t site")
-    sent = uploads(server)
+    sent = uploads(site.server)
     command(site, "apply --auto-approve --allow-replace -t site")
-    assert uploads(server) == sent + 1
+    assert uploads(site.server) == sent + 1
     assert pending(site.plan()) == []
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_an_import_takes_the_package_that_the_object_shows(
-    make_site: Callable[..., Site], server: Server, *, forgotten: bool
+    make_site: MakeSite, *, forgotten: bool
 ) -> None:
     """The replacement was lost and has not acted: it is not what the import recorded."""
     site = changed(make_site(groups=1))
     ours = record(site)
-    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
-    with applying(site, "--allow-replace") as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, UPLOAD, "--allow-replace")
     if forgotten:
         command(site, f"state rm {RELEASE} -t site")
     command(site, f"import {RELEASE} {ours.remote_id} -t site")
@@ -476,9 +438,9 @@ def test_an_import_takes_the_package_that_the_object_shows(
     assert "published outside" not in said
     assert "its published package is replaced; the id stays" in said
     assert "changed outside" not in command(site, "drift -t site")
-    sent = uploads(server)
+    sent = uploads(site.server)
     assert site.apply(ahead=LATER).code == 0
-    assert uploads(server) == sent + 1
+    assert uploads(site.server) == sent + 1
     assert record(site).digest != ours.digest
     assert pending(site.plan()) == []
 
@@ -486,22 +448,22 @@ def test_an_import_takes_the_package_that_the_object_shows(
 @pytest.mark.parametrize("on_drift", ["hold", "revert"])
 @pytest.mark.parametrize("way", ["own run", "killed"])
 def test_a_create_of_a_debug_release_that_acts_again_is_told_of(
-    make_site: Callable[..., Site], server: Server, way: str, on_drift: str
+    make_site: MakeSite, way: str, on_drift: str
 ) -> None:
     """Its upload puts its package over the next one, as a replacement does."""
     site = make_site(groups=1, settle_after=300)
     deed = {"hang": FOREVER} if way == "killed" else {"status": 502}
-    server.faults({"match": UPLOAD, "do": {**deed, "commit": "after"}})
+    site.server.faults({"match": UPLOAD, "do": {**deed, "commit": "after"}})
     declare_debug(site)
     if way == "killed":
         with applying(site) as process:
-            reaches(server, process)
+            reaches(site.server, process)
             assert kill(process)
     else:
         assert site.apply().code == 0
-    server.faults()
+    site.server.faults()
     assert site.apply().code == 0
-    (first,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    (first,) = (row for row in site.server.objects("release") if row["body"].get("debug"))
     assert "may still act" not in command(site, "plan -t site")
     write_main(site, "second")
     if on_drift == "hold":
@@ -514,7 +476,7 @@ def test_a_create_of_a_debug_release_that_acts_again_is_told_of(
         assert "and would replace it." in said
     assert f"create of {RELEASE}" in " ".join(command(site, "state list -t site").split())
     again = {name: first["body"][name] for name in ("config", "package")}
-    server.send("PATCH", f"/_emulator/objects/release/{first['id']}/", again)
+    site.server.send("PATCH", f"/_emulator/objects/release/{first['id']}/", again)
     said = " ".join(command(site, "drift -t site").split())
     assert re.search(r"digest = .*equals what call \S+ of apply \S+ sent; who set it", said)
     said = command(site, "plan -t site")
@@ -528,17 +490,11 @@ def test_a_create_of_a_debug_release_that_acts_again_is_told_of(
         assert pending(site.plan()) == []
 
 
-def test_nobody_says_of_a_create_that_may_act_that_it_was_not_done(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_nobody_says_of_a_create_that_may_act_that_it_was_not_done(make_site: MakeSite) -> None:
     """Its upload would put its package over the next one, and no record could keep it."""
     site = make_site(groups=1, settle_after=300)
     declare_debug(site)
-    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, UPLOAD)
     said = " ".join(command(site, f"state settle {RELEASE} --absent -t site", code=1).split())
     assert "Nothing would know of this call" in said
     assert "what its create may still do would look like a change from outside" in said
@@ -547,84 +503,68 @@ def test_nobody_says_of_a_create_that_may_act_that_it_was_not_done(
     assert [*map(str, site.open_intents())] == [RELEASE]
     write_main(site, "second")
     assert site.apply(ahead=0.0).code == 7
-    assert uploads(server) == 0
+    assert uploads(site.server) == 0
     assert site.apply(ahead=LATER).code == 0
     assert pending(site.plan()) == []
 
 
-def test_a_create_of_no_debug_release_is_settled_at_once(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_create_of_no_debug_release_is_settled_at_once(make_site: MakeSite) -> None:
     """Whoever comes second is refused: it would change nothing."""
     site = make_site(groups=1, settle_after=300)
-    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, UPLOAD)
     command(site, f"state settle {RELEASE} --absent -t site")
     assert site.open_intents() == []
 
 
-def test_what_is_made_anew_keeps_the_upload_that_may_act(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_is_made_anew_keeps_the_upload_that_may_act(make_site: MakeSite) -> None:
     """Somebody deleted what our call had made, and it was made again, with another package."""
     site = make_site(groups=1, settle_after=300)
     declare_debug(site)
-    server.faults({"match": UPLOAD, "do": {"status": 502, "commit": "after"}})
+    site.server.faults({"match": UPLOAD, "do": {"status": 502, "commit": "after"}})
     assert site.apply().code == 0
-    server.faults()
-    (first,) = (row for row in server.objects("release") if row["body"].get("debug"))
-    server.send("DELETE", f"/_emulator/objects/release/{first['id']}/")
+    site.server.faults()
+    (first,) = (row for row in site.server.objects("release") if row["body"].get("debug"))
+    site.server.send("DELETE", f"/_emulator/objects/release/{first['id']}/")
     write_main(site, "second")
     assert site.apply().code == 0
     for line in ("plan", "drift"):
         said = " ".join(command(site, f"{line} -t site").split())
         assert f"create of {RELEASE} (call " in said
         assert "and would replace it." in said
-    (second,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    (second,) = (row for row in site.server.objects("release") if row["body"].get("debug"))
     again = {name: first["body"][name] for name in ("config", "package")}
-    server.send("PATCH", f"/_emulator/objects/release/{second['id']}/", again)
+    site.server.send("PATCH", f"/_emulator/objects/release/{second['id']}/", again)
     assert "published outside" not in command(site, "plan -t site")
 
 
 @pytest.mark.parametrize("way", ["recreate", "adopt", "recreate killed"])
 def test_a_replacement_of_a_release_that_is_gone_is_not_forgotten(
-    make_site: Callable[..., Site], server: Server, way: str
+    make_site: MakeSite, way: str
 ) -> None:
     """It is addressed by plugin and version: it would put its package over the next release's."""
     site = changed(make_site(groups=1, settle_after=300))
-    server.faults({"match": UPLOAD, "do": {"hang": FOREVER}})
-    with applying(site, "--allow-replace") as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
-    (row,) = (row for row in server.objects("release") if row["body"].get("debug"))
-    server.send("DELETE", f"/_emulator/objects/release/{row['id']}/")
+    kill_amid(site, UPLOAD, "--allow-replace")
+    (row,) = (row for row in site.server.objects("release") if row["body"].get("debug"))
+    site.server.send("DELETE", f"/_emulator/objects/release/{row['id']}/")
     said = f"replace of {RELEASE} (call "
     if way == "adopt":
-        server.send(
+        site.server.send(
             "POST",
             "/_emulator/objects/release/",
             {key: row[key] for key in ("body", "key", "parent")},
         )
         command(site, "apply --auto-approve --adopt -t site")
     elif way == "recreate killed":  # the same package as the lost call: that one waits for nothing
-        server.faults({"match": UPLOAD, "do": {"hang": FOREVER, "commit": "after"}})
-        with applying(site, "--recreate", "--allow-replace") as process:
-            reaches(server, process)
-            assert kill(process)
-        server.faults()
+        kill_amid(site, UPLOAD, "--recreate", "--allow-replace", commit="after")
     write_main(site, "third")
-    sent = uploads(server)
+    sent = uploads(site.server)
     refused = " ".join(
         command(site, "apply --recreate --allow-replace --auto-approve -t site", 7).split()
     )
     assert "an earlier replace, which was sent at " in refused
     assert "may still act and overwrite a newer one" in refused
     assert said in " ".join(command(site, "state list -t site").split())
-    assert uploads(server) == sent
+    assert uploads(site.server) == sent
     assert site.apply(ahead=LATER).code == 0
-    assert uploads(server) == sent + 1
+    assert uploads(site.server) == sent + 1
     assert pending(site.plan()) == []

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.commands import FOREVER, applying, ended, kill, reaches
+from fault.commands import FOREVER, applying, ended, kill, kill_amid, reaches
 from fault.convergence import command, on_api
-from fault.site import LATER, SEPARATOR, Applied, Server, Site, pending
+from fault.site import LATER, SEPARATOR, Applied, MakeSite, Server, Site, pending
 from profiles import PAGE
 from support.core import Address, LastRun, RunStatus, open_state
 
@@ -43,16 +42,10 @@ def is_done(site: Site, server: Server, applied: Applied) -> None:
 
 @on_api("v1")
 @CONTEXTS
-def test_killed_between_run_and_poll(
-    context: str, verified: Callable[..., Site], server: Server
-) -> None:
+def test_killed_between_run_and_poll(context: str, verified: MakeSite, server: Server) -> None:
     """The installed command dies at its first look: the next apply follows the same job."""
     site = verified(context)
-    server.faults({"match": LOOK, "do": {"hang": FOREVER}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, LOOK)
     found = last(site)
     assert found is not None
     assert (found.result, [found.job]) == (RunStatus.RUNNING, jobs(server))
@@ -66,7 +59,7 @@ def test_killed_between_run_and_poll(
 @CONTEXTS
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_killed_while_the_run_is_sent(
-    commit: str, context: str, verified: Callable[..., Site], server: Server
+    commit: str, context: str, verified: MakeSite, server: Server
 ) -> None:
     """The server did or did not start it, and nobody got the answer: never a second job."""
     site = verified(context)
@@ -89,7 +82,7 @@ LOST: list[dict[str, Any]] = [
 @CONTEXTS
 @pytest.mark.parametrize("deed", LOST, ids=str)
 def test_a_lost_answer_of_the_run(
-    deed: dict[str, Any], context: str, verified: Callable[..., Site], server: Server
+    deed: dict[str, Any], context: str, verified: MakeSite, server: Server
 ) -> None:
     """Found at once where the mark comes back, else settled as the plan says; one job only."""
     site = verified(context)
@@ -126,7 +119,7 @@ def settles(site: Site, server: Server, context: str, *, started: bool) -> None:
     is_done(site, server, second)
 
 
-def test_429_is_sent_again(verified: Callable[..., Site], server: Server) -> None:
+def test_429_is_sent_again(verified: MakeSite, server: Server) -> None:
     """It was not acted on, so sending it again starts the only job."""
     site = verified("none")
     server.faults({"match": {**RUN, "nth": 1}, "do": {"status": 429, "retry_after": 0}})
@@ -134,9 +127,7 @@ def test_429_is_sent_again(verified: Callable[..., Site], server: Server) -> Non
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_what_the_server_refuses_stops(
-    status: int, verified: Callable[..., Site], server: Server
-) -> None:
+def test_what_the_server_refuses_stops(status: int, verified: MakeSite, server: Server) -> None:
     """Nothing is sent again, nothing stays open, and the next apply may run it."""
     site = verified("none")
     server.faults({"match": RUN, "do": {"status": status}})
@@ -148,7 +139,7 @@ def test_what_the_server_refuses_stops(
 
 
 @pytest.mark.usefixtures("with_ctrl_c")
-def test_ctrl_c_while_a_job_is_followed(verified: Callable[..., Site], server: Server) -> None:
+def test_ctrl_c_while_a_job_is_followed(verified: MakeSite, server: Server) -> None:
     """130 at once, the job stays recorded as running, and the next apply follows it."""
     site = verified("returned", seconds=3600)
     server.faults({"match": {**LOOK, "nth": 2}, "do": {"latency": 1}})
@@ -166,7 +157,7 @@ def test_ctrl_c_while_a_job_is_followed(verified: Callable[..., Site], server: S
 
 @pytest.mark.parametrize("wrong", ["of another plugin", "older", "a little older", "not there"])
 def test_a_job_that_cannot_be_that_of_the_run_is_not_taken(
-    wrong: str, verified: Callable[..., Site], server: Server
+    wrong: str, verified: MakeSite, server: Server
 ) -> None:
     """What it proves is signed for the release, and may let it into other targets."""
     site = verified("none")
@@ -198,7 +189,7 @@ def test_a_job_that_cannot_be_that_of_the_run_is_not_taken(
 @CONTEXTS
 @pytest.mark.parametrize("started", [False, True])
 def test_a_restored_backup_does_not_forget_an_open_run(
-    context: str, verified: Callable[..., Site], server: Server, *, started: bool
+    context: str, verified: MakeSite, server: Server, *, started: bool
 ) -> None:
     """Another would be started beside it."""
     site = verified(context)
@@ -227,7 +218,7 @@ def test_a_restored_backup_does_not_forget_an_open_run(
 
 
 def test_of_two_open_runs_the_one_that_may_have_started_the_job_is_settled(
-    verified: Callable[..., Site], server: Server
+    verified: MakeSite, server: Server
 ) -> None:
     """After a backup from before the first was settled: `--job` is for one, `--absent` for all."""
     site = verified("none")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fault.convergence import command, on_api
-from fault.site import Server, Site
+from fault.site import MakeSite, Server, Site
 from fault.test_lost_updates import begun, declare, killed, live
 
 CHANGED = re.compile("changed since it was planned|not what was reviewed|there is nothing to do")
@@ -31,30 +30,28 @@ def waiting(site: Site, server: Server) -> None:
 @on_api("v1", "v2")
 @pytest.mark.parametrize("option", ["", "--reviewed "])
 def test_a_saved_plan_waits_and_is_applied_by_the_command_that_is_named(
-    make_site: Callable[..., Site], server: Server, option: str
+    make_site: MakeSite, option: str
 ) -> None:
     """What it may overwrite cannot be told yet; the way out applies this file, not the checkout."""
-    site = begun(make_site, server)
-    waiting(site, server)
+    site = begun(make_site)
+    waiting(site, site.server)
     said = told(command(site, f"apply {option}next.plan", code=7))
     assert "it is too early to tell whether the server acted on it" in said
     assert not CHANGED.search(said), said
     typed = set(WAIT.findall(said))
     assert typed == {f"apply --wait {option}{site.root / 'next.plan'} -t site"}
     command(site, typed.pop())
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
 
 
 @on_api("v1", "v2")
-def test_a_saved_plan_waits_for_a_call_that_was_given_up(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_saved_plan_waits_for_a_call_that_was_given_up(make_site: MakeSite) -> None:
     """The same was sent again and answered: other values wait for the call, in a plan of their own.
 
     This one has the row as refused, whatever is waited for.
     """
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     assert site.apply().code == 0
     declare(site, "eleven")
     command(site, "plan --out next.plan -t site")
@@ -65,10 +62,10 @@ def test_a_saved_plan_waits_for_a_call_that_was_given_up(
 
 
 def test_a_saved_plan_that_is_used_up_names_no_command_that_it_would_refuse(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """Its other row is done: a plan is used once, what waits is in a new one."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "eleven")
     path: Path = site.root / "manifests" / "group-0.yaml"
     path.write_text(path.read_text().replace("storage-0", "storage-9"))
@@ -76,7 +73,7 @@ def test_a_saved_plan_that_is_used_up_names_no_command_that_it_would_refuse(
     declare(site, "twelve")
     text = path.read_text()
     path.write_text(text.replace("storage-9", "storage-0"))
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     path.write_text(text)
     declare(site, "eleven")
     said = told(command(site, "apply next.plan", code=7))
@@ -86,11 +83,9 @@ def test_a_saved_plan_that_is_used_up_names_no_command_that_it_would_refuse(
     assert not CHANGED.search(said), said
 
 
-def test_what_depends_on_a_row_that_waits_has_not_changed_either(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_depends_on_a_row_that_waits_has_not_changed_either(make_site: MakeSite) -> None:
     """A new release of a plugin whose update may still act."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "eleven")
     path: Path = site.root / "manifests" / "group-0.yaml"
     before = path.read_text()
@@ -102,7 +97,7 @@ def test_what_depends_on_a_row_that_waits_has_not_changed_either(
     path.write_text(before)
     config.write_text(config.read_text().replace("1.1.0", "1.0.0"))
     declare(site, "twelve")
-    killed(site, server, "before")
+    killed(site, site.server, "before")
     config.write_text(config.read_text().replace("1.0.0", "1.1.0"))
     path.write_text(planned)
     said = told(command(site, "apply next.plan", code=7))
@@ -110,12 +105,10 @@ def test_what_depends_on_a_row_that_waits_has_not_changed_either(
     assert not CHANGED.search(said), said
 
 
-def test_a_plan_that_can_do_nothing_is_not_offered(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_plan_that_can_do_nothing_is_not_offered(make_site: MakeSite) -> None:
     """What it refuses it refuses for good: whoever saves it is told so."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     declare(site, "eleven")
     said = told(command(site, "plan --out early.plan -t site"))
     assert "Saved the plan to early.plan" in said

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
-from fault.commands import FOREVER, applying, kill, reaches
+from fault.commands import kill_amid
 from fault.convergence import command, on_vendor, without_a_list_of_plugins
-from fault.site import LATER, Server, Site
+from fault.site import LATER, MakeSite, Server, Site
 
 # Of an apply of three resources, in the order of its creates.
 STORAGE, PLUGIN, RELEASE = 1, 2, 3
 
 
-def killed(make_site: Callable[..., Site], server: Server, nth: int, commit: str) -> Site:
+def killed(make_site: MakeSite, server: Server, nth: int, commit: str) -> Site:
     """A site whose apply was killed while its nth create was under way."""
     site = make_site(groups=1)
     rule = {"method": "POST", "nth": nth}
-    server.faults({"match": rule, "do": {"hang": FOREVER, "commit": commit}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, rule, commit=commit)
     return site
 
 
-def test_what_was_done_is_recorded(make_site: Callable[..., Site], server: Server) -> None:
+def test_what_was_done_is_recorded(make_site: MakeSite, server: Server) -> None:
     """The object is found, and the next apply makes only the rest."""
     site = killed(make_site, server, STORAGE, "after")
     said = command(site, "state settle -t site")
@@ -40,7 +35,7 @@ def test_what_was_done_is_recorded(make_site: Callable[..., Site], server: Serve
 @without_a_list_of_plugins()
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
 def test_what_one_call_made_together_is_recorded_together(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite, server: Server
 ) -> None:
     """On v2 a plugin can be looked up, with the release that came along, not with its package."""
     site = killed(make_site, server, PLUGIN, "after")
@@ -51,7 +46,7 @@ def test_what_one_call_made_together_is_recorded_together(
     assert site.records() == {name: one for name, (one,) in server.ids().items()}
 
 
-def test_absence_is_not_believed_too_early(make_site: Callable[..., Site], server: Server) -> None:
+def test_absence_is_not_believed_too_early(make_site: MakeSite, server: Server) -> None:
     """The request may still be on its way: exit 7 says in how many seconds to look again."""
     site = killed(make_site, server, STORAGE, "before")
     said = command(site, "state settle -t site", code=7)
@@ -64,7 +59,7 @@ def test_absence_is_not_believed_too_early(make_site: Callable[..., Site], serve
 @on_vendor()
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_a_plugin_that_is_listed_is_settled(
-    commit: str, make_site: Callable[..., Site], server: Server
+    commit: str, make_site: MakeSite, server: Server
 ) -> None:
     """By what the list shows: nothing stays open once the time for such a call is over."""
     site = killed(make_site, server, PLUGIN, commit)
@@ -79,7 +74,7 @@ def test_a_plugin_that_is_listed_is_settled(
 
 @without_a_list_of_plugins()
 def test_what_nobody_can_tell_comes_with_its_two_commands(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite, server: Server
 ) -> None:
     """A plugin cannot be looked up: either command closes the call."""
     for commit, typed in (("after", "import plugin/plugin-0 ID -t site"),
@@ -96,7 +91,7 @@ def test_what_nobody_can_tell_comes_with_its_two_commands(
 
 
 @without_a_list_of_plugins()
-def test_json_tells_each_call(make_site: Callable[..., Site], server: Server) -> None:
+def test_json_tells_each_call(make_site: MakeSite, server: Server) -> None:
     """A script sees what is open and why."""
     site = killed(make_site, server, PLUGIN, "after")
     document = json.loads(command(site, "state settle -t site --json", code=7))
@@ -107,9 +102,7 @@ def test_json_tells_each_call(make_site: Callable[..., Site], server: Server) ->
     assert len(call["ways_out"]) == 2
 
 
-def test_an_address_without_an_open_call_is_an_error(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_an_address_without_an_open_call_is_an_error(make_site: MakeSite, server: Server) -> None:
     """It names the calls that are open; nothing is settled."""
     site = killed(make_site, server, PLUGIN, "after")
     said = command(site, "state settle -t site storage/storage-0", code=1)
@@ -118,7 +111,7 @@ def test_an_address_without_an_open_call_is_an_error(
 
 
 @without_a_list_of_plugins()
-def test_history_keeps_what_was_settled(make_site: Callable[..., Site], server: Server) -> None:
+def test_history_keeps_what_was_settled(make_site: MakeSite, server: Server) -> None:
     """The call has its line, with its digest, under the plan that announced it."""
     site = killed(make_site, server, RELEASE, "after")
     command(site, "state settle -t site")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fault.convergence import DEEP, Row
-from fault.site import Server, Site, pending, tally
+from fault.site import MakeSite, Server, pending, tally
 from support.core import open_state
 from support.core import state as states
 
@@ -38,9 +37,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("shift", "order"), CASES)
-def test_shift(
-    shift: str, order: str, make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_shift(shift: str, order: str, make_site: MakeSite, row: Row) -> None:
     """All that is declared is there already, unrecorded; what shifts the pages is not ours.
 
     Either all is adopted and nothing made, or the list is refused and nothing is made either.
@@ -50,21 +47,21 @@ def test_shift(
     theirs = [f"theirs-{n}" for n in range(100)]
     # Theirs come first and last, so that a page's first object is never one of ours.
     for name in [*theirs[:95], *names, *theirs[95:]] + [f"last-{n}" for n in range(90)]:
-        _store(server, name)
-    server.faults(*SHIFTS[shift])
-    with server.switched(list_order=order):
+        _store(site.server, name)
+    site.server.faults(*SHIFTS[shift])
+    with site.server.switched(list_order=order):
         applied = site.apply(adopt=True, parallelism=4)
-    server.faults()
+    site.server.faults()
     refused = applied.report is None
     assert refused == (shift == "deleted-all-the-time")
     row.add(2 if refused else 1, 0)
     if refused:
         assert "Reading the live state failed" in {one.summary for one in applied.plan.diagnostics}
         assert site.apply(adopt=True, parallelism=4).code == 0
-    for object_ in server.objects("storage"):
+    for object_ in site.server.objects("storage"):
         if object_["body"]["name"] not in names:
-            server.send("DELETE", f"/_emulator/objects/storage/{object_['id']}/")
-    found = tally(server, site.expected)
+            site.server.send("DELETE", f"/_emulator/objects/storage/{object_['id']}/")
+    found = tally(site.server, site.expected)
     row.duplicates, row.losses = found["duplicates"], found["losses"]
     assert not any(found.values())
     assert pending(site.plan()) == []
@@ -82,32 +79,30 @@ def test_shift(
         if DEEP or (order == "newest") == (shift == "insert")
     ],
 )
-def test_a_shift_under_cursors(
-    shift: str, order: str, make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_a_shift_under_cursors(shift: str, order: str, make_site: MakeSite, row: Row) -> None:
     """Plugins and releases that are there, unrecorded, are found and adopted; none is made."""
     site = make_site(groups=4)
     theirs = [f"theirs-{n}" for n in range(240)]
     for code in theirs[:120]:
-        _store_plugin(server, code)
+        _store_plugin(site.server, code)
     assert site.apply().code == 0
     for code in theirs[120:]:
-        _store_plugin(server, code)
+        _store_plugin(site.server, code)
     with open_state(site.where()) as state:
         states.remove_records_keeping_objects(state, list(state.store.read_state().records))
-    posts = server.posts()
+    posts = site.server.posts()
     match = {"method": "GET", "path": "/v2/plugins/", "to": 2}
-    server.faults({"match": match, "do": {"page_shift": shift}})
-    with server.switched(list_order=order):
+    site.server.faults({"match": match, "do": {"page_shift": shift}})
+    with site.server.switched(list_order=order):
         assert site.apply(adopt=True).code == 0
-        assert server.counts()[0]["done"] == 2
-    server.faults()
+        assert site.server.counts()[0]["done"] == 2
+    site.server.faults()
     row.add(1, 0)
-    assert server.posts() == posts
-    for object_ in server.objects("plugin"):
+    assert site.server.posts() == posts
+    for object_ in site.server.objects("plugin"):
         if not object_["body"]["code"].startswith("plugin-"):
-            server.send("DELETE", f"/_emulator/objects/plugin/{object_['id']}/")
-    found = tally(server, site.expected)
+            site.server.send("DELETE", f"/_emulator/objects/plugin/{object_['id']}/")
+    found = tally(site.server, site.expected)
     row.duplicates, row.losses = found["duplicates"], found["losses"]
     assert not any(found.values())
     assert pending(site.plan()) == []

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fault.commands import applying, ended, reaches
 from fault.convergence import Row, chosen, command, on_api, some
-from fault.site import LATER, Server, Site, pending, tally
+from fault.site import LATER, MakeSite, Server, Site, pending, tally
 
 POSTS = {"v1": 6, "v2": 4}
 
@@ -43,7 +42,7 @@ WAYS = {
 @on_api("v1")
 @pytest.mark.parametrize("way", chosen(WAYS, "overwritten"))
 def test_a_state_that_is_not_the_same_any_more(
-    way: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
+    way: str, api: str, make_site: MakeSite, server: Server, row: Row
 ) -> None:
     """The report tells what was done; with a backup and that, nothing is made twice."""
     happens, words = WAYS[way]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -14,7 +13,7 @@ from buckets.proxy import BucketProxy
 from buckets.servers import BucketServer
 from fault.commands import LEASE, SECONDS, applying, ended
 from fault.convergence import DEEP, Row, command, converge
-from fault.site import COUNTS, LATER, Server, Site, tally
+from fault.site import COUNTS, LATER, MakeSite, Site, tally
 from fault.test_suspended import another
 from stopping import suspend
 from support.core import KEY_VARIABLE, StateKeySigner, load_keys_and_restrict_files
@@ -62,9 +61,8 @@ def require_nothing_is_sent(site: Site, first: subprocess.Popen[str]) -> None:
 
 @pytest.mark.parametrize(("moment", "nth", "prunes"), ALL if DEEP else [("before", 3, True)])
 def test_stopped_in_a_put(
-    make_site: Callable[..., Site],
+    make_site: MakeSite,
     seaweed: BucketServer,
-    server: Server,
     proxy: BucketProxy,
     monkeypatch: pytest.MonkeyPatch,
     row: Row,
@@ -74,7 +72,7 @@ def test_stopped_in_a_put(
 ) -> None:
     """What it had sent arrives late, or has arrived; it sends nothing more, and nothing is lost."""
     site = make_site(groups=1, state_url=seaweed.url(port=proxy.port))
-    server.faults(COUNTS)
+    site.server.faults(COUNTS)
     proxy.hang_at_link(nth, moment)
     with applying(site, lease=LEASE) as first:
         assert proxy.reached.wait(SECONDS), first.communicate()
@@ -85,7 +83,7 @@ def test_stopped_in_a_put(
             go_on_until_all_is_pruned(site, monkeypatch)
         proxy.flows.set()
         require_nothing_is_sent(site, first)
-    assert not tally(server, site.expected)["duplicates"]
+    assert not tally(site.server, site.expected)["duplicates"]
     # What was done and could not be recorded is in a file, if it is not in the state by now.
     for path in (site.root / ".synapse-apply").glob("unrecorded-*.jsonl"):
         command(site, f"state record {path} -t site")

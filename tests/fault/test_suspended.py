@@ -6,14 +6,13 @@ import json
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
 from fault.commands import LEASE, WAITS, applying, ended, reaches, replacing
 from fault.convergence import Row, chosen, converge, on_api, on_store, some
-from fault.site import COUNTS, LATER, Server, Site, tally
+from fault.site import COUNTS, LATER, MakeSite, Server, Site, tally
 from stopping import stands_still, suspend
 
 POSTS = {"v1": 12, "v2": 8}
@@ -49,7 +48,7 @@ def words_of(report: dict[str, Any]) -> str:
 @on_store("postgres")
 @on_api("v1")
 def test_stopped_before_a_call_is_sent(
-    api: str, make_shared_site: Callable[..., Site], server: Server, row: Row
+    api: str, make_shared_site: MakeSite, server: Server, row: Row
 ) -> None:
     """Its call was announced; another found nothing, believed it, and made the object."""
     for nth in some(POSTS[api], 1, turn=1, most=MOST[api]):
@@ -74,7 +73,7 @@ def test_stopped_before_a_call_is_sent(
 @on_api("v1")
 @pytest.mark.parametrize("commit", chosen(["before", "after"], "after"))
 def test_stopped_while_a_call_is_under_way(
-    commit: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
+    commit: str, api: str, make_site: MakeSite, server: Server, row: Row
 ) -> None:
     """What the server did is found by the other one, or left until the call can have arrived."""
     for nth in some(POSTS[api], 1, turn=10, most=MOST[api]):
@@ -94,30 +93,28 @@ def test_stopped_while_a_call_is_under_way(
 @on_api("v1")
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
 def test_stopped_while_it_plans(
-    as_json: bool, api: str, make_shared_site: Callable[..., Site], server: Server, row: Row
+    as_json: bool, api: str, make_shared_site: MakeSite, row: Row
 ) -> None:
     """What it can read no more is no finding of its own: the lock is what was lost, exit 6."""
     site = make_shared_site()
     # Over before the other one has waited for a lease.
     hang = {"hang": LEASE / 2}
-    server.faults({"match": {"method": "GET", "nth": 1}, "do": hang}, COUNTS)
+    site.server.faults({"match": {"method": "GET", "nth": 1}, "do": hang}, COUNTS)
     with applying(site, as_json=as_json, lease=LEASE) as first:
-        reaches(server, first)
+        reaches(site.server, first)
         suspend(first, site.state_file if site.state_file.exists() else None)
         another(site)
-        posts = server.posts()
+        posts = site.server.posts()
         first.send_signal(signal.SIGCONT)
         code, out, err = ended(first)
     assert code == 6, out + err
     assert "The lock on the state " in (words_of(json.loads(out)) if as_json else err)
     assert "not sent" not in out + err
-    assert server.posts() == posts
+    assert site.server.posts() == posts
     converge(site, None, row)
 
 
-def test_stopped_in_the_middle_of_a_write(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_stopped_in_the_middle_of_a_write(make_site: MakeSite, row: Row) -> None:
     """It keeps the file to itself, and nobody can see who it is: the others are told, exit 6."""
     site = make_site(groups=1)
     with closing(sqlite3.connect(site.state_file, isolation_level=None)) as stopped:
@@ -126,5 +123,5 @@ def test_stopped_in_the_middle_of_a_write(
             code, out, err = ended(process)
     assert code == 6, out + err
     assert "in the middle of a write, or was stopped there" in out
-    assert server.posts() == 0
+    assert site.server.posts() == 0
     converge(site, None, row)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fault.commands import FOREVER, applying, ended, reaches
 from fault.convergence import Row, chosen, converge, on_api, some
-from fault.site import Server, Site
+from fault.site import MakeSite, Server, Site
 from stopping import asked_again, suspend
 
 POSTS = {"v1": 12, "v2": 8}
@@ -40,9 +39,7 @@ def names(report: dict[str, Any], result: str) -> set[str]:
     return {one["address"] for one in report["outcomes"] if one["result"] == result}
 
 
-def test_it_reports_before_a_runner_loses_patience(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_it_reports_before_a_runner_loses_patience(make_site: MakeSite, row: Row) -> None:
     """Off a terminal, without anything altered: what is still under way is told as unknown."""
     site = make_site()
     hang = {"hang": FOREVER, "commit": "after"}
@@ -51,7 +48,7 @@ def test_it_reports_before_a_runner_loses_patience(
     assert code == 7
     assert IN_CI in said
     assert names(report, "unknown")
-    assert names(report, "done") | names(report, "unknown") == set(server.ids())
+    assert names(report, "done") | names(report, "unknown") == set(site.server.ids())
     assert {str(address) for address in site.open_intents()} == names(report, "unknown")
     converge(site, None, row)
 
@@ -59,7 +56,7 @@ def test_it_reports_before_a_runner_loses_patience(
 @on_api("v1", "v2")
 @pytest.mark.parametrize("commit", chosen(["before", "after"], "before"))
 def test_any_call_may_be_the_one_that_hangs(
-    commit: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
+    commit: str, api: str, make_site: MakeSite, server: Server, row: Row
 ) -> None:
     """It is unknown and named, the rest is skipped."""
     turn = 5 if commit == "before" else 9
@@ -77,7 +74,7 @@ def test_any_call_may_be_the_one_that_hangs(
         converge(site, None, row)
 
 
-def test_a_wait_for_a_busy_server_ends_too(make_site: Callable[..., Site], row: Row) -> None:
+def test_a_wait_for_a_busy_server_ends_too(make_site: MakeSite, row: Row) -> None:
     """A call that was turned away and is not sent again has not been made: nothing is unknown."""
     site = make_site()
     rule = {"match": {"method": "POST", "from": 2}, "do": {"status": 429, "retry_after": 50}}
@@ -91,17 +88,17 @@ def test_a_wait_for_a_busy_server_ends_too(make_site: Callable[..., Site], row: 
 
 @pytest.mark.parametrize("parallelism", [1, 3])
 def test_the_second_signal_names_what_is_under_way(
-    parallelism: int, make_site: Callable[..., Site], server: Server, row: Row
+    parallelism: int, make_site: MakeSite, row: Row
 ) -> None:
     """It waits for nothing, the report is whole: exit 7, and the next run knows what to look for."""
     site = make_site()
     hang = {"hang": FOREVER, "commit": "after"}
-    server.faults({"match": {"method": "POST", "from": 2}, "do": hang})
+    site.server.faults({"match": {"method": "POST", "from": 2}, "do": hang})
     told_in = site.root / "report.json"
     with applying(
         site, f"--report=json={told_in}", parallelism=parallelism, drain=DRAINS_LONG
     ) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
         assert any("Stopping: what has begun ends within 600 s." in line for line in process.stderr)
@@ -112,7 +109,7 @@ def test_the_second_signal_names_what_is_under_way(
     assert report["stopped"] == signal.SIGTERM
     assert json.loads(told_in.read_text()) == report
     assert names(report, "unknown") >= {str(address) for address in site.open_intents()}
-    assert names(report, "done") <= set(server.ids())
+    assert names(report, "done") <= set(site.server.ids())
     assert len(report["outcomes"]) == len(site.expected)
     (told,) = [line for line in err.splitlines() if "Outcome unknown: " in line]
     assert all(str(address) in told for address in site.open_intents())
@@ -120,15 +117,13 @@ def test_the_second_signal_names_what_is_under_way(
 
 
 @pytest.mark.usefixtures("with_ctrl_c")
-def test_one_signal_that_comes_twice_is_one(
-    make_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_one_signal_that_comes_twice_is_one(make_site: MakeSite, row: Row) -> None:
     """A shell and what it wraps both get Ctrl-C, and a wrapper passes it on: it still drains."""
     site = make_site()
     hang = {"hang": 2.0, "commit": "after"}
-    server.faults({"match": {"method": "POST", "nth": 3}, "do": hang})
+    site.server.faults({"match": {"method": "POST", "nth": 3}, "do": hang})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         # Both are there when it goes on, however slow the machine is; two of a kind would be one.
         suspend(process, site.state_file)
         process.send_signal(signal.SIGINT)
@@ -145,15 +140,13 @@ def test_one_signal_that_comes_twice_is_one(
 
 @pytest.mark.usefixtures("with_ctrl_c")
 @pytest.mark.parametrize("name", chosen(["SIGINT", "SIGTERM"], "SIGINT"))
-def test_a_plan_in_the_making_ends_at_once(
-    name: str, make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_plan_in_the_making_ends_at_once(name: str, make_site: MakeSite) -> None:
     """Nothing has begun, so nothing is waited for; a program gets its document all the same."""
     site = make_site()
     assert site.apply().code == 0
-    server.faults({"match": {"method": "GET", "from": 3}, "do": {"hang": FOREVER}})
+    site.server.faults({"match": {"method": "GET", "from": 3}, "do": {"hang": FOREVER}})
     with applying(site, parallelism=3, drain=DRAINS_LONG) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         process.send_signal(signal.Signals[name])
         code, out, err = ended(process)
     report = json.loads(out)

@@ -16,7 +16,7 @@ import pytest
 from fault.commands import FOREVER, LEASE, WAITS, applying, ended, kill, reaches, replacing
 from fault.convergence import Row, chosen, converge, on_api, on_store
 from fault.namespaces import another_host, can_be_made
-from fault.site import Server, Site
+from fault.site import MakeSite, Server, Site
 from postgres.proxy import Proxy
 from postgres.server import PostgresServer
 
@@ -27,16 +27,14 @@ UNDER_WAY = {"match": {"method": "POST", "nth": 3}, "do": {"hang": 5, "commit": 
 
 @on_store("postgres")
 @on_api("v1")
-def test_a_silent_holder_is_replaced_after_one_lease(
-    make_shared_site: Callable[..., Site], server: Server, row: Row
-) -> None:
+def test_a_silent_holder_is_replaced_after_one_lease(make_shared_site: MakeSite, row: Row) -> None:
     """It was killed, which its own host alone could tell; until then it is named, with the way out."""
     site = make_shared_site()
-    server.faults(
+    site.server.faults(
         {"match": {"method": "POST", "nth": 3}, "do": {"hang": FOREVER, "commit": "after"}}
     )
     with applying(site, host="elsewhere", lease=LEASE) as first:
-        reaches(server, first)
+        reaches(site.server, first)
         assert kill(first)
     begun = time.monotonic()
     with applying(site, "--lock-timeout", "0", **replacing(site)) as second:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from fault.convergence import command, on_vendor
-from fault.site import Server, Site
+from fault.site import MakeSite, Server, Site
 from fault.test_lost_updates import PLUGIN, begun, declare, killed, live
 
 WAIT = re.compile(r"`synapse-apply (apply --wait[^`]*)` waits for it")
@@ -16,9 +15,9 @@ OTHER = "--exclude storage/*"
 
 
 @pytest.fixture
-def waiting(make_site: Callable[..., Site], server: Server) -> Site:
+def waiting(make_site: MakeSite, server: Server) -> Site:
     """An update of a plugin may still act; another one is declared, and so is another storage."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     killed(site, server, "before")
     declare(site, "eleven")
     path = site.root / "manifests" / "group-0.yaml"

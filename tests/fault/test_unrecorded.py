@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from fault.commands import applying, ended, reaches
 from fault.convergence import Row, command, converge, on_api, some
-from fault.site import Server, Site, pending, tally
+from fault.site import MakeSite, Server, Site, pending, tally
 
 _RECOVER = re.compile(r"`synapse-apply (state record [^`]+)`")
 
@@ -20,7 +19,7 @@ def state_of(site: Site) -> Path:
 
 
 def lose_state_during(
-    make_site: Callable[..., Site], server: Server, nth: int, parallelism: int = 1
+    make_site: MakeSite, server: Server, nth: int, parallelism: int = 1
 ) -> tuple[Site, str, int]:
     """An apply whose state goes away while its nth create is done and not yet answered."""
     site = make_site(groups=2)
@@ -48,9 +47,7 @@ def converged(site: Site, server: Server) -> None:
 
 
 @on_api("v1", "v2")
-def test_one_command_records_what_was_done(
-    api: str, make_site: Callable[..., Site], server: Server
-) -> None:
+def test_one_command_records_what_was_done(api: str, make_site: MakeSite, server: Server) -> None:
     """Also a plugin of v1, which nobody can look up, and a release that was made along.
 
     Until then it is in a file as private as a state, without a secret.
@@ -76,7 +73,7 @@ def test_one_command_records_what_was_done(
 
 
 def test_a_backup_from_before_the_run_learns_what_was_done(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite, server: Server
 ) -> None:
     """The state that comes back never heard of the call, and the object is not made twice."""
     site, _, _ = lose_state_during(make_site, server, 1)
@@ -86,9 +83,7 @@ def test_a_backup_from_before_the_run_learns_what_was_done(
     converged(site, server)
 
 
-def test_what_the_state_knows_already_is_passed_over(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_the_state_knows_already_is_passed_over(make_site: MakeSite, server: Server) -> None:
     """Recovering late, or a copy of the file twice, changes nothing."""
     site, _, _ = lose_state_during(make_site, server, 1)
     copy = shutil.copy(one_file(site), site.root / "copy.jsonl")
@@ -100,7 +95,7 @@ def test_what_the_state_knows_already_is_passed_over(
 
 
 def test_the_next_run_says_that_something_is_unrecorded(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite, server: Server
 ) -> None:
     """A person who did not read the report is told before anything is made twice."""
     site, _, _ = lose_state_during(make_site, server, 2)
@@ -108,7 +103,7 @@ def test_the_next_run_says_that_something_is_unrecorded(
     assert f"state record {one_file(site)} -t site" in command(site, "plan -t site", code=0)
 
 
-def test_many_calls_at_once_are_all_kept(make_site: Callable[..., Site], server: Server) -> None:
+def test_many_calls_at_once_are_all_kept(make_site: MakeSite, server: Server) -> None:
     """Every call that was under way is a line, and none of them is made again."""
     site, said, code = lose_state_during(make_site, server, 1, parallelism=4)
     assert code == 7, said
@@ -121,9 +116,7 @@ def test_many_calls_at_once_are_all_kept(make_site: Callable[..., Site], server:
     converged(site, server)
 
 
-def test_a_file_that_is_not_ours_changes_nothing(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_file_that_is_not_ours_changes_nothing(make_site: MakeSite, server: Server) -> None:
     """Each wrong file is an error in words, and stays where it is."""
     site, _, _ = lose_state_during(make_site, server, 1)
     (site.root / "lost.db").replace(state_of(site))

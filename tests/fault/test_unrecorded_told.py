@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fault.convergence import command, without_a_list_of_plugins
-from fault.site import LATER, Server, Site
+from fault.site import LATER, MakeSite, Server, Site
 from fault.test_unrecorded import converged, lose_state_during, one_file, state_of
 from support.core import RecoveryJournal, codec, open_state
 
@@ -21,7 +20,7 @@ WARNING = "Warning: An earlier run could not record what it did"
 
 
 @pytest.fixture
-def untold(make_site: Callable[..., Site], server: Server) -> tuple[Site, str]:
+def untold(make_site: MakeSite, server: Server) -> tuple[Site, str]:
     """A site whose state came back with an open create, which the file knows was done."""
     site, said, code = lose_state_during(make_site, server, PLUGIN)
     assert code == 7, said
@@ -109,7 +108,7 @@ def test_an_import_cannot_say_otherwise(untold: tuple[Site, str], server: Server
     assert not list((site.root / ".synapse-apply").glob("unrecorded-*"))
 
 
-def test_a_call_of_a_later_run_counts_too(make_site: Callable[..., Site], server: Server) -> None:
+def test_a_call_of_a_later_run_counts_too(make_site: MakeSite, server: Server) -> None:
     """A backup from before that run has the same address open for another call."""
     site, _, _ = lose_state_during(make_site, server, PLUGIN)
     (site.root / "lost.db").replace(state_of(site))
@@ -164,7 +163,7 @@ def test_state_list_tells_what_settles_a_call(untold: tuple[Site, str]) -> None:
 
 
 def test_state_list_leaves_to_apply_what_it_can_look_up(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite, server: Server
 ) -> None:
     """A storage is found by its name."""
     site, _, _ = lose_state_during(make_site, server, 1)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from controllers.backend_proxy import BackendProxy, Call
-from fault.commands import FOREVER, applying, ended, kill, reaches
+from fault.commands import applying, ended, kill_amid, reaches
 from fault.convergence import command, on_vendor, without_a_list_of_plugins
-from fault.site import LATER, SEPARATOR, Server, Site, pending
+from fault.site import LATER, SEPARATOR, MakeSite, Server, Site, pending
 from fault.test_unrecorded import one_file, state_of
 from profiles import PAGE, VENDOR
 from support.core import Address, Record
@@ -40,7 +39,7 @@ def declare_next(site: Site, text: str) -> None:
     (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text(f"print({text!r})\n")
 
 
-def contested(make_site: Callable[..., Site], server: Server, *, is_ours: bool = False) -> Site:
+def contested(make_site: MakeSite, server: Server, *, is_ours: bool = False) -> Site:
     """A site whose create of a version was killed, and that version is there: ours or not."""
     site = make_site(groups=1)
     assert site.apply().code == 0
@@ -49,11 +48,7 @@ def contested(make_site: Callable[..., Site], server: Server, *, is_ours: bool =
     declare_next(site, "ours")
     commit = "after" if is_ours else "before"
     upload = {"method": "POST", "path": "/plugin_releases/"}
-    server.faults({"match": upload, "do": {"hang": FOREVER, "commit": commit}})
-    with applying(site) as process:
-        reaches(server, process)
-        assert kill(process)
-    server.faults()
+    kill_amid(site, upload, commit=commit)
     if not is_ours:
         declare_next(other, "theirs")
         assert other.apply().code == 0
@@ -80,7 +75,7 @@ def findings(site: Site, typed: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("is_ours", [True, False])
 @pytest.mark.parametrize("way", ["settle", "apply", "import"])
 def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
-    make_site: Callable[..., Site], server: Server, way: str, *, is_ours: bool
+    make_site: MakeSite, server: Server, way: str, *, is_ours: bool
 ) -> None:
     """This backend shows neither a digest nor a URL of the package."""
     site = contested(make_site, server, is_ours=is_ours)
@@ -120,7 +115,7 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
 @without_a_list_of_plugins()
 @pytest.mark.parametrize("shows", ["nothing", "digest"])
 def test_an_import_says_that_what_is_published_was_not_compared(
-    make_site: Callable[..., Site], server: Server, shows: str
+    make_site: MakeSite, server: Server, shows: str
 ) -> None:
     """Also of what was doubted before `state rm`: no plan tells of it any more."""
     site = contested(make_site, server)
@@ -142,18 +137,16 @@ def test_an_import_says_that_what_is_published_was_not_compared(
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
 @without_a_list_of_plugins()
-def test_a_release_is_not_locked_while_its_package_is_doubted(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_release_is_not_locked_while_its_package_is_doubted(make_site: MakeSite) -> None:
     """A lock is for ever, and would be of what somebody else may have published."""
     site = make_site(groups=1)
     assert site.apply().code == 0
     declare_next(site, "ours")
     declare_fields(site, {"locked": True})
     upload = {"method": "POST", "path": "/v2/plugin-releases/"}
-    server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
+    site.server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
     said = told(command(site, "apply --auto-approve -t site", code=3))
-    server.faults()
+    site.server.faults()
     assert f"so the lock of {RELEASE} was not sent." in said
     for line, code in (("plan", 0), ("apply --auto-approve", 5)):
         said = told(command(site, f"{line} -t site", code))
@@ -161,12 +154,12 @@ def test_a_release_is_not_locked_while_its_package_is_doubted(
         assert (
             f"take locked out of Git, `synapse-apply state accept {RELEASE} -t site`, and" in said
         )
-    assert locked(server) == []
+    assert locked(site.server) == []
     declare_fields(site, {"locked": False})
     command(site, f"state accept {RELEASE} --auto-approve -t site")
     declare_fields(site, {"locked": True})
     assert site.apply().code == 0
-    assert locked(server) == ["1.1.0"]
+    assert locked(site.server) == ["1.1.0"]
 
 
 def locked(server: Server) -> list[str]:
@@ -176,7 +169,7 @@ def locked(server: Server) -> list[str]:
 
 
 @without_a_list_of_plugins()
-def test_a_new_version_ends_the_doubt(make_site: Callable[..., Site], server: Server) -> None:
+def test_a_new_version_ends_the_doubt(make_site: MakeSite, server: Server) -> None:
     """Nothing declares the other one any more."""
     site = contested(make_site, server)
     assert site.apply().code == 0
@@ -190,7 +183,7 @@ def test_a_new_version_ends_the_doubt(make_site: Callable[..., Site], server: Se
 @pytest.mark.parametrize("is_ours", [True, False])
 @pytest.mark.parametrize("release_meta", ["none", "kept"])
 def test_the_bytes_tell_whose_package_it_is(
-    make_site: Callable[..., Site], server: Server, release_meta: str, *, is_ours: bool
+    make_site: MakeSite, server: Server, release_meta: str, *, is_ours: bool
 ) -> None:
     """They are read when the call is looked up, where the object shows no digest."""
     with server.switched(release_meta=release_meta):
@@ -209,16 +202,14 @@ def test_the_bytes_tell_whose_package_it_is(
 
 @without_a_list_of_plugins()
 @pytest.mark.parametrize("is_lost", [True, False])
-def test_an_ordinary_create_is_taken_for_ours(
-    make_site: Callable[..., Site], server: Server, *, is_lost: bool
-) -> None:
+def test_an_ordinary_create_is_taken_for_ours(make_site: MakeSite, *, is_lost: bool) -> None:
     """Its answer says so; without one nothing does, for its own run either."""
     site = make_site(groups=1)
     upload = {"method": "POST", "path": "/plugin_releases/"}
     if is_lost:
-        server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
+        site.server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
     site.apply()
-    server.faults()
+    site.server.faults()
     if site.open_intents():
         site.apply(ahead=LATER)
     for line in ("plan", "state list"):
@@ -227,19 +218,19 @@ def test_an_ordinary_create_is_taken_for_ours(
 
 @without_a_list_of_plugins()
 def test_the_file_of_a_run_that_could_not_record_it_shows_whose_package_it_is(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """The create was answered; the outcome was looked up before the file was recorded."""
     site = make_site(groups=1)
     assert site.apply().code == 0
     declare_next(site, "ours")
     upload = {"method": "POST", "path": "/plugin_releases/"}
-    server.faults({"match": upload, "do": {"hang": 0.3, "commit": "after"}})
+    site.server.faults({"match": upload, "do": {"hang": 0.3, "commit": "after"}})
     with applying(site) as process:
-        reaches(server, process)
+        reaches(site.server, process)
         state_of(site).replace(site.root / "lost.db")
         code, out, err = ended(process)
-    server.faults()
+    site.server.faults()
     assert code == 7, out + err
     (site.root / "lost.db").replace(state_of(site))
     command(site, "state settle -t site")
@@ -313,11 +304,7 @@ def test_fields_that_a_found_release_has_otherwise_are_told(
             assert "This backend keeps no `changelog` of a release as it is sent" in said
         else:
             upload = {"method": "POST", "path": "/plugin_releases/"}
-            server.faults({"match": upload, "do": {"hang": FOREVER}})
-            with applying(site) as process:
-                reaches(server, process)
-                assert kill(process)
-            server.faults()
+            kill_amid(site, upload)
             assert other.apply().code == 0
             said = told(command(site, "plan -t site" if way == "plan" else "state settle -t site"))
             assert "not as sent: changelog, config, is_stable, which may be the package's" in said
@@ -333,18 +320,16 @@ def declare_fields(site: Site, fields: dict[str, Any]) -> None:
 
 
 @without_a_list_of_plugins()
-def test_a_reviewed_create_of_an_untold_package_is_not_told_as_done(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_reviewed_create_of_an_untold_package_is_not_told_as_done(make_site: MakeSite) -> None:
     """The version is there, and nobody knows whether it is what was reviewed."""
     site = make_site(groups=1)
     assert site.apply().code == 0
     declare_next(site, "ours")
     command(site, "plan --out reviewed.zip -t site")
     upload = {"method": "POST", "path": "/plugin_releases/"}
-    server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
+    site.server.faults({"match": upload, "do": {"status": 502, "commit": "after"}})
     site.apply()
-    server.faults()
+    site.server.faults()
     said = told(command(site, "apply --reviewed reviewed.zip --auto-approve -t site"))
     assert "create was planned, and whose package is published cannot be told" in said
     assert "it is so already" not in said

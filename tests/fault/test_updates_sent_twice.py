@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fault.commands import FOREVER, applying, kill
 from fault.convergence import command, on_api, on_store
-from fault.site import LATER, Server, Site, pending
+from fault.site import LATER, MakeSite, Server, Site, pending
 from fault.test_lost_updates import (
     PLUGIN,
     begun,
@@ -50,27 +49,25 @@ def lost_twice(site: Site, server: Server, second: str) -> None:
 @on_api("v1", "v2")
 @on_store("sqlite", "s3")
 @pytest.mark.parametrize("second", SECOND)
-def test_a_newer_value_waits_for_the_first_try(
-    make_shared_site: Callable[..., Site], server: Server, second: str
-) -> None:
+def test_a_newer_value_waits_for_the_first_try(make_shared_site: MakeSite, second: str) -> None:
     """What the second try did shows nothing of the first, which would overwrite a newer value."""
-    site = begun(make_shared_site, server)
+    site = begun(make_shared_site)
     declare(site, "ten", settle_after=10 if second == "found in the run" else 0.2)
-    lost_twice(site, server, second)
+    lost_twice(site, site.server, second)
     declare(site, "eleven")
     assert site.apply().code == 7
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
     assert site.apply(ahead=LATER).code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
     assert pending(site.plan()) == []
 
 
 def test_a_state_in_git_remembers_the_first_try(
-    make_site: Callable[..., Site], server: Server, tmp_path: Path
+    make_site: MakeSite, server: Server, tmp_path: Path
 ) -> None:
     """It is written down before the second one is sent."""
     remote = make_bare_repository(tmp_path / "state.git")
-    site = begun(make_site, server, state_url=f"git:file://{remote}?pace=0")
+    site = begun(make_site, state_url=f"git:file://{remote}?pace=0")
     lost_twice(site, server, "killed")
     assert f"{PLUGIN}: update was done" in command(site, "state settle -t site")
     assert "A call that was given up may still act" in command(site, "state list -t site")
@@ -79,16 +76,14 @@ def test_a_state_in_git_remembers_the_first_try(
     assert live(server) == "ten"
 
 
-def test_an_open_call_that_was_sent_twice_is_told_of_once(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_an_open_call_that_was_sent_twice_is_told_of_once(make_site: MakeSite) -> None:
     """Until it is settled it is one call of unknown outcome; found done, its first try is told of."""
-    site = begun(make_site, server)
-    server.faults({"match": update(site), "do": {"reset": "before"}})
+    site = begun(make_site)
+    site.server.faults({"match": update(site), "do": {"reset": "before"}})
     assert site.apply().code == 7
-    server.faults()
+    site.server.faults()
     assert command(site, "state list -t site").count("may still act") == 1
-    change_outside(site, server, "ten")
+    change_outside(site, site.server, "ten")
     said = command(site, "state settle -t site")
     assert f"{PLUGIN}: update was done" in said
     assert said.count("A call that was given up may still act") == 1
@@ -105,11 +100,9 @@ SECOND_ANSWERS: dict[str, tuple[dict[str, Any], Result]] = {
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("answer", SECOND_ANSWERS)
-def test_the_report_tells_of_both_tries(
-    make_site: Callable[..., Site], server: Server, answer: str
-) -> None:
+def test_the_report_tells_of_both_tries(make_site: MakeSite, server: Server, answer: str) -> None:
     """A second try that was refused says nothing of the first, which then acts."""
-    site, (deed, result) = begun(make_site, server), SECOND_ANSWERS[answer]
+    site, (deed, result) = begun(make_site), SECOND_ANSWERS[answer]
     server.faults(
         {"match": update(site, nth=1), "do": {"reset": "before"}},
         {"match": update(site, nth=2), "do": deed},

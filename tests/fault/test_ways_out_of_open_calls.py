@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import command, on_api, without_a_list_of_plugins
-from fault.site import LATER, SEPARATOR, Server, Site
+from fault.site import LATER, SEPARATOR, MakeSite, Server, Site
 from fault.test_creates_that_act_again import POST, STORAGE
 from fault.test_creates_that_act_again import killed as killed_at
 from fault.test_lost_updates import PLUGIN, begun, change_outside, declare, killed, live, update
@@ -49,16 +48,16 @@ def ways_out(said: str) -> list[str]:
 
 
 def test_a_create_whose_object_is_recorded_under_another_address_ends_by_itself(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """It acted; its manifest was renamed, and what it made was imported under the new name."""
     site = make_site(groups=0, extra_storages=1, settle_after=300)
-    killed_at(site, server, POST, "after")
+    killed_at(site, site.server, POST, "after")
     more: Path = site.root / "manifests" / "more.yaml"
     document = json.loads(more.read_text())
     document["metadata"]["name"] = "renamed"
     more.write_text(json.dumps(document))
-    (remote_id,) = (row["id"] for row in server.objects("storage"))
+    (remote_id,) = (row["id"] for row in site.server.objects("storage"))
     command(site, f"import storage/renamed {remote_id} -t site")
     said = told(command(site, "plan -t site"))
     assert f"! {STORAGE} cannot be created: an earlier create was sent at " in said
@@ -75,11 +74,11 @@ def test_a_create_whose_object_is_recorded_under_another_address_ends_by_itself(
 @on_api("v1", "v2")
 @pytest.mark.parametrize("then", ["open", "given up"])
 def test_what_depends_on_an_object_with_a_call_waits_for_it_also_if_that_is_not_selected(
-    make_site: Callable[..., Site], server: Server, then: str
+    make_site: MakeSite, then: str
 ) -> None:
     """The plan has no row of the plugin, so that the release's own row says how to wait."""
-    site = begun(make_site, server, settle_after=300)
-    killed(site, server, "before")
+    site = begun(make_site, settle_after=300)
+    killed(site, site.server, "before")
     if then == "given up":
         assert site.apply().code == 0
     declare(site, "eleven")
@@ -100,34 +99,34 @@ def test_what_depends_on_an_object_with_a_call_waits_for_it_also_if_that_is_not_
 @without_a_list_of_plugins()
 @pytest.mark.parametrize("end", ["killed", "cut"])
 def test_the_address_of_what_was_made_anew_is_freed_before_the_import(
-    make_site: Callable[..., Site], server: Server, end: str
+    make_site: MakeSite, end: str
 ) -> None:
     """The recorded object is gone, and the address still has it."""
     site = make_site(groups=1)
     plugin, _, storage = documents(site)
     write(site, plugin, storage)
     assert site.apply().code == 0
-    ((old_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
-    server.send("DELETE", f"/_emulator/objects/plugin/{old_id}/")
+    ((old_id,),) = [ids for name, ids in site.server.ids().items() if name == PLUGIN]
+    site.server.send("DELETE", f"/_emulator/objects/plugin/{old_id}/")
     freed = [f"state rm {PLUGIN} -t site", f"import {PLUGIN} ID -t site"]
     said = told(command(site, "plan -t site"))
     assert "If it is: `synapse-apply state rm ADDRESS -t site`, then `synapse-apply import" in said
     match = {"method": "POST", "path": "/plugins/"}
     if end == "killed":
-        server.faults({"match": match, "do": {"hang": FOREVER, "commit": "after"}})
+        site.server.faults({"match": match, "do": {"hang": FOREVER, "commit": "after"}})
         with applying(site, "--recreate") as process:
-            reaches(server, process)
+            reaches(site.server, process)
             assert kill(process)
     else:
-        server.faults({"match": match, "do": {"reset": "after"}})
+        site.server.faults({"match": match, "do": {"reset": "after"}})
         said = told(command(site, "apply --auto-approve --recreate -t site", code=7))
         assert PRINTED.findall(said.partition("if it is there, ")[2])[:2] == freed
-    server.faults()
+    site.server.faults()
     for line, code in (("plan", 0), ("state settle", 7)):
         assert ways_out(command(site, f"{line} -t site", code=code))[:2] == freed, line
     listed = told(command(site, "state list -t site"))
     assert PRINTED.findall(listed.partition("if it is there: ")[2])[:2] == freed
-    ((new_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
+    ((new_id,),) = [ids for name, ids in site.server.ids().items() if name == PLUGIN]
     for way in freed:
         command(site, way.replace(" ID ", f" {new_id} "))
     assert site.open_intents() == []
@@ -135,33 +134,29 @@ def test_the_address_of_what_was_made_anew_is_freed_before_the_import(
 
 
 @on_api("v1", "v2")
-def test_a_saved_plan_that_is_used_up_is_not_to_be_applied_again(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_a_saved_plan_that_is_used_up_is_not_to_be_applied_again(make_site: MakeSite) -> None:
     """What its apply left open is for a new plan; a reviewed plan may be applied again."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     command(site, "plan --out p.plan -t site")
-    server.faults({"match": update(site), "do": {"reset": "before"}})
+    site.server.faults({"match": update(site), "do": {"reset": "before"}})
     said = told(command(site, "apply p.plan -t site", code=7))
-    server.faults()
+    site.server.faults()
     assert "Plan again to do the rest: this plan is used up; what is recorded as done is" in said
     assert "un apply again" not in said
     command(site, "apply p.plan -t site", code=4)
-    server.faults({"match": update(site), "do": {"reset": "before"}})
+    site.server.faults({"match": update(site), "do": {"reset": "before"}})
     said = told(command(site, "apply --auto-approve --reviewed p.plan -t site", code=7))
-    server.faults()
+    site.server.faults()
     assert "Run apply again to do the rest; what is recorded as done is not repeated." in said
     command(site, "apply --auto-approve --reviewed p.plan -t site")
-    assert live(server) == "ten"
+    assert live(site.server) == "ten"
 
 
 @on_api("v2")
-def test_an_update_of_single_fields_is_not_told_to_set_back_others(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_an_update_of_single_fields_is_not_told_to_set_back_others(make_site: MakeSite) -> None:
     """A PATCH sends its own fields alone."""
-    site = begun(make_site, server)
-    killed(site, server, "before")
+    site = begun(make_site)
+    killed(site, site.server, "before")
     for line in ("plan", "drift"):
         said = told(command(site, f"{line} -t site"))
         assert "The earlier call may still set description once more." in said, line
@@ -170,14 +165,12 @@ def test_an_update_of_single_fields_is_not_told_to_set_back_others(
 
 @on_api("v1", "v2")
 @pytest.mark.parametrize("on_drift", ["hold", "revert"])
-def test_what_drift_cannot_write_yet_is_not_offered(
-    make_site: Callable[..., Site], server: Server, on_drift: str
-) -> None:
+def test_what_drift_cannot_write_yet_is_not_offered(make_site: MakeSite, on_drift: str) -> None:
     """A call of the object is open, which is about to be sent again."""
-    site = begun(make_site, server)
+    site = begun(make_site)
     declare(site, "ten", on_drift=on_drift)
-    killed(site, server, "before")
-    change_beside(server, {"name": "by hand"})
+    killed(site, site.server, "before")
+    change_beside(site.server, {"name": "by hand"})
     for line in ("plan", "drift"):
         said = command(site, f"{line} -t site")
         assert "by hand" in said
@@ -190,7 +183,7 @@ def test_what_drift_cannot_write_yet_is_not_offered(
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
 def test_drift_of_what_is_no_longer_declared_cannot_be_told_while_its_lock_may_act(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """It is recorded, and the plan refuses its row: nobody knows whether it is locked."""
     site = make_site(groups=1, settle_after=300)
@@ -198,7 +191,7 @@ def test_drift_of_what_is_no_longer_declared_cannot_be_told_while_its_lock_may_a
     plugin, release, storage = documents(site)
     release["spec"]["locked"] = True
     write(site, plugin, release, storage)
-    killed_at(site, server, {"method": "POST", "path": "/v2/plugin-releases/*/release/"})
+    killed_at(site, site.server, {"method": "POST", "path": "/v2/plugin-releases/*/release/"})
     write(site, plugin, storage)
     said = told(command(site, "drift -t site", code=1))
     assert "No drift" not in said
@@ -206,9 +199,7 @@ def test_drift_of_what_is_no_longer_declared_cannot_be_told_while_its_lock_may_a
     assert "of the manifests wait" not in said
 
 
-def test_what_waits_to_be_forgotten_is_not_told_as_declared(
-    make_site: Callable[..., Site], server: Server
-) -> None:
+def test_what_waits_to_be_forgotten_is_not_told_as_declared(make_site: MakeSite) -> None:
     """It stands in no manifest any more; the change that waits is one of the manifests."""
     site = make_site(groups=0, extra_storages=2)
     assert site.apply().code == 0
@@ -253,7 +244,7 @@ def rotate(site: Site) -> None:
 
 
 @pytest.fixture
-def secret(make_site: Callable[..., Site], api: str) -> Site:
+def secret(make_site: MakeSite, api: str) -> Site:
     """A site whose plugin has a secret, which the server shows."""
     site = make_site(groups=1)
     site.environ["RAW_TOKEN"] = "s3cret-token"
@@ -266,35 +257,35 @@ def secret(make_site: Callable[..., Site], api: str) -> Site:
 
 @on_api("v1", "v2")
 def test_a_call_that_was_given_up_and_whose_answer_a_file_has_cannot_act(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """A later run sent the same again and kept it; then the file was found."""
-    site = begun(make_site, server, settle_after=300)
-    file = unrecorded(site, server)
-    change_outside(site, server, "nine")
+    site = begun(make_site, settle_after=300)
+    file = unrecorded(site, site.server)
+    change_outside(site, site.server, "nine")
     assert site.apply().code == 0
     assert "may act" in command(site, "state list -t site")
     file = file.rename(site.root / ".synapse-apply" / file.name)
-    change_outside(site, server, "by hand")
+    change_outside(site, site.server, "by hand")
     for line in ("state list", f"state show {PLUGIN}", "doctor", "plan", "drift", "state settle"):
         said = told(command(site, f"{line} -t site"))
         assert not re.search(r"may (still )?act\b", said), line
     assert "Waiting" not in command(site, "state settle --wait -t site")
     declare(site, "eleven")
     assert site.apply().code == 0
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
     command(site, f"state record {file} -t site")
     assert site.apply().code == 0
 
 
 @on_api("v1", "v2")
 def test_of_a_call_that_was_sent_twice_the_first_may_act_beside_the_file(
-    make_site: Callable[..., Site], server: Server
+    make_site: MakeSite,
 ) -> None:
     """The file has the answer of the second try alone, also once both were given up."""
-    site = begun(make_site, server, settle_after=300)
-    file = unrecorded(site, server, {"match": update(site, nth=1), "do": {"reset": "before"}})
-    change_outside(site, server, "nine")
+    site = begun(make_site, settle_after=300)
+    file = unrecorded(site, site.server, {"match": update(site, nth=1), "do": {"reset": "before"}})
+    change_outside(site, site.server, "nine")
     assert site.apply().code == 0
     file.rename(site.root / ".synapse-apply" / file.name)
     for line in ("state list", f"state show {PLUGIN}", "doctor"):
@@ -315,7 +306,7 @@ OPEN: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("what", OPEN)
 @pytest.mark.parametrize("line", ["plan", "state settle"])
 def test_every_way_out_that_is_printed_is_accepted(
-    make_site: Callable[..., Site], server: Server, api: str, what: str, line: str
+    make_site: MakeSite, server: Server, api: str, what: str, line: str
 ) -> None:
     """Each is typed as it stands, in a project of its own."""
     number, count = 0, 1
@@ -358,11 +349,11 @@ def test_every_way_out_that_is_printed_is_accepted(
 @on_api("v1", "v2")
 @pytest.mark.parametrize("option", ["", "--reviewed "])
 def test_a_plan_that_was_refused_in_a_row_is_not_to_be_waited_with(
-    make_site: Callable[..., Site], server: Server, option: str
+    make_site: MakeSite, option: str
 ) -> None:
     """Neither way does what the file was refused in: a new plan does."""
-    site = begun(make_site, server, settle_after=300)
-    killed(site, server, "before")
+    site = begun(make_site, settle_after=300)
+    killed(site, site.server, "before")
     declare(site, "eleven")
     command(site, "plan --out p.plan -t site")
     said = told(command(site, f"apply --auto-approve {option}p.plan -t site", code=7))
@@ -371,4 +362,4 @@ def test_a_plan_that_was_refused_in_a_row_is_not_to_be_waited_with(
     command(site, f"apply --auto-approve --wait {option}p.plan -t site", code=4)
     (way,) = [one for one in ways_out(command(site, "plan -t site")) if "--wait" in one]
     command(site, f"{way} --auto-approve")
-    assert live(server) == "eleven"
+    assert live(site.server) == "eleven"
