@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from unit.applying.bench import outcome, told, widget, widget_kind
-from unit.applying.scripted import faulty, lost, refused
+from unit.applying.scripted import lost
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.report import Result
@@ -40,29 +40,6 @@ def test_a_create_that_was_done_is_looked_up_and_recorded(bench):
     assert not bench.plan(widget("w", note="a")).plan.has_changes
 
 
-def test_a_create_that_was_not_done_is_unknown(bench):
-    """Nobody can tell yet: exit 7, the intent stays open, nothing is sent again."""
-    bench.api.fail("create_widget", lost())
-    report = bench.apply(widget("w", note="a"))
-    assert outcome(report, "widget/w").result is Result.UNKNOWN
-    assert report.exit_code == 7
-    assert bench.api.writes() == ["create_widget"]
-    (intent,) = bench.store.read_state().open_intents
-    assert intent.verb == "create"
-    assert bench.store.find_record(intent.address) is None
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-@pytest.mark.parametrize("is_done", [False, True])
-def test_a_create_that_was_answered_with_a_fault_is_not_sent_again(bench, status, is_done):
-    """Who answers 5xx may not know what came of it: nor does the next run send a second one."""
-    bench.api.fail("create_widget", faulty(status), done=is_done)
-    codes = [bench.apply(widget("w", note="a")).exit_code for _ in range(2)]
-    assert codes == ([0, 0] if is_done else [7, 7])
-    assert bench.api.writes() == ["create_widget"]
-    assert len(bench.store.read_state().open_intents) == (0 if is_done else 1)
-
-
 def test_a_lookup_that_fails_is_made_again(bench):
     """A search that broke says nothing about the object; the run ends with another one."""
     bench.api.fail("create_widget", lost(), done=True)
@@ -77,67 +54,6 @@ def test_a_lookup_that_fails_is_made_again(bench):
     assert outcome(report, "widget/w").result is Result.DONE
     assert report.exit_code == 0
     assert bench.store.read_state().open_intents == ()
-
-
-def test_another_object_under_the_name_is_not_ours(bench):
-    """What is there now but differs from what was sent is not taken for it."""
-    bench.api.fail("create_widget", lost())
-    desired = widget("w", note="a")
-    planned = bench.plan(desired)
-    bench.api.objects["widget"]["9"] = {"id": 9, "name": "w", "note": "theirs"}
-    from synapse_apply.operations.apply import apply
-
-    with bench.store.lock("apply"):
-        report = apply(bench.context(desired), planned, bench.progress)
-    assert outcome(report, "widget/w").result is Result.UNKNOWN
-
-
-@pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_refused_create_closes_its_intent(bench, status):
-    """The server said no: failed, nothing open, nothing recorded, the rest goes on."""
-    bench.api.fail("create_widget", refused(status, {"note": ["is odd"]}))
-    report = bench.apply(widget("a", note="x"), widget("b"))
-    assert outcome(report, "widget/a").result is Result.FAILED
-    assert outcome(report, "widget/b").result is Result.DONE
-    assert report.exit_code == 3
-    assert f"answered {status}: note: is odd" in told(report)
-    assert bench.store.read_state().open_intents == ()
-    assert [entry.result for entry in bench.store.list_audit_entries_newest_first()] == [
-        "done",
-        "failed",
-    ]
-
-
-def test_an_update_that_was_done_is_looked_up(bench):
-    """Done with a warning, and not sent twice."""
-    bench.apply(widget("w", note="a"))
-    bench.api.fail("update_widget", lost(), done=True)
-    report = bench.apply(widget("w", note="b"))
-    assert outcome(report, "widget/w").result is Result.DONE
-    assert bench.api.writes().count("update_widget") == 1
-    assert bench.record("widget/w").applied[("note",)] == "b"
-
-
-def test_an_update_that_was_not_done_is_sent_again_after_a_look(bench):
-    """A PUT may be repeated once a re-read shows that it was not done."""
-    bench.apply(widget("w", note="a"))
-    bench.api.fail("update_widget", lost())
-    report = bench.apply(widget("w", note="b"))
-    assert outcome(report, "widget/w").result is Result.DONE
-    assert bench.api.writes().count("update_widget") == 2
-    assert bench.live("w")["note"] == "b"
-
-
-def test_an_update_is_sent_at_most_twice(bench):
-    """Lost again: unknown, and the record says what was certain before."""
-    bench.apply(widget("w", note="a"))
-    bench.api.fail("update_widget", lost())
-    bench.api.fail("update_widget", lost())
-    report = bench.apply(widget("w", note="b"))
-    assert outcome(report, "widget/w").result is Result.UNKNOWN
-    assert bench.api.writes().count("update_widget") == 2
-    assert bench.record("widget/w").applied[("note",)] == "a"
-    assert len(bench.store.read_state().open_intents) == 1
 
 
 def test_a_lost_update_that_only_drops_a_key_is_not_taken_for_done(bench):

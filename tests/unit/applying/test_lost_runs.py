@@ -78,19 +78,6 @@ def test_a_job_whose_id_cannot_be_used_is_found_by_its_mark(bench):
     assert (runs(bench), last(bench).job, last(bench).result) == (1, "3", RunStatus.PASSED)
 
 
-def test_killed_while_the_run_was_sent_its_job_is_found_by_its_mark(bench):
-    """The next plan finds it and follows it; nothing is sent a second time."""
-    cut(bench)
-    (change,) = bench.plan(*DECLARED).plan.changes_to_verify
-    assert change.verification is not None
-    assert change.verification.job == "3"
-    assert bench.apply(*DECLARED).exit_code == 0
-    assert (runs(bench), last(bench).job) == (1, "3")
-    assert [entry.result for entry in bench.store.list_audit_entries_newest_first()[:1]] == [
-        "settled: done"
-    ]
-
-
 def test_an_answer_that_is_lost_is_looked_up_at_once(bench):
     """Within the same run, also where the job shows late."""
     bench.api.fail("run_plugin", lost(), done=True)

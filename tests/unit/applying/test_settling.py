@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from unit.applying.bench import Bench, outcome, plugin, release, widget, widget_kind
+from unit.applying.bench import Bench, plugin, release, widget, widget_kind
 from unit.applying.scripted import lost
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.plan import Action
 from synapse_apply.model.resource import Lookup
 from synapse_apply.model.state import Intent, IntentState, Uptime
 from synapse_apply.model.values import SecretRef
@@ -42,18 +41,6 @@ def refusal(planned, address: str = "widget/w"):
     return found
 
 
-def test_a_create_that_was_done_is_found(bench):
-    """One more apply records it; nothing is sent a second time."""
-    cut(bench, widget("w", note="a"), done=True)
-    assert not bench.plan(widget("w", note="a")).plan.has_changes
-    report = bench.apply(widget("w", note="a"))
-    assert report.exit_code == 0
-    assert bench.api.writes() == ["create_widget"]
-    assert bench.record("widget/w").remote_id == "1"
-    assert bench.store.read_state().open_intents == ()
-    assert bench.store.list_audit_entries_newest_first()[0].result
-
-
 def test_planning_alone_settles_nothing(bench):
     """Plan looks, and writes nothing."""
     cut(bench, widget("w"), done=True)
@@ -61,36 +48,6 @@ def test_planning_alone_settles_nothing(bench):
     bench.plan(widget("w"))
     assert bench.store.read_serial() == serial
     assert len(bench.store.read_state().open_intents) == 1
-
-
-def test_absence_is_not_believed_too_early(bench):
-    """The call may still arrive: refused with exit 7 until deadline and settle_after are over."""
-    cut(bench, widget("w"), widget("z"))
-    bench.clock.at = SOON
-    planned = bench.plan(widget("w"), widget("z"))
-    assert refusal(planned).outcome_unknown
-    (said,) = planned.plan.diagnostics
-    assert "too early to tell" in said.detail
-    # Only waiting helps: the command for "it was not done" could make a second one now.
-    assert refusal(planned).ways_out == (
-        "plan again after 2026-01-01T00:01:35Z: it is looked up then",
-        "`synapse-apply apply --wait` waits for it, and then goes on",
-    )
-    report = bench.apply(widget("w"), widget("z"))
-    assert report.exit_code == 7
-    assert [str(one.address) for one in report.outcomes] == ["widget/z"]
-    assert len([n for n in bench.api.objects["widget"].values() if n["name"] == "w"]) == 0
-
-
-def test_absence_is_believed_once_the_call_cannot_arrive_any_more(bench):
-    """Then it is created, once."""
-    cut(bench, widget("w"))
-    bench.clock.at = LATER
-    report = bench.apply(widget("w"))
-    assert outcome(report, "widget/w").action is Action.CREATE
-    assert report.exit_code == 0
-    assert len(bench.api.objects["widget"]) == 1
-    assert bench.store.read_state().open_intents == ()
 
 
 def test_a_clock_set_back_waits_and_never_hurries(bench):
@@ -195,18 +152,6 @@ def test_a_plugin_whose_code_nobody_lists_cannot_be_told(bench):
     )
     assert bench.apply(plugin()).exit_code == 0
     assert len(bench.api.objects["plugin"]) == 1
-
-
-@pytest.mark.parametrize("done", [True, False])
-def test_an_update_is_looked_at_and_what_is_missing_is_planned_again(bench, done):
-    """Either way the object ends as declared, with at most one more PUT."""
-    bench.apply(widget("w", note="a"))
-    cut(bench, widget("w", note="b"), call="update_widget", done=done)
-    assert bench.apply(widget("w", note="b")).exit_code == 0
-    assert bench.live("w")["note"] == "b"
-    assert bench.api.writes().count("update_widget") == (1 if done else 2)
-    assert bench.record("widget/w").applied[("note",)] == "b"
-    assert not bench.plan(widget("w", note="b")).plan.has_changes
 
 
 def test_an_update_of_a_hidden_secret_is_sent_again(bench):

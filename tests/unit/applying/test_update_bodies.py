@@ -197,17 +197,6 @@ def test_a_dropped_key_that_the_server_keeps_stays_recorded_and_is_told(bench):
     assert ("configuration", "b") not in bench.record("widget/w").applied
 
 
-def test_a_field_the_server_does_not_take_is_told_once(bench):
-    """Other updates are silent about it, until Git asks for something else."""
-    bench.api.quirk = lambda _kind, made: made.update(note="the server's")
-    said = [
-        told(bench.apply(widget("w", note=note, size=size)))
-        for note, size in (("a", 1), ("a", 2), ("a", 3), ("b", 3))
-    ]
-    assert ["note" in words for words in said] == [True, False, False, True]
-    assert not bench.plan(widget("w", note="b", size=3)).plan.has_changes
-
-
 def test_a_write_whose_answer_is_short_is_read_back(bench):
     """Fields the answer leaves out are looked at before they are recorded."""
     bench.api.hides = frozenset({"configuration"})
