@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 from postgres.server import PostgresServer
 
-pytest_plugins = ["deep", "order", "rows"]
+pytest_plugins = ["deep", "order"]
 
 # Until all tests are collected: nothing of them is garbage, and to look takes a sixth of that time.
 gc.disable()
