@@ -150,7 +150,9 @@ class Call:
         The age of both is counted from the one intent.
         """
         run, record = self.run, self.step.record
-        if record is None or run.seconds() - announced_at > run.ledger.store.seconds_to_start:
+        if run.gate.stop_reason() or record is None:
+            return False
+        if run.seconds() - announced_at > run.ledger.store.seconds_to_start:
             return False
         unknown = replace(self.intent, state=IntentState.UNKNOWN)
         record = record.with_given_up(unknown, run.settle_after)

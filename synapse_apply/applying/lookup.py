@@ -129,17 +129,27 @@ class Claims:
         key = ObjectKey(address.kind, observed.api, observed.remote_id)
         # One lock for look-up and claim, so that two threads cannot claim the same object.
         with self._lock:
-            owner = self._recorded_owner(key)
+            owner = self._recorded_owner(key, address)
             if owner is None:
                 # The records of concurrent calls may not be written yet.
                 owner = self._claimed.setdefault(key, address)
             return None if owner == address else owner
 
-    def _recorded_owner(self, key: ObjectKey) -> Address | None:
+    def read_records_once(self) -> None:
+        """Read what is recorded before a call: once it is answered, it waits for no read."""
+        with self._lock, suppress(StateError):
+            self._index_records()
+
+    def _index_records(self) -> dict[ObjectKey, Address]:
+        if self._recorded is None:
+            self._recorded = index_owners(self._store.read_state().records)
+        return self._recorded
+
+    def _recorded_owner(self, key: ObjectKey, address: Address) -> Address | None:
         with suppress(StateError):
-            if self._recorded is None:
-                self._recorded = index_owners(self._store.read_state().records)
-            owner = self._recorded.get(key)
+            owner = self._index_records().get(key)
+            if owner == address:
+                return owner
             # The index may be stale: the record may be gone, and the server may have given its id
             # again.
             record = self._store.find_record(owner) if owner is not None else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import field, replace
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 from synapse_apply.applying import messages
@@ -23,6 +24,7 @@ from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, U
 
 _PAUSES = (1, 2, 4, 8, 16)
 _SLICE = 0.25  # seconds between two checks of whether the run shall end
+_STATE_SLICE = 0.1  # the same while an answer waits for the state
 
 
 class NotStarted(Exception):
@@ -34,13 +36,15 @@ class Gate:
     """What an apply may do: when a call may begin, and which approvals it uses up.
 
     `slot` limits concurrent calls; `stop_reason` says why no other call may begin ("" while it
-    may), `permit` whether calls may begin at all. `approvals` are the ids of those that the first
-    write of an address uses up. `may_adopt` allows a create that meets an existing object to adopt
-    it. `started` are the addresses whose calls may have been sent.
+    may), `is_stopping` whether the run was asked to end, `permit` whether calls may begin at all.
+    `approvals` are the ids of those that the first write of an address uses up. `may_adopt` allows
+    a create that meets an existing object to adopt it. `started` are the addresses whose calls may
+    have been sent.
     """
 
     slot: Executor = field(default_factory=SerialExecutor)
     stop_reason: Callable[[], str] = lambda: ""
+    is_stopping: Callable[[], object] = lambda: False
     permit: FinalPermit = field(default_factory=FinalPermit)
     approvals: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
     may_adopt: bool = False
@@ -70,13 +74,20 @@ class Unrecorded(NamedTuple):
     recovery_file: str
 
 
+_NOT_WAITED_FOR = StateError.from_summary(
+    "The state was not waited for any longer", "The run was stopped before it answered."
+)
+
+
 @frozen
 class Ledger:
     """What one apply writes to its state: intents, records, and audit entries.
 
     `uptime` counts elapsed time, which no change of a wall clock affects. `target` is for commands
     in messages. `sign` signs a record's last run, where there is a key. `write_recovery_file`
-    stores the outcome of a call that could not be recorded, and returns the file ("": it failed).
+    stores the outcome of a call that is not recorded, and returns the file ("": it failed);
+    `withdraw` takes one back that is recorded now. `waiting` are the ended calls that the state has
+    not taken yet, by the ids of their intents.
     """
 
     store: StateStore
@@ -87,6 +98,10 @@ class Ledger:
     target: str
     sign: Callable[[Record], Record]
     write_recovery_file: Callable[[Intent, Record | None, AuditEntry], str]
+    withdraw: Callable[[], None]
+    is_stopping: Callable[[], object]
+    waiting: dict[str, Address] = field(default_factory=dict)
+    waits_no_longer: Event = field(default_factory=Event)
 
     def entry(self, intent: Intent, result: str, request_id: str | None = None) -> AuditEntry:
         """The audit entry of a call, as of now."""
@@ -98,14 +113,39 @@ class Ledger:
         """Close an intent with its record. Where that fails, its outcome goes to a recovery file.
 
         A full disk, a database that is gone, a lost lock: the file is beside the project, else in
-        the folder for temporary files. It matters most for what cannot be looked up.
+        the folder for temporary files. It matters most for what cannot be looked up. Once the run
+        is told to stop, the file has the outcome while the state is waited for: a kill loses none.
         """
+        self.waiting[intent.id] = intent.address
+        written, file, problem = Future[None](), "", _NOT_WAITED_FOR
+
+        def write() -> None:
+            try:
+                self.store.close_ended_intent(intent, record, entry)
+                written.set_result(None)
+            except BaseException as failure:  # noqa: BLE001 - raised below
+                written.set_exception(failure)
+
+        # Whatever keeps the state, nothing else ends a wait for it.
+        Thread(target=write, name="record", daemon=True).start()
         try:
-            self.store.close_ended_intent(intent, record, entry)
-        except StateError as problem:
-            file = self.write_recovery_file(intent, record, entry)
+            while not self.waits_no_longer.is_set():
+                try:
+                    written.result(_STATE_SLICE)
+                except TimeoutError:
+                    if self.is_stopping():
+                        file = file or self.write_recovery_file(intent, record, entry)
+                except StateError as failure:
+                    problem = failure
+                    break
+                else:
+                    if file:
+                        self.withdraw()
+                    return None
+            file = file or self.write_recovery_file(intent, record, entry)
             return Unrecorded(messages.unrecorded(intent, file, self.target, problem), file)
-        return None
+        finally:
+            del self.waiting[intent.id]
 
     def open(self, intents: tuple[Intent, ...]) -> tuple[Intent, ...]:
         """Store the intents of one call with the current time; StateError where that took long."""
@@ -206,6 +246,7 @@ class Run:
         gate, store = self.gate, self.ledger.store
         addresses = [intent.address for intent in intents]
         gate.require_permit()
+        self.claims.read_records_once()
         if not before_slot:
             gate.take_slot()
         started_at = self.seconds()

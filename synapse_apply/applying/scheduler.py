@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from time import monotonic, sleep
 from typing import Any
 
 from synapse_apply.applying import messages
@@ -22,6 +23,8 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
+
+_SECONDS_TO_KEEP = 5.0  # for writing answers to a file
 
 
 class Scheduler:
@@ -88,8 +91,15 @@ class Scheduler:
 
         Called when the apply is interrupted and its threads are no longer waited for.
         """
+        run = self._run
+        run.ledger.waits_no_longer.set()
+        # What is answered goes to a file now, and is told as that.
+        answered = {self._owners.get(each, each) for each in [*run.ledger.waiting.values()]}
+        until = monotonic() + _SECONDS_TO_KEEP
+        while any(each in self._running for each in answered) and monotonic() < until:
+            sleep(0.01)
         # Steps that still wait for a slot have sent nothing, so they are skipped, not unknown.
-        for address in sorted(self._running & self._run.gate.started):
+        for address in sorted({*self._running} & {*run.gate.started}):
             self._end_interrupted(self._steps[address])
         for step in self._steps.values():
             self._skip_rest(step, self._run.gate.stop_reason() or "the run was stopped")
@@ -110,10 +120,10 @@ class Scheduler:
                 return
             address, result = executor.wait_for_result()
             running -= 1
-            self._running.discard(address)
             # Where the apply is stopping, the step gets its outcome at the end.
             if not isinstance(result, NotStarted):
                 ready.extend(self._take(self._steps[address], result))
+            self._running.discard(address)
 
     def _next_stage(self, step: Step) -> Callable[[], Any]:
         run = self._run

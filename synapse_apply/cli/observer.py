@@ -2,7 +2,8 @@
 
 What Ctrl-C and SIGTERM do during an apply: the first lets calls end, the second stops. Where nobody
 can send a second one, as in CI, calls in progress get a few seconds: a runner soon kills a process
-that outlives its signal, and then there would be no report.
+that outlives its signal, and then there would be no report. A state that does not answer is not
+waited for without end either: after some more seconds the run ends as by a second signal.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from threading import Thread
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from synapse_apply import ApplyObserver
 from synapse_apply.cli.console import Console, OutputFailedError, ask_approval
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Wrappers pass on what the terminal sends to all: two signals so close, in seconds, are one.
 _ECHO_SECONDS = 0.1
+_LISTEN_SECONDS = 0.05
 
 
 class SecondSignal(BaseException):
@@ -60,8 +63,8 @@ class StoppableProgress:
     ) -> None:
         """Signal handlers are installed on entering the context and restored on leaving it.
 
-        `hang_up` is called `seconds` after the first signal, unless everything has ended by then;
-        never with 0.
+        Once a signal came they stay. `hang_up` is called `seconds` after the first one, and
+        STORE_SECONDS later the run ends whatever it waits for; never with 0.
         """
         self._display = display
         self._seconds = seconds
@@ -71,6 +74,9 @@ class StoppableProgress:
         self._signal_at = 0.0
         self._can_cut = False
         self._is_over = False
+        self._has_hung_up = False
+        # That of the report, once it is told: from then on nothing is waited for.
+        self.exit_code: int | None = None
         self.signal_number = 0
         self.was_cut = False
 
@@ -80,32 +86,44 @@ class StoppableProgress:
 
     def run_calls(self, work: Callable[[], None]) -> None:
         """Run `work`; a second signal ends it at once, and sets `was_cut`: nothing is raised."""
+        failures: list[BaseException] = []
+
+        def work_or_fail() -> None:
+            try:
+                work()
+            except BaseException as failure:  # noqa: BLE001 - raised below
+                failures.append(failure)
+
+        # This thread hears signals meanwhile, which it would not inside of SQLite.
+        thread = Thread(target=work_or_fail, name="apply", daemon=True)
         try:
             self._can_cut = True
-            work()
+            thread.start()
+            while thread.is_alive():
+                thread.join(_LISTEN_SECONDS)  # one that another thread was sent wakes nobody
         except SecondSignal:
             self.was_cut = True
         finally:
             self._can_cut, self._is_over = False, True
+        if failures:
+            raise failures[0]
 
     def __enter__(self) -> Self:
         for number in _STOP_SIGNALS:
             with suppress(ValueError, OSError):  # not the main thread: nobody sends it signals
                 self._old_handlers[number] = signal.signal(number, self._handle_stop_signal)
         with suppress(ValueError, OSError):
-            self._old_handlers[signal.SIGALRM] = signal.signal(
-                signal.SIGALRM, self._handle_drain_timeout
-            )
+            self._old_handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._handle_timer)
+            signal.setitimer(signal.ITIMER_REAL, 0)
         self._display.__enter__()
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._display.__exit__(*raised)
-        if self._old_handlers:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, old_handler in self._old_handlers.items():
-            # Once asked to end, nothing may cut the report short that tells what was done.
-            signal.signal(number, signal.SIG_IGN if self.signal_number else old_handler)
+        # Once asked to end, nothing may cut the report short that tells what was done; what comes
+        # after it, such as giving the lock back, ends like the calls.
+        for number, old_handler in () if self.signal_number else self._old_handlers.items():
+            signal.signal(number, old_handler)
 
     def report_start(self, address: Address, verb: str) -> None:
         """A resource's calls begin."""
@@ -146,24 +164,43 @@ class StoppableProgress:
         # With 0 seconds this sets no timer.
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
 
-    def _handle_drain_timeout(self, _number: int, _frame: FrameType | None) -> None:
-        """Close all connections: calls in progress end as unknown, and the report says which."""
-        self._hang_up("the run was stopped")
+    def _handle_timer(self, number: int, _frame: FrameType | None) -> None:
+        """Close all connections: calls in progress end as unknown, and the report says which.
+
+        Then the state gets some time, too.
+        """
+        if self._has_hung_up:
+            self._handle_second_signal(number)
+            return
+        self._has_hung_up = True
+        # Each second again: whatever is waited for then is waited for no longer.
+        signal.setitimer(signal.ITIMER_REAL, STORE_SECONDS, 1.0)
+        if not self._is_over:
+            self._hang_up("the run was stopped")
 
     def _handle_second_signal(self, number: int) -> None:
         """Stop waiting; intents are on disk already, and the next run looks them up."""
+        if self.exit_code is not None:
+            _exit_immediately(self.exit_code)
         if self._is_over:  # nothing is waited for, and the report is on its way
             return
+        why = "Stopped waiting" if number == signal.SIGALRM else "Stopped at once"
         if self._can_cut:
             self._can_cut = False
             names = ", ".join(sorted(str(address) for address in list(self._ongoing_verbs)))
-            unknown_text = f" Outcome unknown: {names}." if names else ""
-            _write_to_stderr(
-                f"\nStopped at once.{unknown_text} The next run looks up what was under way.\n"
-            )
+            unknown_text = f" Under way: {names}." if names else ""
+            _write_to_stderr(f"\n{why}.{unknown_text} The next run looks up what is unknown.\n")
             raise SecondSignal
-        _write_to_stderr("\nStopped at once. Nothing was sent.\n")
-        os._exit(Exit.SIGINT if number == signal.SIGINT else Exit.SIGTERM)
+        _write_to_stderr(f"\n{why}. Nothing was sent.\n")
+        os._exit(Exit.SIGINT if self.signal_number == signal.SIGINT else Exit.SIGTERM)
+
+
+def _exit_immediately(code: int) -> NoReturn:
+    """End the process now, even while its threads still wait."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _write_to_stderr(text: str) -> None:
@@ -208,8 +245,9 @@ def build_wait_callback(
     return wait_and_show
 
 
-# Within which a run that is told to stop ends where nobody can tell it once more.
-DRAIN_SECONDS = 6.0
+# Within which calls of a run that is told to stop end where nobody can tell it once more; and so
+# much longer a state is waited for, whatever it is kept in.
+DRAIN_SECONDS, STORE_SECONDS = 6.0, 10.0
 
 
 class ConsoleObserver(ApplyObserver):
@@ -323,8 +361,7 @@ class ConsoleObserver(ApplyObserver):
             if self.reports:
                 self.reports.report_apply(report)
             # Past the lock, which ends by itself, and the threads that still wait.
-            if self._stop is not None and self._stop.was_cut:
-                for stream in (sys.stdout, sys.stderr):
-                    with suppress(OSError, ValueError):
-                        stream.flush()
-                os._exit(report.exit_code)
+            if self._stop is not None:
+                self._stop.exit_code = report.exit_code
+                if self._stop.was_cut:
+                    _exit_immediately(report.exit_code)

@@ -424,7 +424,11 @@ def _carry_out(
         return _stop_reason(store, progress) or permit.explain_missing_or_empty()
 
     gate = Gate(
-        stop_reason=stop_reason, permit=permit, approvals=permitted.approvals, may_adopt=may_adopt
+        stop_reason=stop_reason,
+        is_stopping=progress.read_stop_signal,
+        permit=permit,
+        approvals=permitted.approvals,
+        may_adopt=may_adopt,
     )
     scheduler = Scheduler(steps, build_run(session, plan_result, progress, gate))
 
@@ -469,7 +473,7 @@ def build_run(
     session: TargetSession, plan_result: PlanResult, progress: Progress, gate: Gate | None = None
 ) -> Run:
     """One apply of a plan to a target."""
-    plan, resources = plan_result.plan, plan_result.resources
+    plan, resources, gate = plan_result.plan, plan_result.resources, gate or Gate()
     records = {
         address: resource.record
         for address, resource in resources.items()
@@ -503,6 +507,8 @@ def build_run(
         target=session.target.name,
         sign=session.signer.sign_last_run_if_any,
         write_recovery_file=journal.append_call_durably_and_return_path_or_empty,
+        withdraw=journal.withdraw_call,
+        is_stopping=gate.is_stopping,
     )
     return Run(
         backend,
@@ -511,7 +517,7 @@ def build_run(
         packages=ProgressPackages(session.packages, progress, session.clock),
         progress=progress,
         claims=Claims(session.store),
-        gate=gate or Gate(),
+        gate=gate,
         settle_after=session.target.settle_after,
         sleep=session.pause,
         read_published_digest=partial(read_published_digest, session),

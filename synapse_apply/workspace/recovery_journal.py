@@ -98,6 +98,8 @@ class RecoveryJournal:
         self._run_identity = {"lineage": lineage, "target": target, "plan": plan_id}
         self._keys = keys or StateKeys()
         self._lock = Lock()
+        self._unrecorded_calls = 0
+        self._new_path: Path | None = None
 
     def append_call_durably_and_return_path_or_empty(
         self, intent: Intent, record: Record | None, entry: AuditEntry
@@ -114,10 +116,23 @@ class RecoveryJournal:
             for folder in self._folders:
                 with suppress(OSError, UntrustedFileError):
                     path = folder / self._name
+                    is_new = not os.path.lexists(path)
                     signature = self._sign(path, line)
                     signed_line = {**line, _SIGNATURE_KEY: signature} if signature else line
-                    return str(_append_line_durably(path, format_canonical_json(signed_line)))
+                    _append_line_durably(path, format_canonical_json(signed_line))
+                    self._unrecorded_calls += 1
+                    self._new_path = path if is_new else self._new_path
+                    return str(path)
         return ""
+
+    def withdraw_call(self) -> None:
+        """Take note that the state has one of these calls now: a file of such calls alone goes."""
+        with self._lock:
+            self._unrecorded_calls -= 1
+            if not self._unrecorded_calls and self._new_path is not None:
+                with suppress(OSError):
+                    self._new_path.unlink()
+                self._new_path = None
 
     def _sign(self, path: Path, line: JsonObject) -> str:
         """The signature of the next line of a file; "" where the file is unsigned.
@@ -158,7 +173,7 @@ def _read_trusted_lines(path: Path) -> list[str]:
         return file.read().splitlines()
 
 
-def _append_line_durably(path: Path, line: str) -> Path:
+def _append_line_durably(path: Path, line: str) -> None:
     """Append a complete line or nothing; it is on disk when this returns."""
     make_own_folders(path.parent)
     with suppress(FileExistsError):
@@ -175,7 +190,6 @@ def _append_line_durably(path: Path, line: str) -> Path:
                 # A full disk may have taken half of the line, which no reader would accept.
                 file.truncate(end_offset)
             raise
-    return path
 
 
 def journal_folders(project: Project) -> tuple[Path, Path]:

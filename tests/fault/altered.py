@@ -49,7 +49,8 @@ class Altered:
     more once there is a file `hour_passes`. `host` is another machine's name.
     The wall clock runs `ahead` seconds ahead; with `later` so much time has really passed. For
     `patience` seconds a database that is away or busy is tried again. As `nobody` even root may do
-    only what the modes of files say. A run that is told to stop ends within `drain` seconds.
+    only what the modes of files say. Calls of a run that is told to stop end within `drain` seconds; so
+    much longer it waits for the state.
     """
 
     signal: int = 0
@@ -93,7 +94,7 @@ class Altered:
             vars(postgres_database)["PostgresDatabase"] = made
             vars(sqlite_database)["BUSY_TIMEOUT_SECONDS"] = self.patience
         if self.drain:
-            vars(cli_applying)["DRAIN_SECONDS"] = self.drain
+            vars(cli_applying).update(DRAIN_SECONDS=self.drain, STORE_SECONDS=self.drain)
         if self.nobody:
             obey_modes()
         if self.signal or self.counted:

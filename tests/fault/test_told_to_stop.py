@@ -111,7 +111,7 @@ def test_the_second_signal_names_what_is_under_way(
     assert names(report, "unknown") >= {str(address) for address in site.open_intents()}
     assert names(report, "done") <= set(site.server.ids())
     assert len(report["outcomes"]) == len(site.expected)
-    (told,) = [line for line in err.splitlines() if "Outcome unknown: " in line]
+    (told,) = [line for line in err.splitlines() if "Under way: " in line]
     assert all(str(address) in told for address in site.open_intents())
     converge(site, None, row)
 

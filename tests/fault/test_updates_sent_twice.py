@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault.commands import FOREVER, applying, kill
+from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import command, on_api, on_store
 from fault.site import LATER, MakeSite, Server, Site, pending
 from fault.test_lost_updates import (
@@ -125,3 +126,18 @@ def test_the_report_tells_of_both_tries(make_site: MakeSite, server: Server, ans
     assert results(site)[0] == ("done" if result is Result.DONE else "settled: done")
     assert site.apply(ahead=LATER).code == 0
     assert live(server) == "eleven"
+
+
+@on_api("v1", "v2")
+def test_a_run_that_is_told_to_stop_sends_nothing_again(make_site: MakeSite) -> None:
+    """The signal comes while the first try has no answer; then its connection breaks."""
+    site = begun(make_site)
+    site.server.faults({"match": update(site), "do": {"cut": 1_000_000, "wait": 2}})
+    with applying(site, drain=600.0) as process:
+        reaches(site.server, process)
+        process.send_signal(signal.SIGTERM)
+        code, out, err = ended(process)
+    assert "Stopping" in err
+    assert site.server.counts()[0]["done"] == 1, out
+    assert code == 7, out
+    assert "sent twice" not in out

@@ -252,7 +252,7 @@ def _explain_end(report: Report) -> list[str]:
             begun_text = "not all that had begun could end"
         lines.append(f"It was stopped by {name}; {begun_text}.")
     if report.lock_lost:
-        lines.append("The lock on the state was lost to another run; nothing was started after.")
+        lines.append("The lock on the state was lost; nothing was started after.")
     for file in sorted({one.recovery_file for one in unrecorded_results if one.recovery_file}):
         command = Command("state record FILE", target=target)
         lines += [
