@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import NamedTuple, Protocol
 
-from synapse_apply.controller.planned_rows import ApplyTerms, Binding, PlannedRow
+from synapse_apply.controller.planned_rows import Binding, PlannedRow
 from synapse_apply.controller.rows import (
     CallCounts,
     ChangeCounts,
@@ -58,46 +58,6 @@ class LabelledTarget:
     digest: str = ""
     backend: str = ""
     credentials: tuple[str, ...] = ()
-
-
-@frozen
-class LookRequest:
-    """One look that a worker is asked for. `timeout` is in seconds; `prune` as in TargetRule.
-
-    `closed` are the credentials of earlier commits, which manifests may not read, with the hosts
-    that each may go to as a token, () for no limit; `live_commit` is
-    `applied_commit` of a TargetRow.
-    """
-
-    target: TargetName
-    commit: str
-    timeout: float
-    prune: bool = False
-    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    live_commit: str = ""
-
-
-@frozen
-class ApplyRequest:
-    """One apply that a worker is asked for: plan under the lock, do what `terms` permit of it.
-
-    `run_id` is the plan id of state and audit. `who` stands in the audit of the state:
-    `controller:NAME`, and who approved. `operation` is what others see who wait for the lock.
-    Nothing is done to what is not bound to `binding`, where that is known. `closed` is as in
-    LookRequest.
-    """
-
-    target: TargetName
-    commit: str
-    timeout: float
-    terms: ApplyTerms
-    run_id: str
-    who: str
-    operation: str = "apply"
-    prune: bool = False
-    binding: Binding | None = None
-    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    live_commit: str = ""
 
 
 class Permit(NamedTuple):

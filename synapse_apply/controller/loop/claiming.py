@@ -10,7 +10,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from synapse_apply.controller.loop.parts import LEASE_SECONDS, LoopParts
-from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
+from synapse_apply.controller.ports import RunResult, SourceUnavailable
 from synapse_apply.controller.rows import (
     BegunApply,
     RunOutcome,
@@ -22,6 +22,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Source, TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
+from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.model.diagnostic import error_finding
 
 # Hosts of a credential that goes to no host: no url has a host with a slash.
@@ -124,7 +125,7 @@ def look_by_worker_and_wait(
 ) -> FinishedRun:
     """Have a worker look at a claimed target; waits for it, and never raises for a look."""
     row, defaults = claimed.row, parts.settings.defaults
-    request = LookRequest(
+    order = Order(
         row.name,
         row.wanted_commit,
         defaults.timeout,
@@ -132,9 +133,7 @@ def look_by_worker_and_wait(
         closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
     )
-    return ask_worker(
-        parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(request)
-    )
+    return ask_worker(parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(order))
 
 
 def find_closed_credentials(parts: LoopParts, name: TargetName) -> Mapping[str, tuple[str, ...]]:

@@ -29,7 +29,7 @@ from synapse_apply.controller.loop.deciding import (
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.recording import record_run
 from synapse_apply.controller.page.addresses import build_run_path
-from synapse_apply.controller.ports import ApplyRequest, Permit
+from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.rows import BegunApply, RunCause, RunOutcome, RunVerb, TargetRow
 from synapse_apply.controller.rules.access import build_apply_terms
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
@@ -37,6 +37,7 @@ from synapse_apply.controller.rules.due import MIN_POLL_SECONDS
 from synapse_apply.controller.rules.permits import compute_permit
 from synapse_apply.controller.settings import TargetRule
 from synapse_apply.controller.store.store_database import StoreUnavailable
+from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.model.errors import SynapseApplyError
 
 
@@ -157,7 +158,7 @@ def apply_by_worker(
     operation = f"apply by controller {parts.settings.name}"
     if url := parts.public_url_of(build_run_path(run_id)):
         operation += f" ({url})"
-    request = ApplyRequest(
+    order = Order(
         row.name,
         row.wanted_commit,
         parts.settings.defaults.timeout,
@@ -174,7 +175,7 @@ def apply_by_worker(
     begun = BegunApply(run_id, row.wanted_commit, cause, now, approvers, tuple(used))
     record_begin_of_apply(parts, row.name, claimed.epoch, begun)
     return ask_worker(
-        parts, RunVerb.APPLY, run_id, row, lambda: parts.workers.apply(request, reader.read_permit)
+        parts, RunVerb.APPLY, run_id, row, lambda: parts.workers.apply(order, reader.read_permit)
     )
 
 

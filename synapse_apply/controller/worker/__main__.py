@@ -59,9 +59,9 @@ def _work(order: Order, permit: RelayedPermit) -> RunResult:
         environ[HOSTS_VARIABLE] = narrow_hosts(order.hosts, environ.get(HOSTS_VARIABLE))
     if order.read:
         return read_targets_as_ordered(order)
-    if order.apply is None:
+    if order.terms is None:
         return look_at_target(order, environ)
-    return apply_permitted_rows(order, order.apply, environ, permit)
+    return apply_permitted_rows(order, order.terms, environ, permit)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from synapse_apply.controller.planned_rows import Judgement, RowAction
+from synapse_apply.controller.planned_rows import ApplyTerms, Binding, Judgement, RowAction
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import CallCounts, RunOutcome
 from synapse_apply.controller.rules.judging import MOVED_SUMMARY, judge_rows
-from synapse_apply.controller.worker.exchange import ApplyOrder, Order
+from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.look import (
     MAX_HOLDER_CHARACTERS,
     build_result_of_failure,
@@ -47,19 +47,20 @@ _RESULT_OF_RUN = {
 class RowsUnderLock:
     """What of the plan that is made under the lock may be done, and that plan."""
 
-    def __init__(self, order: ApplyOrder) -> None:
-        self._order = order
+    def __init__(self, terms: ApplyTerms, binding: Binding | None) -> None:
+        """InputError for a plan that is not bound to `binding`, where that is known."""
+        self._terms, self._binding = terms, binding
         self.result: RunResult | None = None
         self.judgement = Judgement()
 
     def choose_permitted_rows(self, plan: Plan) -> PermittedRows:
-        """What the order permits of a plan; InputError for too many rows, or another binding."""
+        """What the terms permit of a plan; InputError for too many rows, or another binding."""
         self.result = build_result_of_plan(plan)
-        if self._order.binding not in {None, self.result.binding}:
+        if self._binding not in {None, self.result.binding}:
             # Not even the state is written: the look before was at something else.
-            detail = f"It means {self.result.binding}, and was {self._order.binding} in the look."
+            detail = f"It means {self.result.binding}, and was {self._binding} in the look."
             raise InputError.from_summary(MOVED_SUMMARY, detail)
-        judgement = self.judgement = judge_rows(self.result.rows, self._order.terms)
+        judgement = self.judgement = judge_rows(self.result.rows, self._terms)
         used = judgement.used_approvals
         guards = [row.digest for row in self.result.rows if row.action is RowAction.GUARD]
         return PermittedRows(
@@ -75,23 +76,23 @@ class RowsUnderLock:
 
 
 def apply_permitted_rows(
-    order: Order, apply_order: ApplyOrder, environ: Mapping[str, str], permit: CallPermit
+    order: Order, terms: ApplyTerms, environ: Mapping[str, str], permit: CallPermit
 ) -> RunResult:
     """Do what the order permits of a target's plan, under its lock; raises nothing.
 
     `environ` are all variables that the target can name. Where another run has the lock, nothing
     is done (`held_up_by_run`).
     """
-    rows = RowsUnderLock(apply_order)
+    rows = RowsUnderLock(terms, order.binding)
     try:
         with open_ordered_target(order, environ) as target:
             applied = target.apply_permitted(
                 lambda plan: rows.choose_permitted_rows(
                     target.mark_drift_of_commits(plan, order.live_commit)
                 ),
-                run_id=apply_order.run_id,
-                who=apply_order.who,
-                operation=apply_order.operation,
+                run_id=order.run_id,
+                who=order.who,
+                operation=order.operation,
                 permit=permit,
                 prune=order.prune,
             )
@@ -117,7 +118,9 @@ def apply_permitted_rows(
         if failure.plan is not None and failure.plan.has_errors:
             with suppress(InputError):  # of too many rows
                 return build_result_of_plan(failure.plan)
-        return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
+        return build_result_of_failure(
+            name_target_in_commands(failure.diagnostics, order.target.target)
+        )
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
         failed = build_result_of_failure((exception_finding("An apply"),))
         unknown_count = len(rows.judgement.permitted_rows)

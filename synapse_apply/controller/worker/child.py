@@ -11,16 +11,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
 
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.worker.exchange import (
     MAX_LINE_BYTES,
-    ApplyOrder,
     Order,
-    decode_apply_result,
-    decode_look_result,
+    decode_result,
     encode_order,
     encode_permit,
 )
@@ -178,77 +175,25 @@ _AGAIN = (
 )
 
 
-class Conversation(Protocol):
-    """One look or apply, from its order to its answer, as seen by who waits for it."""
+class Conversation:
+    """One look or apply, from its order to its answer, as seen by who waits for it.
 
-    def worker_end(self) -> RunResult | None:
-        """The result with which the worker is ended now; None while it is waited for."""
-        ...
-
-    def take_news_line_or_empty(self) -> bytes:
-        """A line that is to be sent now, b"" for none."""
-        ...
-
-    def decode_answer(self, line: bytes) -> RunResult:
-        """The result that a line says; WrongShapeError for one that no worker of ours writes."""
-        ...
-
-    def result_without_answer(self, detail: str) -> RunResult:
-        """The result where there is no answer; `detail` is a sentence that says why."""
-        ...
-
-
-class LookConversation:
-    """A look: nothing is said to it, and at its deadline it is ended."""
-
-    def __init__(self, timeout: float) -> None:
-        """`timeout` is in seconds from now on."""
-        self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
-
-    def worker_end(self) -> RunResult | None:
-        """A result of outcome TIMEOUT after the deadline."""
-        if time.monotonic() < self._deadline:
-            return None
-        finding = error_finding(
-            "The look took too long",
-            f"It had not ended after {self._timeout:g} s, and was ended. Nothing was written by "
-            "it.",
-            "Is the backend reachable, and does it answer? `timeout` of the controller is the "
-            "limit.",
-        )
-        return RunResult(RunOutcome.TIMEOUT, findings=(finding,))
-
-    def take_news_line_or_empty(self) -> bytes:
-        """Never any."""
-        return b""
-
-    def decode_answer(self, line: bytes) -> RunResult:
-        """See Conversation."""
-        return decode_look_result(line)
-
-    def result_without_answer(self, detail: str) -> RunResult:
-        """See Conversation."""
-        return lost_look(detail)
-
-
-class ApplyConversation:
-    """An apply: it is told how long calls may begin, or that none may any more, and why."""
+    To a look nothing is said. An apply is told how long calls may begin, or that none may any more.
+    """
 
     def __init__(
         self,
-        order: ApplyOrder,
-        timeout: float,
-        read_permit: Callable[[], Permit],
-        last_calls: float,
+        order: Order,
+        read_permit: Callable[[], Permit] | None = None,
+        last_calls: float = LAST_CALLS_SECONDS,
     ) -> None:
-        """`timeout` is in seconds from now on, `last_calls` how long what has begun may take then.
+        """Its time begins now. `last_calls` is how long what has begun may take then, in seconds.
 
         `read_permit` is as in WorkerPool.apply; where it raises, the worker hears nothing.
         """
         self._order = order
-        self._timeout, self._last_calls = timeout, last_calls
-        self._deadline = time.monotonic() + timeout
+        self._last_calls = last_calls
+        self._deadline = time.monotonic() + order.timeout
         self._read_permit = read_permit
         self._lock = Lock()
         self._stop_reasons: list[str] = []
@@ -264,11 +209,15 @@ class ApplyConversation:
             self._ends_at = ends_at if self._ends_at is None else min(ends_at, self._ends_at)
 
     def worker_end(self) -> RunResult | None:
-        """A result of outcome TIMEOUT, or APPLY_STOPPED where `stop` was called."""
+        """The result with which the worker is ended now; None while it is waited for.
+
+        TIMEOUT after the deadline, of an apply APPLY_STOPPED where `stop` was called.
+        """
         now = time.monotonic()
         if now >= self._deadline and not self._is_late:
             self._is_late = True
-            self.stop(f"it took longer than {self._timeout:g} s", now + self._last_calls)
+            last_calls = self._last_calls if self._read_permit else 0.0
+            self.stop(f"it took longer than {self._order.timeout:g} s", now + last_calls)
         if self._ends_at is None or now < self._ends_at:
             return None
         if self._is_late:
@@ -282,7 +231,7 @@ class ApplyConversation:
 
     def take_news_line_or_empty(self) -> bytes:
         """A permit every two seconds, and as soon as it is known that there is none any more."""
-        if self._is_stop_told:
+        if self._read_permit is None or self._is_stop_told:
             return b""
         now = time.monotonic()
         if not self._stop_reasons and now >= self._news_at:
@@ -301,15 +250,20 @@ class ApplyConversation:
         return encode_permit(Permit(0.0, self._stop_reasons[0]))
 
     def decode_answer(self, line: bytes) -> RunResult:
-        """See Conversation; an apply that was cut short by its deadline has outcome TIMEOUT."""
-        result = decode_apply_result(line, self._order)
+        """The result that a line says; WrongShapeError for one that no worker of ours writes.
+
+        An apply that was cut short by its deadline has outcome TIMEOUT.
+        """
+        result = decode_result(line, self._order.terms)
         if not (self._is_late and result.outcome is RunOutcome.APPLY_STOPPED):
             return result
         findings = (self._build_late_finding(), *result.findings)
         return replace(result, outcome=RunOutcome.TIMEOUT, findings=findings)
 
     def result_without_answer(self, detail: str) -> RunResult:
-        """See Conversation."""
+        """The result where there is no answer; `detail` is a sentence that says why."""
+        if self._read_permit is None:
+            return lost_look(detail)
         # Whoever closes the workers kills it at the same moment as its own time ends.
         if (end := self.worker_end()) is not None:
             return end
@@ -317,10 +271,17 @@ class ApplyConversation:
         return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
 
     def _build_late_finding(self) -> Diagnostic:
+        late = f"It had not ended after {self._order.timeout:g} s,"
+        if self._read_permit is None:
+            return error_finding(
+                "The look took too long",
+                f"{late} and was ended. Nothing was written by it.",
+                "Is the backend reachable, and does it answer? `timeout` of the controller is the "
+                "limit.",
+            )
         return error_finding(
             "The apply took too long",
-            f"It had not ended after {self._timeout:g} s, so that no further call was begun. "
-            f"{_OPEN_CALLS}",
+            f"{late} so that no further call was begun. {_OPEN_CALLS}",
             "It goes on by itself. `timeout` of the controller is the limit.",
         )
 

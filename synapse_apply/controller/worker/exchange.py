@@ -11,12 +11,11 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import field, replace
-from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any
 
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, PlannedRow, RowAction
 from synapse_apply.controller.ports import Permit, RunResult
-from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome
+from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome, TargetName
 from synapse_apply.controller.worker.planned import (
     MAX_JOB_TEXT_CHARACTERS,
     MAX_JOBS,
@@ -29,7 +28,6 @@ from synapse_apply.model.diagnostic import error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import WrongShapeError
-from synapse_apply.model.secrets.secret_marks import ReadableFiles
 
 MAX_LINE_BYTES = 96 * 1024 * 1024
 _ORDER, _PERMIT = "order", "permit"
@@ -38,58 +36,51 @@ _DOCUMENTS = {"plan_json": "plan", "report_json": "report"}
 # So that a permit is always written at once, whatever letters its reason has.
 _MAX_REASON = 500
 
-T = TypeVar("T")
-
-
-@frozen
-class ApplyOrder:
-    """What of a target's plan a worker may do, and under which names; as in ApplyRequest."""
-
-    run_id: str
-    who: str
-    operation: str
-    terms: ApplyTerms
-    binding: Binding | None = None
-
 
 @frozen
 class Order:
-    """One look, apply or reading of a project file, as a worker is asked for it.
+    """One look, apply or reading of a project file that a worker is asked for.
 
-    `folder` is the project's folder of the source's place. `variables` are those of the worker's
-    environment that the target can name. `readable` and `unreadable` are the real paths of a
-    ReadableFiles, `opened` are those of ReservedVariables, `closed` those of LookRequest. `prune`
-    deletes what is no longer declared. `hosts` narrow SYNAPSE_APPLY_HOSTS. To read a project file,
-    `read` has name, path and project_from of its source, the controller's folder, and the pin's
-    commit.
+    `timeout` is in seconds; `prune` deletes what is no longer declared. `closed` are the
+    credentials of earlier commits, which manifests may not read, with the hosts that each may go to
+    as a token, () for no limit; `live_commit` is `applied_commit` of a TargetRow.
+
+    An apply has `terms`: it plans under the lock, and does what they permit of that. `run_id` is
+    the plan id of state and audit. `who` stands in the audit of the state: `controller:NAME`, and
+    who approved. `operation` is what others see who wait for the lock. Nothing is done to what is
+    not bound to `binding`, where that is known.
+
+    The pool writes the rest: `folder` is the project's folder of the source's place. `variables`
+    are those of the worker's environment that the target can name. `readable` and `unreadable` are
+    the real paths of a ReadableFiles, `opened` are those of ReservedVariables, `hosts` narrow
+    SYNAPSE_APPLY_HOSTS. To read a project file, `read` has path and project_from of its source, the
+    controller's folder, and the pin's commit.
     """
 
-    target: str
+    target: TargetName
     commit: str
-    folder: str
+    timeout: float
+    terms: ApplyTerms | None = None
+    run_id: str = ""
+    who: str = ""
+    operation: str = "apply"
+    prune: bool = False
+    binding: Binding | None = None
+    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    live_commit: str = ""
+    folder: str = ""
     project_from: str = ""
     variables: tuple[str, ...] = ()
     readable: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
-    prune: bool = False
     hosts: tuple[str, ...] = ()
-    apply: ApplyOrder | None = None
     opened: tuple[str, ...] = ()
-    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     read: tuple[str, ...] = ()
-    live_commit: str = ""
-
-    @property
-    def readable_files(self) -> ReadableFiles:
-        """All that the target can name of files on this machine."""
-        return ReadableFiles(
-            tuple(map(PurePath, self.readable)), tuple(map(PurePath, self.unreadable))
-        )
 
 
 def encode_order(order: Order) -> bytes:
     """The line of an order."""
-    return _encode_line({_ORDER: _encode_as(Order, order)})
+    return _encode_line({_ORDER: build_coder(Order).encode(order)})
 
 
 def encode_permit(permit: Permit) -> bytes:
@@ -115,9 +106,9 @@ def encode_result(result: RunResult) -> bytes:
         result = _drop_documents(result, "plan_json")
     if len(result.report_json) > MAX_REPORT_CHARACTERS:
         result = _drop_documents(result, "report_json")
-    line = _encode_line(_encode_as(RunResult, result))
+    line = _encode_line(build_coder(RunResult).encode(result))
     if len(line) > MAX_LINE_BYTES:
-        line = _encode_line(_encode_as(RunResult, _drop_documents(result, *_DOCUMENTS)))
+        line = _encode_line(build_coder(RunResult).encode(_drop_documents(result, *_DOCUMENTS)))
     return line
 
 
@@ -134,30 +125,36 @@ def _drop_documents(result: RunResult, *names: str) -> RunResult:
     return replace(result, findings=findings, **without)
 
 
-def decode_look_result(line: bytes) -> RunResult:
-    """The result of a look; WrongShapeError for one that no worker of ours writes."""
-    result = _decode(line)
-    require_plausible_look(result)
-    return result
-
-
-def decode_apply_result(line: bytes, order: ApplyOrder) -> RunResult:
-    """The result of an apply; WrongShapeError for one that no worker of ours writes."""
-    result = _decode(line)
-    require_plausible_apply(
-        result, {name for names in order.terms.approvals.values() for name in names}
-    )
-    return result
-
-
-def _decode(line: bytes) -> RunResult:
+def decode_result(line: bytes, terms: ApplyTerms | None = None) -> RunResult:
+    """The result of a look, or of an apply by `terms`; WrongShapeError for one that is not ours."""
     result: RunResult = build_coder(RunResult).decode(_decode_json(line))
+    calls, jobs = result.calls, result.running_jobs
+    if terms is None:
+        is_plausible = (
+            result.outcome in _LOOK_OUTCOMES
+            and calls == CallCounts()
+            and not (result.used_approvals or result.returned_approvals)
+            and not (result.stop_reason or result.report_json)
+            and (jobs is None or _are_jobs_plausible(jobs))
+        )
+    else:
+        counts = (calls.done, calls.failed, calls.unknown, calls.skipped)
+        approval_ids = {name for names in terms.approvals.values() for name in names}
+        is_plausible = (
+            result.outcome in _APPLY_OUTCOMES
+            and not (result.outcome is RunOutcome.APPLIED and calls.failed + calls.unknown)
+            and min(counts) >= 0
+            and sum(counts) <= MAX_ROWS
+            and set(result.used_approvals) <= approval_ids
+            and len(set(result.used_approvals)) == len(result.used_approvals)
+            and len(result.stop_reason) <= _MAX_SHORT_TEXT
+            and len(result.report_json) <= MAX_REPORT_CHARACTERS
+            and jobs is None
+        )
+    if not (is_plausible and _has_plausible_fields(result)):
+        noun = "a look" if terms is None else "an apply"
+        raise WrongShapeError(f"a value is not one that {noun} has")
     return result
-
-
-def _encode_as(kind: type[T], value: T) -> Any:
-    hint: Any = kind
-    return build_coder(hint).encode(value)
 
 
 def _encode_line(document: Any) -> bytes:
@@ -190,39 +187,6 @@ _APPLY_OUTCOMES = {
 }
 
 
-def require_plausible_look(result: RunResult) -> None:
-    """WrongShapeError for a result that no look of ours has."""
-    is_plausible = (
-        result.outcome in _LOOK_OUTCOMES
-        and result.calls == CallCounts()
-        and not (result.used_approvals or result.returned_approvals)
-        and not (result.stop_reason or result.report_json)
-        and (result.running_jobs is None or _are_jobs_plausible(result.running_jobs))
-        and _has_plausible_fields(result)
-    )
-    if not is_plausible:
-        raise WrongShapeError("a value is not one that a look has")
-
-
-def require_plausible_apply(result: RunResult, approval_ids: Collection[str]) -> None:
-    """WrongShapeError for a result that no apply of ours has; `approval_ids` are those it got."""
-    calls = result.calls
-    is_plausible = (
-        result.outcome in _APPLY_OUTCOMES
-        and not (result.outcome is RunOutcome.APPLIED and calls.failed + calls.unknown)
-        and all(getattr(calls, name) >= 0 for name in ("done", "failed", "unknown", "skipped"))
-        and calls.done + calls.failed + calls.unknown + calls.skipped <= MAX_ROWS
-        and set(result.used_approvals) <= set(approval_ids)
-        and len(set(result.used_approvals)) == len(result.used_approvals)
-        and len(result.stop_reason) <= _MAX_SHORT_TEXT
-        and len(result.report_json) <= MAX_REPORT_CHARACTERS
-        and result.running_jobs is None
-        and _has_plausible_fields(result)
-    )
-    if not is_plausible:
-        raise WrongShapeError("a value is not one that an apply has")
-
-
 def require_limited_rows(rows: Collection[PlannedRow]) -> None:
     """InputError for a plan of more rows than an answer may have."""
     needs_count = sum(len(row.needs) for row in rows)
@@ -239,6 +203,7 @@ def require_limited_rows(rows: Collection[PlannedRow]) -> None:
 
 def _has_plausible_fields(result: RunResult) -> bool:
     counts = result.counts
+    addresses = [row.address for row in result.rows if row.action is not RowAction.GUARD]
     return bool(
         all(getattr(counts, name) >= 0 for name in counts.__slots__)  # type: ignore[attr-defined]
         and len(result.findings) <= MAX_FINDINGS
@@ -252,7 +217,8 @@ def _has_plausible_fields(result: RunResult) -> bool:
         and sum(len(row.needs) for row in result.rows) <= MAX_NEEDS
         and all(map(_is_plausible_row, result.rows))
         and len({row.digest for row in result.rows}) == len(result.rows)
-        and _has_unique_addresses(result.rows)
+        # Names of guards may have been cut.
+        and len(set(addresses)) == len(addresses)
     )
 
 
@@ -272,12 +238,6 @@ def _are_jobs_plausible(running: RunningJobsSeen) -> bool:
             for job in running.jobs
         )
     )
-
-
-def _has_unique_addresses(rows: Collection[PlannedRow]) -> bool:
-    """Names of guards may have been cut."""
-    addresses = [row.address for row in rows if row.action is not RowAction.GUARD]
-    return len(set(addresses)) == len(addresses)
 
 
 def _is_plausible_row(row: PlannedRow) -> bool:

@@ -50,7 +50,15 @@ class IncomingLines:
     def _read_to_end(self) -> None:
         with suppress(WrongShapeError):
             for line in _input_lines():
-                self._take_order_or_permit(decode_order_or_permit(line))
+                message = decode_order_or_permit(line)
+                if isinstance(message, Permit):
+                    self._permit.take_permit(message)
+                    continue
+                with self._lock:
+                    self._is_applying = message.terms is not None
+                # In this thread: a permit that follows its order is never forgotten.
+                self._permit.reset()
+                self._orders.put(message)
         self._permit.end()
         self._orders.put(None)
         with self._lock:
@@ -58,16 +66,6 @@ class IncomingLines:
                 os._exit(0)
         time.sleep(_LAST_CALLS_SECONDS)
         os._exit(0)
-
-    def _take_order_or_permit(self, message: Order | Permit) -> None:
-        if isinstance(message, Permit):
-            self._permit.take_permit(message)
-            return
-        with self._lock:
-            self._is_applying = message.apply is not None
-        # In this thread: a permit that follows its order is never forgotten.
-        self._permit.reset()
-        self._orders.put(message)
 
 
 def _input_lines() -> Iterator[bytes]:

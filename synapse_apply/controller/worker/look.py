@@ -6,21 +6,21 @@ import hashlib
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
 from synapse_apply.controller.planned_rows import Binding
 from synapse_apply.controller.ports import LabelledTarget, RunResult, SourceUnavailable
-from synapse_apply.controller.rows import ChangeCounts, RunOutcome
+from synapse_apply.controller.rows import ChangeCounts, RunOutcome, TargetName
 from synapse_apply.controller.rules.judging import format_backend
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.access import source_folders
 from synapse_apply.controller.source.committed_project import read_committed_targets
-from synapse_apply.controller.worker.child import Child, LookConversation
+from synapse_apply.controller.worker.child import Child, Conversation
 from synapse_apply.controller.worker.exchange import Order, require_limited_rows
 from synapse_apply.controller.worker.planned import list_planned_rows, read_running_jobs
 from synapse_apply.files.programs import build_child_environment
@@ -32,6 +32,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Plan
+from synapse_apply.model.secrets.secret_marks import ReadableFiles
 
 # Calls at once of one look: a controller looks at many targets of a backend.
 _PARALLELISM = 4
@@ -66,7 +67,9 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
                 return result
             return replace(result, running_jobs=read_running_jobs(target, plan))
     except SynapseApplyError as failure:
-        return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
+        return build_result_of_failure(
+            name_target_in_commands(failure.diagnostics, order.target.target)
+        )
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
         return build_result_of_failure((exception_finding("A look"),))
 
@@ -76,11 +79,13 @@ def open_ordered_target(
 ) -> AbstractContextManager[OpenTarget]:
     """The target of an order as its commit declares it; errors as `open_target_at_commit`."""
     return open_target_at_commit(
-        order.target,
+        order.target.target,
         folder=Path(order.folder),
         commit=order.commit,
         environ=environ,
-        readable_files=order.readable_files,
+        readable_files=ReadableFiles(
+            tuple(map(PurePath, order.readable)), tuple(map(PurePath, order.unreadable))
+        ),
         opened=order.opened,
         closed=order.closed,
         project_from=order.project_from,
@@ -101,6 +106,9 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
     elif plan.has_changes or plan.refused_changes or plan.guards:
         outcome = RunOutcome.CHANGES
     parts = urlsplit(plan.base.binding.url)
+    concurrent_runs = (
+        finding.detail for finding in plan.diagnostics if finding.summary == CONCURRENT_RUN_SUMMARY
+    )
     return RunResult(
         outcome,
         _count_changes(plan),
@@ -108,7 +116,7 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
         format_canonical_json(plan_to_json(plan)),
         compute_result_digest(outcome, plan.diagnostics, plan),
         (parts.netloc.rpartition("@")[2] or _EMBEDDED),
-        next(_concurrent_runs(plan), "")[:MAX_HOLDER_CHARACTERS],
+        next(concurrent_runs, "")[:MAX_HOLDER_CHARACTERS],
         rows,
         binding=Binding(format_backend(plan.base.binding), plan.base.lineage, token),
     )
@@ -180,12 +188,6 @@ def _count_changes(plan: Plan) -> ChangeCounts:
     )
 
 
-def _concurrent_runs(plan: Plan) -> Iterator[str]:
-    for finding in plan.diagnostics:
-        if finding.summary == CONCURRENT_RUN_SUMMARY:
-            yield finding.detail
-
-
 def exception_finding(subject: str) -> Diagnostic:
     """The exception that is handled now, by its type and place: its text may quote a secret."""
     kind, _, trace = sys.exc_info()
@@ -213,12 +215,13 @@ def read_targets_in_child(
     """
     data = data.absolute()  # a worker has another working folder
     folders = source_folders(data, source)
-    read = (source.name, source.path, source.project_from, str(data), pin)
-    order, result = Order("", commit, str(folders.mirror), read=read), _NOT_STARTED
+    read = (source.path, source.project_from, str(data), pin)
+    name, mirror = TargetName(source.name, ""), str(folders.mirror)
+    order, result = Order(name, commit, seconds, folder=mirror, read=read), _NOT_STARTED
     with suppress(OSError):
         child = Child(build_child_environment((), {"HOME": str(folders.home)}))
         try:
-            result = child.work_or_kill(order, LookConversation(seconds))
+            result = child.work_or_kill(order, Conversation(order))
         finally:
             child.kill()
     if result.outcome is RunOutcome.IN_SYNC:
@@ -236,8 +239,8 @@ def read_targets_in_child(
 
 def read_targets_as_ordered(order: Order) -> RunResult:
     """In the child: the targets, or why the file cannot be used; all else ends the child."""
-    name, path, project_from, data, pin = order.read
-    source = Source(name, "", path=path, project_from=project_from)
+    path, project_from, data, pin = order.read
+    source = Source(order.target.source, "", path=path, project_from=project_from)
     try:
         targets = read_committed_targets(source, Path(data), order.commit, pin)
     except InputError as problem:

@@ -12,10 +12,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
+from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Controller, Source
@@ -33,15 +33,13 @@ from synapse_apply.controller.worker.access import (
 )
 from synapse_apply.controller.worker.child import (
     LAST_CALLS_SECONDS,
-    ApplyConversation,
     Child,
-    LookConversation,
+    Conversation,
     apply_not_begun,
     lost_look,
 )
-from synapse_apply.controller.worker.exchange import ApplyOrder, Order
+from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.model.errors import SynapseApplyError
-from synapse_apply.model.frozen import frozen
 
 # How long the calls of applies may take that are under way when the controller stops.
 DRAIN_SECONDS = 6.0
@@ -50,23 +48,6 @@ MOST_LOOKS, MOST_CHILDREN = 4, 8
 _STOPPING = "the controller stops"
 # How many orders in a row one source may have before a source without a child that waits longer.
 _MOST_PREFERRED = 20
-
-
-class _Waiting(NamedTuple):
-    """Who waits for a place."""
-
-    name: TargetName
-    is_apply: bool
-
-
-@frozen
-class _Turn:
-    """A look or an apply that has begun, and the settings that it is made by."""
-
-    request: LookRequest | ApplyRequest
-    source: Source
-    own_secrets: OwnSecretLocations
-    generation: int
 
 
 class WorkerPool:
@@ -102,10 +83,10 @@ class WorkerPool:
         self._changed = threading.Condition()
         self._idle: list[tuple[str, Child]] = []
         self._busy: list[Child] = []
-        self._applies: dict[ApplyConversation, Child] = {}
+        self._applies: dict[Conversation, Child] = {}
         self._turns_of_source: Counter[str] = Counter()
         self._targets: set[TargetName] = set()
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Order] = []
         self._preferred_count: Counter[str] = Counter()
 
     def use_settings_for_new_work(self, controller: Controller) -> None:
@@ -166,16 +147,16 @@ class WorkerPool:
         for child in busy:
             child.kill()
 
-    def look(self, request: LookRequest) -> RunResult:
+    def look(self, order: Order) -> RunResult:
         """Look at a target, in a child of its source; waits for a place and for the result.
 
         Never raises for a look: what went wrong is its outcome and its findings. A child that takes
         longer than the timeout is killed (RunOutcome.TIMEOUT). Two looks at one target
         are made one after the other, since they may share a data set.
         """
-        return self._wait_and_work(request, None)
+        return self._wait_and_work(order, None)
 
-    def apply(self, request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+    def apply(self, order: Order, read_permit: Callable[[], Permit]) -> RunResult:
         """Apply a target, as `look` looks at it.
 
         `read_permit` is called on the calling thread, every two seconds until the child ends or
@@ -183,48 +164,75 @@ class WorkerPool:
         apply that takes longer than the timeout begins no further call, and is killed a minute
         later (RunOutcome.TIMEOUT, with what was done where it could still tell).
         """
-        return self._wait_and_work(request, read_permit)
+        return self._wait_and_work(order, read_permit)
 
-    def _wait_and_work(
-        self, request: LookRequest | ApplyRequest, read_permit: Callable[[], Permit] | None
-    ) -> RunResult:
-        name, entry = request.target, _Waiting(request.target, read_permit is not None)
+    def _wait_and_work(self, order: Order, read_permit: Callable[[], Permit] | None) -> RunResult:
+        name = order.target
         with self._changed:
-            self._waiting.append(entry)
-            self._changed.wait_for(lambda: self._begins_no_more(entry) or self._may_begin(entry))
-            is_first = next(iter(self._waiting)).name.source == name.source
+            self._waiting.append(order)
+            self._changed.wait_for(lambda: self._begins_no_more(order) or self._may_begin(order))
+            is_first = self._waiting[0].target.source == name.source
             self._preferred_count[name.source] = (
                 0 if is_first else self._preferred_count[name.source] + 1
             )
-            self._waiting.remove(entry)
-            if self._begins_no_more(entry):
-                self._changed.notify_all()
-                return _not_begun(entry, _STOPPING)
+            self._waiting = [one for one in self._waiting if one is not order]
             source = self._controller.sources.get(name.source)
-            if source is None:
+            if source is None or self._begins_no_more(order):
                 self._changed.notify_all()
-                return _not_begun(entry, f"there is no source {name.source} any more")
+                reason = _STOPPING
+                if not self._begins_no_more(order):
+                    reason = f"there is no source {name.source} any more"
+                return apply_not_begun(reason) if read_permit else _not_started(reason)
             self._targets.add(name)
             self._turns_of_source[name.source] += 1
-            turn = _Turn(request, source, self._own_secrets, self._generation)
+            secrets, generation = self._own_secrets, self._generation
             child, surplus = self._take_idle_child(source)
             # Who was not next before may be now.
             self._changed.notify_all()
         try:
             if surplus is not None:
                 surplus.kill()
-            return self._work_in_child(turn, child, read_permit)
+            folders = source_folders(self._data, source)
+            folders.create_folders()
+            child = child or self._start_child(source, secrets, folders)
+            readable = build_readable_files(source, secrets, self._data)
+            rule = find_rule(source, name.target)
+            order = replace(
+                order,
+                folder=str(folders.project),
+                project_from=build_pin_revision_or_empty(source),
+                variables=readable_variable_names(source, secrets, self._environ),
+                readable=tuple(map(str, readable.folders)),
+                unreadable=tuple(map(str, readable.excluded)),
+                hosts=rule.hosts if rule is not None else (),
+                opened=source.may_read.opened,
+            )
+            conversation = Conversation(order, read_permit, self._last_calls_seconds)
+            return self._converse(child, order, conversation)
+        except SynapseApplyError as problem:
+            return _not_started("; ".join(f.summary for f in problem.diagnostics))
+        except OSError as problem:
+            return _not_started(str(problem.strerror))
         finally:
+            is_kept = child is not None and child.is_usable
             with self._changed:
+                if child is not None:
+                    self._busy.remove(child)
+                    # It is kept for the next order, unless it has served its time.
+                    is_kept = is_kept and generation == self._generation and not self._is_closed
+                    if is_kept:
+                        self._idle.append((source.name, child))
                 self._targets.discard(name)
                 self._turns_of_source[name.source] -= 1
                 self._changed.notify_all()
+            if child is not None and not is_kept:
+                child.kill()
 
-    def _begins_no_more(self, entry: _Waiting) -> bool:
+    def _begins_no_more(self, order: Order) -> bool:
         """Whether nothing of this sort begins any more."""
-        return self._is_closed or (entry.is_apply and self._applies_end_at is not None)
+        return self._is_closed or (order.terms is not None and self._applies_end_at is not None)
 
-    def _may_begin(self, entry: _Waiting) -> bool:
+    def _may_begin(self, order: Order) -> bool:
         """Whether one that waits may begin: there is a place, and no other goes before."""
         if sum(self._turns_of_source.values()) >= self._most_looks:
             return False
@@ -233,19 +241,18 @@ class WorkerPool:
         has_many_sources = len(self._controller.sources) > 1
         share = max(self._most_looks - has_many_sources, 1)
         able = [
-            waiting
-            for waiting in self._waiting
-            if waiting.name not in self._targets
-            and self._turns_of_source[waiting.name.source] < share
+            one
+            for one in self._waiting
+            if one.target not in self._targets and self._turns_of_source[one.target.source] < share
         ]
-        return entry in able and min(able, key=self._rank_for_next_turn) == entry
+        return bool(able) and min(able, key=self._rank_of) is order
 
-    def _rank_for_next_turn(self, entry: _Waiting) -> tuple[int, bool, bool]:
+    def _rank_of(self, order: Order) -> tuple[int, bool, bool]:
         """Less for who is to begin sooner; of equals the one that has waited longest is next."""
-        source = entry.name.source
+        source = order.target.source
         has_idle_child = any(owner == source for owner, _ in self._idle)
         is_preferred = has_idle_child and self._preferred_count[source] < _MOST_PREFERRED
-        return self._turns_of_source[source], not entry.is_apply, not is_preferred
+        return self._turns_of_source[source], order.terms is None, not is_preferred
 
     def _take_idle_child(self, source: Source) -> tuple[Child | None, Child | None]:
         """An idle child of the source, None without one; and one of another that makes room."""
@@ -258,32 +265,10 @@ class WorkerPool:
         is_full = len(self._idle) + sum(self._turns_of_source.values()) > self._most_children
         return None, self._idle.pop(0)[1] if is_full and self._idle else None
 
-    def _work_in_child(
-        self, turn: _Turn, child: Child | None, read_permit: Callable[[], Permit] | None
-    ) -> RunResult:
-        try:
-            folders = source_folders(self._data, turn.source)
-            folders.create_folders()
-            child = child or self._start_child(turn, folders)
-            order = self._build_order(turn, folders)
-            if order.apply is None or read_permit is None:
-                return child.work_or_kill(order, LookConversation(turn.request.timeout))
-            conversation = ApplyConversation(
-                order.apply, turn.request.timeout, read_permit, self._last_calls_seconds
-            )
-            return self._apply_in_child(child, order, conversation)
-        except SynapseApplyError as problem:
-            return _not_started("; ".join(f.summary for f in problem.diagnostics))
-        except OSError as problem:
-            return _not_started(str(problem.strerror))
-        finally:
-            if child is not None:
-                self._keep_idle_or_kill(turn, child)
-
-    def _apply_in_child(
-        self, child: Child, order: Order, conversation: ApplyConversation
-    ) -> RunResult:
-        """Apply, unless the controller stops already."""
+    def _converse(self, child: Child, order: Order, conversation: Conversation) -> RunResult:
+        """Have a child work; an apply does not begin where the controller stops already."""
+        if order.terms is None:
+            return child.work_or_kill(order, conversation)
         with self._changed:
             if self._applies_end_at is not None:
                 return apply_not_begun(_STOPPING)
@@ -295,54 +280,16 @@ class WorkerPool:
                 del self._applies[conversation]
                 self._changed.notify_all()
 
-    def _start_child(self, turn: _Turn, folders: SourceFolders) -> Child:
-        child = Child(
-            build_worker_environment(turn.source, turn.own_secrets, self._environ, folders.home)
-        )
+    def _start_child(
+        self, source: Source, secrets: OwnSecretLocations, folders: SourceFolders
+    ) -> Child:
+        child = Child(build_worker_environment(source, secrets, self._environ, folders.home))
         with self._changed:
             self._busy.append(child)
             is_closed = self._is_closed
         if is_closed:
             child.kill()
         return child
-
-    def _build_order(self, turn: _Turn, folders: SourceFolders) -> Order:
-        readable = build_readable_files(turn.source, turn.own_secrets, self._data)
-        request = turn.request
-        rule = find_rule(turn.source, request.target.target)
-        return Order(
-            request.target.target,
-            request.commit,
-            str(folders.project),
-            build_pin_revision_or_empty(turn.source),
-            readable_variable_names(turn.source, turn.own_secrets, self._environ),
-            tuple(map(str, readable.folders)),
-            tuple(map(str, readable.excluded)),
-            prune=request.prune,
-            opened=turn.source.may_read.opened,
-            closed=request.closed,
-            hosts=rule.hosts if rule is not None else (),
-            apply=ApplyOrder(
-                request.run_id, request.who, request.operation, request.terms, request.binding
-            )
-            if isinstance(request, ApplyRequest)
-            else None,
-            live_commit=request.live_commit,
-        )
-
-    def _keep_idle_or_kill(self, turn: _Turn, child: Child) -> None:
-        """Keep a child for the next order, unless it has served its time."""
-        is_usable = child.is_usable
-        with self._changed:
-            self._busy.remove(child)
-            if is_usable and turn.generation == self._generation and not self._is_closed:
-                self._idle.append((turn.source.name, child))
-                return
-        child.kill()
-
-
-def _not_begun(entry: _Waiting, reason: str) -> RunResult:
-    return apply_not_begun(reason) if entry.is_apply else _not_started(reason)
 
 
 def _not_started(reason: str) -> RunResult:

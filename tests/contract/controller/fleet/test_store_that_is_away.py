@@ -15,9 +15,10 @@ from postgres.proxy import Proxy
 from postgres.server import PostgresServer
 from support.core import Sensitive
 
-from synapse_apply.controller.ports import ApplyRequest, Permit, RunResult
+from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import ProcessRole, RunVerb, TargetCondition, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
+from synapse_apply.controller.worker.exchange import Order
 
 PROD = TargetName("acme", "prod")
 
@@ -47,7 +48,7 @@ def test_what_ended_meanwhile_is_recorded_when_the_store_is_back(
     plan = plan_of(row("plugin/a"))
     permits: list[Permit] = []
 
-    def apply(request: ApplyRequest, read_permit: object) -> RunResult:
+    def apply(request: Order, read_permit: object) -> RunResult:
         assert callable(read_permit)
         permits.append(read_permit())
         is_away.wait(SECONDS)

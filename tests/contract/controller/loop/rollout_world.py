@@ -10,7 +10,7 @@ from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of,
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.planned_rows import RowCause
-from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
+from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
     RolloutRow,
@@ -21,6 +21,7 @@ from synapse_apply.controller.rows import (
     WaveRow,
 )
 from synapse_apply.controller.settings import MINUTE, Mode, Rollout, TargetRule, Wave
+from synapse_apply.controller.worker.exchange import Order
 
 AUTO = TargetRule("*", mode=Mode.AUTO)
 CANARIES = Wave(targets=("canary-*",))
@@ -43,7 +44,7 @@ class RolloutWorld(World):
         self.live: dict[str, str] = {}
         self.writes: list[str] = []
         self.failing: set[str] = set()
-        self.on_look: Callable[[LookRequest], None] = lambda _: None
+        self.on_look: Callable[[Order], None] = lambda _: None
         self.repository.labels = {name: {"tier": "standard"} for name in WAVE_2}
         self.add_targets(*TARGETS, "eu-3", "canary-2")
         if rollout is not None:
@@ -59,7 +60,7 @@ class RolloutWorld(World):
         inputs = dict.fromkeys(targets or TARGETS, text or commit)
         self.repository.push(commit, **inputs)
 
-    def _look(self, request: LookRequest) -> RunResult:
+    def _look(self, request: Order) -> RunResult:
         # Before the hook: what a look sees is what was live when it began.
         result = self._compare(request.target, request.commit)
         self.on_look(request)
@@ -74,7 +75,7 @@ class RolloutWorld(World):
         cause = RowCause.DRIFT if live.startswith("by hand") else RowCause.GIT
         return plan_of(row(f"plugin/{target}", cause=cause))
 
-    def _apply(self, request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+    def _apply(self, request: Order, read_permit: Callable[[], Permit]) -> RunResult:
         target = request.target.target
         assert not read_permit().reason
         text = self.repository.inputs[request.commit][target]

@@ -16,10 +16,8 @@ from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopParts
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
 from synapse_apply.controller.ports import (
-    ApplyRequest,
     Head,
     LabelledTarget,
-    LookRequest,
     Permit,
     RunResult,
     SendResult,
@@ -52,6 +50,7 @@ from synapse_apply.controller.settings import (
     TargetRule,
 )
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.worker.exchange import Order
 
 IN_SYNC = RunResult(RunOutcome.IN_SYNC, result_digest="in sync", backend_host="api.example")
 CHANGES = RunResult(RunOutcome.CHANGES, ChangeCounts(add=1), result_digest="one to add")
@@ -198,13 +197,11 @@ class StandInWorkers:
     """
 
     def __init__(self) -> None:
-        self.results: dict[str, RunResult | Callable[[LookRequest], RunResult]] = {}
-        self.applied: dict[
-            str, RunResult | Callable[[ApplyRequest, Callable[[], Permit]], RunResult]
-        ] = {}
+        self.results: dict[str, RunResult | Callable[[Order], RunResult]] = {}
+        self.applied: dict[str, RunResult | Callable[[Order, Callable[[], Permit]], RunResult]] = {}
         self.asked: list[str] = []
-        self.applies: list[ApplyRequest] = []
-        self.looks: list[LookRequest] = []
+        self.applies: list[Order] = []
+        self.looks: list[Order] = []
         self.is_stopped = False
         self.running = Counter[str]()
         self.most_running = 0
@@ -213,7 +210,7 @@ class StandInWorkers:
         self.is_closed = False
         self._lock = threading.Lock()
 
-    def look(self, request: LookRequest) -> RunResult:
+    def look(self, request: Order) -> RunResult:
         name = str(request.target)
         with self._lock:
             self.looks.append(request)
@@ -231,7 +228,7 @@ class StandInWorkers:
             with self._lock:
                 self.running[name] -= 1
 
-    def apply(self, request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+    def apply(self, request: Order, read_permit: Callable[[], Permit]) -> RunResult:
         name = str(request.target)
         self.applies.append(request)
         answer = self.applied.get(name)
@@ -420,7 +417,7 @@ class World:
                 is_held.set()
                 time.sleep(1.0)
 
-        def look(_request: LookRequest) -> RunResult:
+        def look(_request: Order) -> RunResult:
             for step in (hold_store, act) if not threads else ():
                 threads.append(threading.Thread(target=step, daemon=True))
                 threads[-1].start()

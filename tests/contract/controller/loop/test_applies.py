@@ -18,7 +18,7 @@ from contract.controller.loop.stand_ins import (
 from support.core import Cron, Window
 
 from synapse_apply.controller.planned_rows import RowAction, RowCause
-from synapse_apply.controller.ports import ApplyRequest, Permit, RunResult
+from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
     RevisionEnd,
@@ -30,6 +30,7 @@ from synapse_apply.controller.rows import (
     TargetProgress,
 )
 from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
+from synapse_apply.controller.worker.exchange import Order
 
 PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)
@@ -74,7 +75,7 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
     world.workers.results["acme/prod"] = plan_of(FIRST)
     loop = world.build_loop()
 
-    def die(_request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+    def die(_request: Order, read_permit: Callable[[], Permit]) -> RunResult:
         read_permit()
         # As by kill -9: nothing of this process is written any more.
         loop._parts.is_closing = True

@@ -23,7 +23,7 @@ from forges.loopback_server import wait_until
 from support.core import error_finding
 
 from synapse_apply.controller.loop import driver, leading
-from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable, TargetFilter
+from synapse_apply.controller.ports import RunResult, SourceUnavailable, TargetFilter
 from synapse_apply.controller.rows import (
     RevisionEnd,
     SourceRow,
@@ -32,6 +32,7 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import Mode, Source, TargetRule
+from synapse_apply.controller.worker.exchange import Order
 
 PROD = TargetName("acme", "prod")
 
@@ -41,7 +42,7 @@ def test_a_first_round_looks_at_everything_once(world: World) -> None:
     world.workers.results["acme/prod"] = CHANGES
     announced: list[StatusState] = []
 
-    def look(_request: LookRequest) -> RunResult:
+    def look(_request: Order) -> RunResult:
         status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
         assert status is not None
         announced.append(status.wished.state)
@@ -187,7 +188,7 @@ def test_a_clock_that_jumps_during_a_look_puts_nothing_off(world: World, jump: f
     world.settle(loop)
     world.clock.advance(2)
 
-    def look(_request: LookRequest) -> RunResult:
+    def look(_request: Order) -> RunResult:
         world.clock.wall += jump
         return IN_SYNC
 
@@ -204,7 +205,7 @@ def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path
     names = {f"t{number}": "d" for number in range(50)}
     limit, is_full = leading.MAX_LOOKS, threading.Event()
 
-    def look(_request: LookRequest) -> RunResult:
+    def look(_request: Order) -> RunResult:
         wait_until(lambda: world.workers.most_running >= limit, 60, f"{limit} looks", pause=0.002)
         if not is_full.is_set():
             time.sleep(0.1)  # so that one more than that would be seen

@@ -10,9 +10,10 @@ import pytest
 from contract.controller.loop.stand_ins import CHANGES, IN_SYNC, World, plan_of, row
 
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.ports import LookRequest, RunResult
+from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.settings import Mode, TargetRule
+from synapse_apply.controller.worker.exchange import Order
 
 APPLIED = replace(CHANGES, outcome=RunOutcome.APPLIED)
 
@@ -31,7 +32,7 @@ def loop(world: World) -> ControllerLoop:
     """All is in sync at c1; from then on live differs from what c1 says, and is as c2 says."""
     loop = world.begin()
 
-    def look(request: LookRequest) -> RunResult:
+    def look(request: Order) -> RunResult:
         return plan_of(row("plugin/a")) if request.commit == "c1" else IN_SYNC
 
     for name in ("acme/dev", "acme/prod"):

@@ -18,12 +18,7 @@ from contract.controller.loop.stand_ins import (
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
-from synapse_apply.controller.ports import (
-    ActionRefused,
-    ApplyRequest,
-    Permit,
-    RunResult,
-)
+from synapse_apply.controller.ports import ActionRefused, Permit, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
     RunCause,
@@ -33,6 +28,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import DAY, AutoRule, FixedPause, Mode, TargetRule
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
+from synapse_apply.controller.worker.exchange import Order
 
 PROD = TargetName("acme", "prod")
 APPROVE = TargetRule("*", mode=Mode.APPROVE)
@@ -213,7 +209,7 @@ def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(
     actions = loop.get_people_actions()
     actions.approve_rows_or_refuse(ANN, PROD, [SECOND.digest])
 
-    def apply(request: ApplyRequest, _permit: Callable[[], Permit]) -> RunResult:
+    def apply(request: Order, _permit: Callable[[], Permit]) -> RunResult:
         used = request.terms.approvals[SECOND.digest]
         world.workers.results["acme/prod"] = FAILURE
         if not is_told:

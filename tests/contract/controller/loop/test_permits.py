@@ -22,7 +22,7 @@ from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
 from synapse_apply.controller.page.app import list_reasons_not_ready
 from synapse_apply.controller.planned_rows import RowAction
-from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
+from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
     RunOutcome,
@@ -42,6 +42,7 @@ from synapse_apply.controller.settings import (
     TargetRule,
 )
 from synapse_apply.controller.store.store_database import ControllerStoreError
+from synapse_apply.controller.worker.exchange import Order
 
 PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)
@@ -50,10 +51,10 @@ FIRST, SECOND = row("plugin/a"), row("plugin/b")
 
 def apply_with_permits(
     world: World, change: Callable[[], None], permits: list[Permit]
-) -> Callable[[ApplyRequest, Callable[[], Permit]], RunResult]:
+) -> Callable[[Order, Callable[[], Permit]], RunResult]:
     """An apply during which something changes between two permits."""
 
-    def apply(_request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+    def apply(_request: Order, read_permit: Callable[[], Permit]) -> RunResult:
         permits.append(read_permit())
         change()
         permits.append(read_permit())
@@ -177,7 +178,7 @@ def test_a_store_that_cannot_be_read_permits_nothing(
             return list_people_pauses_even_ended()
         raise ControllerStoreError(error_finding("The disk is away"))
 
-    def apply(_request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+    def apply(_request: Order, read_permit: Callable[[], Permit]) -> RunResult:
         with monkeypatch.context() as patch:
             patch.setattr(world.store, "list_people_pauses_even_ended", raise_error)
             permits.append(read_permit())
@@ -199,7 +200,7 @@ def test_no_apply_begins_for_a_revision_that_is_not_wanted_any_more(world: World
     world.set_rules(AUTO)
     loop = world.build_loop()
 
-    def look(request: LookRequest) -> RunResult:
+    def look(request: Order) -> RunResult:
         if request.commit == "c2":
             return IN_SYNC
         push_and_follow(world, loop, "c2", prod="p2")

@@ -19,6 +19,7 @@ from git_repositories import ENVIRON, git
 from support.core import InputError, ReadableFiles
 
 from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.source.access import build_pin_revision_or_empty
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.exchange import Order
@@ -42,7 +43,10 @@ def look(mirror: GitMirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         commit = mirror.fetch_head().commit
         folder = data / "places" / "acme"
         monkeypatch.chdir(folder)
-        result = look_at_target(Order("prod", commit, str(folder)), {"ACME_TOKEN": "x" * 20})
+        result = look_at_target(
+            Order(TargetName("acme", "prod"), commit, 60.0, folder=str(folder)),
+            {"ACME_TOKEN": "x" * 20},
+        )
         return "\n".join(f"{f.summary}: {f.detail}" for f in result.findings)
 
     return fetch_and_look

@@ -21,10 +21,11 @@ from in_process import run
 from waiting import hold
 
 from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
-from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
+from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import Controller, MayRead, Source
 from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.emulator.core.backend import RequestLog
 from synapse_apply.emulator.serve import EmbeddedServer
@@ -61,8 +62,8 @@ def make_pool(folder: Path, **limits: Any) -> WorkerPool:
     return WorkerPool(controller, folder / "data", ENVIRON, **limits)
 
 
-def build_request(commit: str, terms: ApplyTerms, timeout: float) -> ApplyRequest:
-    return ApplyRequest(NAME, commit, timeout, terms, str(uuid.uuid4()), "controller:main")
+def build_request(commit: str, terms: ApplyTerms, timeout: float) -> Order:
+    return Order(NAME, commit, timeout, terms, str(uuid.uuid4()), "controller:main")
 
 
 def permit_for_long() -> Permit:
@@ -122,7 +123,7 @@ targets:
         return self.commit
 
     def look(self) -> RunResult:
-        return self.pool.look(LookRequest(NAME, self.commit, 60.0))
+        return self.pool.look(Order(NAME, self.commit, 60.0))
 
     def apply(
         self,
@@ -135,7 +136,7 @@ targets:
             self.build_request(terms, timeout), read_permit or permit_for_long
         )
 
-    def build_request(self, terms: ApplyTerms = EVERYTHING, timeout: float = 60.0) -> ApplyRequest:
+    def build_request(self, terms: ApplyTerms = EVERYTHING, timeout: float = 60.0) -> Order:
         return build_request(self.commit, terms, timeout)
 
     def start_controller(self) -> ForkedController:

@@ -12,7 +12,7 @@ from contract.controller.upstream import Upstream, build_source, read_no_secret
 from git_repositories import git
 from in_process import run
 
-from synapse_apply.controller.ports import LookRequest, RunResult
+from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import (
     Channel,
@@ -23,6 +23,7 @@ from synapse_apply.controller.settings import (
     Source,
 )
 from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -109,7 +110,7 @@ spec:
     secret_key: {{valueFrom: {{env: ACME_KEY}}}}
 """
         self.upstream.commit({"synapse-apply.yaml": project, "manifests/a.yaml": manifest})
-        request = LookRequest(TargetName("acme", "prod"), self.mirror.fetch_head().commit, 60.0)
+        request = Order(TargetName("acme", "prod"), self.mirror.fetch_head().commit, 60.0)
         return self.pool.look(request)
 
 

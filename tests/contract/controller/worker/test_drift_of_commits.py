@@ -12,8 +12,8 @@ import pytest
 from contract.controller.worker.applying import EVERYTHING, NAME, TOKEN, ApplySite, permit_for_long
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
-from synapse_apply.controller.ports import LookRequest
 from synapse_apply.controller.rows import CallCounts
+from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.emulator.serve import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
@@ -54,7 +54,7 @@ spec:
         self._ask_backend("DELETE", f"objects/plugin/{plugin['id']}/")
 
     def find_row(self, live_commit: str) -> PlannedRow:
-        result = self.pool.look(LookRequest(NAME, self.commit, 60.0, live_commit=live_commit))
+        result = self.pool.look(Order(NAME, self.commit, 60.0, live_commit=live_commit))
         row, *guards = result.rows
         assert {guard.action for guard in guards} <= {RowAction.GUARD}
         return row

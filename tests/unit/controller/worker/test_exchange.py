@@ -12,10 +12,8 @@ from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow, RowAct
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.exchange import (
-    ApplyOrder,
-    decode_apply_result,
-    decode_look_result,
     decode_order_or_permit,
+    decode_result,
     encode_permit,
     encode_result,
 )
@@ -50,16 +48,11 @@ APPLIED = replace(
     used_approvals=("one",),
     report_json="{}",
 )
-APPLY_ORDER = ApplyOrder(
-    "1-2",
-    "controller:main",
-    "apply",
-    ApplyTerms(
-        frozenset({RowCause.GIT, RowCause.DRIFT}),
-        frozenset({RowAction.UPDATE}),
-        {DIGEST: ("one", "two")},
-        frozenset({GUARD.digest}),
-    ),
+TERMS = ApplyTerms(
+    frozenset({RowCause.GIT, RowCause.DRIFT}),
+    frozenset({RowAction.UPDATE}),
+    {DIGEST: ("one", "two")},
+    frozenset({GUARD.digest}),
 )
 
 
@@ -71,7 +64,7 @@ def test_a_permit_fits_into_a_pipe_at_once() -> None:
 @pytest.mark.parametrize("name", ["plan_json", "report_json"])
 def test_a_document_that_is_too_large_is_left_out_with_a_warning(name: str) -> None:
     document: dict[str, Any] = {name: "x" * (32 * 1024**2 + 1)}
-    result = decode_apply_result(encode_result(replace(APPLIED, **document)), APPLY_ORDER)
+    result = decode_result(encode_result(replace(APPLIED, **document)), TERMS)
     assert getattr(result, name) == ""
     assert result.findings[-1].summary.endswith("is too large to be kept")
     assert (result.counts, result.rows) == (APPLIED.counts, APPLIED.rows)
@@ -133,7 +126,7 @@ WRONG_VALUES: tuple[dict[str, Any], ...] = (
 def test_a_look_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
     line = json.dumps({**json.loads(encode_result(RESULT)), **changes}).encode()
     with pytest.raises(WrongShapeError):
-        decode_look_result(line)
+        decode_result(line)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +145,7 @@ def test_an_apply_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
     """Also one that says it used up what it was not given, or that all is done where it is not."""
     line = json.dumps({**json.loads(encode_result(APPLIED)), **changes}).encode()
     with pytest.raises(WrongShapeError):
-        decode_apply_result(line, APPLY_ORDER)
+        decode_result(line, TERMS)
 
 
 LINES = [b"", b"x", b"[" * 100_000, b"\xff", b"null", b"{}"]
@@ -161,7 +154,7 @@ LINES = [b"", b"x", b"[" * 100_000, b"\xff", b"null", b"{}"]
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_that_is_none_is_refused(line: bytes) -> None:
     with pytest.raises(WrongShapeError):
-        decode_look_result(line)
+        decode_result(line)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from synapse_apply.controller.planned_rows import (
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.settings import AutoRule
 from synapse_apply.controller.worker.exchange import (
-    decode_look_result,
+    decode_result,
     encode_result,
 )
 from synapse_apply.controller.worker.look import build_result_of_plan
@@ -305,7 +305,7 @@ def test_names_of_rules_are_a_commits_own_and_of_limited_length() -> None:
     rules = [{"rule": "max-changes", "limit": 0, "name": name} for name in names]
     plan = build_plan(situation({"widget/a": {"spec": {"name": "a"}}}, policy=rules))
     result = build_result_of_plan(plan)
-    assert decode_look_result(encode_result(result)) == result
+    assert decode_result(encode_result(result)) == result
     assert [row.action for row in result.rows] == [RowAction.CREATE] + [RowAction.GUARD] * 2
 
 
