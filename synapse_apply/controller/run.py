@@ -24,14 +24,14 @@ from synapse_apply.controller.configuration.secrets import (
 )
 from synapse_apply.controller.extras import require_packages
 from synapse_apply.controller.fleet.fleet_engine import (
-    build_fleet_engine,
+    FleetEngine,
     build_own_process_row,
     build_unique_holder_name,
 )
 from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
 from synapse_apply.controller.loop.clock import MachineClock, SharedClock
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.leading import Engine, SoleEngine
+from synapse_apply.controller.loop.leading import Engine
 from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopParts
 from synapse_apply.controller.outbox.forge import build_status_sender
 from synapse_apply.controller.outbox.messages import build_message_sender
@@ -225,7 +225,7 @@ class _Controller:
         store, looks = self.store, self._setup.looks
         if self._queue_location is None:
             parts = LoopParts(self.configured, store, workers, self.clock, self.log)
-            sole_engine = SoleEngine(_BEGUN_PER_LOOK * looks)
+            sole_engine = Engine(parts, _BEGUN_PER_LOOK * looks)
             return ControllerLoop(parts, sole_engine), sole_engine
         clock = SharedClock(self.clock, store.read_database_clock_or_none_for_file)
         holder = build_unique_holder_name()
@@ -242,7 +242,7 @@ class _Controller:
                 now=now,
             )
 
-        engine = build_fleet_engine(parts, self._queue_location, clock, describe_process)
+        engine = FleetEngine(parts, self._queue_location, clock, describe_process)
         return ControllerLoop(parts, engine), engine
 
     def write_log(

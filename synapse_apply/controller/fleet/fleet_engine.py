@@ -17,10 +17,9 @@ from synapse_apply.controller.loop.leading import (
     LOOK,
     ROUND_SECONDS,
     Dispatcher,
-    SingleRoundDispatcher,
-    ThreadDispatcher,
+    Engine,
 )
-from synapse_apply.controller.loop.parts import LEASE_SECONDS, Leader, LeasedLeader, LoopParts
+from synapse_apply.controller.loop.parts import LEASE_SECONDS, LeasedLeader, LoopParts
 from synapse_apply.controller.loop.working import look_and_apply
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
@@ -32,7 +31,6 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.due import choose_due_targets
 from synapse_apply.controller.rules.processes import list_live_processes
-from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import ControllerStoreError, StoreUnavailable
 
 # So that no worker waits for the next round of the leader.
@@ -46,228 +44,175 @@ _OTHERS_SECONDS = 10.0
 _ALIVE_SECONDS = 15.0
 _URGENT, _USUAL = 10, 0
 _USUAL_CAUSES = frozenset({RunCause.INTERVAL, RunCause.RETRY})
-BuildQueue = Callable[[Callable[[TargetName], None] | None, Callable[..., None]], JobQueue]
 
 
-class NeverLeader:
-    """The Leader of a process that only works."""
-
-    def take_or_keep_lease_epoch_or_none(self) -> int | None:
-        return None
-
-    def release_lease(self) -> None:
-        """Nothing: it has none."""
-
-
-class FleetEngine:
-    """The Engine of a process that shares its store with others; see `loop/leading.py`."""
+class FleetEngine(Engine):
+    """The Engine of a process that shares its store with others, with a queue in its database."""
 
     def __init__(
         self,
-        clock: SharedClock,
-        build_queue: BuildQueue,
-        describe_process: Callable[[], ProcessRow],
-        leader: LeasedLeader | NeverLeader,
         parts: LoopParts,
+        queue_location: QueueLocation,
+        clock: SharedClock,
+        describe_process: Callable[[], ProcessRow],
     ) -> None:
-        """`describe_process` gives this process as it is now. Nothing is started yet.
-
-        `parts` write whether this process leads or not.
-        """
-        self._build_queue = build_queue
-        self._describe_process = describe_process
-        self._leader = leader
-        self._parts = parts
-        self._heartbeat = Heartbeat(
-            parts.store,
-            clock,
-            describe_process,
-            lambda: leader.get_epoch_to_renew_or_zero() if isinstance(leader, LeasedLeader) else 0,
-            parts.own_claims.claims_to_renew,
-        )
+        """`describe_process` gives this process as it is now; one that only works never leads."""
+        row = describe_process()
+        super().__init__(parts, row.slots)
+        self._queue_location = queue_location
+        self._version = row.version
+        is_worker = row.role is ProcessRole.WORKER
+        self._leader = None if is_worker else LeasedLeader(parts.store, parts.holder, parts.clock)
+        self._heartbeat = Heartbeat(parts, clock, describe_process, self._leader)
         self._queue: JobQueue | None = None
 
-    @property
-    def leader(self) -> Leader:
-        return self._leader
+    def take_lead(self) -> int | None:
+        return self._leader.take_or_keep_lease_epoch_or_none() if self._leader else None
+
+    def release_lead(self) -> None:
+        if self._leader is not None:
+            self._leader.release_lease()
 
     def build_dispatcher(
         self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
     ) -> Dispatcher:
-        """See Engine."""
-        slots = self._describe_process().slots
         # A run that ends after the lead was lost is recorded all the same: its claim decides.
         if is_once or self._queue is None:
-            return SingleRoundDispatcher(self._parts, tasks, counts, slots)
-        own_threads = ThreadDispatcher(self._parts, tasks, counts, slots)
-        return JobDispatcher(parts, self._queue, slots, own_threads)
+            return super().build_dispatcher(self._parts, tasks, counts, is_once=True)
+        return JobDispatcher(self._parts, tasks, counts, self._max_looks, parts, self._queue)
 
     def start_taking_part(
-        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
+        self, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
     ) -> None:
-        """See Engine."""
         self._heartbeat.on_failure = tasks.note_failure_and_wake
         self._heartbeat.start()
         if is_once:
             return
-        slots = self._describe_process().slots
-        worker = JobWorker(parts, tasks, counts, slots)
+        parts = self._parts
+
+        def has_slot() -> bool:
+            """Wait until a slot is free; False where no work is begun any more."""
+            while not parts.is_stopping and tasks.failure is None:
+                if tasks.wait_for_fewer(LOOK, self._max_looks, _ROOM_SECONDS):
+                    return True
+            return False
+
+        def begin_due_work(name: TargetName) -> None:
+            """Claim a target if it is due, and work on it in a task; waits until a slot is free."""
+
+            def work() -> None:
+                claimed = claim_if_due(parts, name)
+                if claimed is not None:
+                    look_and_apply(parts, claimed, counts)
+
+            # Where jobs are taken anew, a slot was not waited for before.
+            if name.source in parts.settings.sources and has_slot():
+                tasks.start_task((LOOK, name), work, TargetRow(name))
+                has_slot()
 
         def log(event: str, **values: object) -> None:
             parts.log("warn", event, **values)
 
-        self._queue = self._build_queue(worker.begin_due_work, log)
+        self._queue = JobQueue(self._queue_location, self._version, begin_due_work, log)
         self._heartbeat.on_return = self._queue.reconnect_to_take_jobs
         self._queue.start()
 
     def stop_taking_work(self) -> None:
-        """See Engine."""
         if self._queue is not None:
             self._queue.stop()
 
     def close(self) -> None:
-        """See Engine."""
         self.stop_taking_work()
         self._heartbeat.stop()
 
 
-class JobWorker:
-    """Begins what jobs ask for in tasks of this process, as many as it has slots for."""
+class JobDispatcher(Dispatcher):
+    """Gives every target that is due a job, a small number ahead.
+
+    While the queue does not answer, or no job is taken, it works on what is due by itself: what is
+    done with a target is guarded by the claim alone.
+    """
 
     def __init__(
-        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, slots: int
+        self,
+        parts: LoopParts,
+        tasks: BackgroundTasks,
+        counts: RunCounts,
+        own_slots: int,
+        leader_parts: LoopParts,
+        queue: JobQueue,
     ) -> None:
-        self._parts = parts
-        self._tasks = tasks
-        self._counts = counts
-        self._slots = slots
-
-    def begin_due_work(self, name: TargetName) -> None:
-        """Claim a target if it is due, and work on it in a task; waits until a slot is free."""
-        parts = self._parts
-        if self._has_to_end() or name.source not in parts.settings.sources:
-            return
-
-        def work() -> None:
-            claimed = claim_if_due(parts, name)
-            if claimed is not None:
-                look_and_apply(parts, claimed, self._counts)
-
-        # Where jobs are taken anew, a slot was not waited for before.
-        if self._wait_for_slot():
-            self._tasks.start_task((LOOK, name), work, TargetRow(name))
-            self._wait_for_slot()
-
-    def _wait_for_slot(self) -> bool:
-        """Wait until a slot is free; False where no work is begun any more."""
-        while not self._has_to_end():
-            if self._tasks.wait_for_fewer(LOOK, self._slots, _ROOM_SECONDS):
-                return True
-        return False
-
-    def _has_to_end(self) -> bool:
-        return self._parts.is_stopping or self._tasks.failure is not None
-
-
-class JobDispatcher:
-    """Gives every target that is due a job, a small number ahead; for the thread of the rounds."""
-
-    def __init__(
-        self, parts: LoopParts, queue: JobQueue, own_slots: int, fallback: Dispatcher
-    ) -> None:
-        """While the queue does not answer, or no job is taken, `fallback` has them worked on."""
-        self._parts = parts
+        super().__init__(parts, tasks, counts, own_slots, is_once=False)
+        self._leader_parts = leader_parts
         self._queue = queue
-        self._own_slots = own_slots
-        self._fallback = fallback
-        self._is_queue_away = False
         self._waiting_since: dict[TargetName, float] = {}
-        self._is_untaken_told = False
-        self._others_looked_at: float | None = None
+        self._told = ""
+        self._others_looked_at = float("-inf")
         self._told_differences: set[tuple[str, str]] = set()
-        self._has_more = False
-
-    @property
-    def seconds_to_next_round(self) -> float:
-        """See Dispatcher: what ends in other processes wakes no round here."""
-        return _MORE_SECONDS if self._has_more else ROUND_SECONDS
 
     def dispatch_due(self, now: float) -> None:
-        """See Dispatcher."""
-        if self._parts.is_stopping:
+        parts, store, told = self._parts, self._parts.store, ""
+        if parts.is_stopping:
             return
+        counter = parts.clock.read_counter()
         try:
-            self._log_differences()
+            if counter - self._others_looked_at >= _OTHERS_SECONDS:
+                self._others_looked_at = counter
+                self._log_differences()
             if count := self._queue.delete_useless_jobs():
-                self._parts.log("info", "lost jobs deleted", jobs=count)
+                parts.log("info", "lost jobs deleted", jobs=count)
             waiting_names = self._queue.list_targets_with_waiting_job()
-            self._put_due_jobs(waiting_names, now)
+            # How many targets can be worked on at once, by all processes that were seen lately.
+            rows = store.list_recorded_processes()
+            alive = sum(row.slots for row in rows if row.seen_at > now - _ALIVE_SECONDS)
+            slots = max(alive, self._max_looks)
+            self._put_due_jobs(waiting_names, slots, now)
         except StoreUnavailable as problem:
-            if not self._is_queue_away:
-                summary = problem.diagnostics[0].summary
-                self._parts.log("warn", "jobs unavailable", summary=summary)
-            self._is_queue_away = True
-            self._fallback.dispatch_due(now)
+            told, values = "jobs unavailable", {"summary": problem.diagnostics[0].summary}
         else:
-            self._is_queue_away = False
-            self._work_by_itself(waiting_names, now)
+            since = self._waiting_since
+            self._waiting_since = {name: since.get(name, counter) for name in waiting_names}
+            oldest = min(self._waiting_since.values(), default=counter)
+            is_slow = counter - oldest >= _UNTAKEN_SECONDS
+            if is_slow and len(store.list_claimed_targets(now)) < slots:
+                told, values = "jobs not taken", {"jobs": f"{len(waiting_names)}"}
+        if told and told != self._told:
+            parts.log("warn", told, **values)
+        self._told = told
+        if told:
+            super().dispatch_due(now)
 
-    def _work_by_itself(self, waiting_names: Collection[TargetName], now: float) -> None:
-        counter, since = self._parts.clock.read_counter(), self._waiting_since
-        self._waiting_since = {name: since.get(name, counter) for name in waiting_names}
-        oldest = min(self._waiting_since.values(), default=counter)
-        if counter - oldest < _UNTAKEN_SECONDS or not self._has_free_slot(now):
-            self._is_untaken_told = False
-            return
-        if not self._is_untaken_told:
-            self._parts.log("warn", "jobs not taken", jobs=len(waiting_names))
-        self._is_untaken_told = True
-        self._fallback.dispatch_due(now)
-
-    def _has_free_slot(self, now: float) -> bool:
-        claimed_count = len(self._parts.store.list_claimed_targets(now))
-        return claimed_count < self._count_slots(now)
-
-    def _put_due_jobs(self, waiting_names: Collection[TargetName], now: float) -> None:
-        parts = self._parts
-        slots = self._count_slots(now)
+    def _put_due_jobs(self, waiting_names: Collection[TargetName], slots: int, now: float) -> None:
         room = _JOBS_PER_SLOT * slots - len(waiting_names)
-        self._has_more = room <= 0
+        # What ends in other processes wakes no round here.
+        self.seconds_to_next_round = _MORE_SECONDS
         if room <= 0:
             return
+        parts = self._leader_parts
         with parts.write() as writer:
             due = writer.list_due_unclaimed_targets_by_turn(now, 2 * _JOBS_PER_SLOT * slots)
         begun = [
             *parts.store.list_claimed_targets(now),
             *(row for row in due if row.name in waiting_names),
         ]
+        new = [row for row in due if row.name not in waiting_names]
         has_many = len(parts.settings.sources) > 1
         chosen = choose_due_targets(
-            [row for row in due if row.name not in waiting_names],
+            new,
             begun,
             len(begun) + room,
             has_many_sources=has_many,
             most_of_source=max(slots - 1, 1) if has_many else None,
         )
-        self._has_more = len(chosen) < sum(row.name not in waiting_names for row in due)
+        if len(chosen) == len(new):
+            self.seconds_to_next_round = ROUND_SECONDS
         self._queue.put_jobs_unless_waiting(
             DueJob(row.name, _USUAL if row.due_cause in _USUAL_CAUSES else _URGENT)
             for row in chosen
         )
 
-    def _count_slots(self, now: float) -> int:
-        """How many targets can be worked on at once, by all processes that were seen lately."""
-        processes = self._parts.store.list_recorded_processes()
-        alive = sum(row.slots for row in processes if row.seen_at > now - _ALIVE_SECONDS)
-        return max(alive, self._own_slots)
-
     def _log_differences(self) -> None:
         """Tell of processes that differ."""
-        counter = self._parts.clock.read_counter()
-        looked_at = self._others_looked_at
-        if looked_at is not None and counter - looked_at < _OTHERS_SECONDS:
-            return
-        self._others_looked_at = counter
         store = self._parts.store
         for process in list_live_processes(
             store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
@@ -283,25 +228,6 @@ class JobDispatcher:
 def build_unique_holder_name() -> str:
     """A name of this process that no other has or had: HOST:PID:RANDOM."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
-def build_fleet_engine(
-    parts: LoopParts,
-    queue_location: QueueLocation,
-    clock: SharedClock,
-    describe_process: Callable[[], ProcessRow],
-) -> FleetEngine:
-    """The engine of a process of this role, with a queue in the store's own database."""
-
-    def build_queue(
-        begin_work: Callable[[TargetName], None] | None, log: Callable[..., None]
-    ) -> JobQueue:
-        version = describe_process().version
-        return JobQueue(queue_location, version, begin_work, log)
-
-    is_worker = describe_process().role is ProcessRole.WORKER
-    leader = NeverLeader() if is_worker else LeasedLeader(parts.store, parts.holder, parts.clock)
-    return FleetEngine(clock, build_queue, describe_process, leader, parts)
 
 
 def build_own_process_row(
@@ -330,21 +256,17 @@ class Heartbeat:
 
     def __init__(
         self,
-        store: ControllerStore,
+        parts: LoopParts,
         clock: SharedClock,
         describe_process: Callable[[], ProcessRow],
-        get_lead_epoch: Callable[[], int],
-        list_claims: Callable[[], Collection[TargetName]],
+        leader: LeasedLeader | None,
     ) -> None:
-        """`get_lead_epoch` gives 0 while this process does not lead.
-
-        `list_claims` gives the targets that it works on: no other claim of it is renewed.
-        """
-        self._store = store
+        """Of claims only those are renewed that this process works on (`parts.own_claims`)."""
+        self._parts = parts
+        self._store = parts.store
         self._clock = clock
         self._describe_process = describe_process
-        self._get_lead_epoch = get_lead_epoch
-        self._list_claims = list_claims
+        self._leader = leader
         self._is_stopping = Event()
         self._was_away = False
         self.on_return: Callable[[], None] = lambda: None
@@ -373,8 +295,10 @@ class Heartbeat:
                 self._clock.adjust_to_database()
                 now = self._clock.read_wall()
                 row = replace(self._describe_process(), seen_at=now)
+                epoch = self._leader.get_epoch_to_renew_or_zero() if self._leader else 0
+                claims = self._parts.own_claims.claims_to_renew()
                 self._store.extend_claims_and_leader_lease(
-                    row.holder, now + LEASE_SECONDS, self._get_lead_epoch(), self._list_claims()
+                    row.holder, now + LEASE_SECONDS, epoch, claims
                 )
                 if beat % _BEATS_PER_LINE == 0:
                     self._store.put_process_and_delete_unseen_ones(row, now - _FORGOTTEN_SECONDS)

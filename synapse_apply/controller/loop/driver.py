@@ -16,7 +16,6 @@ from synapse_apply.controller.loop.leading import (
     ROUND_SECONDS,
     Engine,
     LeaderRounds,
-    SoleEngine,
 )
 from synapse_apply.controller.loop.parts import (
     ConfiguredParts,
@@ -55,7 +54,7 @@ class ControllerLoop:
     def __init__(self, parts: LoopParts, engine: Engine | None = None) -> None:
         """`engine` is how this process takes part, None: it has the store alone."""
         self._parts = parts
-        self._engine: Engine = engine or SoleEngine()
+        self._engine = engine or Engine(parts)
         self._wake_up = WakeUpCall()
         # What a lead or a store that is lost has interrupted is begun anew.
         self._tasks = BackgroundTasks(self._wake_up.wake, (LeadershipLost, StoreUnavailable))
@@ -152,7 +151,7 @@ class ControllerLoop:
         """
         self._reload = reload
         try:
-            self._engine.start_taking_part(self._parts, self._tasks, self._counts, is_once=False)
+            self._engine.start_taking_part(self._tasks, self._counts, is_once=False)
             while not self._parts.is_stopping:
                 self._go_round_surviving_lost_lead_or_store()
                 self._wake_up.wait(self._seconds_to_next())
@@ -187,9 +186,7 @@ class ControllerLoop:
 
     def _start_engine_and_lead_if_free(self) -> None:
         """Take part, and lead if no other process does."""
-        self._engine.start_taking_part(
-            self._parts, self._tasks, self._counts, is_once=self._is_once
-        )
+        self._engine.start_taking_part(self._tasks, self._counts, is_once=self._is_once)
         self._renew_lead()
 
     def _seconds_to_next(self) -> float:
@@ -281,7 +278,7 @@ class ControllerLoop:
 
     def _renew_lead(self) -> None:
         """Lead where this process can, with rounds that remember nothing of an earlier lead."""
-        epoch = self._engine.leader.take_or_keep_lease_epoch_or_none()
+        epoch = self._engine.take_lead()
         if self._lead is not None and self._lead[0] == epoch:
             return
         if self._lead is not None:
@@ -321,7 +318,7 @@ class ControllerLoop:
         self._tasks.wait_and_tell_if_idle(_LAST_DUTIES_SECONDS, ignored_kind=LOOK)
         # Of a store that cannot be written the lease runs out by itself.
         with suppress(ControllerStoreError):
-            self._engine.leader.release_lease()
+            self._engine.release_lead()
         is_idle = self._tasks.wait_and_tell_if_idle(DRAIN_SECONDS)
         self._parts.is_closing = True
         self._parts.workers.close()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Protocol, cast
+from functools import partial
+from typing import cast
 
 from synapse_apply.controller.loop import following, hourly
-from synapse_apply.controller.loop.claiming import ClaimedTarget, RunCounts, claim_if_due
+from synapse_apply.controller.loop.claiming import RunCounts, claim_if_due
 from synapse_apply.controller.loop.clock import BackgroundTasks
 from synapse_apply.controller.loop.hourly import HourlyWork
-from synapse_apply.controller.loop.parts import Leader, LoopParts, SoleLeader
+from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.working import look_and_apply
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
 from synapse_apply.controller.rows import (
@@ -258,91 +259,57 @@ _LISTED_PER_LOOK = 8
 _LIST_SECONDS = 1.0
 
 
-class Dispatcher(Protocol):
-    """How the leader has due targets worked on."""
+class Dispatcher:
+    """Has due targets worked on in threads of this process; for the thread of the rounds."""
 
-    def dispatch_due(self, now: float) -> None:
-        """Have targets that are due worked on, as many as there is room for; waits for none.
-
-        `now` is the wall clock.
-        """
-        ...
-
-    @property
-    def seconds_to_next_round(self) -> float:
-        """Seconds after which there may be more to do, though nothing wakes the rounds."""
-        ...
-
-
-class ThreadDispatcher:
-    """Works on targets in threads of this process; for the thread of the rounds."""
+    seconds_to_next_round = ROUND_SECONDS
+    """Seconds after which there may be more to do, though nothing wakes the rounds."""
 
     def __init__(
-        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, max_looks: int
+        self,
+        parts: LoopParts,
+        tasks: BackgroundTasks,
+        counts: RunCounts,
+        max_looks: int,
+        *,
+        is_once: bool,
     ) -> None:
+        """`is_once`: each target is worked on once, and once more after an apply."""
         self._parts = parts
         self._tasks = tasks
         self._counts = counts
         self._max_looks = max_looks
+        self._is_once = is_once
+        self._begun: set[tuple[TargetName, str, bool]] = set()
         self._candidates: list[TargetRow] = []
         self._listed_at: float | None = None
 
     def dispatch_due(self, now: float) -> None:
-        """See Dispatcher."""
+        """Have targets worked on that are due, as many as there is room for; waits for none.
+
+        `now` is the wall clock.
+        """
         running = cast("list[TargetRow]", self._tasks.list_subjects_of_running(LOOK))
         if len(running) >= self._max_looks or self._parts.is_stopping:
             return
-        due = [row for row in self._list_candidates(now) if self._may_begin(row)]
+        # What was due a second ago at most and is not begun; what is due now where that is little.
+        counter = self._parts.clock.read_counter()
+        is_old = self._listed_at is None or counter - self._listed_at >= _LIST_SECONDS
+        if is_old or len(self._candidates) < self._max_looks:
+            limit = _LISTED_PER_LOOK * self._max_looks
+            with self._parts.write() as writer:
+                self._candidates = [*writer.list_due_unclaimed_targets_by_turn(now, limit)]
+            self._listed_at = counter
+        due = [row for row in self._candidates if _work_key(row) not in self._begun]
         has_many = len(self._parts.settings.sources) > 1
         for row in choose_due_targets(due, running, self._max_looks, has_many_sources=has_many):
             self._candidates.remove(row)
             claimed = claim_if_due(self._parts, row.name)
             if claimed is not None:
-                self._start_work(claimed)
-
-    @property
-    def seconds_to_next_round(self) -> float:
-        """See Dispatcher: each end of a look wakes the rounds."""
-        return ROUND_SECONDS
-
-    def _may_begin(self, _row: TargetRow) -> bool:
-        """Whether a target that is due may be claimed at all."""
-        return True
-
-    def _list_candidates(self, now: float) -> list[TargetRow]:
-        """Targets that were due a second ago at most and are not begun; those due now where few."""
-        counter = self._parts.clock.read_counter()
-        is_old = self._listed_at is None or counter - self._listed_at >= _LIST_SECONDS
-        if is_old or len(self._candidates) < self._max_looks:
-            with self._parts.write() as writer:
-                due = writer.list_due_unclaimed_targets_by_turn(
-                    now, _LISTED_PER_LOOK * self._max_looks
-                )
-            self._candidates, self._listed_at = list(due), counter
-        return self._candidates
-
-    def _start_work(self, claimed: ClaimedTarget) -> None:
-        def look() -> None:
-            look_and_apply(self._parts, claimed, self._counts)
-
-        self._tasks.start_task((LOOK, claimed.row.name), look, claimed.row)
-
-
-class SingleRoundDispatcher(ThreadDispatcher):
-    """Works once on each target, and once more after an apply: for a run with `--once`."""
-
-    def __init__(
-        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, max_looks: int
-    ) -> None:
-        super().__init__(parts, tasks, counts, max_looks)
-        self._begun: set[tuple[TargetName, str, bool]] = set()
-
-    def _may_begin(self, row: TargetRow) -> bool:
-        return _work_key(row) not in self._begun
-
-    def _start_work(self, claimed: ClaimedTarget) -> None:
-        self._begun.add(_work_key(claimed.row))
-        super()._start_work(claimed)
+                if self._is_once:
+                    self._begun.add(_work_key(claimed.row))
+                work = partial(look_and_apply, self._parts, claimed, self._counts)
+                self._tasks.start_task((LOOK, row.name), work, claimed.row)
 
 
 def _work_key(row: TargetRow) -> tuple[TargetName, str, bool]:
@@ -350,64 +317,43 @@ def _work_key(row: TargetRow) -> tuple[TargetName, str, bool]:
     return row.name, row.wanted_digest, row.due_cause is RunCause.APPLIED
 
 
-class Engine(Protocol):
-    """What of the loop differs where several processes share the store."""
+class Engine:
+    """How a process takes part: this one has its store alone, and works in threads of its own."""
 
-    @property
-    def leader(self) -> Leader:
-        """Whether this process leads."""
-        ...
+    def __init__(self, parts: LoopParts, max_looks: int = MAX_LOOKS) -> None:
+        """`max_looks` are begun at most at a time. `parts` write whether this process leads or not.
+
+        Nothing is started yet.
+        """
+        self._parts = parts
+        self._max_looks = max_looks
+
+    def take_lead(self) -> int | None:
+        """Lead if no other process does: the epoch of the lead, None while another one leads.
+
+        0 where no other process can lead.
+        """
+        return 0
+
+    def release_lead(self) -> None:
+        """Let another process lead at once; without effect where this one does not."""
 
     def build_dispatcher(
         self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
     ) -> Dispatcher:
-        """How this process, while it leads, has due targets worked on."""
-        ...
+        """How this process, while it leads, has due targets worked on; `parts` are the leader's."""
+        return Dispatcher(parts, tasks, counts, self._max_looks, is_once=is_once)
 
     def start_taking_part(
-        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
+        self, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
     ) -> None:
         """Take part from now on: work that any process of the controller can do begins in tasks."""
-        ...
 
     def stop_taking_work(self) -> None:
         """Begin no work any more that another process can do."""
-        ...
 
     def close(self) -> None:
-        """Take part no more; what was claimed is let go."""
-        ...
-
-
-class SoleEngine:
-    """The Engine of a process that has its store alone, and works in threads of its own."""
-
-    def __init__(self, max_looks: int = MAX_LOOKS) -> None:
-        """`max_looks` are begun at most at a time."""
-        self._max_looks = max_looks
-        self._leader = SoleLeader()
-
-    @property
-    def leader(self) -> Leader:
-        return self._leader
-
-    def build_dispatcher(
-        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
-    ) -> Dispatcher:
-        """See Engine."""
-        dispatcher = SingleRoundDispatcher if is_once else ThreadDispatcher
-        return dispatcher(parts, tasks, counts, self._max_looks)
-
-    def start_taking_part(
-        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
-    ) -> None:
-        """Nothing: the rounds begin all work."""
-
-    def stop_taking_work(self) -> None:
-        """Nothing: the rounds have ended."""
-
-    def close(self) -> None:
-        """Nothing: the next start lets go of what was claimed."""
+        """Take part no more; what was claimed is let go, here by the next start."""
 
 
 def send_or_read_status(parts: LoopParts, row: StatusRow, *, is_unsure: bool) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Literal, Protocol, TextIO, TypeVar
+from typing import Literal, TextIO, TypeVar
 from uuid import UUID
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
@@ -344,31 +344,6 @@ _HUNG_ROUND_SECONDS = 60.0
 
 class LeadershipLost(SynapseApplyError):
     """Another process leads by now: what this one was about to write is not written."""
-
-
-class Leader(Protocol):
-    """Whether this process leads."""
-
-    def take_or_keep_lease_epoch_or_none(self) -> int | None:
-        """The epoch of the lead of this process; None while another process leads.
-
-        0 where no other process can lead.
-        """
-        ...
-
-    def release_lease(self) -> None:
-        """Let another process lead at once; without effect where this one does not."""
-        ...
-
-
-class SoleLeader:
-    """The Leader of a store that one process has alone."""
-
-    def take_or_keep_lease_epoch_or_none(self) -> int | None:
-        return 0
-
-    def release_lease(self) -> None:
-        """Nothing: the data folder is let go when the process ends."""
 
 
 class LeasedLeader:

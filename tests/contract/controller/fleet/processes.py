@@ -14,7 +14,6 @@ from support.core import Sensitive
 
 from synapse_apply.controller.fleet.fleet_engine import (
     FleetEngine,
-    build_fleet_engine,
     build_own_process_row,
     build_unique_holder_name,
 )
@@ -70,7 +69,7 @@ class Process:
             )
 
         location = QueueLocation(self.store.connection_parameters, self.store.schema)
-        self.engine: FleetEngine = build_fleet_engine(self.parts, location, clock, describe)
+        self.engine = FleetEngine(self.parts, location, clock, describe)
         self.loop = ControllerLoop(self.parts, self.engine)
         self._thread: Thread | None = None
         self.failures: list[Exception] = []
