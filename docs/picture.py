@@ -124,12 +124,10 @@ class SettledLoop:
     def read_health(self) -> LoopHealth:
         return LoopHealth(0.0, 60.0)
 
-    def list_authors_of_next_apply_none_if_unreadable(
-        self, _name: TargetName
-    ) -> tuple[str, ...] | None:
+    def next_authors(self, _name: TargetName) -> tuple[str, ...] | None:
         return ()
 
-    def fetch_source_at_next_round(self, source: str) -> None:
+    def fetch_soon(self, source: str) -> None:
         raise NotImplementedError(source)
 
     def get_people_actions(self) -> NoReturn:
@@ -178,25 +176,23 @@ def write_rollout(store: SqliteControllerStore, now: float) -> None:
         *((f"prod-{n}", 3, TargetCondition.IN_SYNC, None) for n in range(1, 6)),
     ]
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme", fetched_at=now))
+        writer.put(SourceRow("acme", fetched_at=now))
         subjects = {old: "Add the archive storage", new: "Raise the limit of image processing"}
         for number, (commit, subject) in enumerate(subjects.items(), start=1):
             revision = RevisionRow("acme", number, commit, now - 7200, "Mina Park", subject)
-            writer.accept_head_and_put_revision_if_number_unchanged("acme", number - 1, revision)
+            writer.accept_head("acme", number - 1, revision)
         for target, wave, state, evidence in members:
             name, is_moved = TargetName("acme", target), evidence is not None
             number, commit, digest = (2, new, "new") if is_moved else (1, old, "old")
             target_row = TargetRow(name, commit, number, state=state, looked_number=number,
                                    wanted_digest=digest, head_digest="new")  # fmt: skip
-            writer.put_target_keeping_claim_and_newer_revision(target_row)
+            writer.put(target_row)
             row = RolloutTargetRow(name, "fleet", wave, 2, new, "new", digest,
                                    moved_at=now - 3600 if is_moved else 0.0)  # fmt: skip
             writer.put_rollout_targets([replace(row, **(evidence or {}))])
-        writer.put_rollout(RolloutRow("acme", "fleet", 2, new, now - 7200, 3, 2, now - 3600))
-        writer.put_wave(
-            WaveRow("acme", "fleet", 2, 1, now - 7200, "", now - 3600, WaveEnd.EVIDENCE)
-        )
-        writer.put_wave(WaveRow("acme", "fleet", 2, 2, now - 3600))
+        writer.put(RolloutRow("acme", "fleet", 2, new, now - 7200, 3, 2, now - 3600))
+        writer.put(WaveRow("acme", "fleet", 2, 1, now - 7200, "", now - 3600, WaveEnd.EVIDENCE))
+        writer.put(WaveRow("acme", "fleet", 2, 2, now - 3600))
 
 
 def take_picture(address: str, chromium: str, image: Path, height: int = HEIGHT) -> None:

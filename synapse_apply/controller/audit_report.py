@@ -57,9 +57,7 @@ def read_stored_audit(
 ) -> AuditReport:
     """Check the audit of a controller's store; see `check_audit_rows`."""
     with closing(SqliteControllerStore(data_folder)) as store:
-        return check_audit_rows(
-            store.iter_all_audit_rows_oldest_first(), selection, expected_digest
-        )
+        return check_audit_rows(store.iter_audit(), selection, expected_digest)
 
 
 def check_audit_rows(

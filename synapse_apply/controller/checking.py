@@ -47,7 +47,7 @@ def check_configuration(
             url = reader.read_store_url_or_none(controller)
             store = build_store_without_connecting(setup.data, url).store
             with closing(store), suppress(StoreMissing):
-                store.read_database_clock_or_none_for_file()
+                store.read_database_clock()
         for source in controller.sources.values():
             with collect_findings(findings):
                 mirror = GitMirror(source, setup.data, reader.read_secret)

@@ -138,7 +138,7 @@ class StatusSender(Protocol):
         """Make the forge show what the row wishes; never raises for what the forge answers."""
         ...
 
-    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text(self, row: StatusRow) -> StatusText | None:
         """What the forge shows for the row's commit and context, None for nothing.
 
         `row.wished` itself where that is shown as far as the forge can show it (texts that it cuts,

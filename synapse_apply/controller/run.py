@@ -100,7 +100,7 @@ class ConfigurationReader:
         self.findings = tuple(finding for finding in reading.findings if not finding.is_error)
         return self.build_loop_parts(controller)
 
-    def read_again_keeping_fixed_settings(self, before: Controller) -> ConfiguredParts:
+    def read_again(self, before: Controller) -> ConfiguredParts:
         """As `read`, with the settings of before that only a restart can change."""
         parts = self.read()
         differing = [
@@ -192,9 +192,9 @@ class _Controller:
         with create_and_hold_data_folder(setup.data), closing(self.store):
             if upgrade := self.store.create_or_upgrade():
                 self.write_log("warn", "store upgraded", detail=upgrade)
-            self.store.claim_shared_store_or_raise_if_anothers(self.configured.settings.name)
+            self.store.claim_for(self.configured.settings.name)
             # Log where the newest rows of the audit are no chain; `controller audit` checks all.
-            rows = self.store.list_audit_newest_first_unless_after(_CHECKED_AUDIT_ROWS + 1)[::-1]
+            rows = self.store.audit_rows(_CHECKED_AUDIT_ROWS + 1)[::-1]
             first = None if len(rows) <= _CHECKED_AUDIT_ROWS else rows[0]
             broken = find_first_broken_audit_row(rows[1:] if first else rows, first)
             if broken is not None:
@@ -227,7 +227,7 @@ class _Controller:
             parts = LoopParts(self.configured, store, workers, self.clock, self.log)
             sole_engine = Engine(parts, _BEGUN_PER_LOOK * looks)
             return ControllerLoop(parts, sole_engine), sole_engine
-        clock = SharedClock(self.clock, store.read_database_clock_or_none_for_file)
+        clock = SharedClock(self.clock, store.read_database_clock)
         holder = build_unique_holder_name()
         parts = LoopParts(self.configured, store, workers, clock, self.log, holder)
         now = clock.read_wall()
@@ -267,7 +267,7 @@ class _Controller:
     def reload_parts(self) -> ConfiguredParts | None:
         """What the file says now; None, with the findings on the page, where it cannot be used."""
         try:
-            configured = self.reader.read_again_keeping_fixed_settings(self.configured.settings)
+            configured = self.reader.read_again(self.configured.settings)
         except SynapseApplyError as problem:
             self.publish_check(*problem.diagnostics)
             self.write_log("error", "configuration not taken", file=self._setup.file)
@@ -294,7 +294,7 @@ def serve_controller(setup: ControllerSetup) -> None:
     hook_secrets = controller.reader.read_hook_secrets_by_forge(settings)
     with (
         controller.open_loop() as loop,
-        handle_signals_in_block(loop.request_stop, loop.request_reload_of_configuration),
+        handle_signals_in_block(loop.request_stop, loop.request_reload),
     ):
         page_server = PageServer(
             controller.store,
@@ -325,7 +325,7 @@ def serve_worker(setup: ControllerSetup) -> None:
         )
     with (
         controller.open_loop() as loop,
-        handle_signals_in_block(loop.request_stop, loop.request_reload_of_configuration),
+        handle_signals_in_block(loop.request_stop, loop.request_reload),
     ):
         controller.write_log(
             "info", "worker started", version=__version__, process=os.getpid(), looks=setup.looks
@@ -351,7 +351,7 @@ def run_controller_once(
         controller.open_loop() as loop,
         handle_signals_in_block(loop.request_stop, lambda: None) as signal_numbers,
     ):
-        locked_count = loop.run_once_and_count_postponed_targets()
+        locked_count = loop.run_once()
         print_targets(targets_document(controller.store))
         if signal_numbers:
             return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
@@ -369,19 +369,19 @@ def derive_exit_code_of_store(store: ControllerStore, *, detailed: bool) -> int:
     """
     codes = {Exit.OK}
     for source in store.list_configured_sources():
-        revision = store.find_newest_revision_of_commit(source.name, source.head)
+        revision = store.find_revision(source.name, source.head)
         if source.finding is not None or revision is None or revision.finding is not None:
             codes.add(Exit.ERROR)
-    counts = store.count_present_targets_in_each_state()
+    counts = store.target_counts()
     if counts[TargetCondition.NOT_LOOKED_AT]:
         codes.add(Exit.ERROR)
     if counts[TargetCondition.UNKNOWN]:
         codes.add(Exit.UNKNOWN)
     for state in (TargetCondition.FAILING, TargetCondition.REFUSED):
-        page = store.read_page_of_present_targets(TargetFilter(state=state), 0, _ALL_TARGETS)
+        page = store.target_page(TargetFilter(state=state), 0, _ALL_TARGETS)
         for row in page.targets:
             if state is TargetCondition.FAILING:
-                runs = store.list_newest_runs_without_documents(row.name, MOST_RUNS_OF_FAILURE)
+                runs = store.newest_runs(row.name, MOST_RUNS_OF_FAILURE)
                 codes.add(failure_exit_code(runs))
             elif row.mode is not Mode.OBSERVE:
                 codes.add(Exit.REFUSED)
@@ -393,7 +393,7 @@ def derive_exit_code_of_store(store: ControllerStore, *, detailed: bool) -> int:
 def write_store_backup(data_folder: Path, file: Path) -> None:
     """Copy the store of a data folder to one new file, also while a controller uses it."""
     with closing(SqliteControllerStore(data_folder)) as store:
-        store.write_backup_or_raise_for_database(file)
+        store.write_backup(file)
 
 
 def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: str) -> list[str]:
@@ -407,7 +407,7 @@ def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: st
     source, _, target_pattern = pattern.partition("/")
     with closing(build_store_without_connecting(data, url).store) as store, store.write() as writer:
         lines, now = [], time.time()
-        for row in store.list_present_and_gone_targets_of_source(source):
+        for row in store.source_targets(source):
             if not fnmatchcase(row.name.target, target_pattern):
                 continue
             new, name = None if row.is_gone else row.found_binding, str(row.name)
@@ -418,7 +418,7 @@ def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: st
                 continue
             line = f"{name} is bound to {new} now." if new else f"{name} is not bound any more."
             after = replace(row, binding=new, found_binding=new, due_at=now)
-            writer.put_target_keeping_claim_and_newer_revision(after)
+            writer.put(after)
             audited = f"{line} It was: {row.binding}"
             writer.append_audit(now, "operator", "forget rule", name, audited)
             lines.append(line)

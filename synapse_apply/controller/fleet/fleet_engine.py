@@ -67,7 +67,7 @@ class FleetEngine(Engine):
         self._queue: JobQueue | None = None
 
     def take_lead(self) -> int | None:
-        return self._leader.take_or_keep_lease_epoch_or_none() if self._leader else None
+        return self._leader.take() if self._leader else None
 
     def release_lead(self) -> None:
         if self._leader is not None:
@@ -163,7 +163,7 @@ class JobDispatcher(Dispatcher):
                 parts.log("info", "lost jobs deleted", jobs=count)
             waiting_names = self._queue.list_targets_with_waiting_job()
             # How many targets can be worked on at once, by all processes that were seen lately.
-            rows = store.list_recorded_processes()
+            rows = store.list_processes()
             alive = sum(row.slots for row in rows if row.seen_at > now - _ALIVE_SECONDS)
             slots = max(alive, self._max_looks)
             self._put_due_jobs(waiting_names, slots, now)
@@ -190,7 +190,7 @@ class JobDispatcher(Dispatcher):
             return
         parts = self._leader_parts
         with parts.write() as writer:
-            due = writer.list_due_unclaimed_targets_by_turn(now, 2 * _JOBS_PER_SLOT * slots)
+            due = writer.list_due(now, 2 * _JOBS_PER_SLOT * slots)
         begun = [
             *parts.store.list_claimed_targets(now),
             *(row for row in due if row.name in waiting_names),
@@ -214,9 +214,7 @@ class JobDispatcher(Dispatcher):
     def _log_differences(self) -> None:
         """Tell of processes that differ."""
         store = self._parts.store
-        for process in list_live_processes(
-            store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
-        ):
+        for process in list_live_processes(store.list_processes(), store.find_lease(LEADER_LEASE)):
             difference = process.row.holder, process.difference
             if process.difference and difference not in self._told_differences:
                 self._told_differences.add(difference)
@@ -285,8 +283,8 @@ class Heartbeat:
             self._thread.join(_STOP_SECONDS)
         row = self._describe_process()
         with suppress(ControllerStoreError), self._store.write() as writer:
-            writer.release_claims_of_holder(row.holder)
-            writer.delete_process(row.holder)
+            writer.release_claims(row.holder)
+            writer.delete_processes(row.holder)
 
     def _renew(self) -> None:
         beat = 0
@@ -295,13 +293,11 @@ class Heartbeat:
                 self._clock.adjust_to_database()
                 now = self._clock.read_wall()
                 row = replace(self._describe_process(), seen_at=now)
-                epoch = self._leader.get_epoch_to_renew_or_zero() if self._leader else 0
+                epoch = self._leader.epoch_to_renew() if self._leader else 0
                 claims = self._parts.own_claims.claims_to_renew()
-                self._store.extend_claims_and_leader_lease(
-                    row.holder, now + LEASE_SECONDS, epoch, claims
-                )
+                self._store.extend_claims(row.holder, now + LEASE_SECONDS, epoch, claims)
                 if beat % _BEATS_PER_LINE == 0:
-                    self._store.put_process_and_delete_unseen_ones(row, now - _FORGOTTEN_SECONDS)
+                    self._store.put_process(row, now - _FORGOTTEN_SECONDS)
             except StoreUnavailable:
                 # The rounds say so.
                 self._was_away = True

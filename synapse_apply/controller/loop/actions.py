@@ -76,12 +76,12 @@ class PeopleActions:
     def __init__(
         self,
         parts: LoopParts,
-        fetch_source_at_next_round: Callable[[str], None],
+        fetch_soon: Callable[[str], None],
         wake: Callable[[], None],
     ) -> None:
         """`wake` begins the loop's next round."""
         self._parts = parts
-        self._poll_soon = fetch_source_at_next_round
+        self._poll_soon = fetch_soon
         self._wake_loop = wake
 
     def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
@@ -105,7 +105,7 @@ class PeopleActions:
             # The targets that match a scope; refused where none does.
             matching: Sequence[TargetRow] = ()
             if len(scope) <= _MAX_SCOPE_LENGTH and scope.isprintable():
-                matching = parts.store.read_page_of_present_targets(
+                matching = parts.store.target_page(
                     TargetFilter(patterns=(scope,)), 0, _ALL_TARGETS
                 ).targets
             if not matching:
@@ -145,7 +145,7 @@ class PeopleActions:
         with parts.write() as writer:
             now = parts.clock.read_wall()
             pause = next(
-                (row for row in parts.store.list_people_pauses_even_ended() if row.scope == scope),
+                (row for row in parts.store.list_pauses() if row.scope == scope),
                 None,
             )
             if pause is None or not is_pause_active(pause, now):
@@ -173,7 +173,7 @@ class PeopleActions:
         parts = self._parts
         # Not in the transaction, in which others wait.
         known_row, known_rule = (
-            parts.store.find_target_even_if_gone(name),
+            parts.store.find_target(name),
             find_strictest_rule(parts, name),
         )
         if known_row is not None and known_rule is not None and known_rule.not_author:
@@ -183,7 +183,7 @@ class PeopleActions:
             now = parts.clock.read_wall()
             row = self._present_target(name)
             rule = self._approval_rule(name, row_digests)
-            approvals = list(parts.store.list_approvals_even_used_or_expired(name))
+            approvals = list(parts.store.list_approvals(name))
             waiting = parts.store.list_holds(name)
             known = add_approved_rows(waiting, approvals, now, row)
             holds = self._require_holds(name, row_digests, known)
@@ -240,7 +240,7 @@ class PeopleActions:
         with parts.write() as writer:
             row, now = self._present_target(name), parts.clock.read_wall()
             reason = normalize_reason(reason)
-            approvals = parts.store.list_approvals_even_used_or_expired(name)
+            approvals = parts.store.list_approvals(name)
             known = add_approved_rows(parts.store.list_holds(name), approvals, now, None)
             holds = self._require_holds(name, row_digests, known)
             digests = {hold.row_digest for hold in holds}
@@ -255,9 +255,7 @@ class PeopleActions:
         self._mark_changed([name])
 
     def _put_target_due_now(self, writer: StoreWriter, row: TargetRow, cause: RunCause) -> None:
-        writer.put_target_keeping_claim_and_newer_revision(
-            replace(row, due_at=self._parts.clock.read_wall(), due_cause=cause)
-        )
+        writer.put(replace(row, due_at=self._parts.clock.read_wall(), due_cause=cause))
 
     def _append_audit_and_log(
         self, writer: StoreWriter, who: str, verb: Verb, subject: str, detail: str = ""
@@ -270,13 +268,13 @@ class PeopleActions:
         """Have the ends of revisions told anew, and the next round begin at once."""
         with self._parts.write() as writer:
             for source in {name.source for name in names}:
-                writer.increment_change_number_of_source(source)
+                writer.count_change(source)
         self._wake_loop()
 
     # What is asked for, if it can be done
 
     def _present_target(self, name: TargetName) -> TargetRow:
-        row = self._parts.store.find_target_even_if_gone(name)
+        row = self._parts.store.find_target(name)
         if row is None or row.is_gone or name.source not in self._parts.settings.sources:
             raise ActionRefused.from_summary(
                 "There is no such target",
@@ -356,7 +354,7 @@ class PeopleActions:
         with self._parts.write() as writer:
             row = self._begun_rollout(rollout)
             wave_row = self._read_wave_or_blank(row, wave)
-            writer.put_wave(rollouts.approve_wave(row, wave_row, number=number, who=who))
+            writer.put(rollouts.approve_wave(row, wave_row, number=number, who=who))
             self._audit_rollout(
                 writer, row, who, verbs.APPROVE_WAVE, f"wave {wave} of {row.wave_count}"
             )
@@ -372,12 +370,12 @@ class PeopleActions:
             row, now = self._begun_rollout(rollout), parts.clock.read_wall()
             targets = parts.store.list_rollout_targets(row.name, row.wave)
             after, failed = rollouts.resume_rollout(row, targets, number=number, who=who, now=now)
-            writer.put_rollout(after)
-            writer.put_rollout_targets(failed)
+            writer.put(after)
+            writer.put(*failed)
             for failed_target in failed:
-                target = parts.store.find_target_even_if_gone(failed_target.target)
+                target = parts.store.find_target(failed_target.target)
                 if target is not None and not target.is_gone:
-                    writer.put_target_keeping_claim_and_newer_revision(
+                    writer.put(
                         replace(
                             target,
                             due_at=now,
@@ -407,8 +405,8 @@ class PeopleActions:
             after, wave_row = rollouts.skip_wave(
                 row, wave_row, number=number, who=who, reason=reason, now=now
             )
-            writer.put_rollout(after)
-            writer.put_wave(wave_row)
+            writer.put(after)
+            writer.put(wave_row)
             detail = f"wave {wave} of {row.wave_count}" + (f": {reason}" if reason else "")
             self._audit_rollout(writer, row, who, verbs.SKIP_WAVE, detail)
             queue_rollout_news(parts, writer, row, after)
@@ -420,17 +418,17 @@ class PeopleActions:
             row, now = (self._begun_rollout(rollout), self._parts.clock.read_wall())
             reason = normalize_reason(reason)
             after = rollouts.abort_rollout(row, number=number, who=who, reason=reason, now=now)
-            writer.put_rollout(after)
+            writer.put(after)
             wave = self._read_wave_or_blank(row, row.wave)
             if wave.end is WaveEnd.NONE:
-                writer.put_wave(replace(wave, closed_at=now, closed_by=who, reason=reason))
+                writer.put(replace(wave, closed_at=now, closed_by=who, reason=reason))
             queue_rollout_news(self._parts, writer, row, after)
             detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
             self._audit_rollout(writer, row, who, verbs.ABORT_ROLLOUT, detail)
         self._wake_for(row)
 
     def _begun_rollout(self, name: str) -> RolloutRow:
-        row = self._parts.store.find_begun_rollout_even_if_ended(name)
+        row = self._parts.store.find_rollout(name)
         rollout = self._parts.settings.rollouts.get(name)
         if row is None or rollout is None or rollout.source != row.source:
             raise ActionRefused.from_summary(
@@ -442,7 +440,7 @@ class PeopleActions:
 
     def _read_wave_or_blank(self, row: RolloutRow, wave: int) -> WaveRow:
         """What was said of a wave so far."""
-        rows = self._parts.store.list_recorded_waves_of_revision(row.name, row.number)
+        rows = self._parts.store.list_waves(row.name, row.number)
         blank = WaveRow(row.source, row.name, row.number, wave)
         return {row.wave: row for row in rows}.get(wave, blank)
 
@@ -450,7 +448,7 @@ class PeopleActions:
         self, writer: StoreWriter, row: RolloutRow, who: str, verb: Verb, detail: str
     ) -> None:
         audit_and_log_step(self._parts, writer, row, verb.action, detail, who=who)
-        writer.increment_change_number_of_source(row.source)
+        writer.count_change(row.source)
 
     def _wake_for(self, row: RolloutRow) -> None:
         self._parts.add_changed_source(row.source)

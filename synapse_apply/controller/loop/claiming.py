@@ -46,10 +46,10 @@ def claim_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | None:
         # Now, and not before other writers were waited for: the claim would be over already.
         now = parts.clock.read_wall()
         until = now + (LEASE_SECONDS if parts.store.is_shared else longest)
-        row = parts.store.find_target_even_if_gone(name)
+        row = parts.store.find_target(name)
         if row is None or row.is_gone or row.due_at > now:
             return None
-        epoch = writer.claim_target_and_get_epoch_or_zero(name, parts.holder, until, now)
+        epoch = writer.claim(name, parts.holder, until, now)
         if epoch:
             row = record_lost_apply_if_any(parts, writer, row)
     # An earlier run may be another process's: what comes later has to be the greater id.
@@ -72,7 +72,7 @@ def reread_claimed(parts: LoopParts, claimed: ClaimedTarget) -> ClaimedTarget | 
     That is where another revision with other inputs is wanted, the target is gone or the claim was
     lost.
     """
-    row = parts.store.find_target_even_if_gone(claimed.row.name)
+    row = parts.store.find_target(claimed.row.name)
     if row is None or row.is_gone or not is_still_claimed_by_task(parts, row, claimed):
         return None
     if row.wanted_digest != claimed.row.wanted_digest:
@@ -84,7 +84,7 @@ def reread_claimed(parts: LoopParts, claimed: ClaimedTarget) -> ClaimedTarget | 
 def release_claim(parts: LoopParts, claimed: ClaimedTarget) -> None:
     """End the claim; the target stays due."""
     with parts.write() as writer:
-        writer.release_claim_if_own(claimed.row.name, parts.holder, claimed.epoch)
+        writer.release_claim(claimed.row.name, parts.holder, claimed.epoch)
 
 
 class RunCounts:
@@ -143,7 +143,7 @@ def find_closed_credentials(parts: LoopParts, name: TargetName) -> Mapping[str, 
     of them has none: then those of who named it next count, up to the target itself. Where rules
     have hosts, that of a target which none of them matches goes to no host by another one.
     """
-    row = parts.store.find_source_even_if_removed(name.source)
+    row = parts.store.find_source(name.source)
     # Another configuration may have been taken since the target was claimed.
     source = parts.settings.sources.get(name.source, Source(name.source, ""))
     # Earlier versions stored patterns of rules in the place of names.
@@ -220,9 +220,9 @@ def record_begin_of_apply(
     if begun.approved_by:
         detail += f"; approved by {', '.join(begun.approved_by)}"
     with parts.write() as writer:
-        row = parts.store.find_target_even_if_gone(name)
-        if row is not None and writer.is_claim_still_own_even_if_over(name, parts.holder, epoch):
-            writer.put_target_keeping_claim_and_newer_revision(replace(row, begun_apply=begun))
+        row = parts.store.find_target(name)
+        if row is not None and writer.is_claim_own(name, parts.holder, epoch):
+            writer.put(replace(row, begun_apply=begun))
         writer.append_audit(begun.began_at, parts.who, "begin apply", str(name), detail)
 
 
@@ -235,8 +235,8 @@ def record_lost_apply_if_any(parts: LoopParts, writer: StoreWriter, row: TargetR
     if begun is None:
         return row
     now, after = parts.clock.read_wall(), replace(row, begun_apply=None)
-    writer.put_target_keeping_claim_and_newer_revision(after)
-    writer.put_run(
+    writer.put(after)
+    writer.put(
         RunRow(
             id=begun.run,
             target=row.name,

@@ -201,7 +201,7 @@ class BackgroundTasks:
         with self._changed:
             return not self._running
 
-    def wait_and_tell_if_idle(self, seconds: float, ignored_kind: str = "") -> bool:
+    def wait_until_idle(self, seconds: float, ignored_kind: str = "") -> bool:
         """Wait until no task is running, at most so long; whether none is.
 
         Tasks of the kind `ignored_kind` count for none.

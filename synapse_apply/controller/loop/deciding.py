@@ -80,10 +80,10 @@ def find_strictest_rule(parts: LoopParts, name: TargetName) -> TargetRule | None
 
     Sources do not trust one another: a name of another one is refused, and changes no rule here.
     """
-    rule, row = find_target_rule(parts, name), parts.store.find_target_even_if_gone(name)
+    rule, row = find_target_rule(parts, name), parts.store.find_target(name)
     if rule is None or row is None or row.binding is None:
         return rule
-    pauses, others = parts.store.list_people_pauses_even_ended(), dict[str, None]()
+    pauses, others = parts.store.list_pauses(), dict[str, None]()
     for other in parts.store.list_targets_of_backend(row.binding.backend):
         is_same = may_be_one_state(row.binding, other.found_binding)
         is_beside = other.name != name and other.name.source == name.source and not other.is_gone
@@ -128,7 +128,7 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
     # Git is asked here, and not in the transaction, in which others wait; what it said is kept.
     find_approvals_and_authors(parts, row, _find_rule_of_binding(parts, name, new, one_tenant)[0])
     with parts.write() as writer:
-        if not writer.is_claim_still_own_even_if_over(name, parts.holder, claimed.epoch):
+        if not writer.is_claim_own(name, parts.holder, claimed.epoch):
             return look
         access = parts.settings.access
         rule, beside = _find_rule_of_binding(parts, name, new, one_tenant)
@@ -139,11 +139,11 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
             for person in [Person(approval.who, frozenset(approval.groups))]
             if all(Right.APPROVE in list_rights(access, person, other) for other in beside)
         ]
-        row = parts.store.find_target_even_if_gone(name) or row
+        row = parts.store.find_target(name) or row
         bound, detail = row.binding, ""
         if row.found_binding is None or not row.found_binding.means(new):
             # They were given for what was found then.
-            for given in parts.store.list_approvals_even_used_or_expired(name):
+            for given in parts.store.list_approvals(name):
                 if not given.used_at:
                     end_approval(parts, writer, given, "given for another backend or state", now)
             approvals = []
@@ -160,7 +160,7 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
         )
         if owner is not None and owner.name.source not in parts.settings.sources:
             # The operator has taken its source out, and its rule with it.
-            writer.put_target_keeping_claim_and_newer_revision(replace(owner, binding=None))
+            writer.put(replace(owner, binding=None))
             owner = None
         is_same, is_first = bound is not None and bound.means(new), bound is None and not beside
         shown = dict.fromkeys(name_to_readers(access, name, other) for other in beside[:3])
@@ -194,7 +194,7 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
             writer.append_audit(now, parts.who, "bind", str(name), detail)
             parts.log("info", "bind", target=name, detail=detail)
         row = replace(row, binding=new if detail else bound, found_binding=new)
-        writer.put_target_keeping_claim_and_newer_revision(row)
+        writer.put(row)
     return look._replace(result=result)
 
 
@@ -206,7 +206,7 @@ def _find_rule_of_binding(
     `declared` are those of the tenant in the commit that is looked at.
     """
     rule = find_strictest_rule(parts, name) or _OBSERVING_RULE
-    pauses, beside = parts.store.list_people_pauses_even_ended(), []
+    pauses, beside = parts.store.list_pauses(), []
     # Each of the others is compared with this one's own rule: by a rule that was merged with one of
     # a name that a commit added, none would be stricter.
     own_rule = _find_rule_with_pause(parts, name, pauses) or _OBSERVING_RULE
@@ -246,7 +246,7 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
         ).who_counts
         for digest in terms.approvals
     }
-    block = find_apply_block(rule, parts.store.list_people_pauses_even_ended(), row.name, now)
+    block = find_apply_block(rule, parts.store.list_pauses(), row.name, now)
     return TargetDecision(rule, terms, approvers, judge_rows(rows, terms), block)
 
 
@@ -260,7 +260,7 @@ def judge_begun(
 ) -> TargetDecision:
     """Judge the rows that an apply had, by its own terms: what it used up is not held."""
     now = parts.clock.read_wall()
-    block = find_apply_block(begun.rule, parts.store.list_people_pauses_even_ended(), row.name, now)
+    block = find_apply_block(begun.rule, parts.store.list_pauses(), row.name, now)
     # One that ended before it told its rows was to do those of the look.
     judgement = judge_rows(rows, begun.terms) if rows else begun.judgement
     return replace(begun, judgement=judgement, block=block)
@@ -273,9 +273,7 @@ def find_approvals_and_authors(
 
     No approval where that counts and cannot be told.
     """
-    approvals = [
-        row for row in parts.store.list_approvals_even_used_or_expired(row.name) if not row.used_at
-    ]
+    approvals = [row for row in parts.store.list_approvals(row.name) if not row.used_at]
     if not approvals or not rule.not_author:
         return approvals, ()
     authors = parts.authors_to_apply(row)

@@ -59,7 +59,7 @@ class ControllerLoop:
         # What a lead or a store that is lost has interrupted is begun anew.
         self._tasks = BackgroundTasks(self._wake_up.wake, (LeadershipLost, StoreUnavailable))
         self._counts = RunCounts()
-        self._actions = PeopleActions(parts, self.fetch_source_at_next_round, self._wake_up.wake)
+        self._actions = PeopleActions(parts, self.fetch_soon, self._wake_up.wake)
         self._is_once = False
         self._lead: tuple[int, LeaderRounds] | None = None
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
@@ -74,7 +74,7 @@ class ControllerLoop:
 
     # What the page asks
 
-    def fetch_source_at_next_round(self, source: str) -> None:
+    def fetch_soon(self, source: str) -> None:
         """Fetch a source at the next round, as a webhook asks.
 
         Without effect if it just was, and for an unknown name.
@@ -97,11 +97,9 @@ class ControllerLoop:
         """The rule by which rows of a target are judged; None where it is left alone."""
         return find_strictest_rule(self._parts, name)
 
-    def list_authors_of_next_apply_none_if_unreadable(
-        self, name: TargetName
-    ) -> tuple[str, ...] | None:
+    def next_authors(self, name: TargetName) -> tuple[str, ...] | None:
         """The authors of the commits that an apply would bring to a target; None if unknown now."""
-        row = self._parts.store.find_target_even_if_gone(name)
+        row = self._parts.store.find_target(name)
         if row is None:
             return ()
         with suppress(SourceUnavailable):
@@ -134,12 +132,12 @@ class ControllerLoop:
     def request_stop(self) -> None:
         """Begin nothing new, let what runs end within DRAIN_SECONDS, and end the run.
 
-        As `request_reload_of_configuration`, this may be called by a signal handler.
+        As `request_reload`, this may be called by a signal handler.
         """
         self._parts.is_stopping = True
         self._wake_up.wake()
 
-    def request_reload_of_configuration(self) -> None:
+    def request_reload(self) -> None:
         """Read the configuration again in the next round."""
         self._is_reload_asked = True
         self._wake_up.wake()
@@ -153,21 +151,21 @@ class ControllerLoop:
         try:
             self._engine.start_taking_part(self._tasks, self._counts, is_once=False)
             while not self._parts.is_stopping:
-                self._go_round_surviving_lost_lead_or_store()
+                self._try_round()
                 self._wake_up.wait(self._seconds_to_next())
         except StoreTooNew:
-            self._end_runs_and_workers_then_raise_task_failure()
+            self._drain()
             raise
-        self._end_runs_and_workers_then_raise_task_failure()
+        self._drain()
 
-    def run_once_and_count_postponed_targets(self) -> int:
+    def run_once(self) -> int:
         """Fetch every source, work on every target that is due by then, and tell of it.
 
         Returns how many targets another run had locked, so that nothing is known of them now.
         LockHeld where another process leads.
         """
         self._is_once = True
-        self._start_engine_and_lead_if_free()
+        self._take_part()
         if self._lead is None:
             raise LockHeld.from_summary(
                 "Another process leads this controller",
@@ -181,10 +179,10 @@ class ControllerLoop:
             if was_idle and self._tasks.started_count == started_count:
                 break
             self._wake_up.wait(ROUND_SECONDS)
-        self._end_runs_and_workers_then_raise_task_failure()
+        self._drain()
         return self._parts.postponed_count
 
-    def _start_engine_and_lead_if_free(self) -> None:
+    def _take_part(self) -> None:
         """Take part, and lead if no other process does."""
         self._engine.start_taking_part(self._tasks, self._counts, is_once=self._is_once)
         self._renew_lead()
@@ -195,7 +193,7 @@ class ControllerLoop:
             return min(ROUND_SECONDS * 2.0**self._failed_tries, _MOST_SECONDS_BETWEEN_TRIES)
         return self._lead[1].seconds_to_next_round if self._lead is not None else ROUND_SECONDS
 
-    def _go_round_surviving_lost_lead_or_store(self) -> None:
+    def _try_round(self) -> None:
         """A round; a store that is away, or a lead that was lost, ends it early."""
         try:
             self._go_round()
@@ -306,7 +304,7 @@ class ControllerLoop:
             self._lead[1].adopt_configuration(self._settings_before)
         self._settings_before = None
 
-    def _end_runs_and_workers_then_raise_task_failure(self) -> None:
+    def _drain(self) -> None:
         """Let what runs end, for a while; then end the workers.
 
         An apply begins no further call, and what it has begun is recorded; a look that is cut short
@@ -314,16 +312,16 @@ class ControllerLoop:
         """
         self._parts.is_stopping = True
         self._engine.stop_taking_work()
-        self._parts.workers.ask_applies_to_stop_and_begin_no_more()
-        self._tasks.wait_and_tell_if_idle(_LAST_DUTIES_SECONDS, ignored_kind=LOOK)
+        self._parts.workers.stop_applies()
+        self._tasks.wait_until_idle(_LAST_DUTIES_SECONDS, ignored_kind=LOOK)
         # Of a store that cannot be written the lease runs out by itself.
         with suppress(ControllerStoreError):
             self._engine.release_lead()
-        is_idle = self._tasks.wait_and_tell_if_idle(DRAIN_SECONDS)
+        is_idle = self._tasks.wait_until_idle(DRAIN_SECONDS)
         self._parts.is_closing = True
         self._parts.workers.close()
         # An apply that had its last seconds until then is recorded.
-        self._tasks.wait_and_tell_if_idle(_RECORDING_SECONDS)
+        self._tasks.wait_until_idle(_RECORDING_SECONDS)
         self._engine.close()
         if self._tasks.failure is not None:
             raise self._tasks.failure

@@ -54,16 +54,14 @@ _BATCH, _PAUSE = 250, 0.01
 _MOST_CREDENTIALS = 100_000
 
 
-def fetch_source_or_record_failure_and_move_targets(
-    parts: LoopParts, name: str, *, spreads_new_targets: bool
-) -> None:
+def fetch_source(parts: LoopParts, name: str, *, spreads_new_targets: bool) -> None:
     """Fetch a source once and take over what it names; a failure of the fetch is recorded.
 
     LeadershipLost and StoreUnavailable are raised, as nothing can be recorded then.
     `spreads_new_targets` says whether many new targets are spread over their interval.
     """
     configured, is_asked = parts.configured, False
-    row = parts.store.find_source_even_if_removed(name)
+    row = parts.store.find_source(name)
     if row is None or name not in configured.settings.sources:
         return
     source, mirror = configured.settings.sources[name], configured.mirrors[name]
@@ -75,7 +73,7 @@ def fetch_source_or_record_failure_and_move_targets(
         source = parts.settings.sources.get(name, source)
         if row.head and (is_asked or row.head_number > row.keyed_number):
             _move_targets(parts, source, row, mirror, spreads_new_targets=spreads_new_targets)
-            mirror.protect_only_these_commits_from_pruning(parts.store.list_commits_in_use(name))
+            mirror.protect_commits(parts.store.list_commits_in_use(name))
         is_asked = False
     except (LeadershipLost, StoreUnavailable):
         raise
@@ -104,9 +102,9 @@ def advance_rollouts(parts: LoopParts, source: str) -> None:
 
 def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
     # Uncommitted rows are not seen by readers: this stands in a transaction that wrote none before.
-    open_revisions = parts.store.list_revisions_whose_end_may_change(source)
-    row = parts.store.find_source_even_if_removed(source)
-    head = next(iter(parts.store.list_newest_revisions(source, 1)), None)
+    open_revisions = parts.store.open_revisions(source)
+    row = parts.store.find_source(source)
+    head = next(iter(parts.store.newest_revisions(source, 1)), None)
     if row is None or head is None:
         return
     is_keyed = row.keyed_number >= head.number
@@ -115,14 +113,10 @@ def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
         RevisionProgress() if head.is_final else _read_progress(parts, source, head.number),
         is_keyed=is_keyed,
         now=parts.clock.read_wall(),
-        rollouts=[
-            rollout
-            for rollout in parts.store.list_begun_rollouts_even_ended()
-            if rollout.source == source
-        ],
+        rollouts=[rollout for rollout in parts.store.list_rollouts() if rollout.source == source],
     )
     for revision in changed:
-        writer.put_revision(revision)
+        writer.put(revision)
     # Of the head also where nothing changed: its forge may be new in the configuration.
     newest = {revision.number: revision for revision in [head, *changed]}
     parts.write_revision_statuses(writer, newest.values())
@@ -204,7 +198,7 @@ def _decide_on_head(
 def _write_failure(parts: LoopParts, source: Source, begun: SourceRow, finding: Diagnostic) -> None:
     """Write a fetch that failed; `begun` is the source as it was when that began."""
     name = begun.name
-    row = parts.store.find_source_even_if_removed(name)
+    row = parts.store.find_source(name)
     if row is None:
         return
     row = replace(row, answered_number=begun.asked_number)
@@ -226,7 +220,7 @@ def _write_source(parts: LoopParts, before: SourceRow, after: SourceRow) -> None
     with parts.write() as writer:
         if after.name not in parts.settings.sources:
             return  # it was removed meanwhile, and must not come back
-        writer.put_source_except_head_and_counters(after)
+        writer.put(after)
         event = find_fetch_event(before, after)
         if event is not None:
             fact = f"fetch of {after.name} since {before.fetched_at}"
@@ -264,22 +258,20 @@ def _write_head(
     with parts.write() as writer:
         if row.name not in parts.settings.sources:
             return fetched
-        before = next(iter(parts.store.list_newest_revisions(row.name, 1)), None)
-        writer.put_source_except_head_and_counters(fetched)
-        if not writer.accept_head_and_put_revision_if_number_unchanged(
-            row.name, row.head_number, revision
-        ):
+        before = next(iter(parts.store.newest_revisions(row.name, 1)), None)
+        writer.put(fetched)
+        if not writer.accept_head(row.name, row.head_number, revision):
             return fetched
         announced = [revision]
         if before is not None:
             announced.append(build_overtaken_revision(before, head.commit, is_forced=is_forced))
-            writer.put_revision(announced[-1])
+            writer.put(announced[-1])
         parts.write_revision_statuses(writer, announced)
         event = find_fetch_event(row, fetched)
         if event is not None:
             fact = f"fetch of {row.name} since {row.fetched_at}"
             parts.queue_messages(writer, event, fact, source=row.name)
-        writer.increment_change_number_of_source(row.name)
+        writer.count_change(row.name)
     parts.log(
         "warn" if is_forced else "info", "head accepted", source=row.name, commit=head.commit,
         number=revision.number, forced_away=row.head if is_forced else "",
@@ -315,7 +307,7 @@ def _move_targets(
             return
     row = replace(row, credentials=_collect_credentials(source, row, mirror))
     by_name = {target.name: target for target in keyed}
-    before = parts.store.list_present_and_gone_targets_of_source(row.name)
+    before = parts.store.source_targets(row.name)
     present = {target.name for target in before if not target.is_gone}
     names, touched_count = sorted(by_name.keys() | present), 0
     batches = [names[at : at + _BATCH] for at in range(0, len(names), _BATCH)] or [[]]
@@ -325,7 +317,7 @@ def _move_targets(
                 return
             # Runs that ended since the batch before have written their targets.
             moved = target_rows_at_head(
-                parts.store.list_present_and_gone_targets_of_source(row.name, batch),
+                parts.store.source_targets(row.name, batch),
                 [by_name[name] for name in batch if name in by_name],
                 row.head,
                 row.head_number,
@@ -337,7 +329,7 @@ def _move_targets(
                 in_rollouts=assignments.names_in_any_rollout,
             )
             for target in moved:
-                writer.put_target_keeping_claim_and_newer_revision(target)
+                writer.put(target)
             removed = (target for target in moved if target.is_gone)
             queue_ends_of_failures(parts, writer, removed, row.head)
             touched_count += sum(target.touched_number == row.head_number for target in moved)
@@ -345,9 +337,9 @@ def _move_targets(
                 # Until this is written all are compared again, which changes none that is there.
                 write_rollouts_at_head(parts, writer, row, assignments)
                 compared = replace(row, keyed_number=row.head_number)
-                writer.put_source_except_head_and_counters(compared)
+                writer.put(compared)
                 _record_usable_head(parts, writer, row)
-                writer.increment_change_number_of_source(row.name)
+                writer.count_change(row.name)
         if position < len(batches):
             time.sleep(_PAUSE)
     if row.keyed_number == row.head_number:
@@ -431,10 +423,10 @@ def _record_unusable_head(
             return
         revision, before = _last_revisions(parts, row.name)
         revision = replace(revision, finding=finding)
-        writer.put_revision(revision)
-        writer.put_source_except_head_and_counters(replace(row, keyed_number=keyed_number))
+        writer.put(revision)
+        writer.put(replace(row, keyed_number=keyed_number))
         _queue_head_message(parts, writer, revision, before)
-        writer.increment_change_number_of_source(row.name)
+        writer.count_change(row.name)
     parts.log("error", "head unusable", source=row.name, commit=row.head, summary=finding.summary)
 
 
@@ -450,14 +442,14 @@ def _record_usable_head(parts: LoopParts, writer: StoreWriter, row: SourceRow) -
     mended = replace(revision, finding=None)
     if revision.end is not RevisionEnd.SUCCESS:
         mended = replace(mended, end=RevisionEnd.NONE, description="", is_final=False)
-    writer.put_revision(mended)
+    writer.put(mended)
     fact = f"head {revision.number} of {row.name} mended at {parts.clock.read_wall()}"
     parts.queue_messages(writer, Event.RECOVERED, fact, source=row.name, commit=revision.commit)
 
 
 def _last_revisions(parts: LoopParts, source: str) -> tuple[RevisionRow, RevisionRow | None]:
     """The head's revision, and the one before it, if there is one."""
-    revision, *older = parts.store.list_newest_revisions(source, 2)
+    revision, *older = parts.store.newest_revisions(source, 2)
     return revision, next(iter(older), None)
 
 

@@ -48,7 +48,7 @@ class HourlyWork:
             return
         self._done_at = counter
         delete_old_rows(self._parts)
-        for row in self._parts.store.list_audit_newest_first_unless_after(1):
+        for row in self._parts.store.audit_rows(1):
             self._parts.log("info", "audit", row=row.number, digest=row.digest)
         self._reminded = queue_reminders(self._parts, self._reminded)
 
@@ -61,10 +61,10 @@ def delete_old_rows(parts: LoopParts) -> None:
     now = parts.clock.read_wall()
     oldest = now - parts.settings.defaults.keep
     with parts.write() as writer:
-        count = writer.delete_old_runs_except_newest_of_each_target(oldest)
-        writer.delete_old_ended_messages_revisions_and_statuses(oldest)
+        count = writer.delete_old_runs(oldest)
+        writer.delete_old_messages(oldest)
         writer.date_back_approvals(now)
-        writer.delete_approvals_given_and_pauses_ended_before(min(oldest, now - APPROVAL_SECONDS))
+        writer.delete_old_approvals(min(oldest, now - APPROVAL_SECONDS))
     if count:
         parts.log("info", "old runs deleted", runs=count)
 
@@ -89,7 +89,7 @@ def queue_reminders(
         for (name, began_at, number), row in due.items():
             if (name, began_at, number) not in reminded:
                 _queue_reminder(parts, writer, row, number)
-        for pause in parts.store.list_people_pauses_even_ended():
+        for pause in parts.store.list_pauses():
             if is_pause_active(pause, now):
                 queue_pause_messages(parts, writer, pause)
         for source, pause in _configured_pauses(parts):
@@ -125,11 +125,7 @@ def _queue_pause_message(
 def _sources_in_scope(parts: LoopParts, scope: str) -> Iterator[tuple[str, TargetName | None]]:
     """Each source that has a target in a scope, with the target if the scope is that alone."""
     for source in parts.settings.sources:
-        names = [
-            row.name
-            for row in parts.store.list_present_and_gone_targets_of_source(source)
-            if not row.is_gone
-        ]
+        names = [row.name for row in parts.store.source_targets(source) if not row.is_gone]
         matching = [name for name in names if fnmatchcase(str(name), scope)]
         if matching:
             yield source, next((name for name in matching if str(name) == scope), None)
@@ -149,7 +145,7 @@ def _queue_reminder(parts: LoopParts, writer: StoreWriter, row: TargetRow, numbe
     holds = parts.store.list_holds(row.name) if row.state is TargetCondition.HELD else ()
     if holds and all(hold.rejected_by for hold in holds):
         return  # somebody has decided
-    run = next(iter(parts.store.list_newest_runs_without_documents(row.name, 1)), None)
+    run = next(iter(parts.store.newest_runs(row.name, 1)), None)
     findings = run.findings if run else ()
     parts.queue_messages(
         writer,
@@ -186,7 +182,7 @@ class DueTimes:
         counter, error = clock.read_counter(), clock.measure_ahead()
         if is_clock_jump(error):
             with parts.write() as writer:
-                writer.shift_due_times_claims_and_leases(error)
+                writer.shift_times(error)
                 # Within the transaction: no other one may be between the two.
                 clock.move_wall_time_by(error)
                 writer.date_back_approvals(clock.read_wall())
@@ -210,9 +206,7 @@ def targets_in_states(parts: LoopParts, states: Collection[TargetCondition]) -> 
         row
         for state in TargetCondition
         if state in states
-        for row in parts.store.read_page_of_present_targets(
-            TargetFilter(state=state), 0, _ALL_TARGETS
-        ).targets
+        for row in parts.store.target_page(TargetFilter(state=state), 0, _ALL_TARGETS).targets
     ]
 
 
@@ -224,18 +218,18 @@ def pull_in_due_times(parts: LoopParts) -> None:
     intervals = {get_interval_or_default(rule, defaults) for rule in rules} or {defaults.interval}
     with parts.write() as writer:
         shortest = compute_longest_delay(min(intervals), defaults)
-        for row in writer.list_present_targets_due_after(now + shortest):
+        for row in writer.list_due_after(now + shortest):
             rule = find_target_rule(parts, row.name)
             if rule is None:
                 continue
             longest = compute_longest_delay(get_interval_or_default(rule, defaults), defaults)
             if row.due_at > now + longest:
                 delay = spread_delay(longest, int(longest), parts.clock.draw_fraction())
-                writer.put_target_keeping_claim_and_newer_revision(replace(row, due_at=now + delay))
+                writer.put(replace(row, due_at=now + delay))
         for polled in parts.store.list_configured_sources():
             source = sources.get(polled.name)
             if source and polled.due_at > now + compute_longest_delay(source.poll, defaults):
-                writer.put_source_except_head_and_counters(replace(polled, due_at=now))
+                writer.put(replace(polled, due_at=now))
         # No receiver can ask for a longer wait (`delivery.py`).
         writer.hasten_sends(now, max(HOUR, defaults.retry_most))
 
@@ -244,7 +238,7 @@ def hasten_failing(parts: LoopParts, longest: float) -> None:
     """Have each failing target due within `longest` seconds: what was wrong may be mended."""
     now = parts.clock.read_wall()
     with parts.write() as writer:
-        failing = [row for row in writer.list_present_targets_due_after(now) if row.failures]
+        failing = [row for row in writer.list_due_after(now) if row.failures]
         _put_due_within(parts, writer, failing, longest)
 
 
@@ -254,7 +248,7 @@ def hasten_redecided(parts: LoopParts, before: Controller | None = None) -> None
     `before` are the settings until now, None at a start: then a mode that is not that of the last
     run counts, and a pause that is over.
     """
-    now, pauses = parts.clock.read_wall(), parts.store.list_people_pauses_even_ended()
+    now, pauses = parts.clock.read_wall(), parts.store.list_pauses()
     woken: list[TargetRow] = []
     for row in targets_in_states(parts, frozenset(TargetCondition) - _UNDECIDED):
         rule = find_target_rule(parts, row.name)
@@ -277,7 +271,7 @@ def make_targets_due_soon(
 ) -> None:
     """Have targets due in a moment, many of them spread over the first retry's delay."""
     with parts.write() as writer:
-        fresh = [parts.store.find_target_even_if_gone(row.name) or row for row in rows]
+        fresh = [parts.store.find_target(row.name) or row for row in rows]
         moved = [replace(row, due_cause=cause, due_detail=detail) for row in fresh]
         _put_due_within(parts, writer, moved, parts.settings.defaults.retry_first)
 
@@ -289,6 +283,4 @@ def _put_due_within(
     now, rows = parts.clock.read_wall(), list(rows)
     for row in rows:
         delay = spread_delay(longest, len(rows), parts.clock.draw_fraction())
-        writer.put_target_keeping_claim_and_newer_revision(
-            replace(row, due_at=min(row.due_at, now + delay))
-        )
+        writer.put(replace(row, due_at=min(row.due_at, now + delay)))

@@ -83,16 +83,16 @@ class LeaderRounds:
         with parts.write() as writer:
             writer.append_audit(now, parts.who, "start", parts.who, "")
             if not parts.store.is_shared:
-                writer.release_all_claims()
+                writer.release_claims()
             # The clock was set back while nobody watched it, by this much or a little more.
             if fetched_at > now:
-                writer.shift_due_times_claims_and_leases(now - fetched_at)
+                writer.shift_times(now - fetched_at)
         hourly.pull_in_due_times(parts)
         # A variable can be mended by a restart alone. Runs of --once have a timer of their own.
         retry_within = 0.0 if self._is_once else parts.settings.defaults.retry_first
         hourly.hasten_failing(parts, retry_within)
         hourly.hasten_redecided(parts)
-        statuses, _ = parts.store.list_unsent_and_refused_statuses_and_messages()
+        statuses, _ = parts.store.unsent()
         # Whether these were sent is not known: they are read first.
         self._unsure = {(row.source, row.commit, row.context) for row in statuses}
         for name in parts.settings.sources:
@@ -123,12 +123,12 @@ class LeaderRounds:
         rows = {row.name: row for row in parts.store.list_configured_sources()}
         with parts.write() as writer:
             for name in names:
-                row = parts.store.find_source_even_if_removed(name) or SourceRow(name)
+                row = parts.store.find_source(name) or SourceRow(name)
                 if row.is_removed or name not in rows:
                     row = replace(row, due_at=now, is_removed=False)
-                    writer.put_source_except_head_and_counters(row)
+                    writer.put(row)
             for name in rows.keys() - names.keys():
-                targets = parts.store.list_present_and_gone_targets_of_source(name)
+                targets = parts.store.source_targets(name)
                 present = (target for target in targets if not target.is_gone)
                 following.queue_ends_of_failures(parts, writer, present)
                 writer.mark_source_removed(name)
@@ -170,9 +170,7 @@ class LeaderRounds:
 
     def _start_fetch(self, name: str) -> None:
         def fetch() -> None:
-            following.fetch_source_or_record_failure_and_move_targets(
-                self._parts, name, spreads_new_targets=not self._is_once
-            )
+            following.fetch_source(self._parts, name, spreads_new_targets=not self._is_once)
             self._fetched[name] = self._parts.clock.read_counter()
 
         self._tasks.start_task((_FETCH, name), fetch)
@@ -298,7 +296,7 @@ class Dispatcher:
         if is_old or len(self._candidates) < self._max_looks:
             limit = _LISTED_PER_LOOK * self._max_looks
             with self._parts.write() as writer:
-                self._candidates = [*writer.list_due_unclaimed_targets_by_turn(now, limit)]
+                self._candidates = [*writer.list_due(now, limit)]
             self._listed_at = counter
         due = [row for row in self._candidates if _work_key(row) not in self._begun]
         has_many = len(self._parts.settings.sources) > 1
@@ -389,7 +387,7 @@ def read_back_status(parts: LoopParts, row: StatusRow) -> bool:
     if sender is None:
         return False
     try:
-        text = sender.read_shown_text_or_wished_if_equivalent_or_none(row)
+        text = sender.read_shown_text(row)
     except StatusUnreadable as problem:
         result = problem.result
     except Exception as problem:  # noqa: BLE001
@@ -421,7 +419,7 @@ def _write_status(
         else:
             chance = parts.clock.draw_fraction()
             updated = build_status_after_send(newest, sent, result, now, defaults, chance)
-        writer.put_status(updated)
+        writer.put(updated)
 
 
 def send_message(parts: LoopParts, row: MessageRow) -> None:
@@ -444,7 +442,7 @@ def send_message(parts: LoopParts, row: MessageRow) -> None:
     with parts.write() as writer:
         now, chance = parts.clock.read_wall(), parts.clock.draw_fraction()
         updated = build_message_after_send(row, result, now, parts.settings.defaults, chance)
-        writer.replace_existing_message(updated)
+        writer.put(updated)
 
 
 def _internal_error(problem: Exception) -> SendResult:

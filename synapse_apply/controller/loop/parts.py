@@ -152,12 +152,10 @@ class LoopParts:
         mirror = self.configured.mirrors.get(row.name.source)
         if not self.store.is_shared or mirror is None:
             return
-        source = self.store.find_source_even_if_removed(row.name.source)
+        source = self.store.find_source(row.name.source)
         followed = source.followed if source else ()
-        if mirror.fetch_commit_if_missing_or_pin_is_old(row.wanted_commit, followed):
-            mirror.protect_only_these_commits_from_pruning(
-                self.store.list_commits_in_use(row.name.source)
-            )
+        if mirror.fetch_commit(row.wanted_commit, followed):
+            mirror.protect_commits(self.store.list_commits_in_use(row.name.source))
 
     def authors_to_apply(self, row: TargetRow) -> tuple[str, ...] | None:
         """Who wrote the commits between a target's applied and wanted one; None if unknown."""
@@ -219,9 +217,7 @@ class LoopParts:
         source = self.settings.sources.get(head.source)
         if source is None or source.status is None or not source.status.has_context_per_target:
             return
-        page = self.store.read_page_of_present_targets(
-            TargetFilter(head.source), 0, MAX_TARGET_CONTEXTS
-        )
+        page = self.store.target_page(TargetFilter(head.source), 0, MAX_TARGET_CONTEXTS)
         if page.matching_count > MAX_TARGET_CONTEXTS:
             return
         for target in page.targets:
@@ -236,7 +232,7 @@ class LoopParts:
 
     def newest_failure(self, name: TargetName) -> str:
         """The first error of a target's newest run that failed, "" where that has none."""
-        runs = self.store.list_newest_runs_without_documents(name, _RUNS_READ)
+        runs = self.store.newest_runs(name, _RUNS_READ)
         run = next((run for run in runs if run.outcome.is_failure), None)
         findings = run.findings if run is not None else ()
         return next((finding.summary for finding in findings if finding.is_error), "")
@@ -255,7 +251,7 @@ class LoopParts:
         row = self.store.find_status(revision.source, revision.commit, context)
         new = with_new_wish(row, StatusRow(revision.source, revision.commit, context, wished))
         if new != row:
-            writer.put_status(new)
+            writer.put(new)
 
     def queue_messages(
         self,
@@ -324,9 +320,7 @@ class LeaderParts(LoopParts):
         """As LoopParts; LeadershipLost where another process leads, or has led since."""
         with super().write() as writer:
             epoch = self._leader_epoch
-            if epoch and not writer.is_lease_still_own_even_if_over(
-                LEADER_LEASE, self.holder, epoch
-            ):
+            if epoch and not writer.is_lease_own(LEADER_LEASE, self.holder, epoch):
                 raise LeadershipLost.from_summary(
                     "Another process leads this controller by now",
                     "What this one was about to write was not written.",
@@ -359,7 +353,7 @@ class LeasedLeader:
         self._asked_at = 0.0
         self.epoch = 0
 
-    def get_epoch_to_renew_or_zero(self) -> int:
+    def epoch_to_renew(self) -> int:
         """The epoch of the lead that is to be kept; 0 without one, or where the rounds hang.
 
         May be called by any thread.
@@ -367,10 +361,10 @@ class LeasedLeader:
         is_hung = self._clock.read_counter() - self._asked_at >= _HUNG_ROUND_SECONDS
         return 0 if is_hung else self.epoch
 
-    def take_or_keep_lease_epoch_or_none(self) -> int | None:
+    def take(self) -> int | None:
         self._asked_at = self._clock.read_counter()
         now = self._clock.read_wall()
-        lease = self._store.find_lease_even_if_over(LEADER_LEASE)
+        lease = self._store.find_lease(LEADER_LEASE)
         if lease is not None and lease.holder and lease.until > now:
             is_own = (lease.holder, lease.epoch) == (self._holder, self.epoch)
             self.epoch = self.epoch if is_own else 0
@@ -379,15 +373,13 @@ class LeasedLeader:
             # Now, and not before other writers were waited for. A lease that ran out and that
             # nobody took is this one's still, with its epoch.
             now = self._clock.read_wall()
-            self.epoch = writer.take_or_renew_lease_and_get_epoch_or_zero(
-                LEADER_LEASE, self._holder, now + LEASE_SECONDS, now
-            )
+            self.epoch = writer.take_lease(LEADER_LEASE, self._holder, now + LEASE_SECONDS, now)
         return self.epoch or None
 
     def release_lease(self) -> None:
         if self.epoch:
             with self._store.write() as writer:
-                writer.release_lease_if_own(LEADER_LEASE, self._holder, self.epoch)
+                writer.release_lease(LEADER_LEASE, self._holder, self.epoch)
         self.epoch = 0
 
 

@@ -44,18 +44,14 @@ def record_run(
     """Write what a look found, or an apply did, unless the claim is another's by now."""
     name = claimed.row.name
     with parts.write() as writer:
-        row = parts.store.find_target_even_if_gone(name)
-        if row is None or not writer.is_claim_still_own_even_if_over(
-            name, parts.holder, claimed.epoch
-        ):
+        row = parts.store.find_target(name)
+        if row is None or not writer.is_claim_own(name, parts.holder, claimed.epoch):
             return
         begun, row = row.begun_apply, replace(row, begun_apply=None)
         if run.result.held_up_by_run:
             # Another run is at work: what was seen in its middle would be told as drift.
             parts.count_postponed_run()
-            writer.put_target_keeping_claim_and_newer_revision(
-                replace(row, due_at=parts.clock.read_wall() + HELD_UP_SECONDS)
-            )
+            writer.put(replace(row, due_at=parts.clock.read_wall() + HELD_UP_SECONDS))
             parts.log(
                 "info",
                 f"{run.verb.value} postponed",
@@ -64,8 +60,8 @@ def record_run(
             )
         else:
             _write_run(parts, writer, row, claimed, run, decision, assessment, begun)
-        writer.release_claim_if_own(name, parts.holder, claimed.epoch)
-        writer.increment_change_number_of_source(name.source)
+        writer.release_claim(name, parts.holder, claimed.epoch)
+        writer.count_change(name.source)
 
 
 def _write_run(
@@ -82,7 +78,7 @@ def _write_run(
     run_row = _build_run_row(looked, run, decision)
     if begun is not None and run_row.outcome is RunOutcome.WORKER_LOST:
         run_row = replace(run_row, approved_by=begun.approved_by)
-    last = next(iter(parts.store.list_newest_runs_without_documents(row.name, 1)), None)
+    last = next(iter(parts.store.newest_runs(row.name, 1)), None)
     has_same_inputs = row.input_digest == looked.wanted_digest
     if (
         last is not None
@@ -93,7 +89,7 @@ def _write_run(
         writer.count_repeated_look(last.id, run.ended_at)
     else:
         run_id = run.id
-        writer.put_run(run_row)
+        writer.put(run_row)
     holds_before = parts.store.list_holds(row.name)
     holds = holds_before
     # A run that failed before it had a plan says nothing of its rows.
@@ -118,7 +114,7 @@ def _write_run(
         chance=parts.clock.draw_fraction(),
     )
     after = record_evidence(parts, writer, after, claimed, run, decision, assessment)
-    writer.put_target_keeping_claim_and_newer_revision(after)
+    writer.put(after)
     writer.mark_approvals_used(run.result.used_approvals, run.id, run.ended_at)
     _end_approvals(parts, writer, looked, run, last)
     if run.verb is RunVerb.APPLY:
@@ -227,7 +223,7 @@ def _end_approvals(
     outcome, digests = run.result.outcome, {row.digest for row in run.result.rows}
     if outcome is RunOutcome.PLAN_ERROR or not (digests or outcome is RunOutcome.IN_SYNC):
         return
-    for approval in parts.store.list_approvals_even_used_or_expired(looked.name):
+    for approval in parts.store.list_approvals(looked.name):
         is_returned = approval.id in run.result.returned_approvals
         if approval.used_at and is_returned:
             writer.put_approval(replace(approval, used_at=0.0, used_by_run=""))
@@ -249,10 +245,10 @@ def _wake_waiting(parts: LoopParts, writer: StoreWriter, name: TargetName) -> No
     nothing is looked at once too often.
     """
     waiting = TargetFilter(name.source, TargetCondition.WAITING)
-    for row in parts.store.read_page_of_present_targets(waiting, 0, _ALL_TARGETS).targets:
+    for row in parts.store.target_page(waiting, 0, _ALL_TARGETS).targets:
         if row.name != name and f"target {name.target} " in row.waiting_reason:
             now = parts.clock.read_wall()
-            writer.put_target_keeping_claim_and_newer_revision(
+            writer.put(
                 replace(
                     row,
                     due_at=now,

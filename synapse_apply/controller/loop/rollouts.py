@@ -50,7 +50,7 @@ def write_next_steps(parts: LoopParts, source: str) -> None:
     (`new_head: queue`).
     """
     for rollout in rollouts_of_source(parts.settings, source):
-        row = parts.store.find_begun_rollout_even_if_ended(rollout.name)
+        row = parts.store.find_rollout(rollout.name)
         if row is None or row.source != source:
             continue
         # Most of the time there is nothing to do: that costs no transaction.
@@ -62,7 +62,7 @@ def write_next_steps(parts: LoopParts, source: str) -> None:
 def _write_next_step(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
     """One step of a rollout, and the rollout after it; None where it ended or was forgotten."""
     with parts.write() as writer:
-        row = parts.store.find_begun_rollout_even_if_ended(rollout.name)
+        row = parts.store.find_rollout(rollout.name)
         if row is None or row.state.is_over or _is_revision_refused(parts, row):
             return None
         if row.waves_digest != wave_digest(rollout):
@@ -72,13 +72,10 @@ def _write_next_step(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
 
         def read_members(wave: int) -> list[RolloutMember]:
             rows = parts.store.list_rollout_targets(name, wave)
-            targets = {
-                row.name: row
-                for row in parts.store.list_present_and_gone_targets_of_wave(name, wave)
-            }
+            targets = {row.name: row for row in parts.store.wave_targets(name, wave)}
             return [RolloutMember(row, targets.get(row.target)) for row in rows]
 
-        waves = parts.store.list_recorded_waves_of_revision(name, row.number)
+        waves = parts.store.list_waves(name, row.number)
         if _waits_for_person(rollout, row, waves):
             return None
         step = compute_rollout_step(rollout, row, waves, read_members, parts.clock.read_wall())
@@ -96,7 +93,7 @@ def _waits_for_person(rollout: Rollout, row: RolloutRow, waves: Sequence[WaveRow
 
 def _is_revision_refused(parts: LoopParts, row: RolloutRow) -> bool:
     """Whether the revision that it brings was refused since: which waves there are is not known."""
-    revision = parts.store.find_newest_revision_of_commit(row.source, row.commit)
+    revision = parts.store.find_revision(row.source, row.commit)
     return revision is not None and revision.number == row.number and revision.finding is not None
 
 
@@ -105,9 +102,9 @@ def _write_step(
 ) -> None:
     after = step.rollout
     if after != before:
-        writer.put_rollout(after)
+        writer.put(after)
     for wave in step.waves:
-        writer.put_wave(wave)
+        writer.put(wave)
         # Note that a wave was opened or closed; nothing of one in which nothing was to be done.
         text = f"wave {wave.wave} of {after.wave_count}"
         if wave.end is WaveEnd.NONE:
@@ -116,9 +113,9 @@ def _write_step(
             audit_and_log_step(parts, writer, after, "open wave", f"{text}: {moved} moved")
         elif wave.closed_at > wave.opened_at:
             audit_and_log_step(parts, writer, after, "close wave", f"{text}: {wave.end.value}")
-    writer.put_rollout_targets(step.rollout_targets)
+    writer.put(*step.rollout_targets)
     for target in step.targets:
-        writer.put_target_keeping_claim_and_newer_revision(target)
+        writer.put(target)
     if after.state is not before.state and after.state is not RolloutState.RUNNING:
         reason = after.state_reason or after.description
         audit_and_log_step(parts, writer, after, f"rollout {after.state.value}", reason)
@@ -130,12 +127,12 @@ def _request_fetch(parts: LoopParts, rollout: Rollout, row: RolloutRow) -> None:
 
     Which waves the targets of the head belong to is known from the project file alone.
     """
-    source = parts.store.find_source_even_if_removed(row.source)
+    source = parts.store.find_source(row.source)
     if source is None or not row.number < source.keyed_number == source.head_number:
         return
     if not is_newer_head_due(rollout, row, source.head_number):
         return
-    head = parts.store.find_newest_revision_of_commit(source.name, source.head)
+    head = parts.store.find_revision(source.name, source.head)
     if head is None or head.finding is not None:
         return
     parts.request_comparison(source.name)
@@ -158,19 +155,19 @@ def write_rollouts_at_head(
     configured = {
         rollout.name: rollout for rollout in rollouts_of_source(parts.settings, source.name)
     }
-    for row in parts.store.list_begun_rollouts_even_ended():
+    for row in parts.store.list_rollouts():
         is_unknown = row.source == source.name and row.name not in configured
         if is_unknown or row.source not in parts.settings.sources:
-            writer.delete_rollout_with_waves_and_targets(row.name)
+            writer.delete_rollout(row.name)
             audit_and_log_step(
                 parts, writer, row, "forget rollout", "controller.yaml has it no more"
             )
     beginnings = []
     for rollout in configured.values():
-        before = parts.store.find_begun_rollout_even_if_ended(rollout.name)
+        before = parts.store.find_rollout(rollout.name)
         targets_before: Sequence[RolloutTargetRow] = ()
         if before is not None and before.source != source.name:
-            writer.delete_rollout_with_waves_and_targets(before.name)
+            writer.delete_rollout(before.name)
             before = None
         elif before is not None:
             targets_before = parts.store.list_rollout_targets(rollout.name)
@@ -189,8 +186,8 @@ def write_rollouts_at_head(
         writer.delete_from_rollouts(beginning.removed_names)
     for before, beginning in beginnings:
         for wave in beginning.waves:
-            writer.put_wave(wave)
-        writer.put_rollout_targets(beginning.targets)
+            writer.put(wave)
+        writer.put(*beginning.targets)
         after = beginning.rollout
         if after is None and before is not None and beginning.removed_names:
             after = (
@@ -199,7 +196,7 @@ def write_rollouts_at_head(
                 else before
             )
         if after is not None:
-            writer.put_rollout(after)
+            writer.put(after)
             if before is None or before.number != after.number:
                 audit_and_log_step(
                     parts,
@@ -246,7 +243,7 @@ def record_evidence(
     if not (
         is_shown and (row.good_since, row.failed_at) == (updated.good_since, updated.failed_at)
     ):
-        writer.put_rollout_targets([updated])
+        writer.put(updated)
     soak_end = find_soak_end(updated, wave)
     if soak_end is None or soak_end >= after.due_at:
         return after
@@ -288,7 +285,7 @@ def queue_rollout_news(
 def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
     """Tell once a day of the rollouts that need a person, or did not end for a week."""
     now = parts.clock.read_wall()
-    for row in parts.store.list_begun_rollouts_even_ended():
+    for row in parts.store.list_rollouts():
         if row.name not in parts.settings.rollouts:
             continue
         if is_overdue_for_a_week(row, now):

@@ -88,7 +88,7 @@ def _has_newer_inputs(parts: LoopParts, looked: TargetRow) -> bool:
     """
     name = looked.name
     mirror = parts.configured.mirrors.get(name.source)
-    source = parts.store.find_source_even_if_removed(name.source)
+    source = parts.store.find_source(name.source)
     if mirror is None or source is None:
         return False
     is_compared = source.keyed_number >= source.head_number
@@ -105,11 +105,11 @@ def _postpone(parts: LoopParts, claimed: ClaimedTarget) -> None:
     name = claimed.row.name
     with parts.write() as writer:
         writer.request_fetch_at_once(name.source)
-        row = parts.store.find_target_even_if_gone(name)
+        row = parts.store.find_target(name)
         if row is not None and is_still_claimed_by_task(parts, row, claimed):
             due_at = parts.clock.read_wall() + MIN_POLL_SECONDS
-            writer.put_target_keeping_claim_and_newer_revision(replace(row, due_at=due_at))
-        writer.release_claim_if_own(name, parts.holder, claimed.epoch)
+            writer.put(replace(row, due_at=due_at))
+        writer.release_claim(name, parts.holder, claimed.epoch)
     parts.log("info", "apply postponed", target=name, reason="a newer commit is there")
 
 
@@ -213,13 +213,13 @@ class PermitReader:
 
     def _compute_permit(self, now: float, monotonic: float) -> Permit:
         parts, looked = self._parts, self._claimed.row
-        row = parts.store.find_target_even_if_gone(looked.name)
+        row = parts.store.find_target(looked.name)
         is_commit_wanted = row is not None and row.wanted_digest == looked.wanted_digest
         rule = find_strictest_rule(parts, looked.name)
         permit = compute_permit(
             looked.name,
             rule,
-            parts.store.list_people_pauses_even_ended(),
+            parts.store.list_pauses(),
             begun_rule=self._begun_rule,
             now=now,
             monotonic=monotonic,

@@ -276,7 +276,7 @@ class GitHubStatusSender(_StatusSender):
             return SendResult() if is_shown else self._foreign_answer(answer.status)
         return self._refusal(answer)
 
-    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /repos/{owner}/{repo}/commits/{ref}/status`).
 
         The combined status has the newest of each context; the plain list has all of them, of
@@ -397,7 +397,7 @@ class GitLabStatusSender(_StatusSender):
         except (UndeliveredError, StatusUnreadable) as failure:
             return failure.result
 
-    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
         current = self._read_newest(row)
         if current is None:

@@ -49,13 +49,11 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
         raise BadQueryError(f"state is one of: {words}")
     offset, limit = (parse_whole_number(parameters, "offset", 0), parse_limit(parameters))
     if (name := parse_target(parameters)) is not None:
-        target = store.find_target_even_if_gone(name)
+        target = store.find_target(name)
         page = TargetPage([target], 1) if target is not None else TargetPage([], 0)
     else:
         source, text = parameters.get("source", ""), parameters.get("q", "")
-        page = store.read_page_of_present_targets(
-            TargetFilter(source, condition, text), offset, limit
-        )
+        page = store.target_page(TargetFilter(source, condition, text), offset, limit)
     sources = store.list_configured_sources()
     return write_document(
         types.TargetList,
@@ -107,8 +105,8 @@ def targets_document(store: ReadableStore) -> JsonDocument:
 
 def live_processes(store: ReadableStore) -> Sequence[LiveProcess]:
     """The processes of the controller that somebody may know of; none where it is one alone."""
-    lease = store.find_lease_even_if_over(LEADER_LEASE)
-    return list_live_processes(store.list_recorded_processes(), lease)
+    lease = store.find_lease(LEADER_LEASE)
+    return list_live_processes(store.list_processes(), lease)
 
 
 def source_findings(
@@ -117,7 +115,7 @@ def source_findings(
     """Why sources cannot be followed: fetches, refs that went back, heads that cannot be used."""
     found = []
     for row in sources:
-        head = store.find_newest_revision_of_commit(row.name, row.head) if row.head else None
+        head = store.find_revision(row.name, row.head) if row.head else None
         found += [(row, row.finding), (row, head.finding if head else None)]
     return [(row, finding) for row, finding in found if finding is not None]
 

@@ -267,11 +267,11 @@ class PageApp:
 
     def send_badge(self, request: Request) -> Response:
         visitor = self.admit_visitor(request)
-        row = visitor.store.find_target_even_if_gone(visitor.target)
+        row = visitor.store.find_target(visitor.target)
         return _build_svg_response(draw_badge(row, str(visitor.target)))
 
     def send_icon(self, request: Request) -> Response:
-        counts = self.admit_visitor(request).store.count_present_targets_in_each_state()
+        counts = self.admit_visitor(request).store.target_counts()
         return _build_svg_response(draw_icon(overview.choose_tone(counts)))
 
     def send_metrics(self, _request: Request) -> Response:
@@ -307,7 +307,7 @@ class PageApp:
     def _take_push(self, body: bytes) -> Response:
         names = pushed_sources(body, self._loop.get_settings().sources.values())
         for name in names:
-            self._loop.fetch_source_at_next_round(name)
+            self._loop.fetch_soon(name)
         text = "A fetch comes soon.\n" if names else "No source has this repository.\n"
         return PlainTextResponse(text, HTTPStatus.ACCEPTED)
 

@@ -52,7 +52,7 @@ def revisions(visitor: Visitor) -> JsonDocument:
     source = visitor.parameters.get("source", "")
     if not source:
         raise BadQueryError("source is missing")
-    rows = visitor.store.list_newest_revisions(source, parse_limit(visitor.parameters))
+    rows = visitor.store.newest_revisions(source, parse_limit(visitor.parameters))
     items = [
         write_object(
             types.Revision, row, end=row.end_word,
@@ -71,7 +71,7 @@ def runs(visitor: Visitor) -> JsonDocument:
     limit = parse_limit(visitor.parameters)
     items = [
         write_object(types.ListedRun, run, path=addresses.build_run_path(run.id))
-        for run in visitor.store.list_newest_runs_without_documents(name, limit)
+        for run in visitor.store.newest_runs(name, limit)
     ]
     return write_document(types.RunList, items=items)
 
@@ -96,7 +96,7 @@ def holds(visitor: Visitor) -> JsonDocument:
     store, name = visitor.store, parse_target(visitor.parameters)
     offset = parse_whole_number(visitor.parameters, "offset", 0)
     limit = parse_limit(visitor.parameters, MAX_ITEMS)
-    if name is not None and store.find_target_even_if_gone(name) is None:
+    if name is not None and store.find_target(name) is None:
         raise not_found(f"There is no target {name}.")
     names = [name] if name is not None else []
     for condition in TargetCondition if name is None else ():
@@ -116,7 +116,7 @@ def holds(visitor: Visitor) -> JsonDocument:
 def pauses(visitor: Visitor) -> JsonDocument:
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
     limit = parse_limit(visitor.parameters, MAX_ITEMS)
-    rows = visitor.store.list_people_pauses_even_ended()
+    rows = visitor.store.list_pauses()
     items = [pause for pause in rows if visitor.now < pause.until]
     return write_document(types.PauseList, items=items[:limit])
 
@@ -131,7 +131,7 @@ def audit(visitor: Visitor) -> JsonDocument:
         raise forbidden("No right to do this", "The whole audit is for who may read every target.")
     after = parse_whole_number(parameters, "after", 0) if "after" in parameters else None
     audit_filter = AuditFilter(parameters.get("who", ""), parameters.get("q", ""), after=after)
-    rows = visitor.store.list_audit_newest_first_unless_after(parse_limit(parameters), audit_filter)
+    rows = visitor.store.audit_rows(parse_limit(parameters), audit_filter)
     return write_document(types.AuditList, items=rows)
 
 

@@ -59,7 +59,7 @@ class _StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         sources = self._store.list_configured_sources()
-        rollouts = self._store.list_begun_rollouts_even_ended()
+        rollouts = self._store.list_rollouts()
         counts = self._target_counts(sources)
         yield _gauge("targets", "Targets by source and condition.", "source condition", counts)
         yield _gauge(
@@ -101,15 +101,13 @@ class _StoreCollector(Collector):
 
     def _target_counts(self, sources: Sequence[SourceRow]) -> _Samples:
         for source in sources:
-            counts = self._store.count_present_targets_in_each_state(source.name)
+            counts = self._store.target_counts(source.name)
             for condition in TargetCondition:
                 yield [source.name, condition.value], counts.get(condition, 0)
 
     def _needing_person(self) -> _Samples:
         for condition in sorted(NEEDS_PERSON, key=lambda c: c.value):
-            page = self._store.read_page_of_present_targets(
-                TargetFilter(state=condition), 0, _MAX_TARGETS_BY_NAME
-            )
+            page = self._store.target_page(TargetFilter(state=condition), 0, _MAX_TARGETS_BY_NAME)
             yield from (([*target.name, condition.value], 1) for target in page.targets)
 
     def _held_rows(self, source: SourceRow) -> int:
@@ -117,7 +115,7 @@ class _StoreCollector(Collector):
         return sum(max(0, target.hold_count - len(target.applying)) for target in targets)
 
     def _unsent_counts(self) -> _Samples:
-        statuses, messages = self._store.list_unsent_and_refused_statuses_and_messages()
+        statuses, messages = self._store.unsent()
         for what, rows in (("status", statuses), ("message", messages)):
             refused = sum(bool(row.refusal) for row in rows)
             yield from (([what, "refused"], refused), ([what, "waiting"], len(rows) - refused))

@@ -70,15 +70,13 @@ def read_overview(visitor: Visitor) -> Mapping[str, Any]:
         max(1, read_number(parameters, "page", len(f"{_LAST_PAGE}")) or 0),
     )
     sources = store.list_configured_sources()
-    counts = store.count_present_targets_in_each_state(query.source)
+    counts = store.target_counts(query.source)
     first = (query.page - 1) * TARGETS_PER_PAGE
     target_filter = TargetFilter(query.source, query.state, query.text)
-    page = store.read_page_of_present_targets(target_filter, first, TARGETS_PER_PAGE)
+    page = store.target_page(target_filter, first, TARGETS_PER_PAGE)
     names = [target.name for target in page.targets]
     # The head of each source that has one.
-    heads = (
-        store.find_newest_revision_of_commit(row.name, row.head) for row in sources if row.head
-    )
+    heads = (store.find_revision(row.name, row.head) for row in sources if row.head)
     is_first_view = query.page == 1 and not query.has_filter
     troubles = list_target_troubles(store) if is_first_view else []
     source_troubles = source_findings(store, sources) if is_first_view else []
@@ -105,7 +103,7 @@ def read_overview(visitor: Visitor) -> Mapping[str, Any]:
         "matching_count": page.matching_count,
         "page_count": page_count,
         "range_text": range_text,
-        "outcomes": store.list_newest_outcomes_oldest_first(names, _RUNS_IN_SPARK_LINE),
+        "outcomes": store.newest_outcomes(names, _RUNS_IN_SPARK_LINE),
         "heads": {source.name: source.head for source in sources},
         "head_revisions": {revision.source: revision for revision in heads if revision},
         "troubles": troubles,
@@ -154,7 +152,7 @@ def _newest_refused(store: RestrictedStore) -> Sequence[tuple[str, str, str]]:
 
     What it is, of which source or channel, and why.
     """
-    statuses, messages = store.list_unsent_and_refused_statuses_and_messages()
+    statuses, messages = store.unsent()
     refused = {
         **{("commit status", row.source): row.refusal for row in statuses if row.refusal},
         **{("message", row.channel): row.refusal for row in messages if row.refusal},
@@ -201,7 +199,7 @@ def list_target_troubles(store: RestrictedStore) -> Sequence[Mapping[str, Any]]:
     chosen.sort(key=lambda key: [*TargetCondition].index(key[0]))
     troubles = []
     for alike in map(groups.__getitem__, chosen):
-        found = [store.find_target_even_if_gone(name) for name, _ in alike[:_SHOWN_TARGETS]]
+        found = [store.find_target(name) for name, _ in alike[:_SHOWN_TARGETS]]
         trouble = {
             "targets": [row for row in found if row is not None],
             "count": len(alike),
@@ -229,7 +227,7 @@ def read_source(visitor: Visitor) -> Mapping[str, Any] | None:
     view = {
         "source": source,
         "troubles": [finding for _, finding in source_findings(store, [source])],
-        "revisions": store.list_newest_revisions(name, _SHOWN_REVISIONS),
+        "revisions": store.newest_revisions(name, _SHOWN_REVISIONS),
         "url": sanitize_url(configured.url) if configured else "",
         "ref": configured.ref if configured else "",
     }
@@ -245,9 +243,7 @@ def read_audit(visitor: Visitor) -> Mapping[str, Any]:
     parameters = visitor.parameters
     who, text = (parameters.get(n, "").strip()[:_MAX_FILTER_LENGTH] for n in ("who", "q"))
     before = read_number(parameters, "before", _MOST_DIGITS_OF_ROW)
-    rows = visitor.store.list_audit_newest_first_unless_after(
-        ROWS_PER_PAGE + 1, AuditFilter(who, text, before=before)
-    )
+    rows = visitor.store.audit_rows(ROWS_PER_PAGE + 1, AuditFilter(who, text, before=before))
     shown = rows[:ROWS_PER_PAGE]
     older = {"who": who, "q": text, "before": shown[-1].number if shown else 0}
     view = {

@@ -105,35 +105,31 @@ class RestrictedStore:
             if self._can_see_source(row.name)
         ]
 
-    def read_page_of_present_targets(
-        self, target_filter: TargetFilter, offset: int, limit: int
-    ) -> TargetPage:
+    def target_page(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
         own_filter = replace(target_filter, patterns=self._filter_patterns)
-        page = self._store.read_page_of_present_targets(own_filter, offset, limit)
+        page = self._store.target_page(own_filter, offset, limit)
         return TargetPage(
             [self._tell(row.name.source, row) for row in page.targets], page.matching_count
         )
 
-    def count_present_targets_in_each_state(
-        self, source: str = ""
-    ) -> Mapping[TargetCondition, int]:
-        return self._store.count_present_targets_in_each_state(source, self._filter_patterns)
+    def target_counts(self, source: str = "") -> Mapping[TargetCondition, int]:
+        return self._store.target_counts(source, self._filter_patterns)
 
-    def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
-        return self._read_of_target(name, self._store.find_target_even_if_gone, None)
+    def find_target(self, name: TargetName) -> TargetRow | None:
+        return self._read_of_target(name, self._store.find_target, None)
 
     def find_run(self, run_id: str) -> RunRow | None:
         run = self._store.find_run(run_id)
         return self._read_of_target(run.target, lambda _: run, None) if run is not None else None
 
-    def list_newest_runs_without_documents(self, name: TargetName, limit: int) -> Sequence[RunRow]:
-        list_runs = self._store.list_newest_runs_without_documents
+    def newest_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+        list_runs = self._store.newest_runs
         return self._read_of_target(name, lambda target: list_runs(target, limit), ())
 
-    def list_newest_outcomes_oldest_first(
+    def newest_outcomes(
         self, names: Sequence[TargetName], limit: int
     ) -> Mapping[TargetName, Sequence[RunOutcome]]:
-        return self._store.list_newest_outcomes_oldest_first(
+        return self._store.newest_outcomes(
             [name for name in names if self.can_read_target(name)], limit
         )
 
@@ -142,21 +138,21 @@ class RestrictedStore:
         rows = self._store.newest_findings(own_filter)
         return [self._tell(row.name.source, row) for row in rows]
 
-    def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
+    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
         if not self._can_see_source(source):
             return None
-        revision = self._store.find_newest_revision_of_commit(source, commit)
+        revision = self._store.find_revision(source, commit)
         return self._blank_revision(revision) if revision is not None else None
 
-    def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+    def newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         if not self._can_see_source(source):
             return ()
-        return [*map(self._blank_revision, self._store.list_newest_revisions(source, limit))]
+        return [*map(self._blank_revision, self._store.newest_revisions(source, limit))]
 
-    def list_unsent_and_refused_statuses_and_messages(
+    def unsent(
         self,
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        statuses, messages = self._store.list_unsent_and_refused_statuses_and_messages()
+        statuses, messages = self._store.unsent()
         return (
             [row for row in statuses if self.can_read_all(row.source)],
             messages if self.can_read_everything else (),
@@ -166,7 +162,7 @@ class RestrictedStore:
         is_whole = self.can_read_all(source)
         return self._store.find_status(source, commit, context) if is_whole else None
 
-    def list_audit_newest_first_unless_after(
+    def audit_rows(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
         """Those whose text is found as it is told: a search must not find what is left out.
@@ -174,7 +170,7 @@ class RestrictedStore:
         Nor must the time that it takes tell whether that matches: the store is asked for all that
         can be read, whatever is searched.
         """
-        list_rows = self._store.list_audit_newest_first_unless_after
+        list_rows = self._store.audit_rows
         if self.can_read_everything:
             return list_rows(limit, audit_filter)
         who, wanted, found = audit_filter.who, lower_ascii(audit_filter.text), list[AuditRow]()
@@ -198,20 +194,18 @@ class RestrictedStore:
                 audit_filter = replace(audit_filter, after=rows[-1].number)
         return found[:limit]
 
-    def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
-        return (
-            self._store.iter_all_audit_rows_oldest_first() if self.can_read_everything else iter(())
-        )
+    def iter_audit(self) -> Iterator[AuditRow]:
+        return self._store.iter_audit() if self.can_read_everything else iter(())
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
         return self._read_of_target(name, self._store.list_holds, ())
 
-    def list_approvals_even_used_or_expired(self, name: TargetName) -> Sequence[ApprovalRow]:
-        return self._read_of_target(name, self._store.list_approvals_even_used_or_expired, ())
+    def list_approvals(self, name: TargetName) -> Sequence[ApprovalRow]:
+        return self._read_of_target(name, self._store.list_approvals, ())
 
-    def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
+    def list_pauses(self) -> Sequence[PauseRow]:
         """Those that may concern what can be read: their reasons are for the people of it."""
-        rows = self._store.list_people_pauses_even_ended()
+        rows = self._store.list_pauses()
         if self.can_read_everything:
             return rows
         rows = [row for row in rows if self.has_readable_target(row.scope)]
@@ -220,17 +214,17 @@ class RestrictedStore:
             rows = [self._tell(source.name, row) for row in rows]
         return rows
 
-    def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
+    def list_rollouts(self) -> Sequence[RolloutRow]:
         """Those of sources that can be seen; why one stands still, where all can be read."""
-        rows = map(self._blank_rollout, self._store.list_begun_rollouts_even_ended())
+        rows = map(self._blank_rollout, self._store.list_rollouts())
         return [row for row in rows if row is not None]
 
-    def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
-        row = self._store.find_begun_rollout_even_if_ended(name)
+    def find_rollout(self, name: str) -> RolloutRow | None:
+        row = self._store.find_rollout(name)
         return self._blank_rollout(row) if row is not None else None
 
-    def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
-        rows = self._store.list_recorded_waves_of_revision(rollout, number)
+    def list_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
+        rows = self._store.list_waves(rollout, number)
         return rows if all(self.can_read_all(row.source) for row in rows) else ()
 
     def list_rollout_targets(
@@ -242,12 +236,12 @@ class RestrictedStore:
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
         return self._read_of_target(name, self._store.find_rollout_target, None)
 
-    def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
-        return self._store.find_lease_even_if_over(name) if self.can_read_everything else None
+    def find_lease(self, name: str) -> LeaseRow | None:
+        return self._store.find_lease(name) if self.can_read_everything else None
 
-    def list_recorded_processes(self) -> Sequence[ProcessRow]:
+    def list_processes(self) -> Sequence[ProcessRow]:
         """All, which name machines, where all targets can be read; else none."""
-        return self._store.list_recorded_processes() if self.can_read_everything else ()
+        return self._store.list_processes() if self.can_read_everything else ()
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         return self._store.list_configuration_findings() if self.can_read_everything else ()
@@ -255,7 +249,7 @@ class RestrictedStore:
     def _can_see_source(self, source: str) -> bool:
         if self.can_read_all(source):
             return True
-        return bool(self.read_page_of_present_targets(TargetFilter(source), 0, 1).targets)
+        return bool(self.target_page(TargetFilter(source), 0, 1).targets)
 
     def has_readable_target(self, scope: str) -> bool:
         """Whether a scope matches a target that can be read."""
@@ -289,7 +283,7 @@ def iter_present_targets(store: ReadableStore, target_filter: TargetFilter) -> I
     """
     offset = 0
     while True:
-        page = store.read_page_of_present_targets(target_filter, offset, _TARGETS_PER_PAGE)
+        page = store.target_page(target_filter, offset, _TARGETS_PER_PAGE)
         yield from page.targets
         offset += len(page.targets)
         if len(page.targets) < _TARGETS_PER_PAGE:

@@ -289,7 +289,7 @@ def _require_right_on_rollout(action: Action, visitor: Visitor) -> None:
 
     Those are the targets of the wave, or of the whole rollout.
     """
-    if visitor.store.find_begun_rollout_even_if_ended(action.rollout) is None:
+    if visitor.store.find_rollout(action.rollout) is None:
         raise not_found(f"There is no rollout {action.rollout} that you may read.")
     scope = f"wave {action.wave} of {action.rollout}" if action.wave else action.rollout
     rows = visitor.whole_store.list_rollout_targets(action.rollout, action.wave or None)

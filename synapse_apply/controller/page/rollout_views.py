@@ -309,7 +309,7 @@ class RolloutView:
 def list_rollout_summaries(visitor: Visitor) -> Sequence[RolloutSummary]:
     """The rollouts that are configured or have begun, those that need a person first."""
     sources = {source.name for source in visitor.store.list_configured_sources()}
-    rows = {row.name: row for row in visitor.store.list_begun_rollouts_even_ended()}
+    rows = {row.name: row for row in visitor.store.list_rollouts()}
     configured = {n: r for n, r in visitor.settings.rollouts.items() if r.source in sources}
     summaries = [
         _build_summary(visitor, name, rows.get(name), configured.get(name))
@@ -324,7 +324,7 @@ def _build_summary(
     visitor: Visitor, name: str, row: RolloutRow | None, settings: Rollout | None
 ) -> RolloutSummary:
     source = row.source if row else settings.source if settings else ""
-    revision = visitor.store.find_newest_revision_of_commit(source, row.commit) if row else None
+    revision = visitor.store.find_revision(source, row.commit) if row else None
     return RolloutSummary(name, source, row, settings, revision)
 
 
@@ -391,7 +391,7 @@ def require_rollout_view(visitor: Visitor) -> RolloutView:
 def read_rollout_view(visitor: Visitor, name: str) -> RolloutView | None:
     """What is shown of a rollout; None for an unknown one, and for one of others' targets."""
     store, configured = visitor.store, visitor.settings.rollouts.get(name)
-    row = store.find_begun_rollout_even_if_ended(name)
+    row = store.find_rollout(name)
     summary = _build_summary(visitor, name, row, configured)
     sources = {source.name: source for source in store.list_configured_sources()}
     source = sources.get(summary.source)
@@ -401,15 +401,13 @@ def read_rollout_view(visitor: Visitor, name: str) -> RolloutView | None:
     if row is None:
         return RolloutView(summary, is_whole)
     # The targets of each wave.
-    page = store.read_page_of_present_targets(TargetFilter(row.source), 0, _MOST_TARGETS)
+    page = store.target_page(TargetFilter(row.source), 0, _MOST_TARGETS)
     targets = {target.name: target for target in page.targets}
     members: dict[int, list[RolloutMember]] = {}
     for member in store.list_rollout_targets(row.name):
         of_wave = members.setdefault(member.wave, [])
         of_wave.append(RolloutMember(member, targets.get(member.target)))
-    wave_rows = {
-        wave.wave: wave for wave in store.list_recorded_waves_of_revision(row.name, row.number)
-    }
+    wave_rows = {wave.wave: wave for wave in store.list_waves(row.name, row.number)}
     waves = []
     for number in range(1, row.wave_count + 1):
         settings, wave_row = _wave_settings(configured, number), wave_rows.get(number)
@@ -423,14 +421,14 @@ def read_rollout_view(visitor: Visitor, name: str) -> RolloutView | None:
     revisions = [
         {
             "commit": commit,
-            "revision": store.find_newest_revision_of_commit(row.source, commit),
+            "revision": store.find_revision(row.source, commit),
             "target_count": counts[commit],
         }
         for commit in commits
     ]
     earlier = [
-        PastRollout(revision, store.list_recorded_waves_of_revision(row.name, revision.number))
-        for revision in store.list_newest_revisions(row.source, SHOWN_HISTORY + 1)
+        PastRollout(revision, store.list_waves(row.name, revision.number))
+        for revision in store.newest_revisions(row.source, SHOWN_HISTORY + 1)
         if revision.number < row.number
     ]
     is_queued = configured is not None and configured.new_head == "queue"
@@ -495,20 +493,20 @@ def find_membership(visitor: Visitor, name: TargetName) -> Mapping[str, Any] | N
     """Which rollout and wave a target is in, and how far it is there; None for none."""
     store = visitor.store
     row = store.find_rollout_target(name)
-    rollout = store.find_begun_rollout_even_if_ended(row.rollout) if row is not None else None
+    rollout = store.find_rollout(row.rollout) if row is not None else None
     if row is None or rollout is None:
         return None
     wave = _wave_settings(visitor.settings.rollouts.get(row.rollout), row.wave)
-    state = choose_member_state(RolloutMember(row, store.find_target_even_if_gone(name)), wave)
+    state = choose_member_state(RolloutMember(row, store.find_target(name)), wave)
     return {"row": row, "state": state, "wave_count": rollout.wave_count}
 
 
 def rollouts_of_revision(visitor: Visitor, revision: RevisionRow) -> Sequence[Mapping[str, Any]]:
     """The rollouts that brought a revision, or bring it now: the row where that is its newest."""
     rollouts = []
-    for row in visitor.store.list_begun_rollouts_even_ended():
+    for row in visitor.store.list_rollouts():
         if row.source == revision.source:
-            waves = visitor.store.list_recorded_waves_of_revision(row.name, revision.number)
+            waves = visitor.store.list_waves(row.name, revision.number)
             own_row = row if row.number == revision.number else None
             if waves or own_row is not None:
                 rollouts.append({"name": row.name, "row": own_row, "waves": waves})

@@ -47,12 +47,12 @@ def read_target(visitor: Visitor) -> Mapping[str, Any] | None:
     lead to the rows of its plan, by address.
     """
     store, name = visitor.store, visitor.target
-    target = store.find_target_even_if_gone(name)
+    target = store.find_target(name)
     if target is None:
         return None
     heads = {row.name: row.head for row in store.list_configured_sources()}
     newest = _run_view(visitor, target.last_run) if target.last_run else None
-    history = store.list_newest_runs_without_documents(name, SHOWN_RUNS)
+    history = store.newest_runs(name, SHOWN_RUNS)
     view = {
         "target": target,
         "newest": newest,
@@ -88,7 +88,7 @@ def _run_view(visitor: Visitor, run_id: str) -> Mapping[str, Any] | None:
         "row_anchors": plan.anchors,
         "has_unreadable_plan": bool(run.plan_json and not plan.html),
         "commit_link": _link_commit(source, run.commit),
-        "revision": visitor.store.find_newest_revision_of_commit(run.target.source, run.commit),
+        "revision": visitor.store.find_revision(run.target.source, run.commit),
         "calls": list_reported_calls(run.report_json),
     }
 
@@ -100,11 +100,11 @@ def read_revision(visitor: Visitor) -> Mapping[str, Any] | None:
     """
     store, settings = visitor.store, visitor.settings
     source, commit = (visitor.request.path_params[name] for name in ("source", "commit"))
-    revision = store.find_newest_revision_of_commit(source, commit)
+    revision = store.find_revision(source, commit)
     if revision is None:
         return None
     target_filter = TargetFilter(source, wanted_commit=commit)
-    page = store.read_page_of_present_targets(target_filter, 0, SHOWN_TARGETS)
+    page = store.target_page(target_filter, 0, SHOWN_TARGETS)
     view = {
         "revision": revision,
         "targets": page.targets,
@@ -150,7 +150,7 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
         "held_count": len(holds),
         "pauses": [
             {"pause": pause, "can_end": can_pause and visitor.can_pause_scope(pause.scope)}
-            for pause in visitor.store.list_people_pauses_even_ended()
+            for pause in visitor.store.list_pauses()
             if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
         ],
         "fixed_pause": fixed_pause,
@@ -189,8 +189,8 @@ class HeldRowView:
 def list_decidable_rows(visitor: Visitor, name: TargetName) -> list[HoldRow]:
     """The rows of a target that wait for a person, and approved ones that are not done yet."""
     store = visitor.store
-    approvals = store.list_approvals_even_used_or_expired(name)
-    target = store.find_target_even_if_gone(name)
+    approvals = store.list_approvals(name)
+    target = store.find_target(name)
     return add_approved_rows(store.list_holds(name), approvals, visitor.now, target)
 
 
@@ -204,13 +204,13 @@ class HeldRows:
         # Of the commits that would be applied, None where nobody can tell.
         self._authors: tuple[str, ...] | None = ()
         if self.rule is not None and self.rule.not_author:
-            self._authors = visitor.loop.list_authors_of_next_apply_none_if_unreadable(name)
+            self._authors = visitor.loop.next_authors(name)
 
     def views(self, holds: Sequence[HoldRow]) -> Sequence[HeldRowView]:
         """Rows of the target, in their order, with what their approvals are worth."""
         visitor, rule = self._visitor, self.rule or TargetRule("*")
         of_digest: dict[str, list[ApprovalRow]] = {}
-        for approval in visitor.store.list_approvals_even_used_or_expired(self._name):
+        for approval in visitor.store.list_approvals(self._name):
             of_digest.setdefault(approval.row_digest, []).append(approval)
         views = []
         for hold in holds:

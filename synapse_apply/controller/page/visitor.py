@@ -116,7 +116,7 @@ class Visitor:
     def can_pause_scope(self, scope: str) -> bool:
         """Whether they may pause, and resume, every target that a pattern matches."""
         # One that matches is enough: a pattern of theirs has to cover the whole scope.
-        page = self.whole_store.read_page_of_present_targets(TargetFilter(patterns=(scope,)), 0, 1)
+        page = self.whole_store.target_page(TargetFilter(patterns=(scope,)), 0, 1)
         names = [target.name for target in page.targets]
         return can_pause_scope(self.settings.access, self.person, scope, names)
 
@@ -140,7 +140,7 @@ class Visitor:
 
     def require_right_on(self, name: TargetName, right: Right) -> None:
         """Raise RequestRefused: not found for who may not even read the target."""
-        if self.store.find_target_even_if_gone(name) is None:
+        if self.store.find_target(name) is None:
             raise not_found(f"There is no target {name} that you may read.")
         if right not in self.list_rights(name):
             raise self.right_refusal(right, str(name))

@@ -105,9 +105,7 @@ class GitMirror:
                 followed=tuple(name for name in names if self._git.commit_id(_name_memory(name))),
             )
 
-    def fetch_commit_if_missing_or_pin_is_old(
-        self, commit: str, followed: tuple[str, ...] = ()
-    ) -> bool:
+    def fetch_commit(self, commit: str, followed: tuple[str, ...] = ()) -> bool:
         """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
 
         Where the project file of another ref counts, also where that was not looked at for an
@@ -184,7 +182,7 @@ class GitMirror:
         lines = result.output.decode("utf-8", "replace").splitlines()
         return tuple(sorted({text for line in lines for text in line.split("\0") if text}))
 
-    def protect_only_these_commits_from_pruning(self, commits: Sequence[str]) -> None:
+    def protect_commits(self, commits: Sequence[str]) -> None:
         """Protect these commits from pruning, and no others; skips those that are not here."""
         commit_by_ref = {
             f"{KEPT_FOLDER}/{commit}": commit for commit in commits if is_commit_id(commit)

@@ -111,7 +111,7 @@ class ControllerStore:
         """See StoreDatabase; one that is not shared is made by who has the data folder."""
         return self._database.create_or_upgrade()
 
-    def claim_shared_store_or_raise_if_anothers(self, controller: str) -> None:
+    def claim_for(self, controller: str) -> None:
         """Make this the store of a controller; ControllerStoreError where it is another one's.
 
         Replicas have one name. A store that is not shared is its data folder's, whatever the name.
@@ -136,13 +136,13 @@ class ControllerStore:
                     connection.close()
             self._idle_readers, self._writer = [], None
 
-    def write_backup_or_raise_for_database(self, target: Path) -> None:
+    def write_backup(self, target: Path) -> None:
         """Copy the store as it is now to one new file, while others read and write it.
 
         ControllerStoreError where that is not how this store is saved.
         """
         with self._borrow_reader() as connection:
-            self._database.write_backup_or_raise_for_database(connection, target)
+            self._database.write_backup(connection, target)
 
     @contextmanager
     def write(self) -> Iterator[StoreWriter]:
@@ -179,27 +179,27 @@ class ControllerStore:
         finally:
             self._is_writing = False
 
-    def read_database_clock_or_none_for_file(self) -> float | None:
+    def read_database_clock(self) -> float | None:
         """The database's clock, in seconds since the epoch; None for the clock of this machine."""
         with self._borrow_reader() as connection:
             return self._database.read_server_clock(connection)
 
-    def extend_claims_and_leader_lease(
+    def extend_claims(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
         """Let a holder's claims of these targets last until a time, and its lease `leader`.
 
         `leader_epoch` is that lease's epoch, 0 for none. No time is made shorter. This waits for no
-        other writer, and is no part of a `write`, as `put_process_and_delete_unseen_ones`.
+        other writer, and is no part of a `write`, as `put_process`.
         """
         with self._write_at_once() as writer:
-            writer.extend_claims_and_leader_lease(holder, until, leader_epoch, names)
+            writer.extend_claims(holder, until, leader_epoch, names)
 
-    def put_process_and_delete_unseen_ones(self, row: ProcessRow, forgotten_before: float) -> None:
+    def put_process(self, row: ProcessRow, forgotten_before: float) -> None:
         """Write that a process is there, and delete those that were last seen before a time."""
         with self._write_at_once() as writer:
-            writer.put_process(row)
-            writer.delete_processes(forgotten_before)
+            writer.put(row)
+            writer.delete_processes(seen_before=forgotten_before)
 
     @contextmanager
     def _write_at_once(self) -> Iterator[StoreWriter]:
@@ -219,7 +219,7 @@ class ControllerStore:
         """Every source of the configuration, by name."""
         return self._select_rows(SOURCES, "WHERE is_removed = 0 ORDER BY name")
 
-    def find_source_even_if_removed(self, name: str) -> SourceRow | None:
+    def find_source(self, name: str) -> SourceRow | None:
         """A source, also one that was removed; None for an unknown one."""
         return self._select_first_or_none(SOURCES, "WHERE name = ?", [name])
 
@@ -229,9 +229,7 @@ class ControllerStore:
             statement = "SELECT target FROM targets WHERE source = ?"
             return [name for (name,) in connection.execute(statement, [source]).fetchall()]
 
-    def read_page_of_present_targets(
-        self, target_filter: TargetFilter, offset: int, limit: int
-    ) -> TargetPage:
+    def target_page(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
         """Targets by state (those that need a person first), then by name; none that is gone."""
         where, values = targets_where(target_filter, self._dialect)
 
@@ -246,7 +244,7 @@ class ControllerStore:
 
         return self._in_read(read_page)
 
-    def count_present_targets_in_each_state(
+    def target_counts(
         self, source: str = "", patterns: tuple[str, ...] | None = None
     ) -> Mapping[TargetCondition, int]:
         """How many targets are in each state; of one source, or of all. See TargetFilter."""
@@ -258,7 +256,7 @@ class ControllerStore:
         counts = dict(self._in_read(lambda reader: reader.execute(statement, values).fetchall()))
         return {condition: counts.get(rank, 0) for condition, rank in STATE_RANKS.items()}
 
-    def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
+    def find_target(self, name: TargetName) -> TargetRow | None:
         """A target, None for an unknown one."""
         return self._select_first_or_none(TARGETS, "WHERE source = ? AND target = ?", name)
 
@@ -266,13 +264,13 @@ class ControllerStore:
         """A run, None for an unknown one."""
         return self._select_first_or_none(RUNS, "WHERE id = ?", [run_id])
 
-    def list_newest_runs_without_documents(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+    def newest_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
         """The newest runs of a target, newest first, without `plan_json` and `report_json`."""
         rest = "WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"
         empty = {"plan_json": "''", "report_json": "''"}
         return self._select_rows(RUNS, rest, [*name, limit], empty)
 
-    def list_newest_outcomes_oldest_first(
+    def newest_outcomes(
         self, names: Sequence[TargetName], limit: int
     ) -> Mapping[TargetName, Sequence[RunOutcome]]:
         """The outcomes of the newest runs of each target, oldest first, for spark lines."""
@@ -306,18 +304,18 @@ class ControllerStore:
             for source, target, host, text in rows
         ]
 
-    def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
+    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
         """The newest revision of a full commit id, None for one that never was the head."""
         rest = 'WHERE source = ? AND "commit" = ? ORDER BY number DESC'
         return self._select_first_or_none(REVISIONS, rest, [source, commit])
 
-    def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+    def newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         """The newest revisions of a source, newest first."""
         return self._select_rows(
             REVISIONS, "WHERE source = ? ORDER BY number DESC LIMIT ?", [source, limit]
         )
 
-    def list_present_and_gone_targets_of_source(
+    def source_targets(
         self, source: str, names: Sequence[TargetName] | None = None
     ) -> Sequence[TargetRow]:
         """Every target that ever was of a source, or of `names` there, by name; also gone ones."""
@@ -356,7 +354,7 @@ class ControllerStore:
             if any(found and may_be_one_tenant(found.backend, backend) for found in bindings)
         ]
 
-    def list_revisions_whose_end_may_change(self, source: str) -> Sequence[RevisionRow]:
+    def open_revisions(self, source: str) -> Sequence[RevisionRow]:
         """The revisions of a source whose end may still change, newest first."""
         return self._select_rows(
             REVISIONS, "WHERE source = ? AND is_final = 0 ORDER BY number DESC", [source]
@@ -377,7 +375,7 @@ class ControllerStore:
         cells = self._in_read(lambda reader: reader.execute(statement, [source] * 5).fetchall())
         return [commit for (commit,) in cells if commit]
 
-    def list_unsent_and_refused_statuses_and_messages(
+    def unsent(
         self,
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         """Statuses and messages that are still to be sent, or never can be."""
@@ -437,7 +435,7 @@ class ControllerStore:
             STATUSES, 'WHERE source = ? AND "commit" = ? ORDER BY context', [source, commit]
         )
 
-    def list_audit_newest_first_unless_after(
+    def audit_rows(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
         """The newest audit rows that match, newest first; with `after` the oldest, oldest first."""
@@ -447,7 +445,7 @@ class ControllerStore:
             AUDIT, f"{where} ORDER BY number {direction} LIMIT ?", [*values, limit]
         )
 
-    def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
+    def iter_audit(self) -> Iterator[AuditRow]:
         """Every audit row, oldest first, a part of them in memory at a time."""
         last_number = 0
         while rows := self._select_rows(
@@ -460,25 +458,25 @@ class ControllerStore:
         """The rows of a target that wait for a person, in the plan's order."""
         return self._select_rows(HOLDS, "WHERE source = ? AND target = ? ORDER BY number", name)
 
-    def list_approvals_even_used_or_expired(self, name: TargetName) -> Sequence[ApprovalRow]:
+    def list_approvals(self, name: TargetName) -> Sequence[ApprovalRow]:
         """The approvals of a target, newest first; also those that are used or too old."""
         return self._select_rows(
             APPROVALS, "WHERE source = ? AND target = ? ORDER BY id DESC", name
         )
 
-    def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
+    def list_pauses(self) -> Sequence[PauseRow]:
         """The pauses that people have set, also those that are over; by scope."""
         return self._select_rows(PAUSES, "ORDER BY scope")
 
-    def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
+    def list_rollouts(self) -> Sequence[RolloutRow]:
         """Every rollout that has begun, also those that have ended; by name."""
         return self._select_rows(ROLLOUTS, "ORDER BY name")
 
-    def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
+    def find_rollout(self, name: str) -> RolloutRow | None:
         """A rollout with its newest revision, None for one that has not begun."""
         return self._select_first_or_none(ROLLOUTS, "WHERE name = ?", [name])
 
-    def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
+    def list_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
         """The waves of a rollout of one revision that were opened, approved or closed, in order."""
         return self._select_rows(
             WAVES, "WHERE rollout = ? AND number = ? ORDER BY wave", [rollout, number]
@@ -492,7 +490,7 @@ class ControllerStore:
         rest = f"WHERE rollout = ? {of_wave} ORDER BY wave, target"
         return self._select_rows(ROLLOUT_TARGETS, rest, [rollout, *values])
 
-    def list_present_and_gone_targets_of_wave(self, rollout: str, wave: int) -> Sequence[TargetRow]:
+    def wave_targets(self, rollout: str, wave: int) -> Sequence[TargetRow]:
         """What is known of the targets of one wave, by name; also of those that are gone."""
         names = "SELECT source, target FROM rollout_targets WHERE rollout = ? AND wave = ?"
         rest = f"WHERE (source, target) IN ({names}) ORDER BY source, target"
@@ -502,11 +500,11 @@ class ControllerStore:
         """What a target is in its rollout, None where it is in none."""
         return self._select_first_or_none(ROLLOUT_TARGETS, "WHERE source = ? AND target = ?", name)
 
-    def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
+    def find_lease(self, name: str) -> LeaseRow | None:
         """A lease, also one that is over; None for one that nobody ever had."""
         return self._select_first_or_none(LEASES, "WHERE name = ?", [name])
 
-    def list_recorded_processes(self) -> Sequence[ProcessRow]:
+    def list_processes(self) -> Sequence[ProcessRow]:
         """Every process that has written itself down, by its holder name."""
         return self._select_rows(PROCESSES, "ORDER BY holder")
 
@@ -530,6 +528,9 @@ class ControllerStore:
             return findings
 
         return self._in_read(read_findings)
+
+    list_newest_runs_without_documents, find_target_even_if_gone = newest_runs, find_target
+    list_audit_newest_first_unless_after = audit_rows
 
     def _select_rows(
         self,

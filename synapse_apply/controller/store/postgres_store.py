@@ -245,7 +245,7 @@ class PostgresStoreDatabase:
         (seconds,) = connection.execute(statement).fetchone()
         return float(seconds)
 
-    def write_backup_or_raise_for_database(self, connection: StoreConnection, target: Path) -> None:
+    def write_backup(self, connection: StoreConnection, target: Path) -> None:
         del connection
         raise ControllerStoreError.from_summary(
             "A store in PostgreSQL is saved with PostgreSQL's own programs",

@@ -65,7 +65,7 @@ class RowTable(Generic[R]):
         """
         self._numbers = dict(numbers or {})
         self.name = name
-        self._row_type = row_type
+        self.row_type = row_type
         self.key = tuple(key)
         hints = get_type_hints(row_type)
         ordered = sorted(fields(row_type), key=lambda field: field.name == last_field)  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ class RowTable(Generic[R]):
             except WrongShapeError as problem:
                 raise problem.with_outer_step(f".{self.name}.{coding.name}") from None
             start = end
-        return self._row_type(**values)
+        return self.row_type(**values)
 
 
 def _with_default(coding: _FieldCoding, default: Any) -> _FieldCoding:

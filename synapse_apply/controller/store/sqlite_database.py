@@ -98,7 +98,7 @@ class SqliteStoreDatabase:
     def read_server_clock(self, connection: StoreConnection) -> None:
         del connection  # there is none but that of the machine
 
-    def write_backup_or_raise_for_database(self, connection: StoreConnection, target: Path) -> None:
+    def write_backup(self, connection: StoreConnection, target: Path) -> None:
         if isinstance(connection, SqliteConnection):
             write_backup_to_new_file(connection.sqlite_connection, target)
 

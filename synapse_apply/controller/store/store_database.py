@@ -86,7 +86,7 @@ class StoreDatabase(Protocol):
         """Its clock, in seconds since the epoch; None where that is this machine's."""
         ...
 
-    def write_backup_or_raise_for_database(self, connection: StoreConnection, target: Path) -> None:
+    def write_backup(self, connection: StoreConnection, target: Path) -> None:
         """Copy the store to one new file; ControllerStoreError where that cannot be done."""
         ...
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, zip_longest
+from typing import Any
 
 from synapse_apply.controller.rows import (
     LEADER_LEASE,
@@ -19,18 +20,11 @@ from synapse_apply.controller.rows import (
     LeaseRow,
     MessageRow,
     PauseRow,
-    ProcessRow,
     RevisionRow,
-    RolloutRow,
-    RolloutTargetRow,
-    RunRow,
-    SourceRow,
-    StatusRow,
     TargetName,
     TargetRow,
-    WaveRow,
 )
-from synapse_apply.controller.store.row_table import SqlDialect
+from synapse_apply.controller.store.row_table import RowTable, SqlDialect
 from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_schema import (
     APPROVALS,
@@ -55,35 +49,37 @@ from synapse_apply.model.codec import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.json_values import format_canonical_json
 
-# A head is moved by accept_head_and_put_revision_if_number_unchanged alone, a count by what counts.
+# A head is moved by accept_head alone, a count by what counts.
 _FIXED_SOURCE_COLUMNS = ("head", "head_number", "change_number", "asked_number")
-_PUT_SOURCE = SOURCES.build_upsert_statement(
-    {name: f"sources.{name}" for name in _FIXED_SOURCE_COLUMNS}
-)
 # Of the same revision another version of this program makes another digest.
 _IS_NOT_OLDER = "excluded.wanted_number >= targets.wanted_number"
-# Claims are moved by claim_target_and_get_epoch_or_zero and release_claim_if_own alone, and a
+# Claims are moved by claim and release_claim alone, and a
 # wanted revision only forwards.
-_PUT_TARGET = TARGETS.build_upsert_statement(
-    {
-        **{name: f"targets.{name}" for name in ("holder", "lease_until", "epoch")},
-        **{
-            name: f"CASE WHEN {_IS_NOT_OLDER} THEN excluded.{name} ELSE targets.{name} END"
-            for name in ("wanted_commit", "wanted_digest")
-        },
-        **{
-            name: f"CASE WHEN excluded.{name} > targets.{name} THEN excluded.{name}"
-            f" ELSE targets.{name} END"
-            for name in ("wanted_number", "touched_number", "looked_number")
-        },
-    }
-)
+_KEPT_OF_TARGETS = {
+    **{name: f"targets.{name}" for name in ("holder", "lease_until", "epoch")},
+    **{
+        name: f"CASE WHEN {_IS_NOT_OLDER} THEN excluded.{name} ELSE targets.{name} END"
+        for name in ("wanted_commit", "wanted_digest")
+    },
+    **{
+        name: f"CASE WHEN excluded.{name} > targets.{name} THEN excluded.{name}"
+        f" ELSE targets.{name} END"
+        for name in ("wanted_number", "touched_number", "looked_number")
+    },
+}
 _NEXT_EPOCH = "leases.epoch + (CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END)"
-_PUT_ROLLOUT_TARGET = ROLLOUT_TARGETS.build_upsert_statement()
-_PUT_REVISION = REVISIONS.build_upsert_statement()
-_PUT_RUN = RUNS.build_upsert_statement()
-_PUT_STATUS = STATUSES.build_upsert_statement()
-_MARK_MESSAGE = MESSAGES.build_upsert_statement()
+_TABLES: tuple[RowTable[Any], ...] = (
+    *(SOURCES, REVISIONS, TARGETS, RUNS, STATUSES, MESSAGES, APPROVALS, PAUSES),
+    *(ROLLOUTS, WAVES, ROLLOUT_TARGETS, PROCESSES),
+)
+_KEPT = {
+    SOURCES.name: {name: f"sources.{name}" for name in _FIXED_SOURCE_COLUMNS},
+    TARGETS.name: _KEPT_OF_TARGETS,
+}
+_PUT = {
+    table.row_type: (table, table.build_upsert_statement(_KEPT.get(table.name)))
+    for table in _TABLES
+}
 _TAKE_LEASE = (
     f"{LEASES.build_upsert_statement({'epoch': _NEXT_EPOCH})}"
     " WHERE leases.holder IN ('', excluded.holder) OR leases.until <= ?"
@@ -97,16 +93,21 @@ class StoreWriter:
         self._connection = connection
         self._dialect = dialect
 
-    def put_source_except_head_and_counters(self, row: SourceRow) -> None:
-        """Write a source, but for its head and its counters where it is known already.
+    def put(self, *rows: object) -> None:
+        """Write rows, each in the place of the one that has its key.
 
-        `accept_head_and_put_revision_if_number_unchanged` alone moves the head.
+        Of a source that is there the head and the counters stay: `accept_head` alone moves the
+        head. Of a target the claim stays, and its wanted revision is never moved to a smaller
+        number.
         """
-        self._connection.execute_write(_PUT_SOURCE, SOURCES.encode_row(row))
+        for row in rows:
+            table, statement = _PUT[type(row)]
+            self._connection.execute_write(statement, table.encode_row(row))
 
-    def accept_head_and_put_revision_if_number_unchanged(
-        self, source: str, old_number: int, revision: RevisionRow
-    ) -> bool:
+    put_source_except_head_and_counters = put_rollout = put
+    put_target_keeping_claim_and_newer_revision = put
+
+    def accept_head(self, source: str, old_number: int, revision: RevisionRow) -> bool:
         """Make a revision the head if the head's number is still `old_number`; whether it was.
 
         ValueError unless `revision.number` is `old_number + 1`.
@@ -119,20 +120,10 @@ class StoreWriter:
         )
         if cursor.rowcount != 1:
             return False
-        self.put_revision(revision)
+        self.put(revision)
         return True
 
-    def put_revision(self, row: RevisionRow) -> None:
-        self._connection.execute_write(_PUT_REVISION, REVISIONS.encode_row(row))
-
-    def put_target_keeping_claim_and_newer_revision(self, row: TargetRow) -> None:
-        """Write a target; its wanted revision is never moved to a smaller number.
-
-        The claim of a target that is there stays as it is: only a claim moves it.
-        """
-        self._connection.execute_write(_PUT_TARGET, TARGETS.encode_row(row))
-
-    def list_due_unclaimed_targets_by_turn(self, now: float, limit: int) -> Sequence[TargetRow]:
+    def list_due(self, now: float, limit: int) -> Sequence[TargetRow]:
         """Targets that are due and not claimed, sources in turn.
 
         Of each source those that a push touched or somebody asked for first, then the longest due.
@@ -158,12 +149,12 @@ class StoreWriter:
         turns = chain.from_iterable(zip_longest(*by_source))
         return [row for row in turns if row is not None][:limit]
 
-    def list_present_targets_due_after(self, when: float) -> Sequence[TargetRow]:
+    def list_due_after(self, when: float) -> Sequence[TargetRow]:
         """Targets that are due later than a time."""
         statement = TARGETS.build_select_statement("WHERE is_gone = 0 AND due_at > ?")
         return [TARGETS.decode_row(cells) for cells in self._connection.execute(statement, [when])]
 
-    def shift_due_times_claims_and_leases(self, seconds: float) -> None:
+    def shift_times(self, seconds: float) -> None:
         """Move all due times and claims of the store, after a jump of the wall clock."""
         for statement in (
             "UPDATE targets SET due_at = due_at + ?, lease_until = lease_until + ?",
@@ -182,24 +173,25 @@ class StoreWriter:
         ):
             self._connection.execute_write(statement, [now, now + longest])
 
-    def claim_target_and_get_epoch_or_zero(
-        self, name: TargetName, holder: str, until: float, now: float
-    ) -> int:
+    def claim(self, name: TargetName, holder: str, until: float, now: float) -> int:
         """Claim a target that nobody holds at `now`; the new epoch, 0 where somebody holds it."""
         cursor = self._connection.execute(
             "UPDATE targets SET holder = ?, lease_until = ?, epoch = epoch + 1"
             " WHERE source = ? AND target = ? AND (holder = '' OR lease_until <= ?)",
             [holder, until, *name, now],
         )
-        return self._read_claim_epoch(name) if cursor.rowcount else 0
+        if not cursor.rowcount:
+            return 0
+        statement = "SELECT epoch FROM targets WHERE source = ? AND target = ?"
+        return int(self._connection.execute(statement, name).fetchone()[0])
 
-    def is_claim_still_own_even_if_over(self, name: TargetName, holder: str, epoch: int) -> bool:
+    def is_claim_own(self, name: TargetName, holder: str, epoch: int) -> bool:
         statement = (
             "SELECT 1 FROM targets WHERE source = ? AND target = ? AND holder = ? AND epoch = ?"
         )
         return self._connection.execute(statement, [*name, holder, epoch]).fetchone() is not None
 
-    def release_claim_if_own(self, name: TargetName, holder: str, epoch: int) -> None:
+    def release_claim(self, name: TargetName, holder: str, epoch: int) -> None:
         """End a claim; without effect where it is another's by now."""
         self._connection.execute_write(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE source = ? AND target = ?"
@@ -207,20 +199,15 @@ class StoreWriter:
             [*name, holder, epoch],
         )
 
-    def release_all_claims(self) -> None:
-        """End every claim: only for who has the data folder alone, and has no worker yet."""
+    def release_claims(self, holder: str = "") -> None:
+        """End every claim of one holder; of all only for who has the store alone, and no worker."""
+        is_own = " AND holder = ?" if holder else ""
         self._connection.execute_write(
-            "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''"
+            f"UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''{is_own}",  # noqa: S608 - our own words
+            [holder] if holder else [],
         )
 
-    def release_claims_of_holder(self, holder: str) -> None:
-        """End every claim of one holder."""
-        self._connection.execute_write(
-            "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> '' AND holder = ?",
-            [holder],
-        )
-
-    def extend_claims_and_leader_lease(
+    def extend_claims(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
         """See ControllerStore: rows that another transaction has are left for the next time."""
@@ -238,9 +225,7 @@ class StoreWriter:
             [until, holder, until, json.dumps([str(name) for name in names])],
         )
 
-    def take_or_renew_lease_and_get_epoch_or_zero(
-        self, name: str, holder: str, until: float, now: float
-    ) -> int:
+    def take_lease(self, name: str, holder: str, until: float, now: float) -> int:
         """Take a lease that nobody else has at `now`, or renew it; its epoch, 0 where another has.
 
         A lease that is the holder's keeps its epoch, also where it was over; else the epoch grows.
@@ -253,7 +238,7 @@ class StoreWriter:
         (epoch,) = self._connection.execute(statement, [name]).fetchone()
         return int(epoch)
 
-    def is_lease_still_own_even_if_over(self, name: str, holder: str, epoch: int) -> bool:
+    def is_lease_own(self, name: str, holder: str, epoch: int) -> bool:
         """Whether nobody has taken a lease since, be it over or not.
 
         Nobody takes it before the end of this transaction.
@@ -261,25 +246,20 @@ class StoreWriter:
         statement = "SELECT 1 FROM leases WHERE name = ? AND holder = ? AND epoch = ?"
         return self._connection.execute(statement, [name, holder, epoch]).fetchone() is not None
 
-    def release_lease_if_own(self, name: str, holder: str, epoch: int) -> None:
+    def release_lease(self, name: str, holder: str, epoch: int) -> None:
         """End a lease; without effect where it is another's by now."""
         self._connection.execute_write(
             "UPDATE leases SET holder = '', until = 0 WHERE name = ? AND holder = ? AND epoch = ?",
             [name, holder, epoch],
         )
 
-    def put_process(self, row: ProcessRow) -> None:
+    def delete_processes(self, holder: str = "", seen_before: float = 0.0) -> None:
+        """Delete a process, and those that were last seen before a time."""
         self._connection.execute_write(
-            PROCESSES.build_upsert_statement(), PROCESSES.encode_row(row)
+            "DELETE FROM processes WHERE holder = ? OR seen_at < ?", [holder, seen_before]
         )
 
-    def delete_process(self, holder: str) -> None:
-        self._connection.execute_write("DELETE FROM processes WHERE holder = ?", [holder])
-
-    def delete_processes(self, when: float) -> None:
-        self._connection.execute_write("DELETE FROM processes WHERE seen_at < ?", [when])
-
-    def increment_change_number_of_source(self, name: str) -> None:
+    def count_change(self, name: str) -> None:
         """Count a change that may end a revision in `change_number`."""
         self._connection.execute_write(
             "UPDATE sources SET change_number = change_number + 1 WHERE name = ?", [name]
@@ -290,9 +270,6 @@ class StoreWriter:
         self._connection.execute_write(
             "UPDATE sources SET asked_number = asked_number + 1 WHERE name = ?", [source]
         )
-
-    def put_run(self, row: RunRow) -> None:
-        self._connection.execute_write(_PUT_RUN, RUNS.encode_row(row))
 
     def count_repeated_look(self, run_id: str, when: float) -> None:
         """Count one more look that found what a run found."""
@@ -315,9 +292,7 @@ class StoreWriter:
             self._connection.execute_write(HOLDS.build_insert_statement(), HOLDS.encode_row(row))
 
     def put_approval(self, row: ApprovalRow) -> None:
-        self._connection.execute_write(
-            APPROVALS.build_upsert_statement(), APPROVALS.encode_row(row)
-        )
+        self.put(row)
 
     def delete_unused_approvals_of_row(self, name: TargetName, row_digest: str) -> None:
         """Take back the unused approvals of a row."""
@@ -341,29 +316,19 @@ class StoreWriter:
             "UPDATE approvals SET approved_at = ? WHERE approved_at > ? AND used_at = 0", [now, now]
         )
 
-    def delete_approvals_given_and_pauses_ended_before(self, when: float) -> None:
+    def delete_old_approvals(self, when: float) -> None:
         """Delete approvals that were given, and pauses that ended, before a time."""
         self._connection.execute_write("DELETE FROM approvals WHERE approved_at < ?", [when])
         self._connection.execute_write("DELETE FROM pauses WHERE until < ?", [when])
 
     def put_pause(self, row: PauseRow) -> None:
         """Write a pause; one of the same scope is replaced."""
-        self._connection.execute_write(PAUSES.build_upsert_statement(), PAUSES.encode_row(row))
+        self.put(row)
 
     def delete_pause(self, scope: str) -> None:
         self._connection.execute_write("DELETE FROM pauses WHERE scope = ?", [scope])
 
-    def put_rollout(self, row: RolloutRow) -> None:
-        self._connection.execute_write(ROLLOUTS.build_upsert_statement(), ROLLOUTS.encode_row(row))
-
-    def put_wave(self, row: WaveRow) -> None:
-        self._connection.execute_write(WAVES.build_upsert_statement(), WAVES.encode_row(row))
-
-    def put_rollout_targets(self, rows: Sequence[RolloutTargetRow]) -> None:
-        for row in rows:
-            self._connection.execute_write(_PUT_ROLLOUT_TARGET, ROLLOUT_TARGETS.encode_row(row))
-
-    def delete_rollout_with_waves_and_targets(self, name: str) -> None:
+    def delete_rollout(self, name: str) -> None:
         """Forget a rollout, what was said of its waves, and what its targets have shown."""
         for statement in (
             "DELETE FROM rollouts WHERE name = ?",
@@ -379,9 +344,6 @@ class StoreWriter:
                 "DELETE FROM rollout_targets WHERE source = ? AND target = ?", name
             )
 
-    def put_status(self, row: StatusRow) -> None:
-        self._connection.execute_write(_PUT_STATUS, STATUSES.encode_row(row))
-
     def put_message_if_new(self, row: MessageRow) -> bool:
         """Write a message unless one of the same channel, event and fact is there; whether so."""
         cursor = self._connection.execute(
@@ -389,10 +351,6 @@ class StoreWriter:
             MESSAGES.encode_row(row),
         )
         return cursor.rowcount == 1
-
-    def replace_existing_message(self, row: MessageRow) -> None:
-        """Replace a message that is there."""
-        self._connection.execute_write(_MARK_MESSAGE, MESSAGES.encode_row(row))
 
     def append_audit(self, time: float, who: str, action: str, subject: str, detail: str) -> None:
         newest = self._connection.execute(
@@ -422,7 +380,7 @@ class StoreWriter:
             [META_CONFIGURATION_FINDINGS, text],
         )
 
-    def delete_old_runs_except_newest_of_each_target(self, when: float) -> int:
+    def delete_old_runs(self, when: float) -> int:
         """Delete old runs, but for the newest of each target; how many."""
         cursor = self._connection.execute(
             "DELETE FROM runs WHERE ended_at < ? AND last_seen_at < ?"
@@ -431,7 +389,7 @@ class StoreWriter:
         )
         return cursor.rowcount
 
-    def delete_old_ended_messages_revisions_and_statuses(self, when: float) -> None:
+    def delete_old_messages(self, when: float) -> None:
         """Delete old messages that were sent or refused, and old revisions with their statuses.
 
         The head of a source stays, however old it is.
@@ -450,12 +408,6 @@ class StoreWriter:
             " (SELECT head_number FROM sources WHERE name = revisions.source)",
             [when],
         )
-
-    def _read_claim_epoch(self, name: TargetName) -> int:
-        cells = self._connection.execute(
-            "SELECT epoch FROM targets WHERE source = ? AND target = ?", name
-        ).fetchone()
-        return int(cells[0])
 
 
 def add_audit_digest(row: AuditRow, previous_digest: str) -> AuditRow:

@@ -104,7 +104,7 @@ class WorkerPool:
             children = [*self._busy, *(child for _, child in self._idle)]
             return tuple(child.process_id for child in children)
 
-    def ask_applies_to_stop_and_begin_no_more(self) -> None:
+    def stop_applies(self) -> None:
         """Let no apply begin another call: what has begun has a few seconds to end.
 
         Returns at once; `apply` begins nothing any more (RunOutcome.APPLY_STOPPED).
@@ -131,7 +131,7 @@ class WorkerPool:
 
         Applies have time to end their calls, from when they were first asked to stop.
         """
-        self.ask_applies_to_stop_and_begin_no_more()
+        self.stop_applies()
         with self._changed:
             self._is_closed = True
             children = [child for child in self._busy if child not in self._applies.values()]

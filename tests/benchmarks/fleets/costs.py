@@ -97,23 +97,23 @@ def measure_store(store: ControllerStore, target_count: int) -> Cost:
     store.create_or_upgrade()
     names = [TargetName(SOURCE, f"t{number:05}") for number in range(target_count)]
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow(SOURCE))
+        writer.put(SourceRow(SOURCE))
         for name in names:
-            writer.put_target_keeping_claim_and_newer_revision(TargetRow(name))
+            writer.put(TargetRow(name))
     looked = names[:: max(1, target_count // _STORE_LOOKS)][:_STORE_LOOKS]
     costs: dict[str, Cost] = {}
     with _measure(costs, "all"):
         for name in looked:
             now = time.time()
             with store.write() as writer:
-                row = store.find_target_even_if_gone(name)
-                epoch = writer.claim_target_and_get_epoch_or_zero(name, "measured", now + 60, now)
+                row = store.find_target(name)
+                epoch = writer.claim(name, "measured", now + 60, now)
             with store.write() as writer:
-                row = store.find_target_even_if_gone(name)
+                row = store.find_target(name)
                 assert row is not None
-                assert writer.is_claim_still_own_even_if_over(name, "measured", epoch)
-                writer.put_target_keeping_claim_and_newer_revision(replace(row, looked_at=now))
-                writer.release_claim_if_own(name, "measured", epoch)
+                assert writer.is_claim_own(name, "measured", epoch)
+                writer.put(replace(row, looked_at=now))
+                writer.release_claim(name, "measured", epoch)
     return Cost(costs["all"].wall / len(looked), costs["all"].cpu / len(looked))
 
 

@@ -25,17 +25,13 @@ def count(store: ControllerStore, times: int) -> None:
     for _ in range(times):
         with store.write() as writer:
             # Read on other connections, as the loop does in its transactions.
-            source = store.find_source_even_if_removed("acme") or SourceRow("acme")
-            target = store.find_target_even_if_gone(PROD) or TargetRow(PROD)
+            source = store.find_source("acme") or SourceRow("acme")
+            target = store.find_target(PROD) or TargetRow(PROD)
             number = source.head_number + 1
-            writer.put_source_except_head_and_counters(source)
+            writer.put(source)
             revision = RevisionRow("acme", number, f"c{number}", 1.0)
-            assert writer.accept_head_and_put_revision_if_number_unchanged(
-                "acme", number - 1, revision
-            )
-            writer.put_target_keeping_claim_and_newer_revision(
-                replace(target, failures=target.failures + 1)
-            )
+            assert writer.accept_head("acme", number - 1, revision)
+            writer.put(replace(target, failures=target.failures + 1))
             writer.append_audit(1.0, "proxy:ann", "count", str(PROD), str(os.getpid()))
 
 
@@ -43,10 +39,8 @@ def stand(store: ControllerStore, seconds: int) -> None:
     """Stand still in a transaction; says `lost` where the store did not wait for its end."""
     try:
         with store.write() as writer:
-            writer.put_source_except_head_and_counters(SourceRow("stopped"))
-            assert (
-                writer.list_due_unclaimed_targets_by_turn(1.0, 1) == []
-            )  # all of it has reached the server
+            writer.put(SourceRow("stopped"))
+            assert writer.list_due(1.0, 1) == []  # all of it has reached the server
             print("begun", flush=True)
             time.sleep(seconds)
     except StoreUnavailable:

@@ -84,7 +84,7 @@ def test_what_needs_a_restart_stays_as_it_was(tmp_path: Path) -> None:
     changed = TEXT.replace("name: main", "name: other").replace("sources:", "# moved\nsources:")
     changed += "defaults: {interval: 1m}\n"
     reader = build_reader(tmp_path, changed, **SECRETS)
-    after = reader.read_again_keeping_fixed_settings(before).settings
+    after = reader.read_again(before).settings
     assert after == replace(before, defaults=replace(before.defaults, interval=60.0))
     (finding,) = reader.findings
     assert finding.summary == "A setting needs a restart"
@@ -105,11 +105,9 @@ def test_the_secrets_of_access_are_read_with_the_file(tmp_path: Path) -> None:
         build_reader(tmp_path, TEXT + ACCESS, **{**environ, "OPS_TOKEN": "S3CRET"}).read()
     assert "S3CRET" not in repr(caught.value.diagnostics)
     without_token = build_reader(tmp_path, TEXT + ACCESS.replace("  tokens:", "  # "), **environ)
-    assert (
-        without_token.read_again_keeping_fixed_settings(parts.settings).access_secrets.tokens == {}
-    )
+    assert without_token.read_again(parts.settings).access_secrets.tokens == {}
     without_access = build_reader(tmp_path, TEXT, **environ)
-    after = without_access.read_again_keeping_fixed_settings(parts.settings)
+    after = without_access.read_again(parts.settings)
     assert (after.settings.access, after.access_secrets) == (
         parts.settings.access, parts.access_secrets,
     )  # fmt: skip
@@ -138,20 +136,18 @@ def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
         with store.write() as writer:
             for name in ("a", "b"):
                 state = states.get(name, TargetCondition.IN_SYNC)
-                writer.put_target_keeping_claim_and_newer_revision(
-                    TargetRow(TargetName("acme", name), state=state)
-                )
+                writer.put(TargetRow(TargetName("acme", name), state=state))
         return (
             derive_exit_code_of_store(store, detailed=False),
             derive_exit_code_of_store(store, detailed=True),
         )
 
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
     assert find_codes() == (Exit.ERROR, Exit.ERROR)  # never fetched
     revision = RevisionRow("acme", 1, "c1", 0.0)
     with store.write() as writer:
-        writer.accept_head_and_put_revision_if_number_unchanged("acme", 0, revision)
+        writer.accept_head("acme", 0, revision)
     assert find_codes() == (Exit.OK, Exit.OK)
     for state in TargetCondition:
         expected = {
@@ -162,7 +158,7 @@ def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
         }.get(state, (Exit.OK, Exit.CHANGES))
         assert find_codes(a=state) == expected
     with store.write() as writer:
-        writer.put_revision(replace(revision, finding=error_finding("Broken")))
+        writer.put(replace(revision, finding=error_finding("Broken")))
     assert find_codes() == (Exit.ERROR, Exit.ERROR)
     store.close()
 
@@ -187,18 +183,14 @@ def test_the_exit_code_of_an_apply_is_that_of_the_command(
     with closing(SqliteControllerStore(tmp_path)) as store:
         store.create_or_upgrade()
         with store.write() as writer:
-            writer.put_source_except_head_and_counters(SourceRow("acme"))
-            writer.accept_head_and_put_revision_if_number_unchanged(
-                "acme", 0, RevisionRow("acme", 1, "c1", 0.0)
-            )
-            writer.put_target_keeping_claim_and_newer_revision(
-                TargetRow(name, state=TargetCondition.FAILING)
-            )
-            writer.put_run(run)
-            writer.put_run(replace(run, id="r2", verb=RunVerb.LOOK, outcome=RunOutcome.CHANGES))
-            writer.put_target_keeping_claim_and_newer_revision(refused)
+            writer.put(SourceRow("acme"))
+            writer.accept_head("acme", 0, RevisionRow("acme", 1, "c1", 0.0))
+            writer.put(TargetRow(name, state=TargetCondition.FAILING))
+            writer.put(run)
+            writer.put(replace(run, id="r2", verb=RunVerb.LOOK, outcome=RunOutcome.CHANGES))
+            writer.put(refused)
         assert derive_exit_code_of_store(store, detailed=True) == code
         with store.write() as writer:
-            writer.put_target_keeping_claim_and_newer_revision(replace(refused, mode=Mode.AUTO))
+            writer.put(replace(refused, mode=Mode.AUTO))
         refused_code = Exit.REFUSED if code == Exit.ERROR else code
         assert derive_exit_code_of_store(store, detailed=False) == refused_code

@@ -43,9 +43,7 @@ PROD = TargetName("acme", "prod")
 
 def put_head(store: ControllerStore, source: str, number: int, commit: str) -> bool:
     with store.write() as writer:
-        return writer.accept_head_and_put_revision_if_number_unchanged(
-            source, number - 1, RevisionRow(source, number, commit, 1.0)
-        )
+        return writer.accept_head(source, number - 1, RevisionRow(source, number, commit, 1.0))
 
 
 def test_rows_are_read_back_as_they_were_written(store: ControllerStore) -> None:
@@ -65,71 +63,65 @@ def test_rows_are_read_back_as_they_were_written(store: ControllerStore) -> None
     status = StatusRow("acme", "c1", "synapse-apply/main/acme", wished)
     message = MessageRow("m1", "hook", "failed", "f1", {"n": 1, "$x": [None, "y"]}, 3.0)
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(source)
-        writer.put_target_keeping_claim_and_newer_revision(target)
-        writer.put_revision(revision)
-        writer.put_run(run)
-        writer.put_status(status)
+        writer.put(source)
+        writer.put(target)
+        writer.put(revision)
+        writer.put(run)
+        writer.put(status)
         assert writer.put_message_if_new(message)
         writer.replace_configuration_findings([FINDING])
     assert store.list_configured_sources() == [source]
-    assert store.find_target_even_if_gone(PROD) == target
-    assert store.find_newest_revision_of_commit("acme", "c1") == revision
-    assert store.list_newest_revisions("acme", 5) == [revision]
+    assert store.find_target(PROD) == target
+    assert store.find_revision("acme", "c1") == revision
+    assert store.newest_revisions("acme", 5) == [revision]
     assert store.find_run("r1") == run
-    assert store.list_newest_runs_without_documents(PROD, 5) == [replace(run, plan_json="")]
-    assert store.list_newest_outcomes_oldest_first([PROD], 5) == {PROD: [RunOutcome.CHANGES]}
+    assert store.newest_runs(PROD, 5) == [replace(run, plan_json="")]
+    assert store.newest_outcomes([PROD], 5) == {PROD: [RunOutcome.CHANGES]}
     of_commit = TargetFilter("acme", wanted_commit="c1")
-    assert store.read_page_of_present_targets(of_commit, 0, 9) == TargetPage([target], 1)
+    assert store.target_page(of_commit, 0, 9) == TargetPage([target], 1)
     of_another = TargetFilter("acme", wanted_commit="c2")
-    assert store.read_page_of_present_targets(of_another, 0, 9) == TargetPage([], 0)
-    assert store.list_unsent_and_refused_statuses_and_messages() == ([status], [message])
+    assert store.target_page(of_another, 0, 9) == TargetPage([], 0)
+    assert store.unsent() == ([status], [message])
     assert store.find_status("acme", "c1", status.context) == status
     assert list(store.list_configuration_findings()) == [FINDING]
     with store.write() as writer:
-        writer.put_status(replace(status, sent=wished))
-        writer.replace_existing_message(replace(message, sent_at=4.0))
+        writer.put(replace(status, sent=wished))
+        writer.put(replace(message, sent_at=4.0))
         writer.replace_configuration_findings([])
-    assert store.list_unsent_and_refused_statuses_and_messages() == ([], [])
+    assert store.unsent() == ([], [])
     assert list(store.list_configuration_findings()) == []
 
 
 def test_what_is_not_there_is_none(store: ControllerStore) -> None:
     """Unknown names are no errors of a page."""
-    assert store.find_target_even_if_gone(PROD) is None
+    assert store.find_target(PROD) is None
     assert store.find_run("r") is None
-    assert store.find_newest_revision_of_commit("acme", "c") is None
-    assert store.list_newest_outcomes_oldest_first([PROD], 3) == {PROD: []}
+    assert store.find_revision("acme", "c") is None
+    assert store.newest_outcomes([PROD], 3) == {PROD: []}
 
 
 def test_a_head_is_accepted_once_for_each_number(store: ControllerStore) -> None:
     """Whoever read an older head does not replace a newer one, nor does a row that was read before."""
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
     assert put_head(store, "acme", 1, "c1")
     assert not put_head(store, "acme", 1, "old")
     assert put_head(store, "acme", 2, "c2")
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(
-            SourceRow("acme", head="c1", head_number=1, due_at=7.0)
-        )
+        writer.put(SourceRow("acme", head="c1", head_number=1, due_at=7.0))
     (source,) = store.list_configured_sources()
     assert (source.head, source.head_number, source.due_at) == ("c2", 2, 7.0)
-    assert store.find_newest_revision_of_commit("acme", "old") is None
+    assert store.find_revision("acme", "old") is None
     with pytest.raises(ValueError, match="cannot follow"), store.write() as writer:
-        writer.accept_head_and_put_revision_if_number_unchanged(
-            "acme", 2, RevisionRow("acme", 9, "c9", 1.0)
-        )
+        writer.accept_head("acme", 2, RevisionRow("acme", 9, "c9", 1.0))
 
 
 def test_a_wanted_revision_never_moves_back(store: ControllerStore) -> None:
     """A stopped process that goes on writes what it knew; the wanted revision stays."""
     with store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, "c2", 2))
-        writer.put_target_keeping_claim_and_newer_revision(
-            TargetRow(PROD, "c1", 1, state=TargetCondition.FAILING)
-        )
-    row = store.find_target_even_if_gone(PROD)
+        writer.put(TargetRow(PROD, "c2", 2))
+        writer.put(TargetRow(PROD, "c1", 1, state=TargetCondition.FAILING))
+    row = store.find_target(PROD)
     assert row is not None
     assert (row.wanted_commit, row.wanted_number, row.state) == ("c2", 2, TargetCondition.FAILING)
 
@@ -140,25 +132,15 @@ def test_due_targets_come_longest_due_first_and_sources_in_turn(
     """A source with many targets does not keep another one waiting."""
     with store.write() as writer:
         for source in ("a", "b"):
-            writer.put_source_except_head_and_counters(SourceRow(source))
+            writer.put(SourceRow(source))
         for number in range(5):
-            writer.put_target_keeping_claim_and_newer_revision(
-                TargetRow(TargetName("a", f"t{number}"), due_at=10 - number)
-            )
-        writer.put_target_keeping_claim_and_newer_revision(
-            TargetRow(TargetName("b", "t"), due_at=9)
-        )
-        writer.put_target_keeping_claim_and_newer_revision(
-            TargetRow(TargetName("b", "later"), due_at=11)
-        )
-        writer.put_target_keeping_claim_and_newer_revision(
-            TargetRow(TargetName("b", "gone"), due_at=1, is_gone=True)
-        )
-        writer.put_target_keeping_claim_and_newer_revision(
-            TargetRow(TargetName("b", "busy"), due_at=1)
-        )
-        writer.claim_target_and_get_epoch_or_zero(TargetName("b", "busy"), "x", until=99, now=10)
-        due = [str(row.name) for row in writer.list_due_unclaimed_targets_by_turn(10, 4)]
+            writer.put(TargetRow(TargetName("a", f"t{number}"), due_at=10 - number))
+        writer.put(TargetRow(TargetName("b", "t"), due_at=9))
+        writer.put(TargetRow(TargetName("b", "later"), due_at=11))
+        writer.put(TargetRow(TargetName("b", "gone"), due_at=1, is_gone=True))
+        writer.put(TargetRow(TargetName("b", "busy"), due_at=1))
+        writer.claim(TargetName("b", "busy"), "x", until=99, now=10)
+        due = [str(row.name) for row in writer.list_due(10, 4)]
     assert due == ["a/t4", "b/t", "a/t3", "a/t2"]
 
 
@@ -170,16 +152,12 @@ def test_pages_of_targets_begin_with_those_that_need_a_person(store: ControllerS
             ("prod_eu", TargetCondition.FAILING),
             ("prodxeu", TargetCondition.DRIFTED),
         ):
-            writer.put_target_keeping_claim_and_newer_revision(
-                TargetRow(TargetName("acme", name), state=state)
-            )
-        writer.put_target_keeping_claim_and_newer_revision(
-            TargetRow(TargetName("acme", "old"), is_gone=True)
-        )
-        writer.put_target_keeping_claim_and_newer_revision(TargetRow(TargetName("beta", "dev")))
+            writer.put(TargetRow(TargetName("acme", name), state=state))
+        writer.put(TargetRow(TargetName("acme", "old"), is_gone=True))
+        writer.put(TargetRow(TargetName("beta", "dev")))
 
     def names(target_filter: TargetFilter, offset: int = 0, limit: int = 10) -> list[str]:
-        page = store.read_page_of_present_targets(target_filter, offset, limit)
+        page = store.target_page(target_filter, offset, limit)
         return [*(str(row.name) for row in page.targets), str(page.matching_count)]
 
     assert names(TargetFilter(), limit=2) == ["acme/prod_eu", "acme/prodxeu", "4"]
@@ -188,7 +166,7 @@ def test_pages_of_targets_begin_with_those_that_need_a_person(store: ControllerS
     assert names(TargetFilter(text="%")) == ["0"]
     assert names(TargetFilter(source="beta")) == ["beta/dev", "1"]
     assert names(TargetFilter(state=TargetCondition.DRIFTED)) == ["acme/prodxeu", "1"]
-    counts = store.count_present_targets_in_each_state("acme")
+    counts = store.target_counts("acme")
     assert counts[TargetCondition.FAILING] == counts[TargetCondition.IN_SYNC] == 1
     assert counts[TargetCondition.NOT_LOOKED_AT] == 0
 
@@ -207,14 +185,14 @@ def test_a_transaction_that_fails_writes_nothing(store: ControllerStore) -> None
 
     def write_and_fail() -> None:
         with store.write() as writer:
-            writer.put_source_except_head_and_counters(SourceRow("acme"))
+            writer.put(SourceRow("acme"))
             raise KeyError
 
     with pytest.raises(KeyError):
         write_and_fail()
     assert store.list_configured_sources() == []
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("beta"))
+        writer.put(SourceRow("beta"))
         assert store.list_configured_sources() == []  # a reader sees the last commit meanwhile
     assert [row.name for row in store.list_configured_sources()] == ["beta"]
 
@@ -226,7 +204,7 @@ def test_a_write_within_another_one_is_a_mistake_that_commits_nothing(
 
     def write_twice() -> None:
         with store.write() as writer:
-            writer.put_source_except_head_and_counters(SourceRow("acme"))
+            writer.put(SourceRow("acme"))
             with store.write():
                 pytest.fail("it may not begin")
 
@@ -234,7 +212,7 @@ def test_a_write_within_another_one_is_a_mistake_that_commits_nothing(
         write_twice()
     assert store.list_configured_sources() == []
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("beta"))
+        writer.put(SourceRow("beta"))
     assert [row.name for row in store.list_configured_sources()] == ["beta"]
 
 
@@ -247,26 +225,24 @@ def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None
         return replace(row, last_seen_at=repeats_until)
 
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
         for row in (run("r1", 1), run("r2", 2, 99), run("r3", 3)):
-            writer.put_run(row)
+            writer.put(row)
         for row in (
             MessageRow("m1", "h", "e", "1", {}, 1.0),
             MessageRow("m2", "h", "e", "2", {}, 1.0),
         ):
             writer.put_message_if_new(row)
-        writer.replace_existing_message(MessageRow("m1", "h", "e", "1", {}, 1.0, sent_at=2.0))
+        writer.put(MessageRow("m1", "h", "e", "1", {}, 1.0, sent_at=2.0))
         for number in (1, 2):
-            writer.accept_head_and_put_revision_if_number_unchanged(
-                "acme", number - 1, RevisionRow("acme", number, f"c{number}", 1.0)
-            )
+            writer.accept_head("acme", number - 1, RevisionRow("acme", number, f"c{number}", 1.0))
             text = StatusText(StatusState.SUCCESS, "", "")
-            writer.put_status(StatusRow("acme", f"c{number}", "x", text))
-        assert writer.delete_old_runs_except_newest_of_each_target(50) == 1
-        writer.delete_old_ended_messages_revisions_and_statuses(50)
-    assert [row.id for row in store.list_newest_runs_without_documents(PROD, 9)] == ["r3", "r2"]
-    assert [row.commit for row in store.list_newest_revisions("acme", 9)] == ["c2"]
-    statuses, messages = store.list_unsent_and_refused_statuses_and_messages()
+            writer.put(StatusRow("acme", f"c{number}", "x", text))
+        assert writer.delete_old_runs(50) == 1
+        writer.delete_old_messages(50)
+    assert [row.id for row in store.newest_runs(PROD, 9)] == ["r3", "r2"]
+    assert [row.commit for row in store.newest_revisions("acme", 9)] == ["c2"]
+    statuses, messages = store.unsent()
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c2"], ["m2"])
 
 
@@ -275,11 +251,11 @@ def test_the_audit_is_a_chain(store: ControllerStore, run_beside: Callable[[str]
     with store.write() as writer:
         for number in range(4):
             writer.append_audit(float(number), "token:ops", "reconcile", "acme/prod", f"{number}")
-    rows = list(reversed(store.list_audit_newest_first_unless_after(10)))
+    rows = list(reversed(store.audit_rows(10)))
     assert find_first_broken_audit_row(rows) is None
     assert find_first_broken_audit_row(rows[:1] + rows[2:]) == rows[2]
     run_beside("UPDATE audit SET who = 'token:other' WHERE number = 2")
-    changed = list(reversed(store.list_audit_newest_first_unless_after(10)))
+    changed = list(reversed(store.audit_rows(10)))
     assert find_first_broken_audit_row(changed) == changed[1]
 
 
@@ -296,9 +272,7 @@ def searched_store(store_of_module: ControllerStore) -> ControllerStore:
             writer.append_audit(1.0, who, "pause", subject, detail)
         for source, target in (("acme", "dev"), ("acme", "prod"), ("globex", "dev"),
                                ("Acme", "dev")):  # fmt: skip
-            writer.put_target_keeping_claim_and_newer_revision(
-                TargetRow(TargetName(source, target))
-            )
+            writer.put(TargetRow(TargetName(source, target)))
     return store_of_module
 
 
@@ -319,7 +293,7 @@ def searched_store(store_of_module: ControllerStore) -> ControllerStore:
 def test_the_audit_can_be_searched(
     searched_store: ControllerStore, audit_filter: AuditFilter, numbers: list[int]
 ) -> None:
-    rows = searched_store.list_audit_newest_first_unless_after(9, audit_filter)
+    rows = searched_store.audit_rows(9, audit_filter)
     assert [row.number for row in rows] == numbers
 
 
@@ -343,10 +317,10 @@ def test_targets_are_found_by_patterns_as_python_has_them(
 ) -> None:
     """Lists and counts have the same ones, whatever SQLite means by a bracket or by case."""
     store = searched_store
-    page = store.read_page_of_present_targets(TargetFilter(patterns=patterns), 0, 9)
+    page = store.target_page(TargetFilter(patterns=patterns), 0, 9)
     assert [str(row.name) for row in page.targets] == names
     assert page.matching_count == len(names)
-    assert sum(store.count_present_targets_in_each_state(patterns=patterns).values()) == len(names)
+    assert sum(store.target_counts(patterns=patterns).values()) == len(names)
 
 
 def test_many_threads_read_while_one_writes(store: ControllerStore) -> None:
@@ -356,7 +330,7 @@ def test_many_threads_read_while_one_writes(store: ControllerStore) -> None:
 
     def read() -> None:
         while not done.is_set():
-            page = store.read_page_of_present_targets(TargetFilter(), 0, 100)
+            page = store.target_page(TargetFilter(), 0, 100)
             torn.extend([len(page.targets)] if len(page.targets) % 2 else [])
 
     readers = [threading.Thread(target=read) for _ in range(3)]
@@ -364,17 +338,13 @@ def test_many_threads_read_while_one_writes(store: ControllerStore) -> None:
         reader.start()
     for number in range(20):
         with store.write() as writer:
-            writer.put_target_keeping_claim_and_newer_revision(
-                TargetRow(TargetName("a", f"{number}"))
-            )
-            writer.put_target_keeping_claim_and_newer_revision(
-                TargetRow(TargetName("b", f"{number}"))
-            )
+            writer.put(TargetRow(TargetName("a", f"{number}")))
+            writer.put(TargetRow(TargetName("b", f"{number}")))
     done.set()
     for reader in readers:
         reader.join()
     assert torn == []
-    assert store.read_page_of_present_targets(TargetFilter(), 0, 100).matching_count == 40
+    assert store.target_page(TargetFilter(), 0, 100).matching_count == 40
 
 
 def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
@@ -390,7 +360,7 @@ def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
 
     set_meta("format", STORE_FORMAT + 1)
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
     set_meta("oldest_format_that_may_write", STORE_FORMAT + 1)
     with pytest.raises(StoreTooNew, match="newer version"), store.write():
         pytest.fail("it may not write")
@@ -406,7 +376,7 @@ def test_odd_cells_are_an_error_and_no_traceback(
 ) -> None:
     """What this program would not have written is said to be damage."""
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
     run_beside("UPDATE sources SET finding = '{' ")
     with pytest.raises(ControllerStoreError, match="damaged") as caught:
         store.list_configured_sources()
@@ -416,24 +386,22 @@ def test_odd_cells_are_an_error_and_no_traceback(
 def test_due_times_move_with_the_clock(store: ControllerStore) -> None:
     """What was due in a minute is due in a minute still; what is far away can be found."""
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme", due_at=100.0))
-        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, due_at=160.0))
-        writer.shift_due_times_claims_and_leases(-50)
-        assert [row.name for row in writer.list_present_targets_due_after(100)] == [PROD]
-        assert [row.name for row in writer.list_present_targets_due_after(110)] == []
+        writer.put(SourceRow("acme", due_at=100.0))
+        writer.put(TargetRow(PROD, due_at=160.0))
+        writer.shift_times(-50)
+        assert [row.name for row in writer.list_due_after(100)] == [PROD]
+        assert [row.name for row in writer.list_due_after(110)] == []
     assert store.list_configured_sources()[0].due_at == 50
 
 
 def test_commits_in_use_and_open_revisions(store: ControllerStore) -> None:
     """Head, what is beside it, what is wanted and applied; ended revisions are closed."""
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme", sideways="side"))
+        writer.put(SourceRow("acme", sideways="side"))
         for number in (1, 2, 3):
             revision = RevisionRow("acme", number, f"c{number}", 1.0, is_final=number == 2)
-            writer.accept_head_and_put_revision_if_number_unchanged("acme", number - 1, revision)
-        writer.put_target_keeping_claim_and_newer_revision(
-            TargetRow(PROD, "c3", 3, applied_commit="c1")
-        )
+            writer.accept_head("acme", number - 1, revision)
+        writer.put(TargetRow(PROD, "c3", 3, applied_commit="c1"))
     assert sorted(store.list_commits_in_use("acme")) == ["c1", "c3", "side"]
-    assert [row.number for row in store.list_revisions_whose_end_may_change("acme")] == [3, 1]
-    assert [row.name for row in store.list_present_and_gone_targets_of_source("acme")] == [PROD]
+    assert [row.number for row in store.open_revisions("acme")] == [3, 1]
+    assert [row.name for row in store.source_targets("acme")] == [PROD]

@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
 def test_the_file_is_ours_alone_and_durable(store: SqliteControllerStore, tmp_path: Path) -> None:
     """Mode 0600, also of what SQLite puts beside it; a write-ahead log, flushed at each commit."""
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
         assert writer._connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert writer._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     files = [path for path in tmp_path.iterdir() if path.name.startswith("controller.db")]
@@ -69,16 +69,16 @@ def test_a_backup_is_one_file_and_replaces_none(
 ) -> None:
     """The copy opens as a store; a second one to the same name is refused."""
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
     folder = tmp_path / "copies"
     folder.mkdir()
-    store.write_backup_or_raise_for_database(folder / "controller.db")
+    store.write_backup(folder / "controller.db")
     assert [path.name for path in folder.iterdir()] == ["controller.db"]
     copy = SqliteControllerStore(folder)
     assert [row.name for row in copy.list_configured_sources()] == ["acme"]
     copy.close()
     with pytest.raises(ControllerStoreError, match="there already"):
-        store.write_backup_or_raise_for_database(folder / "controller.db")
+        store.write_backup(folder / "controller.db")
 
 
 def test_a_folder_without_a_store_may_be_that_of_a_replica(tmp_path: Path) -> None:
@@ -87,6 +87,6 @@ def test_a_folder_without_a_store_may_be_that_of_a_replica(tmp_path: Path) -> No
         closing(SqliteControllerStore(tmp_path)) as store,
         pytest.raises(ControllerStoreError, match="no store") as caught,
     ):
-        store.write_backup_or_raise_for_database(tmp_path / "copy.db")
+        store.write_backup(tmp_path / "copy.db")
     assert "pg_dump" in caught.value.diagnostics[0].hint
     assert list(tmp_path.iterdir()) == []

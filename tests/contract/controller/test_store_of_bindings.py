@@ -31,11 +31,11 @@ def test_targets_of_a_backend_are_found_by_either_binding(store: ControllerStore
     ]
     with store.write() as writer:
         for row in rows:
-            writer.put_target_keeping_claim_and_newer_revision(row)
+            writer.put(row)
     # Where a token tells the tenant it may be that one.
     assert list(store.list_targets_of_backend(AT_PROD.backend)) == rows[:3]
     assert list(store.list_targets_of_backend("https://api.example:443")) == rows[:4]
-    read = store.find_target_even_if_gone(PROD)
+    read = store.find_target(PROD)
     assert read is not None
     assert read.binding is not None
     assert read.binding.token == "env PROD_TOKEN"
@@ -50,7 +50,7 @@ def test_a_tenant_is_found_in_any_letter_case(store: ControllerStore) -> None:
             row = TargetRow(TargetName("acme", f"t{number}"), binding=Binding(backend, "l-1"))
             if number == 1:
                 row = replace(row, binding=None, found_binding=row.binding)
-            writer.put_target_keeping_claim_and_newer_revision(row)
+            writer.put(row)
     for asked in ("https://api:443/v1 acme", "https://api:443/v1 aCmE", "https://api:443/v1"):
         found = store.list_targets_of_backend(asked)
         assert [row.name.target for row in found] == ["t0", "t1"]
@@ -64,7 +64,7 @@ def test_a_store_of_format_4_is_upgraded(
     """Its indexes told letters apart; what was bound is found as it was written."""
     row = TargetRow(PROD, binding=replace(AT_PROD, backend="https://api.example:443 Acme"))
     with store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(row)
+        writer.put(row)
     for column in ("binding", "found_binding"):
         run_beside(f"DROP INDEX targets_by_{column}")
         run_beside(f"CREATE INDEX targets_by_{column} ON targets ({column})")
@@ -84,7 +84,7 @@ def test_an_upgrade_binds_targets_to_what_their_newest_plans_were_made_of(tmp_pa
     with closing(SqliteControllerStore(tmp_path)) as store:
         store.create_or_upgrade()
         store.create_or_upgrade()
-        rows = store.list_present_and_gone_targets_of_source("acme")
+        rows = store.source_targets("acme")
     assert {row.name.target: row.binding for row in rows} == {
         "dev": Binding("https://dev.example:443", "l-dev"),
         "prod": Binding("https://api.example:443/v1 acme", "l-prod"),
@@ -106,19 +106,17 @@ def test_either_database_is_upgraded(
         "r3": {"binding": {"url": "https://odd", "tenant": "", "data_set": ""}, "lineage": "l-2"},
     }
     with store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD))
+        writer.put(TargetRow(PROD))
         for run, base in bases.items():
             outcome = RunOutcome.PLAN_ERROR if run == "r3" else RunOutcome.IN_SYNC
             plan = json.dumps({"base": base})
-            writer.put_run(
-                RunRow(run, PROD, "c1", RunCause.PUSH, 1.0, 2.0, outcome, plan_json=plan)
-            )
+            writer.put(RunRow(run, PROD, "c1", RunCause.PUSH, 1.0, 2.0, outcome, plan_json=plan))
     for column in ("binding", "found_binding"):
         run_beside(f"DROP INDEX targets_by_{column}")
         run_beside(f"ALTER TABLE targets DROP COLUMN {column}")
     run_beside("UPDATE meta SET value = '3' WHERE key = 'format'")
     store.close()
     store.create_or_upgrade()
-    row = store.find_target_even_if_gone(PROD)
+    row = store.find_target(PROD)
     assert row is not None
     assert row.binding == row.found_binding == Binding("https://prod:443 t", "l-1")

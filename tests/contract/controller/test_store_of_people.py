@@ -50,14 +50,14 @@ def test_approvals_are_used_once_and_deleted_when_old(store: ControllerStore) ->
         writer.mark_approvals_used(["a1"], "r2", 400.0)
         writer.delete_unused_approvals_of_row(PROD, "row1:a")
     used = replace(first, used_at=300.0, used_by_run="r1")
-    assert list(store.list_approvals_even_used_or_expired(PROD)) == [used]
+    assert list(store.list_approvals(PROD)) == [used]
     with store.write() as writer:
         writer.put_approval(second)
         writer.put_pause(PauseRow("acme/*", "proxy:ann", "old", 1.0, 150.0))
         writer.put_pause(PauseRow("*", "proxy:ann", "lasts", 1.0, 250.0))
-        writer.delete_approvals_given_and_pauses_ended_before(200.0)
-    assert list(store.list_approvals_even_used_or_expired(PROD)) == [second]
-    assert [pause.scope for pause in store.list_people_pauses_even_ended()] == ["*"]
+        writer.delete_old_approvals(200.0)
+    assert list(store.list_approvals(PROD)) == [second]
+    assert [pause.scope for pause in store.list_pauses()] == ["*"]
 
 
 def test_the_audit_is_read_in_parts_and_a_part_can_be_checked(
@@ -68,7 +68,7 @@ def test_the_audit_is_read_in_parts_and_a_part_can_be_checked(
     with store.write() as writer:
         for number in range(50):
             writer.append_audit(number, "proxy:ann", "approve", "acme/prod", "")
-    rows = list(store.iter_all_audit_rows_oldest_first())
+    rows = list(store.iter_audit())
     assert [row.number for row in rows] == list(range(1, 51))
     assert find_first_broken_audit_row(rows) is None
     assert find_first_broken_audit_row(rows[20:], rows[19]) is None
@@ -85,10 +85,8 @@ def test_a_text_that_no_database_holds_is_changed_and_breaks_no_chain(
     with store.write() as writer:
         writer.append_audit(1.0, "proxy:ann", "pause", "acme/*", "a\0b\ud800c")
         writer.append_audit(2.0, "proxy:ann", "resume", "acme/*", "")
-    assert find_first_broken_audit_row(store.iter_all_audit_rows_oldest_first()) is None
-    assert [
-        row.detail for row in store.list_audit_newest_first_unless_after(9, AuditFilter(text="b?C"))
-    ] == ["a␀b?c"]
+    assert find_first_broken_audit_row(store.iter_audit()) is None
+    assert [row.detail for row in store.audit_rows(9, AuditFilter(text="b?C"))] == ["a␀b?c"]
 
 
 def test_rows_that_applies_of_a_revision_have_done_are_counted(
@@ -98,14 +96,12 @@ def test_rows_that_applies_of_a_revision_have_done_are_counted(
     run = RunRow("r1", PROD, "c1", RunCause.PUSH, 1.0, 2.0, RunOutcome.APPLIED)
     applied = replace(run, verb=RunVerb.APPLY, calls=CallCounts(done=2))
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
-        writer.accept_head_and_put_revision_if_number_unchanged(
-            "acme", 0, RevisionRow("acme", 1, "c1", 1.0)
-        )
-        writer.put_run(run)
-        writer.put_run(replace(applied, id="r2"))
-        writer.put_run(replace(applied, id="r3", calls=CallCounts(done=1, failed=4)))
-        writer.put_run(replace(applied, id="r4", commit="c2"))
+        writer.put(SourceRow("acme"))
+        writer.accept_head("acme", 0, RevisionRow("acme", 1, "c1", 1.0))
+        writer.put(run)
+        writer.put(replace(applied, id="r2"))
+        writer.put(replace(applied, id="r3", calls=CallCounts(done=1, failed=4)))
+        writer.put(replace(applied, id="r4", commit="c2"))
     assert store.read_progress_of_revision("acme", 1).applied_row_count == 3
 
 
@@ -150,9 +146,7 @@ def test_progress_counts_only_what_the_revision_touched(store: ControllerStore) 
     rows |= {f"held-{n}": replace(base, progress=TargetProgress.HELD) for n in "dcba"}
     with store.write() as writer:
         for name, row in rows.items():
-            writer.put_target_keeping_claim_and_newer_revision(
-                replace(row, name=TargetName("acme", name))
-            )
+            writer.put(replace(row, name=TargetName("acme", name)))
     assert store.read_progress_of_revision("acme", 2) == RevisionProgress(
         touched_count=12,
         done_count=2,

@@ -84,7 +84,7 @@ def test_the_schema_of_a_stranger_is_not_used(
         else:
             postgres.run(f"CREATE SCHEMA {schema} AUTHORIZATION stranger")
         ours = open_store(postgres.url(schema=schema))
-        for act in (ours.create_or_upgrade, lambda: ours.find_source_even_if_removed("acme")):
+        for act in (ours.create_or_upgrade, lambda: ours.find_source("acme")):
             with pytest.raises(
                 ControllerStoreError, match="The schema is of another role"
             ) as caught:
@@ -198,18 +198,16 @@ def start_process(url: str, verb: str, number: int) -> subprocess.Popen[str]:
 
 def put_source_except_head_and_counters(store: PostgresControllerStore, name: str) -> None:
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow(name))
+        writer.put(SourceRow(name))
 
 
 def write_and_wait(store: PostgresControllerStore, wait: Callable[[], None]) -> None:
     """Write in a transaction before and after `wait` is called."""
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("lost"))
-        assert (
-            writer.list_due_unclaimed_targets_by_turn(1.0, 1) == []
-        )  # all of it has reached the server
+        writer.put(SourceRow("lost"))
+        assert writer.list_due(1.0, 1) == []  # all of it has reached the server
         wait()
-        writer.put_source_except_head_and_counters(SourceRow("lost too"))
+        writer.put(SourceRow("lost too"))
 
 
 def list_names(store: PostgresControllerStore) -> list[str]:
@@ -224,12 +222,12 @@ def test_processes_that_write_at_once_stand_in_a_row(
     for process in processes:
         assert process.communicate(timeout=60) == ("", None)
         assert process.returncode == 0
-    source, target = store.find_source_even_if_removed("acme"), store.find_target_even_if_gone(PROD)
+    source, target = store.find_source("acme"), store.find_target(PROD)
     assert source is not None
     assert target is not None
     assert (source.head_number, source.head, target.failures) == (60, "c60", 60)
-    assert [row.number for row in store.list_newest_revisions("acme", 99)] == list(range(60, 0, -1))
-    rows = list(store.iter_all_audit_rows_oldest_first())
+    assert [row.number for row in store.newest_revisions("acme", 99)] == list(range(60, 0, -1))
+    rows = list(store.iter_audit())
     assert find_first_broken_audit_row(rows) is None
     assert Counter(row.detail for row in rows) == {str(process.pid): 30 for process in processes}
 
@@ -263,8 +261,8 @@ def test_signs_of_life_wait_for_no_writer(
     store, other = open_store(), open_store()
     store.create_or_upgrade()
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
-        other.extend_claims_and_leader_lease("me", 1.0, 0, [])
+        writer.put(SourceRow("acme"))
+        other.extend_claims("me", 1.0, 0, [])
     assert list_names(other) == ["acme"]
 
 
@@ -298,7 +296,7 @@ def test_a_writer_does_not_wait_for_another_for_ever(
     store, other = open_store(), open_store()
     store.create_or_upgrade()
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
         with pytest.raises(StoreUnavailable, match="does not answer"):
             put_source_except_head_and_counters(other, "other")
         assert list_names(other) == []
@@ -348,9 +346,9 @@ def test_a_server_that_is_killed_in_a_transaction_comes_back_without_it(
         for use in (
             store.list_configured_sources,
             store.create_or_upgrade,
-            store.read_database_clock_or_none_for_file,
+            store.read_database_clock,
             lambda: put_source_except_head_and_counters(store, "x"),
-            lambda: store.extend_claims_and_leader_lease("me", 1.0, 0, []),
+            lambda: store.extend_claims("me", 1.0, 0, []),
         ):
             with pytest.raises(
                 StoreUnavailable, match=r"cannot be reached|does not answer"
@@ -403,7 +401,7 @@ def test_a_server_that_stands_still_is_given_up(
 
 def test_the_databases_clock_is_that_of_its_machine(store: PostgresControllerStore) -> None:
     before = time.time()
-    clock = store.read_database_clock_or_none_for_file()
+    clock = store.read_database_clock()
     assert clock is not None
     assert before - 0.1 < clock < time.time() + 0.1
 
@@ -413,7 +411,7 @@ def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(
 ) -> None:
     """What formats 3 and 4 added is made there as in SQLite: the same code, by the columns that are."""
     with store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, wanted_digest="d"))
+        writer.put(TargetRow(PROD, wanted_digest="d"))
     postgres.run(
         f"SET search_path TO {store.schema}",
         "DROP TABLE rollouts, waves, rollout_targets, leases, processes",
@@ -422,10 +420,10 @@ def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(
         "UPDATE meta SET value = '2' WHERE key = 'format'",
     )
     store.create_or_upgrade()
-    target = store.find_target_even_if_gone(PROD)
+    target = store.find_target(PROD)
     assert target is not None
     assert target.head_digest == "d"
-    assert (store.list_begun_rollouts_even_ended(), store.list_recorded_processes()) == ([], [])
+    assert (store.list_rollouts(), store.list_processes()) == ([], [])
 
 
 def test_tables_of_another_program_are_not_touched(
@@ -456,7 +454,7 @@ def test_a_store_that_nobody_made_is_said_to_be_missing(
 
 def test_a_backup_is_the_databases_own(store: PostgresControllerStore, tmp_path: Path) -> None:
     with pytest.raises(ControllerStoreError) as caught:
-        store.write_backup_or_raise_for_database(tmp_path / "copy.db")
+        store.write_backup(tmp_path / "copy.db")
     hint = caught.value.diagnostics[0].hint
     assert f"pg_dump --schema={store.schema}" in hint
     assert list(tmp_path.iterdir()) == []

@@ -69,7 +69,7 @@ def read_schema(path: Path) -> list[str]:
 def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
     """Sources, revisions, targets, runs, messages and a chain of audit that is whole."""
     assert [row.head for row in old_store.list_configured_sources()] == ["c1"]
-    page = old_store.read_page_of_present_targets(TargetFilter(), 0, 9)
+    page = old_store.target_page(TargetFilter(), 0, 9)
     assert [(row.name.target, row.state) for row in page.targets] == [
         ("prod", TargetCondition.FAILING),
         ("test", TargetCondition.DRIFTED),
@@ -81,13 +81,13 @@ def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
     run = old_store.find_run("r1")
     assert run is not None
     assert (run.outcome, run.verb, run.plan_json) == (RunOutcome.IN_SYNC, RunVerb.LOOK, '{"a": 1}')
-    statuses, messages = old_store.list_unsent_and_refused_statuses_and_messages()
+    statuses, messages = old_store.unsent()
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c1"], ["m1"])
-    assert [row.number for row in old_store.iter_all_audit_rows_oldest_first()] == [1, 2]
-    assert find_first_broken_audit_row(old_store.iter_all_audit_rows_oldest_first()) is None
+    assert [row.number for row in old_store.iter_audit()] == [1, 2]
+    assert find_first_broken_audit_row(old_store.iter_audit()) is None
     with old_store.write() as writer:
         writer.append_audit(3.0, "proxy:ann", "pause", "acme/*", "")
-    assert find_first_broken_audit_row(old_store.iter_all_audit_rows_oldest_first()) is None
+    assert find_first_broken_audit_row(old_store.iter_audit()) is None
 
 
 def test_the_older_file_is_kept(folder: Path) -> None:
@@ -105,10 +105,7 @@ def test_the_older_file_is_kept(folder: Path) -> None:
 
 def test_what_was_planned_is_done(old_store: SqliteControllerStore) -> None:
     """So that the next head touches nothing that it does not change."""
-    rows = {
-        row.name.target: row.progress
-        for row in old_store.list_present_and_gone_targets_of_source("acme")
-    }
+    rows = {row.name.target: row.progress for row in old_store.source_targets("acme")}
     assert rows == {
         "dev": TargetProgress.DONE,
         "test": TargetProgress.DONE,
@@ -148,11 +145,11 @@ def test_holds_approvals_and_pauses_can_be_written(
         writer.put_pause(pause)
     backup = folder / "copy" / "controller.db"
     backup.parent.mkdir()
-    old_store.write_backup_or_raise_for_database(backup)
+    old_store.write_backup(backup)
     with closing(SqliteControllerStore(backup.parent)) as copy:
         assert list(copy.list_holds(PROD)) == [hold]
-        assert list(copy.list_approvals_even_used_or_expired(PROD)) == [approval]
-        assert list(copy.list_people_pauses_even_ended()) == [pause]
+        assert list(copy.list_approvals(PROD)) == [approval]
+        assert list(copy.list_pauses()) == [pause]
 
 
 def test_an_upgrade_that_is_cut_off_changes_nothing(
@@ -176,7 +173,7 @@ def test_an_upgrade_that_is_cut_off_changes_nothing(
         )
     with closing(SqliteControllerStore(folder)) as store:
         store.create_or_upgrade()
-        assert len(store.list_present_and_gone_targets_of_source("acme")) == 4
+        assert len(store.source_targets("acme")) == 4
 
 
 def test_an_older_program_goes_on_beside_a_newer_one(
@@ -185,21 +182,21 @@ def test_an_older_program_goes_on_beside_a_newer_one(
     """It inserts rows without the columns that it does not know, and leaves their values alone."""
     new = TargetName("acme", "new")
     with store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD))
+        writer.put(TargetRow(PROD))
     run_beside("ALTER TABLE targets ADD COLUMN newer TEXT NOT NULL DEFAULT 'unset'")
     run_beside(f"UPDATE meta SET value = '{STORE_FORMAT + 1}' WHERE key = 'format'")
     run_beside("UPDATE targets SET newer = 'precious'")
     store.close()
     store.create_or_upgrade()
     with store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, failures=1))
-        writer.put_target_keeping_claim_and_newer_revision(TargetRow(new))
-        writer.shift_due_times_claims_and_leases(1.0)
-        assert writer.claim_target_and_get_epoch_or_zero(PROD, "me", until=9.0, now=1.0) == 1
+        writer.put(TargetRow(PROD, failures=1))
+        writer.put(TargetRow(new))
+        writer.shift_times(1.0)
+        assert writer.claim(PROD, "me", until=9.0, now=1.0) == 1
     # The column is seen from beside alone: whatever lost its value is deleted.
     run_beside("DELETE FROM targets WHERE newer NOT IN ('precious', 'unset')")
     run_beside("DELETE FROM targets WHERE target = 'prod' AND newer <> 'precious'")
-    rows = {row.name: row for row in store.list_present_and_gone_targets_of_source("acme")}
+    rows = {row.name: row for row in store.source_targets("acme")}
     assert rows.keys() == {PROD, new}
     assert rows[PROD].failures == 1
 
@@ -212,4 +209,4 @@ def test_a_program_that_lacks_columns_of_this_version_can_insert(
     assert store.list_configured_sources() == [SourceRow("acme")]
     run_beside("DELETE FROM sources")
     with store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD))
+        writer.put(TargetRow(PROD))

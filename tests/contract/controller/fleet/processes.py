@@ -50,9 +50,7 @@ class Process:
         self.store.create_or_upgrade()
         self.workers = StandInWorkers()
         self.holder = build_unique_holder_name()
-        clock = SharedClock(
-            WrongClock(clock_ahead), self.store.read_database_clock_or_none_for_file
-        )
+        clock = SharedClock(WrongClock(clock_ahead), self.store.read_database_clock)
         self.shared_clock = clock
         self.parts = LoopParts(
             fleet.world.configure(),
@@ -115,7 +113,7 @@ class Process:
         if self._thread is not None:
             self._thread.join(SECONDS)
         else:
-            self.loop._end_runs_and_workers_then_raise_task_failure()
+            self.loop._drain()
         self.store.close()
         assert self.failures == []
 

@@ -37,14 +37,14 @@ def fleet(tmp_path: Path, postgres: PostgresServer) -> Iterator[Fleet]:
 def start_by_hand(fleet: Fleet) -> Process:
     """A process that leads, and goes round once more whenever a test calls `_go_round`."""
     process = fleet.start(is_by_hand=True)
-    process.loop._start_engine_and_lead_if_free()
+    process.loop._take_part()
     assert process.is_leading
     return process
 
 
 def wait_until_in_sync(fleet: Fleet) -> None:
     def are_in_sync() -> bool:
-        counts = fleet.processes[0].store.count_present_targets_in_each_state()
+        counts = fleet.processes[0].store.target_counts()
         return counts[TargetCondition.IN_SYNC] == len(NAMES)
 
     # Each question is a processor's time of some milliseconds.
@@ -72,7 +72,7 @@ def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
     """Stopped in the middle of a fetch and continued: it has a head that it does not announce."""
     first = start_by_hand(fleet)
     first.loop._go_round()
-    assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
+    assert first.loop._tasks.wait_until_idle(SECONDS)
     goes_on = threading.Event()
     mirror = copy.copy(fleet.repository)
 
@@ -84,23 +84,23 @@ def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
     configured = first.parts.configured
     first.parts.configured = replace(configured, mirrors={"acme": mirror})
     fleet.repository.push("c2", t0="d2")
-    first.loop.fetch_source_at_next_round("acme")
+    first.loop.fetch_soon("acme")
     first.loop._lead[1]._fetched.clear()
     first.loop._go_round()
     assert first.loop._tasks.count_running("fetch") == 1
     first.freeze()
     second = fleet.start(is_by_hand=True)
-    second.loop._start_engine_and_lead_if_free()
+    second.loop._take_part()
     assert second.is_leading
     goes_on.set()
-    assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
-    assert first.store.find_newest_revision_of_commit("acme", "c2") is None
-    first.loop._go_round_surviving_lost_lead_or_store()
+    assert first.loop._tasks.wait_until_idle(SECONDS)
+    assert first.store.find_revision("acme", "c2") is None
+    first.loop._try_round()
     assert not first.is_leading
     # Nobody has answered the webhook yet.
     second.loop._go_round()
-    assert second.loop._tasks.wait_and_tell_if_idle(SECONDS)
-    assert second.store.find_newest_revision_of_commit("acme", "c2") is not None
+    assert second.loop._tasks.wait_until_idle(SECONDS)
+    assert second.store.find_revision("acme", "c2") is not None
 
 
 def test_what_a_process_found_that_was_overtaken_is_not_recorded(fleet: Fleet) -> None:
@@ -118,13 +118,10 @@ def test_what_a_process_found_that_was_overtaken_is_not_recorded(fleet: Fleet) -
     fleet.start()
     wait_until_in_sync(fleet)
     first.workers.gate.set()
-    assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
+    assert first.loop._tasks.wait_until_idle(SECONDS)
     wait_until_in_sync(fleet)
     assert (
-        first.store.list_newest_runs_without_documents(TargetName("acme", "t0"), 9)[
-            0
-        ].counts.row_count_without_guards
-        == 0
+        first.store.newest_runs(TargetName("acme", "t0"), 9)[0].counts.row_count_without_guards == 0
     )
     assert sorted(fleet.processes[1].workers.asked) == NAMES
 
@@ -260,7 +257,7 @@ def test_machines_whose_clocks_differ_share_that_of_the_database(fleet: Fleet) -
     wait_until_in_sync(fleet)
     assert abs(first.parts.clock.read_wall() - second.parts.clock.read_wall()) < 0.5
     assert fleet.list_asked() == NAMES
-    lease = first.store.find_lease_even_if_over("leader")
+    lease = first.store.find_lease("leader")
     assert lease is not None
     assert lease.epoch == 1
 
@@ -303,7 +300,7 @@ def test_a_standby_believes_a_jump_of_the_clock_when_the_leader_has_seen_it(flee
     standby.loop._go_round()
     assert standby.parts.clock.read_wall() - before > 3000.0
     assert not standby.is_leading
-    lease = process.store.find_lease_even_if_over("leader")
+    lease = process.store.find_lease("leader")
     assert lease is not None
     assert lease.until > process.parts.clock.read_wall()
 
@@ -313,11 +310,11 @@ def test_a_leader_that_drains_lets_another_one_lead_at_once(fleet: Fleet) -> Non
     wait_until(lambda: first.is_leading, SECONDS, "the first leads")
     second = fleet.start()
     first.stop()
-    lease = second.store.find_lease_even_if_over("leader")
+    lease = second.store.find_lease("leader")
     assert lease is not None
     assert lease.holder in ("", second.holder)  # given back, not left to its end
     wait_until(lambda: second.is_leading, SECONDS, "the second leads")
-    assert [row.holder for row in second.store.list_recorded_processes()] == [second.holder]
+    assert [row.holder for row in second.store.list_processes()] == [second.holder]
     assert list(second.store.list_claimed_targets(0.0)) == []
 
 
@@ -342,11 +339,11 @@ def test_one_round_needs_the_lead(fleet: Fleet) -> None:
     wait_until_in_sync(fleet)
     once = fleet.start(is_by_hand=True)
     with pytest.raises(LockHeld):
-        once.loop.run_once_and_count_postponed_targets()
+        once.loop.run_once()
     leader.stop()
     fleet.repository.push("c2", t1="d2")
     again = fleet.start(is_by_hand=True)
-    assert again.loop.run_once_and_count_postponed_targets() == 0
+    assert again.loop.run_once() == 0
     assert again.workers.asked == ["acme/t1"]
 
 
@@ -368,12 +365,12 @@ def test_an_approval_ends_with_its_row_whoever_looks(fleet: Fleet) -> None:
 
     store = processes[0].store
     actions = [process.loop.get_people_actions() for process in processes]
-    wait_until(lambda: store.find_target_even_if_gone(name) is not None, SECONDS, "it is known")
+    wait_until(lambda: store.find_target(name) is not None, SECONDS, "it is known")
     find(first, second)
     for who in ("proxy:ann", "proxy:bob"):
         actions[0].approve_rows_or_refuse(who, name, [second.digest])
     wait_until(
-        lambda: all(one.used_at for one in store.list_approvals_even_used_or_expired(name)),
+        lambda: all(one.used_at for one in store.list_approvals(name)),
         SECONDS,
         "it was applied",
     )
@@ -382,12 +379,10 @@ def test_an_approval_ends_with_its_row_whoever_looks(fleet: Fleet) -> None:
     find()
     find(first)
     actions[1].approve_rows_or_refuse("proxy:bob", name, [first.digest])
-    given = store.list_approvals_even_used_or_expired(name)
+    given = store.list_approvals(name)
     unused = [(one.who, one.row_digest) for one in given if not one.used_at]
     assert unused == [("proxy:bob", first.digest)]
     assert [one.row_digest for one in given if one.used_at] == [second.digest] * 2
-    ended = [
-        one for one in store.iter_all_audit_rows_oldest_first() if one.action == "end approval"
-    ]
+    ended = [one for one in store.iter_audit() if one.action == "end approval"]
     assert [one.subject for one in ended] == ["acme/t0"]
     assert ended[0].detail == f"gone: update plugin/a ({first.digest}); approved by proxy:ann"

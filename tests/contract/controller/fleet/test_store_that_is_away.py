@@ -73,16 +73,14 @@ def test_what_ended_meanwhile_is_recorded_when_the_store_is_back(
         wait_until(lambda: "store answers again" in log.getvalue(), SECONDS, "it is back")
 
         def is_recorded() -> bool:
-            return [run.verb for run in process.store.list_newest_runs_without_documents(PROD, 9)][
-                -1:
-            ] == [RunVerb.APPLY]
+            return [run.verb for run in process.store.newest_runs(PROD, 9)][-1:] == [RunVerb.APPLY]
 
         wait_until(is_recorded, SECONDS, "the apply is recorded")
         assert fleet.world.log.getvalue().count("store unavailable") == 1
         fleet.ask_for("prod")
 
         def is_in_sync() -> bool:
-            row = process.store.find_target_even_if_gone(PROD)
+            row = process.store.find_target(PROD)
             return row is not None and row.state is TargetCondition.IN_SYNC
 
         wait_until(is_in_sync, SECONDS, "work goes on")
@@ -95,10 +93,10 @@ def test_what_ended_meanwhile_is_recorded_when_the_store_is_back(
 def test_a_worker_says_once_that_the_store_is_away(fleet: Fleet, proxy: Proxy) -> None:
     """A round in which it has nothing to ask does not say that the store is back."""
     worker = fleet.start(ProcessRole.WORKER, is_by_hand=True)
-    worker.loop._start_engine_and_lead_if_free()
+    worker.loop._take_part()
     proxy.close()
     for _ in range(3):
-        worker.loop._go_round_surviving_lost_lead_or_store()
+        worker.loop._try_round()
     log = fleet.world.log.getvalue()
     assert log.count("store unavailable") == 1
     assert "store answers again" not in log

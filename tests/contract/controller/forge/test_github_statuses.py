@@ -43,16 +43,11 @@ def row(text, context=CONTEXT):
 def test_what_is_sent_is_what_is_read_back(github):
     """State, words and link; the newest counts, and another context is none."""
     sender = build(github.url)
-    assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(PENDING)) is None
+    assert sender.read_shown_text(row(PENDING)) is None
     for text in (PENDING, FAILURE):
         assert sender.send(row(text)).finding is None
-        assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(text)) == text
-    assert (
-        sender.read_shown_text_or_wished_if_equivalent_or_none(
-            row(PENDING, "synapse-apply/main/other")
-        )
-        is None
-    )
+        assert sender.read_shown_text(row(text)) == text
+    assert sender.read_shown_text(row(PENDING, "synapse-apply/main/other")) is None
     assert [status.state for status in github.list_of(COMMIT, CONTEXT)] == ["pending", "failure"]
 
 
@@ -62,7 +57,7 @@ def test_our_context_is_found_behind_a_hundred_others(github):
     for number in range(120):
         assert sender.send(row(PENDING, f"other/{number}")).finding is None
     assert sender.send(row(FAILURE, CONTEXT.upper())).finding is None
-    assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(PENDING)) == FAILURE
+    assert sender.read_shown_text(row(PENDING)) == FAILURE
 
 
 def test_texts_have_the_size_that_github_takes(github):
@@ -74,7 +69,7 @@ def test_texts_have_the_size_that_github_takes(github):
     assert len(status.description) == 140
     assert status.description.startswith("two lines xx")
     assert status.target_url is None
-    assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(long)) == long
+    assert sender.read_shown_text(row(long)) == long
 
 
 LATER = [
@@ -113,7 +108,7 @@ def test_a_limit_is_one_for_what_is_read_too(github):
     """It is waited for, and not taken for a right that is missing."""
     github.failures.append(Failure(403, {"Retry-After": "30"}))
     with pytest.raises(StatusUnreadable) as caught:
-        build(github.url).read_shown_text_or_wished_if_equivalent_or_none(row(PENDING))
+        build(github.url).read_shown_text(row(PENDING))
     assert (caught.value.result.retry_after, caught.value.result.is_final) == (30, False)
 
 
@@ -140,7 +135,7 @@ def test_a_lost_answer_is_read_back(github):
     result = sender.send(row(FAILURE))
     assert result.finding is not None
     assert not result.is_final
-    assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(FAILURE)) == FAILURE
+    assert sender.read_shown_text(row(FAILURE)) == FAILURE
     assert len(github.list_of(COMMIT, CONTEXT)) == 1
 
 
@@ -160,7 +155,7 @@ def test_an_odd_answer_is_not_taken_for_no_status(github, body):
     """Else a status would be sent again and again."""
     github.failures.append(Failure(200, {}, body))
     with pytest.raises(StatusUnreadable) as caught:
-        build(github.url).read_shown_text_or_wished_if_equivalent_or_none(row(PENDING))
+        build(github.url).read_shown_text(row(PENDING))
     assert caught.value.result.finding is not None
 
 
@@ -169,9 +164,9 @@ def test_odd_statuses_beside_ours_are_passed_over(github):
     odd = [3, None, {"context": CONTEXT, "state": "blue"}, {"context": 7, "state": "success"}]
     ours = {"context": CONTEXT, "state": "success", "description": None, "target_url": 4}
     github.failures.append(Failure(200, {}, json.dumps({"statuses": [*odd, ours]}).encode()))
-    assert build(github.url).read_shown_text_or_wished_if_equivalent_or_none(
-        row(PENDING)
-    ) == StatusText(StatusState.SUCCESS, "", "")
+    assert build(github.url).read_shown_text(row(PENDING)) == StatusText(
+        StatusState.SUCCESS, "", ""
+    )
 
 
 def test_no_token_in_any_text(github, caplog):

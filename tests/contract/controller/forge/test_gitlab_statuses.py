@@ -58,7 +58,7 @@ def test_an_end_is_shown_whatever_came_before(gitlab, pending, end, word):
     for text in (*pending, end):
         assert sender.send(row(text)).finding is None
     assert last(gitlab) == (word, end.description)
-    assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(end)) == end
+    assert sender.read_shown_text(row(end)) == end
     assert len(gitlab.jobs) == 1
 
 
@@ -76,8 +76,8 @@ def test_words_of_a_pending_status_change_as_often_as_gitlab_takes_it(gitlab):
         ("running", PENDING_2.description),
         ("running", PENDING_2.description),
     ]
-    assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(PENDING_3)) == PENDING_3
-    assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(SUCCESS)) == PENDING_2
+    assert sender.read_shown_text(row(PENDING_3)) == PENDING_3
+    assert sender.read_shown_text(row(SUCCESS)) == PENDING_2
 
 
 def test_what_gitlab_cuts_is_shown_all_the_same(gitlab):
@@ -85,7 +85,7 @@ def test_what_gitlab_cuts_is_shown_all_the_same(gitlab):
     long = StatusText(StatusState.FAILURE, "a  " + "b" * 300, URL + "y" * 300)
     sender = build(gitlab.url)
     assert sender.send(row(long)).finding is None
-    assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(long)) == long
+    assert sender.read_shown_text(row(long)) == long
 
 
 def test_a_retry_that_succeeds_turns_red_into_green(gitlab):
@@ -93,7 +93,7 @@ def test_a_retry_that_succeeds_turns_red_into_green(gitlab):
     sender = build(gitlab.url)
     for text in (PENDING, FAILURE, PENDING, SUCCESS):
         assert sender.send(row(text)).finding is None
-        assert sender.read_shown_text_or_wished_if_equivalent_or_none(row(text)) == text
+        assert sender.read_shown_text(row(text)) == text
     assert [job.status for job in gitlab.jobs] == ["failed", "success"]
 
 
@@ -156,7 +156,7 @@ def test_an_odd_answer_is_not_taken_for_no_status(gitlab, body):
     """Else an end would be sent again and again."""
     gitlab.failures.append(Failure(200, {}, body))
     with pytest.raises(StatusUnreadable):
-        build(gitlab.url).read_shown_text_or_wished_if_equivalent_or_none(row(PENDING))
+        build(gitlab.url).read_shown_text(row(PENDING))
 
 
 def test_jobs_of_other_names_and_shapes_are_passed_over(gitlab):
@@ -170,9 +170,7 @@ def test_jobs_of_other_names_and_shapes_are_passed_over(gitlab):
     gitlab.failures.append(
         Failure(200, {}, json.dumps([*odd, ours, {**ours, "id": 9, "name": "x"}]).encode())
     )
-    shown = build(gitlab.url, project="4711").read_shown_text_or_wished_if_equivalent_or_none(
-        row(PENDING)
-    )
+    shown = build(gitlab.url, project="4711").read_shown_text(row(PENDING))
     assert shown == StatusText(StatusState.ERROR, "", "")
     assert gitlab.requests[-1].path.startswith("/projects/4711/")
 

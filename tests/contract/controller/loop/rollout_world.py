@@ -106,13 +106,13 @@ class RolloutWorld(World):
     def reload(self, loop: ControllerLoop) -> None:
         """Have a running loop take the settings as they are now, and follow the source."""
         loop._reload = self.configure
-        loop.request_reload_of_configuration()
+        loop.request_reload()
         self.settle(loop)
         self.follow(loop)
 
     @property
     def rollout(self) -> RolloutRow:
-        found = self.store.find_begun_rollout_even_if_ended("all")
+        found = self.store.find_rollout("all")
         assert found is not None
         return found
 
@@ -121,7 +121,7 @@ class RolloutWorld(World):
         return f"{row.commit} wave {row.wave} {row.state.value}"
 
     def list_waves(self) -> list[WaveRow]:
-        return list(self.store.list_recorded_waves_of_revision("all", self.rollout.number))
+        return list(self.store.list_waves("all", self.rollout.number))
 
     def get_evidence(self, target: str) -> RolloutTargetRow:
         found = self.store.find_rollout_target(TargetName("acme", target))
@@ -130,16 +130,14 @@ class RolloutWorld(World):
 
     def list_wanted(self) -> dict[str, str]:
         """The commit that each target is to be at."""
-        names = [
-            row.name.target for row in self.store.list_present_and_gone_targets_of_source("acme")
-        ]
+        names = [row.name.target for row in self.store.source_targets("acme")]
         return {name: self.get_target(name).wanted_commit for name in names}
 
     def list_audit_of_rollouts(self) -> list[str]:
         """What the audit has of the rollout, oldest first, without the commit."""
         return [
             f"{audit.who} {audit.action}: {audit.detail.partition(': ')[2]}"
-            for audit in self.store.iter_all_audit_rows_oldest_first()
+            for audit in self.store.iter_audit()
             if audit.subject == "acme/all"
         ]
 

@@ -151,9 +151,7 @@ class StandInRepository:
             raise SourceUnavailable(error_finding("The repository is not reached"))
         return Head(self.head, "Kim", f"subject of {self.head}")
 
-    def fetch_commit_if_missing_or_pin_is_old(
-        self, commit: str, followed: tuple[str, ...] = ()
-    ) -> bool:
+    def fetch_commit(self, commit: str, followed: tuple[str, ...] = ()) -> bool:
         is_missing = commit in self.missing
         self.missing.discard(commit)
         return is_missing
@@ -172,7 +170,7 @@ class StandInRepository:
             raise SourceUnavailable(error_finding("The repository is not read"))
         return self.authors
 
-    def protect_only_these_commits_from_pruning(self, commits: Sequence[str]) -> None:
+    def protect_commits(self, commits: Sequence[str]) -> None:
         self.commits_in_use = commits
 
     def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
@@ -256,7 +254,7 @@ class StandInWorkers:
             report_json="{}",
         )
 
-    def ask_applies_to_stop_and_begin_no_more(self) -> None:
+    def stop_applies(self) -> None:
         self.is_stopped = True
 
     def close(self) -> None:
@@ -290,7 +288,7 @@ class StandInForge:
         self.sent.append((row.commit, row.wished))
         return SendResult()
 
-    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text(self, row: StatusRow) -> StatusText | None:
         self.reads += 1
         return self.shown.get(row.commit)
 
@@ -362,7 +360,7 @@ class World:
 
     def get_target(self, target: str) -> TargetRow:
         """A target of the source, as the store has it."""
-        row = self.store.find_target_even_if_gone(TargetName("acme", target))
+        row = self.store.find_target(TargetName("acme", target))
         assert row is not None
         return row
 
@@ -385,7 +383,7 @@ class World:
         """One round of a controller that is started anew; the targets that were looked at."""
         self.clock.advance(after)
         self.workers.asked, self.workers.is_closed = [], False
-        self.build_loop().run_once_and_count_postponed_targets()
+        self.build_loop().run_once()
         return sorted(self.workers.asked)
 
     def begin(self) -> ControllerLoop:
@@ -397,7 +395,7 @@ class World:
     def start(self, loop: ControllerLoop, *, is_settled: bool = True) -> None:
         """Start a loop and let a moment pass, in which new targets become due; then as `settle`."""
         self.workers.is_closed = False
-        loop._start_engine_and_lead_if_free()
+        loop._take_part()
         self.settle(loop)
         self.clock.advance(1)
         if is_settled:
@@ -436,23 +434,23 @@ class World:
             loop._go_round()
             if was_idle and loop._tasks.started_count == started:
                 break
-            assert loop._tasks.wait_and_tell_if_idle(60)
+            assert loop._tasks.wait_until_idle(60)
         return sorted(self.workers.asked)
 
 
 def describe_runs(world: World, target: str = "prod") -> list[str]:
     """The runs of a target, oldest first."""
-    runs = world.store.list_newest_runs_without_documents(TargetName("acme", target), 20)
+    runs = world.store.newest_runs(TargetName("acme", target), 20)
     return [f"{run.verb.value} {run.outcome.value}" for run in reversed(runs)]
 
 
 def list_cause_details(world: World) -> set[str]:
     """What the runs of prod came of, where that is one of several things."""
-    runs = world.store.list_newest_runs_without_documents(TargetName("acme", "prod"), 20)
+    runs = world.store.newest_runs(TargetName("acme", "prod"), 20)
     return {run.cause_detail for run in runs}
 
 
 def end_of(world: World, commit: str) -> tuple[RevisionEnd, str]:
-    revision = world.store.find_newest_revision_of_commit("acme", commit)
+    revision = world.store.find_revision("acme", commit)
     assert revision is not None
     return revision.end, revision.description

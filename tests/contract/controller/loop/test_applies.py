@@ -58,11 +58,7 @@ def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> N
     assert (prod.applied_commit, prod.mode, prod.applied_at) == ("c1", Mode.AUTO, world.clock.wall)
     assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
     assert world.inbox.messages == []
-    end, begin = [
-        audit
-        for audit in world.store.list_audit_newest_first_unless_after(9)
-        if "apply" in audit.action
-    ]
+    end, begin = [audit for audit in world.store.audit_rows(9) if "apply" in audit.action]
     assert {audit.who for audit in (begin, end)} == {"controller:main"}
     assert {audit.subject for audit in (begin, end)} == {"acme/prod"}
     assert (begin.action, begin.detail) == ("begin apply", f"run {run.id} of c1")
@@ -82,7 +78,7 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
         return RunResult(RunOutcome.WORKER_LOST)
 
     world.workers.applied["acme/prod"] = die
-    loop.run_once_and_count_postponed_targets()
+    loop.run_once()
     (lost,) = world.workers.applies
     assert describe_runs(world) == []
     begun = world.get_target("prod").begun_apply
@@ -101,11 +97,7 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
         run.findings[0].summary == "The controller ended, or lost its claim, while this apply ran"
     )
     assert world.get_target("prod").begun_apply is None
-    texts = [
-        audit.detail
-        for audit in world.store.list_audit_newest_first_unless_after(99)
-        if audit.action == "apply"
-    ]
+    texts = [audit.detail for audit in world.store.audit_rows(99) if audit.action == "apply"]
     assert f"run {lost.run_id} of c1: worker_lost" in texts
     assert len(texts) == 2
     assert world.inbox.messages == []
@@ -173,7 +165,7 @@ def test_another_run_that_has_the_lock_is_waited_for(world: World) -> None:
     world.workers.applied["acme/prod"] = RunResult(
         RunOutcome.APPLY_STOPPED, held_up_by_run="kim@laptop"
     )
-    assert world.build_loop().run_once_and_count_postponed_targets() == 1
+    assert world.build_loop().run_once() == 1
     world.workers.is_closed = False
     assert describe_runs(world) == []
     prod = world.get_target("prod")

@@ -43,13 +43,13 @@ def look(world: World, loop: ControllerLoop, target: str, result: RunResult) -> 
     world.workers.results[f"acme/{target}"] = result
     world.repository.push(f"{world.repository.head}+", **{target: f"{target} {world.clock.wall}"})
     world.clock.advance(61)
-    loop.fetch_source_at_next_round("acme")
+    loop.fetch_soon("acme")
     world.settle(loop)
 
 
 def list_bound(world: World) -> list[str]:
     """What the audit has of bindings, oldest first."""
-    rows = world.store.iter_all_audit_rows_oldest_first()
+    rows = world.store.iter_audit()
     return [f"{row.subject}: {row.detail}" for row in rows if row.action == "bind"]
 
 
@@ -69,7 +69,7 @@ def find_move(world: World, name: TargetName) -> HoldRow:
 
 
 def list_approvals(world: World) -> list[ApprovalRow]:
-    return list(world.store.list_approvals_even_used_or_expired(DEV))
+    return list(world.store.list_approvals(DEV))
 
 
 def accept(world: World, loop: ControllerLoop, who: str, name: TargetName) -> None:
@@ -187,7 +187,7 @@ def test_what_was_approved_for_another_backend_ends_in_the_audit(world: World) -
     (used,) = {one.used_by_run for one in list_approvals(world) if one.row_digest == "row1:second"}
     assert used
     look(world, loop, "dev", find(replace(AT_DEV, lineage="l-2"), CHANGE))
-    rows = [*world.store.iter_all_audit_rows_oldest_first()]
+    rows = [*world.store.iter_audit()]
     assert find_first_broken_audit_row(rows) is None
     assert [(row.who, row.subject, row.detail) for row in rows if row.action == "end approval"] == [
         (
@@ -201,7 +201,7 @@ def test_what_was_approved_for_another_backend_ends_in_the_audit(world: World) -
     ]
     assert {one.row_digest for one in list_approvals(world)} == {"row1:second"}
     look(world, loop, "dev", find(AT_DEV, CHANGE))
-    rows = [*world.store.iter_all_audit_rows_oldest_first()]
+    rows = [*world.store.iter_audit()]
     assert [row.action for row in rows].count("end approval") == 1
 
 
@@ -251,7 +251,7 @@ def test_two_names_that_were_bound_to_one_tenant_before_both_go_on(world: World)
         rows[name] = replace(world.get_target(name.target), binding=binding, found_binding=binding)
     with world.store.write() as writer:
         for row_before in rows.values():
-            writer.put_target_keeping_claim_and_newer_revision(row_before)
+            writer.put(row_before)
     for name, row_before in rows.items():
         assert row_before.binding is not None
         look(world, loop, name.target, find(row_before.binding, CHANGE))
@@ -468,7 +468,7 @@ def test_a_source_that_the_operator_took_out_leaves_its_place(world: World) -> N
     world.workers.results = {"other/dev": find(AT_DEV), "other/prod": find(AT_PROD)}
     world.begin()
     for target, binding in (("dev", AT_DEV), ("prod", AT_PROD)):
-        row = world.store.find_target_even_if_gone(TargetName("other", target))
+        row = world.store.find_target(TargetName("other", target))
         assert row is not None
         assert (row.state, row.binding) == (TargetCondition.IN_SYNC, binding)
         assert world.get_target(target).binding is None
@@ -512,7 +512,7 @@ def test_a_name_of_another_source_changes_no_rule(world: World) -> None:
     loop.request_stop()
     loop = world.begin()
     run = world.store.find_run(
-        world.store.find_target_even_if_gone(TargetName("beta", "dev")).last_run  # type: ignore[union-attr]
+        world.store.find_target(TargetName("beta", "dev")).last_run  # type: ignore[union-attr]
     )
     assert run is not None
     assert run.findings[0].summary == "Another target means this backend and state"

@@ -77,12 +77,12 @@ class Life:
         self.world.workers.asked = asked
         loop = self.world.build_loop()
         try:
-            loop.run_once_and_count_postponed_targets()
+            loop.run_once()
         except KilledError:
-            assert loop._tasks.wait_and_tell_if_idle(60)
+            assert loop._tasks.wait_until_idle(60)
             self.store.writes_left = 10**9
             self.world.workers.is_closed = False
-            self.world.build_loop().run_once_and_count_postponed_targets()
+            self.world.build_loop().run_once()
         # A message or status that failed to be recorded is tried again.
         self.world.workers.is_closed = False
         self.asked.append(sorted(asked))
@@ -93,12 +93,12 @@ class Life:
 
     def _describe(self) -> object:
         world = self.world
-        targets = world.store.read_page_of_present_targets(TargetFilter(), 0, 9).targets
+        targets = world.store.target_page(TargetFilter(), 0, 9).targets
         return (
             world.forge.describe(),
             [(str(row.name), row.state, row.wanted_commit, row.failures) for row in targets],
-            [(r.commit, r.end, r.description) for r in world.store.list_newest_revisions("acme", 9)],
-            world.store.list_unsent_and_refused_statuses_and_messages(),
+            [(r.commit, r.end, r.description) for r in world.store.newest_revisions("acme", 9)],
+            world.store.unsent(),
             sorted({row.id: f"{row.event} {row.fields['target']}" for row in world.inbox.messages}.values()),
         )  # fmt: skip
 

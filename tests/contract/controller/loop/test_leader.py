@@ -12,7 +12,7 @@ def test_a_leader_whose_rounds_hang_is_replaced_though_its_heartbeat_goes_on(wor
     """The heartbeat is a thread of its own: it keeps the lead for a minute of silence, not longer."""
     clock = CorrectedClock(world.clock)
     first, second = (LeasedLeader(world.store, name, clock) for name in ("a:1:x", "b:2:y"))
-    assert first.take_or_keep_lease_epoch_or_none() == 1
+    assert first.take() == 1
 
     def beat(seconds: int) -> list[int | None]:
         """Each two seconds the first one's heartbeat, and the second one's round."""
@@ -20,15 +20,13 @@ def test_a_leader_whose_rounds_hang_is_replaced_though_its_heartbeat_goes_on(wor
         for _ in range(seconds // 2):
             world.clock.advance(2)
             until = clock.read_wall() + LEASE_SECONDS
-            world.store.extend_claims_and_leader_lease(
-                "a:1:x", until, first.get_epoch_to_renew_or_zero(), ()
-            )
-            answers.append(second.take_or_keep_lease_epoch_or_none())
+            world.store.extend_claims("a:1:x", until, first.epoch_to_renew(), ())
+            answers.append(second.take())
         return answers
 
     assert set(beat(40)) == {None}
-    assert first.take_or_keep_lease_epoch_or_none() == 1
+    assert first.take() == 1
     assert set(beat(58)) == {None}
     assert 2 in beat(12)
-    assert first.take_or_keep_lease_epoch_or_none() is None
-    assert first.get_epoch_to_renew_or_zero() == 0
+    assert first.take() is None
+    assert first.epoch_to_renew() == 0

@@ -54,7 +54,7 @@ def test_a_first_round_looks_at_everything_once(world: World) -> None:
     assert world.forge.describe() == {"c1": "success: planned only: 1 change"}
     assert world.forge.shown["c1"].url == "https://page.example/revisions/acme/c1"
     assert end_of(world, "c1") == (RevisionEnd.SUCCESS, "planned only: 1 change")
-    prod = world.store.find_target_even_if_gone(PROD)
+    prod = world.store.find_target(PROD)
     assert prod is not None
     assert (prod.state, prod.wanted_commit, prod.applied_commit) == (
         TargetCondition.PENDING,
@@ -71,7 +71,7 @@ def test_a_push_is_looked_at_where_its_inputs_changed(world: World) -> None:
     world.repository.push("c2", prod="p2")
     world.workers.results["acme/prod"] = CHANGES
     assert world.run_once() == ["acme/prod"]
-    dev = world.store.find_target_even_if_gone(TargetName("acme", "dev"))
+    dev = world.store.find_target(TargetName("acme", "dev"))
     assert dev is not None
     assert (dev.wanted_commit, dev.applied_commit) == ("c2", "c1")
     world.repository.push("c3")
@@ -89,7 +89,7 @@ def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world: World)
     world.repository.push("c2", prod="p2")
     world.repository.broken.add("c2")
     assert world.run_once() == []
-    prod = world.store.find_target_even_if_gone(PROD)
+    prod = world.store.find_target(PROD)
     assert prod is not None
     assert prod.wanted_commit == "c1"
     world.repository.push("c3")
@@ -116,9 +116,9 @@ def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path: Path, re
     world.clock.advance(100)
     world.repository.head = "c1"
     world.run_once()
-    assert [row.commit for row in world.store.list_newest_revisions("acme", 9)] == ["c2"]
+    assert [row.commit for row in world.store.newest_revisions("acme", 9)] == ["c2"]
     world.run_once(after=61)
-    commits = [row.commit for row in world.store.list_newest_revisions("acme", 9)]
+    commits = [row.commit for row in world.store.newest_revisions("acme", 9)]
     (source,) = world.store.list_configured_sources()
     if rewinds == "hold":
         assert commits == ["c2"]
@@ -131,7 +131,7 @@ def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path: Path, re
     else:
         assert commits == ["c1", "c2"]
         assert (source.head, source.head_number, source.finding) == ("c1", 2, None)
-        revision = world.store.find_newest_revision_of_commit("acme", "c2")
+        revision = world.store.find_revision("acme", "c2")
         assert revision is not None
         assert revision.forced_away
     world.store.close()
@@ -157,7 +157,7 @@ def test_a_source_that_is_away_is_told_at_the_third_failure_and_when_it_is_back(
 def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world: World) -> None:
     """Neither while the loop runs, nor while it did not."""
     loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
+    loop._take_part()
     assert world.settle(loop) == []  # spread over two seconds
     assert world.settle(loop, after=2) == ["acme/dev", "acme/prod"]
     for jump in (86_400.0, -86_400.0, -(10.0**9) / 2, 10.0**9):
@@ -176,7 +176,7 @@ def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world
     world.clock.wall -= 1800
     world.repository.push("c2", dev="2", prod="2")
     loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
+    loop._take_part()
     assert world.settle(loop, after=90) == ["acme/dev", "acme/prod"]
 
 
@@ -184,7 +184,7 @@ def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world
 def test_a_clock_that_jumps_during_a_look_puts_nothing_off(world: World, jump: float) -> None:
     """What ends between the jump and the round that sees it is due an interval later, no more."""
     loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
+    loop._take_part()
     world.settle(loop)
     world.clock.advance(2)
 
@@ -227,7 +227,7 @@ def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path
     world.workers.most_running = 0
     assert len(world.run_once()) == 100
     assert world.workers.most_running == limit
-    counts = world.store.count_present_targets_in_each_state()
+    counts = world.store.target_counts()
     assert counts[TargetCondition.IN_SYNC] == 100
     world.store.close()
 
@@ -244,14 +244,14 @@ def test_stopping_lets_looks_end_and_then_ends_the_workers(
     deadline = time.monotonic() + 60
     while not world.workers.asked and time.monotonic() < deadline:
         world.clock.advance(3)
-        loop.fetch_source_at_next_round("acme")
+        loop.fetch_soon("acme")
         time.sleep(0.01)
     loop.request_stop()
     runner.join(60)
     assert not runner.is_alive()
     assert world.workers.is_closed
-    assert world.store.list_newest_runs_without_documents(PROD, 9) == []
-    assert world.store.count_present_targets_in_each_state()[TargetCondition.NOT_LOOKED_AT] == 2
+    assert world.store.newest_runs(PROD, 9) == []
+    assert world.store.target_counts()[TargetCondition.NOT_LOOKED_AT] == 2
     assert world.run_once() == ["acme/dev", "acme/prod"]
 
 
@@ -289,7 +289,7 @@ def test_a_source_is_removed_while_it_is_fetched(world: World, ends: str) -> Non
     assert begun.wait(60)
     world.settings = replace(world.settings, sources={})
     loop._reload = world.configure
-    loop.request_reload_of_configuration()
+    loop.request_reload()
     loop._go_round()
     assert world.store.list_configured_sources() == []
     released.set()
@@ -298,20 +298,20 @@ def test_a_source_is_removed_while_it_is_fetched(world: World, ends: str) -> Non
     world.settle(loop)
     assert "internal error" not in world.log.getvalue()
     assert world.store.list_configured_sources() == []
-    assert not world.store.read_page_of_present_targets(TargetFilter(), 0, 10).targets
+    assert not world.store.target_page(TargetFilter(), 0, 10).targets
     world.repository.is_away, world.repository.broken = False, set()
     world.settings = replace(world.settings, sources={"acme": acme})
-    loop.request_reload_of_configuration()
+    loop.request_reload()
     world.clock.advance(60)
     world.settle(loop)
-    page = world.store.read_page_of_present_targets(TargetFilter(), 0, 10)
+    page = world.store.target_page(TargetFilter(), 0, 10)
     assert {str(one.name) for one in page.targets} == {"acme/dev", "acme/prod"}
 
 
 def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     """Targets without a rule are left alone, removed sources vanish, and come back as they were."""
     loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
+    loop._take_part()
     world.settle(loop, after=0)
     world.settle(loop, after=2)
     acme = world.settings.sources["acme"]
@@ -319,11 +319,11 @@ def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     def take(**sources: Source) -> None:
         world.settings = replace(world.settings, sources=sources)
         loop._reload = world.configure
-        loop.request_reload_of_configuration()
+        loop.request_reload()
         world.settle(loop, after=6)
 
     def list_names() -> list[str]:
-        page = world.store.read_page_of_present_targets(TargetFilter(), 0, 10)
+        page = world.store.target_page(TargetFilter(), 0, 10)
         return sorted(str(row.name) for row in page.targets)
 
     take(acme=replace(acme, rules=(TargetRule("prod"),)))
@@ -333,9 +333,9 @@ def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     assert world.store.list_configured_sources() == []
     take(acme=acme)
     assert list_names() == ["acme/dev", "acme/prod"]
-    assert [row.number for row in world.store.list_newest_revisions("acme", 9)] == [1]
+    assert [row.number for row in world.store.newest_revisions("acme", 9)] == [1]
     loop._reload = lambda: None
-    loop.request_reload_of_configuration()
+    loop.request_reload()
     world.settle(loop)
     assert list_names() == ["acme/dev", "acme/prod"]
 
@@ -344,7 +344,7 @@ def test_a_new_rule_holds_also_where_the_first_fetch_after_it_fails(world: World
     """The comparison that the configuration asked for is made at the next fetch, at the same head."""
     world.run_once()
     loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
+    loop._take_part()
     world.settle(loop)
     acme = world.settings.sources["acme"]
     world.settings = replace(
@@ -357,27 +357,27 @@ def test_a_new_rule_holds_also_where_the_first_fetch_after_it_fails(world: World
 
     world.repository.list_targets = fail  # type: ignore[assignment, method-assign]
     loop._reload = world.configure
-    loop.request_reload_of_configuration()
+    loop.request_reload()
     world.settle(loop, after=6)
     world.repository.list_targets = list_targets  # type: ignore[method-assign]
     for _ in range(8):
         world.settle(loop, after=300)
-    page = world.store.read_page_of_present_targets(TargetFilter(), 0, 10)
+    page = world.store.target_page(TargetFilter(), 0, 10)
     assert [str(row.name) for row in page.targets] == ["acme/prod"]
 
 
 def test_a_webhook_makes_one_poll_come_sooner(world: World) -> None:
     """A flood of them no more than one in five seconds; an unknown source none."""
     loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
+    loop._take_part()
     world.settle(loop)
     for _ in range(20):
-        loop.fetch_source_at_next_round("acme")
-        loop.fetch_source_at_next_round("unknown")
+        loop.fetch_soon("acme")
+        loop.fetch_soon("unknown")
         world.settle(loop)
     assert world.repository.fetches == 1
     world.clock.advance(6)
-    loop.fetch_source_at_next_round("acme")
+    loop.fetch_soon("acme")
     world.settle(loop)
     assert world.repository.fetches == 2
 
@@ -389,14 +389,14 @@ def test_health_and_log_tell_what_was_done(world: World) -> None:
     lines = world.log.getvalue().splitlines()
     assert any("head accepted source=acme commit=c1 number=1" in line for line in lines)
     # So that the audit's end stands elsewhere, too.
-    (audited,) = world.store.list_audit_newest_first_unless_after(1)
+    (audited,) = world.store.audit_rows(1)
     assert any(f"audit row=1 digest={audited.digest}" in line for line in lines)
     failing = next(line for line in lines if "target=acme/prod" in line)
     assert " warn look " in failing
     assert "summary=Broken" in failing
     loop = world.build_loop()
     assert loop.read_health().round_age is None
-    loop._start_engine_and_lead_if_free()
+    loop._take_part()
     world.settle(loop)
     assert loop.read_health().round_age == 0.0
 
@@ -407,7 +407,7 @@ def test_a_source_that_goes_while_its_target_is_claimed(world: World, *, is_appl
     world.set_rules(TargetRule("*", mode=Mode.AUTO))
     loop = world.begin()
     world.workers.results["acme/prod"] = plan_of(row("plugin/a"))
-    find, acme, asked = world.store.find_source_even_if_removed, world.settings.sources["acme"], 0
+    find, acme, asked = world.store.find_source, world.settings.sources["acme"], 0
 
     def find_then_take_configuration(name: str) -> SourceRow | None:
         # Of what is read while a request to a worker is made, the source's row is the first.
@@ -418,16 +418,16 @@ def test_a_source_that_goes_while_its_target_is_claimed(world: World, *, is_appl
             loop._parts.configured = world.configure()
         return find(name)
 
-    world.store.find_source_even_if_removed = find_then_take_configuration  # type: ignore[method-assign]
+    world.store.find_source = find_then_take_configuration  # type: ignore[method-assign]
     world.repository.push("c2", prod="p2")
-    loop.fetch_source_at_next_round("acme")
+    loop.fetch_soon("acme")
     world.settle(loop, after=61)
     assert asked > is_apply
     assert "internal error" not in world.log.getvalue()
-    world.store.find_source_even_if_removed = find  # type: ignore[method-assign]
+    world.store.find_source = find  # type: ignore[method-assign]
     world.settings = replace(world.settings, sources={"acme": acme})
     loop._reload = world.configure
-    loop.request_reload_of_configuration()
+    loop.request_reload()
     world.settle(loop, after=700)
     target = world.get_target("prod")
     assert (target.state, target.applied_commit) == (TargetCondition.IN_SYNC, "c2")

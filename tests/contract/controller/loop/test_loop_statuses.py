@@ -24,16 +24,16 @@ def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_know
     status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
     assert status is not None
     with world.store.write() as writer:
-        writer.put_status(replace(status, sent=None))
+        writer.put(replace(status, sent=None))
     world.run_once()
     assert len(world.forge.sent) == 1
-    assert world.store.list_unsent_and_refused_statuses_and_messages() == ([], [])
+    assert world.store.unsent() == ([], [])
 
 
 def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: World) -> None:
     """It arrived: what the forge shows already is not sent twice."""
     loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
+    loop._take_part()
     world.settle(loop)
     send = world.forge.send
 
@@ -47,13 +47,13 @@ def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: W
     count = len(world.forge.sent)
     world.settle(loop, after=60)
     assert (len(world.forge.sent), world.forge.reads) == (count, 1)
-    assert world.store.list_unsent_and_refused_statuses_and_messages() == ([], [])
+    assert world.store.unsent() == ([], [])
 
 
 def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> None:
     """A task goes by the row as it is when it begins, not by the one of its round."""
     loop = world.build_loop()
-    loop._start_engine_and_lead_if_free()
+    loop._take_part()
     world.settle(loop)
     (sent,) = world.forge.sent
     status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
@@ -62,7 +62,7 @@ def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> N
     world.settle(loop, after=2)
     assert loop._lead is not None
     loop._lead[1]._start_status_send(replace(status, sent=None))
-    assert loop._tasks.wait_and_tell_if_idle(60)
+    assert loop._tasks.wait_until_idle(60)
     assert (world.forge.sent, world.forge.reads) == ([sent], 0)
 
 
@@ -73,7 +73,7 @@ def test_a_status_that_is_refused_stops_nothing(world: World) -> None:
     assert world.run_once() == ["acme/dev", "acme/prod"]
     world.run_once(after=1000)
     assert world.forge.sent == []
-    (status,), _ = world.store.list_unsent_and_refused_statuses_and_messages()
+    (status,), _ = world.store.unsent()
     assert status.refusal == "Forbidden"
 
 
@@ -85,6 +85,6 @@ def test_statuses_of_a_source_without_a_forge_block_no_other(world: World) -> No
     ]
     with world.store.write() as writer:
         for row in gone:
-            writer.put_status(row)
+            writer.put(row)
     assert world.run_once() == ["acme/dev", "acme/prod"]
     assert world.store.list_statuses_of_commit("acme", "c1")[0].sent is not None

@@ -9,7 +9,7 @@ from contract.controller.loop.stand_ins import World
 from forges.loopback_server import wait_until
 
 from synapse_apply.controller.loop.following import (
-    fetch_source_or_record_failure_and_move_targets,
+    fetch_source,
 )
 from synapse_apply.controller.loop.parts import EventLog, LoopParts
 from synapse_apply.controller.rows import SourceRow, TargetRow
@@ -29,14 +29,14 @@ def begin(world: World) -> LoopParts:
         world.configure(), world.store, world.workers, world.clock, EventLog(world.log)
     )
     with world.store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
     world.repository.push("c1", dev="1", old="1")
     fetch(parts)
     return parts
 
 
 def fetch(parts: LoopParts) -> None:
-    fetch_source_or_record_failure_and_move_targets(parts, "acme", spreads_new_targets=True)
+    fetch_source(parts, "acme", spreads_new_targets=True)
 
 
 def push_many(world: World) -> None:
@@ -46,11 +46,11 @@ def push_many(world: World) -> None:
 
 
 def list_rows(world: World) -> list[TargetRow]:
-    return list(world.store.list_present_and_gone_targets_of_source("acme"))
+    return list(world.store.source_targets("acme"))
 
 
 def get_source(world: World) -> SourceRow:
-    row = world.store.find_source_even_if_removed("acme")
+    row = world.store.find_source("acme")
     assert row is not None
     return row
 
@@ -72,7 +72,7 @@ def test_a_person_pauses_while_a_commit_with_many_targets_is_compared(world: Wor
     thread.join(60)
     assert seen == [(1, True)]
     assert (get_source(world).keyed_number, len(list_rows(world))) == (2, COUNT + 3)
-    assert len(world.store.list_people_pauses_even_ended()) == 1
+    assert len(world.store.list_pauses()) == 1
 
 
 def test_a_crash_amid_the_targets_leaves_nothing_that_the_next_comparison_does_not_mend(

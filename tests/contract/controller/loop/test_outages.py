@@ -82,7 +82,7 @@ class Life:
         world.workers.results["acme/dev"] = DRIFT
         self._go_on()
         world.set_rules(TargetRule("prod", mode=Mode.APPROVE), *RULES)
-        self.loop.request_reload_of_configuration()
+        self.loop.request_reload()
         self._go_on()
 
     def _go_on(self) -> None:
@@ -94,27 +94,24 @@ class Life:
         tasks = self.loop._tasks
         for _ in range(200):
             was_idle, started = tasks.is_idle(), tasks.started_count
-            self.loop._go_round_surviving_lost_lead_or_store()
+            self.loop._try_round()
             if was_idle and tasks.started_count == started and not self.loop._failed_tries:
                 return
-            assert tasks.wait_and_tell_if_idle(60)
+            assert tasks.wait_until_idle(60)
             assert tasks.failure is None
         pytest.fail("it does not come to rest")
 
     def _describe(self) -> object:
         world = self.world
-        targets = world.store.read_page_of_present_targets(TargetFilter(), 0, 9).targets
+        targets = world.store.target_page(TargetFilter(), 0, 9).targets
         return (
             world.forge.describe(),
             [
                 (str(row.name), row.state, row.wanted_commit, row.mode, row.holder)
                 for row in targets
             ],
-            [
-                (r.commit, r.end, r.description)
-                for r in world.store.list_newest_revisions("acme", 9)
-            ],
-            world.store.list_unsent_and_refused_statuses_and_messages(),
+            [(r.commit, r.end, r.description) for r in world.store.newest_revisions("acme", 9)],
+            world.store.unsent(),
             sorted(set(world.inbox.describe())),
         )
 
@@ -162,7 +159,7 @@ def test_a_store_that_is_away_while_a_commit_is_fetched_fails_no_look(tmp_path: 
         runs = [
             run
             for target in ("dev", "prod")
-            for run in store.list_newest_runs_without_documents(TargetName("acme", target), 9)
+            for run in store.newest_runs(TargetName("acme", target), 9)
         ]
         assert runs
         assert RunOutcome.WORKER_LOST not in {run.outcome for run in runs}

@@ -16,7 +16,7 @@ from contract.controller.loop.stand_ins import (
 )
 
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
+from synapse_apply.controller.loop.following import fetch_source
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
 from synapse_apply.controller.ports import ActionRefused, Permit, RunResult
 from synapse_apply.controller.rows import (
@@ -47,12 +47,8 @@ def loop(world: World) -> ControllerLoop:
 
 def list_actions(world: World) -> list[str]:
     """What the audit has of people, oldest first."""
-    rows = [
-        audit
-        for audit in world.store.iter_all_audit_rows_oldest_first()
-        if not audit.who.startswith("contr")
-    ]
-    assert find_first_broken_audit_row(world.store.iter_all_audit_rows_oldest_first()) is None
+    rows = [audit for audit in world.store.iter_audit() if not audit.who.startswith("contr")]
+    assert find_first_broken_audit_row(world.store.iter_audit()) is None
     return [f"{audit.who} {audit.action} {audit.subject}" for audit in rows]
 
 
@@ -88,7 +84,7 @@ def test_an_approval_by_a_clock_that_was_ahead_is_given_when_that_is_put_right(
     if is_restarted:
         loop = world.begin()
     world.settle(loop)
-    (approval,) = world.store.list_approvals_even_used_or_expired(PROD)
+    (approval,) = world.store.list_approvals(PROD)
     assert world.clock.wall - 60 <= approval.approved_at <= world.clock.wall
     world.settle(loop, after=days * DAY)
     loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
@@ -104,7 +100,7 @@ UNKNOWN = replace(FIRST, refusal="open call", is_outcome_unknown=True)
 
 def describe_ended_approvals(world: World) -> list[str]:
     """What the audit has of approvals that ended with their row, oldest first."""
-    rows = list(world.store.iter_all_audit_rows_oldest_first())
+    rows = list(world.store.iter_audit())
     assert find_first_broken_audit_row(rows) is None
     return [
         f"{row.who} {row.subject}: {row.detail}" for row in rows if row.action == "end approval"
@@ -118,7 +114,7 @@ def approve_during_pause(world: World, loop: ControllerLoop) -> None:
     actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     world.settle(loop)
     assert world.workers.applies == []
-    assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 1
+    assert len(world.store.list_approvals(PROD)) == 1
 
 
 @pytest.mark.parametrize("rows", [(), (SECOND,), (OTHER, SECOND)], ids=["all", "one", "other"])
@@ -136,7 +132,7 @@ def test_an_approval_ends_with_its_row(
     world.settle(loop)
     assert world.workers.applies == []
     assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [FIRST, SECOND]
-    assert world.store.list_approvals_even_used_or_expired(PROD) == []
+    assert world.store.list_approvals(PROD) == []
     (ended,) = describe_ended_approvals(world)
     assert ended == (
         "controller:main acme/prod: gone: update plugin/a (row1:plugin/a:update); "
@@ -222,8 +218,7 @@ def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(
     world.settle(loop)
     assert len(world.workers.applies) == 1
     unused = {
-        approval.row_digest: not approval.used_at
-        for approval in world.store.list_approvals_even_used_or_expired(PROD)
+        approval.row_digest: not approval.used_at for approval in world.store.list_approvals(PROD)
     }
     kept = {FIRST.digest: True, SECOND.digest: True}
     assert unused == ({SECOND.digest: False} if is_told else kept)
@@ -235,7 +230,7 @@ def test_an_approval_that_the_state_knows_as_used_is_tried_once(
 ) -> None:
     """A store that was restored does not know; the target's own state does."""
     loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    (approval,) = world.store.list_approvals_even_used_or_expired(PROD)
+    (approval,) = world.store.list_approvals(PROD)
     world.workers.applied["acme/prod"] = RunResult(
         RunOutcome.APPLY_FAILED,
         rows=(FIRST, SECOND),
@@ -270,7 +265,7 @@ def test_what_cannot_be_approved(
             who, PROD, [SECOND.digest, *digests] if digests else []
         )
     assert caught.value.diagnostics[0].hint
-    assert world.store.list_approvals_even_used_or_expired(PROD) == []
+    assert world.store.list_approvals(PROD) == []
     assert list_actions(world) == []
 
 
@@ -304,14 +299,14 @@ def test_where_authors_are_unknown_no_approval_counts(world: World) -> None:
     world.repository.are_authors_unknown = True
     with pytest.raises(ActionRefused, match="cannot be read"):
         actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    assert loop.list_authors_of_next_apply_none_if_unreadable(PROD) is None
+    assert loop.next_authors(PROD) is None
     world.repository.are_authors_unknown = False
     actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    assert loop.list_authors_of_next_apply_none_if_unreadable(PROD) == ("Kim", "kim@acme.example")
+    assert loop.next_authors(PROD) == ("Kim", "kim@acme.example")
     # Before the next round, so that the approval is first asked for at another commit.
     world.repository.push("c2", prod="p2")
     world.repository.are_authors_unknown = True
-    fetch_source_or_record_failure_and_move_targets(loop._parts, "acme", spreads_new_targets=False)
+    fetch_source(loop._parts, "acme", spreads_new_targets=False)
     world.settle(loop)
     assert world.get_target("prod").looked_number == 2
     assert world.workers.applies == []
@@ -328,7 +323,7 @@ def test_what_is_rejected_stays_held_and_loses_its_approvals(
     loop._parts.is_stopping = False
     world.settle(loop)
     assert world.workers.applies == []
-    assert world.store.list_approvals_even_used_or_expired(PROD) == []
+    assert world.store.list_approvals(PROD) == []
     hold = world.store.list_holds(PROD)[0]
     assert (hold.rejected_by, hold.rejected_reason) == (BOB, "not this week")
     world.settle(loop, after=700)
@@ -394,7 +389,7 @@ def test_an_approval_is_taken_back_while_a_verification_is_waited_for(
     assert world.get_target("prod").state is TargetCondition.WAITING
     assert world.store.list_holds(PROD) == []
     actions.reject_rows_or_refuse(BOB, PROD, [guard.digest, FIRST.digest], "stop")
-    assert world.store.list_approvals_even_used_or_expired(PROD) == []
+    assert world.store.list_approvals(PROD) == []
     world.workers.results["acme/prod"] = plan_of(guard, FIRST)
     world.settle(loop, after=4000)
     assert world.workers.applies == []
@@ -576,7 +571,7 @@ def test_pauses_that_are_refused(
     """One that would pause nothing, and one that has ended or never would."""
     with pytest.raises(ActionRefused, match=reason):
         loop.get_people_actions().pause_scope_or_refuse(ANN, scope, "x", world.clock.wall + seconds)
-    assert world.store.list_people_pauses_even_ended() == []
+    assert world.store.list_pauses() == []
 
 
 def test_a_pause_of_the_file_is_not_for_people_to_end(world: World) -> None:
@@ -600,7 +595,7 @@ def test_reconcile_looks_at_once_and_fetches(world: World) -> None:
     assert world.settle(loop) == ["acme/prod"]
     assert world.repository.fetches == fetches + 1
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
-    (run, *_) = world.store.list_newest_runs_without_documents(PROD, 1)
+    (run, *_) = world.store.newest_runs(PROD, 1)
     assert run.cause is RunCause.ASKED
     with pytest.raises(ActionRefused, match="no such target"):
         loop.get_people_actions().reconcile_soon_or_refuse(BOB, TargetName("acme", "unknown"))
@@ -631,7 +626,7 @@ def test_people_can_act_from_many_threads(world: World, loop: ControllerLoop) ->
     for thread in threads:
         thread.join()
     assert len(list_actions(world)) == 16
-    assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 16
+    assert len(world.store.list_approvals(PROD)) == 16
 
 
 def test_an_approval_that_may_still_count_is_kept_however_short_history_is(
@@ -644,6 +639,6 @@ def test_an_approval_that_may_still_count_is_kept_however_short_history_is(
     loop = world.begin()
     loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     world.settle(loop, after=6 * DAY)
-    assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 1
+    assert len(world.store.list_approvals(PROD)) == 1
     world.settle(loop, after=DAY + 3600)
-    assert world.store.list_approvals_even_used_or_expired(PROD) == []
+    assert world.store.list_approvals(PROD) == []

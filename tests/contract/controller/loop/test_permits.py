@@ -19,7 +19,7 @@ from contract.controller.loop.stand_ins import (
 from support.core import error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
+from synapse_apply.controller.loop.following import fetch_source
 from synapse_apply.controller.page.app import list_reasons_not_ready
 from synapse_apply.controller.planned_rows import RowAction
 from synapse_apply.controller.ports import Permit, RunResult
@@ -89,7 +89,7 @@ def test_a_pause_in_the_middle_of_an_apply_takes_its_permit(world: World) -> Non
     assert (prod.state, prod.failures) == (TargetCondition.PAUSED, 0)
     assert prod.due_at == world.clock.wall + 300
     # The look after it says what is left.
-    look, run = world.store.list_newest_runs_without_documents(prod.name, 2)
+    look, run = world.store.newest_runs(prod.name, 2)
     assert (look.id, look.verb) == (prod.last_run, RunVerb.LOOK)
     assert run.stop_reason == second.reason
     del world.workers.applied["acme/prod"]
@@ -132,7 +132,7 @@ def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
     world.workers.applied["acme/prod"] = apply_with_permits(world, loop.request_stop, permits)
     world.start(loop)
     assert permits[1].reason == "the controller ends"
-    loop._end_runs_and_workers_then_raise_task_failure()
+    loop._drain()
     assert world.workers.is_stopped
     assert describe_runs(world) == ["apply apply_stopped"]
     prod = world.get_target("prod")
@@ -170,17 +170,17 @@ def test_a_store_that_cannot_be_read_permits_nothing(
     world.workers.results["acme/prod"] = plan_of(FIRST)
     permits: list[Permit] = []
 
-    list_people_pauses_even_ended = world.store.list_people_pauses_even_ended
+    list_pauses = world.store.list_pauses
 
     def raise_error() -> object:
         # The rounds of the loop read them, too, on their own thread.
         if threading.current_thread() is threading.main_thread():
-            return list_people_pauses_even_ended()
+            return list_pauses()
         raise ControllerStoreError(error_finding("The disk is away"))
 
     def apply(_request: Order, read_permit: Callable[[], Permit]) -> RunResult:
         with monkeypatch.context() as patch:
-            patch.setattr(world.store, "list_people_pauses_even_ended", raise_error)
+            patch.setattr(world.store, "list_pauses", raise_error)
             permits.append(read_permit())
         return RunResult(RunOutcome.APPLY_STOPPED, rows=(FIRST,), calls=CallCounts(skipped=1))
 
@@ -192,7 +192,7 @@ def test_a_store_that_cannot_be_read_permits_nothing(
 def push_and_follow(world: World, loop: ControllerLoop, commit: str, **inputs: str) -> None:
     """A new head, as the loop takes it over while something else goes on."""
     world.repository.push(commit, **inputs)
-    fetch_source_or_record_failure_and_move_targets(loop._parts, "acme", spreads_new_targets=False)
+    fetch_source(loop._parts, "acme", spreads_new_targets=False)
 
 
 def test_no_apply_begins_for_a_revision_that_is_not_wanted_any_more(world: World) -> None:
@@ -220,10 +220,8 @@ def test_a_claim_that_was_lost_takes_the_permit_and_the_record(world: World) -> 
 
     def lose_claim() -> None:
         with world.store.write() as writer:
-            writer.release_all_claims()
-            writer.claim_target_and_get_epoch_or_zero(
-                PROD, "another", world.clock.wall + 900, world.clock.wall
-            )
+            writer.release_claims()
+            writer.claim(PROD, "another", world.clock.wall + 900, world.clock.wall)
 
     world.workers.applied["acme/prod"] = apply_with_permits(world, lose_claim, permits)
     world.run_once()

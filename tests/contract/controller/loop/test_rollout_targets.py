@@ -36,7 +36,7 @@ def test_targets_of_a_rollout_that_is_no_more_follow_the_head(
     world.set_rollouts()
     world.reload(waiting_loop)
     assert world.take_writes() == ["prod-1 c2"]
-    assert world.store.list_begun_rollouts_even_ended() == []
+    assert world.store.list_rollouts() == []
     assert world.store.list_rollout_targets("all") == []
     assert world.list_audit_of_rollouts()[-1] == (
         "controller:main forget rollout: controller.yaml has it no more"
@@ -137,7 +137,7 @@ def test_an_approval_stays_while_the_target_does(world: RolloutWorld) -> None:
         world.follow(loop)
         world.wait(loop, 30 * MINUTE, step=600)
         assert world.list_wanted()["prod-1"] == wanted
-        assert len(world.store.list_approvals_even_used_or_expired(name)) == count
+        assert len(world.store.list_approvals(name)) == count
     actions.resume_scope_or_refuse(ANN, "acme/prod-1")
     world.settle(loop)
     assert not [write for write in world.take_writes() if write.startswith("prod-1")]

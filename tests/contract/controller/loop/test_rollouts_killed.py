@@ -70,7 +70,7 @@ class RolloutLife:
 
     def _go_on(self, *, approve: bool) -> None:
         for _ in range(STEPS):
-            self._act(lambda loop: loop.run_once_and_count_postponed_targets())
+            self._act(lambda loop: loop.run_once())
             self.world.workers.is_closed = False
             if approve and self.world.rollout.state is RolloutState.WAITING:
                 self._act(partial(approve_wave, self.world.rollout))
@@ -84,7 +84,7 @@ class RolloutLife:
             work(loop)
         except KilledError:
             # Nothing of a process that was killed runs, or writes, beside the next one.
-            assert loop._tasks.wait_and_tell_if_idle(60)
+            assert loop._tasks.wait_until_idle(60)
             self.store.writes_left = 10**9
             self.world.workers.is_closed = False
             with suppress(ActionRefused):
@@ -92,9 +92,7 @@ class RolloutLife:
 
     def _describe(self) -> object:
         world = self.world
-        waves = [
-            world.store.list_recorded_waves_of_revision("all", number) for number in (1, 2, 3, 4)
-        ]
+        waves = [world.store.list_waves("all", number) for number in (1, 2, 3, 4)]
         return (
             sorted(text for text, _ in self.written),
             world.live,

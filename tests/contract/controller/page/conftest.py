@@ -110,5 +110,5 @@ def rollout_page(rollout_page_of_module: ServedPage) -> ServedPage:
     """A page of a controller with three rollouts, which has been asked for nothing yet."""
     rollout_page_of_module.loop.people = samples.StubPeopleActions()
     with rollout_page_of_module.store.write() as writer:
-        writer.put_rollout(rollouts.FLEET)
+        writer.put(rollouts.FLEET)
     return rollout_page_of_module

@@ -224,9 +224,7 @@ def test_everybody_sees_their_targets_and_no_others(held_page: ServedPage) -> No
             assert hidden not in read_text(html)
         assert held_page.get("/sources/vision", **headers).status_code == 404
         assert held_page.get("/sources/acme", **headers).status_code == 200
-        run = held_page.store.list_newest_runs_without_documents(
-            samples.TargetName("vision", "lab"), 1
-        )[0]
+        run = held_page.store.newest_runs(samples.TargetName("vision", "lab"), 1)[0]
         assert held_page.get(f"/runs/{run.id}", **headers).status_code == 404
         assert "unknown" in held_page.get("/badge/vision/lab.svg", **headers).text
 
@@ -261,7 +259,7 @@ def test_a_source_is_there_where_one_of_its_targets_is(
     """And what speaks of all of them where all could be read, also those to come."""
     store = RestrictedStore(held_page.store, patterns)
     assert ("acme" in [row.name for row in store.list_configured_sources()]) == is_seen
-    revisions = store.list_newest_revisions("acme", 9)
+    revisions = store.newest_revisions("acme", 9)
     assert bool(revisions) == is_seen
     assert all(bool(row.description) == is_whole for row in revisions)
     context = "synapse-apply/platform/acme"
@@ -269,7 +267,7 @@ def test_a_source_is_there_where_one_of_its_targets_is(
     assert (status is not None) == is_whole
     has_everything = "*" in patterns
     assert store.can_read_everything == has_everything
-    assert bool([*store.iter_all_audit_rows_oldest_first()]) == has_everything
+    assert bool([*store.iter_audit()]) == has_everything
 
 
 def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path) -> None:
@@ -279,7 +277,7 @@ def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path
         samples.fill_few(store)
         with store.write() as writer:
             writer.replace_configuration_findings([warning_finding("W", "sources.vision")])
-            writer.put_status(StatusRow("vision", "c", "x", status, refusal="403"))
+            writer.put(StatusRow("vision", "c", "x", status, refusal="403"))
             writer.put_message_if_new(MessageRow("m", "slack 1", "failed", "f", {}, 1.0))
             for scope in ("*", "vision/*", "acme/prod-*", "acme/dev"):
                 writer.put_pause(PauseRow(scope, "proxy:ann", "r", 1.0, 2.0))
@@ -290,8 +288,8 @@ def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path
             (("none/*",), [], (0, 0)),
         ):
             readable = RestrictedStore(store, patterns)
-            assert [row.scope for row in readable.list_people_pauses_even_ended()] == scopes
-            statuses, messages = readable.list_unsent_and_refused_statuses_and_messages()
+            assert [row.scope for row in readable.list_pauses()] == scopes
+            statuses, messages = readable.unsent()
             refused = [row for row in statuses if row.refusal]
             assert (len(refused), len(messages)) == unsent
             assert bool(readable.list_configuration_findings()) == (patterns == ("*",))
@@ -447,8 +445,8 @@ def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
         findings=(replace(finding, target="prod-us"), unruled), report_json=json.dumps(report),
         cause=RunCause.RESUMED, cause_detail=NAMED[3], stop_reason=NAMED[4],
     )  # fmt: skip
-    target = store.find_target_even_if_gone(people.STAGING)
-    old = store.find_target_even_if_gone(TargetName("acme", "prod-us"))
+    target = store.find_target(people.STAGING)
+    old = store.find_target(TargetName("acme", "prod-us"))
     assert target
     assert old
     target = replace(target, waiting_reason=NAMED[2], due_detail=NAMED[3], last_run=run.id)
@@ -459,14 +457,10 @@ def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
     source = replace(store.list_configured_sources()[0], credentials=named)
     assert source.name == "acme"
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(source)
-        writer.put_run(run)
-        writer.put_target_keeping_claim_and_newer_revision(
-            replace(target, state=TargetCondition.FAILING)
-        )
-        writer.put_target_keeping_claim_and_newer_revision(
-            replace(old, name=TargetName("acme", "prod-old"), is_gone=True)
-        )
+        writer.put(source)
+        writer.put(run)
+        writer.put(replace(target, state=TargetCondition.FAILING))
+        writer.put(replace(old, name=TargetName("acme", "prod-old"), is_gone=True))
         writer.replace_holds(
             people.STAGING,
             [
@@ -497,7 +491,7 @@ NAMING_PATHS = [
 
 def test_no_text_names_a_target_that_its_reader_cannot_read(naming_page: ServedPage) -> None:
     """Nor says of it what stands behind its name; who reads all of the source is told both."""
-    run = naming_page.store.find_target_even_if_gone(people.STAGING).last_run  # type: ignore[union-attr]
+    run = naming_page.store.find_target(people.STAGING).last_run  # type: ignore[union-attr]
     told = ""
     for path in NAMING_PATHS:
         answer = naming_page.get(path.format(run=run), **list_proxy_headers("jonas"))
@@ -553,13 +547,13 @@ def test_a_search_goes_on_behind_rows_whose_text_is_left_out(tmp_path: Path) -> 
                 writer.append_audit(2.0, "token:ops", "reject", "acme/staging", detail)
             writer.append_audit(3.0, "token:ops", "reject", "acme/staging", "contract")
         readable = RestrictedStore(store, ("acme/staging",))
-        every = [row.number for row in store.list_audit_newest_first_unless_after(9999)]
+        every = [row.number for row in store.audit_rows(9999)]
         for bounds in ({}, {"after": 0}, {"before": every[0]}):
             asked = AuditFilter(text="CONTRACT", **bounds)
-            found = readable.list_audit_newest_first_unless_after(101, asked)
+            found = readable.audit_rows(101, asked)
             assert {row.detail for row in found} == {"contract"}
             assert len(found) == (1 if "before" in bounds else 2)
-        assert len(readable.list_audit_newest_first_unless_after(2000)) == 2000
+        assert len(readable.audit_rows(2000)) == 2000
 
 
 @pytest.mark.parametrize("pattern", ["acme/staging", "acme/s*"])
@@ -577,7 +571,7 @@ def test_the_work_of_a_search_tells_nothing_of_what_is_left_out(
         readable = RestrictedStore(store, (pattern,))
 
         def search(**asked: str) -> None:
-            assert not readable.list_audit_newest_first_unless_after(100, AuditFilter(**asked))
+            assert not readable.audit_rows(100, AuditFilter(**asked))
 
         search(text="hooli")
         for field, word in (("text", "{}"), ("who", "token:{}")):

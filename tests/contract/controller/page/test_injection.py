@@ -122,18 +122,16 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
                             commit=commit, plan_json=plan_json)  # fmt: skip
     failed = replace(run, id="z" + commit[:80], outcome=RunOutcome.PLAN_ERROR, plan_json="")
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(
-            SourceRow(name.source, sideways=commit, fetched_at=1, finding=found[0])
-        )
+        writer.put(SourceRow(name.source, sideways=commit, fetched_at=1, finding=found[0]))
         revision = RevisionRow(name.source, 1, commit, 1.0, text, text, RevisionEnd.FAILURE, text,
                                2.0, found[0], commit)  # fmt: skip
-        writer.accept_head_and_put_revision_if_number_unchanged(name.source, 0, revision)
-        writer.put_revision(revision)
+        writer.accept_head(name.source, 0, revision)
+        writer.put(revision)
         for row in (run, failed, build_apply(run, text)):
-            writer.put_run(row)
+            writer.put(row)
         fill_with_people(writer, name, commit, text)
         fill_with_rollout(writer, name, commit, text)
-        writer.put_target_keeping_claim_and_newer_revision(
+        writer.put(
             TargetRow(name, commit, 1, commit, state=TargetCondition.FAILING,
                       counts=ChangeCounts(1, 2, 3), last_run=run.id, looked_at=1.0, changed_at=1.0,
                       failures=3, backend_host=text, waiting_reason=text, hold_count=9,
@@ -142,7 +140,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         )  # fmt: skip
         status = StatusText(StatusState.FAILURE, text, text)
         context = f"synapse-apply/{samples.SETTINGS.name}/{name.source}"
-        writer.put_status(StatusRow(name.source, commit, context, status, status, refusal=text))
+        writer.put(StatusRow(name.source, commit, context, status, status, refusal=text))
         writer.replace_configuration_findings(found)
     return name
 
@@ -161,16 +159,14 @@ def build_apply(run: RunRow, text: str) -> RunRow:
 def fill_with_rollout(writer: StoreWriter, name: TargetName, commit: str, text: str) -> None:
     """A rollout that was stopped, with a text wherever its people and its target have one."""
     rollout = name.source
-    writer.put_rollout(
+    writer.put(
         RolloutRow(name.source, rollout, 1, commit, 1.0, 2, 1, 1.0, RolloutState.STOPPED, 1.0, text,
                    f"proxy:{text}", text)
     )  # fmt: skip
     for number in (0, 1):
-        writer.put_wave(WaveRow(name.source, rollout, number, 1, 1.0, f"proxy:{text}", 2.0,
+        writer.put(WaveRow(name.source, rollout, number, 1, 1.0, f"proxy:{text}", 2.0,
                                 WaveEnd.SKIPPED, f"proxy:{text}", text))  # fmt: skip
-    writer.put_rollout_targets(
-        [RolloutTargetRow(name, rollout, 1, 1, commit, text, text, 1.0, failed_at=1.0)]
-    )
+    writer.put(*[RolloutTargetRow(name, rollout, 1, 1, commit, text, text, 1.0, failed_at=1.0)])
 
 
 def fill_with_people(writer: StoreWriter, name: TargetName, commit: str, text: str) -> None:
@@ -209,7 +205,7 @@ def hostile(
             people.SETTINGS, name=name.target, sources={name.source: source},
             rollouts={name.source: Rollout(name.source, name.source, waves)},
         )  # fmt: skip
-        runs = [row.id for row in store.list_newest_runs_without_documents(name, 9)]
+        runs = [row.id for row in store.newest_runs(name, 9)]
         paths = [
             "/", f"/?q={quote(name.target[:150], safe='')}&source={quote(name.source, safe='')}",
             addresses.build_target_path(name), addresses.build_source_path(name.source),

@@ -71,7 +71,7 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
 ) -> None:
     """Or why they are not known; nothing where nobody asked. The API has the same."""
     name = TargetName("vision", "lab")
-    row = page.store.find_target_even_if_gone(name)
+    row = page.store.find_target(name)
     assert row is not None
     assert "Running jobs" not in page.get(f"/targets/{name}").text
     jobs = (
@@ -80,7 +80,7 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
     )
     seen = RunningJobsSeen(jobs, is_cut=True, seen_at=samples.NOW - samples.MINUTE)
     with page.store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(replace(row, running_jobs=seen))
+        writer.put(replace(row, running_jobs=seen))
     text = read_text(page.get(f"/targets/{name}").text)
     assert "running at the look 1 min ago ; there may be more: see jobs list" in text
     assert "4711 release/yolo@1.1.0 1.1.0 running 42 % 3 h ago" in text
@@ -89,11 +89,11 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
     assert [job["id"] for job in item["running_jobs"]["jobs"]] == ["4711", "4710"]
     with page.store.write() as writer:
         unread = RunningJobsSeen(unread_reason="its token may not list jobs (403)", seen_at=1.0)
-        writer.put_target_keeping_claim_and_newer_revision(replace(row, running_jobs=unread))
+        writer.put(replace(row, running_jobs=unread))
     text = read_text(page.get(f"/targets/{name}").text)
     assert "Not known: its token may not list jobs (403)" in text
     with page.store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(row)
+        writer.put(row)
 
 
 def test_a_failing_target_shows_its_findings(page: ServedPage) -> None:
@@ -104,7 +104,7 @@ def test_a_failing_target_shows_its_findings(page: ServedPage) -> None:
 
 
 def test_a_run_names_its_cause_and_links_to_its_commit(page: ServedPage) -> None:
-    run = page.store.list_newest_runs_without_documents(TargetName("acme", "staging"), 1)[0]
+    run = page.store.newest_runs(TargetName("acme", "staging"), 1)[0]
     html = page.get(f"/runs/{run.id}").text
     assert "a push" in read_text(html)
     assert f'href="https://github.com/acme/synapse/commit/{HEAD_COMMIT}"' in html
@@ -113,15 +113,15 @@ def test_a_run_names_its_cause_and_links_to_its_commit(page: ServedPage) -> None
 
 def test_what_was_waited_for_is_told_of_a_run(page: ServedPage) -> None:
     """A pause, a window or a new controller.yaml: the one that it was."""
-    run = page.store.list_newest_runs_without_documents(TargetName("acme", "staging"), 1)[0]
+    run = page.store.newest_runs(TargetName("acme", "staging"), 1)[0]
     resumed = replace(run, cause=RunCause.RESUMED, cause_detail="a window that opened")
     with page.store.write() as writer:
-        writer.put_run(resumed)
+        writer.put(resumed)
     text = read_text(page.get(f"/runs/{run.id}").text)
     assert "a window that opened" in text
     assert "the end of a pause" not in text
     with page.store.write() as writer:
-        writer.put_run(run)
+        writer.put(run)
 
 
 def test_a_revision_shows_what_became_of_it(page: ServedPage) -> None:
@@ -164,7 +164,7 @@ def test_an_unknown_name_is_not_found(page: ServedPage, path: str) -> None:
 def test_a_ref_that_went_back_is_told_once(empty_page: ServedPage, summary: str) -> None:
     """In the words of the fetch that found it; where that is gone by now, the newest fetch counts."""
     with empty_page.store.write() as writer:
-        writer.put_source_except_head_and_counters(
+        writer.put(
             SourceRow(
                 "acme", sideways=OLD_COMMIT, fetched_at=samples.NOW, finding=error_finding(summary)
             )
@@ -178,7 +178,7 @@ def test_what_nobody_takes_is_said(empty_page: ServedPage) -> None:
     status = StatusText(StatusState.SUCCESS, "planned only: no changes", "")
     with empty_page.store.write() as writer:
         for commit in (OLD_COMMIT, HEAD_COMMIT):
-            writer.put_status(StatusRow("acme", commit, "c", status, refusal="403: no right to it"))
+            writer.put(StatusRow("acme", commit, "c", status, refusal="403: no right to it"))
         writer.put_message_if_new(
             MessageRow("m1", "slack-1", "failed", "f", {}, 1.0, refusal="404: gone")
         )
@@ -222,7 +222,7 @@ def test_targets_of_one_cause_stand_together_at_any_size(empty_page: ServedPage)
     condition among the causes."""
     lineage = "6f4c1f0a-1f0e-4c52-9d0b-{:012d}"
     with empty_page.store.write() as writer:
-        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.put(SourceRow("acme"))
         for number in range(1200):
             name = TargetName("acme", f"std-{number}")
             run = samples.build_run(number, name, RunOutcome.PLAN_ERROR)
@@ -246,8 +246,8 @@ def test_targets_of_one_cause_stand_together_at_any_size(empty_page: ServedPage)
             else:
                 state = TargetCondition.HELD
             row = TargetRow(name, "c", 1, state=state, last_run=run.id, hold_count=2)
-            writer.put_target_keeping_claim_and_newer_revision(row)
-            writer.put_run(replace(run, findings=findings))
+            writer.put(row)
+            writer.put(replace(run, findings=findings))
     html = empty_page.get("/").text
     cards = html.partition('class="troubles"')[2].partition("</ul>")[0].split("<li")[1:]
     texts = [read_text(card) for card in cards]

@@ -24,9 +24,9 @@ def test_processes_are_counted_and_what_differs_is_said(page: ServedPage) -> Non
     leader = ProcessRow("a:1:x", "a", 1, ProcessRole.REPLICA, "1.0", "d1", 4, 0.0, 50.0)
     other = ProcessRow("b<:2:x", "b<", 2, ProcessRole.WORKER, "1.0", "d2", 4, 0.0, 50.0)
     with page.store.write() as writer:
-        assert writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "a:1:x", 60.0, 50.0) == 1
+        assert writer.take_lease("leader", "a:1:x", 60.0, 50.0) == 1
         for row in (leader, other):
-            writer.put_process(row)
+            writer.put(row)
     html = page.get("/").text
     assert "1 replica and 1 worker; a leads." in html
     assert "b&lt; (process 2) has another controller.yaml than the leader." in html
@@ -47,9 +47,9 @@ def test_a_store_that_is_away_is_said_so(
 
     for name in (
         "list_configured_sources",
-        "list_audit_newest_first_unless_after",
+        "audit_rows",
         "list_configuration_findings",
-        "list_recorded_processes",
+        "list_processes",
     ):
         monkeypatch.setattr(page.store, name, raise_unavailable)
     answer = page.get(path, Accept=accepted)

@@ -48,7 +48,7 @@ BODIES: dict[str, dict[str, object]] = {
 
 def set_state(page: ServedPage, state: RolloutState, **more: Any) -> None:
     with page.store.write() as writer:
-        writer.put_rollout(replace(rollouts.FLEET, state=state, **more))
+        writer.put(replace(rollouts.FLEET, state=state, **more))
 
 
 def post_json(page: ServedPage, verb: str, document: Any, **headers: str) -> requests.Response:

@@ -94,7 +94,7 @@ def test_nor_in_an_empty_mirror_where_the_tag_was_followed(
         if name == "head":
             assert mirror.fetch_head(followed).followed == followed
         else:
-            mirror.fetch_commit_if_missing_or_pin_is_old(first, followed)
+            mirror.fetch_commit(first, followed)
         place = data / name / "places" / "acme"
         assert git(place, "rev-parse", f"refs/synapse-apply/{ref}").strip() == first
 
@@ -150,14 +150,14 @@ def test_what_was_forced_away_stays_while_it_is_kept(upstream: Upstream, data: P
     second = upstream.commit({"README": "x"})
     mirror = make_mirror(upstream, data)
     mirror.fetch_head()
-    mirror.protect_only_these_commits_from_pruning([second])
+    mirror.protect_commits([second])
     git(upstream.path, "update-ref", "refs/heads/main", first)
     assert mirror.fetch_head().commit == first
     assert not mirror.is_same_or_descendant(first, second)
     bare = data / "mirrors" / "acme.git"
     git(bare, "repack", "-a", "-d", "-q")
     assert list_names(mirror, second) == ("prod",)
-    mirror.protect_only_these_commits_from_pruning([first])
+    mirror.protect_commits([first])
     git(bare, "repack", "-a", "-d", "-q")
     git(bare, "prune", "--expire=now")
     with pytest.raises(SourceUnavailable):
@@ -171,14 +171,14 @@ def test_a_commit_is_fetched_where_a_machine_first_needs_it(
     first = upstream.commit({"synapse-apply.yaml": PROJECT})
     source = build_source(upstream)
     mirror = GitMirror(source, data, read_no_secret)
-    assert mirror.fetch_commit_if_missing_or_pin_is_old(first)
-    assert not mirror.fetch_commit_if_missing_or_pin_is_old(first)
+    assert mirror.fetch_commit(first)
+    assert not mirror.fetch_commit(first)
     second = upstream.commit({"README.md": "second"})
-    assert mirror.fetch_commit_if_missing_or_pin_is_old(second)
+    assert mirror.fetch_commit(second)
     with pytest.raises(SourceUnavailable):
-        mirror.fetch_commit_if_missing_or_pin_is_old("0" * 40)
+        mirror.fetch_commit("0" * 40)
     upstream.path.rename(tmp_path / "away.git")
-    assert not mirror.fetch_commit_if_missing_or_pin_is_old(second)
+    assert not mirror.fetch_commit(second)
 
 
 @pytest.mark.parametrize("damage", ["gone", "emptied", "broken pack"])
@@ -368,7 +368,7 @@ def test_many_packs_become_one(
     for number in range(5):
         commits.append(upstream.commit({**FILES, "README": str(number)}))
         mirror.fetch_head()
-        mirror.protect_only_these_commits_from_pruning(commits[:1])
+        mirror.protect_commits(commits[:1])
     packs = data / "mirrors" / "acme.git" / "objects" / "pack"
     assert len(list(packs.glob("*.pack"))) <= 3
     fresh = make_mirror(upstream, data)

@@ -106,7 +106,7 @@ def test_a_source_whose_file_takes_too_long_is_told_and_stops_no_other(
         world.settings, mirrors, {}, {}
     )
     assert world.run_once() == ["beta/prod"]
-    row = world.store.find_source_even_if_removed("acme")
+    row = world.store.find_source("acme")
     assert row is not None
     assert row.finding is not None
     assert row.finding.detail == "acme: reading the project file took longer than 0 s."
@@ -197,7 +197,7 @@ def test_a_head_that_cannot_be_read_is_red_until_it_can(
     assert reading.count == 3
     shown = world.forge.describe()[commit]
     assert shown == "failure: it cannot be used: The project file cannot be read"
-    revision = world.store.find_newest_revision_of_commit("acme", commit)
+    revision = world.store.find_revision("acme", commit)
     assert revision is not None
     assert revision.finding is not None
     assert "took longer than 0 s" in revision.finding.detail

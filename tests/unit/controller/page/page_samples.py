@@ -134,7 +134,7 @@ class StubLoop:
         self.authors: tuple[str, ...] | None = ()
         self.people = StubPeopleActions()
 
-    def fetch_source_at_next_round(self, source: str) -> None:
+    def fetch_soon(self, source: str) -> None:
         self.asked.append(source)
 
     def get_settings(self) -> Controller:
@@ -147,9 +147,7 @@ class StubLoop:
         source = self.settings.sources.get(name.source)
         return find_rule(source, name.target) if source else None
 
-    def list_authors_of_next_apply_none_if_unreadable(
-        self, _name: TargetName
-    ) -> tuple[str, ...] | None:
+    def next_authors(self, _name: TargetName) -> tuple[str, ...] | None:
         return self.authors
 
     def get_people_actions(self) -> StubPeopleActions:
@@ -200,19 +198,17 @@ def fill_few(store: ControllerStore) -> None:
     ]  # fmt: skip
     with store.write() as writer:
         for name in ("acme", "vision"):
-            writer.put_source_except_head_and_counters(
-                SourceRow(name, fetched_at=NOW - 20, due_at=NOW + 40)
-            )
+            writer.put(SourceRow(name, fetched_at=NOW - 20, due_at=NOW + 40))
             for revision in build_revisions(name):
-                writer.accept_head_and_put_revision_if_number_unchanged(
+                writer.accept_head(
                     name, revision.number - 1, replace(revision, end=RevisionEnd.NONE)
                 )
-                writer.put_revision(revision)
+                writer.put(revision)
         for target in targets:
-            writer.put_target_keeping_claim_and_newer_revision(target)
+            writer.put(target)
             for run in _build_runs(target):
-                writer.put_run(run)
-        writer.put_status(
+                writer.put(run)
+        writer.put(
             StatusRow(
                 "acme",
                 HEAD_COMMIT,
@@ -299,13 +295,9 @@ def fill_many(store: ControllerStore, count: int, runs: int = 8) -> None:
               TargetCondition.PENDING)  # fmt: skip
     with store.write() as writer:
         for source in ("acme", "globex", "initech", "umbrella"):
-            writer.put_source_except_head_and_counters(
-                SourceRow(source, fetched_at=NOW - 20, due_at=NOW + 40)
-            )
+            writer.put(SourceRow(source, fetched_at=NOW - 20, due_at=NOW + 40))
             for revision in build_revisions(source):
-                writer.accept_head_and_put_revision_if_number_unchanged(
-                    source, revision.number - 1, revision
-                )
+                writer.accept_head(source, revision.number - 1, revision)
         for index in range(count):
             source = ("acme", "globex", "initech", "umbrella")[index % 4]
             state = states[index // 100 % 4] if index % 100 == 0 else TargetCondition.IN_SYNC
@@ -324,10 +316,10 @@ def fill_many(store: ControllerStore, count: int, runs: int = 8) -> None:
                 due_at=NOW + index % 600,
                 failures=3 if is_failing else 0,
             )  # fmt: skip
-            writer.put_target_keeping_claim_and_newer_revision(target)
+            writer.put(target)
             for number in range(8 - runs, 8):
                 is_last = number == 7
-                writer.put_run(
+                writer.put(
                     replace(
                         build_run(
                             number, target.name,

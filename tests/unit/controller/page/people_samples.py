@@ -137,7 +137,7 @@ def build_approval(
 def fill_held(store: ControllerStore) -> None:
     """The few targets, of which acme/staging waits for people; a pause, an apply, an audit."""
     samples.fill_few(store)
-    target = store.find_target_even_if_gone(STAGING)
+    target = store.find_target(STAGING)
     assert target is not None
     applied = samples.build_run(
         10, STAGING, RunOutcome.APPLY_FAILED, verb=RunVerb.APPLY, cause=RunCause.APPROVED,
@@ -145,7 +145,7 @@ def fill_held(store: ControllerStore) -> None:
         stop_reason="paused by proxy:ann", report_json=REPORT,
     )  # fmt: skip
     with store.write() as writer:
-        writer.put_target_keeping_claim_and_newer_revision(
+        writer.put(
             replace(target, state=TargetCondition.HELD, mode=Mode.APPROVE, hold_count=len(HELD),
                     held_guard_count=sum(h.row.action is RowAction.GUARD for h in HELD),
                     waiting_reason="")
@@ -158,7 +158,7 @@ def fill_held(store: ControllerStore) -> None:
             PauseRow("vision/*", "proxy:ann", "waits for the data team", samples.NOW - 60,
                      samples.NOW + samples.HOUR)
         )  # fmt: skip
-        writer.put_run(applied)
+        writer.put(applied)
         for who, action, subject in (
             ("controller:platform", "start", "controller:platform"),
             ("proxy:ann", "pause", "vision/*"),

@@ -89,7 +89,7 @@ def fill_rollouts(store: ControllerStore, row: RolloutRow = FLEET) -> None:
     with store.write() as writer:
         for member, state in MEMBERS:
             is_moved_to_revision = bool(member.moved_at)
-            writer.put_target_keeping_claim_and_newer_revision(
+            writer.put(
                 TargetRow(
                     member.target, HEAD_COMMIT if is_moved_to_revision else OLD_COMMIT, 3 if is_moved_to_revision else 1,
                     HEAD_COMMIT if member.good_since else OLD_COMMIT, state=state,
@@ -100,25 +100,23 @@ def fill_rollouts(store: ControllerStore, row: RolloutRow = FLEET) -> None:
                     hold_count=2 if state is TargetCondition.HELD else 0,
                 )
             )  # fmt: skip
-        writer.put_rollout(row)
-        writer.put_rollout_targets([member for member, _ in MEMBERS])
-        writer.put_wave(
-            WaveRow("acme", "fleet", 3, 1, NOW - 2 * HOUR, "", NOW - HOUR, WaveEnd.EVIDENCE)
-        )
-        writer.put_wave(WaveRow("acme", "fleet", 3, 2, NOW - HOUR))
+        writer.put(row)
+        writer.put(*[member for member, _ in MEMBERS])
+        writer.put(WaveRow("acme", "fleet", 3, 1, NOW - 2 * HOUR, "", NOW - HOUR, WaveEnd.EVIDENCE))
+        writer.put(WaveRow("acme", "fleet", 3, 2, NOW - HOUR))
         for wave in PAST_WAVES:
-            writer.put_wave(wave)
-        writer.put_rollout(
+            writer.put(wave)
+        writer.put(
             RolloutRow("vision", "lab", 2, COMMITS[1], NOW - 3 * HOUR, 2, 2, 0.0,
                        RolloutState.WAITING, NOW - 2 * HOUR)
         )  # fmt: skip
         lab = TargetName("vision", "lab")
-        writer.put_rollout_targets([
+        writer.put(*[
             RolloutTargetRow(lab, "lab", 1, 2, COMMITS[1], DIGEST, DIGEST, NOW - 3 * HOUR,
                              good_since=NOW - 2 * HOUR, good_until=NOW - HOUR, soaked=HOUR),
             RolloutTargetRow(TargetName("vision", "archive"), "lab", 2, 2, COMMITS[1], DIGEST),
         ])  # fmt: skip
-        writer.put_wave(
+        writer.put(
             WaveRow("vision", "lab", 2, 1, NOW - 3 * HOUR, "", NOW - 2 * HOUR, WaveEnd.EVIDENCE)
         )
 
@@ -126,13 +124,9 @@ def fill_rollouts(store: ControllerStore, row: RolloutRow = FLEET) -> None:
 def fill_large_rollout(store: ControllerStore, count: int) -> None:
     """`count` targets in three waves, the second of which is open."""
     with store.write() as writer:
-        writer.put_source_except_head_and_counters(
-            SourceRow("acme", fetched_at=NOW - 20, due_at=NOW + 40)
-        )
+        writer.put(SourceRow("acme", fetched_at=NOW - 20, due_at=NOW + 40))
         for revision in samples.build_revisions("acme"):
-            writer.accept_head_and_put_revision_if_number_unchanged(
-                "acme", revision.number - 1, revision
-            )
+            writer.accept_head("acme", revision.number - 1, revision)
         members = []
         for index in range(count):
             wave = 1 if index < 10 else 2 if index < count // 3 else 3
@@ -144,7 +138,7 @@ def fill_large_rollout(store: ControllerStore, count: int) -> None:
                 soaked=59 * MINUTE if index % 2 or wave == 1 else 5 * MINUTE,
             )  # fmt: skip
             members.append(member)
-            writer.put_target_keeping_claim_and_newer_revision(
+            writer.put(
                 TargetRow(
                     member.target, HEAD_COMMIT if is_moved_to_revision else COMMITS[index % 2], 3 if is_moved_to_revision else 1,
                     state=TargetCondition.FAILING if is_moved_to_revision and not good_since and not index % 35
@@ -152,9 +146,7 @@ def fill_large_rollout(store: ControllerStore, count: int) -> None:
                     looked_at=NOW - 10, looked_number=3, wanted_digest=DIGEST if is_moved_to_revision else OLD_DIGEST,
                 )
             )  # fmt: skip
-        writer.put_rollout_targets(members)
-        writer.put_rollout(FLEET)
-        writer.put_wave(
-            WaveRow("acme", "fleet", 3, 1, NOW - 2 * HOUR, "", NOW - HOUR, WaveEnd.EVIDENCE)
-        )
-        writer.put_wave(WaveRow("acme", "fleet", 3, 2, NOW - HOUR))
+        writer.put(*members)
+        writer.put(FLEET)
+        writer.put(WaveRow("acme", "fleet", 3, 1, NOW - 2 * HOUR, "", NOW - HOUR, WaveEnd.EVIDENCE))
+        writer.put(WaveRow("acme", "fleet", 3, 2, NOW - HOUR))
