@@ -64,7 +64,7 @@ def opened(browser: Browser, url: str, few: SqliteControllerStore) -> Iterator[O
         width: int = 1280,
         base: str = url,
     ) -> Page:
-        run = few.list_newest_runs_without_documents(STAGING, 1)[0]
+        run = few.newest_runs(STAGING, 1)[0]
         contexts.append(
             browser.new_context(
                 color_scheme=scheme,  # type: ignore[arg-type]
@@ -101,11 +101,11 @@ def test_a_long_name_fits_a_phone_and_is_whole_on_the_badge(
     """On the pages of the target and of all, with a name as long as it can be."""
     name = TargetName("acme", "tenant_of_the_northern_region_with_a_long_name_and_a_number_00417")
     with closing(samples.open_store(tmp_path)) as store:
-        row = few.find_target_even_if_gone(TargetName("acme", "prod-eu"))
+        row = few.find_target(TargetName("acme", "prod-eu"))
         assert row is not None
         with store.write() as writer:
-            writer.put_source_except_head_and_counters(SourceRow("acme"))
-            writer.put_target_keeping_claim_and_newer_revision(replace(row, name=name))
+            writer.put(SourceRow("acme"))
+            writer.put(replace(row, name=name))
         with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
             for path in ("/", f"/targets/{name}", "/sources/acme"):
                 page = opened(path, width=390, base=server.url)
@@ -214,12 +214,10 @@ def test_the_page_follows_by_itself(opened: Opened, browser: Browser, tmp_path: 
             expect(page.get_by_role("heading", level=1)).to_have_text(
                 "2 of 6 targets need a person"
             )
-            failing = store.find_target_even_if_gone(TargetName("acme", "prod-eu"))
+            failing = store.find_target(TargetName("acme", "prod-eu"))
             assert failing is not None
             with store.write() as writer:
-                writer.put_target_keeping_claim_and_newer_revision(
-                    replace(failing, state=TargetCondition.IN_SYNC)
-                )
+                writer.put(replace(failing, state=TargetCondition.IN_SYNC))
             page.clock.run_for(11_000)
             expect(page.get_by_role("heading", level=1)).to_have_text(
                 "1 of 6 targets needs a person"

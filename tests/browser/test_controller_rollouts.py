@@ -77,7 +77,7 @@ def opened(browser: Browser, site: RolloutSite) -> Iterator[Opened]:
 
 def set_state(site: RolloutSite, state: RolloutState) -> None:
     with site.store.write() as writer:
-        writer.put_rollout(replace(rollouts.FLEET, state=state))
+        writer.put(replace(rollouts.FLEET, state=state))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
