@@ -529,9 +529,6 @@ class ControllerStore:
 
         return self._in_read(read_findings)
 
-    list_newest_runs_without_documents, find_target_even_if_gone = newest_runs, find_target
-    list_audit_newest_first_unless_after = audit_rows
-
     def _select_rows(
         self,
         table: RowTable[R],

@@ -104,9 +104,6 @@ class StoreWriter:
             table, statement = _PUT[type(row)]
             self._connection.execute_write(statement, table.encode_row(row))
 
-    put_source_except_head_and_counters = put_rollout = put
-    put_target_keeping_claim_and_newer_revision = put
-
     def accept_head(self, source: str, old_number: int, revision: RevisionRow) -> bool:
         """Make a revision the head if the head's number is still `old_number`; whether it was.
 
