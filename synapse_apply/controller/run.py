@@ -29,7 +29,7 @@ from synapse_apply.controller.fleet.fleet_engine import (
     build_unique_holder_name,
 )
 from synapse_apply.controller.fleet.job_queue import build_store_without_connecting
-from synapse_apply.controller.loop.clock import MachineClock, SharedClock
+from synapse_apply.controller.loop.clock import Clock, SharedClock
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.leading import Engine
 from synapse_apply.controller.loop.parts import ConfiguredParts, EventLog, LoopParts
@@ -174,7 +174,7 @@ class _Controller:
         self.log = EventLog(
             setup.log_stream, as_json=setup.environ.get("SYNAPSE_APPLY_LOG", "") == "json"
         )
-        self.clock = MachineClock()
+        self.clock = Clock()
         self.reader = ConfigurationReader(setup)
         self.configured = self.reader.read()
         url = self.reader.read_store_url_or_none(self.configured.settings)

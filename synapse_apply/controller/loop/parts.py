@@ -13,7 +13,7 @@ from typing import Literal, TextIO, TypeVar
 from uuid import UUID
 
 from synapse_apply.controller.configuration.secrets import AccessSecrets
-from synapse_apply.controller.loop.clock import CorrectedClock, LoopClock
+from synapse_apply.controller.loop.clock import Clock, CorrectedClock
 from synapse_apply.controller.outbox.messages import build_message_fields
 from synapse_apply.controller.page.addresses import (
     build_revision_path,
@@ -86,7 +86,7 @@ class LoopParts:
         configured: ConfiguredParts,
         store: ControllerStore,
         workers: WorkerPool,
-        clock: LoopClock,
+        clock: Clock,
         log: EventLog,
         holder: str = "loop",
     ) -> None:

@@ -18,7 +18,7 @@ from synapse_apply.controller.fleet.fleet_engine import (
     build_unique_holder_name,
 )
 from synapse_apply.controller.fleet.job_queue import JobQueue, QueueLocation
-from synapse_apply.controller.loop.clock import MachineClock, SharedClock
+from synapse_apply.controller.loop.clock import Clock, SharedClock
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.parts import EventLog, LoopParts
 from synapse_apply.controller.rows import ProcessRole, ProcessRow, TargetName
@@ -27,7 +27,7 @@ from synapse_apply.controller.store.postgres_store import PostgresControllerStor
 SECONDS = 60.0
 
 
-class WrongClock(MachineClock):
+class WrongClock(Clock):
     """The clock of a machine that is set wrong."""
 
     def __init__(self, ahead: float) -> None:
