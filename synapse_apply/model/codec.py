@@ -68,8 +68,6 @@ def build_coder(hint: Any) -> Coder:
         return _build_enum_coder(hint)
     if is_dataclass(hint) and isinstance(hint, type):
         return _build_dataclass_coder(hint)
-    if isinstance(hint, type) and issubclass(hint, tuple) and hint is not tuple:
-        return _build_named_tuple_coder(hint)
     if origin is tuple:
         max_items = MAX_DEPTH if hint == FieldPath else None
         return _build_tuple_coder(build_coder(args[0]), max_items)
@@ -81,22 +79,6 @@ def build_coder(hint: Any) -> Coder:
     if origin in (Union, UnionType):
         return _build_union_coder(args)
     raise TypeError(f"no coding for {hint}")
-
-
-def _build_named_tuple_coder(tuple_type: type[Any]) -> Coder:
-    """The coder of a NamedTuple: a list of its values."""
-    hints = get_type_hints(tuple_type)
-    coders = [build_coder(hint) for hint in hints.values()]
-
-    def decode_values(data: Any) -> Any:
-        if not isinstance(data, list) or len(data) != len(coders):
-            raise WrongShapeError(f"expected a list of {len(coders)} values")
-        return tuple_type(*(coder.decode(one) for coder, one in zip(coders, data, strict=True)))
-
-    return Coder(
-        lambda value: [coder.encode(one) for coder, one in zip(coders, value, strict=True)],
-        decode_values,
-    )
 
 
 SCALAR_LABELS: Mapping[Any, str] = {

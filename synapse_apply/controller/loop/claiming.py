@@ -126,7 +126,7 @@ def look_by_worker_and_wait(
     """Have a worker look at a claimed target; waits for it, and never raises for a look."""
     row, defaults = claimed.row, parts.settings.defaults
     order = Order(
-        row.name,
+        *row.name,
         row.wanted_commit,
         defaults.timeout,
         prune=is_pruned(parts, rule),

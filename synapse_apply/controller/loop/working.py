@@ -159,7 +159,7 @@ def apply_by_worker(
     if url := parts.public_url_of(build_run_path(run_id)):
         operation += f" ({url})"
     order = Order(
-        row.name,
+        *row.name,
         row.wanted_commit,
         parts.settings.defaults.timeout,
         decision.terms,

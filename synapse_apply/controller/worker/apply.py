@@ -118,9 +118,7 @@ def apply_permitted_rows(
         if failure.plan is not None and failure.plan.has_errors:
             with suppress(InputError):  # of too many rows
                 return build_result_of_plan(failure.plan)
-        return build_result_of_failure(
-            name_target_in_commands(failure.diagnostics, order.target.target)
-        )
+        return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.name))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
         failed = build_result_of_failure((exception_finding("An apply"),))
         unknown_count = len(rows.judgement.permitted_rows)

@@ -57,7 +57,8 @@ class Order:
     controller's folder, and the pin's commit.
     """
 
-    target: TargetName
+    source: str
+    name: str
     commit: str
     timeout: float
     terms: ApplyTerms | None = None
@@ -76,6 +77,10 @@ class Order:
     hosts: tuple[str, ...] = ()
     opened: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> TargetName:
+        return TargetName(self.source, self.name)
 
 
 def encode_order(order: Order) -> bytes:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from synapse_apply.controller.planned_rows import Binding
 from synapse_apply.controller.ports import LabelledTarget, RunResult, SourceUnavailable
-from synapse_apply.controller.rows import ChangeCounts, RunOutcome, TargetName
+from synapse_apply.controller.rows import ChangeCounts, RunOutcome
 from synapse_apply.controller.rules.judging import format_backend
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.access import source_folders
@@ -67,9 +67,7 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
                 return result
             return replace(result, running_jobs=read_running_jobs(target, plan))
     except SynapseApplyError as failure:
-        return build_result_of_failure(
-            name_target_in_commands(failure.diagnostics, order.target.target)
-        )
+        return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.name))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
         return build_result_of_failure((exception_finding("A look"),))
 
@@ -79,7 +77,7 @@ def open_ordered_target(
 ) -> AbstractContextManager[OpenTarget]:
     """The target of an order as its commit declares it; errors as `open_target_at_commit`."""
     return open_target_at_commit(
-        order.target.target,
+        order.name,
         folder=Path(order.folder),
         commit=order.commit,
         environ=environ,
@@ -216,8 +214,8 @@ def read_targets_in_child(
     data = data.absolute()  # a worker has another working folder
     folders = source_folders(data, source)
     read = (source.path, source.project_from, str(data), pin)
-    name, mirror = TargetName(source.name, ""), str(folders.mirror)
-    order, result = Order(name, commit, seconds, folder=mirror, read=read), _NOT_STARTED
+    mirror = str(folders.mirror)
+    order, result = Order(source.name, "", commit, seconds, folder=mirror, read=read), _NOT_STARTED
     with suppress(OSError):
         child = Child(build_child_environment((), {"HOME": str(folders.home)}))
         try:
@@ -240,7 +238,7 @@ def read_targets_in_child(
 def read_targets_as_ordered(order: Order) -> RunResult:
     """In the child: the targets, or why the file cannot be used; all else ends the child."""
     path, project_from, data, pin = order.read
-    source = Source(order.target.source, "", path=path, project_from=project_from)
+    source = Source(order.source, "", path=path, project_from=project_from)
     try:
         targets = read_committed_targets(source, Path(data), order.commit, pin)
     except InputError as problem:

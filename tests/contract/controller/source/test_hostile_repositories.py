@@ -44,7 +44,7 @@ def look(mirror: GitMirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         folder = data / "places" / "acme"
         monkeypatch.chdir(folder)
         result = look_at_target(
-            Order(TargetName("acme", "prod"), commit, 60.0, folder=str(folder)),
+            Order(*TargetName("acme", "prod"), commit, 60.0, folder=str(folder)),
             {"ACME_TOKEN": "x" * 20},
         )
         return "\n".join(f"{f.summary}: {f.detail}" for f in result.findings)

@@ -63,7 +63,7 @@ def make_pool(folder: Path, **limits: Any) -> WorkerPool:
 
 
 def build_request(commit: str, terms: ApplyTerms, timeout: float) -> Order:
-    return Order(NAME, commit, timeout, terms, str(uuid.uuid4()), "controller:main")
+    return Order(*NAME, commit, timeout, terms, str(uuid.uuid4()), "controller:main")
 
 
 def permit_for_long() -> Permit:
@@ -123,7 +123,7 @@ targets:
         return self.commit
 
     def look(self) -> RunResult:
-        return self.pool.look(Order(NAME, self.commit, 60.0))
+        return self.pool.look(Order(*NAME, self.commit, 60.0))
 
     def apply(
         self,

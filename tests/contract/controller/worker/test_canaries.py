@@ -110,7 +110,7 @@ spec:
     secret_key: {{valueFrom: {{env: ACME_KEY}}}}
 """
         self.upstream.commit({"synapse-apply.yaml": project, "manifests/a.yaml": manifest})
-        request = Order(TargetName("acme", "prod"), self.mirror.fetch_head().commit, 60.0)
+        request = Order(*TargetName("acme", "prod"), self.mirror.fetch_head().commit, 60.0)
         return self.pool.look(request)
 
 

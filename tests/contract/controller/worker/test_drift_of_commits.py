@@ -54,7 +54,7 @@ spec:
         self._ask_backend("DELETE", f"objects/plugin/{plugin['id']}/")
 
     def find_row(self, live_commit: str) -> PlannedRow:
-        result = self.pool.look(Order(NAME, self.commit, 60.0, live_commit=live_commit))
+        result = self.pool.look(Order(*NAME, self.commit, 60.0, live_commit=live_commit))
         row, *guards = result.rows
         assert {guard.action for guard in guards} <= {RowAction.GUARD}
         return row

@@ -91,7 +91,7 @@ def make_pool(data: Path) -> Iterator[Callable[..., WorkerPool]]:
 
 
 def look(pool: WorkerPool, commit: str, target: str = "prod", timeout: float = 60.0) -> RunResult:
-    return pool.look(Order(TargetName("acme", target), commit, timeout))
+    return pool.look(Order(*TargetName("acme", target), commit, timeout))
 
 
 def list_texts(result: RunResult) -> str:
@@ -201,7 +201,7 @@ def test_sources_share_the_children(
     for source in sources:
         GitMirror(source, data, read_no_secret).fetch_head()
     pool = make_pool(*sources)
-    requests = [Order(TargetName(source.name, "t"), commit, 60.0) for source in sources]
+    requests = [Order(*TargetName(source.name, "t"), commit, 60.0) for source in sources]
     with ThreadPoolExecutor(3) as threads:
         results = list(threads.map(pool.look, requests))
     assert {result.outcome for result in results} == {RunOutcome.PLAN_ERROR}
@@ -250,11 +250,11 @@ def test_a_source_whose_servers_do_not_answer_keeps_no_other_one_waiting(
         pool = make_pool(*sources)
         with ThreadPoolExecutor(2) as threads:
             slow = [
-                threads.submit(pool.look, Order(TargetName("slow", name), commit, 300.0))
+                threads.submit(pool.look, Order(*TargetName("slow", name), commit, 300.0))
                 for name in "ab"
             ]
             connection, _ = silent.accept()
-            result = pool.look(Order(TargetName("other", "none"), commit, 60.0))
+            result = pool.look(Order(*TargetName("other", "none"), commit, 60.0))
             assert result.outcome is RunOutcome.PLAN_ERROR
             assert not any(one.done() for one in slow)
             pool.close()
@@ -274,7 +274,7 @@ def test_a_source_with_many_targets_lets_another_one_in(
     order: list[str] = []
 
     def look_and_note(name: TargetName) -> None:
-        pool.look(Order(name, commit, 60.0))
+        pool.look(Order(*name, commit, 60.0))
         order.append(name.source)
 
     with ThreadPoolExecutor(len(names)) as threads:
