@@ -27,7 +27,7 @@ from synapse_apply.controller.loop.deciding import (
     settle_binding,
 )
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.recording import record_run
+from synapse_apply.controller.loop.recording import RunRecord
 from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.rows import BegunApply, RunCause, RunOutcome, RunVerb, TargetRow
@@ -64,10 +64,7 @@ def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts)
     assessment = assess_look(
         look.result, decision.judgement, decision.rule, decision.block, claimed.row.due_cause
     )
-
-    def record_look() -> None:
-        record_run(parts, claimed, look, decision, assessment)
-
+    record_look = RunRecord(parts, claimed, look, decision, assessment).write
     if not assessment.is_apply_next or look.result.held_up_by_run:
         parts.ask_until_store_answers(record_look)
     elif parts.is_stopping:
@@ -138,7 +135,7 @@ def _apply_and_record(
         )
         run = run._replace(result=result)
     assessment = assess_apply(run.result, after.judgement, after.rule, after.block)
-    parts.ask_until_store_answers(lambda: record_run(parts, claimed, run, after, assessment))
+    parts.ask_until_store_answers(RunRecord(parts, claimed, run, after, assessment).write)
 
 
 def apply_by_worker(
