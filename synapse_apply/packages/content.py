@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from synapse_apply.files.tree import UnreadableError
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -112,8 +112,9 @@ def measure_files(
         suffix = EXECUTABLE_SUFFIX if file.is_executable else ""
         measured.files[file.path] = content.hash.hexdigest() + suffix
         measured.size += content.size
-        # A pointer would be published in place of the file, and fail only when it is used.
-        if content.is_lfs_pointer:
+        # A Git LFS pointer has less than 1024 bytes (git-lfs, docs/spec.md). It would be published
+        # in place of the file, and fail only when it is used.
+        if content.size < 1024 and content.first_bytes.startswith(_LFS_PREFIXES):
             measured.findings.append(
                 error_finding(
                     "Git LFS pointer in the package",
@@ -132,7 +133,7 @@ class _Content:
         self._file = file
         self.hash = hashlib.sha256()
         self.size = 0
-        self._first_bytes = b""
+        self.first_bytes = b""
 
     def blocks(self) -> Iterator[bytes]:
         """The blocks of the file; UnreadableError if it is larger than the source stated."""
@@ -147,14 +148,9 @@ class _Content:
                     "Let whatever writes to it finish, then try again.",
                 )
             # Enough to recognise a Git LFS pointer.
-            if len(self._first_bytes) < 64:
-                self._first_bytes += block[:64]
+            if len(self.first_bytes) < 64:
+                self.first_bytes += block[:64]
             yield block
-
-    @property
-    def is_lfs_pointer(self) -> bool:
-        # A Git LFS pointer has less than 1024 bytes (git-lfs, docs/spec.md).
-        return self.size < 1024 and self._first_bytes.startswith(_LFS_PREFIXES)
 
 
 @frozen
@@ -170,43 +166,18 @@ class FileChange:
     executable: bool | None = None
 
 
-class PathDifferences(NamedTuple):
-    """Paths that are in one of two packages only, or differ; each tuple is sorted."""
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    changed: tuple[str, ...]
-
-
-def compare_paths(old: Mapping[str, str], new: Mapping[str, str]) -> PathDifferences:
-    """Compare two `Package.files` by content and executable bit."""
-    return PathDifferences(
-        tuple(sorted(new.keys() - old.keys())),
-        tuple(sorted(old.keys() - new.keys())),
-        tuple(sorted(path for path in old.keys() & new.keys() if old[path] != new[path])),
-    )
-
-
 def list_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileChange, ...]:
     """Each path that differs between two `Package.files`, sorted by path."""
-    added, removed, changed = compare_paths(old, new)
-    differences = [
-        FileChange(path, "added", executable=_is_executable(new[path]) or None) for path in added
-    ]
-    differences += [FileChange(path, "removed") for path in removed]
-    for path in changed:
-        old_digest, new_digest = old[path], new[path]
-        is_same_content = old_digest.removesuffix(EXECUTABLE_SUFFIX) == new_digest.removesuffix(
-            EXECUTABLE_SUFFIX
+    changes = []
+    for path in sorted(old.keys() | new.keys()):
+        before, after = old.get(path, ""), new.get(path, "")
+        (old_content, was_program, _), (content, is_program, _) = (
+            digest.partition(EXECUTABLE_SUFFIX) for digest in (before, after)
         )
-        new_executable = (
-            None
-            if _is_executable(old_digest) == _is_executable(new_digest)
-            else _is_executable(new_digest)
-        )
-        differences.append(FileChange(path, "changed", not is_same_content, new_executable))
-    return tuple(sorted(differences, key=lambda difference: difference.path))
-
-
-def _is_executable(digest: str) -> bool:
-    return digest.endswith(EXECUTABLE_SUFFIX)
+        if not after:
+            changes.append(FileChange(path, "removed"))
+        elif before != after:
+            executable = bool(is_program) if was_program != is_program else None
+            verb = "changed" if before else "added"
+            changes.append(FileChange(path, verb, old_content != content, executable))
+    return tuple(changes)

@@ -81,7 +81,11 @@ def _unsafe_name_phrases(path: str) -> Iterator[str]:
         return
     if any(unicodedata.category(char) == "Cc" for char in path):
         yield "has control characters"
-    if invisible := sorted(set(filter(_is_invisible, path))):
+    if invisible := sorted(
+        char
+        for char in set(path)
+        if unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in INVISIBLE
+    ):
         code_points = ", ".join(f"U+{ord(char):04X}" for char in invisible)
         yield f"has characters that are not seen or reorder what is ({code_points})"
     if "\\" in path:
@@ -96,10 +100,6 @@ def _unsafe_name_phrases(path: str) -> Iterator[str]:
         yield f"is longer than {_MAX_BYTES} bytes"
     elif max(len(part.encode()) for part in parts) > _MAX_PART_BYTES:
         yield f"has a part that is longer than {_MAX_PART_BYTES} bytes"
-
-
-def _is_invisible(char: str) -> bool:
-    return unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in INVISIBLE
 
 
 def find_collisions(paths: Iterable[str]) -> list[Diagnostic]:

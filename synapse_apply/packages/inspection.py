@@ -71,7 +71,7 @@ def _may_be_running(process_id: int) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        return True
+        pass
     return True
 
 
@@ -185,14 +185,34 @@ def measure_or_raise(
 
     InputError has all errors of the source, the size limit in bytes included.
     """
-    findings = [*gathered.findings, *_size_errors(gathered, max_size, source)]
+    findings = [*gathered.findings]
+    total = sum(entry.size for entry in gathered.entries)
+    if total > max_size:
+        largest = max(gathered.entries, key=lambda entry: entry.size)
+        findings.append(
+            error_finding(
+                "Package too large",
+                f"{source} holds {total} bytes; max_package_size is {max_size}. "
+                f"The largest file is {largest.path} ({largest.size} bytes).",
+                "Leave files out with .synapseignore, or raise max_package_size.",
+            )
+        )
+    elif not gathered.entries and not findings and source.kind != "published":
+        count = len(gathered.excluded)
+        findings.append(
+            error_finding(
+                "Package is empty",
+                f"{source} holds no file.{f' Left out by rules: {count}.' if count else ''}",
+                "Check the path and the lines of .synapseignore and .gitignore.",
+            )
+        )
     # An entry of a zip that was refused is never unpacked, and an incomplete zip is never written.
     # Any other source is read on, so that all its errors are reported at once.
     if findings and (source.kind == FILE or zip_output is not None):
         raise InputError(*iter_limited_flaws(findings))
     if zip_output is not None:
         measured = write_zip(gathered.entries, zip_output)
-    elif sum(entry.size for entry in gathered.entries) > max_size:
+    elif total > max_size:
         measured = MeasuredPackage()
     else:
         measured = measure_files(gathered.entries, lint=lint)
@@ -200,30 +220,6 @@ def measure_or_raise(
     if findings:
         raise InputError(*iter_limited_flaws(findings))
     return measured
-
-
-def _size_errors(
-    gathered: GatheredFiles, max_size: int, source: PackageSource
-) -> Iterator[Diagnostic]:
-    """The error for a package that is too large, or that has no file."""
-    total = sum(entry.size for entry in gathered.entries)
-    if total > max_size:
-        largest = max(gathered.entries, key=lambda entry: entry.size)
-        yield error_finding(
-            "Package too large",
-            f"{source} holds {total} bytes; max_package_size is {max_size}. "
-            f"The largest file is {largest.path} ({largest.size} bytes).",
-            "Leave files out with .synapseignore, or raise max_package_size.",
-        )
-    elif not gathered.entries and not gathered.findings and source.kind != "published":
-        excluded_text = (
-            f" Left out by rules: {len(gathered.excluded)}." if gathered.excluded else ""
-        )
-        yield error_finding(
-            "Package is empty",
-            f"{source} holds no file.{excluded_text}",
-            "Check the path and the lines of .synapseignore and .gitignore.",
-        )
 
 
 def _warnings(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen, mutable
@@ -33,6 +33,7 @@ _MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
 _MAX_CODE_SIZE = 16 * 1024 * 1024
 _MAX_NAMES = 5
 _RENAME_HINT = "rename it, or change the pattern"
+_INCLUDE_HINT = "rename it, or write `!{}` into .synapseignore"
 _SDK_MODULE = "synapse_sdk"
 _PUBLISHER_IGNORE_FILES = (
     ".gitignore",
@@ -72,32 +73,6 @@ class LintableConfig(Protocol):
 ReadConfig = Callable[[bytes, str], LintableConfig]
 
 
-class LeftOutModule(NamedTuple):
-    """The path of a left-out file or folder, and the rule that leaves it out."""
-
-    path: str
-    rule: str
-
-
-@frozen
-class _LeftOutPaths:
-    """The rule by each path that is left out of the package; a folder's path ends in a slash."""
-
-    rules: Mapping[str, str]
-
-    def find(self, module: str) -> LeftOutModule | None:
-        """Which left-out path contains a module, given by its path without an ending; else None."""
-        parts = module.split("/")
-        prefix = ""
-        for part in parts:
-            prefix += part
-            for path in (f"{prefix}/", f"{prefix}.py"):
-                if path in self.rules:
-                    return LeftOutModule(path, self.rules[path])
-            prefix += "/"
-        return None
-
-
 @mutable
 class PackageLint:
     """Lints one package while it is read for its hash.
@@ -117,15 +92,18 @@ class PackageLint:
     _code_size: int = 0
     _libraries: frozenset[str] = frozenset()
     _flaws: list[PackageFlaw] = field(default_factory=list)
-    _left_out: _LeftOutPaths = field(default_factory=lambda: _LeftOutPaths({}))
+    _left_out: dict[str, str] = field(default_factory=dict)  # rules by paths, folders' end in /
     _publisher_rules: PublisherRules | None = None
 
     def begin_package(self, gathered: GatheredFiles) -> None:
         """Called once, before the first file."""
         self._gathered = gathered
         self._file_sizes = {entry.path: entry.size for entry in gathered.entries}
-        self._config_name = _choose_config_file(self._file_sizes)
-        self._left_out = _LeftOutPaths(dict(gathered.excluded))
+        # Without one at the root the platform takes the file with the shortest such path.
+        config_paths = [path for path in self._file_sizes if path.endswith(_CONFIG_FILE)]
+        names = (*CONFIG_FILES, *sorted(config_paths, key=len))
+        self._config_name = next((name for name in names if name in self._file_sizes), "")
+        self._left_out = dict(gathered.excluded)
         # A zip is published as it is, whatever its ignore files say.
         if self.source.kind != FILE:
             self._publisher_rules = PublisherRules(
@@ -134,11 +112,15 @@ class PackageLint:
 
     def _publisher_pattern(self, path: str) -> str | None:
         """The pattern by which the platform's own publisher leaves a file out, else None."""
-        return (
-            self._publisher_rules.find_pattern_excluding_path_or_part(path)
-            if self._publisher_rules
-            else None
-        )
+        rules = self._publisher_rules
+        return rules.find_pattern_excluding_path_or_part(path) if rules else None
+
+    def _left_out_with(self, module: str) -> str:
+        """Which left-out path contains a module, given by its path without an ending; else ""."""
+        parts = module.split("/")
+        prefixes = ("/".join(parts[: count + 1]) for count in range(len(parts)))
+        paths = (prefix + ending for prefix in prefixes for ending in ("/", _PYTHON_SUFFIX))
+        return next((path for path in paths if path in self._left_out), "")
 
     def wants_file(self, entry: PackageFile) -> bool:
         """Whether `inspect_file` shall get this file, which is then held in memory."""
@@ -154,7 +136,17 @@ class PackageLint:
         if b"\0" in data:
             return
         text = data.decode("utf-8", "replace")
-        self._flaws += self._credential_flaws(entry.path, text)
+        for credential in list_one_unallowed_credential_per_line(text):
+            position = self._position(entry.path, credential.line, credential.column)
+            self._flaws.append(
+                _secret_flaw(
+                    credential.kind,
+                    "here",
+                    entry.path,
+                    position,
+                    is_certain=credential.is_certain,
+                )
+            )
         if entry.path == _REQUIREMENTS_FILE:
             self._flaws += self._requirement_flaws(text)
         # Beyond the limit only imports go unchecked; secrets are still searched for.
@@ -169,7 +161,14 @@ class PackageLint:
     def all_flaws(self) -> list[PackageFlaw]:
         """All flaws by position; a text that would quote a well-known secret is withheld."""
         all_flaws = [*self._config_flaws(), *self._flaws, *self._import_flaws()]
-        return sorted(dict.fromkeys(map(withhold_secret, all_flaws)), key=_position_key)
+        return sorted(
+            dict.fromkeys(map(withhold_secret, all_flaws)),
+            key=lambda flaw: (
+                (flaw.position.file, flaw.position.line, flaw.position.column)
+                if flaw.position
+                else ("", 0, 0)
+            ),
+        )
 
     def _label(self, path: str) -> str:
         return format_file_label(self.source, path)
@@ -228,13 +227,6 @@ class PackageLint:
             detail = f"{self._label(name)} is over 1 MiB"
             yield PackageFlaw("package:unreadable-config", detail, "", self._position(name))
 
-    def _credential_flaws(self, path: str, text: str) -> Iterator[PackageFlaw]:
-        for credential in list_one_unallowed_credential_per_line(text):
-            position = self._position(path, credential.line, credential.column)
-            yield _secret_flaw(
-                credential.kind, "here", path, position, is_certain=credential.is_certain
-            )
-
     def _variable_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         """Environment variables in config.yaml whose name and value look like a secret.
 
@@ -263,22 +255,35 @@ class PackageLint:
                 )
 
     def _requirement_flaws(self, text: str) -> Iterator[PackageFlaw]:
-        """Requirements without a pinned version; also remembers the names of the libraries."""
-        parsed = list(_iter_requirements(text))
-        self._libraries = frozenset(
-            requirement.name.lower().replace("-", "_") for requirement in parsed
-        )
-        unpinned = [requirement for requirement in parsed if not requirement.is_pinned]
+        """Requirements without a pinned version; also remembers the names of the libraries.
+
+        Options (`-r`, ...), URLs and paths are skipped.
+        """
+        libraries, unpinned = set[str](), list[tuple[str, int]]()
+        for number, line in enumerate(text.split("\n"), 1):
+            requirement = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().rstrip("\\").strip()
+            match = _REQUIRED_NAME.match(requirement)
+            specifier = requirement[match.end() :] if match else ""
+            # The latter is a URL, or a path.
+            if match is None or specifier[:1] in {":", "/", "+", "\\"} - {""}:
+                continue
+            libraries.add(match[1].lower().replace("-", "_"))
+            if specifier.lstrip().startswith("@"):
+                pin = _COMMIT.search(specifier.split(";")[0].strip())
+            else:
+                pin = _PINNED.match(specifier)
+            if pin is None:
+                unpinned.append((match[1], number))
+        self._libraries = frozenset(libraries)
         if unpinned:
-            more_text = (
-                f" and {len(unpinned) - _MAX_NAMES} more" if len(unpinned) > _MAX_NAMES else ""
-            )
-            names = ", ".join(requirement.name for requirement in unpinned[:_MAX_NAMES])
+            more = f" and {len(unpinned) - _MAX_NAMES} more" if len(unpinned) > _MAX_NAMES else ""
+            names = ", ".join(name for name, _ in unpinned[:_MAX_NAMES])
+            name, line_number = unpinned[0]
             yield PackageFlaw(
                 "package:unpinned",
-                f"no version is pinned of {names}{more_text}",
-                f"write, for example, {unpinned[0].name}==1.2.0",
-                self._position(_REQUIREMENTS_FILE, unpinned[0].line),
+                f"no version is pinned of {names}{more}",
+                f"write, for example, {name}==1.2.0",
+                self._position(_REQUIREMENTS_FILE, line_number),
             )
 
     def _entrypoint_flaws(
@@ -291,7 +296,7 @@ class PackageLint:
             return PackageFlaw(f"package:{rule}", detail, hint, position, entrypoint.path)
 
         entrypoint_text = f"`{entrypoint.text}`"
-        if not entrypoint.has_module_and_name:
+        if not entrypoint.module:
             if entrypoint.text:
                 detail = f"{entrypoint_text} of action `{entrypoint.action}` is not an entrypoint"
                 yield build_flaw("entrypoint-form", detail, "write plugin.FILE:NAME")
@@ -309,15 +314,24 @@ class PackageLint:
                 )
                 yield build_flaw("left-out-elsewhere", detail, _RENAME_HINT)
             text = self._code_by_path.get(file)
-            if text is not None and not may_define(text, entrypoint.name):
+            # A name is defined if it occurs in the text, or could come by `*`.
+            if (
+                text is not None
+                and re.search(rf"(?<!\w){re.escape(entrypoint.name)}(?!\w)", text) is None
+                and not any(sign in text for sign in ("import *", "__getattr__", "globals()"))
+            ):
                 detail = f"{self._label(file)} has no `{entrypoint.name}`"
                 yield build_flaw("entrypoint-name", detail, "name a class or a function of it")
-        elif exclusion := self._left_out.find(entrypoint.module.replace(".", "/")):
-            detail = f"{exclusion[0]}, of {entrypoint_text}, is left out ({exclusion[1]})"
-            yield build_flaw(
-                "left-out", detail, f"rename it, or write `!{exclusion[0]}` into .synapseignore"
-            )
-        elif top_module in python_names(self._file_sizes):
+        elif left_out := self._left_out_with(entrypoint.module.replace(".", "/")):
+            rule = self._left_out[left_out]
+            detail = f"{left_out}, of {entrypoint_text}, is left out ({rule})"
+            yield build_flaw("left-out", detail, _INCLUDE_HINT.format(left_out))
+        # A folder or module at the package's root that contains Python code.
+        elif any(
+            top_module == path.partition("/")[0].removesuffix(_PYTHON_SUFFIX)
+            for path in self._file_sizes
+            if path.endswith(_PYTHON_SUFFIX)
+        ):
             detail = (
                 f"{entrypoint_text} of action `{entrypoint.action}` leads to no file: there "
                 f"is no module "
@@ -354,21 +368,22 @@ class PackageLint:
             if (pattern := self._publisher_pattern(path)) is not None
         }
         # Searching all code for imports takes long; usually nothing is left out.
-        if not self._left_out.rules and not excluded_patterns:
+        if not self._left_out and not excluded_patterns:
             return
         named_modules: set[str] = set()
         for path, text in self._code_by_path.items():
             for module, offset in iter_possibly_imported_module_paths(text, path):
                 file = imported_file(module.replace("/", "."), self._file_sizes)
-                exclusion = self._left_out.find(module) if file is None else None
+                left_out = self._left_out_with(module) if file is None else ""
                 name = file or module
-                if name in named_modules or (exclusion is None and file not in excluded_patterns):
+                if name in named_modules or not (left_out or file in excluded_patterns):
                     continue
                 named_modules.add(name)
                 position = self._position(path, text.count("\n", 0, offset) + 1)
-                if exclusion is not None:
-                    detail = f"{exclusion[0]}, which is imported here, is left out ({exclusion[1]})"
-                    hint = f"rename it, or write `!{exclusion[0]}` into .synapseignore"
+                if left_out:
+                    rule = self._left_out[left_out]
+                    detail = f"{left_out}, which is imported here, is left out ({rule})"
+                    hint = _INCLUDE_HINT.format(left_out)
                     yield PackageFlaw("package:import-left-out", detail, hint, position)
                 else:
                     detail = (
@@ -376,18 +391,6 @@ class PackageLint:
                         f"`{excluded_patterns[name]}`"
                     )
                     yield PackageFlaw("package:left-out-elsewhere", detail, _RENAME_HINT, position)
-
-
-def _choose_config_file(files: Mapping[str, int]) -> str:
-    """The path of the file that the platform takes for config.yaml, "" if there is none.
-
-    Without one at the root it takes the file with the shortest path that ends in `config.yaml`.
-    """
-    for name in CONFIG_FILES:
-        if name in files:
-            return name
-    config_paths = sorted((path for path in files if path.endswith(_CONFIG_FILE)), key=len)
-    return config_paths[0] if config_paths else ""
 
 
 def _section(value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
@@ -414,42 +417,11 @@ def _secret_flaw(
     return PackageFlaw(SECRET_RULES[not is_certain], detail, hint, position, path, file)
 
 
-def _position_key(flaw: PackageFlaw) -> tuple[str, int, int]:
-    position = flaw.position
-    return (position.file, position.line, position.column) if position else ("", 0, 0)
-
-
 def withhold_secret(flaw: PackageFlaw) -> PackageFlaw:
     """The flaw, without detail, hint and path if these would quote a well-known secret."""
     if not contains_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
     return replace(flaw, detail=NOT_SHOWN_TEXT, hint="", path=None)
-
-
-@frozen
-class _Requirement:
-    """One requirement; `line` counts from 1."""
-
-    name: str
-    line: int
-    is_pinned: bool
-
-
-def _iter_requirements(text: str) -> Iterator[_Requirement]:
-    """The named requirements in a text; options (`-r`, ...), URLs and paths are skipped."""
-    for line_number, line in enumerate(text.split("\n"), 1):
-        requirement_text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().rstrip("\\").strip()
-        match = _REQUIRED_NAME.match(requirement_text)
-        if match is None:
-            continue
-        specifier = requirement_text[match.end() :]
-        if specifier.lstrip().startswith("@"):
-            is_pinned = _COMMIT.search(specifier.split(";")[0].strip()) is not None
-        elif specifier[:1] in {":", "/", "+", "\\"}:
-            continue  # a URL, or a path
-        else:
-            is_pinned = _PINNED.match(specifier) is not None
-        yield _Requirement(match[1], line_number, is_pinned)
 
 
 # Code is searched by regular expressions and never parsed or imported: it may be broken, or written
@@ -480,10 +452,6 @@ class Entrypoint:
     module: str = ""
     name: str = ""
 
-    @property
-    def has_module_and_name(self) -> bool:
-        return bool(self.module)
-
 
 def iter_entrypoints(config: Mapping[str, Any]) -> Iterator[Entrypoint]:
     """The entrypoint of each action in a config.yaml, with `text` "" for an action without one."""
@@ -509,36 +477,10 @@ def imported_file(module: str, files: Collection[str]) -> str | None:
     return next((name for name in names if name in files), None)
 
 
-def python_names(files: Collection[str]) -> frozenset[str]:
-    """The names of the folders and modules at the package's root that contain Python code."""
-    modules = {
-        path.partition("/")[0].removesuffix(_PYTHON_SUFFIX)
-        for path in files
-        if path.endswith(_PYTHON_SUFFIX)
-    }
-    return frozenset(modules)
-
-
-def may_define(text: str, name: str) -> bool:
-    """Whether a module with this text may define a name: it occurs in it, or could come by `*`."""
-    return (
-        re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
-        or "import *" in text
-        or "__getattr__" in text
-        or "globals()" in text
-    )
-
-
-class ImportedModule(NamedTuple):
-    """A module by its path in the package, without an ending, and the offset of the import."""
-
-    path: str
-    offset: int
-
-
-def iter_possibly_imported_module_paths(text: str, path: str) -> Iterator[ImportedModule]:
+def iter_possibly_imported_module_paths(text: str, path: str) -> Iterator[tuple[str, int]]:
     """Each module that the file at `path` may import, as if it were in the package.
 
+    Given are its path in the package, without an ending, and the offset of the import.
     `from a import b` gives `a` and `a/b`, since `b` may be a module.
     """
     package = path.rpartition("/")[0]
@@ -547,8 +489,7 @@ def iter_possibly_imported_module_paths(text: str, path: str) -> Iterator[Import
             for part in match["modules"].split(","):
                 parts = part.split()
                 if parts:
-                    module_path = parts[0].strip(".").replace(".", "/")
-                    yield ImportedModule(module_path, match.start())
+                    yield parts[0].strip(".").replace(".", "/"), match.start()
             continue
         module = match["module"]
         dot_count = len(module) - len(module.lstrip("."))
@@ -557,7 +498,6 @@ def iter_possibly_imported_module_paths(text: str, path: str) -> Iterator[Import
         if dot_count > 1:
             folder = folder[: max(len(folder) - dot_count + 1, 0)]
         module_path = "/".join([*folder, *filter(None, module.strip(".").split("."))])
-        yield ImportedModule(module_path, match.start())
+        yield module_path, match.start()
         for name in _NAME.findall(match["names"]):
-            name_path = f"{module_path}/{name}" if module_path else name
-            yield ImportedModule(name_path, match.start())
+            yield f"{module_path}/{name}" if module_path else name, match.start()

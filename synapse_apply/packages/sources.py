@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from synapse_apply.files.commits import CommitTree, find_commit
 from synapse_apply.files.tree import (
-    Entry,
     EntryKind,
     FolderTree,
     Tree,
@@ -34,7 +34,7 @@ from synapse_apply.packages.ignore import (
     to_nfc,
     unsafe_name_errors,
 )
-from synapse_apply.packages.zip_stamps import file_stamp
+from synapse_apply.packages.zip_stamps import FileStamp
 from synapse_apply.packages.zips import gather_zip_files, open_zip
 
 CONFIG_FILES = ("config.yaml", "synapse.yaml")
@@ -42,13 +42,6 @@ _RELATIVE_HINT = "Paths of packages are relative to the project's folder."
 
 # (text of config.yaml, its label for messages) -> (its mapping, positions by path); InputError.
 ConfigReader = Callable[[str, str], tuple[Mapping[str, Any], Mapping[Any, Any]]]
-
-
-class ConfigText(NamedTuple):
-    """The text of a package's config.yaml, and what to call the file in messages."""
-
-    text: str
-    label: str
 
 
 @frozen
@@ -73,7 +66,7 @@ class SourceFiles:
                 gathered.findings += self._closed_errors([""])
                 # A zip at a Git ref is in memory and has no file on disk to be recognised by.
                 if not self.source.ref:
-                    gathered.zip_stamp = file_stamp(file.name, os.fstat(file.fileno()))
+                    gathered.zip_stamp = FileStamp.of(file)
                 yield gathered
         elif self.source.kind in (FOLDER, GIT):
             with self._open_tree() as tree:
@@ -88,31 +81,20 @@ class SourceFiles:
         text = self.config_text()
         return None if text is None else reader(*text)
 
-    def config_text(self) -> ConfigText | None:
-        """The text of config.yaml, else of synapse.yaml, at the root; None without one."""
-        try:
-            named = None
-            if self.source.kind == FILE:
-                named = self._config_of_zip()
-            elif self.source.kind in (FOLDER, GIT):
-                with self._open_tree() as tree:
-                    named = _config_of_tree(tree)
-        except UnreadableError as problem:
-            raise InputError(problem.finding) from None
-        return named and ConfigText(named[1], format_file_label(self.source, named[0]))
+    def config_text(self) -> tuple[str, str] | None:
+        """The text of config.yaml, else of synapse.yaml, at the root, and its label for messages.
+
+        None without one.
+        """
+        named = self._config()
+        return named and (named[1], format_file_label(self.source, named[0]))
 
     def config_file(self) -> Path | None:
         """The real path of a folder's config.yaml (or synapse.yaml), None without one.
 
         None for a source of another kind, too.
         """
-        if self.source.kind != FOLDER:
-            return None
-        try:
-            with self._open_tree() as tree:
-                named = _config_of_tree(tree)
-        except UnreadableError as problem:
-            raise InputError(problem.finding) from None
+        named = self._config() if self.source.kind == FOLDER else None
         # Resolved, since a writer must change the file whose content is in the package.
         return (self.root / self.source.path / named[0]).resolve() if named else None
 
@@ -126,18 +108,22 @@ class SourceFiles:
             content = self._committed_zip()
             if content is None:
                 detail = f"{source.path} is not in {source.short_ref}."
-                _raise_input_error("Package file not found", detail, _RELATIVE_HINT)
+                raise InputError.from_summary("Package file not found", detail, _RELATIVE_HINT)
             return io.BytesIO(content)
         path = self._require_allowed_path()
         if not os.path.isfile(path):  # noqa: PTH113 - also for names that no file can have
             state = "is a folder" if os.path.isdir(path) else "does not exist"  # noqa: PTH112
-            _raise_input_error("Package file not found", f"{source.path} {state}.", _RELATIVE_HINT)
+            raise InputError.from_summary(
+                "Package file not found", f"{source.path} {state}.", _RELATIVE_HINT
+            )
         try:
             # The path was resolved: a link that is there now was put there after the check.
             return open(path, "rb", opener=_open_without_links)
         except OSError as problem:
             reason = f"{source.path}: {problem.strerror}."
-            _raise_input_error("Package file cannot be read", reason, "Check its permissions.")
+            raise InputError.from_summary(
+                "Package file cannot be read", reason, "Check its permissions."
+            ) from None
 
     def is_absent_zip(self) -> bool:
         """Whether it is a zip that the commit to read does not have, such as a build result."""
@@ -148,12 +134,27 @@ class SourceFiles:
         self._require_committed_path()
         return find_commit(self.root, self.source.ref).read(self.source.path)
 
-    def _config_of_zip(self) -> tuple[str, str] | None:
-        with self.open() as gathered:
-            entries = {entry.path: entry for entry in gathered.entries}
-            for name in CONFIG_FILES:
-                if entry := entries.get(name):
-                    return name, decode_text(name, entry.size, entry.blocks())
+    def _config(self) -> tuple[str, str] | None:
+        """Name and text of the first config file at the root that no rule leaves out.
+
+        A config file that a rule leaves out is no part of the package, and must not be read for it.
+        """
+        try:
+            if self.source.kind == FILE:
+                with self.open() as gathered:
+                    entries = {entry.path: entry for entry in gathered.entries}
+                    for name in CONFIG_FILES:
+                        if entry := entries.get(name):
+                            return name, decode_text(name, entry.size, entry.blocks())
+            elif self.source.kind in (FOLDER, GIT):
+                with self._open_tree() as tree:
+                    rules = IgnoreRules().entering("", tree.text)
+                    for name in CONFIG_FILES:
+                        text = None if rules.excluding_rule(name) else tree.text(name)
+                        if text is not None:
+                            return name, text
+        except UnreadableError as problem:
+            raise InputError(problem.finding) from None
         return None
 
     @contextmanager
@@ -170,7 +171,9 @@ class SourceFiles:
             is_file = os.path.isfile(top)  # noqa: PTH113
             state_text = "is a file" if is_file else "does not exist"
             hint = "A zip built elsewhere is declared with file:." if is_file else _RELATIVE_HINT
-            _raise_input_error("Package folder not found", f"{source.path} {state_text}.", hint)
+            raise InputError.from_summary(
+                "Package folder not found", f"{source.path} {state_text}.", hint
+            )
         yield FolderTree(top)
 
     def _require_allowed_path(self) -> Path:
@@ -181,12 +184,14 @@ class SourceFiles:
         path = self.source.path
         if "\0" in path:
             detail = f"{path!r} has a zero byte."
-            _raise_input_error("Package path not usable", detail, _RELATIVE_HINT)
+            raise InputError.from_summary("Package path not usable", detail, _RELATIVE_HINT)
         try:
             project_root, real_path = self.root.resolve(), (self.root / path).resolve()
             allowed_paths = [(self.root / name).resolve() for name in self.allow_files]
         except (OSError, RuntimeError, ValueError) as problem:
-            _raise_input_error("Package path not usable", f"{path}: {problem}", _RELATIVE_HINT)
+            raise InputError.from_summary(
+                "Package path not usable", f"{path}: {problem}", _RELATIVE_HINT
+            ) from None
         is_inside = real_path.is_relative_to(project_root)
         if not is_inside and real_path not in allowed_paths:
             self._raise_outside_project()
@@ -202,7 +207,7 @@ class SourceFiles:
 
     def _require_open_folder(self, path: str | Path) -> None:
         if is_in_forbidden_folder(str(path)):
-            _raise_input_error(
+            raise InputError.from_summary(
                 "Package in a closed folder",
                 f"{self.source.path} leads to {path}, where secrets are kept.",
                 "Name the plugin's own folder.",
@@ -222,7 +227,7 @@ class SourceFiles:
                 )
 
     def _raise_outside_project(self) -> NoReturn:
-        _raise_input_error(
+        raise InputError.from_summary(
             "Package outside the project",
             f"{self.source.path} lies outside the project's folder.",
             "Move it into the project, or list it under allow_files of the target.",
@@ -231,19 +236,6 @@ class SourceFiles:
 
 def _open_without_links(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
-
-
-def _config_of_tree(tree: Tree) -> tuple[str, str] | None:
-    """Name and text of the first config file at the root that no rule leaves out; None without.
-
-    A config file that a rule leaves out is no part of the package, and must not be read for it.
-    """
-    rules = IgnoreRules().entering("", tree.text)
-    for name in CONFIG_FILES:
-        text = None if rules.excluding_rule(name) else tree.text(name)
-        if text is not None:
-            return name, text
-    return None
 
 
 def format_file_label(source: PackageSource, path: str) -> str:
@@ -312,19 +304,16 @@ def _walk(tree: Tree, gathered: GatheredFiles) -> None:
             elif entry.kind is EntryKind.FOLDER:
                 pending_folders.append((entry.path, rules))
             else:
-                _add_file(tree, entry, path, gathered)
-
-
-def _add_file(tree: Tree, entry: Entry, path: str, gathered: GatheredFiles) -> None:
-    gathered.findings += unsafe_name_errors(path)
-    try:
-        file = tree.file(entry)
-    except UnreadableError as problem:
-        gathered.findings.append(problem.finding)
-        return
-    gathered.entries.append(
-        PackageFile(path, file.is_executable, file.size, lambda: tree.blocks(file), file.path)
-    )
+                gathered.findings += unsafe_name_errors(path)
+                try:
+                    file = tree.file(entry)
+                except UnreadableError as problem:
+                    gathered.findings.append(problem.finding)
+                    continue
+                blocks = partial(tree.blocks, file)
+                gathered.entries.append(
+                    PackageFile(path, file.is_executable, file.size, blocks, file.path)
+                )
 
 
 def find_rule_leaving_out(tree: Tree, path: str) -> str | None:
@@ -339,7 +328,3 @@ def find_rule_leaving_out(tree: Tree, path: str) -> str | None:
         if rule is not None:
             return rule
     return None
-
-
-def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
-    raise InputError.from_summary(summary, detail, hint)

@@ -43,23 +43,26 @@ def diff_texts(path: str, old: bytes, new: bytes, max_lines: int) -> TextDiff:
     # SequenceMatcher takes quadratic time in the worst case.
     if max(len(old), len(new)) > MAX_DIFF_SIZE:
         return TextDiff(note="too large to be compared line by line")
-    texts = [_decode(old), _decode(new)]
-    if None in texts:
+    try:
+        texts = [old.decode(), new.decode()]
+    except UnicodeDecodeError:
         return TextDiff(note="not a text")
-    before, after = (text.splitlines() for text in texts if text is not None)
+    if any("\0" in text for text in texts):
+        return TextDiff(note="not a text")
+    before, after = (text.splitlines() for text in texts)
     if max(len(before), len(after)) > MAX_DIFF_LINES:
         return TextDiff(note="too long to be compared line by line")
-    secret_line_numbers = [find_secret_lines(text) for text in texts if text is not None]
-    if None in secret_line_numbers:
-        return TextDiff(note="it holds a private key: not shown")
-    shown_lines = [
-        [
-            HIDDEN_LINE if line_number in numbers else line
-            for line_number, line in enumerate(lines, start=1)
-        ]
-        for lines, numbers in zip((before, after), secret_line_numbers, strict=True)
-        if numbers is not None
-    ]
+    shown_lines = []
+    for text, lines in zip(texts, (before, after), strict=True):
+        secret_lines = find_secret_lines(text)
+        if secret_lines is None:
+            return TextDiff(note="it holds a private key: not shown")
+        shown_lines.append(
+            [
+                HIDDEN_LINE if number in secret_lines else line
+                for number, line in enumerate(lines, start=1)
+            ]
+        )
     diff_lines = list(_diff_lines(before, after, *shown_lines))
     if not diff_lines:
         return TextDiff(note="only line ends differ")
@@ -81,30 +84,13 @@ def find_secret_lines(text: str) -> set[int] | None:
         if _SECRET_NAME.search(line):
             numbers.add(line_number)
         if line_number in numbers and line.rstrip().endswith(_BLOCK_OPENERS):
-            numbers.update(_indented_lines_after(lines, line_number))
+            indent = len(line) - len(line.lstrip())
+            # The lines after it that are blank or indented more than it.
+            for number, value in enumerate(lines[line_number:], start=line_number + 1):
+                if value.strip() and len(value) - len(value.lstrip()) <= indent:
+                    break
+                numbers.add(number)
     return numbers
-
-
-def _indented_lines_after(lines: Sequence[str], first_number: int) -> Iterator[int]:
-    """The numbers of the lines after `first_number` that are blank or indented more than it."""
-    indent = _count_indent(lines[first_number - 1])
-    for number in range(first_number + 1, len(lines) + 1):
-        line = lines[number - 1]
-        if line.strip() and _count_indent(line) <= indent:
-            return
-        yield number
-
-
-def _count_indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-def _decode(data: bytes) -> str | None:
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return None
-    return None if "\0" in text else text
 
 
 def _diff_lines(
@@ -116,17 +102,14 @@ def _diff_lines(
     """
     for group in SequenceMatcher(None, before, after).get_grouped_opcodes(_CONTEXT_LINES):
         first, last = group[0], group[-1]
-        old_range = _range(first[1], last[2])
-        new_range = _range(first[3], last[4])
-        yield f"@@ -{old_range} +{new_range} @@"
+        ranges = (
+            f"{start + (end > start)},{end - start}"
+            for start, end in ((first[1], last[2]), (first[3], last[4]))
+        )
+        yield f"@@ -{next(ranges)} +{next(ranges)} @@"
         for tag, i1, i2, j1, j2 in group:
             if tag == "equal":
                 yield from (f" {line}" for line in old_shown[i1:i2])
                 continue
             yield from (f"-{line}" for line in old_shown[i1:i2])
             yield from (f"+{line}" for line in new_shown[j1:j2])
-
-
-def _range(start: int, end: int) -> str:
-    count = end - start
-    return f"{start + 1 if count else start},{count}"

@@ -20,13 +20,18 @@ from synapse_apply.files.tree import BLOCK
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import FILE, PUBLISHED, Package, PackageSource
-from synapse_apply.packages.content import MeasuredPackage, compare_paths, compute_package_digest
+from synapse_apply.packages.content import (
+    FileChange,
+    compute_package_digest,
+    list_changes,
+)
 from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise
 from synapse_apply.packages.sources import SourceFiles
-from synapse_apply.packages.zip_stamps import ZipStamps, file_stamp
+from synapse_apply.packages.zip_stamps import FileStamp, ZipStamps
 from synapse_apply.packages.zips import gather_zip_files, open_zip
 
 _LARGE_FILE_FOLDER = Path("/var/tmp")  # noqa: S108 - the files in it have no name
+_VERBS = ("added", "removed", "changed")
 
 
 class SourcePackages:
@@ -84,13 +89,15 @@ class SourcePackages:
             file = SourceFiles(source, self._root, self._allow_files).open_zip()
         except InputError:
             return None  # the copy, which follows, reports the error with its position
-        stamp = file_stamp(file.name, os.fstat(file.fileno()))
-        sha256 = None
+        stamp, sha256 = FileStamp.of(file), ""
         if self._zip_stamps.knows(stamp, package.digest):
             with suppress(OSError):
-                sha256 = _hash_to_end(file)
+                file_hash = hashlib.sha256()
+                while block := file.read(BLOCK):
+                    file_hash.update(block)
+                sha256 = file_hash.hexdigest()
         # What was written meanwhile has other times by now, and what was hashed is not the plan's.
-        if sha256 is None or file_stamp(file.name, os.fstat(file.fileno())) != stamp:
+        if not sha256 or FileStamp.of(file) != stamp:
             file.close()
             return None
         change_error = InputError.from_summary(
@@ -106,53 +113,55 @@ class SourcePackages:
     def _copy(self, address: Address, package: Package) -> BinaryIO:
         """A temporary file with the package, at its first byte; gone once it is closed.
 
-        InputError if it is not what was planned, or cannot be written.
+        InputError, with the first five changes, if it is not what was planned; or if it cannot be
+        written.
         """
+        source = package.source
+        files = SourceFiles(source, self._root, self._allow_files)
         try:
             # Without a name where the system allows it, so that no other process can open it.
             copy: BinaryIO = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - handed out
             try:
-                measured = self._fill_and_measure(copy, package.source)
+                if source.kind == FILE:
+                    with files.open_zip() as file:
+                        shutil.copyfileobj(file, copy, BLOCK)
+                    copy.seek(0)
+                    with open_zip(copy, source.path) as archive:
+                        gathered = gather_zip_files(archive, source.path)
+                        measured = measure_or_raise(gathered, self._max_size, source)
+                else:
+                    with files.open() as gathered:
+                        measured = measure_or_raise(gathered, self._max_size, source, copy)
                 if compute_package_digest(measured.files) != package.digest:
-                    _raise_package_changed(package, measured)
+                    _raise_package_changed(source, list_changes(package.files, measured.files))
                 copy.seek(0)
             except BaseException:
                 copy.close()
                 raise
         except InputError as problem:
-            place = {"address": str(address), "position": package.source.position}
+            place = {"address": str(address), "position": source.position}
             raise InputError(
-                *(found.with_changes(**place) for found in problem.diagnostics)
+                *(finding.with_changes(**place) for finding in problem.diagnostics)
             ) from None
         except OSError as problem:
             raise InputError.from_summary(
                 "Package cannot be written",
-                f"{package.source}: the temporary file: {problem.strerror}.",
+                f"{source}: the temporary file: {problem.strerror}.",
                 "Make room on the disk, or point TMPDIR at a larger one.",
                 address=str(address),
             ) from None
         return copy
 
-    def _fill_and_measure(self, copy: BinaryIO, source: PackageSource) -> MeasuredPackage:
-        """Write the source to `copy` and measure what was written; InputError for any error."""
-        files = SourceFiles(source, self._root, self._allow_files)
-        if source.kind == FILE:
-            with files.open_zip() as file:
-                shutil.copyfileobj(file, copy, BLOCK)
-            copy.seek(0)
-            with open_zip(copy, source.path) as archive:
-                gathered = gather_zip_files(archive, source.path)
-                return measure_or_raise(gathered, self._max_size, source)
-        with files.open() as gathered:
-            return measure_or_raise(gathered, self._max_size, source, copy)
 
-
-def _hash_to_end(file: BinaryIO) -> str:
-    """The SHA-256 of what is left of a file, in hex; OSError if it cannot be read."""
-    file_hash = hashlib.sha256()
-    while block := file.read(BLOCK):
-        file_hash.update(block)
-    return file_hash.hexdigest()
+def _raise_package_changed(source: PackageSource, changes: Sequence[FileChange]) -> NoReturn:
+    """InputError that names the first five changes, those that were added first."""
+    texts = [f"{one.verb} {one.path}" for verb in _VERBS for one in changes if one.verb == verb]
+    more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
+    raise InputError.from_summary(
+        "Package changed since it was planned",
+        f"{source} is not what was planned: {', '.join(texts[:5])}{more}.",
+        "Nothing was uploaded. Plan again; give the change a new version if this one is published.",
+    )
 
 
 # /tmp is memory on many systems, so large files go to /var/tmp unless TMPDIR says otherwise.
@@ -164,20 +173,6 @@ def large_file_folder() -> Path | None:
     is_configured = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
     is_writable = os.access(_LARGE_FILE_FOLDER, os.W_OK | os.X_OK)
     return _LARGE_FILE_FOLDER if is_writable and not is_configured else None
-
-
-def _raise_package_changed(package: Package, measured: MeasuredPackage) -> NoReturn:
-    """InputError that names the first five changes."""
-    added, removed, changed = compare_paths(package.files, measured.files)
-    change_texts = [f"added {path}" for path in added]
-    change_texts += [f"removed {path}" for path in removed]
-    change_texts += [f"changed {path}" for path in changed]
-    more_text = f" and {len(change_texts) - 5} more" if len(change_texts) > 5 else ""
-    raise InputError.from_summary(
-        "Package changed since it was planned",
-        f"{package.source} is not what was planned: {', '.join(change_texts[:5])}{more_text}.",
-        "Nothing was uploaded. Plan again; give the change a new version if this one is published.",
-    )
 
 
 # A 1 GiB zip was read three times and written once; this way it is read twice. The last bytes are
@@ -199,7 +194,8 @@ class HashedFile(io.RawIOBase):
         self._size = size
         self._change_error = change_error
         self._position = self._hashed_position = 0
-        self._restart()
+        self._hash = hashlib.sha256()
+        file.seek(0)
 
     def readable(self) -> bool:
         """True."""
@@ -237,7 +233,9 @@ class HashedFile(io.RawIOBase):
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = start + offset
         if self._position == 0:
-            self._restart()
+            self._file.seek(0)
+            self._hash = hashlib.sha256()
+            self._hashed_position = 0
         return self._position
 
     def tell(self) -> int:
@@ -248,8 +246,3 @@ class HashedFile(io.RawIOBase):
         """Close the stream and the file."""
         self._file.close()
         super().close()
-
-    def _restart(self) -> None:
-        self._file.seek(0)
-        self._hash = hashlib.sha256()
-        self._hashed_position = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, Self
 
 # Nanoseconds. File systems store times in steps, of 2 s at most (FAT): a file that was written less
 # than a step before it was read may be written again with the same times.
@@ -22,16 +22,12 @@ class FileStamp(NamedTuple):
     modified_at: int
     changed_at: int
 
-    def would_reveal_change(self, read_at: int) -> bool:
-        """Whether a change since `read_at` (nanoseconds) would have given the file other times."""
-        return max(self.modified_at, self.changed_at) + _RACY_NANOSECONDS < read_at
-
-
-def file_stamp(path: str, status: os.stat_result) -> FileStamp:
-    """The stamp of the file at a path with this stat."""
-    return FileStamp(
-        path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    )
+    @classmethod
+    def of(cls, file: BinaryIO) -> Self:
+        """The stamp of an open file, whose name is its real path."""
+        info = os.fstat(file.fileno())
+        times = info.st_mtime_ns, info.st_ctime_ns
+        return cls(file.name, info.st_dev, info.st_ino, info.st_size, *times)
 
 
 class ZipStamps:
@@ -50,7 +46,7 @@ class ZipStamps:
         A zip that was written just before is not remembered: another write might not change its
         times.
         """
-        if stamp.would_reveal_change(read_at):
+        if max(stamp.modified_at, stamp.changed_at) + _RACY_NANOSECONDS < read_at:
             self._digests[stamp] = digest
 
     def knows(self, stamp: FileStamp, digest: str) -> bool:

@@ -94,15 +94,15 @@ def gather_zip_files(archive: zipfile.ZipFile, name: str = "") -> GatheredFiles:
 
     `name` precedes the detail of each error, "" if the caller adds it.
     """
+    label = f"{name}: " if name else ""
     gathered = GatheredFiles()
     infos = archive.infolist()
-    gathered.findings += _bomb_errors(infos)
-    gathered.findings += _overlap_errors(archive, infos)
+    gathered.findings += _archive_errors(archive, infos)
     for info in infos:
         findings = list(_entry_errors(info))
         gathered.findings += findings
         if not info.is_dir() and not findings:
-            gathered.entries.append(_package_file(archive, info, name))
+            gathered.entries.append(_package_file(archive, info, label))
     gathered.entries.sort(key=lambda entry: entry.path.encode())
     folders = dict[str, set[str]]()
     for path in (info.filename.removesuffix("/") for info in infos):
@@ -111,26 +111,21 @@ def gather_zip_files(archive: zipfile.ZipFile, name: str = "") -> GatheredFiles:
     for folder, names in folders.items():
         gathered.findings += git_data_errors(names, folder)
     gathered.findings += find_collisions(entry.path for entry in gathered.entries)
-    if name:
-        gathered.findings = [
-            finding.with_changes(detail=f"{name}: {finding.detail}")
-            for finding in gathered.findings
-        ]
+    gathered.findings = [
+        finding.with_changes(detail=f"{label}{finding.detail}") for finding in gathered.findings
+    ]
     return gathered
 
 
-def _package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> PackageFile:
+def _package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -> PackageFile:
     def blocks() -> Iterator[bytes]:
         try:
             with archive.open(info) as content:
                 while block := content.read(BLOCK):
                     yield block
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
-            label = f"{name}: " if name else ""
-            label += escape_misleading_path(info.filename)
-            raise UnreadableError(
-                "Damaged entry in the zip", f"{label}: {problem}.", _REBUILD_HINT
-            ) from None
+            detail = f"{label}{escape_misleading_path(info.filename)}: {problem}."
+            raise UnreadableError("Damaged entry in the zip", detail, _REBUILD_HINT) from None
 
     is_executable = info.create_system == _UNIX and bool(info.external_attr >> 16 & stat.S_IXUSR)
     return PackageFile(to_nfc(info.filename), is_executable, info.file_size, blocks)
@@ -164,7 +159,11 @@ def _entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
         )
 
 
-def _bomb_errors(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+    """An error for a zip bomb, and for an entry that shares bytes with the next one.
+
+    Overlapping entries are how a small zip unpacks to terabytes without a nested one.
+    """
     total = sum(info.file_size for info in infos)
     packed_size = sum(info.compress_size for info in infos)
     if total > _BOMB_FROM and total > _BOMB_RATIO * max(packed_size, 1):
@@ -173,13 +172,6 @@ def _bomb_errors(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
             f"{packed_size} bytes would unpack to {total}.",
             "If this is meant, store the large file without compression.",
         )
-
-
-def _overlap_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
-    """An error for an entry that shares bytes with the next one.
-
-    Overlapping entries are how a small zip unpacks to terabytes without a nested one.
-    """
     # From the central directory backwards: each entry must end before the next one begins.
     next_start = archive.start_dir
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
