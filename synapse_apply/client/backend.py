@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Self
 
 from synapse_apply.client.calls import OnRateLimit, OnRequest
-from synapse_apply.client.dialects import v1, v2
+from synapse_apply.client.dialects import V1, V2
 from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.pacing import Backoff, Clock, Limits
 from synapse_apply.client.http.transport import Options, Transport
@@ -106,7 +106,7 @@ class BackendClient(IntegrationClientMixin):
                 for name, header in dialect.auth_headers.items()
                 if credentials[name]
             }
-            for dialect in (v1.DIALECT, v2.DIALECT)
+            for dialect in (V1, V2)
         }
         self._transport = Transport(route, headers, options)
 

@@ -60,16 +60,15 @@ def encode_path(*parts: int | str, safe_chars: str = "") -> str:
 
     `safe_chars` are not encoded. NotSentError for a part that is empty or has a slash or dots.
     """
-    return "".join(f"{_quote_segment(part, safe_chars)}/" for part in parts)
-
-
-def _quote_segment(part: int | str, safe_chars: str) -> str:
-    text = str(part)
-    # Encoding would not help here: many servers decode %2F and %2E before they route the path.
-    is_unusable = not text.strip() or text in {".", ".."} or any(char in text for char in "/\\")
-    if isinstance(part, bool) or is_unusable or not text.isprintable():
-        raise NotSentError("not sent: an id in the path is empty or has characters no id has")
-    return quote(text, safe=safe_chars)
+    path = ""
+    for part in parts:
+        text = str(part)
+        # Encoding would not help here: many servers decode %2F and %2E before they route the path.
+        is_unusable = not text.strip() or text in {".", ".."} or any(char in text for char in "/\\")
+        if isinstance(part, bool) or is_unusable or not text.isprintable():
+            raise NotSentError("not sent: an id in the path is empty or has characters no id has")
+        path += f"{quote(text, safe=safe_chars)}/"
+    return path
 
 
 @frozen

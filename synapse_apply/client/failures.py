@@ -128,7 +128,12 @@ def failed_status(call: ClientCall, answer: Answer) -> ClientError:
     )
     is_effect_unknown = not is_certain and call.mutates and not is_upload_cut_short(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
-    explanation = _explain_answer(call, answer)
+    if parsed is not None:
+        explanation = format_server_messages(call, parse_field_errors(parsed))
+    elif call.sensitive is not None or not answer.body:
+        explanation = HTML_PAGE if answer.html_page_phrase else ""
+    else:
+        explanation = describe_body(answer)
     if is_foreign:
         explanation += "; this is not the API's own 404: check the URL of the backend"
     client_error = _answered(error_class, call, answer, explanation, effect, answer.detail)
@@ -191,14 +196,6 @@ def to_printable_line(text: str) -> str:
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
-
-
-def _explain_answer(call: ClientCall, answer: Answer) -> str:
-    if answer.masked_json_or_none is not None:
-        return format_server_messages(call, parse_field_errors(answer.masked_json_or_none))
-    if call.sensitive is not None or not answer.body:
-        return HTML_PAGE if answer.html_page_phrase else ""
-    return describe_body(answer)
 
 
 def describe_body(answer: Answer) -> str:
@@ -281,6 +278,15 @@ def is_timeout(cause: BaseException) -> bool:
     return isinstance(cause, timeout_classes)
 
 
+_REASONS: tuple[tuple[Any, str], ...] = (
+    ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "the proxy failed"),
+    (INCOMPLETE_ERRORS, "the answer stopped half-way or cannot be decoded"),
+    (requests.exceptions.InvalidProxyURL, "the proxy's URL is not valid"),
+    ((requests.exceptions.InvalidURL, UnicodeError), "the URL is not valid"),
+    (requests.exceptions.InvalidSchema, "the URL or its proxy has an unknown scheme"),
+)
+
+
 def is_tls(cause: BaseException) -> bool:
     """Whether an exception is of TLS: a certificate, or a peer that speaks something else."""
     return isinstance(
@@ -308,18 +314,7 @@ def explain(causes: list[BaseException]) -> str:
         # `strerror` is a text of the system and never has the URL, which str(cause) may have.
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return cause.strerror[:1].lower() + cause.strerror[1:]
-    return _explain_by_class(*causes)
-
-
-def _explain_by_class(*causes: BaseException) -> str:
-    reasons: tuple[tuple[Any, str], ...] = (
-        ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "the proxy failed"),
-        (INCOMPLETE_ERRORS, "the answer stopped half-way or cannot be decoded"),
-        (requests.exceptions.InvalidProxyURL, "the proxy's URL is not valid"),
-        ((requests.exceptions.InvalidURL, UnicodeError), "the URL is not valid"),
-        (requests.exceptions.InvalidSchema, "the URL or its proxy has an unknown scheme"),
-    )
-    for error_class, reason in reasons:
+    for error_class, reason in _REASONS:
         if any(isinstance(cause, error_class) for cause in causes):
             return reason
     if isinstance(causes[0], _CONNECTION_ERRORS):

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
-from synapse_apply.client.dialects import v1
+from synapse_apply.client.dialects import V1
 from synapse_apply.client.errors import ClientError
 from synapse_apply.client.operations import (
     ANYTHING,
@@ -19,9 +19,7 @@ from synapse_apply.client.operations import (
     JSON,
     AnswerShape,
     ApiOperations,
-    split_off_file,
 )
-from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.json_types import (
     LogEntry,
     PageCheck,
@@ -40,12 +38,6 @@ _STORAGE = AnswerShape(required_fields=("id",), id_fields=("id",), text_fields=(
 _STORAGE_FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
 
-# An error body may echo the request, so of what a server says only the texts of declared fields
-# that are not secret are printed.
-def _is_in_configuration(path: FieldPath) -> bool:
-    return bool(path) and path[0] == "configuration"
-
-
 class JobsPage(NamedTuple):
     """One page of jobs, and the server's count of all jobs that match."""
 
@@ -61,7 +53,7 @@ class IntegrationClientMixin(ApiOperations):
     are left out of an error's text.
     """
 
-    _dialect = v1.DIALECT
+    _dialect = V1
 
     def health_check_agent(self, token: str) -> ServerObject:
         """The health of the agent with this token: a POST that only reads, and is never repeated.
@@ -91,17 +83,22 @@ class IntegrationClientMixin(ApiOperations):
 
         A server that supports `idempotency_key` answers a second create with the first object.
         """
-        call = self._mutation(
-            "POST", "plugins", data=data, sensitive=sensitive, idempotency_key=idempotency_key
+        return self._change(
+            "POST",
+            "plugins",
+            shape=_PLUGIN,
+            data=data,
+            sensitive=sensitive,
+            idempotency_key=idempotency_key,
         )
-        return self._ask(call, _PLUGIN)
 
     def update_plugin(
         self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
     ) -> ServerObject:
         """PUT these fields; returns the plugin as the server has it afterwards."""
-        call = self._mutation("PUT", "plugins", pk, data=data, sensitive=sensitive)
-        return self._ask(call, _PLUGIN, pk)
+        return self._change(
+            "PUT", "plugins", pk, shape=_PLUGIN, expected_id=pk, data=data, sensitive=sensitive
+        )
 
     def run_plugin(
         self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
@@ -179,16 +176,16 @@ class IntegrationClientMixin(ApiOperations):
         `file`, here or in the data, is a path or an open, seekable binary file, streamed from its
         current position; without one the data is sent as JSON. The caller's file stays open.
         """
-        fields, file = split_off_file(data, file)
-        call = self._mutation(
+        return self._change(
             "POST",
             "plugin_releases",
-            data=fields,
+            shape=_RELEASE,
+            data=data,
             file=file,
+            may_have_file=True,
             sensitive=sensitive,
             idempotency_key=idempotency_key,
         )
-        return self._ask(call, _RELEASE)
 
     def fetch_release_file(self, url: str, out: BinaryIO, max_bytes: int) -> None:
         """Download the file of a release from the URL in its answer, without our headers.
@@ -232,8 +229,16 @@ class IntegrationClientMixin(ApiOperations):
         self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
     ) -> ServerObject:
         """PATCH these fields; returns the job as the server has it afterwards."""
-        call = self._mutation("PATCH", "jobs", pk, data=data, sensitive=sensitive, empty_ok=True)
-        return self._ask(call, JOB, pk)
+        return self._change(
+            "PATCH",
+            "jobs",
+            pk,
+            shape=JOB,
+            expected_id=pk,
+            data=data,
+            sensitive=sensitive,
+            empty_ok=True,
+        )
 
     def list_job_console_logs(self, pk: RemoteId) -> list[LogEntry]:
         """All log entries of a job.
@@ -282,7 +287,9 @@ class IntegrationClientMixin(ApiOperations):
         self,
         data: RequestBody,
         *,
-        sensitive: IsSensitive | None = _is_in_configuration,
+        # An error body may echo the request, so of what a server says only the texts of declared
+        # fields that are not secret are printed.
+        sensitive: IsSensitive | None = lambda path: path[:1] == ("configuration",),
         idempotency_key: str = "",
     ) -> ServerObject:
         """Create a storage and return it with its `id`. Never repeated: v1 would create two."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.dialects.dialect import Dialect, ListPage, parse_query_of_link
+from synapse_apply.client.dialects import Dialect, ListPage, parse_query_of_link
 from synapse_apply.client.errors import TooLargeError, UnexpectedAnswerError
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.pacing import MAX_LIST_WEIGHT
@@ -109,22 +109,16 @@ class JsonItems:
                 raise NotItemsError(f"no JSON that can be read: {problem}") from None
             except ValueError:
                 value, end = None, len(self._buffer)
-                if self._read_more_of_item():
+                # The item is parsed again from its start each time: reading half of its length in
+                # addition keeps the total work linear.
+                pending = end - self._position
+                if self._read_more(pending // 2 if pending > _LONG_ITEM_LENGTH else 1):
                     continue
                 raise NotItemsError("no JSON") from None
             # A number may go on in the next block: 2.5e is followed by no comma yet.
             if self._buffer[end : end + 1] in _VALUE_ENDS or not self._read_more():
                 self._position = end
                 return value
-
-    def _read_more_of_item(self) -> bool:
-        """Read more of an item that is incomplete; False at the end of the text.
-
-        The item is parsed again from its start each time. Reading half of its length in addition
-        keeps the total work linear.
-        """
-        pending = len(self._buffer) - self._position
-        return self._read_more(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
 
     def _read_more(self, min_chars: int = 1) -> bool:
         """Append blocks of at least `min_chars` characters to the buffer; False if there are none.
@@ -193,31 +187,6 @@ def parse_page(
         if fault := shape.find_fault(item):
             raise failures.unexpected_answer(call, answer, f"of an item in the list: {fault}")
     return page
-
-
-def with_weight_limit(list_query: ListQuery, max_weight: int) -> ListQuery:
-    """The same query, whose `fetch` fails once its pages together exceed `max_weight` bytes.
-
-    See `Answer.parsed_weight`. UnexpectedAnswerError from `fetch`.
-    """
-    lock, total_weight = Lock(), 0
-
-    def fetch_within_weight(call: ClientCall) -> Answer:
-        nonlocal total_weight
-        answer = list_query.fetch(call)
-        with lock:
-            total_weight += answer.parsed_weight
-            is_too_heavy = total_weight > max_weight
-        if is_too_heavy:
-            problem = (
-                f"its pages together take more than {max_weight // 1024**2} MiB, more than is "
-                f"held of "
-                "one list; is this the right server, and does it heed page numbers?"
-            )
-            raise failures.unexpected_answer(call, answer, problem, TooLargeError)
-        return answer
-
-    return replace(list_query, fetch=fetch_within_weight)
 
 
 def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
@@ -315,7 +284,7 @@ def reread_list_until_complete(
     for number in range(_MAX_READINGS):
         max_parallel = list_query.max_parallel if number < _PARALLEL_READINGS else 1
         reading = _read_each_page_once(
-            with_weight_limit(replace(list_query, max_parallel=max_parallel), max_weight), max_pages
+            replace(list_query, max_parallel=max_parallel), max_pages, max_weight
         )
         if not reading.is_sound:
             # What an unsound reading has proves nothing: two sound ones must follow each other.
@@ -344,9 +313,7 @@ def read_list_once(
     items of the first page.
     """
     try:
-        return _read_each_page_once(
-            with_weight_limit(list_query, max_weight), max_pages, is_first_page_useful
-        ).items
+        return _read_each_page_once(list_query, max_pages, max_weight, is_first_page_useful).items
     except _ListLongOrNotUsefulError:
         return None
 
@@ -369,25 +336,48 @@ class _ListReading:
     is_sound: bool = True
 
     def add_page(self, page: ListPage) -> None:
+        """Add a page's items, but those whose id was met: an insertion pushed them there."""
         self.page_count += 1
-        self.items += [item for item in page.items if _is_new(item, self.ids)]
+        for item in page.items:
+            identity = item.get("id") if isinstance(item, Mapping) else None
+            if isinstance(identity, (str, int)):
+                if identity in self.ids:
+                    continue
+                self.ids.add(identity)
+            self.items.append(item)
 
 
 def _read_each_page_once(
     list_query: ListQuery,
     max_pages: int,
+    max_weight: int,
     is_first_page_useful: Callable[[Sequence[Any]], bool] | None = None,
 ) -> _ListReading:
-    """Read each page once; _ListLongOrNotUsefulError only with `is_first_page_useful`."""
+    """Read each page once; _ListLongOrNotUsefulError only with `is_first_page_useful`.
+
+    UnexpectedAnswerError once the pages together exceed `max_weight` (see `Answer.parsed_weight`).
+    """
     exchanges: list[tuple[ClientCall, Answer]] = []
+    lock, total_weight = Lock(), 0
 
     def fetch(call: ClientCall) -> Answer:
-        answer = list_query.fetch(call)
+        nonlocal total_weight
+        answer = unlimited_fetch(call)
+        with lock:
+            total_weight += answer.parsed_weight
+            is_too_heavy = total_weight > max_weight
+        if is_too_heavy:
+            problem = (
+                f"its pages together take more than {max_weight // 1024**2} MiB, more than is "
+                "held of one list; is this the right server, and does it heed page numbers?"
+            )
+            raise failures.unexpected_answer(call, answer, problem, TooLargeError)
         # Only the last: answers of a long list would fill the memory.
         exchanges[:] = [(call, answer)]
         return answer
 
-    pages = iter_pages(replace(list_query, fetch=fetch), max_pages)
+    unlimited_fetch, list_query = list_query.fetch, replace(list_query, fetch=fetch)
+    pages = iter_pages(list_query, max_pages)
     first_page = next(pages)
     reading = _ListReading(exchanges[-1])
     reading.add_page(first_page)
@@ -400,9 +390,7 @@ def _read_each_page_once(
         # Pages that are fat are held one at a time.
         is_parallel = list_query.max_parallel > 1 and len(exchanges[-1][1].body) <= _MAX_LIGHT_PAGE
         if page_numbers and len(page_numbers) < max_pages and is_parallel:
-            _add_pages_in_parallel(
-                reading, replace(list_query, fetch=fetch), first_page, page_numbers
-            )
+            _add_pages_in_parallel(reading, list_query, first_page, page_numbers)
         else:
             page = first_page
             for page in pages:
@@ -458,15 +446,3 @@ def _add_pages_in_parallel(
     reading.is_sound = (
         is_count_stable and is_complete and len(reading.items) >= (first_page.total_count or 0)
     )
-
-
-def _is_new(item: Any, seen_ids: set[Any]) -> bool:
-    """Whether the item's id is not in `seen_ids`, to which it is added. True without an id."""
-    identity = item.get("id") if isinstance(item, Mapping) else None
-    if not isinstance(identity, (str, int)):
-        return True
-    # An insertion pushed it to the next page, where it was met again.
-    if identity in seen_ids:
-        return False
-    seen_ids.add(identity)
-    return True

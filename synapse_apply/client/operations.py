@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
-from synapse_apply.client.dialects.dialect import Dialect
+from synapse_apply.client.dialects import Dialect
 from synapse_apply.client.errors import NotSentError, UnconfirmedError
 from synapse_apply.client.http import sse
 from synapse_apply.client.http.answers import Answer
@@ -64,7 +64,16 @@ class AnswerShape:
             field_value = value.get(name)
             if isinstance(field_value, Mapping) and name in self.owner_fields:
                 field_value = field_value.get("id")
-            if field_value is not None and (reason := _find_id_fault(field_value)):
+            reason = ""
+            # A masked id is not the server's any more: a URL of it would reach another object.
+            if isinstance(field_value, MaskedText):
+                reason = "it repeats a secret that was sent"
+            elif field_value is not None:
+                try:
+                    parse_remote_id(field_value)
+                except ValueError as problem:
+                    reason = str(problem)
+            if reason:
                 return f"an object whose {name} cannot be used: {reason}"
         for names, expected_type, type_text in (
             (self.text_fields, str, "a text"),
@@ -93,17 +102,6 @@ class AnswerShape:
             or not isinstance(code, str)
             or code.casefold() != requested_text
         )
-
-
-def _find_id_fault(value: Any) -> str:
-    # A masked id is no longer the server's id: a URL built of it would reach another object.
-    if isinstance(value, MaskedText):
-        return "it repeats a secret that was sent"
-    try:
-        parse_remote_id(value)
-    except ValueError as problem:
-        return str(problem)
-    return ""
 
 
 # Compared by identity (`is`): OBJECT is any JSON object, ANYTHING need not be an object at all.
@@ -236,12 +234,24 @@ class ApiOperations:
         call = ClientCall("GET", self._path(kind, pk), query=dict(params or {}), repeatable=True)
         return self._ask(call, shape, pk)
 
+    def _change(
+        self,
+        method: str,
+        *parts: RemoteId,
+        shape: AnswerShape = OBJECT,
+        expected_id: RemoteId | None = None,
+        **content: Any,
+    ) -> ServerObject:
+        """Send a call that changes the server, built by `_mutation`; see `_ask`."""
+        return self._ask(self._mutation(method, *parts, **content), shape, expected_id)
+
     def _mutation(
         self,
         method: str,
         *parts: RemoteId,
         data: RequestBody | None = None,
         file: Any = None,
+        may_have_file: bool = False,
         digest_field: str = "",
         dry_run: bool = False,
         sensitive: IsSensitive | None = None,
@@ -250,10 +260,14 @@ class ApiOperations:
     ) -> ClientCall:
         """A call that changes the server, with data as JSON, or with a file as a form.
 
-        `digest_field` names the form's field for the file's SHA-256, "" for none. NotSentError for
-        data that JSON cannot represent, or a file that cannot be read.
+        With `may_have_file` the file may be in the data, too. `digest_field` names the form's field
+        for the file's SHA-256, "" for none. NotSentError for data that JSON cannot represent, or a
+        file that cannot be read.
         """
         path = self._path(*parts)
+        if may_have_file and data is not None:
+            file = data.get("file") if file is None else file
+            data = {key: value for key, value in data.items() if key != "file"}
         content_type, names = JSON, frozenset(map(str, data or ()))
         body: bytes | MultipartBody | None = None
         try:
@@ -263,7 +277,12 @@ class ApiOperations:
             elif data is not None:
                 body = _BODY_ENCODER.encode(dict(data)).encode()
         except (UnreadableBodyError, TypeError, ValueError, RecursionError) as failure:
-            reason = _explain_unsent_data(failure)
+            reason = str(failure)
+            if not isinstance(failure, UnreadableBodyError):
+                # A TypeError's text names types only; others may quote the data.
+                is_type = isinstance(failure, TypeError)
+                known = failure if is_type else "NaN, infinity, or a circle in it"
+                reason = f"the data cannot be written as JSON ({known})"
             raise NotSentError(f"{method} {path}: not sent: {reason}") from None
         return ClientCall(
             method,
@@ -327,12 +346,6 @@ class ApiOperations:
         raise failures.unexpected_answer(call, answer, problem)
 
 
-def split_off_file(data: RequestBody, file: Any) -> tuple[dict[str, Any], Any]:
-    """The fields without `file`, and the file: the argument, else the data's, else None."""
-    fields = {key: value for key, value in data.items() if key != "file"}
-    return fields, data.get("file") if file is None else file
-
-
 def says_dry_run(answer: Any) -> bool:
     """Whether a parsed answer has `dry_run: true`: at its top, in `meta` or in `data`."""
     if not isinstance(answer, Mapping):
@@ -342,12 +355,3 @@ def says_dry_run(answer: Any) -> bool:
         isinstance(candidate, Mapping) and candidate.get("dry_run") is True
         for candidate in candidates
     )
-
-
-def _explain_unsent_data(failure: Exception) -> str:
-    """Why data cannot be sent, without quoting it: a TypeError's text names types only."""
-    if isinstance(failure, UnreadableBodyError):
-        return str(failure)
-    if isinstance(failure, TypeError):
-        return f"the data cannot be written as JSON ({failure})"
-    return "the data cannot be written as JSON (NaN, infinity, or a circle in it)"

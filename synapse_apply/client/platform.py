@@ -7,10 +7,10 @@ from typing import Any
 
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall, IsSensitive
-from synapse_apply.client.dialects import v2
+from synapse_apply.client.dialects import V2
 from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.http.transport import Transport
-from synapse_apply.client.operations import DRY_RUN, JOB, AnswerShape, ApiOperations, split_off_file
+from synapse_apply.client.operations import DRY_RUN, JOB, AnswerShape, ApiOperations
 from synapse_apply.model.json_types import (
     LogEntry,
     PageCheck,
@@ -41,7 +41,7 @@ class PlatformV2(ApiOperations):
     mutating one. `sensitive` is as in v1.
     """
 
-    _dialect = v2.DIALECT
+    _dialect = V2
 
     def __init__(self, transport: Transport, *, is_dry_run: bool = False) -> None:
         """With `is_dry_run` every call that changes something is a dry run."""
@@ -80,17 +80,17 @@ class PlatformV2(ApiOperations):
         `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
         `idempotency_key` is as in v1.
         """
-        fields, file = split_off_file(data, file)
-        call = self._mutation(
+        return self._change(
             "POST",
             "plugins",
-            data=fields,
+            shape=_PLUGIN,
+            data=data,
             file=file,
+            may_have_file=True,
             dry_run=dry_run,
             sensitive=sensitive,
             idempotency_key=idempotency_key,
         )
-        return self._ask(call, _PLUGIN)
 
     def update_plugin(
         self,
@@ -101,10 +101,16 @@ class PlatformV2(ApiOperations):
         sensitive: IsSensitive | None = None,
     ) -> ServerObject:
         """PATCH name or description (nothing else may change); returns the plugin afterwards."""
-        call = self._mutation(
-            "PATCH", "plugins", pk, data=data, dry_run=dry_run, sensitive=sensitive
+        return self._change(
+            "PATCH",
+            "plugins",
+            pk,
+            shape=_PLUGIN,
+            expected_id=pk,
+            data=data,
+            dry_run=dry_run,
+            sensitive=sensitive,
         )
-        return self._ask(call, _PLUGIN, pk)
 
     def list_plugin_releases(self, params: QueryParams | None = None) -> list[ServerObject]:
         """All releases without their config, of all pages; filters `plugin` (an id), `debug`."""
@@ -135,27 +141,27 @@ class PlatformV2(ApiOperations):
         streamed from its current position. Unless the data has its `sha256`, it is read once
         before to compute it. NotSentError without a file, or if the file changes meanwhile.
         """
-        fields, file = split_off_file(data, file)
         # v1 accepts a release as JSON; v2 answers that with 415 (API page, section b).
-        if file is None:
+        if file is None and data.get("file") is None:
             path = self._path(_RELEASES)
             raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
-        call = self._mutation(
+        return self._change(
             "POST",
             _RELEASES,
-            data=fields,
+            shape=_RELEASE,
+            data=data,
             file=file,
+            may_have_file=True,
             digest_field="sha256",
             dry_run=dry_run,
             sensitive=sensitive,
             idempotency_key=idempotency_key,
         )
-        return self._ask(call, _RELEASE)
 
     def lock_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Lock the release for ever and return it. Locking it again changes nothing."""
-        call = self._mutation("POST", _RELEASES, pk, "release", dry_run=dry_run)
-        return self._ask(call, _RELEASE, pk)
+        path = (_RELEASES, pk, "release")
+        return self._change("POST", *path, shape=_RELEASE, expected_id=pk, dry_run=dry_run)
 
     def delete_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> None:
         """Delete a release; ConflictError while it is in use."""
@@ -181,12 +187,21 @@ class PlatformV2(ApiOperations):
         sensitive: IsSensitive | None = None,
     ) -> ServerObject:
         """PATCH these fields, each of which is replaced as a whole; returns the job afterwards."""
-        call = self._mutation("PATCH", "jobs", pk, data=data, dry_run=dry_run, sensitive=sensitive)
-        return self._ask(call, JOB, pk)
+        return self._change(
+            "PATCH",
+            "jobs",
+            pk,
+            shape=JOB,
+            expected_id=pk,
+            data=data,
+            dry_run=dry_run,
+            sensitive=sensitive,
+        )
 
     def stop_job(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Stop the job and return it; ConflictError if it has ended. A dry run answers no job."""
-        return self._ask(self._mutation("POST", "jobs", pk, "stop", dry_run=dry_run), JOB, pk)
+        path = ("jobs", pk, "stop")
+        return self._change("POST", *path, shape=JOB, expected_id=pk, dry_run=dry_run)
 
     def list_job_console_logs(self, pk: RemoteId) -> list[LogEntry]:
         """The log lines of a job, as texts."""
@@ -199,9 +214,9 @@ class PlatformV2(ApiOperations):
         self, pk: RemoteId, data: RequestBody, *, file: Any = None, dry_run: bool = False
     ) -> ServerObject:
         """Add a log of `event`, `data`, `datetime`, maybe a file; returns it. Never repeated."""
-        fields, file = split_off_file(data, file)
-        call = self._mutation("POST", "jobs", pk, "logs", data=fields, file=file, dry_run=dry_run)
-        return self._ask(call)
+        return self._change(
+            "POST", "jobs", pk, "logs", data=data, file=file, may_have_file=True, dry_run=dry_run
+        )
 
     def create_job_logs(
         self, pk: RemoteId, logs: Sequence[RequestBody], *, dry_run: bool = False

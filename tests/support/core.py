@@ -7,6 +7,7 @@ shorter, and is gone at the end. A module is imported when a name of it is asked
 from __future__ import annotations
 
 import pkgutil
+from types import SimpleNamespace
 from typing import Any
 
 MODULES = {
@@ -195,8 +196,6 @@ MODULES = {
     "state": "synapse_apply.operations",
     "state_access": "synapse_apply.workspace",
     "to_wire_id": "synapse_apply.kinds.wire",
-    "v1": "synapse_apply.client.dialects",
-    "v2": "synapse_apply.client.dialects",
     "validate": "synapse_apply.operations.validate",
     "warning_finding": "synapse_apply.model.diagnostic",
     "with_run_mark_if_body_has_context": "synapse_apply.kinds.run_body",
@@ -206,6 +205,9 @@ MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("v1", "v2"):
+        dialect = pkgutil.resolve_name(f"synapse_apply.client.dialects.{name.upper()}")
+        return SimpleNamespace(DIALECT=dialect)
     if name not in MODULES:
         raise AttributeError(name)
     return pkgutil.resolve_name(f"{MODULES[name]}.{name}")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from synapse_apply.client import ClientError
 from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.dialects import v1
+from synapse_apply.client.dialects import V1
 from synapse_apply.client.errors import NotFoundError
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.lists import (
@@ -63,7 +63,7 @@ class Changing:
         return Answer(200, {}, json.dumps(body).encode())
 
     def listing(self, width: int) -> ListQuery:
-        return ListQuery(self.fetch, v1.DIALECT, "storages/", {}, width)
+        return ListQuery(self.fetch, V1, "storages/", {}, width)
 
 
 @settings(deadline=None)

@@ -1,1 +1,0 @@
-"""What differs between API versions on the wire: credential headers, envelopes, list pages."""
