@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import NoReturn
 
 from synapse_apply.model.secrets.secret_rules import is_forbidden_variable
 from synapse_apply.model.values import LIVE_SOURCE, SecretRef
@@ -88,18 +87,13 @@ ENVIRONMENT_VARIABLE = SecretSource(
     read_text=_require_variable,
 )
 
-
-def _raise_never_read(_ref: SecretRef, _context: SourceContext) -> NoReturn:
-    raise_unavailable(
-        UNAVAILABLE,
-        "the value is kept on the server (valueFrom live) and never read from it",
-        "Use another source of valueFrom where the value must be sent.",
-    )
-
-
 LIVE = SecretSource(
     name=LIVE_SOURCE,
     example="{valueFrom: {live: true}}",
-    read_text=_raise_never_read,
+    read_text=lambda _ref, _context: raise_unavailable(
+        UNAVAILABLE,
+        "the value is kept on the server (valueFrom live) and never read from it",
+        "Use another source of valueFrom where the value must be sent.",
+    ),
     is_read=False,
 )

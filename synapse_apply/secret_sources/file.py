@@ -7,7 +7,6 @@ import stat
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from synapse_apply.model.secrets.secret_rules import ClosedFiles, is_allowed_file
 from synapse_apply.model.values import SecretRef
@@ -46,7 +45,17 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
             remedy="Keep the secret in a file of its own.",
         )
     is_allowed = is_allowed_file(name, root, context.allow_files)
-    if is_allowed and (by_text or _is_resolved_file_allowed(name, root, context)):
+    if is_allowed and not by_text:
+        # A listed name inside of the project does not count here, since a pull request can replace
+        # it by a link to anywhere. A listed file outside may be a link, as mounted secrets are.
+        outside = [file for file in context.allow_files if not is_allowed_file(file, root, ())]
+        try:
+            resolved_files = [str((root / file).resolve()) for file in outside]
+            real_path = str((root / name).resolve())
+            is_allowed = is_allowed_file(real_path, root.resolve(), resolved_files)
+        except (OSError, RuntimeError):
+            is_allowed = False
+    if is_allowed:
         return None
     return Denial(
         "File is not allowed",
@@ -94,9 +103,10 @@ def read_secret_text(path: Path, name: str) -> str:
 
 
 def _decode_secret(content: bytes, name: str) -> str:
-    if len(content) > MAX_SECRET_BYTES:
-        _raise_too_large(name)
-    text = _decode_utf8_or_none(content)
+    require_secret_size(content, name)
+    text = None
+    with suppress(UnicodeDecodeError):
+        text = content.decode("utf-8-sig")
     if text is None:
         raise_unavailable(
             UNUSABLE,
@@ -140,38 +150,14 @@ def read_limited_bytes(path: Path, name: str) -> bytes:
         raise_unavailable(
             UNUSABLE, f"{name} is not a file", "Name a file, not a folder or a device."
         )
-    if len(content) > MAX_SECRET_BYTES:
-        _raise_too_large(name)
+    require_secret_size(content, name)
     return content
 
 
-def _raise_too_large(name: str) -> NoReturn:
-    raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
-
-
-def _is_resolved_file_allowed(name: str, root: Path, context: SourceContext) -> bool:
-    """Whether a file, its links resolved, is in the project or a listed file outside of it.
-
-    A listed name inside of the project does not count here, since a pull request can replace
-    it by a link to anywhere. A listed file outside may be a link, as mounted secrets are.
-    """
-    outside_files = [
-        allowed_file
-        for allowed_file in context.allow_files
-        if not is_allowed_file(allowed_file, root, ())
-    ]
-    try:
-        resolved_files = [str((root / allowed_file).resolve()) for allowed_file in outside_files]
-        return is_allowed_file(str((root / name).resolve()), root.resolve(), resolved_files)
-    except (OSError, RuntimeError):
-        return False
-
-
-def _decode_utf8_or_none(content: bytes) -> str | None:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
+def require_secret_size(content: bytes, name: str) -> None:
+    """SecretUnavailable for more than MAX_SECRET_BYTES."""
+    if len(content) > MAX_SECRET_BYTES:
+        raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
 
 
 FILE = SecretSource(

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import field
 from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import SecretUnavailable
@@ -135,30 +135,6 @@ class SettingFault:
     hint: str
 
 
-def deny_nothing(_ref: SecretRef, _context: SourceContext) -> None:
-    """No denial: the source reads nothing that could be closed to manifests."""
-
-
-def join_texts(texts: Mapping[str, str]) -> str:
-    """The texts below a source's key, one after another."""
-    return " ".join(texts.values())
-
-
-def list_no_offers(_context: SourceContext) -> tuple[SettingOffer, ...]:
-    """No offers: a target has no settings of the source."""
-    return ()
-
-
-def find_no_faults(_settings: Mapping[str, Any]) -> tuple[SettingFault, ...]:
-    """No faults: the schema says all that can be wrong."""
-    return ()
-
-
-def answer_nothing(_context: SourceContext) -> str:
-    """Nothing to check: the source asks no server."""
-    return ""
-
-
 @frozen
 class SecretSource:
     """One source of secrets.
@@ -181,14 +157,14 @@ class SecretSource:
     name: str
     example: str
     read_text: Callable[[SecretRef, SourceContext], str]
-    find_denial: Callable[[SecretRef, SourceContext], Denial | None] = deny_nothing
+    find_denial: Callable[[SecretRef, SourceContext], Denial | None] = lambda _ref, _context: None
     find_read_denial: Callable[[SecretRef, SourceContext], Denial | None] | None = None
     required_keys: tuple[str, ...] = ()
     optional_keys: tuple[str, ...] = ()
-    format_name: Callable[[Mapping[str, str]], str] = join_texts
-    list_setting_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
-    ask_for_access: Callable[[SourceContext], str] = answer_nothing
-    find_faults: Callable[[Mapping[str, Any]], tuple[SettingFault, ...]] = find_no_faults
+    format_name: Callable[[Mapping[str, str]], str] = lambda texts: " ".join(texts.values())
+    list_setting_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = lambda _context: ()
+    ask_for_access: Callable[[SourceContext], str] = lambda _context: ""
+    find_faults: Callable[[Mapping[str, Any]], tuple[SettingFault, ...]] = lambda _settings: ()
     is_read: bool = True
     may_share_value: Callable[[SecretRef, SecretRef], bool] = operator.eq
     names_file: bool = False
@@ -201,23 +177,18 @@ def find_reserved_denial(
 
     Of sources with more than a name: those of variables and files see to theirs.
     """
-    setting = next(
-        (
-            setting
-            for reserved, setting in context.reserved.references
-            if reserved.source == ref.source and source.may_share_value(reserved, ref)
-        ),
-        "",
-    )
-    if not setting:
-        return None
-    return Denial(
-        "Secret is never readable",
-        f"valueFrom may not read {ref.name}: {setting} names it, and a manifest could send it away",
-        "keep the secret under a key of its own, whatever file or path has it",
-        reason=f"{ref.name} is never readable by valueFrom: {setting} names it",
-        remedy="Keep the secret under a key of its own, whatever file or path has it.",
-    )
+    for reserved, setting in context.reserved.references:
+        if reserved.source == ref.source and source.may_share_value(reserved, ref):
+            way_out = "the secret under a key of its own, whatever file or path has it"
+            return Denial(
+                "Secret is never readable",
+                f"valueFrom may not read {ref.name}: {setting} names it, and a manifest could send "
+                "it away",
+                f"keep {way_out}",
+                reason=f"{ref.name} is never readable by valueFrom: {setting} names it",
+                remedy=f"Keep {way_out}.",
+            )
+    return None
 
 
 def build_reference_or_none_if_malformed(
@@ -299,27 +270,21 @@ def parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
     return Sensitive(value)
 
 
-class ParsedJson(NamedTuple):
-    """A value, or why there is none: `problem` begins with a blank and never quotes the text."""
+def parse_json_with_problem(text: str) -> tuple[Any, str]:
+    """Parse strict JSON (no NaN, no duplicate keys) of a text that must not be quoted.
 
-    value: Any
-    problem: str = ""
-
-
-def parse_json_with_problem(text: str) -> ParsedJson:
-    """Parse strict JSON (no NaN, no duplicate keys) of a text that must not be quoted."""
+    Gives the value, or why there is none: that begins with a blank and never quotes the text.
+    """
     try:
-        return ParsedJson(
-            json.loads(
-                text, parse_constant=_refuse_nan_or_infinity, object_pairs_hook=_build_object
-            )
-        )
+        # A constant is NaN or an infinity, of which no number is made.
+        value = json.loads(text, parse_constant=int, object_pairs_hook=_build_object)
     except json.JSONDecodeError as problem:
-        return ParsedJson(None, f" (line {problem.lineno}, column {problem.colno})")
+        return None, f" (line {problem.lineno}, column {problem.colno})"
     except _DuplicateKey:
-        return ParsedJson(None, " (a key stands twice)")
+        return None, " (a key stands twice)"
     except (ValueError, RecursionError):
-        return ParsedJson(None, " (a number is out of range, or it nests too deeply)")
+        return None, " (a number is out of range, or it nests too deeply)"
+    return value, ""
 
 
 class _DuplicateKey(ValueError):
@@ -332,10 +297,6 @@ def _build_object(pairs: list[tuple[str, Any]]) -> JsonObject:
     if len(result) != len(pairs):
         raise _DuplicateKey
     return result
-
-
-def _refuse_nan_or_infinity(_name: str) -> NoReturn:
-    raise ValueError
 
 
 def is_encodable_as_utf8(text: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
@@ -138,13 +138,6 @@ class StateKeySigner:
 # key file could lie in the checkout beside the state. Its own target accepts an unsigned result,
 # because it believes every id of that state as well; a changed one counts as unknown and is run
 # again.
-class CheckedRecords(NamedTuple):
-    """All records, and the addresses of those whose run had a forged signature."""
-
-    records: Mapping[Address, Record]
-    forged_addresses: tuple[Address, ...]
-
-
 @frozen
 class RunSigner:
     """Signs and verifies the results of last runs in the records of one state."""
@@ -182,19 +175,20 @@ class RunSigner:
             return after
         return self.sign_last_run_if_any(after)
 
-    def mark_forged_runs_unknown(self, records: Mapping[Address, Record]) -> CheckedRecords:
-        """The records, with result UNKNOWN in place of each run that has a forged signature."""
-        forged_addresses = tuple(
-            record.address
-            for record in records.values()
-            if self.verify_last_run(record) is SignatureStatus.FORGED
-        )
-        if not forged_addresses:
-            return CheckedRecords(records, ())
-        unknown_run_records = {
-            address: _mark_run_unknown_if_any(records[address]) for address in forged_addresses
-        }
-        return CheckedRecords({**records, **unknown_run_records}, forged_addresses)
+    def mark_forged_runs_unknown(
+        self, records: Mapping[Address, Record]
+    ) -> tuple[Mapping[Address, Record], tuple[Address, ...]]:
+        """The records, with result UNKNOWN in place of each run that has a forged signature.
+
+        And the addresses of these.
+        """
+        forged: dict[Address, Record] = {}
+        for record in records.values():
+            run = LastRun.from_json_or_none(record.verification)
+            if run and self.verify_last_run(record) is SignatureStatus.FORGED:
+                unproven_run = replace(run, result=RunStatus.UNKNOWN, signature="")
+                forged[record.address] = replace(record, verification=unproven_run.to_json())
+        return {**records, **forged} if forged else records, tuple(forged)
 
     def _build_document_to_sign(self, address: Address, last_run: LastRun) -> dict[str, str]:
         return {
@@ -202,11 +196,3 @@ class RunSigner:
             "address": str(address),
             **replace(last_run, signature="").to_json(),
         }
-
-
-def _mark_run_unknown_if_any(record: Record) -> Record:
-    last_run = LastRun.from_json_or_none(record.verification)
-    if last_run is None:
-        return record
-    unproven_run = replace(last_run, result=RunStatus.UNKNOWN, signature="")
-    return replace(record, verification=unproven_run.to_json())

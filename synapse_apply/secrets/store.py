@@ -51,7 +51,7 @@ class SecretStore:
 
     def matches_mac(self, mac: Mac, salt: str, path: FieldPath, value: Sensitive) -> bool | None:
         """Whether a digest is of this value; None if the key it names is not available."""
-        key = next((key for key in self._keys.all_keys if key.key_id == mac.key_id), None)
-        return (
-            None if key is None else macs.compute_mac(key, salt, path, value).digest == mac.digest
-        )
+        for key in self._keys.all_keys:
+            if key.key_id == mac.key_id:
+                return macs.compute_mac(key, salt, path, value).digest == mac.digest
+        return None

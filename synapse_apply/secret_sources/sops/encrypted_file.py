@@ -70,7 +70,8 @@ class SopsFile:
             {**self.tree, METADATA: {**self.other_metadata, **keys}}, ensure_ascii=False
         )
         # YAML has no surrogate pairs, and refuses some characters that JSON allows.
-        return re.sub(r"[^\x20-\x7e]", _escape_for_yaml, text).encode("ascii")
+        escaped = re.sub(r"[^\x20-\x7e]", lambda match: f"\\U{ord(match[0]):08x}", text)
+        return escaped.encode("ascii")
 
 
 def parse_sops_file(content: bytes, name: str, read_single_mapping: ReadMapping) -> SopsFile:
@@ -121,7 +122,10 @@ def parse_sops_file(content: bytes, name: str, read_single_mapping: ReadMapping)
 def require_encrypted_value(file: SopsFile, key: str) -> Any:
     """What stands encrypted at a key path; SecretUnavailable for a wrong path or plain text."""
     value = require_value_at(file.tree, key, file.name)
-    if any(_is_unencrypted_leaf(leaf) for leaf in _iter_leaves(value)):
+    if any(
+        leaf not in _NEVER_ENCRYPTED and not (isinstance(leaf, str) and _ENCRYPTED.fullmatch(leaf))
+        for leaf in _iter_leaves(value)
+    ):
         raise_unavailable(
             UNUSABLE,
             f"{key} stands in plain text in {file.name}, which is encrypted otherwise",
@@ -144,22 +148,18 @@ def require_value_at(tree: Any, key: str, name: str) -> Any:
         elif isinstance(value, list) and str(part).isdecimal() and int(part) < len(value):
             value = value[int(part)]
         else:
-            _raise_missing_key_path(value, str(part), key, name)
+            if isinstance(value, Mapping):
+                hint = suggest_words(str(part), map(str, value)) or (
+                    f"The keys there are {format_short_list(value)}."
+                    if value
+                    else "The mapping there is empty."
+                )
+            elif isinstance(value, list):
+                hint = f"There is a list of {len(value)}; its items are 0, 1 and so on."
+            else:
+                hint = f"The path ends before `{part}`: a single value stands there."
+            raise_unavailable(UNAVAILABLE, f"{name} has no {key}", hint)
     return value
-
-
-def _raise_missing_key_path(value: Any, part: str, key: str, name: str) -> NoReturn:
-    if isinstance(value, Mapping):
-        hint = suggest_words(part, map(str, value)) or (
-            f"The keys there are {format_short_list(value)}."
-            if value
-            else "The mapping there is empty."
-        )
-    elif isinstance(value, list):
-        hint = f"There is a list of {len(value)}; its items are 0, 1 and so on."
-    else:
-        hint = f"The path ends before `{part}`: a single value stands there."
-    raise_unavailable(UNAVAILABLE, f"{name} has no {key}", hint)
 
 
 def _require_known_fields(metadata: Mapping[str, Any], name: str) -> None:
@@ -219,16 +219,6 @@ def _iter_leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _is_unencrypted_leaf(leaf: Any) -> bool:
-    if leaf in _NEVER_ENCRYPTED:
-        return False
-    return not (isinstance(leaf, str) and _ENCRYPTED.fullmatch(leaf))
-
-
-def _escape_for_yaml(match: re.Match[str]) -> str:
-    return f"\\U{ord(match[0]):08x}"
-
-
 # A sops file says at which servers the key that encrypts it lies (a Vault, a cloud's key service),
 # so that whoever writes one could have a token sent to a server of theirs. So each key that a file
 # names must be of a kind that the target lists, and at a server that it lists.
@@ -255,12 +245,6 @@ class KeyKind:
     needs_listing: bool = True
 
 
-def _format_arn_and_role(entry: Entry) -> str:
-    """As sops itself writes a key that is used in a role; a profile would be read from a file."""
-    parts = (entry.get("arn", ""), entry.get("role", ""), entry.get("aws_profile", ""))
-    return "+".join(part for part in parts if part)
-
-
 KEY_KINDS = (
     KeyKind(
         "age",
@@ -282,7 +266,10 @@ KEY_KINDS = (
         "aws_kms",
         "kms",
         frozenset({"arn", "role", "context", "aws_profile", "enc", "created_at"}),
-        _format_arn_and_role,
+        # As sops itself writes a key that is used in a role; a profile would be read from a file.
+        lambda entry: "+".join(
+            entry[name] for name in ("arn", "role", "aws_profile") if entry.get(name)
+        ),
         {
             "access_key_id": "AWS_ACCESS_KEY_ID",
             "secret_access_key": "AWS_SECRET_ACCESS_KEY",

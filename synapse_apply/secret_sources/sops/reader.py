@@ -28,10 +28,10 @@ from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.secrets.secret_rules import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.file import (
-    MAX_SECRET_BYTES,
     find_file_denial,
     read_limited_bytes,
     require_allowed_path,
+    require_secret_size,
 )
 from synapse_apply.secret_sources.sops.encrypted_file import (
     KeyCredentials,
@@ -71,18 +71,6 @@ def build_connection(environ: Mapping[str, str]) -> dict[str, str]:
         path = Path(bundle).absolute()
         variables["SSL_CERT_DIR" if path.is_dir() else "SSL_CERT_FILE"] = str(path)
     return variables
-
-
-def proxy_passwords(proxy_urls: Iterable[str]) -> list[str]:
-    """The passwords in the URLs of proxies, as they are written there and as they are meant."""
-    secrets: list[str] = []
-    for url in proxy_urls:
-        try:
-            password = urlsplit(url if "://" in url else f"//{url}").password
-        except ValueError:
-            continue
-        secrets += [password, unquote(password)] if password else []
-    return secrets
 
 
 # It gets the document by standard input and PATH, the locale and the credentials of one target as
@@ -203,7 +191,12 @@ def decrypt_document(
             "Check that it runs here.",
         )
     if outcome.exit_code != 0:
-        secrets = [*variables.values(), *proxy_passwords(connection_variables.values())]
+        secrets = list(variables.values())
+        for url in connection_variables.values():
+            with suppress(ValueError):
+                password = urlsplit(url if "://" in url else f"//{url}").password
+                # As they are written there and as they are meant.
+                secrets += [password, unquote(password)] if password else []
         _raise_failure(outcome, name, secrets, " and ".join(credential_names))
     return outcome.output
 
@@ -223,7 +216,12 @@ def _raise_failure(
             UNAVAILABLE,
             f"no key opens {name}: "
             + _describe_key_failure(outcome.error_text, secrets, credential_names),
-            _suggest(outcome.error_text, name),
+            # The server may not have been reached.
+            next(
+                (hint for part, hint in _CONNECTION_HINTS if part in outcome.error_text),
+                f"Check that it was encrypted for this key: `{PROGRAM} updatekeys {name}` adds "
+                "one.",
+            ),
         )
     # Of anything else nothing is shown: sops quotes values that stand in plain text.
     reason, hint = _REASONS.get(
@@ -234,14 +232,6 @@ def _raise_failure(
         ),
     )
     raise_unavailable(UNUSABLE, reason.format(name=name), hint.format(name=name))
-
-
-def _suggest(words: str, name: str) -> str:
-    """What to do where no key was had: the server may not have been reached."""
-    for part, hint in _CONNECTION_HINTS:
-        if part in words:
-            return hint
-    return f"Check that it was encrypted for this key: `{PROGRAM} updatekeys {name}` adds one."
 
 
 def _describe_key_failure(words: str, secrets: Sequence[str], credential_names: str) -> str:
@@ -306,8 +296,7 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
     if content is None:
         raise_if_denied(find_file_denial(name, context))
         content = read_limited_bytes(require_allowed_path(name, context), name)
-    if len(content) > MAX_SECRET_BYTES:
-        raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
+    require_secret_size(content, name)
     if context.read_single_mapping is None:
         raise_unavailable(UNUSABLE, f"{name} cannot be read without a YAML reader", "Report it.")
     file = parse_sops_file(content, name, context.read_single_mapping)
@@ -373,7 +362,8 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
         file.to_json({credentials.kind.section for credentials in usable}),
         file.name,
         variables,
-        _connection_if_asked(usable, context.environ),
+        # How a server is reached, where one of the keys lies at a server.
+        build_connection(context.environ) if any(one.kind.needs_listing for one in usable) else {},
         [name for credentials in usable for name in credentials.variable_names],
     )
     document, problem = parse_json_with_problem(output.decode("utf-8", "replace"))
@@ -429,14 +419,6 @@ def _find_servers(value: object, key: str = "") -> Iterable[str]:
         yield value if "://" in value else f"https://www.{value}"
 
 
-def _connection_if_asked(
-    all_credentials: Iterable[KeyCredentials], environ: Mapping[str, str]
-) -> dict[str, str]:
-    """How a server is reached, where one of the keys lies at a server; {} for all others."""
-    is_server_asked = any(credentials.kind.needs_listing for credentials in all_credentials)
-    return build_connection(environ) if is_server_asked else {}
-
-
 def _raise_no_credential(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:
     missing_names = [name for credentials in listed for name in credentials.missing_names]
     if missing_names:
@@ -460,17 +442,12 @@ def list_key_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
         return (SettingOffer(f"the program {PROGRAM}", "is not on PATH"),)
     if program.is_too_old:
         return (SettingOffer(str(program), "is too old"),)
-    return tuple(
-        _build_offer(credentials, program)
-        for credentials in listed_credentials(context.settings[_BLOCK], context.environ)
-    )
-
-
-def _build_offer(credentials: KeyCredentials, program: SopsProgram) -> SettingOffer:
-    setting = credentials.kind.setting
-    if credentials.is_usable:
-        names = ", ".join(credentials.variable_names)
-        return SettingOffer(f"{setting} from {names}, by {program}")
-    if credentials.missing_names:
-        return SettingOffer(setting, f"({', '.join(credentials.missing_names)} is not set)")
-    return SettingOffer(setting, "(listed without a credential)")
+    offers = []
+    for one in listed_credentials(context.settings[_BLOCK], context.environ):
+        offer, reason = one.kind.setting, "(listed without a credential)"
+        if one.is_usable:
+            offer, reason = f"{offer} from {', '.join(one.variable_names)}, by {program}", ""
+        elif one.missing_names:
+            reason = f"({', '.join(one.missing_names)} is not set)"
+        offers.append(SettingOffer(offer, reason))
+    return tuple(offers)

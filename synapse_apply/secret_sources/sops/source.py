@@ -50,19 +50,15 @@ def _find_denial_by_names(ref: SecretRef, context: SourceContext) -> Denial | No
     return find_file_denial(ref.get_argument_or_empty("file"), context, by_text=True)
 
 
-def _may_open_same_value(reserved: SecretRef, ref: SecretRef) -> bool:
-    """Whether one of the keys is the other, or above it, whatever files they are of.
+def _may_open_same_value(*refs: SecretRef) -> bool:
+    """Whether one of two keys is the other, or above it, whatever files they are of.
 
-    sops binds a value to its key path alone, so that it opens in a copy of its file, too.
+    sops binds a value to its key path alone, so that it opens in a copy of its file, too: joined by
+    colons, and without places in lists.
     """
-    one, other = map(_list_bound_parts, (reserved, ref))
-    return all(mine == its for mine, its in zip(one, other, strict=False))
-
-
-def _list_bound_parts(ref: SecretRef) -> list[str]:
-    """The key path as sops binds it to a value: joined by colons, and without places in lists."""
-    path = ":".join(parse_json_pointer(f"/{ref.get_argument_or_empty('key')}"))
-    return [part for part in path.split(":") if not part.isdecimal()]
+    keys = (parse_json_pointer(f"/{ref.get_argument_or_empty('key')}") for ref in refs)
+    paths = [[part for part in ":".join(key).split(":") if not part.isdecimal()] for key in keys]
+    return all(mine == its for mine, its in zip(*paths, strict=False))
 
 
 def _read_text(ref: SecretRef, context: SourceContext) -> str:

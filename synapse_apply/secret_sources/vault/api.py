@@ -40,8 +40,6 @@ _FOLLOWED_REDIRECTS = frozenset({307, 308})
 _STATUSES_OF_CALLS = frozenset({200, 204, 400, 403, 404})
 # A node that is behind, a limit of requests, a gateway that restarts: these pass.
 _PASSING_STATUSES = frozenset({412, 429, 502, 504})
-# A run that ends does not wait long for a token that expires by itself.
-_REVOKE_SECONDS = 5.0
 
 
 @frozen
@@ -80,41 +78,19 @@ class VaultApi:
         self._problems = VaultProblems(settings)
         self._prefix = settings.path_prefix
 
-    def request_secret_version(
-        self, path: VaultPath, version: int | None, token: Sensitive
-    ) -> VaultAnswer:
-        """Read one version of a secret, without `version` the newest (`GET MOUNT/data/NAME`)."""
-        query = f"?version={version}" if version is not None else ""
-        return self._send_call(
-            "GET", f"{_quote_url_path(path.mount)}/data/{_quote_url_path(path.name)}{query}", token
-        )
-
-    def request_mount(self, path: VaultPath, token: Sensitive) -> VaultAnswer:
-        """What is mounted where a path lies (`GET sys/internal/ui/mounts/PATH`)."""
-        return self._send_call("GET", f"sys/internal/ui/mounts/{_quote_url_path(str(path))}", token)
-
-    def request_token_for_jwt(self, mount: str, role: str, jwt: Sensitive) -> VaultAnswer:
-        """Ask for a token (`POST auth/MOUNT/login`)."""
-        body = {"role": role, "jwt": jwt.reveal()}
-        return self._send_call("POST", f"auth/{_quote_url_path(mount)}/login", None, body)
-
-    def request_token_lookup(self, token: Sensitive) -> VaultAnswer:
-        """What a token is (`GET auth/token/lookup-self`)."""
-        return self._send_call("GET", "auth/token/lookup-self", token)
-
-    def revoke_token(self, token: Sensitive) -> None:
-        """End a token (`POST auth/token/revoke-self`)."""
-        self._send_call("POST", "auth/token/revoke-self", token, max_seconds=_REVOKE_SECONDS)
-
-    def _send_call(
+    def send_call(
         self,
         method: str,
         path: str,
         token: Sensitive | None,
         body: RequestBody | None = None,
+        *,
+        query: str = "",
         max_seconds: float = float("inf"),
     ) -> VaultAnswer:
         """Send a call; SecretUnavailable for all that says nothing of a single secret."""
+        # Escaped are all characters that mean something else in a URL.
+        path = quote(path, safe="/") + query
         # Agents and proxies of Vault may demand it, as no web page can make a browser send it.
         headers = {"X-Vault-Request": "true"}
         if self._settings.namespace:
@@ -172,11 +148,17 @@ class VaultApi:
                 raise self._problems.error("gateway", status=answer.status)
             reason = f"it answered {answer.status}, and not with JSON"
             raise self._problems.error("foreign server", reason=reason)
-        document, problem = _parse_json_object(answer.body)
-        if document is None:
-            raise self._problems.error("malformed answer", reason=problem)
+        document, reason = None, "it is no JSON object"
+        try:
+            document = parse_strict_json(answer.body)
+        except OddJsonError as problem:
+            reason = str(problem)
+        if not isinstance(document, Mapping):
+            raise self._problems.error("malformed answer", reason=reason)
         parsed = VaultAnswer(answer.status, document)
-        if not _is_form_of_vault(parsed):
+        # Every answer of Vault has `errors`, else `request_id`.
+        has_errors = answer.status >= 400 and isinstance(document.get("errors"), list)
+        if not has_errors and not isinstance(document.get("request_id"), str):
             reason = f"it answered {answer.status} with JSON that is not Vault's"
             raise self._problems.error("foreign server", reason=reason)
         if answer.status == 500 and parsed.says("not active", "standby"):
@@ -188,28 +170,6 @@ class VaultApi:
         if answer.status == 404 and parsed.says("namespace not found", "no namespace"):
             raise self._problems.error("namespace")
         return parsed
-
-
-def _parse_json_object(body: bytes) -> tuple[Mapping[str, Any] | None, str]:
-    """The JSON object of a body, or why there is none; quotes nothing of it."""
-    try:
-        value = parse_strict_json(body)
-    except OddJsonError as problem:
-        return None, str(problem)
-    return (value, "") if isinstance(value, Mapping) else (None, "it is no JSON object")
-
-
-def _is_form_of_vault(answer: VaultAnswer) -> bool:
-    """Whether a document has what every answer of Vault has: `errors`, else `request_id`."""
-    errors = answer.document.get("errors")
-    if answer.status >= 400 and isinstance(errors, list):
-        return True
-    return isinstance(answer.document.get("request_id"), str)
-
-
-def _quote_url_path(path: str) -> str:
-    """A path with all characters escaped that mean something else in a URL."""
-    return quote(path, safe="/")
 
 
 # No message holds a token, a value or a word of the server: it may repeat what it was sent.
@@ -375,7 +335,8 @@ _CAUSES: Mapping[HttpFault | int | str, _Words] = {
     "no key": _Words(
         "The secret has no such key",
         "{path} has no key {key}",
-        "Correct `key` in the manifest; `vault kv get -mount={mount} {name}` lists its keys.",
+        "Correct `key` in the manifest; `vault kv get -mount={path.mount} {path.name}` lists its "
+        "keys.",
     ),
     "failed login": _Words(
         "The login to Vault failed",
@@ -419,10 +380,6 @@ class VaultProblems:
             hint = f"Write it without `data/`: {path.mount}/{path.name.partition('/')[2]}."
         cause = "no secret" if version is None else "no version"
         return self.error(cause, path=path, version=version, hint=hint)
-
-    def missing_key(self, path: VaultPath, key: str) -> SecretUnavailable:
-        """The secret has other keys, whose names are not shown: they are words of the server."""
-        return self.error("no key", path=path, key=key, mount=path.mount, name=path.name)
 
     def failed_login(self, login: VaultLogin, reason: str) -> SecretUnavailable:
         """Vault gives no token for the JWT."""

@@ -24,7 +24,9 @@ from synapse_apply.secret_sources.vault.source import (
 
 _BATCH_TOKEN = "batch"  # noqa: S105 - a kind of token, which cannot be revoked
 _MAX_TOKEN_LENGTH = 16 * 1024
-# From this length on, a name that is found in a value is there on purpose.
+_LOOK_UP, _REVOKE = "auth/token/lookup-self", "auth/token/revoke-self"
+# A run that ends does not wait long for a token that expires by itself.
+_REVOKE_SECONDS = 5.0
 
 # What a refusal of a JWT login says, and how it is told: Vault's own words may quote the JWT.
 _JWT_REFUSALS = (
@@ -103,7 +105,8 @@ class VaultReader:
         vault_path = self._settings.split_path_at_mount(path)
         secret = self._read_secret_once(vault_path, version)
         if key not in secret:
-            raise self._problems.missing_key(vault_path, key)
+            # Names of other keys are not shown: they are words of the server.
+            raise self._problems.error("no key", path=vault_path, key=key)
         return Sensitive(secret[key])
 
     def list_login_offers(self) -> tuple[SettingOffer, ...]:
@@ -118,7 +121,7 @@ class VaultReader:
             # A token that was handed to us is only known to be good when Vault is asked.
             remaining_seconds = token.remaining_seconds
             if not token.is_issued_here:
-                answer = self._api.request_token_lookup(token.value)
+                answer = self._api.send_call("GET", _LOOK_UP, token.value)
                 if not answer.is_success:
                     raise self._problems.error("refused token", login=token.login)
                 remaining_seconds = _positive_integer(answer.nested("data"), "ttl")
@@ -132,7 +135,7 @@ class VaultReader:
             token, self._token = self._token, None
             if token is not None and token.is_revocable:
                 with suppress(SecretUnavailable):
-                    self._api.revoke_token(token.value)
+                    self._api.send_call("POST", _REVOKE, token.value, max_seconds=_REVOKE_SECONDS)
 
     def _read_secret_once(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
         cache_key = (str(path), version)
@@ -152,8 +155,11 @@ class VaultReader:
 
     def _read_version(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
         token = self._require_token_of_run()
+        query = f"?version={version}" if version is not None else ""
         with self._remember_failure():
-            answer = self._api.request_secret_version(path, version, token.value)
+            answer = self._api.send_call(
+                "GET", f"{path.mount}/data/{path.name}", token.value, query=query
+            )
         if answer.status == 403:
             cause = "refused token" if self._is_token_refused(answer, token) else "denied"
             raise self._problems.error(cause, path=path, login=token.login)
@@ -181,7 +187,8 @@ class VaultReader:
             return self._problems.error("no KV 2", path=path)
         if answer.status == 400:
             return self._problems.status_error(answer.status)
-        mount = self._api.request_mount(path, token.value).nested("data") or {}
+        answered = self._api.send_call("GET", f"sys/internal/ui/mounts/{path}", token.value)
+        mount = answered.nested("data") or {}
         mounted_at, options = mount.get("path"), mount.get("options")
         kv_version = options.get("version") if isinstance(options, Mapping) else None
         if isinstance(mounted_at, str) and mounted_at.strip("/") != path.mount:
@@ -198,7 +205,7 @@ class VaultReader:
             return False
         if denial.says("invalid token", "bad token"):
             return True
-        return self._api.request_token_lookup(token.value).status == 403
+        return self._api.send_call("GET", _LOOK_UP, token.value).status == 403
 
     def _require_token_of_run(self) -> _VaultToken:
         """The token of this run, got by one login; SecretUnavailable."""
@@ -237,7 +244,8 @@ class VaultReader:
             raise self._problems.failed_login(login, reason)
         if login.method != JWT_METHOD:
             return _VaultToken(Sensitive(text), login)
-        answer = self._api.request_token_for_jwt(login.mount, login.role, Sensitive(text))
+        body = {"role": login.role, "jwt": text}
+        answer = self._api.send_call("POST", f"auth/{login.mount}/login", None, body)
         if not answer.is_success:
             reason = _explain_jwt_refusal(answer, login)
             raise self._problems.failed_login(login, reason)

@@ -20,7 +20,6 @@ from synapse_apply.model.project import STATE_KEY
 from synapse_apply.model.secrets.secret_rules import (
     ClosedFiles,
     ReservedVariables,
-    SettingOffer,
     is_in_forbidden_folder,
     is_loopback,
 )
@@ -75,7 +74,8 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
             remedy="Write a number, or leave version out for the newest one.",
         )
     # A target without Vault is told so where it needs the secret: the manifest may be for others.
-    settings = _build_settings(context)
+    block = context.settings.get(SOURCE_NAME)
+    settings = None if block is None else build_settings_of_valid_block(block)
     if settings is None or settings.is_path_allowed(path):
         return None
     return Denial(
@@ -113,11 +113,6 @@ def find_block_faults(block: SettingsBlock) -> tuple[SettingFault, ...]:
     return tuple(faults)
 
 
-def _build_settings(context: SourceContext) -> VaultSettings | None:
-    block = context.settings.get(SOURCE_NAME)
-    return None if block is None else build_settings_of_valid_block(block)
-
-
 def _read_value_as_text(ref: SecretRef, context: SourceContext) -> str:
     """The text of a value, or the JSON of one that is no text; SecretUnavailable."""
     version = ref.get_argument_or_empty("version")
@@ -150,14 +145,15 @@ def _make_reader(context: SourceContext) -> VaultReader:
     # Here, not above: most commands read no secret of Vault.
     from synapse_apply.secret_sources.vault.reader import VaultReader
 
-    settings = _build_settings(context)
-    if settings is None or context.connect_http is None:
+    block = context.settings.get(SOURCE_NAME)
+    if block is None or context.connect_http is None:
         raise_unavailable(
             UNAVAILABLE,
             "this target names no Vault",
             "Name it in the project file: targets.NAME.vault with address, token or jwt, and "
             "allow.",
         )
+    settings = build_settings_of_valid_block(block)
     ca_file = str(require_allowed_path(settings.ca_file, context)) if settings.ca_file else ""
     connection = context.connect_http(settings.origin, ca_file)
     # Called in the reverse order: the reader gives its token back over this connection first.
@@ -203,25 +199,14 @@ def _may_be_same_secret(reserved: SecretRef, ref: SecretRef) -> bool:
     return all(mine == its for mine, its in zip(one, other, strict=False))
 
 
-def _list_login_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
-    return _reader_of(context).list_login_offers()
-
-
 def _describe_login(context: SourceContext) -> str:
-    settings, check = (_build_settings(context), _reader_of(context).log_in_and_check_token())
-    lasting = (
-        f", for {_format_duration(check.remaining_seconds)}" if check.remaining_seconds else ""
-    )
-    return (
-        f"{settings.address if settings else ''} accepts {check.login}{lasting} "
-        f"({check.seconds * 1000:.0f} ms)"
-    )
-
-
-def _format_duration(seconds: int) -> str:
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+    check = _reader_of(context).log_in_and_check_token()
+    lasting, seconds = "", check.remaining_seconds
+    if seconds:
+        hours = f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+        lasting = f", for {f'{seconds} s' if seconds < 120 else hours}"
+    address = context.settings[SOURCE_NAME]["address"].rstrip("/")
+    return f"{address} accepts {check.login}{lasting} ({check.seconds * 1000:.0f} ms)"
 
 
 def _format_name(texts: Mapping[str, str]) -> str:
@@ -237,7 +222,7 @@ VAULT = SecretSource(
     required_keys=("path", "key"),
     optional_keys=("version",),
     format_name=_format_name,
-    list_setting_offers=_list_login_offers,
+    list_setting_offers=lambda context: _reader_of(context).list_login_offers(),
     ask_for_access=_describe_login,
     find_faults=find_block_faults,
     may_share_value=_may_be_same_secret,
