@@ -5,14 +5,14 @@ A server ignores filters that it does not know, so that callers must test each j
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from synapse_apply.kinds.descriptor import Api
 from synapse_apply.kinds.wire import to_wire_id
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
 from synapse_apply.model.json_types import QueryParams, ServerObject
 from synapse_apply.model.remote import has_remote_id_form
@@ -36,22 +36,18 @@ def iter_jobs_at_least_since(
     # The first is the API page's filter, the second the platform's; each ignores the other's.
     text = to_utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     query |= {"created_after": text, "created__gte": text}
-    yield from api.iterate_jobs(query, is_last_page=last_page_check(since))
-
-
-# A list is left early only behind a page that is in order: a job that is missed would be started a
-# second time.
-def last_page_check(since: datetime) -> Callable[[Sequence[ServerObject]], bool]:
-    """A check to be called with page after page: whether all later pages are older than `since`.
-
-    That is so if this page by itself shows descending times down to an older one, and no page
-    before contradicts that order.
-    """
     limit = to_utc(since)
     previous_times: list[datetime] = []
     is_ordered = True
 
+    # A list is left early only behind a page that is in order: a job that is missed would be
+    # started a second time.
     def is_last_page(items: Sequence[ServerObject]) -> bool:
+        """Whether all later pages are older than `since`, called with page after page.
+
+        That is so if this page by itself shows descending times down to an older one, and no page
+        before contradicts that order.
+        """
         nonlocal is_ordered, previous_times
         times = [
             parse_zoned_time_or_none(item.get("created", item.get("created_at"))) for item in items
@@ -65,7 +61,7 @@ def last_page_check(since: datetime) -> Callable[[Sequence[ServerObject]], bool]
         previous_times = valid_times[-1:]
         return is_ordered and len(set(valid_times)) >= _FEWEST_IN_ORDER and valid_times[-1] < limit
 
-    return is_last_page
+    yield from api.iterate_jobs(query, is_last_page=is_last_page)
 
 
 def parse_zoned_time_or_none(text: object) -> datetime | None:
@@ -82,32 +78,32 @@ def to_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-@frozen
-class _ReleaseOwner:
-    """Id, code and version that a release has of its plugin and itself; "" for what it lacks."""
-
-    plugin: str = ""
-    code: str = ""
-    version: str = ""
-
-
 class JobOwners:
     """Looks up the plugins of jobs that name only their release; reads each release once."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._owners: dict[str, _ReleaseOwner] = {}
+        # Id, code and version that a release has of its plugin and itself; "" for what it lacks.
+        self._owners: dict[str, tuple[str, str, str]] = {}
         self._codes: dict[str, str] = {}
 
     def with_plugin_of_release(self, job: Job) -> Job:
         """The job with plugin and version added from its release, as far as that can be read."""
         if job.plugin or job.plugin_code or not job.release:
             return job
-        owner = self._owners.get(job.release)
-        if owner is None:
-            owner = self._owners[job.release] = self._release_owner(job.release)
-        version = job.version or owner.version
-        return replace(job, plugin=owner.plugin, plugin_code=owner.code, version=version)
+        if job.release not in self._owners:
+            raw: ServerObject = {}
+            # It would become a part of a URL. What cannot be read is empty: a job list goes on.
+            if has_remote_id_form(job.release):
+                with suppress(RemoteError):
+                    raw = self._api.get_plugin_release(to_wire_id(job.release))
+            owner, config = raw.get("plugin"), raw.get("config")
+            fields = owner if isinstance(owner, Mapping) else {"id": owner}
+            code = fields.get("code") or (config.get("code") if isinstance(config, Mapping) else "")
+            texts = map(_to_text_or_empty, (fields.get("id"), code, raw.get("version")))
+            self._owners[job.release] = (next(texts), next(texts), next(texts))
+        plugin, code, version = self._owners[job.release]
+        return replace(job, plugin=plugin, plugin_code=code, version=job.version or version)
 
     def runs_other_plugin(self, job: Job, plugin: str) -> bool:
         """Whether a job certainly runs another plugin than the one with this id or code.
@@ -118,38 +114,14 @@ class JobOwners:
             return bool(job.plugin_code) and job.plugin_code != plugin
         if job.plugin.isdecimal():
             return job.plugin != plugin
-        code = self._plugin_code(plugin) if job.plugin_code else ""
-        return bool(code) and job.plugin_code != code
-
-    def _release_owner(self, release: str) -> _ReleaseOwner:
-        """Read a release for its owner; empty if it cannot be read, so that a job list goes on."""
-        # It would become a part of a URL.
-        if not has_remote_id_form(release):
-            return _ReleaseOwner()
-        try:
-            raw = self._api.get_plugin_release(to_wire_id(release))
-        except RemoteError:
-            return _ReleaseOwner()
-        owner, config = raw.get("plugin"), raw.get("config")
-        plugin_fields = owner if isinstance(owner, Mapping) else {"id": owner}
-        code = plugin_fields.get("code") or (
-            config.get("code") if isinstance(config, Mapping) else ""
-        )
-        return _ReleaseOwner(
-            _to_text_or_empty(plugin_fields.get("id")),
-            _to_text_or_empty(code),
-            _to_text_or_empty(raw.get("version")),
-        )
-
-    def _plugin_code(self, plugin: str) -> str:
+        if not job.plugin_code:
+            return False
         if plugin not in self._codes:
-            try:
-                self._codes[plugin] = _to_text_or_empty(
-                    self._api.get_plugin(to_wire_id(plugin)).get("code")
-                )
-            except RemoteError:
-                self._codes[plugin] = ""
-        return self._codes[plugin]
+            self._codes[plugin] = ""
+            with suppress(RemoteError):
+                read = self._api.get_plugin(to_wire_id(plugin))
+                self._codes[plugin] = _to_text_or_empty(read.get("code"))
+        return self._codes[plugin] not in ("", job.plugin_code)
 
 
 def _to_text_or_empty(value: object) -> str:

@@ -7,7 +7,7 @@ exported or adopted; one of the platform is refused in a plan (`planning/decide_
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
 
 from synapse_apply.kinds.descriptor import (
     Api,
@@ -21,16 +21,15 @@ from synapse_apply.kinds.descriptor import (
 from synapse_apply.kinds.job_lists import JobOwners
 from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code
 from synapse_apply.kinds.wire import (
-    list_missing_fields,
+    observe,
     require_remote_id_of_answer,
     select_sorted_non_null_fields,
     send_unchanging_update,
     to_wire_id,
-    wrap_secrets_and_withhold_masked,
 )
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.job import parse_job
-from synapse_apply.model.json_types import JsonObject, PageCheck, RequestBody, ServerObject, Spec
+from synapse_apply.model.json_types import PageCheck, ServerObject, Spec
 from synapse_apply.model.resource import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
@@ -86,20 +85,14 @@ def derive_natural_key(spec: Spec, _parents: Mapping[str, Observed]) -> str:
 
 
 def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
-    remote_id, missing_fields = require_remote_id_of_answer(raw), list_missing_fields(raw, FIELDS)
-    spec = wrap_secrets_and_withhold_masked(
+    return observe(
         PREFIX,
+        "v1",
+        raw,
         select_sorted_non_null_fields(raw, FIELDS),
         marks,
-        "v1",
-        remote_id,
         _list_natural_keys(raw),
-    )
-    return Observed(
-        remote_id,
-        "v1",
-        spec,
-        missing_fields=missing_fields,
+        missing_fields=FIELDS - raw.keys(),
         is_platform_owned=is_platform_owned(raw),
     )
 
@@ -124,23 +117,13 @@ def _plugin_by_code(api: Api, key: str) -> Sequence[ServerObject]:
         owner = release.get("plugin")
         plugin_id = owner.get("id") if isinstance(owner, Mapping) else owner
         if plugin_id is not None:
-            plugin = _read_plugin(api, str(plugin_id))
-            # A server may have taken a code of digits for the id of another plugin.
-            if (
-                plugin is None
-                or plugin.get("code") != code
-                or not may_belong_to_tenant(api, plugin)
-            ):
-                return []
-            return [plugin]
+            with suppress(NotFound):
+                plugin = api.get_plugin(to_wire_id(str(plugin_id)))
+                # A server may have taken a code of digits for the id of another plugin.
+                if plugin.get("code") == code and may_belong_to_tenant(api, plugin):
+                    return [plugin]
+            return []
     return []
-
-
-def _read_plugin(api: Api, plugin_id: str) -> ServerObject | None:
-    try:
-        return api.get_plugin(to_wire_id(plugin_id))
-    except NotFound:
-        return None
 
 
 def _ids_of_jobs(api: Api) -> Iterator[str]:
@@ -212,20 +195,8 @@ FIELDS_V2 = frozenset({"name", "code", "description", "category"})
 
 
 def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
-    remote_id = require_remote_id_of_answer(raw)
-    spec = wrap_secrets_and_withhold_masked(
-        PREFIX,
-        select_sorted_non_null_fields(raw, FIELDS_V2),
-        marks,
-        "v2",
-        remote_id,
-        _list_natural_keys(raw),
-    )
-    return Observed(remote_id, "v2", spec)
-
-
-def _body_with_release(body: RequestBody, release: Mapping[str, Any]) -> JsonObject:
-    return {**body, "source": "file", **release}
+    spec = select_sorted_non_null_fields(raw, FIELDS_V2)
+    return observe(PREFIX, "v2", raw, spec, marks, _list_natural_keys(raw))
 
 
 def _made_release(raw: ServerObject) -> ServerObject | None:
@@ -261,7 +232,11 @@ V2 = ApiBinding(
             _CATEGORY_RULE, required_to_create=True, choices=frozenset(CATEGORIES)
         ),
     },
-    bootstrap=Bootstrap("release", build_body=_body_with_release, extract_member=_made_release),
+    bootstrap=Bootstrap(
+        "release",
+        build_body=lambda body, release: {**body, "source": "file", **release},
+        extract_member=_made_release,
+    ),
     send_dry_run_probe=send_unchanging_update,
     read_only_advice=V2_READ_ONLY,
 )

@@ -7,7 +7,8 @@ live plugin that it belongs to.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from synapse_apply.kinds.descriptor import (
@@ -15,19 +16,17 @@ from synapse_apply.kinds.descriptor import (
     ApiBinding,
     FieldRule,
     FinalCall,
-    JobCalls,
     ResourceType,
     VerificationSpec,
 )
 from synapse_apply.kinds.job_lists import iter_jobs_at_least_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import (
-    list_missing_fields,
+    observe,
     require_remote_id_of_answer,
     select_sorted_non_null_fields,
     send_unchanging_update,
     to_wire_id,
-    wrap_secrets_and_withhold_masked,
 )
 from synapse_apply.model.command import Command
 from synapse_apply.model.errors import NotFound, RemoteError
@@ -73,15 +72,20 @@ def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
         # Both may be edited by others: any other text says nothing about the published bytes.
         if isinstance(container, Mapping) and is_package_digest(container.get(DIGEST_KEY)):
             extra.setdefault("digest", container[DIGEST_KEY])
-    remote_id = require_remote_id_of_answer(raw)
-    spec = wrap_secrets_and_withhold_masked(PREFIX, spec, marks, "v1", remote_id)
-    return Observed(remote_id, "v1", spec, extra, list_missing_fields(raw, FIELDS))
+    missing_fields = FIELDS - raw.keys()
+    return observe(PREFIX, "v1", raw, spec, marks, extra=extra, missing_fields=missing_fields)
 
 
-def _encode_v1(spec: Spec) -> JsonObject:
-    """The body as on the API page: the plugin as a number if its id is one; no package digest."""
-    body = {name: value for name, value in spec.items() if name != "digest"}
-    return {**body, "plugin": to_wire_id(str(spec["plugin"]))}
+def _encode(names: Collection[str], spec: Spec) -> JsonObject:
+    """The body with the fields of these names: the plugin as a number if its id is one.
+
+    A release that is created with its plugin has no `plugin` id yet.
+    """
+    return {
+        name: to_wire_id(str(value)) if name == "plugin" else value
+        for name, value in spec.items()
+        if name in names
+    }
 
 
 def _platform_fields(spec: Spec, key: str) -> JsonObject:
@@ -132,14 +136,13 @@ def _releases_of_plugin(api: Api, owner: Observed) -> Sequence[ServerObject] | N
     """
     code = owner.spec.get("code")
     listed = list_releases_by_code(api, code) if code else []
-    owned_releases = [raw for raw in listed if _plugin_id(raw) in {owner.remote_id, None}]
+    owned_releases = []
+    for raw in listed:
+        plugin = raw.get("plugin")
+        plugin_id = plugin.get("id") if isinstance(plugin, Mapping) else plugin
+        if plugin_id is None or str(plugin_id) == owner.remote_id:
+            owned_releases.append(raw)
     return owned_releases if owned_releases or (code and not str(code).isdecimal()) else None
-
-
-def _plugin_id(raw: ServerObject) -> str | None:
-    owner = raw.get("plugin")
-    owner_id = owner.get("id") if isinstance(owner, Mapping) else owner
-    return None if owner_id is None else str(owner_id)
 
 
 def _run_body(spec: Spec, verify: Mapping[str, Any]) -> JsonObject:
@@ -175,7 +178,7 @@ V1 = ApiBinding(
     list_members_or_none=_releases_of_plugin,
     create_object=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode_v1,
-    encode=_encode_v1,
+    encode=lambda spec: _encode(spec.keys() - {"digest"}, spec),
     extract_file_url=_file_url,
     encode_for_platform=_platform_fields,
 )
@@ -196,23 +199,10 @@ def _v2_releases(api: Api) -> Sequence[ServerObject]:
     return [{**raw, "code": codes.get(str(raw["plugin_id"]))} for raw in releases]
 
 
-def _natural_keys(raw: ServerObject) -> tuple[str, ...]:
-    return (f"code={raw['code']}@{raw['version']}",) if raw.get("code") else ()
-
-
 def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
     locked = bool(raw.get("is_released"))
     spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED_FIELD: locked}
-    remote_id = require_remote_id_of_answer(raw)
-    return Observed(
-        remote_id, "v2", wrap_secrets_and_withhold_masked(PREFIX, spec, marks, "v2", remote_id)
-    )
-
-
-def _encode_v2(spec: Spec) -> JsonObject:
-    """The body; a release that is created with its plugin has no `plugin` id yet."""
-    body = {name: spec[name] for name in ("plugin", "version") if name in spec}
-    return {**body, "plugin": to_wire_id(str(body["plugin"]))} if "plugin" in body else body
+    return observe(PREFIX, "v2", raw, spec, marks)
 
 
 def _code_for_runs(api: Api, plugin: str) -> str:
@@ -230,10 +220,6 @@ def _code_for_runs(api: Api, plugin: str) -> str:
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def _calls_of_job(api: Api, job: str) -> JobCalls:
-    return api.v2 if _UUID.fullmatch(job) else api
-
-
 V2 = ApiBinding(
     api="v2",
     fields=FIELDS_V2,
@@ -244,11 +230,13 @@ V2 = ApiBinding(
     list_once_or_none=lambda api, max_pages, is_first_page_useful: api.v2.list_releases_once(
         max_pages, is_first_page_useful
     ),
-    list_natural_keys=_natural_keys,
+    list_natural_keys=lambda raw: (
+        (f"code={raw['code']}@{raw['version']}",) if raw.get("code") else ()
+    ),
     create_object=lambda api, body, key: api.v2.create_plugin_release(body, idempotency_key=key),
     delete_object=lambda api, object_id: api.v2.delete_plugin_release(to_wire_id(object_id)),
     decode=_decode_v2,
-    encode=_encode_v2,
+    encode=partial(_encode, ("plugin", "version")),
     immutable={LOCKED_FIELD: "API v2 never takes the lock of a release back"},
     final_call=FinalCall(
         LOCKED_FIELD,
@@ -257,7 +245,7 @@ V2 = ApiBinding(
         "locked for good: this is never taken back, and the version cannot be published again",
     ),
     resolve_run_owner=_code_for_runs,
-    select_job_calls=_calls_of_job,
+    select_job_calls=lambda api, job: api.v2 if _UUID.fullmatch(job) else api,
     list_belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": to_wire_id(plugin)}),
     send_dry_run_probe=send_unchanging_update,
     extract_file_url=_file_url,

@@ -8,13 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from synapse_apply.kinds.descriptor import ApiBinding, FieldRule, ResourceType
-from synapse_apply.kinds.wire import (
-    list_missing_fields,
-    require_remote_id_of_answer,
-    select_sorted_non_null_fields,
-    to_wire_id,
-    wrap_secrets_and_withhold_masked,
-)
+from synapse_apply.kinds.wire import observe, select_sorted_non_null_fields, to_wire_id
 from synapse_apply.model.json_types import ServerObject, Spec
 from synapse_apply.model.resource import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -33,13 +27,14 @@ def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     partial_fields = frozenset(
         {"configuration"} if raw.get("credential_regime", "none") != "none" else ()
     )
-    remote_id = require_remote_id_of_answer(raw)
-    fields, keys = select_sorted_non_null_fields(raw, FIELDS), V1.list_natural_keys(raw)
-    return Observed(
-        remote_id,
+    return observe(
+        PREFIX,
         "v1",
-        wrap_secrets_and_withhold_masked(PREFIX, fields, marks, "v1", remote_id, keys),
-        missing_fields=list_missing_fields(raw, FIELDS),
+        raw,
+        select_sorted_non_null_fields(raw, FIELDS),
+        marks,
+        V1.list_natural_keys(raw),
+        missing_fields=FIELDS - raw.keys(),
         partial_fields=partial_fields,
     )
 

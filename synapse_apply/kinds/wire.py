@@ -36,14 +36,23 @@ def select_sorted_non_null_fields(raw: Mapping[str, Any], names: frozenset[str])
     return {name: value for name in _sort_names(names) if (value := raw.get(name)) is not None}
 
 
-def list_missing_fields(raw: Mapping[str, Any], names: frozenset[str]) -> frozenset[str]:
-    """Which of these fields a server object does not have, not even as null."""
-    return names - raw.keys()
+# Most objects of a list have the same fields.
+_sort_names = cache(sorted)
 
 
-@cache
-def _sort_names(names: frozenset[str]) -> tuple[str, ...]:
-    return tuple(sorted(names))
+def observe(
+    kind: str,
+    api: str,
+    raw: ServerObject,
+    spec: Spec,
+    marks: SecretMarks,
+    keys: Iterable[str] = (),
+    **details: Any,
+) -> Observed:
+    """The live object with these fields, its secrets wrapped; see `Observed` for `details`."""
+    remote_id = require_remote_id_of_answer(raw)
+    wrapped = wrap_secrets_and_withhold_masked(kind, spec, marks, api, remote_id, keys)
+    return Observed(remote_id, api, wrapped, **details)
 
 
 def wrap_secrets_and_withhold_masked(
