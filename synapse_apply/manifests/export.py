@@ -6,7 +6,9 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -99,25 +101,16 @@ def make_unused_name(text: str, number: str, kind: str, used_names: Collection[s
     """
     fallback = to_valid_name(f"{kind}-{number}", kind)
     base_name = to_valid_name(text, fallback)
-    if base_name not in used_names:
-        return base_name
-    return next(
-        name
-        for name in _numbered_names(base_name, to_valid_name(number, "id"))
-        if name not in used_names
-    )
-
-
-def _numbered_names(base_name: str, number: str) -> Iterator[str]:
-    # A long id is cut at its front, so that one character of the name still fits.
-    suffix = f"-{number}"[-_MAX_NAME_LENGTH + 1 :]
-    yield base_name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-._") + suffix
-    # Cut at the front again, so that each count gives another name.
-    count = 2
-    while True:
-        numbered_suffix = f"{suffix}-{count}"[-_MAX_NAME_LENGTH + 1 :]
-        yield base_name[: _MAX_NAME_LENGTH - len(numbered_suffix)].rstrip("-._") + numbered_suffix
+    # A long id is cut at its front, so that one character of the name still fits; and cut there
+    # again behind a count, so that each count gives another name.
+    id_suffix = suffix = f"-{to_valid_name(number, 'id')}"[-_MAX_NAME_LENGTH + 1 :]
+    name, count = base_name, 1
+    while name in used_names:
+        if count > 1:
+            suffix = f"{id_suffix}-{count}"[-_MAX_NAME_LENGTH + 1 :]
+        name = base_name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-._") + suffix
         count += 1
+    return name
 
 
 def has_any_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
@@ -260,7 +253,10 @@ class Exporter:
             )
             findings = self._round_trip_problems(address, text, tree)
             if not findings:
-                left_out += self._unseen_notes(address.kind, spec, tree)
+                unseen = describe_unseen_secrets(address.kind, spec, self.marks, tree)
+                if unseen and not self.shows_secrets:
+                    container = self.marks.kinds[address.kind].container
+                    left_out.append(LeftOutField((container,), unseen))
                 return ExportedManifest(address, text, tuple(left_out), written_secrets)
             removed = [problem for problem in findings if _remove_field(tree, problem.path[1:])]
             left_out += [LeftOutField(problem.path[1:], problem.reason) for problem in removed]
@@ -322,31 +318,17 @@ class Exporter:
         if marks is None or provider is None:
             return
         configuration = tree.get(marks.container, {})
-        provider_description = self.project.providers.get(provider)
-        if provider_description is not None and isinstance(configuration, dict):
-            for key in sorted(
-                (provider_description.required & provider_description.secrets)
-                - configuration.keys()
-            ):
-                set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
-        if provider not in schemas.known_providers():
+        if not isinstance(configuration, dict):
             return
-        schema = schemas.bundle_schema_with_referenced_files(f"providers/{provider}")
-        for key in sorted(
-            schemas.missing_required_keys(schema, configuration)
-            if isinstance(configuration, dict)
-            else ()
-        ):
-            if schema["properties"][key].get("x-secret"):
-                set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
-
-    def _unseen_notes(
-        self, kind: str, spec: Spec, tree: Mapping[str, Any]
-    ) -> Iterator[LeftOutField]:
-        if not self.shows_secrets and (
-            reason := describe_unseen_secrets(kind, spec, self.marks, tree)
-        ):
-            yield LeftOutField((self.marks.kinds[kind].container,), reason)
+        keys: set[str] = set()
+        if description := self.project.providers.get(provider):
+            keys |= (description.required & description.secrets) - configuration.keys()
+        if provider in schemas.known_providers():
+            schema = schemas.bundle_schema_with_referenced_files(f"providers/{provider}")
+            missing_keys = schemas.missing_required_keys(schema, {*configuration, *keys})
+            keys |= {key for key in missing_keys if schema["properties"][key].get("x-secret")}
+        for key in sorted(keys):
+            set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
 
     def _round_trip_problems(
         self, address: Address, text: str, tree: Mapping[str, Any]
@@ -417,8 +399,8 @@ def _why_unwritable(value: Any, depth_left: int) -> str:
 
     "" where one can.
     """
-    if isinstance(value, str):
-        return _why_unwritable_text(value)
+    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        return "it holds half of a character, which UTF-8 cannot write"
     if isinstance(value, float) and not math.isfinite(value):
         return "it is not a JSON number"
     # A digit has about three bits; converting a huge number just to count its digits takes long.
@@ -426,15 +408,13 @@ def _why_unwritable(value: Any, depth_left: int) -> str:
         return "the number is too long"
     if isinstance(value, list | Mapping) and depth_left < 0:
         return "it stands too deep inside other values"
-    return next((reason for reason in _children_reasons(value, depth_left - 1) if reason), "")
-
-
-def _children_reasons(value: Any, depth_left: int) -> Iterator[str]:
-    if isinstance(value, list):
-        yield from (_why_unwritable(child, depth_left) for child in value)
-    elif isinstance(value, Mapping):
-        for key, child in value.items():
-            yield _why_unwritable_key(key) or _why_unwritable(child, depth_left)
+    children = value if isinstance(value, list | Mapping) else ()
+    for child in children:
+        reason = _why_unwritable_key(child) if isinstance(value, Mapping) else ""
+        inner = value[child] if isinstance(value, Mapping) else child
+        if reason := reason or _why_unwritable(inner, depth_left - 1):
+            return reason
+    return ""
 
 
 def _why_unwritable_key(key: str) -> str:
@@ -442,28 +422,16 @@ def _why_unwritable_key(key: str) -> str:
         return "a key of a manifest cannot hold ${var."
     if len(key.encode("utf-8", "surrogatepass")) > _MAX_KEY_LENGTH:
         return "the key is too long"
-    return _why_unwritable_text(key)
-
-
-def _why_unwritable_text(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "it holds half of a character, which UTF-8 cannot write"
-    return ""
+    return _why_unwritable(key, 0)
 
 
 def _remove_field(tree: dict[str, Any], path: FieldPath) -> bool:
     """Remove a field, or the outermost list that contains it; False where there is none."""
-    names: list[str | int] = []
-    for part in path:
-        if isinstance(part, int):
-            break
-        names.append(part)
-    has_parent = bool(names) and isinstance(get_at_or_absent(tree, tuple(names[:-1])), Mapping)
-    if not has_parent or names[-1] not in get_at_or_absent(tree, tuple(names[:-1])):
+    names = tuple(takewhile(lambda part: not isinstance(part, int), path))
+    parent = get_at_or_absent(tree, names[:-1])
+    if not names or not isinstance(parent, Mapping) or names[-1] not in parent:
         return False
-    delete_at_if_present(tree, tuple(names))
+    delete_at_if_present(tree, names)
     return True
 
 
@@ -504,14 +472,22 @@ def write_export(
     Raises InputError with every file that cannot be written, or has other content and must not
     be replaced (`force`); then nothing was written.
     """
-    findings = [*_iter_obstacle_findings(layout, manifests)]
-    if findings:
+    if findings := [*_iter_obstacle_findings(layout, manifests)]:
         raise InputError(*findings)
     result = ExportResult()
     new_texts: dict[Path, str] = {}
     rewrites: list[Rewrite] = []
     for path, text in {**manifests, layout.inventory: inventory_text}.items():
-        current_content = _read_content(path)
+        current_content = None
+        try:
+            with suppress(FileNotFoundError):
+                current_content = read_regular_file(path)
+        except OSError as problem:
+            raise InputError.from_summary(
+                "A file cannot be read",
+                f"{path}: {problem.strerror}.",
+                "Nothing was written. Write elsewhere with --out or --inventory.",
+            ) from None
         if current_content is None:
             new_texts[path] = text
         # An export that is repeated must not touch files that are as they should be.
@@ -596,16 +572,3 @@ def _build_link_finding(path: Path, option: str) -> Diagnostic:
         f"{path} is a link to {link_target}, {reason}.",
         f"Nothing was written. Remove the link, or write elsewhere with {option}.",
     )
-
-
-def _read_content(path: Path) -> bytes | None:
-    try:
-        return read_regular_file(path)
-    except FileNotFoundError:
-        return None
-    except OSError as problem:
-        raise InputError.from_summary(
-            "A file cannot be read",
-            f"{path}: {problem.strerror}.",
-            "Nothing was written. Write elsewhere with --out or --inventory.",
-        ) from None

@@ -71,14 +71,31 @@ class ManifestPaths:
         result = ManifestFiles()
         result.implicit = not self._is_typed and not self._is_configured and self.texts[0] == "."
         for text, path in self._resolved():
-            if not self._is_typed and self._is_configured and not self._allows(text):
+            if (
+                not self._is_typed
+                and self._is_configured
+                and not is_inside_or_allowed(self._project, self._target, text)
+            ):
                 result.findings.append(
                     build_outside_finding(text, self._project, text_position(text))
                 )
             elif link_finding := self._find_outside_link(path, text):
                 result.findings.append(link_finding)
+            elif os.path.isdir(path):  # noqa: PTH112 - also for names that no file can have
+                folder = Path(os.path.normpath(path))
+                for file in _Folder(folder, self._project, result.findings).manifests():
+                    result.add(file, is_listed=False)
+            elif os.path.exists(path):  # noqa: PTH110
+                result.add(Path(os.path.normpath(path)), is_listed=True)
             else:
-                self._collect_entry(path, text, result)
+                result.findings.append(
+                    error_finding(
+                        "No such file or folder",
+                        f"`{text}` is listed as manifests and does not exist",
+                        "make it, or remove it from the list",
+                        position=text_position(text),
+                    )
+                )
         return result
 
     def folders_without_manifests(self) -> list[str]:
@@ -104,7 +121,8 @@ class ManifestPaths:
         real_folder = os.path.realpath(folder)
         for text, path in self._resolved():
             listed_folder = os.path.realpath(path)
-            if self._allows(text) and _is_at_or_below(real_folder, listed_folder):
+            is_allowed = is_inside_or_allowed(self._project, self._target, text)
+            if is_allowed and _is_at_or_below(real_folder, listed_folder):
                 # An ignored folder on the way hides all that is below it.
                 parts_between = Path(real_folder).relative_to(listed_folder).parts
                 if not any(map(is_ignored_name, parts_between)):
@@ -115,9 +133,6 @@ class ManifestPaths:
         """The files and folders to read, each as written and as a path."""
         folder = Path.cwd() if self._is_typed else self._project.root
         return [(text, folder / text) for text in self.texts]
-
-    def _allows(self, text: str) -> bool:
-        return is_inside_or_allowed(self._project, self._target, text)
 
     def _find_outside_link(self, path: Path, text: str) -> Diagnostic | None:
         """The finding for a path inside the project whose links lead outside; None for others.
@@ -141,23 +156,6 @@ class ManifestPaths:
         ):
             return None
         return _outside_link_finding(path, self._project).with_changes(position=text_position(text))
-
-    def _collect_entry(self, path: Path, text: str, result: ManifestFiles) -> None:
-        path = Path(os.path.normpath(path))
-        if os.path.isdir(path):  # noqa: PTH112 - also for names that no file can have
-            for file in _Folder(path, self._project, result.findings).manifests():
-                result.add(file, is_listed=False)
-        elif os.path.exists(path):  # noqa: PTH110
-            result.add(path, is_listed=True)
-        else:
-            result.findings.append(
-                error_finding(
-                    "No such file or folder",
-                    f"`{text}` is listed as manifests and does not exist",
-                    "make it, or remove it from the list",
-                    position=text_position(text),
-                )
-            )
 
 
 class _Folder(FolderTree):
@@ -345,38 +343,29 @@ def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
     """
     if project.file is None:
         return set()
-    files = [project.file, *ManifestPaths(project, target).collect().files]
     values = VariableValues(project, target, {})
-    return {
-        ref
-        for file in files
-        for source, argument, form in _references_in(_read_text(file))
-        if (
-            ref := build_reference_or_none_if_malformed(
-                source, _substitute_in_argument(argument, values), form
-            )
-        )
-    }
-
-
-def _read_text(file: Path) -> str:
-    with suppress(OSError):
-        content = read_regular_file(file)
-        if VALUE_FROM.encode() in content:
-            return content.decode(errors="replace")
-    return ""
-
-
-def _references_in(text: str) -> Iterator[tuple[SecretSource, Any, str]]:
-    """(source, what stands below its key, format) of each reference of a text."""
-    # Each piece begins right behind one `valueFrom`.
-    for piece in text.split(VALUE_FROM)[1:]:
-        following_text = piece[:_MAX_DISTANCE]
-        # Both forms are given, as `format: json` may belong to a neighbour, and a value too
-        # many is only masked.
-        forms = ("text", "json") if _AS_JSON.search(following_text) else ("text",)
-        for source, argument in _sources_with_arguments(following_text):
-            yield from ((source, argument, form) for form in forms)
+    refs: set[SecretRef] = set()
+    for file in (project.file, *ManifestPaths(project, target).collect().files):
+        content = b""
+        with suppress(OSError):
+            content = read_regular_file(file)
+        # Most files name no secret, and are not decoded. Each piece begins behind one `valueFrom`.
+        for piece in content.split(VALUE_FROM.encode())[1:]:
+            text = piece.decode(errors="replace")[:_MAX_DISTANCE]
+            # Both forms are given, as `format: json` may belong to a neighbour, and a value too
+            # many is only masked.
+            forms = ("text", "json") if _AS_JSON.search(text) else ("text",)
+            for source, written in _sources_with_arguments(text):
+                argument = (
+                    {key: _substitute_or_keep(value, values) for key, value in written.items()}
+                    if isinstance(written, dict)
+                    else _substitute_or_keep(written, values)
+                )
+                found = (
+                    build_reference_or_none_if_malformed(source, argument, form) for form in forms
+                )
+                refs.update(ref for ref in found if ref is not None)
+    return refs
 
 
 def _sources_with_arguments(following_text: str) -> Iterator[tuple[SecretSource, Any]]:
@@ -404,12 +393,6 @@ def _unquote_scalar(scalar: str) -> str:
             return str(json.loads(scalar))
         return scalar[1:-1]
     return scalar[1:-1].replace("''", "'") if scalar.startswith("'") else scalar.strip()
-
-
-def _substitute_in_argument(argument: Any, values: VariableValues) -> Any:
-    if isinstance(argument, dict):
-        return {key: _substitute_or_keep(text, values) for key, text in argument.items()}
-    return _substitute_or_keep(argument, values)
 
 
 def _substitute_or_keep(name: str, values: VariableValues) -> str:
@@ -488,35 +471,24 @@ def _differing_settings(project: Project, rules: Project) -> Iterator[tuple[str,
         if getattr(project, name) != getattr(rules, name):
             yield name, None
     for name in dict.fromkeys((*project.targets, *rules.targets)):
-        own_target, ruling_target = project.targets.get(name), rules.targets.get(name)
-        position = own_target.position if own_target else None
-        if _is_declared_target(own_target) != _is_declared_target(ruling_target):
+        own, ruling = project.targets.get(name), rules.targets.get(name)
+        position = own.position if own else None
+        # A target without a position is declared nowhere.
+        if bool(position) != bool(ruling and ruling.position):
             yield f"targets.{name}", position
-        elif own_target is not None and ruling_target is not None:
-            for setting in _differing_of_target(own_target, ruling_target):
-                yield f"targets.{name}.{setting}", position
-
-
-def _is_declared_target(target: Target | None) -> bool:
-    return target is not None and target.position is not None
-
-
-def _differing_of_target(own_target: Target, ruling_target: Target) -> Iterator[str]:
-    # All fields but these, so that a setting that is added later is compared as well.
-    for setting in fields(Target):
-        name = setting.name
-        if name not in _NON_SETTING_FIELDS and getattr(own_target, name) != getattr(
-            ruling_target, name
-        ):
-            yield from _setting_names(own_target, ruling_target, name)
-
-
-def _setting_names(own_target: Target, ruling_target: Target, name: str) -> list[str]:
-    """The names under which the project file has a setting that differs."""
-    if name != "source_settings":
-        return [name]
-    own, ruling = own_target.source_settings, ruling_target.source_settings
-    return [source for source in {**own, **ruling} if own.get(source) != ruling.get(source)]
+        elif own is not None and ruling is not None:
+            # All fields but these, so that a setting that is added later is compared as well.
+            for setting in (each.name for each in fields(Target)):
+                is_same = getattr(own, setting) == getattr(ruling, setting)
+                if is_same or setting in _NON_SETTING_FIELDS:
+                    continue
+                if setting != "source_settings":
+                    yield f"targets.{name}.{setting}", position
+                    continue
+                # The project file has each source under its own name.
+                for source in {**own.source_settings, **ruling.source_settings}:
+                    if own.source_settings.get(source) != ruling.source_settings.get(source):
+                        yield f"targets.{name}.{source}", position
 
 
 # These are the YAML files in folders that only other targets list as manifests, and the lists of

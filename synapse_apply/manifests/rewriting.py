@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from synapse_apply.manifests.decode.decode import API_VERSION, prefix_by_kind_name
 from synapse_apply.manifests.decode.loading import FileCache
@@ -121,7 +121,12 @@ class FieldOrigins:
         if overlay is not None:
             # Changing it here would change other resources as well.
             if has_wildcard(overlay.pattern):
-                raise InputError(self._pattern_refusal(overlay, full_path))
+                self._refuse(
+                    f"{format_field_path(full_path)} is set by the overlay {overlay.pattern}, "
+                    "which is for others, too",
+                    "Change it there, or set it in an overlay of this address alone.",
+                    find_nearest_position(overlay.positions, (*overlay.prefix, *full_path)),
+                )
             edit_spot = self._require_project_spot((*overlay.prefix, *full_path))
         # Other targets read the manifest, so this target's value goes into an overlay of its own.
         elif self.is_shared:
@@ -136,38 +141,34 @@ class FieldOrigins:
         return edit_spot
 
     def _last_overlay(self, full_path: FieldPath) -> Overlay | None:
-        """The overlay that sets this field; of several the last, whose value wins."""
+        """The overlay that sets this field; of several the last, whose value wins.
+
+        One sets it that has the path, removes it, or replaces a value that contains it.
+        """
         overlays: Sequence[Overlay] = tuple(self.target.overlays.values())
-        matching = [
-            overlay for overlay in overlays if overlay.matches_address(str(self.resource.address))
-        ]
-        return next(
-            (
-                overlay
-                for overlay in reversed(matching)
-                if _patch_sets_path(overlay.patch, full_path)
-            ),
-            None,
-        )
+        for overlay in reversed(overlays):
+            if overlay.matches_address(str(self.resource.address)):
+                node: Any = overlay.patch
+                for part in full_path:
+                    node = node.get(part, ABSENT) if isinstance(node, Mapping) else node
+                if node is not ABSENT:
+                    return overlay
+        return None
 
     def _require_project_spot(self, path: FieldPath) -> DocumentSpot:
         if self.project is None or self.target.position is None:
-            raise InputError(
-                self._build_refusal(
-                    f"Its manifest is read by other targets, too, and target {self.target.name} "
-                    "has no place in the project file for an overlay",
-                    "Declare the target in synapse-apply.yaml, or edit the manifest by hand.",
-                    self.resource.position,
-                )
+            self._refuse(
+                f"Its manifest is read by other targets, too, and target {self.target.name} has no "
+                "place in the project file for an overlay",
+                "Declare the target in synapse-apply.yaml, or edit the manifest by hand.",
+                self.resource.position,
             )
         if self.target.row is not None:
-            raise InputError(
-                self._build_refusal(
-                    f"Target {self.target.name} is made by a row of a list, and has no overlay of "
-                    "its own in the project file",
-                    "Change the template, or the manifest, by hand.",
-                    self.target.position,
-                )
+            self._refuse(
+                f"Target {self.target.name} is made by a row of a list, and has no overlay of its "
+                "own in the project file",
+                "Change the template, or the manifest, by hand.",
+                self.target.position,
             )
         return DocumentSpot(self.project, path)
 
@@ -180,13 +181,11 @@ class FieldOrigins:
             and get_at_or_absent(self.resource.spec, path) is not ABSENT
         ):
             source = self.resource.source or self.document.get_value_or_none("spec", "from")
-            raise InputError(
-                self._build_refusal(
-                    f"{format_field_path(full_path)} is not in the manifest: the package's "
-                    f"config.yaml gives it",
-                    f"Change it in the config.yaml of {source}.",
-                    self.document.document.positions.get(("spec", "from"), self.resource.position),
-                )
+            self._refuse(
+                f"{format_field_path(full_path)} is not in the manifest: the package's config.yaml "
+                "gives it",
+                f"Change it in the config.yaml of {source}.",
+                self.document.document.positions.get(("spec", "from"), self.resource.position),
             )
 
     def _require_no_variable(self, spot: DocumentSpot) -> None:
@@ -200,54 +199,27 @@ class FieldOrigins:
             for name in _iter_variable_names(ancestor)
         ]
         for name in (*names, *_iter_variable_names(spot.written_value_or_absent)):
-            variable_position = self._find_variable_position(name)
+            # Where its value or declaration is in the project file, if it is there.
+            positions = self.project.document.positions if self.project else {}
+            of_target: FieldPath = ("targets", self.target.name, "variables", name)
+            variable_position = positions.get(of_target, positions.get(("variables", name)))
             position_note = f" ({variable_position})" if variable_position else ""
             field_name = format_field_path(spot.path[spot.path.index("spec") :])
-            raise InputError(
-                self._build_refusal(
-                    f"{field_name} comes from variable {name}",
-                    f"Change the variable{position_note}, or write the value out.",
-                    find_nearest_position(document.positions, spot.path),
-                )
+            self._refuse(
+                f"{field_name} comes from variable {name}",
+                f"Change the variable{position_note}, or write the value out.",
+                find_nearest_position(document.positions, spot.path),
             )
 
-    def _find_variable_position(self, name: str) -> Position | None:
-        """The position of a variable's value or declaration in the project file, if it is there."""
-        if self.project is None:
-            return None
-        positions = self.project.document.positions
-        of_target: FieldPath = ("targets", self.target.name, "variables", name)
-        return positions.get(of_target, positions.get(("variables", name)))
-
-    def _pattern_refusal(self, overlay: Overlay, full_path: FieldPath) -> Diagnostic:
-        position = find_nearest_position(overlay.positions, (*overlay.prefix, *full_path))
-        return self._build_refusal(
-            f"{format_field_path(full_path)} is set by the overlay {overlay.pattern}, which is "
-            f"for others, too",
-            "Change it there, or set it in an overlay of this address alone.",
-            position,
-        )
-
-    def _build_refusal(self, detail: str, hint: str, position: Position | None) -> Diagnostic:
-        return error_finding(
+    def _refuse(self, detail: str, hint: str, position: Position | None) -> NoReturn:
+        address = str(self.resource.address)
+        raise InputError.from_summary(
             "This drift cannot be written",
             f"{detail}.",
             hint,
             position=position,
-            address=str(self.resource.address),
+            address=address,
         )
-
-
-def _patch_sets_path(patch: Any, path: FieldPath) -> bool:
-    """Whether a merge patch sets a path, removes it, or replaces a value that contains it."""
-    node = patch
-    for part in path:
-        if not isinstance(node, Mapping):
-            return True
-        if part not in node:
-            return False
-        node = node[part]
-    return True
 
 
 def _iter_variable_names(value: Any) -> Iterator[str]:
@@ -310,7 +282,11 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
     except OSError as problem:
         _restore(done)
         # `change` is the one that could not be replaced.
-        raise InputError(_unwritable_finding(change, problem)) from None
+        raise InputError.from_summary(
+            "A file cannot be written",
+            f"{change.name}: {problem.strerror}.",
+            "Nothing was written. Check its permissions, and those of its folder.",
+        ) from None
     except InputError:
         _restore(done)
         raise
@@ -382,12 +358,10 @@ def _write_temporary_file(change: Rewrite, real_path: Path, temporary_path: Path
 
 def _require_file_content(change: Rewrite, real_path: Path, content: bytes) -> None:
     if real_path.read_bytes() != content:
-        raise InputError(
-            error_finding(
-                "A file changed meanwhile",
-                f"{change.name} is not what it was a moment ago.",
-                "Nothing was written. Run the command again.",
-            )
+        raise InputError.from_summary(
+            "A file changed meanwhile",
+            f"{change.name} is not what it was a moment ago.",
+            "Nothing was written. Run the command again.",
         )
 
 
@@ -395,11 +369,3 @@ def _restore(done: Sequence[Rewrite]) -> None:
     for change in done:
         with suppress(OSError):
             change.file.resolve().write_bytes(change.old_content)
-
-
-def _unwritable_finding(change: Rewrite, problem: OSError) -> Diagnostic:
-    return error_finding(
-        "A file cannot be written",
-        f"{change.name}: {problem.strerror}.",
-        "Nothing was written. Check its permissions, and those of its folder.",
-    )

@@ -295,12 +295,16 @@ def build_schema_findings(name: str, value_to_check: ValueToCheck) -> tuple[Diag
             path: FieldPath = tuple(misfit.instance_path)
             detail = f"`{format_field_path(path)}` is not allowed"
             findings[value_to_check.finding(path, "Does not fit the schema", detail)] = None
-    return tuple(sorted(findings, key=_sort_key))
-
-
-def _sort_key(finding: Diagnostic) -> tuple[str, int, int]:
-    position = finding.position
-    return (position.file, position.line, position.column) if position else ("", 0, 0)
+    return tuple(
+        sorted(
+            findings,
+            key=lambda finding: (
+                (finding.position.file, finding.position.line, finding.position.column)
+                if finding.position
+                else ("", 0, 0)
+            ),
+        )
+    )
 
 
 class _Problem:
