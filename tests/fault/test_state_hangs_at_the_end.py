@@ -113,6 +113,10 @@ def files_of(site: Site) -> list[Path]:
     return list((site.root / ".synapse-apply").glob("unrecorded-site-*.jsonl"))
 
 
+def _count_lines(site: Site) -> int:
+    return sum(path.read_text().count("\n") for path in files_of(site))
+
+
 def require_nothing_is_lost(site: Site, server: Server, row: Row) -> None:
     """The file names what was made, with its id; then all goes on."""
     server.faults()
@@ -160,18 +164,19 @@ def test_a_kill_loses_no_answer(stuck: Stuck, server: Server, row: Row) -> None:
     require_nothing_is_lost(site, server, row)
 
 
-@pytest.mark.parametrize("parallelism", [1, 3])
+@pytest.mark.parametrize(("parallelism", "calls"), [(1, 1), (3, 2)])
 def test_a_second_signal_leaves_the_file(
-    make_site: MakeSite, server: Server, row: Row, parallelism: int
+    make_site: MakeSite, server: Server, row: Row, parallelism: int, calls: int
 ) -> None:
     """The run stops at once, tells of the file, and calls nothing unknown that was answered."""
     site = make_site(groups=1)
-    server.faults(ANSWERED)
+    server.faults({**ANSWERED, "match": {"method": "POST"}})
     with applying(site, drain=FOREVER, patience=FOREVER, parallelism=parallelism) as process:
-        reaches(server, process)
+        # The plugin and the storage; with one place the first of them.
+        wait_until(lambda: server.counts()[0]["done"] == calls, SECONDS, "the calls are under way")
         with file_hangs(site.state_file):
             process.send_signal(signal.SIGTERM)
-            wait_until(lambda: bool(files_of(site)), SECONDS, "the answer is in a file")
+            wait_until(lambda: _count_lines(site) == calls, SECONDS, "the answers are in a file")
             asked_again(process, signal.SIGTERM)
             code, out, err = ended(process)
     report = json.loads(out)
