@@ -133,6 +133,8 @@ class Ledger:
                 try:
                     written.result(_STATE_SLICE)
                 except TimeoutError:
+                    if written.done():
+                        raise
                     if self.is_stopping():
                         file = file or self.write_recovery_file(intent, record, entry)
                 except StateError as failure:
