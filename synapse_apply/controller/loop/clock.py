@@ -130,7 +130,7 @@ class BackgroundTasks:
         self.failure: Exception | None = None
         self.started_count = 0
 
-    def start_task(self, key: Hashable, work: Callable[[], None], subject: object = None) -> bool:
+    def start_task(self, key: Hashable, work: Callable[[], object], subject: object = None) -> bool:
         """Start a task unless one of this key is running, or one failed; whether it was started."""
         with self._changed:
             # After a failure, such as a full disk, what is done cannot be recorded.
@@ -184,7 +184,7 @@ class BackgroundTasks:
         with self._changed:
             return self._changed.wait_for(is_idle, seconds)
 
-    def _run(self, key: Hashable, work: Callable[[], None]) -> None:
+    def _run(self, key: Hashable, work: Callable[[], object]) -> None:
         try:
             work()
         except self._survived:

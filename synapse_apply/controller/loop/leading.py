@@ -7,10 +7,10 @@ the lead: the store has what has to stay.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from synapse_apply.controller.loop import following, hourly
 from synapse_apply.controller.loop.claiming import RunCounts, claim_if_due
@@ -24,7 +24,6 @@ from synapse_apply.controller.rows import (
     RunCause,
     SourceRow,
     StatusRow,
-    StatusText,
     TargetName,
     TargetRow,
 )
@@ -66,7 +65,7 @@ class LeaderRounds:
         self._hourly_work = HourlyWork(parts)
         self._fetched: dict[str, float] = {}
         self._unsure: set[tuple[str, str, str]] = set()
-        self._reads_checked_at: float | None = None
+        self._reads_checked_at = float("-inf")
         self._change_numbers: dict[str, int] = {}
         self._ends_due_at = 0.0
         self._sources_to_update: set[str] = set()
@@ -197,15 +196,14 @@ class LeaderRounds:
 
     def _start_due_sends(self, now: float) -> None:
         # Of others, which stay unsent, fifty would leave no room.
-        sources = self._parts.configured.status_senders.keys()
-        statuses, messages = self._parts.store.due_sends(now, sources, _SENDS_A_ROUND)
-        spacing = self._parts.settings.defaults.status_spacing
+        parts, sources = self._parts, self._parts.configured.status_senders.keys()
+        statuses, messages = parts.store.due_sends(now, sources, _SENDS_A_ROUND)
         for status in statuses:
-            if is_status_due(status, now, spacing):
+            if is_status_due(status, now, parts.settings.defaults.status_spacing):
                 self._start_status_send(status)
         for message in messages:
             if is_message_due(message, now):
-                self._start_message_send(message)
+                self._start_send((message.id,), partial(send_message, parts, message))
 
     def _start_status_send(self, row: StatusRow) -> None:
         key = row.source, row.commit, row.context
@@ -216,35 +214,24 @@ class LeaderRounds:
             else:
                 self._unsure.add(key)
 
+        self._start_send(key, send)
+
+    def _start_send(self, key: tuple[str, ...], send: Callable[[], object]) -> None:
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
             self._tasks.start_task((_SEND, *key), send)
-
-    def _start_message_send(self, row: MessageRow) -> None:
-        def send() -> None:
-            send_message(self._parts, row)
-
-        if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start_task((_SEND, row.id), send)
 
     def _start_status_reads(self, sources: Collection[SourceRow], now: float) -> None:
         """Read back the statuses of heads; looked for every few seconds, as none is urgent."""
         counter = self._parts.clock.read_counter()
-        checked_at = self._reads_checked_at
-        if self._is_once or (checked_at is not None and counter - checked_at < _READ_SECONDS):
+        if self._is_once or counter - self._reads_checked_at < _READ_SECONDS:
             return
         self._reads_checked_at = counter
         interval = self._parts.settings.defaults.status_check
         for source in sources:
             for row in self._parts.store.list_statuses_of_commit(source.name, source.head):
                 if must_read_back(row, now, interval):
-                    self._start_status_read(row)
-
-    def _start_status_read(self, row: StatusRow) -> None:
-        def read() -> None:
-            read_back_status(self._parts, row)
-
-        if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start_task((_SEND, row.source, row.commit, row.context), read)
+                    key = row.source, row.commit, row.context
+                    self._start_send(key, partial(read_back_status, self._parts, row))
 
 
 LOOK = "look"
@@ -364,20 +351,18 @@ def send_or_read_status(parts: LoopParts, row: StatusRow, *, is_unsure: bool) ->
     now, spacing = parts.clock.read_wall(), parts.settings.defaults.status_spacing
     if newest is None or not is_status_due(newest, now, spacing):
         return not is_unsure
-    return read_back_status(parts, newest) if is_unsure else _send_status(parts, newest)
-
-
-def _send_status(parts: LoopParts, row: StatusRow) -> bool:
-    """Send what a status is to show, and write what became of it; whether that is certain."""
+    if is_unsure:
+        return read_back_status(parts, newest)
     sender = parts.configured.status_senders.get(row.source)
     if sender is None:
         return True
-    try:
-        result = sender.send(row)
-    except Exception as problem:  # noqa: BLE001 - a sender must not end the controller
-        result = _internal_error(problem)
+    result = _send(sender, newest)
     _log_if_failed(parts, result, "status", source=row.source, commit=row.commit)
-    _write_status(parts, row, result=result, sent=row.wished)
+    with parts.write() as writer:
+        now, defaults = parts.clock.read_wall(), parts.settings.defaults
+        fresh = parts.store.find_status(row.source, row.commit, row.context) or newest
+        chance = parts.clock.draw_fraction()
+        writer.put(build_status_after_send(fresh, newest.wished, result, now, defaults, chance))
     return result.finding is None or result.is_final
 
 
@@ -386,40 +371,24 @@ def read_back_status(parts: LoopParts, row: StatusRow) -> bool:
     sender = parts.configured.status_senders.get(row.source)
     if sender is None:
         return False
+    result = text = None
     try:
         text = sender.read_shown_text(row)
     except StatusUnreadable as problem:
         result = problem.result
-    except Exception as problem:  # noqa: BLE001
+    except Exception as problem:  # noqa: BLE001 - a sender must not end the controller
         result = _internal_error(problem)
-    else:
-        _write_status(parts, row, shown_text=text)
-        return True
-    _log_if_failed(parts, result, "status not read", source=row.source, commit=row.commit)
-    _write_status(parts, row, result=result)
-    return False
-
-
-def _write_status(
-    parts: LoopParts,
-    row: StatusRow,
-    *,
-    result: SendResult | None = None,
-    sent: StatusText | None = None,
-    shown_text: StatusText | None = None,
-) -> None:
-    """Write a status after `sent` was sent (None: it was read), into the row as it is by now."""
+    if result is not None:
+        _log_if_failed(parts, result, "status not read", source=row.source, commit=row.commit)
     with parts.write() as writer:
         now, defaults = parts.clock.read_wall(), parts.settings.defaults
-        newest = parts.store.find_status(row.source, row.commit, row.context) or row
+        fresh = parts.store.find_status(row.source, row.commit, row.context) or row
         if result is None:
-            updated = build_status_after_read(newest, shown_text, now)
-        elif sent is None:
-            updated = after_failed_read(newest, result, now, defaults, parts.clock.draw_fraction())
+            updated = build_status_after_read(fresh, text, now)
         else:
-            chance = parts.clock.draw_fraction()
-            updated = build_status_after_send(newest, sent, result, now, defaults, chance)
+            updated = after_failed_read(fresh, result, now, defaults, parts.clock.draw_fraction())
         writer.put(updated)
+    return result is None
 
 
 def send_message(parts: LoopParts, row: MessageRow) -> None:
@@ -428,21 +397,22 @@ def send_message(parts: LoopParts, row: MessageRow) -> None:
     newest = parts.store.find_message(row.id)
     if newest is None or not is_message_due(newest, parts.clock.read_wall()):
         return
-    row = newest
-    sender = parts.configured.message_senders.get(row.channel)
-    if sender is None:
-        finding = error_finding("The configuration no longer has this channel")
-        result = SendResult(finding, is_final=True)
-    else:
-        try:
-            result = sender.send(row)
-        except Exception as problem:  # noqa: BLE001
-            result = _internal_error(problem)
-    _log_if_failed(parts, result, "message", channel=row.channel, message=row.id)
+    sender = parts.configured.message_senders.get(newest.channel)
+    finding = error_finding("The configuration no longer has this channel")
+    result = _send(sender, newest) if sender else SendResult(finding, is_final=True)
+    _log_if_failed(parts, result, "message", channel=newest.channel, message=newest.id)
     with parts.write() as writer:
         now, chance = parts.clock.read_wall(), parts.clock.draw_fraction()
-        updated = build_message_after_send(row, result, now, parts.settings.defaults, chance)
-        writer.put(updated)
+        writer.put(build_message_after_send(newest, result, now, parts.settings.defaults, chance))
+
+
+def _send(sender: Any, row: StatusRow | MessageRow) -> SendResult:
+    """What a StatusSender or a MessageSender says of a row of its own."""
+    try:
+        result: SendResult = sender.send(row)
+    except Exception as problem:  # noqa: BLE001 - a sender must not end the controller
+        return _internal_error(problem)
+    return result
 
 
 def _internal_error(problem: Exception) -> SendResult:
