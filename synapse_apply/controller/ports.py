@@ -118,7 +118,8 @@ class LoopHealth:
     first. `interval` is the longest planned time between two rounds. `clock_offset` is how far the
     wall clock is ahead of the forges' `Date`, None where none was seen: that of the forge where it
     is farthest, and `agreed_offset` where it is nearest, None where not two were seen. The counts
-    and seconds of looks and applies are those since the start of the process.
+    and seconds of looks and applies are those since the start of the process. `trouble` is why this
+    process, which leads, works on what is due by itself, "" where it does not.
     """
 
     round_age: float | None
@@ -129,6 +130,7 @@ class LoopHealth:
     apply_counts: Mapping[RunOutcome, int] = field(default_factory=dict)
     apply_seconds: float = 0.0
     agreed_offset: float | None = None
+    trouble: str = ""
 
 
 class StatusSender(Protocol):

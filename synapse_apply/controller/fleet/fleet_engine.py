@@ -146,7 +146,6 @@ class JobDispatcher(Dispatcher):
         self._leader_parts = leader_parts
         self._queue = queue
         self._waiting_since: dict[TargetName, float] = {}
-        self._told = ""
         self._others_looked_at = float("-inf")
         self._told_differences: set[tuple[str, str]] = set()
 
@@ -176,9 +175,9 @@ class JobDispatcher(Dispatcher):
             is_slow = counter - oldest >= _UNTAKEN_SECONDS
             if is_slow and len(store.list_claimed_targets(now)) < slots:
                 told, values = "jobs not taken", {"jobs": f"{len(waiting_names)}"}
-        if told and told != self._told:
+        if told and told != self.trouble:
             parts.log("warn", told, **values)
-        self._told = told
+        self.trouble = told
         if told:
             super().dispatch_due(now)
 

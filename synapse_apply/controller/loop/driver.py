@@ -125,6 +125,7 @@ class ControllerLoop:
             apply_counts=apply_counts,
             apply_seconds=apply_seconds,
             agreed_offset=min(offsets.values(), key=abs) if len(offsets) > 1 else None,
+            trouble=lead[1].trouble if (lead := self._lead) else "",
         )
 
     # What the process asks

@@ -140,6 +140,11 @@ class LeaderRounds:
         """Seconds until the next round is to begin at the latest."""
         return self._dispatcher.seconds_to_next_round
 
+    @property
+    def trouble(self) -> str:
+        """See Dispatcher."""
+        return self._dispatcher.trouble
+
     def go_round(self) -> None:
         """Start what is due, and write what is known by now."""
         self._due_times.correct_due_times()
@@ -249,6 +254,8 @@ class Dispatcher:
 
     seconds_to_next_round = ROUND_SECONDS
     """Seconds after which there may be more to do, though nothing wakes the rounds."""
+    trouble = ""
+    """Why the leader works on what is due by itself, though others could; "" where it does not."""
 
     def __init__(
         self,

@@ -283,8 +283,11 @@ class PageApp:
         return PlainTextResponse("ok\n")
 
     def send_readiness(self, _request: Request) -> Response:
-        reasons = list_reasons_not_ready(self._store, self._loop.read_health())
-        text = "".join(f"{reason}\n" for reason in reasons or ["ok"])
+        health = self._loop.read_health()
+        reasons = list_reasons_not_ready(self._store, health)
+        # Targets are looked at all the same.
+        notes = [f"the leader works alone: {health.trouble}"] if health.trouble else []
+        text = "".join(f"{line}\n" for line in (*(reasons or ["ok"]), *notes))
         return PlainTextResponse(text, HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK)
 
     async def take_github_hook(self, request: Request) -> Response:

@@ -251,6 +251,18 @@ def test_where_no_job_is_taken_the_leader_works_by_itself(fleet: Fleet) -> None:
     wait_until(lambda: len(fleet.list_asked()) == 8, SECONDS, "jobs are taken again")
 
 
+def test_while_the_queue_is_away_the_leader_works_by_itself_and_says_so(fleet: Fleet) -> None:
+    loop = fleet.start().loop
+    wait_until_in_sync(fleet)
+    assert loop.read_health().trouble == ""
+    fleet.run_in_store("ALTER TABLE procrastinate_jobs RENAME TO away")
+    fleet.ask_for("t1")
+    wait_until(lambda: len(fleet.list_asked()) == 7, SECONDS, "it is looked at")
+    wait_until(lambda: loop.read_health().trouble == "jobs unavailable", SECONDS, "it is said")
+    fleet.run_in_store("ALTER TABLE away RENAME TO procrastinate_jobs")
+    wait_until(lambda: not loop.read_health().trouble, SECONDS, "there are jobs again")
+
+
 def test_machines_whose_clocks_differ_share_that_of_the_database(fleet: Fleet) -> None:
     """By five minutes: nothing is looked at twice, and no lease is taken too early."""
     first, second = fleet.start(clock_ahead=300.0), fleet.start(clock_ahead=-300.0)

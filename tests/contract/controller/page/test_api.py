@@ -191,6 +191,16 @@ def test_it_is_ready_only_while_the_loop_goes_round(
     assert page.get("/healthz").text == "ok\n"
 
 
+def test_it_is_ready_while_the_leader_works_alone(page: ServedPage) -> None:
+    """Targets are looked at all the same, only by one process."""
+    before = page.loop.health
+    page.loop.health = replace(before, trouble="jobs unavailable")
+    answer = page.get("/readyz")
+    page.loop.health = before
+    text = "ok\nthe leader works alone: jobs unavailable\n"
+    assert (answer.status_code, answer.text) == (200, text)
+
+
 @pytest.mark.parametrize(
     ("path", "label"),
     [
