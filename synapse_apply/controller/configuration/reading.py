@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -22,13 +22,10 @@ from synapse_apply.manifests.yaml.reader import iter_extra_document_error, read_
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (
     Diagnostic,
-    FieldPath,
     Position,
     error_finding,
-    warning_finding,
 )
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.phrases import format_field_path
 
 SCHEMA_NAME = "controller"
 _MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -96,11 +93,6 @@ def parse_and_check_configuration(
     findings.extend(
         further_findings(value, controller, positions, now, is_access_known=is_access_known)
     )
-    findings.extend(
-        iter_unused_setting_warnings(
-            value, schemas.bundle_schema_with_referenced_files(SCHEMA_NAME), positions
-        )
-    )
     has_errors = any(finding.is_error for finding in findings)
     return ConfigurationReading(None if has_errors else controller, tuple(findings))
 
@@ -116,44 +108,6 @@ def _empty_file(file: FilePath, findings: list[Diagnostic]) -> tuple[Diagnostic,
             position=Position(str(file), 1, 1),
         ),
     )
-
-
-LATER_MARK = "x-later"
-
-
-def iter_unused_setting_warnings(
-    value: Mapping[str, Any], schema: Mapping[str, Any], positions: Mapping[FieldPath, Position]
-) -> Iterator[Diagnostic]:
-    """A warning for each setting that the schema marks as one of a later version."""
-    for path in _later_settings(value, schema, schema, ()):
-        yield warning_finding(
-            "Not used by this version",
-            f"`{format_field_path(path)}` has no effect in this version",
-            "it may stay; a later version uses it",
-            position=positions.get(path),
-            path=path,
-        )
-
-
-def _later_settings(
-    value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], path: FieldPath
-) -> Iterator[FieldPath]:
-    if schema.get(LATER_MARK):
-        yield path
-        return
-    reference = schema.get("$ref", "")
-    if reference:
-        schema = root
-        for key in reference.removeprefix("#/").split("/"):
-            schema = schema[key]
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            below = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
-            if isinstance(below, Mapping):
-                yield from _later_settings(item, below, root, (*path, key))
-    elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        for index, item in enumerate(value):
-            yield from _later_settings(item, schema["items"], root, (*path, index))
 
 
 _NO_SOURCE: Mapping[str, Any] = {"url": "./repository", "targets": {"*": {"mode": "observe"}}}
