@@ -16,13 +16,6 @@ from typing import Any
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, PlannedRow, RowAction
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome, TargetName
-from synapse_apply.controller.worker.planned import (
-    MAX_JOB_TEXT_CHARACTERS,
-    MAX_JOBS,
-    MAX_NAME_CHARACTERS,
-    MAX_REASON_CHARACTERS,
-    MAX_SUMMARY_CHARACTERS,
-)
 from synapse_apply.model.codec import build_coder
 from synapse_apply.model.diagnostic import error_finding, warning_finding
 from synapse_apply.model.errors import InputError
@@ -173,6 +166,8 @@ def _decode_json(line: bytes) -> Any:
         raise WrongShapeError("this is no JSON") from None
 
 
+MAX_NAME_CHARACTERS, MAX_SUMMARY_CHARACTERS, MAX_REASON_CHARACTERS = 500, 300, 1000
+MAX_JOBS, MAX_JOB_TEXT_CHARACTERS = 20, 130
 MAX_PLAN_CHARACTERS = 32 * 1024 * 1024
 MAX_REPORT_CHARACTERS = 8 * 1024 * 1024
 MAX_FINDINGS = 1000

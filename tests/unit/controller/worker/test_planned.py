@@ -20,8 +20,7 @@ from synapse_apply.controller.worker.exchange import (
     decode_result,
     encode_result,
 )
-from synapse_apply.controller.worker.look import build_result_of_plan
-from synapse_apply.controller.worker.planned import list_planned_rows
+from synapse_apply.controller.worker.look import build_result_of_plan, list_planned_rows
 from synapse_apply.planning.planner import build_plan
 
 GIT, DRIFT, SECRET = (RowCause.GIT,), (RowCause.DRIFT,), (RowCause.SECRET,)
