@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -351,14 +351,10 @@ class PeopleActions:
 
     def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
         """Let a wave begin; refused where it does not wait for that."""
-        with self._parts.write() as writer:
-            row = self._begun_rollout(rollout)
+        with self._deciding(who, rollout, verbs.APPROVE_WAVE) as (writer, row, say):
             wave_row = self._read_wave_or_blank(row, wave)
             writer.put(rollouts.approve_wave(row, wave_row, number=number, who=who))
-            self._audit_rollout(
-                writer, row, who, verbs.APPROVE_WAVE, f"wave {wave} of {row.wave_count}"
-            )
-        self._wake_for(row)
+            say(f"wave {wave} of {row.wave_count}")
 
     def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
         """Go on with a rollout that is stopped: what failed is tried again, and counts anew.
@@ -366,66 +362,64 @@ class PeopleActions:
         The targets that failed are looked at soon.
         """
         parts = self._parts
-        with parts.write() as writer:
-            row, now = self._begun_rollout(rollout), parts.clock.read_wall()
+        with self._deciding(who, rollout, verbs.RESUME_ROLLOUT) as (writer, row, say):
+            now = parts.clock.read_wall()
             targets = parts.store.list_rollout_targets(row.name, row.wave)
             after, failed = rollouts.resume_rollout(row, targets, number=number, who=who, now=now)
-            writer.put(after)
-            writer.put(*failed)
-            for failed_target in failed:
-                target = parts.store.find_target(failed_target.target)
+            writer.put(after, *failed)
+            cause, detail = RunCause.RESUMED, f"the rollout {rollout}, which goes on"
+            for one in failed:
+                target = parts.store.find_target(one.target)
                 if target is not None and not target.is_gone:
-                    writer.put(
-                        replace(
-                            target,
-                            due_at=now,
-                            due_cause=RunCause.RESUMED,
-                            due_detail=f"the rollout {rollout}, which goes on",
-                        )
-                    )
-            self._audit_rollout(
-                writer,
-                row,
-                who,
-                verbs.RESUME_ROLLOUT,
-                f"{format_count_and_noun(len(failed), 'target')} tried again",
-            )
+                    writer.put(replace(target, due_at=now, due_cause=cause, due_detail=detail))
+            say(f"{format_count_and_noun(len(failed), 'target')} tried again")
             queue_rollout_news(parts, writer, row, after)
-        self._wake_for(row)
 
     def skip_wave_or_refuse(
         self, who: str, rollout: str, number: int, wave: int, reason: str
     ) -> None:
         """Close the open wave without evidence; its targets that wait for others are moved now."""
-        parts = self._parts
-        with parts.write() as writer:
-            row, now = self._begun_rollout(rollout), parts.clock.read_wall()
-            reason = normalize_reason(reason)
+        with self._deciding(who, rollout, verbs.SKIP_WAVE) as (writer, row, say):
+            reason, now = normalize_reason(reason), self._parts.clock.read_wall()
             wave_row = self._read_wave_or_blank(row, wave)
             after, wave_row = rollouts.skip_wave(
                 row, wave_row, number=number, who=who, reason=reason, now=now
             )
-            writer.put(after)
-            writer.put(wave_row)
-            detail = f"wave {wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._audit_rollout(writer, row, who, verbs.SKIP_WAVE, detail)
-            queue_rollout_news(parts, writer, row, after)
-        self._wake_for(row)
+            writer.put(after, wave_row)
+            say(f"wave {wave} of {row.wave_count}", reason)
+            queue_rollout_news(self._parts, writer, row, after)
 
     def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
         """Bring this revision no further: targets stay where they are until the next head."""
-        with self._parts.write() as writer:
-            row, now = (self._begun_rollout(rollout), self._parts.clock.read_wall())
-            reason = normalize_reason(reason)
+        with self._deciding(who, rollout, verbs.ABORT_ROLLOUT) as (writer, row, say):
+            reason, now = normalize_reason(reason), self._parts.clock.read_wall()
             after = rollouts.abort_rollout(row, number=number, who=who, reason=reason, now=now)
             writer.put(after)
             wave = self._read_wave_or_blank(row, row.wave)
             if wave.end is WaveEnd.NONE:
                 writer.put(replace(wave, closed_at=now, closed_by=who, reason=reason))
             queue_rollout_news(self._parts, writer, row, after)
-            detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._audit_rollout(writer, row, who, verbs.ABORT_ROLLOUT, detail)
-        self._wake_for(row)
+            say(f"in wave {row.wave} of {row.wave_count}", reason)
+
+    @contextmanager
+    def _deciding(
+        self, who: str, rollout: str, verb: Verb
+    ) -> Iterator[tuple[StoreWriter, RolloutRow, Callable[..., None]]]:
+        """A transaction over a begun rollout; `say` has the audit tell what was decided, and why.
+
+        The next round begins at its end.
+        """
+        with self._parts.write() as writer:
+            row = self._begun_rollout(rollout)
+
+            def say(detail: str, reason: str = "") -> None:
+                text = f"{detail}: {reason}" if reason else detail
+                audit_and_log_step(self._parts, writer, row, verb.action, text, who=who)
+                writer.count_change(row.source)
+
+            yield writer, row, say
+        self._parts.add_changed_source(row.source)
+        self._wake_loop()
 
     def _begun_rollout(self, name: str) -> RolloutRow:
         row = self._parts.store.find_rollout(name)
@@ -443,16 +437,6 @@ class PeopleActions:
         rows = self._parts.store.list_waves(row.name, row.number)
         blank = WaveRow(row.source, row.name, row.number, wave)
         return {row.wave: row for row in rows}.get(wave, blank)
-
-    def _audit_rollout(
-        self, writer: StoreWriter, row: RolloutRow, who: str, verb: Verb, detail: str
-    ) -> None:
-        audit_and_log_step(self._parts, writer, row, verb.action, detail, who=who)
-        writer.count_change(row.source)
-
-    def _wake_for(self, row: RolloutRow) -> None:
-        self._parts.add_changed_source(row.source)
-        self._wake_loop()
 
 
 def _reject_holds(
