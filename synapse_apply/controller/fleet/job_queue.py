@@ -80,13 +80,13 @@ class JobQueue:
         self,
         location: QueueLocation,
         version: str,
-        begin_work: Callable[[TargetName], None] | None,
+        begin_work: Callable[[TargetName], None],
         log: Callable[..., None],
     ) -> None:
         """Nothing is opened yet.
 
         `begin_work` is called in a thread for each job that this process takes, one at a time: the
-        next job is taken when it returns. None: no job is taken. `log` is called with an event and
+        next job is taken when it returns. `log` is called with an event and
         values. Processes of different versions have different queues: a digest of a target's
         inputs is of one version.
         """
@@ -240,8 +240,6 @@ class JobQueue:
                 await self._app.close_async()
 
     async def _take_jobs(self, app: App) -> None:
-        if self._begin_work is None:
-            await asyncio.Event().wait()
         await app.run_worker_async(
             queues=[self._queue],
             concurrency=1,
@@ -255,7 +253,7 @@ class JobQueue:
         )
 
     async def _work_in_thread(self, source: str, target: str) -> None:
-        if self._begin_work is not None and not self._is_stopping:
+        if not self._is_stopping:
             await asyncio.to_thread(self._begin_work, TargetName(source, target))
 
 

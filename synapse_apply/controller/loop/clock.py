@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Condition, Thread
@@ -125,13 +125,18 @@ class BackgroundTasks:
         """`wake` is called when a task ends; `survived` are exceptions that end only a task."""
         self._wake = wake
         self._survived = survived
-        self._running: dict[Hashable, object] = {}
+        self._running: dict[tuple[object, ...], object] = {}
         self._changed = Condition()
         self.failure: Exception | None = None
         self.started_count = 0
 
-    def start_task(self, key: Hashable, work: Callable[[], object], subject: object = None) -> bool:
-        """Start a task unless one of this key is running, or one failed; whether it was started."""
+    def start_task(
+        self, key: tuple[object, ...], work: Callable[[], object], subject: object = None
+    ) -> bool:
+        """Start a task unless one of this key is running, or one failed; whether it was started.
+
+        A key begins with the kind of its task.
+        """
         with self._changed:
             # After a failure, such as a full disk, what is done cannot be recorded.
             if key in self._running or self.failure is not None:
@@ -146,27 +151,21 @@ class BackgroundTasks:
         self.failure = self.failure or problem
         self._wake()
 
-    def count_running(self, kind: str) -> int:
-        """How many tasks are running whose key is a tuple that begins with `kind`."""
+    def list_subjects_of_running(self, kind: str) -> list[object]:
+        """The subjects of the running tasks of a kind."""
         with self._changed:
-            return self._count_unlocked(kind)
+            return [subject for key, subject in self._running.items() if key[0] == kind]
 
-    def _count_unlocked(self, kind: str) -> int:
-        return sum(isinstance(key, tuple) and key[0] == kind for key in self._running)
+    def count_running(self, kind: str) -> int:
+        """How many tasks of a kind are running."""
+        return len(self.list_subjects_of_running(kind))
 
     def wait_for_fewer(self, kind: str, count: int, seconds: float) -> bool:
         """Wait until fewer than `count` tasks of a kind are running, at most so long; if so."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._count_unlocked(kind) < count, seconds)
-
-    def list_subjects_of_running(self, kind: str) -> list[object]:
-        """The subjects of the running tasks of a kind."""
-        with self._changed:
-            return [
-                subject
-                for key, subject in self._running.items()
-                if isinstance(key, tuple) and key[0] == kind
-            ]
+            return self._changed.wait_for(
+                lambda: sum(key[0] == kind for key in self._running) < count, seconds
+            )
 
     def is_idle(self) -> bool:
         with self._changed:
@@ -177,14 +176,12 @@ class BackgroundTasks:
 
         Tasks of the kind `ignored_kind` count for none.
         """
-
-        def is_idle() -> bool:
-            return all(isinstance(key, tuple) and key[0] == ignored_kind for key in self._running)
-
         with self._changed:
-            return self._changed.wait_for(is_idle, seconds)
+            return self._changed.wait_for(
+                lambda: all(key[0] == ignored_kind for key in self._running), seconds
+            )
 
-    def _run(self, key: Hashable, work: Callable[[], object]) -> None:
+    def _run(self, key: tuple[object, ...], work: Callable[[], object]) -> None:
         try:
             work()
         except self._survived:

@@ -35,10 +35,10 @@ _COMMAND = (sys.executable, "-I", "-m", "synapse_apply.controller.worker")
 
 
 class _NoAnswer(Exception):
-    """A child is ended; `result` says why there is no answer."""
+    """A child is ended, with `result`; without one the text is a sentence that says why."""
 
-    def __init__(self, result: RunResult) -> None:
-        super().__init__()
+    def __init__(self, detail: str, result: RunResult | None = None) -> None:
+        super().__init__(detail)
         self.result = result
 
 
@@ -77,7 +77,7 @@ class Child:
             self._send_order_line(encode_order(order), conversation)
             result = conversation.decode_answer(self._read_answer_line(conversation))
         except _NoAnswer as end:
-            return end.result
+            return end.result or conversation.result_without_answer(str(end))
         except OSError:
             return conversation.result_without_answer("The worker had ended before it was asked.")
         except WrongShapeError:
@@ -102,13 +102,6 @@ class Child:
             if self._can_send_within(_WATCH_SECONDS):
                 rest = rest[os.write(self._program.input.fileno(), rest[: select.PIPE_BUF]) :]
 
-    def _send_news(self, conversation: Conversation) -> None:
-        """Send what there is to say, unless the child reads nothing now, or has ended."""
-        if self._can_send_within(0.0) and (line := conversation.take_news_line_or_empty()):
-            # One line fits whole, so that it never waits in its middle.
-            with suppress(OSError):
-                os.write(self._program.input.fileno(), line[: select.PIPE_BUF])
-
     def _can_send_within(self, seconds: float) -> bool:
         """Whether PIPE_BUF bytes can be sent without waiting, within so many seconds."""
         poll = select.poll()
@@ -122,30 +115,28 @@ class Child:
         poll.register(descriptor, select.POLLIN)
         while not line.endswith(b"\n"):
             self._require_within_limits(conversation)
-            self._send_news(conversation)
+            # News are sent unless the child reads nothing now, or has ended.
+            if self._can_send_within(0.0) and (news := conversation.take_news_line_or_empty()):
+                # One line fits whole, so that it never waits in its middle.
+                with suppress(OSError):
+                    os.write(self._program.input.fileno(), news[: select.PIPE_BUF])
             if not poll.poll(_WATCH_SECONDS * 1000):
                 continue
             block = os.read(descriptor, _READ_BYTES)
             line += block
             if not block:
-                raise _NoAnswer(
-                    conversation.result_without_answer("The worker ended in its middle.")
-                )
+                raise _NoAnswer("The worker ended in its middle.")
             if len(line) > MAX_LINE_BYTES:
-                raise _NoAnswer(
-                    conversation.result_without_answer("The worker's answer was too long.")
-                )
+                raise _NoAnswer("The worker's answer was too long.")
         return bytes(line)
 
     def _require_within_limits(self, conversation: Conversation) -> None:
         """_NoAnswer where it has taken too long, or too much memory."""
         if (end := conversation.worker_end()) is not None:
-            raise _NoAnswer(end)
+            raise _NoAnswer("", end)
         if self._resident_bytes() > _MOST_RESIDENT_BYTES:
             size = f"{_MOST_RESIDENT_BYTES // 1024**2} MiB"
-            raise _NoAnswer(
-                conversation.result_without_answer(f"The worker took more than {size}.")
-            )
+            raise _NoAnswer(f"The worker took more than {size}.")
 
     def _resident_bytes(self) -> int:
         """How much memory it has, 0 where the system does not say so in /proc."""
