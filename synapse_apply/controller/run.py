@@ -63,7 +63,6 @@ _DIGEST_LENGTH = 12
 _BEGUN_PER_LOOK = 4
 # At each start, which may be each minute.
 _CHECKED_AUDIT_ROWS = 1_000
-_ALL_TARGETS = 10**9
 
 
 @frozen
@@ -378,8 +377,7 @@ def derive_exit_code_of_store(store: ControllerStore, *, detailed: bool) -> int:
     if counts[TargetCondition.UNKNOWN]:
         codes.add(Exit.UNKNOWN)
     for state in (TargetCondition.FAILING, TargetCondition.REFUSED):
-        page = store.target_page(TargetFilter(state=state), 0, _ALL_TARGETS)
-        for row in page.targets:
+        for row in store.list_targets(TargetFilter(state=state)):
             if state is TargetCondition.FAILING:
                 runs = store.newest_runs(row.name, MOST_RUNS_OF_FAILURE)
                 codes.add(failure_exit_code(runs))

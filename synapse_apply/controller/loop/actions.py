@@ -63,7 +63,6 @@ _STATES_THAT_A_PAUSE_CHANGES = frozenset(
 )
 # Where `waiting_reason` may be that it is paused.
 _STATES_THAT_SAY_A_PAUSE = CONDITIONS_OF_PEOPLE | {TargetCondition.PAUSED}
-_ALL_TARGETS = 10**9
 
 
 class PeopleActions:
@@ -105,9 +104,7 @@ class PeopleActions:
             # The targets that match a scope; refused where none does.
             matching: Sequence[TargetRow] = ()
             if len(scope) <= _MAX_SCOPE_LENGTH and scope.isprintable():
-                matching = parts.store.target_page(
-                    TargetFilter(patterns=(scope,)), 0, _ALL_TARGETS
-                ).targets
+                matching = parts.store.list_targets(TargetFilter(patterns=(scope,)))
             if not matching:
                 raise ActionRefused.from_summary(
                     "No target matches",

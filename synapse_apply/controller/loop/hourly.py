@@ -166,7 +166,6 @@ def _queue_reminder(parts: LoopParts, writer: StoreWriter, row: TargetRow, numbe
 _UNSETTLED_SECONDS = 60.0
 # Where there is nothing that another rule would decide otherwise, or a look is due anyway.
 _UNDECIDED = frozenset({TargetCondition.IN_SYNC, TargetCondition.NOT_LOOKED_AT})
-_ALL_TARGETS = 10**9
 
 
 class DueTimes:
@@ -206,7 +205,7 @@ def targets_in_states(parts: LoopParts, states: Collection[TargetCondition]) -> 
         row
         for state in TargetCondition
         if state in states
-        for row in parts.store.target_page(TargetFilter(state=state), 0, _ALL_TARGETS).targets
+        for row in parts.store.list_targets(TargetFilter(state=state))
     ]
 
 

@@ -29,8 +29,6 @@ from synapse_apply.controller.rules.targets import is_same_as_last_run, target_r
 from synapse_apply.controller.settings import Event, Mode
 from synapse_apply.controller.store.store_writer import StoreWriter
 
-_ALL_TARGETS = 10**9
-
 
 class RunRecord:
     """One run of a claimed target, what was decided of it, and how it is written."""
@@ -264,6 +262,6 @@ class RunRecord:
         name, now = self._looked.name, self._parts.clock.read_wall()
         waiting = TargetFilter(name.source, TargetCondition.WAITING)
         cause, detail = RunCause.RESUMED, f"a verification in {name}"
-        for row in self._parts.store.target_page(waiting, 0, _ALL_TARGETS).targets:
+        for row in self._parts.store.list_targets(waiting):
             if row.name != name and f"target {name.target} " in row.waiting_reason:
                 writer.put(replace(row, due_at=now, due_cause=cause, due_detail=detail))

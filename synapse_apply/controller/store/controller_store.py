@@ -77,6 +77,7 @@ T = TypeVar("T")
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
 _BY_STATE = "ORDER BY state_rank, source, target"
 _AUDIT_ROWS_AT_ONCE = 1000
+_ALL_TARGETS = 10**9
 # Connections to a server are few: a page that is asked a lot waits in this process instead.
 _MOST_READERS = 5
 _MAX_WAIT_FOR_READER = 10.0  # seconds
@@ -243,6 +244,10 @@ class ControllerStore:
             return TargetPage(rows, count)
 
         return self._in_read(read_page)
+
+    def list_targets(self, target_filter: TargetFilter) -> Sequence[TargetRow]:
+        """All targets that match, in the order of `target_page`."""
+        return self.target_page(target_filter, 0, _ALL_TARGETS).targets
 
     def target_counts(
         self, source: str = "", patterns: tuple[str, ...] | None = None

@@ -15,26 +15,15 @@ from synapse_apply.model.json_values import WrongShapeError
 Cells = tuple[Any, ...]
 
 
-class StoreCursor(Protocol):
-    """What a statement gave: rows that it selected, or how many it changed."""
-
-    @property
-    def rowcount(self) -> int: ...
-
-    def fetchone(self) -> Any: ...
-
-    def fetchall(self) -> list[Any]: ...
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-
 class StoreConnection(Protocol):
     """A connection for one thread at a time. Each value of a statement stands as `?`.
 
     Its errors are the driver's own, inside of `StoreDatabase.translate_errors`.
     """
 
-    def execute(self, statement: str, values: Sequence[object] = (), /) -> StoreCursor: ...
+    def execute(self, statement: str, values: Sequence[object] = (), /) -> Any:
+        """The cursor of the driver: rows that were selected, or how many were changed."""
+        ...
 
     def execute_write(self, statement: str, values: Sequence[object] = (), /) -> None:
         """Have a statement run before the next one of `execute`, or before `commit`.

@@ -347,7 +347,7 @@ class StoreWriter:
             f"{MESSAGES.build_insert_statement()} ON CONFLICT (channel, event, fact) DO NOTHING",
             MESSAGES.encode_row(row),
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)
 
     def append_audit(self, time: float, who: str, action: str, subject: str, detail: str) -> None:
         newest = self._connection.execute(
@@ -384,7 +384,7 @@ class StoreWriter:
             " AND id NOT IN (SELECT MAX(id) FROM runs GROUP BY source, target)",
             [when, when],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
     def delete_old_messages(self, when: float) -> None:
         """Delete old messages that were sent or refused, and old revisions with their statuses.
