@@ -45,10 +45,6 @@ _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "synapse-apply"}
 _CONNECTION = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 Network = Literal["public", "private", "link-local", "loopback"]
-_GLOBAL: Network = "public"
-_PRIVATE: Network = "private"
-_LINK_LOCAL: Network = "link-local"
-_LOOPBACK: Network = "loopback"
 # RFC 6052 and RFC 8215.
 _NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
@@ -70,7 +66,7 @@ def classify_network_or_private_if_no_address(address: str) -> Network:
         # A link-local address has its interface behind a percent sign.
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return _PRIVATE
+        return "private"
     # An IPv4 address inside of an IPv6 one (mapped, 6to4, NAT64) is where packets end up.
     if isinstance(ip, ipaddress.IPv6Address):
         embedded_ip = ip.ipv4_mapped or ip.sixtofour
@@ -81,12 +77,12 @@ def classify_network_or_private_if_no_address(address: str) -> Network:
             return classify_network_or_private_if_no_address(str(embedded_ip))
     # 0.0.0.0 connects to this machine on Linux.
     if ip.is_loopback or ip.is_unspecified:
-        return _LOOPBACK
+        return "loopback"
     if ip.is_link_local:
-        return _LINK_LOCAL
+        return "link-local"
     # No other range is assigned to the networks of all (IANA, IPv6 address space).
     is_assigned = ip.version == 4 or ip in _GLOBAL_UNICAST
-    return _GLOBAL if is_assigned and ip.is_global and not ip.is_multicast else _PRIVATE
+    return "public" if is_assigned and ip.is_global and not ip.is_multicast else "private"
 
 
 # A release's `file` is a signed URL that a lying server chooses. So none of our headers are sent,
@@ -106,10 +102,8 @@ class ReachableNetworks:
         """Public networks, and those that the backend's own host resolves to."""
         parts = urlsplit(base_url)
         host = parts.hostname or ""
-        backend_networks = frozenset(
-            map(classify_network_or_private_if_no_address, _resolve_addresses(host))
-        )
-        return cls(backend_networks | {_GLOBAL}, parts.scheme == "http" or is_loopback(host))
+        networks = {"public", *map(classify_network_or_private_if_no_address, _addresses(host))}
+        return cls(frozenset(networks), parts.scheme == "http" or is_loopback(host))
 
     def allows_address(self, address: str) -> bool:
         return classify_network_or_private_if_no_address(address) in self.networks
@@ -131,16 +125,14 @@ class ReachableNetworks:
         # It makes a URL look as if it were of another host; no storage signs URLs that way.
         if "@" in parts.netloc:
             return "it has a user name in it"
-        refused_addresses = [
-            address for address in _resolve_addresses(host) if not self.allows_address(address)
-        ]
-        if refused_addresses:
-            network = classify_network_or_private_if_no_address(refused_addresses[0])
-            return f"its host is at a {network} address, and the backend is not"
+        for address in _addresses(host):
+            if not self.allows_address(address):
+                network = classify_network_or_private_if_no_address(address)
+                return f"its host is at a {network} address, and the backend is not"
         return ""
 
 
-def _resolve_addresses(host: str) -> list[str]:
+def _addresses(host: str) -> list[str]:
     """The IP addresses of a host; empty if it cannot be resolved here, as behind a proxy."""
     try:
         results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

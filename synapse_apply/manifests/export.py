@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import field
 from itertools import takewhile
@@ -242,15 +242,23 @@ class Exporter:
         tree: dict[str, Any] = _to_writable(fields, (), left_out)
         self._add_live_references(address.kind, tree)
         tree |= extra_fields
+        head: dict[str, Any] = {
+            "apiVersion": API_VERSION,
+            "kind": CATALOGUE[address.kind].kind,
+        }
+        if "metadata" in schemas.bundle_schema_with_referenced_files(address.kind)["required"]:
+            head["metadata"] = {"name": address.name}
         # Removing one misfit may reveal the next, so the text is written and read back until it
         # fits.
         for _ in range(_MAX_ROUNDS):
             written_secrets = tuple(
                 item for item in secrets if get_at_or_absent(tree, item.path) == item.reference
             )
-            text = format_document(
-                self._build_document(address, tree, written_secrets), self.schema
-            )
+            document = {**head}
+            if written_secrets:
+                pointers = [format_json_pointer(secret.path) for secret in written_secrets]
+                document["lifecycle"] = {SENSITIVE: pointers}
+            text = format_document({**document, "spec": dict(tree)}, self.schema)
             findings = self._round_trip_problems(address, text, tree)
             if not findings:
                 unseen = describe_unseen_secrets(address.kind, spec, self.marks, tree)
@@ -282,12 +290,6 @@ class Exporter:
         bare = value.reveal() if isinstance(value, Sensitive) else value
         # A variable of the environment is a text; other values have to be parsed from JSON.
         is_json = not isinstance(bare, str | WithheldSecret)
-        secret = SecretVariable(path, self._reserve_variable_name(address, path), is_json)
-        secrets.append(secret)
-        return secret.reference
-
-    def _reserve_variable_name(self, address: Address, path: FieldPath) -> str:
-        """An unused variable name for a secret, which is noted as used."""
         parts = (address.kind, address.name, *(path[1:] or path))
         name = _NO_NAME.sub("_", "_".join(map(str, parts))).upper().strip("_")
         # Names are made of letters, digits and `_`, so two paths may give the same name.
@@ -295,21 +297,9 @@ class Exporter:
             self.variables[name] += 1
             name = f"{name}_{self.variables[name]}"
         self.variables[name] = 1
-        return name
-
-    def _build_document(
-        self, address: Address, tree: Mapping[str, Any], secrets: Sequence[SecretVariable]
-    ) -> JsonObject:
-        kind = CATALOGUE[address.kind].kind
-        has_metadata = (
-            "metadata" in schemas.bundle_schema_with_referenced_files(address.kind)["required"]
-        )
-        metadata = {"metadata": {"name": address.name}} if has_metadata else {}
-        lifecycle = {
-            "lifecycle": {SENSITIVE: [format_json_pointer(secret.path) for secret in secrets]}
-        }
-        head = {"apiVersion": API_VERSION, "kind": kind, **metadata}
-        return {**head, **(lifecycle if secrets else {}), "spec": dict(tree)}
+        secret = SecretVariable(path, name, is_json)
+        secrets.append(secret)
+        return secret.reference
 
     def _add_live_references(self, kind: str, tree: dict[str, Any]) -> None:
         """Add `valueFrom: {live: true}` for required secrets that the server's answer lacks."""

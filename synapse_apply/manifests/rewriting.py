@@ -279,17 +279,18 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
             done.append(change)
             # Read back: another writer may have replaced the file in between.
             _require_file_content(change, real_path, change.new_content)
-    except OSError as problem:
-        _restore(done)
+    except (OSError, InputError) as problem:
+        for replaced in done:
+            with suppress(OSError):
+                replaced.file.resolve().write_bytes(replaced.old_content)
+        if isinstance(problem, InputError):
+            raise
         # `change` is the one that could not be replaced.
         raise InputError.from_summary(
             "A file cannot be written",
             f"{change.name}: {problem.strerror}.",
             "Nothing was written. Check its permissions, and those of its folder.",
         ) from None
-    except InputError:
-        _restore(done)
-        raise
     finally:
         for _, _, temporary_path in prepared:
             with suppress(OSError):
@@ -363,9 +364,3 @@ def _require_file_content(change: Rewrite, real_path: Path, content: bytes) -> N
             f"{change.name} is not what it was a moment ago.",
             "Nothing was written. Run the command again.",
         )
-
-
-def _restore(done: Sequence[Rewrite]) -> None:
-    for change in done:
-        with suppress(OSError):
-            change.file.resolve().write_bytes(change.old_content)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,7 +159,7 @@ def make_key_folder(path: Path, own_top: Path | None = None) -> None:
     try:
         make_own_folders(path.parent, own_top)
     except OSError as problem:
-        raise _build_unwritable_error(path, problem) from None
+        raise _inaccessible(path, problem, "written") from None
 
 
 def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
@@ -172,16 +172,23 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     make_key_folder(path, own_top)
-    try:
-        _write_new_file(temporary_path, text)
+    # Where there is a file already, its key stays.
+    with suppress(FileExistsError):
         try:
-            _write_new_key_file(temporary_path, path, text)
-        finally:
-            remove_own_file(temporary_path)
-    except FileExistsError:
-        pass
-    except OSError as problem:
-        raise _build_unwritable_error(path, problem) from None
+            _write_new_file(temporary_path, text)
+            try:
+                # A link never replaces a file, as a rename would: the first process's key stays.
+                link_own_file_to_sibling(path, temporary_path.name)
+            except FileExistsError:
+                raise
+            except OSError:
+                _write_new_file(path, text)  # a file system without hard links
+            finally:
+                remove_own_file(temporary_path)
+        except FileExistsError:
+            raise
+        except OSError as problem:
+            raise _inaccessible(path, problem, "written") from None
     return _read_key_file(path)
 
 
@@ -194,22 +201,14 @@ def replace_key_file(path: Path, own_top: Path | None = None) -> StateKey:
     return create_or_read_key(path, own_top)
 
 
-def _build_unwritable_error(path: Path, problem: OSError) -> InputError:
+def _inaccessible(path: Path, problem: OSError, verb: str) -> InputError:
+    """The error for a key file that cannot be read or written, as `verb` says."""
+    advice = "Check the file's permissions" if verb == "read" else "Make the folder writable"
     return InputError.from_summary(
-        "State key cannot be written",
+        f"State key cannot be {verb}",
         f"{path}: {problem.strerror}",
-        f"Make the folder writable, or set {KEY_VARIABLE}.",
+        f"{advice}, or set {KEY_VARIABLE}.",
     )
-
-
-def _write_new_key_file(temporary_path: Path, path: Path, text: str) -> None:
-    try:
-        # A link never replaces a file, as a rename would: the first process's key stays.
-        link_own_file_to_sibling(path, temporary_path.name)
-    except FileExistsError:
-        raise
-    except OSError:
-        _write_new_file(path, text)  # a file system without hard links
 
 
 def _write_new_file(path: Path, text: str) -> None:
@@ -225,15 +224,7 @@ def _key_file_exists(path: Path) -> bool:
     try:
         return stat_own_file_or_none(path) is not None
     except OSError as problem:
-        raise _build_unreadable_error(path, problem) from None
-
-
-def _build_unreadable_error(path: Path, problem: OSError) -> InputError:
-    return InputError.from_summary(
-        "State key cannot be read",
-        f"{path}: {problem.strerror}",
-        f"Check the file's permissions, or set {KEY_VARIABLE}.",
-    )
+        raise _inaccessible(path, problem, "read") from None
 
 
 def _restrict_permissions(path: Path) -> list[Diagnostic]:
@@ -276,12 +267,16 @@ def _read_key_file(path: Path) -> StateKey:
     try:
         text = read_start_of_own_file(path).decode("ascii", "replace")
     except OSError as problem:
-        raise _build_unreadable_error(path, problem) from None
+        raise _inaccessible(path, problem, "read") from None
     return _parse_key(text, str(path))
 
 
 def _parse_key(text: str, origin: str) -> StateKey:
-    data = _decode_base64_or_none(text)
+    # In the standard or URL-safe alphabet, with or without padding.
+    plain = re.sub(r"\s", "", text).translate(str.maketrans("-_", "+/")).rstrip("=")
+    data = None
+    with suppress(ValueError):  # a binascii.Error is one
+        data = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     if data is None:
         raise InputError.from_summary("State key is not base64", f"The key in {origin}.", _ADVICE)
     # A key shorter than the hash weakens HMAC (RFC 2104, 3).
@@ -292,12 +287,3 @@ def _parse_key(text: str, origin: str) -> StateKey:
             _ADVICE,
         )
     return StateKey(data, origin)
-
-
-def _decode_base64_or_none(text: str) -> bytes | None:
-    """Decode base64 in the standard or URL-safe alphabet, with or without padding; else None."""
-    plain = re.sub(r"\s", "", text).translate(str.maketrans("-_", "+/")).rstrip("=")
-    try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.secret_rules import LOGIN_FILE_LABEL, Login
@@ -36,10 +35,6 @@ def read_login(environ: Mapping[str, str]) -> Login | None:
     value, problem = parse_json_with_problem(text)
     if problem or not isinstance(value, dict):
         return Login(LOGIN_FILE_LABEL, problem=f"it is not a JSON object{problem}")
-    return _parse_login_with_problem(value, exposed=bool(path.stat().st_mode & _GROUP_AND_OTHERS))
-
-
-def _parse_login_with_problem(value: Mapping[str, Any], *, exposed: bool) -> Login:
     texts = {name: value.get(name) for name in ("host", "access_token", "user_token", "tenant")}
     non_text_names = sorted(
         name for name, text in texts.items() if not isinstance(text, str | None)
@@ -57,5 +52,5 @@ def _parse_login_with_problem(value: Mapping[str, Any], *, exposed: bool) -> Log
         tenant=filled_texts.get("tenant", ""),
         token=Sensitive(token) if token else None,
         no_login_reason="" if token else no_login_reason,
-        is_exposed=exposed,
+        is_exposed=bool(path.stat().st_mode & _GROUP_AND_OTHERS),
     )

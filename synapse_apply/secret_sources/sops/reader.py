@@ -34,7 +34,6 @@ from synapse_apply.secret_sources.file import (
     require_secret_size,
 )
 from synapse_apply.secret_sources.sops.encrypted_file import (
-    KeyCredentials,
     SopsFile,
     is_listed,
     listed_credentials,
@@ -337,7 +336,19 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
     ]
     usable = [credentials for credentials in matching if credentials.is_usable]
     if not usable:
-        _raise_no_credential(file, matching)
+        missing_names = [name for credentials in matching for name in credentials.missing_names]
+        if missing_names:
+            raise_unavailable(
+                UNAVAILABLE,
+                f"{format_short_list(missing_names)} {'is' if len(missing_names) == 1 else 'are'} "
+                f"not set, with which {file.name} is opened",
+                "Set it to the key or the credential that the project file names it for.",
+            )
+        raise_unavailable(
+            UNAVAILABLE,
+            f"the target has no credential for the keys of {file.name}",
+            f"Its {_BLOCK} lists them; name the variable of one there, as age: {{env: NAME}} does.",
+        )
     # The keys are those of the file, and the project file that lists them may be a commit's, too.
     kinds = {credentials.kind for credentials in usable}
     for key in file.keys:
@@ -417,22 +428,6 @@ def _find_servers(value: object, key: str = "") -> Iterable[str]:
             yield from _find_servers(inner, key)
     elif isinstance(value, str) and ("://" in value or key == "universe_domain"):
         yield value if "://" in value else f"https://www.{value}"
-
-
-def _raise_no_credential(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:
-    missing_names = [name for credentials in listed for name in credentials.missing_names]
-    if missing_names:
-        raise_unavailable(
-            UNAVAILABLE,
-            f"{format_short_list(missing_names)} {'is' if len(missing_names) == 1 else 'are'} not "
-            f"set, with which {file.name} is opened",
-            "Set it to the key or the credential that the project file names it for.",
-        )
-    raise_unavailable(
-        UNAVAILABLE,
-        f"the target has no credential for the keys of {file.name}",
-        f"Its {_BLOCK} lists them; name the variable of one there, as age: {{env: NAME}} does.",
-    )
 
 
 def list_key_offers(context: SourceContext) -> tuple[SettingOffer, ...]:

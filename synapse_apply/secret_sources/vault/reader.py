@@ -14,6 +14,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote import SendHttpRequest
 from synapse_apply.model.secrets.secret_rules import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
+from synapse_apply.secret_sources.source import RunMemo
 from synapse_apply.secret_sources.vault.api import VaultAnswer, VaultApi, VaultProblems
 from synapse_apply.secret_sources.vault.source import (
     JWT_METHOD,
@@ -95,7 +96,7 @@ class VaultReader:
         self._lock = RLock()
         self._token: _VaultToken | None = None
         self._failure: tuple[Diagnostic, ...] = ()
-        self._secrets: dict[tuple[str, int | None], Sensitive | tuple[Diagnostic, ...]] = {}
+        self._secrets = RunMemo()
 
     def require_value_of_key(self, path: str, key: str, version: int | None = None) -> Sensitive:
         """The JSON value of one key; SecretUnavailable with the cause and the way out.
@@ -103,7 +104,14 @@ class VaultReader:
         Whether manifests may name the path is not checked here.
         """
         vault_path = self._settings.split_path_at_mount(path)
-        secret = self._read_secret_once(vault_path, version)
+        # A failure is kept too: a thousand references must not be a thousand refused requests,
+        # which some servers answer by locking the login.
+        with self._lock:
+            read: Sensitive = self._secrets.get_or_make(
+                (str(vault_path), version),
+                lambda: Sensitive(self._read_version(vault_path, version)),
+            )
+        secret: Mapping[str, Any] = read.reveal()
         if key not in secret:
             # Names of other keys are not shown: they are words of the server.
             raise self._problems.error("no key", path=vault_path, key=key)
@@ -136,22 +144,6 @@ class VaultReader:
             if token is not None and token.is_revocable:
                 with suppress(SecretUnavailable):
                     self._api.send_call("POST", _REVOKE, token.value, max_seconds=_REVOKE_SECONDS)
-
-    def _read_secret_once(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
-        cache_key = (str(path), version)
-        with self._lock:
-            if cache_key not in self._secrets:
-                try:
-                    self._secrets[cache_key] = Sensitive(self._read_version(path, version))
-                except SecretUnavailable as failure:
-                    # A failure is kept too: a thousand references must not be a thousand refused
-                    # requests, which some servers answer by locking the login.
-                    self._secrets[cache_key] = failure.diagnostics
-            secret = self._secrets[cache_key]
-        if isinstance(secret, tuple):
-            raise SecretUnavailable(*secret)
-        values: Mapping[str, Any] = secret.reveal()
-        return values
 
     def _read_version(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
         token = self._require_token_of_run()
