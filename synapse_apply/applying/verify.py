@@ -21,7 +21,6 @@ from synapse_apply.applying.runs import RunCandidates, find_job, known_jobs, wit
 from synapse_apply.applying.step import Step
 from synapse_apply.kinds.run_body import (
     extract_context_or_empty,
-    extract_version_or_empty,
     with_run_mark_if_body_has_context,
 )
 from synapse_apply.model.command import Command, Text
@@ -127,7 +126,7 @@ class _Verifying:
             remote_id=self._owner,
             fields=flatten(extract_context_or_empty(body)),
             digest=self._due.parameters,
-            version=extract_version_or_empty(body),
+            version=str(body.get("version", "")),
             deadline=run.backend.longest_call(0),
             approvals=run.gate.approvals.get(step.address, ()) if is_first else (),
         )

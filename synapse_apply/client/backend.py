@@ -99,7 +99,8 @@ class BackendClient(IntegrationClientMixin):
         )  # fmt: skip
         route = build_route_with_environment_proxies_and_tls(base_url, verify)
         self.base_url = route.base_url
-        self._tenant = credentials["tenant"]
+        # It is sent with each call; "" if the token alone tells the server.
+        self.tenant = credentials["tenant"]
         headers = {
             dialect.api_version: {
                 header: dialect.auth_prefix + credentials[name]
@@ -109,11 +110,6 @@ class BackendClient(IntegrationClientMixin):
             for dialect in (V1, V2)
         }
         self._transport = Transport(route, headers, options)
-
-    @property
-    def tenant(self) -> str:
-        """The tenant that is sent with each call; "" if the token alone tells the server."""
-        return self._tenant
 
     @property
     def v2(self) -> PlatformV2:

@@ -11,7 +11,7 @@ from synapse_apply.model.json_types import JsonObject, RequestBody
 
 # The key in a run's context whose value is the id of its intent.
 RUN_MARK_KEY = "x-synapse-apply-run"
-_CONTEXT_KEY, _VERSION_KEY = "context", "version"
+_CONTEXT_KEY = "context"
 
 
 def compute_run_body_digest(body: RequestBody) -> str:
@@ -23,11 +23,6 @@ def extract_context_or_empty(body: RequestBody) -> Mapping[str, Any]:
     """The `context` of a run's body, {} if it has none."""
     context = body.get(_CONTEXT_KEY)
     return context if isinstance(context, Mapping) else {}
-
-
-def extract_version_or_empty(body: RequestBody) -> str:
-    """The release version in a run's body, "" if the server is to choose."""
-    return str(body.get(_VERSION_KEY, ""))
 
 
 # The platform's form of a run, which has no context, is used where actions are listed, because only

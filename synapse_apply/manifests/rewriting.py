@@ -90,11 +90,6 @@ class DocumentSpot:
     document: WrittenDocument
     path: FieldPath
 
-    @property
-    def written_value_or_absent(self) -> Any:
-        """The value that stands there now, or ABSENT."""
-        return get_at_or_absent(self.document.document.value, self.path)
-
 
 @frozen
 class FieldOrigins:
@@ -174,12 +169,9 @@ class FieldOrigins:
 
     def _require_plain_value(self, full_path: FieldPath, path: FieldPath) -> None:
         self._require_no_variable(DocumentSpot(self.document, full_path))
-        written_value_or_absent = get_at_or_absent(self.document.document.value, full_path)
+        written_value = get_at_or_absent(self.document.document.value, full_path)
         # Writing it into the manifest would contradict the package, which is an error.
-        if (
-            written_value_or_absent is ABSENT
-            and get_at_or_absent(self.resource.spec, path) is not ABSENT
-        ):
+        if written_value is ABSENT and get_at_or_absent(self.resource.spec, path) is not ABSENT:
             source = self.resource.source or self.document.get_value_or_none("spec", "from")
             self._refuse(
                 f"{format_field_path(full_path)} is not in the manifest: the package's config.yaml "
@@ -192,13 +184,8 @@ class FieldOrigins:
         value, document = spot.document.document.value, spot.document.document
         # A variable may give a whole map, of which the field is only a part.
         ancestors = (get_at_or_absent(value, spot.path[:end]) for end in range(len(spot.path)))
-        names = [
-            name
-            for ancestor in ancestors
-            if isinstance(ancestor, str)
-            for name in _iter_variable_names(ancestor)
-        ]
-        for name in (*names, *_iter_variable_names(spot.written_value_or_absent)):
+        texts = [ancestor for ancestor in ancestors if isinstance(ancestor, str)]
+        for name in _iter_variable_names([*texts, get_at_or_absent(value, spot.path)]):
             # Where its value or declaration is in the project file, if it is there.
             positions = self.project.document.positions if self.project else {}
             of_target: FieldPath = ("targets", self.target.name, "variables", name)

@@ -204,10 +204,9 @@ def read_marks_of_storage_secrets() -> SecretMarks:
     return SecretMarks({"storage": marks})
 
 
-@cache
-def providers_with_secrets() -> frozenset[str]:
+def providers_with_secrets() -> Collection[str]:
     """The storage providers whose schema lists their keys and which of these are secret."""
-    return frozenset(read_marks_of_storage_secrets().kinds["storage"].secret_paths_by_value)
+    return read_marks_of_storage_secrets().kinds["storage"].secret_paths_by_value
 
 
 def build_marks(project_providers: Mapping[str, Provider]) -> SecretMarks:

@@ -297,7 +297,10 @@ def _find_zip_path_fault(source: PackageSource, root: Path, path: Path) -> str:
     """
     if path.is_dir():
         return "it is a folder."
-    if path.exists() and not _is_zip(path):
+    is_zip = not path.exists()
+    with suppress(OSError):
+        is_zip = is_zip or zipfile.is_zipfile(path)
+    if not is_zip:
         return "another file stands there, and it is no zip."
     real_path, source_path = path.resolve(), (root / source.path).resolve()
     if source.kind == FILE and real_path == source_path:
@@ -310,13 +313,6 @@ def _find_zip_path_fault(source: PackageSource, root: Path, path: Path) -> str:
         except UnreadableError as problem:
             raise InputError(problem.finding) from None
     return ""
-
-
-def _is_zip(path: Path) -> bool:
-    try:
-        return zipfile.is_zipfile(path)
-    except OSError:
-        return False
 
 
 def _unusable_zip_path(path: Path, reason: str) -> Diagnostic:

@@ -40,18 +40,14 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
         )
     if family := context.reserved.find_closed_family(name):
         why = f"{context.reserved.families[family]} is reached with {family}"
-        way_out = (
-            f"the secret in a variable of another name. What opens {name} is its whole name, never "
-            "a wildcard, in allow_env of the project file that --project-from (a controller's pin) "
-            "reads, or in may_read.allow_env of controller.yaml; allow_env of the checkout itself "
-            "does not"
-        )
         return Denial(
             "Variable is closed to manifests",
             f"valueFrom may not read {name}: {why}, and a manifest could send it away",
-            f"keep {way_out}",
+            f"keep the secret in a variable of another name. What opens {name} is its whole name, "
+            "never a wildcard, in allow_env of the project file that --project-from (a "
+            "controller's pin) reads, or in may_read.allow_env of controller.yaml; allow_env of "
+            "the checkout itself does not",
             reason=f"{name} is closed to valueFrom: {why}",
-            remedy=f"Keep {way_out}.",
         )
     patterns = context.allow_env
     if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns):

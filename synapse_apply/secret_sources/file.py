@@ -42,7 +42,6 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
             " away",
             "keep the secret in a file of its own",
             reason=f"{name} is never readable by valueFrom: {setting} names it",
-            remedy="Keep the secret in a file of its own.",
         )
     is_allowed = is_allowed_file(name, root, context.allow_files)
     if is_allowed and not by_text:

@@ -110,15 +110,15 @@ class Denial:
     """Why a manifest may not name a secret.
 
     `summary`, `detail` and `hint` are those of the finding at the manifest's line; `reason` and
-    `remedy` are detail and hint where the value is asked for. `names_target`: the finding is about
-    a setting of the target.
+    `remedy` are detail and hint where the value is asked for, the latter "" where it is the same.
+    `names_target`: the finding is about a setting of the target.
     """
 
     summary: str
     detail: str
     hint: str
     reason: str
-    remedy: str
+    remedy: str = ""
     names_target: bool = False
 
 
@@ -179,14 +179,12 @@ def find_reserved_denial(
     """
     for reserved, setting in context.reserved.references:
         if reserved.source == ref.source and source.may_share_value(reserved, ref):
-            way_out = "the secret under a key of its own, whatever file or path has it"
             return Denial(
                 "Secret is never readable",
                 f"valueFrom may not read {ref.name}: {setting} names it, and a manifest could send "
                 "it away",
-                f"keep {way_out}",
+                "keep the secret under a key of its own, whatever file or path has it",
                 reason=f"{ref.name} is never readable by valueFrom: {setting} names it",
-                remedy=f"Keep {way_out}.",
             )
     return None
 
@@ -232,7 +230,8 @@ def raise_unavailable(summary: str, detail: str, hint: str) -> NoReturn:
 def raise_if_denied(denial: Denial | None) -> None:
     """SecretUnavailable for a denial; nothing without one."""
     if denial is not None:
-        raise_unavailable(FORBIDDEN, denial.reason, denial.remedy)
+        hint = denial.remedy or f"{denial.hint[:1].upper()}{denial.hint[1:]}."
+        raise_unavailable(FORBIDDEN, denial.reason, hint)
 
 
 # No error raised here contains a value. None is raised while an error that contains one is being

@@ -172,23 +172,21 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     make_key_folder(path, own_top)
-    # Where there is a file already, its key stays.
-    with suppress(FileExistsError):
+    try:
+        _write_new_file(temporary_path, text)
         try:
-            _write_new_file(temporary_path, text)
-            try:
-                # A link never replaces a file, as a rename would: the first process's key stays.
-                link_own_file_to_sibling(path, temporary_path.name)
-            except FileExistsError:
-                raise
-            except OSError:
-                _write_new_file(path, text)  # a file system without hard links
-            finally:
-                remove_own_file(temporary_path)
+            # A link never replaces a file, as a rename would: the first process's key stays.
+            link_own_file_to_sibling(path, temporary_path.name)
         except FileExistsError:
-            raise
-        except OSError as problem:
-            raise _inaccessible(path, problem, "written") from None
+            pass
+        except OSError:
+            _write_new_file(path, text)  # a file system without hard links
+        finally:
+            remove_own_file(temporary_path)
+    except FileExistsError:
+        pass
+    except OSError as problem:
+        raise _inaccessible(path, problem, "written") from None
     return _read_key_file(path)
 
 

@@ -103,7 +103,8 @@ class StateKeySigner:
     ) -> None:
         self._purpose = purpose
         self._get_keys = get_keys
-        self._describe_places_to_put_key = describe_places_to_put_key
+        # Where a key is to be put so that it is at hand, as a part of a sentence.
+        self.describe_places_to_put_key = describe_places_to_put_key
         self.is_renewed = False
         self.accepts_former_keys = False
 
@@ -128,10 +129,6 @@ class StateKeySigner:
         if status is SignatureStatus.EARLIER:
             return self.accepts_former_keys
         return status is SignatureStatus.GENUINE
-
-    def describe_places_to_put_key(self) -> str:
-        """Where a key is to be put so that it is at hand, as a part of a sentence."""
-        return self._describe_places_to_put_key()
 
 
 # What a state says to another target counts only if it is signed, and only under the key in use: a

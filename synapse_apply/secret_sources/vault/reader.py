@@ -57,14 +57,6 @@ class LoginCheck:
     remaining_seconds: int | None
 
 
-class _LoginSearch(NamedTuple):
-    """The first login that has a credential, None where none has one; and what was looked at."""
-
-    login: VaultLogin | None
-    credential: Sensitive
-    offers: tuple[SettingOffer, ...]
-
-
 class _VaultToken(NamedTuple):
     """A token, and whether it was issued to this run, which then ends it where Vault can."""
 
@@ -119,7 +111,7 @@ class VaultReader:
 
     def list_login_offers(self) -> tuple[SettingOffer, ...]:
         """The logins of the target, and why one is not used; asks nobody."""
-        return self._choose_login().offers
+        return self._choose_login()[2]
 
     def log_in_and_check_token(self) -> LoginCheck:
         """Log in, or look the token up, without reading any secret; SecretUnavailable."""
@@ -206,7 +198,8 @@ class VaultReader:
                 self._token = self._log_in()
         return self._token
 
-    def _choose_login(self) -> _LoginSearch:
+    def _choose_login(self) -> tuple[VaultLogin | None, Sensitive, tuple[SettingOffer, ...]]:
+        """The first login that has a credential, None where none has one; and all offers."""
         offers: list[SettingOffer] = []
         chosen: tuple[VaultLogin, Sensitive] | None = None
         for login in self._settings.logins:
@@ -221,7 +214,7 @@ class VaultReader:
             else:
                 offers.append(SettingOffer(str(login)))
         login_found, credential = chosen or (None, Sensitive(""))
-        return _LoginSearch(login_found, credential, tuple(offers))
+        return login_found, credential, tuple(offers)
 
     def _log_in(self) -> _VaultToken:
         login, credential, offers = self._choose_login()

@@ -63,7 +63,6 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
             f"`{path}` is no path of a secret in Vault: {fault}",
             "write MOUNT/NAME, such as kv/raw-data",
             reason=f"{path} is no path of a secret in Vault: {fault}",
-            remedy="Write MOUNT/NAME, such as kv/raw-data.",
         )
     if version and not _VERSION.fullmatch(version):
         return Denial(
@@ -71,7 +70,6 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
             f"what stands there is no version of {path}: versions are counted from 1",
             "write a number, or leave version out for the newest one",
             reason=f"the version of {path} is none that a secret can have",
-            remedy="Write a number, or leave version out for the newest one.",
         )
     # A target without Vault is told so where it needs the secret: the manifest may be for others.
     block = context.settings.get(SOURCE_NAME)
