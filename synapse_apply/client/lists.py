@@ -55,12 +55,9 @@ class JsonItems:
         first_char = self._peek()
         if first_char == "[":
             yield from self._iter_list_items()
-        elif first_char == "{":
-            yield from self._iter_object_items()
-        else:
+            return
+        if first_char != "{":
             raise NotItemsError("neither a list nor an object with one")
-
-    def _iter_object_items(self) -> Iterator[Any]:
         has_list = False
         self._position += 1
         while self._peek() != "}":

@@ -218,14 +218,11 @@ def list_by_natural_key(
     if not key or binding.determine_search_proof(key, capabilities) is Lookup.NONE:
         return []
     hits: Sequence[ServerObject] = []
-    if binding.list_objects is not None and (
-        not binding.list_capability or capabilities.has_capability(binding.list_capability)
-    ):
-        hits = read_in_full(
-            api,
-            binding,
-            [raw for raw in binding.list_objects(api) if key in binding.list_natural_keys(raw)],
-        )
+    capability = binding.list_capability
+    if binding.list_objects and (not capability or capabilities.has_capability(capability)):
+        listed = binding.list_objects(api)
+        keyed = [raw for raw in listed if key in binding.list_natural_keys(raw)]
+        hits = read_in_full(api, binding, keyed)
     elif binding.find_by_key is not None:
         hits = binding.find_by_key(api, key)
     return [binding.decode(raw, marks) for raw in hits]

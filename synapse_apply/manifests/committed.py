@@ -104,13 +104,9 @@ class CommittedFolder:
                 hint = (
                     "keep it in this repository, or leave out the Git ref to read it as it is now"
                 )
+            summary = "No such file or folder at that Git ref"
             result.findings.append(
-                error_finding(
-                    "No such file or folder at that Git ref",
-                    f"`{text}` {reason}",
-                    hint,
-                    position=position,
-                )
+                error_finding(summary, f"`{text}` {reason}", hint, position=position)
             )
         elif entry.kind is EntryKind.FOLDER:
 

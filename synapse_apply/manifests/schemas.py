@@ -71,28 +71,25 @@ def bundle_schema_with_referenced_files(name: str) -> JsonObject:
             return [inline_references(item, file, prefix) for item in node]
         if not isinstance(node, dict):
             return node
-        return {
-            key: inline_reference(value, file, prefix)
-            if key == "$ref" and isinstance(value, str)
-            else inline_references(value, file, prefix)
-            for key, value in node.items()
-        }
-
-    def inline_reference(ref: str, file: str, prefix: str) -> str:
-        referred_file, _, fragment = ref.partition("#")
-        if not referred_file:
-            return f"#{prefix}{fragment}"
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(file), referred_file))
-        referred_name = path.removesuffix(_SCHEMA_SUFFIX)
-        key = referred_name.replace("/", ".")
-        if key not in definitions:
-            # Entered before its content: schemas may refer to each other in a cycle.
-            definitions[key] = {}
-            definitions[key].update(
-                inline_references(read_schema(referred_name), referred_name, f"/$defs/{key}")
-            )
-            definitions[key].pop("$schema", None)
-        return f"#/$defs/{key}{fragment}"
+        inlined: dict[str, Any] = {}
+        for keyword, value in node.items():
+            if keyword != "$ref" or not isinstance(value, str):
+                inlined[keyword] = inline_references(value, file, prefix)
+                continue
+            referred_file, _, fragment = value.partition("#")
+            if not referred_file:
+                inlined[keyword] = f"#{prefix}{fragment}"
+                continue
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(file), referred_file))
+            schema = path.removesuffix(_SCHEMA_SUFFIX)
+            key = schema.replace("/", ".")
+            if key not in definitions:
+                # Entered before its content: schemas may refer to each other in a cycle.
+                definitions[key] = {}
+                definitions[key] |= inline_references(read_schema(schema), schema, f"/$defs/{key}")
+                definitions[key].pop("$schema", None)
+            inlined[keyword] = f"#/$defs/{key}{fragment}"
+        return inlined
 
     root: dict[str, Any] = inline_references(read_schema(name), name, "")
     root["$defs"] = {**root.get("$defs", {}), **definitions}
@@ -162,15 +159,12 @@ def missing_required_keys(
     schema: Mapping[str, Any], present_keys: Collection[str] = ()
 ) -> set[str]:
     """The required keys that are missing; of several alternatives (`anyOf`) those of the first."""
-    alternatives = [
-        frozenset(alternative.get("required", ())) for alternative in schema.get("anyOf", ())
-    ]
-    is_satisfied = not alternatives or any(
-        alternative <= set(present_keys) for alternative in alternatives
-    )
-    return {*schema.get("required", ()), *(() if is_satisfied else alternatives[0])} - set(
-        present_keys
-    )
+    present = set(present_keys)
+    alternatives = [set(option.get("required", ())) for option in schema.get("anyOf", ())]
+    needed = set(schema.get("required", ()))
+    if alternatives and not any(option <= present for option in alternatives):
+        needed |= alternatives[0]
+    return needed - present
 
 
 def list_spec_fields(name: str) -> tuple[str, ...]:

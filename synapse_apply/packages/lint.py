@@ -136,17 +136,12 @@ class PackageLint:
         if b"\0" in data:
             return
         text = data.decode("utf-8", "replace")
-        for credential in list_one_unallowed_credential_per_line(text):
-            position = self._position(entry.path, credential.line, credential.column)
-            self._flaws.append(
-                _secret_flaw(
-                    credential.kind,
-                    "here",
-                    entry.path,
-                    position,
-                    is_certain=credential.is_certain,
-                )
+        for found in list_one_unallowed_credential_per_line(text):
+            position = self._position(entry.path, found.line, found.column)
+            flaw = _secret_flaw(
+                found.kind, "here", entry.path, position, is_certain=found.is_certain
             )
+            self._flaws.append(flaw)
         if entry.path == _REQUIREMENTS_FILE:
             self._flaws += self._requirement_flaws(text)
         # Beyond the limit only imports go unchecked; secrets are still searched for.

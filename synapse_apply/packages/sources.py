@@ -118,7 +118,11 @@ class SourceFiles:
             )
         try:
             # The path was resolved: a link that is there now was put there after the check.
-            return open(path, "rb", opener=_open_without_links)
+            return open(
+                path,
+                "rb",
+                opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0)),
+            )
         except OSError as problem:
             reason = f"{source.path}: {problem.strerror}."
             raise InputError.from_summary(
@@ -232,10 +236,6 @@ class SourceFiles:
             f"{self.source.path} lies outside the project's folder.",
             "Move it into the project, or list it under allow_files of the target.",
         )
-
-
-def _open_without_links(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def format_file_label(source: PackageSource, path: str) -> str:
