@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import secrets as randomness
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying.records import digest_fields_beside, flatten_live
@@ -14,6 +15,7 @@ from synapse_apply.kinds.descriptor import ResourceType, UpdateMode
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.kinds.wire import declared_natural_key
 from synapse_apply.live.live_reader import LiveReader
+from synapse_apply.live.named_secrets import list_secret_paths
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.errors import SecretUnavailable
@@ -34,9 +36,12 @@ from synapse_apply.model.values import (
     SecretRef,
     Sensitive,
     flatten,
+    get_at_or_absent,
 )
 from synapse_apply.planning.diff import NO_STATE_KEY_REASON
 from synapse_apply.planning.plan_input import ActingCall, ResourceState
+from synapse_apply.secrets.keys import StateKey
+from synapse_apply.secrets.macs import compute_mac
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -111,6 +116,7 @@ def known_resource_states(
     `lineage` is that of the state.
     """
     secrets = session.secrets
+    run_key = StateKey(randomness.token_bytes(32), "this run")
     resources: dict[Address, ResourceState] = {}
     for address in sorted({*desired, *records}):
         kind = session.catalogue.get(address.kind)
@@ -140,6 +146,18 @@ def known_resource_states(
             if record is not None and not record.applied.keys() <= declared_fields.keys():
                 managed_fields = {**record.applied, **declared_fields}
             observed_fields = flatten_live(lookup_result.observed, managed_fields, salt, secrets)
+            if not session.store.is_verified:
+                observed_fields = {**observed_fields}
+                # What is plain text but for the doubt is compared without the state key, too.
+                for path in declared_fields.keys() - (list_secret_paths(record) if record else ()):
+                    value = declared_fields[path]
+                    text = value.ref.literal if isinstance(value, DesiredSecret) else None
+                    if text is not None and value.mac is None:
+                        mac = compute_mac(run_key, "", path, text)
+                        declared_fields[path] = replace(value, mac=mac, missing_reason="")
+                        live = get_at_or_absent(lookup_result.observed.spec, path)
+                        if isinstance(live, Sensitive):
+                            observed_fields[path] = compute_mac(run_key, "", path, live)
         resources[address] = ResourceState(
             address=address,
             type=kind,

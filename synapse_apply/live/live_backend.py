@@ -41,22 +41,22 @@ class LiveBackend(TargetSession):
     def careful_marks(self) -> SecretMarks:
         """Which fields are secret, according to schemas, state and manifests.
 
-        Where the state cannot be read, every free-form field is secret. Manifests with errors
-        are ignored.
+        Where the state cannot be read or is not verified, every free-form field is secret.
+        Manifests with errors are ignored.
         """
         of_kinds = build_marks(self.project.providers)
         try:
             state = self.existing_store.read_state() if self.existing_store else None
         except SynapseApplyError:
-            of_kinds = build_marks({})
             return with_free_form_secret(of_kinds, self.catalogue)
         desired: Mapping[Address, Desired] = {}
         with suppress(SynapseApplyError, OSError):
             desired = self.manifests_alone.desired
         records, intents = (state.records, state.open_intents) if state else ({}, ())
-        return with_named_secrets(
+        marks = with_named_secrets(
             of_kinds, self.catalogue, self.target.api, desired, records, intents
         )
+        return marks if self.store.is_verified else with_free_form_secret(marks, self.catalogue)
 
     def reread_state_at_next_use(self) -> None:
         """Read the state again at its next use, and what depends on it."""

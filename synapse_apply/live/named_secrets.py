@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.manifests.schemas import read_marks_of_storage_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (
@@ -31,7 +32,7 @@ _SECRET_TYPES = frozenset({Mac, WithheldSecret})
 _NO_PATHS: frozenset[FieldPath] = frozenset()
 
 
-def _list_secret_paths(entry: Record | Intent) -> frozenset[FieldPath]:
+def list_secret_paths(entry: Record | Intent) -> frozenset[FieldPath]:
     """The fields of a record or an open call that hold secrets."""
     sides = (entry.applied, entry.seen) if isinstance(entry, Record) else (entry.fields,)
     paths = [path for side in sides for path, value in side.items() if type(value) in _SECRET_TYPES]
@@ -69,7 +70,7 @@ def with_named_secrets(
 
     entries: tuple[Record | Intent, ...] = (*records.values(), *intents)
     for entry in entries:
-        if paths := _list_secret_paths(entry):
+        if paths := list_secret_paths(entry):
             add_paths(entry.address, entry.api, entry.remote_id, entry.natural_key, paths)
     for address, resource in desired.items():
         kind = catalogue.get(address.kind)
@@ -90,13 +91,22 @@ def with_named_secrets(
 
 
 def with_free_form_secret(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
-    """The marks where single objects are unknown: every free-form field is secret."""
-    anywhere = {
+    """The marks where no record can be relied on: every free-form field is secret.
+
+    Of a kind that has marks, so is each field that the project alone describes.
+    """
+    of_kind = {
         prefix: frozenset((name,) for name, rule in kind.rules.items() if rule.free_form)
         for prefix, kind in catalogue.items()
         if prefix not in marks.kinds
     }
-    return replace(marks, named=NamedSecrets(anywhere=anywhere))
+    kinds = {
+        prefix: replace(marks.kinds[prefix], described_paths_by_value=described)
+        for prefix, kind in read_marks_of_storage_secrets().kinds.items()
+        for values in [dict.fromkeys(marks.kinds[prefix].secret_paths_by_value, _NO_PATHS)]
+        for described in [values | dict(kind.described_paths_by_value)]
+    }
+    return SecretMarks(kinds, replace(marks.named or NamedSecrets(), of_kind=of_kind))
 
 
 def wrap_recorded_secrets(
@@ -109,7 +119,7 @@ def wrap_recorded_secrets(
     recorded: dict[Address, frozenset[FieldPath]] = defaultdict(frozenset)
     entries: tuple[Record | Intent, ...] = (*records.values(), *intents)
     for entry in entries:
-        if paths := _list_secret_paths(entry):
+        if paths := list_secret_paths(entry):
             recorded[entry.address] |= paths
     changed: dict[Address, Desired] = {}
     findings = []
@@ -123,6 +133,13 @@ def wrap_recorded_secrets(
             changed[address] = replace(resource, spec=spec)
             is_marked = address.kind in marks.kinds
             findings.append(_unnamed_secret(resource, walk.literals, is_marked))
+    if marks.named is not None and marks.named.of_kind:
+        for address, resource in desired.items():
+            spec_marks = marks.select_for_object(address.kind, resource.spec)
+            if spec_marks is not None:
+                walk, base = _SecretWrapper(spec_marks), changed.get(address, resource)
+                spec = {key: walk.wrap_literals(value, (key,)) for key, value in base.spec.items()}
+                changed[address] = replace(base, spec=spec)
     return ({**desired, **changed} if changed else desired), tuple(findings)
 
 

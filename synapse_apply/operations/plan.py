@@ -154,10 +154,10 @@ def _read_input(
     records = moves.records
     if resolved_intents or moves.renames:  # else the records are those of the state
         live_reader.lists.marks = build_known_marks(session, records, state.open_intents)
-    marks, desired = session.declared_target.manifests.marks, session.desired
+    marks, desired = live_reader.lists.marks, session.desired
     unnamed: tuple[Diagnostic, ...] = ()
     # Plain values are hidden where a single object has a secret.
-    if live_reader.lists.marks.named is not None:
+    if marks.named is not None:
         desired, unnamed = wrap_recorded_secrets(desired, records, marks, state.open_intents)
     live_reader.store_declared_lookups(desired, records)
     undeclared = set()

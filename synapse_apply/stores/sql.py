@@ -97,6 +97,11 @@ class SqlStore(LockedStore):
         """Whether what is stored is signed with the state key, and begins anew under another."""
         return self._database.is_signed
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether what was read last is signed with the key at hand; True where nothing is."""
+        return not self.is_signed or bool(self.bookmark)
+
     def exists(self) -> bool:
         return self._database.exists()
 

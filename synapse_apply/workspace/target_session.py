@@ -227,7 +227,7 @@ class TargetSession(OfflineTarget):
 
         That is any other state, and one that is not verified: who wrote it is not known.
         """
-        if not self.is_state_shared or (self.store.is_signed and not self.store.bookmark):
+        if not self.is_state_shared or not self.store.is_verified:
             return ""
         return build_place_id(self.project, self.target, self.store.where)
 

@@ -92,7 +92,7 @@ def views(place: Workplace) -> list[Ran]:
         place.plan(),
         place.plan("--json"),
         place.plan(
-            *("--show-unchanged", "--html", "plan.html", "--markdown", "plan.md"),
+            *("--show-unchanged", "--report", "html=plan.html", "--report", "markdown=plan.md"),
             *("--out", "saved.plan"),
         ),
         place.run("drift"),

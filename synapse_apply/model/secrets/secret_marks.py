@@ -188,13 +188,14 @@ class NamedSecrets:
     `by_id` is keyed by (kind, API version, remote id), `by_key` by (kind, natural key). `anywhere`
     has those of declared objects whose natural key is not known before they are read, by kind. With
     `address`, only the fields of that address and those of the object's id count, so that no other
-    object with the same natural key adds any.
+    object with the same natural key adds any. `of_kind` are fields of every object of a kind.
     """
 
     by_address: Mapping[Address, frozenset[FieldPath]] = field(default_factory=dict)
     by_id: Mapping[tuple[str, str, str], frozenset[FieldPath]] = field(default_factory=dict)
     by_key: Mapping[tuple[str, str], frozenset[FieldPath]] = field(default_factory=dict)
     anywhere: Mapping[str, frozenset[FieldPath]] = field(default_factory=dict)
+    of_kind: Mapping[str, frozenset[FieldPath]] = field(default_factory=dict)
     address: Address | None = None
 
     def named_secret_paths(
@@ -202,6 +203,7 @@ class NamedSecrets:
     ) -> frozenset[FieldPath]:
         """The secret paths of a live object; `keys` are its natural keys."""
         own = self.by_id.get((kind, api, remote_id), frozenset())
+        own |= self.of_kind.get(kind, frozenset())
         if self.address is not None:
             return own | self.by_address.get(self.address, frozenset())
         by_key = (self.by_key[kind, key] for key in keys if (kind, key) in self.by_key)

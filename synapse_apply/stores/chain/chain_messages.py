@@ -8,6 +8,8 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.stores.chain.link_format import ChainBookmark, ChainReading, ChainView
 from synapse_apply.stores.database import BatchNotSent, DamagedLog
 
+_HIDDEN = "It may leave out what is a secret, so values of free-form fields are not shown."
+
 
 class DamagedChain(DamagedLog):
     """A DamagedLog of a chain; `view` is of the last link before the damage."""
@@ -121,7 +123,7 @@ def build_missing_key_error(location: str, places_to_put_key: str) -> BatchNotSe
 def not_verified_warning(location: str) -> Diagnostic:
     return warning_finding(
         "The state is not verified",
-        f"What {location} holds is signed with a key that is not at hand.",
+        f"What {location} holds is signed with a key that is not at hand. {_HIDDEN}",
         "Whoever may write there could have changed it. Get the key to check that nobody did.",
     )
 
@@ -129,7 +131,8 @@ def not_verified_warning(location: str) -> Diagnostic:
 def forged_link_warning(location: str, name: str) -> Diagnostic:
     return warning_finding(
         "The state has an entry that is not signed with its key",
-        f"{location}: {name} was written by somebody who does not have the key of this state.",
+        f"{location}: {name} was written by somebody who does not have the key of this state. "
+        f"{_HIDDEN}",
         "Do not rely on this state. Nothing can be written to it before a restore.",
     )
 
