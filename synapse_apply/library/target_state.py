@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synapse_apply.files.checkout import require_no_link_out
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import NotApproved
 from synapse_apply.operations.connection import (
     TargetConnection,
@@ -36,6 +37,7 @@ from synapse_apply.operations.state import (
     copy_state,
     create_empty_state_and_missing_key,
     current_identity_of,
+    find_unverified,
     list_inventory,
     list_steps_after_copy,
     rebind_state,
@@ -248,19 +250,30 @@ class TargetState:
                 session, current_identity_of(session), lineage, path
             )
 
-    def rekey(self, *, confirm: Callable[[], bool] | None = None) -> RekeyResult:
+    def rekey(
+        self,
+        *,
+        confirm: Callable[[], bool] | None = None,
+        confirm_unverified: Callable[[Diagnostic], bool] = lambda _: False,
+    ) -> RekeyResult:
         """Digest and sign what is recorded under another state key; sends nothing to the backend.
 
         The new key is that of the variable, else one that is made where the old one is. Secrets are
         resolved for it; what cannot be keeps its old digest. `confirm` is asked where whoever has
-        the former key is shut out of a shared state. InputError without a key.
+        the former key is shut out of a shared state, `confirm_unverified` where no key at hand can
+        verify what would be signed. InputError without a key, StateError for a forged entry.
         """
         with self._connection.session_with_other_key() as session:
+            unverified = find_unverified(session)
+            if unverified is not None and not confirm_unverified(unverified):
+                raise NotApproved(
+                    error_finding(unverified.summary, unverified.detail, unverified.hint)
+                )
             if confirm is not None and will_shut_out_others(session) and not confirm():
                 raise NotApproved.from_summary(
                     "The state has the key that it had", "confirm said no."
                 )
-            return renew_key(session)
+            return renew_key(session, unverified)
 
     def rebind(self, *, confirm: Callable[[Rebinding], bool] | None = None) -> Rebinding:
         """Bind the state to the target's url and tenant as they are now, and to this project.

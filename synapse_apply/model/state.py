@@ -219,6 +219,10 @@ MAX_ACTING = 50
 DIRTY_SUFFIX = "-dirty"
 
 
+# Begins the ids of approvals that are the rows of saved plans: each is done once by its plan.
+PLAN_ROW_PREFIX = "plan-row."
+
+
 class IntentState(Enum):
     """An intent is OPEN from the moment it is stored until the outcome of its call is known.
 
@@ -235,6 +239,9 @@ class IntentState(Enum):
     def outcome(self) -> str:
         """What `state settle`, the history and reports call it."""
         return {"absent": "not done", "unknown": "cannot be told"}.get(self.value, self.value)
+
+
+WITHOUT_EFFECT = frozenset({IntentState.FAILED, IntentState.ABSENT})
 
 
 # The age of a call is uptime where the boot is the same, and the wall clocks elsewhere: nobody can

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,12 +20,13 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_count_and_noun
-from synapse_apply.model.plan import Plan
+from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.report import Report
+from synapse_apply.model.state import PLAN_ROW_PREFIX, WITHOUT_EFFECT
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.operations import saved_plan_file
-from synapse_apply.planning.narrow import narrow_plan, unite_plans
+from synapse_apply.planning.narrow import PermittedRows, narrow_plan, unite_plans
 from synapse_apply.planning.open_call_refusals import with_wait_options
 from synapse_apply.planning.package import uploaded_digest
 from synapse_apply.planning.plan_input import PlanOptions
@@ -188,7 +190,7 @@ def require_usable_plan(
 ) -> tuple[Diagnostic, ...]:
     """Stale (exit 4) unless the plan is genuine, for this target, and not applied yet.
 
-    A reviewed plan may be applied again. Returns the warnings about an unsigned plan that is
+    Of a reviewed plan each row is done once. Returns the warnings about an unsigned plan that is
     allowed.
     """
     findings = list_state_errors(session.store, saved_plan, session.target.name)
@@ -314,13 +316,13 @@ def list_changes_since(invocation: Invocation, saved_plan: SavedPlan) -> list[Di
 
 
 def narrow_to_saved(
-    saved_plan: SavedPlan, plan_result: PlanResult, *, reviewed: bool
+    saved_plan: SavedPlan, plan_result: PlanResult, *, reviewed: bool, done: frozenset[Address]
 ) -> PlanResult:
     """The new plan without rows that the saved plan does not have, or has differently.
 
     Stale when the manifests differ from the planned ones; with `reviewed` they may differ, and
-    rows that the reviewed plan does not have are refused. Stale, too, when a record would be
-    renamed that the saved plan does not rename.
+    rows that the reviewed plan does not have are refused, as are those it has `done` before.
+    Stale, too, when a record would be renamed that the saved plan does not rename.
     """
     base, new_base = saved_plan.plan.base, plan_result.plan.base
     if not reviewed and base.manifests_digest != new_base.manifests_digest:
@@ -355,9 +357,32 @@ def narrow_to_saved(
             "Plan again: `moved:` of the project file changed since.",
             position=new_moves[0].position,
         )
-    return replace(
-        plan_result, plan=narrow_plan(saved_plan.plan, plan_result.plan, reviewed=reviewed)
-    )
+    narrowed = narrow_plan(saved_plan.plan, plan_result.plan, reviewed=reviewed, done=done)
+    return replace(plan_result, plan=narrowed)
+
+
+# A mark is an approval: the state uses it up when a row begins, and gives it back for a call that
+# had no effect. All plans that show a row have one for it; the newest tells whether it is done.
+def read_row_marks(
+    store: StateStore, files: Sequence[SavedPlan], plan_result: PlanResult
+) -> tuple[frozenset[Address], PermittedRows]:
+    """Which rows that are due now the saved plans did before, and the unused marks of the rows."""
+    changes = [each for each in plan_result.plan.changes if each.action is not Action.NO_OP]
+    marks: dict[Address, list[str]] = {each.address: [] for each in changes if each.is_due}
+    for saved in (each.plan for each in files):
+        for change in saved.changes:
+            if change.is_due and change.address in marks:
+                digest = hashlib.sha256(f"{saved.id} {change.address}".encode()).hexdigest()
+                marks[change.address].append(f"{PLAN_ROW_PREFIX}{digest}")
+    used = {*store.list_used_approvals([name for ids in marks.values() for name in ids])}
+    for call in plan_result.resolved_intents:
+        # Given back as soon as this apply closes the call, which did nothing.
+        used -= {*call.intent.approvals} if call.intent.state in WITHOUT_EFFECT else set()
+    calls = (each.intent for each in plan_result.resolved_intents if each.is_open)
+    settled = used - {name for call in calls for name in call.approvals}
+    unused = {row: tuple(name for name in ids if name not in used) for row, ids in marks.items()}
+    done = frozenset(row for row, ids in marks.items() if ids and ids[-1] in settled)
+    return done, PermittedRows(approvals=unused)
 
 
 def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
@@ -513,10 +538,12 @@ def apply_approved(
         warnings = require_usable_plans(
             session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
         )
+        permitted = PermittedRows()
         # A saved plan says what was approved; only a new plan knows what is live now.
         plan_result = run_with_saved_options.plan_anew()
         if not plan_result.plan.has_errors:
-            plan_result = narrow_to_saved(united_plan, plan_result, reviewed=reviewed)
+            done, permitted = read_row_marks(session.store, approved_plans.files, plan_result)
+            plan_result = narrow_to_saved(united_plan, plan_result, reviewed=reviewed, done=done)
             plan = plan_result.plan
             # A saved plan of which something is done is used up by that.
             if not reviewed and (plan.actionable_changes or plan.moved):
@@ -526,4 +553,6 @@ def apply_approved(
             plan_result = replace(plan_result, plan=with_wait_options(plan, None, refused))
         observer.show_plan(plan_result.plan)
         observer.show_warnings(warnings)
-        return run_with_saved_options.check_and_apply(plan_result, uses_up_plan=not reviewed)
+        return run_with_saved_options.check_and_apply(
+            plan_result, uses_up_plan=not reviewed, permitted=permitted
+        )

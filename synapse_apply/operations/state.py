@@ -35,6 +35,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_count_and_noun, format_field_path, suggest_name
 from synapse_apply.model.project import with_member_renames
+from synapse_apply.model.secrets.secret_rules import KEY_VARIABLE
 from synapse_apply.model.state import (
     CREATE_VERB,
     NO_SHARED_IDS,
@@ -51,6 +52,7 @@ from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_of
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
+from synapse_apply.stores.chain import chain_messages
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.snapshot import (
     KEPT_FILE_SUFFIX,
@@ -840,26 +842,45 @@ def will_shut_out_others(session: TargetSession) -> bool:
     return keys.current_key.key_id != shared_ids.key_id
 
 
-def renew_key(session: TargetSession) -> RekeyResult:
+def find_unverified(session: TargetSession) -> Diagnostic | None:
+    """What a rekey would make genuine though no key at hand can verify it, None for nothing.
+
+    StateError for an entry that the key at hand did not sign: no rekey signs that.
+    """
+    store, variable = session.store, key_variable_of(session.target.name)
+    count = format_count_and_noun(len(store.read_state().records), "record")
+    for finding in store.list_warnings() if store.is_signed else ():
+        if finding.summary == chain_messages.FORGED:
+            raise StateError(error_finding(finding.summary, finding.detail, finding.hint))
+        if finding.summary == chain_messages.NOT_VERIFIED:
+            hint = (
+                f"Put the former key beside the new one: {variable} and {KEY_VARIABLE} take one "
+                "each. If it is lost, compare the records and the history with what you know first."
+            )
+            return warning_finding(
+                "The state cannot be verified",
+                f"{finding.detail} A rekey takes it for genuine with its {count}.",
+                hint,
+            )
+    return None
+
+
+def renew_key(session: TargetSession, unverified: Diagnostic | None = None) -> RekeyResult:
     """Digest every recorded secret under the new key; what does not resolve keeps its old key id.
 
     Runs are signed again where a key that is available signed them. The new key is the one in use
     if it is of a variable, which somebody has changed then; else a new one is written into the file
     of the one in use, and the old one kept beside it as `.previous`, so that an interrupted run can
-    be repeated. InputError where there is no key, and no place for one.
+    be repeated. InputError where there is no key, and no place for one. `unverified` is what
+    `find_unverified` found, and somebody has agreed to.
     """
     shared_ids = session.read_shared_ids()
     is_signed = session.store.is_signed
     # Before the key file is renewed: the old key must still check what it digested.
     old_keys = session.reload_state_keys()
-    # Without the key that signed a state its lock cannot be taken either. The state of the embedded
-    # backend names no key; its store warns of what it cannot verify.
-    can_lock = not is_signed or (
-        not session.store.list_warnings()
-        if shared_ids is None
-        else shared_ids.key_id in {key.key_id for key in old_keys.all_keys}
-    )
-    with session.lock_state_of_own_project("state rekey") if can_lock else nullcontext():
+    # Without the key that signed a state its lock cannot be taken either.
+    lock = nullcontext() if unverified else session.lock_state_of_own_project("state rekey")
+    with lock:
         # The key in use that is of a variable is new: then no file gets one.
         if old_keys.current_key is None and shared_ids is None:
             key_file: Path | None = key_path_beside_state(session.project, session.target)
@@ -888,6 +909,8 @@ def renew_key(session: TargetSession) -> RekeyResult:
             with TemporaryDirectory(prefix="synapse-apply-") as folder:
                 copy_path = Path(folder) / "state.db"
                 session.store.write_backup(str(copy_path))
+                if unverified is None:
+                    find_unverified(session)  # what came while the lock was taken
                 with (
                     closing(make_unopened_sqlite_store(copy_path)) as copy,
                     copy.lock("state rekey"),

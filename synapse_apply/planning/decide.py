@@ -14,7 +14,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list, format_time_after
 from synapse_apply.model.plan import OTHER_RUN_RULE, Action, Refusal
 from synapse_apply.model.resource import FoundBy
-from synapse_apply.model.state import CREATE_VERB, Intent, Record
+from synapse_apply.model.state import CREATE_VERB, PLAN_ROW_PREFIX, Intent, Record
 from synapse_apply.model.values import (
     ABSENT,
     DesiredSecret,
@@ -193,7 +193,7 @@ class Decider:
         given, record = self.given, self.resource.record
         return (
             not given.has_concurrent_run
-            and not intent.approvals
+            and all(name.startswith(PLAN_ROW_PREFIX) for name in intent.approvals)
             and record is not None
             and record.is_object_of(intent)  # else it could not be kept as given up
             and intent.id not in given.recovery_hints

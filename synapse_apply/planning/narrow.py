@@ -60,11 +60,14 @@ def unite_plans(plans: Sequence[Plan]) -> Plan:
     return replace(plans[-1], changes=tuple(rows.values()), moved=tuple(moves.values()))
 
 
-def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
+def narrow_plan(
+    saved: Plan, fresh: Plan, *, reviewed: bool, done: frozenset[Address] = frozenset()
+) -> Plan:
     """The fresh plan with only the saved changes that still hold; each other one is refused.
 
     Changes that the saved plan lacks are left out, since it did not touch them; with `reviewed`
-    they are refused. A change that has been made already becomes a note.
+    they are refused. A change that has been made already becomes a note; one that this saved plan
+    has `done` before, and that is due again, is refused.
     """
     ids = {change.address: change.remote_id for change in fresh.changes}
     current_changes = {change.address: change for change in fresh.changes}
@@ -89,6 +92,9 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
             waits=change.address in waiting,
             is_untold=str(change.address) in untold,
         )
+        if change.address in done and (row := rows_by_address[change.address]).is_due:
+            reason = "this plan has done it before, and does it once"
+            rows_by_address[row.address] = _refuse(row, reason, row.position, reviewed=reviewed)
     # Objects that one call creates are stopped together, whichever of them comes first.
     stopped = {address for address, row in rows_by_address.items() if not row.is_due}
     stopped &= set(filter(None, map(find_companion_address, rows_by_address.values())))

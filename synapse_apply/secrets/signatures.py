@@ -125,7 +125,8 @@ class StateKeySigner:
             return None
         if status is SignatureStatus.UNSIGNED:
             # Without a key nothing tells that a signature was not taken away.
-            return False if keys.current_key is not None else None
+            # A rekey may sign what an earlier version has not, and asks before that.
+            return None if keys.current_key is None or self.accepts_former_keys else False
         if status is SignatureStatus.EARLIER:
             return self.accepts_former_keys
         return status is SignatureStatus.GENUINE

@@ -13,7 +13,7 @@ from typing import Any
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import Intent, IntentState, Record
+from synapse_apply.model.state import WITHOUT_EFFECT, Intent, Record
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner
 
@@ -60,7 +60,6 @@ def _row_ids(approval_ids: Iterable[str]) -> list[str]:
 
 # With more, a statement would exceed the number of parameters that some databases accept.
 MAX_NOTES = 100
-_WITHOUT_EFFECT = frozenset({IntentState.FAILED, IntentState.ABSENT})
 
 
 class NotCombinable(Exception):
@@ -97,7 +96,7 @@ class CallNote:
     @property
     def gives_approvals_back(self) -> bool:
         """Whether the call ended without an effect."""
-        return not self.intent_text and self.intent.state in _WITHOUT_EFFECT
+        return not self.intent_text and self.intent.state in WITHOUT_EFFECT
 
 
 # A few statements for all calls of a commit: around each statement other threads get the

@@ -401,6 +401,7 @@ def rebind(*, console: Console, invocation: Invocation, yes: bool) -> int:
     return 0
 
 
+_UNSIGNED_FLAG = "--allow-unsigned"
 _SHUT_OUT_TEXT = (
     "Every other machine and job is refused until it has the new key in place of the former one."
 )
@@ -421,8 +422,9 @@ _SHUT_OUT_TEXT = (
 )
 @options.use("json", "target", "variables")
 @click.option("--yes", is_flag=True, help="Do not ask before others are shut out.")
+@click.option(_UNSIGNED_FLAG, is_flag=True, help="Do not ask before unverified entries are signed.")
 @options.use("lock_timeout")
-def rekey(*, console: Console, invocation: Invocation, yes: bool) -> int:
+def rekey(*, console: Console, invocation: Invocation, yes: bool, allow_unsigned: bool) -> int:
     """Digest the recorded secrets under another state key.
 
     Each secret is resolved anew, so those that manifests name must be there; what cannot be
@@ -432,14 +434,26 @@ def rekey(*, console: Console, invocation: Invocation, yes: bool) -> int:
 
     A state that several machines share takes no other key from then on: who has the former one is
     shut out until they have the new one. So it asks, off a terminal for --yes.
+
+    What is in a bucket or in Git is verified first, so the former key must be at hand beside the
+    new one. An entry that it did not sign ends the command. Without it nothing can be verified, and
+    all that is recorded is taken for genuine: it asks again, off a terminal for --allow-unsigned.
     """
     with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
+
+        def confirm_unverified(finding: Diagnostic) -> bool:
+            question = f"Sign what is recorded for target {target.name} without verifying it?"
+            console.write_findings((finding,))
+            return is_approved(
+                console, question, finding.detail, given=allow_unsigned, verb="state rekey",
+                flag=_UNSIGNED_FLAG,
+            )  # fmt: skip
 
         def confirm_new_key() -> bool:
             question = f"Give the shared state of target {target.name} another key?"
             return is_approved(console, question, _SHUT_OUT_TEXT, given=yes, verb="state rekey")
 
-        result = target.state.rekey(confirm=confirm_new_key)
+        result = target.state.rekey(confirm=confirm_new_key, confirm_unverified=confirm_unverified)
     console.write_findings(result.warnings)
     if console.as_json:
         console.write_or_keep_document(
@@ -520,9 +534,6 @@ def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     next_step = options.add_invocation_options(Text("Run ", Command("plan"), " next."), invocation)
     console.write_output(f"Restored from {file}. {next_step}\n")
     return 0
-
-
-_UNSIGNED_FLAG = "--allow-unsigned"
 
 
 @manual_command(

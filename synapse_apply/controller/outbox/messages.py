@@ -309,7 +309,7 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
         quoted = quote(str(url), safe="%/:?=&#@!$'()*+,;[]~-._")
         heading += f" <{_escape_slack_markup(quoted)}|Details>"
     blocks: list[dict[str, Any]] = [
-        {"type": "section", "text": {"type": "mrkdwn", "text": heading}}
+        {"type": "section", "text": {"type": "mrkdwn", "text": heading, "verbatim": True}}
     ]
     finding, held_rows = fields.get("finding") or {}, fields.get("held") or {}
     sections = (
@@ -333,6 +333,7 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
     blocks.append({"type": "context", "elements": elements})
     return {
         "text": _escape_slack_markup(sentence),
+        "mrkdwn": False,
         "blocks": blocks,
         "unfurl_links": False,
         "unfurl_media": False,

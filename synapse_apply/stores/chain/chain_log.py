@@ -414,7 +414,8 @@ class ChainLog:
             name = build_link_name(view.folder, view.forged_number)
             findings.append(chain_messages.forged_link_warning(self.location, name))
         elif view.lacks_key:
-            findings.append(chain_messages.not_verified_warning(self.location))
+            name = build_link_name(view.folder, view.number)
+            findings.append(chain_messages.not_verified_warning(self.location, name))
         if view.damaged_snapshots:
             names = [build_snapshot_name(view.folder, number) for number in view.damaged_snapshots]
             findings.append(

@@ -120,20 +120,28 @@ def build_missing_key_error(location: str, places_to_put_key: str) -> BatchNotSe
     )
 
 
-def not_verified_warning(location: str) -> Diagnostic:
+NOT_VERIFIED = "The state is not verified"
+FORGED = "The state has an entry that is not signed with its key"
+
+
+def not_verified_warning(location: str, name: str) -> Diagnostic:
     return warning_finding(
-        "The state is not verified",
-        f"What {location} holds is signed with a key that is not at hand. {_HIDDEN}",
+        NOT_VERIFIED,
+        f"What {location} holds, up to {name}, is signed with a key that is not at hand. {_HIDDEN}",
         "Whoever may write there could have changed it. Get the key to check that nobody did.",
     )
 
 
 def forged_link_warning(location: str, name: str) -> Diagnostic:
     return warning_finding(
-        "The state has an entry that is not signed with its key",
+        FORGED,
         f"{location}: {name} was written by somebody who does not have the key of this state. "
         f"{_HIDDEN}",
-        "Do not rely on this state. Nothing can be written to it before a restore.",
+        Text(
+            "Do not rely on this state: nothing can be written before a ",
+            Command("state restore FILE"),
+            ".",
+        ),
     )
 
 

@@ -218,7 +218,7 @@ class GitLog:
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         if self._is_genuine is None:
-            return (chain_messages.not_verified_warning(self.location),)
+            return (chain_messages.not_verified_warning(self.location, self._tip_label),)
         if not self._is_genuine:
             return (chain_messages.forged_link_warning(self.location, self._tip_label),)
         return ()

@@ -166,3 +166,81 @@ def test_an_unsigned_review_needs_the_same_word(reviewed):
     ran = reviewed.run("apply", "--reviewed", "pr", code=4)
     assert "The signature of this plan cannot be checked" in ran.err
     reviewed.run("apply", "--reviewed", "pr", "--allow-unsigned", code=0)
+
+
+def describe_again(place: Workplace, old: str, new: str, name: str) -> None:
+    """A change of yolo's description, and its plan in a file."""
+    place.edit("manifests/plugin.yaml", old, new)
+    place.plan("--out", name, code=0)
+
+
+@pytest.mark.parametrize("first", [("--reviewed", "there"), ("there",)], ids=["reviewed", "file"])
+def test_what_was_reverted_stays_reverted(two, server, first):
+    """A deployment that runs again does no row a second time, whichever way the first time was."""
+    describe_again(two, "Finds things", "Finds more", "there")
+    two.run("apply", *first, code=0)
+    describe_again(two, "Finds more", "Finds things", "back")
+    two.run("apply", "--reviewed", "back", code=0)
+    two.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    sent = server.writes
+    ran = two.run("apply", "--reviewed", "there", code=4)
+    why = "! plugin/yolo cannot be updated: this plan has done it before, and does it once"
+    assert why in ran.out
+    assert "Way out: review a new plan" in ran.out
+    assert (server.writes, descriptions(server)[0]) == (sent, "Finds things")
+    two.plan("--out", "anew", code=0)
+    two.run("apply", "--reviewed", "anew", code=0)
+    assert descriptions(server)[0] == "Finds more"
+
+
+def test_a_created_object_that_was_removed_is_not_made_again(two, server):
+    """By the plan that made it; a plan that was made since may."""
+    sam = (two.root / "manifests/sam.yaml").read_text(encoding="utf-8")
+    eve = two.write("manifests/third.yaml", sam.replace("sam", "eve").replace("Sam", "Eve"))
+    two.plan("--out", "made", code=0)
+    two.run("apply", "--reviewed", "made", code=0)
+    text = eve.read_text(encoding="utf-8")
+    eve.unlink()
+    two.run("state", "rm", "plugin/eve", code=0)
+    two.write("manifests/third.yaml", text.replace("eve", "eva").replace("Eve", "Eva"))
+    assert "no reviewed plan has it" in two.run("apply", "--reviewed", "made", code=4).out
+    (two.root / "manifests/third.yaml").unlink()
+    two.write("manifests/third.yaml", text)
+    sent = server.writes
+    ran = two.run("apply", "--reviewed", "made", code=4)
+    assert "! plugin/eve cannot be created: " in ran.out
+    assert server.writes == sent
+
+
+@pytest.mark.parametrize(
+    ("do", "code"),
+    [({"status": 400}, 3), ({"reset": "before"}, 7)],
+    ids=["refused", "lost"],
+)
+def test_rows_that_were_not_done_are_done_by_the_next_run(two, server, do, code):
+    """A call without effect is free for the same plan; what was done is left as it is."""
+    two.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    two.edit("manifests/sam.yaml", "Finds things", "Finds less")
+    two.plan("--out", "pr", code=0)
+    rule = {"match": {"method": "PUT", "path": "/plugins/2/"}, "do": do}
+    server.call("PUT", "_emulator/faults/", {"rules": [rule]})
+    two.run("apply", "--reviewed", "pr", code=code)
+    server.call("PUT", "_emulator/faults/", {"rules": []})
+    assert descriptions(server) == ["Finds more", "Finds things"]
+    two.run("apply", "--reviewed", "pr", "--wait", code=0)
+    assert descriptions(server) == ["Finds more", "Finds less"]
+    two.unchanged()
+
+
+def test_an_older_plan_beside_a_newer_one_is_used_up_with_it(two, server):
+    """Both show the row, the newer one decides; later neither does it anew."""
+    two.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    two.plan("--out", "first", code=0)
+    two.plan("--out", "second", code=0)
+    two.run("apply", "--reviewed", "first", "--reviewed", "second", code=0)
+    describe_again(two, "Finds more", "Finds things", "back")
+    two.run("apply", "--reviewed", "back", code=0)
+    two.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    for plan in ("first", "second"):
+        assert "has done it before" in two.run("apply", "--reviewed", plan, code=4).out
+    assert descriptions(server)[0] == "Finds things"

@@ -42,8 +42,10 @@ def test_who_has_no_key_reads_and_writes_nothing(bucket_team: Workplace, server:
 
 def test_after_a_rekey_the_new_key_alone_is_enough(bucket_team: Workplace, server: Server) -> None:
     """For all other machines; who has the former one is shut out."""
-    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
+    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
     bucket_team.run("state", "rekey", "--yes", code=0)
+    del bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"]
+    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     bucket_team.unchanged()
     assert "not verified" not in bucket_team.plan(code=0).text
     bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
@@ -56,7 +58,10 @@ def test_a_key_that_is_lost(bucket_team: Workplace, server: Server) -> None:
     """Another one takes its place; what it had signed no longer counts."""
     del bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"]
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[2]
-    bucket_team.run("state", "rekey", "--yes", code=0)
+    refused = " ".join(bucket_team.run("state", "rekey", "--yes", code=1).err.split())
+    assert "The state cannot be verified" in refused
+    assert "takes it for genuine with its 3 records" in refused
+    bucket_team.run("state", "rekey", "--yes", "--allow-unsigned", code=0)
     bucket_team.unchanged()
     assert "storage/raw-data" in bucket_team.run("state", "list", code=0).out
     bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
@@ -67,7 +72,7 @@ def test_a_backup_from_before_a_rekey(bucket_team: Workplace, tmp_path: Path) ->
     """The restore names the command that gives the state the key at hand, and that is enough."""
     backup = str(tmp_path / "backup.db")
     bucket_team.run("state", "backup", backup, code=0)
-    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
+    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
     bucket_team.run("state", "rekey", "--yes", code=0)
     restored = bucket_team.run("state", "restore", backup, "--yes", code=0).text
     assert "The backup is from before another state key" in restored

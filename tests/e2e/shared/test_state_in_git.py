@@ -256,7 +256,8 @@ def test_a_key_that_is_lost(clone: Workplace, tmp_path: Path) -> None:
     assert "The key of the state is not here" in refused
     assert "whoever has it, and put it into SYNAPSE_APPLY_STATE_KEY_PROD or the file " in refused
     clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
-    clone.run("state", "rekey", "--yes", code=0)
+    assert "--allow-unsigned" in clone.run("state", "rekey", "--yes", code=1).err
+    clone.run("state", "rekey", "--yes", "--allow-unsigned", code=0)
     newest = clone.run("state", "history", "--limit", "1", "--json", code=0).document["runs"][0]
     assert (newest["command"], newest["counts"]) == ("state rekey", {"rekey": 1})
     clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")

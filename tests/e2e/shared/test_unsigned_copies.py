@@ -91,7 +91,7 @@ def test_the_embedded_backend_makes_its_own(keyless: Workplace, remote: Path) ->
 def test_an_unsigned_copy_is_signed_by_a_rekey(
     keyless: Workplace, remote: Path, target: str
 ) -> None:
-    """One that an earlier version made: `state rekey` with a key at hand is enough."""
+    """One that an earlier version made: `state rekey`, of somebody who answers for what it says."""
     states = keyless.root / ".synapse-apply" / "state"
     with (
         closing(make_unopened_sqlite_store(states / f"{target}.db")) as source,
@@ -101,7 +101,8 @@ def test_an_unsigned_copy_is_signed_by_a_rekey(
     keep_state_at(keyless, target, remote)
     keyless.environ["SYNAPSE_APPLY_STATE_KEY"] = KEY
     assert UNSIGNED in keyless.run("plan", "-t", target, code=0).text
-    keyless.run("state", "rekey", "--yes", "-t", target, code=0)
+    assert "--allow-unsigned" in keyless.run("state", "rekey", "--yes", "-t", target, code=1).err
+    keyless.run("state", "rekey", "--yes", "--allow-unsigned", "-t", target, code=0)
     assert UNSIGNED not in keyless.run("plan", "-t", target, code=0).text
     keyless.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "1 changed" in keyless.run("apply", "--auto-approve", "-t", target, code=0).out

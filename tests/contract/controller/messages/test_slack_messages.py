@@ -51,6 +51,8 @@ def test_how_a_message_reads(slack):
     assert build(slack).send(message).finding is None
     [body] = slack.messages
     heading, reason, facts = body["blocks"]
+    # Slack makes no link and no mention of names in it by itself.
+    assert (heading["text"]["verbatim"], body["mrkdwn"]) == (True, False)
     assert heading["text"]["text"] == (
         ":red_circle: *acme/prod failed: A manifest is broken* <https://page.example/x?a=1&amp;b=2|Details>"
     )
