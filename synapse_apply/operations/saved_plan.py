@@ -378,10 +378,10 @@ def read_row_marks(
     for call in plan_result.resolved_intents:
         # Given back as soon as this apply closes the call, which did nothing.
         used -= {*call.intent.approvals} if call.intent.state in WITHOUT_EFFECT else set()
-    calls = (each.intent for each in plan_result.resolved_intents if each.is_open)
-    settled = used - {name for call in calls for name in call.approvals}
+    # Of a call that is open nobody knows whether it was done: it may be sent again as it was.
+    opened = {call.address for call in store.read_state().open_intents}
     unused = {row: tuple(name for name in ids if name not in used) for row, ids in marks.items()}
-    done = frozenset(row for row, ids in marks.items() if ids and ids[-1] in settled)
+    done = frozenset(row for row, ids in marks.items() if ids and ids[-1] in used) - opened
     return done, PermittedRows(approvals=unused)
 
 
