@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from fault.disks import obey_modes
@@ -132,7 +134,11 @@ class Signalled:
             database = self._store._database
             turn = database._turn if hasattr(database, "_turn") else database._connection_lock
             with turn:
-                os.kill(os.getpid(), self._altered.signal)
+                if self._altered.signal in (signal.SIGSTOP, signal.SIGKILL):
+                    # This thread takes it: another one might, and this one write meanwhile.
+                    signal.pthread_kill(get_ident(), self._altered.signal)
+                else:
+                    os.kill(os.getpid(), self._altered.signal)
 
 
 def _opened(open_store: Any, altered: Altered, *given: Any) -> Signalled:
