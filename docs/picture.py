@@ -189,7 +189,7 @@ def write_rollout(store: SqliteControllerStore, now: float) -> None:
             writer.put(target_row)
             row = RolloutTargetRow(name, "fleet", wave, 2, new, "new", digest,
                                    moved_at=now - 3600 if is_moved else 0.0)  # fmt: skip
-            writer.put_rollout_targets([replace(row, **(evidence or {}))])
+            writer.put(replace(row, **(evidence or {})))
         writer.put(RolloutRow("acme", "fleet", 2, new, now - 7200, 3, 2, now - 3600))
         writer.put(WaveRow("acme", "fleet", 2, 1, now - 7200, "", now - 3600, WaveEnd.EVIDENCE))
         writer.put(WaveRow("acme", "fleet", 2, 2, now - 3600))
