@@ -99,7 +99,7 @@ def build_forged_link_error(location: str, name: str) -> BatchNotSent:
             Command("state history"),
             " shows what was done; then restore a backup from before: ",
             Command("state restore FILE"),
-            ". If you have put another key in the place of the former one just now: ",
+            ". If the key was replaced just now, put the former one beside the new one: ",
             Command("state rekey"),
             ".",
         ),
