@@ -11,7 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import format_short_list, format_time_after
+from synapse_apply.model.phrases import format_field_path, format_short_list, format_time_after
 from synapse_apply.model.plan import OTHER_RUN_RULE, Action, Refusal
 from synapse_apply.model.resource import FoundBy
 from synapse_apply.model.state import CREATE_VERB, PLAN_ROW_PREFIX, Intent, Record
@@ -37,6 +37,7 @@ from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.series import Series
 
 _CREATES_OR_ADOPTS = CREATES | {Action.ADOPT}
+_SENT_UNCHECKED = "this update sends it as well, as it is declared now"
 _MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
 
 
@@ -355,11 +356,14 @@ class Decider:
             resource, record, self.options.resend_secrets, self.options.holds_drift
         )
         held = refusals.held_drift_notes(resource, diff.held_drift, self.given.can_write)
+        # An update of other fields cannot leave a secret out, which would clear it.
+        unchecked = self.replaced(sorted({*diff.undigested, *diff.foreign_secrets}), diff)
+        sent = [f"{format_field_path(path)}: {_SENT_UNCHECKED}" for path in unchecked]
         change = build_change(
             self.resource,
             Action.UPDATE if diff.changes else Action.NO_OP,
             diff.changes,
-            notes=(*diff.notes, *held),
+            notes=(*diff.notes, *(sent if diff.changes else ()), *held),
             held=tuple(diff.held_drift),
             accepted=tuple(diff.accepted),
             rebase=not diff.changes and (diff.rebase or is_outdated),

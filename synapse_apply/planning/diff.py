@@ -90,10 +90,10 @@ class ResourceDiff:
 
     `rebase` says that a side has changed to what the other one is already. `unresettable_paths` are
     dropped fields without a reset value, `foreign_secrets` secrets recorded under another state
-    key. `held_drift` would be changes if drift were not kept. `drifted` are fields that changed
-    outside and differ from the declared ones, from the value seen last to the live one. `accepted`
-    are differences that `state accept` has accepted and that are unchanged since, from live to
-    declared.
+    key, `undigested` those without a digest. `held_drift` would be changes if drift were not kept.
+    `drifted` are fields that changed outside and differ from the declared ones, from the value seen
+    last to the live one. `accepted` are differences that `state accept` has accepted and that are
+    unchanged since, from live to declared.
     """
 
     changes: list[FieldChange] = field(default_factory=list)
@@ -103,6 +103,7 @@ class ResourceDiff:
     notes: list[str] = field(default_factory=list)
     unresettable_paths: list[FieldPath] = field(default_factory=list)
     foreign_secrets: list[FieldPath] = field(default_factory=list)
+    undigested: list[FieldPath] = field(default_factory=list)
     rebase: bool = False
 
 
@@ -396,6 +397,7 @@ class _Field:
                 self.send(declared, Cause.SECRET, f"not checked: {reason}")
             else:
                 self.note(f"{UNCHECKED_NOTE}{reason})", rebase=False)
+                diff.undigested.append(self.path)
             return
         count_before = len(diff.changes)
         self.compare_resolved_secret(declared, declared.mac)
