@@ -25,7 +25,6 @@ from synapse_apply.model.phrases import (
     format_time_after,
 )
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
-from synapse_apply.model.ports import StateStore
 from synapse_apply.model.resource import Capabilities, Lookup, ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import (
@@ -40,6 +39,7 @@ from synapse_apply.workspace.target_session import TargetSession
 
 if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent
+    from synapse_apply.stores.sql import SqlStore
 
 _UNRECORDED_NOTE = (
     "What it makes may not be recorded yet: nothing that lacks a record counts as an import, "
@@ -159,7 +159,7 @@ def close_known_intents(
             session.store.close_ended_intent(intent, resolved.record, entry)
 
 
-def other_run_warnings(store: StateStore, serial_when_read: int) -> tuple[Diagnostic, ...]:
+def other_run_warnings(store: SqlStore, serial_when_read: int) -> tuple[Diagnostic, ...]:
     """A warning where another run has written to the state since that serial, or locks it.
 
     Nothing where this process holds the lock and is that run itself.

@@ -21,7 +21,6 @@ from synapse_apply.model.json_types import JsonObject
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Plan
-from synapse_apply.model.ports import StateStore
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import PLAN_ROW_PREFIX, WITHOUT_EFFECT
 from synapse_apply.model.values import Mac, Sensitive
@@ -36,6 +35,7 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession, op
 
 if TYPE_CHECKING:
     from synapse_apply.operations.apply import ApplyRun
+    from synapse_apply.stores.sql import SqlStore
 
 FORMAT = 1
 _FORMAT_WITH_PACKAGES = 2  # of `plan --with-packages`, which went before the first version
@@ -225,7 +225,7 @@ _OTHER_TARGET_SUMMARY = "This plan is for another target"
 
 
 def list_state_errors(
-    store: StateStore, saved_plan: SavedPlan, target: str
+    store: SqlStore, saved_plan: SavedPlan, target: str
 ) -> tuple[Diagnostic, ...]:
     """Errors where a state is not the one the plan was made for, or has applied it."""
     base, current_identity = saved_plan.plan.base, store.read_backend_identity()
@@ -364,7 +364,7 @@ def narrow_to_saved(
 # A mark is an approval: the state uses it up when a row begins, and gives it back for a call that
 # had no effect. All plans that show a row have one for it; the newest tells whether it is done.
 def read_row_marks(
-    store: StateStore, files: Sequence[SavedPlan], plan_result: PlanResult
+    store: SqlStore, files: Sequence[SavedPlan], plan_result: PlanResult
 ) -> tuple[frozenset[Address], PermittedRows]:
     """Which rows that are due now the saved plans did before, and the unused marks of the rows."""
     changes = [each for each in plan_result.plan.changes if each.action is not Action.NO_OP]

@@ -1,1 +1,1 @@
-"""The stores of a state (SQLite, PostgreSQL) behind the protocol `StateStore` of model/ports.py."""
+"""The stores of a state (SQLite, PostgreSQL) by one class, `SqlStore`."""

@@ -56,7 +56,11 @@ def utc_now() -> str:
 
 
 class SqlStore(LockedStore):
-    """A StateStore (model/ports.py, which documents its methods) over any Database."""
+    """One state over any Database; StateStore (model/ports.py) says what an apply needs of it.
+
+    Every write needs the lock, and is durable when the call returns. Raises StateError for a
+    missing, foreign, damaged or newer state and for a failed write.
+    """
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class SqlStore(LockedStore):
 
     @property
     def is_shared(self) -> bool:
+        """Whether other machines use the same state, and so need the same state key."""
         return self._database.is_shared
 
     @property
@@ -103,6 +108,7 @@ class SqlStore(LockedStore):
         return not self.is_signed or bool(self.bookmark)
 
     def exists(self) -> bool:
+        """Whether a state exists in this store."""
         return self._database.exists()
 
     def create_state(
@@ -126,6 +132,7 @@ class SqlStore(LockedStore):
         )
 
     def read_header(self, *, requires_newest: bool = False) -> StateHeader:
+        """Identity, lineage and progress; `requires_newest` as for Database.read_in_snapshot."""
         meta_row = self._database.read_in_snapshot(
             self._known_meta, requires_newest=requires_newest
         )
@@ -149,9 +156,14 @@ class SqlStore(LockedStore):
 
     @property
     def bookmark(self) -> str:
+        """Where the log ended when it was last read, "" for a store that is no log.
+
+        Whoever remembers it can tell whether the log was deleted, set back or forked since.
+        """
         return self._database.bookmark
 
     def require_continuation_in_reads(self, bookmark: str) -> None:
+        """Have each read raise StateError where the log does not go on from a bookmark."""
         self._database.require_continuation_in_reads(bookmark)
 
     def read_state(self) -> State:
@@ -294,6 +306,8 @@ class SqlStore(LockedStore):
         self._write_counted(update_identity)
 
     def read_project_and_key_ids(self) -> ProjectAndKeyIds:
+        """The project and the state key that a shared state is bound to."""
+
         def read_ids_from_plan_rows(run: SqlRunner) -> ProjectAndKeyIds:
             self._known_meta(run)
             return snapshot.read_project_and_key_ids(run)
@@ -339,9 +353,12 @@ class SqlStore(LockedStore):
         return self._database.read_in_snapshot(has_plan_row)
 
     def use_approvals_up_or_raise_if_used(self, *approval_ids: str) -> None:
+        """Use approvals up; StateError, with none used, where one was used up before."""
         self._write_counted(lambda run: self._use_approvals(run, approval_ids))
 
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of these ids that are used up, in their order."""
+
         def read_used_ids(run: SqlRunner) -> tuple[str, ...]:
             self._known_meta(run)
             return call_notes.read_used_approval_ids(run, approval_ids)

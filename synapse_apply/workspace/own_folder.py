@@ -56,13 +56,13 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import NO_PROGRESS, StateHeader, StateProgress
 from synapse_apply.workspace.environment import user_folder_of
 
 if TYPE_CHECKING:
     from synapse_apply.files.repository import Repository
+    from synapse_apply.stores.sql import SqlStore
 
 
 # What SQLite and this tool keep beside a state, under its name.
@@ -372,13 +372,13 @@ class LastSeenFiles:
                 remove_own_file(_progress_path(folder, lineage))
 
     def build_findings_if_state_is_older(
-        self, store: StateStore, target: Target
+        self, store: SqlStore, target: Target
     ) -> tuple[Diagnostic, ...]:
         """An error where a state has less progress than was seen of its lineage."""
         return self._compare(store, target)[2]
 
     def _compare(
-        self, store: StateStore, target: Target
+        self, store: SqlStore, target: Target
     ) -> tuple[StateHeader, dict[Path, SeenProgress], tuple[Diagnostic, ...]]:
         """The header of a state, what each folder has of its lineage, an error where it is older.
 
@@ -418,7 +418,7 @@ class LastSeenFiles:
         return header, seen_by_folder, (finding,)
 
     def require_state_not_older_and_remember_it(
-        self, store: StateStore, target: Target, place_id: str = "", *, read_only: bool = False
+        self, store: SqlStore, target: Target, place_id: str = "", *, read_only: bool = False
     ) -> None:
         """StateError where a state is older than the last one seen; else remember its progress.
 
