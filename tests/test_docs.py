@@ -282,10 +282,10 @@ def test_the_architecture_page_names_every_part() -> None:
     assert not [name for name in folders if f"{name}/" not in page]
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md"])
-def test_first_pages_are_short(page: str) -> None:
-    """Who reads a page at one sitting reads it at all: 200 lines."""
-    assert (ROOT / page).read_text(encoding="utf-8").count("\n") <= 200
+@pytest.mark.parametrize(("page", "most"), [("README.md", 200), ("ARCHITECTURE.md", 150)])
+def test_first_pages_are_short(page: str, most: int) -> None:
+    """Who reads a page at one sitting reads it at all."""
+    assert (ROOT / page).read_text(encoding="utf-8").count("\n") <= most
 
 
 def test_the_classes_of_the_glossary_exist() -> None:
