@@ -52,7 +52,6 @@ from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_of
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
-from synapse_apply.stores.chain import chain_messages
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.snapshot import (
     KEPT_FILE_SUFFIX,
@@ -65,7 +64,7 @@ from synapse_apply.stores.sqlite.sqlite_database import (
     make_unopened_sqlite_store,
     require_origin_of_intact_backup,
 )
-from synapse_apply.stores.state_messages import build_existing_state_error, build_open_call_error
+from synapse_apply.stores.state_messages import FORGED, NOT_VERIFIED, fault, open_call
 from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import run_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
@@ -155,7 +154,7 @@ def rename_address(session: TargetSession, old: Address, new: Address) -> dict[A
             if intent.address not in state.records and (
                 is_made or str(old) in {str(intent.address), intent.series}
             ):
-                raise build_open_call_error(intent.address, intent.verb)
+                raise open_call(intent.address, intent.verb)
         session.store.rename_addresses(renames, session.signer.sign_moved_run)
         session.note_in_audit((was, f"move to {now}", "") for was, now in renames.items())
     return renames
@@ -479,7 +478,7 @@ def create_empty_state_and_missing_key(
     if store.exists():
         shared_ids = store.read_project_and_key_ids()
         require_no_error(project_findings(shared_ids, session.project, target))
-        raise build_existing_state_error(store.where)
+        raise fault("exists", store.where)
     _require_unseen_place(session, lineage)
     require_usable_bucket(target.state.url, session.project, target, session.invocation.environ)
     hint = Text(
@@ -850,9 +849,9 @@ def find_unverified(session: TargetSession) -> Diagnostic | None:
     store, variable = session.store, key_variable_of(session.target.name)
     count = format_count_and_noun(len(store.read_state().records), "record")
     for finding in store.list_warnings() if store.is_signed else ():
-        if finding.summary == chain_messages.FORGED:
+        if finding.summary == FORGED:
             raise StateError(error_finding(finding.summary, finding.detail, finding.hint))
-        if finding.summary == chain_messages.NOT_VERIFIED:
+        if finding.summary == NOT_VERIFIED:
             hint = (
                 f"Put the former key beside the new one: {variable} and {KEY_VARIABLE} take one "
                 "each. If it is lost, compare the records and the history with what you know first."

@@ -13,9 +13,11 @@ from typing import Any
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import WITHOUT_EFFECT, Intent, Record
-from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores import schema
 from synapse_apply.stores.database import Row, SqlRunner
+from synapse_apply.stores.state_messages import duplicate_remote_id, fault
 
 
 def read_used_approval_ids(run: SqlRunner, approval_ids: Sequence[str]) -> tuple[str, ...]:
@@ -35,7 +37,7 @@ def read_used_approval_ids(run: SqlRunner, approval_ids: Sequence[str]) -> tuple
 def require_unused_approvals(run: SqlRunner, approval_ids: Sequence[str]) -> None:
     """StateError where one of these is used up."""
     if used_ids := read_used_approval_ids(run, approval_ids):
-        raise state_messages.build_approval_used_error(used_ids)
+        raise fault("approval used", ids=format_short_list(used_ids))
 
 
 def insert_used_approvals(run: SqlRunner, approval_ids: Sequence[str], moment: str) -> None:
@@ -194,12 +196,14 @@ def _fitting_records(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str
     for note in notes:
         # One that is to be opened is open already, or one to be closed is not open.
         if bool(note.intent_text) is ((note.intent.id,) in open_keys):
-            build_error = (
-                state_messages.duplicate_intent
+            intent = note.intent
+            named = {"verb": intent.verb, "id": intent.id}
+            error = (
+                fault("announced", of=intent.address, **named)
                 if note.intent_text
-                else state_messages.build_no_open_intent_error
+                else fault("not announced", address=intent.address, **named)
             )
-            raise _own_error(notes, build_error(note.intent))
+            raise _own_error(notes, error)
     address_keys = [(note.record_row[0],) for note in notes if note.record_row]
     return dict(
         _run_for_rows(
@@ -220,7 +224,7 @@ def _require_unused_ids(
     ):
         note = notes_by_remote_key[tuple(remote_key)]
         if owner_address != note.record_row[0] and note.record is not None:
-            raise _own_error(notes, state_messages.duplicate_remote_id(note.record, owner_address))
+            raise _own_error(notes, duplicate_remote_id(note.record, owner_address))
 
 
 def _require_unused_approvals(run: SqlRunner, notes: Sequence[CallNote]) -> None:
@@ -233,7 +237,7 @@ def _require_unused_approvals(run: SqlRunner, notes: Sequence[CallNote]) -> None
     ]
     used_ids = read_used_approval_ids(run, approval_ids)
     if used_ids or len(set(approval_ids)) < len(approval_ids):
-        raise _own_error(notes, state_messages.build_approval_used_error(used_ids))
+        raise _own_error(notes, fault("approval used", ids=format_short_list(used_ids)))
 
 
 def _own_error(notes: Sequence[CallNote], note_error: StateError) -> Exception:

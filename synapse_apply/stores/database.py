@@ -350,13 +350,16 @@ class LogReading(NamedTuple):
         return found_row
 
 
+NOTHING_READ = LogReading(None, (), "")
+
+
 class DamagedLog(StateError):
     """The end of the log cannot be read; `reading` is what can be read before the damage.
 
     Not raised where the log cannot be reached, or was written by a newer version.
     """
 
-    reading = LogReading(None, (), "")
+    reading = NOTHING_READ
 
 
 class BatchNotSent(StateError):

@@ -6,7 +6,7 @@ Values are JSON texts (model/codec.py); only what SQL has to select by has its o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import NoneType
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from synapse_apply.model import codec
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.state import AuditEntry, Intent, Record
-from synapse_apply.stores import state_messages
+from synapse_apply.stores.state_messages import fault
 
 CREATE_STATEMENTS = (
     """
@@ -231,50 +231,32 @@ NEWEST_AUDIT = "SELECT entry FROM audit ORDER BY seq DESC LIMIT ?"
 T = TypeVar("T")
 
 
-def encode_record(record: Record, location: str) -> str:
-    """The canonical JSON of a record; TypeError for a secret, StateError if nested too deep."""
-    return _encode(codec.record_to_json, record, location)
+_CODECS: Mapping[type[Any], tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    Record: (codec.record_to_json, codec.record_from_json),
+    Intent: (codec.intent_to_json, codec.intent_from_json),
+    AuditEntry: (codec.audit_entry_to_json, codec.audit_entry_from_json),
+}
 
 
-def decode_record(text: str, location: str, row_label: str) -> Record:
-    """The record in a row's text; StateError (damaged) if it is not what `encode_record` writes.
+def encode(value: Record | Intent | AuditEntry, location: str) -> str:
+    """The canonical JSON of a value; TypeError for a secret, StateError if nested too deep."""
+    to_json, _ = _CODECS[type(value)]
+    try:
+        return format_canonical_json(to_json(value))
+    except (ValueError, RecursionError) as problem:
+        raise fault("unstorable", location, reason=problem) from None
+
+
+def decode(kind: type[T], text: str, location: str, row_label: str) -> T:
+    """The value in a row's text; StateError (damaged) if it is not what `encode` writes.
 
     `row_label` names the row in messages.
     """
-    return _decode(codec.record_from_json, text, location, row_label)
-
-
-def encode_intent(intent: Intent, location: str) -> str:
-    return _encode(codec.intent_to_json, intent, location)
-
-
-def decode_intent(text: str, location: str, row_label: str) -> Intent:
-    return _decode(codec.intent_from_json, text, location, row_label)
-
-
-def encode_audit_entry(entry: AuditEntry, location: str) -> str:
-    return _encode(codec.audit_entry_to_json, entry, location)
-
-
-def decode_audit_entry(text: str, location: str, row_label: str) -> AuditEntry:
-    return _decode(codec.audit_entry_from_json, text, location, row_label)
-
-
-def _encode(encode: Callable[[Any], Any], value: Any, location: str) -> str:
+    _, from_json = _CODECS[kind]
     try:
-        return format_canonical_json(encode(value))
-    except (ValueError, RecursionError) as problem:
-        raise state_messages.unstorable_value_error(location, str(problem)) from None
-
-
-def _decode(decode: Callable[[Any], T], text: str, location: str, row_label: str) -> T:
-    try:
-        return decode(json.loads(text))
+        value: T = from_json(json.loads(text))
     except json.JSONDecodeError:
-        raise state_messages.build_damaged_state_error(
-            location, f"{row_label} is not JSON"
-        ) from None
+        raise fault("damaged", location, reason=f"{row_label} is not JSON") from None
     except (ValueError, RecursionError) as problem:
-        raise state_messages.build_damaged_state_error(
-            location, f"{row_label}: {problem}"
-        ) from None
+        raise fault("damaged", location, reason=f"{row_label}: {problem}") from None
+    return value

@@ -21,10 +21,17 @@ from synapse_apply.files.opening import (
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.paused_collection import pause_gc
-from synapse_apply.model.state import AuditEntry, BackendIdentity, ProjectAndKeyIds, State
-from synapse_apply.stores import schema, state_messages
+from synapse_apply.model.state import (
+    AuditEntry,
+    BackendIdentity,
+    Intent,
+    ProjectAndKeyIds,
+    Record,
+    State,
+)
+from synapse_apply.stores import schema
 from synapse_apply.stores.database import Row, SqlRunner, Statement
-from synapse_apply.stores.state_messages import require_format_not_newer
+from synapse_apply.stores.state_messages import fault, require_format_not_newer
 
 # Of the ids that a state is shared under, in the order of the rows and of the fields. A plan with
 # such an id, which somebody made up, has a time in this place, which is of none of these forms.
@@ -69,7 +76,7 @@ def decode_state(rows: StateRows, location: str) -> State:
     meta_row, record_rows, intent_rows = rows
     # Thousands of new objects without garbage among them would trigger many collections.
     with pause_gc():
-        records = [schema.decode_record(text, location, address) for address, text in record_rows]
+        records = [schema.decode(Record, text, location, address) for address, text in record_rows]
     records_by_address = {record.address: record for record in records}
     return State(
         lineage=meta_row[1],
@@ -77,7 +84,7 @@ def decode_state(rows: StateRows, location: str) -> State:
         binding=BackendIdentity(*meta_row[schema.IDENTITY_SLICE]),
         records={address: records_by_address[address] for address in sorted(records_by_address)},
         open_intents=tuple(
-            schema.decode_intent(text, location, intent_id) for intent_id, text in intent_rows
+            schema.decode(Intent, text, location, intent_id) for intent_id, text in intent_rows
         ),
     )
 
@@ -86,7 +93,7 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
     """All rows of table `plans`, sorted by id, and all audit entries, oldest first."""
     plans = sorted((plan_id, applied_at) for plan_id, applied_at in run(schema.ALL_PLANS, ()))
     audit = (
-        schema.decode_audit_entry(text, location, "audit") for (text,) in run(schema.ALL_AUDIT, ())
+        schema.decode(AuditEntry, text, location, "audit") for (text,) in run(schema.ALL_AUDIT, ())
     )
     return StateHistory(tuple(plans), tuple(audit))
 
@@ -126,15 +133,15 @@ def build_filling_statements(state_snapshot: StateSnapshot, location: str) -> li
             address.kind,
             record.api,
             record.remote_id,
-            schema.encode_record(record, location),
+            schema.encode(record, location),
         )
         fill_statements.append((schema.ADD_RECORD, (str(address), *record_cells)))
     for intent in state.open_intents:
-        text = schema.encode_intent(intent, location)
+        text = schema.encode(intent, location)
         fill_statements.append((schema.ADD_INTENT, (intent.id, str(intent.address), text)))
     fill_statements.extend((schema.ADD_PLAN, plan_row) for plan_row in state_snapshot.plans)
     for entry in state_snapshot.audit:
-        text = schema.encode_audit_entry(entry, location)
+        text = schema.encode(entry, location)
         fill_statements.append((schema.ADD_AUDIT, (entry.at, entry.address, text)))
     return fill_statements
 
@@ -161,7 +168,7 @@ def require_known_format(run: SqlRunner, location: str) -> Row:
     """The row of GET_META; StateError if it is missing or was written by a newer version."""
     rows = run(schema.GET_META, ())
     if not rows:
-        raise state_messages.build_damaged_state_error(location, "its first row is missing")
+        raise fault("damaged", location, reason="its first row is missing")
     require_format_not_newer(rows[0][0], location)
     return rows[0]
 
@@ -197,7 +204,7 @@ def copy_and_verify_state_under_source_lock(
     """
     with source.lock("state migrate", timeout):
         if target.exists():
-            raise state_messages.build_existing_state_error(target.where)
+            raise fault("exists", target.where)
         state_snapshot = source.read_snapshot()
         target.create_from_snapshot(state_snapshot)
         if target.read_snapshot() != state_snapshot:

@@ -41,13 +41,14 @@ from synapse_apply.model.state import (
     StateHeader,
     StateProgress,
 )
-from synapse_apply.stores import call_notes, schema, snapshot, state_messages
+from synapse_apply.stores import call_notes, schema, snapshot
 from synapse_apply.stores.call_notes import CallNote
 from synapse_apply.stores.database import DamagedLog, Database, Row, SqlRunner, Statement
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lock_owner import LockOwner
 from synapse_apply.stores.lock.locked_store import LockedStore
 from synapse_apply.stores.snapshot import StateHistory, StateRows, StateSnapshot
+from synapse_apply.stores.state_messages import duplicate_remote_id, fault, open_call
 
 
 def utc_now() -> str:
@@ -177,12 +178,11 @@ class SqlStore(LockedStore):
             return run(schema.GET_RECORD, (str(address),))
 
         rows = self._database.read_in_snapshot(read_record_rows)
-        return schema.decode_record(rows[0][0], self.where, str(address)) if rows else None
+        return schema.decode(Record, rows[0][0], self.where, str(address)) if rows else None
 
     def append_audit_entries(self, *entries: AuditEntry) -> None:
         audit_rows = [
-            (entry.at, entry.address, schema.encode_audit_entry(entry, self.where))
-            for entry in entries
+            (entry.at, entry.address, schema.encode(entry, self.where)) for entry in entries
         ]
 
         def insert_entries(run: SqlRunner) -> bool:
@@ -197,14 +197,14 @@ class SqlStore(LockedStore):
         self._write_batch.write_durably(
             CallNote(
                 intent,
-                intent_text=schema.encode_intent(intent, self.where),
+                intent_text=schema.encode(intent, self.where),
                 opened_at=self._now() if intent.approvals else "",
             )
         )
 
     def rewrite_intent(self, intent: Intent) -> None:
         """Store an open intent anew."""
-        row = (schema.encode_intent(intent, self.where), intent.id)
+        row = (schema.encode(intent, self.where), intent.id)
         self._write_counted(lambda run: run(schema.SET_INTENT, row) is not None)
 
     def close_ended_intent(
@@ -228,7 +228,7 @@ class SqlStore(LockedStore):
             else self._build_record_row(record_or_none_to_remove_if_done),
             drops_record=record_or_none_to_remove_if_done is None
             and ended_intent.state is IntentState.DONE,
-            audit_row=(entry.at, entry.address, schema.encode_audit_entry(entry, self.where)),
+            audit_row=(entry.at, entry.address, schema.encode(entry, self.where)),
         )
         self._write_batch.write_durably(call_note)
 
@@ -272,7 +272,7 @@ class SqlStore(LockedStore):
             # All records, since any of them may depend on a renamed address.
             rows = run(schema.ALL_RECORDS, ())
             records = [
-                schema.decode_record(text, self.where, record_address)
+                schema.decode(Record, text, self.where, record_address)
                 for record_address, text in rows
             ]
             for old in renames:
@@ -288,13 +288,13 @@ class SqlStore(LockedStore):
         """StateError unless every old address is recorded without open call, and no new one is."""
         for old, new in renames.items():
             if not run(schema.GET_RECORD, (str(old),)):
-                raise state_messages.unknown_address(old, self.where)
+                raise fault("unknown address", self.where, address=old)
             if run(schema.GET_RECORD, (str(new),)):
-                raise state_messages.build_address_taken_error(new, self.where)
-            for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
-                raise state_messages.build_open_call_error(
-                    old, schema.decode_intent(text, self.where, str(old)).verb
+                raise fault(
+                    "address taken", self.where, address=new, forget=Command("state rm", new)
                 )
+            for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
+                raise open_call(old, schema.decode(Intent, text, self.where, str(old)).verb)
 
     def replace_backend_identity(self, binding: BackendIdentity) -> None:
         def update_identity(run: SqlRunner) -> bool:
@@ -332,14 +332,14 @@ class SqlStore(LockedStore):
             return run(schema.NEWEST_AUDIT, (limit,))
 
         rows = self._database.read_in_snapshot(read_newest_rows)
-        return [schema.decode_audit_entry(text, self.where, "audit") for (text,) in rows]
+        return [schema.decode(AuditEntry, text, self.where, "audit") for (text,) in rows]
 
     def mark_plan_applied(self, plan_id: str) -> None:
         """Mark a saved plan as used; StateError if it was before. Does not change the serial."""
 
         def insert_plan(run: SqlRunner) -> bool:
             if run(schema.GET_PLAN, (plan_id,)):
-                raise state_messages.plan_already_applied(plan_id)
+                raise fault("plan used", id=plan_id)
             run(schema.ADD_PLAN, (plan_id, self._now()))
             return False
 
@@ -427,7 +427,7 @@ class SqlStore(LockedStore):
     def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None:
         """Create a state with these contents; StateError if there is one already."""
         if self.exists():
-            raise state_messages.build_existing_state_error(self.where)
+            raise fault("exists", self.where)
         state = state_snapshot.state
         identity_cells = (state.binding.url, state.binding.tenant, state.binding.data_set)
         meta_row = (
@@ -465,7 +465,7 @@ class SqlStore(LockedStore):
 
     def _build_record_row(self, record: Record) -> tuple[Any, ...]:
         address = record.address
-        text = schema.encode_record(record, self.where)
+        text = schema.encode(record, self.where)
         return (str(address), address.kind, record.api, record.remote_id, text)
 
     def _write_changed(self, run: SqlRunner, rows: list[tuple[Record, tuple[Any, ...]]]) -> bool:
@@ -483,7 +483,7 @@ class SqlStore(LockedStore):
             run(schema.DROP_RECORD, (row[0],))
         for record, row in changed_rows:
             for (other_address,) in run(schema.FIND_REMOTE, row[1:4]):
-                raise state_messages.duplicate_remote_id(record, other_address)
+                raise duplicate_remote_id(record, other_address)
             run(schema.ADD_RECORD, row)
         return bool(changed_rows)
 

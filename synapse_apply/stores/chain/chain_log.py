@@ -11,9 +11,6 @@ from typing import NamedTuple
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores import state_messages
-from synapse_apply.stores.chain import chain_messages
-from synapse_apply.stores.chain.chain_messages import DamagedChain
 from synapse_apply.stores.chain.chain_reader import ChainReader
 from synapse_apply.stores.chain.link_format import (
     PRUNE_AGE_SECONDS,
@@ -61,6 +58,7 @@ from synapse_apply.stores.database import (
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.replica.replica_database import ReplicaDatabase
 from synapse_apply.stores.sql import SqlStore, utc_now
+from synapse_apply.stores.state_messages import fault, warning
 
 # The newest rows of the audit table stay in the snapshot, so that most readers need no others.
 _AUDIT_ROWS_IN_SNAPSHOT = 20
@@ -109,9 +107,8 @@ class ChainCompactor:
             try:
                 rows += decode_audit_rows(content or b"", audit_object.digest)
             except WrongContent:
-                raise state_messages.build_damaged_state_error(
-                    self._folder.location, f"{audit_object.name} is missing or damaged"
-                ) from None
+                reason = f"{audit_object.name} is missing or damaged"
+                raise fault("damaged", self._folder.location, reason=reason) from None
         return rows
 
     def _write_snapshot(self, view: ChainView, tables: TableRows) -> ChainView:
@@ -304,8 +301,8 @@ class ChainLog:
                 reading = self._reader.read_whole_chain()
             self._view, self._looked_at = reading.view, looked_at
             return reading.to_log_reading()
-        except DamagedChain as damage:
-            self._view_before_damage = damage.view
+        except DamagedLog:
+            self._view_before_damage = self._reader.view_before_damage
             raise
 
     def append_or_none_if_overtaken(self, batch: Batch, position: str) -> AppendedBatch | None:
@@ -412,15 +409,13 @@ class ChainLog:
             return ()
         if view.forged_number:
             name = build_link_name(view.folder, view.forged_number)
-            findings.append(chain_messages.forged_link_warning(self.location, name))
+            findings.append(warning("read forged", self.location, name=name))
         elif view.lacks_key:
             name = build_link_name(view.folder, view.number)
-            findings.append(chain_messages.not_verified_warning(self.location, name))
+            findings.append(warning("read unverified", self.location, name=name))
         if view.damaged_snapshots:
             names = [build_snapshot_name(view.folder, number) for number in view.damaged_snapshots]
-            findings.append(
-                chain_messages.damaged_snapshot_warning(self.location, ", ".join(names))
-            )
+            findings.append(warning("damaged snapshot", self.location, names=", ".join(names)))
         return tuple(findings)
 
     def close(self) -> None:
@@ -474,7 +469,8 @@ class ChainLog:
             if outcome is not LinkOutcome.ABSENT:
                 return outcome, False
             if timing.monotonic() >= deadline:
-                raise chain_messages.unsettled_link_error(self.location, name, last_problem)
+                reason = f" The last attempt: {last_problem}" if last_problem else ""
+                raise fault("link unsettled", self.location, name=name, reason=reason)
             timing.sleep_for(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
@@ -491,8 +487,6 @@ class ChainLog:
         """BatchNotSent where something that was read is not signed with the key at hand."""
         if view.forged_number:
             name = build_link_name(view.folder, view.forged_number)
-            raise chain_messages.build_forged_link_error(self.location, name)
+            raise fault("forged", self.location, name=name)
         if view.lacks_key:
-            raise chain_messages.build_missing_key_error(
-                self.location, self._signer.describe_places_to_put_key()
-            )
+            raise fault("no key", self.location, places=self._signer.describe_places_to_put_key())

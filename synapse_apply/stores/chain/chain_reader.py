@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.chain import chain_messages
 from synapse_apply.stores.chain.link_format import (
     CHAIN_FORMAT,
     ChainBookmark,
@@ -31,7 +30,8 @@ from synapse_apply.stores.chain.link_format import (
     folder_prefix_of,
     parse_object_number,
 )
-from synapse_apply.stores.database import Signer
+from synapse_apply.stores.database import DamagedLog, Signer
+from synapse_apply.stores.state_messages import damage
 
 # A gap is met so often before it counts as damage.
 _MAX_READS = 5
@@ -68,6 +68,8 @@ class ChainReader:
         # What the chain must go on from, and the digest that its number has now; "" if not met.
         self.bookmark: ChainBookmark | None = None
         self._digest_at_bookmark = ""
+        # The last link that could be read before the last damage.
+        self.view_before_damage = ChainView()
 
     def read_whole_chain(self) -> ChainReading:
         """The whole chain, from its newest snapshot on.
@@ -96,7 +98,18 @@ class ChainReader:
         is_cut_off = (view.folder, view.number) < (bookmark.folder, bookmark.number)
         # Without a digest the link was pruned since, and nothing can tell any more.
         if is_cut_off or self._digest_at_bookmark not in ("", bookmark.digest):
-            raise chain_messages.build_set_back_error(self._folder.location, bookmark, reading)
+            if not view.number:
+                present = "nothing is there"
+            elif is_cut_off:
+                present = f"it ends at number {view.number}"
+            else:
+                present = f"another entry has that number, and it goes on to {view.number}"
+            raise self._damage("chain set back", reading, number=bookmark.number, present=present)
+
+    def _damage(self, rule: str, reading: ChainReading, **values: object) -> DamagedLog:
+        """The error of a rule, after what can be read was noted."""
+        self.view_before_damage = reading.view
+        return damage(rule, self._folder.location, reading.to_log_reading(), **values)
 
     def _remember_digest(self, folder: int, number: int, digest: str) -> None:
         """Take note of the digest of a link, if the bookmark is of that link."""
@@ -185,9 +198,7 @@ class ChainReader:
                 problem = gap
             # A list that is behind, or a prune in between, is another one a moment later.
             self._sleep_for(0.1)
-        raise chain_messages.damaged_chain_error(
-            self._folder.location, problem.name, "is missing", problem.reading
-        )
+        raise self._damage("damaged chain", problem.reading, name=problem.name, reason="is missing")
 
     def _read_folder_once(self, start: ChainView) -> ChainReading:
         snapshots = self.list_numbers_above(start.folder, "snapshots", start.number)
@@ -225,11 +236,11 @@ class ChainReader:
                     continue
                 reading = snapshot_reading
             if not numbers and not base and start.number:
-                raise chain_messages.damaged_chain_error(
-                    self._folder.location,
-                    build_link_name(start.folder, start.number + 1),
-                    "is missing, because a restore was interrupted",
+                raise self._damage(
+                    "damaged chain",
                     reading,
+                    name=build_link_name(start.folder, start.number + 1),
+                    reason="is missing, because a restore was interrupted",
                 )
             by_number = dict(zip([*numbers, next_number], contents, strict=True))
             links, number = [], reading.view.number + 1
@@ -300,9 +311,7 @@ class ChainReader:
                 link = _require_next_link(view, decoded)
             except WrongContent as problem:
                 reading = ChainReading(view, reading.tables, tuple(batches))
-                raise chain_messages.damaged_chain_error(
-                    self._folder.location, name, str(problem), reading
-                ) from None
+                raise self._damage("damaged chain", reading, name=name, reason=problem) from None
             view = view.build_view_after_link(
                 link, decoded.digest, len(content or b""), is_genuine=decoded.is_genuine
             )

@@ -17,9 +17,9 @@ from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.stores import state_messages
-from synapse_apply.stores.chain import chain_messages
+from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores.database import (
+    NOTHING_READ,
     AppendedBatch,
     Batch,
     BatchNotSent,
@@ -32,17 +32,16 @@ from synapse_apply.stores.database import (
     UnsignedStateSigner,
     WritePace,
 )
-from synapse_apply.stores.git import git_url
 from synapse_apply.stores.git.git_url import (
     GitBookmark,
     GitStateLocation,
     RemoteUnreachable,
     parse_bookmark_or_none,
-    quote_git,
 )
 from synapse_apply.stores.git.private_repository import (
     PrivateRepository,
     UnreadableObjectError,
+    quote_git,
     resolve_remote_access,
 )
 from synapse_apply.stores.git.state_files import (
@@ -62,6 +61,7 @@ from synapse_apply.stores.git.state_files import (
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.replica.replica_database import ReplicaDatabase
 from synapse_apply.stores.sql import SqlStore, utc_now
+from synapse_apply.stores.state_messages import damage, fault, warning
 
 GIT_TIMING = LeaseTiming(
     lease_seconds=300.0,
@@ -166,7 +166,7 @@ class GitLog:
         if not remote_tip:
             last_seen = self._newest_bookmark()
             if last_seen is not None:
-                raise git_url.build_wound_back_error(self.location, last_seen, None)
+                raise self._set_back(last_seen, "the ref is gone")
             return LogReading(None, (), "")
         # One `ls-remote` tells that nothing is new, without a fetch.
         if self._tip is not None and remote_tip == self._tip.commit_id == position:
@@ -218,9 +218,9 @@ class GitLog:
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         if self._is_genuine is None:
-            return (chain_messages.not_verified_warning(self.location, self._tip_label),)
+            return (warning("read unverified", self.location, name=self._tip_label),)
         if not self._is_genuine:
-            return (chain_messages.forged_link_warning(self.location, self._tip_label),)
+            return (warning("read forged", self.location, name=self._tip_label),)
         return ()
 
     def close(self) -> None:
@@ -268,9 +268,11 @@ class GitLog:
         except DamagedTreeError as problem:
             raise self._damage_error(commit_id, problem) from None
         if last_seen is not None and is_wound_back:
-            error = git_url.build_wound_back_error(self.location, last_seen, commit.number)
-            error.reading = LogReading(self._content.collect_tables(), (), commit_id)
-            raise error
+            present = f"it ends at {commit.number}"
+            if commit.number >= last_seen.number:
+                present += ", which does not come from that one"
+            tables = self._content.collect_tables()
+            raise self._set_back(last_seen, present, LogReading(tables, (), commit_id))
         self._bookmark = None
         lock_file = self._content.rows.get(LOCK_FILE)
         self._owner_lease_seconds = lock_file.lease_seconds if lock_file is not None else None
@@ -279,6 +281,19 @@ class GitLog:
             commit.check_signature(self._signer),
         )
         return self._tip
+
+    def _set_back(
+        self, last_seen: GitBookmark, present: str, reading: LogReading = NOTHING_READ
+    ) -> DamagedLog:
+        """The error for a ref that does not go on from what was read before."""
+        return damage(
+            "ref set back",
+            self.location,
+            reading,
+            number=last_seen.number,
+            commit=last_seen.commit_id,
+            present=present,
+        )
 
     def _newest_bookmark(self) -> GitBookmark | None:
         """The newest commit that this process, or an earlier one, has read; None for neither."""
@@ -316,10 +331,8 @@ class GitLog:
         if self._is_genuine or (batch.replaces_all and self._signer.sign_or_empty_without_key("")):
             return
         if self._is_genuine is None:
-            raise chain_messages.build_missing_key_error(
-                self.location, self._signer.describe_places_to_put_key()
-            )
-        raise chain_messages.build_forged_link_error(self.location, self._tip_label)
+            raise fault("no key", self.location, places=self._signer.describe_places_to_put_key())
+        raise fault("forged", self.location, name=self._tip_label)
 
     def _read_commit(self, commit_id: str) -> StateCommit:
         """A commit whose signature is not checked; StateError if it is none of a state."""
@@ -329,15 +342,15 @@ class GitLog:
             )
             return parse_state_commit(commit_object, self._location.ref)
         except NewerFormatError as problem:
-            raise state_messages.build_newer_format_error(
-                self.location, problem.format_number
+            raise fault(
+                "newer", self.location, format=problem.format_number, known=STATE_FORMAT
             ) from None
         except ForeignCommitError as problem:
-            raise git_url.build_foreign_ref_error(self.location, str(problem)) from None
+            raise fault("foreign ref", self.location, reason=problem) from None
         except UnreadableObjectError as problem:
             self._repository.discard_reader()
-            raise git_url.build_foreign_ref_error(
-                self.location, f"its last commit: {problem}"
+            raise fault(
+                "foreign ref", self.location, reason=f"its last commit: {problem}"
             ) from None
 
     def _claimed_number(self, commit_id: str) -> list[int]:
@@ -348,10 +361,11 @@ class GitLog:
     def _damage_error(self, commit_id: str, problem: DamagedTreeError) -> DamagedLog:
         # Answers may be left in the pipe of the reader.
         self._repository.discard_reader()
-        error = git_url.damaged_file(self.location, commit_id, problem.path, str(problem))
+        reading = NOTHING_READ
         if problem.content is not None:
-            error.reading = LogReading(problem.content.collect_tables(), (), "")
-        return error
+            reading = LogReading(problem.content.collect_tables(), (), "")
+        reason = f"{problem.path} of commit {commit_id[:12]}: {problem}"
+        return damage("damaged", self.location, reading, reason=reason)
 
     def _begin_push(
         self, batch: Batch, old_id: str, number: int, *, begins_history: bool
@@ -440,7 +454,7 @@ class GitLog:
         try:
             return self._read_tip()
         except RemoteUnreachable:
-            raise git_url.unknown_push(self.location, push_text) from None
+            raise fault("push unsettled", self.location, git=quote_git(push_text)) from None
 
     def _adopt_tip(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
         """Take note that the commit is the last one of the log."""
@@ -461,7 +475,7 @@ class GitLog:
             remote_tip = self._repository.fetch_ref(self._location.ref)
             own_tip = attempt.find_own_tip(self._history_to(remote_tip, attempt))
         except RemoteUnreachable as problem:
-            raise git_url.unknown_push(self.location, str(problem)) from None
+            raise fault("push unsettled", self.location, git=quote_git(str(problem))) from None
         self._attempt = None
         if own_tip is None:
             return None

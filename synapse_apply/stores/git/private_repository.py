@@ -45,9 +45,10 @@ from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.values import Sensitive
-from synapse_apply.stores.git import git_url
-from synapse_apply.stores.git.git_url import GitStateLocation
+from synapse_apply.stores.git.git_url import GitStateLocation, RemoteUnreachable
+from synapse_apply.stores.state_messages import fault
 
+_MAX_GIT_LINES = 6
 _TIP_REF = "refs/tip"
 _FOLDER_PREFIX = "synapse-apply-git-"
 # Far longer than a run: a folder that is in use must never be removed.
@@ -84,7 +85,7 @@ class PrivateRepository:
         # HEAD as well: the length of its id tells which digest a repository without a state uses.
         result = self.run_git_within_deadline("ls-remote", "--quiet", REMOTE_NAME, "HEAD", ref)
         if result.exit_code:
-            raise git_url.build_unreachable_error(self._location, result.error_text)
+            raise _unreachable(self._location, result.error_text)
         # A line each: id, tab, ref. Refs that end with this one are listed, too.
         ids_by_ref = {
             line_ref: commit_id
@@ -111,13 +112,13 @@ class PrivateRepository:
             "fetch", *options, f"--depth={depth}", REMOTE_NAME, f"+{ref}:{_TIP_REF}"
         )
         if result.exit_code:
-            raise git_url.build_unreachable_error(self._location, result.error_text)
+            raise _unreachable(self._location, result.error_text)
         try:
             return self.reader.read_object_id(_TIP_REF)
         except UnreadableObjectError as problem:
             self.discard_reader()
-            raise git_url.build_foreign_ref_error(
-                self._location, f"its last commit: {problem}"
+            raise fault(
+                "foreign ref", self._location, reason=f"its last commit: {problem}"
             ) from None
 
     def push_once(self, ref: str, old_id: str, new_id: str, *other_refspecs: str) -> ProgramResult:
@@ -163,7 +164,7 @@ class PrivateRepository:
                 timeout=self._deadline_seconds,
             )
         except OSError as problem:
-            raise git_url.build_no_git_error(str(problem.strerror)) from None
+            raise _no_git(problem) from None
         return result._replace(error_text=self._access.mask_credentials(result.error_text))
 
     def close(self) -> None:
@@ -184,14 +185,14 @@ class PrivateRepository:
         try:
             return PipedProgram(command, self._environment)
         except OSError as problem:
-            raise git_url.build_no_git_error(str(problem.strerror)) from None
+            raise _no_git(problem) from None
 
     def _command_head(self) -> tuple[str, ...]:
         """The program, after the repository is made; StateError for a Git that is too old."""
         try:
             program = require_executable("git", self._access.checkouts)
         except FileNotFoundError as problem:
-            raise git_url.build_no_git_error(str(problem.strerror)) from None
+            raise _no_git(problem) from None
         if self._folder is None:
             self._make_repository()
             _require_new_enough_git(program)
@@ -454,7 +455,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     own = [entry for entry in settings if _SETTING_PATTERN.fullmatch(entry.key)]
     if location.is_url and protocol == "file":
         if repository and is_in_checkout(Path(unquote(urlsplit(url).path)), checkouts):
-            raise git_url.unusable_remote_error(
+            raise _unusable_remote(
                 location.remote, "lies in the checkout, where a commit could have put it"
             )
         own += (
@@ -476,13 +477,13 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
 def _require_protocol_name(url: str, remote: str) -> str:
     """Git's name for the protocol of a URL (git-push(1), "GIT URLS"); InputError for another."""
     if url.startswith("-") or not url.isprintable() or _HELPER_PATTERN.match(url):
-        raise git_url.unusable_remote_error(remote, "is not one that is used for a state")
+        raise _unusable_remote(remote, "is not one that is used for a state")
     scheme = _SCHEME_PATTERN.match(url)
     if scheme is None:
         return "ssh" if _SCP_PATTERN.fullmatch(url) else "file"
     protocol = {**_SCHEMES, "file": "file"}.get(scheme[1].lower(), "")
     if not protocol:
-        raise git_url.unusable_remote_error(remote, f"begins with {scheme[1]}://")
+        raise _unusable_remote(remote, f"begins with {scheme[1]}://")
     return protocol
 
 
@@ -502,3 +503,37 @@ def _configuring() -> Mapping[str, str]:
     return {
         name: value for name, value in os.environ.items() if _CONFIGURING_PATTERN.fullmatch(name)
     }
+
+
+def _no_git(problem: OSError) -> StateError:
+    return StateError.from_summary(
+        "Git cannot be started",
+        f"The state is in a Git repository; git: {problem.strerror}.",
+        "Install git {}.{} or newer.".format(*MINIMUM_GIT),
+    )
+
+
+def _unusable_remote(remote: str, reason: str) -> InputError:
+    return InputError.from_summary(
+        "The Git remote cannot hold a state",
+        f"The URL of the remote {remote} {reason}.",
+        "Use https, ssh or a local path: `git remote set-url NAME URL`, or name the repository "
+        "itself: url: git:https://HOST/PATH.",
+    )
+
+
+def _unreachable(location: str, git_text: str) -> RemoteUnreachable:
+    return RemoteUnreachable.from_summary(
+        "The Git repository of the state cannot be reached",
+        f"Reading {location} failed. {quote_git(git_text)}",
+        "Check the network and that Git may read there: `git ls-remote NAME` in this checkout "
+        "must work. In a pipeline the checkout must leave its credentials in place "
+        "(actions/checkout does unless persist-credentials is false).",
+    )
+
+
+def quote_git(git_text: str) -> str:
+    """The last lines of what Git wrote, as a sentence; "" if it wrote nothing."""
+    lines = [line.strip() for line in git_text.splitlines() if line.strip()]
+    text = "; ".join(lines[-_MAX_GIT_LINES:])[:1000]
+    return f"Git says: {text.rstrip('.')}." if text else ""

@@ -19,7 +19,7 @@ from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, LockLost, StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores import schema
 from synapse_apply.stores.database import Database, LeaseTiming, OwnerSign, SqlRunner, Statement
 from synapse_apply.stores.lock.lock_owner import (
     LockOwner,
@@ -27,7 +27,7 @@ from synapse_apply.stores.lock.lock_owner import (
     has_certainly_ended,
     identify_this_process,
 )
-from synapse_apply.stores.state_messages import RUN_AGAIN_HINT, StoreBusyError
+from synapse_apply.stores.state_messages import StoreBusyError, fault
 
 
 class NewLockRow(NamedTuple):
@@ -52,7 +52,7 @@ class Lease:
         self._database = database
         self._timing = timing
         self._renewed_at = 0.0
-        self._lost_error: LockLost | None = None
+        self._lost_error: StateError | None = None
         self._stop_event = Event()
         self._renewal_thread: Thread | None = None
 
@@ -64,13 +64,11 @@ class Lease:
     def require_not_lost(self) -> None:
         """LockLost if this process did not renew for a lease, or lost the lock before."""
         if self._lost_error is None and self._has_expired():
-            silent_seconds = self._timing.boottime() - self._renewed_at
-            self._lost_error = LockLost.from_summary(
-                "The lock on the state ran out",
-                f"This process did not renew its lock on {self._database.location} for "
-                f"{silent_seconds:.0f} seconds; after {self._timing.lease_seconds:g} another may "
-                "take its place. Nothing was written since.",
-                "It was suspended, or could not reach the state in time. " + RUN_AGAIN_HINT,
+            self._lost_error = fault(
+                "lease over",
+                self._database.location,
+                silent=f"{self._timing.boottime() - self._renewed_at:.0f}",
+                lease=f"{self._timing.lease_seconds:g}",
             )
         if self._lost_error is not None:
             raise LockLost(*self._lost_error.diagnostics)
@@ -81,9 +79,11 @@ class Lease:
         """LockLost if the lock row, as read in the transaction that writes, is not this lease's."""
         if (stored_lock_id, stored_token) == (self.lock_owner.lock_id, self.lock_owner.token):
             return
-        other_owner = next((str(LockOwner.from_row(row)) for row in run(schema.GET_LOCK, ())), "")
-        self._lost_error = state_messages.build_lock_taken_error(
-            self._database.location, other_owner
+        other_owner = _read_owner(run)
+        self._lost_error = fault(
+            "taken over" if other_owner else "lock removed",
+            self._database.location,
+            owner=other_owner,
         )
         raise self._lost_error
 
@@ -226,18 +226,17 @@ class LeaseLock:
         lock_owner = self.read_owner_or_none()
         if lock_owner is None or has_certainly_ended(lock_owner.process, self._runner.process):
             return ()
-        return self._build_lock_held_error(lock_owner).diagnostics
+        return self._fault_of_owner("held with id", lock_owner).diagnostics
 
     def remove_lock_with_id(self, lock_id: str) -> None:
         """Delete the lock row with this id; StateError for another one. Its owner's writes fail."""
 
         def delete_lock_row(run: SqlRunner) -> None:
             lock_owner = _read_owner(run)
-            if lock_owner is None or lock_owner.lock_id != lock_id:
-                unlock_command = self._format_unlock_command(lock_owner) if lock_owner else ""
-                raise state_messages.build_wrong_lock_id_error(
-                    self._database.location, lock_id, lock_owner, unlock_command
-                )
+            if lock_owner is None:
+                raise fault("no lock", self._database.location)
+            if lock_owner.lock_id != lock_id:
+                raise self._fault_of_owner("other lock", lock_owner, id=lock_id)
             run(schema.DROP_LOCK, ())
 
         self._database.write_in_transaction(delete_lock_row)
@@ -254,9 +253,7 @@ class LeaseLock:
                 seconds_left = deadline - timing.monotonic()
                 if seconds_left <= 0 and isinstance(problem, StoreBusyError):
                     # Another process has locked the file itself, so that no row can be read.
-                    raise state_messages.build_lock_held_error(
-                        self._database.location, MID_WRITE
-                    ) from None
+                    raise fault("held", self._database.location, owner=MID_WRITE) from None
                 if seconds_left <= 0:
                     raise
                 timing.sleep_for(min(pause_seconds, seconds_left))
@@ -296,7 +293,7 @@ class LeaseLock:
             current_owner, owner_watch, read_at
         ):
             owner_watch.record_if_changed(current_owner, self._database.owner_sign)
-            raise self._build_lock_held_error(current_owner)
+            raise self._fault_of_owner("held with id", current_owner)
         return self._take_over(operation, current_owner)
 
     def _acquire_creation(self, operation: str, repair: bool, stack: ExitStack) -> Lease | None:
@@ -325,12 +322,10 @@ class LeaseLock:
         def replace_lock_row(run: SqlRunner) -> LockOwner:
             current_owner = _read_owner(run)
             if current_owner is not None and current_owner != expected_owner:
-                raise self._build_lock_held_error(current_owner)
+                raise self._fault_of_owner("held with id", current_owner)
             meta_rows = run(schema.GET_META, ())
             if not meta_rows:
-                raise state_messages.build_damaged_state_error(
-                    self._database.location, "its first row is missing"
-                )
+                raise fault("damaged", self._database.location, reason="its first row is missing")
             numbered_owner = replace(new_owner, token=int(meta_rows[0][schema.FENCE_INDEX]) + 1)
             run(schema.SET_FENCE, (numbered_owner.token,))
             run(schema.DROP_LOCK, ())
@@ -342,15 +337,16 @@ class LeaseLock:
         lease.start_renewal(self._database.write_in_transaction(replace_lock_row), written_at)
         return lease
 
-    def _build_lock_held_error(self, lock_owner: LockOwner) -> LockHeld:
-        return state_messages.build_lock_held_error(
-            self._database.location, str(lock_owner), self._format_unlock_command(lock_owner)
+    def _fault_of_owner(self, rule: str, lock_owner: LockOwner, **values: object) -> StateError:
+        """The error about who holds the lock, with the command that would remove it."""
+        unlock = Command("state unlock", lock_owner.lock_id, target=self._runner.target)
+        return fault(
+            rule,
+            self._database.location,
+            owner=lock_owner,
+            unlock=unlock.format_command_line(),
+            **values,
         )
-
-    def _format_unlock_command(self, lock_owner: LockOwner) -> str:
-        return Command(
-            "state unlock", lock_owner.lock_id, target=self._runner.target
-        ).format_command_line()
 
     def _build_new_owner(self, operation: str) -> LockOwner:
         runner = self._runner

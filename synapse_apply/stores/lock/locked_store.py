@@ -19,11 +19,12 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
 from synapse_apply.model.ports import CallSlotLoad, ignore_wait
 from synapse_apply.model.state import STATE_FORMAT
-from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores import schema
 from synapse_apply.stores.call_notes import write_notes
 from synapse_apply.stores.database import Database, Row, SqlRunner
 from synapse_apply.stores.lock.lease_lock import Lease, LeaseLock, LockRunner
 from synapse_apply.stores.snapshot import require_known_format
+from synapse_apply.stores.state_messages import fault
 
 # Run again if its transaction is retried: it must do nothing but run statements.
 SqlWork = Callable[[SqlRunner], object]
@@ -348,7 +349,7 @@ class LockedStore:
         """Run a batch in one transaction; StateError without the lock, LockLost if it was lost."""
         lease = self._lease
         if lease is None:
-            raise state_messages.build_not_locked_error(self.where)
+            raise fault("not locked", self.where)
         lease.require_not_lost()
 
         def run_batch_under_lock(run: SqlRunner) -> None:
@@ -380,7 +381,7 @@ class LockedStore:
     ) -> Iterator[Lease]:
         """Take the lock for the block; StateError if this store holds it already."""
         if self._lease is not None:
-            raise state_messages.build_locked_here_error(self.where, operation)
+            raise fault("locked here", self.where, operation=operation)
         with self._lock.hold_lease_or_raise_held(operation, timeout, repair=repair) as lease:
             self._lease = lease
             self.was_locked_here = True

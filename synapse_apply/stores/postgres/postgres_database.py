@@ -24,13 +24,12 @@ from psycopg import pq, sql
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores import schema
 from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_parameters
 from synapse_apply.stores.postgres.postgres_parameters import (
     MAX_SECONDS,
-    NOTHING_LOST_NOTE,
     STRANGER_SUMMARY,
     MissingTable,
     PostgresUnreachable,
@@ -45,6 +44,7 @@ from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_database
 from synapse_apply.stores.sqlite.sqlite_database import make_checking_runner as sqlite_runner
 from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, write_new_state_file
+from synapse_apply.stores.state_messages import MAKER, NOTHING_LOST_NOTE, fault
 
 Connection = psycopg.Connection[Row]
 
@@ -152,7 +152,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
     def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
         def create_tables(run: SqlRunner) -> None:
             if self._has_meta_table(run):
-                raise state_messages.build_existing_state_error(self.location)
+                raise fault("exists", self.location)
             self._create_schema(run)
             _run_statements(statements, run)
 
@@ -180,14 +180,12 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
                 )
                 result_rows = _make_postgres_runner(connection)(lock_query, ())
             if result_rows != [(True,)]:
-                raise state_messages.build_lock_held_error(
-                    self.location, "Another process that makes or restores a state"
-                )
+                raise fault("held", self.location, owner=MAKER)
             yield
 
     def write_backup(self, path: str) -> None:
         if os.path.lexists(path):
-            raise state_messages.build_backup_exists_error(path)
+            raise fault("backup exists", path)
         write_new_state_file(self.read_in_snapshot(read_rows_as_inserts), Path(path))
 
     def replace_from_backup(
@@ -324,7 +322,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
             # Without any table there is no state; with some of them it is damaged.
             if self.exists():
                 raise
-            raise state_messages.build_missing_state_error(self.location) from None
+            raise fault("missing", self.location) from None
         except BaseException:
             self._roll_back_or_close(connection)
             raise
@@ -431,9 +429,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
                 )
             raise finding from None
         except UnicodeEncodeError:
-            raise state_messages.unstorable_value_error(
-                self.location, "a text is not valid Unicode"
-            ) from None
+            raise fault("unstorable", self.location, reason="a text is not valid Unicode") from None
 
 
 def _make_postgres_runner(connection: Connection) -> SqlRunner:

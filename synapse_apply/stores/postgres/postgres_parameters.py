@@ -22,9 +22,9 @@ from psycopg import conninfo, sql
 
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.stores import state_messages
 from synapse_apply.stores.database import Row
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
+from synapse_apply.stores.state_messages import NOTHING_LOST_NOTE, fault
 
 # A silent connection must be detected well before a lease expires (LeaseTiming, 30 seconds).
 DEFAULT_PARAMETERS = {
@@ -264,8 +264,6 @@ class _Watch:
 _WATCH = _Watch()
 
 
-NOTHING_LOST_NOTE = "What was recorded before is kept."
-
 # Messages of a server that will soon accept connections (PostgreSQL, appendix A: 57P03). libpq
 # gives no SQLSTATE for a failed connection.
 STARTING_TEXTS = ("starting up", "shutting down", "in recovery mode", "not yet accepting")
@@ -359,11 +357,9 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
     code = problem.sqlstate or ""
     reason = problem.diag.message_primary or "no reason was given"
     if code == "42P01":  # undefined_table
-        return MissingTable(*state_messages.build_damaged_state_error(location, reason).diagnostics)
+        return MissingTable(*fault("damaged", location, reason=reason).diagnostics)
     if code in ("42703", "42P07"):  # undefined_column, duplicate_table
-        return state_messages.build_foreign_file_error(
-            location, f"has tables of another program ({reason})"
-        )
+        return fault("foreign file", location, reason=f"has tables of another program ({reason})")
     if code == "42501":  # insufficient_privilege
         return StateError.from_summary(
             "The database does not permit this",
@@ -380,7 +376,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
     # lock_not_available, deadlock_detected, query_canceled
     if code in ("55P03", "40P01", "57014"):
         hint = "See who keeps it locked (SELECT * FROM pg_stat_activity), and try again."
-        return state_messages.build_busy_error(location, activity, reason, hint)
+        return fault("busy", location, activity=activity, reason=reason, hint=hint)
     # disk_full, out_of_memory, configuration_limit_exceeded
     if code in ("53100", "53200", "53400"):
         return StateError.from_summary(
@@ -389,12 +385,8 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
             "Free some space there.",
         )
     if isinstance(problem, psycopg.DataError) or code == "54000":  # program_limit_exceeded
-        return state_messages.unstorable_value_error(
-            location, problem.diag.message_primary or str(problem)
-        )
-    return StateError.from_summary(
-        "The state cannot be used", f"{activity} {location} failed: {reason} ({code})."
-    )
+        return fault("unstorable", location, reason=problem.diag.message_primary or str(problem))
+    return fault("unusable", location, activity=activity, reason=f"{reason} ({code})")
 
 
 def reason_of_first_host(problem: psycopg.Error) -> str:

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.errors import LockHeld, LockLost, StateError
-from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores import schema
 from synapse_apply.stores.database import (
     AppendedBatch,
     Batch,
@@ -47,6 +47,7 @@ from synapse_apply.stores.sqlite.sqlite_database import (
     open_intact_backup,
     write_new_state_file,
 )
+from synapse_apply.stores.state_messages import MAKER, fault
 
 
 class ReplicaRows:
@@ -165,8 +166,8 @@ class ReplicaRows:
         try:
             yield
         except (sqlite3.Error, OverflowError, UnicodeEncodeError) as problem:
-            raise state_messages.build_damaged_state_error(
-                self._location, f"a row does not fit: {problem}"
+            raise fault(
+                "damaged", self._location, reason=f"a row does not fit: {problem}"
             ) from None
 
 
@@ -322,7 +323,7 @@ class ReplicaDatabase:
             exists = bool(self._position) if damage is None else self._log.exists()
             # Damage where nothing is: there was a log, and its numbers must not begin anew.
             if exists or not self._append_replacing(new_tables, after_damage=bool(damage)):
-                raise state_messages.build_existing_state_error(self.location)
+                raise fault("exists", self.location)
 
     def read_in_snapshot(
         self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
@@ -339,8 +340,12 @@ class ReplicaDatabase:
                     return self._fetching_older_audit(lambda: self._write(work))
                 except _BatchRefused:
                     self._is_end_own, self._caught_up_at = False, None
-            raise state_messages.build_busy_error(
-                self.location, "Writing", "other processes were faster", "Try again."
+            raise fault(
+                "busy",
+                self.location,
+                activity="Writing",
+                reason="other processes were faster",
+                hint="Try again.",
             )
 
     @contextmanager
@@ -351,7 +356,7 @@ class ReplicaDatabase:
 
     def write_backup(self, path: str) -> None:
         if os.path.lexists(path):
-            raise state_messages.build_backup_exists_error(path)
+            raise fault("backup exists", path)
         try:
             statements = self.read_in_snapshot(read_rows_as_inserts)
         except DamagedLog as problem:
@@ -402,13 +407,9 @@ class ReplicaDatabase:
             if kept_path_unless_beside_file and (old_rows := self._read_insert_statements(damage)):
                 saved_path = str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
             if not self._append_replacing(new_tables, after_damage=damage is not None):
-                raise (
-                    state_messages.build_lock_taken_error(self.location, "Another process")
-                    if was_lock_owner
-                    else state_messages.build_lock_held_error(
-                        self.location, "Another process that makes or restores a state"
-                    )
-                )
+                if was_lock_owner:
+                    raise fault("taken over", self.location, owner="Another process")
+                raise fault("held", self.location, owner=MAKER)
         return saved_path
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
@@ -619,7 +620,7 @@ class ReplicaDatabase:
 
     def _require_rows(self) -> ReplicaRows:
         if self._rows is None or not self._position:
-            raise state_messages.build_missing_state_error(self.location)
+            raise fault("missing", self.location)
         return self._rows
 
     def _read_insert_statements(self, damage: DamagedLog | None) -> list[Statement]:

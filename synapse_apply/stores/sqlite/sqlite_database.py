@@ -30,7 +30,7 @@ from synapse_apply.files.opening import open_own_file_with_flags
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores import schema
 from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.snapshot import (
@@ -41,7 +41,7 @@ from synapse_apply.stores.snapshot import (
     read_state_origin,
 )
 from synapse_apply.stores.sql import SqlStore, utc_now
-from synapse_apply.stores.state_messages import require_format_not_newer
+from synapse_apply.stores.state_messages import MAKER, fault, require_format_not_newer
 
 
 @contextmanager
@@ -71,14 +71,14 @@ def _open_locked(path: str, location: str, operation: str) -> int:
             os.close(descriptor)
             raise
     except OSError as problem:
-        activity = f"Locking for {operation}"
-        raise state_messages.unusable_state_error(
-            location, activity, f"{path}: {problem.strerror}"
+        raise fault(
+            "unwritable",
+            location,
+            activity=f"Locking for {operation}",
+            reason=f"{path}: {problem.strerror}",
         ) from None
     os.close(descriptor)
-    raise state_messages.build_lock_held_error(
-        location, "Another process that makes or restores a state"
-    )
+    raise fault("held", location, owner=MAKER)
 
 
 MOUNTS_FILE = "/proc/self/mounts"
@@ -145,33 +145,32 @@ def telling_state_errors(location: str, activity: str) -> Iterator[None]:
     except sqlite3.Error as problem:
         raise _build_sqlite_error(problem, location, activity) from None
     except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _build_disk_full_error(
-                location, activity, problem.strerror or "no space left"
-            ) from None
-        raise state_messages.unusable_state_error(
-            location, activity, problem.strerror or str(problem)
-        ) from None
+        is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = problem.strerror or ("no space left" if is_full else str(problem))
+        rule = "disk full" if is_full else _rule_of_refusal(activity)
+        raise fault(rule, location, activity=activity, reason=reason) from None
     except UnicodeEncodeError:
-        raise state_messages.unstorable_value_error(
-            location, "a text is not valid Unicode"
-        ) from None
+        raise fault("unstorable", location, reason="a text is not valid Unicode") from None
+
+
+def _rule_of_refusal(activity: str) -> str:
+    return "unreadable" if activity in ("Reading", "Opening") else "unwritable"
 
 
 def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) -> StateError:
     code = getattr(problem, "sqlite_errorcode", 0) & PRIMARY_CODE_MASK
     if code == sqlite3.SQLITE_NOTADB:
-        return state_messages.build_foreign_file_error(location, "is not an SQLite database")
-    if code == sqlite3.SQLITE_CORRUPT:
-        return state_messages.build_damaged_state_error(location, str(problem))
-    if code == sqlite3.SQLITE_FULL:
-        return _build_disk_full_error(location, activity, str(problem))
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return state_messages.unusable_state_error(location, activity, str(problem))
+        return fault("foreign file", location, reason="is not an SQLite database")
+    # "no such table" and "no such column" have only the general code SQLITE_ERROR.
+    if code == sqlite3.SQLITE_CORRUPT or str(problem).startswith("no such "):
+        return fault("damaged", location, reason=problem)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        blocker = "another process is in the middle of a write, or was stopped there"
-        return state_messages.build_busy_error(
-            location, activity, blocker, "Let it finish or end it, then try again."
+        return fault(
+            "busy",
+            location,
+            activity=activity,
+            reason="another process is in the middle of a write, or was stopped there",
+            hint="Let it finish or end it, then try again.",
         )
     if code == sqlite3.SQLITE_IOERR:
         return StateError.from_summary(
@@ -179,20 +178,12 @@ def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) ->
             f"{activity} {location} failed: {problem}. What was recorded before is intact.",
             "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
         )
-    # "no such table" and "no such column" have only the general code SQLITE_ERROR.
-    if str(problem).startswith("no such "):
-        return state_messages.build_damaged_state_error(location, str(problem))
-    return StateError.from_summary(
-        "The state cannot be used", f"{activity} {location} failed: {problem}."
-    )
-
-
-def _build_disk_full_error(location: str, activity: str, reason: str) -> StateError:
-    return StateError.from_summary(
-        "The disk is full",
-        f"{activity} {location} failed: {reason}. What was recorded before is intact.",
-        "Free some space there and try again.",
-    )
+    rule = "unusable"
+    if code == sqlite3.SQLITE_FULL:
+        rule = "disk full"
+    elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        rule = _rule_of_refusal(activity)
+    return fault(rule, location, activity=activity, reason=problem)
 
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
@@ -249,7 +240,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
 
     def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
         if self.exists():
-            raise state_messages.build_existing_state_error(self.location)
+            raise fault("exists", self.location)
         with (
             self._connection_lock,
             _replacing_file(self._path) as new_path,
@@ -283,7 +274,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
     def write_backup(self, path: str) -> None:
         target_path = opening.resolve_links_above(Path(path))
         if os.path.lexists(target_path):
-            raise state_messages.build_backup_exists_error(path)
+            raise fault("backup exists", path)
         with self._connection_lock, telling_state_errors(self.location, "Copying"):
             source_connection = self._require_connection_to_current_file()
             with (
@@ -374,7 +365,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         file_stat = opening.stat_own_file_or_none(self._path)
         if file_stat is None:
             self.close()
-            raise state_messages.build_missing_state_error(self.location)
+            raise fault("missing", self.location)
         if self._opened_stat is not None and not os.path.samestat(file_stat, self._opened_stat):
             self.close()
         if self._connection is None:
@@ -465,7 +456,7 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
             opening.stat_own_file_or_none(_build_companion_path(path, suffix))
     # In this order: `is_file` raises in a folder that may not be searched.
     if not os.path.lexists(path) or not path.is_file():
-        raise state_messages.build_not_a_backup_error(source, "does not exist")
+        raise fault("no backup", source, reason="does not exist")
     with telling_state_errors(source, "Opening"):
         connection = _connect(Path(source), "ro")
     with closing(connection):
@@ -473,7 +464,7 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
             _require_state(connection, source)
             (check_result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if check_result != "ok":
-                raise state_messages.build_damaged_state_error(source, str(check_result))
+                raise fault("damaged", source, reason=check_result)
         yield connection
 
 
@@ -523,8 +514,8 @@ def _require_types(columns: Sequence[str], rows: Sequence[Row], location: str) -
             if type(cell) not in allowed_types or (
                 type(cell) is int and abs(cell) > schema.LARGEST_NUMBER
             ):
-                raise state_messages.build_damaged_state_error(
-                    location, f"a cell of column {column} is not what a state has"
+                raise fault(
+                    "damaged", location, reason=f"a cell of column {column} is not what a state has"
                 )
 
 
@@ -540,5 +531,5 @@ def _require_state(connection: sqlite3.Connection, location: str) -> None:
     (table_count,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     if application_id != APPLICATION_ID:
         description = "is an SQLite database of another program" if table_count else "is empty"
-        raise state_messages.build_foreign_file_error(location, description)
+        raise fault("foreign file", location, reason=description)
     require_format_not_newer(format_number, location)
