@@ -351,9 +351,16 @@ def _finding(
     severity: Severity, rule: str, location: str, values: Mapping[str, object]
 ) -> Diagnostic:
     values = {**values, "location": location}
-    summary, detail, hint = (fill(text, values) for text in _MESSAGES[rule])
+    summary, detail, hint = (_fill(text, values) for text in _MESSAGES[rule])
     address = str(values["address"]) if "address" in values else None
     return Diagnostic(severity, summary, detail, hint, address=address)
+
+
+def _fill(text: str, values: Mapping[str, object]) -> str:
+    """A text with values, whose own commands stay values, too."""
+    if not isinstance(text, Text):
+        return fill(text, values)
+    return Text(*(fill(part, values) if isinstance(part, str) else part for part in text.parts))
 
 
 def require_format_not_newer(format_number: int, location: str) -> None:
