@@ -1,9 +1,13 @@
 """How dataclasses are coded as JSON by their declared types, for states and saved plans.
 
-A dataclass becomes an object, each field under its KEY (text_forms.py), else under its name; an
+A dataclass becomes an object, each field under its KEY (json_values.py), else under its name; an
 address becomes its text, an enum its value, a path a list (so that 0 and "0" stay apart), fields an
-object of JSON Pointers. Writing checks as strictly as reading: what could not be read back raises
-TypeError.
+object of JSON Pointers (RFC 6901).
+
+Both directions are exact. Reading ignores unknown keys and fills missing ones with defaults, so
+that minor versions can read each other's files; any other shape is a WrongShapeError that names
+the place, never the value. Writing checks as strictly: a secret, or what could not be read back,
+raises TypeError.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -41,17 +45,24 @@ from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.state import AuditEntry, Intent, Record, State
 from synapse_apply.model.values import Fields
 
+T = TypeVar("T")
 
-@frozen
+
 class Coder:
-    """Encodes and decodes values of one declared type.
+    """Encodes and decodes the values of one declared type; this one values of any.
 
-    A value of `plain_type` is coded as itself, so that callers may skip both functions.
+    A value of `plain_type` is coded as itself, so that callers may skip both methods.
     """
 
-    encode: Callable[[Any], Any]
-    decode: Callable[[Any], Any]
     plain_type: type[Any] | None = None
+
+    def encode(self, value: Any) -> Any:
+        """The JSON of a value; TypeError for a value that could not be read back."""
+        return value_to_json(value)
+
+    def decode(self, data: Any) -> Any:
+        """The value of JSON; WrongShapeError for what `encode` does not give."""
+        return value_from_json(data)
 
 
 @cache
@@ -59,26 +70,43 @@ def build_coder(hint: Any) -> Coder:
     """The coder of a declared type; raises TypeError for a type that has none."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
-        return Coder(value_to_json, value_from_json, str)
+        return _Values()
     if hint is Address:
-        return Coder(_address_text, decode_address)
+        return _Addresses()
     if hint in SCALAR_LABELS:
-        return _scalar_coder(hint)
+        # Numbers are checked for size, so only these types need no coding.
+        return _Scalars((hint,), hint if hint in (str, bool) else None)
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return _build_enum_coder(hint)
+        return _Members(hint)
     if is_dataclass(hint) and isinstance(hint, type):
-        return _build_dataclass_coder(hint)
+        return _Objects(hint)
     if origin is tuple:
-        max_items = MAX_DEPTH if hint == FieldPath else None
-        return _build_tuple_coder(build_coder(args[0]), max_items)
+        # A path is limited, since values at it are shown by recursion.
+        return _Lists(build_coder(args[0]), MAX_DEPTH if hint == FieldPath else None)
     if origin is frozenset:
-        items = _build_tuple_coder(build_coder(args[0]), None)
-        return Coder(lambda v: sorted(items.encode([*v])), lambda d: frozenset(items.decode(d)))
+        return _Sets(build_coder(args[0]))
     if origin is Mapping:
-        return _build_mapping_coder(args[0], build_coder(args[1]))
+        return _Maps(KEY_CODERS[args[0]], build_coder(args[1]))
     if origin in (Union, UnionType):
-        return _build_union_coder(args)
+        options = tuple(arg for arg in args if arg is not NoneType)
+        return _Optionals(build_coder(options[0])) if len(options) == 1 else _Scalars(options)
     raise TypeError(f"no coding for {hint}")
+
+
+class _Values(Coder):
+    """Values of any type."""
+
+    plain_type = str
+
+
+class _Addresses(Coder):
+    """Addresses, as their texts."""
+
+    def encode(self, value: Any) -> str:
+        return _address_text(value)
+
+    def decode(self, data: Any) -> Address:
+        return decode_address(data)
 
 
 SCALAR_LABELS: Mapping[Any, str] = {
@@ -89,115 +117,105 @@ SCALAR_LABELS: Mapping[Any, str] = {
 }
 
 
-def _scalar_coder(scalar_type: type[Any]) -> Coder:
-    def is_valid(value: Any) -> bool:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return (
-            # An integer is written as it is, so a float field accepts both.
-            is_number
-            if scalar_type is float
-            else _is_instance(scalar_type, value)
-            and (not isinstance(value, int) or value.bit_length() <= MAX_DECIMAL_BITS)
-        )
+@frozen
+class _Scalars(Coder):
+    """Values of one scalar type, or of several that JSON can tell apart."""
 
-    def encode_scalar(value: Any) -> Any:
-        if not is_valid(value):
-            raise TypeError(format_type_mismatch(SCALAR_LABELS[scalar_type], value))
-        return value_to_json(value)
+    types: tuple[type[Any], ...]
+    plain_type: type[Any] | None = None
 
-    def decode_scalar(data: Any) -> Any:
-        value = value_from_json(data)
-        if not is_valid(value):
-            raise WrongShapeError(format_type_mismatch(SCALAR_LABELS[scalar_type], data))
+    def encode(self, value: Any) -> Any:
+        if not self._is_valid(value):
+            raise TypeError(self._mismatch(value))
+        return value_to_json(value) if len(self.types) == 1 else value
+
+    def decode(self, data: Any) -> Any:
+        value = value_from_json(data) if len(self.types) == 1 else data
+        if not self._is_valid(value):
+            raise WrongShapeError(self._mismatch(data))
         return value
 
-    # Numbers are checked for size, so only these types need no coding.
-    plain_type = scalar_type if scalar_type in (str, bool) else None
-    return Coder(encode_scalar, decode_scalar, plain_type)
+    def _is_valid(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return bool in self.types
+        if isinstance(value, int):
+            is_short = value.bit_length() <= MAX_DECIMAL_BITS
+            # An integer is written as it is, so a float field accepts both.
+            return (int in self.types and is_short) or self.types == (float,)
+        return isinstance(value, self.types)
+
+    def _mismatch(self, value: Any) -> str:
+        return format_type_mismatch(" or ".join(map(SCALAR_LABELS.__getitem__, self.types)), value)
 
 
-def _build_enum_coder(enum_type: type[Enum]) -> Coder:
-    def encode_member(value: Any) -> Any:
-        if not isinstance(value, enum_type):
-            raise TypeError(format_type_mismatch(f"a {enum_type.__name__}", value))
+@frozen
+class _Members(Coder):
+    """Members of an enum, as their values."""
+
+    enum_type: type[Enum]
+
+    def encode(self, value: Any) -> Any:
+        if not isinstance(value, self.enum_type):
+            raise TypeError(format_type_mismatch(f"a {self.enum_type.__name__}", value))
         return value.value
 
-    def decode_member(data: Any) -> Enum:
+    def decode(self, data: Any) -> Enum:
         # Not `enum_type(data)`, whose error quotes the value, and which accepts True for 1.
-        for member in enum_type:
+        for member in self.enum_type:
             if member.value == data:
                 return member
-        choices = ", ".join(str(member.value) for member in enum_type)
+        choices = ", ".join(str(member.value) for member in self.enum_type)
         raise WrongShapeError(f"expected one of {choices}")
 
-    return Coder(encode_member, decode_member)
 
+class _Objects(Coder):
+    """Values of a dataclass, as objects."""
 
-def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
-    # Once for each class (build_coder is cached): resolving annotations is slow.
-    hints = get_type_hints(dataclass_type)
-    coded_fields = []
-    for field in fields(dataclass_type):
-        coder = _checked(build_coder(hints[field.name]), field.metadata.get(FORM_METADATA_KEY))
-        coded_fields.append(
-            (field.name, get_json_key(field), coder.encode, coder.decode, coder.plain_type)
-        )
-    required_names = {
-        get_json_key(field) for field in fields(dataclass_type) if is_required_field(field)
-    }
-    omittable = [
-        (
-            get_json_key(field),
-            field.name,
-            field.default if field.default_factory is MISSING else field.default_factory(),
-        )
-        for field in fields(dataclass_type)
-        if field.metadata.get(OMITTED_BY_DEFAULT)
-    ]
-    omitted_keys = frozenset(key for key, _, _ in omittable)
-    # Fields that may be omitted are the last ones of their class.
-    readers = [
-        (key, read, plain_type)
-        for _, key, _, read, plain_type in coded_fields
-        if key not in omitted_keys
-    ]
-    keys = frozenset(key for key, _, _ in readers)
+    def __init__(self, kind: type[Any]) -> None:
+        # Once for each class (build_coder is cached): resolving annotations is slow.
+        self._kind, hints = kind, get_type_hints(kind)
+        # Name, key, how it is written and read, the type that needs neither.
+        self._fields: list[tuple[str, str, Any, Any, type[Any] | None]] = []
+        self._required: set[str] = set()
+        # What a field has that is left out where it has it.
+        self._omitted: dict[str, Any] = {}
+        for field in fields(kind):
+            key, coder = get_json_key(field), build_coder(hints[field.name])
+            if form := field.metadata.get(FORM_METADATA_KEY):
+                coder = _Formed(coder, form)
+            self._fields.append((field.name, key, coder.encode, coder.decode, coder.plain_type))
+            if is_required_field(field):
+                self._required.add(key)
+            elif field.metadata.get(OMITTED_BY_DEFAULT):
+                make_default = field.default_factory
+                self._omitted[key] = field.default if make_default is MISSING else make_default()
 
-    def encode_fields(value: Any) -> JsonObject:
-        if not isinstance(value, dataclass_type):
-            raise TypeError(format_type_mismatch(f"a {dataclass_type.__name__}", value))
+    def encode(self, value: Any) -> JsonObject:
+        if not isinstance(value, self._kind):
+            raise TypeError(format_type_mismatch(f"a {self._kind.__name__}", value))
         data: JsonObject = {}
+        omitted = self._omitted
         # The check for plain texts is inlined: most fields are texts, and a call for each is slow.
-        for name, key, write, _, plain_type in coded_fields:
+        for name, key, write, _, plain_type in self._fields:
             part = getattr(value, name)
-            data[key] = part if type(part) is plain_type else write(part)
-        for key, name, default in omittable:
-            if getattr(value, name) == default:
-                del data[key]
+            if key not in omitted or part != omitted[key]:
+                data[key] = part if type(part) is plain_type else write(part)
         return data
 
-    def decode_fields(data: Any) -> Any:
+    def decode(self, data: Any) -> Any:
         if not isinstance(data, dict):
             raise WrongShapeError(format_type_mismatch("an object", data))
-        if not data.keys() >= required_names:
-            raise WrongShapeError(f"{', '.join(sorted(required_names - data.keys()))} missing")
+        if missing := self._required - data.keys():
+            raise WrongShapeError(f"{', '.join(sorted(missing))} missing")
+        values = {}
         try:
-            # As this version wrote most: in the order of the fields, none that may be omitted.
-            if data.keys() >= keys and omitted_keys.isdisjoint(data):
-                values = []
-                for key, read, plain_type in readers:
-                    part = data[key]
-                    values.append(part if type(part) is plain_type else read(part))
-                return dataclass_type(*values)
-            named_values = {}
-            for name, key, _, read, _ in coded_fields:
+            for name, key, _, read, plain_type in self._fields:
                 if key in data:
-                    named_values[name] = read(data[key])
+                    part = data[key]
+                    values[name] = part if type(part) is plain_type else read(part)
         except WrongShapeError as problem:
             raise problem.with_outer_step(f".{key}") from None
-        return dataclass_type(**named_values)
-
-    return Coder(encode_fields, decode_fields)
+        return self._kind(**values)
 
 
 def get_json_key(field: Field[Any]) -> str:
@@ -211,105 +229,101 @@ def is_required_field(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-def _checked(coder: Coder, form: TextForm | None) -> Coder:
-    """The coder with a check of a text's form, when written and when read."""
-    if form is None:
-        return coder
+@frozen
+class _Formed(Coder):
+    """Values of another coder, of which texts must have a form."""
 
-    def require_form_and_encode(value: Any) -> Any:
-        if isinstance(value, str) and form.pattern.fullmatch(value) is None:
-            raise TypeError(f"expected {form.description}")
-        return coder.encode(value)
+    inner: Coder
+    form: TextForm
 
-    def require_form_and_decode(data: Any) -> Any:
-        value = data if type(data) is str else coder.decode(data)
-        if isinstance(value, str) and form.pattern.fullmatch(value) is None:
-            raise WrongShapeError(f"expected {form.description}")
+    def encode(self, value: Any) -> Any:
+        if isinstance(value, str) and self.form.pattern.fullmatch(value) is None:
+            raise TypeError(f"expected {self.form.description}")
+        return self.inner.encode(value)
+
+    def decode(self, data: Any) -> Any:
+        value = data if type(data) is str else self.inner.decode(data)
+        if isinstance(value, str) and self.form.pattern.fullmatch(value) is None:
+            raise WrongShapeError(f"expected {self.form.description}")
         return value
 
-    return Coder(require_form_and_encode, require_form_and_decode)
+
+@frozen
+class _Optionals(Coder):
+    """Values of another coder, or None."""
+
+    inner: Coder
+
+    def encode(self, value: Any) -> Any:
+        return None if value is None else self.inner.encode(value)
+
+    def decode(self, data: Any) -> Any:
+        return None if data is None else self.inner.decode(data)
 
 
-def _build_tuple_coder(item: Coder, max_items: int | None) -> Coder:
-    """The coder of a list of at most `max_items` items.
+@frozen
+class _Lists(Coder):
+    """Tuples of at most `max_items` items, as lists."""
 
-    A path is limited, since values at it are shown by recursion.
-    """
+    item: Coder
+    max_items: int | None = None
 
-    def encode_list(value: Any) -> list[Any]:
+    def encode(self, value: Any) -> list[Any]:
         if not isinstance(value, tuple | list):
             raise TypeError(format_type_mismatch("a list", value))
-        if max_items is not None and len(value) > max_items:
+        if self.max_items is not None and len(value) > self.max_items:
             raise TypeError(TOO_DEEP)
-        return [item.encode(part) for part in value]
+        return [self.item.encode(part) for part in value]
 
-    def decode_list(data: Any) -> tuple[Any, ...]:
+    def decode(self, data: Any) -> Any:
         if not isinstance(data, list):
             raise WrongShapeError(format_type_mismatch("a list", data))
-        if max_items is not None and len(data) > max_items:
+        if self.max_items is not None and len(data) > self.max_items:
             raise WrongShapeError(TOO_DEEP)
-        return tuple(
-            [decode_step(f"[{index}]", item.decode, part) for index, part in enumerate(data)]
-        )
-
-    return Coder(encode_list, decode_list)
+        decode = self.item.decode
+        return tuple([decode_step(f"[{index}]", decode, part) for index, part in enumerate(data)])
 
 
-def _build_mapping_coder(key: Any, item: Coder) -> Coder:
-    to_text, from_text = KEY_CODERS[key]
-    write_item, read_item, plain_type = item.encode, item.decode, item.plain_type
+class _Sets(_Lists):
+    """Frozen sets, as sorted lists."""
 
-    def encode_mapping(value: Any) -> JsonObject:
+    def encode(self, value: Any) -> list[Any]:
+        return sorted(super().encode([*value]))
+
+    def decode(self, data: Any) -> Any:
+        return frozenset(super().decode(data))
+
+
+@frozen
+class _Maps(Coder):
+    """Maps, whose keys are texts, addresses or paths of fields, as objects."""
+
+    key: tuple[Callable[[Any], str], Callable[[str], Any]]
+    item: Coder
+
+    def encode(self, value: Any) -> JsonObject:
         if not isinstance(value, Mapping):
             raise TypeError(format_type_mismatch("an object", value))
+        to_text, write, plain_type = self.key[0], self.item.encode, self.item.plain_type
         return {
-            to_text(name): part if type(part) is plain_type else write_item(part)
+            to_text(name): part if type(part) is plain_type else write(part)
             for name, part in value.items()
         }
 
-    def decode_mapping(data: Any) -> dict[Any, Any]:
+    def decode(self, data: Any) -> dict[Any, Any]:
         if not isinstance(data, dict):
             raise WrongShapeError(format_type_mismatch("an object", data))
+        from_text, read, plain_type = self.key[1], self.item.decode, self.item.plain_type
         try:
             return {
-                from_text(name): part if type(part) is plain_type else read_item(part)
+                from_text(name): part if type(part) is plain_type else read(part)
                 for name, part in data.items()
             }
         except WrongShapeError:  # read once more, slowly, to find the path of the problem
             return {
-                decode_step(f".{name}", from_text, name): decode_step(f".{name}", item.decode, part)
+                decode_step(f".{name}", from_text, name): decode_step(f".{name}", read, part)
                 for name, part in data.items()
             }
-
-    return Coder(encode_mapping, decode_mapping)
-
-
-def _build_union_coder(args: tuple[Any, ...]) -> Coder:
-    """The coder of `X | None`, or of a union of scalars that JSON can tell apart."""
-    options = [arg for arg in args if arg is not NoneType]
-    if len(options) == 1:
-        inner = build_coder(options[0])
-        return Coder(
-            lambda value: None if value is None else inner.encode(value),
-            lambda data: None if data is None else inner.decode(data),
-        )
-    choice = " or ".join(SCALAR_LABELS[option] for option in options)
-
-    def require_option_type(value: Any, make_error: Callable[[str], Exception]) -> Any:
-        if not any(_is_instance(option, value) for option in options):
-            raise make_error(format_type_mismatch(choice, value))
-        return value
-
-    return Coder(
-        lambda value: require_option_type(value, TypeError),
-        lambda data: require_option_type(data, WrongShapeError),
-    )
-
-
-def _is_instance(expected_type: type[Any], value: Any) -> bool:
-    return isinstance(value, expected_type) and (
-        expected_type is bool or not isinstance(value, bool)
-    )
 
 
 def _address_text(value: Any) -> str:
@@ -341,64 +355,34 @@ KEY_CODERS: Mapping[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
 }
 
 
-# How values of the model are written to JSON and read back, for states and saved plans.
-#
-# Both directions are exact. Reading ignores unknown keys and fills missing ones with defaults, so
-# that minor versions can read each other's files; any other shape is a WrongShapeError that names
-# the place, never the value. Writing a secret, or what could not be read back, raises TypeError.
+def _convert(hint: Any, direction: str, value: Any) -> Any:
+    try:
+        return getattr(build_coder(hint), direction)(value)
+    except RecursionError:
+        raise WrongShapeError(TOO_DEEP) from None
+
+
+def _both_ways(kind: type[T]) -> tuple[Callable[[T], JsonObject], Callable[[Any], T]]:
+    """What writes and what reads the values of a type; the coder is made at the first use."""
+    return partial(_convert, kind, "encode"), partial(_convert, kind, "decode")
+
+
+record_to_json, record_from_json = _both_ways(Record)
+intent_to_json, intent_from_json = _both_ways(Intent)
+audit_entry_to_json, audit_entry_from_json = _both_ways(AuditEntry)
+state_to_json, state_from_json = _both_ways(State)
+change_to_json, change_from_json = _both_ways(Change)
+dry_run_counts_to_json, _ = _both_ways(DryRunCounts)
+# Flat fields, as an object of JSON Pointers.
+fields_to_json: Callable[[Fields], JsonObject] = partial(_convert, Fields, "encode")
+fields_from_json: Callable[[Any], dict[tuple[str, ...], Any]] = partial(_convert, Fields, "decode")
 
 PLAN_FORMAT = 1
-
-T = TypeVar("T")
-
-
-def record_to_json(record: Record) -> JsonObject:
-    return _encode_model_value(Record, record)
-
-
-def record_from_json(data: Any) -> Record:
-    return _decode_model_value(Record, data)
-
-
-def intent_to_json(intent: Intent) -> JsonObject:
-    return _encode_model_value(Intent, intent)
-
-
-def intent_from_json(data: Any) -> Intent:
-    return _decode_model_value(Intent, data)
-
-
-def audit_entry_to_json(entry: AuditEntry) -> JsonObject:
-    return _encode_model_value(AuditEntry, entry)
-
-
-def audit_entry_from_json(data: Any) -> AuditEntry:
-    return _decode_model_value(AuditEntry, data)
-
-
-def state_to_json(state: State) -> JsonObject:
-    return _encode_model_value(State, state)
-
-
-def state_from_json(data: Any) -> State:
-    return _decode_model_value(State, data)
-
-
-def change_to_json(change: Change) -> JsonObject:
-    return _encode_model_value(Change, change)
-
-
-def change_from_json(data: Any) -> Change:
-    return _decode_model_value(Change, data)
-
-
-def dry_run_counts_to_json(trial: DryRunCounts) -> JsonObject:
-    return _encode_model_value(DryRunCounts, trial)
 
 
 def plan_to_json(plan: Plan) -> JsonObject:
     """The JSON object of a plan, with a `format` number."""
-    return {"format": PLAN_FORMAT, **_encode_model_value(Plan, plan)}
+    return {"format": PLAN_FORMAT, **_convert(Plan, "encode", plan)}
 
 
 def plan_from_json(data: Any) -> Plan:
@@ -408,39 +392,10 @@ def plan_from_json(data: Any) -> Plan:
         raise WrongShapeError("this is not a plan: it has no format number")
     if format_number > PLAN_FORMAT:
         raise WrongShapeError(f"the plan was written by a newer version (format {format_number})")
-    return _decode_model_value(Plan, data)
-
-
-def fields_to_json(values: Fields) -> JsonObject:
-    """Flat fields as an object of JSON Pointers (RFC 6901)."""
-    encoded: JsonObject = _convert(build_coder(Fields).encode, values)
-    return encoded
-
-
-def fields_from_json(data: Any) -> dict[tuple[str, ...], Any]:
-    """The inverse of fields_to_json."""
-    decoded: dict[tuple[str, ...], Any] = _convert(build_coder(Fields).decode, data)
-    return decoded
+    plan: Plan = _convert(Plan, "decode", data)
+    return plan
 
 
 def format_canonical_field_value(value: Any) -> str:
     """The canonical JSON text of a field's value, which may be a marker such as ABSENT."""
-    return format_canonical_json(_convert(value_to_json, value))
-
-
-def _encode_model_value(model_type: Any, value: Any) -> JsonObject:
-    encoded: JsonObject = _convert(build_coder(model_type).encode, value)
-    return encoded
-
-
-def _decode_model_value(model_type: type[T], data: Any) -> T:
-    hint: Any = model_type
-    decoded: T = _convert(build_coder(hint).decode, data)
-    return decoded
-
-
-def _convert(convert: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        return convert(value)
-    except RecursionError:
-        raise WrongShapeError(TOO_DEEP) from None
+    return format_canonical_json(_convert(Any, "encode", value))
