@@ -128,3 +128,8 @@ class ClientCall:
     def upload_size(self) -> int:
         """Bytes of a streamed body, 0 for the small ones that are sent at once."""
         return len(self.body) if isinstance(self.body, MultipartBody) else 0
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether it has an upload whose end was not sent: no server can act on that."""
+        return isinstance(self.body, MultipartBody) and not self.body.is_fully_read

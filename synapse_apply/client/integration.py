@@ -113,7 +113,7 @@ class IntegrationClientMixin(ApiOperations):
         if not isinstance(value, dict):
             return {"result": value}
         if fault := JOB.find_fault(value):
-            raise failures.unexpected_answer(call, answer, f"it is answered with {fault}")
+            raise failures.unexpected_answer(answer, f"it is answered with {fault}")
         return value
 
     def list_plugins(self) -> list[ServerObject]:
@@ -212,7 +212,7 @@ class IntegrationClientMixin(ApiOperations):
             send_once=not repeat,
         )
         answer = self._send(call)
-        page = lists.parse_page(self._dialect, call, answer, JOB)
+        page = lists.parse_page(self._dialect, answer, JOB)
         total_count = len(page.items) if page.total_count is None else page.total_count
         return JobsPage(page.items, total_count)
 
@@ -253,7 +253,7 @@ class IntegrationClientMixin(ApiOperations):
         if isinstance(value, dict) and isinstance(value.get("logs"), list):
             logs: list[LogEntry] = value["logs"]
             return logs
-        page = lists.parse_page(self._dialect, call, answer)
+        page = lists.parse_page(self._dialect, answer)
         if page.next_query is None:
             return page.items
         # A list in several pages is read anew, as consistent lists need it.

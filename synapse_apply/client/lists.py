@@ -6,9 +6,9 @@ A parsed log of a hundred thousand lines takes tens of megabytes, which no calle
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import field, replace
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -20,8 +20,8 @@ from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.pacing import MAX_LIST_WEIGHT
 from synapse_apply.client.operations import ANYTHING, AnswerShape
 from synapse_apply.model.errors import NotFound
-from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.json_types import JsonValue, QueryParams
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.json_types import JsonValue, PageCheck, QueryParams
 from synapse_apply.model.json_values import OddJsonError, decode_lenient_json_at
 from synapse_apply.model.parallel_reads import open_thread_pool
 
@@ -162,27 +162,27 @@ class ListQuery:
         """The query of the first page: page size and filters."""
         return {**dict(self.dialect.page_size_query), **self.params}
 
+    def page(self, query: QueryParams) -> tuple[ListPage, Answer]:
+        """The page that a query gives, and its answer; ClientError."""
+        answer = self.fetch(ClientCall("GET", self.path, query=query, repeatable=True))
+        return parse_page(self.dialect, answer, self.shape), answer
+
 
 # A v2 list that does not say whether more follows is refused: what lies behind its end would be
 # taken for absent.
-def parse_page(
-    dialect: Dialect, call: ClientCall, answer: Answer, shape: AnswerShape = ANYTHING
-) -> ListPage:
+def parse_page(dialect: Dialect, answer: Answer, shape: AnswerShape = ANYTHING) -> ListPage:
     """The page in an answer; UnexpectedAnswerError for anything else, or items of another shape."""
     if answer.parse_fault_or_empty and answer.body.strip():
-        raise failures.unexpected_answer(
-            call, answer, f"the answer cannot be read: {answer.parse_fault_or_empty}"
-        )
+        problem = f"the answer cannot be read: {answer.parse_fault_or_empty}"
+        raise failures.unexpected_answer(answer, problem)
     page = dialect.parse_page_or_none(answer.masked_json_or_none)
     if page is None:
-        raise failures.unexpected_answer(call, answer, "neither a list nor a page of one")
+        raise failures.unexpected_answer(answer, "neither a list nor a page of one")
     for item in page.items if shape is not ANYTHING else ():
         if not isinstance(item, dict):
-            raise failures.unexpected_answer(
-                call, answer, "the list holds items that are no objects"
-            )
+            raise failures.unexpected_answer(answer, "the list holds items that are no objects")
         if fault := shape.find_fault(item):
-            raise failures.unexpected_answer(call, answer, f"of an item in the list: {fault}")
+            raise failures.unexpected_answer(answer, f"of an item in the list: {fault}")
     return page
 
 
@@ -194,10 +194,8 @@ def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
     query = list_query.first_page_query
     seen_queries: set[tuple[tuple[str, str], ...]] = set()
     while True:
-        call = ClientCall("GET", list_query.path, query=query, repeatable=True)
         seen_queries.add(_build_query_key(query))
-        answer = list_query.fetch(call)
-        page = parse_page(list_query.dialect, call, answer, list_query.shape)
+        page, answer = list_query.page(query)
         yield page
         if page.next_query is None:
             return
@@ -205,9 +203,9 @@ def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
         # the unfiltered list.
         query = {**query, **dict(page.next_query)}
         if _build_query_key(query) in seen_queries:
-            raise failures.unexpected_answer(call, answer, "its pages go in a circle")
+            raise failures.unexpected_answer(answer, "its pages go in a circle")
         if len(seen_queries) >= max_pages:
-            raise failures.unexpected_answer(call, answer, f"it has more than {max_pages} pages")
+            raise failures.unexpected_answer(answer, f"it has more than {max_pages} pages")
 
 
 def iter_streamed_list_items_of_all_pages(
@@ -234,9 +232,7 @@ def iter_streamed_list_items_of_all_pages(
                 items = JsonItems(pieces, names)
                 yield from items
         except NotItemsError as failure:
-            raise failures.unexpected_answer(
-                call, answers[-1], f"the answer is {failure}"
-            ) from None
+            raise failures.unexpected_answer(answers[-1], f"the answer is {failure}") from None
         next_link = items.other_values.get("next")
         query = parse_query_of_link(next_link) if next_link and isinstance(next_link, str) else None
 
@@ -279,10 +275,10 @@ def reread_list_until_complete(
     """
     previous_ids: set[Any] | None = None
     for number in range(_MAX_READINGS):
-        max_parallel = list_query.max_parallel if number < _PARALLEL_READINGS else 1
-        reading = _read_each_page_once(
-            replace(list_query, max_parallel=max_parallel), max_pages, max_weight
-        )
+        if number == _PARALLEL_READINGS:
+            list_query = replace(list_query, max_parallel=1)
+        reading = _Reading(list_query, max_weight)
+        reading.read(max_pages)
         if not reading.is_sound:
             # What an unsound reading has proves nothing: two sound ones must follow each other.
             previous_ids = None
@@ -295,13 +291,13 @@ def reread_list_until_complete(
         else:
             previous_ids = reading.ids
     problem = "it changes while it is read, or has fewer items than it says; try again later"
-    raise failures.unexpected_answer(*reading.last_exchange, problem)
+    raise failures.unexpected_answer(reading.last_answer, problem)
 
 
 def read_list_once(
     list_query: ListQuery,
     max_pages: int,
-    is_first_page_useful: Callable[[Sequence[Any]], bool],
+    is_first_page_useful: PageCheck,
     max_weight: int = MAX_LIST_WEIGHT,
 ) -> list[Any] | None:
     """The items of a single reading: each of them exists, but others may have been missed.
@@ -309,30 +305,72 @@ def read_list_once(
     None if the list has more than `max_pages` pages, or if `is_first_page_useful` is false for the
     items of the first page.
     """
-    try:
-        return _read_each_page_once(list_query, max_pages, max_weight, is_first_page_useful).items
-    except _ListLongOrNotUsefulError:
-        return None
+    reading = _Reading(list_query, max_weight)
+    return reading.items if reading.read(max_pages, is_first_page_useful) else None
 
 
-class _ListLongOrNotUsefulError(Exception):
-    """`is_first_page_useful` was false, or the list has too many pages."""
+class _Reading:
+    """One reading of all pages of a list; `is_sound`: it has as many items as the server reports.
 
-
-@mutable
-class _ListReading:
-    """One reading of all pages. `last_exchange`: call and answer of the page read last, for errors.
-
-    `is_sound`: its item count agrees with the count that the server reports.
+    UnexpectedAnswerError once the pages together exceed `max_weight` (see `Answer.parsed_weight`).
     """
 
-    last_exchange: tuple[ClientCall, Answer]
-    items: list[Any] = field(default_factory=list)
-    ids: set[Any] = field(default_factory=set)
-    page_count: int = 0
-    is_sound: bool = True
+    last_answer: Answer
 
-    def add_page(self, page: ListPage) -> None:
+    def __init__(self, list_query: ListQuery, max_weight: int) -> None:
+        self._query = replace(list_query, fetch=self._fetch)
+        self._fetch_unlimited = list_query.fetch
+        self._max_weight = self._weight_left = max_weight
+        self._lock = Lock()
+        self.items: list[Any] = []
+        self.ids: set[Any] = set()
+        self.page_count = 0
+        self.is_sound = True
+
+    def read(self, max_pages: int, is_first_page_useful: PageCheck | None = None) -> bool:
+        """Read each page once.
+
+        False with `is_first_page_useful` if it was not, or if there are too many pages.
+        """
+        pages = iter_pages(self._query, max_pages)
+        page = self._add(next(pages))
+        page_numbers = self._later_page_numbers(page)
+        if is_first_page_useful is not None and (
+            len(page_numbers) >= max_pages or not is_first_page_useful(page.items)
+        ):
+            return False
+        # Pages that are fat are held one at a time.
+        is_light = len(self.last_answer.body) <= _MAX_LIGHT_PAGE
+        try:
+            if 0 < len(page_numbers) < max_pages and self._query.max_parallel > 1 and is_light:
+                self._read_in_parallel(page, page_numbers)
+                return True
+            for later_page in pages:
+                page = self._add(later_page)
+                if is_first_page_useful is not None and self.page_count >= max_pages:
+                    return False
+            self.is_sound = page.total_count is None or len(self.items) >= page.total_count
+        except NotFound:
+            # The first page promised it: so many items were deleted meanwhile that it is gone.
+            self.is_sound = False
+        return True
+
+    def _fetch(self, call: ClientCall) -> Answer:
+        answer = self._fetch_unlimited(call)
+        with self._lock:
+            self._weight_left -= answer.parsed_weight
+            is_too_heavy = self._weight_left < 0
+        if is_too_heavy:
+            problem = (
+                f"its pages together take more than {self._max_weight // 1024**2} MiB, more than "
+                "is held of one list; is this the right server, and does it heed page numbers?"
+            )
+            raise failures.unexpected_answer(answer, problem, TooLargeError)
+        # Only the last: answers of a long list would fill the memory.
+        self.last_answer = answer
+        return answer
+
+    def _add(self, page: ListPage) -> ListPage:
         """Add a page's items, but those whose id was met: an insertion pushed them there."""
         self.page_count += 1
         for item in page.items:
@@ -342,104 +380,39 @@ class _ListReading:
                     continue
                 self.ids.add(identity)
             self.items.append(item)
+        return page
 
+    def _later_page_numbers(self, first_page: ListPage) -> range:
+        """The numbers of the pages after the first; empty if they cannot be read by number."""
+        page_param, first_query = (
+            self._query.dialect.page_number_param,
+            self._query.first_page_query,
+        )
+        total_count, next_query = first_page.total_count, first_page.next_query
+        if not page_param or not first_page.items or total_count is None or next_query is None:
+            return range(0)
+        # Only a `next` link that is our own query plus `page=2` shows that the server counts pages
+        # as we would.
+        if {**first_query, **dict(next_query)} != {**first_query, page_param: "2"}:
+            return range(0)
+        # Divided and rounded up.
+        return range(2, -(-total_count // len(first_page.items)) + 1)
 
-def _read_each_page_once(
-    list_query: ListQuery,
-    max_pages: int,
-    max_weight: int,
-    is_first_page_useful: Callable[[Sequence[Any]], bool] | None = None,
-) -> _ListReading:
-    """Read each page once; _ListLongOrNotUsefulError only with `is_first_page_useful`.
+    def _read_in_parallel(self, first_page: ListPage, page_numbers: range) -> None:
+        """Read the pages of these numbers at the same time, and add them in order."""
+        query = self._query
 
-    UnexpectedAnswerError once the pages together exceed `max_weight` (see `Answer.parsed_weight`).
-    """
-    exchanges: list[tuple[ClientCall, Answer]] = []
-    lock, total_weight = Lock(), 0
+        def fetch_page(number: int) -> ListPage:
+            page_param = query.dialect.page_number_param
+            return query.page({**query.first_page_query, page_param: str(number)})[0]
 
-    def fetch(call: ClientCall) -> Answer:
-        nonlocal total_weight
-        answer = unlimited_fetch(call)
-        with lock:
-            total_weight += answer.parsed_weight
-            is_too_heavy = total_weight > max_weight
-        if is_too_heavy:
-            problem = (
-                f"its pages together take more than {max_weight // 1024**2} MiB, more than is "
-                "held of one list; is this the right server, and does it heed page numbers?"
-            )
-            raise failures.unexpected_answer(call, answer, problem, TooLargeError)
-        # Only the last: answers of a long list would fill the memory.
-        exchanges[:] = [(call, answer)]
-        return answer
-
-    unlimited_fetch, list_query = list_query.fetch, replace(list_query, fetch=fetch)
-    pages = iter_pages(list_query, max_pages)
-    first_page = next(pages)
-    reading = _ListReading(exchanges[-1])
-    reading.add_page(first_page)
-    page_numbers = _later_page_numbers(list_query, first_page)
-    if is_first_page_useful is not None and (
-        len(page_numbers) >= max_pages or not is_first_page_useful(first_page.items)
-    ):
-        raise _ListLongOrNotUsefulError
-    try:
-        # Pages that are fat are held one at a time.
-        is_parallel = list_query.max_parallel > 1 and len(exchanges[-1][1].body) <= _MAX_LIGHT_PAGE
-        if page_numbers and len(page_numbers) < max_pages and is_parallel:
-            _add_pages_in_parallel(reading, list_query, first_page, page_numbers)
-        else:
-            page = first_page
-            for page in pages:
-                reading.add_page(page)
-                if is_first_page_useful is not None and reading.page_count >= max_pages:
-                    raise _ListLongOrNotUsefulError
-            reading.is_sound = page.total_count is None or len(reading.items) >= page.total_count
-    except NotFound:
-        # The first page promised this page: so many items were deleted meanwhile that it is gone.
-        reading.is_sound = False
-    reading.last_exchange = exchanges[-1]
-    return reading
-
-
-def _later_page_numbers(list_query: ListQuery, first_page: ListPage) -> range:
-    """The numbers of the pages after the first; empty if they cannot be read by number."""
-    page_param = list_query.dialect.page_number_param
-    if (
-        not page_param
-        or not first_page.items
-        or first_page.total_count is None
-        or first_page.next_query is None
-    ):
-        return range(0)
-    # Only a `next` link that is our own query plus `page=2` shows that the server counts pages as
-    # we would.
-    if {**list_query.first_page_query, **dict(first_page.next_query)} != {
-        **list_query.first_page_query,
-        page_param: "2",
-    }:
-        return range(0)
-    # Divided and rounded up.
-    return range(2, -(-first_page.total_count // len(first_page.items)) + 1)
-
-
-def _add_pages_in_parallel(
-    reading: _ListReading, list_query: ListQuery, first_page: ListPage, page_numbers: range
-) -> None:
-    """Read the pages of these numbers at the same time, and add them in order."""
-
-    def fetch_page(number: int) -> ListPage:
-        query = {**list_query.first_page_query, list_query.dialect.page_number_param: str(number)}
-        call = ClientCall("GET", list_query.path, query=query, repeatable=True)
-        return parse_page(list_query.dialect, call, list_query.fetch(call), list_query.shape)
-
-    # All pages before any is added: `is_sound` compares the counts of all of them.
-    with open_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
-        pages = list(pool.map(fetch_page, page_numbers))
-    for page in pages:
-        reading.add_page(page)
-    is_count_stable = all(page.total_count == first_page.total_count for page in pages)
-    is_complete = pages[-1].next_query is None
-    reading.is_sound = (
-        is_count_stable and is_complete and len(reading.items) >= (first_page.total_count or 0)
-    )
+        # All pages before any is added: `is_sound` compares the counts of all of them.
+        with open_thread_pool(min(query.max_parallel, len(page_numbers))) as pool:
+            pages = list(pool.map(fetch_page, page_numbers))
+        for page in pages:
+            self._add(page)
+        is_count_stable = all(page.total_count == first_page.total_count for page in pages)
+        is_complete = pages[-1].next_query is None
+        self.is_sound = (
+            is_count_stable and is_complete and len(self.items) >= (first_page.total_count or 0)
+        )

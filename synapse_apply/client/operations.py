@@ -175,7 +175,7 @@ class ApiOperations:
                 for event in sse.iter_server_sent_events_and_heartbeats(pieces):
                     yield self._transport.redactor.mask_json(event)
         except sse.OversizedEventError as failure:
-            raise failures.unexpected_answer(call, answers[-1], str(failure)) from None
+            raise failures.unexpected_answer(answers[-1], str(failure)) from None
 
     def _path(self, *parts: RemoteId) -> str:
         return self._dialect.prefix + encode_path(*parts)
@@ -213,7 +213,7 @@ class ApiOperations:
         answer = self._send(call)
         value = self._unwrap(call, answer)
         if not isinstance(value, dict):
-            raise failures.unexpected_answer(call, answer, "an object was expected")
+            raise failures.unexpected_answer(answer, "an object was expected")
         # An empty object, as for an empty body, has neither fields nor an id to be checked.
         if not (value or shape.required_fields):
             return value
@@ -221,10 +221,10 @@ class ApiOperations:
         if (self.is_dry_run and call.mutates) or DRY_RUN[0] in dict(call.query).items():
             shape = replace(shape, required_fields=())
         if fault := shape.find_fault(value):
-            raise failures.unexpected_answer(call, answer, f"it is answered with {fault}")
+            raise failures.unexpected_answer(answer, f"it is answered with {fault}")
         if expected_id is not None and shape.is_another(value, expected_id):
             problem = "another object than this one is answered"
-            raise failures.unexpected_answer(call, answer, problem)
+            raise failures.unexpected_answer(answer, problem)
         return value
 
     def _get(
@@ -336,14 +336,14 @@ class ApiOperations:
         if not answer.body.strip():
             if call.empty_ok:
                 return {}
-            raise failures.unexpected_answer(call, answer, "the answer is empty")
+            raise failures.unexpected_answer(answer, "the answer is empty")
         problem = "the answer is not JSON"
         if call.sensitive is None and "html" in answer.content_type:
             body_text = failures.describe_body(answer)
             problem += f" but {body_text}; check the URL of the backend"
         if answer.parse_fault_or_empty and answer.parse_fault_or_empty != NOT_JSON:
             problem += f" that can be used: {answer.parse_fault_or_empty}"
-        raise failures.unexpected_answer(call, answer, problem)
+        raise failures.unexpected_answer(answer, problem)
 
 
 def says_dry_run(answer: Any) -> bool:

@@ -227,7 +227,7 @@ class PlatformV2(ApiOperations):
         answer = self._send(call)
         created_logs = self._unwrap(call, answer)
         if not isinstance(created_logs, list):
-            raise failures.unexpected_answer(call, answer, "a list was expected")
+            raise failures.unexpected_answer(answer, "a list was expected")
         return created_logs
 
     def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[LogEntry]:

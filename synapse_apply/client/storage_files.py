@@ -10,9 +10,8 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import socket
-import ssl
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 
@@ -25,15 +24,17 @@ from synapse_apply.client import failures
 from synapse_apply.client.http.connections import (
     Attempt,
     CutOffError,
+    LargeBodyError,
     Policy,
     RefusedAddressError,
     Request,
     TimedAdapter,
+    close_on_exit,
     decoded_blocks,
-    open_answer,
+    is_encoded_otherwise,
 )
 from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
-from synapse_apply.client.http.pacing import Clock, Deadline, Limits, parse_retry_after
+from synapse_apply.client.http.pacing import Clock, parse_retry_after
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.secret_rules import is_loopback
@@ -142,21 +143,19 @@ def _addresses(host: str) -> list[str]:
 
 
 @frozen
-class FetchOptions:
-    """How one file is fetched: at most `max_bytes`, until the deadline.
+class Download:
+    """One file of at most `max_bytes`, which is written to `out`.
 
-    `find_refusal` gives the reason why nothing may be sent, "" while it may; `now` gives
-    wall-clock seconds since the epoch.
+    `policy` bounds each of its requests; `now` gives wall-clock seconds since the epoch.
     """
 
     route: BackendRoute
-    limits: Limits
-    deadline: Deadline
-    find_refusal: Callable[[], str]
+    policy: Policy
+    out: BinaryIO
     max_bytes: int
     now: Clock
 
-    def download_once(self, url: str, out: BinaryIO) -> None:
+    def fetch(self, url: str) -> None:
         """Write the file at a URL to `out`, in one attempt.
 
         FailedFetchError for a connection or storage that failed, else RemoteError.
@@ -172,7 +171,7 @@ class FetchOptions:
                     else "A redirect of the file"
                 )
                 raise RemoteError(f"{subject} is not fetched: {fault}")
-            next_location = self._download_once(url, out, reachable)
+            next_location = self._request(url, reachable)
             if not next_location:
                 return
             redirect_count += 1
@@ -180,27 +179,21 @@ class FetchOptions:
                 raise RemoteError(f"the file of {origin_of(url)} is redirected too often")
             url = join_url(url, next_location)
 
-    def _download_once(self, url: str, out: BinaryIO, reachable: ReachableNetworks) -> str:
+    def _request(self, url: str, reachable: ReachableNetworks) -> str:
         """Send one request; writes the body and returns "", or returns a redirect's Location."""
         origin, url = origin_of(url), requote_uri(url.partition("#")[0])
         is_local = is_loopback(urlsplit(url).hostname or "")
         proxies: Any = {} if is_local else requests.utils.get_environ_proxies(url, None)
         is_direct = not requests.utils.select_proxy(url, proxies)
-        # An adapter for this fetch alone: connections in the backend's pool check no address.
+        # An adapter for this request alone: connections in the backend's pool check no address.
         adapter = TimedAdapter(1, BackendRoute(self.route.base_url, proxies, self.route.verify))
-        policy = Policy(
-            self.deadline,
-            lambda _is_begun: self.find_refusal(),
-            self.limits.connect_timeout,
-            self.limits.read_timeout,
-            self.limits.read_timeout,
-            may_reach=reachable.allows_address if is_direct else None,
-        )
+        may_reach = reachable.allows_address if is_direct else None
+        attempt = Attempt(replace(self.policy, may_reach=may_reach))
         try:
-            with open_answer(adapter, Request("GET", url, _HEADERS), Attempt(policy)) as response:
-                return self._write_body(response, origin, out)
+            with close_on_exit(adapter.open(Request("GET", url, _HEADERS), attempt)) as response:
+                return self._write_body(response, origin)
         except failures.LIBRARY_ERRORS as caught:
-            failure = _fetch_error(origin, caught, is_late=self.deadline.is_passed)
+            failure = _fetch_error(origin, caught, is_late=self.policy.deadline.is_passed)
         finally:
             with suppress(OSError):
                 adapter.close()
@@ -208,7 +201,7 @@ class FetchOptions:
         # not chained to it.
         raise failure
 
-    def _write_body(self, response: BaseHTTPResponse, origin: str, out: BinaryIO) -> str:
+    def _write_body(self, response: BaseHTTPResponse, origin: str) -> str:
         status = response.status
         if status in _REDIRECT_STATUSES and (location := response.headers.get("Location")):
             return location
@@ -220,43 +213,39 @@ class FetchOptions:
             failure.transient = status in failures.TRANSIENT_STATUSES
             failure.retry_after = parse_retry_after(response.headers.get("Retry-After"), self.now)
             raise failure
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        if is_encoded_otherwise(response):
             raise RemoteError(f"GET {origin}: the file is encoded in a way that was not asked for")
-        size_problem = f"GET {origin}: the file has more than {self.max_bytes} bytes"
         length = response.headers.get("Content-Length", "")
         # Twenty digits are enough for any size; int() refuses very long texts (CPython 3.11).
-        if length.isdecimal() and int(length[:20]) > self.max_bytes:
-            raise RemoteError(size_problem)
-        total_size = 0
-        # Counted although Content-Length was asked: with chunks there is none.
-        for block in decoded_blocks(response):
-            total_size += len(block)
-            if total_size > self.max_bytes:
-                raise RemoteError(size_problem)
-            try:
-                out.write(block)
-            except OSError as problem:
-                reason = f"the file could not be kept on this machine: {problem.strerror}"
-                raise RemoteError(reason) from None
-        return ""
+        is_large = length.isdecimal() and int(length[:20]) > self.max_bytes
+        with suppress(LargeBodyError):
+            for block in decoded_blocks(response, self.max_bytes) if not is_large else ():
+                try:
+                    self.out.write(block)
+                except OSError as problem:
+                    reason = f"the file could not be kept on this machine: {problem.strerror}"
+                    raise RemoteError(reason) from None
+            if not is_large:
+                return ""
+        raise RemoteError(f"GET {origin}: the file has more than {self.max_bytes} bytes")
 
 
 def _fetch_error(origin: str, failure: Exception, *, is_late: bool) -> FailedFetchError:
     """The error for an exception of an HTTP library, without that exception's text."""
-    causes = list(failures.causes_of(failure))
+    breakage = failures.Breakage(failure, is_late=is_late)
     may_help = True
-    if any(isinstance(cause, RefusedAddressError) for cause in causes):
+    if breakage.has(RefusedAddressError):
         reason = "its host is at an address of a network where the backend is not; nothing was sent"
         may_help = False
-    elif any(isinstance(cause, CutOffError) for cause in causes):
+    elif breakage.has(CutOffError):
         reason, may_help = "it was given up, since this run ends", False
-    elif is_late or any(map(failures.is_timeout, causes)):
+    elif breakage.is_timeout:
         reason, may_help = "the file did not arrive in time", not is_late
-    elif any(map(failures.is_tls, causes)):
+    elif breakage.is_tls:
         reason = "the certificate of the storage is not trusted"
-        may_help = not any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+        may_help = not breakage.is_untrusted
     else:
         reason = "the connection failed before the whole file had arrived"
     error = FailedFetchError(f"GET {origin}: {reason}")
-    error.transient = may_help and any(isinstance(cause, _CONNECTION) for cause in causes)
+    error.transient = may_help and breakage.has(*_CONNECTION)
     return error

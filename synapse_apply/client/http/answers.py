@@ -9,8 +9,7 @@ from dataclasses import field
 from functools import cached_property
 from typing import Any
 
-from urllib3 import BaseHTTPResponse
-
+from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.http.pacing import parse_http_date, parse_retry_after
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonValue
@@ -29,29 +28,24 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _HTML_START = re.compile(r"<(!doctype|html)", re.IGNORECASE)
 _HTML_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _MAX_TEXT_LENGTH = 20_000
-_ACCEPTED_ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
 # Bytes assumed for each parsed value as a Python object, beside those of its text.
 _VALUE_WEIGHT = 40
 
 
 @frozen
 class Answer:
-    """Status, headers and body (empty if `complete` is False: it was not read or was lost).
+    """Status, headers and body (empty where it was not read or was lost) of the answer to a call.
 
-    `now` gives wall-clock seconds since the epoch, to which a Retry-After date is compared.
-    `secret_bytes` is the part of the request that may hold a credential: a request id that occurs
-    in it is not shown. All properties, but not `body` and `headers`, are masked by `redactor`.
-    `is_display_text`: the body is only shown to people, and may be lenient JSON.
+    `now` gives wall-clock seconds since the epoch, to which a Retry-After date is compared. All
+    properties, but not `body` and `headers`, are masked by `redactor`.
     """
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = field(default=b"")
-    complete: bool = True
+    body: bytes = b""
+    call: ClientCall = ClientCall("GET", "")
     now: Callable[[], float] = lambda: 0.0
-    secret_bytes: bytes = b""
     redactor: Redactor = field(default_factory=Redactor)
-    is_display_text: bool = False
 
     # It may hold secrets, which are masked in what is made of it alone.
     __repr__ = object.__repr__
@@ -76,7 +70,7 @@ class Answer:
     def _parsed(self) -> tuple[Any, str]:
         try:
             text = decode_utf8(self.body)
-            value = (parse_lenient_json if self.is_display_text else parse_strict_json)(text)
+            value = (parse_lenient_json if self.call.is_display_text else parse_strict_json)(text)
         except OddJsonError as problem:
             return None, str(problem)
         return self.redactor.mask_text_value(value, text), ""
@@ -117,17 +111,13 @@ class Answer:
     @cached_property
     def request_id(self) -> str | None:
         """X-Request-ID, else `meta.request_id` of the body; None if it may contain a secret."""
-        meta = (
-            self.masked_json_or_none.get("meta")
-            if isinstance(self.masked_json_or_none, Mapping)
-            else None
-        )
-        candidate = self.headers.get("X-Request-ID")
+        body, candidate = self.masked_json_or_none, self.headers.get("X-Request-ID")
+        meta = body.get("meta") if isinstance(body, Mapping) else None
         if not candidate and isinstance(meta, Mapping):
             candidate = meta.get("request_id")
         if not isinstance(candidate, str):
             return None
-        if not _REQUEST_ID.fullmatch(candidate) or candidate.encode() in self.secret_bytes:
+        if not _REQUEST_ID.fullmatch(candidate) or candidate.encode() in self.call.secret_bytes:
             return None
         # `mask_secrets_in_text` returns the same object if there is nothing to mask.
         return candidate if self.redactor.mask_secrets_in_text(candidate) is candidate else None
@@ -144,15 +134,3 @@ class Answer:
         An answer with an Age header comes from a cache (RFC 9111, 5.1): its Date is an older one.
         """
         return None if "Age" in self.headers else parse_http_date(self.headers.get("Date"))
-
-
-def explain_bad_encoding(response: BaseHTTPResponse) -> str:
-    """Why a body is not decoded, as a phrase; "" if it may be.
-
-    Only one layer of compression is accepted: of several, one block could inflate without bound.
-    """
-    header_parts = response.headers.get("Content-Encoding", "").lower().split(",")
-    encodings = [name.strip() for name in header_parts if name.strip()]
-    if len(encodings) > 1 or not {*encodings} <= _ACCEPTED_ENCODINGS:
-        return "its body is encoded in a way that was not asked for"
-    return ""

@@ -35,7 +35,7 @@ from synapse_apply.model.redaction import Redactor
 # Servers close idle connections, and a POST sent at that moment has an unknown outcome. After this
 # many idle seconds a call that must not be repeated gets a new connection.
 FRESH_SECONDS = 2.0
-_BLOCK = 64 * 1024
+BLOCK = 64 * 1024
 # The only 1xx that is a final answer (RFC 9110, 15.2.2).
 _SWITCHING_PROTOCOLS = http.client.SWITCHING_PROTOCOLS
 # Bytes read at once of a compressed body; see `decoded_blocks`.
@@ -50,6 +50,10 @@ class CutOffError(Exception):
 # the answer to a create.
 class SpokeFirstError(ConnectionError):
     """The server sent bytes on a connection before a request was sent on it."""
+
+
+class LargeBodyError(Exception):
+    """The body of an answer has more bytes than are read."""
 
 
 class RefusedAddressError(OSError):
@@ -69,17 +73,18 @@ class Request(NamedTuple):
 class Policy:
     """The bounds of one attempt; times in seconds.
 
-    `connect_timeout`, `write_timeout` and `read_timeout` bound one of these each. `find_refusal`
-    gives the reason why no more bytes may be sent, "" while they may; it gets whether any byte of
-    the attempt has left. `is_logged`: not for a URL that is itself a credential. `may_reach` says
-    whether a connection may be to an address; None for all, as to a proxy, which the user chooses.
+    `connect_timeout`, `read_timeout` and `write_timeout` (else as long as a read) bound one of
+    these each. `find_refusal` gives the reason why no more bytes may be sent, "" while they may; it
+    gets whether any byte of the attempt has left. `is_logged`: not for a URL that is itself a
+    credential. `may_reach` says whether a connection may be to an address; None for all, as to a
+    proxy, which the user chooses.
     """
 
     deadline: Deadline
-    find_refusal: Callable[[bool], str]
     connect_timeout: float
-    write_timeout: float
     read_timeout: float
+    write_timeout: float | None = None
+    find_refusal: Callable[[bool], str] = lambda _is_begun: ""
     repeatable: bool = True
     is_logged: bool = False
     may_reach: Callable[[str], bool] | None = None
@@ -186,7 +191,7 @@ class _TimedResponse(http.client.HTTPResponse):
         if attempt is not None:
             attempt.response = self
             self._reader = _TimedReader(self.fp.detach(), sock, attempt)
-            self.fp = io.BufferedReader(self._reader, _BLOCK)
+            self.fp = io.BufferedReader(self._reader, BLOCK)
 
     def _read_status(self) -> tuple[str, int, str]:
         """The status line of the final answer; interim ones (103 Early Hints) are skipped."""
@@ -249,17 +254,14 @@ class TimedConnection(HTTPConnection):
                 data, self._unsent_head = self._unsent_head + data, b""
         attempt = CURRENT_ATTEMPT.get()
         if attempt is not None and not self._is_connecting:
+            policy = attempt.policy
             if self.sock is None:
                 self.connect()
-            if (
-                not attempt.sent
-                and not attempt.policy.repeatable
-                and has_bytes_or_is_closed(self.sock)
-            ):
+            if not attempt.sent and not policy.repeatable and has_bytes_or_is_closed(self.sock):
                 # http.client would take these bytes for the answer to this request.
                 self.close()
                 raise SpokeFirstError
-            self.sock.settimeout(attempt.cap(attempt.policy.write_timeout))
+            self.sock.settimeout(attempt.cap(policy.write_timeout or policy.read_timeout))
             attempt.mark_sent(self.sock)
         super().send(data)
 
@@ -372,10 +374,12 @@ class TimedAdapter(HTTPAdapter):
         # Sliced, not put together again: the URL must be sent exactly as it was built.
         path_and_query = url[len(scheme) + len("://") + len(host) :]
         target = path_and_query if path_and_query.startswith("/") else f"/{path_and_query}"
+        token = CURRENT_ATTEMPT.set(attempt)
+        is_answered = False
         try:
             # No retries, redirects or decoding here: the transport decides on repeats, checks each
             # redirect's origin, and bounds the decompressed size.
-            return origin_route.pool.urlopen(
+            response = origin_route.pool.urlopen(
                 request.method,
                 url if origin_route.uses_full_url else target,
                 request.body,
@@ -387,10 +391,16 @@ class TimedAdapter(HTTPAdapter):
                 preload_content=False,
                 decode_content=False,
             )
+            is_answered = True
         except LocationValueError as failure:
             raise requests.exceptions.InvalidURL(failure) from None
         except (ProtocolError, OSError) as failure:
             raise requests.ConnectionError(failure) from None
+        finally:
+            CURRENT_ATTEMPT.reset(token)
+            if not is_answered:
+                attempt.close_response()
+        return response
 
     def _build_origin_route(self, url: str) -> _OriginRoute:
         request = requests.Request("GET", url).prepare()
@@ -404,27 +414,13 @@ class TimedAdapter(HTTPAdapter):
         return _OriginRoute(pool, self.request_url(request, proxies) != request.path_url)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, blocksize=_BLOCK, **options)
+        super().init_poolmanager(*arguments, blocksize=BLOCK, **options)
         _use_timed_pools(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
         _use_timed_pools(manager)
         return manager
-
-
-@contextmanager
-def open_answer(
-    adapter: TimedAdapter, request: Request, attempt: Attempt
-) -> Iterator[BaseHTTPResponse]:
-    """The answer to one request with its body unread; closed, as all of it, when the block ends."""
-    token = CURRENT_ATTEMPT.set(attempt)
-    try:
-        with close_on_exit(adapter.open(request, attempt)) as response:
-            yield response
-    finally:
-        attempt.close_response()
-        CURRENT_ATTEMPT.reset(token)
 
 
 @contextmanager
@@ -437,12 +433,33 @@ def close_on_exit(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
         response.release_conn()
 
 
-def decoded_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
-    """The decoded body in blocks. ChunkedEncodingError, not ConnectionError, if it breaks off."""
+def is_encoded_otherwise(
+    response: BaseHTTPResponse, accepted: frozenset[str] = frozenset(("identity",))
+) -> bool:
+    """Whether a body is encoded in a way that was not asked for: it is not decoded then.
+
+    Only one layer of compression is accepted: of several, one block could inflate without bound.
+    """
+    header = response.headers.get("Content-Encoding", "").lower()
+    encodings = [name.strip() for name in header.split(",") if name.strip()]
+    return len(encodings) > 1 or not accepted.issuperset(encodings)
+
+
+def decoded_blocks(response: BaseHTTPResponse, max_bytes: int) -> Iterator[bytes]:
+    """The decoded body in blocks; LargeBodyError.
+
+    ChunkedEncodingError, not ConnectionError, if it breaks off.
+    """
+    total_size = 0
     try:
         # One compressed block may inflate to a thousand times its size before it can be counted.
-        size = _COMPRESSED_BLOCK if response.headers.get("Content-Encoding") else _BLOCK
-        yield from response.stream(size, decode_content=True)
+        size = _COMPRESSED_BLOCK if response.headers.get("Content-Encoding") else BLOCK
+        for block in response.stream(size, decode_content=True):
+            # Counted whatever Content-Length says: with chunks there is none.
+            total_size += len(block)
+            if total_size > max_bytes:
+                raise LargeBodyError
+            yield block
     except ProtocolError as failure:
         raise requests.exceptions.ChunkedEncodingError(failure) from None
 

@@ -14,11 +14,13 @@ from dataclasses import field
 from synapse_apply.client import failures
 from synapse_apply.client.http.connections import (
     Attempt,
+    LargeBodyError,
     Policy,
     Request,
     TimedAdapter,
+    close_on_exit,
     decoded_blocks,
-    open_answer,
+    is_encoded_otherwise,
 )
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.client.http.pacing import Backoff, Deadline, Repeats, parse_retry_after
@@ -73,70 +75,45 @@ class HttpExchanger:
         deadline = Deadline(time.monotonic, min(limits.total_timeout, request.max_seconds))
         repeats = Repeats(limits.backoff, deadline, rate_limits_count=True)
         while True:
-            answer, failure, wait = None, None, None
             try:
                 answer = self._send_once(request, deadline)
-            except HttpExchangeError as caught:
-                failure = caught
-            if _may_repeat(request, answer, failure):
-                retry_after = answer.headers.get("retry-after") if answer else None
-                wait = repeats.next_wait(
-                    is_rate_limited=answer is not None and answer.status == 429,
-                    retry_after=parse_retry_after(retry_after, time.time),
-                )
-            if wait is None and answer is not None:
-                return answer
-            if wait is None and failure is not None:
-                raise failure
-            self._sleep(wait or 0.0)
+                retry_after = parse_retry_after(answer.headers.get("retry-after"), time.time)
+                if answer.status not in request.repeated_statuses or not repeats.wait(
+                    self._sleep, is_rate_limited=answer.status == 429, retry_after=retry_after
+                ):
+                    return answer
+            except HttpExchangeError as failure:
+                if failure.fault is not HttpFault.UNREACHABLE or not repeats.wait(self._sleep):
+                    raise
 
     def _send_once(self, request: HttpRequest, deadline: Deadline) -> HttpAnswer:
         limits = self._limits
         # The libraries log paths, and a redirect's path has words of the server.
-        policy = Policy(
-            deadline, lambda _: "", limits.connect_timeout, limits.read_timeout, limits.read_timeout
-        )
+        attempt = Attempt(Policy(deadline, limits.connect_timeout, limits.read_timeout))
         url = self._route.base_url.rstrip("/") + request.path
         sent = Request(request.method, url, {**_HEADERS, **request.headers}, request.body or None)
         try:
-            with open_answer(self._adapter, sent, Attempt(policy)) as response:
-                # The whole answer; HttpExchangeError for one that is too large or encoded.
-                limit = self._limits.max_answer_size
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                if headers.get("content-encoding", "identity").strip().lower() != "identity":
+            with close_on_exit(self._adapter.open(sent, attempt)) as response:
+                if is_encoded_otherwise(response):
                     raise HttpExchangeError(
                         HttpFault.BROKEN, "the answer is encoded in a way that was not asked for"
                     )
-                body = bytearray()
-                for block in decoded_blocks(response):
-                    body += block
-                    if len(body) > limit:
-                        reason = f"the answer has more than {limit // 1024} KiB"
-                        raise HttpExchangeError(HttpFault.TOO_LARGE, reason)
-                return HttpAnswer(response.status, headers, bytes(body))
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                body = b"".join(decoded_blocks(response, limits.max_answer_size))
+                return HttpAnswer(response.status, headers, body)
+        except LargeBodyError:
+            reason = f"the answer has more than {limits.max_answer_size // 1024} KiB"
+            failure = HttpExchangeError(HttpFault.TOO_LARGE, reason)
         except failures.LIBRARY_ERRORS as caught:
-            failure = _exchange_error(caught, is_late=deadline.is_passed)
+            failure = _exchange_error(failures.Breakage(caught, is_late=deadline.is_passed))
         # Raised outside of the handler, so that no exception of a library, which may quote the
         # request, is chained to it.
         raise failure
 
 
-def _may_repeat(
-    request: HttpRequest, answer: HttpAnswer | None, failure: HttpExchangeError | None
-) -> bool:
-    if answer is not None:
-        return answer.status in request.repeated_statuses
-    return failure is not None and failure.fault is HttpFault.UNREACHABLE
-
-
-def _exchange_error(failure: Exception, *, is_late: bool) -> HttpExchangeError:
+def _exchange_error(breakage: failures.Breakage) -> HttpExchangeError:
     """The error for an exception of an HTTP library, without that exception's text."""
-    causes = list(failures.causes_of(failure))
-    reason = failures.explain(causes)
-    if is_late or any(failures.is_timeout(cause) for cause in causes):
+    if breakage.is_timeout:
         return HttpExchangeError(HttpFault.TIMEOUT, "no whole answer in time")
-    if any(failures.is_tls(cause) for cause in causes):
-        return HttpExchangeError(HttpFault.UNTRUSTED, reason)
-    if isinstance(failure, failures.INCOMPLETE_ERRORS):
-        return HttpExchangeError(HttpFault.BROKEN, reason)
-    return HttpExchangeError(HttpFault.UNREACHABLE, reason)
+    fault = HttpFault.BROKEN if breakage.is_incomplete else HttpFault.UNREACHABLE
+    return HttpExchangeError(HttpFault.UNTRUSTED if breakage.is_tls else fault, breakage.reason)

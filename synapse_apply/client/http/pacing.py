@@ -109,11 +109,17 @@ class Repeats:
         self._free_repeats = 0
         self.attempt = 1
 
-    def next_wait(self, *, is_rate_limited: bool, retry_after: float | None) -> float | None:
-        """Seconds to wait before the next attempt; None when this one was the last.
+    def wait(
+        self,
+        sleep: Callable[[float], None],
+        *,
+        is_rate_limited: bool = False,
+        retry_after: float | None = None,
+    ) -> bool:
+        """Count the attempt and wait for the next one; False when this one was the last.
 
-        Counts the attempt. `is_rate_limited`: it was answered 429; `retry_after`: the seconds of
-        the Retry-After header.
+        `is_rate_limited`: it was answered 429; `retry_after`: the seconds of the Retry-After
+        header.
         """
         # A 429 was not acted on and states when to come again. It uses up waiting time, but none
         # of the few repeats, unless the caller wants that.
@@ -121,17 +127,18 @@ class Repeats:
         counted_attempts = self.attempt - self._free_repeats
         max_repeats = self._backoff.max_repeats
         if counted_attempts > max_repeats or max_repeats == 0:
-            return None
+            return False
         # A server that only answers 429 could hold a call without a total time for ever.
         if self._free_repeats > _MAX_FREE_REPEATS:
-            return None
+            return False
         wait = self._backoff.compute_wait_seconds(self.attempt, retry_after)
         # Not cut to what is left: an attempt that begins at the deadline could only fail at it.
         if wait >= min(self._deadline.remaining(), self._remaining_wait):
-            return None
+            return False
         self._remaining_wait -= wait
         self.attempt += 1
-        return wait
+        sleep(wait)
+        return True
 
 
 def parse_retry_after(value: str | None, now: Clock) -> float | None:

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
@@ -21,34 +22,32 @@ from urllib3.exceptions import DecodeError
 
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall, OnRateLimit, OnRequest, Query, RequestEvent
-from synapse_apply.client.errors import (
-    ClientError,
-    RateLimitError,
-    TooLargeError,
-    UnexpectedAnswerError,
-)
-from synapse_apply.client.http.answers import Answer, explain_bad_encoding
+from synapse_apply.client.errors import ClientError, RateLimitError, TooLargeError
+from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.connections import (
-    CURRENT_ATTEMPT,
+    BLOCK,
     Attempt,
     CutOffError,
+    LargeBodyError,
     Policy,
     Request,
     TimedAdapter,
     close_on_exit,
     decoded_blocks,
+    is_encoded_otherwise,
     mask_in_logs,
 )
 from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
 from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.client.http.pacing import Backoff, Clock, Deadline, Limits, Repeats, RequestPacer
-from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
+from synapse_apply.client.storage_files import Download, FailedFetchError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.redaction import Redactor
 
 _log = logging.getLogger(__name__)
-_BLOCK = 64 * 1024
 _MAX_REDIRECTS = 5
+_ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
+_ENCODED_OTHERWISE = "its body is encoded in a way that was not asked for"
 # Bytes. Larger files get no more time than one of this size.
 _TIMEOUT_SIZE_CAP = 256 * 1024**2
 _POLL_SECONDS = 0.25  # between two checks whether a wait has become pointless
@@ -80,23 +79,14 @@ class Options:
     trace_parent: str
 
 
-@frozen
-class _AttemptResult:
-    """The end of one attempt: an answer or an error; `sent`: bytes of the request have left.
+class _CallAttempt(Attempt):
+    """One attempt of a call, with its answer, which may lack its body, once there is one.
 
-    `body` is the unread body of a streamed answer.
+    `stream` is the unread body of a streamed answer.
     """
 
-    answer: Answer | None
-    error: ClientError | None
-    sent: bool
-    body: BaseHTTPResponse | None = None
-
-    @property
-    def head(self) -> Answer:
-        if self.answer is None:  # pragma: no cover - an attempt ends with one of the two
-            raise AssertionError("an attempt without an end")
-        return self.answer
+    answer: Answer | None = None
+    stream: BaseHTTPResponse | None = None
 
 
 class Transport:
@@ -155,7 +145,10 @@ class Transport:
     def send(self, call: ClientCall) -> Answer:
         """Send a call, repeated within its deadline; returns its 2xx answer, else ClientError."""
         seconds = self.limits.timeout_with_upload(call.upload_size)
-        return self._send_with_repeats(call, Deadline(self._options.clock, seconds)).head
+        attempt = self._send_with_repeats(call, Deadline(self._options.clock, seconds))
+        if attempt.answer is None:  # pragma: no cover - an attempt ends with it or an error
+            raise AssertionError("an attempt without an end")
+        return attempt.answer
 
     def stream_body(
         self,
@@ -171,84 +164,20 @@ class Transport:
         total time unless `max_seconds` gives one. ClientError as for `send`, and if it breaks off.
         """
         seconds = math.inf if max_seconds is None else max_seconds
-        deadline = Deadline(self._options.clock, seconds)
-        result = self._send_with_repeats(call, deadline)
-        if result.body is None:  # pragma: no cover - a success has its body still to come
+        attempt = self._send_with_repeats(call, Deadline(self._options.clock, seconds))
+        head, stream = attempt.answer, attempt.stream
+        if head is None or stream is None:  # pragma: no cover - a success has its body to come
             raise AssertionError("an answer without its body")
-        with close_on_exit(result.body) as body:
-            on_answer(result.head)
-            problem = explain_bad_encoding(body)
+        with close_on_exit(stream) as body:
+            on_answer(head)
+            problem = _ENCODED_OTHERWISE if is_encoded_otherwise(body, _ENCODINGS) else ""
             # A proxy's login page is a 200 with HTML; as a log it would be shown line by line.
-            if not problem and "html" in result.head.content_type:
+            if not problem and "html" in head.content_type:
                 problem = "the answer is an HTML page; check the URL of the backend"
             if problem:
-                raise failures.unexpected_answer(call, result.head, problem)
-            while piece := _read_arrived(call, body, deadline):
+                raise failures.unexpected_answer(head, problem)
+            while piece := _read_arrived(attempt, call, body):
                 yield piece
-
-    def _send_with_repeats(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
-        """The last attempt, which has an answer; ClientError."""
-        # A stream has no total time to bound the waits after 429s, so that they count as repeats.
-        repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
-        while True:
-            result = self._attempt_paced(call, deadline, repeats.attempt)
-            if result.error is None:
-                return result
-            wait = None
-            if self._may_repeat(call, result):
-                wait = repeats.next_wait(
-                    is_rate_limited=isinstance(result.error, RateLimitError),
-                    retry_after=result.answer.retry_after if result.answer else None,
-                )
-            if wait is None:
-                raise result.error
-            self._sleep_until_over_or_refused(wait)
-
-    def _attempt_paced(
-        self, call: ClientCall, deadline: Deadline, attempt_number: int
-    ) -> _AttemptResult:
-        """One attempt, begun when the pacer has a free slot; a stream takes none.
-
-        A stream mostly waits for a log to be written, which is no load for the host.
-        """
-        if call.accept:
-            return self._attempt_observed(call, deadline, attempt_number)
-
-        def should_stop() -> bool:
-            return bool(self._refusal(call)) or deadline.is_passed
-
-        # A later attempt has already waited for the server's Retry-After.
-        if attempt_number == 1 and (delay := self._pacer.pause_left()):
-            self._sleep_until_over_or_refused(min(delay, deadline.remaining()))
-        acquired_at = self._pacer.take_slot(should_stop)
-        is_answered = False
-        try:
-            result = self._attempt_observed(call, deadline, attempt_number)
-            if isinstance(result.error, RateLimitError):
-                max_wait = self._options.backoff.max_server_wait
-                self._pacer.slow_down(acquired_at, min(result.error.retry_after or 0.0, max_wait))
-            elif result.answer is not None:
-                is_answered = result.answer.status < 500
-        finally:
-            self._pacer.release_slot(acquired_at, is_answered=is_answered)
-        return result
-
-    # An upload that did not leave completely was not acted on: its length is announced and its last
-    # boundary is missing. It is sent again; a complete one without an answer never is.
-    def _may_repeat(self, call: ClientCall, result: _AttemptResult) -> bool:
-        """Whether a failed call may be sent again: it is harmless, or was not acted on."""
-        if result.error is None or not result.error.transient or self._refusal(call):
-            return False
-        if isinstance(result.error, RateLimitError):
-            return call.repeatable or (self._options.resend_rate_limited and not call.send_once)
-        return call.repeatable or not result.sent or failures.is_upload_cut_short(call)
-
-    def _refusal(self, call: ClientCall | None = None) -> str:
-        """The reason why nothing may be sent, or why this call may not begin; "" while it may."""
-        mutates = call is not None and call.mutates
-        # First, since it may take a while: what else is said is as true as it can be then.
-        reason = self._options.find_mutation_refusal() if mutates else ""
-        return self._end_reason or self._options.find_refusal() or reason
 
     def download(self, url: str, out: BinaryIO, max_bytes: int) -> None:
         """Download a file of at most `max_bytes` from a storage, without any of our headers.
@@ -261,29 +190,81 @@ class Transport:
         deadline = Deadline(options.clock, seconds)
         # The deadline grows with the file's size; the waits between attempts need not.
         repeats = Repeats(options.backoff, deadline, max_total_wait=self.limits.total_timeout)
-        fetching = FetchOptions(
-            self._route, self.limits, deadline, self._refusal, max_bytes, options.now
+        policy = Policy(
+            deadline,
+            self.limits.connect_timeout,
+            self.limits.read_timeout,
+            find_refusal=lambda _is_begun: self._refusal(),
         )
+        file = Download(self._route, policy, out, max_bytes, options.now)
         begin = out.tell()
         while True:
             try:
-                fetching.download_once(url, out)
-            except FailedFetchError as caught:
-                failure = caught
-            else:
-                return
-            wait = None
-            if failure.transient and not self._refusal():
-                wait = repeats.next_wait(
-                    is_rate_limited=failure.status_code == http.client.TOO_MANY_REQUESTS,
-                    retry_after=failure.retry_after,
-                )
-            if wait is None:
-                raise failure
-            self._sleep_until_over_or_refused(wait)
+                return file.fetch(url)
+            except FailedFetchError as failure:
+                if (
+                    not failure.transient
+                    or self._refusal()
+                    or not self._wait(repeats, failure.status_code, failure.retry_after)
+                ):
+                    raise
             # The failed attempt may have written a part of the file.
             out.seek(begin)
             out.truncate()
+
+    def _send_with_repeats(self, call: ClientCall, deadline: Deadline) -> _CallAttempt:
+        """The last attempt, which has an answer; ClientError."""
+        # A stream has no total time to bound the waits after 429s, so that they count as repeats.
+        repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
+        limits = self.limits
+        while True:
+            # A server that stores a large upload may be silent for longer than usual.
+            read_timeout = deadline.remaining() if call.upload_size else limits.read_timeout
+            policy = Policy(
+                deadline,
+                limits.connect_timeout,
+                limits.idle_timeout if call.accept else read_timeout,
+                limits.read_timeout,
+                lambda is_begun: self._refusal(None if is_begun else call),
+                call.repeatable,
+                is_logged=True,
+            )
+            attempt = _CallAttempt(policy)
+            try:
+                self._attempt_paced(call, attempt, repeats.attempt)
+            except ClientError as error:
+                retry_after = attempt.answer.retry_after if attempt.answer else None
+                if not self._may_repeat(call, attempt, error) or not self._wait(
+                    repeats, error.status_code, retry_after
+                ):
+                    raise
+            else:
+                return attempt
+
+    # An upload that did not leave completely was not acted on: its length is announced and its last
+    # boundary is missing. It is sent again; a complete one without an answer never is.
+    def _may_repeat(self, call: ClientCall, attempt: Attempt, error: ClientError) -> bool:
+        """Whether a failed call may be sent again: it is harmless, or was not acted on."""
+        if not error.transient or self._refusal(call):
+            return False
+        if isinstance(error, RateLimitError):
+            return call.repeatable or (self._options.resend_rate_limited and not call.send_once)
+        return call.repeatable or not attempt.sent or call.is_cut_short
+
+    def _refusal(self, call: ClientCall | None = None) -> str:
+        """The reason why nothing may be sent, or why this call may not begin; "" while it may."""
+        mutates = call is not None and call.mutates
+        # First, since it may take a while: what else is said is as true as it can be then.
+        reason = self._options.find_mutation_refusal() if mutates else ""
+        return self._end_reason or self._options.find_refusal() or reason
+
+    def _wait(self, repeats: Repeats, status: int, retry_after: float | None) -> bool:
+        """Wait for the next attempt after an answer (0: none); False when there is none."""
+        return repeats.wait(
+            self._sleep_until_over_or_refused,
+            is_rate_limited=status == http.client.TOO_MANY_REQUESTS,
+            retry_after=retry_after,
+        )
 
     def _sleep_until_over_or_refused(self, seconds: float) -> None:
         if self._options.sleep is not None:
@@ -294,13 +275,46 @@ class Transport:
         while not self._refusal() and (remaining := end - time.monotonic()) > 0:
             time.sleep(min(remaining, _POLL_SECONDS))
 
-    def _attempt_observed(
-        self, call: ClientCall, deadline: Deadline, attempt_number: int
-    ) -> _AttemptResult:
+    def _attempt_paced(self, call: ClientCall, attempt: _CallAttempt, number: int) -> None:
+        """One attempt, begun when the pacer has a free slot; a stream takes none.
+
+        A stream mostly waits for a log to be written, which is no load for the host.
+        """
+        if call.accept:
+            self._attempt_observed(call, attempt, number)
+            return
+        deadline = attempt.policy.deadline
+
+        def should_stop() -> bool:
+            return bool(self._refusal(call)) or deadline.is_passed
+
+        # A later attempt has already waited for the server's Retry-After.
+        if number == 1 and (delay := self._pacer.pause_left()):
+            self._sleep_until_over_or_refused(min(delay, deadline.remaining()))
+        acquired_at = self._pacer.take_slot(should_stop)
+        is_answered = False
+        try:
+            self._attempt_observed(call, attempt, number)
+            is_answered = True
+        except ClientError as error:
+            if isinstance(error, RateLimitError):
+                max_wait = self._options.backoff.max_server_wait
+                self._pacer.slow_down(acquired_at, min(error.retry_after or 0.0, max_wait))
+            elif attempt.answer is not None:
+                is_answered = attempt.answer.status < 500
+            raise
+        finally:
+            self._pacer.release_slot(acquired_at, is_answered=is_answered)
+
+    def _attempt_observed(self, call: ClientCall, attempt: _CallAttempt, number: int) -> None:
         options = self._options
         started, started_at = options.clock(), options.now()
-        result = self._attempt(call, deadline)
-        error, answer = result.error, result.answer
+        error: ClientError | None = None
+        try:
+            self._attempt(call, attempt)
+        except ClientError as caught:
+            error = caught
+        answer = attempt.answer
         if isinstance(error, RateLimitError) and options.on_rate_limit is not None:
             _notify(options.on_rate_limit, error.retry_after)
         if options.on_request is not None:
@@ -310,156 +324,120 @@ class Transport:
                 status=answer.status if answer else 0,
                 seconds=options.clock() - started,
                 request_id=answer.request_id if answer else None,
-                attempt=attempt_number,
+                attempt=number,
                 mutates=call.mutates,
                 failure=type(error).__name__ if error else None,
                 started_at=started_at,
                 server_date=answer.server_date if answer else None,
             )
             _notify(options.on_request, event)
-        return result
+        if error is not None:
+            raise error
 
-    def _attempt(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
-        """One attempt with its redirects; an error without sending if calls are refused."""
+    def _attempt(self, call: ClientCall, attempt: _CallAttempt) -> None:
+        """Send to the call's URL and on; nothing is sent if calls are refused.
+
+        A redirect that is not followed is an error.
+        """
         if reason := self._refusal(call):
-            return _AttemptResult(None, failures.aborted_call(call, reason, sent=False), sent=False)
-        limits = self.limits
-        # A server that stores a large upload may be silent for longer than a usual read timeout.
-        read_timeout = deadline.remaining() if call.upload_size else limits.read_timeout
-        attempt = Attempt(
-            Policy(
-                deadline,
-                lambda is_begun: self._refusal(None if is_begun else call),
-                limits.connect_timeout,
-                limits.read_timeout,
-                limits.idle_timeout if call.accept else read_timeout,
-                call.repeatable,
-                is_logged=True,
-            )
-        )
+            raise failures.aborted_call(call, reason, sent=False)
+        url, query, redirect_count = self._route.base_url + call.path, call.query, 0
         self._attempts.add(attempt)
         try:
-            return self._follow_redirects(call, attempt, deadline)
+            while True:
+                answer = attempt.answer = self._send_to_url(call, attempt, url, query)
+                if 200 <= answer.status < 300:
+                    return
+                if not 300 <= answer.status < 400:
+                    raise failures.failed_status(answer)
+                location = answer.headers.get("Location", "")
+                url = requote_uri(join_url(url, location) if location else "")
+                query, redirect_count = (), redirect_count + 1
+                if (
+                    redirect_count > _MAX_REDIRECTS
+                    or not call.repeatable
+                    or not self._route.may_get_token(url)
+                ):
+                    raise failures.unfollowed_redirect(answer, origin_of(url))
         finally:
             self._attempts.discard(attempt)
 
-    def _follow_redirects(
-        self, call: ClientCall, attempt: Attempt, deadline: Deadline
-    ) -> _AttemptResult:
-        """Send to the call's URL and on; a redirect that is not followed is an error."""
-        url, query, redirect_count = self._route.base_url + call.path, call.query, 0
-        while True:
-            result = self._send_to_url(call, url, query, attempt, deadline)
-            answer = result.answer
-            if answer is None or result.error is not None or 200 <= answer.status < 300:
-                return result
-            if not 300 <= answer.status < 400:
-                return _AttemptResult(answer, failures.failed_status(call, answer), attempt.sent)
-            location = answer.headers.get("Location", "")
-            url = requote_uri(join_url(url, location) if location else "")
-            query, redirect_count = (), redirect_count + 1
-            if (
-                redirect_count > _MAX_REDIRECTS
-                or not call.repeatable
-                or not self._route.may_get_token(url)
-            ):
-                error = failures.unfollowed_redirect(call, answer, origin_of(url))
-                return _AttemptResult(answer, error, attempt.sent)
-
     def _send_to_url(
-        self, call: ClientCall, url: str, query: Query, attempt: Attempt, deadline: Deadline
-    ) -> _AttemptResult:
-        context_token = CURRENT_ATTEMPT.set(attempt)
-        answer: Answer | None = None
+        self, call: ClientCall, attempt: _CallAttempt, url: str, query: Query
+    ) -> Answer:
+        head: Answer | None = None
         failure: Exception
         try:
-            headers = {**self._headers, **self._auth_headers[call.api_version]}
-            if call.accept:
-                headers["Accept"] = f"{call.accept}, application/json;q=0.5"
-                # Compression would hold lines back until a block is full.
-                headers["Accept-Encoding"] = "identity"
-            if call.idempotency_key:
-                headers["Idempotency-Key"] = call.idempotency_key
-            if call.content_type:
-                headers["Content-Type"] = call.content_type
-            if isinstance(call.body, MultipartBody):
-                call.body.rewind()
-                # Without it urllib3 would use chunked encoding, which not every server accepts.
-                headers["Content-Length"] = str(len(call.body))
-            pairs = query.items() if isinstance(query, Mapping) else query
-            text = urlencode(
-                [(name, value) for name, value in pairs if value is not None], doseq=True
-            )
-            response = self._adapter.open(
-                Request(call.method, f"{url}?{text}" if text else url, headers, call.body), attempt
-            )
+            response = self._adapter.open(self._request(call, url, query), attempt)
             # Kept for the case that the body breaks off: the status alone settles a 4xx or 5xx.
-            answer = self._build_answer(call, response, b"", complete=False)
-            return self._read_body(call, response, attempt)
+            head = attempt.answer = self._answer(call, response)
+            if call.accept and 200 <= response.status < 300:
+                attempt.stream = response
+                return head
+            with close_on_exit(response):
+                return self._whole_answer(head, response)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
-            attempt.close_response()
-        finally:
-            CURRENT_ATTEMPT.reset(context_token)
         # The body of an error broke off. For a call that must not be repeated the status tells
         # more than the broken connection does.
-        if answer is not None and answer.status >= 400 and not call.repeatable:
-            return _AttemptResult(answer, None, attempt.sent)
-        if answer is not None and isinstance(failure, DecodeError) and not call.repeatable:
-            error = failures.unexpected_answer(call, answer, "its body cannot be decoded")
-            return _AttemptResult(answer, error, attempt.sent)
+        if head is not None and head.status >= 400 and not call.repeatable:
+            return head
+        if head is not None and isinstance(failure, DecodeError) and not call.repeatable:
+            raise failures.unexpected_answer(head, "its body cannot be decoded")
+        attempt.answer = None
         if self._end_reason or isinstance(failure, CutOffError):
             reason = self._end_reason or str(failure)
-            error = failures.aborted_call(call, reason, sent=attempt.sent)
-            return _AttemptResult(None, error, attempt.sent)
-        error = failures.broken_call(call, failure, sent=attempt.sent, is_late=deadline.is_passed)
-        return _AttemptResult(None, error, attempt.sent)
+            raise failures.aborted_call(call, reason, sent=attempt.sent)
+        breakage = failures.Breakage(failure, is_late=attempt.policy.deadline.is_passed)
+        raise breakage.error(call, sent=attempt.sent)
 
-    def _read_body(
-        self, call: ClientCall, response: BaseHTTPResponse, attempt: Attempt
-    ) -> _AttemptResult:
-        if call.accept and 200 <= response.status < 300:
-            head = self._build_answer(call, response, b"", complete=False)
-            return _AttemptResult(head, None, attempt.sent, response)
-        body = bytearray()
-        problem, error_class = explain_bad_encoding(response), UnexpectedAnswerError
-        with close_on_exit(response):
-            for block in decoded_blocks(response) if not problem else ():
-                body += block
-                if len(body) > self.limits.max_answer_size:
-                    problem = f"the answer has more than {self.limits.max_answer_size} bytes"
-                    error_class = TooLargeError
-                    break
-        if not problem:
-            answer = self._build_answer(call, response, bytes(body), complete=True)
+    def _request(self, call: ClientCall, url: str, query: Query) -> Request:
+        headers = {**self._headers, **self._auth_headers[call.api_version]}
+        if call.accept:
+            headers["Accept"] = f"{call.accept}, application/json;q=0.5"
+            # Compression would hold lines back until a block is full.
+            headers["Accept-Encoding"] = "identity"
+        if call.idempotency_key:
+            headers["Idempotency-Key"] = call.idempotency_key
+        if call.content_type:
+            headers["Content-Type"] = call.content_type
+        if isinstance(call.body, MultipartBody):
+            call.body.rewind()
+            # Without it urllib3 would use chunked encoding, which not every server accepts.
+            headers["Content-Length"] = str(len(call.body))
+        pairs = query.items() if isinstance(query, Mapping) else query
+        text = urlencode([(name, value) for name, value in pairs if value is not None], doseq=True)
+        return Request(call.method, f"{url}?{text}" if text else url, headers, call.body)
+
+    def _whole_answer(self, head: Answer, response: BaseHTTPResponse) -> Answer:
+        """The answer with its body; TooLargeError, UnexpectedAnswerError."""
+        if is_encoded_otherwise(response, _ENCODINGS):
+            raise failures.unexpected_answer(head, _ENCODED_OTHERWISE)
+        limits = self.limits
+        problem = f"the answer has more than {limits.max_answer_size} bytes"
+        with suppress(LargeBodyError):
+            body = b"".join(decoded_blocks(response, limits.max_answer_size))
+            answer = self._answer(head.call, response, body)
             # A body of one block cannot be too heavy, so that most answers are not counted.
-            weight = answer.parsed_weight if len(body) > _BLOCK else 0
-            if weight <= self.limits.max_weight:
-                return _AttemptResult(answer, None, attempt.sent)
+            if len(body) <= BLOCK or answer.parsed_weight <= limits.max_weight:
+                return answer
             problem = "the answer holds more values than any answer of this API"
-            error_class = TooLargeError
-        answer = self._build_answer(call, response, b"", complete=False)
-        error = failures.unexpected_answer(call, answer, problem, error_class)
-        return _AttemptResult(answer, error, attempt.sent)
+        raise failures.unexpected_answer(head, problem, TooLargeError)
 
-    def _build_answer(
-        self, call: ClientCall, response: BaseHTTPResponse, body: bytes, *, complete: bool
-    ) -> Answer:
-        now, redactor = self._options.now, self._options.redactor
-        answer_arguments = (complete, now, call.secret_bytes, redactor, call.is_display_text)
-        return Answer(response.status, response.headers, body, *answer_arguments)
+    def _answer(self, call: ClientCall, response: BaseHTTPResponse, body: bytes = b"") -> Answer:
+        options = self._options
+        return Answer(response.status, response.headers, body, call, options.now, options.redactor)
 
 
-def _read_arrived(call: ClientCall, body: BaseHTTPResponse, deadline: Deadline) -> bytes:
+def _read_arrived(attempt: Attempt, call: ClientCall, body: BaseHTTPResponse) -> bytes:
     """The bytes that have arrived, after waiting for the first one; b"" at the end of the body."""
-    failure: Exception
     try:
-        piece: bytes | None = body.read1(_BLOCK, decode_content=True)
+        piece: bytes | None = body.read1(BLOCK, decode_content=True)
     except failures.LIBRARY_ERRORS as caught:
-        failure = caught
+        breakage = failures.Breakage(caught, is_late=attempt.policy.deadline.is_passed)
     else:
         return piece or b""
-    raise failures.broken_call(call, failure, sent=True, is_late=deadline.is_passed)
+    raise breakage.error(call, sent=True)
 
 
 def _notify(observer: Callable[[Any], None], notice: Any) -> None:
