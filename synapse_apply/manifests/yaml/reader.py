@@ -93,18 +93,11 @@ ONLY_FOR_SECRETS = "valueFrom is only for secret fields"
 # `no`, `on`, `0755`, `1_000`, `12:30:45` and dates stay strings: only what has one meaning becomes
 # a number. Integers are exact.
 
-_KEYWORD_VALUES: dict[str, Any] = {
-    "": None,
-    "~": None,
-    "null": None,
-    "Null": None,
-    "NULL": None,
-    "true": True,
-    "True": True,
-    "TRUE": True,
-    "false": False,
-    "False": False,
-    "FALSE": False,
+NULL_TEXTS = ("", "~", "null", "Null", "NULL")
+_KEYWORD_VALUES: dict[str, bool | None] = {
+    **dict.fromkeys(NULL_TEXTS),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _NUMERIC_FIRST_CHARS = frozenset("+-.0123456789")
 # What a scalar that is no string can begin with.
@@ -658,7 +651,7 @@ _CONTROL_CHARACTER = (
 )
 _NEXT_DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _MAX_RESTARTS = 50
-_BOM = "\ufeff"
+BOM = "\ufeff"
 
 
 @frozen
@@ -803,9 +796,9 @@ def _decode_text_or_finding(data: bytes | str, file: str) -> tuple[str | None, l
         if not text.isascii():
             # A str may hold lone surrogates, which libyaml cannot take.
             text = text.encode("utf-8", "replace").decode("utf-8")
-        return text.removeprefix(_BOM), []
+        return text.removeprefix(BOM), []
     try:
-        return data.decode("utf-8").removeprefix(_BOM), []
+        return data.decode("utf-8").removeprefix(BOM), []
     except UnicodeDecodeError as problem:
         preceding = data[: problem.start]
         line = preceding.count(b"\n")

@@ -9,8 +9,7 @@ from typing import Any
 
 from yaml import events
 
-from synapse_apply.manifests.yaml import reader
-from synapse_apply.manifests.yaml.reader import create_yaml_parser
+from synapse_apply.manifests.yaml.reader import NULL_TEXTS, create_yaml_parser
 from synapse_apply.model.frozen import mutable
 
 # YAML 1.1's line breaks, at which PyYAML and libyaml end a line.
@@ -19,33 +18,54 @@ LINE_BREAK = re.compile(f"\r\n|[{LINE_BREAK_CHARS}]")
 _BLANK_LINES = re.compile(f"(?:(?:{LINE_BREAK.pattern})[ \t]*)+\\Z")
 _LAST_LINE_BREAK = re.compile(f"(?:{LINE_BREAK.pattern})[ \t]*\\Z")
 _KEEP_HEADER = re.compile(r"[|>][0-9]?\+")
+_PROPERTIES_PATTERN = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]*)+")
+_BLANKS_AND_COMMENTS = re.compile(rf"(?:\s|#[^{LINE_BREAK_CHARS}]*)*")
+_COMMENT = re.compile(rf"(?<![^\s\[\]{{}},])#[^{LINE_BREAK_CHARS}]*")
+_BLOCK_STYLES = frozenset("|>")
+
+# A range of a text and its replacement: start and end offset, new text.
+Cut = tuple[int, int, str]
 
 
 @mutable
-class SourceNode:
+class Node:
     """A scalar, an alias, a list or a map as written: `text[start:end]`.
 
-    `style` is a scalar's quote (`'`, `"`, `|`, `>`, "" for none), `flow` says that a list or a map
-    stands in brackets, `properties` holds its anchor or tag. `pairs` are a map's, `items` a list's.
+    `scalar` is a scalar's text, `style` its quote (`'`, `"`, `|`, `>`, "" for none), `flow` says
+    that a list or a map stands in brackets, `properties` holds its anchor or tag. `items` are a
+    list's, or the values of a map, whose keys are `keys`.
     """
 
     start: int
     end: int
-    value: str | None = None
+    scalar: str | None = None
     style: str = ""
     properties: str = ""
     alias: str = ""
     flow: bool = False
-    items: list[SourceNode] = field(default_factory=list)
-    pairs: list[tuple[SourceNode, SourceNode]] = field(default_factory=list)
     is_map: bool = False
+    keys: list[Node] = field(default_factory=list)
+    items: list[Node] = field(default_factory=list)
 
     @property
     def is_scalar(self) -> bool:
-        return self.value is not None
+        return self.scalar is not None
+
+    @property
+    def is_block_scalar(self) -> bool:
+        return self.style in _BLOCK_STYLES
+
+    def leaves(self) -> Iterator[Node]:
+        """The scalars and aliases in it, keys too, in the order of the text."""
+        if self.is_scalar or self.alias:
+            yield self
+        for index, item in enumerate(self.items):
+            if self.is_map:
+                yield from self.keys[index].leaves()
+            yield from item.leaves()
 
 
-def parse_nodes(text: str) -> list[SourceNode]:
+def parse_nodes(text: str) -> list[Node]:
     """The root node of each document that is not empty, counted as the reader counts them.
 
     The text must be one that the reader reads without an error.
@@ -55,259 +75,182 @@ def parse_nodes(text: str) -> list[SourceNode]:
     while type(event := next_event()) is not events.StreamEndEvent:
         if type(event) is events.DocumentStartEvent:
             root = _parse_node(next_event(), next_event)
-            if not _is_null_root(root):
+            if root.scalar not in NULL_TEXTS or root.style or root.properties:
                 roots.append(root)
     return roots
 
 
-def locate_value_end(text: str, node: SourceNode) -> int:
-    """The offset behind a value's last character, without blank lines and comments behind it.
-
-    Blank lines that a block scalar keeps (`|+`) are part of it.
-    """
-    if node.is_scalar and node.style in {"|", ">"}:
-        source_text = text[node.start : node.end]
-        keeps_blank_lines = _KEEP_HEADER.match(source_text)
-        return node.start + len(
-            (_LAST_LINE_BREAK if keeps_blank_lines else _BLANK_LINES).sub("", source_text)
-        )
-    # The parser's end mark of a block collection is at the next token, behind blank lines.
-    if node.flow or node.is_scalar or node.alias:
-        return node.end
-    children = [value for _, value in node.pairs] or node.items
-    return locate_value_end(text, children[-1]) if children else node.end
-
-
-def locate_line_end(text: str, offset: int) -> int:
-    """The offset of the end of the line that contains an offset, before its line break."""
-    match = LINE_BREAK.search(text, offset)
-    return match.start() if match else len(text)
-
-
-def count_before_in_line(text: str, offset: int) -> int:
-    """The column of an offset: how many characters stand before it in its line."""
-    start = offset
-    while start and text[start - 1] not in LINE_BREAK_CHARS:
-        start -= 1
-    return offset - start
-
-
-def _parse_node(event: Any, next_event: Callable[[], Any]) -> SourceNode:
-    node = SourceNode(event.start_mark.index, event.end_mark.index)
+def _parse_node(event: Any, next_event: Callable[[], Any]) -> Node:
+    node = Node(event.start_mark.index, event.end_mark.index)
     kind = type(event)
     if kind is events.AliasEvent:
         node.alias = event.anchor
         return node
-    node.properties = " ".join(_iter_node_properties(event))
+    anchor = f"&{event.anchor}" if event.anchor else ""
+    node.properties = " ".join(filter(None, (anchor, event.tag)))
     if kind is events.ScalarEvent:
-        node.value = event.value
-        node.style = event.style or ""
+        node.scalar, node.style = event.value, event.style or ""
         return node
-    node.flow = bool(event.flow_style)
-    node.is_map = kind is events.MappingStartEvent
-    while type(child_event := next_event()) not in {
-        events.MappingEndEvent,
-        events.SequenceEndEvent,
-    }:
+    node.flow, node.is_map = bool(event.flow_style), kind is events.MappingStartEvent
+    ends = (events.MappingEndEvent, events.SequenceEndEvent)
+    while type(child_event := next_event()) not in ends:
         child = _parse_node(child_event, next_event)
         if node.is_map:
-            node.pairs.append((child, _parse_node(next_event(), next_event)))
-        else:
-            node.items.append(child)
+            node.keys.append(child)
+            child = _parse_node(next_event(), next_event)
+        node.items.append(child)
     node.end = child_event.end_mark.index
     return node
 
 
-def _iter_node_properties(event: Any) -> Iterator[str]:
-    if event.anchor:
-        yield f"&{event.anchor}"
-    if event.tag:
-        yield str(event.tag)
+class Written(str):
+    """A YAML text, which knows where its lines and values begin and end; places are offsets."""
 
+    __slots__ = ()
 
-def _is_null_root(root: SourceNode) -> bool:
-    if root.value is None or root.style or root.properties:
-        return False
-    try:
-        return reader.parse_plain_scalar(root.value) is None
-    except reader.NotJsonNumber:
-        return False
+    def line_start(self, offset: int) -> int:
+        """Where the line that contains an offset begins."""
+        while offset and self[offset - 1] not in LINE_BREAK_CHARS:
+            offset -= 1
+        return offset
 
+    def line_end(self, offset: int) -> int:
+        """Where the line that contains an offset ends, before its line break."""
+        match = LINE_BREAK.search(self, offset)
+        return match.start() if match else len(self)
 
-# A range of a text and its replacement: start and end offset, new text.
-Cut = tuple[int, int, str]
+    def previous_line_end(self, start: int) -> int:
+        """Where the line before the one that begins at `start` ends; 0 for the first."""
+        return max(start - (2 if self[max(start - 2, 0) : start] == "\r\n" else 1), 0)
 
-_PROPERTIES_PATTERN = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]*)+")
-_BLANKS_AND_COMMENTS = re.compile(rf"(?:\s|#[^{LINE_BREAK_CHARS}]*)*")
-_COMMENT = re.compile(rf"(?<![^\s\[\]{{}},])#[^{LINE_BREAK_CHARS}]*")
-_BLOCK_STYLES = frozenset("|>")
+    def next_line_start(self, end: int) -> int:
+        """Where the line behind the one that ends at `end` begins."""
+        match = LINE_BREAK.match(self, end)
+        return match.end() if match else end
+
+    def column(self, offset: int) -> int:
+        """How many characters stand before an offset in its line."""
+        return offset - self.line_start(offset)
+
+    def begins_line(self, offset: int) -> bool:
+        """Whether only blanks stand before an offset in its line."""
+        return not self[self.line_start(offset) : offset].strip(" \t")
+
+    def comment_column(self, start: int) -> int:
+        """The column of the comment that is all of the line at `start`; -1 for another line."""
+        line = self[start : self.line_end(start)]
+        comment = line.lstrip(" \t")
+        return len(line) - len(comment) if comment.startswith("#") else -1
+
+    def behind_blanks(self, offset: int) -> int:
+        """The place behind the blanks, line breaks and comments at an offset."""
+        match = _BLANKS_AND_COMMENTS.match(self, offset)
+        return match.end() if match else offset
+
+    def value_end(self, node: Node) -> int:
+        """The place behind a value's last character, without blank lines and comments behind it.
+
+        Blank lines that a block scalar keeps (`|+`) are part of it.
+        """
+        if node.is_block_scalar:
+            source = self[node.start : node.end]
+            blank_lines = _LAST_LINE_BREAK if _KEEP_HEADER.match(source) else _BLANK_LINES
+            return node.start + len(blank_lines.sub("", source))
+        # The parser's end mark of a block collection is at the next token, behind blank lines.
+        return node.end if node.flow or not node.items else self.value_end(node.items[-1])
+
+    def content_start(self, node: Node) -> int:
+        """The place of a node's content, behind its anchor and tag."""
+        if not node.properties:
+            return node.start
+        return self.behind_blanks(self.properties_end(node))
+
+    def properties_end(self, node: Node) -> int:
+        """The place behind a node's anchor and tag; its start where it has none."""
+        match = _PROPERTIES_PATTERN.match(self, node.start)
+        return node.start + len(match.group().rstrip()) if match else node.start
+
+    def header_comment(self, node: Node) -> str:
+        """The comment behind a block scalar's header, with the blank before it; "" for none."""
+        if not node.is_block_scalar:
+            return ""
+        start = self.content_start(node)
+        return self[start : self.line_end(start)].lstrip("|>+-0123456789").rstrip()
+
+    def comments(self, node: Node) -> list[str]:
+        """The comments inside of a value, as written."""
+        comments: list[str] = []
+        position = node.start
+        for leaf in node.leaves():
+            comments += _COMMENT.findall(self[position : leaf.start])
+            comments += filter(None, [self.header_comment(leaf).strip()])
+            position = leaf.end
+        return comments + _COMMENT.findall(self[position : max(position, self.value_end(node))])
+
+    def cut(self, cuts: Iterable[Cut]) -> str:
+        """The text with all cuts made; insertions at one offset stay in their order."""
+        pieces: list[str] = []
+        position = 0
+        for start, end, replacement in sorted(cuts, key=lambda change: change[:2]):
+            pieces += [self[position:start], replacement]
+            position = max(position, end)
+        return "".join([*pieces, self[position:]])
 
 
 @mutable
-class ValueSlot:
-    """A value: how it is written (`node`) and what it means (`value`).
+class Slot:
+    """A value in its place: how it is written (`node`), what it means (`value`), and its key.
 
-    `value_offset` is where a value can be written behind key or dash, `base_column` the column of
-    that key or dash; in brackets (`flow`) columns do not count. `has_indicator`: there is a
-    colon or a dash.
+    It is an item or the value of a key of what it stands in, which begins at `start` with the key
+    or dash and ends at `end`. `value_offset` is where a value can be written behind key or dash,
+    `column` that of key or dash; in brackets (`in_flow`) columns do not count. `has_indicator`:
+    there is a colon or a dash. `comma` is where the comma behind it in brackets is, -1 without one.
     """
 
-    node: SourceNode
+    text: Written
+    node: Node
     value: Any
+    key: str | int = ""
+    start: int = 0
+    end: int = 0
     value_offset: int = 0
-    base_column: int = -2
-    flow: bool = False
+    column: int = -2
+    in_flow: bool = False
     has_indicator: bool = True
+    comma: int = -1
 
     @property
-    def is_block_collection(self) -> bool:
+    def has_lines(self) -> bool:
         """Whether this is a list or map in block style, with lines for each entry."""
         return not (self.node.is_scalar or self.node.flow or self.node.alias)
 
-
-@mutable
-class SlotEntry:
-    """A key with its value, or an item; `start` is the offset of the key or dash.
-
-    `comma_offset` is that of the comma behind it in brackets, -1 without one.
-    """
-
-    key: str | int
-    start: int
-    slot: ValueSlot
-    end: int
-    comma_offset: int = -1
-
-
-def list_entries(text: str, slot: ValueSlot) -> list[SlotEntry]:
-    """The entries of a list or map, in order."""
-    node = slot.node
-    slot_entries = list(
-        _iter_map_entries(text, slot) if node.is_map else _iter_list_entries(text, slot)
-    )
-    if node.flow:
-        for index, entry in enumerate(slot_entries):
-            match = _BLANKS_AND_COMMENTS.match(text, entry.end)
-            comma_offset = match.end() if match else entry.end
-            if comma_offset < node.end and text[comma_offset] == ",":
-                slot_entries[index].comma_offset = comma_offset
-    return slot_entries
-
-
-def _iter_map_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
-    base_column = 0
-    for index, (name, value) in enumerate(slot.node.pairs):
-        start = name.start
-        if not slot.node.flow:
-            # An explicit key (`? key`) begins at its question mark.
-            width = count_before_in_line(text, start)
-            line_prefix = text[start - width : start].rstrip()
-            start = start - width + len(line_prefix) - 1 if line_prefix.endswith("?") else start
-            base_column = base_column if index else count_before_in_line(text, start)
-        colon = text.find(":", name.end, value.start + 1) + 1
-        value_slot = ValueSlot(
-            value, slot.value[name.value], colon or name.end, base_column, slot.node.flow, colon > 0
-        )
-        yield SlotEntry(str(name.value), start, value_slot, locate_value_end(text, value))
-
-
-def _iter_list_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
-    node = slot.node
-    if node.flow:
+    def entries(self) -> list[Slot]:
+        """The entries of a list or map, in order."""
+        text, node, column = self.text, self.node, 0
+        end = text.content_start(node)
+        slots: list[Slot] = []
         for index, item in enumerate(node.items):
-            item_slot = ValueSlot(item, slot.value[index], item.start, 0, True)
-            yield SlotEntry(index, item.start, item_slot, item.end)
-        return
-    end, base_column = locate_content_start(text, node), 0
-    for index, item in enumerate(node.items):
-        match = _BLANKS_AND_COMMENTS.match(text, end)
-        dash = match.end() if match else end
-        base_column = base_column if index else count_before_in_line(text, dash)
-        item_slot = ValueSlot(item, slot.value[index], dash + 1, base_column)
-        end = locate_value_end(text, item)
-        yield SlotEntry(index, dash, item_slot, end)
-
-
-def locate_content_start(text: str, node: SourceNode) -> int:
-    """The offset of a node's content, behind its anchor and tag."""
-    if not node.properties:
-        return node.start
-    match = _BLANKS_AND_COMMENTS.match(text, locate_properties_end(text, node))
-    return match.end() if match else node.start
-
-
-def locate_properties_end(text: str, node: SourceNode) -> int:
-    """The offset behind a node's anchor and tag; its start where it has none."""
-    match = _PROPERTIES_PATTERN.match(text, node.start)
-    return node.start + len(match.group().rstrip()) if match else node.start
-
-
-def locate_line_start(text: str, offset: int) -> int:
-    """The offset of the start of the line that contains an offset."""
-    return offset - count_before_in_line(text, offset)
-
-
-def locate_previous_line_end(text: str, start: int) -> int:
-    """The offset of the end of the line before the one that begins at `start`; 0 for the first."""
-    if text[max(start - 2, 0) : start] == "\r\n":
-        return start - 2
-    return max(start - 1, 0)
-
-
-def locate_next_line_start(text: str, end: int) -> int:
-    """The offset of the start of the line behind the one that ends at `end`."""
-    match = LINE_BREAK.match(text, end)
-    return match.end() if match else end
-
-
-def is_first_in_line(text: str, offset: int) -> bool:
-    """Whether only blanks stand before an offset in its line."""
-    return not text[locate_line_start(text, offset) : offset].strip(" \t")
-
-
-def is_comment_indented(text: str, start: int, width: int, *, deeper: bool = False) -> bool:
-    """Whether the line at `start` is a comment indented by `width`, or with `deeper` by more."""
-    line = text[start : locate_line_end(text, start)]
-    stripped_line = line.lstrip(" \t")
-    indent = len(line) - len(stripped_line)
-    return stripped_line.startswith("#") and (indent > width if deeper else indent == width)
-
-
-def list_comments(text: str, node: SourceNode) -> list[str]:
-    """The comments inside of a value, as written."""
-    comments: list[str] = []
-    position = node.start
-    for leaf in _iter_leaves(node):
-        comments += _COMMENT.findall(text[position : leaf.start])
-        position = leaf.end
-        if leaf.style in _BLOCK_STYLES:
-            comments += [comment for comment in [header_comment(text, leaf).strip()] if comment]
-    return comments + _COMMENT.findall(text[position : max(position, locate_value_end(text, node))])
-
-
-def header_comment(text: str, node: SourceNode) -> str:
-    """The comment behind a block scalar's header, with the blank before it; "" for none."""
-    if node.style not in _BLOCK_STYLES:
-        return ""
-    start = locate_content_start(text, node)
-    return text[start : locate_line_end(text, start)].lstrip("|>+-0123456789").rstrip()
-
-
-def _iter_leaves(node: SourceNode) -> Iterator[SourceNode]:
-    if node.is_scalar or node.alias:
-        yield node
-    for name, value in node.pairs:
-        yield from _iter_leaves(name)
-        yield from _iter_leaves(value)
-    for item in node.items:
-        yield from _iter_leaves(item)
-
-
-def apply_cuts(text: str, cuts: Iterable[Cut]) -> str:
-    """The text with all cuts made; insertions at one offset stay in their order."""
-    pieces: list[str] = []
-    position = 0
-    for start, end, replacement in sorted(cuts, key=lambda change: change[:2]):
-        pieces += [text[position:start], replacement]
-        position = max(position, end)
-    return "".join([*pieces, text[position:]])
+            slot = Slot(text, item, None, index, item.start, 0, item.start, 0, node.flow)
+            if node.is_map:
+                key = node.keys[index]
+                slot.key, slot.start = str(key.scalar), key.start
+                colon = text.find(":", key.end, item.start + 1) + 1
+                slot.value_offset, slot.has_indicator = colon or key.end, colon > 0
+                # An explicit key (`? key`) begins at its question mark.
+                line_start = 0 if node.flow else text.line_start(key.start)
+                before_key = "" if node.flow else text[line_start : key.start].rstrip()
+                if before_key.endswith("?"):
+                    slot.start = line_start + len(before_key) - 1
+            elif not node.flow:
+                slot.start = text.behind_blanks(end)
+                slot.value_offset = slot.start + 1
+            slot.value = self.value[slot.key]
+            if not node.flow and not index:
+                column = text.column(slot.start)
+            slot.column = column
+            end = slot.end = text.value_end(item)
+            comma = text.behind_blanks(end) if node.flow else node.end
+            if comma < node.end and text[comma] == ",":
+                slot.comma = comma
+            slots.append(slot)
+        return slots

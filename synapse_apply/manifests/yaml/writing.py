@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import yaml
@@ -15,6 +15,14 @@ from synapse_apply.manifests.yaml import reader
 _STRING_TAG = "tag:yaml.org,2002:str"
 _PLAIN_CANDIDATE = re.compile(r"[\w./](?:.*\S)?")
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_INDENT = "  "
+# Written on one line, as people and our examples do.
+_INLINE_KEYS = frozenset(("metadata", "valueFrom"))
+
+
+def is_collection(value: Any) -> bool:
+    """Whether a JSON value is a list or a map."""
+    return isinstance(value, Mapping | list | tuple)
 
 
 def format_inline_scalar(value: Any, style: str = "", *, flow: bool = False) -> str:
@@ -51,16 +59,13 @@ def _can_be_plain(text: str, *, flow: bool) -> bool:
         core_value = reader.parse_plain_scalar(text)
     except reader.NotJsonNumber:
         return False
-    yaml11_tag = _build_yaml11_resolver().resolve(yaml.ScalarNode, text, (True, False))
+    # Other programs may read the file by YAML 1.1, where `no` is a boolean.
+    yaml11_tag = _yaml11_resolver().resolve(yaml.ScalarNode, text, (True, False))
     return isinstance(core_value, str) and yaml11_tag == _STRING_TAG
 
 
-@lru_cache(maxsize=1)
-def _build_yaml11_resolver() -> Any:
-    """A resolver of YAML 1.1, in which other programs may read the file.
-
-    `no` is a boolean there.
-    """
+@cache
+def _yaml11_resolver() -> Any:
     return yaml.resolver.Resolver()
 
 
@@ -73,9 +78,43 @@ def _escape_char(char: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-_INDENT = "  "
-# Written on one line, as people and our examples do.
-_INLINE_KEYS = frozenset(("metadata", "valueFrom"))
+def format_flow_value(value: Any, quote: str = "", *, flow: bool = True) -> str:
+    """A JSON value on one line, lists and maps in brackets; `quote` is used for keys and texts.
+
+    `flow` says of a scalar whether it stands inside brackets.
+    """
+    if isinstance(value, Mapping):
+        pairs = (
+            f"{format_inline_scalar(str(k), quote, flow=True)}: {format_flow_value(v, quote)}"
+            for k, v in value.items()
+        )
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(format_flow_value(item, quote) for item in value) + "]"
+    return format_inline_scalar(value, quote, flow=flow)
+
+
+def format_block_lines(
+    value: Any, indent: str, *, literals: bool = False, key_quote: str = ""
+) -> list[str]:
+    """The indented lines of a list or map that is not empty; each list item is on one line.
+
+    With `literals`, texts of several lines are block scalars; `key_quote` is the quote of keys.
+    """
+    if not isinstance(value, Mapping):
+        return [f"{indent}- {format_flow_value(item, flow=False)}" for item in value]
+    lines: list[str] = []
+    for key, child in value.items():
+        head = f"{indent}{format_inline_scalar(str(key), key_quote)}:"
+        # Not every text can be a block scalar, such as one with control characters.
+        literal = format_block_scalar(child, indent + _INDENT, "\n") if literals else None
+        if is_collection(child) and child:
+            lines += [head, *format_block_lines(child, indent + _INDENT, literals=literals)]
+        elif literal and "\n" in child:
+            lines += f"{head} {literal[0]}{literal[1]}".split("\n")
+        else:
+            lines.append(f"{head} {format_flow_value(child, flow=False)}")
+    return lines
 
 
 def format_schema_line(schema: str) -> str:
@@ -89,81 +128,32 @@ def format_document(document: Mapping[str, Any], schema: str = "") -> str:
     `schema` is named in a first line for editors. `${` is escaped, since it would be a variable.
     """
     schema_comment = format_schema_line(schema) if schema else ""
-    return schema_comment + "".join(f"{line}\n" for line in _iter_map_lines(document))
+    return schema_comment + "".join(f"{line}\n" for line in _document_lines(_escaped(document)))
 
 
-def _iter_map_lines(value: Mapping[str, Any]) -> Iterator[str]:
-    for key, child in value.items():
-        yield from _iter_entry_lines(f"{format_inline_scalar(key)}:", key, child)
-
-
-def _iter_entry_lines(line_head: str, key: str, value: Any) -> Iterator[str]:
-    """The lines of a key and its value; `line_head` is the key with its colon."""
-    if key in _INLINE_KEYS or _is_inline_value(value):
-        yield f"{line_head} {_format_flow_value(value)}"
-    elif isinstance(value, Mapping):
-        yield line_head
-        yield from _iter_indented_lines(_iter_map_lines(value))
-    elif isinstance(value, list):
-        yield line_head
-        yield from _iter_indented_lines(_iter_list_lines(value))
-    else:
-        yield from _iter_scalar_lines(line_head, value)
-
-
-def _iter_list_lines(values: list[Any]) -> Iterator[str]:
-    for value in values:
-        if isinstance(value, Mapping) and not _is_inline_value(value):
-            child_lines = _iter_map_lines(value)
-        elif isinstance(value, list) and value:
-            child_lines = _iter_list_lines(value)
-        else:
-            yield from _iter_scalar_lines("-", value)
-            continue
-        yield f"- {next(child_lines)}"
-        yield from _iter_indented_lines(child_lines)
-
-
-def _iter_scalar_lines(line_head: str, value: Any) -> Iterator[str]:
-    """A text of several lines as a block scalar, anything else on one line."""
-    text = _escape_variable_marks(value)
-    block = (
-        format_block_scalar(text, _INDENT, "\n") if isinstance(text, str) and "\n" in text else None
-    )
-    if block is None:
-        inline_text = (
-            format_inline_scalar(text)
-            if (not isinstance(value, Mapping | list))
-            else _format_flow_value(value)
-        )
-        yield f"{line_head} {inline_text}"
-    else:
-        yield f"{line_head} {block[0]}"
-        yield from block[1].split("\n")[1:]
-
-
-def _iter_indented_lines(lines: Iterator[str]) -> Iterator[str]:
-    return (_INDENT + line if line else line for line in lines)
-
-
-def _is_inline_value(value: Any) -> bool:
-    """Whether a value is empty, or a `valueFrom`, which are written on one line."""
+def _escaped(value: Any) -> Any:
+    """A value with `${` escaped in its texts; not in keys, which take no variables."""
     if isinstance(value, Mapping):
-        return not value or value.keys() == {"valueFrom"}
-    return isinstance(value, list) and not value
-
-
-def _format_flow_value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        pairs = (
-            f"{format_inline_scalar(key, flow=True)}: {_format_flow_value(child)}"
-            for key, child in value.items()
-        )
-        return "{" + ", ".join(pairs) + "}"
+        return {key: _escaped(child) for key, child in value.items()}
     if isinstance(value, list):
-        return "[" + ", ".join(map(_format_flow_value, value)) + "]"
-    return format_inline_scalar(_escape_variable_marks(value), flow=True)
-
-
-def _escape_variable_marks(value: Any) -> Any:
+        return [_escaped(child) for child in value]
     return value.replace("${", "$${") if isinstance(value, str) else value
+
+
+def _document_lines(value: Any) -> Iterator[str]:
+    """The lines of a map or list; what is empty and a `valueFrom` are written on one line."""
+    is_list = isinstance(value, list)
+    for key, child in enumerate(value) if is_list else value.items():
+        head = "-" if is_list else f"{format_inline_scalar(key)}:"
+        is_inline = isinstance(child, dict) and child.keys() == {"valueFrom"}
+        literal = format_block_scalar(child, _INDENT, "\n")
+        if key in _INLINE_KEYS:
+            yield f"{head} {format_flow_value(child)}"
+        elif is_collection(child) and child and not is_inline:
+            lines = _document_lines(child)
+            yield f"- {next(lines)}" if is_list else head
+            yield from (_INDENT + line if line else line for line in lines)
+        elif literal and "\n" in child:
+            yield from f"{head} {literal[0]}{literal[1]}".split("\n")
+        else:
+            yield f"{head} {format_flow_value(child, flow=False)}"
