@@ -26,10 +26,14 @@ _FINDINGS_KEY = f"{__name__}.findings"
 
 @dataclass
 class TargetSection:
-    """What a command gave for one of several targets: exit code, document, source of reports."""
+    """What a command gave for one of several targets: exit code, document, source of reports.
+
+    `was_stopped`: a signal asked it to end, whatever its exit code says.
+    """
 
     target: str
     exit_code: int = 0
+    was_stopped: bool = False
     document: Mapping[str, Any] | None = None
     report_source: ReportSource | None = None
 

@@ -340,6 +340,8 @@ class ConsoleObserver(ApplyObserver):
 
         Ends the process where a second signal cut the apply short.
         """
+        if self._console.section is not None:
+            self._console.section.was_stopped = report.stop_signal != 0
         try:
             if self._console.as_json:
                 from synapse_apply.views.json.documents import report_document

@@ -126,8 +126,9 @@ class TargetsRun:
         return self.finish(names)
 
     def must_stop_after(self, code: int) -> bool:
-        """Whether no other target is to be begun after one that ended with this code."""
-        return code in _SIGNAL_CODES or (not self.keeps_going and code != Exit.OK)
+        """Whether no other target is to be begun after the last one, which ended with this code."""
+        is_stopped = code in _SIGNAL_CODES or self.sections[-1].was_stopped
+        return is_stopped or (not self.keeps_going and code != Exit.OK)
 
     def run_one(self, invocation: Invocation, **more: Any) -> int:
         """Run the body for one target, below its heading; a failure is printed and gives a code."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+
 import jsonschema
 import pytest
 from at_terminal import run_at_terminal
 from e2e.fleet.conftest import break_target
 from e2e.scenarios.workplace import QUIET, Server, Workplace
+from forking import ForkedProcess
+from installed import BIN
+from stopping import meets_fault
 from support.core import bundle_schema_with_referenced_files
 
 
@@ -82,3 +89,23 @@ def test_ctrl_c_ends_all(fleet: Workplace, server: Server) -> None:
     done, shown = apply_at_terminal(fleet, b"\x03", "-t", "*")
     assert done == 130, shown
     assert count_storages(server) == 0
+
+
+def test_a_signal_ends_all_whatever_is_unknown(fleet: Workplace, server: Server) -> None:
+    """Exit code 7 of the target that was stopped lets no other begin, --keep-going or not."""
+    rule = {"match": {"method": "POST"}, "do": {"hang": 60}}
+    server.call("PUT", "_emulator/faults/", {"rules": [rule]})
+    process = ForkedProcess(
+        [BIN / "synapse-apply", "apply", "-t", "*", "--auto-approve", "--keep-going", "--json"],
+        cwd=fleet.root,
+        env={**QUIET, **fleet.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    meets_fault(server, process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 7
+    document = json.loads(out)
+    assert document["not_begun"] == ["beta", "canary"]
