@@ -429,7 +429,7 @@ def read_value(hint: Any, value: Any, name: str) -> Any:
 
 def is_shape(hint: Any) -> bool:
     """Whether a declared type is one of an object of the API."""
-    return hasattr(hint, "__value_fields__")
+    return hasattr(hint, "__dataclass_fields__")
 
 
 @cache
@@ -441,7 +441,7 @@ def hints_of(shape: type[Any]) -> Mapping[str, Any]:
 def _read_fields(shape: type[T], item: Mapping[str, Any]) -> T:
     kind: Any = shape
     values = {}
-    for name, declared in kind.__value_fields__.items():
+    for name, declared in kind.__dataclass_fields__.items():
         value = item.get(name)
         if value is not None or declared.default in {NEEDED, MISSING}:
             values[name] = read_value(hints_of(kind)[name], value, name)

@@ -8,7 +8,8 @@ class by a call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, replace
 from functools import cached_property
 from inspect import get_annotations
@@ -16,11 +17,19 @@ from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
-_MEMBERS_OF_DATACLASS = ("__dataclass_fields__", "__dataclass_params__")
 # Of each class anew; a copy of a class is made without them.
 _MEMBERS_OF_ONE_CLASS = ("__dict__", "__weakref__")
 # In the place of an argument, where the field has a factory and no argument was given.
 _NOT_GIVEN = object()
+
+
+@dataclass(init=False, repr=False, eq=False)
+class _Plain:
+    """A dataclass of the standard library, whose parameters every value class has."""
+
+
+# Marks a field as one of the class itself, for `fields` and `replace` of the standard library.
+_OF_CLASS: Any = vars(dataclasses)["_FIELD"]
 
 
 # In place of the standard library's, which compiles up to six methods for each class at import,
@@ -46,15 +55,20 @@ def _build_value_class(kind: type[T], hash_method: Callable[[Any], int] | None) 
     members = {
         name: member for name, member in vars(kind).items() if name not in _MEMBERS_OF_ONE_CLASS
     }
-    own_fields = {
-        name: _build_field(name, members.get(name, MISSING))
-        for name, annotation in get_annotations(kind).items()
-        if not str(annotation).startswith("ClassVar")
-    }
+    own_fields: dict[str, Any] = {}
+    for name, annotation in get_annotations(kind).items():
+        if not str(annotation).startswith("ClassVar"):
+            default = members.pop(name, MISSING)
+            if type(default).__hash__ is None:
+                raise TypeError(f"the default of {name} could be changed: use default_factory")
+            own_fields[name] = default if isinstance(default, Field) else field(default=default)
+            # As `dataclass` notes them.
+            own_fields[name].name, own_fields[name].type = name, annotation
+            own_fields[name]._field_type = _OF_CLASS  # noqa: SLF001 - of `field` alone
     value_fields: dict[str, Field[Any]] = {}
     inherited_slots: set[str] = set()
     for base in reversed(kind.__mro__):
-        value_fields.update(vars(base).get("__value_fields__", {}))
+        value_fields.update(vars(base).get("__dataclass_fields__", {}))
         inherited_slots.update(vars(base).get("__slots__", ()))
     value_fields.update(own_fields)
     # A cached property keeps its value in the dictionary of the object.
@@ -70,11 +84,11 @@ def _build_value_class(kind: type[T], hash_method: Callable[[Any], int] | None) 
         "__repr__": __repr__,
         "__eq__": __eq__,
         "__hash__": hash_method,
-        **{name: _DeferredDataclassMember(kind, members) for name in _MEMBERS_OF_DATACLASS},
-        **{name: member for name, member in members.items() if name not in own_fields},
+        **members,
         "__qualname__": kind.__qualname__,
         "__slots__": tuple(name for name in own_slots if name not in inherited_slots),
-        "__value_fields__": value_fields,
+        "__dataclass_fields__": value_fields,
+        "__dataclass_params__": vars(_Plain)["__dataclass_params__"],
         "__compared__": staticmethod(
             attrgetter(*compared) if len(compared) > 1 else _tuple_getter(compared)
         ),
@@ -83,15 +97,6 @@ def _build_value_class(kind: type[T], hash_method: Callable[[Any], int] | None) 
     class_of_classes: Any = type(kind)
     value_class: type[T] = class_of_classes(kind.__name__, kind.__bases__, made_members)
     return value_class
-
-
-def _build_field(name: str, default: Any) -> Field[Any]:
-    if isinstance(default, Field):
-        return default
-    if type(default).__hash__ is None:
-        raise TypeError(f"the default of {name} could be changed: use default_factory")
-    built: Field[Any] = field(default=default)
-    return built
 
 
 class _DeferredInit:
@@ -108,32 +113,10 @@ class _DeferredInit:
         return initialize.__get__(value, owner)
 
 
-class _DeferredDataclassMember:
-    """Stands in a value class for what `dataclass` notes of its fields, until that is asked for."""
-
-    __slots__ = ("_declared_class", "_declared_members", "_name", "_value_class")
-
-    def __init__(self, declared_class: type, declared_members: Mapping[str, Any]) -> None:
-        self._declared_class, self._declared_members = declared_class, declared_members
-
-    def __set_name__(self, value_class: type, name: str) -> None:
-        self._value_class, self._name = value_class, name
-
-    def __get__(self, value: object, owner: type | None = None) -> Any:
-        kind = self._declared_class
-        # Of a copy, since `dataclass` takes the defaults out of the class that it is given: so no
-        # harm is done by another thread at the same time, or by an interrupt.
-        copied_class = type(kind)(kind.__name__, kind.__bases__, dict(self._declared_members))
-        described_class: type = dataclass(init=False, repr=False, eq=False)(copied_class)
-        member = vars(described_class)[self._name]
-        setattr(self._value_class, self._name, member)
-        return member
-
-
 def _compile_init(value_class: Any) -> Callable[..., None]:
     names: dict[str, Any] = {"__name__": value_class.__module__, "__not_given__": _NOT_GIVEN}
     parameters, lines = ["self"], []
-    for name, value_field in value_class.__value_fields__.items():
+    for name, value_field in value_class.__dataclass_fields__.items():
         default = f"__default_of_{name}__"
         parameter, assigned = name, name if value_field.init else ""
         if value_field.default_factory is not MISSING:
