@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Unpack
 
 from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
 from synapse_apply.client.dialects import V1
 from synapse_apply.client.errors import ClientError
-from synapse_apply.client.operations import (
-    ANYTHING,
-    JOB,
-    JSON,
-    AnswerShape,
-    ApiOperations,
-)
+from synapse_apply.client.operations import JOB, JSON, AnswerShape, ApiOperations, Sending
 from synapse_apply.model.json_types import (
     LogEntry,
     PageCheck,
@@ -34,6 +28,7 @@ _RELEASE = AnswerShape(
     required_fields=("id",), id_fields=("id",), owner_fields=("plugin",), text_fields=("version",)
 )
 _STORAGE = AnswerShape(required_fields=("id",), id_fields=("id",), text_fields=("name", "provider"))
+_SHAPES = {"plugins": _PLUGIN, "plugin_releases": _RELEASE, "storages": _STORAGE, "jobs": JOB}
 # API page, "Storage data structure": an error may be about a field that was not sent.
 _STORAGE_FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
@@ -49,11 +44,11 @@ class IntegrationClientMixin(ApiOperations):
     """Plugins, releases, jobs, agents and storages of a Synapse backend, API v1.
 
     Every method raises ClientError and no other exception for a failed call. Ids are integers or
-    text. `sensitive` tells which paths of a body hold secrets: messages of the server about them
-    are left out of an error's text.
+    text. See `Sending` for how a call that changes the server is sent.
     """
 
     _dialect = V1
+    _shapes = _SHAPES
 
     def health_check_agent(self, token: str) -> ServerObject:
         """The health of the agent with this token: a POST that only reads, and is never repeated.
@@ -72,44 +67,24 @@ class IntegrationClientMixin(ApiOperations):
         self._transport.redactor.mask_from_now_on(token)
         return self._ask(call)
 
-    def get_plugin(self, pk: RemoteId) -> ServerObject:
-        """The plugin as the server answers it: `id`, `name`, and fields of its own."""
-        return self._get("plugins", pk, _PLUGIN)
-
-    def create_plugin(
-        self, data: RequestBody, *, sensitive: IsSensitive | None = None, idempotency_key: str = ""
-    ) -> ServerObject:
-        """Create a plugin and return it with its `id`. Never repeated: v1 would create two.
-
-        A server that supports `idempotency_key` answers a second create with the first object.
-        """
-        return self._change(
-            "POST",
-            "plugins",
-            shape=_PLUGIN,
-            data=data,
-            sensitive=sensitive,
-            idempotency_key=idempotency_key,
-        )
+    def create_plugin(self, data: RequestBody, **how: Unpack[Sending]) -> ServerObject:
+        """Create a plugin and return it with its `id`. Never repeated: v1 would create two."""
+        return self._change("POST", "plugins", data=data, **how)
 
     def update_plugin(
-        self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
+        self, pk: RemoteId, data: RequestBody, **how: Unpack[Sending]
     ) -> ServerObject:
         """PUT these fields; returns the plugin as the server has it afterwards."""
-        return self._change(
-            "PUT", "plugins", pk, shape=_PLUGIN, expected_id=pk, data=data, sensitive=sensitive
-        )
+        return self._change("PUT", "plugins", pk, data=data, **how)
 
-    def run_plugin(
-        self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
-    ) -> ServerObject:
+    def run_plugin(self, pk: RemoteId, data: RequestBody, **how: Unpack[Sending]) -> ServerObject:
         """Start a run; returns the job with its `job_id`. `pk` may be the plugin's code.
 
         An answer that is no object is the run's direct result, returned as `{"result": ...}`.
         """
-        call = self._mutation("POST", "plugins", pk, "run", data=data, sensitive=sensitive)
+        call = self._mutation("POST", "plugins", pk, "run", data=data, **how)
         answer = self._send(call)
-        value = self._unwrap(call, answer)
+        value = self._unwrap(answer)
         if not isinstance(value, dict):
             return {"result": value}
         if fault := JOB.find_fault(value):
@@ -118,16 +93,7 @@ class IntegrationClientMixin(ApiOperations):
 
     def list_plugins(self) -> list[ServerObject]:
         """All plugins, of all pages; a v1 server that does not list them answers 404 or 405."""
-        return self._list("plugins", shape=_PLUGIN)
-
-    def list_plugins_once(
-        self, max_pages: int, is_first_page_useful: PageCheck
-    ) -> list[ServerObject] | None:
-        """All plugins of a single reading of the list, which may have missed some.
-
-        None for more than `max_pages` pages, or if `is_first_page_useful` is false for the first.
-        """
-        return self._list_once("plugins", _PLUGIN, max_pages, is_first_page_useful)
+        return self._list("plugins")
 
     def ask_server_if_it_lists_plugins(self) -> bool:
         """Ask the server whether it lists plugins: 2xx is yes, 404 or 405 no, else ClientError."""
@@ -143,7 +109,7 @@ class IntegrationClientMixin(ApiOperations):
 
     def get_plugin_release(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The release with this id; `{"expand": "plugin"}` makes its plugin an object."""
-        return self._get("plugin_releases", pk, _RELEASE, params)
+        return self._get("plugin_releases", pk, params)
 
     def get_plugin_release_by_lookup(
         self, lookup: str, expand: str | None = "plugin"
@@ -161,15 +127,10 @@ class IntegrationClientMixin(ApiOperations):
 
     def list_plugin_releases(self, plugin_code: str) -> list[ServerObject]:
         """All releases of the plugin with this code, of all pages."""
-        return self._list("plugin_releases", params={"plugin": plugin_code}, shape=_RELEASE)
+        return self._list("plugin_releases", params={"plugin": plugin_code})
 
     def create_plugin_release(
-        self,
-        data: RequestBody,
-        *,
-        file: Any = None,
-        sensitive: IsSensitive | None = None,
-        idempotency_key: str = "",
+        self, data: RequestBody, *, file: Any = None, **how: Unpack[Sending]
     ) -> ServerObject:
         """Create a release and return it with its `id`.
 
@@ -177,14 +138,7 @@ class IntegrationClientMixin(ApiOperations):
         current position; without one the data is sent as JSON. The caller's file stays open.
         """
         return self._change(
-            "POST",
-            "plugin_releases",
-            shape=_RELEASE,
-            data=data,
-            file=file,
-            may_have_file=True,
-            sensitive=sensitive,
-            idempotency_key=idempotency_key,
+            "POST", "plugin_releases", data=data, file=file, may_have_file=True, **how
         )
 
     def fetch_release_file(self, url: str, out: BinaryIO, max_bytes: int) -> None:
@@ -197,7 +151,7 @@ class IntegrationClientMixin(ApiOperations):
 
     def get_job(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The job with this id; `{"expand": "logs,metrics,result"}` adds these fields."""
-        return self._get("jobs", pk, JOB, params)
+        return self._get("jobs", pk, params)
 
     def list_jobs(self, params: QueryParams | None = None, *, repeat: bool = True) -> JobsPage:
         """One page of jobs, and the server's count of all jobs that match.
@@ -225,20 +179,9 @@ class IntegrationClientMixin(ApiOperations):
         """
         return self.iterate("jobs", params, JOB, is_last_page)
 
-    def update_job(
-        self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
-    ) -> ServerObject:
+    def update_job(self, pk: RemoteId, data: RequestBody, **how: Unpack[Sending]) -> ServerObject:
         """PATCH these fields; returns the job as the server has it afterwards."""
-        return self._change(
-            "PATCH",
-            "jobs",
-            pk,
-            shape=JOB,
-            expected_id=pk,
-            data=data,
-            sensitive=sensitive,
-            empty_ok=True,
-        )
+        return self._change("PATCH", "jobs", pk, data=data, empty_ok=True, **how)
 
     def list_job_console_logs(self, pk: RemoteId) -> list[LogEntry]:
         """All log entries of a job.
@@ -257,7 +200,7 @@ class IntegrationClientMixin(ApiOperations):
         if page.next_query is None:
             return page.items
         # A list in several pages is read anew, as consistent lists need it.
-        return self._list("jobs", pk, "console_logs", shape=ANYTHING)
+        return self._list("jobs", pk, "console_logs")
 
     def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[LogEntry]:
         """The log entries one by one as they arrive, without holding a long log in memory."""
@@ -271,17 +214,17 @@ class IntegrationClientMixin(ApiOperations):
 
     def list_storages(self) -> list[ServerObject]:
         """All storages, of all pages."""
-        return self._list("storages", shape=_STORAGE)
+        return self._list("storages")
 
     def list_storages_once(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
         """As `list_plugins_once`."""
-        return self._list_once("storages", _STORAGE, max_pages, is_first_page_useful)
+        return self._list_once("storages", max_pages, is_first_page_useful)
 
     def get_storage(self, pk: RemoteId) -> ServerObject:
         """The storage with its configuration, which may hold secrets in plain text."""
-        return self._get("storages", pk, _STORAGE, {"with_configuration": "true"})
+        return self._get("storages", pk, {"with_configuration": "true"})
 
     def create_storage(
         self,

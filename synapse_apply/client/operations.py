@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from synapse_apply.client import failures, lists
 from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
@@ -104,6 +104,24 @@ class AnswerShape:
         )
 
 
+class Sending(TypedDict, total=False):
+    """How a call that changes the server is sent.
+
+    `sensitive` tells which paths of the body hold secrets: messages of the server about them are
+    left out of an error's text. A server that supports `idempotency_key` answers a second create
+    with the first object.
+    """
+
+    sensitive: IsSensitive | None
+    idempotency_key: str
+
+
+class Trying(Sending, total=False):
+    """As `Sending`; with `dry_run` the server checks the call and changes nothing."""
+
+    dry_run: bool
+
+
 # Compared by identity (`is`): OBJECT is any JSON object, ANYTHING need not be an object at all.
 OBJECT, ANYTHING = AnswerShape(), AnswerShape()
 # A started run is answered with `job_id`, a job that is read with `id` (API page, "Jobs").
@@ -128,8 +146,26 @@ class ApiOperations:
     """
 
     _dialect: ClassVar[Dialect]
+    # What the objects of each list must look like, by its name in the path.
+    _shapes: ClassVar[Mapping[str, AnswerShape]]
     _transport: Transport
     is_dry_run = False
+
+    def list_plugins_once(
+        self, max_pages: int, is_first_page_useful: PageCheck
+    ) -> list[ServerObject] | None:
+        """All plugins of a single reading of the list, which may have missed some.
+
+        None for more than `max_pages` pages, or if `is_first_page_useful` is false for the first.
+        """
+        return self._list_once("plugins", max_pages, is_first_page_useful)
+
+    def get_plugin(self, pk: RemoteId) -> ServerObject:
+        """The plugin as the server answers it: `id`, `name`, and fields of its own.
+
+        v2 has no look-up by code.
+        """
+        return self._get("plugins", pk)
 
     def iterate(
         self,
@@ -169,13 +205,13 @@ class ApiOperations:
         return self._stream_events(call, max_seconds)
 
     def _stream_events(self, call: ClientCall, max_seconds: float | None) -> Iterator[ServerObject]:
-        answers: list[Answer] = []
+        heads: list[Answer] = []
         try:
-            with closing(self._transport.stream_body(call, answers.append, max_seconds)) as pieces:
+            with closing(self._transport.stream_body(call, heads.append, max_seconds)) as pieces:
                 for event in sse.iter_server_sent_events_and_heartbeats(pieces):
                     yield self._transport.redactor.mask_json(event)
         except sse.OversizedEventError as failure:
-            raise failures.unexpected_answer(answers[-1], str(failure)) from None
+            raise failures.unexpected_answer(heads[-1], str(failure)) from None
 
     def _path(self, *parts: RemoteId) -> str:
         return self._dialect.prefix + encode_path(*parts)
@@ -183,14 +219,15 @@ class ApiOperations:
     def _send(self, call: ClientCall) -> Answer:
         """The answer to a call, as a dry run if this client cannot act; a sent file is closed."""
         with closing(call.body) if isinstance(call.body, MultipartBody) else nullcontext():
+            is_asked = call.mutates and DRY_RUN[0] in dict(call.query).items()
             is_dry_run = self.is_dry_run and call.mutates
-            if is_dry_run and not self._dialect.has_dry_run:
-                version = self._dialect.api_version
+            version = self._dialect.api_version
+            if (is_dry_run or is_asked) and not self._dialect.has_dry_run:
                 raise NotSentError(f"{call}: not sent: API {version} has no dry run")
-            if is_dry_run:
+            if is_dry_run and not is_asked:
                 call = replace(call, query={**dict(call.query), **dict(DRY_RUN)})
-            if call.api_version != self._dialect.api_version:
-                call = replace(call, api_version=self._dialect.api_version)
+            if call.api_version != version:
+                call = replace(call, api_version=version)
             answer = self._transport.send(call)
         # A delete is answered without a body, so that it cannot state anything.
         is_silent = call.empty_ok and not answer.body.strip()
@@ -211,7 +248,7 @@ class ApiOperations:
         UnexpectedAnswerError for an answer that is something else.
         """
         answer = self._send(call)
-        value = self._unwrap(call, answer)
+        value = self._unwrap(answer)
         if not isinstance(value, dict):
             raise failures.unexpected_answer(answer, "an object was expected")
         # An empty object, as for an empty body, has neither fields nor an id to be checked.
@@ -227,23 +264,17 @@ class ApiOperations:
             raise failures.unexpected_answer(answer, problem)
         return value
 
-    def _get(
-        self, kind: str, pk: RemoteId, shape: AnswerShape, params: QueryParams | None = None
-    ) -> ServerObject:
-        """The object with this id, of this shape."""
+    def _get(self, kind: str, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
+        """The object with this id."""
         call = ClientCall("GET", self._path(kind, pk), query=dict(params or {}), repeatable=True)
-        return self._ask(call, shape, pk)
+        return self._ask(call, self._shapes[kind], pk)
 
     def _change(
-        self,
-        method: str,
-        *parts: RemoteId,
-        shape: AnswerShape = OBJECT,
-        expected_id: RemoteId | None = None,
-        **content: Any,
+        self, method: str, kind: str, *parts: RemoteId, data: RequestBody | None = None, **how: Any
     ) -> ServerObject:
-        """Send a call that changes the server, built by `_mutation`; see `_ask`."""
-        return self._ask(self._mutation(method, *parts, **content), shape, expected_id)
+        """The object that a change answers, the one of `parts`; see `_mutation` and `_ask`."""
+        call = self._mutation(method, kind, *parts, data=data, **how)
+        return self._ask(call, self._shapes[kind], parts[0] if parts else None)
 
     def _mutation(
         self,
@@ -298,35 +329,28 @@ class ApiOperations:
         )
 
     def _list_query(
-        self, *parts: RemoteId, params: QueryParams | None = None, shape: AnswerShape = OBJECT
+        self, *parts: RemoteId, params: QueryParams | None, shape: AnswerShape
     ) -> lists.ListQuery:
         max_parallel = self._transport.max_parallel_calls
         return lists.ListQuery(
             self._send, self._dialect, self._path(*parts), params or {}, max_parallel, shape
         )
 
-    def _list(
-        self, *parts: RemoteId, params: QueryParams | None = None, shape: AnswerShape = OBJECT
-    ) -> list[Any]:
+    def _list(self, kind: str, *parts: RemoteId, params: QueryParams | None = None) -> list[Any]:
         """All items of a list, of all pages, proved to be complete."""
+        shape = ANYTHING if parts else self._shapes[kind]
         limits = self._transport.limits
-        return lists.reread_list_until_complete(
-            self._list_query(*parts, params=params, shape=shape),
-            limits.max_pages,
-            limits.max_weight,
-        )
+        list_query = self._list_query(kind, *parts, params=params, shape=shape)
+        return lists.reread_list_until_complete(list_query, limits.max_pages, limits.max_weight)
 
     def _list_once(
-        self, kind: str, shape: AnswerShape, max_pages: int, is_first_page_useful: PageCheck
+        self, kind: str, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
-        return lists.read_list_once(
-            self._list_query(kind, shape=shape),
-            max_pages,
-            is_first_page_useful,
-            self._transport.limits.max_weight,
-        )
+        list_query = self._list_query(kind, params=None, shape=self._shapes[kind])
+        max_weight = self._transport.limits.max_weight
+        return lists.read_list_once(list_query, max_pages, is_first_page_useful, max_weight)
 
-    def _unwrap(self, call: ClientCall, answer: Answer) -> JsonValue:
+    def _unwrap(self, answer: Answer) -> JsonValue:
         """The parsed answer without its envelope, {} for an empty one that is allowed to be so.
 
         UnexpectedAnswerError for a body that is not JSON.
@@ -334,13 +358,12 @@ class ApiOperations:
         if answer.masked_json_or_none is not None:
             return self._dialect.unwrap(answer.masked_json_or_none)
         if not answer.body.strip():
-            if call.empty_ok:
+            if answer.call.empty_ok:
                 return {}
             raise failures.unexpected_answer(answer, "the answer is empty")
         problem = "the answer is not JSON"
-        if call.sensitive is None and "html" in answer.content_type:
-            body_text = failures.describe_body(answer)
-            problem += f" but {body_text}; check the URL of the backend"
+        if answer.call.sensitive is None and "html" in answer.content_type:
+            problem += f" but {failures.describe_body(answer)}; check the URL of the backend"
         if answer.parse_fault_or_empty and answer.parse_fault_or_empty != NOT_JSON:
             problem += f" that can be used: {answer.parse_fault_or_empty}"
         raise failures.unexpected_answer(answer, problem)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar, Unpack
 
 from synapse_apply.client import failures
-from synapse_apply.client.calls import ClientCall, IsSensitive
+from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects import V2
 from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.http.transport import Transport
-from synapse_apply.client.operations import DRY_RUN, JOB, AnswerShape, ApiOperations
+from synapse_apply.client.operations import DRY_RUN, JOB, AnswerShape, ApiOperations, Trying
 from synapse_apply.model.json_types import (
     LogEntry,
     PageCheck,
@@ -36,12 +36,13 @@ class PlatformV2(ApiOperations):
     """Plugins, plugin releases and jobs of a Synapse backend, API v2.
 
     Every method raises ClientError and no other exception for a failed call. Answers are the
-    server's objects without their envelopes. `dry_run` asks the server to check the call and change
-    nothing; since a server that does not know it acts all the same, such a call counts as a
-    mutating one. `sensitive` is as in v1.
+    server's objects without their envelopes. See `Trying` for how a call that changes the server is
+    sent; since a server that does not know `dry_run` acts all the same, such a call counts as a
+    mutating one.
     """
 
     _dialect = V2
+    _shapes: ClassVar = {"plugins": _PLUGIN, _RELEASES: _RELEASE, "jobs": JOB}
 
     def __init__(self, transport: Transport, *, is_dry_run: bool = False) -> None:
         """With `is_dry_run` every call that changes something is a dry run."""
@@ -50,90 +51,41 @@ class PlatformV2(ApiOperations):
 
     def list_plugins(self, params: QueryParams | None = None) -> list[ServerObject]:
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
-        return self._list("plugins", params=params, shape=_PLUGIN)
-
-    def list_plugins_once(
-        self, max_pages: int, is_first_page_useful: PageCheck
-    ) -> list[ServerObject] | None:
-        """Plugins of a single reading of the list, without their descriptions; as in v1."""
-        return self._list_once("plugins", _PLUGIN, max_pages, is_first_page_useful)
+        return self._list("plugins", params=params)
 
     def iterate_plugins(self, params: QueryParams | None = None) -> Iterator[ServerObject]:
         """Plugins page by page, of a single reading: one that is missing may exist all the same."""
         return self.iterate("plugins", params, _PLUGIN)
 
-    def get_plugin(self, pk: RemoteId) -> ServerObject:
-        """The plugin with this integer id; v2 has no look-up by code."""
-        return self._get("plugins", pk, _PLUGIN)
-
     def create_plugin(
-        self,
-        data: RequestBody,
-        *,
-        file: Any = None,
-        dry_run: bool = False,
-        sensitive: IsSensitive | None = None,
-        idempotency_key: str = "",
+        self, data: RequestBody, *, file: Any = None, **how: Unpack[Trying]
     ) -> ServerObject:
         """Create a plugin; returns it with its `id` and its first `release`. Never repeated.
 
         `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
-        `idempotency_key` is as in v1.
         """
-        return self._change(
-            "POST",
-            "plugins",
-            shape=_PLUGIN,
-            data=data,
-            file=file,
-            may_have_file=True,
-            dry_run=dry_run,
-            sensitive=sensitive,
-            idempotency_key=idempotency_key,
-        )
+        return self._change("POST", "plugins", data=data, file=file, may_have_file=True, **how)
 
-    def update_plugin(
-        self,
-        pk: RemoteId,
-        data: RequestBody,
-        *,
-        dry_run: bool = False,
-        sensitive: IsSensitive | None = None,
-    ) -> ServerObject:
+    def update_plugin(self, pk: RemoteId, data: RequestBody, **how: Unpack[Trying]) -> ServerObject:
         """PATCH name or description (nothing else may change); returns the plugin afterwards."""
-        return self._change(
-            "PATCH",
-            "plugins",
-            pk,
-            shape=_PLUGIN,
-            expected_id=pk,
-            data=data,
-            dry_run=dry_run,
-            sensitive=sensitive,
-        )
+        return self._change("PATCH", "plugins", pk, data=data, **how)
 
     def list_plugin_releases(self, params: QueryParams | None = None) -> list[ServerObject]:
         """All releases without their config, of all pages; filters `plugin` (an id), `debug`."""
-        return self._list(_RELEASES, params=params, shape=_RELEASE)
+        return self._list(_RELEASES, params=params)
 
     def list_releases_once(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
         """As `list_plugins_once`."""
-        return self._list_once(_RELEASES, _RELEASE, max_pages, is_first_page_useful)
+        return self._list_once(_RELEASES, max_pages, is_first_page_useful)
 
     def get_plugin_release(self, pk: RemoteId) -> ServerObject:
         """The release with this integer id; its plugin is an object."""
-        return self._get(_RELEASES, pk, _RELEASE)
+        return self._get(_RELEASES, pk)
 
     def create_plugin_release(
-        self,
-        data: RequestBody,
-        *,
-        file: Any = None,
-        dry_run: bool = False,
-        sensitive: IsSensitive | None = None,
-        idempotency_key: str = "",
+        self, data: RequestBody, *, file: Any = None, **how: Unpack[Trying]
     ) -> ServerObject:
         """Create a release of `plugin` (an id) and `version`; returns it with its `id`.
 
@@ -148,20 +100,16 @@ class PlatformV2(ApiOperations):
         return self._change(
             "POST",
             _RELEASES,
-            shape=_RELEASE,
             data=data,
             file=file,
             may_have_file=True,
             digest_field="sha256",
-            dry_run=dry_run,
-            sensitive=sensitive,
-            idempotency_key=idempotency_key,
+            **how,
         )
 
     def lock_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Lock the release for ever and return it. Locking it again changes nothing."""
-        path = (_RELEASES, pk, "release")
-        return self._change("POST", *path, shape=_RELEASE, expected_id=pk, dry_run=dry_run)
+        return self._change("POST", _RELEASES, pk, "release", dry_run=dry_run)
 
     def delete_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> None:
         """Delete a release; ConflictError while it is in use."""
@@ -172,36 +120,19 @@ class PlatformV2(ApiOperations):
         """The job with this UUID, with all its fields; NotSentError for any `params`."""
         if params:
             raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
-        return self._get("jobs", pk, JOB)
+        return self._get("jobs", pk)
 
     def iterate_jobs(self, params: QueryParams | None = None) -> Iterator[ServerObject]:
         """All jobs that match, each page requested when needed; filters `status`, `action`."""
         return self.iterate("jobs", params, JOB)
 
-    def update_job(
-        self,
-        pk: RemoteId,
-        data: RequestBody,
-        *,
-        dry_run: bool = False,
-        sensitive: IsSensitive | None = None,
-    ) -> ServerObject:
+    def update_job(self, pk: RemoteId, data: RequestBody, **how: Unpack[Trying]) -> ServerObject:
         """PATCH these fields, each of which is replaced as a whole; returns the job afterwards."""
-        return self._change(
-            "PATCH",
-            "jobs",
-            pk,
-            shape=JOB,
-            expected_id=pk,
-            data=data,
-            dry_run=dry_run,
-            sensitive=sensitive,
-        )
+        return self._change("PATCH", "jobs", pk, data=data, **how)
 
     def stop_job(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Stop the job and return it; ConflictError if it has ended. A dry run answers no job."""
-        path = ("jobs", pk, "stop")
-        return self._change("POST", *path, shape=JOB, expected_id=pk, dry_run=dry_run)
+        return self._change("POST", "jobs", pk, "stop", dry_run=dry_run)
 
     def list_job_console_logs(self, pk: RemoteId) -> list[LogEntry]:
         """The log lines of a job, as texts."""
@@ -214,9 +145,8 @@ class PlatformV2(ApiOperations):
         self, pk: RemoteId, data: RequestBody, *, file: Any = None, dry_run: bool = False
     ) -> ServerObject:
         """Add a log of `event`, `data`, `datetime`, maybe a file; returns it. Never repeated."""
-        return self._change(
-            "POST", "jobs", pk, "logs", data=data, file=file, may_have_file=True, dry_run=dry_run
-        )
+        path, how = ("jobs", pk, "logs"), {"file": file, "may_have_file": True}
+        return self._ask(self._mutation("POST", *path, data=data, dry_run=dry_run, **how))
 
     def create_job_logs(
         self, pk: RemoteId, logs: Sequence[RequestBody], *, dry_run: bool = False
@@ -225,7 +155,7 @@ class PlatformV2(ApiOperations):
         data = {"logs": [dict(log) for log in logs]}
         call = self._mutation("POST", "jobs", pk, "logs", "bulk", data=data, dry_run=dry_run)
         answer = self._send(call)
-        created_logs = self._unwrap(call, answer)
+        created_logs = self._unwrap(answer)
         if not isinstance(created_logs, list):
             raise failures.unexpected_answer(answer, "a list was expected")
         return created_logs

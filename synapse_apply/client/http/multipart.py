@@ -8,10 +8,12 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 _BLOCK = 64 * 1024
+_OPEN_AS_TEXT = "the file is open as text; open it in binary mode ('rb')"
 
 
 class UnreadableBodyError(Exception):
@@ -19,14 +21,6 @@ class UnreadableBodyError(Exception):
 
     Not an OSError, which the HTTP libraries would take for a broken connection.
     """
-
-
-class _UploadFile(NamedTuple):
-    """An open file, the position where its content begins, and the bytes from there to its end."""
-
-    stream: BinaryIO
-    start: int
-    size: int
 
 
 class MultipartBody:
@@ -49,23 +43,20 @@ class MultipartBody:
         """
         # Random, so that the file need not be searched for it (RFC 2046, 5.1.1).
         self._boundary = secrets.token_hex(16)
+        self._tail = f"\r\n--{self._boundary}--\r\n".encode()
         self._owns_file = isinstance(file, str | os.PathLike)
-        self._file, self._start, self._size = _open_upload(file)
+        self._position = self._start = 0
         self._sent_hash: Any = hashlib.sha256() if digest_field else None
+        self._open(file)
         try:
             if digest_field and fields.get(digest_field) is None:
-                fields = {
-                    **fields,
-                    digest_field: self._find_declared_digest(file) or self._compute_file_digest(),
-                }
+                digest = self._find_declared_digest(file) or self._compute_file_digest()
+                fields = {**fields, digest_field: digest}
             self._expected_digest = str(fields[digest_field]).lower() if digest_field else ""
-            self._head = b"".join(self._encode_field(key, value) for key, value in fields.items())
+            self._head = self._encode_head(fields, name, _file_name(file))
         except BaseException:
             self.close()
             raise
-        self._head += self._encode_file_head(name, _file_name(file))
-        self._tail = f"\r\n--{self._boundary}--\r\n".encode()
-        self._position = 0
 
     @property
     def content_type(self) -> str:
@@ -88,7 +79,11 @@ class MultipartBody:
         self._position = 0
         if self._sent_hash is not None:
             self._sent_hash = hashlib.sha256()
-        _rewind_file(self._file, self._start)
+        with _explained_errors():
+            if hasattr(self._file, "seek"):
+                self._file.seek(self._start)
+            else:
+                self._file.rewind()
 
     def read(self, size: int = -1) -> bytes:
         """The next at most `size` bytes, b"" at the end; UnreadableBodyError for a changed file."""
@@ -115,12 +110,10 @@ class MultipartBody:
         return self._tail[offset : offset + size]
 
     def _read_file_block(self, size: int) -> bytes:
-        try:
-            block = self._file.read(size)
-        except (OSError, ValueError) as failure:
-            raise UnreadableBodyError(_explain_file_error(failure)) from None
+        with _explained_errors():
+            block: Any = self._file.read(size)
         if not isinstance(block, bytes):
-            raise UnreadableBodyError("the file is open as text; open it in binary mode ('rb')")
+            raise UnreadableBodyError(_OPEN_AS_TEXT)
         if not block:
             raise UnreadableBodyError("the file shrank while it was sent")
         if self._sent_hash is not None:
@@ -132,7 +125,10 @@ class MultipartBody:
 
         Called before the closing boundary is sent: without it a server takes nothing.
         """
-        if self._has_file_grown():
+        has_grown = False
+        with suppress(OSError, ValueError):
+            has_grown = bool(self._file.read(1))
+        if has_grown:
             raise UnreadableBodyError("the file grew while it was sent")
         if self._sent_hash is not None and self._sent_hash.hexdigest() != self._expected_digest:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
@@ -151,39 +147,39 @@ class MultipartBody:
         self.rewind()
         return digest
 
-    def _has_file_grown(self) -> bool:
-        try:
-            return bool(self._file.read(1))
-        except (OSError, ValueError):
-            return False
+    def _open(self, file: Any) -> None:
+        """Open a path, or measure an open file; UnreadableBodyError for a text file or no file."""
+        with _explained_errors():
+            stream: Any = Path(file).open("rb") if self._owns_file else file  # noqa: SIM115
+            self._file = stream
+            if isinstance(self._file, io.TextIOBase):
+                raise UnreadableBodyError(_OPEN_AS_TEXT)
+            if not hasattr(self._file, "read"):
+                kind = type(file).__name__
+                raise UnreadableBodyError(f"a path or an open file is needed, not {kind}")
+            if hasattr(self._file, "seek") and hasattr(self._file, "tell"):
+                self._start = self._file.tell()
+                self._size = self._file.seek(0, os.SEEK_END) - self._start
+                self._file.seek(self._start)
+            else:
+                # A stream of ours that is generated: it has a length and `rewind` instead.
+                self._size = len(stream)
 
-    def _encode_field(self, name: str, value: Any) -> bytes:
-        values = value if isinstance(value, list | tuple) else [value]
-        return b"".join(
-            self._encode_part(name, _format_field_value(item))
-            for item in values
+    def _encode_head(self, fields: Mapping[str, Any], name: str, file_name: str) -> bytes:
+        """All that precedes the content of the file: the other fields, and the head of its part."""
+        parts = [
+            f"{self._part_head(key)}{_format_field_value(item)}\r\n"
+            for key, value in fields.items()
+            for item in (value if isinstance(value, list | tuple) else [value])
             if item is not None
-        )
+        ]
+        kind = "application/zip" if file_name.endswith(".zip") else "application/octet-stream"
+        more = f'; filename="{_quote_header_name(file_name)}"\r\nContent-Type: {kind}'
+        return "".join([*parts, self._part_head(name, more)]).encode()
 
-    def _encode_part(self, name: str, text: str) -> bytes:
-        head = (
-            f"--{self._boundary}\r\nContent-Disposition: form-data; "
-            f'name="{_quote_header_name(name)}"'
-        )
-        return f"{head}\r\n\r\n{text}\r\n".encode()
-
-    def _encode_file_head(self, name: str, file_name: str) -> bytes:
-        content_type = (
-            "application/zip" if file_name.endswith(".zip") else "application/octet-stream"
-        )
-        head = (
-            f"--{self._boundary}\r\nContent-Disposition: form-data; "
-            f'name="{_quote_header_name(name)}"'
-        )
-        return (
-            f'{head}; filename="{_quote_header_name(file_name)}"\r\nContent-Type: '
-            f"{content_type}\r\n\r\n"
-        ).encode()
+    def _part_head(self, name: str, more: str = "") -> str:
+        disposition = f'Content-Disposition: form-data; name="{_quote_header_name(name)}"'
+        return f"--{self._boundary}\r\n{disposition}{more}\r\n\r\n"
 
 
 def _format_field_value(value: Any) -> str:
@@ -202,41 +198,15 @@ def _file_name(file: str | os.PathLike[str] | BinaryIO) -> str:
     return Path(name).name or "package.zip" if isinstance(name, str | Path) else "package.zip"
 
 
-def _open_upload(file: Any) -> _UploadFile:
-    """Open a path, or measure an open file; UnreadableBodyError for a text file or no file."""
+@contextmanager
+def _explained_errors() -> Iterator[None]:
+    """UnreadableBodyError in place of what a file raises."""
     try:
-        stream: Any = Path(file).open("rb") if isinstance(file, str | os.PathLike) else file  # noqa: SIM115
-        if isinstance(stream, io.TextIOBase):
-            raise UnreadableBodyError("the file is open as text; open it in binary mode ('rb')")
-        if not hasattr(stream, "read"):
-            raise UnreadableBodyError(
-                f"a path or an open file is needed, not {type(file).__name__}"
-            )
-        if hasattr(stream, "seek") and hasattr(stream, "tell"):
-            start = stream.tell()
-            size = stream.seek(0, os.SEEK_END) - start
-            stream.seek(start)
-        else:
-            # A stream of ours that is generated: it has a length and `rewind` instead of `seek`.
-            start, size = 0, len(stream)
-    except (OSError, ValueError, TypeError) as failure:
-        raise UnreadableBodyError(_explain_file_error(failure)) from None
-    return _UploadFile(stream, start, size)
-
-
-def _rewind_file(file: Any, start: int) -> None:
-    try:
-        if hasattr(file, "seek"):
-            file.seek(start)
-        else:
-            file.rewind()
-    except (OSError, ValueError, AttributeError) as failure:
-        raise UnreadableBodyError(_explain_file_error(failure)) from None
-
-
-def _explain_file_error(failure: Exception) -> str:
-    if isinstance(failure, FileNotFoundError):
-        return f"there is no file {failure.filename}"
-    if isinstance(failure, OSError) and failure.strerror:
-        return f"{failure.strerror.lower()}: {failure.filename or 'the file'}"
-    return "the file is closed or cannot be rewound; give a path or an open, seekable file"
+        yield
+    except (OSError, ValueError, TypeError, AttributeError) as failure:
+        reason = "the file is closed or cannot be rewound; give a path or an open, seekable file"
+        if isinstance(failure, FileNotFoundError):
+            reason = f"there is no file {failure.filename}"
+        elif isinstance(failure, OSError) and failure.strerror:
+            reason = f"{failure.strerror.lower()}: {failure.filename or 'the file'}"
+        raise UnreadableBodyError(reason) from None
