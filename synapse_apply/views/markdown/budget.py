@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.markdown.markup import (
     MAX_NAME_LENGTH,
+    code_span,
     encode_marker_name,
-    format_cut_code_span,
-    format_hidden_marker,
+    hidden_marker,
 )
 from synapse_apply.views.sanitize import escape_ci_commands
 
@@ -49,8 +49,26 @@ class SizedSection:
     opening: str
     entries: Iterable[str]
     count: int
-    closing: str = ""
     separator: str = "\n\n"
+
+    def format(self, shown: Sequence[str]) -> str:
+        """The section with these entries, and the number of those that are not shown."""
+        hidden = self.count - len(shown)
+        note = f"*{hidden:,} {'more ' if shown else ''}not shown here.*" if hidden else ""
+        return "\n\n".join(filter(None, (self.opening, self.separator.join(shown), note)))
+
+    def take(self, room: int, measure: Callable[[str], int]) -> tuple[list[str], list[int]]:
+        """The first entries with their sizes, up to the one that exceeds the room."""
+        entries: list[str] = []
+        sizes: list[int] = []
+        # Escaped before measuring, as escaping makes texts longer.
+        for entry in map(escape_ci_commands, self.entries):
+            entries.append(entry)
+            sizes.append(measure(entry) + measure(self.separator))
+            room -= sizes[-1]
+            if room < 0:
+                break
+        return entries, sizes
 
 
 def fit_sections_to_budget(
@@ -66,37 +84,18 @@ def fit_sections_to_budget(
     """
     heading = escape_ci_commands(heading)
     measure, entry_count = budget.measure, sum(section.count for section in sections)
-    frame_size = sum(
-        measure(_format_section(section, [], section.count)) + 8 for section in sections
-    )
     # The frames are measured with all entries hidden, which is when their notes are longest.
+    frame_size = sum(measure(section.format([])) + 8 for section in sections)
     room = budget.limit - measure(heading) - measure(build_footer(entry_count)) - frame_size - 8
     # Entries are taken lazily: a plan of thousands of changes renders only those that can fit.
-    measured_entries = [_take_entries(section, room, measure) for section in sections]
-    shares = _divide_room([sum(sizes) for _, sizes in measured_entries], max(room, 0))
-    parts, hidden_count = [heading], 0
-    for section, (entries, sizes), share in zip(sections, measured_entries, shares, strict=True):
-        shown_entries = entries[: _count_fitting(sizes, share)]
-        hidden_count += section.count - len(shown_entries)
-        parts.append(_format_section(section, shown_entries, section.count - len(shown_entries)))
-    return "\n\n".join(part for part in (*parts, build_footer(hidden_count)) if part) + "\n"
-
-
-def _take_entries(
-    section: SizedSection, room: int, measure: Callable[[str], int]
-) -> tuple[list[str], list[int]]:
-    """The first entries of a section with their sizes, up to the one that exceeds the room."""
-    entries: list[str] = []
-    sizes: list[int] = []
-    remaining_room = room
-    # Escaped before measuring, as escaping makes texts longer.
-    for entry in map(escape_ci_commands, section.entries):
-        entries.append(entry)
-        sizes.append(measure(entry) + measure(section.separator))
-        remaining_room -= sizes[-1]
-        if remaining_room < 0:
-            break
-    return entries, sizes
+    taken = [section.take(room, measure) for section in sections]
+    shares = _divide_room([sum(sizes) for _, sizes in taken], max(room, 0))
+    parts, hidden_count = [heading], entry_count
+    for section, (entries, sizes), share in zip(sections, taken, shares, strict=True):
+        shown = entries[: sum(total <= share for total in accumulate(sizes))]
+        hidden_count -= len(shown)
+        parts.append(section.format(shown))
+    return "\n\n".join(filter(None, (*parts, build_footer(hidden_count)))) + "\n"
 
 
 # Budgets share: small sections are complete, large ones share the rest, and an entry is never cut
@@ -107,32 +106,11 @@ def _divide_room(wanted_sizes: Sequence[int], room: int) -> list[int]:
     The smallest are served first, so that what they leave goes to the larger ones.
     """
     shares = [0] * len(wanted_sizes)
-    for served_count, index in enumerate(
-        sorted(range(len(wanted_sizes)), key=wanted_sizes.__getitem__)
-    ):
+    by_size = sorted(range(len(wanted_sizes)), key=wanted_sizes.__getitem__)
+    for served_count, index in enumerate(by_size):
         shares[index] = min(wanted_sizes[index], room // (len(wanted_sizes) - served_count))
         room -= shares[index]
     return shares
-
-
-def _count_fitting(sizes: Sequence[int], max_total_size: int) -> int:
-    for count, size in enumerate(sizes):
-        max_total_size -= size
-        if max_total_size < 0:
-            return count
-    return len(sizes)
-
-
-def _format_section(section: SizedSection, shown_entries: Sequence[str], hidden_count: int) -> str:
-    hidden_note = (
-        [f"*{hidden_count:,} {'more ' if shown_entries else ''}not shown here.*"]
-        if hidden_count
-        else []
-    )
-    body = section.separator.join(shown_entries)
-    return "\n\n".join(
-        part for part in (section.opening, body, *hidden_note, section.closing) if part
-    )
 
 
 _MAX_ROWS = 100
@@ -178,47 +156,48 @@ def render_targets_markdown(
     worst_first = sorted(parts, key=lambda part: Exit.PRECEDENCE.index(part.exit_code))
     name = encode_marker_name(selectors)
     heading_parts = [
-        format_hidden_marker(f"targets={name}" + ("" if command == "plan" else f" {command}")),
+        hidden_marker(f"targets={name}" + ("" if command == "plan" else f" {command}")),
         f"## {command.capitalize()} of {len(parts) + len(not_begun):,} targets",
         _targets_table(worst_first, command, budget),
         _not_begun(not_begun, budget),
     ]
-    heading = "\n\n".join(filter(None, heading_parts))
+    texts = ["\n\n".join(filter(None, heading_parts))]
+    room = budget.limit - budget.measure(texts[0]) - 200
     # Those of which something is to be done, or went wrong.
-    readable_parts = [
-        part
+    readable = [
+        (part, part.render)
         for part in worst_first
         if part.render is not None
         and (part.exit_code != Exit.OK or part.outputs.get("has_changes") == "true")
     ]
-    texts, hidden_count = _fitting_parts(readable_parts, budget, budget.measure(heading) + 200)
-    footer = f"*{hidden_count:,} more targets are not shown here.*" if hidden_count else ""
-    return "\n\n".join(text for text in (heading, *texts, footer) if text) + "\n"
-
-
-def _fitting_parts(
-    parts: Sequence[MarkdownPart], budget: SizeBudget, used_size: int
-) -> tuple[list[str], int]:
-    """The Markdown of the first parts, each with an equal share of the room; how many are left."""
-    room = budget.limit - used_size
-    texts: list[str] = []
-    for index, part in enumerate(parts):
-        share = max(MIN_BUDGET, room // (len(parts) - index))
-        if room < MIN_BUDGET or part.render is None:
-            return texts, len(parts) - index
-        text = part.render(SizeBudget(min(share, room), budget.measure))
+    # The first ones get an equal share of the room each.
+    for index, (_, render) in enumerate(readable):
+        share = max(MIN_BUDGET, room // (len(readable) - index))
+        if room < MIN_BUDGET:
+            texts.append(f"*{len(readable) - index:,} more targets are not shown here.*")
+            break
+        text = render(SizeBudget(min(share, room), budget.measure))
         if text.startswith("<!--"):  # by its marker, a bot would take all of it for this target's
             text = text.partition("\n")[2]
-        text = text.strip()
-        room -= budget.measure(text) + 2
-        texts.append(text)
-    return texts, 0
+        texts.append(text.strip())
+        room -= budget.measure(texts[-1]) + 2
+    return "\n\n".join(filter(None, texts)) + "\n"
 
 
 def _targets_table(parts: Sequence[MarkdownPart], command: str, budget: SizeBudget) -> str:
+    words = {**_WORDS_BY_OUTPUT, **(_PAST_WORDS if command == "apply" else {})}
+
+    def describe(part: MarkdownPart) -> str:
+        counts = [
+            f"{part.outputs[name]} {word}"
+            for name, word in words.items()
+            if part.outputs.get(name, "0") not in {"0", ""}
+        ]
+        ends = {Exit.ERROR: "error", Exit.OK: "nothing"}
+        return ", ".join(counts) or ends.get(part.exit_code, "")
+
     rows = (
-        f"| {format_cut_code_span(part.target, MAX_NAME_LENGTH)} | {part.exit_code} | "
-        f"{_describe_part(part, command)} |"
+        f"| {code_span(part.target, MAX_NAME_LENGTH)} | {part.exit_code} | {describe(part)} |"
         for part in parts
     )
     shown_rows = _take_texts_that_fit(rows, budget.limit // 2, budget)
@@ -227,10 +206,9 @@ def _targets_table(parts: Sequence[MarkdownPart], command: str, budget: SizeBudg
     return "\n".join(["| Target | Exit code | |", "| --- | ---: | --- |", *shown_rows])
 
 
-def _take_texts_that_fit(texts: Iterable[str], max_size: int, budget: SizeBudget) -> list[str]:
-    """The first texts, _MAX_ROWS at most, that together are no larger than a size."""
+def _take_texts_that_fit(texts: Iterable[str], room: int, budget: SizeBudget) -> list[str]:
+    """The first texts, _MAX_ROWS at most, that together are no larger than the room."""
     fitting_texts: list[str] = []
-    room = max_size
     for text in islice(texts, _MAX_ROWS):
         room -= budget.measure(text) + 2
         if room < 0:
@@ -239,22 +217,10 @@ def _take_texts_that_fit(texts: Iterable[str], max_size: int, budget: SizeBudget
     return fitting_texts
 
 
-def _describe_part(part: MarkdownPart, command: str) -> str:
-    words = {**_WORDS_BY_OUTPUT, **(_PAST_WORDS if command == "apply" else {})}
-    counts = [
-        f"{part.outputs[name]} {word}"
-        for name, word in words.items()
-        if part.outputs.get(name, "0") not in {"0", ""}
-    ]
-    if counts:
-        return ", ".join(counts)
-    return "error" if part.exit_code == Exit.ERROR else "nothing" if not part.exit_code else ""
-
-
 def _not_begun(names: Sequence[str], budget: SizeBudget) -> str:
     if not names:
         return ""
-    all_spans = (format_cut_code_span(name, MAX_NAME_LENGTH) for name in names)
+    all_spans = (code_span(name, MAX_NAME_LENGTH) for name in names)
     spans = _take_texts_that_fit(all_spans, budget.limit // 4, budget)
     more = f" and {len(names) - len(spans):,} more" if len(names) > len(spans) else ""
     return f"Not begun: {', '.join(spans)}{more}."

@@ -29,18 +29,16 @@ _MARKUP_CHARS = re.compile(r"[\\*\[\]|^]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LIST_NUMBER = re.compile(r"^(\d+)(?=[.)])")
 
 
-def cut_and_escape_but_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+def prose(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text escaped for a sentence; only text in backticks becomes code.
 
     The result has no line break, and is safe at the start of a line.
     """
-    parts = _CODE_PATTERN.split(
-        " ".join(sanitize_lines(cut_text(str(text).strip(), max_length))).strip()
-    )
-    return "".join(
-        format_cut_code_span(part) if index % 2 else _escape_plain_text(part)
-        for index, part in enumerate(parts)
-    )
+    line = " ".join(sanitize_lines(cut_text(str(text).strip(), max_length))).strip()
+    parts = _CODE_PATTERN.split(line)
+    parts[::2] = map(_escape_plain_text, parts[::2])
+    parts[1::2] = map(code_span, parts[1::2])
+    return "".join(parts)
 
 
 # Split by `<span>`: forges look for mentions in what Markdown has made of a text, so an entity
@@ -61,7 +59,7 @@ def _escape_markup(text: str) -> str:
     return escape(_MARKUP_CHARS.sub(r"\\\g<0>", text), quote=False).replace("`", "&#96;")
 
 
-def format_cut_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+def code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text as a code span, with more backticks around it than in it; "" for an empty text."""
     line = sanitize(cut_text(str(text), max_length))
     # CommonMark 6.1: a code span ends at a run of backticks of the same length.
@@ -71,24 +69,24 @@ def format_cut_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> s
     return f"{ticks}{padding}{line}{padding}{ticks}" if line else ""
 
 
-def format_cut_html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+def html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text in a `<code>` element, for a line of HTML such as a `<summary>`."""
     return f"<code>{escape(sanitize(cut_text(str(text), max_length)))}</code>"
 
 
-def format_cut_fenced_block(lines: Sequence[str], info: str) -> str:
+def fenced_block(lines: Sequence[str], info: str) -> str:
     """Sanitized lines as a fenced code block; the fence is longer than their runs of backticks."""
     shown_lines = [cut_text(line, MAX_CODE_LINE) for line in lines]
     ticks = "`" * max(3, _longest_backticks(shown_lines) + 1)
     return "\n".join([f"{ticks}{info}", *shown_lines, ticks])
 
 
-def format_collapsible(summary: str, body: str) -> str:
+def collapsible(summary: str, body: str) -> str:
     """A `<details>` block; `summary` is a line of HTML, `body` is Markdown."""
     return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
-def format_hidden_marker(text: str) -> str:
+def hidden_marker(text: str) -> str:
     """An HTML comment by which a CI job finds its own comment again; `text` must not hold `--`."""
     return f"<!-- synapse-apply: {text} -->"
 
@@ -98,7 +96,7 @@ def encode_marker_name(name: str) -> str:
     return percent(sanitize(name[:MAX_NAME_LENGTH]), safe="").replace("--", "%2D%2D")
 
 
-def format_link(label: str, url: str) -> str:
+def link(label: str, url: str) -> str:
     """A Markdown link; the label alone where the URL is not a safe http one."""
     # Other schemes could run code, and `<`, `>` or a blank would end the link.
     if not re.fullmatch(r"https?://[\w.~:/?#@!$&+,;=%-]+", url):

@@ -26,11 +26,11 @@ from unit.views.hostile import (
 from synapse_apply.model.report import Result
 from synapse_apply.views.markdown.budget import SizeBudget
 from synapse_apply.views.markdown.markup import (
-    cut_and_escape_but_code,
-    format_cut_code_span,
-    format_cut_fenced_block,
-    format_cut_html_code,
-    format_link,
+    code_span,
+    fenced_block,
+    html_code,
+    link,
+    prose,
 )
 from synapse_apply.views.markdown.report import (
     render_findings_markdown,
@@ -111,9 +111,9 @@ def test_each_way_out_is_closed(piece):
     for before, after in product(("", "x", "x ", " "), ("", "x", " x", "1")):
         text = before + piece + after
         page = read(
-            f"- x {cut_and_escape_but_code(text)}\n- **{cut_and_escape_but_code(text)}.** {format_cut_code_span(text)}\n\n"
-            f"<details><summary>{format_cut_html_code(text)}</summary>\n\n"
-            f"{format_cut_fenced_block([cut_and_escape_but_code(text)], 'diff')}\n\n</details>\n\nEnd {cut_and_escape_but_code(text)}\n"
+            f"- x {prose(text)}\n- **{prose(text)}.** {code_span(text)}\n\n"
+            f"<details><summary>{html_code(text)}</summary>\n\n"
+            f"{fenced_block([prose(text)], 'diff')}\n\n</details>\n\nEnd {prose(text)}\n"
         )
         assert page.tags.count("li") == 2
         assert page.tags.count("strong") == 1
@@ -124,14 +124,14 @@ def test_each_way_out_is_closed(piece):
 def test_sentences_read_as_they_were_written():
     """What is made harmless still shows the same characters, and can be copied."""
     said = "Ask @acme/all (see #1, GH-2): 5 * 3 <b> https://x.example/a_b [x] 100% ~y 1. \\ $5"
-    page = read(cut_and_escape_but_code(said))
+    page = read(prose(said))
     assert "".join(page.texts).strip() == said
-    assert READER.render(cut_and_escape_but_code("1. a\n2. b")) == "<p>1. a 2. b</p>\n"
+    assert READER.render(prose("1. a\n2. b")) == "<p>1. a 2. b</p>\n"
 
 
 def test_commands_in_a_hint_can_be_copied():
     """Words in backticks become code, whatever is in them."""
-    assert cut_and_escape_but_code("run `synapse-apply state mv a_b c` now") == (
+    assert prose("run `synapse-apply state mv a_b c` now") == (
         "run `synapse-apply state mv a_b c` now"
     )
 
@@ -139,4 +139,4 @@ def test_commands_in_a_hint_can_be_copied():
 @pytest.mark.parametrize("url", ["javascript:x", "https://a b", "https://x)<b>", "", "http://x\n"])
 def test_only_a_url_is_a_link(url):
     """What came from the environment and is no plain http URL is left out."""
-    assert format_link("this run", url) == "this run"
+    assert link("this run", url) == "this run"
