@@ -45,16 +45,15 @@ class Annotation:
 
 def plan_annotations(plan: Plan) -> list[Annotation]:
     """Annotations for a plan's findings, refused changes, and guards that would stop the apply."""
-    guards = [
-        Annotation(
-            "warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name
-        )
-        for guard in plan.guards
-    ]
     return [
         *_of_findings(plan.diagnostics, plan.changes),
-        *_of_refusals(plan.refused_changes),
-        *guards,
+        *_of_refusals(plan),
+        *(
+            Annotation(
+                "warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name
+            )
+            for guard in plan.guards
+        ),
     ]
 
 
@@ -63,35 +62,26 @@ def changed_plan_annotations(plan: Plan) -> list[Annotation]:
 
     A reviewer is shown what the change touches; errors are shown in any case.
     """
-    unchanged_addresses = {
+    unchanged = {
         str(change.address)
         for change in plan.changes
         if change.action is Action.NO_OP and not change.is_refused and change.verification is None
     }
-    relevant_findings = [
-        finding
-        for finding in plan.diagnostics
-        if finding.is_error or finding.address not in unchanged_addresses
-    ]
-    return plan_annotations(replace(plan, diagnostics=tuple(relevant_findings)))
+    relevant = (one for one in plan.diagnostics if one.is_error or one.address not in unchanged)
+    return plan_annotations(replace(plan, diagnostics=tuple(relevant)))
 
 
 def report_annotations(report: Report) -> list[Annotation]:
     """Annotations for the findings of an apply, its plan's included, and for refused changes."""
-    unskipped_outcomes = (
-        outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
-    )
+    unskipped = [one for one in report.outcomes if one.result is not Result.SKIPPED]
     run_findings = [
         finding
         for result in report.verification_results
         if result.status is not RunStatus.SKIPPED
         for finding in result.diagnostics
     ]
-    all_findings = [*report.plan.diagnostics, *outcome_findings(unskipped_outcomes), *run_findings]
-    return [
-        *_of_findings(all_findings, report.plan.changes),
-        *_of_refusals(report.plan.refused_changes),
-    ]
+    all_findings = [*report.plan.diagnostics, *outcome_findings(unskipped), *run_findings]
+    return [*_of_findings(all_findings, report.plan.changes), *_of_refusals(report.plan)]
 
 
 def annotate_drift(drift: Drift) -> list[Annotation]:
@@ -100,12 +90,12 @@ def annotate_drift(drift: Drift) -> list[Annotation]:
         Annotation(
             "warning",
             "drift",
-            say_what_drifted(object_drift),
-            ", ".join(format_quoted_path(field.path) for field in object_drift.fields),
-            str(object_drift.address),
-            object_drift.position,
+            say_what_drifted(one),
+            ", ".join(format_quoted_path(field.path) for field in one.fields),
+            str(one.address),
+            one.position,
         )
-        for object_drift in drift.objects
+        for one in drift.objects
     ]
     return [*_of_findings(drift.diagnostics, drift.objects), *drift_annotations]
 
@@ -121,31 +111,33 @@ def _of_findings(
     """Annotations for findings; one without a position is where its resource is declared."""
     positions = {str(one.address): one.position for one in declared}
     for finding in findings:
-        hint = f"Hint: {finding.hint}" if finding.hint else ""
         request_id = finding.untold_request_id
-        request_text = f"Request id: {request_id}" if request_id else ""
+        texts = (
+            finding.detail,
+            f"Hint: {finding.hint}" if finding.hint else "",
+            finding_location(finding.with_changes(position=None)).removeprefix("with "),
+            f"Request id: {request_id}" if request_id else "",
+        )
         subject_parts = (finding.address, format_quoted_path(finding.path or ()), finding.target)
-        location = finding_location(finding.with_changes(position=None)).removeprefix("with ")
         yield Annotation(
             finding.severity.value,
             finding.rule or finding.summary,
             finding.summary,
-            "\n".join(part for part in (finding.detail, hint, location, request_text) if part),
-            " ".join(part for part in subject_parts if part),
+            "\n".join(filter(None, texts)),
+            " ".join(filter(None, subject_parts)),
             finding.position or positions.get(finding.address or ""),
         )
 
 
-def _of_refusals(changes: Iterable[Change]) -> Iterator[Annotation]:
-    for change in changes:
+def _of_refusals(plan: Plan) -> Iterator[Annotation]:
+    for change in plan.refused_changes:
         for refusal in change.refusals:
+            ways_out = (f"Way out: {way_out}" for way_out in refusal.ways_out)
             yield Annotation(
                 "error",
                 f"refused: {refusal.rule}",
                 f"{change.address} {format_refusal_phrase(change.action)}",
-                "\n".join(
-                    [refusal.reason, *(f"Way out: {way_out}" for way_out in refusal.ways_out)]
-                ),
+                "\n".join([refusal.reason, *ways_out]),
                 str(change.address),
                 refusal.position or change.position,
             )
@@ -180,16 +172,10 @@ def format_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
     lines: list[str] = []
     all_annotations = list(file_annotations)
     for level, command in _COMMAND_BY_LEVEL.items():
-        level_annotations = [
-            annotation for annotation in all_annotations if annotation.level == level
-        ]
-        shown_annotations = (
-            level_annotations
-            if len(level_annotations) <= MAX_ANNOTATIONS
-            else level_annotations[: MAX_ANNOTATIONS - 1]
-        )
-        lines += [_annotation_command(command, annotation) for annotation in shown_annotations]
-        if hidden_count := len(level_annotations) - len(shown_annotations):
+        of_level = [one for one in all_annotations if one.level == level]
+        shown_count = MAX_ANNOTATIONS - (len(of_level) > MAX_ANNOTATIONS)
+        lines += [_annotation_command(command, one) for one in of_level[:shown_count]]
+        if hidden_count := len(of_level[shown_count:]):
             hidden_note = f"{hidden_count} more: see the summary or the log"
             lines.append(f"::{command} title=synapse-apply::{hidden_note}")
     return "".join(f"{line}\n" for line in lines)
@@ -197,13 +183,9 @@ def format_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
 
 def _annotation_command(command: str, annotation: Annotation) -> str:
     facts = {}
-    if annotation.position is not None:
-        position = annotation.position
-        facts = {
-            "file": cut_text(position.file, 4096),
-            "line": str(position.line),
-            "col": str(position.column),
-        }
+    if (position := annotation.position) is not None:
+        place = cut_text(position.file, 4096)
+        facts = {"file": place, "line": str(position.line), "col": str(position.column)}
     facts["title"] = cut_text(annotation.title, 200)
     # GitHub's own escapes (actions/toolkit, command.ts). In properties, `:` and `,` separate and
     # need escapes, too.
@@ -220,17 +202,18 @@ def _annotation_command(command: str, annotation: Annotation) -> str:
 def build_plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:
     """The step outputs of a plan; `has_changes` is true where `--detailed-exitcode` gives 2."""
     counts = plan.summary
-    return {
-        "add": str(counts.add),
-        "change": str(counts.change),
-        "destroy": str(counts.destroy),
-        "import": str(counts.import_),
-        "forget": str(counts.forget),
-        "refused": str(counts.blocked),
-        "verify": str(len(plan.changes_to_verify)),
-        "exit_code": str(exit_code),
-        "has_changes": _format_bool(plan.has_changes or bool(plan.refused_changes)),
+    outputs = {
+        "add": counts.add,
+        "change": counts.change,
+        "destroy": counts.destroy,
+        "import": counts.import_,
+        "forget": counts.forget,
+        "refused": counts.blocked,
+        "verify": len(plan.changes_to_verify),
+        "exit_code": exit_code,
+        "has_changes": plan.has_changes or bool(plan.refused_changes),
     }
+    return _texts(outputs)
 
 
 def build_drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
@@ -238,40 +221,50 @@ def build_drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
 
     `has_changes` is true where `--detailed-exitcode` gives 2.
     """
-    return {
-        "drifted": str(len(drift.changed_or_replaced_objects)),
-        "gone": str(len(drift.missing_objects)),
-        "waiting": str(len(drift.pending_addresses)),
+    outputs = {
+        "drifted": len(drift.changed_or_replaced_objects),
+        "gone": len(drift.missing_objects),
+        "waiting": len(drift.pending_addresses),
         # A number from incomplete lists would be taken for the whole.
-        "unmanaged": "" if drift.unread_kinds else str(len(drift.unmanaged or ())),
-        "exit_code": str(exit_code),
-        "has_changes": _format_bool(bool(drift.objects)),
+        "unmanaged": "" if drift.unread_kinds else len(drift.unmanaged or ()),
+        "exit_code": exit_code,
+        "has_changes": bool(drift.objects),
     }
+    return _texts(outputs)
 
 
 def build_report_outputs(report: Report) -> dict[str, str]:
     """The step outputs of an apply: what was done, under the plan's names, and what was not."""
     counts = OutcomeCounts.from_report(report)
-    return {
-        "add": str(counts.added),
-        "change": str(counts.changed),
-        "destroy": str(counts.destroyed),
-        "import": str(counts.imported),
-        "forget": str(counts.forgotten),
-        "refused": str(counts.refused),
-        "failed": str(counts.failed),
-        "skipped": str(counts.skipped),
-        "unknown": str(counts.unknown),
-        "verify": str(counts.verified),
-        "not_verified": str(counts.not_verified),
-        "exit_code": str(report.exit_code),
-        "has_changes": _format_bool(report.plan.has_changes or bool(report.plan.refused_changes)),
+    outputs = {
+        "add": counts.added,
+        "change": counts.changed,
+        "destroy": counts.destroyed,
+        "import": counts.imported,
+        "forget": counts.forgotten,
+        "refused": counts.refused,
+        "failed": counts.failed,
+        "skipped": counts.skipped,
+        "unknown": counts.unknown,
+        "verify": counts.verified,
+        "not_verified": counts.not_verified,
+        "exit_code": report.exit_code,
+        "has_changes": report.plan.has_changes or bool(report.plan.refused_changes),
     }
+    return _texts(outputs)
 
 
 def planless_outputs(exit_code: int) -> dict[str, str]:
     """The step outputs of a command that has findings and no plan, whether it failed or not."""
-    return {"exit_code": str(exit_code), "has_changes": _format_bool(exit_code == Exit.CHANGES)}
+    return _texts({"exit_code": exit_code, "has_changes": exit_code == Exit.CHANGES})
+
+
+def _texts(outputs: Mapping[str, object]) -> dict[str, str]:
+    words = {True: "true", False: "false"}
+    return {
+        name: words[value] if isinstance(value, bool) else str(value)
+        for name, value in outputs.items()
+    }
 
 
 def format_outputs_file(outputs: Mapping[str, str], random_delimiter: str) -> str:
@@ -283,10 +276,6 @@ def format_outputs_file(outputs: Mapping[str, str], random_delimiter: str) -> st
         f"{name}<<{random_delimiter}\n{value}\n{random_delimiter}\n"
         for name, value in outputs.items()
     )
-
-
-def _format_bool(value: bool) -> str:
-    return "true" if value else "false"
 
 
 _SEVERITY_BY_LEVEL = {"error": "critical", "warning": "minor", "note": "info"}
@@ -329,31 +318,24 @@ def build_issues(file_annotations: Iterable[Annotation]) -> list[JsonDocument]:
     """
     occurrences: Counter[str] = Counter()
     issues = []
-    for annotation in file_annotations:
+    for one in file_annotations:
         # GitLab drops an issue without a location.
-        if annotation.position is None:
+        if one.position is None:
             continue
-        key = json.dumps(
-            [annotation.rule, annotation.subject, annotation.title, annotation.position.file]
-        )
+        key = json.dumps([one.rule, one.subject, one.title, one.position.file])
         # Fingerprints must be unique in a report, so equal issues are numbered.
         occurrences[key] += 1
+        title = sanitize(one.title)
         # Title and text on one line, since GitLab shows plain text.
-        text = " ".join(sanitize_lines(cut_text(annotation.text, _MAX_DESCRIPTION_LENGTH)))
+        text = " ".join(sanitize_lines(cut_text(one.text, _MAX_DESCRIPTION_LENGTH)))
+        place = {"path": sanitize(one.position.file), "lines": {"begin": one.position.line}}
         issues.append(
             {
-                "description": (
-                    f"{cut_text(sanitize(annotation.title), 400)}: {text}"
-                    if text
-                    else sanitize(annotation.title)
-                ),
-                "check_name": cut_text(sanitize(annotation.rule), 200),
+                "description": f"{cut_text(title, 400)}: {text}" if text else title,
+                "check_name": cut_text(sanitize(one.rule), 200),
                 "fingerprint": sha256(f"{key} {occurrences[key]}".encode()).hexdigest(),
-                "severity": _SEVERITY_BY_LEVEL[annotation.level],
-                "location": {
-                    "path": sanitize(annotation.position.file),
-                    "lines": {"begin": annotation.position.line},
-                },
+                "severity": _SEVERITY_BY_LEVEL[one.level],
+                "location": place,
             }
         )
     return issues

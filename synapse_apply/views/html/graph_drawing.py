@@ -14,18 +14,13 @@ from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.terminal import measure_width
 
 MAX_DRAWN_NODES = 150
-_MAX_LABEL_CELLS, _CELL_WIDTH, _BOX_HEIGHT, _ROW_HEIGHT, _COLUMN_GAP, _MARGIN = (
-    30,
-    7.3,
-    28,
-    40,
-    70,
-    8,
-)
+_MAX_LABEL_CELLS, _CELL_WIDTH, _BOX_HEIGHT, _ROW_HEIGHT = 30, 7.3, 28, 40
+_COLUMN_GAP, _MARGIN = 70, 8
+_Needs = Mapping[Address, Sequence[Address]]
 
 
 @frozen
-class _NodePosition:
+class _Box:
     x: float
     y: float
     width: float
@@ -64,16 +59,40 @@ def draw_planned(
             f"<code>{cut_and_escape(command.format_command_line())}</code> writes them for "
             "Mermaid.</p>"
         )
-    planned_actions = {a: node_by_address[a].planned_action for a in needs if a in node_by_address}
-    return _render_svg(needs, planned_actions, row_id_by_address)
+    boxes: dict[Address, _Box] = {}
+    x: float = _MARGIN
+    columns = _columns(needs)
+    tallest = max(map(len, columns))
+    for column in columns:
+        # SVG cannot measure text, so the width is estimated from the number of cells.
+        width = max(measure_width(_label(a)) for a in column) * _CELL_WIDTH + 20
+        top = _MARGIN + (tallest - len(column)) * _ROW_HEIGHT / 2
+        boxes |= {a: _Box(x, top + n * _ROW_HEIGHT, width) for n, a in enumerate(column)}
+        x += width + _COLUMN_GAP
+    width = x - _COLUMN_GAP + _MARGIN
+    height = tallest * _ROW_HEIGHT - (_ROW_HEIGHT - _BOX_HEIGHT) + 2 * _MARGIN
+    edges = (_edge(boxes[a], boxes[need]) for a, all_needs in needs.items() for need in all_needs)
+    drawn = (
+        _node(a, box, node_by_address.get(a, GraphNode(a)), row_id_by_address.get(str(a), ""))
+        for a, box in boxes.items()
+    )
+    return (
+        '<div class="graph" tabindex="0" role="group" aria-label="Dependency graph">'
+        f'<svg width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
+        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>'
+        f"{''.join(edges)}{''.join(drawn)}</svg></div>"
+    )
 
 
-def _columns_by_depth(needs: Mapping[Address, Sequence[Address]]) -> list[list[Address]]:
+def _columns(needs: _Needs) -> list[list[Address]]:
     """Columns of addresses by their longest path from a resource that nothing depends on.
 
-    A reference cycle stops growing at as many columns as there are nodes.
+    A reference cycle stops growing at as many columns as there are nodes. Each is sorted so that a
+    node is near the average row of those that need it.
     """
     level = dict.fromkeys(needs, 0)
+    users: dict[Address, list[Address]] = {}
     # Repeated until nothing moves; a path without a cycle has at most as many steps as nodes.
     for _ in needs:
         has_changed = False
@@ -84,75 +103,24 @@ def _columns_by_depth(needs: Mapping[Address, Sequence[Address]]) -> list[list[A
                     has_changed = True
         if not has_changed:
             break
-    columns: dict[int, list[Address]] = {}
-    for address, column_level in level.items():
-        columns.setdefault(column_level, []).append(address)
-    return _sort_columns([columns[column_level] for column_level in sorted(columns)], needs)
-
-
-def _sort_columns(
-    columns: list[list[Address]], needs: Mapping[Address, Sequence[Address]]
-) -> list[list[Address]]:
-    """The columns, each sorted so that a node is near the average row of those that need it."""
-    users: dict[Address, list[Address]] = {}
-    for dependent, dependencies in needs.items():
+    for user, dependencies in needs.items():
         for need in dependencies:
-            users.setdefault(need, []).append(dependent)
-    row_positions: dict[Address, float] = {}
+            users.setdefault(need, []).append(user)
+    rows: dict[Address, int] = {}
 
     def average_user_row(address: Address) -> tuple[float, Address]:
-        user_positions = [
-            row_positions[user] for user in users.get(address, ()) if user in row_positions
-        ]
-        return (sum(user_positions) / len(user_positions) if user_positions else 0.0, address)
+        user_rows = [rows[user] for user in users.get(address, ()) if user in rows]
+        return (sum(user_rows) / len(user_rows) if user_rows else 0.0, address)
 
-    ordered = []
-    for column in columns:
-        ordered.append(sorted(column, key=average_user_row))
-        row_positions.update({address: float(n) for n, address in enumerate(ordered[-1])})
-    return ordered
-
-
-def _render_svg(
-    needs: Mapping[Address, Sequence[Address]],
-    planned_actions: Mapping[Address, str],
-    row_id_by_address: Mapping[str, str],
-) -> str:
-    positions: dict[Address, _NodePosition] = {}
-    x: float = _MARGIN
-    columns = _columns_by_depth(needs)
-    tallest = max(map(len, columns))
-    for column in columns:
-        # SVG cannot measure text, so the width is estimated from the number of cells.
-        width = max(measure_width(_label(a)) for a in column) * _CELL_WIDTH + 20
-        top = _MARGIN + (tallest - len(column)) * _ROW_HEIGHT / 2
-        positions |= {
-            a: _NodePosition(x, top + n * _ROW_HEIGHT, width) for n, a in enumerate(column)
-        }
-        x += width + _COLUMN_GAP
-    lines = "".join(
-        _render_edge(positions[a], positions[b])
-        for a, dependencies in needs.items()
-        for b in dependencies
-    )
-    boxes = "".join(
-        _render_node(a, position, planned_actions.get(a, ""), row_id_by_address)
-        for a, position in positions.items()
-    )
-    width, height = (
-        x - _COLUMN_GAP + _MARGIN,
-        tallest * _ROW_HEIGHT - (_ROW_HEIGHT - _BOX_HEIGHT) + 2 * _MARGIN,
-    )
-    return (
-        f'<div class="graph" tabindex="0" role="group" aria-label="Dependency graph">'
-        f'<svg width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
-        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
-        'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>'
-        f"{lines}{boxes}</svg></div>"
-    )
+    columns = []
+    for column_level in sorted(set(level.values())):
+        of_level = (address for address in level if level[address] == column_level)
+        columns.append(sorted(of_level, key=average_user_row))
+        rows |= {address: row for row, address in enumerate(columns[-1])}
+    return columns
 
 
-def _render_edge(source: _NodePosition, dependency: _NodePosition) -> str:
+def _edge(source: _Box, dependency: _Box) -> str:
     start_x, start_y = source.x + source.width, source.y + _BOX_HEIGHT / 2
     end_x, end_y = dependency.x, dependency.y + _BOX_HEIGHT / 2
     # Bent by at least half a gap, so that an edge back to an earlier column is visible, too.
@@ -164,33 +132,23 @@ def _render_edge(source: _NodePosition, dependency: _NodePosition) -> str:
     )
 
 
-def _render_node(
-    address: Address,
-    position: _NodePosition,
-    planned_action: str,
-    row_id_by_address: Mapping[str, str],
-) -> str:
-    action_text = f": {cut_and_escape(planned_action)}" if planned_action else ""
-    title = f"{cut_and_escape(address)}{action_text}"
+def _node(address: Address, box: _Box, node: GraphNode, row_id: str) -> str:
+    action_text = f": {cut_and_escape(node.planned_action)}" if node.planned_action else ""
     shapes = (
-        f"<title>{title}</title>"
-        f'<rect x="{position.x:.0f}" y="{position.y:.0f}" width="{position.width:.0f}" '
+        f"<title>{cut_and_escape(address)}{action_text}</title>"
+        f'<rect x="{box.x:.0f}" y="{box.y:.0f}" width="{box.width:.0f}" '
         f'height="{_BOX_HEIGHT}" rx="5"/>'
-        f'<text x="{position.x + 10:.0f}" '
-        f'y="{position.y + 18:.0f}">'
-        f"{cut_and_escape(_label(address))}</text>"
+        f'<text x="{box.x + 10:.0f}" y="{box.y + 18:.0f}">{cut_and_escape(_label(address))}</text>'
     )
-    style = f"node {planned_action or 'same'}"
-    row_id = row_id_by_address.get(str(address))
+    style = f"node {node.planned_action or 'same'}"
     if row_id:
         return f'<a class="{style}" href="#{row_id}">{shapes}</a>'
     return f'<g class="{style}">{shapes}</g>'
 
 
 def _label(address: Address) -> str:
-    full_label = sanitize(str(address)[:200])
     label, width = "", 0
-    for char in full_label:
+    for char in sanitize(str(address)[:200]):
         width += measure_width(char)
         if width > _MAX_LABEL_CELLS:
             return f"{label}…"

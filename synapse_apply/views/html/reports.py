@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.job import RunStatus, Verification, VerificationResult
+from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.packages import parse_replacement
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import (
@@ -21,7 +21,7 @@ from synapse_apply.model.plan import (
     Plan,
     PlanBase,
 )
-from synapse_apply.model.report import Drift, ObjectDrift, Outcome, Report, Result, Unmanaged
+from synapse_apply.model.report import Drift, ObjectDrift, Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, flatten
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_refusal_phrase
 from synapse_apply.views.graph import build_plan_nodes
@@ -85,6 +85,46 @@ _PLAIN = Style(color=False)
 _MAX_LISTED_NEEDS = 50
 
 
+def _row(kind: Kind, item: Any, links: ForgeLinks) -> HtmlRow:
+    """The row of an item of a section of this kind."""
+    match kind:
+        case Kind.CHANGE:
+            return _change_row(item, links)
+        case Kind.REFUSAL:
+            return _refusal_row(item, links)
+        case Kind.OUTCOME:
+            outcome, change = item
+            return _outcome_row(outcome, change, links)
+        case Kind.RUN:
+            return _run_row(item, links)
+        case Kind.DRIFT:
+            return _drift_row(item, links)
+        case Kind.DUE_RUN:  # with its request body
+            address, run = item
+            sent = [
+                FieldChange(path, ABSENT, value, Cause.NONE)
+                for path, value in flatten(run.body).items()
+                if value != {}
+            ]
+            follows = f"follows job {render_code(run.job)}" if run.job else ""
+            body = render_facts(render_prose(run.reason), follows) + render_fields_table(sent)
+            return HtmlRow(address, "verify", ">", "will be verified", body)
+        case Kind.FORGET:
+            reason = render_prose(forget_reason(item))
+            status_html = f"{PLANNED_PHRASES[Action.FORGET]}: {reason}; the object itself stays"
+            return HtmlRow(item.address, item.action.value, ".", status_html)
+        case Kind.NOTE:
+            change, index = item
+            # Under the first note alone, as the table is about all of them.
+            kept = () if index else hide_sensitive(change, change.held)
+            body = render_fields_table(kept, side_titles=("Live, kept", "Declared"))
+            note_html = render_prose(bare_note(change, index))
+            return HtmlRow(change.address, change.action.value, ".", note_html, body, kept)
+        case _:  # Kind.UNMANAGED: a live object that is neither declared nor recorded
+            address = Address(item.kind, item.remote_id)
+            return HtmlRow(address, "unmanaged", "?", cut_and_escape(join_natural_keys(item)))
+
+
 def _count_tag(count: int, noun: str) -> tuple[str, ...]:
     return (format_count_and_noun(count, noun),) if count else ()
 
@@ -98,16 +138,16 @@ def _change_row(change: Change, links: ForgeLinks) -> HtmlRow:
         change.action.value,
         "=" if adopts_as_is else ACTION_SYMBOLS[change.action],
         PLANNED_PHRASES[change.action],
-        _change_facts(change, links) + _planned_table(change, fields) + _dependencies(change),
+        _planned(change, fields, links) + _dependencies(change),
         fields,
         tags=_count_tag(changed_count, "field"),
     )
 
 
-def _planned_table(change: Change, fields: Iterable[FieldChange]) -> str:
+def _planned(change: Change, fields: Iterable[FieldChange], links: ForgeLinks) -> str:
     # Adopting changes a secret of an object that exists, as an update does.
     symbol = "~" if change.action is Action.ADOPT else ACTION_SYMBOLS[change.action]
-    return render_fields_table(fields, hidden_symbol=symbol)
+    return _change_facts(change, links) + render_fields_table(fields, hidden_symbol=symbol)
 
 
 def _change_facts(change: Change, links: ForgeLinks) -> str:
@@ -115,27 +155,20 @@ def _change_facts(change: Change, links: ForgeLinks) -> str:
     texts = (present_reason(change), uploaded_package(change), *change.notes)
     place = [f"id {render_code(change.remote_id)}"] if change.remote_id else []
     place += [links.render_position(change.position)] if change.position else []
-    return render_facts(*map(render_prose, texts), ", ".join(place)) + _replaced_version(change)
-
-
-def _replaced_version(change: Change) -> str:
-    """The files that differ from the replaced version, each with its diff where it is known."""
-    replacement = parse_replacement(change.extras)
-    if replacement is None:
-        return ""
+    facts = render_facts(*map(render_prose, texts), ", ".join(place))
+    if (replacement := parse_replacement(change.extras)) is None:
+        return facts
     items = []
-    for changed_file in replacement.files:
-        note = f" ({render_prose(changed_file.note)})" if changed_file.note else ""
-        file_html = f"{FILE_VERB_SYMBOLS[changed_file.verb]} {render_code(changed_file.path)}{note}"
-        if changed_file.diff:
-            lines = "\n".join(map(sanitize, changed_file.diff)).split("\n")
-            file_html = (
-                f"<details><summary>{file_html}</summary>{render_code_block(lines)}</details>"
-            )
-        items.append(file_html)
+    for changed in replacement.files:
+        note = f" ({render_prose(changed.note)})" if changed.note else ""
+        html = f"{FILE_VERB_SYMBOLS[changed.verb]} {render_code(changed.path)}{note}"
+        if changed.diff:
+            lines = "\n".join(map(sanitize, changed.diff)).split("\n")
+            html = f"<details><summary>{html}</summary>{render_code_block(lines)}</details>"
+        items.append(html)
     items += _count_tag(replacement.unlisted_count, "more file")
     summary = render_prose(summarize_replaced_version(change, replacement))
-    return render_facts(summary) + render_list(items, "files")
+    return facts + render_facts(summary) + render_list(items, "files")
 
 
 def _dependencies(change: Change) -> str:
@@ -167,50 +200,19 @@ def _refusal_row(change: Change, links: ForgeLinks) -> HtmlRow:
     )
 
 
-def _due_run_row(item: tuple[Address, Verification], _links: ForgeLinks) -> HtmlRow:
-    """The row of a verification run that apply will start or follow, with its request body."""
-    address, run = item
-    sent_fields = [
-        FieldChange(path, ABSENT, value, Cause.NONE)
-        for path, value in flatten(run.body).items()
-        if value != {}
-    ]
-    follows = f"follows job {render_code(run.job)}" if run.job else ""
-    body = render_facts(render_prose(run.reason), follows) + render_fields_table(sent_fields)
-    return HtmlRow(address, "verify", ">", "will be verified", body)
-
-
-def _forget_row(change: Change, _links: ForgeLinks) -> HtmlRow:
-    reason = render_prose(forget_reason(change))
-    status_html = f"{PLANNED_PHRASES[Action.FORGET]}: {reason}; the object itself stays"
-    return HtmlRow(change.address, change.action.value, ".", status_html)
-
-
-def _note_row(item: tuple[Change, int], _links: ForgeLinks) -> HtmlRow:
-    """The row of one note, the first of a change with the fields whose drift is kept."""
-    change, index = item
-    # Once, under the first note, as the table is about all of them.
-    kept_fields = () if index else hide_sensitive(change, change.held)
-    body = render_fields_table(kept_fields, side_titles=("Live, kept", "Declared"))
-    note_html = render_prose(bare_note(change, index))
-    return HtmlRow(change.address, change.action.value, ".", note_html, body, kept_fields)
-
-
-def _outcome_row(item: tuple[Outcome, Change | None], links: ForgeLinks) -> HtmlRow:
+def _outcome_row(outcome: Outcome, change: Change | None, links: ForgeLinks) -> HtmlRow:
     """The row of an outcome of an apply: its findings, and what was planned."""
-    outcome, change = item
     # Taken apart from the row of the text report, so that both say the same.
     sign, _, text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
     fields = shown_fields(change) if change and not change.is_refused else ()
     is_skipped = outcome.result is Result.SKIPPED
     body = "" if is_skipped else render_findings(outcome_findings([outcome]), links)
-    body += _change_facts(change, links) + _planned_table(change, fields) if change else ""
     return HtmlRow(
         outcome.address,
         outcome.action.value,
         sign,
         cut_and_escape(text.removeprefix(sanitize(outcome.address)).strip(), 2000),
-        body,
+        body + (_planned(change, fields, links) if change else ""),
         fields,
         needs_decision=outcome.result in {Result.FAILED, Result.UNKNOWN},
         tags=_count_tag(len(outcome.diagnostics), "finding"),
@@ -242,37 +244,18 @@ def _drift_row(drifted: ObjectDrift, links: ForgeLinks) -> HtmlRow:
         f"Was id {old}" if drifted.is_missing else "",
         links.render_position(drifted.position) if drifted.position else "",
     )
+    table = render_fields_table(drifted.all_field_changes, side_titles=("Recorded", "Live"))
     action = "made anew" if drifted.replacement_id else "changed"
     return HtmlRow(
         drifted.address,
         "gone" if drifted.is_missing else action,
         "-" if drifted.is_missing else "~",
         cut_and_escape(say_what_drifted(drifted).removeprefix(str(drifted.address)).strip()),
-        render_facts(*facts)
-        + render_fields_table(drifted.all_field_changes, side_titles=("Recorded", "Live")),
+        render_facts(*facts) + table,
         drifted.fields,
         needs_decision=bool(drifted.blocked_reason),
         tags=_count_tag(len(drifted.fields), "field"),
     )
-
-
-def _unmanaged_row(unmanaged: Unmanaged, _links: ForgeLinks) -> HtmlRow:
-    """The row of a live object that is neither declared nor recorded."""
-    address = Address(unmanaged.kind, unmanaged.remote_id)
-    return HtmlRow(address, "unmanaged", "?", cut_and_escape(join_natural_keys(unmanaged)))
-
-
-ROW_BUILDERS: Mapping[Kind, Callable[[Any, ForgeLinks], HtmlRow]] = {
-    Kind.REFUSAL: _refusal_row,
-    Kind.CHANGE: _change_row,
-    Kind.DUE_RUN: _due_run_row,
-    Kind.FORGET: _forget_row,
-    Kind.NOTE: _note_row,
-    Kind.OUTCOME: _outcome_row,
-    Kind.RUN: _run_row,
-    Kind.DRIFT: _drift_row,
-    Kind.UNMANAGED: _unmanaged_row,
-}
 
 
 def render_findings(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS) -> str:
@@ -281,28 +264,31 @@ def render_findings(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS
     for finding in findings:
         hint = f"<b>Hint:</b> {render_prose(finding.hint)}" if finding.hint else ""
         place, request_id = finding_place(finding), finding.untold_request_id
-        facts = (
+        facts = render_facts(
             links.link_to_line(finding.position, render_code(place, 2000)) if place else "",
             f"Request id {render_code(request_id)}" if request_id else "",
         )
-        items += (
-            f'<li class="{finding.severity.value}"><strong>{render_prose(finding.summary)}</strong>'
-            f"{render_paragraph(render_prose(finding.detail))}{render_paragraph(hint)}"
-            f"{render_facts(*facts)}</li>"
-        )
+        items += _remark(finding.severity.value, finding, hint, facts)
     return f'<ul class="findings">{items}</ul>' if items else ""
 
 
-def render_guards(guards: Iterable[GuardViolation]) -> str:
+def _remark(
+    style: str, told: Diagnostic | GuardViolation, hint_html: str, facts_html: str = ""
+) -> str:
+    return (
+        f'<li class="{style}"><strong>{render_prose(told.summary)}</strong>'
+        f"{render_paragraph(render_prose(told.detail))}{render_paragraph(hint_html)}"
+        f"{facts_html}</li>"
+    )
+
+
+def _guards(guards: Iterable[GuardViolation]) -> str:
     """A list of the guards that would stop the apply, and how to override each; "" for none."""
     items = ""
     for guard in guards:
         option = guard.untold_option
         hint = f"If this is meant, apply with {render_code(option)}." if option else ""
-        items += (
-            f'<li class="warning"><strong>{render_prose(guard.summary)}</strong>'
-            f"{render_paragraph(render_prose(guard.detail))}{render_paragraph(hint)}</li>"
-        )
+        items += _remark("warning", guard, hint)
     return f'<ul class="findings">{items}</ul>' if items else ""
 
 
@@ -430,20 +416,17 @@ def _page_sections(sections: Iterable[Section], links: ForgeLinks) -> list[PageS
     """The sections as HTML; moves are left out, as each has a row under its new name or none."""
     page_sections = []
     for section in sections:
-        name, title, items = section.name, section.title, section.items
-        if section.kind is Kind.GUARD:
-            page_section = PageSection(name, title, (), render_guards(items), len(items))
-        elif section.kind is Kind.FINDING:
-            page_section = PageSection(name, title, (), render_findings(items, links), len(items))
-        elif build_row := ROW_BUILDERS.get(section.kind):
-            if section.kind is Kind.NOTE:  # those of refused changes are in their rows
+        kind, head, items = section.kind, (section.name, section.title), section.items
+        if kind is Kind.GUARD:
+            page_sections.append(PageSection(*head, (), _guards(items), len(items)))
+        elif kind is Kind.FINDING:
+            page_sections.append(PageSection(*head, (), render_findings(items, links), len(items)))
+        elif kind is not Kind.MOVE:
+            if kind is Kind.NOTE:  # those of refused changes are in their rows
                 items = [(change, index) for change, index in items if not change.is_refused]
             intro = " ".join(map(render_prose, section.intro)) if items else ""
-            rows = [build_row(item, links) for item in items]
-            page_section = PageSection(name, title, rows, intro=intro)
-        else:
-            continue
-        page_sections.append(page_section)
+            rows = [_row(kind, item, links) for item in items]
+            page_sections.append(PageSection(*head, rows, intro=intro))
     return page_sections
 
 
@@ -455,16 +438,10 @@ def _links_at_base(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
 
 def _target_line(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
     """The line that names target and commit, the commit as a link where possible."""
-    short_id = base.commit[:12]
-    target_html, commit_link = (
-        cut_and_escape(target_text, 1000),
-        links.render_short_commit(base.commit),
-    )
-    return (
-        target_html.replace(cut_and_escape(short_id), commit_link, 1)
-        if short_id and "<a " in commit_link
-        else target_html
-    )
+    html, commit_link = cut_and_escape(target_text, 1000), links.render_short_commit(base.commit)
+    # There is none without a commit.
+    short_id = cut_and_escape(base.commit[:12])
+    return html.replace(short_id, commit_link, 1) if "<a " in commit_link else html
 
 
 def _render_footer(run_url: str, tool_version: str, created: str, *html_facts: str) -> str:

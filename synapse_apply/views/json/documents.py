@@ -59,16 +59,6 @@ from synapse_apply.views.text.values import (
 )
 
 FORMAT_VERSION = "1.0"
-_TERRAFORM_ACTIONS = {
-    Action.CREATE: "create",
-    Action.RECREATE: "create",
-    Action.UPDATE: "update",
-    Action.DELETE: "delete",
-    Action.FORGET: "forget",
-    Action.NO_OP: "no-op",
-}
-_OPTIONAL_BASE_FIELDS = ("revision", "against")
-_PACKAGE_KEY = "package"
 _REASON_BY_ACTION = {
     Action.RECREATE: "create_because_missing",
     Action.DELETE: "delete_because_no_resource_config",
@@ -81,23 +71,23 @@ def format_redacted_json_document(document: Mapping[str, Any] | Sequence[Any]) -
 
     Control characters, bidi marks and lone surrogates are escaped.
     """
-    text = json.dumps(plain_json(document), ensure_ascii=False, indent=2, allow_nan=False)
-    return escape_unsafe_json(text) + "\n"
+    return _redacted_json(document, indent=2)
 
 
 def format_redacted_json_line(document: Mapping[str, Any]) -> str:
     """As `format_redacted_json_document`, on one line."""
-    return (
-        escape_unsafe_json(json.dumps(plain_json(document), ensure_ascii=False, allow_nan=False))
-        + "\n"
-    )
+    return _redacted_json(document)
+
+
+def _redacted_json(document: Any, indent: int | None = None) -> str:
+    text = json.dumps(plain_json(document), ensure_ascii=False, indent=indent, allow_nan=False)
+    return escape_unsafe_json(text) + "\n"
 
 
 def plan_document(plan: Plan) -> JsonDocument:
     """The document of `plan --json` (plan.schema.json)."""
     return {
-        "format_version": FORMAT_VERSION,
-        "tool_version": plan.tool_version,
+        **_head(plan.tool_version),
         "timestamp": plan.created,
         "plan_id": plan.id,
         "errored": plan.has_errors,
@@ -110,7 +100,7 @@ def plan_document(plan: Plan) -> JsonDocument:
         **(
             {"server_dry_run": dry_run_counts_to_json(plan.trial)} if plan.trial is not None else {}
         ),
-        "moved": _build_move_documents(plan),
+        "moved": _moves(plan),
         "resource_changes": [_build_resource_change(change) for change in plan.changes],
         "verifications": [
             {
@@ -134,31 +124,24 @@ def plan_document(plan: Plan) -> JsonDocument:
             for guard in plan.guards
         ],
         "capabilities": dict(sorted(plan.capabilities.facts.items())),
-        "diagnostics": [finding.to_json() for finding in plan.diagnostics],
+        "diagnostics": _findings(plan.diagnostics),
     }
 
 
 def report_document(report: Report) -> JsonDocument:
     """The document of `apply --json` (report.schema.json)."""
-    run_findings = (
-        finding for result in report.verification_results for finding in result.diagnostics
-    )
-    all_findings = [
-        *report.plan.diagnostics,
-        *outcome_findings(report.outcomes),
-        *run_findings,
-    ]
-    overridden_guards = report.extras.get("guards_overridden", ())
+    plan, runs = report.plan, report.verification_results
+    run_findings = (finding for result in runs for finding in result.diagnostics)
+    all_findings = [*plan.diagnostics, *outcome_findings(report.outcomes), *run_findings]
     return {
-        "format_version": FORMAT_VERSION,
-        "tool_version": report.plan.tool_version,
+        **_head(plan.tool_version),
         "plan": {
-            "id": report.plan.id,
-            "timestamp": report.plan.created,
-            "base": build_base_document(report.plan.base),
-            "summary": _build_plan_summary(report.plan),
+            "id": plan.id,
+            "timestamp": plan.created,
+            "base": build_base_document(plan.base),
+            "summary": _build_plan_summary(plan),
         },
-        "moved": _build_move_documents(report.plan),
+        "moved": _moves(plan),
         "complete": is_wholly_done(report),
         "exit_code": report.exit_code,
         "stopped": report.stop_signal,
@@ -187,14 +170,14 @@ def report_document(report: Report) -> JsonDocument:
                 "seconds": round(max(0.0, result.seconds), 3),
                 "logs": list(result.logs),
             }
-            for result in report.verification_results
+            for result in runs
         ],
         "refusals": [
             {**_identity(change), "refusals": [_refusal_document(r) for r in change.refusals]}
-            for change in report.plan.refused_changes
+            for change in plan.refused_changes
         ],
-        "guards_overridden": sorted(map(str, overridden_guards)),
-        "diagnostics": [finding.to_json() for finding in all_findings],
+        "guards_overridden": sorted(map(str, report.extras.get("guards_overridden", ()))),
+        "diagnostics": _findings(all_findings),
     }
 
 
@@ -206,17 +189,24 @@ def diagnostics_document(
     errors = sum(finding.is_error for finding in all_findings)
     notes = sum(finding.is_note for finding in all_findings)
     return {
-        "format_version": FORMAT_VERSION,
-        "tool_version": tool_version,
+        **_head(tool_version),
         "valid": not errors,
         "error_count": errors,
         "warning_count": len(all_findings) - errors - notes,
         "note_count": notes,
-        "diagnostics": [finding.to_json() for finding in all_findings],
+        "diagnostics": _findings(all_findings),
     }
 
 
-def _build_move_documents(plan: Plan) -> list[dict[str, str]]:
+def _head(tool_version: str) -> JsonDocument:
+    return {"format_version": FORMAT_VERSION, "tool_version": tool_version}
+
+
+def _findings(findings: Iterable[Diagnostic]) -> list[JsonDocument]:
+    return [finding.to_json() for finding in findings]
+
+
+def _moves(plan: Plan) -> list[JsonDocument]:
     return [{"from": str(move.old), "to": str(move.new)} for move in plan.moved]
 
 
@@ -231,8 +221,9 @@ def build_base_document(base: PlanBase) -> JsonDocument:
         "serial": base.serial,
         "manifests_digest": base.manifests_digest,
         "commit": base.commit,
-        **{name: text for name in _OPTIONAL_BASE_FIELDS if (text := getattr(base, name))},
         # Optional fields are left out where they say nothing, as the schema allows.
+        **({"revision": base.revision} if base.revision else {}),
+        **({"against": base.against} if base.against else {}),
         **({} if base.compared else {"compared": False}),
         **({"dirty_files": list(base.dirty)} if base.dirty else {}),
     }
@@ -267,43 +258,44 @@ def _identity(change: Change | Outcome | ObjectDrift) -> JsonDocument:
 
 
 def _build_resource_change(change: Change) -> JsonDocument:
-    kept_fields = hide_sensitive(change, change.held)
     # Terraform shows an import in a field of its own, beside the action.
     as_action = change.action
     if change.action is Action.ADOPT:
         as_action = Action.UPDATE if change.fields else Action.NO_OP
-    planned_actions = [_TERRAFORM_ACTIONS[as_action]]
-    replacement = parse_replacement(change.extras)
-    secret_paths = {field.path for field in hide_sensitive(change) if field.sensitive}
+    is_recreate = as_action is Action.RECREATE
+    planned_actions = ["create" if is_recreate else as_action.value]
+    fields, kept_fields = hide_sensitive(change), hide_sensitive(change, change.held)
+    package, replacement = _package_document(change), parse_replacement(change.extras)
+    secret_paths = {field.path for field in fields if field.sensitive}
     # A field that is secret on one side is hidden on both, since the other side may show the value.
     before_secret = secret_paths | set(change.before_sensitive)
     after_secret = secret_paths | set(change.after_sensitive)
     unknown_values = {*change.after_unknown, *paths_known_later(change.fields)}
     document = {
-        "actions": (["no-op"] if change.is_refused else planned_actions),
+        "actions": ["no-op"] if change.is_refused else planned_actions,
         "before": sorted_json(change.before, before_secret),
         "after": sorted_json(change.after, after_secret | unknown_values),
         "after_unknown": tree_of_paths(unknown_values),
         "before_sensitive": tree_of_paths(before_secret) if change.before is not None else {},
         "after_sensitive": tree_of_paths(after_secret) if change.after is not None else {},
+        **({"importing": {"id": change.remote_id}} if change.action is Action.ADOPT else {}),
     }
-    importing = {"importing": {"id": change.remote_id}} if change.action is Action.ADOPT else {}
     return {
         **_identity(change),
-        "change": {**document, **importing},
+        "change": document,
         "refused_actions": planned_actions if change.is_refused else [],
         "action_reason": terraform_reason(change),
         "reason": change.reason,
         "cause": summarize_causes(change),
         "id": change.remote_id or None,
         "api": change.api,
-        "fields": _planned_fields(hide_sensitive(change)),
+        "fields": _planned_fields(fields),
         "refusals": [_refusal_document(refusal) for refusal in change.refusals],
         "notes": list(change.notes),
         "depends_on": [str(address) for address in change.depends_on],
         "rebase": change.rebase,
         "superseded": change.superseded,
-        **({_PACKAGE_KEY: package} if (package := _package_document(change)) else {}),
+        **({"package": package} if package else {}),
         **({"held": _planned_fields(kept_fields)} if kept_fields else {}),
         **({REPLACES_KEY: replacement.to_json()} if replacement is not None else {}),
     }
@@ -311,7 +303,7 @@ def _build_resource_change(change: Change) -> JsonDocument:
 
 def _package_document(change: Change) -> JsonDocument:
     """The package that a create uploads; nothing of it that a saved plan has in another type."""
-    package = change.extras.get(_PACKAGE_KEY)
+    package = change.extras.get("package")
     if not isinstance(package, Mapping):
         return {}
     texts = {name: package.get(name) for name in ("digest", "source")}
@@ -429,8 +421,7 @@ def accepted_json(changes: Iterable[Change]) -> list[JsonDocument]:
 def drift_document(drift: Drift) -> JsonDocument:
     """The document of `drift --json`."""
     return {
-        "format_version": FORMAT_VERSION,
-        "tool_version": drift.tool_version,
+        **_head(drift.tool_version),
         "timestamp": drift.created,
         "errored": drift.has_errors,
         "drifted": bool(drift.objects),
@@ -464,7 +455,7 @@ def drift_document(drift: Drift) -> JsonDocument:
             }
             for entry in drift.written_edits
         ],
-        "diagnostics": [finding.to_json() for finding in drift.diagnostics],
+        "diagnostics": _findings(drift.diagnostics),
     }
 
 
@@ -521,8 +512,7 @@ def agents_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
 
 def _build_json_header(checkup: Checkup, tool_version: str) -> JsonDocument:
     return {
-        "format_version": FORMAT_VERSION,
-        "tool_version": tool_version,
+        **_head(tool_version),
         "target": checkup.target or None,
         "healthy": checkup.is_healthy,
         "exit_code": checkup.exit_code,
@@ -548,8 +538,7 @@ def record_document(record: Record) -> JsonDocument:
         **_named(record.address),
         "id": record.remote_id,
         "imported": not record.applied,
-        "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
-        "sensitive_values": tree_of_paths(_list_secret_paths(fields.items())),
+        **_values(fields),
         "protected": record.protected,
         "digest": record.digest,
         "files": dict(sorted(record.files.items())),
@@ -569,18 +558,20 @@ def object_document(address: Address, observed: Observed) -> JsonDocument:
 
 def live_object_document(kind: str, observed: Observed) -> JsonDocument:
     """As `object_document`, for an object that has no address."""
-    fields = flatten(observed.spec)
     return {
         "type": kind,
         "id": observed.remote_id,
         "api": observed.api,
-        "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
-        "sensitive_values": tree_of_paths(_list_secret_paths(fields.items())),
+        **_values(flatten(observed.spec)),
     }
 
 
-def _list_secret_paths(fields: Iterable[tuple[FieldPath, Any]]) -> list[FieldPath]:
-    return [path for path, value in fields if isinstance(value, SECRET_TYPES)]
+def _values(fields: Mapping[FieldPath, Any]) -> JsonDocument:
+    secret_paths = [path for path, value in fields.items() if isinstance(value, SECRET_TYPES)]
+    return {
+        "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
+        "sensitive_values": tree_of_paths(secret_paths),
+    }
 
 
 def format_log_line_as_json(line: LogLine) -> str:
@@ -610,8 +601,7 @@ def build_targets_document(
 ) -> JsonDocument:
     """The document of several targets (targets.schema.json); `diagnostics` are of none of them."""
     return {
-        "format_version": FORMAT_VERSION,
-        "tool_version": tool_version,
+        **_head(tool_version),
         "command": command,
         "targets": [
             {"target": part.target, "exit_code": part.exit_code, "document": part.document}
@@ -619,7 +609,7 @@ def build_targets_document(
         ],
         "not_begun": list(not_begun),
         "exit_code": exit_code,
-        "diagnostics": [finding.to_json() for finding in diagnostics],
+        "diagnostics": _findings(diagnostics),
     }
 
 
@@ -649,17 +639,16 @@ def failure_document(
             "moved": [],
             "complete": False,
             "exit_code": exit_code,
-            "diagnostics": [finding.to_json() for finding in [*plan_findings, *findings]],
+            "diagnostics": _findings([*plan_findings, *findings]),
         }
     if (empty_fields := _EMPTY_FIELDS_BY_COMMAND.get(command)) is None:
         document = diagnostics_document(findings, tool_version=tool_version)
         return {**document, "exit_code": exit_code}
     return {
-        "format_version": FORMAT_VERSION,
-        "tool_version": tool_version,
+        **_head(tool_version),
         **empty_fields,
         "exit_code": exit_code,
-        "diagnostics": [finding.to_json() for finding in findings],
+        "diagnostics": _findings(findings),
     }
 
 

@@ -41,14 +41,10 @@ from synapse_apply.views.text.terminal import Style
 Event = JsonDocument
 UI_VERSION = "1.0"
 
-# Terraform's names of actions.
+# Terraform's names of actions, where they are not ours.
 _TERRAFORM_ACTIONS = {
-    Action.CREATE.value: "create",
     Action.RECREATE.value: "create",
     Action.ADOPT.value: "import",
-    Action.UPDATE.value: "update",
-    Action.DELETE.value: "delete",
-    Action.FORGET.value: "forget",
     Action.NO_OP.value: "noop",
 }
 _LEVEL_BY_SEVERITY = {"error": "error", "warning": "warn"}
@@ -67,7 +63,7 @@ def iter_change_events(plan: Plan) -> Iterator[Event]:
         action = "delete" if change.action is Action.RECREATE else "update"
         yield _build_change_event("resource_drift", change, action, "Drift")
     for change in plan.changes:
-        action = _TERRAFORM_ACTIONS[change.action.value]
+        action = _TERRAFORM_ACTIONS.get(change.action.value, change.action.value)
         if change.is_refused:
             yield _build_change_event("planned_change", change, action, "Refused", level="warn")
         elif change.action is not Action.NO_OP:

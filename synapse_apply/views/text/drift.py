@@ -68,12 +68,9 @@ def render_written_edits(
     elif show_hints:
         # With changes of Git that wait, the next plan still shows the resource.
         has_pending = any(edit.address in drift.pending_addresses for edit in drift.written_edits)
-        absence_text = (
-            "no drift for it, only what Git changes besides" if has_pending else "no change for it"
-        )
-        next_step = Text(
-            Command("plan"), f" shows {absence_text}; ", Command("apply"), " records that."
-        )
+        absence = "drift for it, only what Git changes besides" if has_pending else "change for it"
+        records = (Command("apply"), " records that.")
+        next_step = Text(Command("plan"), f" shows no {absence}; ", *records)
         lines += ["", f"Next: {name_target_in_commands(next_step, drift.typed_target, location)}"]
     return escape_ci_commands("\n".join(lines) + "\n")
 
@@ -91,28 +88,22 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
     """The block of a drifted object: a heading, and a row for each field."""
     symbol = "-" if object_drift.is_missing else "~"
     lines = [f"  # {sanitize(say_what_drifted(object_drift))}"]
-    if object_drift.replacement_id:
-        lines.append(
-            f"  # (recorded as id {sanitize(object_drift.remote_id)}, now "
-            f"{sanitize(object_drift.replacement_id)})"
-        )
+    old, new = object_drift.remote_id, object_drift.replacement_id
+    if new:
+        lines.append(f"  # (recorded as id {sanitize(old)}, now {sanitize(new)})")
     if reason := object_drift.blocked_reason:
         lines += [f"  # (apply cannot undo it: {line})" for line in sanitize_lines(reason)]
     root = build_field_tree(object_drift.all_field_changes)
     if object_drift.is_missing:
-        root = build_field_tree([FieldChange(("id",), object_drift.remote_id, ABSENT, Cause.NONE)])
-    elif object_drift.remote_id:
+        root = build_field_tree([FieldChange(("id",), old, ABSENT, Cause.NONE)])
+    elif old:
         # The id identifies the object, as in a plan.
-        root.add_unchanged_field(
-            ("id",), object_drift.replacement_id or object_drift.remote_id, is_shown=True
-        )
+        root.add_unchanged_field(("id",), new or old, is_shown=True)
+    kind, name = sanitize(object_drift.address.kind), quote_string(object_drift.address.name)
     return "\n".join(
         [
             *(style(line, "bold") for line in lines),
-            (
-                f"  {style.format_symbol_and_space(symbol)}{sanitize(object_drift.address.kind)} "
-                f"{quote_string(object_drift.address.name)} {{"
-            ),
+            f"  {style.format_symbol_and_space(symbol)}{kind} {name} {{",
             *RowLayout(style, width).visible_rows(root, _INDENT),
             "    }",
         ]
@@ -133,23 +124,19 @@ def _totals(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str
 def format_drift_totals(drift: Drift) -> str:
     """The line with the counts of drifted objects, or that there is no drift."""
     if drift.has_errors:
-        count = format_count_and_noun(
-            sum(finding.is_error for finding in drift.diagnostics), "error"
-        )
+        errors = sum(finding.is_error for finding in drift.diagnostics)
+        count = format_count_and_noun(errors, "error")
         return f"Drift incomplete: {count}. What could be seen is shown."
     if not drift.objects:
         return _AS_DECLARED if drift.has_unrecorded_as_declared else _NO_DRIFT
-    return (
-        f"Drift: {len(drift.changed_or_replaced_objects)} changed, {len(drift.missing_objects)} "
-        "gone."
-    )
+    changed, gone = len(drift.changed_or_replaced_objects), len(drift.missing_objects)
+    return f"Drift: {changed} changed, {gone} gone."
 
 
 def iter_ways_out_of_drift(drift: Drift, location: Sequence[str] = ()) -> Iterator[str]:
     """Sentences on what can be done about the drift, none without any; commands in backticks."""
-    return (
-        name_target_in_commands(text, drift.typed_target, location) for text in _ways_out(drift)
-    )
+    for text in _ways_out(drift):
+        yield name_target_in_commands(text, drift.typed_target, location)
 
 
 def _ways_out(drift: Drift) -> Iterator[str]:
@@ -176,22 +163,13 @@ def _ways_out(drift: Drift) -> Iterator[str]:
         if drift.missing_objects:
             yield "What is gone is created again in any case."
     if 0 < len(blocked_objects) < len(drift.objects):
-        share_text = f"{len(blocked_objects)} of {len(drift.objects)}"
-        yield Text(
-            f"Apply cannot undo {share_text}: ",
-            Command("plan --revert-drift"),
-            " tells the ways out.",
-        )
-    writable_objects = [one for one in drift.changed_or_replaced_objects if one.is_writable]
-    if writable_objects:
-        scope_text = (
-            ""
-            if len(writable_objects) == len(drift.changed_or_replaced_objects)
-            else f" (of {_join_addresses(writable_objects)})"
-        )
-        yield Text(
-            Command("drift --write ADDRESS"), f" writes live values{scope_text} into the manifests."
-        )
+        lead = f"Apply cannot undo {len(blocked_objects)} of {len(drift.objects)}: "
+        yield Text(lead, Command("plan --revert-drift"), " tells the ways out.")
+    live = drift.changed_or_replaced_objects
+    if writable := [one for one in live if one.is_writable]:
+        scope = f" (of {_join_addresses(writable)})" if len(writable) < len(live) else ""
+        text = f" writes live values{scope} into the manifests."
+        yield Text(Command("drift --write ADDRESS"), text)
 
 
 def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:
@@ -216,9 +194,9 @@ def _unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
         return
     yield style(unmanaged_line(drift), "bold")
     kind_width = max((len(one.kind) for one in drift.unmanaged), default=0)
-    id_width = max((len(one.remote_id) for one in drift.unmanaged), default=0)
     # One long id must not push the names of all others out of sight.
-    id_width = min(id_width, MAX_COLUMN_WIDTH)
+    longest_id = max((len(one.remote_id) for one in drift.unmanaged), default=0)
+    id_width = min(longest_id, MAX_COLUMN_WIDTH)
     for one in drift.unmanaged:
         keys = sanitize(join_natural_keys(one))
         row = f"  ? {one.kind:{kind_width}}  id {sanitize(one.remote_id):{id_width}}  {keys}"

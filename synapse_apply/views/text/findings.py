@@ -73,11 +73,9 @@ def merge_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 def _merge_addresses(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
     first_finding = similar_findings[0]
     addresses = list(dict.fromkeys(str(finding.address) for finding in similar_findings))
-    listed_addresses, hidden_count = addresses[:_MAX_LISTED], len(addresses) - _MAX_LISTED
-    address_list = ", ".join(listed_addresses) + (
-        f" and {hidden_count:,} more" if hidden_count > 0 else ""
-    )
-    resources_text = f"{len(addresses):,} resources: {address_list}."
+    hidden_count = len(addresses) - _MAX_LISTED
+    more = f" and {hidden_count:,} more" if hidden_count > 0 else ""
+    resources_text = f"{len(addresses):,} resources: {', '.join(addresses[:_MAX_LISTED])}{more}."
     detail = f"{first_finding.detail}\n{resources_text}" if first_finding.detail else resources_text
     # The position of one of them would be misleading.
     return first_finding.with_changes(detail=detail, address=None, position=None)
@@ -117,18 +115,14 @@ def indent_lines(text: str, indent: int = 2) -> list[str]:
 
 def finding_location(finding: Diagnostic) -> str:
     """Where a finding is: `on FILE:LINE:COLUMN, with ADDRESS, ...`, as far as known."""
-    parts = []
-    if finding.position is not None:
-        parts.append(f"on {format_position(finding.position)}")
-    if finding.address:
-        parts.append(f"with {sanitize(finding.address)}")
-    if finding.path:
-        parts.append(f"field {format_quoted_path(finding.path)}")
-    if finding.target:
-        parts.append(f"target {sanitize(finding.target)}")
-    if finding.rule:
-        parts.append(f"rule {sanitize(finding.rule)}")
-    return ", ".join(parts)
+    facts = {
+        "on": finding.position and format_position(finding.position),
+        "with": finding.address and sanitize(finding.address),
+        "field": finding.path and format_quoted_path(finding.path),
+        "target": finding.target and sanitize(finding.target),
+        "rule": finding.rule and sanitize(finding.rule),
+    }
+    return ", ".join(f"{word} {fact}" for word, fact in facts.items() if fact)
 
 
 def finding_place(finding: Diagnostic) -> str:
@@ -164,21 +158,16 @@ def format_refusal_rows(change: Change, style: Style, field_lines: Sequence[str]
 def _ways_out(change: Change, refusal: Refusal, style: Style) -> list[str]:
     position = refusal.position or change.position
     lines = [f"      {style(f'on {format_position(position)}', 'dim')}"] if position else []
-    if len(refusal.ways_out) == 1:
-        first_line, *continuation = sanitize_plan_lines(refusal.ways_out[0])
-        return [
-            *lines,
-            f"      Way out: {first_line}",
-            *(f"               {line}" for line in continuation),
-        ]
-    if refusal.ways_out:
+    lead = "      Way out: "
+    if len(refusal.ways_out) > 1:
+        lead = "        * "
         lines.append("      Ways out:")
     for way_out in refusal.ways_out:
         first_line, *continuation = sanitize_plan_lines(way_out)
-        lines += [f"        * {first_line}", *(f"          {line}" for line in continuation)]
+        lines += [lead + first_line, *(" " * len(lead) + line for line in continuation)]
     return lines
 
 
-def format_refused_count(count: int, style: Style) -> str:
+def format_refused_count(count: int) -> str:
     """The line before `Plan:` that counts refused changes, so that none is overlooked."""
-    return style(f"Refused: {count} (see ! rows).", "bold")
+    return f"Refused: {count} (see ! rows)."

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.command import Command
-from synapse_apply.model.diagnostic import Diagnostic, Severity
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.plan import Action
@@ -28,7 +28,6 @@ from synapse_apply.views.text.findings import (
 from synapse_apply.views.text.terminal import Style
 from synapse_apply.views.text.values import split_into_cut_lines
 
-_Ended = Outcome | VerificationResult
 _SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
 _RESULTS_BY_SEVERITY = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
 
@@ -104,11 +103,7 @@ def _is_all_done(report: Report) -> bool:
 def render_report(report: Report, *, color: bool) -> str:
     """The text of an apply's report, ending with a newline: rows, refusals, findings, counts."""
     style = Style(color)
-    rows = [
-        format_outcome_row(outcome, style)
-        for outcome in report.outcomes
-        if is_shown_outcome(outcome)
-    ]
+    rows = [format_outcome_row(one, style) for one in report.outcomes if is_shown_outcome(one)]
     # A run is skipped with its release, whose own row says so already.
     unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
     rows += [
@@ -117,13 +112,9 @@ def render_report(report: Report, *, color: bool) -> str:
         if result.status is not RunStatus.SKIPPED or result.address not in unfinished_addresses
     ]
     parts = ["\n".join([*format_moved_lines(report.plan.moved), *rows])]
-    parts += [
-        "\n".join(format_refusal_rows(change, style)) for change in report.plan.refused_changes
-    ]
+    parts += ["\n".join(format_refusal_rows(one, style)) for one in report.plan.refused_changes]
     # The row of a skipped change has its reason already.
-    unskipped_outcomes = (
-        outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
-    )
+    unskipped_outcomes = (one for one in report.outcomes if one.result is not Result.SKIPPED)
     parts += finding_blocks(outcome_findings(unskipped_outcomes), style)
     parts += format_log_ends(report.verification_results, style)
     parts.append(totals_and_steps(report, style))
@@ -142,24 +133,24 @@ def is_shown_outcome(outcome: Outcome) -> bool:
 
 def format_outcome_row(outcome: Outcome, style: Style) -> str:
     """One line with the result of a change."""
-    is_done = outcome.result is Result.DONE
+    address = sanitize(outcome.address)
     if outcome.result is Result.SKIPPED:
         # A row, not a block: one failure may skip a hundred changes, and must not be lost among
         # them. Lower-cased: the reason continues a sentence here.
-        reasons = [sanitize(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics]
+        reasons = (sanitize(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics)
         texts = "; ".join(f"{reason[:1].lower()}{reason[1:]}" for reason in reasons)
-        return (
-            f"  {style.format_symbol_and_space('.')}{sanitize(outcome.address)} was "
-            f"skipped{f': {texts}' if reasons else ''}"
-        )
-    symbol = ACTION_SYMBOLS[outcome.action] if is_done else "!"
-    facts = [f"id {sanitize(outcome.remote_id)}"] if outcome.remote_id else []
-    facts += [format_duration(outcome.seconds)] if outcome.seconds else []
-    facts_text = style(f" ({', '.join(facts)})", "dim") if facts else ""
-    return (
-        f"  {style.format_symbol_and_space(symbol)}{sanitize(outcome.address)} "
-        f"{_format_outcome_phrase(outcome)}{facts_text}"
-    )
+        return _row(".", f"{address} was skipped{': ' * bool(outcome.diagnostics)}{texts}", style)
+    symbol = ACTION_SYMBOLS[outcome.action] if outcome.result is Result.DONE else "!"
+    identity = f"id {sanitize(outcome.remote_id)}" if outcome.remote_id else ""
+    text = f"{address} {_format_outcome_phrase(outcome)}"
+    return _row(symbol, text, style, identity, outcome.seconds)
+
+
+def _row(symbol: str, text: str, style: Style, identity: str = "", seconds: float = 0) -> str:
+    facts = filter(None, (identity, format_duration(seconds) if seconds else ""))
+    facts_text = ", ".join(facts)
+    facts_text = style(f" ({facts_text})", "dim") if facts_text else ""
+    return f"  {style.format_symbol_and_space(symbol)}{text}{facts_text}"
 
 
 def _format_outcome_phrase(outcome: Outcome) -> str:
@@ -176,11 +167,8 @@ def outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
 
     Errors, the worst ones, last.
     """
-    sorted_outcomes = sorted(
-        outcomes, key=lambda outcome: _RESULTS_BY_SEVERITY.index(outcome.result)
-    )
     all_findings: list[Diagnostic] = []
-    for outcome in sorted_outcomes:
+    for outcome in sorted(outcomes, key=lambda one: _RESULTS_BY_SEVERITY.index(one.result)):
         address = str(outcome.address)
         for finding in outcome.diagnostics:
             changed_fields = {"address": finding.address or address}
@@ -188,14 +176,9 @@ def outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
                 changed_fields["request_id"] = finding.request_id or outcome.request_id
             all_findings.append(finding.with_changes(**changed_fields))
         if not outcome.diagnostics and outcome.result in {Result.FAILED, Result.UNKNOWN}:
-            all_findings.append(
-                Diagnostic(
-                    Severity.ERROR,
-                    f"{outcome.address} {_format_outcome_phrase(outcome)}",
-                    address=address,
-                    request_id=outcome.request_id or None,
-                )
-            )
+            summary = f"{outcome.address} {_format_outcome_phrase(outcome)}"
+            request_id = outcome.request_id or None
+            all_findings.append(error_finding(summary, address=address, request_id=request_id))
     # The last lines of a log are read first, so errors come last.
     return sorted(all_findings, key=lambda finding: finding.is_error)
 
@@ -205,7 +188,7 @@ def outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
 def totals_and_steps(report: Report, style: Style) -> str:
     """The lines of counts of an apply, and what to do about what is left."""
     counts = OutcomeCounts.from_report(report)
-    lines = [format_refused_count(counts.refused, style)] if counts.refused else []
+    lines = [style(format_refused_count(counts.refused), "bold")] if counts.refused else []
     lines += format_run_counts(report, style)
     # `verify` changes no resource, so there are no counts of resources.
     if report.extras.get("operation") == "verify":
@@ -224,11 +207,10 @@ def totals_and_steps(report: Report, style: Style) -> str:
 
 
 def _early_end(report: Report) -> list[str]:
-    ended_results: Sequence[_Ended] = (*report.outcomes, *report.verification_results)
-    has_recovery_file = any(ended_result.recovery_file for ended_result in ended_results)
     used_up = ": this plan is used up" if report.extras.get("is_used_up") else ""
     instruction = f"{'plan' if used_up else 'run apply'} again to do the rest{used_up}"
-    instruction = f"only then {instruction}" if has_recovery_file else instruction
+    if any(one.recovery_file for one in _ended(report)):
+        instruction = f"only then {instruction}"
     retry_hint = f"{instruction.capitalize()}; what is recorded as done is not repeated."
     failed = [outcome for outcome in report.outcomes if outcome.result is Result.FAILED]
     if failed and all(outcome.is_conflict for outcome in failed):
@@ -240,11 +222,13 @@ def _early_end(report: Report) -> list[str]:
     return [*_explain_end(report), retry_hint]
 
 
+def _ended(report: Report) -> Sequence[Outcome | VerificationResult]:
+    return (*report.outcomes, *report.verification_results)
+
+
 def _explain_end(report: Report) -> list[str]:
     lines = []
-    target = sanitize(report.plan.base.target)
-    ended_results: Sequence[_Ended] = (*report.outcomes, *report.verification_results)
-    unrecorded_results = [one for one in ended_results if one.recovery_file is not None]
+    unrecorded_results = [one for one in _ended(report) if one.recovery_file is not None]
     if report.stop_signal:
         name = _SIGNAL_NAMES.get(report.stop_signal, f"signal {report.stop_signal}")
         begun_text = "what had begun was finished" + ("" if unrecorded_results else " and recorded")
@@ -254,13 +238,13 @@ def _explain_end(report: Report) -> list[str]:
     if report.lock_lost:
         lines.append("The lock on the state was lost; nothing was started after.")
     for file in sorted({one.recovery_file for one in unrecorded_results if one.recovery_file}):
-        command = Command("state record FILE", target=target)
+        command = Command("state record FILE", target=sanitize(report.plan.base.target))
         lines += [
             f"What could not be recorded is kept in {sanitize(file)}.",
             f"Once the state can be written, {command} records it.",
         ]
     # Of these the next run finds out what became of them.
-    unknown: list[_Ended] = [
+    unknown: list[Outcome | VerificationResult] = [
         *(o for o in report.outcomes if o.result is Result.UNKNOWN and not o.is_untellable),
         *(run for run in report.verification_results if run.status is RunStatus.UNKNOWN),
     ]
@@ -286,18 +270,13 @@ def format_run_row(result: VerificationResult, style: Style) -> str:
     if result.status is RunStatus.SKIPPED:
         reason = "; ".join(sanitize(finding.detail).rstrip(".") for finding in result.diagnostics)
         lowercase_reason = f"{reason[:1].lower()}{reason[1:]}"
-        return (
-            f"  {style.format_symbol_and_space('.')}the verification of {address} was skipped: "
-            f"{lowercase_reason}"
-        )
-    facts = [f"job {sanitize(result.job)}"] if result.job else []
-    facts += [format_duration(result.seconds)] if result.seconds else []
-    facts_text = style(f" ({', '.join(facts)})", "dim") if facts else ""
+        return _row(".", f"the verification of {address} was skipped: {lowercase_reason}", style)
     is_neutral = result.is_acceptable or result.status is RunStatus.RUNNING
     # A tolerated failure (on_failure: warn) and a job that still runs are no errors.
     symbol = " " if result.status is RunStatus.PASSED else "." if is_neutral else "!"
-    phrase = _STATUS_PHRASES[result.status]
-    return f"  {style.format_symbol_and_space(symbol)}{address} {phrase}{facts_text}"
+    identity = f"job {sanitize(result.job)}" if result.job else ""
+    text = f"{address} {_STATUS_PHRASES[result.status]}"
+    return _row(symbol, text, style, identity, result.seconds)
 
 
 def format_log_ends(results: Iterable[VerificationResult], style: Style) -> list[str]:

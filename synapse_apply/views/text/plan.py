@@ -77,14 +77,11 @@ def render_plan(
             lines.append(blocks.render_forget_row(change))
         elif not is_object_change_to_make(change):
             lines += blocks.render_notes(change)
-    parts = [
-        *_header_and_blocks(plan, blocks),
-        *(["\n".join(lines)] if lines else []),
-        *(
-            "\n".join(format_refusal_rows(change, style, blocks.refused_fields(change)))
-            for change in plan.refused_changes
-        ),
-    ]
+    parts = [*_header_and_blocks(plan, blocks), "\n".join(lines)]
+    parts += (
+        "\n".join(format_refusal_rows(change, style, blocks.refused_fields(change)))
+        for change in plan.refused_changes
+    )
     if show_unchanged:
         unchanged = (c for c in plan.changes if c.action is Action.NO_OP or c.superseded)
         parts.append("\n".join(blocks.unchanged_line(c) for c in unchanged if not c.is_refused))
@@ -103,20 +100,13 @@ def render_plan(
 
 
 def _header_and_blocks(plan: Plan, blocks: ChangeRenderer) -> list[str]:
-    rows = [
-        row
-        for change in plan.changes
-        for row in (
-            *([blocks.render_change_block(change)] if is_object_change_to_make(change) else []),
-            *(
-                [blocks.render_run(change, change.verification)]
-                if change.verification and not change.is_refused
-                else []
-            ),
-        )
-    ]
-    moves = ["\n".join(format_moved_lines(plan.moved))] if plan.moved else []
-    if not (rows or moves):
+    rows = ["\n".join(format_moved_lines(plan.moved))] if plan.moved else []
+    for change in plan.changes:
+        if is_object_change_to_make(change):
+            rows.append(blocks.render_change_block(change))
+        if change.verification and not change.is_refused:
+            rows.append(blocks.render_run(change, change.verification))
+    if not rows:
         return []
     header = _HEADER
     if plan.has_errors:
@@ -125,7 +115,7 @@ def _header_and_blocks(plan: Plan, blocks: ChangeRenderer) -> list[str]:
         header = _NOT_COMPARED_HEADER
     elif plan.base.is_offline:
         header = _OFFLINE_HEADER.format(sanitize(plan.base.against))
-    return [header, *moves, *rows]
+    return [header, *rows]
 
 
 def is_object_change_to_make(change: Change) -> bool:
@@ -159,46 +149,41 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
 
 def format_plan_totals(plan: Plan, style: Style) -> str:
     """The lines of counts of a plan, or that there are no changes."""
-    accepted_text = name_accepted(plan.changes_with_accepted)
-    return "\n".join(
-        [_totals(plan, style), *([style(accepted_text, "bold")] if accepted_text else [])]
-    )
+    accepted_text = style(name_accepted(plan.changes_with_accepted), "bold")
+    return "\n".join(filter(None, (_totals(plan, style), accepted_text)))
 
 
 def _totals(plan: Plan, style: Style) -> str:
     # Counts of an incomplete plan would be wrong.
     if plan.has_errors:
-        count = format_count_and_noun(
-            sum(finding.is_error for finding in plan.diagnostics), "error"
-        )
+        errors = sum(finding.is_error for finding in plan.diagnostics)
+        count = format_count_and_noun(errors, "error")
         return style(f"Plan incomplete: {count}. It cannot be applied.", "bold")
     if not (plan.has_changes or plan.refused_changes):
         if plan.base.is_offline:
             return style(_NO_OFFLINE_CHANGES.format(sanitize(plan.base.against)), "done")
         if not plan.changes:  # nothing is declared, or all of it is left out
             return style(_EMPTY_PLAN, "done")
-        has_left_out = any("left_out" in change.extras for change in plan.changes)
-        no_changes_text = _NO_OTHER_CHANGES if plan.changes_with_accepted else _NO_CHANGES
+        conclusion = _NO_OTHER_CHANGES if plan.changes_with_accepted else _NO_CHANGES
         kept = [field.origin for change in plan.changes for field in change.held]
         kept += [str(c.extras[KEPT_KEY]) for c in plan.changes if KEPT_KEY in c.extras]
-        # Of some it cannot be told who set them.
-        kept_text = _ONLY_KEPT_UNTOLD if any(kept) else _ONLY_KEPT_DRIFT
-        conclusion = kept_text if kept else no_changes_text
-        return style(_CHANGES_LEFT_OUT if has_left_out else conclusion, "done")
-    lead_lines = (
-        [format_refused_count(len(plan.refused_changes), style)] if plan.refused_changes else []
-    )
+        if any("left_out" in change.extras for change in plan.changes):
+            conclusion = _CHANGES_LEFT_OUT
+        elif kept:  # of some it cannot be told who set them
+            conclusion = _ONLY_KEPT_UNTOLD if any(kept) else _ONLY_KEPT_DRIFT
+        return style(conclusion, "done")
+    lines = []
     if not plan.base.compared:
-        note = (
-            f"Not compared with {sanitize(plan.base.against)}: all that is declared counts as new."
-        )
-        lead_lines.insert(0, style(note, "bold"))
+        against = sanitize(plan.base.against)
+        lines.append(f"Not compared with {against}: all that is declared counts as new.")
+    if plan.refused_changes:
+        lines.append(format_refused_count(len(plan.refused_changes)))
     if runs := [run for change in plan.changes_to_verify if (run := change.verification)]:
         followed_count = sum(bool(run.job) for run in runs)
         to_follow = f", {followed_count} to follow" * bool(followed_count)
-        text = f"Verify: {len(runs) - followed_count} to run{to_follow}."
-        lead_lines.append(style(text, "bold"))
-    return "\n".join([*lead_lines, style(format_plan_line(plan.summary), "bold")])
+        lines.append(f"Verify: {len(runs) - followed_count} to run{to_follow}.")
+    lines.append(format_plan_line(plan.summary))
+    return "\n".join(style(line, "bold") for line in lines)
 
 
 _MAX_LISTED = 5
@@ -223,15 +208,10 @@ def name_accepted_fields(address_field_texts: Sequence[str]) -> str:
     """The line that counts and names fields given as `ADDRESS: FIELD`; "" for none."""
     if not address_field_texts:
         return ""
-    remainder = (
-        f" and {len(address_field_texts) - _MAX_LISTED} more"
-        if len(address_field_texts) > _MAX_LISTED
-        else ""
-    )
-    return (
-        f"{format_count_and_noun(len(address_field_texts), 'accepted difference')} "
-        f"({', '.join(address_field_texts[:_MAX_LISTED])}{remainder})."
-    )
+    hidden_count = len(address_field_texts) - _MAX_LISTED
+    listed = ", ".join(address_field_texts[:_MAX_LISTED])
+    listed += f" and {hidden_count} more" if hidden_count > 0 else ""
+    return f"{format_count_and_noun(len(address_field_texts), 'accepted difference')} ({listed})."
 
 
 _INDENT = 6
@@ -268,17 +248,14 @@ class ChangeRenderer:
             if change.remote_id:
                 root.add_unchanged_field(("id",), change.remote_id, is_shown=True)
             full_object = change.after if change.after is not None else change.before
-            for path, value in flatten(
-                sorted_json(full_object or {}, change.after_sensitive)
-            ).items():
-                root.add_unchanged_field(
-                    path, value, is_shown=self.show_unchanged or path == ("name",)
-                )
+            values = flatten(sorted_json(full_object or {}, change.after_sensitive))
+            for path, value in values.items():
+                is_shown = self.show_unchanged or path == ("name",)
+                root.add_unchanged_field(path, value, is_shown=is_shown)
             # Redacted ones are missing from the object, but count as fields.
             for path in change.after_sensitive:
-                root.add_unchanged_field(
-                    path, WithheldSecret("omitted"), is_shown=self.show_unchanged
-                )
+                hidden = WithheldSecret("omitted")
+                root.add_unchanged_field(path, hidden, is_shown=self.show_unchanged)
         return "\n".join(
             [
                 *[self.style(line, "bold") for line in lines],

@@ -112,9 +112,6 @@ def format_value_lines(value: Any, room: int) -> list[str]:
     """
     if isinstance(value, str) and "\n" in value.strip("\n"):
         return format_gutter_lines(value)
-    line = format_value_inline(value)
-    if measure_width(line) <= room or not isinstance(value, Mapping | list | tuple) or not value:
-        return [line]
     return _format_expanded_lines(value, room)
 
 
@@ -171,28 +168,13 @@ _MAX_COMPARED_LINES = 2000
 
 def format_line_diff(before: Any, after: Any, room: int, style: Style) -> list[str]:
     """The lines of `before -> after`; the first goes behind `name = `, `room` is in cells."""
-    if isinstance(before, str) and isinstance(after, str):
-        return _format_text_change(before, after, room, style)
-    before_text, after_text = format_value_inline(before), format_value_inline(after)
-    if measure_width(before_text) + measure_width(after_text) + len(_ARROW) <= room:
-        return [f"{before_text}{_ARROW}{after_text}"]
-    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
-        old, new = (
-            [format_value_inline(item) for item in before],
-            [format_value_inline(item) for item in after],
-        )
-        rows = _line_diff(old, new, "items", lambda line, mark: f"  {mark} {line},", style)
-        return ["[", *rows[1:], "]"]
-    return _pair_lines(format_value_lines(before, room), format_value_lines(after, room))
-
-
-def _format_text_change(before: str, after: str, room: int, style: Style) -> list[str]:
-    if "\n" in before.strip("\n") or "\n" in after.strip("\n"):
+    is_text = isinstance(before, str) and isinstance(after, str)
+    if is_text and ("\n" in before.strip("\n") or "\n" in after.strip("\n")):
         old, new = split_into_cut_lines(before), split_into_cut_lines(after)
         # Texts that differ only in their last line break are shown inline.
         if old != new:
             return _line_diff(old, new, "lines", prefix_mark_and_gutter, style)
-    if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
+    if is_text and max(len(before), len(after)) > MAX_VALUE_LENGTH:
         pairs = enumerate(zip(before, after, strict=False))
         shorter = min(len(before), len(after))
         position = next((number for number, (old, new) in pairs if old != new), shorter)
@@ -200,7 +182,13 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
     before_text, after_text = format_value_inline(before), format_value_inline(after)
     if measure_width(before_text) + measure_width(after_text) + len(_ARROW) <= room:
         return [f"{before_text}{_ARROW}{after_text}"]
-    return _pair_lines([before_text], [after_text])
+    if is_text:
+        return _pair_lines([before_text], [after_text])
+    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        old, new = ([format_value_inline(item) for item in side] for side in (before, after))
+        rows = _line_diff(old, new, "items", lambda line, mark: f"  {mark} {line},", style)
+        return ["[", *rows[1:], "]"]
+    return _pair_lines(format_value_lines(before, room), format_value_lines(after, room))
 
 
 def _pair_lines(before_lines: list[str], after_lines: list[str]) -> list[str]:
@@ -224,33 +212,22 @@ def _line_diff(
         # Without autojunk, which would treat frequent lines as noise and give odd diffs.
         blocks = list(SequenceMatcher(None, old, new, autojunk=False).get_opcodes())
     body: list[str] = []
-    for index, (tag, old_from, old_to, new_from, new_to) in enumerate(blocks):
-        if tag == "equal":
-            equal_lines = [format_diff_line(line, " ") for line in old[old_from:old_to]]
-            body += _context_lines(
-                equal_lines, noun, is_first=index == 0, is_last=index == len(blocks) - 1
-            )
+    for tag, old_from, old_to, new_from, new_to in blocks:
+        if tag != "equal":
+            body += [style(format_diff_line(line, "-"), "-") for line in old[old_from:old_to]]
+            body += [style(format_diff_line(line, "+"), "+") for line in new[new_from:new_to]]
             continue
-        body += [style(format_diff_line(line, "-"), "-") for line in old[old_from:old_to]]
-        body += [style(format_diff_line(line, "+"), "+") for line in new[new_from:new_to]]
+        equal_lines = [format_diff_line(line, " ") for line in old[old_from:old_to]]
+        head = equal_lines[: _CONTEXT_LINES if old_from or new_from else 0]
+        rest = equal_lines[len(head) :]
+        tail_count = min(_CONTEXT_LINES, len(rest)) if old_to < len(old) or new_to < len(new) else 0
+        hidden, tail = rest[: len(rest) - tail_count], rest[len(rest) - tail_count :]
+        # The note takes one line itself, so a single hidden line is shown instead.
+        if len(hidden) > 1:
+            hidden = [f"    # ({len(hidden)} unchanged {noun} hidden)"]
+        body += [*head, *hidden, *tail]
     count = f"{len(old)} -> {len(new)}" if len(old) != len(new) else str(len(old))
     return [f"({count} {noun})", *body]
-
-
-def _context_lines(
-    equal_lines: list[str], noun: str, *, is_first: bool, is_last: bool
-) -> list[str]:
-    head = [] if is_first else equal_lines[:_CONTEXT_LINES]
-    remaining_lines = equal_lines[len(head) :]
-    tail = [] if is_last or not remaining_lines else remaining_lines[-_CONTEXT_LINES:]
-    hidden_count = len(remaining_lines) - len(tail)
-    note = (
-        [f"    # ({hidden_count} unchanged {noun} hidden)"]
-        # The note takes one line itself, so a single hidden line is shown instead.
-        if hidden_count > 1
-        else remaining_lines[:hidden_count]
-    )
-    return [*head, *note, *tail]
 
 
 _CAUSE_COMMENTS = {
@@ -323,8 +300,7 @@ def build_field_tree(changes: Iterable[FieldChange], hidden_symbol: str = "~") -
 def change_symbol(change: FieldChange, hidden_symbol: str) -> str:
     """The symbol of a change: `+`, `-`, `~`, or a space for a secret that will not be sent."""
     if is_secret_change(change):
-        # Only a value that apply would send is a change; a secret that cannot be checked is only
-        # noted.
+        # Only a value that apply would send is a change; one that cannot be checked is only noted.
         is_untouched = hidden_symbol == "~" and change.note.startswith(("unchanged", "not checked"))
         return " " if is_untouched else hidden_symbol
     if change.before is ABSENT:
@@ -334,11 +310,8 @@ def change_symbol(change: FieldChange, hidden_symbol: str) -> str:
 
 def is_secret_change(change: FieldChange) -> bool:
     """Whether the change has a value that must not be shown."""
-    return (
-        change.sensitive
-        or isinstance(change.before, SECRET_TYPES)
-        or isinstance(change.after, SECRET_TYPES)
-    )
+    sides = (change.before, change.after)
+    return change.sensitive or any(isinstance(side, SECRET_TYPES) for side in sides)
 
 
 def secret_text(change: FieldChange, *, is_created: bool) -> str:
@@ -351,44 +324,33 @@ def secret_text(change: FieldChange, *, is_created: bool) -> str:
 def differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
     """One change for each leaf that differs, where a value is a map; else the change itself."""
     # A secret has no values to split, and its parts would show its structure.
-    if change.sensitive or not (_is_nonempty_map(change.before) or _is_nonempty_map(change.after)):
-        yield change
-        return
-    parts = list(_iter_differing_leaves(change))
+    parts = [] if change.sensitive or not _has_map(change) else _iter_differing_leaves(change)
     # Two maps may differ only in how they are written; the change is shown nevertheless.
-    yield from parts or [change]
+    yield from [*parts] or [change]
+
+
+def _has_map(change: FieldChange) -> bool:
+    return any(bool(side) and is_map(side) for side in (change.before, change.after))
 
 
 def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
     before, after = change.before, change.after
-    if not (_is_nonempty_map(before) or _is_nonempty_map(after)):
+    if not _has_map(change):
         is_one_absent = (before is ABSENT) != (after is ABSENT)
-        if (
-            is_one_absent
-            # Shown values are compared as well, since 1 == True and 1 == 1.0 in Python.
-            or format_value_inline(before) != format_value_inline(after)
-            or before != after
-        ):
+        # Shown values are compared as well, since 1 == True and 1 == 1.0 in Python.
+        are_shown_alike = format_value_inline(before) == format_value_inline(after)
+        if is_one_absent or not are_shown_alike or before != after:
             yield change
         return
     old, new = (dict(side) if isinstance(side, Mapping) else {} for side in (before, after))
     # Where a scalar becomes a map or the reverse, the scalar gets a row beside those of the keys.
-    scalar_sides = [ABSENT if isinstance(side, Mapping) else side for side in (before, after)]
-    if any(side is not ABSENT for side in scalar_sides):
-        yield _same_cause(change, change.path, scalar_sides[0], scalar_sides[1])
+    before, after = (ABSENT if isinstance(side, Mapping) else side for side in (before, after))
+    if before is not ABSENT or after is not ABSENT:
+        yield FieldChange(change.path, before, after, change.cause, note=change.note)
     for key in {**old, **new}:
-        path = (*change.path, key)
-        yield from _iter_differing_leaves(
-            _same_cause(change, path, old.get(key, ABSENT), new.get(key, ABSENT))
-        )
-
-
-def _same_cause(change: FieldChange, path: FieldPath, before: Any, after: Any) -> FieldChange:
-    return FieldChange(path, before, after, change.cause, note=change.note)
-
-
-def _is_nonempty_map(value: Any) -> bool:
-    return bool(value) and is_map(value)
+        path, before, after = (*change.path, key), old.get(key, ABSENT), new.get(key, ABSENT)
+        part = FieldChange(path, before, after, change.cause, note=change.note)
+        yield from _iter_differing_leaves(part)
 
 
 @frozen
@@ -412,20 +374,13 @@ class RowLayout:
             visible_children,
             key=lambda key: (_FIRST_KEYS.get(str(key), len(_FIRST_KEYS)), sort_key_of_value(key)),
         ):
-            lines += self._format_node(
-                visible_children[key], pad_to_width(names[key], column), indent
-            )
-        hidden_count = sum(
-            len(list(hidden_child.all_rows()))
-            for key, hidden_child in node.children.items()
-            if key not in visible_children
-        )
-        if hidden_count:
+            name = pad_to_width(names[key], column)
+            lines += self._format_node(visible_children[key], name, indent)
+        hidden = (node.children[key] for key in node.children if key not in visible_children)
+        if hidden_count := sum(len([*child.all_rows()]) for child in hidden):
             noun = self.noun if hidden_count > 1 else self.noun.removesuffix("s")
-            lines.append(
-                f"{' ' * (indent + 2)}"
-                + self._style_dim(f"# ({hidden_count} unchanged {noun} hidden)")
-            )
+            note = self.style(f"# ({hidden_count} unchanged {noun} hidden)", "dim")
+            lines.append(" " * (indent + 2) + note)
         return lines
 
     def _format_node(self, node: FieldNode, name: str, indent: int) -> list[str]:
@@ -433,9 +388,10 @@ class RowLayout:
         for row in node.rows:
             if row.is_shown:
                 lines += self._format_leaf(row, name, indent)
-        if any(child.has_shown_row() for child in node.children.values()):
+        below = [row for child in node.children.values() for row in child.all_rows()]
+        if any(row.is_shown for row in below):
             # `+` or `-` if all rows have that symbol, a space if none changes.
-            symbols = {row.symbol for child in node.children.values() for row in child.all_rows()}
+            symbols = {row.symbol for row in below}
             symbol = symbols.pop() if len(symbols) == 1 else "~"
             lines.append(f"{' ' * indent}{self.style.format_symbol_and_space(symbol)}{name} = {{")
             lines += self.visible_rows(node, indent + 4)
@@ -477,10 +433,6 @@ class RowLayout:
         if isinstance(change.after, KnownAfterApply):
             comment = f"# from {sanitize(change.after.address)}"
         elif change.note and not change.sensitive:
-            comment = (
-                f"{comment}, {sanitize(change.note)}" if comment else f"# {sanitize(change.note)}"
-            )
-        return " " + self._style_dim(comment) if comment else ""
-
-    def _style_dim(self, text: str) -> str:
-        return self.style(text, "dim")
+            comment = f"{comment}, " if comment else "# "
+            comment += sanitize(change.note)
+        return " " + self.style(comment, "dim") if comment else ""
