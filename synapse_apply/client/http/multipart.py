@@ -45,7 +45,7 @@ class MultipartBody:
         self._boundary = secrets.token_hex(16)
         self._tail = f"\r\n--{self._boundary}--\r\n".encode()
         self._owns_file = isinstance(file, str | os.PathLike)
-        self._position = self._start = 0
+        self._position = self._start = self._size = 0
         self._sent_hash: Any = hashlib.sha256() if digest_field else None
         self._open(file)
         try:
