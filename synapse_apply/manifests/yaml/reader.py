@@ -1,4 +1,9 @@
-"""How YAML text becomes documents with positions, or findings; no input raises an exception."""
+"""How YAML text becomes documents with positions, or findings; no input raises an exception.
+
+YAML 1.2 core scalars. Refused, each with a place and a hint: text that is not UTF-8, control
+characters, tabs as indentation, tags, merge keys, duplicate keys, keys that are not strings,
+alias bombs. A broken document does not hide the documents after it.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +34,6 @@ _COLUMN_MASK = (1 << COLUMN_BITS) - 1
 def pack_mark(line: int, column: int) -> Mark:
     """Line and column, both from 0, as one integer."""
     return line << COLUMN_BITS | column
-
-
-def unpack_mark(packed: Mark) -> tuple[int, int]:
-    """Line and column of a mark, both from 1, as Position has them."""
-    return (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1
 
 
 def build_position(file: str, tree: PositionTree) -> Position:
@@ -150,7 +150,8 @@ def _parse_number(text: str) -> int | float | str:
 
 _QUOTE_HINT = 'quote the text: "..."'
 _SURROGATE_PAIR = r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
-# (what libyaml or PyYAML says, our detail, our hint), first match wins.
+# (what libyaml or PyYAML says, our detail, our hint), first match wins; where a tab stands, the
+# first of all.
 _KNOWN_MESSAGES = (
     (
         r"character '\\t'|character that cannot start any token.*\t",
@@ -200,47 +201,8 @@ _KNOWN_MESSAGES = (
     ),
     (r"undefined tag|tag", "the tag cannot be read", "remove the tag"),
     (r"alias|anchor", "an anchor or alias has no name", "quote the text that begins with & or *"),
+    (r"", "this is not YAML", "compare with the examples; quoting the text often helps"),
 )
-
-
-def build_syntax_finding(
-    problem: yaml.MarkedYAMLError, file: str, text: str, first_line: int
-) -> tuple[Diagnostic, int]:
-    """The finding for a syntax error, and its line (from 0) in the whole text.
-
-    `first_line` is the line at which the parsed part of the text begins.
-    """
-    mark = problem.problem_mark or problem.context_mark
-    line = (mark.line if mark else 0) + first_line
-    column = mark.column if mark else 0
-    parser_message = " ".join(part for part in (problem.context, problem.problem) if part)
-    lines = text.split("\n", line + 1)
-    line_text = lines[line] if line < len(lines) else ""
-    if "Unicode character escape" in parser_message:
-        detail, hint = _explain_bad_escape(line_text[max(column - 2, 0) :])
-    else:
-        detail, hint = _explain_parser_message(
-            parser_message, line_text[column : column + 1] == "\t"
-        )
-    return (
-        error_finding(
-            "YAML syntax",
-            detail
-            + _describe_construct(problem, first_line)
-            + (f" ({parser_message})" if parser_message else ""),
-            hint,
-            position=Position(file, line + 1, column + 1),
-        ),
-        line,
-    )
-
-
-def _describe_construct(problem: yaml.MarkedYAMLError, first_line: int) -> str:
-    """A phrase naming the line where the unfinished construct began; "" on the same line."""
-    start_mark, end_mark = problem.context_mark, problem.problem_mark
-    if start_mark is None or end_mark is None or start_mark.line == end_mark.line:
-        return ""
-    return f", begun at line {start_mark.line + first_line + 1}"
 
 
 def _explain_bad_escape(escape: str) -> tuple[str, str]:
@@ -260,15 +222,6 @@ def _explain_bad_escape(escape: str) -> tuple[str, str]:
         f"{escape[:2]} stands before a number that is no character's",
         "write the character itself; single quotes keep what looks like an escape as it is",
     )
-
-
-def _explain_parser_message(parser_message: str, is_tab: bool) -> tuple[str, str]:
-    if is_tab:
-        return _KNOWN_MESSAGES[0][1], _KNOWN_MESSAGES[0][2]
-    for pattern, detail, hint in _KNOWN_MESSAGES:
-        if re.search(pattern, parser_message):
-            return detail, hint
-    return "this is not YAML", "compare with the examples; quoting the text often helps"
 
 
 # Which texts libyaml may compose as a whole: those of which there is nothing to be said.
@@ -299,8 +252,12 @@ def compose_plain_documents(text: str, first_line: int) -> list[tuple[Any, Posit
 
     `first_line` is added to every line.
     """
-    composer_class = _import_composer()
-    if composer_class is None or _may_nest_deeply(text) or _may_hold_anchor_or_tag(text):
+    # Most texts hold none of the characters, which is told faster than by an expression.
+    has_mark = "&" in text or "*" in text or "!" in text
+    if (has_mark and _ANCHOR_ALIAS_OR_TAG.search(text) is not None) or _may_nest_deeply(text):
+        return None
+    composer_class = _plain_composer()
+    if composer_class is None:
         return None
     documents = []
     try:
@@ -323,28 +280,31 @@ def _may_nest_deeply(text: str) -> bool:
     )
 
 
-def _may_hold_anchor_or_tag(text: str) -> bool:
-    # Most texts hold none of the characters, which is told faster than by an expression.
-    has_character = "&" in text or "*" in text or "!" in text
-    return has_character and _ANCHOR_ALIAS_OR_TAG.search(text) is not None
-
-
 @cache
-def _import_composer() -> Any:
-    """Libyaml's composer without the resolver of tags; None where PyYAML was built without it."""
+def _libyaml_parser() -> Any:
+    """Libyaml's parser; None where PyYAML was built without it."""
     try:
         from yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415
     except ImportError:
         return None
+    return CParser
 
-    class Composer(CParser):
-        # No tag is asked for: any callable will do, and one of C takes no time.
-        resolve = descend_resolver = ascend_resolver = "".format
 
-        def __init__(self, text: str) -> None:
-            CParser.__init__(self, text)
+def create_yaml_parser(text: str) -> Any:
+    """An event parser of a text: libyaml's where PyYAML has it, else pure Python's (15x slower)."""
+    return (_libyaml_parser() or yaml.SafeLoader)(text)
 
-    return Composer
+
+@cache
+def _plain_composer() -> Any:
+    """Libyaml's composer without the resolver of tags; None where there is no libyaml."""
+    parser = _libyaml_parser()
+    if parser is None:
+        return None
+
+    # No tag is asked for: any callable will do, and one of C takes no time.
+    names = ("resolve", "descend_resolver", "ascend_resolver")
+    return type("Composer", (parser,), dict.fromkeys(names, "".format))
 
 
 def _convert_plain_node(node: Any, first_line: int, levels_left: int) -> tuple[Any, PositionTree]:
@@ -353,7 +313,7 @@ def _convert_plain_node(node: Any, first_line: int, levels_left: int) -> tuple[A
     start_mark = start.line + first_line << COLUMN_BITS | start.column
     node_type = type(node)
     if node_type is ScalarNode:
-        return _read_scalar(node), start_mark
+        return node.value if node.style else parse_plain_scalar(node.value), start_mark
     if not levels_left:
         raise _NotPlain
     if node_type is SequenceNode:
@@ -367,7 +327,12 @@ def _convert_plain_node(node: Any, first_line: int, levels_left: int) -> tuple[A
         if type(key_node) is not ScalarNode:
             raise _NotPlain
         key = key_node.value
-        if key in values or (not key_node.style and _is_merge_or_non_text_key(key)):
+        may_be_no_text = not key_node.style and (not key or key[0] in NON_STRING_FIRST_CHARS)
+        if (
+            key in values
+            or (may_be_no_text and parse_plain_scalar(key) is not key)
+            or (key == "<<" and not key_node.style)
+        ):
             raise _NotPlain
         start = key_node.start_mark
         key_mark = start.line + first_line << COLUMN_BITS | start.column
@@ -384,266 +349,6 @@ def _convert_plain_node(node: Any, first_line: int, levels_left: int) -> tuple[A
             position_trees[key] = (key_mark, tree[1])
     return values, (start_mark, position_trees)
 
-
-def _is_merge_or_non_text_key(key: str) -> bool:
-    """Whether an unquoted key merges another map, or is not text."""
-    if not key or key[0] in NON_STRING_FIRST_CHARS:
-        return parse_plain_scalar(key) is not key
-    return key == "<<"
-
-
-def _read_scalar(node: Any) -> Any:
-    return node.value if node.style else parse_plain_scalar(node.value)
-
-
-# How YAML events become values and positions; duplicate keys and other constructs are refused.
-#
-# Refused are constructs that no manifest needs (tags, merge keys, keys that are not strings, alias
-# bombs); the builder reads on after them, so that every finding is reported.
-
-MAX_DEPTH = 100
-# An alias bomb of 300 bytes expands to millions of nodes ("billion laughs").
-MAX_ALIASED_NODES = 100_000
-_YAML_TAG_PREFIX = "tag:yaml.org,2002:"
-_CORE_TAGS = frozenset(
-    _YAML_TAG_PREFIX + name for name in ("str", "int", "float", "bool", "null", "map", "seq")
-)
-_STRING_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
-
-ReportAtMark = Callable[[str, str, str, Mark], None]
-"""Called with summary, detail, hint and mark of a finding."""
-
-
-_MAX_DIGITS_SHOWN = 20
-
-
-class UnreadableDocument(Exception):
-    """The rest of this document cannot be read; the reason was reported."""
-
-
-# A value, its positions, and how many values it adds to the collection around it. No type of its
-# own: one is made for each key and value.
-_Node = tuple[Any, PositionTree, int]
-
-
-class Builder:
-    """Builds one document after another from a parser's events."""
-
-    def __init__(
-        self, next_event: Callable[[], Any], report: ReportAtMark, first_line: int = 0
-    ) -> None:
-        """`first_line` is added to every line: the text may be the rest of a file."""
-        self._read_event = next_event
-        self._report = report
-        self._first_line = first_line
-        self._anchors: dict[str, _Node] = {}
-        self._open_anchors: list[str | None] = []  # one for each open collection
-        self._aliased_count = 0
-
-    def build_document(self) -> tuple[Any, PositionTree]:
-        """The value and position tree of the next document, whose start event was read.
-
-        Raises UnreadableDocument, or yaml.YAMLError for a syntax error.
-        """
-        # Anchors are valid within one document only (YAML 1.2, section 3.2.2.2).
-        self._anchors.clear()
-        self._open_anchors.clear()
-        value, tree, _ = self._build(self._read_event())
-        self._read_event()  # the document's end
-        return value, tree
-
-    def _pack_mark(self, event: Any) -> Mark:
-        return pack_mark(event.start_mark.line + self._first_line, event.start_mark.column)
-
-    def _build(self, event: Any) -> _Node:
-        node: _Node
-        if type(event) is events.ScalarEvent:
-            # `_pack_mark` and what most scalars are, written out: this runs for each of them.
-            text: Any = event.value
-            start: Any = event.start_mark
-            mark: Mark = start.line + self._first_line << COLUMN_BITS | start.column
-            is_text = event.style or (text and text[0] not in NON_STRING_FIRST_CHARS)
-            if event.tag is not None or not is_text:
-                text = self._read_scalar(event, mark)
-            node, size = (text, mark, 0), 1
-        elif type(event) is events.AliasEvent:
-            return self._resolve_alias(event.anchor or "", self._pack_mark(event))
-        else:
-            node = self._build_collection(event, self._pack_mark(event))
-            size = node[2]
-        if event.anchor is not None:
-            self._anchors[event.anchor] = (node[0], node[1], size)
-        return node
-
-    def _read_scalar(self, event: Any, mark: Mark) -> Any:
-        text = event.value
-        if event.tag is not None:
-            if event.tag not in _STRING_TAGS:
-                self._report_tag_unless_core(event.tag, mark)
-            return text
-        try:
-            return parse_plain_scalar(text)
-        except TooManyDigits:
-            self._report(
-                "Number with too many digits",
-                f"{text[:_MAX_DIGITS_SHOWN]}... is a number of {len(text):,} characters, and more "
-                f"than {MAX_NUMBER_LENGTH:,} are not read",
-                "put it in quotes when it is a text",
-                mark,
-            )
-        except NotJsonNumber:
-            self._report(
-                "Number that JSON cannot hold",
-                f"{text} is infinite or not a number",
-                f'quote it when it is a text: "{text}"',
-                mark,
-            )
-        return text
-
-    def _report_tag_unless_core(self, tag: str, mark: Mark) -> None:
-        if tag not in _CORE_TAGS:
-            is_core = tag.startswith(_YAML_TAG_PREFIX)
-            tag_text = "!!" + tag.removeprefix(_YAML_TAG_PREFIX) if is_core else tag
-            self._report(
-                "Tags are not supported",
-                f"the tag {tag_text} asks for a type that is not JSON",
-                "remove the tag; quote the value when it is a text",
-                mark,
-            )
-
-    def _build_collection(self, event: Any, mark: Mark) -> _Node:
-        if event.tag is not None and event.tag != "!":
-            self._report_tag_unless_core(event.tag, mark)
-        if len(self._open_anchors) >= MAX_DEPTH:
-            self._report(
-                "Nested too deeply",
-                f"more than {MAX_DEPTH} mappings and lists stand inside each other",
-                "flatten the document",
-                mark,
-            )
-            raise UnreadableDocument
-        self._open_anchors.append(event.anchor)
-        is_map = type(event) is events.MappingStartEvent
-        value, trees, size = (self._build_map if is_map else self._build_list)()
-        self._open_anchors.pop()
-        return value, (mark, trees), 1 + len(value) + size
-
-    def _build_list(self) -> tuple[Any, Any, int]:
-        values, trees, size = [], [], 0
-        while type(event := self._read_event()) is not events.SequenceEndEvent:
-            value, tree, added = self._build(event)
-            values.append(value)
-            trees.append(tree)
-            size += added
-        return values, trees, size
-
-    def _build_map(self) -> tuple[Any, Any, int]:
-        values: dict[str, Any] = {}
-        trees: dict[str, PositionTree] = {}
-        size = 0
-        while type(event := self._read_event()) is not events.MappingEndEvent:
-            key, mark, key_size = self._build(event)
-            if type(event) is not events.ScalarEvent:
-                mark = self._pack_mark(event)
-            if type(key) is not str or key == "<<":
-                key = self._read_odd_key(event, key, mark, f"(key {len(values)})")
-            value, tree, added = self._build(self._read_event())
-            size += key_size + added
-            if key in values:
-                first = trees[key]
-                line, column = unpack_mark(first[0] if type(first) is tuple else first)
-                self._report(
-                    "Duplicate key",
-                    f"`{key}` stands here for the second time; the first is at line {line},"
-                    f" column {column}",
-                    "keep one of the two",
-                    mark,
-                )
-            elif key is not None:
-                values[key] = value
-                trees[key] = (mark, tree[1]) if type(tree) is tuple else mark
-        return values, trees, size
-
-    def _read_odd_key(self, event: Any, key: Any, mark: Mark, made_up: str) -> str | None:
-        """The key of what may be none; None for a merge key, whose value is dropped."""
-        is_scalar = type(event) is events.ScalarEvent
-        if is_scalar and event.value == "<<" and not event.style:
-            self._report(
-                "Merge keys are not supported",
-                "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
-                "write the keys out, or change them for a target with an overlay",
-                mark,
-            )
-            return None
-        if type(key) is str:  # quoted, or an alias
-            return key
-        if is_scalar:
-            text: str = event.value
-            self._report(
-                "Key is not a string",
-                f"the key {text or 'null'} is read as {_describe_key_type(key)}",
-                f'quote it: "{text}"',
-                mark,
-            )
-            return text
-        self._report(
-            "Key is not a string",
-            "a mapping, a list or an alias stands where a key is expected",
-            "write a text; quote one that begins with { or [",
-            mark,
-        )
-        return made_up
-
-    def _resolve_alias(self, name: str, mark: Mark) -> _Node:
-        node = self._anchors.get(name)
-        if node is None:
-            # An anchor gets its value when its collection ends, so inside of it the name is
-            # unknown.
-            is_open = name in self._open_anchors
-            self._report(
-                "Alias inside its own anchor" if is_open else "Unknown alias",
-                f"*{name} stands inside the value it names"
-                if is_open
-                else f"no anchor &{name} stands before *{name} in this document",
-                f'quote it when it is a text: "*{name}"',
-                mark,
-            )
-            # Read as a text, so that the rest of the document is still checked.
-            node = f"*{name}", mark, 1
-        # Counted by expanded size: a value that an alias names may hold aliases of its own.
-        value, tree, size = node
-        self._aliased_count += size
-        if self._aliased_count > MAX_ALIASED_NODES:
-            self._report(
-                "Aliases expand to too much",
-                f"with *{name} this file has more than {MAX_ALIASED_NODES} values in all",
-                "write the values out instead of using aliases of aliases",
-                mark,
-            )
-            raise UnreadableDocument
-        return value, tree if type(tree) is tuple else mark, size
-
-
-def _describe_key_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    return "a boolean" if isinstance(value, bool) else "a number"
-
-
-def create_yaml_parser(text: str) -> Any:
-    """An event parser of a text: libyaml's where PyYAML has it, else pure Python's (15x slower)."""
-    try:
-        from yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415
-    except ImportError:  # PyYAML built without libyaml
-        return yaml.SafeLoader(text)
-    return CParser(text)
-
-
-# How YAML text becomes documents with positions, or findings; no input raises an exception.
-#
-# YAML 1.2 core scalars. Refused, each with a place and a hint: text that is not UTF-8, control
-# characters, tabs as indentation, tags, merge keys, duplicate keys, keys that are not strings,
-# alias bombs. A broken document does not hide the documents after it.
 
 # Compiled at its first use: that takes longer than reading a usual file.
 _CONTROL_CHARACTER = (
@@ -725,13 +430,32 @@ class ReadResult:
 
 def read_documents(data: bytes | str, file: str) -> ReadResult:
     """Read every document of a text; problems are in the result, and nothing is raised."""
-    text, findings = _decode_text_or_finding(data, file)
-    if text is None:
-        return ReadResult((), tuple(findings))
+    if isinstance(data, str):
+        # A str may hold lone surrogates, which libyaml cannot take.
+        text = data if data.isascii() else data.encode("utf-8", "replace").decode("utf-8")
+    else:
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as problem:
+            return ReadResult((), (_not_utf8(data, problem.start, file),))
+    text = text.removeprefix(BOM)
     reader = _YamlReader(SourceText(file, text, "${" in text, FILL_IN in text))
     with pause_gc():
-        reader.collect_documents_past_broken_ones()
-    return ReadResult(tuple(reader.documents), (*findings, *reader.findings))
+        reader.read()
+    return ReadResult(tuple(reader.documents), tuple(reader.findings))
+
+
+def _not_utf8(data: bytes, start: int, file: str) -> Diagnostic:
+    preceding = data[:start]
+    column = len(preceding.rpartition(b"\n")[2].decode("utf-8", "replace"))
+    is_utf16 = data[:2] in {b"\xff\xfe", b"\xfe\xff"}
+    return error_finding(
+        "Not UTF-8",
+        f"byte 0x{data[start]:02x} at offset {start} is not UTF-8 text"
+        + (" (the file is UTF-16)" if is_utf16 else ""),
+        "save the file as UTF-8",
+        position=Position(file, preceding.count(b"\n") + 1, column + 1),
+    )
 
 
 def read_single_mapping(
@@ -777,147 +501,329 @@ def iter_extra_document_error(reading: ReadResult, file: str) -> Iterator[Diagno
         )
 
 
+_KINDS: tuple[tuple[Any, str], ...] = (
+    (type(None), "null"), (bool, "a boolean"), ((int, float), "a number"),
+    (str, "a string"), (list, "a list"),
+)  # fmt: skip
+
+
 def describe_value_kind(value: Any) -> str:
     """The type of a JSON value in words, such as `a list`."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, (int, float)):
-        return "a number"
-    if isinstance(value, str):
-        return "a string"
-    return "a list" if isinstance(value, list) else "a mapping"
+    return next((words for kinds, words in _KINDS if isinstance(value, kinds)), "a mapping")
 
 
-def _decode_text_or_finding(data: bytes | str, file: str) -> tuple[str | None, list[Diagnostic]]:
-    if isinstance(data, str):
-        text = data
-        if not text.isascii():
-            # A str may hold lone surrogates, which libyaml cannot take.
-            text = text.encode("utf-8", "replace").decode("utf-8")
-        return text.removeprefix(BOM), []
-    try:
-        return data.decode("utf-8").removeprefix(BOM), []
-    except UnicodeDecodeError as problem:
-        preceding = data[: problem.start]
-        line = preceding.count(b"\n")
-        column = len(preceding.rpartition(b"\n")[2].decode("utf-8", "replace"))
-        is_utf16 = data[:2] in {b"\xff\xfe", b"\xfe\xff"}
-        return None, [
-            error_finding(
-                "Not UTF-8",
-                f"byte 0x{data[problem.start]:02x} at offset {problem.start} is not UTF-8 text"
-                + (" (the file is UTF-16)" if is_utf16 else ""),
-                "save the file as UTF-8",
-                position=Position(file, line + 1, column + 1),
-            )
-        ]
+MAX_DEPTH = 100
+# An alias bomb of 300 bytes expands to millions of nodes ("billion laughs").
+MAX_ALIASED_NODES = 100_000
+_YAML_TAG_PREFIX = "tag:yaml.org,2002:"
+_CORE_TAGS = frozenset(
+    _YAML_TAG_PREFIX + name for name in ("str", "int", "float", "bool", "null", "map", "seq")
+)
+_STRING_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
+_MAX_DIGITS_SHOWN = 20
+
+
+class _UnreadableDocument(Exception):
+    """The rest of this document cannot be read; the reason was reported at `mark`."""
+
+    def __init__(self, mark: Mark) -> None:
+        self.mark = mark
+
+
+# A value, its positions, and how many values it adds to the collection around it. No type of its
+# own: one is made for each key and value.
+_Node = tuple[Any, PositionTree, int]
 
 
 class _YamlReader:
-    """Reads one text, starting again at the next document behind a broken one."""
+    """Reads one text, starting again at the next document behind a broken one.
+
+    It reads on after what no manifest needs (tags, merge keys, keys that are not strings, alias
+    bombs), so that every finding is reported.
+    """
 
     def __init__(self, source: SourceText) -> None:
         self.source = source
         self.documents: list[Document] = []
         self.findings: list[Diagnostic] = []
+        # The line at which the part begins that is being read, and its next event.
+        self._first_line = 0
+        self._read_event: Callable[[], Any] = lambda: None
+        self._anchors: dict[str, _Node] = {}
+        self._open_anchors: list[str | None] = []  # one for each open collection
+        self._aliased_count = 0
 
-    def collect_documents_past_broken_ones(self) -> None:
+    def read(self) -> None:
         """Read all documents and findings; behind a broken document from the next `---` on."""
         text = self.source.text
         start = 0
         # Each restart reads the rest anew, so a file of broken documents would take quadratic time.
         for _ in range(_MAX_RESTARTS):
-            first_line = text.count("\n", 0, start)
-            broken_line = self._read_until_broken(text[start:] if start else text, first_line)
+            self._first_line = text.count("\n", 0, start)
+            broken_line = self._read_part(text[start:])
             if broken_line is None:
                 return
-            next_start = self._next_document_offset(text, start, broken_line)
-            if next_start is None:
+            offset = 0
+            for _ in range(broken_line):
+                offset = text.find("\n", offset) + 1 or len(text)
+            # Beyond `start` in any case, so that each restart makes progress.
+            following = _NEXT_DOCUMENT.search(text, max(offset, start + 1))
+            if following is None:
                 return
-            start = next_start
-        self._report_finding(
+            start = following.start()
+        self._report(
             "Too many syntax errors",
             f"the rest of the file is not read after {_MAX_RESTARTS} of them",
             "mend these first",
             pack_mark(text.count("\n", 0, start), 0),
         )
 
-    def _next_document_offset(self, text: str, start: int, line: int) -> int | None:
-        """The offset of the first `---` at or below a line, always beyond `start`."""
-        offset = 0
-        for _ in range(line):
-            offset = text.find("\n", offset) + 1 or len(text)
-        # Beyond `start` in any case, so that each restart makes progress.
-        match = _NEXT_DOCUMENT.search(text, max(offset, start + 1))
-        return match.start() if match else None
-
-    def _read_until_broken(self, text: str, first_line: int) -> int | None:
+    def _read_part(self, text: str) -> int | None:
         """Read documents to the end (None), or to a broken one (the problem's line, from 0)."""
         # A quick test: the pattern is searched only in texts that may hold such a character.
         if not text.isascii() or "\x00" in text or "\x1b" in text:
-            text = self._replace_control_characters(text, first_line)
-        plain_documents = compose_plain_documents(text, first_line)
+            text = self._replace_control_characters(text)
+        plain_documents = compose_plain_documents(text, self._first_line)
         if plain_documents is not None:
             self._add_documents(plain_documents)
             return None
-        # Here, not above: most texts are plain.
-
-        last_mark = pack_mark(first_line, 0)
-
-        def record_finding(summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
-            nonlocal last_mark
-            last_mark = finding_mark
-            self._report_finding(summary, detail, hint, finding_mark)
-
+        self._aliased_count = 0
         try:
-            parser = create_yaml_parser(text)
-            builder = Builder(parser.get_event, record_finding, first_line)
-            self._read_documents_of_parser(parser, builder.build_document)
-        except UnreadableDocument:
-            return unpack_mark(last_mark)[0] - 1
+            self._read_event = create_yaml_parser(text).get_event
+            while (event_type := type(self._read_event())) is not events.StreamEndEvent:
+                if event_type is events.DocumentStartEvent:
+                    # Anchors are valid within one document only (YAML 1.2, section 3.2.2.2).
+                    self._anchors.clear()
+                    self._open_anchors.clear()
+                    value, tree, _ = self._build(self._read_event())
+                    self._read_event()  # the document's end
+                    self._add_documents([(value, tree)])
+        except _UnreadableDocument as problem:
+            return problem.mark >> COLUMN_BITS
         except yaml.reader.ReaderError:
-            cleaned = self._replace_control_characters(text, first_line)
+            cleaned = self._replace_control_characters(text)
             # Characters were replaced by U+FFFD, so the second attempt cannot fail in the same way.
-            return self._read_until_broken(cleaned, first_line) if cleaned != text else first_line
+            return self._read_part(cleaned) if cleaned != text else self._first_line
         except yaml.MarkedYAMLError as problem:
-            finding, line = build_syntax_finding(
-                problem, self.source.file, self.source.text, first_line
-            )
-            self.findings.append(finding)
-            return line
+            return self._report_syntax(problem)
         return None
-
-    def _read_documents_of_parser(
-        self, parser: Any, build_document: Callable[[], tuple[Any, PositionTree]]
-    ) -> None:
-        while True:
-            event_type = type(parser.get_event())
-            if event_type is events.StreamEndEvent:
-                return
-            if event_type is events.DocumentStartEvent:
-                self._add_documents([build_document()])
 
     def _add_documents(self, documents: Iterable[tuple[Any, PositionTree]]) -> None:
         self.documents.extend(
             Document(value, tree, self.source) for value, tree in documents if value is not None
         )
 
-    def _report_finding(self, summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
-        position = LazyPositions(self.source.file, finding_mark)[()]
+    def _report(self, summary: str, detail: str, hint: str, mark: Mark) -> None:
+        position = build_position(self.source.file, mark)
         self.findings.append(error_finding(summary, detail, hint, position=position))
 
-    def _replace_control_characters(self, text: str, first_line: int) -> str:
+    def _report_syntax(self, problem: yaml.MarkedYAMLError) -> int:
+        """Report a syntax error; its line (from 0) in the whole text."""
+        begun, end = problem.context_mark, problem.problem_mark
+        mark = end or begun
+        line = (mark.line if mark else 0) + self._first_line
+        column = mark.column if mark else 0
+        message = " ".join(part for part in (problem.context, problem.problem) if part)
+        line_text = "".join(self.source.text.split("\n", line + 1)[line : line + 1])
+        if "Unicode character escape" in message:
+            detail, hint = _explain_bad_escape(line_text[max(column - 2, 0) :])
+        else:
+            is_tab = line_text[column : column + 1] == "\t"
+            known = (row for row in _KNOWN_MESSAGES if is_tab or re.search(row[0], message))
+            _, detail, hint = next(known)
+        if begun is not None and end is not None and begun.line != end.line:
+            detail += f", begun at line {begun.line + self._first_line + 1}"
+        if message:
+            detail += f" ({message})"
+        self._report("YAML syntax", detail, hint, pack_mark(line, column))
+        return line
+
+    def _replace_control_characters(self, text: str) -> str:
         match = re.search(_CONTROL_CHARACTER, text)
         if match is None:
             return text
         preceding = text[: match.start()]
         line, column = preceding.count("\n"), len(preceding.rpartition("\n")[2])
-        self._report_finding(
+        self._report(
             "Control character",
             f"the character U+{ord(match[0]):04X} cannot stand in YAML",
             f'remove it, or write it as an escape in a quoted text: "\\u{ord(match[0]):04x}"',
-            pack_mark(first_line + line, column),
+            pack_mark(self._first_line + line, column),
         )
         return re.sub(_CONTROL_CHARACTER, "\ufffd", text)
+
+    def _pack_mark(self, event: Any) -> Mark:
+        return pack_mark(event.start_mark.line + self._first_line, event.start_mark.column)
+
+    def _build(self, event: Any) -> _Node:
+        node: _Node
+        if type(event) is events.ScalarEvent:
+            # `_pack_mark` and what most scalars are, written out: this runs for each of them.
+            text: Any = event.value
+            start: Any = event.start_mark
+            mark: Mark = start.line + self._first_line << COLUMN_BITS | start.column
+            is_text = event.style or (text and text[0] not in NON_STRING_FIRST_CHARS)
+            if event.tag is not None or not is_text:
+                text = self._read_scalar(event, mark)
+            node, size = (text, mark, 0), 1
+        elif type(event) is events.AliasEvent:
+            return self._resolve_alias(event.anchor or "", self._pack_mark(event))
+        else:
+            node = self._build_collection(event, self._pack_mark(event))
+            size = node[2]
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (node[0], node[1], size)
+        return node
+
+    def _read_scalar(self, event: Any, mark: Mark) -> Any:
+        text = event.value
+        if event.tag is not None:
+            if event.tag not in _STRING_TAGS:
+                self._report_tag_unless_core(event.tag, mark)
+            return text
+        try:
+            return parse_plain_scalar(text)
+        except TooManyDigits:
+            self._report(
+                "Number with too many digits",
+                f"{text[:_MAX_DIGITS_SHOWN]}... is a number of {len(text):,} characters, and more "
+                f"than {MAX_NUMBER_LENGTH:,} are not read",
+                "put it in quotes when it is a text",
+                mark,
+            )
+        except NotJsonNumber:
+            self._report(
+                "Number that JSON cannot hold",
+                f"{text} is infinite or not a number",
+                f'quote it when it is a text: "{text}"',
+                mark,
+            )
+        return text
+
+    def _report_tag_unless_core(self, tag: str, mark: Mark) -> None:
+        if tag not in _CORE_TAGS:
+            is_core = tag.startswith(_YAML_TAG_PREFIX)
+            tag_text = "!!" + tag.removeprefix(_YAML_TAG_PREFIX) if is_core else tag
+            self._report(
+                "Tags are not supported",
+                f"the tag {tag_text} asks for a type that is not JSON",
+                "remove the tag; quote the value when it is a text",
+                mark,
+            )
+
+    def _build_collection(self, event: Any, mark: Mark) -> _Node:
+        if event.tag is not None and event.tag != "!":
+            self._report_tag_unless_core(event.tag, mark)
+        if len(self._open_anchors) >= MAX_DEPTH:
+            self._report(
+                "Nested too deeply",
+                f"more than {MAX_DEPTH} mappings and lists stand inside each other",
+                "flatten the document",
+                mark,
+            )
+            raise _UnreadableDocument(mark)
+        self._open_anchors.append(event.anchor)
+        is_map = type(event) is events.MappingStartEvent
+        value, trees, size = (self._build_map if is_map else self._build_list)()
+        self._open_anchors.pop()
+        return value, (mark, trees), 1 + len(value) + size
+
+    def _build_list(self) -> tuple[Any, Any, int]:
+        values, trees, size = [], [], 0
+        while type(event := self._read_event()) is not events.SequenceEndEvent:
+            value, tree, added = self._build(event)
+            values.append(value)
+            trees.append(tree)
+            size += added
+        return values, trees, size
+
+    def _build_map(self) -> tuple[Any, Any, int]:
+        values: dict[str, Any] = {}
+        trees: dict[str, PositionTree] = {}
+        size = 0
+        while type(event := self._read_event()) is not events.MappingEndEvent:
+            key, mark, key_size = self._build(event)
+            if type(event) is not events.ScalarEvent:
+                mark = self._pack_mark(event)
+            if type(key) is not str or key == "<<":
+                key = self._read_odd_key(event, key, mark, f"(key {len(values)})")
+            value, tree, added = self._build(self._read_event())
+            size += key_size + added
+            if key in values:
+                first = build_position(self.source.file, trees[key])
+                self._report(
+                    "Duplicate key",
+                    f"`{key}` stands here for the second time; the first is at line {first.line},"
+                    f" column {first.column}",
+                    "keep one of the two",
+                    mark,
+                )
+            elif key is not None:
+                values[key] = value
+                trees[key] = (mark, tree[1]) if type(tree) is tuple else mark
+        return values, trees, size
+
+    def _read_odd_key(self, event: Any, key: Any, mark: Mark, made_up: str) -> str | None:
+        """The key of what may be none; None for a merge key, whose value is dropped."""
+        is_scalar = type(event) is events.ScalarEvent
+        if is_scalar and event.value == "<<" and not event.style:
+            self._report(
+                "Merge keys are not supported",
+                "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
+                "write the keys out, or change them for a target with an overlay",
+                mark,
+            )
+            return None
+        if type(key) is str:  # quoted, or an alias
+            return key
+        if is_scalar:
+            text: str = event.value
+            self._report(
+                "Key is not a string",
+                f"the key {text or 'null'} is read as {_describe_key_type(key)}",
+                f'quote it: "{text}"',
+                mark,
+            )
+            return text
+        self._report(
+            "Key is not a string",
+            "a mapping, a list or an alias stands where a key is expected",
+            "write a text; quote one that begins with { or [",
+            mark,
+        )
+        return made_up
+
+    def _resolve_alias(self, name: str, mark: Mark) -> _Node:
+        node = self._anchors.get(name)
+        if node is None:
+            # An anchor gets its value when its collection ends, so inside of it the name is
+            # unknown.
+            is_open = name in self._open_anchors
+            self._report(
+                "Alias inside its own anchor" if is_open else "Unknown alias",
+                f"*{name} stands inside the value it names"
+                if is_open
+                else f"no anchor &{name} stands before *{name} in this document",
+                f'quote it when it is a text: "*{name}"',
+                mark,
+            )
+            # Read as a text, so that the rest of the document is still checked.
+            node = f"*{name}", mark, 1
+        # Counted by expanded size: a value that an alias names may hold aliases of its own.
+        value, tree, size = node
+        self._aliased_count += size
+        if self._aliased_count > MAX_ALIASED_NODES:
+            self._report(
+                "Aliases expand to too much",
+                f"with *{name} this file has more than {MAX_ALIASED_NODES} values in all",
+                "write the values out instead of using aliases of aliases",
+                mark,
+            )
+            raise _UnreadableDocument(mark)
+        return value, tree if type(tree) is tuple else mark, size
+
+
+def _describe_key_type(value: Any) -> str:
+    if value is None:
+        return "null"
+    return "a boolean" if isinstance(value, bool) else "a number"

@@ -69,7 +69,7 @@ def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
     fast = read_documents(TEXT, "f").documents
     monkeypatch.setattr(reader, "create_yaml_parser", yaml.SafeLoader)
-    monkeypatch.setattr(reader, "_import_composer", lambda: None)
+    monkeypatch.setattr(reader, "_plain_composer", lambda: None)
     slow = read_documents(TEXT, "f").documents
     assert [d.value for d in slow] == [d.value for d in fast]
     assert [dict(d.positions) for d in slow] == [dict(d.positions) for d in fast]
