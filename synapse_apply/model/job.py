@@ -10,7 +10,7 @@ second run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, fields
 from enum import Enum
 from typing import Any
 
@@ -335,23 +335,18 @@ class LastRun:
         status_by_value = {verdict.value: verdict for verdict in RunStatus}
         return cls(
             status_by_value.get(str(data.get("result")), RunStatus.UNKNOWN),
-            job=str(data.get("job", "")),
-            parameters=str(data.get("parameters", "")),
-            digest=str(data.get("digest", "")),
-            at=str(data.get("at", "")),
-            signature=str(data.get("signature", "")),
+            **{name: str(data.get(name, "")) for name in _LAST_RUN_TEXTS},
         )
 
     def to_json(self) -> dict[str, str]:
         """The JSON object that a record stores."""
-        texts = {
-            "result": self.result.value,
-            "job": self.job,
-            "parameters": self.parameters,
-            "digest": self.digest,
-            "at": self.at,
-        }
-        return {**texts, "signature": self.signature} if self.signature else texts
+        texts = {name: getattr(self, name) for name in _LAST_RUN_TEXTS}
+        if not self.signature:
+            del texts["signature"]
+        return {"result": self.result.value, **texts}
+
+
+_LAST_RUN_TEXTS = tuple(text.name for text in fields(LastRun) if text.name != "result")
 
 
 @frozen

@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
@@ -30,6 +30,8 @@ from synapse_apply.model.values import (
     Sensitive,
     WithheldSecret,
 )
+
+T = TypeVar("T")
 
 # The key in a dataclass field's metadata that has its TextForm.
 FORM_METADATA_KEY = "form"
@@ -130,15 +132,10 @@ def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
         return data
     marker_key = next((key for key in data if key.startswith("$")), None)
     if marker_key is None:
-        levels_left = _one_level_less(levels_left)
-        return {
-            key: _decode_nested_value(f".{key}", item, levels_left) for key, item in data.items()
-        }
+        return _decode_map(data, levels_left)
     if marker_key == "$map":
         return decode_step(
-            f".{marker_key}",
-            lambda inner: _decode_map(inner, _one_level_less(levels_left)),
-            data[marker_key],
+            f".{marker_key}", lambda inner: _decode_map(inner, levels_left), data[marker_key]
         )
     if marker_key not in MARKER_DECODERS:
         # A newer version wrote it: reading it as a plain map could send it to a server.
@@ -146,6 +143,13 @@ def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
     return decode_step(
         f".{marker_key}", lambda inner: MARKER_DECODERS[marker_key](inner, data), data[marker_key]
     )
+
+
+def _decode_map(data: Any, levels_left: int) -> Any:
+    levels_left = _one_level_less(levels_left)
+    if not isinstance(data, dict):
+        raise WrongShapeError(format_type_mismatch("an object", data))
+    return {key: _decode_nested_value(f".{key}", item, levels_left) for key, item in data.items()}
 
 
 def _decode_nested_value(step: str, data: Any, levels_left: int) -> Any:
@@ -178,25 +182,18 @@ def _encode_marker(value: Any) -> JsonObject:
     raise TypeError(f"a {type(value).__name__} cannot be stored")
 
 
-def _decode_map(inner: Any, levels_left: int) -> Any:
-    if not isinstance(inner, dict):
-        raise WrongShapeError(format_type_mismatch("an object", inner))
-    return {key: _decode_nested_value(f".{key}", item, levels_left) for key, item in inner.items()}
-
-
-def _decode_mac(inner: Any, marker: JsonObject) -> Mac:
-    place = require_text(marker.get("place", ""))
-    return Mac(require_text(marker.get("key_id")), require_text(inner), place)
-
-
 MARKER_DECODERS: Mapping[str, Callable[[Any, JsonObject], Any]] = {
     "$absent": lambda _inner, _marker_object: ABSENT,
-    "$mac": _decode_mac,
+    "$mac": lambda inner, marker_object: Mac(
+        place=require_text(marker_object.get("place", "")),
+        key_id=require_text(marker_object.get("key_id")),
+        digest=require_text(inner),
+    ),
     "$withheld": lambda inner, _marker_object: WithheldSecret(require_text(inner)),
     "$known_after_apply": lambda inner, _marker_object: KnownAfterApply(decode_address(inner)),
     "$reference": lambda inner, _marker_object: Reference(decode_address(inner)),
-    "$float": lambda inner, _marker_object: _decode_number(float, inner),
-    "$int": lambda inner, _marker_object: _decode_number(lambda text: int(text, 16), inner),
+    "$float": lambda inner, _marker_object: _parse(inner, float, "a number"),
+    "$int": lambda inner, _marker_object: _parse(inner, lambda text: int(text, 16), "a number"),
 }
 
 
@@ -214,21 +211,15 @@ def require_text(data: Any) -> str:
 
 
 def decode_address(data: Any) -> Address:
-    try:
-        return Address.parse(require_text(data))
-    except WrongShapeError:
-        raise
-    except ValueError:
-        raise WrongShapeError("expected an address, KIND/NAME") from None
+    return _parse(data, Address.parse, "an address, KIND/NAME")
 
 
-def _decode_number(read: Callable[[str], float], data: Any) -> float:
+def _parse(data: Any, parse: Callable[[str], T], expected: str) -> T:
+    text = require_text(data)
     try:
-        return read(require_text(data))
-    except WrongShapeError:
-        raise
+        return parse(text)
     except ValueError:
-        raise WrongShapeError("expected a number") from None
+        raise WrongShapeError(f"expected {expected}") from None
 
 
 def require_text_key(key: Any) -> str:
@@ -238,9 +229,8 @@ def require_text_key(key: Any) -> str:
 
 
 def format_type_mismatch(expected_type: str, value: Any) -> str:
-    return (
-        f"expected {expected_type}, found {JSON_TYPE_NAMES.get(type(value), type(value).__name__)}"
-    )
+    found = JSON_TYPE_NAMES.get(type(value), type(value).__name__)
+    return f"expected {expected_type}, found {found}"
 
 
 JSON_TYPE_NAMES: Mapping[type, str] = {
@@ -276,7 +266,16 @@ class OddJsonError(ValueError):
 # Strict for what the program uses; logs are parsed leniently, because people read them.
 def parse_strict_json(text: str | bytes) -> JsonValue:
     """The value of a JSON text in UTF-8; raises OddJsonError for all that RFC 8259 excludes."""
-    return _parse_with_decoder(decode_utf8(text), _STRICT_DECODER, _STRICT_LONG_DECODER)
+    decoded_text = decode_utf8(text)
+    is_long = _LONG_NUMBER.search(decoded_text) is not None
+    value = _decode(_STRICT_LONG_DECODER if is_long else _STRICT_DECODER, decoded_text)
+    if _SURROGATE.search(decoded_text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            problem = "a text in it has half of a surrogate pair, which is no character"
+            raise OddJsonError(problem) from None
+    return value
 
 
 def parse_lenient_json(text: str | bytes) -> JsonValue:
@@ -285,9 +284,7 @@ def parse_lenient_json(text: str | bytes) -> JsonValue:
     NaN and numbers that are too large become texts; raises OddJsonError for what is not JSON.
     """
     decoded_text = decode_utf8(text)
-    value = _parse_with_decoder(
-        decoded_text, _LENIENT_DECODER, _LENIENT_DECODER, refuse_surrogates=False
-    )
+    value = _decode(_LENIENT_DECODER, decoded_text)
     return replace_lone_surrogates(value) if _SURROGATE.search(decoded_text) else value
 
 
@@ -338,15 +335,9 @@ def decode_utf8(text: str | bytes) -> str:
         raise OddJsonError("it is not in UTF-8") from None
 
 
-def _parse_with_decoder(
-    text: str,
-    decoder: json.JSONDecoder,
-    long_number_decoder: json.JSONDecoder,
-    *,
-    refuse_surrogates: bool = True,
-) -> JsonValue:
+def _decode(decoder: json.JSONDecoder, text: str) -> JsonValue:
     try:
-        value = (long_number_decoder if _LONG_NUMBER.search(text) else decoder).decode(text)
+        value = decoder.decode(text)
     except OddJsonError:
         raise
     except ValueError:
@@ -355,20 +346,10 @@ def _parse_with_decoder(
         raise OddJsonError(_TOO_DEEP) from None
     if is_nested_too_deeply(value):
         raise OddJsonError(_TOO_DEEP)
-    if refuse_surrogates and _SURROGATE.search(text) and not _is_valid_unicode(value):
-        raise OddJsonError("a text in it has half of a surrogate pair, which is no character")
     return value
 
 
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
-
-
-def _is_valid_unicode(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refuse_constant(name: str) -> Any:

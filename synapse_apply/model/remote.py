@@ -67,6 +67,13 @@ REMOTE_ID_RULE = (
 )
 REMOTE_ID_FORM = TextForm(REMOTE_ID_PATTERN, f"an id: {REMOTE_ID_RULE}")
 _MAX_BITS = 425  # 128 decimal digits
+_JSON_TYPES: Mapping[type, str] = {
+    bool: "a truth",
+    float: "a fraction",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
 
 
 def has_remote_id_form(text: str) -> bool:
@@ -78,18 +85,14 @@ def parse_remote_id(value: Any) -> str:
     """The id in a JSON value as text; raises ValueError, whose text does not quote the value."""
     # A tuple of types: `int | str` would be made anew for each of thousands of ids.
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError(f"an id is a text or an integer, not {_describe_json_type(value)}")  # noqa: TRY004
+        found = _JSON_TYPES.get(type(value), type(value).__name__)
+        raise ValueError(f"an id is a text or an integer, not {found}")  # noqa: TRY004
     if isinstance(value, int):
         if value < 0 or value.bit_length() > _MAX_BITS:
             raise ValueError("an id is no negative number and has at most 128 digits")
     elif not has_remote_id_form(value):
         raise ValueError(f"an id has {REMOTE_ID_RULE}")
     return str(value)
-
-
-def _describe_json_type(value: Any) -> str:
-    names = {bool: "a truth", float: "a fraction", list: "a list", dict: "an object"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
 # What a page of HTML in place of an error body is told as, perhaps with its title.
@@ -105,14 +108,13 @@ _FIELD_NAME = re.compile(r"[a-z]+[0-9]?(_[a-z]+[0-9]?)*")
 
 def format_safe_name(path: FieldPath) -> str:
     """A field's path such as `configuration.region`; "" where a part may be a sent value."""
-    return format_field_path(path) if all(map(_is_safe_part, path)) else ""
-
-
-def _is_safe_part(part: Any) -> bool:
-    if isinstance(part, int):
-        return True
     # In a free-form map a key may be a value that was sent.
-    return not isinstance(part, MaskedText) and _FIELD_NAME.fullmatch(part) is not None
+    is_safe = all(
+        isinstance(part, int)
+        or (not isinstance(part, MaskedText) and _FIELD_NAME.fullmatch(part) is not None)
+        for part in path
+    )
+    return format_field_path(path) if is_safe else ""
 
 
 def parse_field_errors(body: Any) -> dict[FieldPath, tuple[str, ...]]:
@@ -120,25 +122,19 @@ def parse_field_errors(body: Any) -> dict[FieldPath, tuple[str, ...]]:
 
     The path `()` is the whole request. Never raises: unknown forms are left out.
     """
-    texts_by_path: dict[FieldPath, list[str]] = {}
-    for path, text in _iter_error_texts(body):
-        # The same text may come from several validators.
-        if text not in texts_by_path.setdefault(path, []):
-            texts_by_path[path].append(text)
-    return {path: tuple(texts) for path, texts in texts_by_path.items()}
-
-
-def _iter_error_texts(body: Any) -> Iterator[tuple[FieldPath, str]]:
-    if not isinstance(body, Mapping):
-        yield from _iter_drf_errors(body, ())
-        return
-    detail, error_object = body.get("detail"), body.get("error")
+    parts = body if isinstance(body, Mapping) else {}
+    detail, error_object = parts.get("detail"), parts.get("error")
     if isinstance(detail, list) and any(isinstance(item, Mapping) for item in detail):
-        yield from _iter_fastapi_errors(detail)
+        found = _iter_fastapi_errors(detail)
     elif isinstance(error_object, Mapping):
-        yield from _iter_envelope_errors(error_object)
+        found = _iter_envelope_errors(error_object)
     else:
-        yield from _iter_drf_errors(body, ())
+        found = _iter_drf_errors(body, ())
+    # The same text may come from several validators.
+    texts_by_path: dict[FieldPath, dict[str, None]] = {}
+    for path, text in found:
+        texts_by_path.setdefault(path, {})[text] = None
+    return {path: tuple(texts) for path, texts in texts_by_path.items()}
 
 
 def _iter_drf_errors(value: Any, path: FieldPath) -> Iterator[tuple[FieldPath, str]]:

@@ -104,40 +104,24 @@ class Report(WithCommands):
     @property
     def exit_code(self) -> int:
         """The exit code, by the precedence of Exit."""
-        codes = [Exit.OK]
-        unknown_before = any(
-            r.outcome_unknown for c in self.plan.refused_changes for r in c.refusals
-        )
-        unknown_runs = any(
-            verification_result.status is RunStatus.UNKNOWN
-            for verification_result in self.verification_results
-        )
-        # An open call of an earlier run counts as well: it is still not known what it did.
-        if self.count_outcomes(Result.UNKNOWN) or unknown_before or unknown_runs:
-            codes.append(Exit.UNKNOWN)
-        if self.stop_signal:
+        refusals = [one for change in self.plan.refused_changes for one in change.refusals]
+        rules = {refusal.rule for refusal in refusals}
+        applies = {
+            # An open call of an earlier run counts as well: it is still not known what it did.
+            Exit.UNKNOWN: self.count_outcomes(Result.UNKNOWN)
+            or any(refusal.outcome_unknown for refusal in refusals)
+            or any(run.status is RunStatus.UNKNOWN for run in self.verification_results),
             # Signal 2 is SIGINT (Ctrl-C); every other one, such as SIGHUP, ends as SIGTERM does.
-            codes.append(Exit.SIGINT if self.stop_signal == 2 else Exit.SIGTERM)
-        has_failed_verification = any(
-            not verification_result.is_acceptable
-            for verification_result in self.verification_results
-        )
-        if self.lock_lost:
-            codes.append(Exit.LOCKED)
-        if (
-            self.count_outcomes(Result.FAILED)
+            Exit.SIGINT if self.stop_signal == 2 else Exit.SIGTERM: self.stop_signal,
+            Exit.LOCKED: self.lock_lost,
+            Exit.INCOMPLETE: self.count_outcomes(Result.FAILED)
             or self.count_outcomes(Result.SKIPPED)
-            or has_failed_verification
-        ):
-            codes.append(Exit.INCOMPLETE)
-        rules = {
-            refusal.rule for change in self.plan.refused_changes for refusal in change.refusals
+            or not all(run.is_acceptable for run in self.verification_results),
+            Exit.STALE: rules & STALE_RULES,
+            Exit.REFUSED: rules - STALE_RULES,
+            Exit.OK: True,
         }
-        if rules & STALE_RULES:
-            codes.append(Exit.STALE)
-        if rules - STALE_RULES:
-            codes.append(Exit.REFUSED)
-        return Exit.select_exit_code(*codes)
+        return Exit.select_exit_code(*(code for code, holds in applies.items() if holds))
 
 
 @frozen

@@ -7,8 +7,8 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,10 +156,8 @@ def _unusable_key_file_warning(finding: Diagnostic) -> Diagnostic:
 
 def make_key_folder(path: Path, own_top: Path | None = None) -> None:
     """Create the folder of a key file, with a `.gitignore`; InputError if it cannot be."""
-    try:
+    with _accessing(path, "written"):
         make_own_folders(path.parent, own_top)
-    except OSError as problem:
-        raise _inaccessible(path, problem, "written") from None
 
 
 def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
@@ -172,7 +170,7 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     make_key_folder(path, own_top)
-    try:
+    with _accessing(path, "written"), suppress(FileExistsError):
         _write_new_file(temporary_path, text)
         try:
             # A link never replaces a file, as a rename would: the first process's key stays.
@@ -183,10 +181,6 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
             _write_new_file(path, text)  # a file system without hard links
         finally:
             remove_own_file(temporary_path)
-    except FileExistsError:
-        pass
-    except OSError as problem:
-        raise _inaccessible(path, problem, "written") from None
     return _read_key_file(path)
 
 
@@ -199,14 +193,18 @@ def replace_key_file(path: Path, own_top: Path | None = None) -> StateKey:
     return create_or_read_key(path, own_top)
 
 
-def _inaccessible(path: Path, problem: OSError, verb: str) -> InputError:
-    """The error for a key file that cannot be read or written, as `verb` says."""
-    advice = "Check the file's permissions" if verb == "read" else "Make the folder writable"
-    return InputError.from_summary(
-        f"State key cannot be {verb}",
-        f"{path}: {problem.strerror}",
-        f"{advice}, or set {KEY_VARIABLE}.",
-    )
+@contextmanager
+def _accessing(path: Path, verb: str) -> Iterator[None]:
+    """InputError for a key file that cannot be read or written, as `verb` says."""
+    try:
+        yield
+    except OSError as problem:
+        advice = "Check the file's permissions" if verb == "read" else "Make the folder writable"
+        raise InputError.from_summary(
+            f"State key cannot be {verb}",
+            f"{path}: {problem.strerror}",
+            f"{advice}, or set {KEY_VARIABLE}.",
+        ) from None
 
 
 def _write_new_file(path: Path, text: str) -> None:
@@ -219,10 +217,8 @@ def _write_new_file(path: Path, text: str) -> None:
 
 def _key_file_exists(path: Path) -> bool:
     """Whether the file exists; InputError if that cannot be determined."""
-    try:
+    with _accessing(path, "read"):
         return stat_own_file_or_none(path) is not None
-    except OSError as problem:
-        raise _inaccessible(path, problem, "read") from None
 
 
 def _restrict_permissions(path: Path) -> list[Diagnostic]:
@@ -262,10 +258,8 @@ def _restrict_permissions(path: Path) -> list[Diagnostic]:
 
 
 def _read_key_file(path: Path) -> StateKey:
-    try:
+    with _accessing(path, "read"):
         text = read_start_of_own_file(path).decode("ascii", "replace")
-    except OSError as problem:
-        raise _inaccessible(path, problem, "read") from None
     return _parse_key(text, str(path))
 
 

@@ -163,10 +163,8 @@ class KindMarks:
         if not isinstance(value, str) or value not in self.secret_paths_by_value:
             return SpecMarks(self.container)
         if value not in self._marks_by_value:
-            secret_paths, described_paths = (
-                self.secret_paths_by_value[value],
-                self.described_paths_by_value.get(value),
-            )
+            secret_paths = self.secret_paths_by_value[value]
+            described_paths = self.described_paths_by_value.get(value)
             open_paths = frozenset(
                 path for path in described_paths or () if not is_at_or_below(path, secret_paths)
             )
@@ -239,13 +237,7 @@ class SecretMarks:
     ) -> SpecMarks | None:
         """The marks of an object; None where it has no secret field."""
         of_kind = self.kinds.get(kind)
-        named = (
-            self.named.named_secret_paths(kind, api, remote_id, keys) if self.named else frozenset()
-        )
-        if of_kind is None:
-            return UNMARKED.with_named_secret_paths(named) if named else None
-        return (
-            of_kind.select_spec_marks(spec).with_named_secret_paths(named)
-            if named
-            else of_kind.select_spec_marks(spec)
-        )
+        marks = UNMARKED if of_kind is None else of_kind.select_spec_marks(spec)
+        if self.named and (named := self.named.named_secret_paths(kind, api, remote_id, keys)):
+            return marks.with_named_secret_paths(named)
+        return None if of_kind is None else marks
