@@ -73,7 +73,7 @@ class WritePacer:
         sleep_for: Callable[[float], None] = time.sleep,
     ) -> None:
         """The clock and the pause are replaced by tests."""
-        self._pace = pace
+        self.pace = pace
         self._monotonic = monotonic
         self._sleep_for = sleep_for
         self._write_count = 0
@@ -89,11 +89,11 @@ class WritePacer:
         `report_wait` gets the seconds of a wait for the interval when it begins, and 0 at its end.
         """
         started_at = self._monotonic()
-        deferred_until = started_at + self._pace.longest_deferral
+        deferred_until = started_at + self.pace.longest_deferral
         while self._monotonic() < deferred_until and may_defer():
             self._sleep_for(_LOOK_SECONDS)
-        if self._pace.burst and self._write_count >= self._pace.burst:
-            remaining_seconds = self._last_write_at + self._pace.interval - self._monotonic()
+        if self.pace.burst and self._write_count >= self.pace.burst:
+            remaining_seconds = self._last_write_at + self.pace.interval - self._monotonic()
             if remaining_seconds > 0:
                 self.waited_seconds += remaining_seconds
                 report_wait(remaining_seconds)
@@ -114,6 +114,8 @@ Statement = tuple[str, tuple[Any, ...]]
 
 # Runs one statement with `?` as the placeholder and returns its rows.
 SqlRunner = Callable[[str, Sequence[Any]], list[Row]]
+# Reads a backup, and gives the statements that make a copy of it the state.
+BackupReview = Callable[[SqlRunner], Sequence[Statement]]
 
 
 class OwnerSign(NamedTuple):
@@ -131,42 +133,34 @@ class Database(Protocol):
     """One database that can hold one state. Every method raises StateError for what goes wrong.
 
     The `work` of a transaction is run again if the connection broke and nothing was committed, so
-    that it must do nothing but run statements.
+    that it must do nothing but run statements. What stands here is right for a database of many
+    machines whose commit takes no longer than a call: it has no log, and nothing is waited for.
     """
 
-    @property
-    def location(self) -> str:
-        """Path or URL for messages, without a password."""
-        ...
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other machines use the same state, and so need the same state key."""
-        ...
-
-    @property
-    def lease_timing(self) -> LeaseTiming:
-        """The lease of the lock that suits the speed of this database."""
-        ...
+    # Path or URL for messages, without a password.
+    location: str
+    # Whether other machines use the same state, and so need the same state key.
+    is_shared: bool = True
+    # Whether what is stored is signed with the state key, and begins anew under another.
+    is_signed: bool = False
+    # The lease of the lock that suits the speed of this database.
+    lease_timing: LeaseTiming = LeaseTiming()
+    # Lets writes wait, so that more of them share one transaction.
+    pacer: WritePacer = WritePacer(WritePace())
 
     @property
     def owner_sign(self) -> OwnerSign:
         """What the last read tells of the lock's owner besides the lock row."""
-        ...
-
-    @property
-    def is_signed(self) -> bool:
-        """Whether what is stored is signed with the state key, and begins anew under another."""
-        ...
+        return OwnerSign()
 
     @property
     def bookmark(self) -> str:
         """Where the log of the state ended when it was last read; "" for a database."""
-        ...
+        return ""
 
     def require_continuation_in_reads(self, bookmark: str) -> None:
         """Have each read raise StateError where the log does not go on from a bookmark."""
-        ...
+        del bookmark
 
     def exists(self) -> bool:
         """Whether there is a state, readable or not."""
@@ -193,26 +187,6 @@ class Database(Protocol):
         """
         ...
 
-    def wait_for_write_turn(
-        self, may_defer: Callable[[], bool], report_wait: Callable[[float], None]
-    ) -> None:
-        """Return when the next shared transaction may begin; at once where writes are fast.
-
-        A slow store waits while `may_defer` is true, so that more writes share one transaction.
-        `report_wait` gets the seconds of a wait for its pace, and 0 at its end.
-        """
-        ...
-
-    @property
-    def write_pace(self) -> WritePace:
-        """How often this database may be written to."""
-        ...
-
-    @property
-    def waited_seconds(self) -> float:
-        """How long writes have waited so far, so that they do not come more often than that."""
-        ...
-
     def hold_creation_lock(self, operation: str) -> AbstractContextManager[None]:
         """Exclude other processes while there is no state with a lock row; LockHeld if one is in.
 
@@ -225,10 +199,7 @@ class Database(Protocol):
         ...
 
     def replace_from_backup(
-        self,
-        source: str,
-        check_backup: Callable[[SqlRunner], Sequence[Statement]],
-        kept_path_unless_beside_file: str | None,
+        self, source: str, check_backup: BackupReview, kept_path_unless_beside_file: str | None
     ) -> str:
         """Replace the state by a copy of a backup, atomically; returns where the old one is kept.
 
@@ -241,43 +212,9 @@ class Database(Protocol):
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         """Warnings about where the state is stored, such as a network file system."""
-        ...
+        return ()
 
     def close(self) -> None: ...
-
-
-class LoglessDatabaseWithoutWaits:
-    """The part of a Database whose commit takes no longer than a call: nothing is waited for."""
-
-    @property
-    def lease_timing(self) -> LeaseTiming:
-        return LeaseTiming()
-
-    @property
-    def owner_sign(self) -> OwnerSign:
-        """The lock row tells all."""
-        return OwnerSign()
-
-    @property
-    def bookmark(self) -> str:
-        """A database has no log that somebody could cut off."""
-        return ""
-
-    def require_continuation_in_reads(self, bookmark: str) -> None:
-        """Nothing is required."""
-
-    @property
-    def write_pace(self) -> WritePace:
-        return WritePace()
-
-    @property
-    def waited_seconds(self) -> float:
-        return 0.0
-
-    def wait_for_write_turn(
-        self, may_defer: Callable[[], bool], report_wait: Callable[[float], None]
-    ) -> None:
-        """Nothing to wait for: a commit takes no longer than a call."""
 
 
 # The rows of each table by its name, in the columns of schema.TABLE_COLUMNS.
@@ -367,28 +304,23 @@ class BatchNotSent(StateError):
 
 
 class BatchLog(Protocol):
-    """One log, used by one thread at a time. Every method raises StateError for what goes wrong."""
+    """One log, used by one thread at a time. Every method raises StateError for what goes wrong.
 
-    @property
-    def location(self) -> str:
-        """The URL for messages, without credentials."""
-        ...
+    A batch that takes the lock announces the lease of `lease_timing` to all who wait for it. The
+    log itself never waits for its `write_pace`: the replica does before it collects a batch, since
+    writes that arrive meanwhile would not share it.
+    """
+
+    # The URL for messages, without credentials.
+    location: str
+    write_pace: WritePace
+    _timing: LeaseTiming
+    _signer: Signer
 
     @property
     def lease_timing(self) -> LeaseTiming:
-        """The lease, heartbeat and pauses that suit the speed of this log.
-
-        A batch that takes the lock announces this lease to all who wait for it.
-        """
-        ...
-
-    @property
-    def write_pace(self) -> WritePace:
-        """How often a batch may be appended; the replica waits before it collects one.
-
-        The log itself never waits for that: writes that arrive meanwhile would not share it.
-        """
-        ...
+        """The lease, heartbeat and pauses that suit the speed of this log."""
+        return self._timing
 
     @property
     def bookmark(self) -> str:
@@ -444,7 +376,7 @@ class BatchLog(Protocol):
         `read_tables` gives the rows as of `position`, which is confirmed; rows of the audit table
         that `read_since_position_or_anew` left out may be missing.
         """
-        ...
+        del position, read_tables
 
     def read_audit_rows_not_read_yet(self) -> Sequence[Row]:
         """Rows of the audit table that `read_since_position_or_anew` left out, oldest first."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from synapse_apply.model import codec
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.state import AuditEntry, Intent, Record
+from synapse_apply.stores.database import Statement
 from synapse_apply.stores.state_messages import fault
 
 CREATE_STATEMENTS = (
@@ -78,6 +79,8 @@ CREATE_STATEMENTS = (
     )
     """,
 )
+
+CREATE_TABLES: list[Statement] = [(text, ()) for text in CREATE_STATEMENTS]
 
 # Every table with its columns, in the order in which rows are copied table by table.
 TABLE_COLUMNS = {

@@ -442,9 +442,9 @@ class SqlStore(LockedStore):
         )
         with self._hold_lock("state init") as lease:
             lock_row = lease.build_next_lock_row(state_snapshot.fence)
-            statements: list[Statement] = [(table, ()) for table in schema.CREATE_STATEMENTS]
-            statements.append((schema.ADD_META, meta_row))
-            statements += [
+            statements = [
+                *schema.CREATE_TABLES,
+                (schema.ADD_META, meta_row),
                 *snapshot.build_filling_statements(state_snapshot, self.where),
                 *lock_row.statements,
             ]

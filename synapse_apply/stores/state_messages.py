@@ -15,7 +15,7 @@ from synapse_apply.model.command import Command, Text, fill
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.errors import Exit, LockHeld, LockLost, StateError
 from synapse_apply.model.state import STATE_FORMAT, Record
-from synapse_apply.stores.database import BatchNotSent, DamagedLog, LogReading
+from synapse_apply.stores.database import BatchNotSent, DamagedLog, LogReading, Signer
 
 
 class StoreBusyError(StateError):
@@ -36,6 +36,12 @@ MAKER = "Another process that makes or restores a state"
 _RESTORE = Command("state restore FILE")
 _RESTORE_HINT = Text("Restore a backup: ", _RESTORE, ".")
 _FOREIGN = "This is not a state of synapse-apply"
+_FOREIGN_FILE_HINT = Text(
+    "Check the path; the file was not touched. If the state was overwritten, move the file away "
+    "and restore a backup: ",
+    _RESTORE,
+    ".",
+)
 _DAMAGED = "The state is damaged"
 _LOCKED, _LOST = "The state is locked", "The lock on the state was lost"
 _WAIT_HINT = "Wait until it has ended and try again."
@@ -81,13 +87,9 @@ _MESSAGES: Mapping[str, _Message] = {
     "foreign file": _Message(
         _FOREIGN,
         "{location} {reason}.",
-        Text(
-            "Check the path; the file was not touched. If the state was overwritten, move the "
-            "file away and restore a backup: ",
-            _RESTORE,
-            ".",
-        ),
+        _FOREIGN_FILE_HINT,
     ),
+    "no sqlite": _Message(_FOREIGN, "{location} is not an SQLite database.", _FOREIGN_FILE_HINT),
     "newer": _Message(
         "The state was written by a newer version of synapse-apply",
         "{location} has format {format}; this version reads up to {known}.",
@@ -140,6 +142,16 @@ _MESSAGES: Mapping[str, _Message] = {
         "If that one is gone for good: {unlock}.",
     ),
     "busy": _Message("The state is busy", "{activity} {location}: {reason}.", "{hint}"),
+    "file busy": _Message(
+        "The state is busy",
+        "{activity} {location}: another process is in the middle of a write, or was stopped there.",
+        "Let it finish or end it, then try again.",
+    ),
+    "disk fault": _Message(
+        "The state cannot be read or written on this disk",
+        "{activity} {location} failed: {reason}. What was recorded before is intact.",
+        "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
+    ),
     "unreadable": _Message(
         "The state cannot be read",
         "{activity} {location} failed: {reason}.",
@@ -305,6 +317,7 @@ _KINDS: Mapping[str, type[StateError]] = {
     "lock removed": LockLost,
     "lease over": LockLost,
     "busy": StoreBusyError,
+    "file busy": StoreBusyError,
     "forged": BatchNotSent,
     "no key": BatchNotSent,
 }
@@ -340,6 +353,24 @@ def open_call(address: Address, verb: str) -> StateError:
     """The error for an address with a call whose outcome is not known."""
     settle = Command("state settle", address, "--wait")
     return fault("open call", address=address, verb=verb, settle=settle)
+
+
+def require_signed(location: str, signer: Signer, name: str, *, is_genuine: bool | None) -> None:
+    """BatchNotSent where the log up to `name` is not signed with the key at hand."""
+    if is_genuine is None:
+        raise fault("no key", location, places=signer.describe_places_to_put_key())
+    if not is_genuine:
+        raise fault("forged", location, name=name)
+
+
+def signature_warnings(
+    location: str, name: str, *, is_genuine: bool | None
+) -> tuple[Diagnostic, ...]:
+    """The warning about a log that up to `name` is not signed with the key at hand."""
+    if is_genuine:
+        return ()
+    rule = "read unverified" if is_genuine is None else "read forged"
+    return (warning(rule, location, name=name),)
 
 
 def warning(rule: str, location: str, **values: object) -> Diagnostic:

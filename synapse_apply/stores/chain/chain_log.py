@@ -46,6 +46,7 @@ from synapse_apply.stores.chain.link_format import (
 from synapse_apply.stores.database import (
     AppendedBatch,
     Batch,
+    BatchLog,
     DamagedLog,
     LeaseTiming,
     LogReading,
@@ -58,7 +59,7 @@ from synapse_apply.stores.database import (
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.replica.replica_database import ReplicaDatabase
 from synapse_apply.stores.sql import SqlStore, utc_now
-from synapse_apply.stores.state_messages import fault, warning
+from synapse_apply.stores.state_messages import fault, require_signed, signature_warnings, warning
 
 # The newest rows of the audit table stay in the snapshot, so that most readers need no others.
 _AUDIT_ROWS_IN_SNAPSHOT = 20
@@ -224,7 +225,7 @@ def make_unread_chain_store(
     return SqlStore(ReplicaDatabase(log, fresh_seconds), tool_version, now, runner)
 
 
-class ChainLog:
+class ChainLog(BatchLog):
     """A BatchLog (stores/database.py, which documents its methods) in a folder of objects."""
 
     def __init__(
@@ -236,31 +237,18 @@ class ChainLog:
         prune_age_seconds: float = PRUNE_AGE_SECONDS,
     ) -> None:
         """Tests shorten `prune_age_seconds`, below which nothing is pruned."""
+        self.location, self.write_pace = folder.location, pace
         self._folder = folder
         self._signer = signer or UnsignedStateSigner()
         self._has_begun_anew = False
         self._timing = timing
-        self._pace = pace
         self._prune_age_seconds = prune_age_seconds
         self._reader = ChainReader(folder, self._signer, timing.sleep_for)
         self._compactor = ChainCompactor(folder, self._signer, self._reader, prune_age_seconds)
         self._view: ChainView | None = None
-        self._view_before_damage = ChainView()
         self._pending: _PendingLink | None = None
         # Boot time before the last look at which nothing stood behind the view.
         self._looked_at = 0.0
-
-    @property
-    def location(self) -> str:
-        return self._folder.location
-
-    @property
-    def lease_timing(self) -> LeaseTiming:
-        return self._timing
-
-    @property
-    def write_pace(self) -> WritePace:
-        return self._pace
 
     @property
     def last_link_number_and_digest(self) -> tuple[int, str]:
@@ -272,9 +260,7 @@ class ChainLog:
 
     @property
     def bookmark(self) -> str:
-        view = self._view
-        is_verified = view is not None and not view.forged_number and not view.lacks_key
-        return view.position if view is not None and is_verified else ""
+        return self._view.position if self._view is not None and self._view.is_genuine else ""
 
     def require_continuation_in_reads(self, bookmark: str) -> None:
         self._reader.bookmark = parse_bookmark_or_none(bookmark)
@@ -287,23 +273,19 @@ class ChainLog:
         return has_objects or self._folder.get_or_none_if_absent(build_link_name(1, 1)) is not None
 
     def read_since_position_or_anew(self, position: str) -> LogReading:
-        try:
-            # Before the reading, so that what the age is counted from is never too late.
-            view, looked_at = self._view, self._timing.boottime()
-            if (
-                view is not None
-                and position
-                and position == view.position
-                and not self._may_be_pruned(view)
-            ):
-                reading = self._reader.read_on_or_whole_chain(view)
-            else:
-                reading = self._reader.read_whole_chain()
-            self._view, self._looked_at = reading.view, looked_at
-            return reading.to_log_reading()
-        except DamagedLog:
-            self._view_before_damage = self._reader.view_before_damage
-            raise
+        # Before the reading, so that what the age is counted from is never too late.
+        view, looked_at = self._view, self._timing.boottime()
+        if (
+            view is not None
+            and position
+            and position == view.position
+            and not self._may_be_pruned(view)
+        ):
+            reading = self._reader.read_on_or_whole_chain(view)
+        else:
+            reading = self._reader.read_whole_chain()
+        self._view, self._looked_at = reading.view, looked_at
+        return reading.to_log_reading()
 
     def append_or_none_if_overtaken(self, batch: Batch, position: str) -> AppendedBatch | None:
         view = self._view if position and self._view is not None else ChainView()
@@ -313,7 +295,7 @@ class ChainLog:
         # believed.
         if batch.replaces_all and self._is_replaceable(view):
             return self.restart_after_damage_unless_overtaken(batch)
-        self._require_verified(view)
+        require_signed(self.location, self._signer, view.doubted_name, is_genuine=view.is_genuine)
         pending = self._pending
         if pending is None or (pending.batch_id, pending.position) != (batch.batch_id, position):
             link = Link(view.number + 1, view.digest, batch, self._build_lock_sign(view, batch))
@@ -401,22 +383,17 @@ class ChainLog:
             self._view = self._compactor.compact_unless_refused(view, read_tables)
 
     def read_audit_rows_not_read_yet(self) -> Sequence[Row]:
-        return self._compactor.read_audit_rows(self._view or self._view_before_damage)
+        return self._compactor.read_audit_rows(self._view or self._reader.view_before_damage)
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        view, findings = self._view, []
+        view = self._view
         if view is None:
             return ()
-        if view.forged_number:
-            name = build_link_name(view.folder, view.forged_number)
-            findings.append(warning("read forged", self.location, name=name))
-        elif view.lacks_key:
-            name = build_link_name(view.folder, view.number)
-            findings.append(warning("read unverified", self.location, name=name))
+        warnings = signature_warnings(self.location, view.doubted_name, is_genuine=view.is_genuine)
         if view.damaged_snapshots:
             names = [build_snapshot_name(view.folder, number) for number in view.damaged_snapshots]
-            findings.append(warning("damaged snapshot", self.location, names=", ".join(names)))
-        return tuple(findings)
+            warnings += (warning("damaged snapshot", self.location, names=", ".join(names)),)
+        return warnings
 
     def close(self) -> None:
         self._folder.close()
@@ -443,9 +420,9 @@ class ChainLog:
         by_lock_owner = bool(view.lock.lock_id) and not (
             link.batch.takes_lock or link.batch.ends_foreign_lock
         )
-        if by_lock_owner:
-            return True
-        newest_snapshot = self._reader.find_newest_snapshot(view.folder, view.number)
+        newest_snapshot = (
+            0 if by_lock_owner else self._reader.find_newest_snapshot(view.folder, view.number)
+        )
         return is_link_in_the_chain(link.number, newest_snapshot, by_lock_owner=by_lock_owner)
 
     def _send_link(self, name: str, content: bytes) -> tuple[LinkOutcome, bool]:
@@ -482,11 +459,3 @@ class ChainLog:
         return bool(
             view.forged_number or (is_of_other_key and self._signer.sign_or_empty_without_key(""))
         )
-
-    def _require_verified(self, view: ChainView) -> None:
-        """BatchNotSent where something that was read is not signed with the key at hand."""
-        if view.forged_number:
-            name = build_link_name(view.folder, view.forged_number)
-            raise fault("forged", self.location, name=name)
-        if view.lacks_key:
-            raise fault("no key", self.location, places=self._signer.describe_places_to_put_key())

@@ -507,9 +507,14 @@ class ChainView:
         return f"{self.folder}:{self.number}:{self.digest}" if self.number else ""
 
     @property
-    def owner_lease_seconds(self) -> float | None:
-        """The lease of the lock's owner, None if nobody holds the lock."""
-        return self.lock.lease_seconds if self.lock.lock_id else None
+    def is_genuine(self) -> bool | None:
+        """Whether all that was read is signed with the key at hand; None if nobody can tell."""
+        return False if self.forged_number else None if self.lacks_key else True
+
+    @property
+    def doubted_name(self) -> str:
+        """The name of the link that messages about the signature name."""
+        return build_link_name(self.folder, self.forged_number or self.number)
 
     def build_view_after_link(
         self, link: Link, digest: str, size: int, *, is_genuine: bool | None = True
@@ -556,9 +561,9 @@ class ChainReading(NamedTuple):
     batches: tuple[Batch, ...]
 
     def to_log_reading(self) -> LogReading:
-        return LogReading(
-            self.tables, self.batches, self.view.position, self.view.owner_lease_seconds
-        )
+        lock = self.view.lock
+        owner_lease_seconds = lock.lease_seconds if lock.lock_id else None
+        return LogReading(self.tables, self.batches, self.view.position, owner_lease_seconds)
 
 
 def parse_bookmark_or_none(text: str) -> ChainBookmark | None:

@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores.database import (
     NOTHING_READ,
     AppendedBatch,
     Batch,
+    BatchLog,
     BatchNotSent,
     DamagedLog,
     LeaseTiming,
     LogReading,
     Row,
     Signer,
-    TableRows,
     UnsignedStateSigner,
     WritePace,
 )
@@ -40,7 +39,6 @@ from synapse_apply.stores.git.git_url import (
 )
 from synapse_apply.stores.git.private_repository import (
     PrivateRepository,
-    UnreadableObjectError,
     quote_git,
     resolve_remote_access,
 )
@@ -48,8 +46,6 @@ from synapse_apply.stores.git.state_files import (
     LOCK_FILE,
     NO_CONTENT,
     DamagedTreeError,
-    ForeignCommitError,
-    NewerFormatError,
     StateCommit,
     StateFile,
     iter_state_files,
@@ -61,7 +57,7 @@ from synapse_apply.stores.git.state_files import (
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.replica.replica_database import ReplicaDatabase
 from synapse_apply.stores.sql import SqlStore, utc_now
-from synapse_apply.stores.state_messages import damage, fault, warning
+from synapse_apply.stores.state_messages import damage, fault, require_signed, signature_warnings
 
 GIT_TIMING = LeaseTiming(
     lease_seconds=300.0,
@@ -103,7 +99,7 @@ def make_unstarted_git_store(
     return SqlStore(ReplicaDatabase(log, fresh_seconds), tool_version, now, runner)
 
 
-class GitLog:
+class GitLog(BatchLog):
     """A BatchLog (stores/database.py, which documents its methods) in a ref of a repository.
 
     A position is the id of a commit.
@@ -118,6 +114,10 @@ class GitLog:
         batches_per_root: int = BATCHES_PER_ROOT,
     ) -> None:
         """`folder` is any folder of the checkout whose remote and credentials are used."""
+        self.location = location.display_url
+        interval = location.pace_seconds
+        burst = _PUSHES_BEFORE_THE_PACE if interval else 0
+        self.write_pace = WritePace(_LONGEST_DEFERRAL, burst, interval)
         self._location = location
         self._folder = folder
         self._signer = signer or UnsignedStateSigner()
@@ -133,20 +133,6 @@ class GitLog:
         self._is_genuine: bool | None = True
         # What an earlier process has read, until the ref was seen to go on from there.
         self._bookmark: GitBookmark | None = None
-
-    @property
-    def location(self) -> str:
-        return self._location.display_url
-
-    @property
-    def lease_timing(self) -> LeaseTiming:
-        return self._timing
-
-    @property
-    def write_pace(self) -> WritePace:
-        interval = self._location.pace_seconds
-        burst = _PUSHES_BEFORE_THE_PACE if interval else 0
-        return WritePace(_LONGEST_DEFERRAL, burst, interval)
 
     @property
     def bookmark(self) -> str:
@@ -176,7 +162,11 @@ class GitLog:
         return LogReading(tables, (), tip.commit_id, self._owner_lease_seconds)
 
     def append_or_none_if_overtaken(self, batch: Batch, position: str) -> AppendedBatch | None:
-        self._require_genuine(batch)
+        # Who has the key may replace all of what it did not sign.
+        if not batch.replaces_all or not self._signer.sign_or_empty_without_key(""):
+            require_signed(
+                self.location, self._signer, self._tip_label, is_genuine=self._is_genuine
+            )
         if self._attempt is None or not self._attempt.is_for(batch, position):
             if position != (self._tip.commit_id if self._tip is not None else ""):
                 return None
@@ -203,10 +193,6 @@ class GitLog:
         self._attempt, self._bookmark = None, None
         return appended
 
-    def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
-        """Nothing: the tree of each commit is a snapshot, and appending begins new histories."""
-        del position, read_tables
-
     def read_audit_rows_not_read_yet(self) -> Sequence[Row]:
         object_ids = self._content.object_ids
         paths = [path for path in list_audit_paths(object_ids) if path not in self._content.rows]
@@ -217,11 +203,7 @@ class GitLog:
         return [row for file_rows in rows_by_path.values() for row in file_rows.rows]
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        if self._is_genuine is None:
-            return (warning("read unverified", self.location, name=self._tip_label),)
-        if not self._is_genuine:
-            return (warning("read forged", self.location, name=self._tip_label),)
-        return ()
+        return signature_warnings(self.location, self._tip_label, is_genuine=self._is_genuine)
 
     def close(self) -> None:
         if self._attempt is not None:
@@ -323,35 +305,10 @@ class GitLog:
         """The newest commit as messages name it."""
         return f"commit {self._tip.commit_id[:12]}" if self._tip is not None else "its last commit"
 
-    def _require_genuine(self, batch: Batch) -> None:
-        """BatchNotSent where the newest commit is not signed with the key at hand.
-
-        Who has the key may replace all of it.
-        """
-        if self._is_genuine or (batch.replaces_all and self._signer.sign_or_empty_without_key("")):
-            return
-        if self._is_genuine is None:
-            raise fault("no key", self.location, places=self._signer.describe_places_to_put_key())
-        raise fault("forged", self.location, name=self._tip_label)
-
     def _read_commit(self, commit_id: str) -> StateCommit:
         """A commit whose signature is not checked; StateError if it is none of a state."""
-        try:
-            commit_object = self._repository.reader.read_limited_object(
-                commit_id, _MAX_COMMIT_BYTES
-            )
-            return parse_state_commit(commit_object, self._location.ref)
-        except NewerFormatError as problem:
-            raise fault(
-                "newer", self.location, format=problem.format_number, known=STATE_FORMAT
-            ) from None
-        except ForeignCommitError as problem:
-            raise fault("foreign ref", self.location, reason=problem) from None
-        except UnreadableObjectError as problem:
-            self._repository.discard_reader()
-            raise fault(
-                "foreign ref", self.location, reason=f"its last commit: {problem}"
-            ) from None
+        commit = self._repository.read_commit(commit_id, _MAX_COMMIT_BYTES)
+        return parse_state_commit(commit, self._location.ref, self.location)
 
     def _claimed_number(self, commit_id: str) -> list[int]:
         """The number that a commit claims, though it may be forged; StateError if it is foreign."""
@@ -379,20 +336,13 @@ class GitLog:
         base_tree_id = ""
         if self._tip is not None and not batch.replaces_all:
             base_tree_id = self._tip.commit.tree_id
-        commits: list[StateCommit] = []
-
-        def build_message(tree_id: str) -> str:
-            commit = StateCommit(self._location.ref, number, batch.batch_id, old_id, tree_id)
-            commits.append(commit)
-            return commit.format_signed_message(self._signer)
-
         try:
-            written: WrittenCommit = write_commit(
+            return write_commit(
                 self._repository.start_import(),
-                base_tree_id,
+                StateCommit(self._location.ref, number, batch.batch_id, old_id, base_tree_id),
                 "" if is_root else old_id,
                 iter_state_files(batch.changes, self._timing.lease_seconds),
-                build_message,
+                self._signer,
             )
         except CommitNotWrittenError:
             raise BatchNotSent.from_summary(
@@ -401,7 +351,6 @@ class GitLog:
                 "pushed.",
                 "Perhaps the temporary folder of the system is full: TMPDIR names another one.",
             ) from None
-        return StateTip(written.commit_id, commits[-1])
 
     def _push(self, attempt: PushAttempt) -> AppendedBatch | None:
         """Push the commit of a batch until it is part of the log, or another one is.
@@ -534,36 +483,28 @@ class PushAttempt:
 _COMMITTER = "synapse-apply <synapse-apply@localhost>"
 
 
-class WrittenCommit(NamedTuple):
-    """The ids of a commit and its tree."""
-
-    commit_id: str
-    tree_id: str
-
-
 class CommitNotWrittenError(Exception):
     """Git has ended before it had written the commit, as where the disk is full."""
 
 
 def write_commit(
     program: PipedProgram,
-    base_tree_id: str,
+    commit: StateCommit,
     parent_id: str,
     files: Iterable[StateFile],
-    build_message: Callable[[str], str],
-) -> WrittenCommit:
+    signer: Signer,
+) -> StateTip:
     """Write the files of a commit, the commit itself, and end the program.
 
-    `base_tree_id` is the tree that is changed ("": an empty one), `parent_id` the parent
-    ("": none).
-    `build_message` gets the id of the new tree. CommitNotWrittenError.
+    `commit` has the tree that is changed ("": an empty one), and gets the new one. `parent_id` is
+    the parent ("": none). CommitNotWrittenError.
     """
     try:
         write = program.input.write
         signature_line = f"committer {_COMMITTER} {int(time.time())} +0000\n".encode("ascii")
         write(b"commit refs/tree\n" + signature_line + b"data 0\n")
-        if base_tree_id:
-            write(f"M 040000 {base_tree_id} \n".encode("ascii"))
+        if commit.tree_id:
+            write(f"M 040000 {commit.tree_id} \n".encode("ascii"))
         for file in files:
             if file.content is None:
                 write(f"D {file.path}\n".encode("ascii"))
@@ -572,13 +513,13 @@ def write_commit(
                 write(f"M 100644 inline {file.path}\ndata {size}\n".encode("ascii"))
                 write(file.content + b"\n")
         write(b'ls ""\n')
-        tree_id = _read_answer_line(program).split()[2]
-        message = build_message(tree_id).encode()
+        commit = replace(commit, tree_id=_read_answer_line(program).split()[2])
+        message = commit.format_signed_message(signer).encode()
         write(b"\ncommit refs/batch\nmark :1\n" + signature_line)
         write(f"data {len(message)}\n".encode("ascii") + message)
         if parent_id:
             write(f"from {parent_id}\n".encode("ascii"))
-        write(f"M 040000 {tree_id} \n\nget-mark :1\ndone\n".encode("ascii"))
+        write(f"M 040000 {commit.tree_id} \n\nget-mark :1\ndone\n".encode("ascii"))
         commit_id = _read_answer_line(program)
     except (BrokenPipeError, IndexError):
         raise CommitNotWrittenError from None
@@ -586,7 +527,7 @@ def write_commit(
         exit_code = program.wait_for_exit()
     if exit_code:
         raise CommitNotWrittenError
-    return WrittenCommit(commit_id, tree_id)
+    return StateTip(commit_id, commit)
 
 
 def _read_answer_line(program: PipedProgram) -> str:

@@ -113,8 +113,12 @@ class PrivateRepository:
         )
         if result.exit_code:
             raise _unreachable(self._location, result.error_text)
+        return self.read_commit(_TIP_REF, 1 << 20).object_id
+
+    def read_commit(self, name: str, max_bytes: int) -> GitObject:
+        """The commit with an id, or that a ref names; StateError where it is too large or none."""
         try:
-            return self.reader.read_object_id(_TIP_REF)
+            return next(self.reader.iter_objects([name], max_bytes))
         except UnreadableObjectError as problem:
             self.discard_reader()
             raise fault(
@@ -269,14 +273,6 @@ class ObjectReader:
 
     def __init__(self, program: PipedProgram) -> None:
         self._program = program
-
-    def read_object_id(self, name: str) -> str:
-        """The id of the commit that a ref names; UnreadableObjectError if there is none."""
-        return self.read_limited_object(name, 1 << 20).object_id
-
-    def read_limited_object(self, name: str, max_bytes: int) -> GitObject:
-        """One object by its id or ref; UnreadableObjectError."""
-        return next(self.iter_objects([name], max_bytes))
 
     def iter_objects(self, names: Sequence[str], max_bytes: int) -> Iterator[GitObject]:
         """The objects in the order of their names; UnreadableObjectError for one above the limit.

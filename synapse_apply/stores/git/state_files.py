@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonObject, JsonValue
 from synapse_apply.model.json_values import format_canonical_json
+from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import Row, RowChange, Signer, TableRows
 from synapse_apply.stores.git.git_url import escape_name
@@ -30,6 +31,7 @@ from synapse_apply.stores.git.private_repository import (
     ObjectReader,
     UnreadableObjectError,
 )
+from synapse_apply.stores.state_messages import fault
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 AUDIT_FOLDER = "audit"
@@ -386,18 +388,6 @@ _SIGNATURE = "signature"
 _MAX_NUMBER = 2**53
 
 
-class ForeignCommitError(ValueError):
-    """A commit that no run has made for a state; the text says why."""
-
-
-class NewerFormatError(ValueError):
-    """A commit of a newer version; `format_number` is its format."""
-
-    def __init__(self, format_number: int) -> None:
-        super().__init__(f"format {format_number}")
-        self.format_number = format_number
-
-
 @frozen
 class StateCommit:
     """What a commit says: the batch `number`, counted from 1, its id, and what it follows.
@@ -436,10 +426,10 @@ class StateCommit:
         return format_canonical_json({**self._build_document(), "tree": self.tree_id})
 
 
-def parse_state_commit(commit: GitObject, ref: str) -> StateCommit:
-    """What a commit object says; ForeignCommitError or NewerFormatError.
+def parse_state_commit(commit: GitObject, ref: str, location: str) -> StateCommit:
+    """What a commit object says; StateError if no run of this version has made it for a state.
 
-    Its signature is not checked here.
+    Its signature is not checked here. `location` is for messages.
     """
     headers, _, message = commit.content.partition(b"\n\n")
     tree_id = headers.partition(b"\n")[0].removeprefix(b"tree ").decode("ascii", "replace")
@@ -447,19 +437,24 @@ def parse_state_commit(commit: GitObject, ref: str) -> StateCommit:
         document = json.loads(message.strip().rpartition(b"\n")[2].decode("utf-8"))
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict):
-        raise ForeignCommitError("its last commit is not one of a state")
-    format_number = document.get("format")
+    format_number = document.get("format") if isinstance(document, dict) else None
     if type(format_number) is int and format_number > FORMAT:
-        raise NewerFormatError(format_number)
-    if document.keys() != {*_FIELDS, _SIGNATURE} or not all(
-        type(document[key]) is kind for key, kind in {**_FIELDS, _SIGNATURE: str}.items()
+        raise fault("newer", location, format=format_number, known=STATE_FORMAT)
+    reason = ""
+    if (
+        not isinstance(document, dict)
+        or document.keys() != {*_FIELDS, _SIGNATURE}
+        or not all(
+            type(document[key]) is kind for key, kind in {**_FIELDS, _SIGNATURE: str}.items()
+        )
     ):
-        raise ForeignCommitError("its last commit is not one of a state")
-    if document["ref"] != ref:
-        raise ForeignCommitError("its last commit was made for another ref")
-    if not 0 < document["number"] <= _MAX_NUMBER:
-        raise ForeignCommitError("its last commit has no number of a batch")
+        reason = "its last commit is not one of a state"
+    elif document["ref"] != ref:
+        reason = "its last commit was made for another ref"
+    elif not 0 < document["number"] <= _MAX_NUMBER:
+        reason = "its last commit has no number of a batch"
+    if reason or not isinstance(document, dict):
+        raise fault("foreign ref", location, reason=reason)
     return StateCommit(
         ref,
         document["number"],

@@ -28,7 +28,7 @@ from synapse_apply.stores.state_messages import fault
 
 # Run again if its transaction is retried: it must do nothing but run statements.
 SqlWork = Callable[[SqlRunner], object]
-# Takes what `Database.wait_for_write_turn` takes.
+# Takes what `WritePacer.wait_for_turn` takes.
 WaitForTurn = Callable[[Callable[[], bool], Callable[[float], None]], None]
 
 # Seconds between two checks of a waiting thread whether there still is a leader.
@@ -251,7 +251,7 @@ class LockedStore:
         self.was_locked_here = False
         self._read_format = STATE_FORMAT
         self._write_batch = WriteBatch(
-            self._commit_batch, write_notes, database.wait_for_write_turn
+            self._commit_batch, write_notes, database.pacer.wait_for_turn
         )
 
     @property
@@ -306,12 +306,12 @@ class LockedStore:
     @property
     def waited_seconds(self) -> float:
         """How long writes have waited so far, to spare the host of the state."""
-        return self._database.waited_seconds
+        return self._database.pacer.waited_seconds
 
     @property
     def is_slow(self) -> bool:
         """Whether a write takes longer than most calls, so that many are announced together."""
-        return self._database.write_pace.longest_deferral > 0
+        return self._database.pacer.pace.longest_deferral > 0
 
     @contextmanager
     def defer_writes_while_busy(

@@ -22,10 +22,10 @@ import psycopg
 from psycopg import pq, sql
 
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema
-from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
+from synapse_apply.stores.database import BackupReview, Database, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_parameters
 from synapse_apply.stores.postgres.postgres_parameters import (
@@ -41,9 +41,7 @@ from synapse_apply.stores.postgres.postgres_parameters import (
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation, parse_postgres_state_url
 from synapse_apply.stores.snapshot import read_rows_as_inserts
 from synapse_apply.stores.sql import SqlStore, utc_now
-from synapse_apply.stores.sqlite import sqlite_database
-from synapse_apply.stores.sqlite.sqlite_database import make_checking_runner as sqlite_runner
-from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, write_new_state_file
+from synapse_apply.stores.sqlite.sqlite_database import statements_of_backup, write_new_state_file
 from synapse_apply.stores.state_messages import MAKER, NOTHING_LOST_NOTE, fault
 
 Connection = psycopg.Connection[Row]
@@ -102,7 +100,7 @@ def make_unconnected_postgres_store(
     return SqlStore(PostgresDatabase(location, check_host=check_host), tool_version, now, runner)
 
 
-class PostgresDatabase(LoglessDatabaseWithoutWaits):
+class PostgresDatabase(Database):
     """A Database (stores/database.py, which documents its methods): one connection at a time."""
 
     def __init__(
@@ -118,6 +116,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         takes longer than `max_seconds` is aborted.
         """
         self._state_location = state_location
+        self.location = state_location.display_url
         self._parameters = libpq_parameters(state_location, check_host=check_host)
         self._patience = patience
         self._max_seconds = max_seconds
@@ -133,18 +132,6 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         self._connection_lock = RLock()
         self._connection: Connection | None = None
         self._was_reached = False
-
-    @property
-    def location(self) -> str:
-        return self._state_location.display_url
-
-    @property
-    def is_shared(self) -> bool:
-        return True
-
-    @property
-    def is_signed(self) -> bool:
-        return False
 
     def exists(self) -> bool:
         return self.read_in_snapshot(self._has_meta_table)
@@ -189,19 +176,10 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         write_new_state_file(self.read_in_snapshot(read_rows_as_inserts), Path(path))
 
     def replace_from_backup(
-        self,
-        source: str,
-        check_backup: Callable[[SqlRunner], Sequence[Statement]],
-        kept_path_unless_beside_file: str | None,
+        self, source: str, check_backup: BackupReview, kept_path_unless_beside_file: str | None
     ) -> str:
         """The replaced state is written to the path as a backup, unless it cannot be read."""
-        with (
-            open_intact_backup(source) as connection,
-            sqlite_database.telling_state_errors(source, "Reading"),
-        ):
-            run_on_backup = sqlite_runner(connection, source)
-            statements = [*read_rows_as_inserts(run_on_backup), *check_backup(run_on_backup)]
-
+        statements = statements_of_backup(source, check_backup)
         saved_path = (
             str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
             if kept_path_unless_beside_file and (old_rows := self._read_insert_statements())
@@ -215,9 +193,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
             self._create_schema(run)
             for table in schema.TABLE_COLUMNS:
                 run(f"DROP TABLE IF EXISTS {table}", ())
-            for table in schema.CREATE_STATEMENTS:
-                run(table, ())
-            _run_statements(statements, run)
+            _run_statements([*schema.CREATE_TABLES, *statements], run)
 
         self._write_marked(replace_tables, has_clients_table=False)
         return saved_path
@@ -233,9 +209,6 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
             raise
         except StateError:
             return []
-
-    def list_warnings(self) -> tuple[Diagnostic, ...]:
-        return ()
 
     def close(self) -> None:
         with self._connection_lock:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
@@ -25,11 +25,13 @@ from synapse_apply.model.errors import LockHeld, LockLost, StateError
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import (
     AppendedBatch,
+    BackupReview,
     Batch,
     BatchLog,
     BatchNotSent,
     DamagedLog,
-    LeaseTiming,
+    Database,
+    LogReading,
     OwnerSign,
     Row,
     RowChange,
@@ -37,17 +39,19 @@ from synapse_apply.stores.database import (
     Statement,
     T,
     TableRows,
-    WritePace,
     WritePacer,
 )
 from synapse_apply.stores.snapshot import read_rows_as_inserts
-from synapse_apply.stores.sqlite import sqlite_database
 from synapse_apply.stores.sqlite.sqlite_database import (
     make_checking_runner,
-    open_intact_backup,
+    statements_of_backup,
+    telling_state_errors,
+    transaction,
     write_new_state_file,
 )
 from synapse_apply.stores.state_messages import MAKER, fault
+
+_CLEAR_CAPTURED = [f"DELETE FROM before_{table}" for table in schema.TABLE_COLUMNS]  # noqa: S608
 
 
 class ReplicaRows:
@@ -63,7 +67,7 @@ class ReplicaRows:
             for statement in schema.CREATE_STATEMENTS:
                 self._connection.execute(statement)
             for table, rows in tables.items():
-                self._insert_rows(table, rows)
+                self._connection.executemany(schema.build_insert(table), rows)
         _create_triggers(self._connection)
 
     def close(self) -> None:
@@ -77,7 +81,7 @@ class ReplicaRows:
         message begins with `activity`.
         """
         with (
-            sqlite_database.telling_state_errors(self._location, activity),
+            telling_state_errors(self._location, activity),
             self._transaction(keeps_changes=keeps_changes),
         ):
             yield make_checking_runner(self._connection, self._location)
@@ -113,12 +117,9 @@ class ReplicaRows:
 
     def read_tables(self) -> TableRows:
         """All rows of all tables."""
-        return {
-            table: self._connection.execute(schema.build_select_all_rows(table)).fetchall()
-            for table in schema.TABLE_COLUMNS
-        }
+        return _read_tables(self._connection)
 
-    def read_lock_id_or_empty(self) -> str:
+    def lock_id(self) -> str:
         """The id in the lock row, "" without one."""
         rows = self._connection.execute(schema.GET_LOCK).fetchall()
         return str(rows[0][1]) if rows else ""
@@ -126,9 +127,6 @@ class ReplicaRows:
     def count_audit_rows(self) -> int:
         ((count,),) = self._connection.execute("SELECT COUNT(*) FROM audit")
         return int(count)
-
-    def _insert_rows(self, table: str, rows: Iterable[Row]) -> None:
-        self._connection.executemany(schema.build_insert(table), rows)
 
     def _changed_rows(self, table: str) -> Iterator[tuple[str | int, Row | None]]:
         columns = schema.TABLE_COLUMNS[table]
@@ -144,22 +142,11 @@ class ReplicaRows:
             if old_row != new_row:
                 yield key, new_row
 
-    @contextmanager
-    def _transaction(self, *, keeps_changes: bool = True) -> Iterator[None]:
-        self._connection.execute("BEGIN")
-        try:
-            yield
-            # Temporary tables take part in the transaction: cleared before COMMIT, or by ROLLBACK.
-            self._clear_captured()
-            self._connection.execute("COMMIT" if keeps_changes else "ROLLBACK")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-
-    def _clear_captured(self) -> None:
-        for table in schema.TABLE_COLUMNS:
-            self._connection.execute(f"DELETE FROM before_{table}")  # noqa: S608
+    def _transaction(self, *, keeps_changes: bool = True) -> AbstractContextManager[None]:
+        # Temporary tables take part in the transaction: cleared before COMMIT, or by ROLLBACK.
+        return transaction(
+            self._connection, "BEGIN", *_CLEAR_CAPTURED, "COMMIT" if keeps_changes else "ROLLBACK"
+        )
 
     @contextmanager
     def _as_damage(self) -> Iterator[None]:
@@ -173,17 +160,17 @@ class ReplicaRows:
 
 def rows_of_statements(statements: Sequence[Statement], location: str) -> TableRows:
     """The rows that these statements, CREATE TABLE included, leave behind in a new database."""
-    connection = _connect_to_memory()
-    try:
-        with sqlite_database.telling_state_errors(location, "Making"):
-            for statement in statements:
-                connection.execute(*statement)
-            return {
-                table: connection.execute(schema.build_select_all_rows(table)).fetchall()
-                for table in schema.TABLE_COLUMNS
-            }
-    finally:
-        connection.close()
+    with closing(_connect_to_memory()) as connection, telling_state_errors(location, "Making"):
+        for statement in statements:
+            connection.execute(*statement)
+        return _read_tables(connection)
+
+
+def _read_tables(connection: sqlite3.Connection) -> TableRows:
+    return {
+        table: connection.execute(schema.build_select_all_rows(table)).fetchall()
+        for table in schema.TABLE_COLUMNS
+    }
 
 
 def _connect_to_memory() -> sqlite3.Connection:
@@ -240,8 +227,10 @@ class _OlderAuditNeeded(Exception):
     """A statement reads rows of the audit table that were not fetched yet."""
 
 
-class ReplicaDatabase:
+class ReplicaDatabase(Database):
     """A Database (stores/database.py, which documents its methods) over a BatchLog."""
+
+    is_signed = True
 
     def __init__(self, log: BatchLog, fresh_seconds: float = 0.0) -> None:
         """Nothing is read yet.
@@ -249,6 +238,8 @@ class ReplicaDatabase:
         What was read stays good enough to look at for `fresh_seconds`: the commands that only look
         ask for one thing after the other.
         """
+        self.location, self.lease_timing = log.location, log.lease_timing
+        self.pacer = WritePacer(log.write_pace)
         self._log = log
         self._fresh_seconds = fresh_seconds
         self._caught_up_at: float | None = None
@@ -262,23 +253,6 @@ class ReplicaDatabase:
         # The lock that a batch of this process took; and whether the last batch is this process's.
         self._own_lock_id = ""
         self._is_end_own = False
-        self._pacer = WritePacer(log.write_pace)
-
-    @property
-    def location(self) -> str:
-        return self._log.location
-
-    @property
-    def lease_timing(self) -> LeaseTiming:
-        return self._log.lease_timing
-
-    @property
-    def is_shared(self) -> bool:
-        return True
-
-    @property
-    def is_signed(self) -> bool:
-        return True
 
     @property
     def bookmark(self) -> str:
@@ -291,19 +265,6 @@ class ReplicaDatabase:
     @property
     def owner_sign(self) -> OwnerSign:
         return OwnerSign(self._position, self._owner_lease_seconds)
-
-    @property
-    def write_pace(self) -> WritePace:
-        return self._log.write_pace
-
-    @property
-    def waited_seconds(self) -> float:
-        return self._pacer.waited_seconds
-
-    def wait_for_write_turn(
-        self, may_defer: Callable[[], bool], report_wait: Callable[[float], None]
-    ) -> None:
-        self._pacer.wait_for_turn(may_defer, report_wait)
 
     def exists(self) -> bool:
         with self._turn:
@@ -330,7 +291,7 @@ class ReplicaDatabase:
     ) -> T:
         with self._turn:
             self._catch_up_if_due(requires_newest=requires_newest)
-            return self._fetching_older_audit(lambda: self._run_read(work))
+            return self._fetching_older_audit(lambda: self._run("Reading", work))
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
         with self._turn:
@@ -357,48 +318,35 @@ class ReplicaDatabase:
     def write_backup(self, path: str) -> None:
         if os.path.lexists(path):
             raise fault("backup exists", path)
+        damage: DamagedLog | None = None
         try:
             statements = self.read_in_snapshot(read_rows_as_inserts)
         except DamagedLog as problem:
             damage = problem
-        else:
-            write_new_state_file(statements, Path(path))
-            return
-        with self._turn:
-            # Outside of the lock nobody may see what was read before the damage: the replica is
-            # forgotten.
-            statements = self._read_insert_statements(damage)
-            self._forget_replica()
-        if not statements:
-            raise damage
+            with self._turn:
+                # Outside of the lock nobody may see what was read before the damage: the replica
+                # is forgotten.
+                statements = self._read_insert_statements(damage)
+                self._forget_replica()
+            if not statements:
+                raise
         write_new_state_file(statements, Path(path))
-        raise DamagedLog(
-            *damage.diagnostics,
-            Diagnostic(
-                Severity.NOTE,
-                "What can be read was written",
-                f"{path} holds the state as it was before that.",
-            ),
-        )
+        if damage is not None:
+            raise DamagedLog(
+                *damage.diagnostics,
+                Diagnostic(
+                    Severity.NOTE,
+                    "What can be read was written",
+                    f"{path} holds the state as it was before that.",
+                ),
+            )
 
     def replace_from_backup(
-        self,
-        source: str,
-        check_backup: Callable[[SqlRunner], Sequence[Statement]],
-        kept_path_unless_beside_file: str | None,
+        self, source: str, check_backup: BackupReview, kept_path_unless_beside_file: str | None
     ) -> str:
         """The replaced state is written to the path as a backup: what can be read of it."""
-        with (
-            open_intact_backup(source) as connection,
-            sqlite_database.telling_state_errors(source, "Reading"),
-        ):
-            run_on_backup = make_checking_runner(connection, source)
-            statements = [
-                *((table, ()) for table in schema.CREATE_STATEMENTS),
-                *read_rows_as_inserts(run_on_backup),
-                *check_backup(run_on_backup),
-            ]
-        new_tables = rows_of_statements(statements, self.location)
+        statements = statements_of_backup(source, check_backup)
+        new_tables = rows_of_statements([*schema.CREATE_TABLES, *statements], self.location)
         with self._turn:
             damage = self._catch_up()
             # Asked first: reading the rows before the damage moves the replica to where they end.
@@ -421,51 +369,46 @@ class ReplicaDatabase:
                 self._forget_replica()
             self._log.close()
 
-    def _run_read(self, work: Callable[[SqlRunner], T]) -> T:
-        with self._require_rows().run_transaction("Reading") as run:
+    def _run(
+        self, activity: str, work: Callable[[SqlRunner], T], *, keeps_changes: bool = True
+    ) -> T:
+        with self._require_rows().run_transaction(activity, keeps_changes=keeps_changes) as run:
             return work(self._requiring_audit(run))
 
     def _write(self, work: Callable[[SqlRunner], T]) -> T:
         """Run the work and append what it changed; _BatchRefused if another batch was faster."""
         rows = self._require_rows()
-        lock_id_before = rows.read_lock_id_or_empty()
+        lock_id_before = rows.lock_id()
         with rows.run_transaction("Writing") as run:
             result = work(self._requiring_audit(run))
             changes = rows.collect_changes()
             if not changes:
                 return result
-            batch = self._build_batch(changes, lock_id_before, rows.read_lock_id_or_empty())
+            batch = self._build_batch(changes, lock_id_before, rows.lock_id())
             appended = self._append(_PendingBatch(batch, self._position))
             if appended is None:
                 raise _BatchRefused
-        self._record_appended_batch(batch, appended)
+        self._adopt(batch, appended)
         if not appended.is_last:
-            self._require_lock(work)
+            # What the work wrote is part of the log, so that it is not written again; its own
+            # check of the lock row is, now that other batches follow.
+            self._catch_up_with_log()
+            try:
+                self._run("Writing", work, keeps_changes=False)
+            except (LockLost, LockHeld):
+                raise
+            # The work was done once: that it cannot be done again, as its intent is open by now,
+            # is right.
+            except (_OlderAuditNeeded, StateError):
+                pass
         return result
-
-    def _require_lock(self, work: Callable[[SqlRunner], T]) -> None:
-        """Raise what the work's own check of the lock says, now that other batches follow.
-
-        What the work wrote is part of the log, so that it is not written again.
-        """
-        self._catch_up_with_log()
-        rows = self._require_rows()
-        try:
-            with rows.run_transaction("Writing", keeps_changes=False) as run:
-                work(self._requiring_audit(run))
-        except (LockLost, LockHeld):
-            raise
-        # The work was done once: that it cannot be done again, as its intent is open by now, is
-        # right.
-        except (_OlderAuditNeeded, StateError):
-            return
 
     def _append_replacing(self, new_tables: TableRows, *, after_damage: bool = False) -> bool:
         """Append a batch that replaces all rows; False if another batch was faster."""
         changes = tuple(
             RowChange(table, row[0], row) for table, rows in new_tables.items() for row in rows
         )
-        lock_id_before = self._rows.read_lock_id_or_empty() if self._rows is not None else ""
+        lock_id_before = self._rows.lock_id() if self._rows is not None else ""
         lock_rows = new_tables.get("lock", ())
         lock_id = str(lock_rows[0][1]) if lock_rows else ""
         batch = self._build_batch(changes, lock_id_before, lock_id, replaces_all=True)
@@ -478,7 +421,7 @@ class ReplicaDatabase:
         if appended is None:
             return False
         self._apply_batch(batch)
-        self._record_appended_batch(batch, appended)
+        self._adopt(batch, appended)
         return True
 
     def _build_batch(
@@ -496,13 +439,13 @@ class ReplicaDatabase:
             lock_id=lock_id,
             takes_lock=lock_id not in ("", lock_id_before),
             # Links around the end of a lock that was not given back are kept for ever
-            # (chain_rules.py).
+            # (chain/link_format.py).
             ends_foreign_lock=lock_id_before not in ("", lock_id, self._own_lock_id),
         )
 
     def _append(self, pending: _PendingBatch) -> AppendedBatch | None:
         """Append a batch, which stays pending until it is known what became of it."""
-        self._pacer.count_write()
+        self.pacer.count_write()
         self._pending = pending
         try:
             appended = self._log.append_or_none_if_overtaken(pending.batch, pending.position)
@@ -514,7 +457,7 @@ class ReplicaDatabase:
             self._pending = None
         return appended
 
-    def _record_appended_batch(self, batch: Batch, appended: AppendedBatch) -> None:
+    def _adopt(self, batch: Batch, appended: AppendedBatch) -> None:
         """Take note that the replica, which has this batch, is as far as the log."""
         self._position = appended.position
         if batch.takes_lock:
@@ -538,7 +481,7 @@ class ReplicaDatabase:
         self._is_end_own, self._caught_up_at = False, None
         if appended is not None and (batch.replaces_all or self._rows is not None):
             self._apply_batch(batch)
-            self._record_appended_batch(batch, appended)
+            self._adopt(batch, appended)
         self._pending = None
 
     def _owns_lock_at_end(self) -> bool:
@@ -547,7 +490,7 @@ class ReplicaDatabase:
             self._is_end_own
             and self._rows is not None
             and bool(self._own_lock_id)
-            and self._rows.read_lock_id_or_empty() == self._own_lock_id
+            and self._rows.lock_id() == self._own_lock_id
         )
 
     def _catch_up_if_due(self, *, requires_newest: bool = False) -> None:
@@ -556,7 +499,14 @@ class ReplicaDatabase:
         So does whoever writes to a replica that was fresh: its batch is refused.
         """
         self._settle_pending()
-        if not self._owns_lock_at_end() and (requires_newest or not self._is_replica_fresh()):
+        if self._owns_lock_at_end():
+            return
+        is_fresh = (
+            self._caught_up_at is not None
+            and self._rows is not None
+            and self.lease_timing.boottime() - self._caught_up_at < self._fresh_seconds
+        )
+        if requires_newest or not is_fresh:
             self._catch_up_with_log()
 
     def _catch_up(self) -> DamagedLog | None:
@@ -566,34 +516,31 @@ class ReplicaDatabase:
             return damage
         return None
 
-    def _is_replica_fresh(self) -> bool:
-        if self._caught_up_at is None or self._rows is None:
-            return False
-        return self._log.lease_timing.boottime() - self._caught_up_at < self._fresh_seconds
-
     def _catch_up_with_log(self) -> None:
         # Before the reading: what is appended while it goes on is not part of it.
-        started_at = self._log.lease_timing.boottime()
+        started_at = self.lease_timing.boottime()
         reading = self._log.read_since_position_or_anew(self._position)
         try:
-            if reading.tables is not None:
-                self._replace_rows(reading.tables)
-                self._lacks_older_audit = True
-            for batch in reading.batches:
-                self._apply_batch(batch)
-        except StateError as problem:
-            self._forget_replica()
-            raise DamagedLog(*problem.diagnostics) from None
-        except BaseException:
+            self._apply_reading(reading)
+        except BaseException as problem:
             # Half of a reading is no state: the next one begins anew.
             self._forget_replica()
+            if isinstance(problem, StateError):
+                raise DamagedLog(*problem.diagnostics) from None
             raise
         # Others are at the end now, so that the lock has to be looked at again.
         if reading.tables is not None or reading.batches:
             self._is_end_own = False
-        self._position = reading.position
         self._owner_lease_seconds = reading.owner_lease_seconds
         self._caught_up_at = started_at
+
+    def _apply_reading(self, reading: LogReading) -> None:
+        if reading.tables is not None:
+            self._replace_rows(reading.tables)
+            self._lacks_older_audit = True
+        for batch in reading.batches:
+            self._apply_batch(batch)
+        self._position = reading.position
 
     def _apply_batch(self, batch: Batch) -> None:
         if not batch.replaces_all:
@@ -627,16 +574,12 @@ class ReplicaDatabase:
         """All rows as INSERT statements, of a damaged log those before the damage; [] for none."""
         try:
             if damage is not None:
-                self._replace_rows(damage.reading.tables or {})
-                self._lacks_older_audit = True
-                for batch in damage.reading.batches:
-                    self._apply_batch(batch)
-                self._position = damage.reading.position
+                self._apply_reading(damage.reading._replace(tables=damage.reading.tables or {}))
                 with suppress(StateError):
                     self._fetch_older_audit()
                 # Without them, if they are lost too.
                 self._lacks_older_audit = False
-            return self._fetching_older_audit(lambda: self._run_read(read_rows_as_inserts))
+            return self._fetching_older_audit(lambda: self._run("Reading", read_rows_as_inserts))
         except StateError:
             return []
 

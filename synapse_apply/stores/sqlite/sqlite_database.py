@@ -18,7 +18,7 @@ import re
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from threading import RLock
 from urllib.parse import quote
@@ -26,60 +26,21 @@ from uuid import uuid4
 
 from synapse_apply.files import opening
 from synapse_apply.files.checkout import iter_folders_above
-from synapse_apply.files.opening import open_own_file_with_flags
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema
-from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
+from synapse_apply.stores.database import BackupReview, Database, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.snapshot import (
     KEPT_FILE_SUFFIX,
     StateOrigin,
     iter_numbered_paths,
     keep_under_free_name,
+    read_rows_as_inserts,
     read_state_origin,
 )
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.state_messages import MAKER, fault, require_format_not_newer
-
-
-@contextmanager
-def hold_lock_file(path: str, location: str, operation: str) -> Iterator[None]:
-    """Hold the lock file at `path`, whose folder exists; LockHeld if another process has it.
-
-    `location` and `operation` are for messages.
-    """
-    descriptor = _open_locked(path, location, operation)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _open_locked(path: str, location: str, operation: str) -> int:
-    try:
-        descriptor = open_own_file_with_flags(Path(path), os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # If the file was removed before it was locked, other processes lock a new file.
-            if os.path.samestat(os.fstat(descriptor), Path(path).lstat()):
-                return descriptor
-        except BlockingIOError:
-            pass
-        except OSError:
-            os.close(descriptor)
-            raise
-    except OSError as problem:
-        raise fault(
-            "unwritable",
-            location,
-            activity=f"Locking for {operation}",
-            reason=f"{path}: {problem.strerror}",
-        ) from None
-    os.close(descriptor)
-    raise fault("held", location, owner=MAKER)
-
 
 MOUNTS_FILE = "/proc/self/mounts"
 _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
@@ -132,6 +93,17 @@ def find_file_system(path: Path, mounts_file: str = MOUNTS_FILE) -> str:
 
 
 PRIMARY_CODE_MASK = 0xFF  # extended result codes keep the primary one in the low byte
+_RULES_BY_CODE = {
+    sqlite3.SQLITE_NOTADB: "no sqlite",
+    sqlite3.SQLITE_CORRUPT: "damaged",
+    sqlite3.SQLITE_FULL: "disk full",
+    sqlite3.SQLITE_READONLY: "refused",
+    sqlite3.SQLITE_PERM: "refused",
+    sqlite3.SQLITE_CANTOPEN: "refused",
+    sqlite3.SQLITE_BUSY: "file busy",
+    sqlite3.SQLITE_LOCKED: "file busy",
+    sqlite3.SQLITE_IOERR: "disk fault",
+}
 
 
 @contextmanager
@@ -143,47 +115,22 @@ def telling_state_errors(location: str, activity: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as problem:
-        raise _build_sqlite_error(problem, location, activity) from None
+        code = getattr(problem, "sqlite_errorcode", 0) & PRIMARY_CODE_MASK
+        rule, reason = _RULES_BY_CODE.get(code, "unusable"), str(problem)
+        # "no such table" and "no such column" have only the general code SQLITE_ERROR.
+        if reason.startswith("no such "):
+            rule = "damaged"
     except OSError as problem:
         is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        rule = "disk full" if is_full else "refused"
         reason = problem.strerror or ("no space left" if is_full else str(problem))
-        rule = "disk full" if is_full else _rule_of_refusal(activity)
-        raise fault(rule, location, activity=activity, reason=reason) from None
     except UnicodeEncodeError:
-        raise fault("unstorable", location, reason="a text is not valid Unicode") from None
-
-
-def _rule_of_refusal(activity: str) -> str:
-    return "unreadable" if activity in ("Reading", "Opening") else "unwritable"
-
-
-def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) -> StateError:
-    code = getattr(problem, "sqlite_errorcode", 0) & PRIMARY_CODE_MASK
-    if code == sqlite3.SQLITE_NOTADB:
-        return fault("foreign file", location, reason="is not an SQLite database")
-    # "no such table" and "no such column" have only the general code SQLITE_ERROR.
-    if code == sqlite3.SQLITE_CORRUPT or str(problem).startswith("no such "):
-        return fault("damaged", location, reason=problem)
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return fault(
-            "busy",
-            location,
-            activity=activity,
-            reason="another process is in the middle of a write, or was stopped there",
-            hint="Let it finish or end it, then try again.",
-        )
-    if code == sqlite3.SQLITE_IOERR:
-        return StateError.from_summary(
-            "The state cannot be read or written on this disk",
-            f"{activity} {location} failed: {problem}. What was recorded before is intact.",
-            "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
-        )
-    rule = "unusable"
-    if code == sqlite3.SQLITE_FULL:
-        rule = "disk full"
-    elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        rule = _rule_of_refusal(activity)
-    return fault(rule, location, activity=activity, reason=problem)
+        rule, reason = "unstorable", "a text is not valid Unicode"
+    else:
+        return
+    if rule == "refused":
+        rule = "unreadable" if activity in ("Reading", "Opening") else "unwritable"
+    raise fault(rule, location, activity=activity, reason=reason) from None
 
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
@@ -208,31 +155,22 @@ def make_unopened_sqlite_store(
     return SqlStore(database, tool_version, now, runner or LockRunner(run_url))
 
 
-class SqliteDatabase(LoglessDatabaseWithoutWaits):
+class SqliteDatabase(Database):
     """A Database (stores/database.py, which documents its methods) in one file.
 
     It has one connection, which one thread uses at a time.
     """
 
+    is_shared = False
+
     def __init__(self, path: Path, mounts_file: str = MOUNTS_FILE) -> None:
         """Links above our own folder are resolved now; below it no link is followed."""
         self._path = opening.resolve_links_above(path)
+        self.location = str(self._path)
         self._mounts_file = mounts_file
         self._connection_lock = RLock()
         self._connection: sqlite3.Connection | None = None
         self._opened_stat: os.stat_result | None = None
-
-    @property
-    def location(self) -> str:
-        return str(self._path)
-
-    @property
-    def is_shared(self) -> bool:
-        return False
-
-    @property
-    def is_signed(self) -> bool:
-        return False
 
     def exists(self) -> bool:
         with telling_state_errors(self.location, "Reading"):
@@ -245,12 +183,11 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
             self._connection_lock,
             _replacing_file(self._path) as new_path,
             _open_writable(new_path) as connection,
+            transaction(connection, "BEGIN IMMEDIATE"),
         ):
-            connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {_FORMAT_OF_TABLES}")
             _execute(statements, connection)
-            connection.execute("COMMIT")
 
     def read_in_snapshot(
         self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
@@ -265,10 +202,28 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
 
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
-        """Hold a lock file, since there is no lock row without a state; see `lockfile`."""
-        with telling_state_errors(self.location, "Locking"):
-            opening.make_own_folders(self._path.parent)
-        with hold_lock_file(f"{self._path}.lock", self.location, operation):
+        """Hold a lock file, since there is no lock row without a state."""
+        path = _build_companion_path(self._path, ".lock")
+        with ExitStack() as stack:
+            with telling_state_errors(self.location, "Locking"):
+                opening.make_own_folders(path.parent)
+            try:
+                descriptor = opening.open_own_file_with_flags(path, os.O_RDWR | os.O_CREAT)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # If the file was removed before it was locked, other processes lock a new file.
+                is_held = os.path.samestat(os.fstat(descriptor), path.lstat())
+            except BlockingIOError:
+                is_held = False
+            except OSError as problem:
+                raise fault(
+                    "unwritable",
+                    self.location,
+                    activity=f"Locking for {operation}",
+                    reason=f"{path}: {problem.strerror}",
+                ) from None
+            if not is_held:
+                raise fault("held", self.location, owner=MAKER)
             yield
 
     def write_backup(self, path: str) -> None:
@@ -286,15 +241,11 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
                 copy_connection.execute(schema.DROP_LOCK)
 
     def replace_from_backup(
-        self,
-        source: str,
-        check_backup: Callable[[SqlRunner], Sequence[Statement]],
-        kept_path_unless_beside_file: str | None,
+        self, source: str, check_backup: BackupReview, kept_path_unless_beside_file: str | None
     ) -> str:
         """The replaced file is kept as `NAME.before-restore`, readable or not."""
-        del (
-            kept_path_unless_beside_file
-        )  # a hard link must be on the same file system, and so beside the file
+        # A hard link must be on the same file system, and so beside the file.
+        del kept_path_unless_beside_file
         saved_paths: list[Path] = []
         with self._connection_lock, open_intact_backup(source) as backup_connection:
             with telling_state_errors(source, "Reading"):
@@ -304,9 +255,8 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
                 _open_writable(new_path) as copy_connection,
             ):
                 backup_connection.backup(copy_connection)
-                copy_connection.execute("BEGIN IMMEDIATE")
-                _execute(statements, copy_connection)
-                copy_connection.execute("COMMIT")
+                with transaction(copy_connection, "BEGIN IMMEDIATE"):
+                    _execute(statements, copy_connection)
         return str(saved_paths[0]) if saved_paths else ""
 
     def _keep_old_file(self, saved_paths: list[Path]) -> None:
@@ -322,19 +272,18 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         opening.remove_own_file(_build_companion_path(self._path, "-journal"))
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        return (*list_mount_warnings(self._path, self._mounts_file), *self._link_warnings())
-
-    def _link_warnings(self) -> tuple[Diagnostic, ...]:
-        """A warning if the file has several names: two projects may share it by mistake."""
+        warnings = list_mount_warnings(self._path, self._mounts_file)
         file_stat = opening.stat_own_file_or_none(self._path)
         if file_stat is None or file_stat.st_nlink == 1:
-            return ()
+            return warnings
+        # Two projects may share it by mistake.
         return (
+            *warnings,
             warning_finding(
                 "The state file has a second name",
                 f"{self._path} is a hard link: {file_stat.st_nlink} names lead to this file. "
-                f"Whoever "
-                "has another one can change this state, and SQLite's journal goes by the name.",
+                "Whoever has another one can change this state, and SQLite's journal goes by the "
+                "name.",
                 f"Find it: `find / -xdev -inum {file_stat.st_ino}`. Remove the other name, or copy "
                 "the file to a new one and put that in its place.",
             ),
@@ -350,15 +299,8 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
     def _run_transaction(self, begin_statement: str, activity: str) -> Iterator[SqlRunner]:
         with self._connection_lock, telling_state_errors(self.location, activity):
             connection = self._require_connection_to_current_file()
-            connection.execute(begin_statement)
-            try:
+            with transaction(connection, begin_statement):
                 yield make_checking_runner(connection, self.location)
-                connection.execute("COMMIT")
-            except BaseException:
-                # If the disk was full, SQLite has rolled back already.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
 
     def _require_connection_to_current_file(self) -> sqlite3.Connection:
         """The connection to the file that has the path now; StateError if there is none."""
@@ -401,6 +343,21 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
                 connection.close()
                 raise
             return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, begin: str = "BEGIN", *ends: str) -> Iterator[None]:
+    """Begin, run the block and commit, or run other `ends`; rolled back if the block raises."""
+    connection.execute(begin)
+    try:
+        yield
+        for statement in ends or ("COMMIT",):
+            connection.execute(statement)
+    except BaseException:
+        # If the disk was full, SQLite has rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 @contextmanager
@@ -468,6 +425,16 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def statements_of_backup(source: str, check_backup: BackupReview) -> list[Statement]:
+    """The statements that fill new tables with a backup's rows, and those of its check."""
+    with (
+        open_intact_backup(source) as connection,
+        telling_state_errors(source, "Reading"),
+    ):
+        run = make_checking_runner(connection, source)
+        return [*read_rows_as_inserts(run), *check_backup(run)]
+
+
 def require_origin_of_intact_backup(source: str) -> StateOrigin:
     """Which state a backup is of; StateError as for `open_intact_backup`."""
     with (
@@ -483,9 +450,7 @@ def write_new_state_file(statements: Sequence[Statement], first_path: Path) -> P
         candidate for candidate in iter_numbered_paths(first_path) if not candidate.exists()
     )
     with closing(SqliteDatabase(path)) as new_database:
-        new_database.create_state_or_raise_if_exists(
-            [*((table, ()) for table in schema.CREATE_STATEMENTS), *statements]
-        )
+        new_database.create_state_or_raise_if_exists([*schema.CREATE_TABLES, *statements])
     return path
 
 

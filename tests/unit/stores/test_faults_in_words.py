@@ -8,8 +8,10 @@ import sqlite3
 
 import pytest
 
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores.sqlite.sqlite_database import telling_state_errors
+from synapse_apply.stores.state_messages import fault
 
 NOT_TAKEN = "The state cannot be read or written on this disk"
 
@@ -67,3 +69,9 @@ def test_our_own_findings_pass_unchanged():
     with pytest.raises(LockHeld) as caught, telling_state_errors("x", "Writing"):
         raise held
     assert caught.value is held
+
+
+def test_commands_name_the_target_of_the_reader():
+    """Those of the table, and those that the caller gives."""
+    (finding,) = fault("missing", "/there").diagnostics
+    assert "`synapse-apply state init -t prod`" in name_target_in_commands(finding, "prod").hint
