@@ -82,7 +82,8 @@ class Create:
             self._run.gate.take_slot()
         with self._run.packages.open_package(address) if address else nullcontext() as package:
             start = package.tell() if package is not None else 0
-            plain_names = self._run.plain_forms.of(self._step)
+            kind = self._step.type.prefix, self._step.binding.api
+            plain_names = {*self._run.plain_forms.get(kind, ())}
             while True:
                 self._preferred = {
                     name: value
@@ -107,7 +108,7 @@ class Create:
                         call.intent = replace(call.intent, id=str(uuid4()))
                     plain_names |= refused
                 else:
-                    self._run.plain_forms.add(self._step, plain_names)
+                    self._run.plain_forms.setdefault(kind, set()).update(plain_names)
                     return self._done(answer)
 
     def _announce(self) -> None:

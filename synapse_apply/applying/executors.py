@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Lock, Semaphore, Thread, get_ident
+from threading import Semaphore, Thread, get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -26,22 +26,6 @@ class WorkResult(NamedTuple):
 
     key: Any
     result_or_exception: Any
-
-
-class _Counter:
-    """Counts the threads that are inside of its `with` block."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._mutex = Lock()
-
-    def __enter__(self) -> None:
-        with self._mutex:
-            self.number += 1
-
-    def __exit__(self, *_exc: object) -> None:
-        with self._mutex:
-            self.number -= 1
 
 
 class SerialExecutor:
@@ -107,7 +91,8 @@ class ThreadedExecutor:
         self._slots = Semaphore(size)
         # The longest recent call in seconds, decaying; and since when each thread holds a slot.
         self._longest_recent_call = 0.0
-        self._waiting_count = _Counter()
+        # One for each thread that waits for a slot.
+        self._waiting: list[int] = []
         self._slot_taken_at: dict[int, float] = {}
         self._pending_work: SimpleQueue[tuple[Any, Work] | None] = SimpleQueue()
         self._finished_work: SimpleQueue[WorkResult] = SimpleQueue()
@@ -141,7 +126,7 @@ class ThreadedExecutor:
     @property
     def has_backlog(self) -> bool:
         # Two calls a slot: the second one goes on while a write of a slow store is under way.
-        return self._waiting_count.number >= 2 * self._size
+        return len(self._waiting) >= 2 * self._size
 
     def submit(self, key: Any, work: Work) -> None:
         self._unfinished += 1
@@ -160,11 +145,15 @@ class ThreadedExecutor:
     def acquire_slot_unless_held(self) -> bool:
         """Wait for a slot; False if this thread needs none, or has one until `release_slot`."""
         # A thread holds at most one slot, and may ask for it again.
-        if get_ident() in self._slot_taken_at:
+        thread = get_ident()
+        if thread in self._slot_taken_at:
             return False
-        with self._waiting_count:
+        self._waiting.append(thread)
+        try:
             self._slots.acquire()
-        self._slot_taken_at[get_ident()] = monotonic()
+        finally:
+            self._waiting.remove(thread)
+        self._slot_taken_at[thread] = monotonic()
         return True
 
     def release_slot(self) -> None:

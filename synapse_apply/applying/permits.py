@@ -17,13 +17,8 @@ class FinalPermit:
         """`permit` is asked until it gives a reason, and never again."""
         self._permit = permit
         self._mutex = Lock()
-        self._final_reason = ""
-
-    @property
-    def final_reason(self) -> str:
-        """Why no call may begin any more, as it was told; "" before. Asks nobody."""
-        with self._mutex:
-            return self._final_reason
+        # Why no call may begin any more, as it was told; "" before.
+        self.final_reason = ""
 
     def explain_missing_or_empty(self) -> str:
         """Why no call may begin, as a phrase; "" while calls may. Waits as long as the permit."""
@@ -37,5 +32,5 @@ class FinalPermit:
             reason = f"the permit to go on could not be read ({type(failure).__name__})"
         with self._mutex:
             # Another thread may have had a reason meanwhile: that one stays.
-            self._final_reason = self._final_reason or reason
-            return self._final_reason
+            self.final_reason = self.final_reason or reason
+            return self.final_reason

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import field, replace
-from threading import Event, Lock, Thread
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import NamedTuple
 
 from synapse_apply.applying import messages
 from synapse_apply.applying.executors import Executor, SerialExecutor
 from synapse_apply.applying.lookup import Backend, Claims
 from synapse_apply.applying.permits import FinalPermit
-from synapse_apply.applying.step import Actor, Step
+from synapse_apply.applying.step import Actor
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import CallEnded, Effect, RemoteError, StateError
@@ -25,6 +26,7 @@ from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, U
 _PAUSES = (1, 2, 4, 8, 16)
 _SLICE = 0.25  # seconds between two checks of whether the run shall end
 _STATE_SLICE = 0.1  # the same while an answer waits for the state
+_IDLE_SECONDS = 1.0  # after which a thread without a record to write ends
 
 
 class NotStarted(Exception):
@@ -74,6 +76,45 @@ class Unrecorded(NamedTuple):
     recovery_file: str
 
 
+class _Writer(Thread):
+    """Does one write of the state after another: whatever keeps one, nothing else waits for it.
+
+    It is among the `idle` ones while it has none.
+    """
+
+    def __init__(self, idle: list[_Writer]) -> None:
+        super().__init__(name="record", daemon=True)
+        self._idle = idle
+        # What each gets in the end: why it failed, None where it did not.
+        self._writes: SimpleQueue[tuple[Callable[[], None], SimpleQueue[BaseException | None]]] = (
+            SimpleQueue()
+        )
+
+    def begin(self, write: Callable[[], None]) -> SimpleQueue[BaseException | None]:
+        """Begin a write; returns the queue that gets its failure, None where there is none."""
+        answer: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._writes.put((write, answer))
+        return answer
+
+    def run(self) -> None:
+        while True:
+            try:
+                write, answer = self._writes.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                try:
+                    self._idle.remove(self)
+                except ValueError:
+                    continue  # it was taken just now
+                return
+            failure = None
+            try:
+                write()
+            except BaseException as problem:  # noqa: BLE001 - raised where it is waited for
+                failure = problem
+            self._idle.append(self)
+            answer.put(failure)
+
+
 _NOT_WAITED_FOR = StateError.from_summary(
     "The state was not waited for any longer", "The run was stopped before it answered."
 )
@@ -102,6 +143,7 @@ class Ledger:
     is_stopping: Callable[[], object]
     waiting: dict[str, Address] = field(default_factory=dict)
     waits_no_longer: Event = field(default_factory=Event)
+    idle_writers: list[_Writer] = field(default_factory=list)
 
     def entry(self, intent: Intent, result: str, request_id: str | None = None) -> AuditEntry:
         """The audit entry of a call, as of now."""
@@ -117,37 +159,37 @@ class Ledger:
         is told to stop, the file has the outcome while the state is waited for: a kill loses none.
         """
         self.waiting[intent.id] = intent.address
-        written, file, problem = Future[None](), "", _NOT_WAITED_FOR
-
-        def write() -> None:
-            try:
-                self.store.close_ended_intent(intent, record, entry)
-                written.set_result(None)
-            except BaseException as failure:  # noqa: BLE001 - raised below
-                written.set_exception(failure)
-
-        # Whatever keeps the state, nothing else ends a wait for it.
-        Thread(target=write, name="record", daemon=True).start()
+        file, problem = "", _NOT_WAITED_FOR
         try:
+            answer = self._take_writer().begin(
+                partial(self.store.close_ended_intent, intent, record, entry)
+            )
             while not self.waits_no_longer.is_set():
                 try:
-                    written.result(_STATE_SLICE)
-                except TimeoutError:
-                    if written.done():
-                        raise
+                    failure = answer.get(timeout=_STATE_SLICE)
+                except Empty:
                     if self.is_stopping():
                         file = file or self.write_recovery_file(intent, record, entry)
-                except StateError as failure:
-                    problem = failure
-                    break
-                else:
+                    continue
+                if failure is None:
                     if file:
                         self.withdraw()
                     return None
+                if not isinstance(failure, StateError):
+                    raise failure
+                problem = failure
+                break
             file = file or self.write_recovery_file(intent, record, entry)
             return Unrecorded(messages.unrecorded(intent, file, self.target, problem), file)
         finally:
             del self.waiting[intent.id]
+
+    def _take_writer(self) -> _Writer:
+        with suppress(IndexError):
+            return self.idle_writers.pop()
+        writer = _Writer(self.idle_writers)
+        writer.start()
+        return writer
 
     def open(self, intents: tuple[Intent, ...]) -> tuple[Intent, ...]:
         """Store the intents of one call with the current time; StateError where that took long."""
@@ -187,33 +229,13 @@ class Ledger:
             self.store.close_ended_intent(closed, self.store.find_record(intent.address), entry)
 
 
-class PlainForms:
-    """The fields of creates of which a backend has accepted only the plain form; thread-safe."""
-
-    def __init__(self) -> None:
-        """None is known yet."""
-        self._lock = Lock()
-        self._names: dict[tuple[str, str], frozenset[str]] = {}
-
-    def of(self, step: Step) -> frozenset[str]:
-        """The fields of the step's kind that are sent in their plain form."""
-        with self._lock:
-            return self._names.get((step.type.prefix, step.binding.api), frozenset())
-
-    def add(self, step: Step, names: frozenset[str]) -> None:
-        """Send these fields of the step's kind in their plain form from now on."""
-        if names:
-            key = step.type.prefix, step.binding.api
-            with self._lock:
-                self._names[key] = self._names.get(key, frozenset()) | names
-
-
 @frozen
 class Run:
     """One apply, as its steps see it.
 
-    `settle_after` is in seconds. `followed` are the jobs of runs that are recorded as started.
-    `read_published_digest` is that of `IntentResolver`.
+    `settle_after` is in seconds. `plain_forms` are the fields of creates, by kind and API version,
+    of which the backend has accepted only the plain form. `followed` are the jobs of runs that are
+    recorded as started. `read_published_digest` is that of `IntentResolver`.
     """
 
     backend: Backend
@@ -225,7 +247,7 @@ class Run:
     gate: Gate
     settle_after: float = 30.0
     sleep: Callable[[float], None] = lambda _seconds: None
-    plain_forms: PlainForms = field(default_factory=PlainForms)
+    plain_forms: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     followed: dict[Address, str] = field(default_factory=dict)
     read_published_digest: Callable[[Intent], str] = lambda _call: ""
 
