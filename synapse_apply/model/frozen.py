@@ -62,9 +62,10 @@ def _build_value_class(kind: type[T], hash_method: Callable[[Any], int] | None) 
             if type(default).__hash__ is None:
                 raise TypeError(f"the default of {name} could be changed: use default_factory")
             own_fields[name] = default if isinstance(default, Field) else field(default=default)
-            # As `dataclass` notes them.
-            own_fields[name].name, own_fields[name].type = name, annotation
-            own_fields[name]._field_type = _OF_CLASS  # noqa: SLF001 - of `field` alone
+            # As `dataclass` notes them, which a class of the standard library may derive from.
+            noted = {"name": name, "type": annotation, "kw_only": False, "_field_type": _OF_CLASS}
+            for attribute, value in noted.items():
+                setattr(own_fields[name], attribute, value)
     value_fields: dict[str, Field[Any]] = {}
     inherited_slots: set[str] = set()
     for base in reversed(kind.__mro__):
