@@ -238,9 +238,6 @@ class UnresolvedSecrets:
         literal = ref.literal.reveal() if ref.literal is not None else None
         return Sensitive((*ref.identity, literal))
 
-    def resolve_setting(self, ref: SecretRef) -> Sensitive:
-        return self.resolve_secret(ref)
-
     def compute_mac(self, _salt: str, _path: FieldPath, value: Sensitive, _place: str = "") -> Mac:
         """Equal for equal references, within one run."""
         text = repr(value.reveal()).encode("utf-8", "surrogatepass")

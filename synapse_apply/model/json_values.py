@@ -29,6 +29,7 @@ from synapse_apply.model.values import (
     SecretRef,
     Sensitive,
     WithheldSecret,
+    map_json,
 )
 
 T = TypeVar("T")
@@ -305,17 +306,15 @@ def is_nested_too_deeply(value: Any) -> bool:
 
 def replace_lone_surrogates(value: Any) -> JsonValue:
     """The value with U+FFFD for each lone surrogate, which cannot be encoded as UTF-8."""
-    if isinstance(value, str):
-        # Through UTF-16, where two surrogates that belong together become their character.
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, list):
-        return [replace_lone_surrogates(inner) for inner in value]
-    if isinstance(value, dict):
-        return {
-            replace_lone_surrogates(name): replace_lone_surrogates(inner)
-            for name, inner in value.items()
-        }
-    return value
+    # Through UTF-16, where two surrogates that belong together become their character.
+    return map_json(
+        value,
+        lambda part: (
+            part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            if isinstance(part, str)
+            else part
+        ),
+    )
 
 
 def describe_field_names(value: Mapping[str, Any]) -> str:

@@ -149,10 +149,6 @@ class Secrets(Protocol):
         """The value of a reference; raises SecretUnavailable where it is missing or not allowed."""
         ...
 
-    def resolve_setting(self, ref: SecretRef) -> Sensitive:
-        """The value of a reference in the project file, which no allow-list restricts."""
-        ...
-
     def compute_mac(
         self, salt: str, path: FieldPath, value: Sensitive, place: str = ""
     ) -> Mac | None:

@@ -249,6 +249,18 @@ def is_map(value: Any) -> bool:
     return kind is dict or (kind not in _NON_MAP_TYPES and isinstance(value, Mapping))
 
 
+def map_json(value: Any, change: Callable[[Any], Any]) -> Any:
+    """JSON with what `change` gives in the place of each scalar, and of each text as a key."""
+    if is_map(value):
+        return {
+            change(key) if isinstance(key, str) else key: map_json(inner, change)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [map_json(inner, change) for inner in value]
+    return change(value)
+
+
 def get_at_or_absent(tree: Any, path: FieldPath) -> Any:
     """The value at a path of a nested map; ABSENT where there is none, or null."""
     for part in path:

@@ -232,7 +232,7 @@ class ApplyPreflight:
             return ()
         rows = ask_agents(
             tuple(session.target.agents.items()),
-            session.secrets.resolve_setting,
+            session.resolver.resolve_setting,
             session.api.health_check_agent,
         )
         return tuple(finding for row in rows for finding in row.findings)

@@ -49,8 +49,8 @@ from synapse_apply.model.state import (
 from synapse_apply.model.values import Fields, Mac, SecretRef, flatten, of_two_keys
 from synapse_apply.planning.refusals import settle_secrets
 from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_of
+from synapse_apply.secrets.resolve import SecretStore
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
-from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.snapshot import (

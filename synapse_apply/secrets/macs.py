@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.model.diagnostic import FieldPath, format_json_pointer
 from synapse_apply.model.json_values import format_canonical_json
-from synapse_apply.model.values import Mac, Sensitive
+from synapse_apply.model.values import Mac, Sensitive, map_json
 from synapse_apply.secrets.keys import StateKey
 
 _DOMAIN = b"synapse-apply secret digest 1"
@@ -45,15 +44,9 @@ def compute_mac(
 
 def encode_canonical_json(value: Any) -> bytes:
     """Canonical JSON: sorted keys, no spaces, ASCII only; 1.0 is written as 1, which is equal."""
-    return format_canonical_json(_to_integers(value)).encode("ascii")
-
-
-def _to_integers(value: Any) -> Any:
     # Parsers differ in whether 1.0 is a float; the digest must not.
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, Mapping):
-        return {key: _to_integers(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_integers(inner) for inner in value]
-    return value
+    integers = map_json(
+        value,
+        lambda part: int(part) if isinstance(part, float) and part.is_integer() else part,
+    )
+    return format_canonical_json(integers).encode("ascii")

@@ -1,16 +1,20 @@
-"""How a reference to a secret becomes its value, within what the target lets manifests read."""
+"""How a reference to a secret becomes its value, within what the target lets manifests read.
+
+And which secrets a run has read: each value once, with digests under the current state key.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from threading import Lock
 from typing import NamedTuple
 
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.secrets.secret_rules import SettingOffer, is_allowed_file
-from synapse_apply.model.values import SecretRef, Sensitive
+from synapse_apply.model.values import Mac, SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
@@ -22,6 +26,8 @@ from synapse_apply.secret_sources.source import (
     raise_if_denied,
     raise_unavailable,
 )
+from synapse_apply.secrets.keys import StateKeys
+from synapse_apply.secrets.macs import compute_mac
 
 
 class FoundSetting(NamedTuple):
@@ -117,3 +123,45 @@ def _require_known_source(ref: SecretRef) -> SecretSource:
             f"The sources are {format_source_names()}.",
         )
     return source
+
+
+class SecretStore:
+    """The `Secrets` port (model/ports.py) of a run: each value is read once; safe for threads."""
+
+    def __init__(self, resolver: SecretResolver, keys: StateKeys | None = None) -> None:
+        self._resolver = resolver
+        self.find_place = resolver.find_place
+        self._keys = keys or StateKeys()
+        self._values: dict[tuple[str, ...], Sensitive] = {}
+        self._lock = Lock()
+
+    @property
+    def key_id(self) -> str:
+        """The id of the current state key; "" without one."""
+        current = self._keys.current_key
+        return current.key_id if current else ""
+
+    def resolve_secret(self, ref: SecretRef) -> Sensitive:
+        """The value, which is read once and then stays the same during a run; SecretUnavailable."""
+        if ref.literal is not None:
+            return ref.literal
+        cache_key = ref.identity
+        # A value must not change during a run, even if its file does.
+        with self._lock:
+            if cache_key not in self._values:
+                self._values[cache_key] = self._resolver.resolve_secret(ref)
+            return self._values[cache_key]
+
+    def compute_mac(
+        self, salt: str, path: FieldPath, value: Sensitive, place: str = ""
+    ) -> Mac | None:
+        """The keyed digest of a value in one field of one record; None without a key."""
+        current = self._keys.current_key
+        return compute_mac(current, salt, path, value, place) if current else None
+
+    def matches_mac(self, mac: Mac, salt: str, path: FieldPath, value: Sensitive) -> bool | None:
+        """Whether a digest is of this value; None if the key it names is not available."""
+        for key in self._keys.all_keys:
+            if key.key_id == mac.key_id:
+                return compute_mac(key, salt, path, value).digest == mac.digest
+        return None

@@ -33,9 +33,8 @@ from synapse_apply.model.state import BackendIdentity, ProjectAndKeyIds, State, 
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import generate_salt
-from synapse_apply.secrets.resolve import SecretResolver
+from synapse_apply.secrets.resolve import SecretResolver, SecretStore
 from synapse_apply.secrets.signatures import RunSigner, StateKeySigner
-from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace import configuration, embedded, state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend, run_embedded_backend

@@ -15,6 +15,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonValue, Spec
+from synapse_apply.model.values import map_json
 
 
 # The original is kept for three readers alone: a comparison at a secret place, a request back to
@@ -44,13 +45,7 @@ class MaskedText(str):
 
 def unmask_value(value: Any) -> JsonValue:
     """A JSON value with every masked text, in keys as well, replaced by its original."""
-    if isinstance(value, MaskedText):
-        return value.original
-    if type(value) is dict:
-        return {unmask_value(key): unmask_value(inner) for key, inner in value.items()}
-    if type(value) is list:
-        return [unmask_value(item) for item in value]
-    return value
+    return map_json(value, lambda part: part.original if isinstance(part, MaskedText) else part)
 
 
 def contains_masked_text(value: Any) -> bool:

@@ -22,8 +22,7 @@ from synapse_apply.secrets.keys import (
     load_keys_and_restrict_files,
     replace_key_file,
 )
-from synapse_apply.secrets.resolve import SecretResolver
-from synapse_apply.secrets.store import SecretStore
+from synapse_apply.secrets.resolve import SecretResolver, SecretStore
 
 KEY = StateKey(bytes(range(32)), "test")
 OTHER = StateKey(bytes(range(1, 33)), "test")

@@ -18,8 +18,7 @@ from synapse_apply.secrets.keys import (
     load_keys_and_restrict_files,
 )
 from synapse_apply.secrets.macs import compute_mac
-from synapse_apply.secrets.resolve import SecretResolver
-from synapse_apply.secrets.store import SecretStore
+from synapse_apply.secrets.resolve import SecretResolver, SecretStore
 
 CANARY = "cAnArY-5ecret-VaLuE"
 
