@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,17 +138,12 @@ def read_project_or_findings(
     if data is None:
         data = read_typed_file(file, file.parent)
     reading = read_documents(data, display_name)
-    findings = list(reading.diagnostics)
+    findings = [*reading.diagnostics, *iter_extra_document_error(reading, display_name)]
     if not reading.documents and not findings:
-        findings.append(
-            error_finding(
-                "Empty project file",
-                f"{display_name} holds nothing",
-                "begin with `apiVersion: synapse-apply/v1` and `kind: Project`",
-                position=Position(display_name, 1, 1),
-            )
-        )
-    findings.extend(iter_extra_document_error(reading, display_name))
+        hint = "begin with `apiVersion: synapse-apply/v1` and `kind: Project`"
+        position = Position(display_name, 1, 1)
+        detail = f"{display_name} holds nothing"
+        findings.append(error_finding("Empty project file", detail, hint, position=position))
     if not reading.documents:
         return None, tuple(findings)
     document = reading.documents[0]
@@ -160,16 +155,14 @@ def read_project_or_findings(
     # Decoding relies on the schema, so it starts only when all of it is right.
     if findings:
         return None, tuple(findings)
-    listed = ListedTargets({}, (), ())
-    if "targets_from" in value:
-        reader = read_list_file or partial(_read_list, file)
-        listed = read_listed_targets(document, display_name, reader)
+    reader = read_list_file or partial(_read_list, file)
+    listed = read_listed_targets(document, display_name, reader)
     placed = ListedPositions(positions, listed.targets)
-    if listed.targets and not listed.findings:
-        schema_findings = listed_schema_findings(listed.targets, placed)
-        findings.extend(placed.place_findings(schema_findings))
-    if findings or listed.findings:
-        return None, (*listed.findings, *findings)
+    findings = list(listed.findings)
+    if listed.targets and not findings:
+        findings.extend(placed.place_findings(listed_schema_findings(listed.targets, placed)))
+    if findings:
+        return None, tuple(findings)
     decoder = _ProjectDecoder(document, listed, placed)
     project = decoder.decode(file)
     findings = list(placed.place_findings(iter(decoder.findings)))
@@ -202,11 +195,12 @@ class _ProjectDecoder:
         self.source = document.source
         self.findings: list[Diagnostic] = []
         self._hints = FirstHints()
+        # By the identities of blocks: what a template says without a row is one object for all.
         self._checked_parts: dict[tuple[int, ...], tuple[PolicyRule, ...]] = {}
-        self.rules = decode_rules(self.value, (), self.positions, self._report_finding)
+        self.rules = decode_rules(self.value, (), self.positions, self._report)
         if len(self.rules) * len(self.settings) > _MAX_RULES:
             detail = f"all targets together have more than {_MAX_RULES:,} rules"
-            self._report_finding(("policy",), "Too many policy rules", detail, "write fewer rules")
+            self._report(("policy",), "Too many policy rules", detail, "write fewer rules")
             self.rules = ()
 
     def decode(self, file: Path) -> Project:
@@ -227,18 +221,21 @@ class _ProjectDecoder:
         for name in self.settings:
             self._report_target_faults(name)
         self._report_unknown_names(variables, targets)
-        reserved = collect_credentials(self._credential_targets())
-        self._report_odd_credentials(reserved)
-        refactoring = RefactoringDecoder(value, self.positions, self._report_finding)
+        # Of targets that name the same credentials, the first.
+        by_identity: dict[tuple[int, ...], Target] = {}
+        for name, settings in self.settings.items():
+            keys = ("token", "agents", "state", *SECRET_SOURCES)
+            identity = tuple(id(settings.get(key)) for key in keys)
+            if identity not in by_identity:
+                by_identity[identity] = Target(name, **_decode_credentials(settings))
+        reserved = collect_credentials({target.name: target for target in by_identity.values()})
+        self._report_odd_credentials(by_identity.values(), reserved)
+        refactoring = RefactoringDecoder(value, self.positions, self._report)
         moved = refactoring.decode_moves()
         default = value.get("default_target", "")
         if default and default not in targets:
-            self._report_finding(
-                ("default_target",),
-                "Unknown target",
-                f"there is no target `{default}`",
-                suggest_words(default, targets),
-            )
+            detail, hint = f"there is no target `{default}`", suggest_words(default, targets)
+            self._report(("default_target",), "Unknown target", detail, hint)
         return Project(
             root=file.parent,
             file=file,
@@ -255,60 +252,40 @@ class _ProjectDecoder:
             list_files=frozenset(self.listed.files),
         )
 
-    def _report_odd_credentials(self, reserved: ReservedVariables) -> None:
+    def _report_odd_credentials(
+        self, targets: Iterable[Target], reserved: ReservedVariables
+    ) -> None:
         """A credential that a commit's author writes, or a state key that would be sent away."""
         named = {**reserved.files, **reserved.variables}
-        for target in self._credential_targets().values():
+        for target in targets:
             for setting, ref in list_credentials(target).items():
                 if not isinstance(ref, SecretRef) or ref.arguments:
                     continue
-                setting_of = named.get(ref.name) or named.get(ref.name.upper(), "")
-                path = ("targets", target.name)
+                upper, path = ref.name.upper(), ("targets", target.name)
+                setting_of = named.get(ref.name) or named.get(upper, "")
+                is_key = upper.startswith(KEY_VARIABLE) or setting_of.endswith(STATE_KEY)
                 if is_text_of_authors(ref.name):
-                    self._report_finding(
+                    self._report(
                         path,
                         "Variable of a commit's author",
                         f"`{setting}` names {ref.name}, which the forge sets to what the author of "
                         "a commit or a pull request wrote, or to a folder of the checkout",
                         "name a variable that you set yourself",
                     )
-                elif setting != STATE_KEY and (
-                    ref.name.upper().startswith(KEY_VARIABLE) or setting_of.endswith(STATE_KEY)
-                ):
-                    self._report_finding(
-                        path,
-                        "State key as another credential",
-                        f"`{setting}` names {ref.name}, which is a state key and goes to no server",
-                        "name a credential of its own",
+                elif setting != STATE_KEY and is_key:
+                    detail = (
+                        f"`{setting}` names {ref.name}, which is a state key and goes to no server"
                     )
-
-    def _credential_targets(self) -> dict[str, Target]:
-        """Targets that know nothing but their credentials; of those that name the same, the first.
-
-        What a template says of credentials without a row is one object for all of its targets.
-        """
-        targets: dict[tuple[int, ...], Target] = {}
-        for name, settings in self.settings.items():
-            keys = ("token", "agents", "state", *SECRET_SOURCES)
-            identity = tuple(id(settings.get(key)) for key in keys)
-            if identity not in targets:
-                targets[identity] = Target(
-                    name, token=_decode_token_or_none(settings), agents=_decode_agents(settings),
-                    state=_decode_state_settings(settings.get("state", {})),
-                    source_settings=_list_source_settings(settings),
-                )  # fmt: skip
-        return {target.name: target for target in targets.values()}
+                    hint = "name a credential of its own"
+                    self._report(path, "State key as another credential", detail, hint)
 
     def _decode_providers(self) -> dict[str, Provider]:
         providers = {}
         for name, description in self.value.get("providers", {}).items():
             if name in schemas.providers_with_secrets():
-                self._report_finding(
-                    ("providers", name),
-                    "Provider is known already",
-                    f"the keys and secrets of `{name}` are described by this tool",
-                    "remove it here, or give the provider its own name",
-                )
+                detail = f"the keys and secrets of `{name}` are described by this tool"
+                hint = "remove it here, or give the provider its own name"
+                self._report(("providers", name), "Provider is known already", detail, hint)
                 continue
             keys = description["keys"]
             secret, required = (
@@ -319,7 +296,7 @@ class _ProjectDecoder:
             providers[name] = Provider(dict.fromkeys(sorted(keys)), secret, required, names)
         return providers
 
-    def _report_finding(
+    def _report(
         self, path: FieldPath, summary: str, detail: str, hint: str | Callable[[], str]
     ) -> None:
         """Add a finding; of hints that are searched for only the first are."""
@@ -342,27 +319,20 @@ class _ProjectDecoder:
         for target, settings in self.settings.items():
             for name in settings.get("variables", ()):
                 if name not in variables:
-                    self._report_finding(
-                        ("targets", target, "variables", name),
-                        "Undeclared variable",
-                        f"no variable `{name}` is declared",
-                        self._hints.suggest(name, variables) or "declare it under `variables:`",
-                    )
-        for name, settings in self.settings.items():
-            for index, required_name in enumerate(settings.get("require_verified", ())):
-                field_path: FieldPath = ("targets", name, "require_verified", index)
-                if required_name == name:
-                    detail = f"target `{name}` cannot be verified in itself first"
-                    self._report_finding(
-                        field_path, "Target requires itself", detail, "name the target before it"
-                    )
-                elif required_name not in names:
-                    self._report_finding(
-                        field_path,
-                        "Unknown target",
-                        f"there is no target `{required_name}`",
-                        self._hints.suggest(required_name, filter(name.__ne__, names)),
-                    )
+                    path: FieldPath = ("targets", target, "variables", name)
+                    hint = self._hints.suggest(name, variables) or "declare it under `variables:`"
+                    detail = f"no variable `{name}` is declared"
+                    self._report(path, "Undeclared variable", detail, hint)
+        for target, settings in self.settings.items():
+            for index, name in enumerate(settings.get("require_verified", ())):
+                path = ("targets", target, "require_verified", index)
+                if name == target:
+                    detail = f"target `{target}` cannot be verified in itself first"
+                    hint = "name the target before it"
+                    self._report(path, "Target requires itself", detail, hint)
+                elif name not in names:
+                    hint = self._hints.suggest(name, filter(target.__ne__, names))
+                    self._report(path, "Unknown target", f"there is no target `{name}`", hint)
 
     def _report_target_faults(self, name: str) -> None:
         """Report what no schema finds; what several targets of a list share is checked once."""
@@ -370,39 +340,29 @@ class _ProjectDecoder:
         settings = self.settings[name]
         # The embedded backend runs inside this process: a URL or a token would be misleading.
         if name == EMBEDDED:
-            for key in ("url", "tenant", "token"):
-                if key in settings:
-                    self._report_finding(
-                        (*target_path, key),
-                        "Reserved target",
-                        f"`{key}` cannot be set: `embedded` is always the embedded backend",
-                        "choose another name for this target",
-                    )
+            for key in [key for key in ("url", "tenant", "token") if key in settings]:
+                detail = f"`{key}` cannot be set: `embedded` is always the embedded backend"
+                hint = "choose another name for this target"
+                self._report((*target_path, key), "Reserved target", detail, hint)
         for pattern in settings.get("overlays", ()):
             kind, slash, object_name = pattern.partition("/")
             if not (slash and object_name) or kind not in CATALOGUE:
-                self._report_finding(
-                    (*target_path, "overlays", pattern),
-                    "Malformed address",
-                    f"`{pattern}` is not an address",
-                    "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME",
-                )
+                path, detail = (*target_path, "overlays", pattern), f"`{pattern}` is not an address"
+                hint = "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME"
+                self._report(path, "Malformed address", detail, hint)
         self._merged_rules(name)
-        state = settings.get("state", {})
-        state_key = _decode_state_settings(state).key if "key" in state else None
+        state_key = _decode_state(settings.get("state", {})).key
         if state_key is not None and state_key.keeps_live_value:
-            self._report_finding(
-                (*target_path, "state", "key"),
-                "State key without a value",
-                "no server has a state key that could be kept",
-                "name a variable or a file, such as {env: NAME}",
-            )
+            detail = "no server has a state key that could be kept"
+            hint = "name a variable or a file, such as {env: NAME}"
+            path = (*target_path, "state", "key")
+            self._report(path, "State key without a value", detail, hint)
         for source in SECRET_SOURCES:
             if source in settings and (id(settings[source]),) not in self._checked_parts:
                 self._checked_parts[id(settings[source]),] = ()
                 for fault in SECRET_SOURCES[source].find_faults(settings[source]):
                     fault_path = (*target_path, source, *fault.path)
-                    self._report_finding(fault_path, fault.summary, fault.detail, fault.hint)
+                    self._report(fault_path, fault.summary, fault.detail, fault.hint)
 
     def _merged_rules(self, name: str) -> tuple[PolicyRule, ...]:
         """The rules of a target's policy, which are one tuple for all that share the block."""
@@ -412,10 +372,10 @@ class _ProjectDecoder:
         part = (id(settings.get("policy")), is_embedded)
         if part not in self._checked_parts:
             target_path: FieldPath = ("targets", name)
-            rules = decode_rules(settings, target_path, self.positions, self._report_finding)
+            rules = decode_rules(settings, target_path, self.positions, self._report)
             common = self.rules if is_embedded else add_default_rules(self.rules)
             self._checked_parts[part] = merge_rules_for_target(
-                common, rules, target_path, self._report_finding
+                common, rules, target_path, self._report
             )
         return self._checked_parts[part]
 
@@ -435,9 +395,6 @@ class _ProjectDecoder:
             tenant=settings.get("tenant", ""),
             # v1 is the default, as every backend has it.
             api={"*": api} if isinstance(api, str) else {"*": "v1", **api},
-            token=_decode_token_or_none(settings),
-            agents=_decode_agents(settings),
-            state=_decode_state_settings(settings.get("state", {})),
             variables=dict(settings.get("variables", {})),
             variable_places={
                 variable: self.positions[(*target_path, "variables", variable)]
@@ -456,7 +413,6 @@ class _ProjectDecoder:
             },
             allow_env=tuple(settings.get("allow_env", ())),
             allow_files=files,
-            source_settings=_list_source_settings(settings),
             on_drift=settings.get("on_drift", "revert"),
             require_verified=tuple(settings.get("require_verified", ())),
             settle_after=float(settings.get("settle_after", 30.0)),
@@ -474,27 +430,22 @@ class _ProjectDecoder:
             position=self.positions.get(target_path) if name in self.settings else None,
             labels=settings.get("labels", {}),
             row=listed.row if listed else None,
+            **_decode_credentials(settings),
         )
 
 
-def _decode_token_or_none(settings: SettingsBlock) -> SecretRef | None:
-    token = settings.get("token")
-    return SecretRef("env", token["env"]) if token else None
-
-
-def _decode_agents(settings: SettingsBlock) -> dict[str, SecretRef]:
+def _decode_credentials(settings: SettingsBlock) -> dict[str, Any]:
+    """The fields of a target that name credentials, with the block of each source of secrets."""
+    token, agents = settings.get("token"), settings.get("agents", {})
     return {
-        agent: SecretRef("env", reference["env"])
-        for agent, reference in settings.get("agents", {}).items()
+        "token": SecretRef("env", token["env"]) if token else None,
+        "agents": {name: SecretRef("env", ref["env"]) for name, ref in agents.items()},
+        "state": _decode_state(settings.get("state", {})),
+        "source_settings": {name: settings[name] for name in SECRET_SOURCES if name in settings},
     }
 
 
-def _list_source_settings(settings: SettingsBlock) -> dict[str, Mapping[str, Any]]:
-    """The target's block of each source of secrets that has one."""
-    return {name: settings[name] for name in SECRET_SOURCES if name in settings}
-
-
-def _decode_state_settings(settings: SettingsBlock) -> StateSettings:
+def _decode_state(settings: SettingsBlock) -> StateSettings:
     url = settings.get("url", "")
     key: SecretRef | None = None
     key_file = ""

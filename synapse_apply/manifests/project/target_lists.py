@@ -49,34 +49,29 @@ MAX_ROW_FINDINGS = 100
 _DEFAULT_NAME = "${row.name}"
 # Of these a key of the template is the cause, even where a row gives its value.
 _SUMMARIES_ABOUT_KEYS = frozenset(("Unknown field", "Undeclared variable", "Malformed address"))
-_NO_POSITION = Position("", 0, 0)
-
-
-@frozen
-class _ListFile:
-    """A list that was read: its document, None where it cannot be used."""
-
-    path: str
-    document: Document | None
 
 
 @frozen
 class _TargetList:
-    """One list of `targets_from`, which stands at `path` in the project file."""
+    """One list of `targets_from`, which stands at `path` in the project file.
+
+    `document` is that of its file, None where it cannot be used.
+    """
 
     path: FieldPath
-    file: _ListFile
+    document: Document | None
     name: RowText
     template: RowTemplate
     defaults: Mapping[str, RowValue]
 
     def key_paths(self) -> dict[str, FieldPath]:
         """The keys that name and template use, with the path in the project file of the first."""
-        paths = {
-            key: (*self.path, "template", *inner_path)
-            for key, inner_path in self.template.paths_by_key.items()
-        }
-        return {**paths, **dict.fromkeys(self.name.keys, (*self.path, "name"))}
+        of_template = self.template.paths_by_key.items()
+        paths = {key: (*self.path, "template", *inner_path) for key, inner_path in of_template}
+        return paths | dict.fromkeys(self.name.keys, (*self.path, "name"))
+
+    def rows(self) -> list[Any]:
+        return self.document.value if self.document else []
 
 
 @frozen
@@ -105,10 +100,8 @@ class ListedPositions(Mapping[FieldPath, Position]):
     def __getitem__(self, path: FieldPath) -> Position:
         if (listed := self.target_of(path)) is None:
             return self._own[path]
-        rest = path[2:]
-        if position := self.row_position(listed, rest):
-            return position
-        return self._own[(*listed.origin.path, "template", *rest)]
+        template_path = (*listed.origin.path, "template", *path[2:])
+        return self.row_position(listed, path[2:]) or self._own[template_path]
 
     def target_of(self, path: FieldPath) -> ListedTarget | None:
         """The target of a list that a path is of; None for any other path."""
@@ -118,15 +111,16 @@ class ListedPositions(Mapping[FieldPath, Position]):
     def row_position(self, listed: ListedTarget, rest: FieldPath) -> Position | None:
         """Where the row, or a default, has what stands at `rest`; None where it is the template."""
         origin = listed.origin
-        document = origin.file.document
-        if document is None:
+        if origin.document is None:
             return None
+        positions = origin.document.positions
         if not rest:
-            return document.positions[(listed.index,)]
-        for key in origin.template.find_keys_at(rest):
-            position = document.positions.get((listed.index, key))
-            return position or self._own[(*origin.path, "defaults", key)]
-        return None
+            return positions[(listed.index,)]
+        keys = origin.template.find_keys_at(rest)
+        if not keys:
+            return None
+        in_row = positions.get((listed.index, keys[0]))
+        return in_row or self._own[(*origin.path, "defaults", keys[0])]
 
     def __iter__(self) -> Iterator[FieldPath]:
         return iter(self._own)
@@ -146,23 +140,16 @@ class ListedPositions(Mapping[FieldPath, Position]):
             if listed is None:
                 yield finding
                 continue
-            rest = path[2:]
-            template_path = (*listed.origin.path, "template", *rest)
-            template_name = format_field_path((*listed.origin.path, "template"))
-            template_position = find_nearest_position(self._own, template_path)
+            rest, root = path[2:], (*listed.origin.path, "template")
+            position = find_nearest_position(self._own, (*root, *rest))
             is_about_key = finding.summary in _SUMMARIES_ABOUT_KEYS
             if rest and not is_about_key and self.row_position(listed, rest):
-                yield finding.with_changes(
-                    detail=f"{finding.detail} (the template: {template_position})"
-                )
-                continue
-            key = (finding.summary, template_position)
-            if key not in reported_keys:
-                reported_keys.add(key)
-                detail = str(finding.detail).replace(f"`targets.{path[1]}", f"`{template_name}")
-                yield finding.with_changes(
-                    detail=detail, position=template_position, path=template_path
-                )
+                yield finding.with_changes(detail=f"{finding.detail} (the template: {position})")
+            elif (finding.summary, position) not in reported_keys:
+                reported_keys.add((finding.summary, position))
+                name = f"`{format_field_path(root)}"
+                detail = str(finding.detail).replace(f"`targets.{path[1]}", name)
+                yield finding.with_changes(detail=detail, position=position, path=(*root, *rest))
 
 
 def listed_schema_findings(
@@ -190,7 +177,7 @@ def listed_schema_findings(
 
 def _row_scalar_text(listed: ListedTarget, position: Position, value: Any) -> str:
     """How a value is written in its row; its usual text where it is not the row's."""
-    document = listed.origin.file.document
+    document = listed.origin.document
     if document is not None and document.source.file == position.file:
         return document.source.scalar_text(position, value)
     return format_row_value(value)
@@ -226,7 +213,7 @@ def read_listed_targets(
     """
     reader = _ListReader(document, display_name, read_list_file)
     reader.read_lists()
-    findings = sorted(reader.findings, key=lambda finding: finding.position or _NO_POSITION)
+    findings = sorted(reader.findings, key=lambda finding: finding.position or Position("", 0, 0))
     return ListedTargets(reader.targets, tuple(findings), tuple(reader.files))
 
 
@@ -241,7 +228,7 @@ class _ListReader:
         self._cost = 0
         self._row_finding_count = 0
         self.targets: dict[str, ListedTarget] = {}
-        self.files: dict[str, _ListFile] = {}
+        self.files: dict[str, Document | None] = {}
         self.findings: list[Diagnostic] = []
 
     def read_lists(self) -> None:
@@ -251,15 +238,11 @@ class _ListReader:
             if isinstance(block, list)
             else [(("targets_from",), block)]
         )
-        lists = [
-            target_list
-            for path, entry in entries
-            if (target_list := self._parse_list_or_report(path, entry)) is not None
-        ]
+        lists = [self._parse_list(path, entry) for path, entry in entries]
         if self.findings:
             return
-        for file in self.files.values():
-            self._report_rows(file, [entry for entry in lists if entry.file is file])
+        for document in self.files.values():
+            self._report_rows([entry for entry in lists if entry.document is document])
         for target_list in lists:
             self._make_targets(target_list)
         hidden_count = self._row_finding_count - MAX_ROW_FINDINGS
@@ -271,42 +254,33 @@ class _ListReader:
         self.findings.append(error_finding(summary, detail, hint, position=position, path=path))
 
     def _report_row(
-        self, file: _ListFile, path: FieldPath, summary: str, detail: str, hint: str
+        self, target_list: _TargetList, path: FieldPath, summary: str, detail: str, hint: str
     ) -> None:
         self._row_finding_count += 1
-        if self._row_finding_count > MAX_ROW_FINDINGS or file.document is None:
-            return
-        position = find_nearest_position(file.document.positions, path)
-        self.findings.append(error_finding(summary, detail, hint, position=position))
+        document = target_list.document
+        if self._row_finding_count <= MAX_ROW_FINDINGS and document is not None:
+            position = find_nearest_position(document.positions, path)
+            self.findings.append(error_finding(summary, detail, hint, position=position))
 
-    def _parse_list_or_report(
-        self, path: FieldPath, entry: Mapping[str, Any]
-    ) -> _TargetList | None:
-        file = self._read_file_or_report(path, entry["file"])
-        template = parse_row_template(
-            entry["template"],
-            lambda inner_path, *finding: self._report((*path, "template", *inner_path), *finding),
-        )
-        name = parse_row_text(
-            entry.get("name", _DEFAULT_NAME),
-            (),
-            lambda _path, *finding: self._report((*path, "name"), *finding),
-        )
-        if file is None:
-            return None
-        return _TargetList(path, file, name, template, entry.get("defaults", {}))
+    def _parse_list(self, path: FieldPath, entry: Mapping[str, Any]) -> _TargetList:
+        def report(inner_path: FieldPath, *finding: str) -> None:
+            self._report((*path, *inner_path), *finding)
 
-    def _read_file_or_report(self, path: FieldPath, name: str) -> _ListFile | None:
+        document = self._read_file(path, entry["file"])
+        template = parse_row_template(entry["template"], report)
+        name = parse_row_text(entry.get("name", _DEFAULT_NAME), ("name",), report)
+        return _TargetList(path, document, name, template, entry.get("defaults", {}))
+
+    def _read_file(self, path: FieldPath, name: str) -> Document | None:
+        """The document of a list, read once; None (reported) where it cannot be used."""
         normal_name = posixpath.normpath(name)
         if normal_name in self.files:
             return self.files[normal_name]
         file_path: FieldPath = (*path, "file")
         if normal_name.startswith(("/", "../")) or normal_name in {"..", "."} or "\0" in name:
-            self._report(
-                file_path, "Path outside the project",
-                f"`{name}` is no file in the folder of the project file",
-                "put the list beside the project file, or in a folder below it",
-            )  # fmt: skip
+            detail = f"`{name}` is no file in the folder of the project file"
+            hint = "put the list beside the project file, or in a folder below it"
+            self._report(file_path, "Path outside the project", detail, hint)
             return None
         display_name = f"{self._folder}{normal_name}"
         try:
@@ -315,9 +289,8 @@ class _ListReader:
             hint = "make it, or mend the path, which is relative to the project file"
         except InputError as problem:
             position = self._positions.get(file_path)
-            self.findings.extend(
-                finding.with_changes(position=position) for finding in problem.diagnostics
-            )
+            findings = problem.diagnostics
+            self.findings += [finding.with_changes(position=position) for finding in findings]
             return None
         except (OSError, ValueError) as problem:
             content, hint = None, "check the path, which is relative to the project file"
@@ -326,69 +299,57 @@ class _ListReader:
         if content is None:
             self._report(file_path, "The list cannot be read", detail, hint)
             return None
-        self.files[normal_name] = self._parse_list_file(normal_name, display_name, content)
+        self.files[normal_name] = self._parse_file(display_name, content)
         return self.files[normal_name]
 
-    def _parse_list_file(self, name: str, display_name: str, content: bytes) -> _ListFile:
-        reading = read_documents(content, display_name)
-        self.findings.extend(reading.diagnostics)
-        self.findings.extend(iter_extra_document_error(reading, display_name))
+    def _parse_file(self, name: str, content: bytes) -> Document | None:
+        reading = read_documents(content, name)
+        self.findings += (*reading.diagnostics, *iter_extra_document_error(reading, name))
         document = reading.documents[0] if reading.documents else None
         if document is None and not reading.diagnostics:
+            detail, hint = f"{name} holds nothing", "write a row for each target, or [] for none"
+            position = Position(name, 1, 1)
             self.findings.append(
-                error_finding(
-                    "Empty list of targets",
-                    f"{display_name} holds nothing",
-                    "write a row for each target, or [] for none",
-                    position=Position(display_name, 1, 1),
-                )
+                error_finding("Empty list of targets", detail, hint, position=position)
             )
-        if document is not None and not isinstance(document.value, list):
-            self.findings.append(
-                error_finding(
-                    "Not a list",
-                    f"{display_name} holds {describe_value_kind(document.value)} where a list of "
-                    "rows is needed",
-                    "write a row for each target, such as `- {name: acme}`",
-                    position=document.position,
-                )
-            )
-            document = None
-        return _ListFile(name, document)
+        if document is None or isinstance(document.value, list):
+            return document
+        kind = describe_value_kind(document.value)
+        detail = f"{name} holds {kind} where a list of rows is needed"
+        hint = "write a row for each target, such as `- {name: acme}`"
+        self.findings.append(error_finding("Not a list", detail, hint, position=document.position))
+        return None
 
-    def _report_rows(self, file: _ListFile, lists: list[_TargetList]) -> None:
-        """Report rows that are none, and keys that nothing names: a mistyped one changes nothing.
+    def _report_rows(self, lists: list[_TargetList]) -> None:
+        """Report rows of a file that are none, and keys that none of its lists names.
 
-        Where a row is no row, nothing is made of the file.
+        A mistyped key would change nothing.
         """
         named_keys = {key for target_list in lists for key in target_list.key_paths()}
         for target_list in lists:
-            for key in target_list.defaults:
-                if key not in named_keys:
-                    self._report(
-                        (*target_list.path, "defaults", key),
-                        *_describe_unknown_key(key, named_keys),
-                    )
-        for index, row in enumerate(file.document.value if file.document else ()):
+            for key in [key for key in target_list.defaults if key not in named_keys]:
+                key_path = (*target_list.path, "defaults", key)
+                self._report(key_path, *_describe_unknown_key(key, named_keys))
+        for index, row in enumerate(lists[0].rows()):
             if not isinstance(row, dict):
                 detail = f"the row is {describe_value_kind(row)} where a mapping is needed"
                 hint = "write KEY: VALUE lines, such as `name: acme`"
-                self._report_row(file, (index,), "Not a row", detail, hint)
+                self._report_row(lists[0], (index,), "Not a row", detail, hint)
                 continue
             for key, value in row.items():
                 if self._row_finding_count > MAX_ROW_FINDINGS:
                     self._row_finding_count += key not in named_keys
                 elif key not in named_keys:
-                    self._report_row(file, (index, key), *_describe_unknown_key(key, named_keys))
+                    finding = _describe_unknown_key(key, named_keys)
+                    self._report_row(lists[0], (index, key), *finding)
                 elif not isinstance(value, (str, int, float)):
                     detail = f"`{key}` is {describe_value_kind(value)} where one value is needed"
                     hint = "a row holds texts, numbers and booleans; leave out what has no value"
-                    self._report_row(file, (index, key), "Wrong type", detail, hint)
+                    self._report_row(lists[0], (index, key), "Wrong type", detail, hint)
 
     def _make_targets(self, target_list: _TargetList) -> None:
         named = target_list.key_paths()
-        file = target_list.file
-        for index, row in enumerate(file.document.value if file.document else ()):
+        for index, row in enumerate(target_list.rows()):
             if not isinstance(row, dict):
                 continue
             # Before anything is looked up: a template may name as many keys as there are rows.
@@ -400,40 +361,37 @@ class _ListReader:
                 use_position = find_nearest_position(self._positions, named[key])
                 detail = f"the row has no `{key}`, named at {use_position}"
                 hint = "add it to the row, or to `defaults` for every row without it"
-                self._report_row(file, (index,), "Missing value", detail, hint)
+                self._report_row(target_list, (index,), "Missing value", detail, hint)
             cost = 0 if missing else target_list.template.estimate_cost(values)
             if not missing and self._charge(target_list, cost):
-                self._make_target_or_report(target_list, index, values)
+                self._make_target(target_list, index, values)
 
     def _charge(self, target_list: _TargetList, cost: int) -> bool:
         """Add to what the rows cost so far; False, reported once, above the limit."""
         before, self._cost = self._cost, self._cost + cost
         if before <= _MAX_TOTAL_COST < self._cost:
-            self._report(
-                target_list.path, "The rows stand for too much",
-                f"they put more than {_MAX_TOTAL_COST // 1024**2} MiB into the template",
-                "use long values in fewer places, or shorten them",
-            )  # fmt: skip
+            detail = f"they put more than {_MAX_TOTAL_COST // 1024**2} MiB into the template"
+            hint = "use long values in fewer places, or shorten them"
+            self._report(target_list.path, "The rows stand for too much", detail, hint)
         return self._cost <= _MAX_TOTAL_COST
 
-    def _make_target_or_report(
+    def _make_target(
         self, target_list: _TargetList, index: int, values: Mapping[str, RowValue]
     ) -> None:
-        file = target_list.file
         name = target_list.name.fill_as_text(values)
-        name_path: FieldPath = (index, *target_list.name.keys[:1])
-        if _read_names_schema()[0].fullmatch(name) is None:
-            rule = _read_names_schema()[1]
+        report = partial(self._report_row, target_list, (index, *target_list.name.keys[:1]))
+        pattern, rule = _names_schema()
+        if pattern.fullmatch(name) is None:
             detail = f"the name {name[:80]!r} is not of the form it must have"
-            self._report_row(file, name_path, "Malformed value", detail, f"write {rule}")
+            report("Malformed value", detail, f"write {rule}")
         elif name == EMBEDDED:
             detail = "`embedded` is always the embedded backend, and no row makes it"
-            self._report_row(file, name_path, "Reserved target", detail, "choose another name")
+            report("Reserved target", detail, "choose another name")
         elif name in self.targets or ("targets", name) in self._positions:
             other = ListedPositions(self._positions, self.targets)["targets", name]
             detail = f"there is a target `{name}` already, at {other}"
             hint = "each target has a name of its own: remove one of the two"
-            self._report_row(file, name_path, "Duplicate target", detail, hint)
+            report("Duplicate target", detail, hint)
         else:
             settings = target_list.template.fill_with(values)
             self.targets[name] = ListedTarget(settings, values, index, target_list)
@@ -449,7 +407,7 @@ def _describe_unknown_key(key: str, named_keys: set[str]) -> tuple[str, str, str
 
 
 @cache
-def _read_names_schema() -> tuple[re.Pattern[str], str]:
+def _names_schema() -> tuple[re.Pattern[str], str]:
     """The pattern of names of targets, and the rule in words."""
     names = schemas.read_schema("project")["properties"]["targets"]["propertyNames"]
     return re.compile(names["pattern"].rstrip("$")), names["x-rule"]
@@ -470,34 +428,26 @@ _FIELDS_WITH_VARIABLES = frozenset(("variables", "overlays"))
 
 
 @frozen
-class _RowKey:
-    """The place of a row's value in a text."""
-
-    name: str
-
-
-@frozen
 class RowText:
-    """A text as the pieces that it is joined of; one `_RowKey` alone keeps its value's type."""
+    """A text as the pieces that it is joined of, every second of which is a key of the row."""
 
-    pieces: tuple[str | _RowKey, ...]
+    pieces: tuple[str, ...]
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return tuple(piece.name for piece in self.pieces if isinstance(piece, _RowKey))
+        return self.pieces[1::2]
 
     def fill_with(self, row: Mapping[str, RowValue]) -> RowValue:
-        """The text with the row's values, which has every one of the keys."""
-        if len(self.pieces) == 1 and isinstance(self.pieces[0], _RowKey):
-            return row[self.pieces[0].name]
+        """The text with the row's values, which has every key; one alone keeps its value's type."""
+        if len(self.pieces) == 3 and not self.pieces[0] and not self.pieces[2]:
+            return row[self.pieces[1]]
         return self.fill_as_text(row)
 
     def fill_as_text(self, row: Mapping[str, RowValue]) -> str:
         """The same as a text, also where a value of another type stands alone."""
-        return "".join(
-            piece if isinstance(piece, str) else format_row_value(row[piece.name])
-            for piece in self.pieces
-        )
+        pieces = list(self.pieces)
+        pieces[1::2] = [format_row_value(row[key]) for key in self.keys]
+        return "".join(pieces)
 
 
 def format_row_value(value: RowValue) -> str:
@@ -524,8 +474,8 @@ class RowTemplate:
 
     def estimate_cost(self, row: Mapping[str, RowValue]) -> int:
         """How much `fill_with` makes, in characters of text; a value without text is some, too."""
-        texts = ((format_row_value(row[key]), count) for key, count in self._uses.items())
-        return self._fixed_cost + sum(len(text) * count for text, count in texts)
+        uses = self._uses.items()
+        return self._fixed_cost + sum(len(format_row_value(row[key])) * n for key, n in uses)
 
     def find_keys_at(self, path: FieldPath) -> tuple[str, ...]:
         """The keys of the row that the text at a path names; () for none, and for no text."""
@@ -538,45 +488,38 @@ class RowTemplate:
 def parse_row_template(value: Mapping[str, Any], report: ReportFinding) -> RowTemplate:
     """A template parsed; references that cannot be replaced are reported."""
     paths_by_key: dict[str, FieldPath] = {}
-    root = _parse_template_node(value, (), report, paths_by_key)
+    root = _parse_template_node(value, ("template",), report, paths_by_key)
     nodes = list(_iter_nodes(root))
     texts = [node for node in nodes if isinstance(node, RowText)]
-    literals = [piece for text in texts for piece in text.pieces if isinstance(piece, str)]
-    return RowTemplate(
-        root,
-        len(nodes) * _NODE_COST + sum(map(len, literals)),
-        Counter(key for text in texts for key in text.keys),
-        paths_by_key,
-    )
+    literals = sum(len(piece) for text in texts for piece in text.pieces[::2])
+    uses = Counter(key for text in texts for key in text.keys)
+    return RowTemplate(root, len(nodes) * _NODE_COST + literals, uses, paths_by_key)
 
 
 def parse_row_text(
     text: str, path: FieldPath, report: ReportFinding, *, takes_variables: bool = False
 ) -> RowText:
     """A text parsed; with `takes_variables`, `${var.NAME}` and `$${` stay as they are."""
-    pieces: list[str | _RowKey] = []
+    pieces: list[str] = []
+    literals: list[str] = []
     end = 0
     for match in REFERENCE_PATTERN.finditer(text):
-        pieces.append(text[end : match.start()])
+        literals.append(text[end : match.start()])
         end = match.end()
-        if match[1] is None:
-            pieces.append(match[0] if takes_variables else "${")
-            continue
         reference = match[1].strip() if match[2] else ""
-        if (key_match := _ROW_KEY.fullmatch(reference)) is not None:
-            pieces.append(_RowKey(key_match[1]))
+        if match[1] is None:
+            literals.append(match[0] if takes_variables else "${")
+        elif (key_match := _ROW_KEY.fullmatch(reference)) is not None:
+            pieces += ("".join(literals), key_match[1])
+            literals = []
         elif takes_variables and _VARIABLE_NAME.fullmatch(reference):
-            pieces.append(match[0])
+            literals.append(match[0])
         else:
             forms = "${row.KEY} or ${var.NAME}" if takes_variables else "${row.KEY}"
-            report(
-                path,
-                "Unknown reference",
-                f"{match[0]} is not of the form {forms}",
-                "write $${ where the text itself holds ${",
-            )
-    pieces.append(text[end:])
-    return RowText(tuple(piece for piece in pieces if piece != ""))
+            detail = f"{match[0]} is not of the form {forms}"
+            hint = "write $${ where the text itself holds ${"
+            report(path, "Unknown reference", detail, hint)
+    return RowText((*pieces, "".join(literals) + text[end:]))
 
 
 @frozen
@@ -593,10 +536,10 @@ def _parse_template_node(
     if isinstance(value, str):
         if "${" not in value:
             return value
-        takes_variables = bool(path) and path[0] in _FIELDS_WITH_VARIABLES
+        takes_variables = len(path) > 1 and path[1] in _FIELDS_WITH_VARIABLES
         text = parse_row_text(value, path, report, takes_variables=takes_variables)
         for name in text.keys:
-            paths.setdefault(name, path)
+            paths.setdefault(name, path[1:])
         return text if text.keys else text.fill_as_text({})
     if not isinstance(value, (Mapping, list)):
         return value
@@ -606,12 +549,8 @@ def _parse_template_node(
     }
     for key in children:
         if "${row." in str(key):
-            report(
-                (*path, key),
-                "Row in a key",
-                f"the key `{key}` names a row",
-                "keys take no values of rows: write the key out",
-            )
+            hint = "keys take no values of rows: write the key out"
+            report((*path, key), "Row in a key", f"the key `{key}` names a row", hint)
     is_same = all(child is value[key] for key, child in children.items())
     return value if is_same else _Filled(children, isinstance(value, list))
 
