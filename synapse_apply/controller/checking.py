@@ -52,6 +52,7 @@ def check_configuration(
             with collect_findings(findings):
                 mirror = GitMirror(source, setup.data, reader.read_secret)
                 commit = mirror.fetch_head().commit
+                mirror.require_signed(commit, None)
                 keyed = tuple(targets_at_head(source, mirror, commit))
                 rollouts = rollouts_of_source(controller, source.name)
                 findings += assign_targets_to_waves(rollouts, keyed).findings

@@ -77,6 +77,20 @@ class MayRead:
 
 
 @frozen
+class Signatures:
+    """Whose signatures the commits of a source need: keys that files of the operator hold.
+
+    `allowed_signers` is the path of SSH keys as ssh-keygen(1) reads them, `keys` that of OpenPGP
+    public keys; "" for none. In mode `head` the head needs one, in mode `since_live` each commit
+    that no target has yet.
+    """
+
+    allowed_signers: str = ""
+    keys: str = ""
+    mode: Literal["head", "since_live"] = "head"
+
+
+@frozen
 class AutoRule:
     """Which rows are applied without a person: those all of whose causes and actions are listed."""
 
@@ -126,7 +140,7 @@ class Source:
     is the ref whose project file pins url, tenant, token names, allow-lists, policy and guards
     (`pin: git:REF`), "" for the revision's own. The first of `rules` that matches a target holds;
     a target that none matches is left alone. `hosts`: where its tokens may go, as in
-    SYNAPSE_APPLY_HOSTS.
+    SYNAPSE_APPLY_HOSTS. `signed` None: commits need no signature.
     """
 
     name: str
@@ -136,6 +150,7 @@ class Source:
     credentials: HttpsToken | SshKey | None = None
     poll: float = MINUTE
     rewinds: Literal["hold", "follow"] = "hold"
+    signed: Signatures | None = None
     status: ForgeStatus | None = None
     may_read: MayRead = MayRead()
     hosts: tuple[str, ...] = ()

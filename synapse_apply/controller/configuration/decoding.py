@@ -30,6 +30,7 @@ from synapse_apply.controller.settings import (
     Right,
     Rollout,
     SecretName,
+    Signatures,
     Source,
     SshKey,
     TargetRule,
@@ -159,6 +160,7 @@ class _Decoder:
             credentials=self._decode_credentials(settings.get("credentials", {}), path),
             poll=_seconds(settings, "poll", MINUTE),
             rewinds=settings.get("rewinds", "hold"),
+            signed=self._decode_signed(settings["signed"]) if "signed" in settings else None,
             status=self._decode_status(settings.get("commit_status", {}), path),
             may_read=MayRead(
                 tuple(may_read.get("env", ())),
@@ -184,6 +186,14 @@ class _Decoder:
         if token is not None:
             return HttpsToken(token, settings.get("user", DEFAULT_USER))
         return SshKey(key, known_hosts) if key is not None and known_hosts is not None else None
+
+    def _decode_signed(self, settings: Mapping[str, Any]) -> Signatures:
+        files = {
+            key: str(self._folder / settings[key])
+            for key in ("allowed_signers", "keys")
+            if key in settings
+        }
+        return Signatures(**files, mode=settings.get("mode", "head"))
 
     def _decode_status(self, settings: Mapping[str, Any], path: FieldPath) -> ForgeStatus | None:
         forges: tuple[Literal["github", "gitlab"], ...] = ("github", "gitlab")

@@ -291,7 +291,10 @@ def _move_targets(
 
     Those in a rollout stay where they are until it moves them.
     """
+    before = parts.store.source_targets(row.name)
     try:
+        live = frozenset(target.wanted_commit for target in before if target.wanted_commit)
+        mirror.require_signed(row.head, live or None)
         keyed = tuple(targets_at_head(source, mirror, row.head))
     except InputError as problem:
         _record_unusable_head(parts, row, problem.diagnostics[0], row.head_number)
@@ -307,7 +310,6 @@ def _move_targets(
             return
     row = replace(row, credentials=_collect_credentials(source, row, mirror))
     by_name = {target.name: target for target in keyed}
-    before = parts.store.source_targets(row.name)
     present = {target.name for target in before if not target.is_gone}
     names, touched_count = sorted(by_name.keys() | present), 0
     batches = [names[at : at + _BATCH] for at in range(0, len(names), _BATCH)] or [[]]

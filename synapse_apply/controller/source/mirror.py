@@ -28,6 +28,7 @@ from synapse_apply.controller.source.access import (
 )
 from synapse_apply.controller.source.committed_project import read_committed_targets
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
+from synapse_apply.controller.source.signatures import CommitSignatures
 from synapse_apply.files.programs import STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE, ProgramResult
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
@@ -75,6 +76,8 @@ class GitMirror:
         self._seconds_before_apply = limits.list_before_apply_seconds
         access = build_source_access(source)
         self._git = MirrorGit(access, self._folders, read_secret, limits)
+        signed = source.signed
+        self._signatures = CommitSignatures(source, signed, self._git) if signed else None
         self._lock = threading.Lock()
         self._fetched_refs, self._moved_tags = "", list[str]()
         self._followed: tuple[str, ...] = ()
@@ -169,10 +172,19 @@ class GitMirror:
             return False
         raise self._build_unreadable_error(commit)
 
+    def require_signed(self, commit: str, live: frozenset[str] | None) -> None:
+        """InputError where a new head lacks the signatures that its source needs.
+
+        `live` are the commits of its targets, None for a source that has none yet.
+        """
+        if self._signatures is not None:
+            self._signatures.require(commit, live)
+
     def list_author_names_and_emails(self, commit: str, since_commit: str) -> tuple[str, ...]:
         """Names and email addresses of the authors of the commits that `since_commit` lacks.
 
-        Sorted, each once; of all commits for "", and where the mirror does not have that one.
+        And of who signed them, where commits are to be signed. Sorted, each once; of all commits
+        for "", and where the mirror does not have that one.
         """
         is_known = is_commit_id(since_commit) and self._git.commit_id(since_commit)
         excluded = [f"^{since_commit}"] * bool(is_known)
@@ -180,7 +192,12 @@ class GitMirror:
         if result.exit_code:
             raise self._build_unreadable_error(commit)
         lines = result.output.decode("utf-8", "replace").splitlines()
-        return tuple(sorted({text for line in lines for text in line.split("\0") if text}))
+        people = {text for line in lines for text in line.split("\0")}
+        if self._signatures is not None:
+            for one in self._signatures.read(commit, *excluded):
+                # An OpenPGP key has `NAME <ADDRESS>`, an SSH key what its file says.
+                people.update({one.signer, *one.signer.rstrip(">").split(" <")})
+        return tuple(sorted(people - {""}))
 
     def protect_commits(self, commits: Sequence[str]) -> None:
         """Protect these commits from pruning, and no others; skips those that are not here."""
@@ -267,6 +284,7 @@ class GitMirror:
         fetched_refs = {refspec.partition(":")[2] for refspec in own}
         others = self._git.list_refs(*FOLLOWED_FOLDERS).keys() - fetched_refs
         self._git.update_refs(f"delete {ref}" for ref in sorted(others))
+        pin_before = self._git.commit_id(self._pin) if pin_name else ""
         result = self._fetch(fetches)
         if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
             # Parts of a pack, of which nothing can be used.
@@ -280,9 +298,21 @@ class GitMirror:
             self._git.raise_source_unavailable(result)
         if not self._git.commit_id(HEAD_REF):
             raise self._build_unreadable_error(remote_ids[head_name])
+        if pin_name:
+            self._keep_signed_pin(pin_before)
         for name in filter(None, (head_name, pin_name)):
             self._git.run_local_git("update-ref", _name_memory(name), HEAD_REF)
         self._git.compact_if_many_packs()
+
+    def _keep_signed_pin(self, before: str) -> None:
+        """Take the pin back to what it was, and raise, where what it names now is not signed."""
+        pin = self._git.commit_id(self._pin)
+        try:
+            self.require_signed(pin, frozenset({before}) if before else None)
+        except BaseException:
+            undo = f"update {self._pin} {before}" if before else f"delete {self._pin}"
+            self._git.update_refs([undo])
+            raise
 
     def _fetch(self, fetches: Sequence[list[str]]) -> ProgramResult:
         for refspecs in fetches:

@@ -118,12 +118,15 @@ class MirrorGit:
         return result
 
     def run_local_git(
-        self, *arguments: str, input_bytes: bytes = b"", max_output: int = _MAX_OUTPUT
+        self,
+        *arguments: str,
+        input_bytes: bytes = b"",
+        max_output: int = _MAX_OUTPUT,
+        variables: Mapping[str, str] | None = None,
     ) -> ProgramResult:
         """Run a command that needs no network; its exit code may be any."""
-        environment = build_child_environment(
-            (), build_local_variables(self._folders.mirror, self._global_config, self._folders.home)
-        )
+        local = build_local_variables(self._folders.mirror, self._global_config, self._folders.home)
+        environment = build_child_environment((), {**local, **(variables or {})})
         return self._run_git(
             arguments, environment, self._limits.local_seconds, max_output, input_bytes=input_bytes
         )

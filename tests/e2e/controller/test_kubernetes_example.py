@@ -311,10 +311,10 @@ def read_proxy_configuration() -> dict[str, Any]:
 
 
 def test_the_image_has_the_user_of_the_pod_and_what_the_controller_starts() -> None:
-    """Git and ssh."""
+    """Git, ssh, and gpg for signed commits."""
     recipe = (FOLDER.parent / "Containerfile").read_text(encoding="utf-8")
     user = pod()["securityContext"]["runAsUser"]
     assert f"USER {user}:{pod()['securityContext']['runAsGroup']}" in recipe
-    for word in ("git", "openssh-client"):
+    for word in ("git", "gnupg", "openssh-client"):
         assert word in recipe
     assert Path(ROOT / "examples/controller/README.md").is_file()

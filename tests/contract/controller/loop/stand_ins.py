@@ -165,6 +165,9 @@ class StandInRepository:
             commit = self.parents.get(commit, "")
         return commit == ancestor
 
+    def require_signed(self, commit: str, live: frozenset[str] | None) -> None:
+        pass
+
     def list_author_names_and_emails(self, commit: str, since_commit: str) -> tuple[str, ...]:
         if self.are_authors_unknown:
             raise SourceUnavailable(error_finding("The repository is not read"))

@@ -1,0 +1,185 @@
+"""Whether commits of a source are signed by a key of the operator: Git verifies them."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.settings import Signatures, Source
+from synapse_apply.controller.source.mirror_git import MirrorGit, quote_git
+from synapse_apply.files.programs import build_child_environment, require_executable, run_program
+from synapse_apply.model.errors import InputError
+from synapse_apply.views.sanitize import sanitize
+
+# Git starts a program or two for each of them.
+MOST_VERIFIED = 1000
+_MOST_NAMED = 5
+_MAX_KEY_BYTES = 4 * 1024 * 1024
+_GPG_SECONDS = 30.0
+_FORMAT = "--format=%H%x00%G?%x00%GF%x00%GS%x00%an"
+# What Git says of a signature (`%G?` of git-log(1)), as the end of "COMMIT by AUTHOR ...".
+_FAULTS = {
+    "N": "has no signature",
+    "B": "has a signature of other content",
+    "X": "has a signature that has expired",
+    "Y": "is signed by a key that has expired",
+    "R": "is signed by a key that is revoked",
+    "": "is signed by a key that is not among those of {files}",
+}
+# The keys are those of the operator's file alone, and gpg asks nobody for others.
+_GPG_SETTINGS = "trust-model always\nno-autostart\nno-auto-key-retrieve\nno-auto-key-locate\n"
+_OPENPGP_KEY = re.compile(r"[0-9A-F]{40,64}\Z")
+_EXPIRY = re.compile(rb'valid-before="?([0-9]{8})([0-9]{4})?([0-9]{2})?(Z)?')
+
+
+class SignedCommit(NamedTuple):
+    """A commit as Git verified it: `verdict` is a letter of `%G?`, `key` a fingerprint or ""."""
+
+    commit: str
+    verdict: str
+    key: str
+    signer: str
+    author: str
+
+    @property
+    def is_good(self) -> bool:
+        """Whether a key of the operator's files made the signature.
+
+        Git knows no trust in an OpenPGP key of such a file, and whose it is of each SSH key.
+        """
+        return self.verdict == "G" or (
+            self.verdict == "U" and _OPENPGP_KEY.match(self.key) is not None
+        )
+
+
+class CommitSignatures:
+    """Verifies commits of one source's mirror; for many threads.
+
+    Methods raise SourceUnavailable where a file of keys, Git or gpg cannot be used.
+    """
+
+    def __init__(self, source: Source, signed: Signatures, git: MirrorGit) -> None:
+        """Reads nothing yet."""
+        self._source = source
+        self._signed = signed
+        self._git = git
+
+    def require(self, commit: str, live: frozenset[str] | None) -> None:
+        """InputError that names each commit without a signature that counts.
+
+        Of `commit` alone, or in mode `since_live` of all that none of `live` contains; None: there
+        is nothing live. A commit of `live` was accepted before.
+        """
+        if live and commit in live:
+            return
+        every = self._signed.mode == "since_live" and live is not None
+        known = [f"^{one}" for one in sorted(live or ()) if self._git.commit_id(one)]
+        commits = self.read(commit, *(known if every else ("--no-walk",)))
+        if len(commits) > MOST_VERIFIED:
+            bound = f"more than {MOST_VERIFIED:,} commits, and no more are verified"
+            raise self._refusal(f"between what is live and {commit[:12]} are {bound}")
+        wrong = [one for one in commits if not one.is_good]
+        if wrong:
+            told = [self._fault(one) for one in wrong[:_MOST_NAMED]]
+            more = len(wrong) - len(told)
+            raise self._refusal("; ".join(told) + (f"; and {more} more" if more else ""))
+
+    def read(self, *revisions: str) -> list[SignedCommit]:
+        """Commits (arguments of git-log(1)) with what their signatures are worth."""
+        with self._environment() as (settings, variables):
+            result = self._git.run_local_git(
+                *settings, "log", _FORMAT, f"--max-count={MOST_VERIFIED + 1}", *revisions,
+                variables=variables,
+            )  # fmt: skip
+        if result.exit_code:
+            raise self._unusable(quote_git(result.error_text))
+        rows = [line.split("\0") for line in result.output.decode("utf-8", "replace").split("\n")]
+        if {*map(len, rows[:-1])} - {len(SignedCommit._fields)}:
+            raise self._unusable("Git tells of a commit in a way that cannot be read.")
+        return [SignedCommit(*row) for row in rows[:-1]]
+
+    def _fault(self, one: SignedCommit) -> str:
+        files = " and ".join(filter(None, (self._signed.allowed_signers, self._signed.keys)))
+        fault = _FAULTS.get(one.verdict, _FAULTS[""]).format(files=files)
+        return f"{one.commit[:12]} by {sanitize(one.author)[:100]} {fault}"
+
+    def _refusal(self, reason: str) -> InputError:
+        return InputError.from_summary(
+            "A commit is not signed by who may sign it",
+            f"{self._source.name}: {reason}.",
+            "Nothing of it is applied. Sign it with one of the keys that controller.yaml names, "
+            "or add the key of who signed it to them.",
+            position=self._source.position,
+        )
+
+    def _unusable(self, reason: str) -> SourceUnavailable:
+        return SourceUnavailable.from_summary(
+            "The signatures of a source cannot be verified",
+            f"{self._source.name}: {reason}",
+            "Check `signed` of the source, and the files that it names.",
+            position=self._source.position,
+        )
+
+    @contextmanager
+    def _environment(self) -> Iterator[tuple[tuple[str, ...], Mapping[str, str]]]:
+        """Settings and variables by which Git knows the operator's keys, and no others."""
+        signed = self._signed
+        with TemporaryDirectory(prefix="synapse-apply-signers-") as name:
+            folder, signers = Path(name), Path(name, "allowed_signers")
+            home = folder / "gnupg"
+            home.mkdir(0o700)
+            try:
+                text = self._read(signed.allowed_signers) if signed.allowed_signers else b""
+                signers.write_bytes(_without_expired(text, time.time()))
+                programs = {"gpg.x509.program": os.devnull, "gpg.program": os.devnull}
+                if signed.allowed_signers:
+                    programs["gpg.ssh.program"] = require_executable("ssh-keygen", ())
+                if signed.keys:
+                    programs["gpg.program"] = require_executable("gpg", ())
+                    self._import_keys(programs["gpg.program"], home)
+            except OSError as problem:
+                what = problem.filename or "ssh-keygen or gpg"
+                raise self._unusable(f"{what}: {problem.strerror}.") from None
+            settings = {"gpg.ssh.allowedSignersFile": str(signers), **programs}
+            words = [word for pair in settings.items() for word in ("-c", "=".join(pair))]
+            yield tuple(words), {"GNUPGHOME": str(home)}
+
+    def _import_keys(self, program: str, home: Path) -> None:
+        (home / "gpg.conf").write_text(_GPG_SETTINGS)
+        result = run_program(
+            (program, "--homedir", str(home), "--batch", "--quiet", "--import"),
+            build_child_environment((), {"GNUPGHOME": str(home)}),
+            input_bytes=self._read(self._signed.keys),
+            timeout=_GPG_SECONDS,
+        )
+        if result.exit_code:
+            raise self._unusable(f"{self._signed.keys} holds no public keys that gpg reads.")
+
+    def _read(self, file: str) -> bytes:
+        with open(file, "rb") as opened:  # noqa: PTH123 - a bounded read
+            data = opened.read(_MAX_KEY_BYTES + 1)
+        if len(data) > _MAX_KEY_BYTES:
+            raise self._unusable(f"{file} is larger than {_MAX_KEY_BYTES // 1024**2} MiB.")
+        return data
+
+
+def _without_expired(signers: bytes, now: float) -> bytes:
+    """The keys that are valid now: Git asks whether one was at the time that a commit claims."""
+
+    def is_over(line: bytes) -> bool:
+        found = _EXPIRY.search(line)
+        if found is None:
+            return False
+        day, minutes, seconds, is_utc = (part.decode() if part else "" for part in found.groups())
+        moment = datetime.strptime(f"{day}{minutes or '0000'}{seconds or '00'}", "%Y%m%d%H%M%S")  # noqa: DTZ007 - local without a Z, as ssh-keygen(1) has it
+        return (moment.replace(tzinfo=UTC) if is_utc else moment).timestamp() <= now
+
+    return b"\n".join(line for line in signers.splitlines() if not is_over(line)) + b"\n"

@@ -1,0 +1,184 @@
+"""Commits of a source that must be signed: by SSH and OpenPGP keys, in both modes, real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from contract.controller.upstream import PROJECT, Upstream, build_source, read_no_secret, storage
+from controllers.signers import Signers, open_signers
+from git_repositories import git
+from support.core import InputError
+
+from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.settings import Signatures
+from synapse_apply.controller.source.mirror import GitMirror
+
+FILES = {"synapse-apply.yaml": PROJECT, "manifests/a.yaml": storage("a")}
+LONG_AGO = "1577836800"  # 2020-01-01
+
+
+@pytest.fixture
+def signers(tmp_path: Path) -> Iterator[Signers]:
+    with open_signers(tmp_path / "signers") as made:
+        yield made
+
+
+@pytest.fixture
+def make_mirror(upstream: Upstream, data: Path, signers: Signers) -> Callable[..., GitMirror]:
+    def make(mode: str = "head", *, gpg: bool = False, **settings: object) -> GitMirror:
+        file = {"keys": str(signers.keys)} if gpg else {"allowed_signers": str(signers.allowed)}
+        signed = Signatures(**file, mode=mode)  # type: ignore[arg-type]
+        return GitMirror(build_source(upstream, signed=signed, **settings), data, read_no_secret)
+
+    return make
+
+
+def refusal(mirror: GitMirror, live: str = "") -> str:
+    """Why the head must not be used, "" if it may; `live` is the commit of the targets."""
+    head = mirror.fetch_head().commit
+    try:
+        mirror.require_signed(head, frozenset({live}) if live else None)
+    except InputError as problem:
+        return problem.diagnostics[0].detail
+    return ""
+
+
+@pytest.mark.parametrize("mode", ["head", "since_live"])
+def test_an_ssh_key_of_the_file(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror], mode: str
+) -> None:
+    """One of the file counts; none, an unknown, an expired and a backdated one do not."""
+    for name in ("ann", "eve"):
+        signers.make_ssh_key(name, is_allowed=name == "ann")
+    signers.make_ssh_key("old", 'valid-before="20210101Z"')
+    mirror = make_mirror(mode)
+    live = signers.sign(upstream, upstream.commit(FILES), "ann")
+    assert refusal(mirror) == ""
+    plain = upstream.commit({"manifests/b.yaml": storage("b")})
+    assert f"{plain[:12]} by x has no signature" in refusal(mirror, live)
+    for name, made in (("eve", ""), ("old", ""), ("old", LONG_AGO)):
+        bad = signers.sign(upstream, plain, name, made=made)
+        told = refusal(mirror, live)
+        assert f"{bad[:12]} by {name} is signed by a key that is not among those of " in told
+        assert str(signers.allowed) in told
+    signers.sign(upstream, plain, "ann")
+    assert refusal(mirror, live) == ""
+    # A key that is taken out of the file counts no more, with no restart.
+    signers.allowed.write_text("")
+    assert "is not among those of" in refusal(mirror, live)
+
+
+def test_an_openpgp_key_of_the_file(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
+) -> None:
+    """One of the file counts; an unknown and an expired one do not, nor an SSH key."""
+    signers.make_gpg_key("ann")
+    signers.make_gpg_key("eve")
+    signers.make_gpg_key("old", "2020-06-01", made="20200101T000000")
+    signers.make_ssh_key("sam")
+    signers.export_gpg("ann", "old")
+    mirror = make_mirror(gpg=True)
+    plain = upstream.commit(FILES)
+    assert "has no signature" in refusal(mirror)
+    signers.sign(upstream, plain, "ann")
+    assert refusal(mirror) == ""
+    for name, made, fault in (
+        ("eve", "", "by a key that is not among those of"),
+        ("sam", "", "by a key that is not among those of"),
+        ("old", LONG_AGO, "is signed by a key that has expired"),
+    ):
+        signers.sign(upstream, plain, name, made=made)
+        assert fault in refusal(mirror), name
+
+
+def test_a_signed_merge_of_unsigned_commits(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
+) -> None:
+    """It is enough for a head, and not where each commit since what is live needs a signature."""
+    signers.make_ssh_key("ann")
+    live = signers.sign(upstream, upstream.commit(FILES), "ann")
+    side = upstream.commit({"README": "x"}, branch="side", parent=live)
+    tree = git(upstream.path, "rev-parse", f"{side}^{{tree}}")
+    merge = git(upstream.path, "commit-tree", "-p", live, "-p", side, tree, input=b"Merge")
+    signers.sign(upstream, merge, "ann")
+    assert refusal(make_mirror(), live) == ""
+    told = refusal(make_mirror("since_live"), live)
+    assert told == f"acme: {side[:12]} by x has no signature."
+    # What is live was accepted before, signed or not.
+    assert refusal(make_mirror("since_live"), side) == ""
+
+
+def test_each_unsigned_commit_is_named(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
+) -> None:
+    """Five of them, and how many more."""
+    signers.make_ssh_key("ann")
+    live = signers.sign(upstream, upstream.commit(FILES), "ann")
+    commits = [upstream.commit({"README": str(number)}) for number in range(7)]
+    told = refusal(make_mirror("since_live"), live)
+    assert all(commit[:12] in told for commit in commits[2:])
+    assert told.endswith("; and 2 more.")
+
+
+def test_an_altered_commit(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
+) -> None:
+    """A signature of another content does not count."""
+    signers.make_ssh_key("ann")
+    live = signers.sign(upstream, upstream.commit(FILES), "ann")
+    content = git(upstream.path, "cat-file", "commit", live).replace("Signed", "Altered")
+    altered = git(
+        upstream.path, "hash-object", "-w", "-t", "commit", "--stdin", input=content.encode()
+    )
+    git(upstream.path, "update-ref", "refs/heads/main", altered)
+    assert f"{altered[:12]} by ann has a signature of other content" in refusal(make_mirror())
+
+
+def test_the_settings_of_a_pin_are_signed_as_well(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
+) -> None:
+    """A pin that moves to an unsigned commit stays where it was, and the fetch says why."""
+    signers.make_ssh_key("ann")
+    live = signers.sign(upstream, upstream.commit(FILES), "ann")
+    git(upstream.path, "update-ref", "refs/heads/settings", live)
+    mirror = make_mirror(project_from="settings")
+    before = mirror.fetch_head() and mirror.list_targets(live)
+    other = PROJECT.replace("127.0.0.1:9", "127.0.0.1:10")
+    upstream.commit({"synapse-apply.yaml": other}, branch="settings")
+    for _ in range(2):
+        with pytest.raises(InputError, match="not signed by who may sign it"):
+            mirror.fetch_head()
+        assert mirror.list_targets(live) == before
+
+
+def test_who_signed_is_among_the_authors(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
+) -> None:
+    """Whoever is written as the author: `not_author` compares both."""
+    signers.make_ssh_key("ann")
+    signers.make_gpg_key("kim")
+    signers.export_gpg("kim")
+    plain = upstream.commit(FILES)
+    signers.sign(upstream, plain, "ann")
+    mirror = make_mirror()
+    head = mirror.fetch_head().commit
+    assert "ann@acme.example" in mirror.list_author_names_and_emails(head, "")
+    head = signers.sign(upstream, plain, "kim")
+    mirror = make_mirror(gpg=True)
+    mirror.fetch_head()
+    names = mirror.list_author_names_and_emails(head, "")
+    assert {"kim", "kim@acme.example", "kim <kim@acme.example>"} <= {*names}
+
+
+def test_a_file_of_keys_that_is_not_there(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
+) -> None:
+    """Nothing counts as signed, and the file is named; the next look tries again."""
+    signers.make_ssh_key("ann")
+    signers.sign(upstream, upstream.commit(FILES), "ann")
+    mirror = make_mirror()
+    signers.allowed.unlink()
+    with pytest.raises(SourceUnavailable, match="signatures of a source cannot be verified"):
+        refusal(mirror)

@@ -1,0 +1,72 @@
+"""A source whose commits must be signed: what is live, and what people are told, over restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from controllers.forked_workers import start_own_program_by_fork
+from controllers.signers import Signers, open_signers
+from e2e.controller.test_moved_targets import TOKENS, Site
+from git_repositories import git
+from support.core import programs
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+RULES = """
+      dev: {mode: auto, interval: 1s}
+    signed: {allowed_signers: signers/allowed_signers, mode: MODE}
+"""
+
+
+@pytest.fixture
+def signers(tmp_path: Path) -> Iterator[Signers]:
+    with open_signers(tmp_path / "signers") as made:
+        made.make_ssh_key("ann")
+        made.make_ssh_key("eve", is_allowed=False)
+        yield made
+
+
+@pytest.mark.parametrize("mode", ["head", "since_live"])
+def test_nothing_unsigned_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signers: Signers, mode: str
+) -> None:
+    """The commit is named with the reason, the target stays where it was, and goes on after."""
+    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    token = TOKENS["ACME_DEV_TOKEN"]
+    with EmbeddedServer(tmp_path / "dev", token=token) as backend:
+        site = Site(tmp_path, {"dev": backend, "prod": backend}, "")
+        site.write_configuration(RULES.replace("MODE", mode))
+
+        def head() -> str:
+            return git(site.upstream.path, "rev-parse", "refs/heads/main")
+
+        def refused(why: str) -> None:
+            site.follow()
+            assert f"{head()[:12]} by " in site.said, site.said
+            assert why in site.said
+
+        # There is no target yet: the head alone counts in both modes.
+        refused("has no signature")
+        assert site.list_live("dev") == []
+        site.commit("first", dev=site.describe("dev"))
+        signers.sign(site.upstream, head(), "ann")
+        assert site.follow()["dev"].startswith("in sync"), site.said
+        assert site.list_live("dev") == ["first"]
+        for name, why in (("eve", "is not among those of"), ("", "has no signature")):
+            site.commit("second", dev=site.describe("dev"))
+            if name:
+                signers.sign(site.upstream, head(), name)
+            refused(why)
+            assert site.list_live("dev") == ["first"]
+        # A signed commit upon unsigned ones.
+        site.commit("third", dev=site.describe("dev"))
+        signers.sign(site.upstream, head(), "ann")
+        if mode == "since_live":
+            site.follow()
+            assert "has no signature" in site.said
+            assert site.list_live("dev") == ["first"]
+        else:
+            assert site.follow()["dev"].startswith("in sync"), site.said
+            assert "third" in site.list_live("dev")
