@@ -33,7 +33,6 @@ from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Record
 from synapse_apply.model.values import Reference
-from synapse_apply.packages.content import compute_package_digest
 from synapse_apply.packages.inspection import measure_or_raise
 from synapse_apply.packages.upload import large_file_folder
 from synapse_apply.packages.zips import gather_zip_files, open_zip
@@ -70,8 +69,8 @@ def read_published(
         package_label = f"the published package of {name}"
         with open_zip(file, package_label) as archive:
             source = PackageSource("file", package_label)
-            measured = measure_or_raise(gather_zip_files(archive), max_bytes, source)
-        return PublishedBytes(compute_package_digest(measured.files), measured.files)
+            package = measure_or_raise(gather_zip_files(archive), max_bytes, source)
+        return PublishedBytes(package.digest, package.files)
 
 
 # `version-grows` must know releases that nobody recorded. They are listed only for a new member

@@ -5,17 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING
 
 from synapse_apply.files.tree import UnreadableError
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX
 from synapse_apply.packages.zip_stamps import FileStamp
-
-if TYPE_CHECKING:
-    from synapse_apply.packages.lint import PackageLint
-
 
 _LFS_PREFIXES = (
     b"version https://git-lfs.github.com/spec/",
@@ -85,36 +80,34 @@ def compute_package_digest(files: Mapping[str, str]) -> str:
     return f"pkg1:sha256:{package_hash.hexdigest()}"
 
 
+def exhaust(_file: PackageFile, blocks: Iterator[bytes]) -> None:
+    """Read a file to its end."""
+    for _ in blocks:
+        pass
+
+
 def measure_files(
     files: Iterable[PackageFile],
-    write: Callable[[PackageFile, Iterator[bytes]], None] | None = None,
-    lint: PackageLint | None = None,
+    read: Callable[[PackageFile, Iterator[bytes]], None] = exhaust,
 ) -> MeasuredPackage:
     """Read each file once and hash it; errors are collected in `findings`.
 
-    `write` gets the blocks that are hashed and must consume them, else `lint` the whole content of
-    those that it wants.
+    `read` gets the blocks that are hashed and must consume them.
     """
     measured = MeasuredPackage()
     for file in files:
-        content = _Content(file)
+        hashed = _HashedBlocks(file)
         try:
-            if write is not None:
-                write(file, content.blocks())
-            elif lint is not None and lint.wants_file(file):
-                lint.inspect_file(file, b"".join(content.blocks()))
-            else:
-                for _ in content.blocks():
-                    pass
+            read(file, iter(hashed))
         except UnreadableError as problem:
             measured.findings.append(problem.finding)
             continue
         suffix = EXECUTABLE_SUFFIX if file.is_executable else ""
-        measured.files[file.path] = content.hash.hexdigest() + suffix
-        measured.size += content.size
+        measured.files[file.path] = hashed.hash.hexdigest() + suffix
+        measured.size += hashed.size
         # A Git LFS pointer has less than 1024 bytes (git-lfs, docs/spec.md). It would be published
         # in place of the file, and fail only when it is used.
-        if content.size < 1024 and content.first_bytes.startswith(_LFS_PREFIXES):
+        if hashed.size < 1024 and hashed.first_bytes.startswith(_LFS_PREFIXES):
             measured.findings.append(
                 error_finding(
                     "Git LFS pointer in the package",
@@ -126,8 +119,8 @@ def measure_files(
     return measured
 
 
-class _Content:
-    """Hashes the blocks of one file while somebody else iterates over them."""
+class _HashedBlocks:
+    """The blocks of one file, hashed while somebody else iterates over them."""
 
     def __init__(self, file: PackageFile) -> None:
         self._file = file
@@ -135,8 +128,8 @@ class _Content:
         self.size = 0
         self.first_bytes = b""
 
-    def blocks(self) -> Iterator[bytes]:
-        """The blocks of the file; UnreadableError if it is larger than the source stated."""
+    def __iter__(self) -> Iterator[bytes]:
+        """UnreadableError if the file is larger than the source stated."""
         for block in self._file.blocks():
             self.hash.update(block)
             self.size += len(block)

@@ -21,11 +21,18 @@ from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.packages.content import (
     GatheredFiles,
     MeasuredPackage,
+    PackageFile,
     compute_package_digest,
+    exhaust,
     measure_files,
 )
 from synapse_apply.packages.ignore import windows_name_fault
-from synapse_apply.packages.sources import CONFIG_FILES, SourceFiles, find_rule_leaving_out
+from synapse_apply.packages.sources import (
+    CONFIG_FILES,
+    NO_CONFIG_HINT,
+    SourceFiles,
+    find_rule_leaving_out,
+)
 from synapse_apply.packages.zip_stamps import ZipStamps
 from synapse_apply.packages.zips import write_zip
 
@@ -47,11 +54,8 @@ def choose_temporary_path(path: Path) -> Path:
     with suppress(OSError):
         for leftover in path.parent.iterdir():
             match = _PART.fullmatch(leftover.name)
-            if (
-                match is None
-                or match["name"] != path.name
-                or _may_be_running(int(match["process"]))
-            ):
+            is_ours = match is not None and match["name"] == path.name
+            if match is None or not is_ours or _may_be_running(int(match["process"])):
                 continue
             if now - leftover.stat().st_mtime > _ABANDONED_SECONDS:
                 leftover.unlink()
@@ -64,15 +68,13 @@ def _may_be_running(process_id: int) -> bool:
     Our own id counts as ended: a file with it is from an earlier process, as in a container where
     each has the same id.
     """
-    if process_id == os.getpid():
-        return False
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
         pass
-    return True
+    return process_id != os.getpid()
 
 
 MAX_SIZE = 4 * 1024**3
@@ -116,19 +118,19 @@ def read_source_as_package(
         with SourceFiles(source, root, allow_files, closed).open() as gathered:
             if lint is not None:
                 lint.begin_package(gathered)
-            measured = measure_or_raise(gathered, max_size, source, lint=lint)
+            read = exhaust if lint is None else lint.read_file
+            package = measure_or_raise(gathered, max_size, source, read=read)
     except InputError as problem:
         raise InputError(
             *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
         ) from None
     # Only of a source without errors: those come first.
     if warn is not None:
-        for finding in _warnings(source, measured, is_linted=lint is not None):
+        for finding in _warnings(package, is_linted=lint is not None):
             warn(finding.with_changes(**finding_fields))
-    digest = compute_package_digest(measured.files) if measured.files else ""
     if zip_stamps is not None and gathered.zip_stamp is not None:
-        zip_stamps.remember(gathered.zip_stamp, digest, read_at)
-    return Package(digest, measured.files, measured.size, source)
+        zip_stamps.remember(gathered.zip_stamp, package.digest, read_at)
+    return package
 
 
 def lint_hashed_package(
@@ -141,7 +143,7 @@ def lint_hashed_package(
     source = package.source
     with SourceFiles(source, root, allow_files).open() as gathered:
         lint.begin_package(gathered)
-        measured = measure_files(filter(lint.wants_file, gathered.entries), lint=lint)
+        measured = measure_files(filter(lint.wants_file, gathered.entries), lint.read_file)
     if (
         {entry.path for entry in gathered.entries} != package.files.keys()
         or not measured.files.items() <= package.files.items()
@@ -179,9 +181,9 @@ def measure_or_raise(
     max_size: int,
     source: PackageSource,
     zip_output: IO[bytes] | None = None,
-    lint: PackageLint | None = None,
-) -> MeasuredPackage:
-    """Hash and measure the files, and write them to `zip_output` as a zip, if given.
+    read: Callable[[PackageFile, Iterator[bytes]], None] = exhaust,
+) -> Package:
+    """Hash and measure the files; they are written to `zip_output` as a zip, else given to `read`.
 
     InputError has all errors of the source, the size limit in bytes included.
     """
@@ -215,40 +217,35 @@ def measure_or_raise(
     elif total > max_size:
         measured = MeasuredPackage()
     else:
-        measured = measure_files(gathered.entries, lint=lint)
+        measured = measure_files(gathered.entries, read)
     findings += measured.findings
     if findings:
         raise InputError(*iter_limited_flaws(findings))
-    return measured
+    digest = compute_package_digest(measured.files) if measured.files else ""
+    return Package(digest, measured.files, measured.size, source)
 
 
-def _warnings(
-    source: PackageSource, measured: MeasuredPackage, *, is_linted: bool = False
-) -> Iterator[Diagnostic]:
+def _warnings(package: Package, *, is_linted: bool = False) -> Iterator[Diagnostic]:
     """Warnings about a package: names that Windows does not allow, a missing config.yaml.
 
     With `is_linted` the latter is left to the lint, which reports it by its own rule.
     """
-    unfit_names = [(path, fault) for path in measured.files if (fault := windows_name_fault(path))]
-    if unfit_names:
-        names_text = ", ".join(
-            f"{escape_misleading_path(path)} {fault}" for path, fault in unfit_names[:_MAX_NAMES]
-        )
-        more_text = (
-            f" and {len(unfit_names) - _MAX_NAMES} more" if len(unfit_names) > _MAX_NAMES else ""
-        )
+    source, files = package.source, package.files
+    unfit = [(path, fault) for path in files if (fault := windows_name_fault(path))]
+    if unfit:
+        names = (f"{escape_misleading_path(path)} {fault}" for path, fault in unfit[:_MAX_NAMES])
+        more = f" and {len(unfit) - _MAX_NAMES} more" if len(unfit) > _MAX_NAMES else ""
         yield warning_finding(
             "Names that Windows cannot have",
-            f"{source}: {names_text}{more_text}.",
+            f"{source}: {', '.join(names)}{more}.",
             "Agents on Windows cannot unpack the package. Rename the files, or leave them out with "
             "a line in .synapseignore.",
         )
-    if measured.files and not is_linted and not measured.files.keys() & set(CONFIG_FILES):
+    if files and not is_linted and not files.keys() & set(CONFIG_FILES):
         yield warning_finding(
             "Package without config.yaml",
             f"{source} has neither config.yaml nor synapse.yaml at its root.",
-            "The platform reads the plugin's actions from it. "
-            "Is this the plugin's own folder, and does no ignore rule leave the file out?",
+            NO_CONFIG_HINT,
         )
 
 
@@ -277,16 +274,16 @@ def write_package_zip(
             SourceFiles(source, root, allow_files, closed).open() as gathered,
             temporary_path.open("xb") as file,
         ):
-            measured = measure_or_raise(gathered, max_size, source, file)
+            package = measure_or_raise(gathered, max_size, source, file)
         temporary_path.replace(path)
     except OSError as problem:
         raise InputError(_unusable_zip_path(path, f"{problem.strerror}.")) from None
     finally:
         with suppress(OSError):
             temporary_path.unlink()
-    for finding in _warnings(source, measured):
+    for finding in _warnings(package):
         warn(finding)
-    return Package(compute_package_digest(measured.files), measured.files, measured.size, source)
+    return package
 
 
 def _find_zip_path_fault(source: PackageSource, root: Path, path: Path) -> str:

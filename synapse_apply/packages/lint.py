@@ -24,22 +24,65 @@ from synapse_apply.model.secrets.credentials import (
     list_one_unallowed_credential_per_line,
 )
 from synapse_apply.model.values import flatten
-from synapse_apply.packages.content import GatheredFiles, PackageFile
+from synapse_apply.packages.content import GatheredFiles, PackageFile, exhaust
 from synapse_apply.packages.ignore import PublisherRules
-from synapse_apply.packages.sources import CONFIG_FILES, format_file_label
+from synapse_apply.packages.sources import CONFIG_FILES, NO_CONFIG_HINT, format_file_label
 
 _MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
 # Characters of Python code that are kept in memory to look for imports.
 _MAX_CODE_SIZE = 16 * 1024 * 1024
 _MAX_NAMES = 5
-_RENAME_HINT = "rename it, or change the pattern"
-_INCLUDE_HINT = "rename it, or write `!{}` into .synapseignore"
 _SDK_MODULE = "synapse_sdk"
-_PUBLISHER_IGNORE_FILES = (
-    ".gitignore",
-    ".synapseignore",
-)  # in the order in which the publisher reads them
+# In the order in which the publisher reads them.
+_PUBLISHER_IGNORE_FILES = (".gitignore", ".synapseignore")
 _CONFIG_FILE, _SYNAPSE_FILE = CONFIG_FILES
+
+_RENAME_HINT = "rename it, or change the pattern"
+_INCLUDE_HINT = "rename it, or write `!{left_out}` into .synapseignore"
+_TAKE_OUT_HINT = (
+    "take it out, and make it invalid where it was ever published; a comment "
+    "`# pragma: allowlist secret` on the line says that it is none"
+)
+# What is said of each flaw, and what to do about it; SECRET_RULES have the rules of the first two.
+_FLAWS = {
+    "secret-here": ("{kind} stands here", _TAKE_OUT_HINT),
+    "secret-at": ("`{path}` holds {kind}", _TAKE_OUT_HINT),
+    "two-configs": (
+        f"{{file}} stands beside {_CONFIG_FILE}, which is the one read",
+        "delete it",
+    ),
+    "synapse-yaml": (
+        f"what publishes a zip looks for {_CONFIG_FILE}{{other}}",
+        f"rename it {_CONFIG_FILE}",
+    ),
+    "no-config": (
+        f"{{source}} has neither {_CONFIG_FILE} nor {_SYNAPSE_FILE} at its root{{other}}",
+        NO_CONFIG_HINT,
+    ),
+    "unreadable-config": ("{file} is over 1 MiB", ""),
+    "unpinned": ("no version is pinned of {names}", "write, for example, {name}==1.2.0"),
+    "entrypoint-form": (
+        "`{text}` of action `{action}` is not an entrypoint",
+        "write plugin.FILE:NAME",
+    ),
+    "entrypoint-none": (
+        "action `{action}` has no `entrypoint`",
+        "write `entrypoint: plugin.FILE:NAME`",
+    ),
+    "entrypoint-name": ("{file} has no `{name}`", "name a class or a function of it"),
+    "entrypoint-missing": (
+        "`{text}` of action `{action}` leads to no file: there is no module `{module}` in {source}",
+        "",
+    ),
+    "entrypoint-outside": (
+        "`{text}` of action `{action}`: `{top_module}` is not in {source}",
+        "is the path from the package's root?",
+    ),
+    "left-out": ("{left_out}, of `{text}`, is left out ({rule})", _INCLUDE_HINT),
+    "import-left-out": ("{left_out}, which is imported here, is left out ({rule})", _INCLUDE_HINT),
+    "left-out-elsewhere": ("{file}, {what}, is left out there by {pattern}", _RENAME_HINT),
+    "dockerfile-missing": ("there is no {file} in {source}", ""),
+}
 _BINARY_FILE = re.compile(
     r"\.(png|jpe?g|gif|bmp|tiff?|webp|ico|pdf|zip|gz|bz2|xz|7z|tar|whl|so|dll|pyd|pyc|pt|pth|onnx"
     r"|npy|npz|pkl|parquet|h5|bin|mp[34]|wav|avi|mov|ttf|woff2?)$",
@@ -123,13 +166,17 @@ class PackageLint:
         return next((path for path in paths if path in self._left_out), "")
 
     def wants_file(self, entry: PackageFile) -> bool:
-        """Whether `inspect_file` shall get this file, which is then held in memory."""
+        """Whether this file is inspected, which is then held in memory."""
         if entry.path == self._config_name:
             return entry.size <= _MAX_CONFIG_SIZE
         return 0 < entry.size <= _MAX_TEXT_SIZE and not _BINARY_FILE.search(entry.path)
 
-    def inspect_file(self, entry: PackageFile, data: bytes) -> None:
-        """Called with the complete content of a wanted file."""
+    def read_file(self, entry: PackageFile, blocks: Iterator[bytes]) -> None:
+        """Called with the blocks of each file; all of them are read, those of a wanted one kept."""
+        if not self.wants_file(entry):
+            exhaust(entry, blocks)
+            return
+        data = b"".join(blocks)
         if entry.path == self._config_name:
             self._config_bytes = data
         # Not a text, in which matches would mean nothing.
@@ -138,10 +185,9 @@ class PackageLint:
         text = data.decode("utf-8", "replace")
         for found in list_one_unallowed_credential_per_line(text):
             position = self._position(entry.path, found.line, found.column)
-            flaw = _secret_flaw(
-                found.kind, "here", entry.path, position, is_certain=found.is_certain
-            )
-            self._flaws.append(flaw)
+            flaw = self._flaw("secret-here", position, kind=found.kind)
+            rule = SECRET_RULES[not found.is_certain]
+            self._flaws.append(replace(flaw, rule=rule, file=entry.path))
         if entry.path == _REQUIREMENTS_FILE:
             self._flaws += self._requirement_flaws(text)
         # Beyond the limit only imports go unchecked; secrets are still searched for.
@@ -171,6 +217,18 @@ class PackageLint:
     def _position(self, path: str, line: int = 1, column: int = 1) -> Position:
         return Position(self._label(path), line, column)
 
+    def _flaw(
+        self,
+        rule: str,
+        position: Position | None,
+        path: FieldPath | None = None,
+        /,
+        **facts: object,
+    ) -> PackageFlaw:
+        """The flaw with this rule in `_FLAWS`, whose texts have these facts in them."""
+        detail, hint = (text.format(source=self.source, **facts) for text in _FLAWS[rule])
+        return PackageFlaw(f"package:{rule}", detail, hint, position, path)
+
     def _config_flaws(self) -> Iterator[PackageFlaw]:
         """Parse config.yaml and check all that it refers to; sets `config_findings`."""
         yield from self._config_file_flaws()
@@ -191,36 +249,19 @@ class PackageLint:
 
     def _config_file_flaws(self) -> Iterator[PackageFlaw]:
         name = self._config_name
-        config_paths = [path for path in self._file_sizes if path.endswith(_CONFIG_FILE)]
         if name == _CONFIG_FILE:
             if _SYNAPSE_FILE in self._file_sizes:
-                detail = (
-                    f"{self._label(_SYNAPSE_FILE)} stands beside {_CONFIG_FILE}, which "
-                    f"is the one read"
-                )
-                yield PackageFlaw(
-                    "package:two-configs", detail, "delete it", self._position(_SYNAPSE_FILE)
-                )
+                file = self._label(_SYNAPSE_FILE)
+                yield self._flaw("two-configs", self._position(_SYNAPSE_FILE), file=file)
         elif name == _SYNAPSE_FILE:
-            other_text = f", and would take {min(config_paths, key=len)}" if config_paths else ""
-            detail = f"what publishes a zip looks for {_CONFIG_FILE}{other_text}"
-            yield PackageFlaw(
-                "package:synapse-yaml", detail, f"rename it {_CONFIG_FILE}", self._position(name)
-            )
+            config_paths = [path for path in self._file_sizes if path.endswith(_CONFIG_FILE)]
+            other = f", and would take {min(config_paths, key=len)}" if config_paths else ""
+            yield self._flaw("synapse-yaml", self._position(name), other=other)
         elif self._file_sizes:
-            config_text = f"; a publisher of the platform would take {name}" if name else ""
-            detail = (
-                f"{self.source} has neither {_CONFIG_FILE} nor {_SYNAPSE_FILE} at its "
-                f"root{config_text}"
-            )
-            hint = (
-                "The platform reads the plugin's actions from it. "
-                "Is this the plugin's own folder, and does no ignore rule leave the file out?"
-            )
-            yield PackageFlaw("package:no-config", detail, hint, Position(str(self.source), 1, 1))
+            other = f"; a publisher of the platform would take {name}" if name else ""
+            yield self._flaw("no-config", Position(str(self.source), 1, 1), other=other)
         if name and self._file_sizes[name] > _MAX_CONFIG_SIZE:
-            detail = f"{self._label(name)} is over 1 MiB"
-            yield PackageFlaw("package:unreadable-config", detail, "", self._position(name))
+            yield self._flaw("unreadable-config", self._position(name), file=self._label(name))
 
     def _variable_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         """Environment variables in config.yaml whose name and value look like a secret.
@@ -244,10 +285,10 @@ class PackageLint:
                 ):
                     continue
                 is_certain = isinstance(value, str) and contains_secret(value)
-                location = f"`{format_field_path(full_path)}`"
-                yield _secret_flaw(
-                    kind, location, self._config_name, position, full_path, is_certain=is_certain
-                )
+                location = format_field_path(full_path)
+                flaw = self._flaw("secret-at", position, full_path, kind=kind, path=location)
+                rule = SECRET_RULES[not is_certain]
+                yield replace(flaw, rule=rule, file=self._config_name)
 
     def _requirement_flaws(self, text: str) -> Iterator[PackageFlaw]:
         """Requirements without a pinned version; also remembers the names of the libraries.
@@ -274,40 +315,27 @@ class PackageLint:
             more = f" and {len(unpinned) - _MAX_NAMES} more" if len(unpinned) > _MAX_NAMES else ""
             names = ", ".join(name for name, _ in unpinned[:_MAX_NAMES])
             name, line_number = unpinned[0]
-            yield PackageFlaw(
-                "package:unpinned",
-                f"no version is pinned of {names}{more}",
-                f"write, for example, {name}==1.2.0",
-                self._position(_REQUIREMENTS_FILE, line_number),
-            )
+            position = self._position(_REQUIREMENTS_FILE, line_number)
+            yield self._flaw("unpinned", position, names=names + more, name=name)
 
     def _entrypoint_flaws(
         self, entrypoint: Entrypoint, config: LintableConfig
     ) -> Iterator[PackageFlaw]:
-        def build_flaw(rule: str, detail: str, hint: str = "") -> PackageFlaw:
-            position = config.positions.get(entrypoint.path) or config.positions.get(
-                entrypoint.path[:-1]
-            )
-            return PackageFlaw(f"package:{rule}", detail, hint, position, entrypoint.path)
-
-        entrypoint_text = f"`{entrypoint.text}`"
-        if not entrypoint.module:
-            if entrypoint.text:
-                detail = f"{entrypoint_text} of action `{entrypoint.action}` is not an entrypoint"
-                yield build_flaw("entrypoint-form", detail, "write plugin.FILE:NAME")
-            else:
-                detail = f"action `{entrypoint.action}` has no `entrypoint`"
-                yield build_flaw("entrypoint-none", detail, "write `entrypoint: plugin.FILE:NAME`")
+        path, module = entrypoint.path, entrypoint.module
+        position = config.positions.get(path) or config.positions.get(path[:-1])
+        facts: dict[str, object] = {"text": entrypoint.text, "action": entrypoint.action}
+        if not module:
+            name = "entrypoint-form" if entrypoint.text else "entrypoint-none"
+            yield self._flaw(name, position, path, **facts)
             return
-        file = imported_file(entrypoint.module, self._file_sizes)
-        top_module = entrypoint.module.partition(".")[0]
+        file, top_module = imported_file(module, self._file_sizes), module.partition(".")[0]
         if file is not None:
+            label = self._label(file)
             if (pattern := self._publisher_pattern(file)) is not None:
-                detail = (
-                    f"{self._label(file)}, of {entrypoint_text}, is left out there by "
-                    f"the pattern `{pattern}`"
+                what, pattern = f"of `{entrypoint.text}`", f"the pattern `{pattern}`"
+                yield self._flaw(
+                    "left-out-elsewhere", position, path, file=label, what=what, pattern=pattern
                 )
-                yield build_flaw("left-out-elsewhere", detail, _RENAME_HINT)
             text = self._code_by_path.get(file)
             # A name is defined if it occurs in the text, or could come by `*`.
             if (
@@ -315,32 +343,22 @@ class PackageLint:
                 and re.search(rf"(?<!\w){re.escape(entrypoint.name)}(?!\w)", text) is None
                 and not any(sign in text for sign in ("import *", "__getattr__", "globals()"))
             ):
-                detail = f"{self._label(file)} has no `{entrypoint.name}`"
-                yield build_flaw("entrypoint-name", detail, "name a class or a function of it")
-        elif left_out := self._left_out_with(entrypoint.module.replace(".", "/")):
+                yield self._flaw(
+                    "entrypoint-name", position, path, file=label, name=entrypoint.name
+                )
+        elif left_out := self._left_out_with(module.replace(".", "/")):
             rule = self._left_out[left_out]
-            detail = f"{left_out}, of {entrypoint_text}, is left out ({rule})"
-            yield build_flaw("left-out", detail, _INCLUDE_HINT.format(left_out))
+            yield self._flaw("left-out", position, path, left_out=left_out, rule=rule, **facts)
         # A folder or module at the package's root that contains Python code.
         elif any(
             top_module == path.partition("/")[0].removesuffix(_PYTHON_SUFFIX)
             for path in self._file_sizes
             if path.endswith(_PYTHON_SUFFIX)
         ):
-            detail = (
-                f"{entrypoint_text} of action `{entrypoint.action}` leads to no file: there "
-                f"is no module "
-            )
-            yield build_flaw(
-                "entrypoint-missing", f"{detail}`{entrypoint.module}` in {self.source}"
-            )
+            yield self._flaw("entrypoint-missing", position, path, module=module, **facts)
         # The SDK is always installed; a required library may contain the entrypoint.
         elif top_module not in self._libraries and top_module != _SDK_MODULE:
-            detail = (
-                f"{entrypoint_text} of action `{entrypoint.action}`: `{top_module}` is not "
-                f"in {self.source}"
-            )
-            yield build_flaw("entrypoint-outside", detail, "is the path from the package's root?")
+            yield self._flaw("entrypoint-outside", position, path, top_module=top_module, **facts)
 
     def _dockerfile_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         for block in ("container", "code_server"):
@@ -351,9 +369,8 @@ class PackageLint:
             path = file.strip().removeprefix("./")
             if path not in self._file_sizes:
                 field_path: FieldPath = (block, "dockerfile")
-                detail = f"there is no {path} in {self.source}"
                 position = config.positions.get(field_path)
-                yield PackageFlaw("package:dockerfile-missing", detail, "", position, field_path)
+                yield self._flaw("dockerfile-missing", position, field_path, file=path)
 
     def _import_flaws(self) -> Iterator[PackageFlaw]:
         """Imported modules that a rule, or the platform's publisher, leaves out; each once."""
@@ -377,15 +394,13 @@ class PackageLint:
                 position = self._position(path, text.count("\n", 0, offset) + 1)
                 if left_out:
                     rule = self._left_out[left_out]
-                    detail = f"{left_out}, which is imported here, is left out ({rule})"
-                    hint = _INCLUDE_HINT.format(left_out)
-                    yield PackageFlaw("package:import-left-out", detail, hint, position)
+                    yield self._flaw("import-left-out", position, left_out=left_out, rule=rule)
                 else:
-                    detail = (
-                        f"{file}, which is imported here, is left out there by "
-                        f"`{excluded_patterns[name]}`"
+                    pattern = f"`{excluded_patterns[name]}`"
+                    what = "which is imported here"
+                    yield self._flaw(
+                        "left-out-elsewhere", position, file=file, what=what, pattern=pattern
                     )
-                    yield PackageFlaw("package:left-out-elsewhere", detail, _RENAME_HINT, position)
 
 
 def _section(value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
@@ -393,23 +408,6 @@ def _section(value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
     for part in path:
         section = section.get(part) if isinstance(section, Mapping) else None
     return section if isinstance(section, Mapping) else {}
-
-
-def _secret_flaw(
-    kind: str,
-    location: str,
-    file: str,
-    position: Position,
-    path: FieldPath | None = None,
-    *,
-    is_certain: bool,
-) -> PackageFlaw:
-    hint = (
-        "take it out, and make it invalid where it was ever published; a comment "
-        "`# pragma: allowlist secret` on the line says that it is none"
-    )
-    detail = f"{kind} stands {location}" if location == "here" else f"{location} holds {kind}"
-    return PackageFlaw(SECRET_RULES[not is_certain], detail, hint, position, path, file)
 
 
 def withhold_secret(flaw: PackageFlaw) -> PackageFlaw:

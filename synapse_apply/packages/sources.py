@@ -38,6 +38,10 @@ from synapse_apply.packages.zip_stamps import FileStamp
 from synapse_apply.packages.zips import gather_zip_files, open_zip
 
 CONFIG_FILES = ("config.yaml", "synapse.yaml")
+NO_CONFIG_HINT = (
+    "The platform reads the plugin's actions from it. "
+    "Is this the plugin's own folder, and does no ignore rule leave the file out?"
+)
 _RELATIVE_HINT = "Paths of packages are relative to the project's folder."
 
 # (text of config.yaml, its label for messages) -> (its mapping, positions by path); InputError.

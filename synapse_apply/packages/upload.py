@@ -20,11 +20,7 @@ from synapse_apply.files.tree import BLOCK
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import FILE, PUBLISHED, Package, PackageSource
-from synapse_apply.packages.content import (
-    FileChange,
-    compute_package_digest,
-    list_changes,
-)
+from synapse_apply.packages.content import FileChange, list_changes
 from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise
 from synapse_apply.packages.sources import SourceFiles
 from synapse_apply.packages.zip_stamps import FileStamp, ZipStamps
@@ -128,12 +124,12 @@ class SourcePackages:
                     copy.seek(0)
                     with open_zip(copy, source.path) as archive:
                         gathered = gather_zip_files(archive, source.path)
-                        measured = measure_or_raise(gathered, self._max_size, source)
+                        copied = measure_or_raise(gathered, self._max_size, source)
                 else:
                     with files.open() as gathered:
-                        measured = measure_or_raise(gathered, self._max_size, source, copy)
-                if compute_package_digest(measured.files) != package.digest:
-                    _raise_package_changed(source, list_changes(package.files, measured.files))
+                        copied = measure_or_raise(gathered, self._max_size, source, copy)
+                if copied.digest != package.digest:
+                    _raise_package_changed(source, list_changes(package.files, copied.files))
                 copy.seek(0)
             except BaseException:
                 copy.close()
