@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Compare
+from synapse_apply.model.json_values import build_canonical_encoder
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, WithheldSecret
 
 
@@ -44,8 +45,7 @@ def is_same_value(first: Any, second: Any, compare: Compare = Compare.EXACT) -> 
     return bool(first == second)
 
 
-# `json.dumps` would make one at each call.
-_COMPARABLE_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_COMPARABLE_ENCODER = build_canonical_encoder(ensure_ascii=False)
 
 
 def format_comparable_json(value: Any, compare: Compare = Compare.EXACT) -> str:

@@ -95,13 +95,7 @@ def _wrap_named(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
         return {key: _wrap_named(marks, (*path, key), inner) for key, inner in value.items()}
     if not marks.is_secret(path) and not marks.has_named_field_below(path):
         return value
-    if value in _EMPTY_VALUES:
-        return WithheldSecret("omitted")
-    return (
-        WithheldSecret("masked")
-        if _is_masked_value(value, _SECRET_MASKS)
-        else Sensitive(unmask_value(value))
-    )
+    return _wrap_secret(value)
 
 
 def _wrap_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
@@ -117,12 +111,18 @@ def _wrap_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
         return wrapped_map or None
     # A container that is one text or list may have a secret anywhere in it.
     is_packed = path == (marks.container,) and not is_map(value)
-    is_secret = is_packed or marks.is_secret(path) or marks.has_named_field_below(path)
-    if is_secret and value in _EMPTY_VALUES:
-        return WithheldSecret("omitted")  # an empty value in place of a secret, never to be sent
-    if _is_masked_value(value, _SECRET_MASKS if is_secret else _MASK_CHARACTERS):
+    if is_packed or marks.is_secret(path) or marks.has_named_field_below(path):
+        return _wrap_secret(value)
+    return WithheldSecret("masked") if _is_masked_value(value, _MASK_CHARACTERS) else value
+
+
+def _wrap_secret(value: Any) -> Sensitive | WithheldSecret:
+    """What stands at a secret place; an empty value there, or a mask, is never to be sent."""
+    if value in _EMPTY_VALUES:
+        return WithheldSecret("omitted")
+    if _is_masked_value(value, _SECRET_MASKS):
         return WithheldSecret("masked")
-    return Sensitive(unmask_value(value)) if is_secret else value
+    return Sensitive(unmask_value(value))
 
 
 def _is_masked_value(value: Any, characters: frozenset[str]) -> bool:

@@ -155,19 +155,14 @@ class Cron:
         self, days: Iterable[date], since: datetime, until: datetime, zone: tzinfo
     ) -> list[datetime]:
         """The starts of some days, after `since` and not after `until`."""
-        return [
-            start
+        starts = (
+            datetime.combine(day, time(hour, minute), zone).astimezone(UTC)
             for day in days
-            for start in self._iter_start_times(day, zone)
-            if since < start <= until
-        ]
-
-    def _iter_start_times(self, day: date, zone: tzinfo) -> Iterator[datetime]:
-        if not self._matches_day(day):
-            return
-        for hour in self.hours:
-            for minute in self.minutes:
-                yield datetime.combine(day, time(hour, minute), zone).astimezone(UTC)
+            if self._matches_day(day)
+            for hour in self.hours
+            for minute in self.minutes
+        )
+        return [start for start in starts if since < start <= until]
 
     def _matches_day(self, day: date) -> bool:
         of_month, of_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays

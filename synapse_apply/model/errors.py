@@ -1,21 +1,8 @@
 """Which exit code an error has, and which errors cross layers: of users, states and servers.
 
-SynapseApplyError            carries diagnostics and an exit code
-  InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
-    ManifestError            of these, what is declared: manifests and the packages they name
-    OptionConflict           of these, options that do not go together: exit 64
-  StateError                 state missing, foreign, newer, damaged
-    LockHeld                 another process holds the state: exit 6
-    LockLost                 the state is not ours to write any more: exit 6
-  NotApproved                who was asked said no, or nobody was asked: exit 1
-  Refused                    a guard, protection, policy or refusal row: exit 5
-  OutcomeUnknown             a call may have been acted on: exit 7
-  BackendError               a call to a backend failed, where no finding of a resource tells it
-  SecretUnavailable          a secret that is needed now has no value
-RemoteError                  a call to a backend failed; `effect` says whether it may have acted
-  Unreachable, RemoteTimeout, Unauthorized, Forbidden, NotFound, Conflict, Invalid,
-  RateLimited, ServerFault   by what the caller can do about it
-  Unconfirmed                a dry run that may have been none
+A SynapseApplyError carries diagnostics and ends a command by its exit code. A RemoteError is a call
+to a backend that failed: its subclasses are by what the caller can do about it, and its `effect`
+says whether it may have acted.
 """
 
 from __future__ import annotations

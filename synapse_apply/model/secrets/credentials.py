@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cached_property, lru_cache
 
 from synapse_apply.model.frozen import frozen
 
@@ -43,6 +43,11 @@ class _CredentialForm:
     markers: tuple[str, ...]
     pattern: str
     is_certain: bool = True
+
+    @cached_property
+    def regex(self) -> re.Pattern[str]:
+        """The compiled pattern; most are never needed."""
+        return re.compile(self.pattern)
 
 
 # A table of our own: detect-secrets takes 0.2 s to import and 0.5 ms a line, 40 times what all else
@@ -117,21 +122,30 @@ NOT_SHOWN_TEXT = "what stands here is not shown, since it holds what looks like 
 
 def list_one_unallowed_credential_per_line(text: str) -> list[Credential]:
     """The secrets of a text in order, one for each line, without those that a comment allows."""
-    kinds_by_offset: dict[int, tuple[str, bool]] = {}
-    for form, pattern in _iter_possible_forms(text):
-        for match in pattern.finditer(text):
+    found: dict[int, tuple[str, bool]] = {}
+    for form in _iter_possible_forms(text):
+        for match in form.regex.finditer(text):
             if form.is_certain or not _is_placeholder(match["value"]):
-                kinds_by_offset.setdefault(match.start(), (form.kind, form.is_certain))
+                found.setdefault(match.start(), (form.kind, form.is_certain))
     for start, kind in _iter_named_secrets(text):
-        kinds_by_offset.setdefault(start, (kind, False))
-    return list(_reported(text, kinds_by_offset)) if kinds_by_offset else []
+        found.setdefault(start, (kind, False))
+    if not found:
+        return []
+    # Lines are only needed for comments, which few texts have.
+    lines = text.split("\n") if _ALLOW_COMMENT.search(text) else []
+    line_starts = [0, *(newline.end() for newline in re.finditer("\n", text))]
+    by_line: dict[int, Credential] = {}
+    for start, (kind, is_certain) in sorted(found.items()):
+        line = bisect_right(line_starts, start)
+        is_first = line not in by_line or (is_certain and not by_line[line].is_certain)
+        if is_first and not (lines and _is_line_allowed(lines, line)):
+            by_line[line] = Credential(kind, line, start - line_starts[line - 1] + 1, is_certain)
+    return [*by_line.values()]  # one for each line, a certain one before others
 
 
 def contains_secret(text: str) -> bool:
     """Whether a text holds a secret of a known form; comments do not count."""
-    return any(
-        pattern.search(text) for form, pattern in _iter_possible_forms(text) if form.is_certain
-    )
+    return any(form.regex.search(text) for form in _iter_possible_forms(text) if form.is_certain)
 
 
 def format_unless_secret(value: object) -> str:
@@ -145,8 +159,8 @@ def guess_secret_kind(setting_name: str, value: str) -> str:
     if len(value) < _MIN_SECRET_LENGTH:
         return ""
     if _has_form_marker(value):
-        for form, pattern in _iter_possible_forms(value):
-            match = pattern.search(value)
+        for form in _iter_possible_forms(value):
+            match = form.regex.search(value)
             if match and (form.is_certain or not _is_placeholder(match["value"])):
                 return form.kind
     if not _may_name_secret(setting_name):
@@ -195,17 +209,12 @@ def _may_name_secret(name: str) -> bool:
     return any(word in lowered for word in _SECRET_NAME_ENDINGS)
 
 
-def _iter_possible_forms(text: str) -> Iterator[tuple[_CredentialForm, re.Pattern[str]]]:
+def _iter_possible_forms(text: str) -> Iterator[_CredentialForm]:
     for form in _FORMS:
         for marker in form.markers:
             if marker in text:
-                yield form, _compile_pattern(form.pattern)
+                yield form
                 break
-
-
-@cache
-def _compile_pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
 
 
 def _iter_named_secrets(text: str) -> Iterator[tuple[int, str]]:
@@ -228,12 +237,9 @@ def _assignments(text: str) -> Iterator[tuple[str, re.Match[str]]]:
     Endings are searched one by one: a pattern of all of them takes ten times as long.
     """
     lowered = text.lower()
-    if len(lowered) != len(
-        text
-    ):  # some letters are two characters in lower case, which shifts offsets
-        lowered = "".join(
-            character.lower() if character.isascii() else character for character in text
-        )
+    # Some letters are two characters in lower case, which shifts offsets.
+    if len(lowered) != len(text):
+        lowered = "".join(letter.lower() if letter.isascii() else letter for letter in text)
     for word in _SECRET_NAME_ENDINGS:
         offset = lowered.find(word)
         while offset >= 0:
@@ -260,13 +266,13 @@ def _is_placeholder(value: str) -> bool:
 def _named_kind(word: str, value: str) -> str:
     if _is_placeholder(value):
         return ""
-    if word in _PASSWORD_ENDINGS:
-        looks_random = (
-            _compute_entropy_bits(value) >= _MIN_PASSWORD_ENTROPY_BITS and not value.isalpha()
-        )
-        # Names such as `password: DATABASE_PASSWORD` refer to a secret and are none.
-        return "what looks like a password" if looks_random and not _reads_as_words(value) else ""
-    return "what looks like a key or a token" if _looks_random(value) else ""
+    if word not in _PASSWORD_ENDINGS:
+        return "what looks like a key or a token" if _looks_random(value) else ""
+    looks_random = (
+        _compute_entropy_bits(value) >= _MIN_PASSWORD_ENTROPY_BITS and not value.isalpha()
+    )
+    # Names such as `password: DATABASE_PASSWORD` refer to a secret and are none.
+    return "what looks like a password" if looks_random and not _reads_as_words(value) else ""
 
 
 def _looks_random(value: str) -> bool:
@@ -294,22 +300,3 @@ def _compute_entropy_bits(value: str) -> float:
     """The Shannon entropy of a text, in bits for each character."""
     size = len(value)
     return -sum(n / size * math.log2(n / size) for n in Counter(value).values())
-
-
-def _reported(text: str, kinds_by_offset: dict[int, tuple[str, bool]]) -> Iterator[Credential]:
-    # Lines are only needed for comments, which few texts have.
-    lines = text.split("\n") if _ALLOW_COMMENT.search(text) else []
-    line_starts = [0, *(newline.end() for newline in re.finditer("\n", text))]
-    credentials_by_line: dict[int, Credential] = {}
-    for start in sorted(kinds_by_offset):
-        line = bisect_right(line_starts, start)
-        if lines and _is_line_allowed(lines, line):
-            continue
-        kind, is_certain = kinds_by_offset[start]
-        if line not in credentials_by_line or (
-            is_certain and not credentials_by_line[line].is_certain
-        ):
-            credentials_by_line[line] = Credential(
-                kind, line, start - line_starts[line - 1] + 1, is_certain
-            )
-    yield from credentials_by_line.values()  # one for each line, a certain one before others
