@@ -208,4 +208,4 @@ def set_clock_offset(request: EmulatorRequest) -> AnswerObject:
 
 def send_any_package(request: EmulatorRequest) -> EmulatorAnswer:
     """Send the package of a tenant's release. Raises ApiError (404)."""
-    return releases.send_file(request.backend, request.find("release"))
+    return releases.send_file(request, request.find("release"))

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from synapse_apply.emulator import plugins, releases
 from synapse_apply.emulator.core.backend import (
@@ -127,37 +127,24 @@ def parse_status_word(word: object) -> Status | None:
     return _STATUS_BY_WORD.get(word.lower()) if isinstance(word, str) else None
 
 
-def format_status_word(status: Status, vocabulary: str) -> str:
-    return PLATFORM[status] if vocabulary == "platform" else status
-
-
-def may_become(old: Status, new: Status) -> bool:
-    """Whether a status may change: an ended job keeps its status, others only go forward."""
-    return old == new or (old not in ENDED_STATUSES and _ORDER[new] > _ORDER[old])
-
-
-def build_uuid(data_set: str, row: StoredObject) -> str:
+def build_uuid(request: EmulatorRequest, row: StoredObject) -> str:
     """The UUID of a job: the upper half is the data set's, the lower has the job's number."""
-    upper = uuid.UUID(data_set).int // _HALF
+    upper = uuid.UUID(request.store.data_set).int // _HALF
     return str(uuid.UUID(int=upper * _HALF + _VARIANT + row.id))
 
 
-def parse_uuid(data_set: str, text: str) -> int:
-    """The number of the job with this UUID; 0 for one that no job of this data set can have."""
+def parse_uuid(data_set: str, text: str) -> int | None:
+    """The number of the job with this UUID; 0 for one that no job of this data set can have.
+
+    None for what is no UUID.
+    """
     try:
         # The upper half identifies the data set: ids of another one are unknown here.
         upper, lower = divmod(uuid.UUID(text).int, _HALF)
     except ValueError:
-        return 0
+        return None
     is_same_data_set = upper == uuid.UUID(data_set).int // _HALF
     return max(lower - _VARIANT, 0) if is_same_data_set else 0
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return bool(uuid.UUID(text))
-    except ValueError:
-        return False
 
 
 # How the state, logs and result of a job follow from the time since it was created.
@@ -173,19 +160,6 @@ class JobScript:
     seconds: float
     outcome: Status = "completed"
     log_lines: int = DEFAULT_LINES
-
-
-@dataclass(frozen=True, slots=True)
-class JobMoment:
-    """The state of a job at one moment: `progress` in percent, `share` of its duration (0 to 1)."""
-
-    status: Status
-    progress: float
-    share: float
-
-    @property
-    def is_ended(self) -> bool:
-        return self.status in ENDED_STATUSES
 
 
 def parse_job_script(
@@ -212,76 +186,114 @@ def parse_job_script(
     )
 
 
-def read_script(row: StoredObject) -> JobScript:
-    return JobScript(**row.body["script"])
+class Job:
+    """A stored job at a moment: its status, its progress in percent, its share of its duration.
 
-
-def compute_job_moment(row: StoredObject, moment: float) -> JobMoment:
-    """The state of a job at `moment` (seconds since the epoch): reported, else by its clock."""
-    reported = row.body.get("reported")
-    if reported is not None:
-        status = cast("Status", reported["status"])
-        return JobMoment(status, reported["progress"], reported["share"])
-    script = read_script(row)
-    share = 1.0 if script.seconds <= 0 else (moment - row.created) / script.seconds
-    share = min(max(share, 0.0), 1.0)
-    if share >= 1.0:
-        # A failed job stops at some progress below 100.
-        return JobMoment(script.outcome, 100 if script.outcome == "completed" else 60, 1.0)
-    if share < QUEUED_SHARE:
-        return JobMoment("queued", 0, share)
-    return JobMoment("running", int(share * 100), share)
-
-
-def _read_result(row: StoredObject, moment: JobMoment) -> Any:
-    """The reported result, else one made up for a job that completed by its clock, else None."""
-    if "result" in row.body:
-        return row.body["result"]
-    if moment.status == "completed" and row.body.get("reported") is None:
-        return {"parameters": row.body["parameters"], "processed": read_script(row).log_lines}
-    return None
-
-
-def list_log_lines(
-    row: StoredObject, moment: JobMoment, first: int = 0, max_lines: int = MAX_LINES * 2
-) -> list[dict[str, str]]:
-    """The log lines until this moment, from index `first` on, at most `max_lines`.
-
-    A line keeps its index: later lines, by the clock or reported, come after it.
+    `share` is 0 to 1. `moment` is in seconds since the epoch.
     """
-    reported, end = row.body.get("console_logs", ()), _count_written_lines(row, moment)
-    if not reported:
-        return _list_scripted_lines(row, first, min(end, first + max_lines))
-    lines: list[dict[str, str]] = []
-    position = 0
-    for entry in reported:
-        line = dict(entry)
-        next_position = min(int(line.pop(LINES_BEFORE_KEY, end)), end)
-        lines += [*_list_scripted_lines(row, position, next_position), line]
-        position = max(position, next_position)
-    lines += _list_scripted_lines(row, position, end)
-    return lines[first : first + max_lines]
 
+    def __init__(self, row: StoredObject, moment: float) -> None:
+        self.row, self.body = row, row.body
+        self.script = script = JobScript(**row.body["script"])
+        self.reported = row.body.get("reported")
+        self.status: Status
+        if self.reported is not None:
+            self.status, self.progress = self.reported["status"], self.reported["progress"]
+            self.share = self.reported["share"]
+            return
+        share = 1.0 if script.seconds <= 0 else (moment - row.created) / script.seconds
+        self.share = min(max(share, 0.0), 1.0)
+        if self.share >= 1.0:
+            # A failed job stops at some progress below 100.
+            self.status = script.outcome
+            self.progress = 100 if script.outcome == "completed" else 60
+        elif self.share < QUEUED_SHARE:
+            self.status, self.progress = "queued", 0
+        else:
+            self.status, self.progress = "running", int(self.share * 100)
 
-def _count_written_lines(row: StoredObject, moment: JobMoment) -> int:
-    """How many lines a job has written by its clock; one more for a job that failed."""
-    script = read_script(row)
-    failed = moment.share >= 1.0 and script.outcome == "failed"
-    return int(moment.share * script.log_lines) + failed
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED_STATUSES
 
+    def may_become(self, new: Status) -> bool:
+        """Whether its status may change: it keeps one that ends it, others only go forward."""
+        is_later = not self.is_ended and _ORDER[new] > _ORDER[self.status]
+        return self.status == new or is_later
 
-def _list_scripted_lines(row: StoredObject, first: int, end: int) -> list[dict[str, str]]:
-    script = read_script(row)
-    count = script.log_lines
-    lines = [
-        _build_line(
-            row.created + script.seconds * number / count, "info", f"step {number} of {count}"
-        )
-        for number in range(first + 1, min(end, count) + 1)
-    ]
-    if first <= count < end:
-        lines.append(_build_line(row.created + script.seconds, "error", "failed on request"))
-    return lines
+    def result(self) -> Any:
+        """The reported result, else one made up for a job that completed by its clock, or None."""
+        if "result" in self.body or self.status != "completed" or self.reported is not None:
+            return self.body.get("result")
+        return {"parameters": self.body["parameters"], "processed": self.script.log_lines}
+
+    def lines(self, first: int = 0, max_lines: int = MAX_LINES * 2) -> list[dict[str, str]]:
+        """Its log lines until this moment, from index `first` on, at most `max_lines`.
+
+        A line keeps its index: later lines, by the clock or reported, come after it.
+        """
+        reported, end = self.body.get("console_logs", ()), self.count_written()
+        if not reported:
+            return self._scripted_lines(first, min(end, first + max_lines))
+        lines: list[dict[str, str]] = []
+        position = 0
+        for entry in reported:
+            line = dict(entry)
+            next_position = min(int(line.pop(LINES_BEFORE_KEY, end)), end)
+            lines += [*self._scripted_lines(position, next_position), line]
+            position = max(position, next_position)
+        lines += self._scripted_lines(position, end)
+        return lines[first : first + max_lines]
+
+    def count_written(self) -> int:
+        """How many lines it has written by its clock; one more if it failed."""
+        failed = self.share >= 1.0 and self.script.outcome == "failed"
+        return int(self.share * self.script.log_lines) + failed
+
+    def _scripted_lines(self, first: int, end: int) -> list[dict[str, str]]:
+        begun, seconds, count = self.row.created, self.script.seconds, self.script.log_lines
+        lines = [
+            _build_line(begun + seconds * number / count, "info", f"step {number} of {count}")
+            for number in range(first + 1, min(end, count) + 1)
+        ]
+        if first <= count < end:
+            lines.append(_build_line(begun + seconds, "error", "failed on request"))
+        return lines
+
+    def progress_record(self) -> AnswerObject:
+        """Its progress by its clock, in the form in which agents report it."""
+        seconds_left = round(max(self.script.seconds * (1 - self.share), 0.0), 3)
+        step = {"percent": self.progress, "time_remaining": seconds_left}
+        return {
+            "record": {"steps": {STEP_NAME: {"proportion": 100, **step}}},
+            "current_progress": {"overall": self.progress, "step": STEP_NAME, **step},
+        }
+
+    def queue(self) -> AnswerObject | None:
+        """The place of a queued job; None for another one."""
+        if self.status != "queued":
+            return None
+        updated_at = format_iso(self.row.created)
+        return {"position": 1, "reason": None, "blockers": [], "updated_at": updated_at}
+
+    def end(self, show: Callable[[float], str] = format_iso) -> str | None:
+        """When it ended; None before."""
+        moment = (self.reported or {}).get("at", self.row.created + self.script.seconds)
+        return show(float(moment)) if self.is_ended else None
+
+    def error(self) -> dict[str, str] | None:
+        """The error of a failed job; None for another one."""
+        if self.status != "failed":
+            return None
+        message = "failed on request" if self.reported is None else "reported as failed"
+        return {"error_type": "execution_error", "message": message}
+
+    def report(self, status: Status | None, progress: float | None, now: float) -> AnswerObject:
+        """What is stored for a reported status or progress; None keeps the present value."""
+        new_status = status or self.status
+        if progress is None:
+            progress = 100 if new_status == "completed" else self.progress
+        return {"status": new_status, "progress": progress, "share": self.share, "at": now}
 
 
 def _build_line(moment: float, level: str, message: str) -> dict[str, str]:
@@ -293,49 +305,6 @@ def _format_line(line: Mapping[str, str], form: str) -> Any:
     if form == "entries":
         return line
     return line["message"] if form == "lines" else f"{line['timestamp']} {line['message']}"
-
-
-def _build_progress_record(row: StoredObject, moment: JobMoment) -> AnswerObject:
-    """The progress of a job by its clock, in the form in which agents report it."""
-    seconds_left = round(max(read_script(row).seconds * (1 - moment.share), 0.0), 3)
-    step = {"percent": moment.progress, "time_remaining": seconds_left}
-    return {
-        "record": {"steps": {STEP_NAME: {"proportion": 100, **step}}},
-        "current_progress": {"overall": moment.progress, "step": STEP_NAME, **step},
-    }
-
-
-def _build_queue(row: StoredObject, moment: JobMoment) -> AnswerObject | None:
-    """The place of a queued job; None for another one."""
-    if moment.status != "queued":
-        return None
-    updated_at = format_iso(row.created)
-    return {"position": 1, "reason": None, "blockers": [], "updated_at": updated_at}
-
-
-def _compute_end(row: StoredObject) -> float:
-    """When an ended job ended, in seconds since the epoch."""
-    reported = row.body.get("reported") or {}
-    return float(reported.get("at", row.created + read_script(row).seconds))
-
-
-def _build_job_error(row: StoredObject, moment: JobMoment) -> dict[str, str] | None:
-    """The error of a failed job; None for another one."""
-    if moment.status != "failed":
-        return None
-    by_clock = row.body.get("reported") is None
-    message = "failed on request" if by_clock else "reported as failed"
-    return {"error_type": "execution_error", "message": message}
-
-
-def _build_report(
-    moment: JobMoment, status: Status | None, progress: float | None, now: float
-) -> AnswerObject:
-    """What is stored for a reported status or progress; None keeps the present value."""
-    new_status = status or moment.status
-    if progress is None:
-        progress = 100 if new_status == "completed" else moment.progress
-    return {"status": new_status, "progress": progress, "share": moment.share, "at": now}
 
 
 def _parse_reported_lines(value: Any, now: float, lines_before: int) -> list[FieldValues]:
@@ -374,22 +343,22 @@ async def _stream_frames(
     # Counted before `connected` is sent: lines written after that frame must be in the tail.
     sent_count = 0
     if request.has("tail", "now"):
-        sent_count = len(list_log_lines(row, compute_job_moment(row, request.now())))
+        sent_count = len(Job(row, request.now()).lines())
     yield _encode_frame(type="connected", job_id=public_id)
     silent_ticks = 0
     while True:
-        job = request.store.find_by_id("job", row.id, request.tenant)
-        if job is None:
+        stored = request.store.find_by_id("job", row.id, request.tenant)
+        if stored is None:
             yield _encode_frame(type="error", message="The job is gone.")
             return
-        moment = compute_job_moment(job, request.now())
-        lines = list_log_lines(job, moment, sent_count, _MAX_LINES_PER_PIECE)
+        job = Job(stored, request.now())
+        lines = job.lines(sent_count, _MAX_LINES_PER_PIECE)
         sent_count += len(lines)
         if lines:
             frames = (_encode_frame(type="log", data=build_line_data(line)) for line in lines)
             yield b"".join(frames)
-        elif moment.is_ended:
-            yield _encode_frame(type="complete", message=f"The job is {moment.status}.")
+        elif job.is_ended:
+            yield _encode_frame(type="complete", message=f"The job is {job.status}.")
             return
         silent_ticks = 0 if lines else silent_ticks + 1
         if silent_ticks >= HEARTBEAT_TICKS:
@@ -423,17 +392,17 @@ def require_in_path(request: EmulatorRequest) -> StoredObject:
     text, store = request.path["id"], request.store
     has_uuid = request.has("job_ids", "uuid")
     number = parse_uuid(store.data_set, text) if has_uuid else parse_id(text)
-    return require_found(store.find_by_id("job", number, request.tenant))
+    return require_found(store.find_by_id("job", number or 0, request.tenant))
 
 
 def _show_id(request: EmulatorRequest, row: StoredObject) -> int | str:
-    return build_uuid(request.store.data_set, row) if request.has("job_ids", "uuid") else row.id
+    return build_uuid(request, row) if request.has("job_ids", "uuid") else row.id
 
 
 def run_plugin(request: EmulatorRequest) -> AnswerObject:
     """Start a job of the plugin with this id or code; answers the job, or the action's result."""
     backend = request.backend
-    plugin = require_found(plugins.find_visible(backend, request.tenant, request.path["lookup"]))
+    plugin = require_found(plugins.find_visible(request, request.path["lookup"]))
     values, release = _parse_run(request, plugin)
     # `parameters` on the API page, `params` on the platform.
     parameters = values.pop("parameters") or values["params"]
@@ -498,10 +467,9 @@ def _find_release(
 ) -> StoredObject | None:
     """The release of this version, or for "" the newest one, if any. Raises ApiError (400)."""
     if version:
-        row = releases.find_of_plugin(request.backend, plugin, version)
+        row = releases.find_of_plugin(request, plugin, version)
         if row is None:
-            text = f'Version "{version}" of this plugin does not exist.'
-            raise wrong_field("version", text)
+            raise wrong_field("version", f'Version "{version}" of this plugin does not exist.')
         return row
     query = ObjectQuery(request.tenant, plugin.id, newest_first=True)
     return next(iter(request.store.select("release", query, limit=1)), None)
@@ -514,7 +482,7 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     if request.has("filters", "page"):
         agent = None
         if asked.get("plugin"):
-            plugin = plugins.find_visible(request.backend, request.tenant, asked["plugin"])
+            plugin = plugins.find_visible(request, asked["plugin"])
             # No object has the id 0, so that an unknown plugin gives an empty list.
             query = dataclasses.replace(query, parent=plugin.id if plugin else 0)
         created_after = parse_time_filter(request, "created_after")
@@ -531,7 +499,7 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     def is_included(row: StoredObject) -> bool:
         if agent and str(row.body["agent"]) != agent:
             return False
-        return wanted_status is None or compute_job_moment(row, now).status == wanted_status
+        return wanted_status is None or Job(row, now).status == wanted_status
 
     keep = is_included if status or agent else None
     return build_page(request, "job", query, partial(show, request), keep)
@@ -540,12 +508,11 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
 def report_on_job(request: EmulatorRequest) -> AnswerObject:
     """Store a report of status, progress, result or logs; a status or progress stops the clock."""
     row, now = require_in_path(request), request.now()
-    moment = compute_job_moment(row, now)
-    values = _parse_report(request, row, moment)
-    body = dict(row.body)
+    job, body = Job(row, now), dict(row.body)
+    values = _parse_report(request, job)
     status, progress = values.pop("status", None), values.pop("progress", None)
     if status is not None or progress is not None:
-        body["reported"] = _build_report(moment, status, progress, now)
+        body["reported"] = job.report(status, progress, now)
     lines = values.pop("console_logs", None)
     # Appended, not replaced: each report brings only the lines written since the last one.
     if lines is not None:
@@ -553,7 +520,7 @@ def report_on_job(request: EmulatorRequest) -> AnswerObject:
     return show(request, request.store.replace("job", row, {**body, **values}, key=row.key))
 
 
-def _parse_report(request: EmulatorRequest, row: StoredObject, moment: JobMoment) -> FieldValues:
+def _parse_report(request: EmulatorRequest, job: Job) -> FieldValues:
     """The cleaned values of a report on v1. Raises ApiError (400) with all problems."""
     problems: dict[str, Any] = {}
     values: FieldValues = {}
@@ -561,16 +528,15 @@ def _parse_report(request: EmulatorRequest, row: StoredObject, moment: JobMoment
         values |= convert_sent_fields(UPDATE_FIELDS, request.body)
     with collect_messages(problems):
         for name, lines in convert_sent_fields(CONSOLE_LOGS_FIELDS, request.body).items():
-            lines_before = _count_written_lines(row, moment)
-            values[name] = _parse_reported_lines(lines, request.now(), lines_before)
+            values[name] = _parse_reported_lines(lines, request.now(), job.count_written())
     with collect_messages(problems):
         if "status" in request.body.values:
             word = request.body.values["status"]
             status = parse_status_word(word)
             if status is None:
                 raise wrong_field("status", f'"{word}" is not a valid choice.')
-            if not may_become(moment.status, status):
-                text = f'A job that is "{moment.status}" cannot become "{status}".'
+            if not job.may_become(status):
+                text = f'A job that is "{job.status}" cannot become "{status}".'
                 raise wrong_field("status", text)
             values["status"] = status
     if problems:
@@ -583,8 +549,7 @@ def _parse_report(request: EmulatorRequest, row: StoredObject, moment: JobMoment
 
 
 def list_console_logs(request: EmulatorRequest) -> list[Any]:
-    row = require_in_path(request)
-    lines = list_log_lines(row, compute_job_moment(row, request.now()))
+    lines = Job(require_in_path(request), request.now()).lines()
     if not lines and request.has("no_logs", "missing"):
         raise not_found()
     form = request.backend.switches["console_logs"]
@@ -608,69 +573,59 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
 
 def show(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A job as answers of v1 show it, by the switches and `?expand=`."""
-    moment = compute_job_moment(row, request.now())
-    result, expands = _read_result(row, moment), request.parse_expanded_fields()
-    is_platform = request.has("job_fields", "platform")
-    document = {
+    job, body = Job(row, request.now()), row.body
+    result, expands = job.result(), request.parse_expanded_fields()
+    has_platform_words = request.has("status_words", "platform")
+    document: AnswerObject = {
         "id": _show_id(request, row),
-        "status": format_status_word(moment.status, request.backend.switches["status_words"]),
-        **(_show_on_platform(request, row, moment) if is_platform else _show_on_page(row, moment)),
+        "status": PLATFORM[job.status] if has_platform_words else job.status,
     }
+    if request.has("job_fields", "platform"):
+        queue = job.queue()
+        document |= {
+            "plugin_release": _expand_release(request, row),
+            "action": body["action"],
+            "params": body["parameters"],
+            "agent": body["agent"],
+            "user": body["user"],
+            "meta": {**body.get("metadata", {}), **({"queue": queue} if queue else {})},
+            "progress_record": body.get("progress_record") or job.progress_record(),
+            "metrics_record": body.get("metrics_record", {}),
+            "error": job.error(),
+            "created": format_iso_in_seoul(row.created),
+            "completed": job.end(format_iso_in_seoul),
+        }
+    else:  # the fields that the API page names
+        document |= {
+            "progress": job.progress,
+            "plugin": row.parent,
+            "plugin_release": body["release"],
+            "version": body["version"],
+            "action": body["action"],
+            "parameters": body["parameters"],
+            "params": body["parameters"],
+            "agent": body["agent"],
+            "storage": body["storage_id"],
+            "debug": body["debug"],
+            "language": body["language"],
+            "user": body["user"],
+            "metadata": body.get("metadata", {}),
+            "meta": body.get("metadata", {}),
+            "progress_record": body.get("progress_record", {}),
+            "metrics_record": body.get("metrics_record", {}),
+            "error": job.error(),
+            "created": format_iso(row.created),
+            "completed": job.end(),
+        }
     if request.has("job_context", "returned"):
-        document["context"] = row.body["context"]
+        document["context"] = body["context"]
     if result is not None or "result" in expands:
         document["result"] = result
     if "logs" in expands:
-        document["logs"] = list_log_lines(row, moment)
+        document["logs"] = job.lines()
     if "metrics" in expands:
-        document["metrics"] = row.body.get("metrics_record", {})
+        document["metrics"] = body.get("metrics_record", {})
     return document
-
-
-def _show_on_page(row: StoredObject, moment: JobMoment) -> AnswerObject:
-    """The fields of a job that the API page names."""
-    body = row.body
-    return {
-        "progress": moment.progress,
-        "plugin": row.parent,
-        "plugin_release": body["release"],
-        "version": body["version"],
-        "action": body["action"],
-        "parameters": body["parameters"],
-        "params": body["parameters"],
-        "agent": body["agent"],
-        "storage": body["storage_id"],
-        "debug": body["debug"],
-        "language": body["language"],
-        "user": body["user"],
-        "metadata": body.get("metadata", {}),
-        "meta": body.get("metadata", {}),
-        "progress_record": body.get("progress_record", {}),
-        "metrics_record": body.get("metrics_record", {}),
-        "error": _build_job_error(row, moment),
-        "created": format_iso(row.created),
-        "completed": format_iso(_compute_end(row)) if moment.is_ended else None,
-    }
-
-
-def _show_on_platform(
-    request: EmulatorRequest, row: StoredObject, moment: JobMoment
-) -> AnswerObject:
-    body = row.body
-    queue = _build_queue(row, moment)
-    return {
-        "plugin_release": _expand_release(request, row),
-        "action": body["action"],
-        "params": body["parameters"],
-        "agent": body["agent"],
-        "user": body["user"],
-        "meta": {**body.get("metadata", {}), **({"queue": queue} if queue else {})},
-        "progress_record": body.get("progress_record") or _build_progress_record(row, moment),
-        "metrics_record": body.get("metrics_record", {}),
-        "error": _build_job_error(row, moment),
-        "created": format_iso_in_seoul(row.created),
-        "completed": format_iso_in_seoul(_compute_end(row)) if moment.is_ended else None,
-    }
 
 
 def _expand_release(request: EmulatorRequest, row: StoredObject) -> Any:
@@ -696,16 +651,16 @@ def is_visible_on_v2(row: StoredObject) -> bool:
 
 def show_item_v2(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A job as lists of v2 show it."""
-    moment = compute_job_moment(row, request.now())
+    job = Job(row, request.now())
     return {
-        "id": build_uuid(request.store.data_set, row),
-        "status": PLATFORM[moment.status],
+        "id": build_uuid(request, row),
+        "status": PLATFORM[job.status],
         "action": row.body["action"],
-        "is_active": not moment.is_ended,
-        "queue": _build_queue(row, moment),
-        "error": _build_job_error(row, moment),
+        "is_active": not job.is_ended,
+        "queue": job.queue(),
+        "error": job.error(),
         "created": format_iso(row.created),
-        "completed": format_iso(_compute_end(row)) if moment.is_ended else None,
+        "completed": job.end(),
     }
 
 
@@ -717,7 +672,7 @@ def show_v2(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
         "params": body["parameters"],
         "progress_record": body.get("progress_record"),
         "metrics_record": body.get("metrics_record"),
-        "result": _read_result(row, compute_job_moment(row, request.now())),
+        "result": Job(row, request.now()).result(),
         "meta": body.get("metadata"),
         "plugin_release_id": release,
         "plugin_release": {
@@ -731,16 +686,13 @@ def show_v2(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
 
 def require_in_path_v2(request: EmulatorRequest) -> StoredObject:
     number = parse_uuid(request.store.data_set, request.path["id"])
-    row = request.store.find_by_id("job", number, request.tenant)
+    row = request.store.find_by_id("job", number or 0, request.tenant)
     return require_found(row if row and is_visible_on_v2(row) else None)
 
 
 def list_jobs_v2(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's jobs, newest first, filtered by status and action."""
-    filters, show_item = (
-        convert_filters(request, V2_FILTERS),
-        partial(show_item_v2, request),
-    )
+    filters, show_item = convert_filters(request, V2_FILTERS), partial(show_item_v2, request)
 
     def is_included(row: StoredObject) -> bool:
         return is_visible_on_v2(row) and filters.items() <= show_item(row).items()
@@ -752,30 +704,30 @@ def list_jobs_v2(request: EmulatorRequest) -> EmulatorAnswer:
 def report_on_job_v2(request: EmulatorRequest) -> AnswerObject:
     """Store a report on a job; a reported status stops its clock. Raises ApiError (400, 404)."""
     row, now = require_in_path_v2(request), request.now()
-    moment = compute_job_moment(row, now)
+    job = Job(row, now)
     values = convert_sent_fields(V2_UPDATE_FIELDS, request.body)
     status = parse_status_word(values.pop("status", None))
     # The name in the store is that of v1.
     changes = {"metadata" if name == "meta" else name: value for name, value in values.items()}
     if status is not None:
-        if not may_become(moment.status, status):
-            before, after = PLATFORM[moment.status], PLATFORM[status]
+        if not job.may_become(status):
+            before, after = PLATFORM[job.status], PLATFORM[status]
             raise ApiError(
                 400,
                 {"status": [f"A job that is {before} cannot become {after}."]},
                 code="INVALID_TRANSITION",
                 details={"current_status": before, "requested_status": after},
             )
-        changes["reported"] = _build_report(moment, status, None, now)
+        changes["reported"] = job.report(status, None, now)
     return show_v2(request, _store_changes(request, row, changes))
 
 
 def stop_job(request: EmulatorRequest) -> AnswerObject:
     """Stop a job; a dry run answers without it. Raises ApiError (404, 409)."""
     row, now = require_in_path_v2(request), request.now()
-    moment = compute_job_moment(row, now)
-    if moment.is_ended:
-        word = PLATFORM[moment.status]
+    job = Job(row, now)
+    if job.is_ended:
+        word = PLATFORM[job.status]
         raise ApiError(
             409,
             {"detail": f"The job has ended ({word}) and cannot be stopped."},
@@ -783,9 +735,8 @@ def stop_job(request: EmulatorRequest) -> AnswerObject:
             details={"current_status": word},
         )
     if request.is_dry_run:
-        target = build_uuid(request.store.data_set, row)
-        return {"dry_run": True, "action": "stop", "target": target}
-    changes = {"reported": _build_report(moment, "stopped", None, now)}
+        return {"dry_run": True, "action": "stop", "target": build_uuid(request, row)}
+    changes = {"reported": job.report("stopped", None, now)}
     return show_v2(request, _store_changes(request, row, changes))
 
 
@@ -845,14 +796,9 @@ def _store_logs(
     ]
     body = {**row.body, LOGS_KEY: [*stored_logs, *new_logs]}
     request.store.replace("job", row, body, key=row.key)
+    common, created = {"job_id": request.path["id"], "file": ""}, format_iso(now)
     return [
-        {
-            "job_id": request.path["id"],
-            "file": "",
-            **log,
-            "datetime": format_iso(log["datetime"]),
-            "created": format_iso(log["created"]),
-        }
+        {**common, **log, "datetime": format_iso(log["datetime"]), "created": created}
         for log in new_logs
     ]
 
@@ -875,15 +821,13 @@ def tail_console_logs_v2(request: EmulatorRequest) -> EmulatorAnswer:
         row = require_in_path_v2(request)
     except ApiError:
         # The platform answers an unknown job with a stream, and what is no UUID with 404.
-        if not _is_uuid(request.path["id"]):
+        if parse_uuid(request.store.data_set, request.path["id"]) is None:
             raise
         return EmulatorAnswer(None, stream=_stream_error("Job not found."))
-    public_id = build_uuid(request.store.data_set, row)
-    stream = _stream_frames(request, row, public_id, itemgetter("message"))
+    stream = _stream_frames(request, row, build_uuid(request, row), itemgetter("message"))
     return EmulatorAnswer(None, stream=stream)
 
 
 def list_console_logs_v2(request: EmulatorRequest) -> AnswerObject:
-    row = require_in_path_v2(request)
-    lines = list_log_lines(row, compute_job_moment(row, request.now()))
-    return {"logs": [line["message"] for line in lines]}
+    job = Job(require_in_path_v2(request), request.now())
+    return {"logs": [line["message"] for line in job.lines()]}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from synapse_apply.emulator import releases
 from synapse_apply.emulator.core import v2
-from synapse_apply.emulator.core.backend import DataSetBackend, format_iso
+from synapse_apply.emulator.core.backend import format_iso
 from synapse_apply.emulator.core.call import (
     EmulatorAnswer,
     EmulatorRequest,
@@ -33,7 +34,6 @@ from synapse_apply.emulator.core.lists import build_cursor_page, build_page, con
 from synapse_apply.emulator.core.store import (
     EVERY_TENANT,
     DuplicateKeyError,
-    ObjectQuery,
     StoredObject,
 )
 
@@ -109,13 +109,12 @@ V2_FILTERS = (
 )
 
 
-def list_fields(backend: DataSetBackend) -> tuple[Field, ...]:
+def list_fields(request: EmulatorRequest) -> tuple[Field, ...]:
     """The fields of a plugin on v1 by the switches `plugin_fields` and `plugin_required`."""
-    is_platform = backend.switches.has_value("plugin_fields", "platform")
-    base_fields = PLATFORM_FIELDS if is_platform else FIELDS
-    if backend.switches.has_value("plugin_required", "name"):
-        return base_fields
-    return tuple(_REQUIRED_FIELDS.get(field.name, field) for field in base_fields)
+    fields = PLATFORM_FIELDS if request.has("plugin_fields", "platform") else FIELDS
+    if request.has("plugin_required", "name"):
+        return fields
+    return tuple(_REQUIRED_FIELDS.get(field.name, field) for field in fields)
 
 
 def require_valid_code(code: str | None) -> str | None:
@@ -126,7 +125,7 @@ def require_valid_code(code: str | None) -> str | None:
     return code or None
 
 
-def choose_free_slug(backend: DataSetBackend, name: str) -> str:
+def choose_free_slug(request: EmulatorRequest, name: str) -> str:
     """The name in lower-case ASCII with dashes, with -2, -3, ... if another plugin has it as code.
 
     "plugin" if nothing is left of the name.
@@ -134,57 +133,49 @@ def choose_free_slug(backend: DataSetBackend, name: str) -> str:
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     first = re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-") or "plugin"
     candidate, number = first, 2
-    while backend.store.find_by_key_of_any_tenant("plugin", candidate):
+    while request.store.find_by_key_of_any_tenant("plugin", candidate):
         candidate = f"{first}-{number}"
         number += 1
     return candidate
 
 
-def find_visible(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
-    """A plugin that a tenant sees, by id or code (digits are an id first); None without one."""
+def find_visible(request: EmulatorRequest, lookup: str) -> StoredObject | None:
+    """A plugin that the tenant sees, by id or code (digits are an id first); None without one."""
     # A longer number cannot be an id, but may be a code.
-    by_id = if_visible(backend, tenant, backend.store.find_by_id("plugin", parse_id(lookup)))
-    return by_id or find_visible_by_code(backend, tenant, lookup)
+    by_id = if_visible(request, request.store.find_by_id("plugin", parse_id(lookup)))
+    return by_id or find_visible_by_code(request, lookup)
 
 
-def find_visible_by_code(backend: DataSetBackend, tenant: str, code: str) -> StoredObject | None:
-    return if_visible(backend, tenant, backend.store.find_by_key_of_any_tenant("plugin", code))
+def find_visible_by_code(request: EmulatorRequest, code: str) -> StoredObject | None:
+    return if_visible(request, request.store.find_by_key_of_any_tenant("plugin", code))
 
 
-def if_visible(
-    backend: DataSetBackend, tenant: str, row: StoredObject | None
-) -> StoredObject | None:
-    """The plugin if a tenant sees it: its own, a system's, or by the switch a public one."""
-    if row is None or row.tenant in (tenant, EVERY_TENANT):
+def if_visible(request: EmulatorRequest, row: StoredObject | None) -> StoredObject | None:
+    """The plugin if the tenant sees it: its own, a system's, or by the switch a public one."""
+    if row is None or row.tenant in (request.tenant, EVERY_TENANT):
         return row
-    return row if shows_plugins_of_others(backend) and row.body.get("is_public") else None
+    is_shown = request.has("plugins_of_others", "shown") and row.body.get("is_public")
+    return row if is_shown else None
 
 
-def shows_plugins_of_others(backend: DataSetBackend) -> bool:
-    return backend.switches.has_value("plugins_of_others", "shown")
-
-
-def require_own(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
+def require_own(request: EmulatorRequest, row: StoredObject) -> None:
     """Raises ApiError (403) for a visible plugin of another tenant or the system."""
-    if row.tenant != tenant and shows_plugins_of_others(backend):
+    if row.tenant != request.tenant and request.has("plugins_of_others", "shown"):
         raise forbidden()
 
 
 def show(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A plugin as answers of v1 show it, by the switches."""
-    backend = request.backend
-    match backend.switches["plugin_tenant"]:
-        case "name":
-            tenant_field: AnswerObject = {"tenant": row.tenant}
-        case "number":
-            tenant_field = {"tenant": backend.store.find_tenant_number(row.tenant)}
-        case _:
-            tenant_field = {}
+    tenants: AnswerObject = {}
+    if request.has("plugin_tenant", "name"):
+        tenants["tenant"] = row.tenant
+    elif request.has("plugin_tenant", "number"):
+        tenants["tenant"] = request.store.find_tenant_number(row.tenant)
     return {
         "id": row.id,
-        **with_default_values(list_fields(backend), row.body),
+        **with_default_values(list_fields(request), row.body),
         "is_active": row.body.get("is_active", True),
-        **tenant_field,
+        **tenants,
         "created": format_iso(row.created),
         "modified": format_iso(row.body.get("modified", row.created)),
     }
@@ -193,26 +184,22 @@ def show(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
 def require_in_path(request: EmulatorRequest) -> StoredObject:
     """The plugin that the tenant sees with the integer id in the path. Raises ApiError (404)."""
     row = request.store.find_by_id("plugin", parse_id(request.path["lookup"]))
-    return require_found(if_visible(request.backend, request.tenant, row))
+    return require_found(if_visible(request, row))
 
 
 def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
-    query = ObjectQuery(
-        request.tenant,
-        newest_first=request.has("list_order", "newest"),
-        includes_public=shows_plugins_of_others(request.backend),
-    )
+    includes_public = request.has("plugins_of_others", "shown")
+    query = replace(request.list_query(), includes_public=includes_public)
     return build_page(request, "plugin", query, partial(show, request))
 
 
 def create_plugin(request: EmulatorRequest) -> AnswerObject:
     """Create a plugin, with `first_release=made` also its release. Raises ApiError (400, 409)."""
-    backend = request.backend
-    values = convert_all_fields(list_fields(backend), request.body)
+    values = convert_all_fields(list_fields(request), request.body)
     _require_no_system_plugin(values)
     code = require_valid_code(values["code"])
     if code is None and request.has("code", "slug"):
-        code = choose_free_slug(backend, values["name"])
+        code = choose_free_slug(request, values["name"])
     now = request.now()
     body = {"is_active": True, **values, "code": code, "modified": now}
     release_field: AnswerObject = {}
@@ -221,7 +208,7 @@ def create_plugin(request: EmulatorRequest) -> AnswerObject:
         with request.store.transaction():
             row = request.store.insert("plugin", request.tenant, body, created=now, key=code)
             if request.has("first_release", "made"):
-                release_field["release"] = releases.store_first_release(backend, row)
+                release_field["release"] = releases.store_first_release(request, row)
     except DuplicateKeyError:
         raise _code_taken(request, code) from None
     return {**show(request, row), **release_field}
@@ -234,15 +221,13 @@ def _code_taken(request: EmulatorRequest, code: str | None) -> ApiError:
 
 def _require_no_system_plugin(values: FieldValues) -> None:
     if values.get("system_only"):
-        text = "Only a plugin of no tenant can be for the system alone."
-        raise wrong_field("system_only", text)
+        raise wrong_field("system_only", "Only a plugin of no tenant can be for the system alone.")
 
 
 def update_plugin(request: EmulatorRequest) -> AnswerObject:
     """Update a plugin partially or fully, by the switch `put`. Raises ApiError (400, 403, 409)."""
-    backend, row = request.backend, require_in_path(request)
-    require_own(backend, request.tenant, row)
-    fields = list_fields(backend)
+    row, fields = require_in_path(request), list_fields(request)
+    require_own(request, row)
     is_full = request.has("put", "full")
     values = convert_sent_fields(fields, request.body, partial=not is_full)
     _require_no_system_plugin(values)
@@ -317,13 +302,13 @@ def list_plugins_v2(request: EmulatorRequest) -> EmulatorAnswer:
         body = {"is_active": True, **row.body}
         return is_visible_on_v2(row) and filters.items() <= body.items()
 
-    query = ObjectQuery(request.tenant, newest_first=request.has("list_order", "newest"))
-    return build_cursor_page(request, "plugin", query, partial(show_item_v2, request), is_included)
+    show_item = partial(show_item_v2, request)
+    return build_cursor_page(request, "plugin", request.list_query(), show_item, is_included)
 
 
 def create_plugin_v2(request: EmulatorRequest) -> AnswerObject:
     """Create a plugin and its first release, or neither. Raises ApiError (400, 409)."""
-    backend, store = request.backend, request.store
+    store = request.store
     problems: dict[str, Any] = {}
     values: FieldValues = {}
     contents: FieldValues = {}
@@ -341,15 +326,10 @@ def create_plugin_v2(request: EmulatorRequest) -> AnswerObject:
         raise refusal(409, f'A plugin with code "{code}" already exists.')
     _require_free_name(request, values["name"])
     own_values = {field.name: values[field.name] for field in V2_FIELDS}
-    stored = with_default_values(list_fields(backend), own_values)
+    stored = with_default_values(list_fields(request), own_values)
+    stored |= {"is_active": True, "modified": now}
     with store.transaction():
-        row = store.insert(
-            "plugin",
-            request.tenant,
-            {**stored, "is_active": True, "modified": now},
-            created=now,
-            key=code,
-        )
+        row = store.insert("plugin", request.tenant, stored, created=now, key=code)
         release = releases.store_release(request, row, values["version"], contents)
     return {**show_v2(request, row), "release": releases.show_reference(request, release)}
 
@@ -377,7 +357,7 @@ def _parse_first_release(request: EmulatorRequest, values: FieldValues) -> Field
 def update_plugin_v2(request: EmulatorRequest) -> AnswerObject:
     """Change name or description; any other field is final. Raises ApiError (400, 403, 404)."""
     row = require_in_path_v2(request)
-    require_own(request.backend, request.tenant, row)
+    require_own(request, row)
     problems: dict[str, Any] = {
         name: ["This field cannot be changed."]
         for name in V2_FINAL_FIELD_NAMES

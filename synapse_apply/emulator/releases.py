@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 
 from synapse_apply.emulator import plugins
 from synapse_apply.emulator.core import auth, v2
-from synapse_apply.emulator.core.backend import DataSetBackend, format_iso
+from synapse_apply.emulator.core.backend import format_iso
 from synapse_apply.emulator.core.call import (
     EmulatorAnswer,
     EmulatorRequest,
@@ -38,7 +39,7 @@ from synapse_apply.emulator.core.fields import (
     wrong_field,
 )
 from synapse_apply.emulator.core.lists import build_cursor_page, build_page, convert_filters
-from synapse_apply.emulator.core.store import DuplicateKeyError, ObjectQuery, StoredObject
+from synapse_apply.emulator.core.store import DuplicateKeyError, StoredObject
 
 PLUGIN_FIELD = Field("plugin", "raw", required=True)
 _VERSION_FIELD = Field("version", required=True)
@@ -88,14 +89,13 @@ def _no_file() -> ApiError:
     return wrong_field("file", text)
 
 
-def list_fields(backend: DataSetBackend) -> tuple[Field, ...]:
+def list_fields(request: EmulatorRequest) -> tuple[Field, ...]:
     """The fields of a release on v1 by the switches whose names begin with `release_`."""
-    switches = backend.switches
-    is_platform = switches.has_value("release_fields", "platform")
+    is_platform = request.has("release_fields", "platform")
     fields: tuple[Field, ...] = PLATFORM_FIELDS if is_platform else OWN_FIELDS
-    if not switches.has_value("release_source", "form"):
+    if not request.has("release_source", "form"):
         fields = (Field("version"), *fields[1:])
-    return fields if switches.has_value("release_meta", "none") else (*fields, META_FIELD)
+    return fields if request.has("release_meta", "none") else (*fields, META_FIELD)
 
 
 def build_key(plugin_id: int, version: str) -> str:
@@ -103,61 +103,63 @@ def build_key(plugin_id: int, version: str) -> str:
     return f"{plugin_id}@{version}"
 
 
-def find_visible(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
-    """A release that a tenant sees, by id or by `code@version`; None without one."""
+def find_visible(request: EmulatorRequest, lookup: str) -> StoredObject | None:
+    """A release that the tenant sees, by id or by `code@version`; None without one.
+
+    It sees its own, and those of a plugin that it sees.
+    """
     if number := parse_id(lookup):
-        row = backend.store.find_by_id("release", number)
-        return row if row is not None and _is_visible(backend, tenant, row) else None
+        row = request.store.find_by_id("release", number)
+        if row is None or row.tenant == request.tenant:
+            return row
+        plugin = request.store.find_by_id("plugin", row.parent or 0)
+        return row if plugins.if_visible(request, plugin) else None
     # A code has no `@`, a version may have one.
     code, _, version = lookup.partition("@")
-    plugin = plugins.find_visible(backend, tenant, code)
-    return find_of_plugin(backend, plugin, version) if plugin else None
-
-
-def _is_visible(backend: DataSetBackend, tenant: str, row: StoredObject) -> bool:
-    """Whether a tenant sees a release: its own, or one of a plugin that it sees."""
-    if row.tenant == tenant:
-        return True
-    plugin = backend.store.find_by_id("plugin", row.parent or 0)
-    return plugins.if_visible(backend, tenant, plugin) is not None
+    plugin = plugins.find_visible(request, code)
+    return find_of_plugin(request, plugin, version) if plugin else None
 
 
 def find_of_plugin(
-    backend: DataSetBackend, plugin: StoredObject, version: str
+    request: EmulatorRequest, plugin: StoredObject, version: str
 ) -> StoredObject | None:
     key = build_key(plugin.id, version)
-    return backend.store.find_by_key_of_any_tenant("release", key)
+    return request.store.find_by_key_of_any_tenant("release", key)
 
 
-def move_package(backend: DataSetBackend, upload: Upload) -> None:
+def move_package(request: EmulatorRequest, upload: Upload) -> None:
     """Move an uploaded package to the file named by its SHA-256; equal ones are stored once."""
     # Named by content: two releases with the same package share a file, and none is ever changed.
-    upload.path.replace(backend.packages_folder / upload.sha256)
+    upload.path.replace(request.backend.packages_folder / upload.sha256)
 
 
-def send_file(backend: DataSetBackend, row: StoredObject | None) -> EmulatorAnswer:
+def send_file(request: EmulatorRequest, row: StoredObject | None) -> EmulatorAnswer:
     """The package of a release. Raises ApiError (404) without one."""
     package = row.body.get("package") if row else None
-    file = backend.packages_folder / package["sha256"] if package else None
+    file = request.backend.packages_folder / package["sha256"] if package else None
     # A link in its place may have been committed and could lead anywhere.
     file = None if file is None or file.is_symlink() else file
     headers = {"Content-Type": "application/zip"}
     return EmulatorAnswer(None, headers=headers, file=require_found(file))
 
 
-def store_first_release(backend: DataSetBackend, plugin: StoredObject) -> AnswerObject:
+def store_first_release(request: EmulatorRequest, plugin: StoredObject) -> AnswerObject:
     """Store the first release of a new plugin on v1; returns its part of the plugin's answer."""
     plugin_fields = {name: plugin.body[name] for name in ("name", "code", "category")}
-    values = with_default_values(list_fields(backend), {"version": FIRST_VERSION})
-    row = backend.store.insert(
-        "release",
-        plugin.tenant,
-        {**values, "config": {**plugin_fields, "version": FIRST_VERSION}},
-        created=backend.clock.now(),
-        key=build_key(plugin.id, FIRST_VERSION),
-        parent=plugin.id,
-    )
+    values = with_default_values(list_fields(request), {"version": FIRST_VERSION})
+    values["config"] = {**plugin_fields, "version": FIRST_VERSION}
+    row = _insert(request, plugin, FIRST_VERSION, values)
     return {"id": row.id, "version": FIRST_VERSION, "is_released": False}
+
+
+def _insert(
+    request: EmulatorRequest, plugin: StoredObject, version: str, values: FieldValues
+) -> StoredObject:
+    """Store a new release of a plugin. Raises DuplicateKeyError."""
+    key = build_key(plugin.id, version)
+    return request.store.insert(
+        "release", request.tenant, values, created=request.now(), key=key, parent=plugin.id
+    )
 
 
 def list_available_actions(row: StoredObject) -> list[str]:
@@ -174,7 +176,7 @@ def read_actions(row: StoredObject) -> Mapping[Any, Any]:
 
 def show(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A release as answers of v1 show it; with `?expand=plugin` its plugin as an object."""
-    backend, plugin = request.backend, None
+    plugin = None
     if "plugin" in request.parse_expanded_fields():
         plugin = request.store.find_by_id("plugin", row.parent or 0)
     platform_fields = {
@@ -187,7 +189,7 @@ def show(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     return {
         "id": row.id,
         "plugin": plugins.show(request, plugin) if plugin else row.parent,
-        **with_default_values(list_fields(backend), row.body),
+        **with_default_values(list_fields(request), row.body),
         **(platform_fields if request.has("release_fields", "platform") else {}),
         "file": _show_file(request, row),
         "created": format_iso(row.created),
@@ -199,7 +201,7 @@ def _show_file(request: EmulatorRequest, row: StoredObject) -> Any:
     if not package:
         return None
     if request.has("release_file", "signed"):
-        return auth.sign_url(request.backend, request.root_url, _build_package_path(row.id))
+        return auth.sign_url(request, _build_package_path(row.id))
     return {"name": package["name"], "url": f"{request.root_url}/_emulator/packages/{row.id}/"}
 
 
@@ -271,7 +273,7 @@ def _count_values_up_to_limit(value: Any) -> int:
 
 def require_in_path(request: EmulatorRequest) -> StoredObject:
     """The release that the tenant sees by what is in the path. Raises ApiError (404)."""
-    return require_found(find_visible(request.backend, request.tenant, request.path["lookup"]))
+    return require_found(find_visible(request, request.path["lookup"]))
 
 
 def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
@@ -279,25 +281,23 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
 
     For an unknown plugin an empty page, or ApiError (400), by the switch `unknown_plugin`.
     """
-    parent, tenant = None, request.tenant
+    query = request.list_query()
     if lookup := request.query.get("plugin"):
-        plugin = plugins.find_visible(request.backend, request.tenant, lookup)
+        plugin = plugins.find_visible(request, lookup)
         if plugin is None and request.has("unknown_plugin", "refused"):
             raise wrong_field("plugin", no_choice(lookup))
         # No object has the id 0, so that an unknown plugin gives an empty list.
-        parent = plugin.id if plugin else 0
+        query = replace(query, parent=plugin.id if plugin else 0)
         # A visible plugin of another tenant has releases of that tenant.
-        tenant = plugin.tenant if plugin else request.tenant
-    query = ObjectQuery(tenant, parent, newest_first=request.has("list_order", "newest"))
+        query = replace(query, tenant=plugin.tenant if plugin else request.tenant)
     return build_page(request, "release", query, partial(show, request))
 
 
 def create_release(request: EmulatorRequest) -> AnswerObject:
     """Create a release, or replace a debug release. Raises ApiError (400, 403, 409)."""
-    store = request.store
     plugin, values = _parse_create(request)
     version = values["version"]
-    earlier = find_of_plugin(request.backend, plugin, version)
+    earlier = find_of_plugin(request, plugin, version)
     if earlier is not None:
         if not (values["debug"] and request.has("debug_releases", "replaced")):
             field = _VERSION_EXISTS_FIELDS[request.backend.switches["release_taken"]]
@@ -306,15 +306,11 @@ def create_release(request: EmulatorRequest) -> AnswerObject:
             raise _version_locked(version)
     upload = request.uploads.get("file")
     if upload is not None:
-        move_package(request.backend, upload)
+        move_package(request, upload)
         values["package"] = upload.describe()
-    key = build_key(plugin.id, version)
-    if earlier is not None:
-        return show(request, store.replace("release", earlier, values, key=key))
-    row = store.insert(
-        "release", request.tenant, values, created=request.now(), key=key, parent=plugin.id
-    )
-    return show(request, row)
+    if earlier is None:
+        return show(request, _insert(request, plugin, version, values))
+    return show(request, request.store.replace("release", earlier, values, key=earlier.key))
 
 
 def _parse_create(request: EmulatorRequest) -> tuple[StoredObject, FieldValues]:
@@ -323,7 +319,7 @@ def _parse_create(request: EmulatorRequest) -> tuple[StoredObject, FieldValues]:
     plugin: StoredObject | None = None
     values: FieldValues = {}
     with collect_messages(problems):
-        values = convert_all_fields(list_fields(request.backend), request.body)
+        values = convert_all_fields(list_fields(request), request.body)
     with collect_messages(problems):
         upload = request.uploads.get("file")
         if upload is not None:
@@ -335,7 +331,7 @@ def _parse_create(request: EmulatorRequest) -> tuple[StoredObject, FieldValues]:
         plugin = _require_named_plugin(request)
     if problems or plugin is None:
         raise ApiError(400, problems)
-    plugins.require_own(request.backend, request.tenant, plugin)
+    plugins.require_own(request, plugin)
     if "meta" in values and not values["debug"] and request.has("release_meta", "debug"):
         values["meta"] = None
     return plugin, values
@@ -380,15 +376,14 @@ def _require_named_plugin(request: EmulatorRequest) -> StoredObject:
         value = value[-1] if value else None
     is_name = isinstance(value, int | str) and not isinstance(value, bool)
     text = str(value).strip() if is_name else ""
-    backend, tenant = request.backend, request.tenant
     if request.has("release_plugin", "code"):
-        row = plugins.find_visible_by_code(backend, tenant, text)
+        row = plugins.find_visible_by_code(request, text)
         if row is None:
             raise wrong_field("plugin", f"Object with code={value} does not exist.")
         return row
     if request.has("release_plugin", "id") and not text.isdecimal():
         raise wrong_field("plugin", "Incorrect type. Expected pk value.")
-    row = plugins.find_visible(backend, tenant, text) if text else None
+    row = plugins.find_visible(request, text) if text else None
     if row is None:
         raise _unknown_plugin(value)
     return row
@@ -397,9 +392,8 @@ def _require_named_plugin(request: EmulatorRequest) -> StoredObject:
 def send_package(request: EmulatorRequest) -> EmulatorAnswer:
     """Send the package of a release for a valid signed URL. Raises ApiError (400, 403, 404)."""
     number = parse_id(request.path["id"])
-    path = _build_package_path(number)
-    auth.require_signed_url(request.backend, path, request.query, request.headers)
-    return send_file(request.backend, request.store.find_by_id("release", number))
+    auth.require_signed_url(request, _build_package_path(number))
+    return send_file(request, request.store.find_by_id("release", number))
 
 
 # API v2 shows the releases of the plugins that it shows, and can lock and delete them.
@@ -417,18 +411,15 @@ def store_release(
     """Store a release and its package (in a dry run only the release). Raises ApiError (409)."""
     if version in plugin.body.get(LOCKED_VERSIONS_KEY, ()):
         raise _version_locked(version)
-    key = build_key(plugin.id, version)
-    v2.hide_existing_object(request, "release", key)
+    v2.hide_existing_object(request, "release", build_key(plugin.id, version))
     values = {**with_default_values(OWN_FIELDS, {}), **contents, "version": version}
     try:
-        row = request.store.insert(
-            "release", request.tenant, values, created=request.now(), key=key, parent=plugin.id
-        )
+        row = _insert(request, plugin, version, values)
     except DuplicateKeyError:
         raise _version_exists(plugin.body["code"], version) from None
     # A file is not rolled back with the database.
     if "package" in contents and not request.is_dry_run:
-        move_package(request.backend, request.uploads["file"])
+        move_package(request, request.uploads["file"])
     return row
 
 
@@ -477,11 +468,10 @@ def require_in_path_v2(request: EmulatorRequest) -> tuple[StoredObject, StoredOb
 
 def list_releases_v2(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's releases, filtered; an empty one for an unknown plugin."""
-    filters = convert_filters(request, V2_FILTERS)
-    parent = None
+    filters, query = convert_filters(request, V2_FILTERS), request.list_query()
     if "plugin" in filters:
         plugin = plugins.find_by_v2_id(request, str(filters["plugin"]))
-        parent = plugin.id if plugin else 0
+        query = replace(query, parent=plugin.id if plugin else 0)
 
     def is_included(row: StoredObject) -> bool:
         if filters.get("debug") not in (None, row.body.get("debug", False)):
@@ -489,7 +479,6 @@ def list_releases_v2(request: EmulatorRequest) -> EmulatorAnswer:
         # The release of a hidden plugin would name a plugin that is 404.
         return plugins.is_visible_on_v2(request.store.find_by_id("plugin", row.parent or 0))
 
-    query = ObjectQuery(request.tenant, parent, newest_first=request.has("list_order", "newest"))
     return build_cursor_page(request, "release", query, partial(show_item_v2, request), is_included)
 
 
@@ -519,7 +508,7 @@ def create_release_v2(request: EmulatorRequest) -> AnswerObject:
     # Both blocks ran first, so that every wrong field is named at once.
     if problems or plugin is None:
         raise ApiError(400, problems)
-    plugins.require_own(request.backend, request.tenant, plugin)
+    plugins.require_own(request, plugin)
     release = store_release(request, plugin, values["version"], contents)
     return show_v2(request, (release, plugin))
 

@@ -20,7 +20,7 @@ from synapse_apply.emulator.core.fields import (
     wrong_field,
 )
 from synapse_apply.emulator.core.lists import add_filters, build_page
-from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
+from synapse_apply.emulator.core.store import StoredObject
 
 CATEGORIES = ("internal", "external")
 FIELDS = (
@@ -124,8 +124,7 @@ def list_storages(request: EmulatorRequest) -> Any:
     def is_included(row: StoredObject) -> bool:
         return category is None or row.body["category"] == category
 
-    query = ObjectQuery(request.tenant, newest_first=request.has("list_order", "newest"))
-    show_item = partial(_show_item, request)
+    query, show_item = request.list_query(), partial(_show_item, request)
     if request.has("storage_pages", "bare"):
         rows = request.store.select("storage", add_filters(request, query))
         return list(map(show_item, filter(is_included, rows)))

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.backend import EXAMPLE_AGENTS, DataSetBackend
+from synapse_apply.emulator.core.call import EmulatorRequest
 from synapse_apply.emulator.core.fields import forbidden, refusal
+from synapse_apply.emulator.core.store import ObjectStore
 
 TOKEN_HEADERS = ("synapse-access-token", "authorization", "synapse-tenant", "synapse-agent")
 _SCHEMES = ("token ", "bearer ")
@@ -18,14 +20,12 @@ _SCHEMES = ("token ", "bearer ")
 
 def authenticate(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
     """The tenant of a request with these headers. Raises ApiError: 401 or 403."""
-    header_tenant = _strip_scheme(headers.get("synapse-tenant"))
-    token = _strip_scheme(headers.get("synapse-access-token")) or _strip_scheme(
-        headers.get("authorization")
+    access_token, authorization, header_tenant, agent = (
+        _strip_scheme(headers.get(name, "")) for name in TOKEN_HEADERS
     )
+    token = access_token or authorization
     if token is None:
-        return _authenticate_agent(
-            backend, _strip_scheme(headers.get("synapse-agent")), header_tenant
-        )
+        return _authenticate_agent(backend, agent, header_tenant)
     settings = backend.settings
     # Without configured tokens a token belongs to no tenant: the tenant header decides.
     if not settings.tokens:
@@ -59,10 +59,8 @@ def _authenticate_agent(
     return tenant
 
 
-def _strip_scheme(value: str | None) -> str | None:
+def _strip_scheme(value: str) -> str | None:
     """A header's value without `Token ` or `Bearer `; None if nothing is left."""
-    if value is None:
-        return None
     text = value.strip()
     for scheme in _SCHEMES:
         if text.lower().startswith(scheme):
@@ -76,38 +74,35 @@ _DATE, _EXPIRES, _SIGNATURE = "X-Amz-Date", "X-Amz-Expires", "X-Amz-Signature"
 _DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
-def sign_url(backend: DataSetBackend, root: str, path: str) -> str:
+def sign_url(request: EmulatorRequest, path: str) -> str:
     """The signed URL of a path, valid for `LIFETIME` seconds from now."""
-    date = datetime.fromtimestamp(backend.clock.now(), UTC).strftime(_DATE_FORMAT)
-    query = {
-        _DATE: date,
-        _EXPIRES: str(LIFETIME),
-        _SIGNATURE: _sign_with_key(backend, path, date, str(LIFETIME)),
-    }
-    return f"{root}{path}?{urlencode(query)}"
+    date = datetime.fromtimestamp(request.now(), UTC).strftime(_DATE_FORMAT)
+    signature = _sign_with_key(request.store, path, date, str(LIFETIME))
+    query = {_DATE: date, _EXPIRES: str(LIFETIME), _SIGNATURE: signature}
+    return f"{request.root_url}{path}?{urlencode(query)}"
 
 
-def require_signed_url(
-    backend: DataSetBackend, path: str, query: Mapping[str, str], headers: Mapping[str, str]
-) -> None:
+def require_signed_url(request: EmulatorRequest, path: str) -> None:
     """Raises ApiError: 403 for a wrong or expired signature, 400 if there is a token as well."""
-    if any(name in headers for name in TOKEN_HEADERS):
+    if any(name in request.headers for name in TOKEN_HEADERS):
         raise refusal(400, "Only one way to authenticate is allowed.")
-    date, lifetime = query.get(_DATE, ""), query.get(_EXPIRES, "")
-    expected_signature = _sign_with_key(backend, path, date, lifetime)
-    if not hmac.compare_digest(expected_signature.encode(), query.get(_SIGNATURE, "").encode()):
+    date, lifetime, signature = (
+        request.query.get(name, "") for name in (_DATE, _EXPIRES, _SIGNATURE)
+    )
+    expected_signature = _sign_with_key(request.store, path, date, lifetime)
+    if not hmac.compare_digest(expected_signature.encode(), signature.encode()):
         raise refusal(403, "The signature does not match.")
     # Parsed after the comparison: a genuine signature proves that these texts are ours.
     signed_at = datetime.strptime(date, _DATE_FORMAT).replace(tzinfo=UTC).timestamp()
-    if backend.clock.now() > signed_at + int(lifetime):
+    if request.now() > signed_at + int(lifetime):
         raise refusal(403, "The request has expired.")
 
 
-def _sign_with_key(backend: DataSetBackend, path: str, date: str, lifetime: str) -> str:
+def _sign_with_key(store: ObjectStore, path: str, date: str, lifetime: str) -> str:
     """The HMAC-SHA256 of path, date and lifetime in hex; creates the key at its first use."""
-    key = backend.store.find_setting(_KEY_SETTING)
+    key = store.find_setting(_KEY_SETTING)
     if key is None:
         key = secrets.token_hex(32)
-        backend.store.write_setting(_KEY_SETTING, key)
+        store.write_setting(_KEY_SETTING, key)
     text = f"{path}\n{date}\n{lifetime}"
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.fields import Body, not_found
-from synapse_apply.emulator.core.store import Kind, ObjectStore, StoredObject
+from synapse_apply.emulator.core.store import Kind, ObjectQuery, ObjectStore, StoredObject
 
 T = TypeVar("T")
 
@@ -59,6 +59,10 @@ class EmulatorRequest:
     def find(self, kind: Kind, parameter: str = "id") -> StoredObject | None:
         """The tenant's object whose id is in the path."""
         return self.store.find_by_id(kind, parse_id(self.path[parameter]), self.tenant)
+
+    def list_query(self) -> ObjectQuery:
+        """The tenant's objects of a kind, in the order of lists."""
+        return ObjectQuery(self.tenant, newest_first=self.has("list_order", "newest"))
 
     def is_query_true(self, name: str) -> bool:
         """Whether a query parameter has the value true, 1, yes or t, in any case."""
