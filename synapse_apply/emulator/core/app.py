@@ -6,7 +6,8 @@ import asyncio
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -51,6 +52,7 @@ def build_app(
     return _Outermost(app, backend, versions)
 
 
+@dataclass(slots=True)
 class _Outermost:
     """Gives each answer an `X-Request-ID` and a `Date`, also that to a request that crashed.
 
@@ -58,12 +60,9 @@ class _Outermost:
     for the settings' latency.
     """
 
-    def __init__(
-        self, app: ASGIApp, backend: DataSetBackend, versions: Sequence[ApiVersion]
-    ) -> None:
-        self.app = app
-        self.backend = backend
-        self.versions = versions
+    app: ASGIApp
+    backend: DataSetBackend
+    versions: Sequence[ApiVersion]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope["request_id"] = uuid.uuid4().hex
@@ -88,7 +87,7 @@ class _Outermost:
             if not is_answered:
                 version = select_version(self.versions, scope["path"])
                 error = refusal(500, "A server error occurred.")
-                answer = build_refusal(self.backend, version, error, Request(scope))
+                answer = _build_refusal(self.backend, version, error, Request(scope))
                 await _build_response(answer)(scope, receive, send_with_headers)
             raise  # which logs it
 
@@ -125,24 +124,18 @@ class _Paths:
                 return
         request, version = Request(scope), select_version(self.versions, path)
         error = _find_odd_address(self.backend, version, scope) or not_found()
-        answer = build_refusal(self.backend, version, error, request)
+        answer = _build_refusal(self.backend, version, error, request)
         await _build_response(answer)(scope, receive, send)
 
 
+@dataclass(slots=True)
 class _PathApp:
     """The ASGI application of one path, for all its methods."""
 
-    def __init__(
-        self,
-        backend: DataSetBackend,
-        version: ApiVersion,
-        path: str,
-        endpoints: dict[str, Endpoint],
-    ) -> None:
-        self.backend = backend
-        self.version = version
-        self.path = path
-        self.endpoints = endpoints
+    backend: DataSetBackend
+    version: ApiVersion
+    path: str
+    endpoints: dict[str, Endpoint]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -162,7 +155,7 @@ class _PathApp:
             if self.version.is_v2:
                 answer = v2.wrap_answer(answer, call)
         except ApiError as error:
-            answer = build_refusal(self.backend, self.version, error, request)
+            answer = _build_refusal(self.backend, self.version, error, request)
         except ClientDisconnect:
             return
         finally:
@@ -227,7 +220,7 @@ class _PathApp:
                 "method": request.method,
                 "path": self.version.prefix + self.path.format(**path_params),
                 # The query of a signed URL is a credential.
-                "query": "" if is_open else _read_query(request.scope),
+                "query": "" if is_open else _query(request.scope),
                 "fields": sorted([*received.body.values, *received.uploads]),
                 "has_token": any(name in request.headers for name in TOKEN_HEADERS),
                 "status": answer.status,
@@ -237,7 +230,7 @@ class _PathApp:
         )
 
 
-def _read_query(scope: Scope) -> str:
+def _query(scope: Scope) -> str:
     return str(scope["query_string"].decode("latin-1"))
 
 
@@ -248,10 +241,10 @@ def _find_odd_address(
     if not version.is_v2 or not backend.switches.has_value("v2_guards", "on"):
         return None
     path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
-    return v2.find_odd_address(path, _read_query(scope))
+    return v2.find_odd_address(path, _query(scope))
 
 
-def build_refusal(
+def _build_refusal(
     backend: DataSetBackend, version: ApiVersion, error: ApiError, request: Request
 ) -> EmulatorAnswer:
     """The answer for a refusal, in the API version's form and the request's language."""
@@ -272,16 +265,7 @@ async def _read_body_within_limit(request: Request, backend: DataSetBackend) -> 
     if content_length.isdecimal() and int(content_length) > limit:
         raise too_large(limit)
     content_type = request.headers.get("content-type", "")
-    return await read_request_body(
-        _iter_body_chunks(request), content_type, backend.incoming_folder, limit
-    )
-
-
-async def _iter_body_chunks(request: Request) -> AsyncIterator[bytes]:
-    async for chunk in request.stream():
-        # Starlette ends the stream with an empty chunk.
-        if chunk:
-            yield chunk
+    return await read_request_body(request.stream(), content_type, backend.incoming_folder, limit)
 
 
 def _build_response(answer: EmulatorAnswer) -> Response:

@@ -182,9 +182,8 @@ class DataSetBackend:
         try:
             # Left by a server that was killed: its url and token are not this server's.
             data_folder.remove_endpoint(data)
-            data_folder.make_packages_folder(data)
+            data_folder.make_subfolders(data)
             self.packages_folder = data / data_folder.PACKAGES
-            data_folder.make_incoming_folder(data)
             self.incoming_folder = data / data_folder.INCOMING
             self.store = ObjectStore(data / data_folder.DATABASE)
             # Apply the settings' profile and store it; without one, apply the stored profile.
@@ -195,8 +194,7 @@ class DataSetBackend:
             except UnknownSwitchError:
                 self.store.close()
                 raise DataSetError(
-                    f"the data set {self.data} has profile {self.profile}, which this version "
-                    "lacks",
+                    f"the data set {data} has profile {self.profile}, which this version lacks",
                     "update, or name another with `emulator serve --profile`",
                 ) from None
             if self.profile != stored_profile:

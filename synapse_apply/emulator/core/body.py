@@ -58,9 +58,12 @@ async def read_request_body(
         return ReceivedBody(Body(_parse_json_object(raw)))
     if media_type == b"application/x-www-form-urlencoded":
         pairs = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True)
-        values = {name: texts[0] if len(texts) == 1 else texts for name, texts in pairs.items()}
-        return ReceivedBody(Body(values, is_form=True))
+        return ReceivedBody(Body(_first_or_all(pairs), is_form=True))
     raise unsupported_media(content_type)
+
+
+def _first_or_all(values: dict[str, list[str]]) -> dict[str, Any]:
+    return {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
 
 
 async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> bytes:
@@ -115,10 +118,9 @@ async def _read_multipart(
             # After a problem the rest is still read, as in _read_all_within_limit.
             if problem is None:
                 problem = reader.feed_chunk(chunk)
-        problem = problem or reader.find_incomplete()
         if problem is not None:
             raise problem
-        return ReceivedBody(Body(reader.collect_form_texts(), is_form=True), reader.take_uploads())
+        return reader.take_body()
     finally:
         reader.close()
 
@@ -161,21 +163,15 @@ class _MultipartReader:
             return error
         return None
 
-    def find_incomplete(self) -> ApiError | None:
-        return (
-            None if self._is_ended else refusal(400, "Multipart form parse error - it is cut short")
-        )
-
-    def collect_form_texts(self) -> dict[str, Any]:
-        return {name: texts[0] if len(texts) == 1 else texts for name, texts in self._texts.items()}
-
-    def take_uploads(self) -> dict[str, Upload]:
-        """The received files by part name, which `close` then leaves to the caller."""
+    def take_body(self) -> ReceivedBody:
+        """The body, whose files `close` then leaves to the caller. Raises ApiError (400)."""
+        if not self._is_ended:
+            raise refusal(400, "Multipart form parse error - it is cut short")
         uploads, self._uploads = self._uploads, {}
-        return uploads
+        return ReceivedBody(Body(_first_or_all(self._texts), is_form=True), uploads)
 
     def close(self) -> None:
-        """Delete all files that `take_uploads` has not handed out."""
+        """Delete all files that `take_body` has not handed out."""
         if self._file is not None:
             self._file.close()
             Path(self._file.name).unlink(missing_ok=True)

@@ -117,15 +117,14 @@ def remove_endpoint(data: Path) -> None:
         os.unlink(ENDPOINT, dir_fd=folder)
 
 
-def make_incoming_folder(data: Path) -> None:
-    """Create the folder for incoming uploads, and delete what a killed server left in it."""
-    _make_subfolder(data, INCOMING)
+def make_subfolders(data: Path) -> None:
+    """Create those for packages and incoming uploads, and delete what a killed server left."""
+    with open_folder_descriptor(data) as folder:
+        for name in (PACKAGES, INCOMING):
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=folder)
+            _require_trusted_file(folder, data, name, stat.S_IFDIR)
     _remove_matching_files(data, INCOMING, _PART_NAME)
-
-
-def make_packages_folder(data: Path) -> None:
-    """Create the folder for packages, if there is none."""
-    _make_subfolder(data, PACKAGES)
 
 
 def remove_data_set_files(data: Path) -> None:
@@ -141,13 +140,6 @@ def remove_data_set_files(data: Path) -> None:
     with suppress(FileNotFoundError):
         _remove_matching_files(data, PACKAGES, _PACKAGE_NAME)
     remove_endpoint(data)
-
-
-def _make_subfolder(data: Path, name: str) -> None:
-    with open_folder_descriptor(data) as folder:
-        with suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=folder)
-        _require_trusted_file(folder, data, name, stat.S_IFDIR)
 
 
 def _remove_matching_files(data: Path, subfolder_name: str, pattern: re.Pattern[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
@@ -154,11 +154,12 @@ def _convert_field(field: Field, body: Body) -> Any:
     value = body.values[field.name]
     if body.is_form:
         value = _parse_form_value(field, value)
-    if value is not None:
-        return _CLEANERS[field.type](field, value)
-    if not field.nullable:
-        raise _FieldError("This field may not be null.")
-    return None
+    if value is None:
+        if not field.nullable:
+            raise _FieldError("This field may not be null.")
+        return None
+    clean = _CLEANERS.get(field.type)
+    return clean(field, value) if clean else value
 
 
 def with_default_values(fields: Iterable[Field], values: Mapping[str, Any]) -> FieldValues:
@@ -216,9 +217,9 @@ def _clean_object(_field: Field, value: Any) -> dict[str, Any]:
 
 def _clean_boolean(_field: Field, value: Any) -> bool:
     word = str(value).lower() if isinstance(value, str | int) else ""
-    if word in _TRUE or word in _FALSE:
-        return word in _TRUE
-    raise _FieldError("Must be a valid boolean.")
+    if word not in _TRUE | _FALSE:
+        raise _FieldError("Must be a valid boolean.")
+    return word in _TRUE
 
 
 def _clean_texts(field: Field, value: Any) -> list[str]:
@@ -256,19 +257,14 @@ def _clean_percent(_field: Field, value: Any) -> Any:
     return value
 
 
-def _clean_nothing(_field: Field, value: Any) -> Any:
-    return value
-
-
-_CLEANERS = {
+# Without one a value is taken as it is.
+_CLEANERS: dict[FieldType, Callable[[Field, Any], Any]] = {
     "text": _clean_text,
     "object": _clean_object,
     "boolean": _clean_boolean,
     "texts": _clean_texts,
     "integer": _clean_integer,
     "choice": _clean_choice,
-    "any": _clean_nothing,
-    "raw": _clean_nothing,
     "percent": _clean_percent,
 }
 

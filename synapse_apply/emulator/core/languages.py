@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from synapse_apply.emulator.core.fields import ApiError
@@ -88,42 +89,26 @@ def prefers_english(accept_language: str) -> bool:
         tag, _, parameter = item.partition(";")
         language = tag.strip().lower().partition("-")[0]
         if language in weights:
-            weights[language] = max(weights[language], _parse_weight(parameter))
+            with suppress(ValueError):  # what is no number weighs nothing
+                weight = float(parameter.partition("=")[2]) if "=" in parameter else 1.0
+                weights[language] = max(weights[language], weight)
     # Equal weights, as without the header, leave the server's own language.
     return weights["en"] > weights["ko"]
 
 
-def _parse_weight(parameter: str) -> float:
-    _, equals, text = parameter.partition("=")
-    try:
-        return float(text) if equals else 1.0
-    except ValueError:
-        return 0.0
-
-
-def translate_text(text: str) -> str:
-    """A refusal's text in Korean, unchanged if there is no translation."""
-    for rule, korean in _TRANSLATION_RULES:
-        if rule.fullmatch(text):
-            # The parts that a pattern captures, such as a value, stay as they are.
-            return rule.sub(korean, text, count=1)
-    return text
-
-
 def translate_error(error: ApiError) -> ApiError:
     """The refusal with its texts in Korean; status, code and keys stay."""
-    return ApiError(
-        error.status,
-        _translate_texts(error.body),
-        error.headers,
-        code=error.code,
-        details=error.details,
-    )
+    body, code, details = _translate_texts(error.body), error.code, error.details
+    return ApiError(error.status, body, error.headers, code=code, details=details)
 
 
 def _translate_texts(value: Any) -> Any:
+    """Texts in Korean; one without a translation is unchanged."""
     if isinstance(value, str):
-        return translate_text(value)
+        for rule, korean in _TRANSLATION_RULES:
+            if rule.fullmatch(value):
+                # The parts that a pattern captures, such as a value, stay as they are.
+                return rule.sub(korean, value, count=1)
     if isinstance(value, Mapping):
         return {key: _translate_texts(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -9,6 +9,7 @@ import struct
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,15 +36,13 @@ _KIND_BY_PATH: dict[str, Kind] = {
 }
 
 
+@dataclass(slots=True)
 class FaultMiddleware:
     """Applies the rule that is due to each request, except those of the server's own endpoints."""
 
-    def __init__(
-        self, app: ASGIApp, backend: DataSetBackend, versions: Sequence[ApiVersion]
-    ) -> None:
-        self.app = app
-        self.backend = backend
-        self.versions = versions
+    app: ASGIApp
+    backend: DataSetBackend
+    versions: Sequence[ApiVersion]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         faults, rule = self.backend.fault_schedule, None
@@ -66,23 +65,16 @@ class FaultMiddleware:
         return build_error_body(error, scope["request_id"]) if is_v2 else error.body
 
 
+@dataclass(slots=True)
 class _Fault:
     """One request and the rule that is due; there is a method for each of `rules.ACTION_KINDS`."""
 
-    def __init__(
-        self,
-        middleware: FaultMiddleware,
-        rule: FaultRule,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        self.middleware = middleware
-        self.rule = rule
-        self.scope = scope
-        self.receive = receive
-        self.send = send
-        self.body: list[Message] = []  # empty while it still arrives
+    middleware: FaultMiddleware
+    rule: FaultRule
+    scope: Scope
+    receive: Receive
+    send: Send
+    body: list[Message] = field(default_factory=list)  # empty while it still arrives
 
     async def receive_body(self) -> bool:
         """Receive the complete body of the request; False if the client disconnected before."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 BEFORE, AFTER = "before", "after"
 _COMMIT_POINTS = (BEFORE, AFTER)
@@ -24,20 +24,20 @@ class FaultsError(ValueError):
     """The rules cannot be used; the message names each wrong one."""
 
 
-def _is_whole(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_whole(value) and value >= 1
-
-
 def _is_amount(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
+def _is_whole(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and _is_amount(value) and value >= least
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_whole(value, 1)
+
+
 def _is_status(value: Any) -> bool:
-    return _is_whole(value) and 400 <= value <= 599
+    return _is_whole(value, 400) and value <= 599
 
 
 class _FaultKind(NamedTuple):
