@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from synapse_apply.emulator.core.backend import MAX_UPLOAD, ServeError, ServerSettings
 from synapse_apply.emulator.core.store import DataSetError
@@ -38,23 +39,15 @@ def _build_argument_parser() -> argparse.ArgumentParser:
     add_argument("--token", help="the access token to ask for; a random one without this")
     add_argument("--any-token", action="store_true", help="accept every token, from whoever asks")
     add_argument("--tenant", default="default", metavar="NAME")
-    add_argument(
-        "--tenant-token",
-        type=_parse_name_value,
-        action="append",
-        default=[],
-        metavar="TENANT=TOKEN",
-    )
+    pairs: dict[str, Any] = {"type": _parse_name_value, "action": "append", "default": []}
+    add_argument("--tenant-token", metavar="TENANT=TOKEN", **pairs)
     add_argument("--latency", type=float, default=0.0, metavar="MS")
     add_argument("--job-seconds", type=float, default=0.2, metavar="SECONDS")
     add_argument("--max-upload", type=int, default=MAX_UPLOAD, metavar="BYTES")
     add_argument("--faults", type=Path, metavar="FILE", help="what shall go wrong (docs/faults.md)")
-    add_argument(
-        "--profile", default="", metavar="NAME", help="page or vendor; kept with the data set"
-    )
-    add_argument(
-        "--switch", type=_parse_name_value, action="append", default=[], metavar="NAME=VALUE"
-    )
+    profile_help = "page or vendor; kept with the data set"
+    add_argument("--profile", default="", metavar="NAME", help=profile_help)
+    add_argument("--switch", metavar="NAME=VALUE", **pairs)
     return parser
 
 

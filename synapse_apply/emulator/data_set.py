@@ -87,21 +87,12 @@ def has_never_had_objects(data: Path | str) -> bool:
 
 def write_endpoint(data: Path, url: str, data_set: str, token: str) -> None:
     """Write `endpoint.json`, by which other processes of this user find the server."""
-    document = {
-        "url": _build_reachable_url(url),
-        "pid": os.getpid(),
-        "data_set": data_set,
-        "token": token,
-    }
-    data_folder.write_endpoint_atomically(data, json.dumps(document) + "\n")
-
-
-def _build_reachable_url(url: str) -> str:
-    """The url with a loopback host in place of a wildcard address (0.0.0.0 or ::)."""
-    # Listening on a wildcard address does not make it one to connect to.
+    # Listening on a wildcard address (0.0.0.0 or ::) does not make it one to connect to.
     parts = urlsplit(url)
-    local_host = _LOCAL_HOST_BY_WILDCARD.get(parts.hostname or "")
-    return urlunsplit(parts._replace(netloc=f"{local_host}:{parts.port}")) if local_host else url
+    if local_host := _LOCAL_HOST_BY_WILDCARD.get(parts.hostname or ""):
+        url = urlunsplit(parts._replace(netloc=f"{local_host}:{parts.port}"))
+    document = {"url": url, "pid": os.getpid(), "data_set": data_set, "token": token}
+    data_folder.write_endpoint_atomically(data, json.dumps(document) + "\n")
 
 
 def _verify_endpoint(data: Path, text: bytes) -> RunningServer:
@@ -200,6 +191,5 @@ def _query_value_or_none(data: Path, statement: str) -> object:
 
 def read_data_set_id(data: Path | str) -> str:
     """The UUID of the data set in a folder; "" if it cannot be read."""
-    return str(
-        _query_value_or_none(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or ""
-    )
+    statement = "SELECT value FROM about WHERE name = 'data_set'"
+    return str(_query_value_or_none(Path(data), statement) or "")

@@ -442,11 +442,17 @@ def _parse_run(
     is_platform = request.has("run_form", "platform")
     fields = PLATFORM_RUN_FIELDS if is_platform else RUN_FIELDS
     values = with_default_values(RUN_FIELDS, convert_sent_fields(fields, request.body))
-    release = _find_release(request, plugin, values.pop("version"))
+    if version := values.pop("version"):
+        release = releases.find_of_plugin(request, plugin, version)
+        if release is None:
+            raise wrong_field("version", f'Version "{version}" of this plugin does not exist.')
+    else:
+        query = ObjectQuery(request.tenant, plugin.id, newest_first=True)
+        release = next(iter(request.store.select("release", query, limit=1)), None)
     actions = releases.list_available_actions(release) if release else []
-    if is_platform and actions and values["action"] not in actions:
-        text = f'"{values["action"]}" is not one of: {", ".join(actions)}.'
-        raise wrong_field("action", text)
+    action = values["action"]
+    if is_platform and actions and action not in actions:
+        raise wrong_field("action", f'"{action}" is not one of: {", ".join(actions)}.')
     return values, release
 
 
@@ -460,19 +466,6 @@ def _is_answered_with_result(
     method = config.get("method") if isinstance(config, dict) else None
     # An action whose configuration names none is a task.
     return (method or "task") != "job"
-
-
-def _find_release(
-    request: EmulatorRequest, plugin: StoredObject, version: str
-) -> StoredObject | None:
-    """The release of this version, or for "" the newest one, if any. Raises ApiError (400)."""
-    if version:
-        row = releases.find_of_plugin(request, plugin, version)
-        if row is None:
-            raise wrong_field("version", f'Version "{version}" of this plugin does not exist.')
-        return row
-    query = ObjectQuery(request.tenant, plugin.id, newest_first=True)
-    return next(iter(request.store.select("release", query, limit=1)), None)
 
 
 def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:

@@ -71,6 +71,9 @@ LOCKED_VERSIONS_KEY = "locked_versions"
 _VERSION_EXISTS_FIELDS = {"conflict": "", "field": "version", "general": "non_field_errors"}
 
 
+_NOT_A_FILE = "The submitted data was not a file. Check the encoding type on the form."
+
+
 def _version_exists(code: str, version: str, field: str = "") -> ApiError:
     text = f"Version {version} of plugin {code} already exists."
     return wrong_field(field, text) if field else refusal(409, text)
@@ -82,11 +85,6 @@ def _version_locked(version: str) -> ApiError:
 
 def _unknown_plugin(value: object) -> ApiError:
     return wrong_field("plugin", f'Invalid pk "{value}" - object does not exist.')
-
-
-def _no_file() -> ApiError:
-    text = "The submitted data was not a file. Check the encoding type on the form."
-    return wrong_field("file", text)
 
 
 def list_fields(request: EmulatorRequest) -> tuple[Field, ...]:
@@ -197,8 +195,7 @@ def show(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
 
 
 def _show_file(request: EmulatorRequest, row: StoredObject) -> Any:
-    package = row.body.get("package")
-    if not package:
+    if not (package := row.body.get("package")):
         return None
     if request.has("release_file", "signed"):
         return auth.sign_url(request, _build_package_path(row.id))
@@ -325,7 +322,7 @@ def _parse_create(request: EmulatorRequest) -> tuple[StoredObject, FieldValues]:
         if upload is not None:
             _require_content(upload)
         if request.body.values.get("file") is not None:
-            raise _no_file()
+            raise wrong_field("file", _NOT_A_FILE)
         values |= _read_package_facts(request, values)
     with collect_messages(problems):
         plugin = _require_named_plugin(request)
@@ -498,7 +495,7 @@ def create_release_v2(request: EmulatorRequest) -> AnswerObject:
     with collect_messages(problems):
         upload = request.uploads.get("file")
         if upload is None and "file" in request.body.values:
-            raise _no_file()
+            raise wrong_field("file", _NOT_A_FILE)
         if upload is None:
             raise wrong_field("file", REQUIRED_MESSAGE)
         sha256 = values.get("sha256", upload.sha256)
