@@ -1,4 +1,4 @@
-"""What becomes of one announced call: its answer is checked, its outcome recorded, or told unknown.
+"""How a step's calls are made: each announced, sent, checked, and recorded, or told unknown.
 
 Every call that changes something has an intent that is stored before it is sent and closed right
 after. A call of unknown effect is looked up, never repeated blindly.
@@ -7,37 +7,59 @@ after. A call of unknown effect is looked up, never repeated blindly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from os.path import commonprefix
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from synapse_apply.applying import messages
-from synapse_apply.applying.body import with_macs
+from synapse_apply.applying.body import (
+    create_bodies,
+    declared_fields,
+    package_to_upload,
+    update_body,
+    with_macs,
+)
 from synapse_apply.applying.lookup import (
     equals_up_to_rewriting,
+    is_not_shown,
+    may_be_created,
+    published_digest,
     shows_other_package,
     shows_update,
     shows_value,
+    unlike_sent,
 )
 from synapse_apply.applying.records import (
+    adopted_record,
+    digest_fields_beside,
+    fields_before,
     is_as_sent,
     is_still_set,
     names_lacking,
     record_after_call,
+    record_where_agreed,
 )
-from synapse_apply.applying.run import Run
-from synapse_apply.applying.step import Step
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath
-from synapse_apply.model.errors import Effect, RemoteError, StateError
-from synapse_apply.model.json_types import ServerObject
+from synapse_apply.applying.run import NotStarted, Run
+from synapse_apply.applying.settle import IntentResolver
+from synapse_apply.applying.step import CREATES, Step
+from synapse_apply.model.command import Command
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Severity
+from synapse_apply.model.errors import Effect, NotFound, RemoteError, StateError, SynapseApplyError
+from synapse_apply.model.json_types import RequestBody, ServerObject
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
+from synapse_apply.model.remote import parse_field_errors
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.secrets.secret_marks import unmask_value
-from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record
 from synapse_apply.model.values import ABSENT, Fields, Mac, SecretRef, flatten, get_at_or_absent
+
+_BAD_REQUEST = 400
+_INVALID_STATUSES = frozenset({_BAD_REQUEST, 422})
+_PACKAGE_IS_FINAL = "This backend keeps the package that a version was published with: raise it."
 
 
 class Echo(NamedTuple):
@@ -426,3 +448,525 @@ def _differences(*values: Any, max_length: int = 60) -> Iterator[str]:
         end = "..." if len(text) > start + max_length else ""
         short_text = f"{'...' * (start > 0)}{text[start : start + max_length]}{end}"
         yield repr(short_text) if isinstance(value, str) else short_text
+
+
+# A create makes one object, or an owner and its companion of another kind. The intents of both are
+# stored before the call, and each is closed and recorded on its own, so that after an interruption
+# each object is looked up by its own key; a package that replaces another is told by its digest.
+#
+# A field may have two forms: the preferred one is that of the platform's service, the plain one
+# that of the API page. A server that refuses only fields in their preferred form has done nothing,
+# so the same create is sent again with the plain ones.
+#
+# Servers say that a natural key is taken with 409, or with 400 and words on the fields of the key.
+# The words decide nothing: the object is looked up, and the create is never sent again. An object
+# whose digest is that of our package is what was wanted. Any other object that is as declared is
+# adopted if that was allowed; it is ours then, and its package counts as unverified. One that
+# differs, or would be run or locked as if it were ours, is left for a plan that shows it.
+class Create:
+    """One create: the call of the step's own object, and that of its companion, if it has one."""
+
+    def __init__(self, run: Run, step: Step) -> None:
+        """Sends nothing yet."""
+        self._run = run
+        self._step = step
+        bodies = create_bodies(step, run.backend, run.secrets.resolve_secret)
+        self._body: RequestBody = bodies[0].body
+        self._preferred = bodies[0].preferred
+        self._calls = [
+            Call(
+                run,
+                body.step,
+                REPLACE_VERB if body.step.change.replaces_package else CREATE_VERB,
+                body.fields,
+            )
+            for body in bodies
+        ]
+        self._owner = self._calls[0]
+
+    def send(self) -> tuple[Outcome, ...]:
+        """Send the create, and again for fields of which the server takes only the plain form.
+
+        The outcomes are the step's and its companion's. Where the call certainly failed there is
+        only the step's, as the companion was not tried.
+        """
+        address = package_to_upload(self._step)
+        if address:  # packing takes disk space, so the number of concurrent ones is limited
+            self._run.gate.take_slot()
+        with self._run.packages.open_package(address) if address else nullcontext() as package:
+            start = package.tell() if package is not None else 0
+            kind = self._step.type.prefix, self._step.binding.api
+            plain_names = {*self._run.plain_forms.get(kind, ())}
+            while True:
+                self._preferred = {
+                    name: value
+                    for name, value in self._preferred.items()
+                    if name not in plain_names
+                }
+                body = {**self._body, **self._preferred}
+                if package is not None:
+                    package.seek(start)
+                    body["file"] = package
+                self._announce()
+                try:
+                    answer = self._step.binding.create_object(
+                        self._run.backend.api, body, self._owner.intent.id
+                    )
+                except SynapseApplyError:
+                    # The package changed while it was read: the body ended early, so nothing was
+                    # created.
+                    self._close_attempt("failed", None)
+                    raise
+                except RemoteError as failure:
+                    refused = self._names_refused(failure)
+                    if not refused:
+                        return self._failed(failure)
+                    # Each attempt has its own intent and audit entry: the next run counts the age
+                    # of a call from its own time, and the history shows every call that was made.
+                    self._close_attempt("refused", failure.request_id)
+                    for call in self._calls:
+                        call.intent = replace(call.intent, id=str(uuid4()))
+                    plain_names |= refused
+                else:
+                    self._run.plain_forms.setdefault(kind, set()).update(plain_names)
+                    return self._done(answer)
+
+    def _announce(self) -> None:
+        # An intent that the next run could not resolve by a look-up is written at the last moment:
+        # a run that is killed while it waits for a slot would leave it unknown although nothing was
+        # sent.
+        backend = self._run.backend
+        before_slot = self._run.gate.slot.is_available_soon and all(
+            backend.proves_absence(call.step, call.intent.natural_key)
+            and call.intent.verb == CREATE_VERB
+            for call in self._calls
+        )
+        intents = self._run.announce(
+            *(call.intent for call in self._calls), before_slot=before_slot
+        )
+        for call, intent in zip(self._calls, intents, strict=True):
+            call.intent = intent
+
+    def _close_attempt(self, label: str, request_id: str | None) -> None:
+        """Close the intents of an attempt that did nothing; the records stay as they are."""
+        ledger = self._run.ledger
+        for call in self._calls:
+            closed = replace(call.intent, state=IntentState.FAILED)
+            entry = ledger.entry(closed, label, request_id)
+            ledger.store.close_ended_intent(closed, call.step.record, entry)
+
+    def _names_refused(self, failure: RemoteError) -> frozenset[str]:
+        """The refused fields if all are in their preferred form; empty if anything else was."""
+        if failure.status_code != _BAD_REQUEST or failure.effect is not Effect.NONE:
+            return frozenset()
+        names = _refused_names(failure)
+        return names if names <= self._preferred.keys() else frozenset()
+
+    def _done(self, answer: ServerObject) -> tuple[Outcome, ...]:
+        owner, backend = self._owner, self._run.backend
+        try:
+            echo = owner.check(backend.decode(self._step, answer))
+        except RemoteError as failure:
+            return self._failed(failure)
+        outcome = owner.done(*echo)
+        bootstrap = self._step.binding.bootstrap
+        member_answer = bootstrap.extract_member(answer) if bootstrap else None
+        return (outcome, *(self._member_done(call, member_answer) for call in self._calls[1:]))
+
+    def _member_done(self, call: Call, answer: ServerObject | None) -> Outcome:
+        """Record the member that a successful call has created with its owner."""
+        step, backend = call.step, self._run.backend
+        request_id = backend.request_id()
+        observed = (
+            backend.decode(step, answer)
+            if answer is not None
+            else backend.only(step, call.intent.natural_key)
+        )
+        if observed is None:
+            found = messages.finding("member not shown", step.address)
+            return step.outcome(Result.UNKNOWN, found, request_id=request_id)
+        self._add_owner_id(call)
+        try:
+            echo = call.check(observed)
+        except RemoteError as failure:
+            return call.unknown(failure)
+        return call.done(*echo)
+
+    def _add_owner_id(self, call: Call) -> None:
+        """Have the owner's id among a member's fields, now that there is one."""
+        call.fields = declared_fields(call.step, self._run.backend)
+        fields = with_macs(call.fields, call.step.salt, self._run.secrets)
+        call.intent = replace(call.intent, fields=fields)
+
+    def _failed(self, failure: RemoteError) -> tuple[Outcome, ...]:
+        owner = self._owner
+        if failure.effect is Effect.NONE:
+            for call in self._calls[1:]:
+                call.without_effect(failure)
+            cause = owner.cause(failure)
+            if not self._may_key_be_taken(failure):
+                return (owner.without_effect(failure, cause),)
+            if not self._step.change.replaces_package:
+                return (self._key_taken(failure, cause),)
+            cause = cause.with_changes(hint=_PACKAGE_IS_FINAL)
+            return (owner.without_effect(failure, cause),)
+        found = self._objects_as_sent()
+        if len(found) < len(self._calls):
+            return tuple(call.unknown(failure) for call in self._calls)
+        outcomes = []
+        for call, observed in zip(self._calls, found, strict=True):
+            if call is not owner:
+                self._add_owner_id(call)
+            outcomes.append(call.recovered(observed, failure))
+        return tuple(outcomes)
+
+    def _objects_as_sent(self) -> list[Observed]:
+        """The created objects, up to the first that is missing, differs or is another's."""
+        run, found = self._run, list[Observed]()
+        for call in self._calls:
+            step = call.step
+            observed = run.backend.only(step, call.intent.natural_key)
+            if observed is None or not may_be_created(step, call.fields, observed, run.secrets):
+                break
+            if run.claims.other_owner(observed, step.address) is not None:
+                break
+            # While nobody answered, somebody else may have published this version.
+            sent = replace(call.intent, remote_id=observed.remote_id)
+            if sent.digest is not None and published_digest(observed) is None:
+                read = run.read_published_digest(sent)
+                if read not in {"", sent.digest}:
+                    break
+                call.is_untold = not read
+            found.append(observed)
+        return found
+
+    def _may_key_be_taken(self, failure: RemoteError) -> bool:
+        """Whether a refused create may have failed as its natural key is taken."""
+        if failure.status_code == messages.CONFLICT:
+            return True
+        names = _refused_names(failure) & {*self._step.type.key_fields, ""}
+        return failure.status_code in _INVALID_STATUSES and bool(names)
+
+    def _key_taken(self, failure: RemoteError, cause: Diagnostic) -> Outcome:
+        """The outcome of a refused create: done, adopted if allowed, or failed with a hint."""
+        run, step, call = self._run, self._step, self._owner
+        key, digest = call.intent.natural_key, call.intent.digest
+        try:
+            hits = run.backend.search(step, key)
+        except RemoteError:
+            return call.without_effect(failure, self._no_match(failure, cause, is_absent=False))
+        if len(hits) != 1:
+            # Where objects are visible, it is not certain that none has the key.
+            is_absent = not hits and run.backend.proves_absence(step, key)
+            return call.without_effect(failure, self._no_match(failure, cause, is_absent=is_absent))
+        (observed,) = hits
+        # Another run, or an earlier call of ours whose answer was lost, has published the package.
+        if digest and published_digest(observed) == digest:
+            warning = messages.finding("published already", step.address, cause=cause)
+            return call.done(observed, failure.request_id, (warning,))
+        if owner := run.claims.other_owner(observed, step.address):
+            return call.without_effect(
+                failure,
+                messages.conflict(
+                    "exists elsewhere", step, cause, id=observed.remote_id, owner=owner
+                ),
+            )
+        differing = [
+            path
+            for path in unlike_sent(step, call.fields, observed, run.secrets)
+            # Adopting an object need not look at what is never compared.
+            if not step.type.require_rule_of_field(path).packaged
+            and not (
+                is_not_shown(step, path, observed)
+                and step.type.is_unchangeable_field(step.binding, path[0])
+            )
+        ]
+        package = step.package
+        needs_more = (
+            (package is not None and shows_other_package(observed, package.digest))
+            or step.companion
+            or step.has_final_call
+            or step.change.verification
+        )
+        if run.gate.may_adopt and not differing and not needs_more:
+            return self._adopt(failure, observed)
+        paths = ", ".join(map(format_field_path, differing))
+        return call.without_effect(
+            failure,
+            messages.conflict(
+                "exists",
+                step,
+                cause,
+                id=observed.remote_id,
+                comparison=f"Not shown as declared: {paths}." if paths else "It is as declared.",
+                plan=Command("plan"),
+                adopt=Command("apply --adopt"),
+            ),
+        )
+
+    def _no_match(self, failure: RemoteError, cause: Diagnostic, *, is_absent: bool) -> Diagnostic:
+        """The finding where the look-up gave no single object; a 400 may have other reasons.
+
+        `is_absent`: this token certainly sees none.
+        """
+        step, form = self._step, self._owner.intent.natural_key.partition("=")[0]
+        if failure.status_code == messages.CONFLICT:
+            rule = "exists unseen" if is_absent else "exists unfound"
+            return messages.conflict(rule, step, cause)
+        if is_absent and form in step.type.global_keys and form in _refused_names(failure):
+            return messages.conflict("may be taken", step, cause, key=form, kind=step.type.prefix)
+        return cause
+
+    # With `--adopt` an object is taken over that shows every field as it was sent.
+    def _adopt(self, failure: RemoteError, observed: Observed) -> Outcome:
+        run, call = self._run, self._owner
+        run.backend.known[self._step.address] = observed
+        change = replace(self._step.change, action=Action.ADOPT, fields=())
+        step = replace(
+            self._step, change=change, observed=observed, natural_key=call.intent.natural_key
+        )
+        record = record_where_agreed(step, adopted_record(step, observed, run), run)
+        # The object is ours from here on: the approvals were used for that.
+        closed = replace(
+            call.intent, state=IntentState.FAILED, remote_id=observed.remote_id, approvals=()
+        )
+        bytes_note = " Its published bytes are unverified." if step.type.carries_package else ""
+        warning = messages.finding(
+            "adopted",
+            step.address,
+            id=observed.remote_id,
+            bytes=bytes_note,
+            request_id=failure.request_id,
+        )
+        outcome = step.outcome(
+            Result.DONE, warning, remote_id=observed.remote_id, request_id=failure.request_id
+        )
+        return call.close(closed, record, "adopted", outcome)
+
+
+def _refused_names(failure: RemoteError) -> frozenset[str]:
+    """The top-level fields that a refusal names; "" for the whole request."""
+    return frozenset(str(path[0]) if path else "" for path in parse_field_errors(failure.detail))
+
+
+def carry_out(run: Run, step: Step) -> tuple[Outcome, ...]:
+    """Carry out one step and its companion; errors become outcomes, one for each object."""
+    is_create = step.change.action in CREATES or step.change.replaces_package
+    if not is_create:  # which may write its intent before it has its slot
+        run.gate.take_slot(step.address)
+    return _outcomes_of(
+        run, step, lambda: Create(run, step).send() if is_create else (_change(run, step),)
+    )
+
+
+def carry_out_final_call(run: Run, step: Step) -> Outcome:
+    """Make the step's final call, which cannot be undone, such as locking a release."""
+    rest = step.plain_fields
+    fields = tuple(change for change in step.change.fields if change not in rest)
+    change = replace(step.change, action=Action.UPDATE, fields=fields)
+    last = replace(step, change=change, companion=None)
+    # Where an object was made, adopted or updated before, that has used the approvals up.
+    is_only_call = step.change.action is Action.UPDATE and not rest
+    (outcome,) = _outcomes_of(run, last, lambda: (_seal(run, last, uses_approvals=is_only_call),))
+    return outcome
+
+
+def _outcomes_of(
+    run: Run, step: Step, work: Callable[[], tuple[Outcome, ...]]
+) -> tuple[Outcome, ...]:
+    """Run some work, report its progress, and return its outcomes with their duration."""
+    started_at = run.seconds()
+    for created in step.all_created:
+        run.progress.report_start(created.address, created.change.action.value)
+    outcomes: tuple[Outcome, ...] = ()
+    not_started: NotStarted | None = None
+    try:
+        outcomes = work()
+    except SynapseApplyError as failure:
+        outcomes = (step.outcome(Result.FAILED, *failure.diagnostics),)
+    except RemoteError as failure:
+        cause = messages.failed(step, failure, run.backend.marks_of(step))
+        outcomes = (step.outcome(Result.FAILED, cause),)
+    except NotStarted as stop:
+        not_started = stop
+    seconds = run.seconds() - started_at
+    outcomes = tuple(replace(outcome, seconds=seconds) for outcome in outcomes)
+    by_address = {outcome.address: outcome for outcome in outcomes}
+    for created in step.all_created:
+        outcome = by_address.get(created.address) or created.outcome(Result.SKIPPED)
+        verb, result = created.change.action.value, outcome.progress_result
+        run.progress.report_end(created.address, verb, result, seconds, outcome.remote_id)
+    if not_started is not None:
+        raise not_started
+    return outcomes
+
+
+def _change(run: Run, step: Step) -> Outcome:
+    """Do one change that creates nothing; ValueError for one that a plan never has."""
+    action, record, store = step.change.action, step.record, run.ledger.store
+    approvals = run.gate.approvals.get(step.address, ())
+    if action is Action.DELETE:
+        return _delete(run, step)
+    if action is Action.FORGET:
+        run.gate.require_permit()
+        store.remove_records(step.address, uses_up=approvals)
+        _audit_without_call(run, step)
+        return step.outcome(Result.DONE)
+    if action is Action.ADOPT:
+        if step.observed is None:
+            raise ValueError(f"{step.address} is to be adopted but was not seen")
+        record = adopted_record(step, step.observed, run)
+        run.gate.require_permit()
+        store.write_records(record, uses_up=approvals)
+        _audit_without_call(run, step)
+    if fields := step.plain_fields:
+        change = replace(step.change, fields=fields)
+        return _update(run, replace(step, record=record, change=change))
+    if record is None:
+        return step.outcome(Result.DONE)
+    store.write_records(record_where_agreed(step, record, run))
+    return step.outcome(Result.DONE, remote_id=record.remote_id)
+
+
+def _audit_without_call(run: Run, step: Step) -> None:
+    """Add an audit entry for a change of the state alone."""
+    ledger, remote_id = run.ledger, step.observed.remote_id if step.observed is not None else ""
+    if not remote_id and step.record is not None:
+        remote_id = step.record.remote_id
+    entry = ledger.actor.build_state_audit_entry(
+        step.address,
+        step.change.action.value,
+        moment=ledger.clock.utc_now(),
+        plan_id=ledger.plan_id,
+        remote_id=remote_id,
+    )
+    ledger.store.append_audit_entries(entry)
+
+
+def _update(run: Run, step: Step) -> Outcome:
+    update, record = step.binding.update_object, step.record
+    if update is None or record is None:
+        raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
+    # Read again, not taken from the plan: the PUT overwrites all that changed since.
+    observed = run.backend.read(step, record.remote_id)
+    body, fields, sent = update_body(step, observed.spec, run.backend, run.secrets.resolve_secret)
+    before = fields_before(step, observed, sent, run.secrets)
+    beside = digest_fields_beside(observed, body, before, step.salt, run.secrets)
+    call = Call(run, step, "update", fields, sent=sent, before=before, beside=beside)
+    return call.send(lambda: update(run.backend.api, record.remote_id, body), observed)
+
+
+def _seal(run: Run, step: Step, *, uses_approvals: bool) -> Outcome:
+    # The record as the earlier call of this step left it, not as it was planned.
+    seal, record = step.binding.final_call, run.ledger.store.find_record(step.address)
+    if seal is None or record is None:
+        raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
+    if record.is_package_untold:
+        return step.outcome(
+            Result.FAILED, messages.finding("untold package", step.address, verb=seal.verb)
+        )
+    path = (seal.name,)
+    call = Call(
+        run,
+        replace(step, record=record),
+        seal.verb,
+        {**declared_fields(step, run.backend), path: True},
+        sent={path: True},
+        before={path: False},
+        uses_approvals=uses_approvals,
+    )
+    return call.send(lambda: seal.send_call(run.backend.api, record.remote_id))
+
+
+def _delete(run: Run, step: Step) -> Outcome:
+    delete, record = step.binding.delete_object, step.record
+    if delete is None or record is None:
+        raise ValueError(f"{step.address} cannot be deleted, yet its plan says so")
+    call = Call(run, step, "delete", {})
+    (call.intent,) = run.announce(call.intent)
+    try:
+        delete(run.backend.api, record.remote_id)
+    except NotFound:
+        pass  # it is gone already, which is what was wanted
+    except RemoteError as failure:
+        if failure.effect is Effect.NONE:
+            return call.without_effect(failure)
+        # An unreadable object may still exist, so the delete stays open for the next run.
+        is_gone = False
+        with suppress(RemoteError):
+            is_gone = run.backend.find(step, record.remote_id) is None
+        if not is_gone:
+            return call.unknown(failure)
+    closed = replace(call.intent, state=IntentState.DONE)
+    outcome = step.outcome(Result.DONE, remote_id=record.remote_id)
+    return call.close(closed, None, "done", outcome, run.backend.request_id())
+
+
+def can_look_again(run: Run, step: Step) -> bool:
+    """Whether a look can show that a step's call was done: a create must be found by its key."""
+    is_create = step.change.action in CREATES
+    return not is_create or run.backend.proves_absence(step, run.backend.key(step))
+
+
+# After a gateway timeout, or on a server that shows changes late: an object that is as it was sent
+# is proof within the same run. Any other proves nothing until the intent is old enough, which is
+# for the next run to decide.
+def look_again(run: Run, step: Step, previous: Outcome) -> Outcome:
+    """A DONE outcome, and the intent settled, if the object is as it was sent; else `previous`.
+
+    SynapseApplyError where the state failed: the intent stays open for the next run.
+    """
+    ledger, store, backend = run.ledger, run.ledger.store, run.backend
+    opened = store.read_state().open_intents
+    mine = (step.address, ledger.plan_id)
+    intent = next((one for one in opened if (one.address, one.plan_id) == mine), None)
+    if intent is None:
+        return previous
+    is_create = intent.verb == CREATE_VERB
+    observed, record = None, step.record if is_create else store.find_record(step.address)
+    if is_create:
+        observed = backend.only(step, intent.natural_key)
+        if observed is None or not may_be_created(
+            step, declared_fields(step, backend), observed, run.secrets
+        ):
+            return previous
+    resolver = IntentResolver(
+        backend.api,
+        # Only this kind is needed, as only this intent is resolved.
+        {step.address.kind: step.type},
+        run.secrets,
+        backend.marks_of(step),
+        backend.capabilities,
+        ledger.clock.utc_now(),
+        run.settle_after,
+        find_other_owner=run.claims.other_owner,
+        read_published_digest=run.read_published_digest,
+    )
+    resolved = resolver.resolve_intent(intent, record)
+    # Of a package that nothing shows, the record says so: it is taken as right after the call.
+    if is_create and resolved.record and resolved.record.doubted and intent.digest:
+        resolved = replace(resolved, intent=replace(resolved.intent, state=IntentState.DONE))
+    # Anything else proves nothing yet, as the call may still be carried out.
+    made_id = resolved.record.remote_id if is_create and resolved.record else ""
+    if not resolved.is_done or (resolved.reason and made_id != resolved.intent.remote_id):
+        return previous
+    if observed is not None:
+        backend.known[step.address] = observed
+    entry = ledger.entry(resolved.intent, f"settled: {resolved.intent.state.outcome}")
+    store.close_ended_intent(resolved.intent, resolved.record, entry)
+    warning = messages.finding(
+        "looked up",
+        step.address,
+        verb=intent.verb,
+        found="it was there" if is_create else "its effect was there",
+        id=resolved.intent.remote_id,
+        reason=resolved.reason and f" ({resolved.reason})",
+        request_id=previous.request_id,
+    )
+    return replace(
+        previous,
+        result=Result.DONE,
+        remote_id=resolved.intent.remote_id,
+        # That an update was sent twice.
+        diagnostics=(warning, *(d for d in previous.diagnostics if d.severity is Severity.WARNING)),
+    )

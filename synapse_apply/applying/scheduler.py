@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic, sleep
 from typing import Any
 
 from synapse_apply.applying import messages
-from synapse_apply.applying.actions import (
+from synapse_apply.applying.call import (
     can_look_again,
     carry_out,
     carry_out_final_call,
@@ -20,6 +21,7 @@ from synapse_apply.applying.run import NotStarted, Run
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.verify import verify
 from synapse_apply.model.address import Address
+from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.job import RunStatus, VerificationResult
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
@@ -194,7 +196,9 @@ class Scheduler:
                 # owner's id.
                 if self._owners.get(address) in self._unknown:
                     continue
-                outcome = look_again(run, self._steps[address], self._outcomes[address])
+                outcome = self._outcomes[address]
+                with suppress(SynapseApplyError):
+                    outcome = look_again(run, self._steps[address], outcome)
                 if outcome.result is Result.DONE:
                     startable += self._take_outcome(self._end_look(outcome))
             # Steps that can start now come first; the look-ups go on when these are done.
