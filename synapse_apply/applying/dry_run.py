@@ -7,9 +7,9 @@ A later answer that does not say so is a finding, and whether its call was carri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import field
 from enum import IntEnum
 
 from synapse_apply.applying import messages
@@ -36,6 +36,7 @@ from synapse_apply.model.errors import (
     advise_on_failure,
 )
 from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.values import collect_references, get_at_or_absent
@@ -60,13 +61,19 @@ class _Verb(IntEnum):
     RUN = 5
 
 
-@frozen
-class DryRunCall:
-    """One call of a step that may be tried by a dry run."""
+@mutable
+class _Call:
+    """One call of a step that may be tried by a dry run, and what became of that.
+
+    It went well, unless it was refused, not tried (`reason`), or is in doubt.
+    """
 
     step: Step
     verb: _Verb
     run: Run
+    refusal: Refusal | None = None
+    reason: str = ""
+    doubt: Diagnostic | None = None
 
     @property
     def name(self) -> str:
@@ -151,36 +158,33 @@ class DryRunCall:
         seal = step.binding.final_call
         return None if seal is None else get_at_or_absent(observed.spec, (seal.name,)) is True
 
-    def try_it(self) -> DryRunStepResult:
-        """Send the call as a dry run, and report progress; errors become a result."""
+    def try_it(self) -> None:
+        """Send the call as a dry run, and report progress; errors become its result."""
         address, run = self.step.address, self.run
         started_at = run.seconds()
         run.progress.report_start(address, VERB)
-        result = DryRunStepResult(self)
+        result = "failed"
         try:
             self.send()
+            result = "done"
         except SynapseApplyError as failure:
-            result = DryRunStepResult(self, reason=failure.diagnostics[0].detail.rstrip("."))
+            self.reason = failure.diagnostics[0].detail.rstrip(".")
         # A server that makes dry runs has changed nothing, even if its answer is lost.
         except Unconfirmed as failure:
             rules = {True: "dry run acted on", False: "dry run not done", None: "dry run in doubt"}
-            result = DryRunStepResult(
-                self,
-                doubt=messages.finding(
-                    rules[self.has_acted()],
-                    self.step.address,
-                    call=self,
-                    reason="the answer does not say that it was a dry run",
-                    request_id=failure.request_id,
-                ),
+            self.doubt = messages.finding(
+                rules[self.has_acted()],
+                address,
+                call=self,
+                reason="the answer does not say that it was a dry run",
+                request_id=failure.request_id,
             )
         except RemoteError as failure:
             if failure.status_code in _REFUSAL_STATUSES:
-                result = DryRunStepResult(self, refusal=self._refusal(failure))
+                self.refusal, result = self._refusal(failure), "refused"
             else:
-                result = DryRunStepResult(self, reason=self._reason(failure))
-        run.progress.report_end(address, VERB, result.label, run.seconds() - started_at)
-        return result
+                self.reason = self._reason(failure)
+        run.progress.report_end(address, VERB, result, run.seconds() - started_at)
 
     def _answer(self, failure: RemoteError, call: str = "") -> str:
         marks = self.run.backend.marks_of(self.step)
@@ -214,87 +218,64 @@ class DryRunCall:
 
 
 @frozen
-class DryRunStepResult:
-    """The result of one dry run: fine, unless refused, not tried (`reason`), or in doubt."""
-
-    call: DryRunCall
-    refusal: Refusal | None = None
-    reason: str = ""
-    doubt: Diagnostic | None = None
-
-    @property
-    def label(self) -> str:
-        """The result in reports of progress."""
-        if self.refusal is not None:
-            return "refused"
-        return "failed" if self.reason or self.doubt is not None else "done"
-
-
-@mutable
 class DryRunResult:
-    """The results of all dry runs: refusals by address, calls not tried with reasons, findings."""
+    """What the backend said to all dry runs: refusals by address, how many, and findings."""
 
-    tried_count: int = 0
-    refusals: dict[Address, Refusal] = field(default_factory=dict)
-    untried: list[tuple[DryRunCall, str]] = field(default_factory=list)
-    findings: list[Diagnostic] = field(default_factory=list)
-
-    @property
-    def dry_run_counts(self) -> DryRunCounts:
-        return DryRunCounts(self.tried_count, len(self.refusals), len(self.untried))
-
-    def add(self, result: DryRunStepResult) -> None:
-        """Add the result of one dry run."""
-        if result.reason:
-            self.untried.append((result.call, result.reason))
-            return
-        self.tried_count += 1
-        if result.refusal is not None:
-            self.refusals.setdefault(result.call.step.address, result.refusal)
-        if result.doubt is not None:
-            self.findings.append(result.doubt)
+    refusals: Mapping[Address, Refusal]
+    counts: DryRunCounts
+    findings: tuple[Diagnostic, ...]
 
 
-RunEach = Callable[
-    [Callable[[DryRunCall], DryRunStepResult], Sequence[DryRunCall]], Iterable[DryRunStepResult]
-]
+RunEach = Callable[[Callable[[_Call], None], Sequence[_Call]], Iterable[None]]
 
 
 def dry_run_steps(steps: Sequence[Step], run: Run, run_each: RunEach) -> DryRunResult:
     """Try the calls of these steps as dry runs; nothing is sent but reads and dry runs.
 
     `run_each` runs a function for several calls, possibly in parallel. No call is tried on a server
-    that has not shown that it makes dry runs.
+    that has not shown that it makes dry runs. The last finding lists the calls that were not tried,
+    if there are some.
     """
-    result, waiting = DryRunResult(), list[DryRunCall]()
+    untried, waiting, findings = list[_Call](), list[_Call](), list[Diagnostic]()
     for call in sorted(_list_calls(steps, run), key=lambda call: call.verb):
-        if reason := call.why_untriable():
-            result.untried.append((call, reason))
-        else:
-            waiting.append(call)
+        call.reason = call.why_untriable()
+        (untried if call.reason else waiting).append(call)
+    is_known = False
     try:
         is_known = _knows_dry_runs(waiting, run)
     except Unconfirmed as failure:
-        is_known = False
-        warning = messages.finding("no dry run", None, request_id=failure.request_id)
-        result.findings.append(warning)
-    if not is_known:
-        result.untried += [(call, _UNPROVEN) for call in waiting]
-        return result
+        findings.append(messages.finding("no dry run", None, request_id=failure.request_id))
     # Irreversible ones last, one by one: a doubt about a reversible call shows that this server may
     # act on dry runs after all.
-    reversible = [call for call in waiting if call.verb < _Verb.DELETE]
-    for tried in run_each(DryRunCall.try_it, reversible):
-        result.add(tried)
+    reversible = [call for call in waiting if call.verb < _Verb.DELETE] if is_known else []
+    deque(run_each(_Call.try_it, reversible), maxlen=0)
     for call in waiting[len(reversible) :]:
-        if result.findings:
-            result.untried.append((call, _AFTER_DOUBT))
+        if not is_known:
+            call.reason = _UNPROVEN
+        elif any(other.doubt for other in waiting):
+            call.reason = _AFTER_DOUBT
         else:
-            result.add(call.try_it())
-    return result
+            call.try_it()
+    refusals: dict[Address, Refusal] = {}
+    reasons: dict[str, list[Address]] = {}
+    for call in (*untried, *waiting):
+        if call.reason:
+            reasons.setdefault(call.reason, []).append(call.step.address)
+        if call.refusal is not None:
+            refusals.setdefault(call.step.address, call.refusal)
+        if call.doubt is not None:
+            findings.append(call.doubt)
+    untried_count = sum(map(len, reasons.values()))
+    total = len(untried) + len(waiting)
+    if reasons:
+        each = (f"{why} ({format_short_list(addresses)})" for why, addresses in reasons.items())
+        calls = f"{untried_count} of {format_count_and_noun(total, 'call')}"
+        findings.append(messages.finding("not tried", None, calls=calls, reasons="; ".join(each)))
+    counts = DryRunCounts(total - untried_count, len(refusals), untried_count)
+    return DryRunResult(refusals, counts, tuple(findings))
 
 
-def _knows_dry_runs(waiting: Iterable[DryRunCall], run: Run) -> bool:
+def _knows_dry_runs(waiting: Iterable[_Call], run: Run) -> bool:
     """Whether a harmless request shows that the server knows dry runs.
 
     Raises Unconfirmed where its answer shows that the server does not.
@@ -310,19 +291,19 @@ def _knows_dry_runs(waiting: Iterable[DryRunCall], run: Run) -> bool:
     return False
 
 
-def _list_calls(steps: Sequence[Step], run: Run) -> Iterator[DryRunCall]:
+def _list_calls(steps: Sequence[Step], run: Run) -> Iterator[_Call]:
     companions = {step.companion.address for step in steps if step.companion is not None}
     for step in steps:
         action, due = step.change.action, step.change.verification
         if action in CREATES:
             # A companion is created by its owner's call.
             if step.address not in companions:
-                yield DryRunCall(step, _Verb.CREATE, run)
+                yield _Call(step, _Verb.CREATE, run)
         elif action is Action.DELETE:
-            yield DryRunCall(step, _Verb.DELETE, run)
+            yield _Call(step, _Verb.DELETE, run)
         elif step.plain_fields:
-            yield DryRunCall(step, _Verb.UPDATE, run)
+            yield _Call(step, _Verb.UPDATE, run)
         if step.has_final_call:
-            yield DryRunCall(step, _Verb.SEAL, run)
+            yield _Call(step, _Verb.SEAL, run)
         if due is not None and not due.job:
-            yield DryRunCall(step, _Verb.RUN, run)
+            yield _Call(step, _Verb.RUN, run)

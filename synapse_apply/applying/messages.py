@@ -259,6 +259,11 @@ _MESSAGES: Mapping[str, _Message] = {
         "The backend does not say that it made a dry run",
         "The {call} was to be checked only: {reason}. It was not done, and nothing more was tried.",
     ),
+    "not tried": _warning(
+        "Not every call was tried on the backend",
+        "{calls} not tried: {reasons}.",
+        "What the backend says to these shows when they are applied.",
+    ),
     "no dry run": _warning(
         "The backend does not say that it makes dry runs",
         "Asked for a dry run of a change of nothing, it answered without saying that it was one. "

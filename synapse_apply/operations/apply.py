@@ -28,7 +28,7 @@ from synapse_apply.live.open_intents import (
     close_known_intents,
     read_published_digest,
 )
-from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import (
     InputError,
     NotApproved,
@@ -39,7 +39,6 @@ from synapse_apply.model.errors import (
     SynapseApplyError,
 )
 from synapse_apply.model.parallel_reads import open_thread_pool
-from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.ports import CallPermit, Progress
 from synapse_apply.model.report import STALE_RULES, Report
@@ -577,27 +576,8 @@ def step_of(resource: ResourceState, change: Change, unkept: frozenset[str] = fr
 def send_dry_runs(
     session: TargetSession, plan_result: PlanResult, progress: Progress
 ) -> DryRunResult:
-    """Send, as a dry run, each call of a plan that the backend can check; it changes nothing.
-
-    The last finding lists the calls that were not tried, if there are some.
-    """
+    """Send, as a dry run, each call of a plan that the backend can check; it changes nothing."""
     with open_thread_pool(session.parallelism) as pool:
-        result = dry_run_steps(
+        return dry_run_steps(
             list_steps(plan_result), build_run(session, plan_result, progress), pool.map
         )
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for call, reason in result.untried:
-        reasons[reason].append(f"{call.step.address}")
-    if reasons:
-        counts = result.dry_run_counts
-        calls_text = f"{counts.untried} of {format_count_and_noun(counts.total_calls, 'call')}"
-        reasons_text = "; ".join(
-            f"{reason} ({format_short_list(addresses)})" for reason, addresses in reasons.items()
-        )
-        warning = warning_finding(
-            "Not every call was tried on the backend",
-            f"{calls_text} not tried: {reasons_text}.",
-            "What the backend says to these shows when they are applied.",
-        )
-        result.findings.append(warning)
-    return result

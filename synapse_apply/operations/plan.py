@@ -106,7 +106,7 @@ def plan(
             replace(
                 plan_input,
                 dry_run_refusals=tried.refusals,
-                trial=tried.dry_run_counts,
+                trial=tried.counts,
                 diagnostics=(*plan_input.diagnostics, *tried.findings),
             )
         )
