@@ -21,7 +21,7 @@ from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.wire import list_raw_objects
-from synapse_apply.live.lists import iter_duplicate_warnings, iter_live_owners, list_of_owners
+from synapse_apply.live.live_reader import iter_duplicate_warnings, iter_live_owners, list_of_owners
 from synapse_apply.live.open_intents import acting_call_warning, list_acting_calls
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.manifests.schemas import build_marks
