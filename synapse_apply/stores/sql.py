@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from synapse_apply.model.address import Address
@@ -43,7 +44,7 @@ from synapse_apply.model.state import (
 )
 from synapse_apply.stores import call_notes, schema, snapshot
 from synapse_apply.stores.call_notes import CallNote
-from synapse_apply.stores.database import DamagedLog, Database, Row, SqlRunner, Statement
+from synapse_apply.stores.database import DamagedLog, Database, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lock_owner import LockOwner
 from synapse_apply.stores.lock.locked_store import LockedStore
@@ -92,16 +93,6 @@ class SqlStore(LockedStore):
                 ),
             )
         return warnings
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other machines use the same state, and so need the same state key."""
-        return self._database.is_shared
-
-    @property
-    def is_signed(self) -> bool:
-        """Whether what is stored is signed with the state key, and begins anew under another."""
-        return self._database.is_signed
 
     @property
     def is_verified(self) -> bool:
@@ -173,11 +164,7 @@ class SqlStore(LockedStore):
         )
 
     def find_record(self, address: Address) -> Record | None:
-        def read_record_rows(run: SqlRunner) -> list[Row]:
-            self._known_meta(run)
-            return run(schema.GET_RECORD, (str(address),))
-
-        rows = self._database.read_in_snapshot(read_record_rows)
+        rows = self._read(schema.GET_RECORD, str(address))
         return schema.decode(Record, rows[0][0], self.where, str(address)) if rows else None
 
     def append_audit_entries(self, *entries: AuditEntry) -> None:
@@ -306,13 +293,7 @@ class SqlStore(LockedStore):
         self._write_counted(update_identity)
 
     def read_project_and_key_ids(self) -> ProjectAndKeyIds:
-        """The project and the state key that a shared state is bound to."""
-
-        def read_ids_from_plan_rows(run: SqlRunner) -> ProjectAndKeyIds:
-            self._known_meta(run)
-            return snapshot.read_project_and_key_ids(run)
-
-        return self._database.read_in_snapshot(read_ids_from_plan_rows)
+        return self._read_known(snapshot.read_project_and_key_ids)
 
     def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
         def replace_id_rows(run: SqlRunner) -> bool:
@@ -327,11 +308,7 @@ class SqlStore(LockedStore):
         self._write_counted(replace_id_rows)
 
     def list_audit_entries_newest_first(self, limit: int = 1000) -> list[AuditEntry]:
-        def read_newest_rows(run: SqlRunner) -> list[Row]:
-            self._known_meta(run)
-            return run(schema.NEWEST_AUDIT, (limit,))
-
-        rows = self._database.read_in_snapshot(read_newest_rows)
+        rows = self._read(schema.NEWEST_AUDIT, limit)
         return [schema.decode(AuditEntry, text, self.where, "audit") for (text,) in rows]
 
     def mark_plan_applied(self, plan_id: str) -> None:
@@ -346,24 +323,16 @@ class SqlStore(LockedStore):
         self._write_counted(insert_plan)
 
     def was_plan_applied(self, plan_id: str) -> bool:
-        def has_plan_row(run: SqlRunner) -> bool:
-            self._known_meta(run)
-            return bool(run(schema.GET_PLAN, (plan_id,)))
-
-        return self._database.read_in_snapshot(has_plan_row)
+        return bool(self._read(schema.GET_PLAN, plan_id))
 
     def use_approvals_up_or_raise_if_used(self, *approval_ids: str) -> None:
         """Use approvals up; StateError, with none used, where one was used up before."""
         self._write_counted(lambda run: self._use_approvals(run, approval_ids))
 
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
-        """Those of these ids that are used up, in their order."""
-
-        def read_used_ids(run: SqlRunner) -> tuple[str, ...]:
-            self._known_meta(run)
-            return call_notes.read_used_approval_ids(run, approval_ids)
-
-        return self._database.read_in_snapshot(read_used_ids)
+        return self._read_known(
+            partial(call_notes.read_used_approval_ids, approval_ids=approval_ids)
+        )
 
     def write_backup(self, path: str) -> None:
         """Write a copy of the state as an SQLite file; needs no lock. StateError if it exists."""
@@ -393,10 +362,11 @@ class SqlStore(LockedStore):
                 int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX])
             )
             progress = backup_progress.join_maximum(seen_progress).join_maximum(old_progress)
-            new_serial = progress.serial + 1
-            lock_row = lease.build_next_lock_row(progress.fence)
-            lock_owners.append(lock_row.owner)
-            return [(schema.SET_SERIAL, (new_serial,)), *lock_row.statements]
+            lock_owners.append(lease.next_owner(progress.fence))
+            return [
+                (schema.SET_SERIAL, (progress.serial + 1,)),
+                *lock_owners[-1].statements(progress.fence),
+            ]
 
         # The last one counts: the check may run again if the connection breaks.
         lock_owners: list[LockOwner] = []
@@ -417,12 +387,8 @@ class SqlStore(LockedStore):
             return self._read_state_rows(run), snapshot.read_history(run, self.where)
 
         rows, history = self._database.read_in_snapshot(read_rows_and_history)
-        return StateSnapshot(
-            snapshot.decode_state(rows, self.where),
-            history.plans,
-            history.audit,
-            int(rows.meta_row[schema.FENCE_INDEX]),
-        )
+        state = snapshot.decode_state(rows, self.where)
+        return StateSnapshot(state, *history, int(rows.meta_row[schema.FENCE_INDEX]))
 
     def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None:
         """Create a state with these contents; StateError if there is one already."""
@@ -430,27 +396,31 @@ class SqlStore(LockedStore):
             raise fault("exists", self.where)
         state = state_snapshot.state
         identity_cells = (state.binding.url, state.binding.tenant, state.binding.data_set)
-        meta_row = (
-            1,
-            STATE_FORMAT,
-            state.lineage,
-            0,
-            *identity_cells,
-            self._now(),
-            self._tool_version,
-            0,
-        )
+        start_cells = (1, STATE_FORMAT, state.lineage, 0)
+        meta_row = (*start_cells, *identity_cells, self._now(), self._tool_version, 0)
         with self._hold_lock("state init") as lease:
-            lock_row = lease.build_next_lock_row(state_snapshot.fence)
+            lock_owner = lease.next_owner(state_snapshot.fence)
             statements = [
                 *schema.CREATE_TABLES,
                 (schema.ADD_META, meta_row),
                 *snapshot.build_filling_statements(state_snapshot, self.where),
-                *lock_row.statements,
+                *lock_owner.statements(state_snapshot.fence),
             ]
             written_at = self._timing.boottime()
             self._database.create_state_or_raise_if_exists(statements)
-            lease.start_renewal(lock_row.owner, written_at)
+            lease.start_renewal(lock_owner, written_at)
+
+    def _read_known(self, work: Callable[[SqlRunner], T]) -> T:
+        """Run a work on a snapshot of a state whose format is known."""
+
+        def read_after_meta(run: SqlRunner) -> T:
+            self._known_meta(run)
+            return work(run)
+
+        return self._database.read_in_snapshot(read_after_meta)
+
+    def _read(self, statement: str, *values: object) -> list[Row]:
+        return self._read_known(lambda run: run(statement, values))
 
     def _read_state_rows(self, run: SqlRunner) -> StateRows:
         return StateRows(

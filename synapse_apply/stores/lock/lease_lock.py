@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import field, replace
 from threading import Event, Thread
-from typing import NamedTuple
 from uuid import uuid4
 
 from synapse_apply.model.command import Command
@@ -20,7 +19,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, LockLost, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import schema
-from synapse_apply.stores.database import Database, LeaseTiming, OwnerSign, SqlRunner, Statement
+from synapse_apply.stores.database import Database, LeaseTiming, OwnerSign, SqlRunner
 from synapse_apply.stores.lock.lock_owner import (
     LockOwner,
     LockProcess,
@@ -28,13 +27,6 @@ from synapse_apply.stores.lock.lock_owner import (
     identify_this_process,
 )
 from synapse_apply.stores.state_messages import StoreBusyError, fault
-
-
-class NewLockRow(NamedTuple):
-    """The owner as the lock row of a new state names it, and the statements that write the row."""
-
-    owner: LockOwner
-    statements: list[Statement]
 
 
 # The lock is a row in the state itself, with a counter as a sign of life and a fencing token that
@@ -67,7 +59,7 @@ class Lease:
             self._lost_error = fault(
                 "lease over",
                 self._database.location,
-                silent=f"{self._timing.boottime() - self._renewed_at:.0f}",
+                silent=f"{self._silent_seconds():.0f}",
                 lease=f"{self._timing.lease_seconds:g}",
             )
         if self._lost_error is not None:
@@ -87,20 +79,14 @@ class Lease:
         )
         raise self._lost_error
 
-    def build_next_lock_row(self, fence: int) -> NewLockRow:
-        """The statements that write this lease into the tables of a new or restored state.
+    def next_owner(self, fence: int) -> LockOwner:
+        """This lease's owner in the tables of a new or restored state.
 
         `fence` is the greatest token that the new state has seen. The counter goes on from its
         present value: a counter that went back could look unchanged to a waiting process.
         """
         token = self.lock_owner.token if self.is_stored else fence + 1
-        new_owner = replace(self.lock_owner, token=token, counter=self.lock_owner.counter + 1)
-        statements: list[Statement] = [
-            (schema.SET_FENCE, (max(fence, token),)),
-            (schema.DROP_LOCK, ()),
-            (schema.ADD_LOCK, new_owner.to_row()),
-        ]
-        return NewLockRow(new_owner, statements)
+        return replace(self.lock_owner, token=token, counter=self.lock_owner.counter + 1)
 
     def start_renewal(self, lock_owner: LockOwner, written_at: float) -> None:
         """Take note that the lock row names this lease, and start the thread that renews it.
@@ -136,17 +122,18 @@ class Lease:
                     lambda run: run(schema.RELEASE_LOCK, (self.lock_owner.lock_id,))
                 )
 
+    def _silent_seconds(self) -> float:
+        return self._timing.boottime() - self._renewed_at
+
     def _has_expired(self) -> bool:
-        silent_seconds = self._timing.boottime() - self._renewed_at
-        return self.is_stored and silent_seconds >= self._timing.lease_seconds
+        return self.is_stored and self._silent_seconds() >= self._timing.lease_seconds
 
     def _renew(self) -> None:
         wait_seconds = self._timing.heartbeat_seconds
         while not self._stop_event.wait(wait_seconds):
             try:
                 # In some stores other writes have renewed the lease.
-                silent_seconds = self._timing.boottime() - self._renewed_at
-                wait_seconds = self._timing.heartbeat_seconds - silent_seconds
+                wait_seconds = self._timing.heartbeat_seconds - self._silent_seconds()
                 if wait_seconds <= 0:
                     self._send_heartbeat()
                     wait_seconds = self._timing.heartbeat_seconds
@@ -166,13 +153,13 @@ class Lease:
         self._renewed_at = sent_at
 
     def _require_ownership(self, run: SqlRunner) -> int:
-        lock_owners = [LockOwner.from_row(row) for row in run(schema.GET_LOCK, ())]
-        lock_id, token = (
-            (lock_owners[0].lock_id, lock_owners[0].token) if lock_owners else (None, None)
-        )
-        self.require_own_row(run, lock_id, token)
-        run(schema.COUNT_HEARTBEAT, (self.lock_owner.lock_id,))
-        return lock_owners[0].counter + 1
+        owner = _read_owner(run)
+        if owner is None:
+            self.require_own_row(run, None, None)
+            return 0
+        self.require_own_row(run, owner.lock_id, owner.token)
+        run(schema.COUNT_HEARTBEAT, (owner.lock_id,))
+        return owner.counter + 1
 
 
 # The subject of a sentence, where the lock row cannot be read.
@@ -269,17 +256,21 @@ class LeaseLock:
 
         `stack` keeps the creation lock, where one is needed, until the lease ends.
         """
-        if not self._database.exists():
-            return self._acquire_creation(operation, repair, stack)
-        try:
-            return self._try_lock(operation, owner_watch)
-        except (StoreBusyError, LockHeld):
-            raise
-        except StateError:
-            # A restore must be possible when the rows of the lock cannot be read.
-            if repair:
-                return self._acquire_creation(operation, repair, stack)
-            raise
+        if self._database.exists():
+            try:
+                return self._try_lock(operation, owner_watch)
+            except (StoreBusyError, LockHeld):
+                raise
+            except StateError:
+                # A restore must be possible when the rows of the lock cannot be read.
+                if not repair:
+                    raise
+        with ExitStack() as creation_lock_stack:
+            creation_lock_stack.enter_context(self._database.hold_creation_lock(operation))
+            if not repair and self._database.exists():
+                return None  # another process created it before we had the lock
+            stack.push(creation_lock_stack.pop_all())
+        return Lease(self._database, self._timing, self._build_new_owner(operation))
 
     def _try_lock(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
         """Take a free lock, or that of an owner that ended or is silent; else LockHeld at once.
@@ -288,35 +279,14 @@ class LeaseLock:
         """
         # Before the read: the row was in the state that is read at some moment after this.
         read_at = self._timing.monotonic()
-        current_owner = self.read_owner_or_none()
-        if current_owner is not None and not self._may_take_over(
-            current_owner, owner_watch, read_at
-        ):
-            owner_watch.record_if_changed(current_owner, self._database.owner_sign)
-            raise self._fault_of_owner("held with id", current_owner)
-        return self._take_over(operation, current_owner)
-
-    def _acquire_creation(self, operation: str, repair: bool, stack: ExitStack) -> Lease | None:
-        """Take the creation lock in place of a row; None if another process made a state meanwhile.
-
-        LockHeld if another process holds the creation lock.
-        """
-        with ExitStack() as creation_lock_stack:
-            creation_lock_stack.enter_context(self._database.hold_creation_lock(operation))
-            if not repair and self._database.exists():
-                return None  # another process created it before we had the lock
-            stack.push(creation_lock_stack.pop_all())
-        return Lease(self._database, self._timing, self._build_new_owner(operation))
-
-    def _may_take_over(
-        self, current_owner: LockOwner, owner_watch: _OwnerWatch, read_at: float
-    ) -> bool:
-        has_ended = has_certainly_ended(current_owner.process, self._runner.process)
+        expected_owner = self.read_owner_or_none()
         owner_sign = self._database.owner_sign
-        return has_ended or owner_watch.was_unchanged_for_lease(current_owner, owner_sign, read_at)
-
-    def _take_over(self, operation: str, expected_owner: LockOwner | None) -> Lease:
-        """Write a new lock row in place of the expected one; LockHeld if another is there now."""
+        if expected_owner is not None and not (
+            has_certainly_ended(expected_owner.process, self._runner.process)
+            or owner_watch.was_unchanged_for_lease(expected_owner, owner_sign, read_at)
+        ):
+            owner_watch.record_if_changed(expected_owner, owner_sign)
+            raise self._fault_of_owner("held with id", expected_owner)
         new_owner = self._build_new_owner(operation)
 
         def replace_lock_row(run: SqlRunner) -> LockOwner:
@@ -327,9 +297,8 @@ class LeaseLock:
             if not meta_rows:
                 raise fault("damaged", self._database.location, reason="its first row is missing")
             numbered_owner = replace(new_owner, token=int(meta_rows[0][schema.FENCE_INDEX]) + 1)
-            run(schema.SET_FENCE, (numbered_owner.token,))
-            run(schema.DROP_LOCK, ())
-            run(schema.ADD_LOCK, numbered_owner.to_row())
+            for statement in numbered_owner.statements():
+                run(*statement)
             return numbered_owner
 
         lease = Lease(self._database, self._timing, new_owner)

@@ -8,7 +8,8 @@ import socket
 from pathlib import Path
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.stores.database import Row
+from synapse_apply.stores import schema
+from synapse_apply.stores.database import Row, Statement
 
 
 @frozen
@@ -45,39 +46,26 @@ class LockOwner:
     @classmethod
     def from_row(cls, row: Row) -> LockOwner:
         """The owner in a row with the columns of schema.TABLE_COLUMNS["lock"]."""
-        (
-            _,
-            lock_id,
-            token,
-            counter,
-            host,
-            boot_id,
-            pid,
-            start_ticks,
-            operation,
-            user_at_host,
-            run_url,
-            since,
-        ) = row
-        process = LockProcess(host, boot_id, pid, start_ticks, user_at_host)
-        return cls(lock_id, token, counter, process, operation, run_url, since)
+        _, lock_id, token, counter, host, boot_id, pid, start_ticks, operation, who, *rest = row
+        process = LockProcess(host, boot_id, pid, start_ticks, who)
+        return cls(lock_id, token, counter, process, operation, *rest)
 
     def to_row(self) -> Row:
         """The row with the columns of schema.TABLE_COLUMNS["lock"]; its `id` is always 1."""
         process = self.process
         return (
-            *(
-                1,
-                self.lock_id,
-                self.token,
-                self.counter,
-                process.host,
-                process.boot_id,
-                process.pid,
-                process.start_ticks,
-            ),
+            *(1, self.lock_id, self.token, self.counter),
+            *(process.host, process.boot_id, process.pid, process.start_ticks),
             *(self.operation, process.user_at_host, self.run_url, self.since),
         )
+
+    def statements(self, fence: int = 0) -> list[Statement]:
+        """What makes this the owner; `fence` is the greatest token that the state has seen."""
+        return [
+            (schema.SET_FENCE, (max(fence, self.token),)),
+            (schema.DROP_LOCK, ()),
+            (schema.ADD_LOCK, self.to_row()),
+        ]
 
     def __str__(self) -> str:
         """User, process, command, time and CI run as the subject of a sentence, with its comma."""
@@ -93,12 +81,12 @@ class LockOwner:
 def identify_this_process() -> LockProcess:
     """The process that calls this."""
     host = socket.gethostname()
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # in a container a user may have no entry in passwd
+        user = str(os.getuid())
     return LockProcess(
-        host,
-        _boot_and_namespace(),
-        os.getpid(),
-        _start_ticks("self"),
-        f"{_find_user_name_or_id()}@{host}",
+        host, _boot_and_namespace(), os.getpid(), _start_ticks("self"), f"{user}@{host}"
     )
 
 
@@ -143,13 +131,6 @@ def _start_ticks(pid: str) -> str:
     if len(stat_fields) <= 19:
         return ""
     return "ended" if stat_fields[0] in ("Z", "X") else stat_fields[19]
-
-
-def _find_user_name_or_id() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # in a container a user may have no entry in passwd
-        return str(os.getuid())
 
 
 def _read_text_or_empty(path: str) -> str:

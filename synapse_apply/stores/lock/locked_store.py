@@ -12,7 +12,8 @@ is interrupted at any point, even while handing over, leaves no thread waiting.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from threading import Event, Lock
 
 from synapse_apply.model.diagnostic import Diagnostic
@@ -105,8 +106,12 @@ class WriteBatch:
                     if not self._leadership.locked():
                         self._wake_leader()
             raise
-        if pending_write.failure is not None:
-            raise _copy_if_state_error(pending_write.failure)
+        failure = pending_write.failure
+        # A copy for each thread that raises it: a raised exception keeps a traceback.
+        if isinstance(failure, StateError):
+            raise type(failure)(*failure.diagnostics)
+        if failure is not None:
+            raise failure
 
     def _may_commit_wait(self) -> bool:
         """Whether a commit may wait: calls go on with what is announced, and no write is urgent."""
@@ -164,32 +169,25 @@ class WriteBatch:
         """Commit the writes; one that fails by its own input is dropped, the rest run again."""
         remaining_writes = list(pending_writes)
         while remaining_writes:
-            attempt = _BatchAttempt(remaining_writes, self._run_combined)
+            failed_writes: list[PendingWrite] = []
             try:
-                self._commit(attempt)
+                self._commit(partial(self._run_writes, remaining_writes, failed_writes))
             except Exception as failure:
-                if attempt.failed_write is None or failure is not attempt.failed_write.failure:
+                if not failed_writes or failure is not failed_writes[-1].failure:
                     raise
-                remaining_writes.remove(attempt.failed_write)
+                remaining_writes.remove(failed_writes[-1])
             else:
                 return
 
-
-class _BatchAttempt:
-    """The work of one transaction of several writes; it may be called more than once."""
-
-    def __init__(
-        self,
-        pending_writes: Sequence[PendingWrite],
-        run_combined: Callable[[Sequence[SqlWork], SqlRunner], bool],
+    def _run_writes(
+        self, writes: Sequence[PendingWrite], failed_writes: list[PendingWrite], run: SqlRunner
     ) -> None:
-        self._pending_writes = pending_writes
-        self._run_combined = run_combined
-        self.failed_write: PendingWrite | None = None
+        """Do several writes in one transaction, which may be run again.
 
-    def __call__(self, run: SqlRunner) -> None:
-        self.failed_write = None
-        works = [pending_write.work for pending_write in self._pending_writes]
+        One that fails by its own input is then the only one of `failed_writes`.
+        """
+        failed_writes.clear()
+        works = [pending_write.work for pending_write in writes]
         if len(works) > 1 and self._run_combined(works, run):
             return
         statement_failures: list[BaseException] = []
@@ -201,25 +199,16 @@ class _BatchAttempt:
                 statement_failures.append(failure)
                 raise
 
-        for pending_write in self._pending_writes:
+        for pending_write in writes:
             try:
                 pending_write.work(run_noting_failure)
             except Exception as failure:
                 # An error raised by a statement is the database's and concerns all writes. Any
                 # other one is about the input of this write alone.
                 if not statement_failures:
-                    pending_write.failure, self.failed_write = failure, pending_write
+                    pending_write.failure = failure
+                    failed_writes.append(pending_write)
                 raise
-
-
-def _copy_if_state_error(failure: BaseException) -> BaseException:
-    """A copy of a StateError for each thread that raises it: a raised exception keeps a traceback.
-
-    Other exceptions are returned as they are.
-    """
-    if isinstance(failure, StateError):
-        return type(failure)(*failure.diagnostics)
-    return failure
 
 
 def _interrupted() -> StateError:
@@ -246,6 +235,17 @@ class LockedStore:
         self._database = database
         self._runner = runner
         self._timing = runner.timing or database.lease_timing
+        # Path or URL of this state for messages, without a password.
+        self.where = database.location
+        self.is_shared = database.is_shared
+        # Whether what is stored is signed with the state key, and begins anew under another.
+        self.is_signed = database.is_signed
+        # A call is sent at most so long after the time of its intents.
+        self.seconds_to_start = self._timing.seconds_to_start
+        # After so long without a sign of life another process may take the lock.
+        self.lease_seconds = self._timing.lease_seconds
+        # Whether a write takes longer than most calls, so that many are announced together.
+        self.is_slow = database.pacer.pace.longest_deferral > 0
         self._lock = LeaseLock(database, runner, now)
         self._lease: Lease | None = None
         self.was_locked_here = False
@@ -253,11 +253,6 @@ class LockedStore:
         self._write_batch = WriteBatch(
             self._commit_batch, write_notes, database.pacer.wait_for_turn
         )
-
-    @property
-    def where(self) -> str:
-        """Path or URL of this state for messages, without a password."""
-        return self._database.location
 
     @contextmanager
     def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:
@@ -294,24 +289,9 @@ class LockedStore:
         return self._write_batch.has_failed_write
 
     @property
-    def seconds_to_start(self) -> float:
-        """A call is sent at most so long after the time of its intents."""
-        return self._timing.seconds_to_start
-
-    @property
-    def lease_seconds(self) -> float:
-        """After so long without a sign of life another process may take the lock."""
-        return self._timing.lease_seconds
-
-    @property
     def waited_seconds(self) -> float:
         """How long writes have waited so far, to spare the host of the state."""
         return self._database.pacer.waited_seconds
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether a write takes longer than most calls, so that many are announced together."""
-        return self._database.pacer.pace.longest_deferral > 0
 
     @contextmanager
     def defer_writes_while_busy(
@@ -394,8 +374,7 @@ class LockedStore:
     @contextmanager
     def _hold_lock(self, operation: str, *, repair: bool = False) -> Iterator[Lease]:
         """The lease that is held, else the lock is taken for the block."""
-        if self._lease is not None:
-            yield self._lease
-        else:
-            with self._acquire_and_hold_lock(operation, repair=repair) as lease:
-                yield lease
+        with ExitStack() as stack:
+            yield self._lease or stack.enter_context(
+                self._acquire_and_hold_lock(operation, repair=repair)
+            )
