@@ -12,7 +12,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn, Self
+from typing import NamedTuple, Self
 
 from synapse_apply.files.checkout import MAX_FILE_BYTES
 from synapse_apply.files.commit_memory import (
@@ -24,7 +24,6 @@ from synapse_apply.files.commit_memory import (
 )
 from synapse_apply.files.repository import (
     NO_REPOSITORY_TEXT,
-    GitResult,
     Repository,
     find_outer_checkout,
     find_trusted_repository,
@@ -83,18 +82,18 @@ class GitCommit:
         if entry is None:
             return None
         if entry.kind is not EntryKind.FILE:
-            _raise_input_error(
+            raise InputError.from_summary(
                 "Not a file at that Git ref",
                 f"{path} at {self.ref} is a {entry.kind.value}.",
                 "Put the file itself there.",
             )
-        blobs = _Blobs(self.root)
+        blobs = _Blobs(require_repository(self.root))
         blocks, size = [], 0
         try:
             for block in blobs.blocks(entry):
                 blocks.append(block)
                 if (size := size + len(block)) > max_bytes:
-                    _raise_input_error(
+                    raise InputError.from_summary(
                         "A file is too large",
                         f"{path} at {self.ref} is larger than {max_bytes // 1024**2} MiB.",
                         "Is this the file that was meant?",
@@ -112,8 +111,8 @@ class GitCommit:
         """
         if FULL_ID.fullmatch(self.ref) or self.ref in _HEAD_NAMES:
             return
-        if outer := find_outer_checkout(_require_repository(self.root)):
-            _raise_input_error(
+        if outer := find_outer_checkout(require_repository(self.root)):
+            raise InputError.from_summary(
                 "The project lies in a Git submodule",
                 f"Commits of {outer} choose the repository that would say what {self.ref} is.",
                 "Run it in a clone that no commit chose, or name the full id of the commit.",
@@ -125,11 +124,11 @@ class GitCommit:
         There its path may be another project's. Links on the way to such a link count as well, and
         those of submodules, which are in no commit.
         """
-        repository, root = _require_repository(self.root), Path(os.path.realpath(self.root))
+        repository, root = require_repository(self.root), Path(os.path.realpath(self.root))
         top, keys = repository.top, dict[str, str]()
         code, out, said = run_git(top, repository, "ls-files", "-s", "-z", is_listing=True)
         if code:
-            _raise_input_error(
+            raise InputError.from_summary(
                 "Git cannot list the checkout", f"{top}: {said.strip()}", _FETCH_HINT
             )
         for facts, _, name in (os.fsdecode(line).partition("\t") for line in out.split(b"\0")):
@@ -147,7 +146,7 @@ class GitCommit:
             for path in leading:
                 entry = self._find(os.path.relpath(top / path, root))
                 if entry is None or entry.kind is not EntryKind.LINK or entry.key != keys[path]:
-                    _raise_input_error(
+                    raise InputError.from_summary(
                         "A link leads to the project",
                         f"{escape_misleading_path(path)} is a link by which the project is "
                         f"reached here, and not at {self.ref}, where it may be another project.",
@@ -157,13 +156,14 @@ class GitCommit:
                 del places[path]
 
     def _find(self, path: str) -> Entry | None:
-        full_path = _path_from_top(self.root, path)
+        repository = require_repository(self.root)
+        full_path = _path_from_top(repository, self.root, path)
         # `:(literal)`: a path must not be taken for a pattern.
         arguments = ("-l", "-z", "--full-tree", self.id, "--", f":(literal){full_path}")
-        code, out, error_text = run_plumbing(self.root, "ls-tree", *arguments)
+        code, out, error_text = repository.git("ls-tree", *arguments)
         if code:
             detail = f"{path} at {self.ref}: {error_text.strip()}"
-            _raise_input_error("Git cannot read the file", detail, _FETCH_HINT)
+            raise InputError.from_summary("Git cannot read the file", detail, _FETCH_HINT)
         for line in out.split(b"\0"):
             facts, _, name = line.partition(b"\t")
             if os.fsdecode(name) == full_path:
@@ -173,28 +173,30 @@ class GitCommit:
 
 def find_commit(root: Path, ref: str) -> GitCommit:
     """The commit that a ref means in the repository that contains `root`; InputError for none."""
-    commit_id = _commit_id(root, ref)
+    repository, commit_id = _find(root, ref)
     # Shown beside other refs alone; a controller asks for full ids, a thousand times.
     if commit_id.startswith(ref):
         return GitCommit(root, ref, commit_id, commit_id)
-    repository = _require_repository(root)
     key, known = (repository.git_dir, commit_id), commit_memory().short_ids
     short_id = known.find(key)
     if short_id is None:
-        short_id = (
-            run_git(root, repository, "rev-parse", "--short=7", commit_id)[1].decode().strip()
-        )
+        short_id = repository.git("rev-parse", "--short=7", commit_id).output.decode().strip()
         known.keep(key, short_id)
     return GitCommit(root, ref, commit_id, short_id)
 
 
 def is_unborn_branch(root: Path, ref: str) -> bool:
     """Whether a ref means the checked-out branch and that branch has no commit yet."""
-    code, out, _ = run_plumbing(root, "symbolic-ref", "--quiet", "HEAD")
+    repository = find_trusted_repository(root)
+    return repository is not None and _is_unborn(repository, ref)
+
+
+def _is_unborn(repository: Repository, ref: str) -> bool:
+    code, out, _ = repository.git("symbolic-ref", "--quiet", "HEAD")
     branch = out.decode(errors="surrogateescape").strip()
     if code or ref not in {"HEAD", "@", branch, branch.removeprefix("refs/heads/")}:
         return False
-    return run_plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
+    return repository.git("show-ref", "--verify", "--quiet", branch).exit_code != 0
 
 
 class Location(NamedTuple):
@@ -206,7 +208,7 @@ class Location(NamedTuple):
 
 def locate(root: Path) -> Location:
     """Where a folder is in its repository; InputError if it is in none."""
-    repository = _require_repository(root)
+    repository = require_repository(root)
     return Location(repository.top, repository.relative_path_of(root))
 
 
@@ -227,19 +229,18 @@ class CommitTree(Tree):
 
     def __init__(self, root: Path, path: str, ref: str) -> None:
         """`path` is relative to `root`; InputError if there is no such folder at the ref."""
-        self._git_dir = _require_repository(root).git_dir
-        self._memory = commit_memory()
-        commit_id, full_path = _commit_id(root, ref), _path_from_top(root, path)
+        repository, commit_id = _find(root, ref)
+        self._git_dir, self._memory = repository.git_dir, commit_memory()
+        full_path = _path_from_top(repository, root, path)
         key = self._git_dir, commit_id, full_path
         listing = self._memory.listings.find(key)
         if listing is None:
             # The complete listing is read at once: one process in place of one for each folder.
-            ref_text = shorten_git_ref(ref)
-            listing = Listing(list(_iter_entries(root, commit_id, full_path, ref_text)))
+            listing = Listing(_entries(repository, commit_id, full_path, shorten_git_ref(ref)))
             if len(listing.by_path) <= MOST_ENTRIES:
                 self._memory.listings.keep(key, listing)
         self._listing = listing
-        self._blobs = _Blobs(root)
+        self._blobs = _Blobs(repository)
 
     def __enter__(self) -> Self:
         return self
@@ -286,12 +287,17 @@ class CommitTree(Tree):
 class _Blobs:
     """Reads blobs by one `git cat-file --batch` process, which is started at the first read."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
         self._process: subprocess.Popen[bytes] | None = None
 
     def blocks(self, file: Entry) -> Iterator[bytes]:
-        request_pipe, answer_pipe = self._open_pipes()
+        if self._process is None:
+            top = self._repository.top
+            self._process = start_git_with_pipes(top, self._repository, "cat-file", "--batch")
+        request_pipe, answer_pipe = self._process.stdin, self._process.stdout
+        if request_pipe is None or answer_pipe is None:
+            raise RuntimeError("git was started without pipes")
         request_pipe.write(file.key.encode("ascii") + b"\n")
         request_pipe.flush()
         header = answer_pipe.readline().split()
@@ -327,24 +333,18 @@ class _Blobs:
                 pipe.close()
         process.wait()
 
-    def _open_pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        if self._process is None:
-            repository = _require_repository(self._root)
-            self._process = start_git_with_pipes(self._root, repository, "cat-file", "--batch")
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("git was started without pipes")
-        return self._process.stdin, self._process.stdout
 
+def _find(root: Path, ref: str) -> tuple[Repository, str]:
+    """The repository that contains `root`, and the id of the commit that a ref means in it.
 
-def _commit_id(root: Path, ref: str) -> str:
-    """The id of the commit that a ref means; InputError for none."""
+    InputError for none.
+    """
     # A ref that begins with a dash would be an option of Git.
     if not ref or ref.startswith("-") or not ref.isprintable():
-        _raise_input_error(
+        raise InputError.from_summary(
             "Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit."
         )
-    repository = _require_repository(root)
-    known = commit_memory().commits
+    repository, known = require_repository(root), commit_memory().commits
 
     def find() -> str:
         if known.find((repository.git_dir, ref)):
@@ -356,24 +356,24 @@ def _commit_id(root: Path, ref: str) -> str:
         return commit
 
     commit = pinned_commit(repository.git_dir, ref, find)
-    if not commit and is_unborn_branch(root, ref):
-        _raise_input_error(
+    if not commit and _is_unborn(repository, ref):
+        raise InputError.from_summary(
             "No commit yet", f"The branch that {ref!r} means has none.", "Commit first."
         )
     if not commit:
-        _raise_input_error(
+        raise InputError.from_summary(
             "Unknown Git ref",
             f"{ref!r} names no commit here.",
             f"Check its spelling. {_FETCH_HINT}",
         )
-    return commit
+    return repository, commit
 
 
-def _require_repository(root: Path) -> Repository:
+def require_repository(root: Path) -> Repository:
     """The repository that contains a folder; InputError for none, or one that is not trusted."""
     repository = find_trusted_repository(root)
     if repository is None:
-        _raise_input_error(
+        raise InputError.from_summary(
             "Not a Git repository",
             f"{root}: {NO_REPOSITORY_TEXT}",
             "What has a Git ref is read from the repository that the project lies in. "
@@ -382,18 +382,16 @@ def _require_repository(root: Path) -> Repository:
     return repository
 
 
-def _iter_entries(root: Path, commit: str, full_path: str, ref: str) -> Iterator[Entry]:
+def _entries(repository: Repository, commit: str, full_path: str, ref: str) -> list[Entry]:
+    """All entries below a folder of a commit; InputError for none."""
     tree_name = f"{commit}:" if full_path == "." else f"{commit}:{full_path}"
-    repository = _require_repository(root)
     arguments = ("ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name)
-    code, out, error_text = run_git(root, repository, *arguments, is_listing=True)
+    code, out, error_text = run_git(repository.top, repository, *arguments, is_listing=True)
     require_listing_size(code, out, f"{full_path} at {ref}")
     if code:
-        _raise_no_folder(root, commit, full_path, ref, error_text)
-    for line in out.split(b"\0"):
-        if line:
-            facts, _, name = line.partition(b"\t")
-            yield _parse_entry(facts, name.decode(errors="surrogateescape"))
+        raise _no_folder_error(repository, commit, full_path, ref, error_text)
+    lines = (line.partition(b"\t") for line in out.split(b"\0") if line)
+    return [_parse_entry(facts, name.decode(errors="surrogateescape")) for facts, _, name in lines]
 
 
 _KINDS = {"120000": EntryKind.LINK, "160000": EntryKind.SUBMODULE, "040000": EntryKind.FOLDER}
@@ -406,59 +404,41 @@ def _parse_entry(facts: bytes, path: str) -> Entry:
     return Entry(path, EntryKind.FILE, int(size) if size.isdigit() else 0, mode == "100755", key)
 
 
-def _path_from_top(root: Path, path: str) -> str:
+def _path_from_top(repository: Repository, root: Path, path: str) -> str:
     """The path, given relative to `root`, relative to the top of the repository."""
-    prefix = locate(root).relative_path
+    prefix = repository.relative_path_of(root)
     return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")
 
 
-def _raise_no_folder(
-    root: Path, commit: str, full_path: str, ref: str, error_text: str
-) -> NoReturn:
-    """InputError that says why: in a submodule, a file, not there, or Git's own message."""
+def _no_folder_error(
+    repository: Repository, commit: str, full_path: str, ref: str, error_text: str
+) -> InputError:
+    """The error that says why: in a submodule, a file, not there, or Git's own message."""
     parts = full_path.split("/")
     for depth in range(1, len(parts) + 1):
         parent = "/".join(parts[:depth])
-        listing = run_plumbing(
-            root, "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){parent}"
-        )[1]
+        arguments = ("-z", "--full-tree", commit, "--", f":(literal){parent}")
+        listing = repository.git("ls-tree", *arguments).output
         if listing.startswith(b"160000"):
-            _raise_input_error(
+            return InputError.from_summary(
                 "Package lies in a Git submodule",
                 f"{parent} at {ref} is a submodule; its files are in another repository.",
                 "Leave out ref to take the checked-out folder, or build a zip (file:).",
             )
         if listing and depth == len(parts) and not listing.startswith(b"040000"):
-            _raise_input_error(
+            return InputError.from_summary(
                 "Not a folder at that Git ref",
                 f"{full_path} at {ref} is a file.",
                 "Name the plugin's folder.",
             )
     if "not a tree object" in error_text or "Not a valid object name" in error_text:
-        _raise_input_error(
+        return InputError.from_summary(
             "Folder not in that Git ref",
             f"{full_path} is not in {ref}.",
             "Was the folder added or renamed later? The path is relative to the project's folder.",
         )
-    _raise_input_error(
-        "Git cannot read the folder", f"{full_path} at {ref}: {error_text.strip()}", _FETCH_HINT
-    )
-
-
-def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> GitResult:
-    """Run one plumbing command in the repository that contains `root`.
-
-    `input_bytes` is its standard input. Exit code 128 outside of a repository, as Git has it.
-    InputError for a repository that cannot be trusted, or without Git.
-    """
-    repository = find_trusted_repository(root)
-    if repository is None:
-        return GitResult(128, b"", f"fatal: {NO_REPOSITORY_TEXT}")
-    return run_git(root, repository, *arguments, input_bytes=input_bytes)
-
-
-def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
-    raise InputError.from_summary(summary, detail, hint)
+    detail = f"{full_path} at {ref}: {error_text.strip()}"
+    return InputError.from_summary("Git cannot read the folder", detail, _FETCH_HINT)
 
 
 # Git takes the first meaning, a tag before a remote branch. So a person who may push a tag called
@@ -525,14 +505,14 @@ class Refs:
             return self._id(f"{selector}^{{commit}}")
         meanings = self._meanings(name)
         if len(meanings) > 1:
-            _raise_ambiguous(ref, meanings)
+            raise _ambiguous_error(ref, meanings)
         return self._id(f"{meanings[0].name}{selector}^{{commit}}") if meanings else ""
 
     def _one_commit(self, ref: str, meanings: list[Meaning]) -> str:
         """The one commit of all meanings, "" without any."""
         commits = {meaning.commit for meaning in meanings}
         if len(commits) > 1:
-            _raise_ambiguous(ref, meanings)
+            raise _ambiguous_error(ref, meanings)
         return commits.pop() if commits else ""
 
     def _meanings(self, name: str) -> list[Meaning]:
@@ -573,12 +553,11 @@ class Refs:
 
     def _list(self, names: Sequence[str]) -> list[_Ref]:
         """The refs with these full names, and those below them."""
-        arguments = ("for-each-ref", "--format=%(refname) %(objectname) %(objecttype)", *names)
-        code, out, _ = run_git(self._repository.top, self._repository, *arguments)
+        listing = "--format=%(refname) %(objectname) "
+        code, out, _ = self._repository.git("for-each-ref", f"{listing}%(objecttype)", *names)
         if code:
             # Git gives none of them a kind if it lacks the object of one.
-            arguments = ("for-each-ref", "--format=%(refname) %(objectname) ", *names)
-            _, out, _ = run_git(self._repository.top, self._repository, *arguments)
+            _, out, _ = self._repository.git("for-each-ref", listing, *names)
         return [_Ref(*line.split(" ")) for line in os.fsdecode(out).split("\n") if line]
 
     def _of_short_id(self, name: str) -> list[Meaning]:
@@ -599,8 +578,7 @@ class Refs:
             return []
         text = "".join(f"{revision}\n" for revision in revisions)
         arguments = ("cat-file", "--batch-check=%(objectname) found")
-        repository = self._repository
-        _, out, _ = run_git(repository.top, repository, *arguments, input_bytes=text.encode())
+        _, out, _ = self._repository.git(*arguments, input_bytes=text.encode())
         answers = (line.partition(" ") for line in os.fsdecode(out).splitlines())
         ids = [id_ if status == "found" else "" for id_, _, status in answers]
         # Git stops at a damaged object; the rest counts as missing.
@@ -612,7 +590,7 @@ class Refs:
 
     def _git(self, *arguments: str) -> str:
         """The output of a Git command without blanks around it, "" if the command failed."""
-        code, out, _ = run_git(self._repository.top, self._repository, *arguments)
+        code, out, _ = self._repository.git(*arguments)
         return "" if code else os.fsdecode(out).strip()
 
 
@@ -624,8 +602,8 @@ class _Ref(NamedTuple):
     kind: str
 
 
-def _raise_ambiguous(ref: str, meanings: list[Meaning]) -> NoReturn:
-    raise InputError.from_summary(
+def _ambiguous_error(ref: str, meanings: list[Meaning]) -> InputError:
+    return InputError.from_summary(
         "Ambiguous Git ref",
         f"{ref!r} means {len(meanings)} things here: {', '.join(map(str, meanings))}.",
         "Write the full name of the one that is meant. If another was given so as to be taken "

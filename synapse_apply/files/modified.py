@@ -13,8 +13,8 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from synapse_apply.files.commits import CommitTree, find_commit, locate, run_plumbing
-from synapse_apply.files.repository import find_trusted_repository, run_git
+from synapse_apply.files.commits import CommitTree, find_commit, require_repository
+from synapse_apply.files.repository import Repository, find_trusted_repository, run_git
 from synapse_apply.files.tree import UnreadableError, escape_misleading_path
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -39,7 +39,7 @@ def list_modified_files(
     repository = find_trusted_repository(root)
     if repository is None:
         return ()
-    filters = _read_filter_names(repository.top)
+    filters = _read_filter_names(repository)
     # Such a filter cannot be switched off with `-c`, and must not run.
     if any("=" in name for name in filters):
         return ()
@@ -72,11 +72,13 @@ def list_modified_files(
     except InputError:
         same = Unmodified()
     changed.update(set(uncertain) - same.unchanged - same.filtered)
-    changed.update(_iter_untracked(root, read_names, timeout))
+    changed.update(_iter_untracked(root, repository, read_names, timeout))
     return tuple(map(escape_misleading_path, sorted(changed)[:MAX_FILES]))
 
 
-def _iter_untracked(root: Path, read_names: Collection[str], timeout: float) -> Iterator[str]:
+def _iter_untracked(
+    root: Path, repository: Repository, read_names: Collection[str], timeout: float
+) -> Iterator[str]:
     """Those of `read_names` that are neither tracked nor ignored."""
     top = Path(os.path.realpath(root))
     inside_names = {
@@ -84,8 +86,7 @@ def _iter_untracked(root: Path, read_names: Collection[str], timeout: float) -> 
         for name in read_names
         if Path(os.path.realpath(top / name)).is_relative_to(top)
     }
-    repository = find_trusted_repository(root)
-    if not inside_names or repository is None:
+    if not inside_names:
         return
     arguments = ("ls-files", "--others", "--exclude-standard", "-z", "--", ".")
     code, out, _ = run_git(root, repository, *arguments, timeout=timeout)
@@ -113,8 +114,8 @@ def find_unmodified(
     conversion has changed since that ref is not among them. InputError as `find_commit` and
     CommitTree.
     """
-    top, _ = locate(root)
-    paths = dict(_iter_paths(top.resolve(), root / folder, names))
+    repository = require_repository(root)
+    paths = dict(_iter_paths(repository.top.resolve(), root / folder, names))
     blob_ids = {}
     with CommitTree(root, old_folder, ref) as tree:
         for name in paths:
@@ -123,10 +124,11 @@ def find_unmodified(
                     blob_ids[name] = tree.file(entry).key
             except UnreadableError:
                 continue
-    now = _read_attributes(top, paths.values())
+    now = _read_attributes(repository, paths.values())
     commit = find_commit(root, ref).id
-    then = _read_attributes(top, paths.values(), "--source", commit) or now  # Git before 2.40
-    filters = _read_filter_names(top)
+    # Git before 2.40 has no `--source`.
+    then = _read_attributes(repository, paths.values(), "--source", commit) or now
+    filters = _read_filter_names(repository)
     filtered = frozenset(
         n for n, path in paths.items() if now.get(path, {}).get(_FILTER) in filters
     )
@@ -136,7 +138,8 @@ def find_unmodified(
         if name in blob_ids and name not in filtered and now.get(path) == then.get(path)
     ]
     lines = os.fsencode("".join(f"{paths[name]}\n" for name in candidates))
-    ids = run_plumbing(top, "hash-object", "--stdin-paths", input_bytes=lines)[1].decode().split()
+    result = repository.git("hash-object", "--stdin-paths", input_bytes=lines)
+    ids = result.output.decode().split()
     # Git stops at a file that was removed meanwhile: then none counts as unchanged.
     if len(ids) != len(candidates):
         return Unmodified(frozenset(), filtered)
@@ -153,18 +156,20 @@ def _iter_paths(top: Path, folder: Path, names: Collection[str]) -> Iterator[tup
             yield name, path
 
 
-def _read_filter_names(top: Path) -> set[str]:
+def _read_filter_names(repository: Repository) -> set[str]:
     """The names of all filters in the Git configuration."""
     arguments = ("config", "--null", "--name-only", "--get-regexp", "^filter\\.")
-    names = os.fsdecode(run_plumbing(top, *arguments)[1]).split("\0")
+    names = os.fsdecode(repository.git(*arguments).output).split("\0")
     return {name.removeprefix("filter.").rpartition(".")[0] for name in names if name}
 
 
-def _read_attributes(top: Path, paths: Iterable[str], *source: str) -> dict[str, dict[str, str]]:
+def _read_attributes(
+    repository: Repository, paths: Iterable[str], *source: str
+) -> dict[str, dict[str, str]]:
     """The attributes that convert a file, by its path; {} where Git cannot tell."""
     input_bytes = os.fsencode("".join(f"{path}\0" for path in paths))
     arguments = ("check-attr", *source, "-z", "--stdin", *_CONVERTING_ATTRIBUTES, _FILTER)
-    code, out, _ = run_plumbing(top, *arguments, input_bytes=input_bytes)
+    code, out, _ = repository.git(*arguments, input_bytes=input_bytes)
     if code:
         return {}
     fields = [os.fsdecode(field) for field in out.split(b"\0")[:-1]]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from synapse_apply.files.programs import (
     STOPPED_EXIT_CODE,
@@ -75,6 +75,10 @@ class Repository:
         """Whether the clone lacks older commits."""
         return (self.common_dir / "shallow").exists()
 
+    def git(self, *arguments: str, input_bytes: bytes = b"") -> GitResult:
+        """Run one Git command in the top folder, as `run_git` does."""
+        return run_git(self.top, self, *arguments, input_bytes=input_bytes)
+
     def relative_path_of(self, folder: Path) -> str:
         """The path of a folder relative to the top, with forward slashes; "" for the top."""
         relative_path = Path(os.path.realpath(folder)).relative_to(self.top).as_posix()
@@ -97,10 +101,8 @@ def find_trusted_repository(folder: Path) -> Repository | None:
             if device not in {None, candidate_device}:
                 return None
             device = candidate_device
-        if _may_exist(f"{candidate}/.git"):
-            repository = _trusted_in_folder(Path(candidate))
-            if repository is not None:
-                return repository
+        if _may_exist(f"{candidate}/.git") and (found := _trusted_in_folder(Path(candidate))):
+            return found
         if candidate == os.sep:
             return None
         candidate = candidate.rpartition(os.sep)[0] or os.sep
@@ -173,7 +175,7 @@ def run_git(
     except subprocess.TimeoutExpired:
         return GitResult(124, b"", f"no answer in {timeout} s")
     except OSError as problem:
-        _raise_git_not_started(problem)
+        raise _git_not_started(problem) from None
     return GitResult(
         completed.returncode, completed.stdout, completed.stderr.decode(errors="replace")
     )
@@ -205,7 +207,7 @@ def start_git_with_pipes(
             stderr=subprocess.DEVNULL,
         )
     except OSError as problem:
-        _raise_git_not_started(problem)
+        raise _git_not_started(problem) from None
 
 
 # Git answers for the repository that we found: its own search accepts a bare repository that a pull
@@ -239,8 +241,8 @@ def list_checkouts(folder: Path, repository: Repository | None) -> Folders:
     )
 
 
-def _raise_git_not_started(problem: OSError) -> NoReturn:
-    _raise_input_error(
+def _git_not_started(problem: OSError) -> InputError:
+    return InputError.from_summary(
         "Git cannot be started",
         f"git: {problem.strerror}",
         "Install git. It reads what is committed, and a state at git:REMOTE.",
@@ -255,9 +257,9 @@ def _trusted_in_folder(folder: Path) -> Repository | None:
             _require_git_folders(repository)
             _require_trusted(repository)
     except OSError as problem:
-        _raise_input_error(
+        raise InputError.from_summary(
             _REFUSED_SUMMARY, f"{folder / '.git'}: {problem.strerror}.", "Check its permissions."
-        )
+        ) from None
     if repository is not None:
         _require_untracked(repository)
     return repository
@@ -285,7 +287,7 @@ def _in_folder(folder: Path) -> Repository | None:
     if is_usable:
         return Repository(folder, git_dir, common_dir)
     if entry.is_file():
-        _raise_input_error(
+        raise InputError.from_summary(
             _REFUSED_SUMMARY, f"{entry} names {git_dir}, which is no Git folder.", "Clone it again."
         )
     return None
@@ -296,7 +298,7 @@ def _read_git_file(file: Path) -> Path:
     with file.open("rb") as stream:
         text = os.fsdecode(stream.read(1 << 16)).rstrip("\r\n")
     if not text.startswith("gitdir: ") or "\0" in text:
-        _raise_input_error(
+        raise InputError.from_summary(
             _REFUSED_SUMMARY, f"{file} is a file that names no Git folder.", "Clone it again."
         )
     return Path(os.path.realpath(file.parent / text.removeprefix("gitdir: ")))
@@ -307,7 +309,7 @@ def _require_git_folders(repository: Repository) -> None:
     own_git_folder = repository.top / ".git"
     for folder in (repository.git_dir, repository.common_dir):
         if folder.is_relative_to(repository.top) and not folder.is_relative_to(own_git_folder):
-            _raise_input_error(
+            raise InputError.from_summary(
                 _REFUSED_SUMMARY,
                 f"{own_git_folder} leads to {folder}, which lies in the checkout itself, where a "
                 f"commit could have put it.",
@@ -327,7 +329,7 @@ def _require_trusted(repository: Repository) -> None:
     for path in (top / ".git", top, repository.git_dir, repository.common_dir):
         owner = path.lstat().st_uid
         if owner not in trusted_uids and not _is_safe(top):
-            _raise_input_error(
+            raise InputError.from_summary(
                 _REFUSED_SUMMARY,
                 f"{path} belongs to another user (uid {owner}), who could answer for it.",
                 f"If that is meant: git config --global --add safe.directory {top}",
@@ -367,18 +369,14 @@ def _require_untracked(repository: Repository) -> None:
     if outer is None:
         return
     relative_path = outer.relative_path_of(top)
-    _, out, _ = run_git(outer.top, outer, "ls-files", "-z", "--", f":(literal){relative_path}")
+    _, out, _ = outer.git("ls-files", "-z", "--", f":(literal){relative_path}")
     if any(name.startswith(f"{relative_path}/") for name in os.fsdecode(out).split("\0")):
-        _raise_input_error(
+        raise InputError.from_summary(
             _REFUSED_SUMMARY,
             f"{top} has a .git of its own, and its files are tracked by the repository of "
             f"{outer.top}.",
             f"Remove {top / '.git'} if nobody made it on purpose.",
         )
-
-
-def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
-    raise InputError.from_summary(summary, detail, hint)
 
 
 # It is made by hand, since `git init` would copy templates, which may have hooks. It has no work
