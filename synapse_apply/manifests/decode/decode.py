@@ -289,7 +289,7 @@ def decode_desired(draft: Draft) -> Desired | None:
     carries_package = CATALOGUE[draft.schema].carries_package
     source = kinds.release_source(draft) if carries_package else None
     # Its version may be in the package, so the resource would be incomplete.
-    if draft.context.was_unreadable(source):
+    if draft.context.read_config(source).is_unreadable:
         return None
     depends_on = tuple([value.address for value in spec.values() if isinstance(value, Reference)])
     pinned_id, lifecycle = draft.metadata.get("id"), _DEFAULT_LIFECYCLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.manifests.files import build_outside_finding, is_inside_or_allowed
 from synapse_apply.manifests.yaml.reader import Document, read_single_mapping
@@ -37,6 +37,19 @@ ReadPackageConfig = Callable[[PackageSource], "ConfigWithPositions | Diagnostic 
 """The config.yaml of a package with its positions, None without one, or why it cannot be read
 (a Diagnostic, or InputError raised).
 """
+
+
+class SourceConfig(NamedTuple):
+    """The config.yaml of a package and its positions, which are empty where nothing was read.
+
+    `is_missing`: the package has none; `is_unreadable`: that was reported.
+    """
+
+    value: Mapping[str, Any] = {}
+    positions: Mapping[FieldPath, Position] = {}
+    is_missing: bool = False
+    is_unreadable: bool = False
+
 
 PUBLISHED = "published"
 
@@ -97,17 +110,14 @@ class Draft:
         self.report(path, summary, detail, hint, Severity.WARNING)
 
     def package_source(self, key: str) -> PackageSource | None:
-        """The package source in a spec field.
-
-        None when absent, malformed, unknown or not allowed.
-        """
-        value = self.spec.get(key)
+        """The package source in a spec field; None when absent, malformed, unknown, not allowed."""
+        value, field_path = self.spec.get(key), ("spec", key)
         # A variable without a value or a misfit, which was reported: no other folder is meant.
-        if self.is_unknown_at_or_above(("spec", key)) or any(
-            path[:2] == ("spec", key) for path in self.unknown_paths
+        if self.is_unknown_at_or_above(field_path) or any(
+            path[:2] == field_path for path in self.unknown_paths
         ):
             return None
-        position = self.find_position(("spec", key))
+        position = self.find_position(field_path)
         if value == PUBLISHED and key == "source":
             return PackageSource(PUBLISHED, position=position)
         ref = value.get("ref", "") if isinstance(value, dict) else ""
@@ -146,42 +156,21 @@ class DecodeContext:
     hints: FirstHints = field(default_factory=FirstHints)
     drafts_by_unknown_provider: dict[str, list[Draft]] = field(default_factory=dict)
     reported_flaws: set[tuple[PackageSource, str]] = field(default_factory=set)
-    _config_by_source: dict[tuple[str, str, str], ConfigWithPositions | None] = field(
-        default_factory=dict
-    )
-    _sources_without_config: set[tuple[str, str, str]] = field(default_factory=set)
+    _configs: dict[tuple[str, str, str], SourceConfig] = field(default_factory=dict)
     _allowed_by_path: dict[str, bool] = field(default_factory=dict)
     read_committed_file: Callable[[str], bytes | None] | None = None
     _denials: dict[tuple[str, ...], Denial | None] = field(default_factory=dict)
     _source_context: SourceContext | None = None
 
-    def read_config(
-        self, source: PackageSource | None, draft: Draft | None = None
-    ) -> ConfigWithPositions:
-        """A package's config.yaml and positions; empty where it has none or cannot be read.
-
-        Each source is read once, and its problems are reported once.
-        """
+    def read_config(self, source: PackageSource | None, draft: Draft | None = None) -> SourceConfig:
+        """A package's config.yaml; each is read once, and its problems are reported once."""
         # Without a reader (as for completion or formatting) no package may be opened.
         if source is None or source.kind == PUBLISHED or self.read_package_config is None:
-            return {}, {}
+            return SourceConfig()
         key = (source.kind, source.path, source.ref)
-        if key not in self._config_by_source:
-            self._config_by_source[key] = self._read_config_anew(
-                source, self.read_package_config, draft
-            )
-        return self._config_by_source[key] or ({}, {})
-
-    def was_unreadable(self, source: PackageSource | None) -> bool:
-        """Whether an earlier `read_config` failed to read this package."""
-        if source is None:
-            return False
-        # None was stored by a failed read; () means that nobody has asked for this source yet.
-        return self._config_by_source.get((source.kind, source.path, source.ref), ()) is None
-
-    def lacks_config(self, source: PackageSource) -> bool:
-        """Whether this package was read by then, and had no config.yaml."""
-        return (source.kind, source.path, source.ref) in self._sources_without_config
+        if key not in self._configs:
+            self._configs[key] = self._read_config(source, self.read_package_config, draft)
+        return self._configs[key]
 
     def mark_flaw_reported(self, source: PackageSource | None, rule: str) -> None:
         """Note that a finding already says what this lint rule would say of the package."""
@@ -215,41 +204,35 @@ class DecodeContext:
             )
         return self._denials[key]
 
-    def _read_config_anew(
+    def _read_config(
         self, source: PackageSource, read_package_config: ReadPackageConfig, draft: Draft | None
-    ) -> ConfigWithPositions | None:
-        """The config of a package, empty where it has none.
-
-        None (reported) where it cannot be read.
-        """
-        findings: tuple[Diagnostic, ...] = ()
+    ) -> SourceConfig:
         try:
-            config_or_finding = read_package_config(source)
-            if isinstance(config_or_finding, Diagnostic):
-                findings = (config_or_finding,)
-            elif config_or_finding is None:
-                self._sources_without_config.add((source.kind, source.path, source.ref))
-                return {}, {}
-            else:
-                return config_or_finding
+            config = read_package_config(source)
+            if config is None:
+                return SourceConfig(is_missing=True)
+            if not isinstance(config, Diagnostic):
+                return SourceConfig(*config)
+            findings: tuple[Diagnostic, ...] = (config,)
         except InputError as problem:
             findings = problem.diagnostics
         address = str(draft.address) if draft and draft.address else None
         for finding in findings:
-            position = finding.position or source.position
             # A config.yaml may quote a value that this run knows as a secret.
-            if contains_secret(f"{finding.detail} {finding.hint} {finding.path}"):
-                finding = finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)  # noqa: PLW2901
-            self.findings.append(
-                finding.with_changes(position=position, address=finding.address or address)
+            has_secret = contains_secret(f"{finding.detail} {finding.hint} {finding.path}")
+            shown = (
+                finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)
+                if has_secret
+                else finding
             )
-        return None
+            position = finding.position or source.position
+            self.findings.append(
+                shown.with_changes(position=position, address=finding.address or address)
+            )
+        return SourceConfig(is_unreadable=True)
 
 
 def normalize_source_path(path: str) -> str:
-    """A source's path in the form in which sources are compared.
-
-    `/` only, no `./`, no last slash.
-    """
+    """A source's path as sources are compared: `/` only, no `./`, no last slash."""
     parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
     return ("/" if path.startswith("/") else "") + "/".join(parts) or "."

@@ -26,9 +26,9 @@ from synapse_apply.kinds.run_forms import (
 from synapse_apply.manifests import schemas
 from synapse_apply.manifests.decode.draft import (
     PUBLISHED,
-    ConfigWithPositions,
     DecodeContext,
     Draft,
+    SourceConfig,
 )
 from synapse_apply.manifests.yaml.reader import ONLY_FOR_SECRETS, VALUE_FROM, describe_value_kind
 from synapse_apply.model.address import Address
@@ -385,7 +385,7 @@ def decode_plugin(draft: Draft) -> DecodedSpec:
         return fields
     config = draft.context.read_config(source, draft)
     for key in _CONFIG_FIELDS:
-        config_value = config[0].get(key)
+        config_value = config.value.get(key)
         # A value of another type is a flaw of the package, reported when the package is checked.
         if config_value is None or not isinstance(config_value, str):
             continue
@@ -393,9 +393,9 @@ def decode_plugin(draft: Draft) -> DecodedSpec:
             report_contradiction(draft, key, config, source)
         else:
             fields[key] = config_value
-            if (position := config[1].get((key,))) is not None:
+            if (position := config.positions.get((key,))) is not None:
                 draft.positions = {**draft.positions, ("spec", key): position}
-    if draft.context.lacks_config(source):
+    if config.is_missing:
         draft.context.mark_flaw_reported(source, "package:no-config")
         draft.report(
             ("spec", "from"),
@@ -409,7 +409,7 @@ def decode_plugin(draft: Draft) -> DecodedSpec:
         "name" not in fields
         and not draft.is_unknown_at_or_above(("spec", "name"))
         and draft.context.read_package_config
-        and not draft.context.was_unreadable(source)
+        and not config.is_unreadable
     ):
         draft.report(
             ("spec", "from"),
@@ -421,10 +421,10 @@ def decode_plugin(draft: Draft) -> DecodedSpec:
 
 
 def report_contradiction(
-    draft: Draft, key: str, config: ConfigWithPositions, source: PackageSource | None
+    draft: Draft, key: str, config: SourceConfig, source: PackageSource | None
 ) -> None:
     """Report a field of the manifest that its package's config.yaml contradicts."""
-    manifest_value, config_value = draft.spec.get(key), config[0].get(key)
+    manifest_value, config_value = draft.spec.get(key), config.value.get(key)
     if manifest_value is None or config_value is None or manifest_value == str(config_value):
         return
     hint = "make both the same, or remove it here"
@@ -433,7 +433,7 @@ def report_contradiction(
         shown_value = f"{describe_value_kind(config_value)} ({shown_value})"
         hint = f"quote it there; {hint}"
         draft.context.mark_flaw_reported(source, f"package:{key}")
-    config_position = config[1].get((key,))
+    config_position = config.positions.get((key,))
     draft.report(
         ("spec", key),
         "Manifest and package disagree",
@@ -456,7 +456,7 @@ def find_version(draft: Draft) -> str | None:
     """The declared version, else the package's; None where it has no valid form."""
     declared = draft.spec.get("version")
     if declared is None:
-        declared = draft.context.read_config(release_source(draft), draft)[0].get("version")
+        declared = draft.context.read_config(release_source(draft), draft).value.get("version")
         # It would be part of an address, which is shown everywhere.
         if contains_secret(str(declared)):
             return None
@@ -512,7 +512,7 @@ def decode_verification(draft: Draft) -> Mapping[str, Any] | None:
             f"use either {', '.join(PAGE_FORM)} or {', '.join(PLATFORM_FORM)}",
         )
         return block
-    config = draft.context.read_config(release_source(draft), draft)[0]
+    config = draft.context.read_config(release_source(draft), draft).value
     actions = list_action_names(config) or list_action_names(draft.spec.get("config"))
     action = _select_action(draft, actions) if actions else None
     if action is None:
@@ -566,11 +566,11 @@ def report_missing_version(draft: Draft) -> None:
     if draft.spec.get("version") is not None or draft.is_unknown_at_or_above(("spec", "version")):
         return
     source = release_source(draft)
-    if source is None or draft.context.was_unreadable(source):
+    config = draft.context.read_config(source)
+    if source is None or config.is_unreadable:
         _report_outside_sources(draft)
         return
-    config, positions = draft.context.read_config(source)
-    config_version = config.get("version")
+    config_version = config.value.get("version")
     if config_version is None:
         is_published = source.kind == PUBLISHED
         source_text = "a published package" if is_published else f"the config.yaml of {source}"
@@ -581,7 +581,7 @@ def report_missing_version(draft: Draft) -> None:
             "add `version:`",
         )
         return
-    version_position = positions.get(("version",))
+    version_position = config.positions.get(("version",))
     if not isinstance(config_version, str):
         draft.context.mark_flaw_reported(source, "package:version")
     draft.report(

@@ -306,10 +306,10 @@ def plugin_code_errors(
         owner = declared.get(resource.depends_on[0]) if resource.depends_on else None
         if owner is None or resource.source is None:
             continue
-        config, positions = context.read_config(resource.source)
-        manifest_code, package_code = owner.spec.get("code"), config.get("code")
+        config = context.read_config(resource.source)
+        manifest_code, package_code = owner.spec.get("code"), config.value.get("code")
         if manifest_code is not None and package_code is not None and manifest_code != package_code:
-            code_position = positions.get(("code",))
+            code_position = config.positions.get(("code",))
             yield error_finding(
                 "Manifest and package disagree",
                 f"{owner.address} has code {manifest_code} ({owner.find_position(('code',))}), "
@@ -567,7 +567,7 @@ def _decode_documents_and_report(
         *(findings_of_moves_at_ref(ref, *moves) if ref else still_declared_errors(*moves)),
     ]
     # Last, on decoded values: what an API version cannot carry is still checked above.
-    declared = with_dependencies(declared, context.read_config)
+    declared = with_dependencies(declared, lambda source: context.read_config(source)[:2])
     return drop_unsupported(context.target, declared, context.findings)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     find_nearest_position,
 )
-from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import PackageFlaw, VersionSortKey, version_sort_key
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import Desired, PackageSource
@@ -91,34 +91,22 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
     if findings:
         value = document.value if isinstance(document.value, dict) else {}
         return PackageConfig(value, document.positions, tuple(findings))
-    flaws = list(dict.fromkeys((*_iter_schema_flaws(document), *_flaws_beyond_schema(document))))
-    nowhere = Position("", 0, 0)
-    flaws.sort(key=lambda flaw: flaw.position or nowhere)
+    flaws = list(dict.fromkeys(_iter_flaws(document)))
+    flaws.sort(key=lambda flaw: flaw.position or Position("", 0, 0))
     return PackageConfig(document.value, document.positions, (), tuple(flaws))
 
 
-def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
-    """A flaw for each misfit, with the rule that the schema names in `x-lint`."""
-    value = document.value
-    if schemas.compile_validator(SCHEMA_NAME).is_valid(value):
-        return
-    value_to_check = ValueToCheck(
-        value, document.positions, scalar_text=document.source.scalar_text
-    )
-    for one in build_schema_findings(SCHEMA_NAME, value_to_check):
-        rule = one.rule or "package:shape"
-        yield PackageFlaw(rule, one.detail, one.hint, one.position, one.path)
-
-
-def _flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
+def _iter_flaws(document: Document) -> Iterator[PackageFlaw]:
+    """A flaw for each misfit, with the rule that the schema names in `x-lint`, and for the rest."""
+    value, positions = document.value, document.positions
+    if not schemas.compile_validator(SCHEMA_NAME).is_valid(value):
+        to_check = ValueToCheck(value, positions, scalar_text=document.source.scalar_text)
+        for one in build_schema_findings(SCHEMA_NAME, to_check):
+            rule = one.rule or "package:shape"
+            yield PackageFlaw(rule, one.detail, one.hint, one.position, one.path)
     for rule, path, detail, hint in _violations_beyond_schema(document):
-        position = find_nearest_position(document.positions, path)
+        position = find_nearest_position(positions, path)
         yield PackageFlaw(f"package:{rule}", detail, hint, position, path)
-
-
-def _texts_at_any(value: Any, patterns: Iterable[FieldPath]) -> Iterator[tuple[FieldPath, str]]:
-    for pattern in patterns:
-        yield from _texts_at(value, pattern)
 
 
 def _texts_at(
@@ -129,14 +117,14 @@ def _texts_at(
         if isinstance(value, str):
             yield path, value
         return
-    first_part, pattern_tail = pattern[0], pattern[1:]
+    part = pattern[0]
+    children: Iterable[tuple[str | int, Any]] = ()
     if isinstance(value, dict):
-        keys = value if first_part == "*" else [key for key in (first_part,) if key in value]
-        for key in keys:
-            yield from _texts_at(value[key], pattern_tail, (*path, key))
-    elif isinstance(value, list) and first_part == "*":
-        for index, item in enumerate(value):
-            yield from _texts_at(item, pattern_tail, (*path, index))
+        children = [(key, value[key]) for key in value if part in {"*", key}]
+    elif isinstance(value, list) and part == "*":
+        children = enumerate(value)
+    for key, child in children:
+        yield from _texts_at(child, pattern[1:], (*path, key))
 
 
 def _violations_beyond_schema(document: Document) -> Iterator[tuple[str, FieldPath, str, str]]:
@@ -147,17 +135,13 @@ def _violations_beyond_schema(document: Document) -> Iterator[tuple[str, FieldPa
             "the backend knows `category: converter`, but the platform's SDK, with which its "
             "publisher and its agents read this file, refuses it"
         )
-        yield (
-            "category-converter",
-            ("category",),
-            detail,
-            "write another category, unless your agents are known to run it",
-        )
+        hint = "write another category, unless your agents are known to run it"
+        yield "category-converter", ("category",), detail, hint
     code, needs = value.get("code"), value.get("dependencies")
     if isinstance(needs, dict) and isinstance(code, str) and code in needs:
         detail = f"`dependencies` of {code} names {code}"
         yield "dependency-itself", ("dependencies", code), detail, "take the line out"
-    for path, text in _texts_at_any(value, _SPECIFIER_PATHS):
+    for path, text in (one for paths in _SPECIFIER_PATHS for one in _texts_at(value, paths)):
         if not is_version_specifier(text):
             quoted_text = f' ("{text}")' if len(text) <= _MAX_SHOWN_LENGTH else ""
             detail = f"`{format_field_path(path)}` is not a version specifier{quoted_text}"
@@ -180,7 +164,7 @@ def _violations_beyond_schema(document: Document) -> Iterator[tuple[str, FieldPa
     # Unquoted texts that a YAML 1.1 reader, such as the platform's, reads as another type. A quick
     # search of the raw text first; the walk is needed for few files.
     if any(mark in document.source.text for mark in _YAML11_MARKS):
-        for path, text in _texts_at_any(value, _TEXT_PATHS):
+        for path, text in (one for paths in _TEXT_PATHS for one in _texts_at(value, paths)):
             kind = _describe_yaml11(text)
             if kind and _is_unquoted(document, path, text):
                 name = format_field_path(path)
@@ -214,10 +198,7 @@ def _describe_yaml11(text: str) -> str:
 def _is_unquoted(document: Document, path: FieldPath, text: str) -> bool:
     """Whether the text at a path is written without quotes."""
     position = document.positions.get(path)
-    lines = document.source.text.split("\n")
-    if position is None or position.line > len(lines):
-        return False
-    line_rest = lines[position.line - 1][position.column - 1 :]
+    line_rest = document.source.line_from(position) if position else ""
     value_text = line_rest if isinstance(path[-1], int) else line_rest.partition(":")[2]
     return value_text.strip().startswith(text)
 
@@ -265,32 +246,60 @@ ReadConfig = Callable[[PackageSource], ConfigWithPositions]
 _DEPENDENCIES_FIELD = "dependencies"
 
 
-@frozen
-class PackageNeed:
-    """A plugin that a package needs, by its code, and the versions of it that fit."""
+def release_sort_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
+    """Sorts releases by version; versions that are not semantic come first, by their text."""
+    version = str(release.spec.get("version", ""))
+    sort_key = version_sort_key(version)
+    return sort_key is not None, sort_key or (), version
 
+
+@frozen
+class _Need:
+    """The code of another plugin that the package of a release needs, and what versions fit."""
+
+    release: Desired
     code: str
     specifier: str
     position: Position | None
 
 
-@frozen
-class ReleaseNeeds:
-    """A declared release, its plugin's code, and what its package needs."""
+class _DeclaredPlugins:
+    """The declared plugins and their releases by the plugin's code, and what these need."""
 
-    release: Desired
-    code: str
-    needs: tuple[PackageNeed, ...]
+    def __init__(self, declared: Mapping[Address, Desired], read_config: ReadConfig) -> None:
+        self.plugin_by_code: dict[str, Address] = {}
+        self.releases_by_code: dict[str, list[Desired]] = defaultdict(list)
+        self.needs: list[_Need] = []
+        for resource in declared.values():
+            kind, code = CATALOGUE[resource.address.kind], resource.spec.get("code")
+            if not kind.carries_package:
+                if isinstance(code, str):
+                    self.plugin_by_code.setdefault(code, resource.address)
+                continue
+            config, positions = ({}, {}) if not resource.source else read_config(resource.source)
+            owner = resource.spec.get(kind.series_field)
+            plugin = declared.get(owner.address) if isinstance(owner, Reference) else None
+            # What the manifest declares counts, since that is sent; the package's code is only a
+            # default.
+            code = (plugin.spec.get("code") if plugin else None) or config.get("code")
+            if isinstance(code, str):
+                self.releases_by_code[code].append(resource)
+                if plugin is not None:
+                    self.plugin_by_code.setdefault(code, plugin.address)
+            self._note_needs(resource, code, config.get(_DEPENDENCIES_FIELD), positions)
 
+    def _note_needs(
+        self, release: Desired, code: Any, block: Any, positions: Mapping[FieldPath, Position]
+    ) -> None:
+        # Malformed ones are flaws of the package, as is one that needs itself: that would be a
+        # cycle.
+        for needed, specifier in (block if isinstance(block, dict) else {}).items():
+            is_sound = isinstance(specifier, str) and is_version_specifier(specifier)
+            if is_sound and needed != (code if isinstance(code, str) else ""):
+                position = find_nearest_position(positions, (_DEPENDENCIES_FIELD, needed))
+                self.needs.append(_Need(release, needed, specifier, position))
 
-@mutable
-class DeclaredPlugins:
-    """The declared plugins and their releases, by the plugin's code."""
-
-    plugin_by_code: dict[str, Address] = field(default_factory=dict)
-    releases_by_code: dict[str, list[Desired]] = field(default_factory=lambda: defaultdict(list))
-
-    def find_newest_fitting(self, need: PackageNeed) -> Address | None:
+    def newest_fitting(self, need: _Need) -> Address | None:
         """The newest declared release that fits, else the plugin; None if neither is declared."""
         fitting_releases = [
             release
@@ -302,51 +311,6 @@ class DeclaredPlugins:
         return self.plugin_by_code.get(need.code)
 
 
-def release_sort_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
-    """Sorts releases by version; versions that are not semantic come first, by their text."""
-    version = str(release.spec.get("version", ""))
-    sort_key = version_sort_key(version)
-    return sort_key is not None, sort_key or (), version
-
-
-def _collect_needs(
-    declared: Mapping[Address, Desired], read_config: ReadConfig
-) -> tuple[DeclaredPlugins, list[ReleaseNeeds]]:
-    declared_plugins, release_needs = DeclaredPlugins(), []
-    for resource in declared.values():
-        code = resource.spec.get("code")
-        if not CATALOGUE[resource.address.kind].carries_package:
-            if isinstance(code, str):
-                declared_plugins.plugin_by_code.setdefault(code, resource.address)
-            continue
-        config = ({}, {}) if resource.source is None else read_config(resource.source)
-        owner = resource.spec.get(CATALOGUE[resource.address.kind].series_field)
-        plugin = declared.get(owner.address) if isinstance(owner, Reference) else None
-        # What the manifest declares counts, since that is sent; the package's code is only a
-        # default.
-        code = (plugin.spec.get("code") if plugin else None) or config[0].get("code")
-        if isinstance(code, str):
-            declared_plugins.releases_by_code[code].append(resource)
-            if plugin is not None:
-                declared_plugins.plugin_by_code.setdefault(code, plugin.address)
-        dependencies = config[0].get(_DEPENDENCIES_FIELD)
-        # Malformed ones are skipped, since they are flaws of the package.
-        needs = tuple(
-            PackageNeed(
-                needed, specifier, find_nearest_position(config[1], (_DEPENDENCIES_FIELD, needed))
-            )
-            for needed, specifier in (
-                dependencies if isinstance(dependencies, dict) else {}
-            ).items()
-            if isinstance(specifier, str) and is_version_specifier(specifier)
-        )
-        if needs:
-            release_needs.append(
-                ReleaseNeeds(resource, code if isinstance(code, str) else "", needs)
-            )
-    return declared_plugins, release_needs
-
-
 # As `Desired.depends_on`, like a reference: order, graph, refusals and records need nothing new. On
 # v2 a plugin that is created with its first release waits for what that needs. Cycles are searched
 # in strongly connected components alone, because a checkout may hold thousands.
@@ -354,21 +318,15 @@ def with_dependencies(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> dict[Address, Desired]:
     """The same resources, with what each package needs added to `depends_on`."""
+    plugins = _DeclaredPlugins(declared, read_config)
+    added: dict[Address, list[Address]] = defaultdict(list)
+    for need in plugins.needs:
+        if (fitting := plugins.newest_fitting(need)) is not None:
+            added[need.release.address].append(fitting)
     resources = dict(declared)
-    declared_plugins, releases = _collect_needs(declared, read_config)
-    for release_needs in releases:
-        needed_addresses = (
-            declared_plugins.find_newest_fitting(need)
-            for need in release_needs.needs
-            # A package that needs itself would make a cycle.
-            if need.code != release_needs.code
-        )
-        dependencies = dict.fromkeys(
-            (*release_needs.release.depends_on, *filter(None, needed_addresses))
-        )
-        resources[release_needs.release.address] = replace(
-            release_needs.release, depends_on=tuple(dependencies)
-        )
+    for address, needed in added.items():
+        depends_on = dict.fromkeys((*declared[address].depends_on, *needed))
+        resources[address] = replace(declared[address], depends_on=tuple(depends_on))
     return resources
 
 
@@ -376,36 +334,26 @@ def unmet_needs(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> Iterator[tuple[Desired, PackageFlaw]]:
     """The release and a flaw for each need that no manifest declares in a fitting version."""
-    declared_plugins, releases = _collect_needs(declared, read_config)
-    for release_needs in releases:
-        for need in release_needs.needs:
-            path = (_DEPENDENCIES_FIELD, need.code)
-            need_name = f"`{format_field_path(path)}` of {release_needs.release.address}"
-            specifier_text = f" {need.specifier}" if need.specifier else ""
-            # A package that needs itself is a flaw of its own, which package_config reports.
-            if need.code == release_needs.code:
-                continue
-            plugin = declared_plugins.plugin_by_code.get(need.code)
-            candidates = declared_plugins.releases_by_code.get(need.code, ())
-            if plugin is None and not candidates:
-                rule = "missing"
-                detail = (
-                    f"{need_name}: no manifest declares a plugin with code "
-                    f"{need.code}{specifier_text}"
-                )
-                hint = "declare it, so that it is published first; it may be there on the backend"
-            elif candidates and declared_plugins.find_newest_fitting(need) == plugin:
-                rule = "version"
-                versions = sorted(str(release.spec.get("version", "")) for release in candidates)
-                detail = (
-                    f"{need_name} wants {need.code}{specifier_text}, and what is declared is "
-                    f"{', '.join(versions)}"
-                )
-                hint = (
-                    "declare a release that fits, or change the specifier; an older one "
-                    "may still be there on the backend"
-                )
-            else:
-                continue
-            flaw = PackageFlaw(f"package:dependency-{rule}", detail, hint, need.position, path)
-            yield release_needs.release, flaw
+    plugins = _DeclaredPlugins(declared, read_config)
+    for need in plugins.needs:
+        path = (_DEPENDENCIES_FIELD, need.code)
+        wanted = f"{need.code}{f' {need.specifier}' if need.specifier else ''}"
+        detail = f"`{format_field_path(path)}` of {need.release.address}"
+        plugin = plugins.plugin_by_code.get(need.code)
+        candidates = plugins.releases_by_code.get(need.code, ())
+        if plugin is None and not candidates:
+            rule = "missing"
+            detail += f": no manifest declares a plugin with code {wanted}"
+            hint = "declare it, so that it is published first; it may be there on the backend"
+        elif candidates and plugins.newest_fitting(need) == plugin:
+            rule = "version"
+            versions = sorted(str(release.spec.get("version", "")) for release in candidates)
+            detail += f" wants {wanted}, and what is declared is {', '.join(versions)}"
+            hint = (
+                "declare a release that fits, or change the specifier; an older one "
+                "may still be there on the backend"
+            )
+        else:
+            continue
+        flaw = PackageFlaw(f"package:dependency-{rule}", detail, hint, need.position, path)
+        yield need.release, flaw

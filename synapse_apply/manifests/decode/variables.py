@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
-from typing import Any, NamedTuple
+from typing import Any
 
 from synapse_apply.manifests.yaml.reader import (
     SourceText,
@@ -29,21 +29,14 @@ ReportFinding = Callable[[FieldPath, str, str, str], None]
 
 REFERENCE_PATTERN = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
 _VARIABLE_NAME = re.compile(r"var\.([A-Za-z_][A-Za-z0-9_-]*)")
-_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "number": (int, float),
-    "integer": (int,),
-    "boolean": (bool,),
-    "list": (list,),
-    "map": (dict,),
-}
-_TYPE_LABELS = {
-    "string": "a string",
-    "number": "a number",
-    "integer": "an integer",
-    "boolean": "true or false",
-    "list": "a list",
-    "map": "a mapping",
+# The types in Python of each type of variables, and its name in sentences.
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "string": ((str,), "a string"),
+    "number": ((int, float), "a number"),
+    "integer": ((int,), "an integer"),
+    "boolean": ((bool,), "true or false"),
+    "list": ((list,), "a list"),
+    "map": ((dict,), "a mapping"),
 }
 MISSING: Any = object()
 _MAX_CHAIN_LENGTH = 30
@@ -59,41 +52,44 @@ _MAX_TOTAL_COST = 64 * 1024 * 1024
 _NODE_COST = 100
 
 
-def is_of_variable_type(type_name: str, value: Any) -> bool:
-    """Whether a value is of a variable's type; booleans are no numbers, though Python's bool is."""
+def _is_of_type(variable: Variable, value: Any) -> bool:
     # In Python bool is a subclass of int.
-    if isinstance(value, bool) and type_name != "boolean":
+    if isinstance(value, bool) and variable.type != "boolean":
         return False
-    return isinstance(value, _PYTHON_TYPES[type_name])
+    return isinstance(value, _TYPES[variable.type][0])
 
 
-class ParsedVariable(NamedTuple):
-    """The value of a variable, or the finding why its text is none."""
-
-    value: Any
-    finding: Diagnostic | None
-
-
-def parse_variable_text(variable: Variable, text: str) -> ParsedVariable:
-    """The text of `--var NAME=TEXT` parsed as the variable's type.
+def parse_variable_text(variable: Variable, text: str) -> Any | Diagnostic:
+    """The text of `--var NAME=TEXT` as the variable's type, or the finding why it is none.
 
     Lists and maps are written as YAML or JSON.
     """
     # A text with a reference gets its type only when the reference is replaced.
     if variable.type == "string" or REFERENCE_PATTERN.search(text):
-        return ParsedVariable(text, None)
+        return text
     reading = read_documents(text, f"--var {variable.name}")
     value = reading.documents[0].value if len(reading.documents) == 1 else None
-    if not reading.diagnostics and is_of_variable_type(variable.type, value):
-        return ParsedVariable(value, None)
-    type_label = _TYPE_LABELS[variable.type]
-    finding = error_finding(
+    if not reading.diagnostics and _is_of_type(variable, value):
+        return value
+    return error_finding(
         "Wrong type of variable",
-        f"the value given for {variable.name} is not {type_label}",
+        f"the value given for {variable.name} is not {_TYPES[variable.type][1]}",
         f"`{variable.name}` is declared with type {variable.type}",
         position=variable.position,
     )
-    return ParsedVariable(None, finding)
+
+
+def _undeclared(
+    name: str,
+    project: Project,
+    *,
+    label: str = "",
+    hint: str = "",
+    position: Position | None = None,
+) -> Diagnostic:
+    hint = suggest_words(name, project.variables) or "declare it under `variables:`" + hint
+    detail = f"{label}no variable `{name}` is declared"
+    return error_finding("Undeclared variable", detail, hint, position=position)
 
 
 @mutable
@@ -128,13 +124,10 @@ class VariableValues:
         if self._spent_cost <= _MAX_TOTAL_COST:
             return True
         if spent_before <= _MAX_TOTAL_COST:
-            report(
-                path,
-                "Variables and overlays stand for too much",
-                f"up to here they put more than {_MAX_TOTAL_COST // 1024**2} MiB into the "
-                f"documents",
-                "use a large value in fewer places, or shorten it",
-            )
+            limit = _MAX_TOTAL_COST // 1024**2
+            detail = f"up to here they put more than {limit} MiB into the documents"
+            hint = "use a large value in fewer places, or shorten it"
+            report(path, "Variables and overlays stand for too much", detail, hint)
         # Stays above the limit, so that the finding is not repeated for every later use.
         self._spent_cost = max(self._spent_cost, _MAX_TOTAL_COST + 1)
         return False
@@ -144,14 +137,8 @@ class VariableValues:
         declared = self.project.variables
         for name in self.command_line_values:
             if name not in declared:
-                self.findings.append(
-                    error_finding(
-                        "Undeclared variable",
-                        f"--var {name}: no variable `{name}` is declared",
-                        suggest_words(name, declared)
-                        or "declare it under `variables:` in synapse-apply.yaml",
-                    )
-                )
+                label, hint = f"--var {name}: ", " in synapse-apply.yaml"
+                self.findings.append(_undeclared(name, self.project, label=label, hint=hint))
         for name in declared:
             if self._raw_value(declared[name]) is not MISSING:
                 self.find(name)
@@ -170,38 +157,35 @@ class VariableValues:
         return variable.default if variable.has_default else MISSING
 
     def _compute(self, variable: Variable) -> Any:
-        if variable.name in self._resolving:
+        name, others = variable.name, self._resolving
+        hint = "give one of them a value without the others"
+        if name in others:
             # Only the cycle itself, without the variables that led to it.
-            cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
-            return self._missing(
-                variable,
-                "Variable cycle",
-                " -> ".join(cycle),
-                "give one of them a value without the others",
-            )
-        if len(self._resolving) >= _MAX_CHAIN_LENGTH:
-            return self._missing(
-                variable,
-                "Variables nested too deeply",
-                f"more than {_MAX_CHAIN_LENGTH} variables refer to each other in a row",
-                "give one of them a value without the others",
-            )
+            cycle = " -> ".join([*others[others.index(name) :], name])
+            return self._missing(variable, "Variable cycle", cycle, hint)
+        if len(others) >= _MAX_CHAIN_LENGTH:
+            detail = f"more than {_MAX_CHAIN_LENGTH} variables refer to each other in a row"
+            return self._missing(variable, "Variables nested too deeply", detail, hint)
         raw = self._raw_value(variable)
         if raw is MISSING:
-            setting_path = f"targets.{self.target.name}.variables"
-            return self._missing(
-                variable,
-                "Variable without a value",
-                f"`{variable.name}` has no default and no value on target {self.target.name}",
-                f"set it under {setting_path}, or pass --var {variable.name}=...",
-            )
+            detail = f"`{name}` has no default and no value on target {self.target.name}"
+            hint = f"set it under targets.{self.target.name}.variables, or pass --var {name}=..."
+            return self._missing(variable, "Variable without a value", detail, hint)
         # The command line gives texts only; the project file gives values with types.
-        if isinstance(raw, str) and variable.name in self.command_line_values:
-            raw, finding = parse_variable_text(variable, raw)
-            if finding is not None:
-                self.findings.append(finding)
+        if isinstance(raw, str) and name in self.command_line_values:
+            raw = parse_variable_text(variable, raw)
+            if isinstance(raw, Diagnostic):
+                self.findings.append(raw)
                 return MISSING
-        return self._check_type(variable, self._substitute(variable, raw))
+        value = self._substitute(variable, raw)
+        if value is MISSING or _is_of_type(variable, value):
+            return value
+        detail = (
+            f"`{name}` is {describe_value_kind(value)} where {_TYPES[variable.type][1]} is needed"
+        )
+        hint = f"`{name}` is declared with type {variable.type}"
+        hint = "quote it" if variable.type == "string" else hint
+        return self._missing(variable, "Wrong type of variable", detail, hint)
 
     def _substitute(self, variable: Variable, raw: Any) -> Any:
         """A variable's value with the variables in it replaced; MISSING (reported) where it fails.
@@ -227,20 +211,6 @@ class VariableValues:
             value = MISSING
         for summary, detail, hint in findings:
             self._missing(variable, summary, f"variable `{variable.name}`: {detail}", hint)
-        return value
-
-    def _check_type(self, variable: Variable, value: Any) -> Any:
-        if value is MISSING:
-            return MISSING
-        if not is_of_variable_type(variable.type, value):
-            hint = "quote it" if variable.type == "string" else ""
-            return self._missing(
-                variable,
-                "Wrong type of variable",
-                f"`{variable.name}` is {describe_value_kind(value)} where "
-                f"{_TYPE_LABELS[variable.type]} is needed",
-                hint or f"`{variable.name}` is declared with type {variable.type}",
-            )
         return value
 
     def _missing(self, variable: Variable, summary: str, detail: str, hint: str) -> Any:
@@ -326,12 +296,9 @@ class _Substitution:
         is_complete = True
         for key, child in value.items():
             if "${var." in key:
-                self._report(
-                    (*path, key),
-                    "Variable in a key",
-                    f"the key `{key}` holds a variable",
-                    "keys take no variables: write the key out",
-                )
+                detail = f"the key `{key}` holds a variable"
+                hint = "keys take no variables: write the key out"
+                self._report((*path, key), "Variable in a key", detail, hint)
             result[key] = self.replace(child, (*path, key))
             is_complete = is_complete and result[key] is not MISSING
         return result if is_complete else MISSING
@@ -405,35 +372,22 @@ def parse_given_variables(
             if name in project.variables:
                 values[name] = value
             else:
-                findings.append(
-                    error_finding(
-                        "Undeclared variable",
-                        f"no variable `{name}` is declared",
-                        suggest_words(name, project.variables) or "declare it under `variables:`",
-                        position=positions.get((name,)),
-                    )
-                )
+                findings.append(_undeclared(name, project, position=positions.get((name,))))
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         variable = project.variables.get(name)
         if not equals or not name:
-            findings.append(
-                error_finding("Malformed --var", "--var takes NAME=VALUE", "write --var NAME=VALUE")
+            value = error_finding(
+                "Malformed --var", "--var takes NAME=VALUE", "write --var NAME=VALUE"
             )
         elif variable is None:
-            findings.append(
-                error_finding(
-                    "Undeclared variable",
-                    f"--var {name}: no variable `{name}` is declared",
-                    suggest_words(name, project.variables) or "declare it under `variables:`",
-                )
-            )
+            value = _undeclared(name, project, label=f"--var {name}: ")
         else:
-            value, finding = parse_variable_text(variable, text)
-            if finding is None:
-                values[name] = value
-            else:
-                findings.append(finding)
+            value = parse_variable_text(variable, text)
+        if isinstance(value, Diagnostic):
+            findings.append(value)
+        else:
+            values[name] = value
     return values, tuple(findings)
 
 

@@ -369,19 +369,20 @@ class SourceText:
     has_fill_in: bool = False
 
     def scalar_text(self, position: Position, value: Any) -> str:
-        """How a scalar value at a key's or item's position is written.
-
-        Its usual text where unclear.
-        """
-        lines = _split_lines(self.text)
-        line = lines[position.line - 1] if position.line <= len(lines) else ""
-        line_rest = line[position.column - 1 :]
+        """How a scalar at a key's or item's position is written; its usual text where unclear."""
+        line_rest = self.line_from(position)
         # A position is that of the key, or of the item of a list.
         for candidate in (line_rest.partition(":")[2], line_rest):
             candidate_text = re.split(r"[,}\]\s#]", candidate.strip(), maxsplit=1)[0]
             if candidate_text and _parses_to_same(candidate_text, value):
                 return candidate_text
         return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def line_from(self, position: Position) -> str:
+        """What stands in a line from a position on; "" behind the end."""
+        lines = _split_lines(self.text)
+        line = lines[position.line - 1] if position.line <= len(lines) else ""
+        return line[position.column - 1 :]
 
     def get_line_and_preceding(self, number: int) -> str:
         """The line before a line (empty for the first) and the line, which is counted from 1."""
