@@ -27,6 +27,7 @@ from synapse_apply.model.values import (
     delete_at_if_present,
     flatten,
     get_at_or_absent,
+    is_map,
     set_at_creating_maps,
     unflatten,
 )
@@ -66,7 +67,7 @@ def declared_fields(step: Step, backend: Backend) -> dict[FieldPath, Any]:
     for path, value in flatten(step.spec).items():
         if final_call is not None and path == (final_call.name,) and value is True:
             continue
-        is_reference = isinstance(value, Reference)
+        is_reference = type(value) is Reference
         fields[path] = backend.known[value.address].remote_id if is_reference else value
     return fields
 
@@ -206,20 +207,22 @@ def secrets_to_send(step: Step) -> Iterator[tuple[FieldPath, SecretRef]]:
 
 def reveal(tree: Mapping[str, Any], resolve: ResolveSecret) -> JsonObject:
     """A copy of a map with secrets revealed and masks removed, for a request body."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, SecretRef):
-            return resolve(value).reveal()
-        return reveal(value, resolve) if isinstance(value, Mapping) else unmask_value(value)
-
-    return {unmask_value(key): plain(value) for key, value in tree.items()}
+    revealed: JsonObject = {}
+    for key, value in tree.items():
+        if type(value) is not str:  # what has a mask is of another type
+            if isinstance(value, SecretRef):
+                value = resolve(value).reveal()  # noqa: PLW2901
+            else:
+                value = reveal(value, resolve) if is_map(value) else unmask_value(value)  # noqa: PLW2901
+        revealed[key if type(key) is str else unmask_value(key)] = value
+    return revealed
 
 
 def with_macs(fields: Fields, salt: str, secrets: Secrets) -> dict[FieldPath, Any]:
     """Fields as a record stores them: secrets as MACs, left out without a state key."""
     recorded: dict[FieldPath, Any] = {}
     for path, value in fields.items():
-        if isinstance(value, SecretRef):
+        if type(value) is SecretRef:
             if value.keeps_live_value:
                 continue
             secret, place = secrets.resolve_secret(value), secrets.find_place(value)

@@ -273,7 +273,9 @@ class Call:
             live = get_at_or_absent(observed.spec, (name,))
             if sent is ABSENT or isinstance(sent, SecretRef) or not shows_value(live):
                 continue
-            if not equals_up_to_rewriting(sent, unmask_value(live)):
+            if type(live) is not str:
+                live = unmask_value(live)
+            if not equals_up_to_rewriting(sent, live):
                 names.append(name)
         return ", ".join(names)
 
@@ -344,8 +346,10 @@ class Call:
         """
         run, step = self.run, self.step
         run.backend.known[step.address] = observed
-        # Also what a PATCH left out, as it was so already.
-        applied = {**with_macs(self.fields, step.salt, run.secrets), **self.intent.fields}
+        applied = self.intent.fields
+        if not applied.keys() >= self.fields.keys():
+            # Also what a PATCH left out, as it was so already.
+            applied = {**with_macs(self.fields, step.salt, run.secrets), **applied}
         record = record_after_call(step, self.intent, observed, run, self.fields, applied)
         closed = replace(self.intent, state=IntentState.DONE, remote_id=observed.remote_id)
         if self.is_untold:

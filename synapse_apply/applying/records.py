@@ -59,7 +59,7 @@ def with_mac(value: Any, salt: str, path: FieldPath, secrets: Secrets) -> Any:
 
 def is_as_sent(rule: FieldRule, sent: Any, live_value: Any) -> bool:
     """Whether a live value equals the sent one; an empty map matches any map."""
-    if isinstance(sent, Mapping) and not sent and isinstance(live_value, Mapping):
+    if sent == {} and is_map(sent) and is_map(live_value):
         return True
     return is_same_value(sent, live_value, rule.compare)
 
@@ -118,7 +118,9 @@ def _fields_seen(step: Step, observed: Observed, ours: Fields, secrets: Secrets)
     maps: dict[FieldPath, Any] = {
         path: {}
         for path, value in ours.items()
-        if isinstance(value, Mapping) and isinstance(get_at_or_absent(observed.spec, path), Mapping)
+        if type(value) is not str
+        and is_map(value)
+        and is_map(get_at_or_absent(observed.spec, path))
     }
 
     def is_below_ours(path: FieldPath) -> bool:

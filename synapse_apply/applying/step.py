@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import field
 from functools import cached_property
-from typing import Any
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType, SeriesMember
 from synapse_apply.model.address import Address
@@ -46,7 +44,7 @@ class Step:
     companion: Step | None = None
     unkept: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def address(self) -> Address:
         return self.change.address
 
@@ -87,7 +85,7 @@ class Step:
             return bool(self.plain_fields) or self.change.rebase
         return self.change.action is not Action.NO_OP or self.change.rebase
 
-    @property
+    @cached_property
     def has_final_call(self) -> bool:
         """Whether the step ends with a final call, which cannot be undone."""
         return len(self.plain_fields) < len(self.change.fields)
@@ -118,6 +116,7 @@ class Step:
 
 # The number of changed files of a checkout that an audit entry has.
 _MAX_DIRTY_FILES = 20
+_SENDER_FACTS = ("who", "run", "commit", "command", "trace")
 # `json.dumps` would make one at each call.
 _DIGEST_ENCODER = json.JSONEncoder(sort_keys=True)
 
@@ -139,11 +138,10 @@ class Actor:
     dirty: tuple[str, ...] = ()
     trace: str = ""
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, str]:
         """What an intent keeps of who sends its call, without what is empty."""
-        names = ("who", "command", "run", "commit", "trace")
-        return {name: value for name in names if (value := getattr(self, name))}
+        return {name: value for name in _SENDER_FACTS if (value := getattr(self, name))}
 
     def build_audit_entry(
         self,
@@ -161,8 +159,8 @@ class Actor:
         text = _DIGEST_ENCODER.encode(fields_to_json(intent.fields))
         is_own = plan_id == intent.plan_id
         settler = ", ".join(filter(None, (self.who, f"{self.command} {plan_id}".strip())))
-        return self._entry(
-            self.facts if is_own else intent.sender,
+        sender = self.facts if is_own else intent.sender
+        return AuditEntry(
             at=moment,
             dirty=self.dirty[:_MAX_DIRTY_FILES] if is_own else (),
             plan_id=intent.plan_id,
@@ -173,14 +171,14 @@ class Actor:
             result=result,
             digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
             settled_by="" if is_own else settler,
+            **{name: sender.get(name, "") for name in _SENDER_FACTS},
         )
 
     def build_state_audit_entry(
         self, address: Address, verb: str, *, moment: str, plan_id: str, remote_id: str = ""
     ) -> AuditEntry:
         """The audit entry of a change of the state without a call, such as a rename."""
-        return self._entry(
-            self.facts,
+        return AuditEntry(
             at=moment,
             dirty=self.dirty[:_MAX_DIRTY_FILES],
             plan_id=plan_id,
@@ -189,15 +187,5 @@ class Actor:
             remote_id=remote_id,
             request_id="",
             result="done",
-        )
-
-    @staticmethod
-    def _entry(sender: Mapping[str, str], **more: Any) -> AuditEntry:
-        return AuditEntry(
-            who=sender.get("who", ""),
-            run=sender.get("run", ""),
-            commit=sender.get("commit", ""),
-            command=sender.get("command", ""),
-            trace=sender.get("trace", ""),
-            **more,
+            **{name: self.facts.get(name, "") for name in _SENDER_FACTS},
         )

@@ -93,13 +93,13 @@ def build_recordable_fields(
     """Declared fields as a record has them when live agrees, without ignored ones."""
     fields: dict[FieldPath, Any] = {}
     for path, value in declared_fields.items():
-        if is_at_or_below(path, ignored_paths):
+        if ignored_paths and is_at_or_below(path, ignored_paths):
             continue
-        if isinstance(value, DesiredSecret):
-            if value.mac is not None:
-                fields[path] = value.mac
-        elif not isinstance(value, KnownAfterApply):
-            fields[path] = value
+        if type(value) is not DesiredSecret:
+            if type(value) is not KnownAfterApply:
+                fields[path] = value
+        elif value.mac is not None:
+            fields[path] = value.mac
     return fields
 
 

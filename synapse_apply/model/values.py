@@ -264,7 +264,7 @@ def map_json(value: Any, change: Callable[[Any], Any]) -> Any:
 def get_at_or_absent(tree: Any, path: FieldPath) -> Any:
     """The value at a path of a nested map; ABSENT where there is none, or null."""
     for part in path:
-        if not is_map(tree) or part not in tree:
+        if (type(tree) is not dict and not is_map(tree)) or part not in tree:
             return ABSENT
         tree = tree[part]
     return ABSENT if tree is None else tree
