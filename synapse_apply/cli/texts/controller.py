@@ -131,7 +131,6 @@ def choose_rows_by_target(
     asked, NotApproved where the answer is no.
     """
     is_approval = verb == APPROVE  # others may be said of rows that nobody can approve, too
-    names = api.names_matching(pattern)
     rows_by_target = {
         name: [
             row
@@ -140,7 +139,7 @@ def choose_rows_by_target(
             if not (is_approval and row.reason == "approved")
             if row_digests or row.reason != "applying"
         ]
-        for name in names
+        for name in api.names_matching(pattern)
     }
     rows = [row for of_target in rows_by_target.values() for row in of_target]
     if row_digests:
@@ -174,8 +173,7 @@ def _select_rows(
     rows: Sequence[Hold], target: str, row_digests: Sequence[str], verb: Verb
 ) -> list[Hold]:
     rows_by_digest = {row.digest: row for row in rows}
-    gone_digests = [digest for digest in row_digests if digest not in rows_by_digest]
-    if gone_digests:
+    if gone_digests := [digest for digest in row_digests if digest not in rows_by_digest]:
         raise Stale.from_summary(
             "A row does not wait any more",
             f"{target} has no waiting row {', '.join(gone_digests)}: it is done, or differs now.",
@@ -278,18 +276,16 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     if console.as_json:
         console.write_or_keep_document(document)
         return
+    color = console.is_output_colored
     # A table of what is wrong with sources, and an empty line after it; nothing for none.
     wrong = [
-        (
-            entry["source"],
-            entry["finding"]["summary"],
-            str(entry["finding"].get("detail") or "-").partition("\n")[0],
-        )
+        (entry["source"], finding["summary"], str(finding.get("detail") or "-").partition("\n")[0])
         for entry in document.get("source_findings", ())
+        for finding in (entry["finding"],)
     ]
     if wrong:
         heads = ("source", "what is wrong", "detail")
-        console.write_output(render_table(heads, wrong, color=console.is_output_colored) + "\n")
+        console.write_output(render_table(heads, wrong, color=color) + "\n")
     if not document["items"]:
         console.write_output(
             "There is no target yet: no source could be read until now, or no rule of"
@@ -314,7 +310,7 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         for item in document["items"]
     ]
     headers = ("state", "target", "commit", "plan", "looked at", "why")
-    console.write_output(render_table(headers, rows, color=console.is_output_colored))
+    console.write_output(render_table(headers, rows, color=color))
     _print_processes(console, document.get("processes", ()))
 
 
@@ -322,10 +318,9 @@ def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -
     """How many processes share the work, and which differ; nothing where it is one alone."""
     if not processes:
         return
-    leader = next((f"; {item['host']} leads" for item in processes if item["is_leading"]), "")
-    lines = [
-        f"{describe_role_counts([item['role'] for item in processes])}{leader or '; none leads'}."
-    ]
+    leader = next((item["host"] for item in processes if item["is_leading"]), "none")
+    roles = describe_role_counts([item["role"] for item in processes])
+    lines = [f"{roles}; {leader} leads."]
     lines += [
         f"{item['host']} (process {item['process_id']}) has {item['difference']}."
         for item in processes
@@ -374,6 +369,10 @@ def format_held_rows(target: str, url: str, rows: Sequence[Hold], fields: ShownF
     if any(row.run not in fields for row in rows):
         lines += ["", "What some rows change could not be read here: look at it on the page first."]
     lines += ["", f"With all of the plan: {url}/targets/{target}"]
+    return _text(lines)
+
+
+def _text(lines: Iterable[str]) -> str:
     return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
 
 
@@ -387,7 +386,7 @@ def format_row_result(
     for row in rows_left:
         if row.digest in digests:
             lines += _approval_lines(row, who)
-    return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
+    return _text(lines)
 
 
 def _iter_row_lines(row: Hold, fields: Sequence[ShownField]) -> Iterator[str]:
@@ -417,11 +416,8 @@ def _cut_value(value: str) -> str:
 def _approval_lines(row: Hold, who: str) -> Iterator[str]:
     counting = {approval.who for approval in row.approvals if not approval.reason}
     missing_count = row.approvals_needed - len(counting)
-    reason = next(
-        (approval.reason for approval in row.approvals if approval.who == who and approval.reason),
-        "",
-    )
-    if reason:
+    own_reasons = (approval.reason for approval in row.approvals if approval.who == who)
+    if reason := next(filter(None, own_reasons), ""):
         yield f"  {row.address}: yours does not count: {reason}."
     if missing_count > 0:
         yield f"  {row.address}: {format_count_and_noun(missing_count, 'more approval')} needed."
@@ -438,14 +434,8 @@ def format_rollout_list(rollouts: Sequence[ListedRollout], *, color: bool) -> st
             " may read no target of one.\n"
         )
     rows = [
-        (
-            rollout.state,
-            rollout.name,
-            rollout.commit[:7] or "-",
-            rollout.state_since or "-",
-            rollout.description,
-        )
-        for rollout in rollouts
+        (one.state, one.name, one.commit[:7] or "-", one.state_since or "-", one.description)
+        for one in rollouts
     ]
     headers = ("state", "rollout", "commit", "since", "how far")
     return render_table(headers, rows, color=color)
@@ -456,10 +446,7 @@ def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
     if not rollout.commit:
         return sanitize(f"{rollout.name} has not begun with any revision.") + "\n"
     subject = f" {rollout.subject}" if rollout.subject else ""
-    lines = [
-        f"{rollout.name} brings {rollout.commit}{subject}",
-        rollout.description or rollout.state,
-    ]
+    head = f"{rollout.name} brings {rollout.commit}{subject}"
     rows = [
         (
             f"{wave.wave}",
@@ -473,8 +460,8 @@ def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
         for wave in rollout.waves
     ]
     headers = ("wave", "state", "shown", "revisions", "targets")
-    head = escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
-    return f"{head}\n{render_table(headers, rows, color=color)}"
+    text = _text([head, rollout.description or rollout.state])
+    return f"{text}\n{render_table(headers, rows, color=color)}"
 
 
 def _describe_wave_or_dash(wave: Wave) -> str:
@@ -502,24 +489,20 @@ def print_audit_report(
     newest, wrong = report.newest_row, report.first_wrong_row
     findings: list[Diagnostic] = []
     if wrong is not None:
-        findings.append(
-            error_finding(
-                "The audit was changed",
-                f"Row {wrong.number} of {_format_time(wrong.time)}"
-                f" is not what the rows before it "
-                "make it: it was changed, or rows before it were taken out.",
-                "Compare it with a backup, and with the digests in the controller's log.",
-            )
+        detail = (
+            f"Row {wrong.number} of {_format_time(wrong.time)} is not what the rows before it "
+            "make it: it was changed, or rows before it were taken out."
         )
+        hint = "Compare it with a backup, and with the digests in the controller's log."
+        findings.append(error_finding("The audit was changed", detail, hint))
     if not report.has_expected_digest:
-        findings.append(
-            error_finding(
-                "The audit has no row with the expected digest",
-                f"It has {format_count_and_noun(report.row_count, 'row')}, and none with it.",
-                "Its end was cut off, or it is the audit of another controller: compare it with a "
-                "backup.",
-            )
+        detail = f"It has {format_count_and_noun(report.row_count, 'row')}, and none with it."
+        hint = (
+            "Its end was cut off, or it is the audit of another controller: compare it with a "
+            "backup."
         )
+        summary = "The audit has no row with the expected digest"
+        findings.append(error_finding(summary, detail, hint))
     code = Exit.ERROR if findings else Exit.OK
     if console.as_json:
         items = [
@@ -552,10 +535,8 @@ def print_audit_report(
         for row in report.rows
     ]
     headers = ("row", "when", "who", "what", "target", "detail")
-    text = "No row of the audit is about that.\n"
-    if rows:
-        text = render_table(headers, rows, color=console.is_output_colored) + "\n"
-    console.write_output(text)
+    table = render_table(headers, rows, color=console.is_output_colored) + "\n"
+    console.write_output(table if rows else "No row of the audit is about that.\n")
     console.write_findings(findings)
     if not findings:
         end = f", the newest of {_format_time(newest.time)} {newest.digest}" if newest else ""

@@ -16,7 +16,7 @@ from synapse_apply.model.packages import EXECUTABLE_SUFFIX
 from synapse_apply.model.phrases import format_count_and_noun, shown_path
 from synapse_apply.model.resource import FOLDER, GIT
 from synapse_apply.views.grammar import format_byte_size
-from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.sanitize import escape_ci_commands, limit_text, sanitize
 from synapse_apply.views.text.findings import format_finding_counts
 from synapse_apply.views.text.record import format_variables_to_set, render_unexported
 from synapse_apply.views.text.terminal import Style, render_table
@@ -91,12 +91,13 @@ def print_contents(
     if by_size:
         included.sort(key=lambda path_and_size: (-path_and_size[1], path_and_size[0]))
     if console.as_json:
-        files = [{"path": path, "size": size} for path, size in included]
-        left_out = [{"path": path, "rule": rule} for path, rule in listing.excluded]
-        source = _build_source_document(package_query)
-        console.write_or_keep_document(
-            {**source, "size": total, "files": files, "left_out": left_out}
-        )
+        document = {
+            **_build_source_document(package_query),
+            "size": total,
+            "files": [{"path": path, "size": size} for path, size in included],
+            "left_out": [{"path": path, "rule": rule} for path, rule in listing.excluded],
+        }
+        console.write_or_keep_document(document)
         return 0
     color = console.is_output_colored
     count_text = format_count_and_noun(len(included), "file")
@@ -137,11 +138,8 @@ def _format_difference(console: Console, difference: PackageDifference) -> str:
     style = Style(console.is_output_colored)
     address = sanitize(difference.release.address)
     is_same_release = difference.release.address == difference.compared_address
-    base = (
-        "what was published"
-        if is_same_release
-        else f"{sanitize(difference.compared_address)} as it was published"
-    )
+    base = f"{sanitize(difference.compared_address)} as it was published"
+    base = "what was published" if is_same_release else base
     if not difference.is_different:
         return f"No file differs: {address} is {base}.\n"
     if not difference.are_files_known:
@@ -153,10 +151,8 @@ def _format_difference(console: Console, difference: PackageDifference) -> str:
     count_text = ", ".join(f"{counts[verb]} {verb}" for verb in _VERB_SYMBOLS if counts[verb])
     text = f"{address} differs from {base}: {count_text}.\n\n"
     for change in difference.changes:
-        text += (
-            f"  {style.format_symbol_and_space(_VERB_SYMBOLS[change.verb])}{sanitize(change.path)}"
-            f"{_executable_change(change)}\n"
-        )
+        symbol = style.format_symbol_and_space(_VERB_SYMBOLS[change.verb])
+        text += f"  {symbol}{sanitize(change.path)}{_executable_change(change)}\n"
     if is_same_release and console.shows_hints:
         series = sanitize(difference.release.address.name.rpartition("@")[0])
         command = Command("bump", series, "patch", target=console.typed_target)
@@ -168,13 +164,10 @@ def _executable_change(change: FileChange) -> str:
     """A note where the executable bit of a file changed, else ""."""
     if change.executable is None:
         return ""
-    mode_text = "executable" if change.executable else "no longer executable"
     if change.verb == "added":
-        return f" ({mode_text})"
-    return (
-        f" ({'now ' if change.executable else ''}{mode_text}"
-        f"{'' if change.content else '; same bytes'})"
-    )
+        return f" ({'executable' if change.executable else 'no longer executable'})"
+    word = "now" if change.executable else "no longer"
+    return f" ({word} executable{'' if change.content else '; same bytes'})"
 
 
 def _build_source_document(package_query: PackageQuery) -> JsonDocument:
@@ -188,35 +181,23 @@ def print_exported_files(
     console: Console, invocation: Invocation, exported_files: ExportedFiles
 ) -> None:
     """Print the files that were written, the secrets to set, what was not exported, and hints."""
-    export_report, unchanged_files = exported_files.report, exported_files.unchanged_files
+    report, unchanged_files = exported_files.report, exported_files.unchanged_files
     if console.as_json:
         console.write_or_keep_document(_build_export_document(exported_files))
         return
     for path in exported_files.files:
         console.write_output(f"Wrote {shown_path(path)}\n")
-    left_out_fields = [
-        (str(entry.address), reason)
-        for entry in export_report.objects
-        for reason in entry.left_out_fields
-    ]
-    secrets = [
-        (str(entry.address), str(secret))
-        for entry in export_report.objects
-        for secret in entry.secrets
-    ]
+    left_out = [(str(one.address), why) for one in report.objects for why in one.left_out_fields]
+    secrets = [(str(one.address), str(it)) for one in report.objects for it in one.secrets]
+    missed = [(entry.label, entry.reason) for entry in report.missed_objects]
     console.write_output(format_variables_to_set(secrets))
-    console.write_output(
-        render_unexported(
-            left_out_fields, [(entry.label, entry.reason) for entry in export_report.missed_objects]
-        )
-    )
+    console.write_output(render_unexported(left_out, missed))
     unchanged_text = f", {len(unchanged_files)} files unchanged" if unchanged_files else ""
-    count = format_count_and_noun(len(export_report.objects), "resource")
-    failure_count = sum(entry.is_failure for entry in export_report.missed_objects)
-    console.write_output(
-        f"\nExport complete! {count} exported, {failure_count} not{unchanged_text}.\n"
-    )
-    if export_report.objects and console.shows_hints:
+    count = format_count_and_noun(len(report.objects), "resource")
+    failure_count = sum(entry.is_failure for entry in report.missed_objects)
+    summary = f"{count} exported, {failure_count} not{unchanged_text}"
+    console.write_output(f"\nExport complete! {summary}.\n")
+    if report.objects and console.shows_hints:
         # One a line; every command can be run as printed.
         console.write_output("\nNext:\n")
         for step in exported_files.next_steps:
@@ -284,9 +265,8 @@ def _iter_changed_lines(file: Rewrite, style: Style) -> Iterator[str]:
     old_lines = file.old_content.decode().splitlines()
     new_lines = file.new_content.decode().splitlines()
     # Without autojunk: in files of 200 lines or more it ignores frequent lines (difflib).
-    for verb, i, j, k, m in SequenceMatcher(
-        None, old_lines, new_lines, autojunk=False
-    ).get_opcodes():
+    matcher = SequenceMatcher(None, old_lines, new_lines, autojunk=False)
+    for verb, i, j, k, m in matcher.get_opcodes():
         if verb == "equal":
             continue
         yield style(f"  {sanitize(file.name)}:{i + 1}", "bold")
@@ -297,33 +277,26 @@ def _iter_changed_lines(file: Rewrite, style: Style) -> Iterator[str]:
 
 def _shorten_around_change(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
     """The old and new lines; of a single long line the part around its change."""
-    if len(old) != 1 or len(new) != 1 or max(map(len, (*old, *new))) <= _MAX_LINE_LENGTH:
-        return [_shorten_line(line) for line in old], [_shorten_line(line) for line in new]
-    old_line, new_line = old[0], new[0]
-    char_pairs = zip(old_line, new_line, strict=False)
-    common_length = next(
-        (n for n, (a, b) in enumerate(char_pairs) if a != b), min(len(old_line), len(new_line))
-    )
-    cut_start = max(0, common_length - _CONTEXT_LENGTH)
-    return [_shorten_line(old_line[cut_start:], cut_start > 0)], [
-        _shorten_line(new_line[cut_start:], cut_start > 0)
-    ]
+    start = 0
+    if len(old) == len(new) == 1 and max(map(len, (*old, *new))) > _MAX_LINE_LENGTH:
+        pairs = enumerate(zip(old[0], new[0], strict=False))
+        common = next((n for n, (a, b) in pairs if a != b), min(len(old[0]), len(new[0])))
+        start = max(0, common - _CONTEXT_LENGTH)
+    mark = "…" if start else ""
+    old_lines, new_lines = ([mark + _cut(line[start:]) for line in side] for side in (old, new))
+    return old_lines, new_lines
 
 
-def _shorten_line(line: str, is_start_cut: bool = False) -> str:
-    return ("…" if is_start_cut else "") + (
-        line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
-    )
+def _cut(line: str) -> str:
+    return limit_text(line, _MAX_LINE_LENGTH)
 
 
 def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterator[str]:
     new_version = bump_result.new_version
     edited_fields = {edit.path[-1] for _, edit, _ in bump_result.edits}
     if bump_result.changelog and "changelog" not in edited_fields:
-        yield (
-            f"The changelog still says {_shorten_line(sanitize(bump_result.changelog))!r}; -m "
-            f"TEXT sets it."
-        )
+        changelog = _cut(sanitize(bump_result.changelog))
+        yield f"The changelog still says {changelog!r}; -m TEXT sets it."
     for source in bump_result.sources:
         if source.kind == GIT:
             yield (
@@ -332,6 +305,5 @@ def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterato
             )
         elif source.kind != FOLDER:
             yield f"The source is {sanitize(source)}: see that it holds the code of {new_version}."
-    yield add_invocation_options(
-        Text("Next: ", Command("plan"), " shows the new release."), invocation
-    )
+    next_step = Text("Next: ", Command("plan"), " shows the new release.")
+    yield add_invocation_options(next_step, invocation)

@@ -114,17 +114,15 @@ def print_job(console: Console, job: Job) -> int:
         console.write_or_keep_document(build_job_document(job))
         return 0
     heading = f"job {job.id}: {format_job_status(job)}"
-    fields = flatten(
-        {
-            name: value
-            for name, value in job.raw.items()
-            if name not in _HIDDEN_FIELDS
-            and value not in (None, "", [], {}, False)
-            and not (name in _FIELD_TWINS and job.raw.get(_FIELD_TWINS[name]) == value)
-        }
-    )
-    object_label = ("job", job.id, job.id)
-    console.write_output(render_fields_block(heading, object_label, fields, **console.layout))
+    told = {
+        name: value
+        for name, value in job.raw.items()
+        if name not in _HIDDEN_FIELDS
+        and value not in (None, "", [], {}, False)
+        and not (name in _FIELD_TWINS and job.raw.get(_FIELD_TWINS[name]) == value)
+    }
+    label, fields = ("job", job.id, job.id), flatten(told)
+    console.write_output(render_fields_block(heading, label, fields, **console.layout))
     for log_entry in job.raw.get("logs") or ():
         for line in iter_log_lines(log_entry):
             console.write_output(format_log_line(line, color=console.is_output_colored))
@@ -200,17 +198,14 @@ class JobFollower:
     def show_step(self, job: Job) -> None:
         """Print progress on a terminal only, never into a pipeline's log."""
         progress = job.progress or 0.0
-        has_moved = (
-            job.status is not self._shown_status
-            or progress - self._shown_progress >= _PROGRESS_STEP
-        )
+        has_progressed = progress - self._shown_progress >= _PROGRESS_STEP
+        has_moved = job.status is not self._shown_status or has_progressed
         if self.log_only or not has_moved or not self.console.is_stderr_terminal:
             return
         self._shown_status, self._shown_progress = job.status, progress
         if not job.status.has_ended:
-            self.console.write_stderr(
-                f"Job {sanitize(job.id)}: {sanitize(format_job_status(job))}\n"
-            )
+            status = sanitize(format_job_status(job))
+            self.console.write_stderr(f"Job {sanitize(job.id)}: {status}\n")
 
     def show_note(self, text: str) -> None:
         self.console.write_stderr(f"{sanitize(self.console.name_target(text))}\n")
@@ -219,10 +214,10 @@ class JobFollower:
         """Print how the job ended; returns the exit code."""
         name = f"Job {sanitize(job.id)}"
         if not job.status.has_ended:
+            status = sanitize(format_job_status(job))
+            hint = _format_follow_hint(job.id, self.console)
             self.console.write_stderr(
-                f"{name} has not ended after {timeout:g} s: {sanitize(format_job_status(job))}. "
-                f"It goes on; "
-                f"{_format_follow_hint(job.id, self.console)}.\n"
+                f"{name} has not ended after {timeout:g} s: {status}. It goes on; {hint}.\n"
             )
             return Exit.ERROR
         # Why it failed, in the server's words, which may end with a full stop of their own.

@@ -48,12 +48,10 @@ def print_live_object(
         expanded = {"expanded": documents} if documents else {}
         console.write_or_keep_document({**_build_live_document(kind, live_object), **expanded})
         return 0
-    for name, shown_object in {kind: live_object, **other_objects}.items():
-        spec = shown_object.observed.spec
-        title = str(spec.get("name") or spec.get("version") or shown_object.observed.remote_id)
-        console.write_output(
-            render_live_object(name, title, shown_object.observed, **console.layout)
-        )
+    for name, shown in {kind: live_object, **other_objects}.items():
+        observed, spec = shown.observed, shown.observed.spec
+        title = str(spec.get("name") or spec.get("version") or observed.remote_id)
+        console.write_output(render_live_object(name, title, observed, **console.layout))
     return 0
 
 
@@ -65,21 +63,19 @@ def print_live_objects_table(
     if not live_objects:
         console.write_stderr(f"{absent_text or f'There is no {kind}.'}\n")
     if console.as_json:
-        console.write_or_keep_document(
-            {f"{kind}s": [_build_live_document(kind, live_object) for live_object in live_objects]}
-        )
+        documents = [_build_live_document(kind, one) for one in live_objects]
+        console.write_or_keep_document({f"{kind}s": documents})
     elif live_objects:
         rows = [
             (
-                live_object.observed.remote_id,
-                *(_format_cell(live_object.observed.spec.get(name)) for name in fields),
-                format_server_time(live_object.created),
+                one.observed.remote_id,
+                *(_format_cell(one.observed.spec.get(name)) for name in fields),
+                format_server_time(one.created),
             )
-            for live_object in live_objects
+            for one in live_objects
         ]
-        console.write_output(
-            render_table(("id", *fields, "created"), rows, color=console.is_output_colored)
-        )
+        headers = ("id", *fields, "created")
+        console.write_output(render_table(headers, rows, color=console.is_output_colored))
     return 0
 
 
@@ -105,35 +101,26 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
         "recorded": sides.recorded_fields(),
         "live": sides.shown_fields(),
     }
-    paths = sorted(
-        {path for side in shown.values() for path in side}, key=lambda path: [*map(str, path)]
-    )
+    paths = {path for side in shown.values() for path in side}
     cell_width = max(_MIN_CELL_WIDTH, ((console.terminal_width or 0) - 30) // 3)
-    secret_cells = {
-        path: {
-            name: f"(sensitive, {word})"
-            for name, word in (("recorded", compared.recorded), ("live", compared.live))
-            if word
-        }
-        for path, compared in sides.compare_secrets().items()
-    }
-    rows = [
-        (
-            format_quoted_path(path),
-            *(
-                secret_cells.get(path, {}).get(name)
-                or _format_value(side.get(path, ABSENT), cell_width)
-                for name, side in shown.items()
-            ),
-        )
+    cells = {
+        (path, name): _format_value(side.get(path, ABSENT), cell_width)
+        for name, side in shown.items()
         for path in paths
+    }
+    for path, compared in sides.compare_secrets().items():
+        for name, word in (("recorded", compared.recorded), ("live", compared.live)):
+            if word:
+                cells[path, name] = f"(sensitive, {word})"
+    rows = [
+        (format_quoted_path(path), *(cells[path, name] for name in shown))
+        for path in sorted(paths, key=lambda path: [*map(str, path)])
     ]
     table = render_table(("field", *shown), rows, color=console.is_output_colored)
     record, observed = sides.resource.record, sides.resource.observed
     verified_text = format_last_run_or_empty(record.verification) if record else ""
-    accepted_text = ", ".join(
-        sanitize(format_quoted_path(field.path)) for field in sides.accepted_changes
-    )
+    accepted = (sanitize(format_quoted_path(field.path)) for field in sides.accepted_changes)
+    accepted_text = ", ".join(accepted)
     missing_live_text = "live side not known" if sides.is_live_unread else "not seen live"
     parts = [
         "declared" if sides.resource.desired else "not declared",
@@ -212,15 +199,13 @@ def print_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes])
                 for entry in comparisons
             ],
             "exit_code": int(code),
+            "diagnostics": [entry.to_json() for entry in findings],
         }
-        console.write_or_keep_document(
-            {**document, "diagnostics": [entry.to_json() for entry in findings]}
-        )
+        console.write_or_keep_document(document)
         return code
     console.write_findings(findings)
     for entry in comparisons:
         digest = f" ({sanitize(entry.published_digest)})" if entry.has_expected_digest else ""
-        console.write_output(
-            f"{sanitize(str(entry.address))}: {_RESULT_TEXTS[entry.result.value]}{digest}.\n"
-        )
+        text = f"{_RESULT_TEXTS[entry.result.value]}{digest}"
+        console.write_output(f"{sanitize(str(entry.address))}: {text}.\n")
     return code

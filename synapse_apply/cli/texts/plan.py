@@ -65,23 +65,17 @@ def report_saved_plan(
     with open_target(invocation) as target:
         plans = target.read_saved_plan(path)
         findings = target.find_changes_since(plans)
-    saved_plan = plans.united_plan
-    print_plan(console, saved_plan.plan, show_unchanged=show_unchanged)
+    saved_plan, plan = plans.united_plan, plans.united_plan.plan
+    print_plan(console, plan, show_unchanged=show_unchanged)
     if not console.as_json:
-        signature_text = (
-            f"signed with state key {saved_plan.mac.key_id}" if saved_plan.mac else "not signed"
-        )
-        console.write_stderr(
-            f"\nPlan {saved_plan.plan.id}, made at {saved_plan.plan.created}, {signature_text}.\n"
-        )
+        mac = saved_plan.mac
+        signature_text = f"signed with state key {mac.key_id}" if mac else "not signed"
+        console.write_stderr(f"\nPlan {plan.id}, made at {plan.created}, {signature_text}.\n")
     # The commands are for the target of the plan, whatever the default is.
-    console.write_findings(
-        name_target_in_commands(tuple(findings), invocation.target or saved_plan.plan.base.target)
-    )
-    if reports is None:
-        return Exit.OK
+    target_name = invocation.target or plan.base.target
+    console.write_findings(name_target_in_commands(tuple(findings), target_name))
     # It is the plan that is reported: a comment takes the place of the plan's own.
-    return replace(reports, command="plan").write_plan(saved_plan.plan, Exit.OK)
+    return replace(reports, command="plan").write_plan(plan, Exit.OK) if reports else Exit.OK
 
 
 def report_drift(
@@ -119,15 +113,14 @@ def write_and_print_drift(
     if console.as_json:
         console.write_or_keep_document(cli.documents.drift_document(drift_report))
     else:
-        console.write_output(
-            cli.drift.render_written_edits(
-                drift_report,
-                color=console.is_output_colored,
-                is_written=not dry_run,
-                show_hints=console.shows_hints,
-                location=list_location_options(invocation),
-            )
+        text = cli.drift.render_written_edits(
+            drift_report,
+            color=console.is_output_colored,
+            is_written=not dry_run,
+            show_hints=console.shows_hints,
+            location=list_location_options(invocation),
         )
+        console.write_output(text)
         written = {str(edit.address) for edit in drift_report.written_edits}
         console.write_findings(one for one in drift_report.diagnostics if one.address in written)
     return Exit.OK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,25 +124,14 @@ def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
     if console.as_json:
         console.write_or_keep_document({"runs": [build_run_document(run) for run in runs]})
     elif runs:
-        rows = [
-            (
-                *(
-                    format_server_time(run.ended_at),
-                    run.plan_id,
-                    run.command,
-                    _format_call_counts(run.call_counts),
-                ),
-                # Who settled a call of another run stands beside who sent it.
-                ", settled by ".join(
-                    dict.fromkeys(
-                        [run.actor_name]
-                        + [c.settled_by.partition(",")[0] for c in run.calls if c.settled_by]
-                    )
-                ),
-                *(shorten_commit_and_suffix(run.commit_id), run.run_url),
-            )
-            for run in runs
-        ]
+        rows = []
+        for run in runs:
+            # Who settled a call of another run stands beside who sent it.
+            settled_by = [c.settled_by.partition(",")[0] for c in run.calls if c.settled_by]
+            who = ", settled by ".join(dict.fromkeys([run.actor_name, *settled_by]))
+            counts, commit = _format_call_counts(run), shorten_commit_and_suffix(run.commit_id)
+            when = format_server_time(run.ended_at)
+            rows.append((when, run.plan_id, run.command, counts, who, commit, run.run_url))
         headers = ("when", "plan", "command", "calls", "who", "commit", "run")
         console.write_output(render_table(headers, rows, color=console.is_output_colored))
     else:
@@ -158,7 +147,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
     facts = {
         "plan": run.plan_id,
         "command": run.command,
-        "calls": _format_call_counts(run.call_counts),
+        "calls": _format_call_counts(run),
         "who": run.actor_name,
         "run": run.run_url,
         "trace": run.trace_parent,
@@ -187,11 +176,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
 def build_run_document(run: PastRun) -> JsonDocument:
     """A run with its calls, as JSON."""
     calls = [
-        {
-            name: value
-            for name, value in audit_entry_to_json(call).items()
-            if name not in _RUN_FIELDS
-        }
+        {name: fact for name, fact in audit_entry_to_json(call).items() if name not in _RUN_FIELDS}
         for call in run.calls
     ]
     return {
@@ -209,32 +194,26 @@ def build_run_document(run: PastRun) -> JsonDocument:
     }
 
 
-def _format_call_counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {label}" for label, count in counts.items())
+def _format_call_counts(run: PastRun) -> str:
+    return ", ".join(f"{count} {label}" for label, count in run.call_counts.items())
 
 
 def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
     """Print one line per call, and what to do about those still open; returns the exit code."""
     console.write_findings(settled_calls.findings)
+    named = [(call, console.name_target(call.ways_out)) for call in settled_calls.calls]
     open_count = sum(call.resolved.is_open for call in settled_calls.calls)
     if console.as_json:
-        calls = [
-            _build_call_document(call, console.name_target(call.ways_out))
-            for call in settled_calls.calls
-        ]
-        findings = [finding.to_json() for finding in settled_calls.findings]
-        console.write_or_keep_document(
-            {"calls": calls, "open": open_count, "diagnostics": findings}
-        )
-    elif not settled_calls.calls:
+        document = {
+            "calls": [_build_call_document(call, ways_out) for call, ways_out in named],
+            "open": open_count,
+            "diagnostics": [finding.to_json() for finding in settled_calls.findings],
+        }
+        console.write_or_keep_document(document)
+    elif not named:
         console.write_output("No call is open.\n")
     else:
-        console.write_output(
-            "".join(
-                _format_call(call, console.name_target(call.ways_out))
-                for call in settled_calls.calls
-            )
-        )
+        console.write_output("".join(_format_call(call, ways_out) for call, ways_out in named))
         settled_count = len(settled_calls.calls) - open_count
         console.write_output(f"\nSettled: {settled_count}. Still open: {open_count}.\n")
     return Exit.UNKNOWN if settled_calls.has_open_calls else Exit.OK
