@@ -21,6 +21,10 @@ _ROWS_PER_STACK = 50  # browsers skip the layout of stacks outside the window (c
 _NOTHING_MATCHES = (
     '<p id="nothing" hidden>Nothing matches. <button type="button">Clear the filters</button></p>'
 )
+_NEXT_STEPS = (
+    '<section id="next" aria-labelledby="next-title"><h2 id="next-title">What to do next</h2>'
+    "<ol>{}</ol></section>"
+)
 _GRAPH_SECTION = (
     '<section id="graph" aria-labelledby="graph-title"><h2 id="graph-title">Dependencies</h2>'
     '<p class="intro">An arrow leads to what is needed.</p>{}</section>'
@@ -138,9 +142,7 @@ class HtmlPage:
         """Next steps, links to the sections and filters, as far as there are any."""
         parts = []
         if steps := "".join(f"<li>{step}</li>" for step in self.next_steps):
-            title = '<h2 id="next-title">What to do next</h2>'
-            section = '<section id="next" aria-labelledby="next-title">'
-            parts.append(f"{section}{title}<ol>{steps}</ol></section>")
+            parts.append(_NEXT_STEPS.format(steps))
         if links := "".join(
             f'<li><a href="#{s.name}">{s.title}</a> <span>{s.row_or_item_count:,}</span></li>'
             for s in self._shown_sections
@@ -205,8 +207,8 @@ def _select(name: str, title: str, choices: Mapping[str, str]) -> str:
     if len(choices) < 2:
         return ""
     options = "".join(
-        f'<option value="{cut_and_escape(value)}">{cut_and_escape(choices[value])}</option>'
-        for value in sorted(choices)
+        f'<option value="{cut_and_escape(value)}">{cut_and_escape(label)}</option>'
+        for value, label in sorted(choices.items())
     )
     return (
         f'<label><span class="unseen">{title}</span><select name="{name}">'
@@ -217,18 +219,12 @@ def _select(name: str, title: str, choices: Mapping[str, str]) -> str:
 def _render_sections(sections: Iterable[PageSection], *, open_all: bool) -> Iterator[str]:
     first_index = 0
     for section in sections:
-        count = (
-            f' <span class="count" data-all="{section.row_or_item_count}">'
-            f"{section.row_or_item_count:,}</span>"
-        )
-        head = (
-            f'<h2 id="{section.name}-title">{section.title}'
-            f"{count if section.row_or_item_count else ''}</h2>"
-        )
+        name, number = section.name, section.row_or_item_count
+        count = f' <span class="count" data-all="{number}">{number:,}</span>' if number else ""
         intro = f'<p class="intro">{section.intro}</p>' if section.intro else ""
         yield (
-            f'<section id="{section.name}" aria-labelledby="{section.name}-title">'
-            f"{head}{intro}{section.list_html}"
+            f'<section id="{name}" aria-labelledby="{name}-title">'
+            f'<h2 id="{name}-title">{section.title}{count}</h2>{intro}{section.list_html}'
         )
         for start in range(0, len(section.rows), _ROWS_PER_STACK):
             stack = section.rows[start : start + _ROWS_PER_STACK]
@@ -242,20 +238,15 @@ def _render_sections(sections: Iterable[PageSection], *, open_all: bool) -> Iter
 
 
 def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
-    causes = " ".join(cause.value for cause in row.causes)
-    attributes = {"id": f"r{index}", "data-action": row.action, "data-kind": row.address.kind}
-    attributes |= {"data-cause": causes} if causes else {}
-    attributes |= {"data-trouble": "1"} if row.needs_decision else {}
-    attributes_text = " ".join(
-        f'{name}="{cut_and_escape(value)}"' for name, value in attributes.items()
-    )
+    action, kind = cut_and_escape(row.action), cut_and_escape(row.address.kind)
+    facts = f'id="r{index}" data-action="{action}" data-kind="{kind}"'
+    if row.causes:
+        facts += f' data-cause="{" ".join(cause.value for cause in row.causes)}"'
+    if row.needs_decision:
+        facts += ' data-trouble="1"'
     style = f"row {_SIGN_STYLES.get(row.sign, 'quiet')}"
     tags = [f'<span class="tag">{tag}</span>' for tag in row.tags]
-    tags += [
-        f'<span class="tag {c.value}">{CAUSE_LABELS[c]}</span>'
-        for c in row.causes
-        if c in CAUSE_LABELS
-    ]
+    tags += [f'<span class="tag {c.value}">{CAUSE_LABELS[c]}</span>' for c in row.causes]
     head = (
         f'<span class="sign" aria-hidden="true">{cut_and_escape(row.sign)}</span>'
         f'<span class="name">{render_code(row.address, 200)}</span> '
@@ -263,9 +254,9 @@ def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
     )
     # Without a body there is nothing to expand.
     if not row.body:
-        return f'<div class="{style} flat" {attributes_text}>{head}</div>'
+        return f'<div class="{style} flat" {facts}>{head}</div>'
     opening = " open" if is_open else ""
     return (
-        f'<details class="{style}" {attributes_text}{opening}><summary>{head}</summary>'
+        f'<details class="{style}" {facts}{opening}><summary>{head}</summary>'
         f'<div class="body">{row.body}</div></details>'
     )

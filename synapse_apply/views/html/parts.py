@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import quote
 
 from synapse_apply.model.diagnostic import Position
@@ -76,13 +76,15 @@ def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
     """Sentences as HTML; text in backticks becomes code, line breaks stay."""
     htmls: list[str] = []
     for line in sanitize_lines(cut_text(str(value).strip(), max_length)):
-        parts = [cut_and_escape(part, MAX_PROSE_LENGTH) for part in _CODE_PATTERN.split(line)]
-        for index, text in enumerate(_CODE_PATTERN.findall(line)):
-            is_command = text.startswith(_COMMAND_PREFIXES)
-            render = render_copyable_command if is_command else render_code
-            parts[2 * index + 1] = render(text, MAX_PROSE_LENGTH)
-        htmls.append("".join(parts))
-    return "<br>".join(htmls)
+        for index, text in enumerate(_CODE_PATTERN.split(line)):
+            if index % 2 == 0:
+                htmls.append(cut_and_escape(text, MAX_PROSE_LENGTH))
+            elif text.startswith(_COMMAND_PREFIXES):  # what stood in backticks
+                htmls.append(render_copyable_command(text))
+            else:
+                htmls.append(render_code(text, MAX_PROSE_LENGTH))
+        htmls.append("<br>")
+    return "".join(htmls[:-1])
 
 
 def render_sentence(sentence: str) -> str:
@@ -153,33 +155,26 @@ def render_fields_table(
     titles = ["Field", *(side_titles[side] if len(sides) == 2 else "Value" for side in sides)]
     titles += ["Why"] if has_reasons else []
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    rows = "".join(_table_rows(parts, sides, hidden_symbol, has_reasons=has_reasons))
-    # On a narrow screen the sides are below each other, each labelled by the style of its table.
-    style = _TABLE_STYLES[side_titles] if len(sides) == 2 else ' class="one"'
-    return f"<table{style}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _table_rows(
-    parts: Sequence[FieldChange], sides: tuple[int, ...], hidden_symbol: str, *, has_reasons: bool
-) -> Iterator[str]:
-    """The table's rows up to MAX_TABLE_SIZE characters, then one that counts the rest."""
-    size = 0
+    rows = ""
     for index, part in enumerate(parts):
         style = _SYMBOL_STYLES.get(change_symbol(part, hidden_symbol), "kept")
         path = cut_and_escape(format_quoted_path(part.path))
         # A long path may break behind each of its parts.
         path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
-        name = f'<th scope="row">{path_html}</th>'
         reason = f"<td>{_reason_cell(part)}</td>" if has_reasons else ""
         cells = _render_value_cells(part, sides, is_created=hidden_symbol == "+")
-        row = f'<tr class="{style}">{name}{cells}{reason}</tr>'
-        size += len(row)
+        row = f'<tr class="{style}"><th scope="row">{path_html}</th>{cells}{reason}</tr>'
         # The first row is always shown.
-        if index and size > MAX_TABLE_SIZE:
-            span = 1 + len(sides) + has_reasons
-            yield f'<tr><td colspan="{span}">({len(parts) - index} more not shown here)</td></tr>'
-            return
-        yield row
+        if index and len(rows) + len(row) > MAX_TABLE_SIZE:
+            hidden_count = len(parts) - index
+            rows += (
+                f'<tr><td colspan="{len(titles)}">({hidden_count} more not shown here)</td></tr>'
+            )
+            break
+        rows += row
+    # On a narrow screen the sides are below each other, each labelled by the style of its table.
+    style = _TABLE_STYLES[side_titles] if len(sides) == 2 else ' class="one"'
+    return f"<table{style}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created: bool) -> str:
@@ -189,16 +184,12 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created
         return f'<td{span} class="secret">{secret}</td>'
     has_both = part.before is not ABSENT and part.after is not ABSENT
     if has_both and len(sides) > 1:
-        lines = list(
-            margin_lines(
-                "\n".join(format_line_diff(part.before, part.after, _VALUE_WIDTH, DiffStyle()))
-            )
-        )
+        diff = format_line_diff(part.before, part.after, _VALUE_WIDTH, DiffStyle())
+        lines = list(margin_lines("\n".join(diff)))
+        texts = (side for side in (part.before, part.after) if isinstance(side, str))
+        is_long = any(len(text) > MAX_VALUE_LENGTH for text in texts)
         # A diff inside the value says more than two long cells.
-        if any(line[:1] in _MARGIN_STYLES for line in lines) or any(
-            isinstance(side, str) and len(side) > MAX_VALUE_LENGTH
-            for side in (part.before, part.after)
-        ):
+        if is_long or any(line[:1] in _MARGIN_STYLES for line in lines):
             return f"<td{span}>{render_code_block(lines, _MARGIN_STYLES)}</td>"
     htmls = ""
     for side in sides:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from synapse_apply.model.address import Address
@@ -38,7 +38,7 @@ from synapse_apply.model.report import (
     Report,
 )
 from synapse_apply.model.resource import Observed
-from synapse_apply.model.state import Record
+from synapse_apply.model.state import BackendIdentity, Record
 from synapse_apply.model.values import KnownAfterApply, flatten
 from synapse_apply.views.redaction import (
     hide_sensitive,
@@ -641,66 +641,34 @@ def failure_document(
             "exit_code": exit_code,
             "diagnostics": _findings([*plan_findings, *findings]),
         }
-    if (empty_fields := _EMPTY_FIELDS_BY_COMMAND.get(command)) is None:
+    if not (nothing_done := _nothing_done(command)):
         document = diagnostics_document(findings, tool_version=tool_version)
         return {**document, "exit_code": exit_code}
     return {
         **_head(tool_version),
-        **empty_fields,
+        **nothing_done,
         "exit_code": exit_code,
         "diagnostics": _findings(findings),
     }
 
 
-_EMPTY_REPORT: JsonDocument = {
-    "plan": None,
-    "moved": [],
-    "complete": False,
-    "stopped": 0,
-    "lock_lost": False,
-    "counts": dict.fromkeys((count.name for count in fields(OutcomeCounts)), 0),
-    "outcomes": [],
-    "verifications": [],
-    "refusals": [],
-    "guards_overridden": [],
-}
-_EMPTY_FIELDS_BY_COMMAND: Mapping[str, JsonDocument] = {
-    "plan": {
-        "timestamp": None,
-        "plan_id": None,
-        "errored": True,
-        "applyable": False,
-        "complete": False,
-        "base": None,
-        "summary": build_summary_counts(PlanSummary(), run_count=0),
-        "moved": [],
-        "resource_changes": [],
-        "verifications": [],
-        "resource_drift": [],
-        "accepted_differences": [],
-        "guards": [],
-        "capabilities": {},
-    },
-    "apply": _EMPTY_REPORT,
-    "verify": _EMPTY_REPORT,
-    "drift": {
-        "timestamp": None,
-        "errored": True,
-        "drifted": False,
-        "base": None,
-        "on_drift": None,
-        "summary": {
-            "changed": 0,
-            "gone": 0,
-            "waiting": 0,
-            "unmanaged": None,
-            "accepted_differences": 0,
-        },
-        "resource_drift": [],
-        "waiting": [],
-        "unmanaged": None,
-        "not_listed": [],
-        "accepted_differences": [],
-        "accepted": [],
-    },
-}
+def _nothing_done(command: str) -> JsonDocument:
+    """The document of a command that ended before it had anything to tell.
+
+    Without the fields of all documents; {} for a command that has no schema of its own.
+    """
+    plan = Plan("", "", "", PlanBase("", BackendIdentity(""), "", 0))
+    unknown: JsonDocument = {"timestamp": None, "base": None, "errored": True}
+    match command:
+        case "plan":
+            unknown |= {"plan_id": None, "applyable": False, "complete": False}
+            document = plan_document(plan) | unknown
+        case "apply" | "verify":
+            document = report_document(Report(plan)) | {"plan": None, "complete": False}
+        case "drift":
+            drift = Drift(plan.created, plan.tool_version, plan.base)
+            document = drift_document(drift) | unknown | {"on_drift": None}
+        case _:
+            return {}
+    of_all = {*_head(""), "exit_code", "diagnostics"}
+    return {name: value for name, value in document.items() if name not in of_all}

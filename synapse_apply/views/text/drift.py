@@ -9,7 +9,7 @@ from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize, sanitize_lines
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_lines
 from synapse_apply.views.text.findings import finding_blocks, format_quoted_path
 from synapse_apply.views.text.plan import format_target_line, name_accepted
 from synapse_apply.views.text.terminal import MAX_COLUMN_WIDTH, Style
@@ -20,7 +20,6 @@ _AS_DECLARED = "No drift. Live objects are as they were recorded, or as they are
 _HEADER = "Objects have changed outside of synapse-apply:"
 _HEADER_WITH_ORIGIN = "Objects are not as they were recorded:"
 _DEFAULT_WIDTH = 110
-_INDENT = 6
 
 
 def render_drift(
@@ -99,15 +98,7 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
     elif old:
         # The id identifies the object, as in a plan.
         root.add_unchanged_field(("id",), new or old, is_shown=True)
-    kind, name = sanitize(object_drift.address.kind), quote_string(object_drift.address.name)
-    return "\n".join(
-        [
-            *(style(line, "bold") for line in lines),
-            f"  {style.format_symbol_and_space(symbol)}{kind} {name} {{",
-            *RowLayout(style, width).visible_rows(root, _INDENT),
-            "    }",
-        ]
-    )
+    return RowLayout(style, width).block(lines, symbol, object_drift.address, root)
 
 
 def _totals(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str]:

@@ -42,7 +42,7 @@ from synapse_apply.views.text.findings import (
     indent_lines,
 )
 from synapse_apply.views.text.terminal import Style
-from synapse_apply.views.text.values import FieldNode, RowLayout, build_field_tree
+from synapse_apply.views.text.values import BLOCK_INDENT, FieldNode, RowLayout, build_field_tree
 
 _HEADER = "synapse-apply will perform the following actions:"
 _OFFLINE_HEADER = "If {} is what is live, synapse-apply will perform the following actions:"
@@ -214,7 +214,6 @@ def name_accepted_fields(address_field_texts: Sequence[str]) -> str:
     return f"{format_count_and_noun(len(address_field_texts), 'accepted difference')} ({listed})."
 
 
-_INDENT = 6
 # Limits of a package's diff in a block; HTML pages and JSON documents show more.
 _MAX_FILES = 20
 _MAX_DIFF_LINES = 40
@@ -235,7 +234,6 @@ class ChangeRenderer:
         # Nothing of the object changes.
         if change.action is Action.ADOPT and not change.fields:
             symbol = " "
-        kind, name = sanitize(change.address.kind), quote_string(change.address.name)
         lines = [f"  # {sanitize(change.address)} {PLANNED_PHRASES[change.action]}"]
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
@@ -256,14 +254,7 @@ class ChangeRenderer:
             for path in change.after_sensitive:
                 hidden = WithheldSecret("omitted")
                 root.add_unchanged_field(path, hidden, is_shown=self.show_unchanged)
-        return "\n".join(
-            [
-                *[self.style(line, "bold") for line in lines],
-                f"  {self.style.format_symbol_and_space(symbol)}{kind} {name} {{",
-                *RowLayout(self.style, self.width).visible_rows(root, _INDENT),
-                "    }",
-            ]
-        )
+        return RowLayout(self.style, self.width).block(lines, symbol, change.address, root)
 
     def render_run(self, change: Change, verification: Verification) -> str:
         """The block of a run that apply will start or follow, with its request body."""
@@ -271,13 +262,13 @@ class ChangeRenderer:
         for path, value in flatten(verification.body).items():
             if value != {}:
                 root.add_unchanged_field(path, value, is_shown=True)
-        rows = RowLayout(self.style, self.width).visible_rows(root, _INDENT)
-        head = [
-            f"  # {sanitize(change.address)} will be verified",
-            f"  # ({sanitize(verification.reason)})",
-        ]
+        rows = RowLayout(self.style, self.width).visible_rows(root, BLOCK_INDENT)
+        head = (
+            f"{sanitize(change.address)} will be verified",
+            f"({sanitize(verification.reason)})",
+        )
         body = ["    run {", *rows, "    }"] if rows else ["    run {}"]
-        return "\n".join([*(self.style(line, "bold") for line in head), *body])
+        return "\n".join([*(self.style(f"  # {line}", "bold") for line in head), *body])
 
     def render_forget_row(self, change: Change) -> str:
         """The row of a resource that leaves the state while the object stays."""
@@ -301,9 +292,8 @@ class ChangeRenderer:
 
     def refused_fields(self, change: Change) -> list[str]:
         """The lines of a refused change's fields; none for a create."""
-        return RowLayout(self.style, self.width).visible_rows(
-            build_field_tree(wanted_fields(change)), _INDENT + 2
-        )
+        root = build_field_tree(wanted_fields(change))
+        return RowLayout(self.style, self.width).visible_rows(root, BLOCK_INDENT + 2)
 
     def unchanged_line(self, change: Change) -> str:
         """The line of a resource that stays as it is, or whose change is superseded."""

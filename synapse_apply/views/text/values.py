@@ -8,6 +8,7 @@ from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.plan import Cause, FieldChange
@@ -235,6 +236,7 @@ _CAUSE_COMMENTS = {
     Cause.BOTH: "# changed in Git and outside",
 }
 _MIN_VALUE_WIDTH = 30
+BLOCK_INDENT = 6  # of the fields of an object
 _FIRST_KEYS = {"id": 0, "name": 1}
 
 
@@ -382,6 +384,13 @@ class RowLayout:
             note = self.style(f"# ({hidden_count} unchanged {noun} hidden)", "dim")
             lines.append(" " * (indent + 2) + note)
         return lines
+
+    def block(self, heading: Iterable[str], symbol: str, address: Address, root: FieldNode) -> str:
+        """The block of an object below its heading, with a row for each field."""
+        kind, name = sanitize(address.kind), quote_string(address.name)
+        lines = [self.style(line, "bold") for line in heading]
+        lines.append(f"  {self.style.format_symbol_and_space(symbol)}{kind} {name} {{")
+        return "\n".join([*lines, *self.visible_rows(root, BLOCK_INDENT), "    }"])
 
     def _format_node(self, node: FieldNode, name: str, indent: int) -> list[str]:
         lines: list[str] = []
