@@ -8,7 +8,6 @@ of its own took 25 ms in PostgreSQL, and takes 5 ms where several calls share th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 from synapse_apply.model.errors import StateError
@@ -20,39 +19,35 @@ from synapse_apply.stores.database import Row, SqlRunner
 from synapse_apply.stores.state_messages import duplicate_remote_id, fault
 
 
+def _run_in(run: SqlRunner, statement_head: str, values: Sequence[str]) -> list[Row]:
+    """Run a statement for `IN (values)`; returns its result, [] for no values."""
+    return run(schema.append_in_clause(statement_head, len(values)), values) if values else []
+
+
+def _insert(run: SqlRunner, table: str, rows: Sequence[Row]) -> None:
+    if rows:
+        statement = schema.build_insert_many(table, len(rows))
+        run(statement, [cell for row in rows for cell in row])
+
+
 def read_used_approval_ids(run: SqlRunner, approval_ids: Sequence[str]) -> tuple[str, ...]:
     """Those of these ids that are used up, in their order."""
     row_ids = _row_ids(approval_ids)
-    if not row_ids:
-        return ()
-    rows = run(schema.append_in_clause(schema.SELECT_PLANS_BY_ID, len(row_ids)), row_ids)
-    used_row_ids = {row_id for (row_id,) in rows}
+    used = {row_id for (row_id,) in _run_in(run, schema.SELECT_PLANS_BY_ID, row_ids)}
     return tuple(
-        approval_id
-        for approval_id, row_id in zip(dict.fromkeys(approval_ids), row_ids, strict=True)
-        if row_id in used_row_ids
+        row_id.removeprefix(schema.APPROVAL_PREFIX) for row_id in row_ids if row_id in used
     )
 
 
-def require_unused_approvals(run: SqlRunner, approval_ids: Sequence[str]) -> None:
-    """StateError where one of these is used up."""
+def use_approvals_up(run: SqlRunner, approval_ids: Sequence[str], moment: str) -> None:
+    """Use approvals up; StateError where one of these was used before."""
     if used_ids := read_used_approval_ids(run, approval_ids):
         raise fault("approval used", ids=format_short_list(used_ids))
+    _insert_approvals(run, approval_ids, moment)
 
 
-def insert_used_approvals(run: SqlRunner, approval_ids: Sequence[str], moment: str) -> None:
-    """Use up approvals that were not used before."""
-    row_ids = _row_ids(approval_ids)
-    if row_ids:
-        cells = [cell for row_id in row_ids for cell in (row_id, moment)]
-        run(schema.build_insert_many("plans", len(row_ids)), cells)
-
-
-def delete_used_approvals(run: SqlRunner, approval_ids: Sequence[str]) -> None:
-    """Make approvals usable again; an unused one is ignored."""
-    row_ids = _row_ids(approval_ids)
-    if row_ids:
-        run(schema.append_in_clause(schema.DROP_PLANS, len(row_ids)), row_ids)
+def _insert_approvals(run: SqlRunner, approval_ids: Sequence[str], moment: str) -> None:
+    _insert(run, "plans", [(row_id, moment) for row_id in _row_ids(approval_ids)])
 
 
 def _row_ids(approval_ids: Iterable[str]) -> list[str]:
@@ -138,39 +133,21 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     opening_notes = [note for note in notes if note.intent_text]
     audit_rows = [note.audit_row for note in notes if note.audit_row]
     ((last_intent_number, last_audit_number),) = run(schema.GET_LAST_NUMBERS, ())
-    _run_for_rows(
-        run,
-        partial(schema.append_in_clause, schema.DROP_RECORDS),
-        [(address,) for address in deleted_addresses],
-    )
-    _run_for_rows(
-        run,
-        partial(schema.build_insert_many, "records"),
-        [note.record_row for note in changed_notes],
-    )
-    _run_for_rows(
-        run,
-        partial(schema.append_in_clause, schema.DROP_INTENTS),
-        [(intent_id,) for intent_id in closed_intent_ids],
-    )
+    _run_in(run, schema.DROP_RECORDS, deleted_addresses)
+    _insert(run, "records", [note.record_row for note in changed_notes])
+    _run_in(run, schema.DROP_INTENTS, closed_intent_ids)
     intent_rows = [
         (note.intent.id, number, str(note.intent.address), note.intent_text)
         for number, note in enumerate(opening_notes, last_intent_number + 1)
     ]
-    _run_for_rows(run, partial(schema.build_insert_many, "intents"), intent_rows)
-    _run_for_rows(
-        run,
-        partial(schema.build_insert_many, "audit"),
-        [
-            (number, *audit_row)
-            for number, audit_row in enumerate(audit_rows, last_audit_number + 1)
-        ],
-    )
+    _insert(run, "intents", intent_rows)
+    numbered_audit_rows = enumerate(audit_rows, last_audit_number + 1)
+    _insert(run, "audit", [(number, *audit_row) for number, audit_row in numbered_audit_rows])
     for note in notes:
         if note.intent_text:
-            insert_used_approvals(run, note.intent.approvals, note.opened_at)
+            _insert_approvals(run, note.intent.approvals, note.opened_at)
         elif note.gives_approvals_back:
-            delete_used_approvals(run, note.intent.approvals)
+            _run_in(run, schema.DROP_PLANS, _row_ids(note.intent.approvals))
     run(schema.ADD_TO_SERIAL, (len(notes),))
 
 
@@ -180,22 +157,16 @@ def _fitting_records(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str
     StateError or NotCombinable if an intent to be opened is open already, or one to be closed is
     not. NotCombinable if two notes are about one intent or one record.
     """
-    intent_keys = [(note.intent.id,) for note in notes]
+    intent_ids = [note.intent.id for note in notes]
     changed_addresses = [
         note.changed_record_address for note in notes if note.changed_record_address
     ]
-    if len(set(intent_keys)) < len(intent_keys) or len(set(changed_addresses)) < len(
-        changed_addresses
-    ):
+    if any(len(set(keys)) < len(keys) for keys in (intent_ids, changed_addresses)):
         raise NotCombinable
-    open_keys = set(
-        _run_for_rows(
-            run, partial(schema.append_in_clause, schema.SELECT_INTENTS_BY_ID), intent_keys
-        )
-    )
+    open_ids = {intent_id for (intent_id,) in _run_in(run, schema.SELECT_INTENTS_BY_ID, intent_ids)}
     for note in notes:
         # One that is to be opened is open already, or one to be closed is not open.
-        if bool(note.intent_text) is ((note.intent.id,) in open_keys):
+        if bool(note.intent_text) is (note.intent.id in open_ids):
             intent = note.intent
             named = {"verb": intent.verb, "id": intent.id}
             error = (
@@ -204,12 +175,8 @@ def _fitting_records(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str
                 else fault("not announced", address=intent.address, **named)
             )
             raise _own_error(notes, error)
-    address_keys = [(note.record_row[0],) for note in notes if note.record_row]
-    return dict(
-        _run_for_rows(
-            run, partial(schema.append_in_clause, schema.SELECT_RECORDS_BY_ADDRESS), address_keys
-        )
-    )
+    addresses = [note.record_row[0] for note in notes if note.record_row]
+    return dict(_run_in(run, schema.SELECT_RECORDS_BY_ADDRESS, addresses))
 
 
 def _require_unused_ids(
@@ -219,9 +186,11 @@ def _require_unused_ids(
     notes_by_remote_key = {note.record_row[1:4]: note for note in changed_notes}
     if len(notes_by_remote_key) < len(changed_notes):
         raise NotCombinable
-    for owner_address, *remote_key in _run_for_rows(
-        run, schema.select_addresses_by_ids, [*notes_by_remote_key]
-    ):
+    if not changed_notes:
+        return
+    statement = schema.select_addresses_by_ids(len(changed_notes))
+    remote_cells = [cell for remote_key in notes_by_remote_key for cell in remote_key]
+    for owner_address, *remote_key in run(statement, remote_cells):
         note = notes_by_remote_key[tuple(remote_key)]
         if owner_address != note.record_row[0] and note.record is not None:
             raise _own_error(notes, duplicate_remote_id(note.record, owner_address))
@@ -246,12 +215,3 @@ def _own_error(notes: Sequence[CallNote], note_error: StateError) -> Exception:
     Of several notes only the faulty one may fail: each is then written by itself.
     """
     return note_error if len(notes) == 1 else NotCombinable()
-
-
-def _run_for_rows(
-    run: SqlRunner, build_statement: Callable[[int], str], rows: Sequence[tuple[Any, ...]]
-) -> list[Row]:
-    """Run one statement with the values of all rows; returns its result, [] for no rows."""
-    if not rows:
-        return []
-    return run(build_statement(len(rows)), [value for row in rows for value in row])

@@ -6,11 +6,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import field
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.files.opening import (
     create_own_file,
@@ -32,6 +31,9 @@ from synapse_apply.model.state import (
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import Row, SqlRunner, Statement
 from synapse_apply.stores.state_messages import fault, require_format_not_newer
+
+if TYPE_CHECKING:
+    from synapse_apply.stores.sql import SqlStore
 
 # Of the ids that a state is shared under, in the order of the rows and of the fields. A plan with
 # such an id, which somebody made up, has a time in this place, which is of none of these forms.
@@ -129,13 +131,9 @@ def build_filling_statements(state_snapshot: StateSnapshot, location: str) -> li
     state = state_snapshot.state
     fill_statements: list[Statement] = [(schema.SET_SERIAL, (state.serial,))]
     for address, record in state.records.items():
-        record_cells = (
-            address.kind,
-            record.api,
-            record.remote_id,
-            schema.encode(record, location),
-        )
-        fill_statements.append((schema.ADD_RECORD, (str(address), *record_cells)))
+        key_cells = (str(address), address.kind, record.api, record.remote_id)
+        record_row = (*key_cells, schema.encode(record, location))
+        fill_statements.append((schema.ADD_RECORD, record_row))
     for intent in state.open_intents:
         text = schema.encode(intent, location)
         fill_statements.append((schema.ADD_INTENT, (intent.id, str(intent.address), text)))
@@ -183,19 +181,8 @@ def read_rows_as_inserts(run: SqlRunner) -> list[Statement]:
     ]
 
 
-class MovableStore(Protocol):
-    """The methods of a store that a copy of its state needs."""
-
-    @property
-    def where(self) -> str: ...
-    def exists(self) -> bool: ...
-    def lock(self, operation: str, timeout: float = 0.0) -> AbstractContextManager[None]: ...
-    def read_snapshot(self) -> StateSnapshot: ...
-    def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None: ...
-
-
 def copy_and_verify_state_under_source_lock(
-    source: MovableStore, target: MovableStore, timeout: float = 0.0
+    source: SqlStore, target: SqlStore, timeout: float = 0.0
 ) -> State:
     """Copy all of a state except its lock, and compare the copy; returns the copied state.
 

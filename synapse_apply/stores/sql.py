@@ -429,8 +429,7 @@ class SqlStore(LockedStore):
 
     def _use_approvals(self, run: SqlRunner, approval_ids: Sequence[str]) -> bool:
         """Use approvals up in a transaction; False, as no serial is counted for them."""
-        call_notes.require_unused_approvals(run, approval_ids)
-        call_notes.insert_used_approvals(run, approval_ids, self._now())
+        call_notes.use_approvals_up(run, approval_ids, self._now())
         return False
 
     def _build_record_row(self, record: Record) -> tuple[Any, ...]:

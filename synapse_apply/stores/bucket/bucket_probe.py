@@ -9,23 +9,12 @@ from __future__ import annotations
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores.chain.chain_reader import ChainReader
-from synapse_apply.stores.chain.link_format import (
-    PRUNE_AGE_SECONDS,
-    NewerContent,
-    ObjectFolder,
-    Snapshot,
-    WrongContent,
-    build_snapshot_name,
-    decode_object_of_number,
-    folder_prefix_of,
-    parse_object_number,
-    select_links_to_prune,
-    unnamed_audit_objects,
-)
+from synapse_apply.stores.chain.link_format import PRUNE_AGE_SECONDS, ChainView, ObjectFolder
 from synapse_apply.stores.database import UnsignedStateSigner
 
 # Requests that try to make one object at once.
@@ -110,39 +99,12 @@ def count_prunable_objects(
 
     Some are there until the next snapshot is made. StateError where the store cannot be read.
     """
-    last_folder = ChainReader(folder, UnsignedStateSigner(), time.sleep).read_start_view().folder
-    prefix = folder_prefix_of(last_folder)
-    snapshots = _ages_by_number(folder, f"{prefix}snapshots/")
-    links = _ages_by_number(folder, f"{prefix}links/")
-    if not snapshots:
+    reader = ChainReader(folder, UnsignedStateSigner(), time.sleep)
+    last_folder = reader.read_start_view().folder
+    newest_numbers = reader.list_numbers_above(last_folder, "snapshots")[-2:]
+    kept_snapshots = list(islice(reader.iter_readable_snapshots(last_folder), 2))
+    if not newest_numbers or newest_numbers != [each.number for each in reversed(kept_snapshots)]:
         return 0
-    kept_numbers = sorted(snapshots)[-2:]
-    contents = folder.get_objects_or_none_in_order(
-        [build_snapshot_name(last_folder, number) for number in kept_numbers]
-    )
-    kept_snapshots: list[Snapshot] = []
-    for number, content in zip(kept_numbers, contents, strict=True):
-        try:
-            snapshot = decode_object_of_number(content or b"", number, UnsignedStateSigner()).value
-        except (WrongContent, NewerContent):
-            return 0
-        if isinstance(snapshot, Snapshot):
-            kept_snapshots.append(snapshot)
-    never_pruned = kept_snapshots[-1].never_pruned if kept_snapshots else ()
-    newest = kept_numbers[-1]
-    replaced_links = select_links_to_prune(links, sorted(snapshots), never_pruned, newest)
-    ages = [links[number] for number in replaced_links]
-    ages += [snapshots[number] for number in sorted(snapshots)[:-2]]
-    if len(kept_snapshots) > 1:
-        kept_names = {audit[0] for snapshot in kept_snapshots for audit in snapshot.audit_objects}
-        audit_ages = {
-            info.name: info.age_seconds or 0.0 for info in folder.list_objects(f"{prefix}audit/")
-        }
-        ages += [audit_ages[name] for name in unnamed_audit_objects(audit_ages, kept_names)]
-    return sum(age >= prune_age_seconds for age in ages)
-
-
-def _ages_by_number(folder: ObjectFolder, prefix: str) -> dict[int, float]:
-    """The age in seconds of each link or snapshot by its number; 0 where the store does not say."""
-    numbered = [(parse_object_number(info.name), info) for info in folder.list_objects(prefix)]
-    return {number: info.age_seconds or 0.0 for number, info in numbered if number is not None}
+    newest = kept_snapshots[0]
+    view = ChainView(last_folder, newest.number, never_pruned=frozenset(newest.never_pruned))
+    return len(reader.list_prunable(view, kept_snapshots, prune_age_seconds))

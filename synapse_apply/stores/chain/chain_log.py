@@ -22,7 +22,6 @@ from synapse_apply.stores.chain.link_format import (
     LinkOutcome,
     LockSign,
     ObjectFolder,
-    ObjectInfo,
     Seal,
     Snapshot,
     WrongContent,
@@ -35,13 +34,9 @@ from synapse_apply.stores.chain.link_format import (
     encode_link,
     encode_seal,
     encode_snapshot,
-    folder_prefix_of,
     is_link_in_the_chain,
     is_snapshot_due,
     parse_bookmark_or_none,
-    parse_object_number,
-    select_links_to_prune,
-    unnamed_audit_objects,
 )
 from synapse_apply.stores.database import (
     AppendedBatch,
@@ -91,7 +86,11 @@ class ChainCompactor:
             return view
         try:
             view = self._write_snapshot(view, read_tables())
-            self._prune(view)
+            # What cannot be read replaces nothing.
+            kept_snapshots = list(islice(self._reader.iter_readable_snapshots(view.folder), 2))
+            prunable = self._reader.list_prunable(view, kept_snapshots, self._prune_age_seconds)
+            if prunable:
+                self._folder.delete_and_count_undeleted(prunable)
         except (StateError, WrongContent):
             # A snapshot only saves reading, so that a write never fails because of it.
             self._next_attempt_at = view.number + _LINKS_BETWEEN_ATTEMPTS
@@ -147,48 +146,6 @@ class ChainCompactor:
         if not self._folder.try_put_if_absent_and_tell_if_certain(name, encoded.content):
             decode_audit_rows(self._folder.get_or_none_if_absent(name) or b"", encoded.digest)
         return (*audit_objects, AuditObject(name, encoded.digest, rows[-1][0]))
-
-    def _prune(self, view: ChainView) -> None:
-        """Delete what two newer snapshots replace, as far as permitted."""
-        # What cannot be read replaces nothing.
-        kept_snapshots = list(islice(self._reader.iter_readable_snapshots(view.folder), 2))
-        if len(kept_snapshots) < 2:
-            return
-        readable = [snapshot.number for snapshot in kept_snapshots]
-        prefix = folder_prefix_of(view.folder)
-        links = self._map_numbers_to_is_old(f"{prefix}links/")
-        numbers = select_links_to_prune(links, readable, view.never_pruned, view.number)
-        names = [build_link_name(view.folder, number) for number in numbers if links[number]]
-        snapshots = self._map_numbers_to_is_old(f"{prefix}snapshots/")
-        names += [
-            build_snapshot_name(view.folder, number)
-            for number, is_old in snapshots.items()
-            # Never a snapshot between the two, even if it cannot be read: who reads it now needs
-            # it.
-            if is_old and number < min(readable)
-        ]
-        # Those of this view too: its snapshot may be newer than the two that were just listed.
-        kept_objects = {*view.audit_objects}.union(
-            *(snapshot.audit_objects for snapshot in kept_snapshots)
-        )
-        audit_infos = self._folder.list_objects(f"{prefix}audit/")
-        names += unnamed_audit_objects(
-            [info.name for info in audit_infos if self._is_prunable(info)],
-            {audit_object.name for audit_object in kept_objects},
-        )
-        if names:
-            self._folder.delete_and_count_undeleted(names)
-
-    def _map_numbers_to_is_old(self, prefix: str) -> dict[int, bool]:
-        """The numbers below a prefix, each with whether it is old enough to be pruned."""
-        infos = self._folder.list_objects(prefix)
-        numbered = [(parse_object_number(info.name), self._is_prunable(info)) for info in infos]
-        return {number: is_old for number, is_old in numbered if number is not None}
-
-    def _is_prunable(self, info: ObjectInfo) -> bool:
-        """Whether the store's own times say that an object is old enough to be pruned."""
-        # A store that tells no times prunes nothing: a process may be about to read what is there.
-        return info.age_seconds is not None and info.age_seconds >= self._prune_age_seconds
 
 
 # A write to a bucket takes some 0.1 s, and may take seconds.

@@ -8,7 +8,6 @@ between two of them leave a gap, and reading begins anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from synapse_apply.model.errors import StateError
@@ -29,6 +28,8 @@ from synapse_apply.stores.chain.link_format import (
     decode_object_of_number,
     folder_prefix_of,
     parse_object_number,
+    select_links_to_prune,
+    unnamed_audit_objects,
 )
 from synapse_apply.stores.database import DamagedLog, Signer
 from synapse_apply.stores.state_messages import damage
@@ -119,12 +120,8 @@ class ChainReader:
 
     def _remember_stored(self, view: ChainView, number: int, content: bytes | None) -> None:
         """The same for a link behind which the reading begins, if it still stands."""
-        if content is not None:
-            with suppress(WrongContent):
-                decoded = self._decode_or_raise_newer(
-                    build_link_name(view.folder, number), content, number
-                )
-                self._remember_digest(view.folder, number, decoded.digest)
+        if decoded := self._decode_if_readable(build_link_name(view.folder, number), content):
+            self._remember_digest(view.folder, number, decoded.digest)
 
     def read_on_or_whole_chain(self, view: ChainView) -> ChainReading:
         """What follows a view; all of the chain if it goes on in another folder."""
@@ -156,9 +153,49 @@ class ChainReader:
         for number in reversed(self.list_numbers_above(folder, "snapshots", after)):
             content = self._folder.get_or_none_if_absent(build_snapshot_name(folder, number))
             # A snapshot that was pruned since it was listed is passed by, as a damaged one is.
-            decoded = self._decode_snapshot(folder, number, content) if content else None
+            decoded = self._decode_snapshot(folder, number, content)
             if decoded is not None and isinstance(decoded.value, Snapshot):
                 yield decoded.value
+
+    def list_prunable(
+        self, view: ChainView, kept_snapshots: Sequence[Snapshot], age_seconds: float
+    ) -> list[str]:
+        """The names of what two newer snapshots replace, if it is that old by the store's times.
+
+        A store that tells no times prunes nothing: a process may be about to read what is there.
+        """
+        prefix = folder_prefix_of(view.folder)
+        readable = [snapshot.number for snapshot in kept_snapshots]
+        if len(readable) < 2:
+            return []
+
+        def list_old(part: str) -> list[str]:
+            return [
+                info.name
+                for info in self._folder.list_objects(f"{prefix}{part}/")
+                if info.age_seconds is not None and info.age_seconds >= age_seconds
+            ]
+
+        def list_numbers(part: str) -> list[int]:
+            numbers = map(parse_object_number, list_old(part))
+            return [number for number in numbers if number is not None]
+
+        links = select_links_to_prune(
+            list_numbers("links"), readable, view.never_pruned, view.number
+        )
+        names = [build_link_name(view.folder, number) for number in links]
+        # Never a snapshot between the two, even if it cannot be read: who reads it now needs it.
+        names += [
+            build_snapshot_name(view.folder, number)
+            for number in list_numbers("snapshots")
+            if number < min(readable)
+        ]
+        # Those of this view too: its snapshot may be newer than the two that were just listed.
+        kept_objects = {*view.audit_objects}.union(
+            *(snapshot.audit_objects for snapshot in kept_snapshots)
+        )
+        kept_names = {audit_object.name for audit_object in kept_objects}
+        return names + unnamed_audit_objects(list_old("audit"), kept_names)
 
     def read_start_view(self) -> ChainView:
         """The view from which the last folder is read, whether or not it can be read."""
@@ -180,14 +217,9 @@ class ChainReader:
     def is_folder_begun(self, start: ChainView) -> bool:
         """Whether a folder's first link follows the seal that leads there, which `start` is of."""
         name = build_link_name(start.folder, start.number + 1)
-        content = self._folder.get_or_none_if_absent(name)
-        if content is None:
-            return False
-        try:
-            _require_next_link(start, self._decode_or_raise_newer(name, content, start.number + 1))
-        except WrongContent:
-            return False
-        return True
+        decoded = self._decode_if_readable(name, self._folder.get_or_none_if_absent(name))
+        link = decoded.value if decoded is not None else None
+        return isinstance(link, Link) and link.previous == start.digest
 
     def _read_folder(self, start: ChainView) -> ChainReading:
         """All links of one folder; _SealMet if the chain goes on in another one."""
@@ -288,15 +320,14 @@ class ChainReader:
         self._remember_digest(view.folder, view.number, view.digest)
         return ChainReading(view, decoded.value.tables, ())
 
-    def _decode_snapshot(self, folder: int, number: int, content: bytes) -> Decoded | None:
+    def _decode_snapshot(self, folder: int, number: int, content: bytes | None) -> Decoded | None:
         """A snapshot; None for what is none, or is signed wrong and so was not written by us."""
-        try:
-            decoded = self._decode_or_raise_newer(
-                build_snapshot_name(folder, number), content, number
-            )
-        except WrongContent:
-            return None
-        is_ours = isinstance(decoded.value, Snapshot) and decoded.is_genuine is not False
+        decoded = self._decode_if_readable(build_snapshot_name(folder, number), content)
+        is_ours = (
+            decoded is not None
+            and isinstance(decoded.value, Snapshot)
+            and decoded.is_genuine is not False
+        )
         return decoded if is_ours else None
 
     def _add_links(self, reading: ChainReading, contents: Sequence[bytes | None]) -> ChainReading:
@@ -306,7 +337,7 @@ class ChainReader:
             number = view.number + 1
             name = build_link_name(view.folder, number)
             try:
-                decoded = self._decode_or_raise_newer(name, content or b"", number)
+                decoded = self._decode(name, content)
                 _raise_seal(view, decoded)
                 link = _require_next_link(view, decoded)
             except WrongContent as problem:
@@ -321,20 +352,21 @@ class ChainReader:
 
     def _raise_if_stored_seal(self, view: ChainView, number: int, content: bytes | None) -> None:
         """_SealMet if this object, the last of its folder, is a seal."""
-        if content is None:
-            return
-        try:
-            decoded = self._decode_or_raise_newer(
-                build_link_name(view.folder, number), content, number
-            )
-        except WrongContent:
-            return
-        _raise_seal(view, decoded)
+        if decoded := self._decode_if_readable(build_link_name(view.folder, number), content):
+            _raise_seal(view, decoded)
 
-    def _decode_or_raise_newer(self, name: str, content: bytes, number: int) -> Decoded:
-        """As `decode_object_of_number`; StateError for what a newer version wrote."""
+    def _decode_if_readable(self, name: str, content: bytes | None) -> Decoded | None:
+        """As `_decode`; None for an absent object, and for what no chain has in this place."""
         try:
-            return decode_object_of_number(content, number, self._signer)
+            return self._decode(name, content) if content is not None else None
+        except WrongContent:
+            return None
+
+    def _decode(self, name: str, content: bytes | None) -> Decoded:
+        """The object of a name; WrongContent, and StateError for what a newer version wrote."""
+        number = parse_object_number(name) or 0
+        try:
+            return decode_object_of_number(content or b"", number, self._signer)
         except NewerContent as newer:
             (format_number,) = newer.args
         raise StateError.from_summary(
