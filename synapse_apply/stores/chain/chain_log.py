@@ -1,6 +1,7 @@
 """When a link is part of the chain: a BatchLog in a folder of objects that are made only if absent.
 
-An answer other than success decides nothing: the link is read (chain_rules.py).
+An answer other than success decides nothing: the link is read (link_format.py). Snapshots save
+reading: a write never fails because the store refuses one, or refuses to delete what it replaces.
 """
 
 from __future__ import annotations
@@ -62,92 +63,6 @@ _AUDIT_ROWS_IN_SNAPSHOT = 20
 _LINKS_BETWEEN_ATTEMPTS = 20
 
 
-class ChainCompactor:
-    """Writes snapshots and audit objects of one chain, and prunes links and old snapshots."""
-
-    def __init__(
-        self, folder: ObjectFolder, signer: Signer, reader: ChainReader, prune_age_seconds: float
-    ) -> None:
-        self._folder = folder
-        self._signer = signer
-        self._reader = reader
-        self._prune_age_seconds = prune_age_seconds
-        self._next_attempt_at = 0
-
-    def compact_unless_refused(
-        self, view: ChainView, read_tables: Callable[[], TableRows]
-    ) -> ChainView:
-        """Write a snapshot as of a view and prune; returns the view of who begins there.
-
-        The view is returned as it is if the store refuses the snapshot.
-        """
-        # After a refusal not at every write: a store that forbids it would forbid it each time.
-        if view.number < self._next_attempt_at:
-            return view
-        try:
-            view = self._write_snapshot(view, read_tables())
-            # What cannot be read replaces nothing.
-            kept_snapshots = list(islice(self._reader.iter_readable_snapshots(view.folder), 2))
-            prunable = self._reader.list_prunable(view, kept_snapshots, self._prune_age_seconds)
-            if prunable:
-                self._folder.delete_and_count_undeleted(prunable)
-        except (StateError, WrongContent):
-            # A snapshot only saves reading, so that a write never fails because of it.
-            self._next_attempt_at = view.number + _LINKS_BETWEEN_ATTEMPTS
-        return view
-
-    def read_audit_rows(self, view: ChainView) -> Sequence[Row]:
-        """The rows of all audit objects; StateError (damaged) for one that is missing or wrong."""
-        audit_objects = view.audit_objects
-        contents = self._folder.get_objects_or_none_in_order(
-            [audit_object.name for audit_object in audit_objects]
-        )
-        rows: list[Row] = []
-        for audit_object, content in zip(audit_objects, contents, strict=True):
-            try:
-                rows += decode_audit_rows(content or b"", audit_object.digest)
-            except WrongContent:
-                reason = f"{audit_object.name} is missing or damaged"
-                raise fault("damaged", self._folder.location, reason=reason) from None
-        return rows
-
-    def _write_snapshot(self, view: ChainView, tables: TableRows) -> ChainView:
-        """Write the state as of a view; returns the view at the snapshot. StateError if refused."""
-        # Before the snapshot, which names it: an object that nobody names harms nothing.
-        audit_objects = self._write_audit(view, tables["audit"])
-        last = audit_objects[-1].last if audit_objects else 0
-        newest_audit_rows = [row for row in tables["audit"] if row[0] > last]
-        snapshot = Snapshot(
-            view.number,
-            view.digest,
-            view.lock,
-            tuple(sorted(view.never_pruned)),
-            audit_objects,
-            {**tables, "audit": newest_audit_rows},
-        )
-        encoded = encode_snapshot(snapshot, self._signer)
-        name = build_snapshot_name(view.folder, view.number)
-        # One of another process for this link is as true as ours.
-        if not self._folder.try_put_if_absent_and_tell_if_certain(
-            name, encoded.content
-        ) and not self._folder.get_or_none_if_absent(name):
-            raise StateError.from_summary("The snapshot was refused")
-        return view.build_view_at_snapshot(snapshot, len(encoded.content))
-
-    def _write_audit(self, view: ChainView, audit_rows: Sequence[Row]) -> tuple[AuditObject, ...]:
-        """Write the older rows that no object has yet; returns all audit objects."""
-        audit_objects = view.audit_objects
-        last = audit_objects[-1].last if audit_objects else 0
-        rows = sorted(row for row in audit_rows if row[0] > last)[:-_AUDIT_ROWS_IN_SNAPSHOT]
-        if not rows:
-            return audit_objects
-        encoded = encode_audit_rows(rows)
-        name = build_audit_name(view.folder, rows[0][0], rows[-1][0], encoded.digest)
-        if not self._folder.try_put_if_absent_and_tell_if_certain(name, encoded.content):
-            decode_audit_rows(self._folder.get_or_none_if_absent(name) or b"", encoded.digest)
-        return (*audit_objects, AuditObject(name, encoded.digest, rows[-1][0]))
-
-
 # A write to a bucket takes some 0.1 s, and may take seconds.
 CHAIN_TIMING = LeaseTiming(lease_seconds=60.0, heartbeat_seconds=20.0, seconds_to_start=10.0)
 CHAIN_PACE = WritePace(longest_deferral=1.0)
@@ -201,7 +116,7 @@ class ChainLog(BatchLog):
         self._timing = timing
         self._prune_age_seconds = prune_age_seconds
         self._reader = ChainReader(folder, self._signer, timing.sleep_for)
-        self._compactor = ChainCompactor(folder, self._signer, self._reader, prune_age_seconds)
+        self._next_snapshot_at = 0
         self._view: ChainView | None = None
         self._pending: _PendingLink | None = None
         # Boot time before the last look at which nothing stood behind the view.
@@ -333,14 +248,37 @@ class ChainLog(BatchLog):
     def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
         view = self._view
         if (
-            view is not None
-            and view.position == position
-            and is_snapshot_due(view.link_count, view.link_bytes, view.snapshot_bytes)
+            view is None
+            or view.position != position
+            or not is_snapshot_due(view.link_count, view.link_bytes, view.snapshot_bytes)
+            # After a refusal not at every write: a store that forbids it would forbid it each time.
+            or view.number < self._next_snapshot_at
         ):
-            self._view = self._compactor.compact_unless_refused(view, read_tables)
+            return
+        try:
+            self._view = view = self._write_snapshot(view, read_tables())
+            # What cannot be read replaces nothing.
+            kept_snapshots = list(islice(self._reader.iter_readable_snapshots(view.folder), 2))
+            prunable = self._reader.list_prunable(view, kept_snapshots, self._prune_age_seconds)
+            if prunable:
+                self._folder.delete_and_count_undeleted(prunable)
+        except (StateError, WrongContent):
+            # A snapshot only saves reading, so that a write never fails because of it.
+            self._next_snapshot_at = view.number + _LINKS_BETWEEN_ATTEMPTS
 
     def read_audit_rows_not_read_yet(self) -> Sequence[Row]:
-        return self._compactor.read_audit_rows(self._view or self._reader.view_before_damage)
+        audit_objects = (self._view or self._reader.view_before_damage).audit_objects
+        contents = self._folder.get_objects_or_none_in_order(
+            [audit_object.name for audit_object in audit_objects]
+        )
+        rows: list[Row] = []
+        for audit_object, content in zip(audit_objects, contents, strict=True):
+            try:
+                rows += decode_audit_rows(content or b"", audit_object.digest)
+            except WrongContent:
+                reason = f"{audit_object.name} is missing or damaged"
+                raise fault("damaged", self.location, reason=reason) from None
+        return rows
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         view = self._view
@@ -354,6 +292,42 @@ class ChainLog(BatchLog):
 
     def close(self) -> None:
         self._folder.close()
+
+    def _write_snapshot(self, view: ChainView, tables: TableRows) -> ChainView:
+        """Write the state as of a view; returns the view at the snapshot. StateError if refused."""
+        # Before the snapshot, which names it: an object that nobody names harms nothing.
+        audit_objects = self._write_audit(view, tables["audit"])
+        last = audit_objects[-1].last if audit_objects else 0
+        newest_audit_rows = [row for row in tables["audit"] if row[0] > last]
+        snapshot = Snapshot(
+            view.number,
+            view.digest,
+            view.lock,
+            tuple(sorted(view.never_pruned)),
+            audit_objects,
+            {**tables, "audit": newest_audit_rows},
+        )
+        encoded = encode_snapshot(snapshot, self._signer)
+        name = build_snapshot_name(view.folder, view.number)
+        # One of another process for this link is as true as ours.
+        if not self._folder.try_put_if_absent_and_tell_if_certain(
+            name, encoded.content
+        ) and not self._folder.get_or_none_if_absent(name):
+            raise StateError.from_summary("The snapshot was refused")
+        return view.build_view_at_snapshot(snapshot, len(encoded.content))
+
+    def _write_audit(self, view: ChainView, audit_rows: Sequence[Row]) -> tuple[AuditObject, ...]:
+        """Write the older rows that no object has yet; returns all audit objects."""
+        audit_objects = view.audit_objects
+        last = audit_objects[-1].last if audit_objects else 0
+        rows = sorted(row for row in audit_rows if row[0] > last)[:-_AUDIT_ROWS_IN_SNAPSHOT]
+        if not rows:
+            return audit_objects
+        encoded = encode_audit_rows(rows)
+        name = build_audit_name(view.folder, rows[0][0], rows[-1][0], encoded.digest)
+        if not self._folder.try_put_if_absent_and_tell_if_certain(name, encoded.content):
+            decode_audit_rows(self._folder.get_or_none_if_absent(name) or b"", encoded.digest)
+        return (*audit_objects, AuditObject(name, encoded.digest, rows[-1][0]))
 
     def _may_be_pruned(self, view: ChainView) -> bool:
         """Whether the chain may have gone on so long ago that what follows the view was pruned.
@@ -374,6 +348,7 @@ class ChainLog(BatchLog):
 
     def _is_in_chain(self, view: ChainView, link: Link) -> bool:
         """Whether a link that was made is part of the chain; asks for snapshots if it must."""
+        # Where an owner of the lock writes, links are never pruned.
         by_lock_owner = bool(view.lock.lock_id) and not (
             link.batch.takes_lock or link.batch.ends_foreign_lock
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.stores.database import (
     NOTHING_READ,
     AppendedBatch,
@@ -75,7 +75,7 @@ _MAX_COMMIT_BYTES = 64 * 1024
 _DEPTH_TO_BOOKMARK = 20
 # Of the audit a reader gets the newest file, which has the last number; the rest is asked for.
 _AUDIT_FILES = 1
-# A number beyond is no count of batches.
+# A number beyond is no count of batches: a commit may be forged.
 _MAX_TRUSTED_NUMBER = 2**40
 
 
@@ -167,15 +167,20 @@ class GitLog(BatchLog):
             require_signed(
                 self.location, self._signer, self._tip_label, is_genuine=self._is_genuine
             )
-        if self._attempt is None or not self._attempt.is_for(batch, position):
+        attempt = self._attempt
+        if attempt is None or (attempt.batch.batch_id, attempt.old_id) != (
+            batch.batch_id,
+            position,
+        ):
             if position != (self._tip.commit_id if self._tip is not None else ""):
                 return None
             number = self._tip.commit.number + 1 if self._tip is not None else 1
             # From time to time without a parent, or every clone of the ref would have all states
             # ever.
             begins_history = number % self._batches_per_root == 0
-            self._attempt = self._begin_push(batch, position, number, begins_history=begins_history)
-        return self._push(self._attempt)
+            attempt = self._begin_push(batch, position, number, begins_history=begins_history)
+            self._attempt = attempt
+        return self._push(attempt)
 
     def restart_after_damage_unless_overtaken(self, batch: Batch) -> AppendedBatch | None:
         old_id = self._read_tip()
@@ -185,7 +190,8 @@ class GitLog(BatchLog):
             self._repository.fetch_ref(self._location.ref)
             # The new number must be above all that anybody has seen, or they take it for an old
             # state.
-            numbers += self._claimed_number(old_id)
+            claimed_number = self._read_commit(old_id).number  # which may be forged
+            numbers += [claimed_number] if claimed_number <= _MAX_TRUSTED_NUMBER else []
         self._content = NO_CONTENT
         next_number = max(numbers, default=0) + 1
         attempt = self._begin_push(batch, old_id, next_number, begins_history=True)
@@ -258,10 +264,8 @@ class GitLog(BatchLog):
         self._bookmark = None
         lock_file = self._content.rows.get(LOCK_FILE)
         self._owner_lease_seconds = lock_file.lease_seconds if lock_file is not None else None
-        self._tip, self._is_genuine = (
-            StateTip(commit_id, commit),
-            commit.check_signature(self._signer),
-        )
+        self._tip = StateTip(commit_id, commit)
+        self._is_genuine = commit.check_signature(self._signer)
         return self._tip
 
     def _set_back(
@@ -310,11 +314,6 @@ class GitLog(BatchLog):
         commit = self._repository.read_commit(commit_id, _MAX_COMMIT_BYTES)
         return parse_state_commit(commit, self._location.ref, self.location)
 
-    def _claimed_number(self, commit_id: str) -> list[int]:
-        """The number that a commit claims, though it may be forged; StateError if it is foreign."""
-        number = self._read_commit(commit_id).number
-        return [number] if number <= _MAX_TRUSTED_NUMBER else []
-
     def _damage_error(self, commit_id: str, problem: DamagedTreeError) -> DamagedLog:
         # Answers may be left in the pipe of the reader.
         self._repository.discard_reader()
@@ -328,7 +327,7 @@ class GitLog(BatchLog):
         self, batch: Batch, old_id: str, number: int, *, begins_history: bool
     ) -> PushAttempt:
         tip = self._write_commit(batch, old_id, number, is_root=begins_history)
-        return PushAttempt(batch, old_id, tip, begins_history=begins_history)
+        return PushAttempt(batch, old_id, [tip], begins_history)
 
     def _write_commit(self, batch: Batch, old_id: str, number: int, *, is_root: bool) -> StateTip:
         """Write the commit of a batch; `is_root`: without a parent, which ends the history."""
@@ -365,18 +364,21 @@ class GitLog(BatchLog):
             tip = attempt.tips[-1]
             # Where a new history begins, the old one gets a ref of its own. Otherwise the host may
             # collect the commits that no ref names, and nobody could look back.
-            keeps_old = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
+            replaces_root = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
             result = self._repository.push_once(
                 self._location.ref,
                 attempt.old_id,
                 tip.commit_id,
-                *([f"+{attempt.old_id}:{self._location.previous_ref}"] if keeps_old else []),
+                *([f"+{attempt.old_id}:{self._location.previous_ref}"] if replaces_root else []),
             )
             if result.exit_code == 0:
                 return self._adopt_tip(attempt, tip)
             error_text = result.error_text
             # A push that failed may have been carried out: only the ref itself tells.
-            remote_tip = self._tip_after_push(error_text)
+            try:
+                remote_tip = self._read_tip()
+            except RemoteUnreachable:
+                raise fault("push unsettled", self.location, git=quote_git(error_text)) from None
             own_tip = attempt.find_own_tip([remote_tip])
             if own_tip is not None:
                 return self._adopt_tip(attempt, own_tip)
@@ -384,8 +386,8 @@ class GitLog(BatchLog):
             if remote_tip != attempt.old_id:
                 return self._adopt_below_tip(attempt)
             # Make another commit where the one without a parent was refused, as some hosts do.
-            if attempt.begins_history and attempt.old_id and len(attempt.tips) == 1:
-                number = attempt.tips[0].commit.number
+            if replaces_root:
+                number = tip.commit.number
                 attempt.tips.append(
                     self._write_commit(attempt.batch, attempt.old_id, number, is_root=False)
                 )
@@ -397,13 +399,6 @@ class GitLog(BatchLog):
             f"has none. If the host denies {self._location.ref} itself, name a branch for it: "
             "?ref=refs/heads/synapse-apply-state, which no rule protects.",
         )
-
-    def _tip_after_push(self, push_text: str) -> str:
-        """The commit that the ref names after a push; StateError, which says so, if unknown."""
-        try:
-            return self._read_tip()
-        except RemoteUnreachable:
-            raise fault("push unsettled", self.location, git=quote_git(push_text)) from None
 
     def _adopt_tip(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
         """Take note that the commit is the last one of the log."""
@@ -454,24 +449,19 @@ class StateTip:
     commit: StateCommit
 
 
+@mutable
 class PushAttempt:
     """A batch that is to follow `old_id`, and the commits that were made for it.
 
     There are two of them where a host refused the one without a parent. The ref can be moved from
-    `old_id` once, so that at most one of them becomes part of the log.
+    `old_id` once, so that at most one of them becomes part of the log. `begins_history`: the first
+    commit has no parent.
     """
 
-    def __init__(
-        self, batch: Batch, old_id: str, first_tip: StateTip, *, begins_history: bool
-    ) -> None:
-        """`begins_history`: the first commit has no parent."""
-        self.batch = batch
-        self.old_id = old_id
-        self.tips = [first_tip]
-        self.begins_history = begins_history
-
-    def is_for(self, batch: Batch, position: str) -> bool:
-        return self.batch.batch_id == batch.batch_id and self.old_id == position
+    batch: Batch
+    old_id: str
+    tips: list[StateTip]
+    begins_history: bool
 
     def find_own_tip(self, commit_ids: Sequence[str]) -> StateTip | None:
         """The commit of this batch among those, None if there is none."""
