@@ -6,6 +6,7 @@ Values are JSON texts (model/codec.py); only what SQL has to select by has its o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import NoneType
@@ -82,25 +83,21 @@ CREATE_STATEMENTS = (
 
 CREATE_TABLES: list[Statement] = [(text, ()) for text in CREATE_STATEMENTS]
 
-# Every table with its columns, in the order in which rows are copied table by table.
-TABLE_COLUMNS = {
-    "meta": (
-        *("id", "format", "lineage", "serial", "url", "tenant", "data_set"),
-        *("created", "tool_version", "fence"),
-    ),
-    "lock": (
-        *("id", "owner", "token", "counter", "host", "boot_id", "pid", "started"),
-        *("operation", "who", "run_url", "since"),
-    ),
-    "records": ("address", "kind", "api", "remote_id", "record"),
-    "intents": ("id", "seq", "address", "intent"),
-    "plans": ("id", "applied"),
-    "audit": ("seq", "at", "address", "entry"),
+# Of each CREATE TABLE: the name of each column and its type.
+_COLUMN_TYPES = {
+    table[1]: dict(column.split()[:2] for column in table[2].split(","))
+    for text in CREATE_STATEMENTS
+    if (table := re.fullmatch(r"\s*CREATE TABLE (\w+) \((.*)\)\s*", text, re.DOTALL))
 }
-
-
+# Every table with its columns, in the order in which rows are copied table by table.
+TABLE_COLUMNS = {table: tuple(types) for table, types in _COLUMN_TYPES.items()}
 # Columns that hold integers. Those of the lock are NULL in GET_META while nobody holds it.
-_NUMBER_COLUMNS = frozenset(("format", "serial", "fence", "token", "counter", "pid", "seq"))
+_NUMBER_COLUMNS = {
+    column
+    for types in _COLUMN_TYPES.values()
+    for column, type_name in types.items()
+    if type_name != "TEXT" and column != "id"
+}
 _NULLABLE_COLUMNS = frozenset(("owner", "token"))
 # The greatest accepted integer; a BIGINT has room above it, so that adding one never overflows.
 LARGEST_NUMBER = 2**62

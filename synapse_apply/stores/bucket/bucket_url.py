@@ -20,11 +20,13 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from synapse_apply.model.command import fill
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.stores.state_messages import NOTHING_LOST_NOTE
 
 # The folder of a state whose URL names a bucket alone; the target's name follows.
 DEFAULT_FOLDER = "synapse-apply"
@@ -413,8 +415,6 @@ _LOGIN_HINT = (
     " job take a role. Files of profiles are not read:"
     ' `eval "$(aws configure export-credentials --format env)"` sets the variables of one.'
 )
-_DENIED_SUMMARY = "The bucket of the state refuses access"
-NOTHING_LOST_NOTE = "What was recorded before is kept."
 LIST_RIGHT_NOTE = (
     "A state needs the right to read, write and list: without s3:ListBucket on the bucket, S3 says"
     " 403 for an object that is not there."
@@ -464,9 +464,50 @@ class BucketFailure:
 
     def build_state_error(self, location: str, endpoint: str, activity: str) -> StateError:
         """The error for people; `activity` begins a sentence: Reading, Writing, Listing."""
-        summary, detail, hint = _describe_failure(self, location, endpoint, activity)
-        kind = BucketAccessDenied if summary == _DENIED_SUMMARY else StateError
-        return kind.from_summary(summary, detail, hint)
+        rule, answer = self._find_rule_with_status() if self.status else self._find_rule()
+        region = _REGION_PATTERN.search(self.marks) if self.status else None
+        values = {
+            "answer": f"{activity} {location} at {endpoint}: {answer}.",
+            "endpoint": endpoint,
+            "region": region[1] if region else "NAME",
+        }
+        kind = BucketAccessDenied if rule == "denied" else StateError
+        return kind.from_summary(*(fill(text, values) for text in _TEXTS[rule]))
+
+    def _find_rule_with_status(self) -> tuple[str, str]:
+        """The rule of the texts, and what is said of the answer; the same for `_find_rule`."""
+        status, code = self.status, self.code
+        rule = "other"
+        if code in _NO_BUCKET_CODES:
+            rule = "no bucket"
+        elif code in _SKEW_CODES:
+            rule = "skew"
+        elif code in _REGION_CODES or status in (301, 307):
+            rule = "region"
+        elif any(mark in self.marks for mark in _METADATA_MARKS) or code in _LOGIN_CODES:
+            rule = "login"
+        elif status in (401, 403):
+            rule = "denied"
+        elif status == 404 and not code:
+            rule = "foreign"
+        elif status >= 500 or status == 429:
+            rule = "fault"
+        return rule, f"the store answered {status}{f' {code}' if code else ''}"
+
+    def _find_rule(self) -> tuple[str, str]:
+        marks = self.marks
+        if certificate := _CERTIFICATE_PATTERN.search(marks):
+            return "certificate", certificate[1]
+        if any(mark in marks for mark in _METADATA_MARKS):
+            return "login", "no credentials were found"
+        if odd_name := _ODD_NAME_PATTERN.search(marks):
+            name = repr(odd_name[1][:200])
+            return (
+                "odd name",
+                f"the object {name} has a name that no state gives, and that cannot be listed",
+            )
+        lost = ("unreachable", "the connection was lost")
+        return next((rule for mark, rule in _RULES_BY_MARK if mark in marks), lost)
 
 
 # A server that answers 200 to everything, such as a portal that asks for a login.
@@ -487,111 +528,64 @@ _ODD_NAME_PATTERN = re.compile(
 )
 
 
-class _ErrorTexts(NamedTuple):
-    summary: str
-    detail: str
-    hint: str
-
-
-def _describe_failure(
-    failure: BucketFailure, location: str, endpoint: str, activity: str
-) -> _ErrorTexts:
-    where = f"{activity} {location} at {endpoint}"
-    if failure.status:
-        return _with_status(failure, where, endpoint)
-    return _without_status(failure, where, endpoint)
-
-
-def _with_status(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
-    status, code = failure.status, failure.code
-    answer = f"{where}: the store answered {status}{f' {code}' if code else ''}."
-    if code in _NO_BUCKET_CODES:
-        return _ErrorTexts(
-            "The bucket of the state does not exist",
-            answer,
-            "Create it, or correct state.url; its region and its endpoint matter, too.",
-        )
-    if code in _SKEW_CODES:
-        return _ErrorTexts(
-            "The clock of this machine is wrong",
-            f"{answer} Its clock and this machine's differ by more than it allows.",
-            "Set the clock (`timedatectl` tells whether it follows a time server).",
-        )
-    if code in _REGION_CODES or status in (301, 307):
-        region = _REGION_PATTERN.search(failure.marks)
-        return _wrong_region(answer, region[1] if region else "NAME")
-    if any(mark in failure.marks for mark in _METADATA_MARKS) or code in _LOGIN_CODES:
-        return _refused_login(answer)
-    if status in (401, 403):
-        return _ErrorTexts(_DENIED_SUMMARY, answer, LIST_RIGHT_NOTE)
-    if status == 404 and not code:
-        return _foreign_server(answer, endpoint)
-    if status >= 500 or status == 429:
-        return _ErrorTexts(
-            "The bucket of the state has a fault",
-            answer,
-            f"Try again in a while. {NOTHING_LOST_NOTE}",
-        )
-    return _ErrorTexts(
-        "The state cannot be used", answer, "See what the store's manual says of this answer."
-    )
-
-
-def _without_status(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
-    """The texts for a failure without a status."""
-    marks = failure.marks
-    if certificate := _CERTIFICATE_PATTERN.search(marks):
-        return _ErrorTexts(
-            "The certificate of the bucket's server is not trusted",
-            f"{where}: {certificate[1]}.",
-            "If it is signed by an authority of your own, name its file in AWS_CA_BUNDLE.",
-        )
-    if any(mark in marks for mark in _METADATA_MARKS):
-        return _refused_login(f"{where}: no credentials were found.")
-    if odd_name := _ODD_NAME_PATTERN.search(marks):
-        return _ErrorTexts(
-            "A foreign object stands in the state's folder",
-            f"{where}: the object {odd_name[1][:200]!r} has a name that no state gives, and that "
-            "cannot be listed.",
-            f"Delete it, by exactly this name. {NOTHING_LOST_NOTE}",
-        )
-    if "BareRedirect" in marks:
-        return _wrong_region(f"{where}: the store says that the bucket is elsewhere.", "NAME")
-    if "InvalidMessage" in marks:
-        return _foreign_server(f"{where}: the server does not speak TLS.", endpoint)
-    if any(mark in marks for mark in _FOREIGN_MARKS):
-        return _foreign_server(f"{where}: the answer is none of an object store.", endpoint)
-    reason = "the connection was lost"
-    if "kind: Timeout" in marks:
-        reason = "there was no answer in time"
-    elif "ConnectionRefused" in marks:
-        reason = "the connection was refused"
-    elif "dns error" in marks or "failed to lookup" in marks:
-        reason = "the name of the host is not known"
-    elif "kind: Connect" in marks:
-        reason = "there is no connection"
-    return _ErrorTexts(
-        "The state's bucket cannot be reached",
-        f"{where}: {reason}.",
-        f"Check endpoint, region, proxy and network. {NOTHING_LOST_NOTE}",
-    )
-
-
-def _wrong_region(detail: str, region: str) -> _ErrorTexts:
-    return _ErrorTexts(
+# By rule: summary, detail and hint.
+_TEXTS: Mapping[str, tuple[str, str, str]] = {
+    "no bucket": (
+        "The bucket of the state does not exist",
+        "{answer}",
+        "Create it, or correct state.url; its region and its endpoint matter, too.",
+    ),
+    "skew": (
+        "The clock of this machine is wrong",
+        "{answer} Its clock and this machine's differ by more than it allows.",
+        "Set the clock (`timedatectl` tells whether it follows a time server).",
+    ),
+    "region": (
         "The bucket of the state is in another region",
-        detail,
-        f"Name its region: ?region={region} in state.url, or AWS_REGION.",
-    )
-
-
-def _refused_login(detail: str) -> _ErrorTexts:
-    return _ErrorTexts("The bucket of the state needs other credentials", detail, _LOGIN_HINT)
-
-
-def _foreign_server(detail: str, endpoint: str) -> _ErrorTexts:
-    return _ErrorTexts(
+        "{answer}",
+        "Name its region: ?region={region} in state.url, or AWS_REGION.",
+    ),
+    "login": ("The bucket of the state needs other credentials", "{answer}", _LOGIN_HINT),
+    "denied": ("The bucket of the state refuses access", "{answer}", LIST_RIGHT_NOTE),
+    "fault": (
+        "The bucket of the state has a fault",
+        "{answer}",
+        f"Try again in a while. {NOTHING_LOST_NOTE}",
+    ),
+    "other": (
+        "The state cannot be used",
+        "{answer}",
+        "See what the store's manual says of this answer.",
+    ),
+    "certificate": (
+        "The certificate of the bucket's server is not trusted",
+        "{answer}",
+        "If it is signed by an authority of your own, name its file in AWS_CA_BUNDLE.",
+    ),
+    "odd name": (
+        "A foreign object stands in the state's folder",
+        "{answer}",
+        f"Delete it, by exactly this name. {NOTHING_LOST_NOTE}",
+    ),
+    "foreign": (
         "The endpoint is no object store",
-        detail,
-        f"Is it a proxy that answers at {endpoint}? endpoint= in state.url or a variable names it.",
-    )
+        "{answer}",
+        "Is it a proxy that answers at {endpoint}? endpoint= in state.url or a variable names it.",
+    ),
+    "unreachable": (
+        "The state's bucket cannot be reached",
+        "{answer}",
+        f"Check endpoint, region, proxy and network. {NOTHING_LOST_NOTE}",
+    ),
+}
+# Of a failure without a status, by the first mark in its text: the rule, and what is said.
+_RULES_BY_MARK = (
+    ("BareRedirect", ("region", "the store says that the bucket is elsewhere")),
+    ("InvalidMessage", ("foreign", "the server does not speak TLS")),
+    *((mark, ("foreign", "the answer is none of an object store")) for mark in _FOREIGN_MARKS),
+    ("kind: Timeout", ("unreachable", "there was no answer in time")),
+    ("ConnectionRefused", ("unreachable", "the connection was refused")),
+    ("dns error", ("unreachable", "the name of the host is not known")),
+    ("failed to lookup", ("unreachable", "the name of the host is not known")),
+    ("kind: Connect", ("unreachable", "there is no connection")),
+)
