@@ -22,7 +22,7 @@ from synapse_apply.model.json_values import format_canonical_json
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
-from synapse_apply.model.state import PLAN_ROW_PREFIX, WITHOUT_EFFECT
+from synapse_apply.model.state import PLAN_ROW_PREFIX, WITHOUT_EFFECT, IntentState
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.operations import saved_plan_file
 from synapse_apply.planning.narrow import PermittedRows, narrow_plan, unite_plans
@@ -375,13 +375,16 @@ def read_row_marks(
                 digest = hashlib.sha256(f"{saved.id} {change.address}".encode()).hexdigest()
                 marks[change.address].append(f"{PLAN_ROW_PREFIX}{digest}")
     used = {*store.list_used_approvals([name for ids in marks.values() for name in ids])}
-    for call in plan_result.resolved_intents:
+    calls = {call.id: call for call in store.read_state().open_intents}
+    calls |= {call.intent.id: call.intent for call in plan_result.resolved_intents}
+    for call in calls.values():
         # Given back as soon as this apply closes the call, which did nothing.
-        used -= {*call.intent.approvals} if call.intent.state in WITHOUT_EFFECT else set()
-    # Of a call that is open nobody knows whether it was done: it may be sent again as it was.
-    opened = {call.address for call in store.read_state().open_intents}
+        used -= {*call.approvals} if call.state in WITHOUT_EFFECT else set()
+    # Of a row's own call that is open nobody knows whether it was done: it may be sent again.
+    known = {IntentState.DONE, *WITHOUT_EFFECT}
+    opened = {it for call in calls.values() if call.state not in known for it in call.approvals}
     unused = {row: tuple(name for name in ids if name not in used) for row, ids in marks.items()}
-    done = frozenset(row for row, ids in marks.items() if ids and ids[-1] in used) - opened
+    done = frozenset(row for row, ids in marks.items() if ids and ids[-1] in used - opened)
     return done, PermittedRows(approvals=unused)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import git_repositories
 import pytest
 from at_terminal import run_at_terminal
-from e2e.scenarios.workplace import PLUGIN, Server, Workplace
+from e2e.scenarios.workplace import PLUGIN, Server, Workplace, project
 from git_repositories import make_repository, start_branch
 from installed import ROOT, environment
 
@@ -193,6 +193,24 @@ def test_what_was_reverted_stays_reverted(two, server, first):
     assert descriptions(server)[0] == "Finds more"
 
 
+def test_an_open_call_of_another_plan_brings_nothing_back(two, server):
+    """A row that was done and reverted stays so while a later change of its object is lost."""
+    two.write("synapse-apply.yaml", project(server.url, settle_after=1))
+    describe_again(two, "Finds things", "Finds more", "there")
+    two.run("apply", "--reviewed", "there", code=0)
+    describe_again(two, "Finds more", "Finds things", "back")
+    two.run("apply", "--reviewed", "back", code=0)
+    rule = {"match": {"method": "PUT", "path": "/plugins/1/"}, "do": {"reset": "before"}}
+    server.call("PUT", "_emulator/faults/", {"rules": [rule]})
+    two.edit("manifests/plugin.yaml", "Finds things", "Finds all")
+    two.run("apply", "--auto-approve", code=7)
+    server.call("PUT", "_emulator/faults/", {"rules": []})
+    two.edit("manifests/plugin.yaml", "Finds all", "Finds more")
+    ran = two.run("apply", "--reviewed", "there", "--wait", code=4)
+    assert "this plan has done it before, and does it once" in ran.out
+    assert descriptions(server)[0] == "Finds things"
+
+
 def test_a_created_object_that_was_removed_is_not_made_again(two, server):
     """By the plan that made it; a plan that was made since may."""
     sam = (two.root / "manifests/sam.yaml").read_text(encoding="utf-8")
@@ -219,6 +237,7 @@ def test_a_created_object_that_was_removed_is_not_made_again(two, server):
 )
 def test_rows_that_were_not_done_are_done_by_the_next_run(two, server, do, code):
     """A call without effect is free for the same plan; what was done is left as it is."""
+    two.write("synapse-apply.yaml", project(server.url, settle_after=1))
     two.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     two.edit("manifests/sam.yaml", "Finds things", "Finds less")
     two.plan("--out", "pr", code=0)
