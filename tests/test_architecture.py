@@ -288,8 +288,7 @@ def test_child_processes_are_started_in_one_place() -> None:
     )
     found = [path for path in modules() if starting.search(path.read_text(encoding="utf-8"))]
     places = {str(path.relative_to(PACKAGE)) for path in found}
-    # The last holds the process that the second gives it.
-    assert places == {"files/programs.py", "files/repository.py", "files/commits.py"}
+    assert places == {"files/programs.py"}
 
 
 def test_the_engine_sees_no_session() -> None:

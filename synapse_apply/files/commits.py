@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -22,6 +21,7 @@ from synapse_apply.files.commit_memory import (
     commit_memory,
     pinned_commit,
 )
+from synapse_apply.files.programs import PipedProgram
 from synapse_apply.files.repository import (
     NO_REPOSITORY_TEXT,
     Repository,
@@ -29,7 +29,7 @@ from synapse_apply.files.repository import (
     find_trusted_repository,
     require_listing_size,
     run_git,
-    start_git_with_pipes,
+    start_git,
 )
 from synapse_apply.files.tree import (
     BLOCK,
@@ -289,15 +289,12 @@ class _Blobs:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._process: subprocess.Popen[bytes] | None = None
+        self._program: PipedProgram | None = None
 
     def blocks(self, file: Entry) -> Iterator[bytes]:
-        if self._process is None:
-            top = self._repository.top
-            self._process = start_git_with_pipes(top, self._repository, "cat-file", "--batch")
-        request_pipe, answer_pipe = self._process.stdin, self._process.stdout
-        if request_pipe is None or answer_pipe is None:
-            raise RuntimeError("git was started without pipes")
+        if self._program is None:
+            self._program = start_git(self._repository, "cat-file", "--batch")
+        request_pipe, answer_pipe = self._program.input, self._program.output
         request_pipe.write(file.key.encode("ascii") + b"\n")
         request_pipe.flush()
         header = answer_pipe.readline().split()
@@ -324,14 +321,9 @@ class _Blobs:
 
     def close(self) -> None:
         """Kill the process, if it was started."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        process.wait()
+        program, self._program = self._program, None
+        if program is not None:
+            program.kill()
 
 
 def _find(root: Path, ref: str) -> tuple[Repository, str]:

@@ -8,18 +8,18 @@ contain, owned by a trusted user. Git gets its path and does not search.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 from synapse_apply.files.programs import (
     STOPPED_EXIT_CODE,
     TIMEOUT_EXIT_CODE,
     Folders,
+    PipedProgram,
+    ProgramResult,
     build_child_environment,
     require_executable,
     run_bounded_program,
@@ -75,7 +75,7 @@ class Repository:
         """Whether the clone lacks older commits."""
         return (self.common_dir / "shallow").exists()
 
-    def git(self, *arguments: str, input_bytes: bytes = b"") -> GitResult:
+    def git(self, *arguments: str, input_bytes: bytes = b"") -> ProgramResult:
         """Run one Git command in the top folder, as `run_git` does."""
         return run_git(self.top, self, *arguments, input_bytes=input_bytes)
 
@@ -132,14 +132,6 @@ def _may_exist(path: str) -> bool:
     return True
 
 
-class GitResult(NamedTuple):
-    """What a Git command gave: exit code, standard output, and standard error as text."""
-
-    exit_code: int
-    output: bytes
-    error_text: str
-
-
 def run_git(
     folder: Path,
     repository: Repository | None,
@@ -148,37 +140,22 @@ def run_git(
     timeout: float | None = None,
     variables: Mapping[str, str] = NO_VARIABLES,
     is_listing: bool = False,
-) -> GitResult:
+) -> ProgramResult:
     """Run one Git command in a folder of a repository, with `input_bytes` as standard input.
 
     Without a repository Git has only the system's and the user's configuration. `variables` are
     added to its environment. Exit code 124 if it takes longer than `timeout` seconds (as
     timeout(1)). InputError if Git cannot be started. A listing is ended where it is too long.
     """
+    command, environment = _git_command(folder, repository, *arguments)
+    environment = {**variables, **environment}
     try:
-        command = _git_command(folder, repository, *arguments)
-        environment = {**variables, **_build_git_environment(folder, repository)}
         if is_listing:
-            return GitResult(
-                *run_bounded_program(
-                    command, environment, timeout=_LIST_SECONDS, max_output=MAX_LISTING_BYTES
-                )
-            )
-        completed = subprocess.run(
-            command,
-            env=environment,
-            input=input_bytes,
-            capture_output=True,
-            check=False,
-            timeout=timeout,
-        )
-    except subprocess.TimeoutExpired:
-        return GitResult(124, b"", f"no answer in {timeout} s")
+            most = MAX_LISTING_BYTES
+            return run_bounded_program(command, environment, timeout=_LIST_SECONDS, max_output=most)
+        return run_program(command, environment, input_bytes=input_bytes, timeout=timeout)
     except OSError as problem:
         raise _git_not_started(problem) from None
-    return GitResult(
-        completed.returncode, completed.stdout, completed.stderr.decode(errors="replace")
-    )
 
 
 def require_listing_size(exit_code: int, output: bytes, place: str) -> None:
@@ -193,19 +170,10 @@ def require_listing_size(exit_code: int, output: bytes, place: str) -> None:
         )
 
 
-def start_git_with_pipes(
-    folder: Path, repository: Repository, *arguments: str
-) -> subprocess.Popen[bytes]:
-    """Start a Git command with pipes for input and output; InputError if it cannot be started."""
+def start_git(repository: Repository, *arguments: str) -> PipedProgram:
+    """Start a Git command in the top folder, with pipes; InputError if it cannot be started."""
     try:
-        return subprocess.Popen(
-            _git_command(folder, repository, *arguments),
-            env=_build_git_environment(folder, repository),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Nobody reads it while the process runs, and a full pipe would block Git.
-            stderr=subprocess.DEVNULL,
-        )
+        return PipedProgram(*_git_command(repository.top, repository, *arguments))
     except OSError as problem:
         raise _git_not_started(problem) from None
 
@@ -214,19 +182,21 @@ def start_git_with_pipes(
 # request committed, while the nearest `.git` above cannot be committed. Told by GIT_DIR where the
 # repository is, Git no longer checks whose it is, so we do, by its rules. `safe.bareRepository` and
 # its like come on top: older Gits do not know them.
-def _git_command(folder: Path, repository: Repository | None, *arguments: str) -> tuple[str, ...]:
-    # Found for each call, since the program must not come from this repository's checkout.
-    program = require_executable("git", list_checkouts(folder, repository))
-    return (program, "-C", os.path.realpath(folder), *_SAFE_OPTIONS, *arguments)
-
-
-def _build_git_environment(folder: Path, repository: Repository | None) -> dict[str, str]:
+def _git_command(
+    folder: Path, repository: Repository | None, *arguments: str
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The command and its environment; InputError without Git."""
+    checkouts = list_checkouts(folder, repository)
+    try:
+        # Found for each call, since the program must not come from this repository's checkout.
+        program = require_executable("git", checkouts)
+    except OSError as problem:
+        raise _git_not_started(problem) from None
     git_variables = {"GIT_DIR": os.devnull}
     if repository is not None:
         git_variables = {"GIT_DIR": str(repository.git_dir), "GIT_WORK_TREE": str(repository.top)}
-    return build_child_environment(
-        list_checkouts(folder, repository), {**_SAFE_ENVIRONMENT, **git_variables}
-    )
+    environment = build_child_environment(checkouts, {**_SAFE_ENVIRONMENT, **git_variables})
+    return (program, "-C", os.path.realpath(folder), *_SAFE_OPTIONS, *arguments), environment
 
 
 def list_checkouts(folder: Path, repository: Repository | None) -> Folders:
