@@ -6,7 +6,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import field, fields, replace
 from pathlib import Path
@@ -66,19 +66,21 @@ class ManifestPaths:
         if not self.texts:
             self.texts = ("manifests/" if (project.root / "manifests").is_dir() else ".",)
 
+    @property
+    def identity(self) -> Hashable:
+        """What `collect` depends on: equal for the targets of a project that read the same."""
+        places = tuple([text_position(text) for text in self.texts])
+        return self.texts, places, self._target.allow_files
+
     def collect(self) -> ManifestFiles:
         """The manifest files in order, with findings for those that are refused."""
         result = ManifestFiles()
         result.implicit = not self._is_typed and not self._is_configured and self.texts[0] == "."
+        is_listed_here = self._is_configured and not self._is_typed
         for text, path in self._resolved():
-            if (
-                not self._is_typed
-                and self._is_configured
-                and not is_inside_or_allowed(self._project, self._target, text)
-            ):
-                result.findings.append(
-                    build_outside_finding(text, self._project, text_position(text))
-                )
+            position = text_position(text)
+            if is_listed_here and not is_inside_or_allowed(self._project, self._target, text):
+                result.findings.append(build_outside_finding(text, self._project, position))
             elif link_finding := self._find_outside_link(path, text):
                 result.findings.append(link_finding)
             elif os.path.isdir(path):  # noqa: PTH112 - also for names that no file can have
@@ -88,13 +90,10 @@ class ManifestPaths:
             elif os.path.exists(path):  # noqa: PTH110
                 result.add(Path(os.path.normpath(path)), is_listed=True)
             else:
+                detail = f"`{text}` is listed as manifests and does not exist"
+                hint = "make it, or remove it from the list"
                 result.findings.append(
-                    error_finding(
-                        "No such file or folder",
-                        f"`{text}` is listed as manifests and does not exist",
-                        "make it, or remove it from the list",
-                        position=text_position(text),
-                    )
+                    error_finding("No such file or folder", detail, hint, position=position)
                 )
         return result
 
@@ -148,12 +147,9 @@ class ManifestPaths:
             real_path = os.path.realpath(path)
         except ValueError:  # a name no file can have
             return None
-        allowed_paths = [root / name for name in self._target.allow_files]
-        if not self._is_typed and any(
-            real_path == os.path.realpath(allowed_path)
-            for allowed_path in allowed_paths
-            if not is_at_or_below_path(allowed_path, root)
-        ):
+        allowed = [root / name for name in self._target.allow_files]
+        outside = [other for other in allowed if not is_at_or_below_path(other, root)]
+        if not self._is_typed and real_path in map(os.path.realpath, outside):
             return None
         return _outside_link_finding(path, self._project).with_changes(position=text_position(text))
 

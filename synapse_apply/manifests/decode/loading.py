@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext, ReadP
 from synapse_apply.manifests.decode.kinds import warn_of_unknown_providers
 from synapse_apply.manifests.decode.package_config import release_sort_key, with_dependencies
 from synapse_apply.manifests.decode.variables import Overlay, VariableValues
-from synapse_apply.manifests.files import ManifestPaths, format_display_path
+from synapse_apply.manifests.files import ManifestFiles, ManifestPaths, format_display_path
 from synapse_apply.manifests.project.policy import (
     findings_of_moves_at_ref,
     names_after_moves,
@@ -369,9 +369,16 @@ class LoadedManifests:
 
 @mutable
 class FileCache:
-    """Remembers the documents of each file, since several targets read the same ones."""
+    """Remembers files and their documents, since several targets of a project read the same."""
 
     readings: dict[Path, ReadResult] = field(default_factory=dict)
+    listings: dict[Hashable, ManifestFiles] = field(default_factory=dict)
+
+    def collect(self, paths: ManifestPaths) -> ManifestFiles:
+        """The files of a target, which are listed once for all that read the same."""
+        if paths.identity not in self.listings:
+            self.listings[paths.identity] = paths.collect()
+        return self.listings[paths.identity]
 
     def read(self, file: Path, name: str) -> ReadResult:
         """The documents of a file, read once; a finding where it cannot be read."""
@@ -483,7 +490,7 @@ def _read_documents(
     if commit_folder is not None:
         listing = commit_folder.collect(context.project, context.target, paths)
     else:
-        listing = ManifestPaths(context.project, context.target, paths).collect()
+        listing = file_cache.collect(ManifestPaths(context.project, context.target, paths))
     context.findings.extend(listing.findings)
     documents: list[Document] = []
     # Once for all files: asking the system for each costs more than reading a small one.
@@ -678,8 +685,12 @@ def no_manifest_findings(
             "go to the project's folder, or name it with -C FOLDER; " + _HOW_TO_BEGIN,
         )
         return (finding,)
+    empty_folders: dict[Hashable, list[str]] = {}
     for loaded in readable:
-        folders = ManifestPaths(project, loaded.target, paths).folders_without_manifests()
+        read = ManifestPaths(project, loaded.target, paths)
+        if read.identity not in empty_folders:
+            empty_folders[read.identity] = read.folders_without_manifests()
+        folders = empty_folders[read.identity]
         findings += [
             warning_finding(
                 "No manifest in a folder",

@@ -13,7 +13,8 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import cache
 from pathlib import Path, PurePath
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -316,16 +317,19 @@ def is_in_forbidden_folder(path: str) -> bool:
 
 def is_forbidden_variable(name: str) -> bool:
     """Whether a variable is never readable by `valueFrom`, even when an allow-list names it."""
-    upper = name.upper()
-    return any(fnmatchcase(upper, pattern) for pattern in FORBIDDEN_ENV)
+    return _any_of(FORBIDDEN_ENV).match(name.upper()) is not None
 
 
 def is_text_of_authors(name: str) -> bool:
     """Whether a forge sets a variable to a text or a path that a commit's author chooses."""
-    upper = name.upper()
-    return not is_forbidden_variable(name) and any(
-        fnmatchcase(upper, pattern) for pattern in TEXTS_OF_AUTHORS
-    )
+    is_of_authors = _any_of(TEXTS_OF_AUTHORS).match(name.upper()) is not None
+    return is_of_authors and not is_forbidden_variable(name)
+
+
+@cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One expression for all patterns: compiling each, as `fnmatchcase` does, takes three times."""
+    return re.compile("|".join(map(translate, patterns)))
 
 
 def is_allowed_file(path: str, root: Path, allow_files: Sequence[str]) -> bool:
