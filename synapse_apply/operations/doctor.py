@@ -636,7 +636,7 @@ def check_bucket(parts: Parts) -> Iterator[Row]:
             return
         count = count_prunable_objects(folder)
         try:
-            may_delete = require_suitable_bucket(folder).may_delete
+            may_delete = require_suitable_bucket(folder)
         except BucketAccessDenied as denied:
             # A job that only plans has no right to write, and needs none.
             finding = denied.diagnostics[0]

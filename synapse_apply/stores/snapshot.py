@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import field
 from itertools import count
 from pathlib import Path
@@ -27,6 +27,8 @@ from synapse_apply.model.state import (
     ProjectAndKeyIds,
     Record,
     State,
+    StateHeader,
+    StateProgress,
 )
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import Row, SqlRunner, Statement
@@ -73,6 +75,16 @@ class StateHistory(NamedTuple):
     audit: tuple[AuditEntry, ...]
 
 
+def header_of(meta_row: Row) -> StateHeader:
+    """Identity, lineage and progress in a row of GET_META."""
+    _, lineage, serial, url, tenant, data_set, fence, *_ = meta_row
+    return StateHeader(
+        BackendIdentity(url, tenant, data_set),
+        str(lineage),
+        StateProgress(int(serial), int(fence)),
+    )
+
+
 def decode_state(rows: StateRows, location: str) -> State:
     """The rows as values; StateError (damaged) if they are not what a store writes."""
     meta_row, record_rows, intent_rows = rows
@@ -80,10 +92,11 @@ def decode_state(rows: StateRows, location: str) -> State:
     with pause_gc():
         records = [schema.decode(Record, text, location, address) for address, text in record_rows]
     records_by_address = {record.address: record for record in records}
+    header = header_of(meta_row)
     return State(
-        lineage=meta_row[1],
-        serial=meta_row[schema.SERIAL_INDEX],
-        binding=BackendIdentity(*meta_row[schema.IDENTITY_SLICE]),
+        lineage=header.lineage,
+        serial=header.progress.serial,
+        binding=header.identity,
         records={address: records_by_address[address] for address in sorted(records_by_address)},
         open_intents=tuple(
             schema.decode(Intent, text, location, intent_id) for intent_id, text in intent_rows
@@ -102,21 +115,11 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
 
 def read_project_and_key_ids(run: SqlRunner) -> ProjectAndKeyIds:
     """The ids that a state is shared under; "" for a missing one, or one of another form."""
-    return select_shared_ids(
-        {
-            row_id: str(text)
-            for row_id in schema.SHARED_ROWS
-            for (text,) in run(schema.GET_PLAN, (row_id,))
-        }
-    )
-
-
-def select_shared_ids(plans: Mapping[str, str]) -> ProjectAndKeyIds:
-    """The ids among the rows of table `plans`, by their ids; as `read_project_and_key_ids`."""
-    texts = (plans.get(row_id, "") for row_id in schema.SHARED_ROWS)
-    return ProjectAndKeyIds(
-        *(text if form.fullmatch(text) else "" for form, text in zip(_FORMS, texts, strict=True))
-    )
+    ids = []
+    for row_id, form in zip(schema.SHARED_ROWS, _FORMS, strict=True):
+        texts = [str(text) for (text,) in run(schema.GET_PLAN, (row_id,))]
+        ids.append(texts[0] if texts and form.fullmatch(texts[0]) else "")
+    return ProjectAndKeyIds(*ids)
 
 
 def list_shared_id_rows(shared_ids: ProjectAndKeyIds) -> tuple[tuple[str, str], ...]:
@@ -155,11 +158,9 @@ class StateOrigin:
 
 def read_state_origin(run: SqlRunner, location: str) -> StateOrigin:
     """The origin of the state at `location`; StateError as `require_known_format`."""
-    meta_row = require_known_format(run, location)
+    header = header_of(require_known_format(run, location))
     ((record_count,),) = run(schema.COUNT_RECORDS, ())
-    return StateOrigin(
-        BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]), record_count
-    )
+    return StateOrigin(header.identity, header.lineage, record_count)
 
 
 def require_known_format(run: SqlRunner, location: str) -> Row:

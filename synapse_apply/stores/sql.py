@@ -125,13 +125,8 @@ class SqlStore(LockedStore):
 
     def read_header(self, *, requires_newest: bool = False) -> StateHeader:
         """Identity, lineage and progress; `requires_newest` as for Database.read_in_snapshot."""
-        meta_row = self._database.read_in_snapshot(
-            self._known_meta, requires_newest=requires_newest
-        )
-        return StateHeader(
-            BackendIdentity(*meta_row[schema.IDENTITY_SLICE]),
-            str(meta_row[1]),
-            StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX])),
+        return snapshot.header_of(
+            self._database.read_in_snapshot(self._known_meta, requires_newest=requires_newest)
         )
 
     def read_backend_identity(self) -> BackendIdentity:
@@ -172,10 +167,9 @@ class SqlStore(LockedStore):
             (entry.at, entry.address, schema.encode(entry, self.where)) for entry in entries
         ]
 
-        def insert_entries(run: SqlRunner) -> bool:
+        def insert_entries(run: SqlRunner) -> None:
             for audit_row in audit_rows:
                 run(schema.ADD_AUDIT, audit_row)
-            return False
 
         if audit_rows:
             self._write_counted(insert_entries)
@@ -207,17 +201,16 @@ class SqlStore(LockedStore):
         """
         if ended_intent.state is IntentState.OPEN:
             raise ValueError("settling an intent says how it ended")
-        call_note = CallNote(
-            ended_intent,
-            record=record_or_none_to_remove_if_done,
-            record_row=()
-            if record_or_none_to_remove_if_done is None
-            else self._build_record_row(record_or_none_to_remove_if_done),
-            drops_record=record_or_none_to_remove_if_done is None
-            and ended_intent.state is IntentState.DONE,
-            audit_row=(entry.at, entry.address, schema.encode(entry, self.where)),
+        record = record_or_none_to_remove_if_done
+        self._write_batch.write_durably(
+            CallNote(
+                ended_intent,
+                record=record,
+                record_row=() if record is None else self._build_record_row(record),
+                drops_record=record is None and ended_intent.state is IntentState.DONE,
+                audit_row=(entry.at, entry.address, schema.encode(entry, self.where)),
+            )
         )
-        self._write_batch.write_durably(call_note)
 
     def write_records(self, *records: Record, uses_up: Sequence[str] = ()) -> None:
         records_by_address = {record.address: record for record in records}
@@ -234,14 +227,10 @@ class SqlStore(LockedStore):
 
         def delete_recorded(run: SqlRunner) -> bool:
             self._use_approvals(run, uses_up)
-            stored_addresses = [
-                str(requested_address)
-                for requested_address in addresses
-                if run(schema.GET_RECORD, (str(requested_address),))
-            ]
-            for address in stored_addresses:
-                run(schema.DROP_RECORD, (address,))
-            return bool(stored_addresses)
+            stored = [(text,) for text in map(str, addresses) if run(schema.GET_RECORD, (text,))]
+            for address_cells in stored:
+                run(schema.DROP_RECORD, address_cells)
+            return bool(stored)
 
         self._write_counted(delete_recorded)
 
@@ -285,7 +274,7 @@ class SqlStore(LockedStore):
 
     def replace_backend_identity(self, binding: BackendIdentity) -> None:
         def update_identity(run: SqlRunner) -> bool:
-            if BackendIdentity(*self._known_meta(run)[schema.IDENTITY_SLICE]) == binding:
+            if snapshot.header_of(self._known_meta(run)).identity == binding:
                 return False
             run(schema.SET_IDENTITY, (binding.url, binding.tenant, binding.data_set))
             return True
@@ -296,14 +285,13 @@ class SqlStore(LockedStore):
         return self._read_known(snapshot.read_project_and_key_ids)
 
     def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
-        def replace_id_rows(run: SqlRunner) -> bool:
+        def replace_id_rows(run: SqlRunner) -> None:
             if snapshot.read_project_and_key_ids(run) == shared_ids:
-                return False
+                return
             for row_id in schema.SHARED_ROWS:
                 run(schema.DROP_PLAN, (row_id,))
             for row in snapshot.list_shared_id_rows(shared_ids):
                 run(schema.ADD_PLAN, row)
-            return False
 
         self._write_counted(replace_id_rows)
 
@@ -314,11 +302,10 @@ class SqlStore(LockedStore):
     def mark_plan_applied(self, plan_id: str) -> None:
         """Mark a saved plan as used; StateError if it was before. Does not change the serial."""
 
-        def insert_plan(run: SqlRunner) -> bool:
+        def insert_plan(run: SqlRunner) -> None:
             if run(schema.GET_PLAN, (plan_id,)):
                 raise fault("plan used", id=plan_id)
             run(schema.ADD_PLAN, (plan_id, self._now()))
-            return False
 
         self._write_counted(insert_plan)
 
@@ -355,13 +342,10 @@ class SqlStore(LockedStore):
         """
 
         def build_adjustments(run: SqlRunner) -> list[Statement]:
-            meta_row = self._known_meta(run, source)
-            check_backup(BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
-            seen_progress = find_floor(str(meta_row[1]))
-            backup_progress = StateProgress(
-                int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX])
-            )
-            progress = backup_progress.join_maximum(seen_progress).join_maximum(old_progress)
+            header = snapshot.header_of(self._known_meta(run, source))
+            check_backup(header.identity, header.lineage)
+            seen_progress = find_floor(header.lineage)
+            progress = header.progress.join_maximum(seen_progress).join_maximum(old_progress)
             lock_owners.append(lease.next_owner(progress.fence))
             return [
                 (schema.SET_SERIAL, (progress.serial + 1,)),
@@ -427,10 +411,8 @@ class SqlStore(LockedStore):
             self._known_meta(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
         )
 
-    def _use_approvals(self, run: SqlRunner, approval_ids: Sequence[str]) -> bool:
-        """Use approvals up in a transaction; False, as no serial is counted for them."""
+    def _use_approvals(self, run: SqlRunner, approval_ids: Sequence[str]) -> None:
         call_notes.use_approvals_up(run, approval_ids, self._now())
-        return False
 
     def _build_record_row(self, record: Record) -> tuple[Any, ...]:
         address = record.address

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.frozen import frozen
 from synapse_apply.stores.chain.chain_reader import ChainReader
 from synapse_apply.stores.chain.link_format import PRUNE_AGE_SECONDS, ChainView, ObjectFolder
 from synapse_apply.stores.database import UnsignedStateSigner
@@ -28,18 +27,11 @@ _HINT = (
 )
 
 
-@frozen
-class ProbeResult:
-    """A bucket that a state can be kept in; `may_delete` is whether old objects can be deleted."""
-
-    may_delete: bool
-
-
-def require_suitable_bucket(folder: ObjectFolder) -> ProbeResult:
+def require_suitable_bucket(folder: ObjectFolder) -> bool:
     """Make one object by sixteen requests at once, list, read, make, delete and make it again.
 
     StateError where the store lets two through, or does not list or read what was made. The object
-    is deleted at the end, as far as that is permitted.
+    is deleted at the end; False where that is not permitted, so that old objects stay.
     """
     name = f"{PROBE_FOLDER}{secrets.token_hex(16)}"
     contents = [f"{number}".encode() for number in range(WRITER_COUNT)]
@@ -63,7 +55,7 @@ def require_suitable_bucket(folder: ObjectFolder) -> ProbeResult:
         raise StateError.from_summary(
             "This bucket cannot hold a state", f"{folder.location}: {problem}.", _HINT
         )
-    return ProbeResult(may_delete)
+    return may_delete
 
 
 def _probe_problem(

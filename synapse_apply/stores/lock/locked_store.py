@@ -221,8 +221,8 @@ def _interrupted() -> StateError:
     )
 
 
-# Returns whether it changed what `read_state` gives, and so the serial.
-ChangingWork = Callable[[SqlRunner], bool]
+# Returns whether it changed what `read_state` gives, and so the serial; None is no such change.
+ChangingWork = Callable[[SqlRunner], bool | None]
 
 
 class LockedStore:

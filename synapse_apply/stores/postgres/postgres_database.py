@@ -22,7 +22,6 @@ import psycopg
 from psycopg import pq, sql
 
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema
 from synapse_apply.stores.database import BackupReview, Database, Row, SqlRunner, Statement, T
@@ -180,11 +179,9 @@ class PostgresDatabase(Database):
     ) -> str:
         """The replaced state is written to the path as a backup, unless it cannot be read."""
         statements = statements_of_backup(source, check_backup)
-        saved_path = (
-            str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
-            if kept_path_unless_beside_file and (old_rows := self._read_insert_statements())
-            else ""
-        )
+        saved_path = ""
+        if kept_path_unless_beside_file and (old_rows := self._read_insert_statements()):
+            saved_path = str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
 
         def replace_tables(run: SqlRunner) -> None:
             if self._has_meta_table(run):
@@ -389,12 +386,10 @@ class PostgresDatabase(Database):
                 yield
         except psycopg.Error as problem:
             if connection.closed or postgres_parameters.has_ended_connection(problem):
-                finding: StateError = PostgresUnreachable(
-                    error_finding(
-                        "The connection to the state's database was lost",
-                        f"{activity} {self.location}: the server ended the connection.",
-                        f"See whether the server runs, then try again. {NOTHING_LOST_NOTE}",
-                    )
+                finding: StateError = PostgresUnreachable.from_summary(
+                    "The connection to the state's database was lost",
+                    f"{activity} {self.location}: the server ended the connection.",
+                    f"See whether the server runs, then try again. {NOTHING_LOST_NOTE}",
                 )
             else:
                 finding = postgres_parameters.build_statement_error(
