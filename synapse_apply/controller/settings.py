@@ -1,4 +1,7 @@
-"""What `controller.yaml` sets, as values; `configuration/` reads and checks the file."""
+"""What `controller.yaml` sets, as values; `configuration/` reads and checks the file.
+
+A setting stands in the file under the name of its field, or where AT says.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.model.cron import Window
@@ -14,6 +17,13 @@ from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+
+# The key in a field's metadata that has the keys, joined by dots, at which the file has it; "" for
+# the key at which the whole value stands.
+AT = "at"
+Seconds = Annotated[float, "in the file a duration, such as 10m"]
+Moment = Annotated[float, "in the file an RFC 3339 time with its zone"]
+Place = Annotated[str, "in the file a path relative to its folder"]
 
 
 class Mode(Enum):
@@ -45,7 +55,7 @@ class HttpsToken:
 class SshKey:
     """Git over ssh: a private key, and the host keys that are accepted (no other is)."""
 
-    key: SecretName
+    key: SecretName = field(metadata={AT: "ssh_key"})
     known_hosts: SecretName
 
 
@@ -61,7 +71,7 @@ class ForgeStatus:
     repository: str
     token: SecretName
     api_url: str
-    has_context_per_target: bool = False
+    has_context_per_target: bool = field(default=False, metadata={AT: "context_per_target"})
 
 
 @frozen
@@ -71,9 +81,9 @@ class MayRead:
     `opened` are the variables of stores and sources of secrets that manifests may read, too.
     """
 
-    variables: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    opened: tuple[str, ...] = ()
+    variables: tuple[str, ...] = field(default=(), metadata={AT: "env"})
+    files: tuple[Place, ...] = ()
+    opened: tuple[str, ...] = field(default=(), metadata={AT: "allow_env"})
 
 
 @frozen
@@ -85,8 +95,8 @@ class Signatures:
     that no target has yet.
     """
 
-    allowed_signers: str = ""
-    keys: str = ""
+    allowed_signers: Place = ""
+    keys: Place = ""
     mode: Literal["head", "since_live"] = "head"
 
 
@@ -103,7 +113,7 @@ class FixedPause:
     """A pause that stands in `controller.yaml`. `until` is a wall-clock time, None: for good."""
 
     reason: str
-    until: float | None = None
+    until: Moment | None = None
 
 
 @frozen
@@ -118,14 +128,14 @@ class TargetRule:
     rule that was merged with others whose they are.
     """
 
-    pattern: str
+    pattern: str = field(metadata={AT: ""})
     mode: Mode = Mode.OBSERVE
-    interval: float | None = None
+    interval: Seconds | None = None
     auto: AutoRule = AutoRule()
     approvals: int = 1
     not_author: bool = False
     windows: tuple[Window, ...] = ()
-    pause: FixedPause | None = None
+    pause: FixedPause | None = field(default=None, metadata={AT: "paused"})
     prune: bool | None = None
     hosts: tuple[str, ...] = ()
     position: Position | None = field(default=None, compare=False)
@@ -143,19 +153,19 @@ class Source:
     SYNAPSE_APPLY_HOSTS. `signed` None: commits need no signature.
     """
 
-    name: str
+    name: str = field(metadata={AT: ""})
     url: str
     ref: str = "main"
     path: str = "."
     credentials: HttpsToken | SshKey | None = None
-    poll: float = MINUTE
+    poll: Seconds = MINUTE
     rewinds: Literal["hold", "follow"] = "hold"
     signed: Signatures | None = None
-    status: ForgeStatus | None = None
+    status: ForgeStatus | None = field(default=None, metadata={AT: "commit_status"})
     may_read: MayRead = MayRead()
     hosts: tuple[str, ...] = ()
     project_from: str = ""
-    rules: tuple[TargetRule, ...] = ()
+    rules: tuple[TargetRule, ...] = field(default=(), metadata={AT: "targets"})
     position: Position | None = field(default=None, compare=False)
 
 
@@ -170,15 +180,15 @@ class Defaults:
     `prune` deletes what is no longer declared.
     """
 
-    interval: float = 10 * MINUTE
+    interval: Seconds = 10 * MINUTE
     jitter: float = 0.2
-    retry_first: float = 30.0
-    retry_most: float = HOUR
-    timeout: float = 30 * MINUTE
-    keep: float = 90 * DAY
-    second_look: float = MINUTE
-    status_spacing: float = 10.0
-    status_check: float = HOUR
+    retry_first: Seconds = field(default=30.0, metadata={AT: "retry.first"})
+    retry_most: Seconds = field(default=HOUR, metadata={AT: "retry.most"})
+    timeout: Seconds = 30 * MINUTE
+    keep: Seconds = 90 * DAY
+    second_look: Seconds = MINUTE
+    status_spacing: Seconds = 10.0
+    status_check: Seconds = HOUR
     prune: bool = False
 
 
@@ -202,7 +212,7 @@ class Channel:
     name: str
     kind: Literal["webhook", "slack"]
     url: SecretName
-    events: frozenset[Event]
+    events: frozenset[Event] = field(metadata={AT: "on"})
     secret: SecretName | None = None
 
 
@@ -213,8 +223,8 @@ class HookSecrets:
     None: that forge's hook does not exist. GitHub signs the body with it, GitLab sends it.
     """
 
-    github: SecretName | None = None
-    gitlab: SecretName | None = None
+    github: SecretName | None = field(default=None, metadata={AT: "github.secret"})
+    gitlab: SecretName | None = field(default=None, metadata={AT: "gitlab.secret"})
 
 
 class Right(Enum):
@@ -250,8 +260,8 @@ class AccessRule:
     """
 
     who: tuple[str, ...]
-    rights: frozenset[Right]
-    targets: tuple[str, ...]
+    rights: frozenset[Right] = field(metadata={AT: "do"})
+    targets: tuple[str, ...] = ("*",)
     position: Position | None = field(default=None, compare=False)
 
 
@@ -264,7 +274,7 @@ class Access:
 
     proxy: ProxyAccess | None = None
     tokens: Mapping[str, SecretName] = field(default_factory=dict)
-    rules: tuple[AccessRule, ...] = ()
+    rules: tuple[AccessRule, ...] = field(default=(), metadata={AT: "may"})
     persons: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -280,7 +290,7 @@ class Wave:
 
     targets: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
-    soak: float = 0.0
+    soak: Seconds = 0.0
     max_parallel: int | None = None
     max_failures: int = 0
     approve: bool = False
@@ -295,7 +305,7 @@ class Rollout:
     that is under way when a newer head comes: that one takes its place, or waits for its end.
     """
 
-    name: str
+    name: str = field(metadata={AT: ""})
     source: str
     waves: tuple[Wave, ...]
     new_head: Literal["replace", "queue"] = "replace"
@@ -313,16 +323,16 @@ class Controller:
     page may read it, and nobody may do anything.
     """
 
-    name: str
+    name: str = field(metadata={AT: "metadata.name"})
     sources: Mapping[str, Source]
     defaults: Defaults = Defaults()
-    channels: tuple[Channel, ...] = ()
+    channels: tuple[Channel, ...] = field(default=(), metadata={AT: "notify"})
     listen_host: str = "127.0.0.1"
     listen_port: int = 8080
     public_url: str = ""
     open_metrics: bool = False
     hooks: HookSecrets = HookSecrets()
     access: Access | None = None
-    store_url: SecretName | None = None
+    store_url: SecretName | None = field(default=None, metadata={AT: "store.url"})
     rollouts: Mapping[str, Rollout] = field(default_factory=dict)
     file: Path | None = field(default=None, repr=False)
