@@ -25,6 +25,10 @@ _MAX_BYTES, _MAX_PART_BYTES = 4096, 255
 # Cf contains bidi controls, zero-width characters, byte order marks and tags; Zl and Zp are line
 # and paragraph separators.
 _INVISIBLE_CATEGORIES = frozenset(("Cf", "Zl", "Zp"))
+# A selector of a form behind ASCII, which has but one.
+_CHANGED_NOTHING = re.compile(
+    "[\x00-\x7f]([\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef])"
+)
 _NOT_ON_WINDOWS = frozenset('<>:"|?*')
 # Windows takes superscript digits for those of a device as well.
 _NUMBERED_DEVICES = (
@@ -83,8 +87,10 @@ def _unsafe_name_phrases(path: str) -> Iterator[str]:
         yield "has control characters"
     if invisible := sorted(
         char
-        for char in set(path)
-        if unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in INVISIBLE
+        for char in {*path}
+        if unicodedata.category(char) in _INVISIBLE_CATEGORIES
+        or char in INVISIBLE
+        or any(char in pair for pair in _CHANGED_NOTHING.findall(path))
     ):
         code_points = ", ".join(f"U+{ord(char):04X}" for char in invisible)
         yield f"has characters that are not seen or reorder what is ({code_points})"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from synapse_apply.files.tree import BLOCK, UnreadableError, escape_misleading_path
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -29,11 +30,16 @@ from synapse_apply.packages.ignore import (
     unsafe_name_errors,
 )
 
-# APPNOTE.TXT: flag bit 0 (4.4.4), host system Unix (4.4.2), and the bytes of a local file header
-# without name and extra field (4.3.7).
-_ENCRYPTED = 0x1
+# APPNOTE.TXT: flag bits 0 and 3 (4.4.4), host system Unix (4.4.2), a local file header up to the
+# lengths of name and extra field (4.3.7), and the sizes that a data descriptor may have (4.3.9).
+_ENCRYPTED, _DESCRIBED = 0x1, 0x8
 _UNIX = 3
-_LOCAL_HEADER = 30
+_LOCAL_HEADER = struct.Struct("<26xHH")
+_DESCRIPTOR_SIZES = (12, 16, 20, 24)
+# Info-ZIP's own name of an entry beside that of the header (4.6.9): programs differ in which they
+# take, so that one of two names hides the other.
+_UNICODE_PATH = 0x7075
+_EXTRA_HEADER = struct.Struct("<HH")
 _COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 # Text is compressed to about 1/20. Less than 1/200 of a large size is taken for an attack.
@@ -131,11 +137,31 @@ def _package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -
     return PackageFile(to_nfc(info.filename), is_executable, info.file_size, blocks)
 
 
+def _other_name(info: zipfile.ZipInfo) -> str:
+    """A name that an entry has beside its own, "" for none."""
+    # Python takes it from 3.13 on, and only with a right checksum; so it is looked for here.
+    other, extra = "", info.extra
+    while len(extra) >= _EXTRA_HEADER.size:
+        kind, size = _EXTRA_HEADER.unpack_from(extra)
+        data, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and (name := data[5:].decode("utf-8", "replace")):
+            other = name if name != info.orig_filename else other
+    return other
+
+
 def _entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
+    other = _other_name(info)
     # zipfile truncates names at a zero byte and, on Windows, turns backslashes into slashes.
-    name = info.orig_filename
-    yield from unsafe_name_errors(to_nfc(name.removesuffix("/") if info.is_dir() else name))
-    shown_name = escape_misleading_path(name)
+    for name in filter(None, (info.orig_filename, other)):
+        is_folder = name.endswith("/") and not info.file_size
+        yield from unsafe_name_errors(to_nfc(name.removesuffix("/") if is_folder else name))
+    shown_name = escape_misleading_path(info.orig_filename)
+    if other:
+        yield error_finding(
+            "Two names of an entry in the zip",
+            f"{shown_name} is also called {escape_misleading_path(other)}.",
+            "Build the zip anew, with one name in UTF-8 for each entry.",
+        )
     mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
     file_type = stat.S_IFMT(mode)
     if file_type and not (stat.S_ISREG(file_type) or stat.S_ISDIR(file_type)):
@@ -160,9 +186,10 @@ def _entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
 
 
 def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
-    """An error for a zip bomb, and for an entry that shares bytes with the next one.
+    """An error for a zip bomb, and where entries share bytes or leave some between them.
 
-    Overlapping entries are how a small zip unpacks to terabytes without a nested one.
+    Overlapping entries are how a small zip unpacks to terabytes without a nested one; other bytes
+    may hold files that only some programs see.
     """
     total = sum(info.file_size for info in infos)
     packed_size = sum(info.compress_size for info in infos)
@@ -172,18 +199,43 @@ def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> I
             f"{packed_size} bytes would unpack to {total}.",
             "If this is meant, store the large file without compression.",
         )
-    # From the central directory backwards: each entry must end before the next one begins.
+    # From the central directory backwards: each entry must end where the next one begins.
     next_start = archive.start_dir
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
-        entry_end = info.header_offset + _LOCAL_HEADER + info.compress_size
-        if entry_end > next_start:
+        gap = next_start - _end_of_entry(archive, info)
+        if gap < 0:
             yield error_finding(
                 "Overlapping entries in the zip",
                 f"{escape_misleading_path(info.filename)} shares its bytes with another entry.",
                 _REBUILD_HINT,
             )
             return
+        if gap not in (_DESCRIPTOR_SIZES if info.flag_bits & _DESCRIBED else (0,)):
+            yield _hidden_bytes(f"{gap} bytes behind {escape_misleading_path(info.filename)}")
+            return
         next_start = info.header_offset
+    if infos and next_start:
+        yield _hidden_bytes(f"The first {next_start} bytes")
+
+
+def _end_of_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """Where the content of an entry ends; its local header may have another extra field."""
+    file = cast("IO[bytes]", archive.fp)
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER.size).ljust(_LOCAL_HEADER.size, b"\0")
+    return (
+        info.header_offset
+        + _LOCAL_HEADER.size
+        + sum(_LOCAL_HEADER.unpack(header))
+        + info.compress_size
+    )
+
+
+def _hidden_bytes(what: str) -> Diagnostic:
+    """What reads a zip from its beginning may find files there that its directory does not have."""
+    return error_finding(
+        "Bytes of no entry in the zip", f"{what} belong to no entry.", _REBUILD_HINT
+    )
 
 
 def write_zip(files: list[PackageFile], out: IO[bytes]) -> MeasuredPackage:

@@ -8,14 +8,14 @@ import re
 # cursor, reorders a line or hides in it.
 _ALWAYS_UNSAFE = (
     "\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
-    "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
-    "\U000e0000-\U000e0fff"
+    "\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 # The joiners of emoji and Indic scripts, and the selectors of their forms, are unsafe only where
 # they stand beside ASCII, which they do not change. One set of characters comes first, as `re`
 # passes over what is not in it some five times as fast as over what begins no alternative.
 _UNSAFE_CHARS = re.compile(
-    f"([\u200c\u200d\ufe00-\ufe0f{_ALWAYS_UNSAFE}]"
+    f"([\u180b-\u180d\u180f\u200c\u200d\ufe00-\ufe0f{_ALWAYS_UNSAFE}]"
     f"(?:(?<=[{_ALWAYS_UNSAFE}])"
     "|(?<=[\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f].)"
     "|(?<=[\u200c\u200d])(?=[\x00-\x7f])))"

@@ -163,6 +163,11 @@ HIDDEN = [
     "\u2060",
     "\ufe0f",
     "\U000e0041",
+    "\u180b",
+    "\u180f",
+    "\u2800",
+    "\U0001bca0",
+    "\U0001d173",
 ]
 
 
@@ -197,6 +202,7 @@ def test_what_a_manifest_hides_is_shown(tmp_path, monkeypatch, char, place):
     [
         "👨\u200d👩\u200d👧",
         "❤\ufe0f",
+        "\u1820\u180b",
         "\u0645\u06cc\u200c\u062e",
         "क\u094d\u200dष",
         "1\ufe0f\u20e3",

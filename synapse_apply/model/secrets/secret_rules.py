@@ -114,6 +114,7 @@ FORBIDDEN_ENV = (
     "SYNAPSE_*",  # our own tokens, host, state key and state URL
     "ACTIONS_*",  # GitHub Actions: run-time, cache and OIDC tokens
     "GITHUB_TOKEN",
+    "GITHUB_OAUTH_TOKEN",
     "GITHUB_PAT",
     "GH_TOKEN",
     "GH_ENTERPRISE_TOKEN",
@@ -125,11 +126,18 @@ FORBIDDEN_ENV = (
     "CI_REPOSITORY_URL",  # holds the job token
     "GITLAB_TOKEN",
     "GITLAB_*_TOKEN",
-    "SYSTEM_ACCESSTOKEN",  # Azure Pipelines
+    "GITEA_*TOKEN*",
+    "FORGEJO_*TOKEN*",
+    "SYSTEM_*ACCESSTOKEN",  # Azure Pipelines
+    "AZURE_DEVOPS_EXT_PAT",
     "AZURE_*_OIDC_TOKEN",
     "BITBUCKET_*TOKEN*",
     "PIPELINES_JWT_TOKEN",
-    "BUILDKITE_AGENT_ACCESS_TOKEN",
+    "BUILDKITE_*TOKEN*",
+    "APPVEYOR_*TOKEN*",
+    "CODEBUILD_*TOKEN*",
+    "SEMAPHORE_*TOKEN*",
+    "WOODPECKER_*TOKEN*",
     "CIRCLE_TOKEN",
     "CIRCLE_OIDC_TOKEN*",
     "DRONE_*TOKEN*",

@@ -6,6 +6,7 @@ import io
 import stat
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,85 @@ def test_names_that_could_write_elsewhere_are_refused(tmp_path: Path, name: str,
     assert [one.summary for one in found] == ["Unsafe name in the package"]
     assert said in found[0].detail
     assert found[0].detail.startswith("p.zip: ")
+
+
+def _unicode_path(name: str, header: str, *, checksum: int = 0) -> bytes:
+    """The extra field in which Info-ZIP has a name of its own."""
+    data = struct.pack("<BL", 1, zlib.crc32(header.encode()) ^ checksum) + name.encode()
+    return struct.pack("<HH", 0x7075, len(data)) + data
+
+
+@pytest.mark.parametrize("checksum", [0, 1], ids=["valid", "other"])
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [("plugin/run.py", "plugin/run.py/"), ("plugin/run.py/", "plugin/run.py"), ("ok", "../x")],
+)
+def test_an_entry_with_two_names_is_refused(
+    tmp_path: Path, header: str, name: str, checksum: int
+) -> None:
+    """Programs differ in which of them they take: one would hide a file, or write elsewhere."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as made:
+        made.writestr("config.yaml", "x")
+        info = zipfile.ZipInfo(header)
+        info.extra = _unicode_path(name, header, checksum=checksum)
+        made.writestr(info, "import os")
+    assert "Two names of an entry in the zip" in summaries(ZIP, tmp_path)
+
+
+def test_an_entry_whose_two_names_are_one(tmp_path: Path) -> None:
+    """As Info-ZIP writes it."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as made:
+        info = zipfile.ZipInfo("config.yaml")
+        info.extra = _unicode_path("config.yaml", "config.yaml")
+        made.writestr(info, "x")
+    assert summaries(ZIP, tmp_path) == []
+
+
+def test_a_folder_that_holds_bytes_is_refused(tmp_path: Path) -> None:
+    """Some programs write a file there."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as made:
+        made.writestr("config.yaml", "x")
+        made.writestr("plugin/run.py/", "import os")
+    assert "Unsafe name in the package" in summaries(ZIP, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["before", "between"])
+def test_bytes_of_no_entry_are_refused(tmp_path: Path, place: str) -> None:
+    """What reads a zip from its beginning finds a file there that nobody was shown."""
+    hidden = io.BytesIO()
+    with zipfile.ZipFile(hidden, "w") as archive:
+        archive.writestr("plugin/evil.py", "import os")
+    entry = hidden.getvalue().partition(b"PK\x01\x02")[0]
+    with (tmp_path / "p.zip").open("wb") as file:
+        file.write(entry if place == "before" else b"")
+        with zipfile.ZipFile(file, "w") as made:
+            made.writestr("config.yaml", "x")
+            if place == "between":
+                file.seek(0, io.SEEK_END)
+                file.write(entry)
+                made.start_dir = file.tell()
+    assert "Bytes of no entry in the zip" in summaries(ZIP, tmp_path)
+
+
+def test_a_zip_that_was_written_to_a_pipe(tmp_path: Path) -> None:
+    """The sizes of its entries stand behind them."""
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def seek(self, *_: int) -> int:
+            raise io.UnsupportedOperation
+
+        def tell(self) -> int:
+            raise io.UnsupportedOperation
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as made:
+        for name in ("config.yaml", "a"):
+            made.writestr(name, "x" * 100)
+    (tmp_path / "p.zip").write_bytes(pipe.getvalue())
+    assert summaries(ZIP, tmp_path) == []
 
 
 def test_a_zero_byte_in_a_name_is_refused(tmp_path: Path) -> None:
