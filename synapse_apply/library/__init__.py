@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from synapse_apply.operations.verify import BytesResult, ComparedBytes
     from synapse_apply.packages.content import FileChange
-    from synapse_apply.packages.inspection import PackageListing
+    from synapse_apply.packages.sources import PackageListing
     from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent
 
 _VALUES_BY_HOME = {
@@ -59,7 +59,7 @@ _VALUES_BY_HOME = {
     "operations.verify": "BytesResult ComparedBytes",
     "operations.state": "CreatedState Rebinding RekeyResult RestoredState StateExchange",
     "packages.content": "FileChange",
-    "packages.inspection": "PackageListing",
+    "packages.sources": "PackageListing",
     "workspace.recovery_journal": "EndedCall JournalContent",
 }
 _HOME_BY_VALUE = {

@@ -28,13 +28,13 @@ from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.model.state import Record
 from synapse_apply.operations.connection import TargetConnection, require_path, require_text
 from synapse_apply.packages.content import FileChange, list_changes
-from synapse_apply.packages.inspection import (
+from synapse_apply.packages.sources import (
     PackageListing,
+    SourceFiles,
     list_package_files,
     read_source_as_package,
     write_package_zip,
 )
-from synapse_apply.packages.sources import SourceFiles
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.package_sources import build_package_linter, with_shown_path
 from synapse_apply.workspace.selection import SelectableAddresses, find_addresses

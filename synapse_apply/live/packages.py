@@ -33,9 +33,9 @@ from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Record
 from synapse_apply.model.values import Reference
-from synapse_apply.packages.inspection import measure_or_raise
+from synapse_apply.packages.content import gather_zip_files, open_zip
+from synapse_apply.packages.sources import measure_or_raise
 from synapse_apply.packages.upload import large_file_folder
-from synapse_apply.packages.zips import gather_zip_files, open_zip
 from synapse_apply.planning.package import find_foreign_digest
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
 from synapse_apply.planning.policy import series_rules

@@ -466,7 +466,7 @@ def with_checked_out_files(
         if not differing_paths or (old.source.kind, new.source.kind) != (GIT, FOLDER):
             continue
         # Here, not above: few packages differ from what was committed.
-        from synapse_apply.files.modified import find_unmodified
+        from synapse_apply.files.commits import find_unmodified
         from synapse_apply.packages.content import compute_package_digest
 
         comparison = find_unmodified(

@@ -24,8 +24,8 @@ from synapse_apply.files.tree import BLOCK, escape_misleading_path
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.json_types import JsonObject, JsonValue
-from synapse_apply.packages.inspection import choose_temporary_path
-from synapse_apply.packages.zips import BoundedReads, LargeDirectory
+from synapse_apply.packages.content import BoundedReads, LargeDirectory
+from synapse_apply.packages.sources import choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
 _PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")

@@ -1,15 +1,32 @@
-"""What counts as the content of a package, how its digest is computed, and what differs."""
+"""What counts as the content of a package, how its digest and its zip are made, and what differs.
+
+A zip that is written is reproducible: the same content always gives the same bytes. One from
+elsewhere is refused where it is damaged, encrypted, or has overlapping entries.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import stat
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
+from typing import IO, Any, cast
 
-from synapse_apply.files.tree import UnreadableError
+from synapse_apply.files.tree import BLOCK, UnreadableError, escape_misleading_path
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages import EXECUTABLE_SUFFIX
+from synapse_apply.packages.ignore import (
+    find_collisions,
+    git_data_errors,
+    to_nfc,
+    unsafe_name_errors,
+)
 from synapse_apply.packages.zip_stamps import FileStamp
 
 _LFS_PREFIXES = (
@@ -174,3 +191,232 @@ def list_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileCh
             verb = "changed" if before else "added"
             changes.append(FileChange(path, verb, old_content != content, executable))
     return tuple(changes)
+
+
+# APPNOTE.TXT: flag bits 0 and 3 (4.4.4), host system Unix (4.4.2), a local file header up to the
+# lengths of name and extra field (4.3.7), and the sizes that a data descriptor may have (4.3.9).
+_ENCRYPTED, _DESCRIBED = 0x1, 0x8
+_UNIX = 3
+_LOCAL_HEADER = struct.Struct("<26xHH")
+_DESCRIPTOR_SIZES = (12, 16, 20, 24)
+# Info-ZIP's own name of an entry beside that of the header (4.6.9): programs differ in which they
+# take, so that one of two names hides the other.
+_UNICODE_PATH = 0x7075
+_EXTRA_HEADER = struct.Struct("<HH")
+_COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+# Text is compressed to about 1/20. Less than 1/200 of a large size is taken for an attack.
+_BOMB_RATIO, _BOMB_FROM = 200, 100 * 1024 * 1024
+
+_REBUILD_HINT = "Build the zip anew; `unzip -t` tests one."
+
+# In bytes: some 80,000 files with names of 50 characters.
+_MAX_DIRECTORY = 8 * 1024 * 1024
+
+# The earliest time that a zip can store.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_FILE_MODE, _PROGRAM_MODE = 0o100644, 0o100755
+
+
+class LargeDirectory(zipfile.BadZipFile):
+    """A zip whose directory is too large to be read; says how large it is."""
+
+
+@frozen
+class BoundedReads:
+    """A zip's file, of which zipfile reads the whole directory at once. Raises LargeDirectory.
+
+    What is read of an entry must be asked for in smaller pieces than that.
+    """
+
+    file: IO[bytes]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        if size <= _MAX_DIRECTORY:
+            return self.file.read(size)
+        raise LargeDirectory(f"its directory has {size} bytes, of at most {_MAX_DIRECTORY}")
+
+
+def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
+    """Open a zip; `name` is its label in messages. InputError if it is no zip."""
+    try:
+        return zipfile.ZipFile(BoundedReads(file))
+    except LargeDirectory as problem:
+        finding = error_finding(
+            "Too many entries in the zip",
+            f"{name}: {problem}.",
+            "Put fewer files into the zip, or into zips inside of it.",
+        )
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as problem:
+        finding = error_finding(
+            "Not a usable zip", f"{name}: {str(problem).rstrip('.')}.", _REBUILD_HINT
+        )
+    # Outside of the handler, so that the library's exception is not chained.
+    raise InputError(finding)
+
+
+def gather_zip_files(archive: zipfile.ZipFile, name: str = "") -> GatheredFiles:
+    """The files of a zip sorted by path, and all errors; entries for folders are ignored.
+
+    `name` precedes the detail of each error, "" if the caller adds it.
+    """
+    label = f"{name}: " if name else ""
+    gathered = GatheredFiles()
+    infos = archive.infolist()
+    gathered.findings += _archive_errors(archive, infos)
+    for info in infos:
+        findings = list(_entry_errors(info))
+        gathered.findings += findings
+        if not info.is_dir() and not findings:
+            gathered.entries.append(_package_file(archive, info, label))
+    gathered.entries.sort(key=lambda entry: entry.path.encode())
+    folders = dict[str, set[str]]()
+    for path in (info.filename.removesuffix("/") for info in infos):
+        for match in re.finditer(r"(?:^|(?<=/))(?:HEAD|objects|refs)(?=/|$)", path):
+            folders.setdefault(path[: match.start()].removesuffix("/"), set()).add(match[0])
+    for folder, names in folders.items():
+        gathered.findings += git_data_errors(names, folder)
+    gathered.findings += find_collisions(entry.path for entry in gathered.entries)
+    gathered.findings = [
+        finding.with_changes(detail=f"{label}{finding.detail}") for finding in gathered.findings
+    ]
+    return gathered
+
+
+def _package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -> PackageFile:
+    def blocks() -> Iterator[bytes]:
+        try:
+            with archive.open(info) as content:
+                while block := content.read(BLOCK):
+                    yield block
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
+            detail = f"{label}{escape_misleading_path(info.filename)}: {problem}."
+            raise UnreadableError("Damaged entry in the zip", detail, _REBUILD_HINT) from None
+
+    is_executable = info.create_system == _UNIX and bool(info.external_attr >> 16 & stat.S_IXUSR)
+    return PackageFile(to_nfc(info.filename), is_executable, info.file_size, blocks)
+
+
+def _other_name(info: zipfile.ZipInfo) -> str:
+    """A name that an entry has beside its own, "" for none."""
+    # Python takes it from 3.13 on, and only with a right checksum; so it is looked for here.
+    other, extra = "", info.extra
+    while len(extra) >= _EXTRA_HEADER.size:
+        kind, size = _EXTRA_HEADER.unpack_from(extra)
+        data, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and (name := data[5:].decode("utf-8", "replace")):
+            other = name if name != info.orig_filename else other
+    return other
+
+
+def _entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
+    other = _other_name(info)
+    # zipfile truncates names at a zero byte and, on Windows, turns backslashes into slashes.
+    for name in filter(None, (info.orig_filename, other)):
+        is_folder = name.endswith("/") and not info.file_size
+        yield from unsafe_name_errors(to_nfc(name.removesuffix("/") if is_folder else name))
+    shown_name = escape_misleading_path(info.orig_filename)
+    if other:
+        yield error_finding(
+            "Two names of an entry in the zip",
+            f"{shown_name} is also called {escape_misleading_path(other)}.",
+            "Build the zip anew, with one name in UTF-8 for each entry.",
+        )
+    mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
+    file_type = stat.S_IFMT(mode)
+    if file_type and not (stat.S_ISREG(file_type) or stat.S_ISDIR(file_type)):
+        type_text = "a link" if stat.S_ISLNK(file_type) else "a special file"
+        yield error_finding(
+            "Link or special file in the zip",
+            f"{shown_name} is {type_text}.",
+            "Put the file itself into the zip (zip does so without --symlinks).",
+        )
+    if info.flag_bits & _ENCRYPTED:
+        yield error_finding(
+            "Encrypted entry in the zip",
+            f"{shown_name} needs a password, which the platform does not have.",
+            "Build the zip without encryption.",
+        )
+    elif info.compress_type not in _COMPRESSION_METHODS:
+        yield error_finding(
+            "Unusual compression in the zip",
+            f"{shown_name} uses method {info.compress_type}.",
+            "Build the zip with deflate, which every system reads.",
+        )
+
+
+def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+    """An error for a zip bomb, and where entries share bytes or leave some between them.
+
+    Overlapping entries are how a small zip unpacks to terabytes without a nested one; other bytes
+    may hold files that only some programs see.
+    """
+    total = sum(info.file_size for info in infos)
+    packed_size = sum(info.compress_size for info in infos)
+    if total > _BOMB_FROM and total > _BOMB_RATIO * max(packed_size, 1):
+        yield error_finding(
+            "Zip bomb",
+            f"{packed_size} bytes would unpack to {total}.",
+            "If this is meant, store the large file without compression.",
+        )
+    # From the central directory backwards: each entry must end where the next one begins.
+    next_start = archive.start_dir
+    for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
+        gap = next_start - _end_of_entry(archive, info)
+        if gap < 0:
+            yield error_finding(
+                "Overlapping entries in the zip",
+                f"{escape_misleading_path(info.filename)} shares its bytes with another entry.",
+                _REBUILD_HINT,
+            )
+            return
+        if gap not in (_DESCRIPTOR_SIZES if info.flag_bits & _DESCRIBED else (0,)):
+            yield _hidden_bytes(f"{gap} bytes behind {escape_misleading_path(info.filename)}")
+            return
+        next_start = info.header_offset
+    if infos and next_start:
+        yield _hidden_bytes(f"The first {next_start} bytes")
+
+
+def _end_of_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """Where the content of an entry ends; its local header may have another extra field."""
+    file = cast("IO[bytes]", archive.fp)
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER.size).ljust(_LOCAL_HEADER.size, b"\0")
+    return (
+        info.header_offset
+        + _LOCAL_HEADER.size
+        + sum(_LOCAL_HEADER.unpack(header))
+        + info.compress_size
+    )
+
+
+def _hidden_bytes(what: str) -> Diagnostic:
+    """What reads a zip from its beginning may find files there that its directory does not have."""
+    return error_finding(
+        "Bytes of no entry in the zip", f"{what} belong to no entry.", _REBUILD_HINT
+    )
+
+
+def write_zip(files: list[PackageFile], out: IO[bytes]) -> MeasuredPackage:
+    """Write the files, which are sorted by path, and measure the written content.
+
+    Fixed time, mode 0644 or 0755, deflate level 6, no entries for folders. One block at a time is
+    in memory.
+    """
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+
+        def write(entry: PackageFile, blocks: Iterator[bytes]) -> None:
+            info = zipfile.ZipInfo(entry.path, _EPOCH)
+            info.create_system = _UNIX
+            info.compress_type = zipfile.ZIP_DEFLATED  # zlib's own level, which is 6
+            info.external_attr = (_PROGRAM_MODE if entry.is_executable else _FILE_MODE) << 16
+            info.file_size = entry.size
+            with archive.open(info, "w") as file:
+                for block in blocks:
+                    file.write(block)
+
+        return measure_files(files, write)

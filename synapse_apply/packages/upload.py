@@ -20,11 +20,9 @@ from synapse_apply.files.tree import BLOCK
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import FILE, PUBLISHED, Package, PackageSource
-from synapse_apply.packages.content import FileChange, list_changes
-from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise
-from synapse_apply.packages.sources import SourceFiles
+from synapse_apply.packages.content import FileChange, gather_zip_files, list_changes, open_zip
+from synapse_apply.packages.sources import MAX_SIZE, SourceFiles, measure_or_raise
 from synapse_apply.packages.zip_stamps import FileStamp, ZipStamps
-from synapse_apply.packages.zips import gather_zip_files, open_zip
 
 _LARGE_FILE_FOLDER = Path("/var/tmp")  # noqa: S108 - the files in it have no name
 _VERBS = ("added", "removed", "changed")

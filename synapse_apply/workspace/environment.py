@@ -98,7 +98,7 @@ def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
     commit = read_head_commit_id_or_empty(root)
     if not commit:
         return CheckoutState()
-    from synapse_apply.files.modified import list_modified_files
+    from synapse_apply.files.commits import list_modified_files
 
     try:
         return CheckoutState(

@@ -107,7 +107,7 @@ class PackageSources:
         # The digest does not tell what is left out of the package, but its folder does.
         flaws_key = (files, package.digest)
         if flaws_key not in self._known_flaws:
-            from synapse_apply.packages.inspection import lint_hashed_package
+            from synapse_apply.packages.sources import lint_hashed_package
 
             lint = build_package_linter(files.source)
             lint_hashed_package(package, files.root, files.allow_files, lint)
@@ -131,7 +131,7 @@ class PackageSources:
         return SourceFiles(plain_source, self._project.root, target.allow_files)
 
     def _inspect(self, files: SourceFiles) -> InspectedPackage:
-        from synapse_apply.packages.inspection import read_source_as_package
+        from synapse_apply.packages.sources import read_source_as_package
 
         source = files.source
         if files.is_absent_zip():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.operations.saved_plan_file import write_new_plan_file
-from synapse_apply.packages.inspection import write_package_zip
+from synapse_apply.packages.sources import write_package_zip
 
 
 def dead() -> int:

@@ -20,7 +20,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages.content import compute_package_digest
 from synapse_apply.packages.ignore import find_collisions
-from synapse_apply.packages.inspection import read_source_as_package
+from synapse_apply.packages.sources import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 
 RELEASE = Address("release", "x@1")

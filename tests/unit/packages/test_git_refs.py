@@ -9,7 +9,7 @@ from git_repositories import commit, git
 from unit.packages.trees import AT_HEAD, FOLDER, findings, summaries, write
 
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import read_source_as_package
+from synapse_apply.packages.sources import read_source_as_package
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from git_repositories import commit, git
 from unit.packages.trees import AT_HEAD, FOLDER, summaries, write
 
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import list_package_files
+from synapse_apply.packages.sources import list_package_files
 
 
 def kept(root: Path, rules: str, *paths: str) -> list[str]:

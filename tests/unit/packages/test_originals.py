@@ -15,8 +15,7 @@ from unit.packages.trees import ZIP, change_unseen, make_zip
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.inspection import read_source_as_package
-from synapse_apply.packages.sources import SourceFiles
+from synapse_apply.packages.sources import SourceFiles, read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 from synapse_apply.packages.zip_stamps import ZipStamps
 

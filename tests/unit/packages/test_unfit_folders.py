@@ -14,8 +14,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import FILE, GIT, PackageSource
 from synapse_apply.model.resource import FOLDER as FOLDER_KIND
-from synapse_apply.packages.inspection import read_source_as_package
-from synapse_apply.packages.sources import SourceFiles
+from synapse_apply.packages.sources import SourceFiles, read_source_as_package
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n"
 

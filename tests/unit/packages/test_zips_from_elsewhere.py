@@ -13,8 +13,8 @@ import pytest
 from unit.packages.trees import FOLDER, ZIP, findings, make_zip, summaries, write
 
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages import zips
-from synapse_apply.packages.inspection import list_package_files, read_source_as_package
+from synapse_apply.packages import content
+from synapse_apply.packages.sources import list_package_files, read_source_as_package
 
 
 def test_a_plain_zip_has_the_digest_of_its_content(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By what it declares, within the size limit too."""
-    monkeypatch.setattr(zips, "_BOMB_FROM", 100_000)
+    monkeypatch.setattr(content, "_BOMB_FROM", 100_000)
     make_zip(tmp_path / "p.zip", {"a": bytes(1_000_000)})
     assert summaries(ZIP, tmp_path) == ["Zip bomb"]
     assert summaries(ZIP, tmp_path, 1000) == ["Package too large", "Zip bomb"]

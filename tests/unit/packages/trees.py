@@ -10,7 +10,7 @@ from pathlib import Path
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import MAX_SIZE, read_source_as_package
+from synapse_apply.packages.sources import MAX_SIZE, read_source_as_package
 
 FOLDER = PackageSource("folder", "p")
 AT_HEAD = PackageSource("git", "p", "HEAD")
