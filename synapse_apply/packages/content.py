@@ -386,12 +386,8 @@ def _end_of_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
     file = cast("IO[bytes]", archive.fp)
     file.seek(info.header_offset)
     header = file.read(_LOCAL_HEADER.size).ljust(_LOCAL_HEADER.size, b"\0")
-    return (
-        info.header_offset
-        + _LOCAL_HEADER.size
-        + sum(_LOCAL_HEADER.unpack(header))
-        + info.compress_size
-    )
+    sizes: tuple[int, int] = _LOCAL_HEADER.unpack(header)
+    return info.header_offset + _LOCAL_HEADER.size + sum(sizes) + info.compress_size
 
 
 def _hidden_bytes(what: str) -> Diagnostic:
