@@ -11,6 +11,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import field
 from fnmatch import translate
 from functools import cache, lru_cache
@@ -219,20 +220,16 @@ def parse_pattern_or_none_if_blank_or_comment(line: str) -> IgnorePattern | None
         raise ValueError(f"a pattern has more than {MAX_PATTERN_LENGTH} characters")
     matches_name_only = "/" not in text
     text = text.removeprefix("/")
-    expression = (
-        re.compile(_expression(text, matches_name_only), re.DOTALL)
-        if _WILDCARD.search(text)
-        else None
-    )
+    expression = None
+    if _WILDCARD.search(text):
+        source = _NEVER_EXPRESSION
+        with suppress(_NeverMatches):
+            tokens = list(_tokens(text))
+            source = (
+                _segment_expression(tokens, "") if matches_name_only else _path_expression(tokens)
+            )
+        expression = re.compile(source, re.DOTALL)
     return IgnorePattern(excludes, matches_folders_only, matches_name_only, text, expression)
-
-
-def _expression(text: str, matches_name_only: bool) -> str:
-    try:
-        tokens = list(_tokens(text))
-        return _segment_expression(tokens, "") if matches_name_only else _path_expression(tokens)
-    except _NeverMatches:
-        return _NEVER_EXPRESSION
 
 
 def _strip_spaces(line: str) -> str:
@@ -441,47 +438,41 @@ class _RuleCost:
 class _IgnoreFile:
     """A parsed ignore file; `base` is its folder with a slash at the end, "" at the root.
 
-    `patterns` has (index of the line, pattern). The built-in patterns have no `name`.
+    `rules` are its patterns, the last one first, each with its words: `FILE:LINE: PATTERN`. The
+    built-in patterns have no `name`.
     """
 
     name: str
     base: str
-    lines: tuple[str, ...]
-    patterns: tuple[tuple[int, IgnorePattern], ...]
+    rules: tuple[tuple[IgnorePattern, str], ...]
 
-    def decide(self, path: str) -> tuple[bool, str] | None:
-        """Whether the last matching pattern leaves a path out, and the rule `FILE:LINE: PATTERN`.
+    @classmethod
+    def parse(cls, name: str, base: str, text: str, cost: _RuleCost) -> _IgnoreFile:
+        """Parse the text of an ignore file; ValueError for a pattern that is too long."""
+        rules: list[tuple[IgnorePattern, str]] = []
+        # Paths are matched in NFC, and so must be the patterns.
+        for number, line in enumerate(to_nfc(text).split("\n"), 1):
+            if pattern := parse_pattern_or_none_if_blank_or_comment(line):
+                place = f"{base}{name}:{number}" if name else "built in"
+                rules.append((pattern, f"{place}: {line.strip()}"))
+                if pattern.expression is not None:
+                    cost.add(wildcard_chars=len(line))
+        return cls(name, base, tuple(reversed(rules)))
 
-        None without one; a folder ends in a slash.
-        """
+    def decide(self, path: str, *, is_folder: bool) -> tuple[IgnorePattern, str] | None:
+        """The last pattern that matches a path, with its words; None without one."""
         if not path.startswith(self.base):
             return None
-        is_folder = path.endswith("/")
-        name = path[len(self.base) :].removesuffix("/")
-        for index, pattern in reversed(self.patterns):
-            if pattern.matches_path_itself(name, is_folder=is_folder):
-                line = self.lines[index].strip()
-                rule_source = f"{self.base}{self.name}:{index + 1}" if self.name else "built in"
-                return pattern.excludes, f"{rule_source}: {line}"
-        return None
-
-
-def _parse(name: str, base: str, text: str, cost: _RuleCost | None = None) -> _IgnoreFile:
-    """Parse the text of an ignore file; ValueError for a pattern that is too long."""
-    # Paths are matched in NFC, and so must be the patterns.
-    lines = tuple(to_nfc(text).split("\n"))
-    patterns: list[tuple[int, IgnorePattern]] = []
-    for index, line in enumerate(lines):
-        if pattern := parse_pattern_or_none_if_blank_or_comment(line):
-            patterns.append((index, pattern))
-            if cost is not None and pattern.expression is not None:
-                cost.add(wildcard_chars=len(line))
-    return _IgnoreFile(name, base, lines, tuple(patterns))
+        name = path[len(self.base) :]
+        matching = (
+            rule for rule in self.rules if rule[0].matches_path_itself(name, is_folder=is_folder)
+        )
+        return next(matching, None)
 
 
 @cache
 def _built_in() -> _IgnoreFile:
-    return _parse("", "", "\n".join(BUILT_IN_PATTERNS))
+    return _IgnoreFile.parse("", "", "\n".join(BUILT_IN_PATTERNS), _RuleCost())
 
 
 @frozen
@@ -507,17 +498,16 @@ class IgnoreRules:
             if text is None:
                 continue
             try:
-                ignore_file = _parse(name, base, text, self.cost)
+                ignore_file = _IgnoreFile.parse(name, base, text, self.cost)
             except ValueError as problem:
                 raise UnreadableError(
                     "Ignore file cannot be read",
                     f"{escape_misleading_path(base + name)}: {problem}.",
                 ) from None
             # After all files of higher precedence, before those of the same name in folders above.
-            ranks = [IGNORE_FILES.index(other.name) for other in ignore_files]
-            ignore_files.insert(
-                sum(other < IGNORE_FILES.index(name) for other in ranks), ignore_file
-            )
+            rank = IGNORE_FILES.index(name)
+            place = sum(IGNORE_FILES.index(other.name) < rank for other in ignore_files)
+            ignore_files.insert(place, ignore_file)
         return IgnoreRules(tuple(ignore_files), self.cost)
 
     def excluding_rule(self, path: str, *, is_folder: bool = False) -> str | None:
@@ -527,13 +517,12 @@ class IgnoreRules:
         """
         if is_in_forbidden_folder(path):
             return "never part of a package"
-        name = path + "/" if is_folder else path
         # Counted before the matching, which is what takes the time.
-        self.cost.add(comparisons=sum(len(file.patterns) for file in self.files))
+        self.cost.add(comparisons=sum(len(file.rules) for file in self.files))
         for ignore_file in (*self.files, _built_in()):
-            if decision := ignore_file.decide(name):
-                excludes, rule = decision
-                return rule if excludes else None
+            if decision := ignore_file.decide(path, is_folder=is_folder):
+                pattern, rule = decision
+                return rule if pattern.excludes else None
         return None
 
 
