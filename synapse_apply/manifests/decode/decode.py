@@ -66,28 +66,22 @@ def begin_draft(context: DecodeContext, document: Document, values: VariableValu
     value = document.value
     draft = Draft(context, "", value, document.positions, document, document.position)
     if not isinstance(value, dict):
-        draft.report(
-            (),
-            "Not a manifest",
-            f"this document is {describe_value_kind(value)}, not a mapping",
-            f"begin with `apiVersion: {API_VERSION}`",
-        )
+        detail = f"this document is {describe_value_kind(value)}, not a mapping"
+        draft.report((), "Not a manifest", detail, f"begin with `apiVersion: {API_VERSION}`")
         return None
-    schema = _find_kind(draft)
-    if schema is None:
-        return None
-    draft.schema = schema
-    if document.source.has_variables:
-        draft.value = _fill_variables(draft, values)
-    return draft
-
-
-def _find_kind(draft: Draft) -> str | None:
-    version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
     # A loop, as the catalogue is keyed by prefix and has few kinds.
-    for prefix, resource_type in CATALOGUE.items() if version == API_VERSION else ():
-        if resource_type.kind == kind:
-            return prefix
+    for prefix, resource_type in CATALOGUE.items():
+        if resource_type.kind == value.get("kind") and value.get("apiVersion") == API_VERSION:
+            draft.schema = prefix
+            if document.source.has_variables:
+                draft.value = _fill_variables(draft, values)
+            return draft
+    _report_unknown_kind(draft)
+    return None
+
+
+def _report_unknown_kind(draft: Draft) -> None:
+    version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
     prefixes = prefix_by_kind_name()
     if version != API_VERSION:
         summary, detail = "Unknown apiVersion", "this version reads " + API_VERSION
@@ -96,25 +90,17 @@ def _find_kind(draft: Draft) -> str | None:
         draft.report(("apiVersion",), summary, detail, f"write apiVersion: {API_VERSION}")
     # The usual case of a wrong kind: the project file was put into the folder of the manifests.
     if kind == "Project":
-        draft.report(
-            ("kind",),
-            "Project file among manifests",
-            "kind Project stands in a manifest",
-            "name the file synapse-apply.yaml and put it at the project's root",
-        )
+        detail = "kind Project stands in a manifest"
+        hint = "name the file synapse-apply.yaml and put it at the project's root"
+        draft.report(("kind",), "Project file among manifests", detail, hint)
     # A `kind` that is missing or no text would give a misleading suggestion below.
     elif not isinstance(kind, str):
-        draft.report(
-            ("kind",) if "kind" in draft.value else (),
-            "Missing field",
-            "the document has no `kind`",
-            "write one of: " + ", ".join(prefixes),
-        )
+        path = ("kind",) if "kind" in draft.value else ()
+        hint = "write one of: " + ", ".join(prefixes)
+        draft.report(path, "Missing field", "the document has no `kind`", hint)
     elif kind not in prefixes:
-        draft.report(
-            ("kind",), "Unknown kind", f"`{kind}` is not a kind", suggest_words(kind, prefixes)
-        )
-    return None
+        hint = suggest_words(kind, prefixes)
+        draft.report(("kind",), "Unknown kind", f"`{kind}` is not a kind", hint)
 
 
 def _fill_variables(draft: Draft, values: VariableValues) -> Any:
@@ -158,10 +144,7 @@ def _reporter(draft: Draft, overlay: Overlay | None = None) -> ReportFinding:
 
 
 def set_address(draft: Draft) -> None:
-    """Set the draft's address from its fields.
-
-    None where they are unfit, which the schema reports.
-    """
+    """Set the draft's address from its fields; None where they are unfit (the schema reports)."""
     draft.address = _ADDRESS_BUILDERS.get(draft.schema, kinds.named_address)(draft)
 
 
@@ -179,26 +162,25 @@ def apply_overlay(draft: Draft, overlay: Overlay, values: VariableValues) -> Non
     patch = substitute_variables(
         overlay.patch, values, report_unresolved, unreplaced_paths=unknown_paths
     )
-    old_address, old_value = draft.address, draft.value
-    old_positions = draft.positions
-    draft.value = apply_merge_patch(old_value, patch)
-    draft.positions = LayeredPositions(overlay, old_positions)
+    before = draft.address, draft.value, draft.positions
+    draft.value = apply_merge_patch(draft.value, patch)
+    draft.positions = LayeredPositions(overlay, draft.positions)
     set_address(draft)
-    if draft.address != old_address:
-        new_address, draft.address = draft.address, old_address
-        draft.value, draft.positions = old_value, old_positions
-        unknown_paths.clear()
-        draft.context.findings.append(
-            error_finding(
-                "Overlay changes the address",
-                f"{old_address} would become {new_address or 'nothing'}",
-                "change the manifest, or give the target a manifest of its own",
-                position=overlay.position,
-                address=str(old_address),
-                target=draft.context.target.name,
-            )
+    if draft.address == before[0]:
+        draft.unknown_paths |= unknown_paths
+        return
+    new_address = draft.address or "nothing"
+    draft.address, draft.value, draft.positions = before
+    draft.context.findings.append(
+        error_finding(
+            "Overlay changes the address",
+            f"{draft.address} would become {new_address}",
+            "change the manifest, or give the target a manifest of its own",
+            position=overlay.position,
+            address=str(draft.address),
+            target=draft.context.target.name,
         )
-    draft.unknown_paths |= unknown_paths
+    )
 
 
 def find_misfits(draft: Draft) -> Sequence[Diagnostic]:
@@ -239,12 +221,8 @@ def decode_fitting_part(draft: Draft, misfits: Sequence[Diagnostic]) -> Desired 
     ]
     if resource is None:
         return None
-    spec = {
-        name: value
-        for name, value in resource.spec.items()
-        if not draft.is_unknown_at_or_above(("spec", name))
-    }
-    return replace(resource, spec=spec)
+    known = [name for name in resource.spec if not draft.is_unknown_at_or_above(("spec", name))]
+    return replace(resource, spec={name: resource.spec[name] for name in known})
 
 
 def _value_to_check(draft: Draft) -> ValueToCheck:
@@ -265,10 +243,7 @@ def _value_to_check(draft: Draft) -> ValueToCheck:
 
 
 def decode_desired(draft: Draft) -> Desired | None:
-    """The Desired of a draft that fits its schema.
-
-    None (reported) without a version or a package.
-    """
+    """The Desired of a draft that fits its schema; None (reported) without version or package."""
     if draft.address is None:
         kinds.report_missing_version(draft)
         return None

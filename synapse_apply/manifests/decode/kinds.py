@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from functools import cache
 from typing import Any
@@ -120,21 +120,15 @@ def may_be_sensitive(draft: Draft, path: FieldPath, pointer_path: FieldPath) -> 
     free = list_free_form_fields(draft.schema)
     if draft.schema in draft.context.marks.kinds:
         selector = draft.context.marks.kinds[draft.schema].selector
-        draft.report(
-            pointer_path,
-            "Secrets of this kind are known",
-            f"which fields of a {draft.schema} are secret follows from its {selector}",
-            f"take it out; keys of an own {selector} are described in the project file",
-        )
+        detail = f"which fields of a {draft.schema} are secret follows from its {selector}"
+        hint = f"take it out; keys of an own {selector} are described in the project file"
+        draft.report(pointer_path, "Secrets of this kind are known", detail, hint)
         return False
     if path[0] not in free:
-        draft.report(
-            pointer_path,
-            "Not a free-form field",
-            f"`{format_json_pointer(path)}` is never a secret: "
-            f"{format_field_path(('spec', path[0]))} is not a free-form map",
-            f"name a field inside of {', '.join(f'/{name}' for name in free)}",
-        )
+        name = format_field_path(("spec", path[0]))
+        detail = f"`{format_json_pointer(path)}` is never a secret: {name} is not a free-form map"
+        hint = f"name a field inside of {', '.join(f'/{name}' for name in free)}"
+        draft.report(pointer_path, "Not a free-form field", detail, hint)
         return False
     _warn_of_absent_path(draft, path, pointer_path)
     return True
@@ -171,20 +165,17 @@ def _warn_of_lookalikes(draft: Draft, value: Any, path: FieldPath) -> None:
     if not kind:
         return
     # A comment at or above the value's line may say that it is no secret.
-    place, text = draft.find_position(("spec", *path)), draft.document.source
-    if (
-        place is not None
-        and place.file == text.file
-        and is_line_allowed_by_comment(text.get_line_and_preceding(place.line), 2)
-    ):
-        return
-    source = f"env: {suggest_variable(path)}"
-    if isinstance(value, list):
-        source += ", format: json"
+    field_path: FieldPath = ("spec", *path)
+    place, text = draft.find_position(field_path), draft.document.source
+    if place is not None and place.file == text.file:
+        lines = text.get_line_and_preceding(place.line)
+        if is_line_allowed_by_comment(lines, 2):
+            return
+    source = f"env: {suggest_variable(path)}" + ", format: json" * isinstance(value, list)
     draft.warn(
-        ("spec", *path),
+        field_path,
         "What looks like a secret in plain text",
-        f"`{format_field_path(('spec', *path))}` holds {kind}, and is not marked as a secret: "
+        f"`{format_field_path(field_path)}` holds {kind}, and is not marked as a secret: "
         "plans and the state show it",
         f"name it, lifecycle: {{{SENSITIVE}: [{format_json_pointer(path)}]}}, and write "
         f"{{valueFrom: {{{source}}}}} there",
@@ -196,9 +187,8 @@ def describe_lookalike(path: FieldPath, value: Any) -> str:
     name = str(path[-1])
     if isinstance(value, str):
         return guess_secret_kind(name, value)
-    if isinstance(value, list):
-        return next((kind for item in value if (kind := describe_lookalike((name,), item))), "")
-    pairs = value.items() if isinstance(value, dict) else ()
+    pairs: Iterable[tuple[str, Any]] = value.items() if isinstance(value, dict) else ()
+    pairs = ((name, item) for item in value) if isinstance(value, list) else pairs
     return next((kind for key, item in pairs if (kind := describe_lookalike((key,), item))), "")
 
 
@@ -311,34 +301,21 @@ def _decode_value_from(draft: Draft, source_block: Any, path: FieldPath) -> Secr
     format_name = source_block.get("format", "text")
     if len(names) != 1 or unknown_keys or format_name not in {"text", "json"}:
         # Known providers' schemas said this already, in more detail.
-        draft.report(
-            block_path,
-            "Malformed valueFrom",
-            f"`{format_field_path(block_path)}` needs exactly one of {format_source_names()}",
-            "write {valueFrom: {env: NAME}}",
-        )
+        detail = f"`{format_field_path(block_path)}` needs exactly one of {format_source_names()}"
+        draft.report(block_path, "Malformed valueFrom", detail, "write {valueFrom: {env: NAME}}")
         return None
     source, source_path = SECRET_SOURCES[names[0]], (*block_path, names[0])
     ref = build_reference_or_none_if_malformed(source, source_block[source.name], format_name)
     if ref is None:
-        draft.report(
-            source_path,
-            "Malformed valueFrom",
-            f"`{format_field_path(source_path)}` {describe_malformed(source)}",
-            f"write {source.example}",
-        )
+        detail = f"`{format_field_path(source_path)}` {describe_malformed(source)}"
+        draft.report(source_path, "Malformed valueFrom", detail, f"write {source.example}")
         return None
     # Of a name with a variable without a value, which was reported, nothing can be said.
     if any(path[: len(source_path)] == source_path for path in draft.unknown_paths):
         return ref
     if denial := draft.context.find_denial(source, ref):
-        draft.report(
-            source_path,
-            denial.summary,
-            denial.detail,
-            denial.hint,
-            target=draft.context.target.name if denial.names_target else None,
-        )
+        target = draft.context.target.name if denial.names_target else None
+        draft.report(source_path, denial.summary, denial.detail, denial.hint, target=target)
     return ref
 
 
@@ -411,12 +388,8 @@ def decode_plugin(draft: Draft) -> DecodedSpec:
         and draft.context.read_package_config
         and not config.is_unreadable
     ):
-        draft.report(
-            ("spec", "from"),
-            "Missing field",
-            f"`spec` has no `name`, and the config.yaml of {source} has none",
-            "add `name:` to either",
-        )
+        detail = f"`spec` has no `name`, and the config.yaml of {source} has none"
+        draft.report(("spec", "from"), "Missing field", detail, "add `name:` to either")
     return fields
 
 
@@ -504,13 +477,12 @@ def decode_verification(draft: Draft) -> Mapping[str, Any] | None:
     )
     # Which form would win depends on the server, so it must be decided in the manifest.
     if page_keys and platform_keys:
-        draft.report(
-            ("spec", "verify", platform_keys[0]),
-            "Two forms of a run",
-            f"`{platform_keys[0]}` is one of the platform's fields, `{page_keys[0]}` one of the "
-            f"API page's",
-            f"use either {', '.join(PAGE_FORM)} or {', '.join(PLATFORM_FORM)}",
+        of_platform, of_page = platform_keys[0], page_keys[0]
+        detail = (
+            f"`{of_platform}` is one of the platform's fields, `{of_page}` one of the API page's"
         )
+        hint = f"use either {', '.join(PAGE_FORM)} or {', '.join(PLATFORM_FORM)}"
+        draft.report(("spec", "verify", of_platform), "Two forms of a run", detail, hint)
         return block
     config = draft.context.read_config(release_source(draft), draft).value
     actions = list_action_names(config) or list_action_names(draft.spec.get("config"))
@@ -531,13 +503,9 @@ def _select_action(draft: Draft, actions: tuple[str, ...]) -> str | None:
         return str(declared)
     actions_text = format_unless_secret(describe_actions(actions))
     if declared:
-        draft.report(
-            ("spec", "verify", "action"),
-            "No such action",
-            f"`verify.action` names an action that the plugin does not list; it lists "
-            f"{actions_text}",
-            "name one of them",
-        )
+        path = ("spec", "verify", "action")
+        detail = "`verify.action` names an action that the plugin does not list; it lists "
+        draft.report(path, "No such action", detail + actions_text, "name one of them")
         return None
     if len(actions) == 1:
         return actions[0]
@@ -545,13 +513,8 @@ def _select_action(draft: Draft, actions: tuple[str, ...]) -> str | None:
     hint = f"add `action: {first_action}`, or another one"
     if any(name in verify for name in PAGE_FORM):
         hint += "; parameters stand under `params` then"
-    draft.report(
-        ("spec", "verify"),
-        "Missing action",
-        f"a run needs `verify.action` where a plugin lists several actions; it lists "
-        f"{actions_text}",
-        hint,
-    )
+    detail = "a run needs `verify.action` where a plugin lists several actions; it lists "
+    draft.report(("spec", "verify"), "Missing action", detail + actions_text, hint)
     return None
 
 
@@ -574,12 +537,8 @@ def report_missing_version(draft: Draft) -> None:
     if config_version is None:
         is_published = source.kind == PUBLISHED
         source_text = "a published package" if is_published else f"the config.yaml of {source}"
-        draft.report(
-            ("spec",),
-            "Missing version",
-            f"`spec` has no `version`, and {source_text} gives none",
-            "add `version:`",
-        )
+        detail = f"`spec` has no `version`, and {source_text} gives none"
+        draft.report(("spec",), "Missing version", detail, "add `version:`")
         return
     version_position = config.positions.get(("version",))
     if not isinstance(config_version, str):
@@ -612,13 +571,11 @@ def decode_storage(draft: Draft) -> DecodedSpec:
             own_key = properties.get(key, {}).get("x-read-as")
             # Both of them are an error, which leaves the second one out.
             if own_key and ("spec", "configuration", own_key) not in draft.positions:
-                draft.report(
-                    ("spec", "configuration", key),
-                    "Key that the platform's own tools do not read",
-                    f"`{key}` is a documented key, and they read `{own_key}` alone",
-                    "where they are to open this storage, write all of it in the platform's keys",
-                    Severity.NOTE,
-                )
+                summary = "Key that the platform's own tools do not read"
+                detail = f"`{key}` is a documented key, and they read `{own_key}` alone"
+                hint = "where they are to open this storage, write all of it in the platform's keys"
+                path = ("spec", "configuration", key)
+                draft.report(path, summary, detail, hint, Severity.NOTE)
     elif not draft.is_unknown_at_or_above(("spec", "provider")):
         draft.context.drafts_by_unknown_provider.setdefault(provider, []).append(draft)
     return replace_secrets(draft, draft.spec)
@@ -645,22 +602,14 @@ def warn_of_unknown_providers(context: DecodeContext) -> None:
 
 def _report_provider_keys(draft: Draft, provider: Provider) -> None:
     """Report keys that the project file's description of the provider lacks or requires."""
-    configuration = draft.spec.get("configuration", {})
-    for key in configuration:
-        if key not in provider.keys:
-            draft.report(
-                ("spec", "configuration", key),
-                "Unknown field",
-                f"provider `{draft.spec['provider']}` has no key `{key}`",
-                draft.context.hints.suggest(key, provider.keys),
-            )
+    configuration, name = draft.spec.get("configuration", {}), draft.spec["provider"]
+    for key in [key for key in configuration if key not in provider.keys]:
+        hint = draft.context.hints.suggest(key, provider.keys)
+        detail = f"provider `{name}` has no key `{key}`"
+        draft.report(("spec", "configuration", key), "Unknown field", detail, hint)
     missing_keys = sorted(provider.required - configuration.keys())
     if len(missing_keys) > MAX_SUGGESTIONS:
         missing_keys = [format_short_list(missing_keys)]
     for key in missing_keys:
-        draft.report(
-            ("spec", "configuration"),
-            "Missing field",
-            f"provider `{draft.spec['provider']}` needs `{key}`",
-            f"add {key}",
-        )
+        detail = f"provider `{name}` needs `{key}`"
+        draft.report(("spec", "configuration"), "Missing field", detail, f"add {key}")

@@ -90,16 +90,13 @@ def drop_unsupported(
     by_kind: dict[str, list[Desired]] = defaultdict(list)
     for resource in declared.values():
         by_kind[resource.address.kind].append(resource)
-    for kind in CATALOGUE.values():
-        if kind.prefix in by_kind:
-            check = _KindCheck(target, kind, by_kind[kind.prefix])
-            findings += (*check.mixed_version_errors(), *check.unsupported_fields())
-            findings += (*check.unsupported_retain(declared), *check.constraint_findings())
-            for resource in check.affected:
-                fitted[resource.address] = replace(
-                    resource,
-                    spec={n: v for n, v in resource.spec.items() if n in check.binding.fields},
-                )
+    for kind in [kind for prefix, kind in CATALOGUE.items() if prefix in by_kind]:
+        check = _KindCheck(target, kind, by_kind[kind.prefix])
+        findings += (*check.mixed_version_errors(), *check.unsupported_fields())
+        findings += (*check.unsupported_retain(declared), *check.constraint_findings())
+        for resource in check.affected:
+            spec = {n: v for n, v in resource.spec.items() if n in check.binding.fields}
+            fitted[resource.address] = replace(resource, spec=spec)
     return fitted
 
 
@@ -139,20 +136,13 @@ class _KindCheck:
 
     def unsupported_fields(self) -> Iterator[Diagnostic]:
         """One finding for all resources of a kind, at the position of the first such field."""
-        if not self.affected:
-            return
-        names = [
-            name
-            for name in self._kind.rules
-            if name not in self.binding.fields and any(name in item.spec for item in self.affected)
-        ]
-        position = next(
-            resource.find_position((name,))
-            for resource in self.affected
-            for name in names
-            if name in resource.spec
-        )
-        yield self._unsupported(", ".join(names), self.affected, self._kind.prefix, position)
+        if self.affected:
+            unknown = [name for name in self._kind.rules if name not in self.binding.fields]
+            names = [name for name in unknown if any(name in item.spec for item in self.affected)]
+            found = ((one, name) for one in self.affected for name in names if name in one.spec)
+            first, name = next(found)
+            position = first.find_position((name,))
+            yield self._unsupported(", ".join(names), self.affected, self._kind.prefix, position)
 
     def unsupported_retain(self, declared: Mapping[Address, Desired]) -> Iterator[Diagnostic]:
         """A finding where `retain` is declared and the API version cannot delete such objects."""
@@ -160,35 +150,26 @@ class _KindCheck:
         # releases).
         kind = self._kind
         owner = kind.rules[kind.series_field].references if kind.series_field else ""
-        retaining = [
-            resource
-            for resource in declared.values()
-            if resource.address.kind == owner and resource.retain
-        ]
+        owners = (one for one in declared.values() if one.address.kind == owner)
+        retaining = [resource for resource in owners if resource.retain]
         if retaining and self.binding.delete_object is None:
-            yield self._unsupported(
-                "retain", retaining, owner, retaining[0].find_position(("retain",))
-            )
+            position = retaining[0].find_position(("retain",))
+            yield self._unsupported("retain", retaining, owner, position)
 
     def _unsupported(
         self, names: str, resources: Sequence[Desired], prefix: str, position: Position | None
     ) -> Diagnostic:
-        leaves_out = self._target.unsupported_fields == "warning"
-        count = format_count_and_noun(len(resources), prefix)
-        hint = (
-            "they are neither sent nor compared here"
-            if leaves_out
-            else "`unsupported_fields: warning` of the target leaves them out, an overlay with "
-            "null does so for one resource"
-        )
-        return Diagnostic(
-            Severity.WARNING if leaves_out else Severity.ERROR,
-            "Fields that the API version cannot carry",
-            f"target {self._target.name}: api {self.binding.api} cannot carry {names} ({count})",
-            hint,
-            position=position,
-            target=self._target.name,
-        )
+        target, count = self._target, format_count_and_noun(len(resources), prefix)
+        severity, hint = Severity.WARNING, "they are neither sent nor compared here"
+        if target.unsupported_fields != "warning":
+            severity = Severity.ERROR
+            hint = (
+                "`unsupported_fields: warning` of the target leaves them out, an overlay with "
+                "null does so for one resource"
+            )
+        summary = "Fields that the API version cannot carry"
+        detail = f"target {target.name}: api {self.binding.api} cannot carry {names} ({count})"
+        return Diagnostic(severity, summary, detail, hint, position, target=target.name)
 
     # Only a warning when validating: an object made elsewhere may have such values. Creating one
     # with them is refused in the plan.
@@ -283,19 +264,16 @@ def shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diag
         if source is not None and source.kind != PUBLISHED:
             by_source[source.kind, source.path, source.ref].append(resource)
     for releases in by_source.values():
-        if len(releases) > 1:
-            newest = max(releases, key=release_sort_key)
-            for older in releases:
-                if older is not newest:
-                    yield warning_finding(
-                        "Two releases of one source",
-                        f"{older.address} and {newest.address} ({newest.position}) both "
-                        f"take {older.source}",
-                        f"delete the document of {older.address}: a published release stays on "
-                        "the server",
-                        position=older.position,
-                        address=str(older.address),
-                    )
+        newest = max(releases, key=release_sort_key)
+        for older in [release for release in releases if release is not newest]:
+            name, other = older.address, f"{newest.address} ({newest.position})"
+            yield warning_finding(
+                "Two releases of one source",
+                f"{name} and {other} both take {older.source}",
+                f"delete the document of {name}: a published release stays on the server",
+                position=older.position,
+                address=str(name),
+            )
 
 
 def plugin_code_errors(
@@ -479,8 +457,6 @@ def load_all_manifests(
     )
 
 
-# An inventory in a listed folder is no manifest and is passed over, recognised by its one key; a
-# file that is listed itself is read as one.
 def _read_documents(
     context: DecodeContext,
     paths: Sequence[str],
@@ -501,14 +477,12 @@ def _read_documents(
         else:
             reading = file_cache.read(file, format_display_path(file, folder))
         # A folder that nobody configured may hold other YAML, whose errors are not ours to report.
-        if listing.implicit and not has_our_documents(reading):
-            continue
         # The inventory that `export` writes into the folder is no manifest, unless it is named
         # itself.
-        if not is_listed and is_inventory_file(reading):
-            continue
-        context.findings.extend(reading.diagnostics)
-        documents.extend(reading.documents)
+        is_other = listing.implicit and not has_our_documents(reading)
+        if not is_other and (is_listed or not is_inventory_file(reading)):
+            context.findings.extend(reading.diagnostics)
+            documents.extend(reading.documents)
     return documents
 
 
@@ -545,14 +519,12 @@ def _decode_documents_and_report(
             # A duplicate is skipped: the first document wins, so that later checks see one of the
             # two.
             if draft.address in position_by_address:
-                first_position = position_by_address[draft.address]
+                first = position_by_address[draft.address]
+                detail = f"{draft.address} is declared here and at {first}"
+                hint, address = "keep one of the two, or give one another name", str(draft.address)
                 context.findings.append(
                     error_finding(
-                        "Declared twice",
-                        f"{draft.address} is declared here and at {first_position}",
-                        "keep one of the two, or give one another name",
-                        position=draft.position,
-                        address=str(draft.address),
+                        "Declared twice", detail, hint, position=draft.position, address=address
                     )
                 )
                 continue
@@ -679,12 +651,11 @@ def no_manifest_findings(
     findings: list[Diagnostic] = []
     if readable and project.file is None and not any(loaded.desired for loaded in readable):
         looked_at = ", ".join(paths) if paths else str(project.root)
-        finding = error_finding(
-            "There is nothing to validate",
-            f"there is no {FILE_NAME} in {project.root} or above, and no manifest in {looked_at}",
-            "go to the project's folder, or name it with -C FOLDER; " + _HOW_TO_BEGIN,
+        detail = (
+            f"there is no {FILE_NAME} in {project.root} or above, and no manifest in {looked_at}"
         )
-        return (finding,)
+        hint = "go to the project's folder, or name it with -C FOLDER; " + _HOW_TO_BEGIN
+        return (error_finding("There is nothing to validate", detail, hint),)
     empty_folders: dict[Hashable, list[str]] = {}
     for loaded in readable:
         read = ManifestPaths(project, loaded.target, paths)
@@ -701,11 +672,9 @@ def no_manifest_findings(
             for text in folders
         ]
         if not loaded.desired and not folders:
-            finding = warning_finding(
-                "Nothing is declared",
-                f"the files that target {loaded.target.name} reads hold no manifest",
-                _HOW_TO_BEGIN,
-                target=loaded.target.name,
+            name = loaded.target.name
+            detail = f"the files that target {name} reads hold no manifest"
+            findings.append(
+                warning_finding("Nothing is declared", detail, _HOW_TO_BEGIN, target=name)
             )
-            findings.append(finding)
     return tuple(dict.fromkeys(findings))

@@ -13,6 +13,7 @@ from dataclasses import field
 from typing import Any
 
 from synapse_apply.manifests.yaml.reader import (
+    Positions,
     SourceText,
     describe_value_kind,
     parse_single_mapping,
@@ -440,7 +441,7 @@ def copy_without(value: Any, path: FieldPath) -> Any:
 
 
 @frozen
-class LayeredPositions(Mapping[FieldPath, Position]):
+class LayeredPositions(Positions):
     """Positions in a patched document: a value that the overlay set is in the project file."""
 
     overlay: Overlay
@@ -464,18 +465,6 @@ class LayeredPositions(Mapping[FieldPath, Position]):
         return self.base_positions[path]
 
     def __iter__(self) -> Iterator[FieldPath]:
-        yielded = set()
-        for path in self.base_positions:
-            yielded.add(path)
-            yield path
-        depth = len(self.overlay.prefix)
-        for path in self.overlay.positions:
-            if path[:depth] == self.overlay.prefix and path[depth:] not in yielded:
-                yield path[depth:]
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    # Without this, a test for truth would count every position through __len__.
-    def __bool__(self) -> bool:
-        return bool(self.base_positions) or bool(self.overlay.positions)
+        prefix, depth = self.overlay.prefix, len(self.overlay.prefix)
+        of_overlay = (path[depth:] for path in self.overlay.positions if path[:depth] == prefix)
+        return iter(dict.fromkeys((*self.base_positions, *of_overlay)))

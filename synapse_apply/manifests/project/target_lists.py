@@ -20,6 +20,7 @@ from synapse_apply.manifests.decode.variables import REFERENCE_PATTERN
 from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import (
     Document,
+    Positions,
     describe_value_kind,
     iter_extra_document_error,
     read_documents,
@@ -84,7 +85,7 @@ class ListedTarget:
     origin: _TargetList
 
 
-class ListedPositions(Mapping[FieldPath, Position]):
+class ListedPositions(Positions):
     """The positions of a project file, and of what its lists make below `targets`.
 
     What a row gives stands in the row, all else in the template.
@@ -124,12 +125,6 @@ class ListedPositions(Mapping[FieldPath, Position]):
 
     def __iter__(self) -> Iterator[FieldPath]:
         return iter(self._own)
-
-    def __len__(self) -> int:
-        return len(self._own)
-
-    def __bool__(self) -> bool:
-        return True
 
     def place_findings(self, findings: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
         """Findings about targets, each at its row; one of the template itself only once, there."""

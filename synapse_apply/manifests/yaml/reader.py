@@ -42,8 +42,19 @@ def build_position(file: str, tree: PositionTree) -> Position:
     return Position(file, (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1)
 
 
-class LazyPositions(Mapping[FieldPath, Position]):
-    """Maps a path to its Position, which is built when asked for: most never are."""
+class Positions(Mapping[FieldPath, Position]):
+    """Maps the path of each part of a document to its Position; never empty."""
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        # Without this, a test for truth would count all positions through __len__.
+        return True
+
+
+class LazyPositions(Positions):
+    """Positions that are built when asked for: most never are."""
 
     __slots__ = ("_file", "_root")
 
@@ -74,13 +85,6 @@ class LazyPositions(Mapping[FieldPath, Position]):
             children = node[1] if isinstance(node, tuple) else ()
             pairs = children.items() if isinstance(children, dict) else enumerate(children)
             pending.extend(((*path, part), child) for part, child in pairs)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __bool__(self) -> bool:
-        # Never empty; without this, a test for truth would count all positions through __len__.
-        return True
 
 
 VALUE_FROM = "valueFrom"
