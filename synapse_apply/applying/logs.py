@@ -242,6 +242,9 @@ class LogTailer:
         last_line = self._last_line
         try:
             for entry in self._api.iterate_job_console_logs(self._job_id):
+                # A log may grow as fast as it is read.
+                if self._is_following and self._is_over():
+                    return
                 for line in iter_log_lines(entry):
                     if has_joined:
                         self._count, self._last_line = self._count + 1, line

@@ -107,6 +107,7 @@ class PageApp:
         self._hook_secrets = hook_secrets
         self._read_access_secrets = read_usable_access_secrets
         self._clock = clock
+        self._open_pushes = 0
 
     def build(self, own_origins: Collection[str]) -> Starlette:
         """The ASGI application, without what guards it (guard.py).
@@ -292,7 +293,7 @@ class PageApp:
 
     async def take_github_hook(self, request: Request) -> Response:
         """`X-Hub-Signature-256` is the HMAC-SHA256 of the body."""
-        body = await read_body_within_limits(request, MAX_PUSH_SIZE)
+        body = await self._read_push(request)
         signature = request.headers.get("x-hub-signature-256", "")
         key = str(self._hook_secrets["github"].reveal()).encode()
         expected = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
@@ -305,7 +306,21 @@ class PageApp:
         # Before the body is read: who has no token sends us nothing.
         if not is_equal_secret(token, self._hook_secrets["gitlab"]):
             raise HTTPException(*_NOT_GENUINE)
-        return self._take_push(await read_body_within_limits(request, MAX_PUSH_SIZE))
+        return self._take_push(await self._read_push(request))
+
+    async def _read_push(self, request: Request) -> bytes:
+        """The body of a push: a few at a time, as whoever reaches the page may send one."""
+        if self._open_pushes >= MAX_OPEN_PUSHES:
+            raise HTTPException(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "Too many pushes are told of at the same time.",
+                {"Retry-After": str(_RETRY_SECONDS)},
+            )
+        self._open_pushes += 1
+        try:
+            return await read_body_within_limits(request, MAX_PUSH_SIZE)
+        finally:
+            self._open_pushes -= 1
 
     def _take_push(self, body: bytes) -> Response:
         names = pushed_sources(body, self._loop.get_settings().sources.values())
@@ -357,6 +372,7 @@ def _build_svg_response(svg: str) -> Response:
 # It makes the next fetch come sooner and nothing else: a replay is harmless, a flood is one fetch.
 
 MAX_PUSH_SIZE = 2 * 1024 * 1024
+MAX_OPEN_PUSHES = 8
 
 
 def pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:

@@ -114,6 +114,9 @@ class RequestGuard:
 
     def _build_refusal(self, scope: Scope) -> PlainTextResponse | None:
         path, headers = scope["path"], scope["headers"]
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
+            # A proxy in front may take the other one for the end of the request (RFC 9112, 6.1).
+            return PlainTextResponse("Two lengths of a body.\n", 400, {"Connection": "close"})
         if path not in _PATHS_FOR_ANY_HOST:
             values = [value for name, value in headers if name == b"host"]
             host = values[0].decode("latin-1").lower() if len(values) == 1 else ""

@@ -349,18 +349,24 @@ def _require_media_type(headers: Headers, expected: str) -> None:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body has to be {expected}.")
 
 
+_MAX_LENGTH_DIGITS = 18
+
+
 async def read_body_within_limits(request: Request, max_size: int) -> bytes:
     """The body of a request; HTTPException where it is too large, too slow or broken off."""
     body = bytearray()
+    large = HTTPException(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {max_size:,} bytes."
+    )
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > max_size):
+        raise large
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > max_size:
-                    raise HTTPException(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                        f"A body has at most {max_size:,} bytes.",
-                    )
+                    raise large
     except TimeoutError:
         raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly.") from None
     except ClientDisconnect:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,23 @@ def test_lines_are_shown_within_a_second(entries: Any) -> None:
     assert told.messages == STEPS
     assert max(time.waits) <= 1.0
     assert server.asked.count("job") <= time.now / 5 + 5
+
+
+@pytest.mark.parametrize("last", [None, 5])
+def test_a_log_that_grows_as_fast_as_it_is_read_ends_with_the_timeout(last: int | None) -> None:
+    """Also while the last lines are looked for, before the first one is shown."""
+
+    class Endless(JobServer):
+        def iterate_job_console_logs(self, pk: Any) -> Iterator[Any]:
+            for number in itertools.count():
+                time.now += 0.01
+                yield f"step {number}"
+
+    told = Told()
+    one, time = tailer(Endless(STEPS, step=0), told, timeout=5, last=last)
+    assert one.follow_log().status is JobStatus.RUNNING
+    assert time.now < 10
+    assert told.messages[-1] in {"step 498", "step 499", "step 500"}
 
 
 def test_the_end_of_a_short_job_is_noticed_soon() -> None:

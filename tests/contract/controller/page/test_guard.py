@@ -34,6 +34,20 @@ def test_headers_without_end_are_not_kept(page: ServedPage) -> None:
             connection.sendall(b"a" * 13_000_000)
 
 
+def test_a_body_with_two_lengths_is_refused(page: ServedPage) -> None:
+    """A proxy in front might take the other one: what follows is no request of its own."""
+    host, _, port = page.url.removeprefix("http://").partition(":")
+    head = f"POST /hooks/github HTTP/1.1\r\nHost: {host}:{port}\r\n"
+    lengths = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    with closing(socket.create_connection((host, int(port)), timeout=60)) as connection:
+        connection.sendall(f"{head}{lengths}GET /healthz HTTP/1.1\r\n\r\n".encode())
+        answers = b""
+        while block := connection.recv(65536):
+            answers += block
+    assert answers.startswith(b"HTTP/1.1 400 ")
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
 def read_to_its_end(connection: socket.socket, *sent: str) -> None:
     """Send these pieces, and wait until the server ends the connection, maybe before them."""
     with suppress(ConnectionError):

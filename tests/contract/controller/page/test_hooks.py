@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
+from contextlib import ExitStack
 
 import pytest
 import requests
+from forges.loopback_server import wait_until
 
 from .conftest import HOOK_SECRET, ServedPage
 
@@ -76,6 +79,31 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(
     answer = page.post("/hooks/github", b"x" * (2 * 1024 * 1024 + 1))
     assert answer.status_code == 413
     assert asked == []
+
+
+def test_a_flood_of_bodies_takes_no_memory(page: ServedPage, asked: list[str]) -> None:
+    """Eight that nobody has ended yet are read side by side, further ones are told to come later."""
+    head = (
+        f"POST /hooks/github HTTP/1.1\r\nHost: {page.url.removeprefix('http://')}\r\n"
+        "Content-Length: 1000000\r\n\r\nx"
+    )
+    address = page.url.removeprefix("http://").rsplit(":", 1)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(socket.create_connection((address[0], int(address[1])), 60))
+            for _ in range(8)
+        ]
+        for connection in opened:
+            connection.sendall(head.encode())
+
+        def answer() -> requests.Response:
+            headers = {"X_Hub_Signature_256": sign(GITHUB_PUSH)}
+            return page.post("/hooks/github", GITHUB_PUSH.encode(), **headers)
+
+        wait_until(lambda: answer().status_code == 503, 60, "all are read")
+        assert answer().headers["Retry-After"]
+    wait_until(lambda: answer().status_code == 202, 60, "they have ended")
+    assert asked
 
 
 def test_a_replay_asks_for_no_more_than_a_fetch(page: ServedPage, asked: list[str]) -> None:
