@@ -59,6 +59,11 @@ from synapse_apply.stores.postgres.postgres_url import (
     is_postgres_url,
     parse_postgres_url,
 )
+from synapse_apply.stores.postgres.server_words import (
+    connection_reason,
+    sqlstate,
+    statement_reason,
+)
 
 # What it warns of is raised here as an error; without a handler it would stand on stderr, too.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -409,7 +414,7 @@ def build_connection_error(
         return ControllerStoreError(refusal)
     return StoreUnavailable.from_summary(
         "The controller's store cannot be reached",
-        f"{location.display_url}: {reason}.",
+        f"{location.display_url}: {connection_reason(reason, location)}.",
         "Check host, port and network, and whether the server runs.",
     )
 
@@ -418,8 +423,8 @@ def failed_statement(
     problem: psycopg.Error, location: PostgresLocation, store_location: StoreLocation, activity: str
 ) -> ControllerStoreError:
     """The error for a statement that failed; `activity` is Reading, Writing or Making."""
-    reason = problem.diag.message_primary or "the server ended the connection"
-    code = problem.sqlstate or ""
+    code = sqlstate(problem)
+    reason = statement_reason(problem, location) if code else "the server ended the connection"
     if is_worth_retry(problem):
         return StoreUnavailable.from_summary(
             "The controller's store does not answer",
@@ -441,7 +446,7 @@ def failed_statement(
         )
     return ControllerStoreError.from_summary(
         "The controller's store cannot be used",
-        f"{activity} {location.display_url} failed: {reason} ({code}).",
+        f"{activity} {location.display_url} failed: {reason} ({code or 'no code'}).",
     )
 
 
@@ -459,6 +464,6 @@ def require_usable_server(version: int, encoding: str, location: PostgresLocatio
     if encoding != "UTF8":
         raise ControllerStoreError.from_summary(
             "The store's database cannot hold all texts",
-            f"{location.display_url} has the encoding {encoding}.",
+            f"{location.display_url} has another encoding than UTF8.",
             "Create one for it: createdb --encoding=UTF8 --template=template0 NAME.",
         )

@@ -393,7 +393,7 @@ class PostgresDatabase(Database):
                 )
             else:
                 finding = postgres_parameters.build_statement_error(
-                    problem, self.location, activity
+                    problem, self._state_location, activity
                 )
             raise finding from None
         except UnicodeEncodeError:

@@ -1,7 +1,7 @@
 """How a database of PostgreSQL is connected to: its parameters, its owners, and why it is not.
 
 Which StateError each error of PostgreSQL becomes, and which of them are worth a retry. No message
-contains a password.
+contains a password: what is shown of a server's words, `server_words` decides.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores.database import Row
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
+from synapse_apply.stores.postgres.server_words import (
+    connection_reason,
+    mask_password,
+    sqlstate,
+    statement_reason,
+)
 from synapse_apply.stores.state_messages import NOTHING_LOST_NOTE, fault
 
 # A silent connection must be detected well before a lease expires (LeaseTiming, 30 seconds).
@@ -191,8 +197,8 @@ def find_stranger(
     row = connection.execute(_SELECT_STRANGERS, values).fetchone()
     if row is None:
         return None
-    name, owner, user = row[0], *(sql.Identifier(each).as_string(None) for each in row[1:])
-    place = sql.Identifier(schema).as_string(None)
+    name, owner, user = (mask_password(each, connection) for each in row)
+    owner, user, place = (sql.Identifier(each).as_string(None) for each in (owner, user, schema))
     why = (
         f"{name} belongs to {owner}, and not to {user}, a role that {user} is a member of, the "
         "database's owner or a superuser: what it does would run with your rights"
@@ -302,7 +308,13 @@ def build_connection_error(problem: psycopg.Error, location: PostgresLocation) -
     refusal = build_refusal_finding(reason, location)
     if refusal is not None:
         return StateError(refusal)
-    return build_unreachable_error(location.display_url, reason)
+    return PostgresUnreachable(
+        error_finding(
+            "The state's database cannot be reached",
+            f"{location.display_url}: {connection_reason(reason, location)}.",
+            f"Check host, port and network, and whether the server runs. {NOTHING_LOST_NOTE}",
+        )
+    )
 
 
 def build_refusal_finding(reason: str, location: PostgresLocation) -> Diagnostic | None:
@@ -310,7 +322,7 @@ def build_refusal_finding(reason: str, location: PostgresLocation) -> Diagnostic
 
     `reason` is that of `reason_of_first_host`.
     """
-    detail = f"{location.display_url}: {reason}."
+    detail = f"{location.display_url}: {connection_reason(reason, location)}."
     if any(word in reason for word in STARTING_TEXTS):
         return None
     for words, summary, hint in _REFUSAL_MESSAGES:
@@ -331,16 +343,6 @@ def build_refusal_finding(reason: str, location: PostgresLocation) -> Diagnostic
     return None
 
 
-def build_unreachable_error(location: str, reason: str) -> PostgresUnreachable:
-    return PostgresUnreachable(
-        error_finding(
-            "The state's database cannot be reached",
-            f"{location}: {reason}.",
-            f"Check host, port and network, and whether the server runs. {NOTHING_LOST_NOTE}",
-        )
-    )
-
-
 def has_ended_connection(problem: psycopg.Error) -> bool:
     """Whether the connection has ended with this error, by the server or a pooler."""
     # Class 08: connection exceptions; 57P: shutdown; 25P03: idle in a transaction for too long.
@@ -352,10 +354,13 @@ def has_ended_connection(problem: psycopg.Error) -> bool:
     )
 
 
-def build_statement_error(problem: psycopg.Error, location: str, activity: str) -> StateError:
+def build_statement_error(
+    problem: psycopg.Error, place: PostgresLocation, activity: str
+) -> StateError:
     """The error for a failed statement on an intact connection (SQLSTATE: appendix A)."""
-    code = problem.sqlstate or ""
-    reason = problem.diag.message_primary or "no reason was given"
+    location = place.display_url
+    code = sqlstate(problem)
+    reason = statement_reason(problem, place)
     if code == "42P01":  # undefined_table
         return MissingTable(*fault("damaged", location, reason=reason).diagnostics)
     if code in ("42703", "42P07"):  # undefined_column, duplicate_table
@@ -385,12 +390,15 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
             "Free some space there.",
         )
     if isinstance(problem, psycopg.DataError) or code == "54000":  # program_limit_exceeded
-        return fault("unstorable", location, reason=problem.diag.message_primary or str(problem))
-    return fault("unusable", location, activity=activity, reason=f"{reason} ({code})")
+        return fault("unstorable", location, reason=reason)
+    return fault("unusable", location, activity=activity, reason=f"{reason} ({code or 'no code'})")
 
 
 def reason_of_first_host(problem: psycopg.Error) -> str:
-    """The reason in libpq's text, of the first host if there are several, without its prefix."""
+    """The reason in libpq's text, of the first host if there are several, without its prefix.
+
+    It is to be searched, and not to be shown: it may be any words of the server.
+    """
     lines = [line.strip() for line in str(problem).splitlines()]
     line = next((line for line in lines if "failed: " in line and "attempts" not in line), lines[0])
     return line.rpartition("failed: ")[2].removeprefix("FATAL:").strip().rstrip(".")
