@@ -77,7 +77,7 @@ class _Verifying:
         if due is None or proof is None or record is None:
             raise ValueError(f"{step.address} cannot be verified, yet its plan says so")
         self._run, self._step, self._due = run, step, due
-        self._proof, self._record = proof, record
+        self._proof, self._record, self._request_id = proof, record, ""
         # The id of the object that is run.
         self._owner = str(declared_fields(step, run.backend)[proof.owner_field,])
 
@@ -93,26 +93,24 @@ class _Verifying:
             except RemoteError as failure:
                 refused = messages.run_refused(self._step, failure, {})
                 return self._result(RunStatus.FAILED, refused)
-        (intent,) = self._run.announce(self._intent())
-        marked_body = with_run_mark_if_body_has_context(self._due.body, intent.id)
+        (self._intent,) = self._run.announce(self._new_intent())
+        marked_body = with_run_mark_if_body_has_context(self._due.body, self._intent.id)
         try:
             answer = self._proof.send_run(api, self._owner, marked_body)
         except RemoteError as failure:
-            if failure.effect is Effect.NONE:
-                return self._refused(intent, failure)
-            return self._search_job(intent, failure)
-        request_id = self._run.backend.request_id()
+            return (self._refused if failure.effect is Effect.NONE else self._search_job)(failure)
+        self._request_id = self._run.backend.request_id()
         # The call is done, whatever the answer is: from here on nothing may start a second run.
         try:
             job = parse_job(answer).id
         except ValueError:
-            return self._answered_without_job(intent, answer, request_id)
+            return self._answered_without_job(answer)
         except RemoteError as failure:
             # An id that cannot be used. The job has the run's mark, by which it is looked for.
-            return self._search_job(intent, failure)
-        return self._started(intent, job, request_id)
+            return self._search_job(failure)
+        return self._started(job)
 
-    def _intent(self) -> Intent:
+    def _new_intent(self) -> Intent:
         run, step, body = self._run, self._step, self._due.body
         # Else the change before the run has used them up.
         is_first = step.change.action is Action.NO_OP
@@ -131,32 +129,24 @@ class _Verifying:
             approvals=run.gate.approvals.get(step.address, ()) if is_first else (),
         )
 
-    def _refused(self, intent: Intent, failure: RemoteError) -> VerificationResult:
+    def _refused(self, failure: RemoteError) -> VerificationResult:
         """Record a run that was certainly not started; refused parameters count as a failed run.
 
         SKIPPED for one that was not let out.
         """
+        self._request_id = failure.request_id or ""
         unsent_reason = self._run.gate.why_unsent(failure)
-        record, is_invalid = self._record, isinstance(failure, Invalid)
-        if is_invalid:
-            record = self._ended_record(RunStatus.FAILED)
-        closed = replace(intent, state=IntentState.FAILED, remote_id="")
-        request_id = failure.request_id or ""
+        is_invalid = isinstance(failure, Invalid)
+        record = self._ended_record(RunStatus.FAILED) if is_invalid else self._record
         refused = messages.run_refused(self._step, failure, self._due.body)
-        if unrecorded := self._close(closed, record, request_id):
-            return self._result(RunStatus.FAILED, refused, request_id=request_id, **unrecorded)
+        if unrecorded := self._close(IntentState.FAILED, record):
+            return self._result(RunStatus.FAILED, refused, **unrecorded)
         if unsent_reason:
             return self._result(RunStatus.SKIPPED, messages.skipped(self._step, unsent_reason))
-        return self._result(
-            RunStatus.FAILED,
-            refused,
-            request_id=request_id,
-            tolerated=is_invalid and self._due.tolerates_failure,
-        )
+        tolerated = is_invalid and self._due.tolerates_failure
+        return self._result(RunStatus.FAILED, refused, tolerated=tolerated)
 
-    def _answered_without_job(
-        self, intent: Intent, answer: ServerAnswer, request_id: str
-    ) -> VerificationResult:
+    def _answered_without_job(self, answer: ServerAnswer) -> VerificationResult:
         """Record a run whose answer has no job, but its result or a ticket for it."""
         step, api, proof = self._step, self._run.backend.api, self._proof
         with suppress(RemoteError):  # the envelope with the ticket is then judged
@@ -181,57 +171,46 @@ class _Verifying:
                 if status.has_ended
                 else messages.run_finding("run without job", step, status=status.value)
             )
-        closed = replace(intent, state=IntentState.DONE, remote_id="")
-        if unrecorded := self._close(closed, self._ended_record(verdict), request_id):
-            return self._result(RunStatus.UNKNOWN, *findings, request_id=request_id, **unrecorded)
-        return self._result(
-            verdict,
-            *findings,
-            request_id=request_id,
-            tolerated=has_failed and self._due.tolerates_failure,
-        )
+        if unrecorded := self._close(IntentState.DONE, self._ended_record(verdict)):
+            return self._result(RunStatus.UNKNOWN, *findings, **unrecorded)
+        tolerated = has_failed and self._due.tolerates_failure
+        return self._result(verdict, *findings, tolerated=tolerated)
 
     # The job is recorded before it is followed. A lost one is searched for by its mark, and a job
     # that nothing shows to be another's stops the release instead of starting a second run.
-    def _started(
-        self, intent: Intent, job: str, request_id: str, *findings: Diagnostic
-    ) -> VerificationResult:
+    def _started(self, job: str, *findings: Diagnostic) -> VerificationResult:
         """Record the run's job at once, then follow it."""
-        closed, record = with_job(intent, self._record, job, self._run.ledger.clock.utc_now())
-        if unrecorded := self._close(closed, record, request_id):
-            return self._result(RunStatus.UNKNOWN, job=job, request_id=request_id, **unrecorded)
+        _, record = with_job(self._intent, self._record, job, self._run.ledger.clock.utc_now())
+        if unrecorded := self._close(IntentState.DONE, record, job):
+            return self._result(RunStatus.UNKNOWN, job=job, **unrecorded)
         verified = self._follow(job, fresh=True)
-        return replace(
-            verified, request_id=request_id, diagnostics=(*findings, *verified.diagnostics)
-        )
+        return replace(verified, diagnostics=(*findings, *verified.diagnostics))
 
-    def _search_job(self, intent: Intent, failure: RemoteError) -> VerificationResult:
+    def _search_job(self, failure: RemoteError) -> VerificationResult:
         """Search the job of a run whose answer was lost; only a job with our mark is proof."""
-        address, request_id = self._step.address, failure.request_id or ""
-        answer, api = messages.run_answer(failure), self._run.backend.api
-        pauses_left = self._run.pauses(self._run.gate.stop_reason)
+        run, address, intent = self._run, self._step.address, self._intent
+        self._request_id = failure.request_id or ""
+        answer = messages.run_answer(failure)
+        pauses_left = run.pauses(run.gate.stop_reason)
         while True:
             candidates = RunCandidates()
             with suppress(RemoteError, StateError):
-                candidates = find_job(api, self._proof, intent, known_jobs(self._run.ledger.store))
+                of_others = known_jobs(run.ledger.store)
+                candidates = find_job(run.backend.api, self._proof, intent, of_others)
             if candidates.job is not None:
                 job = candidates.job.id
-                return self._started(
-                    intent,
-                    job,
-                    request_id,
-                    messages.finding(
-                        "run recovered", address, job=job, answer=answer, request_id=request_id
-                    ),
+                recovered = messages.finding(
+                    "run recovered", address, job=job, answer=answer, request_id=self._request_id
                 )
+                return self._started(job, recovered)
             if candidates.possible or next(pauses_left, pauses_left) is pauses_left:
                 break
         names = candidates.names
         possible = f" {names[:1].upper()}{names[1:]} may be it." if names else ""
         unknown = messages.finding(
-            "run unknown", address, answer=answer, possible=possible, request_id=request_id
+            "run unknown", address, answer=answer, possible=possible, request_id=self._request_id
         )
-        return self._result(RunStatus.UNKNOWN, unknown, request_id=request_id)
+        return self._result(RunStatus.UNKNOWN, unknown)
 
     def _follow(self, job_id: str, *, fresh: bool) -> VerificationResult:
         """Follow a job until it ends, and record the result; `fresh` if this run has started it."""
@@ -323,11 +302,12 @@ class _Verifying:
             )
         )
 
-    def _close(self, intent: Intent, record: Record | None, request_id: str) -> dict[str, Any]:
+    def _close(self, state: IntentState, record: Record | None, job: str = "") -> dict[str, Any]:
         """Close the run's intent with its record; fields of the result where that failed."""
         ledger = self._run.ledger
-        entry = ledger.entry(intent, intent.state.value, request_id)
-        unrecorded = ledger.close(intent, record, entry)
+        closed = replace(self._intent, state=state, remote_id=job)
+        entry = ledger.entry(closed, state.value, self._request_id)
+        unrecorded = ledger.close(closed, record, entry)
         return unrecorded._asdict() if unrecorded is not None else {}
 
     def _result(
@@ -342,7 +322,13 @@ class _Verifying:
             findings = (*findings, messages.finding("run of replaced", self._step.address))
         if finding is not None:
             findings = (*findings, finding)
-        return VerificationResult(self._step.address, verdict, diagnostics=findings, **fields)
+        return VerificationResult(
+            self._step.address,
+            verdict,
+            request_id=self._request_id,
+            diagnostics=findings,
+            **fields,
+        )
 
 
 def _format_line(entry: Any) -> str:
