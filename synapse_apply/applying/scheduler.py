@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from time import monotonic, sleep
 from typing import Any
 
@@ -112,9 +113,9 @@ class Scheduler:
         while ready or running:
             while ready and executor.has_room and not self._run.gate.stop_reason():
                 step = self._steps[ready.popleft()]
-                if not self._is_finished(step):
+                if stage := self._stage(step):
                     self._running.add(step.address)
-                    executor.submit(step.address, self._next_stage(step))
+                    executor.submit(step.address, partial(self._carry_out, step, stage))
                     running += 1
             # Ready steps that are left here are stopped ones: they are skipped at the end.
             if not running:
@@ -127,29 +128,33 @@ class Scheduler:
                 ready.extend(self._take(self._steps[address], result))
             self._running.discard(address)
 
-    def _next_stage(self, step: Step) -> Callable[[], Any]:
+    def _stage(self, step: Step) -> str:
+        """What is due of a step: its `write`, its `run`, its `final` call; "" where nothing is."""
+        address = step.address
+        if step.has_call_or_record_write and address not in self._outcomes:
+            return "write"
+        if step.change.verification is not None and address not in self._verifications:
+            return "run"
+        return "final" if step.has_final_call and address not in self._finals else ""
+
+    def _carry_out(self, step: Step, stage: str) -> Any:
         run = self._run
-        if self._needs_write(step):
-            return lambda: carry_out(run, step)
-        is_run = self._needs_verification(step)
-
-        def run_last_stage() -> Outcome | VerificationResult:
-            run.gate.take_slot(step.address)
-            return verify(run, step) if is_run else carry_out_final_call(run, step)
-
-        return run_last_stage
+        if stage == "write":
+            return carry_out(run, step)
+        run.gate.take_slot(step.address)
+        return verify(run, step) if stage == "run" else carry_out_final_call(run, step)
 
     def _take(self, step: Step, result: Any) -> list[Address]:
         """Store the result of a stage; returns addresses that may start now."""
-        failed = isinstance(result, BaseException)
+        failed, stage = isinstance(result, BaseException), self._stage(step)
         # The apply was cut short meanwhile, and has told of the step as unknown.
-        if self._is_finished(step):
+        if not stage:
             return []
-        if self._needs_write(step):
+        if stage == "write":
             outcomes = self._internal_errors(step, result) if failed else result
             # The companion first: it is finished by its own outcome, not by its owner's.
             return [one for outcome in reversed(outcomes) for one in self._take_outcome(outcome)]
-        if self._needs_verification(step):
+        if stage == "run":
             if failed:
                 error = messages.internal_error(step, result)
                 result = VerificationResult(step.address, RunStatus.UNKNOWN, diagnostics=(error,))
@@ -173,7 +178,7 @@ class Scheduler:
         if not succeeded:
             self._skip_others(step)
             return []
-        if not self._is_finished(step):
+        if self._stage(step):
             return [step.address]
         startable = []
         for dependent in self._dependents.get(step.address, ()):
@@ -218,16 +223,6 @@ class Scheduler:
         self._run.progress.report_end(outcome.address, verb, result, seconds, outcome.remote_id)
         return replace(outcome, seconds=seconds)
 
-    def _is_finished(self, step: Step) -> bool:
-        needs_final_call = step.has_final_call and step.address not in self._finals
-        return not (needs_final_call or self._needs_write(step) or self._needs_verification(step))
-
-    def _needs_write(self, step: Step) -> bool:
-        return step.has_call_or_record_write and step.address not in self._outcomes
-
-    def _needs_verification(self, step: Step) -> bool:
-        return step.change.verification is not None and step.address not in self._verifications
-
     def _skip_others(self, step: Step) -> None:
         """Skip all direct and indirect dependents, and what is left of the step itself."""
         verification = self._verifications.get(step.address)
@@ -240,37 +235,37 @@ class Scheduler:
         while queue:
             failed = queue.popleft()
             for dependent in map(self._steps.__getitem__, self._dependents.get(failed, ())):
-                if not self._is_finished(dependent):
+                if self._stage(dependent):
                     self._skip_rest(dependent, f"it depends on {failed}")
                     queue.append(dependent.address)
 
     def _skip_rest(self, step: Step, reason: str) -> None:
         """Give each unfinished part of a step a SKIPPED outcome."""
-        if self._is_finished(step):
-            return
-        address, finding = step.address, messages.skipped(step, reason)
-        if self._needs_write(step):
-            self._outcomes[address] = step.outcome(Result.SKIPPED, finding)
-        if self._needs_verification(step):
-            self._verifications[address] = VerificationResult(
-                address, RunStatus.SKIPPED, diagnostics=(finding,)
-            )
-        if not self._is_finished(step):
-            is_only_outcome = address not in self._outcomes
-            self._finals[address] = (
-                step.outcome(Result.SKIPPED, finding) if is_only_outcome else None
-            )
+        address = step.address
+        while stage := self._stage(step):
+            finding = messages.skipped(step, reason)
+            if stage == "write":
+                self._outcomes[address] = step.outcome(Result.SKIPPED, finding)
+            elif stage == "run":
+                self._verifications[address] = VerificationResult(
+                    address, RunStatus.SKIPPED, diagnostics=(finding,)
+                )
+            else:
+                is_only_outcome = address not in self._outcomes
+                self._finals[address] = (
+                    step.outcome(Result.SKIPPED, finding) if is_only_outcome else None
+                )
 
     def _end_interrupted(self, step: Step) -> None:
         """Give an interrupted step an UNKNOWN outcome; its intent is stored for the next run."""
-        address, backend = step.address, self._run.backend
+        address, backend, stage = step.address, self._run.backend, self._stage(step)
         unknown = messages.unknown_outcome("interrupted", step, backend)
-        if self._needs_write(step):
+        if stage == "write":
             for created in step.all_created:
                 self._outcomes[created.address] = messages.unknown_outcome(
                     "interrupted", created, backend
                 )
-        elif not self._needs_verification(step):
+        elif stage != "run":
             self._finals[address] = replace(unknown, action=Action.UPDATE)
         # A job that is followed is recorded, so that it is not unknown.
         elif job := self._run.followed.get(address):
