@@ -42,6 +42,7 @@ from synapse_apply.files.tree import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.resource import shorten_git_ref
 
 # The summary of an error about an object that this clone lacks: the commit itself is intact.
@@ -446,13 +447,13 @@ _REF_PATTERNS = (
 )
 # These always mean the checked-out commit, whatever other refs have such a name.
 _HEAD_NAMES = frozenset({"HEAD", "@"})
-_PSEUDO_REF = re.compile(r"[A-Z]+(?:_[A-Z]+)*_HEAD")
-FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
-_SHORT_ID = re.compile(r"(?:.+-g)?([0-9a-f]{4,63})", re.IGNORECASE)
+_PSEUDO_REF = lazy_pattern(r"[A-Z]+(?:_[A-Z]+)*_HEAD")
+FULL_ID = lazy_pattern(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
+_SHORT_ID = lazy_pattern(r"(?:.+-g)?([0-9a-f]{4,63})", re.IGNORECASE)
 # Where the name ends in `main~2`, `v1^{commit}` or `main@{1}`.
-_STEPS_START = re.compile(r"[~^]|@\{")
-_AT_SELECTOR = re.compile(r"@\{[^}]*\}")
-_UPSTREAM_SELECTOR = re.compile(r"@\{(?:u|upstream|push|-\d+)\}", re.IGNORECASE)
+_STEPS_START = lazy_pattern(r"[~^]|@\{")
+_AT_SELECTOR = lazy_pattern(r"@\{[^}]*\}")
+_UPSTREAM_SELECTOR = lazy_pattern(r"@\{(?:u|upstream|push|-\d+)\}", re.IGNORECASE)
 
 
 class Meaning(NamedTuple):

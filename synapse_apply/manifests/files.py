@@ -24,6 +24,7 @@ from synapse_apply.manifests.project.project import FILE_NAME, LazyTargets, text
 from synapse_apply.manifests.yaml.reader import VALUE_FROM
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.frozen import mutable
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
@@ -320,14 +321,14 @@ _KEY = r"""(?:^|[\s{,"'])%s["']?[ \t]*:\s*"""
 _PLAIN = r"""[^\s"',{}\[\]#](?:\{[^}\n]*\}|[^,}\]#\n])*"""
 _SCALAR = rf"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'|{_PLAIN})"""
 _NAMED_SOURCES = [source for source in SECRET_SOURCES.values() if source.is_read]
-_SCALAR_SOURCE = re.compile(
+_SCALAR_SOURCE = lazy_pattern(
     _KEY % f"({'|'.join(source.name for source in _NAMED_SOURCES if not source.required_keys)})"
     + _SCALAR
 )
 _MAPPING_SOURCES = tuple(
     (source, re.compile(_KEY % source.name)) for source in _NAMED_SOURCES if source.required_keys
 )
-_AS_JSON = re.compile(_KEY % "format" + r"""["']?json\b""")
+_AS_JSON = lazy_pattern(_KEY % "format" + r"""["']?json\b""")
 
 
 def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from synapse_apply.model.json_types import JsonObject, JsonValue
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.secrets.secret_marks import MaskedText
 
 MASK = "(sensitive)"
@@ -47,16 +48,16 @@ _MIN_LINE_LENGTH = 16
 _MAX_CLEAN_TEXTS, _MAX_CLEAN_LENGTH = 10_000, 64
 _MAX_DEPTH = 200
 
-_VENDOR_PREFIX = re.compile(r"(?:[A-Za-z]{1,10}[_-])+")
-_SCHEME = re.compile(r"(?:Bearer|Basic|Token) +", re.IGNORECASE)
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_TOKEN_HEADER = re.compile(r"eyJ[A-Za-z0-9_-]+\.")
-_PEM_HEADER = re.compile(r"-----BEGIN [A-Z ]+-----\s*")
-_WORDS = re.compile(r"[A-Z]?[a-z]+(?:[-_. ]+[A-Z]?[a-z]+)*[-_. ]*")
-_PLAIN_CHARS = re.compile(r"[A-Za-z0-9._-]+")
+_VENDOR_PREFIX = lazy_pattern(r"(?:[A-Za-z]{1,10}[_-])+")
+_SCHEME = lazy_pattern(r"(?:Bearer|Basic|Token) +", re.IGNORECASE)
+_URL = lazy_pattern(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_TOKEN_HEADER = lazy_pattern(r"eyJ[A-Za-z0-9_-]+\.")
+_PEM_HEADER = lazy_pattern(r"-----BEGIN [A-Z ]+-----\s*")
+_WORDS = lazy_pattern(r"[A-Z]?[a-z]+(?:[-_. ]+[A-Z]?[a-z]+)*[-_. ]*")
+_PLAIN_CHARS = lazy_pattern(r"[A-Za-z0-9._-]+")
 # One character as URLs, HTML, JSON, JavaScript and Python write it; `_decode_escape` knows the
 # groups. Not `\n`: lines are secrets of their own.
-_ESCAPE = re.compile(
+_ESCAPE = lazy_pattern(
     r"((?i:%(?:[0-7][\da-f]|[cd][\da-f]%[89ab][\da-f]|e[\da-f](?:%[89ab][\da-f]){2}|f[0-7](?:%[89ab]"
     r"[\da-f]){3})))|(&(?:[A-Za-z][A-Za-z\d]{1,31};|"
     + "|".join(sorted((name for name in html5 if name[-1] != ";"), reverse=True))
@@ -66,11 +67,11 @@ _ESCAPE = re.compile(
 )
 _MAX_LAYERS = 6
 # What stands between characters of base64 and hexadecimal that were broken into lines.
-_GAP = re.compile(r"(?:=?(?:\s|\\[nrtf]))+")
+_GAP = lazy_pattern(r"(?:=?(?:\s|\\[nrtf]))+")
 _LOWER_HEX = str.maketrans("ABCDEF", "abcdef")
-_FLOAT = re.compile(r"(?:^|[\[,]|\"\s*:)\s*-?\d+(?:\.\d|[eE])")
+_FLOAT = lazy_pattern(r"(?:^|[\[,]|\"\s*:)\s*-?\d+(?:\.\d|[eE])")
 _URL_SAFE = str.maketrans("+/", "-_")
-_MIXED_CHARS = re.compile(r"(?=.*[A-Za-z]).*[^A-Za-z\s]")
+_MIXED_CHARS = lazy_pattern(r"(?=.*[A-Za-z]).*[^A-Za-z\s]")
 # Names that the client looks up in answers: if a secret equals one, masking it would make the
 # answer unreadable.
 _PROTOCOL_NAMES = """
@@ -380,7 +381,8 @@ def _list_all_spans(
         *_iter_secret_spans(compact.translate(_LOWER_HEX), search.hexed),
     ]
     spans += _locate_spans(coded, text, _GAP, lambda _: "")
-    if layers and (decoded := _ESCAPE.sub(_decode_escape, text)) != text:
+    may_be_escaped = "%" in text or "&" in text or "\\" in text
+    if layers and may_be_escaped and (decoded := _ESCAPE.sub(_decode_escape, text)) != text:
         found = _list_all_spans(decoded, search, layers - 1)
         spans += _locate_spans(found, text, _ESCAPE, _decode_escape)
     return sorted(spans)

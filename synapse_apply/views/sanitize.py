@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from synapse_apply.model.lazy_patterns import lazy_pattern
+
 # Control characters, bidi marks, invisible and private formatting, lone surrogates: what moves a
 # cursor, reorders a line or hides in it.
 _ALWAYS_UNSAFE = (
@@ -14,7 +16,7 @@ _ALWAYS_UNSAFE = (
 # The joiners of emoji and Indic scripts, and the selectors of their forms, are unsafe only where
 # they stand beside ASCII, which they do not change. One set of characters comes first, as `re`
 # passes over what is not in it some five times as fast as over what begins no alternative.
-_UNSAFE_CHARS = re.compile(
+_UNSAFE_CHARS = lazy_pattern(
     f"([\u180b-\u180d\u180f\u200c\u200d\ufe00-\ufe0f{_ALWAYS_UNSAFE}]"
     f"(?:(?<=[{_ALWAYS_UNSAFE}])"
     "|(?<=[\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f].)"
@@ -22,11 +24,11 @@ _UNSAFE_CHARS = re.compile(
 )
 # CI runners obey `::command::` at the start of a line, after any blanks of Unicode (GitHub), and
 # `##[command]` anywhere in one.
-_LINE_COMMAND = re.compile(r"^([^\S\n]*)::", re.MULTILINE)
-_HASH_COMMAND = re.compile(r"##(?=\[|vso\[|teamcity\[)")
+_LINE_COMMAND = lazy_pattern(r"^([^\S\n]*)::", re.MULTILINE)
+_HASH_COMMAND = lazy_pattern(r"##(?=\[|vso\[|teamcity\[)")
 # Tools that parse Terraform's text take such a line for a planned action.
-_PLAN_ROW = re.compile(r"^(\s*)#(?= .* (?:will be [a-z -]+|must be replaced)$)")
-_USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
+_PLAN_ROW = lazy_pattern(r"^(\s*)#(?= .* (?:will be [a-z -]+|must be replaced)$)")
+_USER_INFO = lazy_pattern(r"(?<=//)[^/@\s]*@")
 
 
 class _Escapes(dict[str, str]):

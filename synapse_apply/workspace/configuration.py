@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -28,6 +27,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
@@ -58,7 +58,7 @@ class DeclaredTarget:
 
 
 # Of a mirror, whose other refs are tags.
-_MOVING_REF = re.compile(r"(refs/)?(remotes|synapse-apply|heads)/|origin\b|@|HEAD\b|[A-Z_]+_HEAD")
+_MOVING_REF = lazy_pattern(r"(refs/)?(remotes|synapse-apply|heads)/|origin\b|@|HEAD\b|[A-Z_]+_HEAD")
 
 
 def load_valid_project_or_defaults(invocation: Invocation) -> Project:

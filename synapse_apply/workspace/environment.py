@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import getpass
 import os
-import re
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from synapse_apply.applying.step import Actor
 from synapse_apply.files.checkout import find_checkout_above
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
 from synapse_apply.model.values import SecretRef
 from synapse_apply.stores.database import read_seconds_since_boot
@@ -25,7 +25,7 @@ from synapse_apply.workspace.invocation import Invocation
 
 # Seconds that a label is waited for.
 _LABEL_TIMEOUT = 5
-_TRACE_PARENT = re.compile(
+_TRACE_PARENT = lazy_pattern(
     "(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
 

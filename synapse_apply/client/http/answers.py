@@ -19,14 +19,15 @@ from synapse_apply.model.json_values import (
     parse_lenient_json,
     parse_strict_json,
 )
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.remote import HTML_PAGE
 
 # The characters of request ids of common servers and proxies; any other text may be a value of the
 # request that the server quotes.
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_HTML_START = re.compile(r"<(!doctype|html)", re.IGNORECASE)
-_HTML_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_REQUEST_ID = lazy_pattern(r"[A-Za-z0-9._:-]{1,128}")
+_HTML_START = lazy_pattern(r"<(!doctype|html)", re.IGNORECASE)
+_HTML_TITLE = lazy_pattern(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _MAX_TEXT_LENGTH = 20_000
 # Bytes assumed for each parsed value as a Python object, beside those of its text.
 _VALUE_WEIGHT = 40

@@ -22,14 +22,15 @@ from synapse_apply.manifests.yaml.reader import (
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.phrases import FirstHints, suggest_words
 from synapse_apply.model.project import Project, Target, Variable
 
 ReportFinding = Callable[[FieldPath, str, str, str], None]
 """Called with the path in the document, and summary, detail and hint of a finding."""
 
-REFERENCE_PATTERN = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
-_VARIABLE_NAME = re.compile(r"var\.([A-Za-z_][A-Za-z0-9_-]*)")
+REFERENCE_PATTERN = lazy_pattern(r"\$\$\{|\$\{([^{}]*)(\})?")
+_VARIABLE_NAME = lazy_pattern(r"var\.([A-Za-z_][A-Za-z0-9_-]*)")
 # The types in Python of each type of variables, and its name in sentences.
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "string": ((str,), "a string"),

@@ -35,6 +35,7 @@ from synapse_apply.model.diagnostic import (
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonDocument
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.phrases import find_similar_word, format_field_path
 from synapse_apply.model.project import EMBEDDED
 
@@ -415,8 +416,8 @@ RowValue = str | int | float | bool
 ReportFinding = Callable[[FieldPath, str, str, str], None]
 """Called with the path in the template, and summary, detail and hint of a finding."""
 
-_ROW_KEY = re.compile(r"row\.([A-Za-z_][A-Za-z0-9_-]*)")
-_VARIABLE_NAME = re.compile(r"var\.[A-Za-z_][A-Za-z0-9_-]*")
+_ROW_KEY = lazy_pattern(r"row\.([A-Za-z_][A-Za-z0-9_-]*)")
+_VARIABLE_NAME = lazy_pattern(r"var\.[A-Za-z_][A-Za-z0-9_-]*")
 # A value that is no text costs as much memory as a long one.
 _NODE_COST = 100
 _FIELDS_WITH_VARIABLES = frozenset(("variables", "overlays"))

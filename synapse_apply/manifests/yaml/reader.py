@@ -21,6 +21,7 @@ from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.paused_collection import pause_gc
 
 # A mark packs line and column (both from 0) into one integer. A position tree is a mark, or for a
@@ -106,10 +107,10 @@ _KEYWORD_VALUES: dict[str, bool | None] = {
 _NUMERIC_FIRST_CHARS = frozenset("+-.0123456789")
 # What a scalar that is no string can begin with.
 NON_STRING_FIRST_CHARS = _NUMERIC_FIRST_CHARS | frozenset("~nNtTfF")
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_BASED_INTEGER = re.compile(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_INTEGER = lazy_pattern(r"[-+]?(?:0|[1-9][0-9]*)")
+_BASED_INTEGER = lazy_pattern(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
+_FLOAT = lazy_pattern(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = lazy_pattern(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 # Python refuses int() of more than 4300 digits (sys.set_int_max_str_digits), which is quadratic.
 MAX_NUMBER_LENGTH = 1000
 
@@ -235,13 +236,13 @@ def _explain_bad_escape(escape: str) -> tuple[str, str]:
 # is left to the builder, which reads every text and gives the same for a plain one.
 
 # Where an anchor, an alias or a tag may begin. In a quoted text it is none, which costs time only.
-_ANCHOR_ALIAS_OR_TAG = re.compile(r"(?:^|[\s\[{,:])[&*!]", re.MULTILINE)
+_ANCHOR_ALIAS_OR_TAG = lazy_pattern(r"(?:^|[\s\[{,:])[&*!]", re.MULTILINE)
 # The composer goes down a level by a call in C, without a bound of its own. So many levels are a
 # small part of any thread's stack. A block's level takes at least one of the characters that a
 # line begins with, and a list may stand at the place of the map around it; a flow's level takes
 # a bracket.
 _MAX_LEADING_CHARACTERS = 60
-_DEEP_LINE = re.compile(rf"\n[ \t?-]{{{_MAX_LEADING_CHARACTERS}}}")
+_DEEP_LINE = lazy_pattern(rf"\n[ \t?-]{{{_MAX_LEADING_CHARACTERS}}}")
 _MAX_BRACKETS = 200
 # Below the builder's, so that what is too deep is left to it.
 _MAX_DEPTH = 50
@@ -358,7 +359,7 @@ def _convert_plain_node(node: Any, first_line: int, levels_left: int) -> tuple[A
 _CONTROL_CHARACTER = (
     r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-_NEXT_DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_NEXT_DOCUMENT = lazy_pattern(r"^---(?=\s|$)", re.MULTILINE)
 _MAX_RESTARTS = 50
 BOM = "\ufeff"
 

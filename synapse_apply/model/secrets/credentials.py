@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from functools import cached_property, lru_cache
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.lazy_patterns import lazy_pattern
 
 # The comment of detect-secrets that allows a value on the same line, or on the next one.
-_ALLOW_COMMENT = re.compile(r"pragma: ?(?:allow|white)list[ -](nextline[ -])?secret")
+_ALLOW_COMMENT = lazy_pattern(r"pragma: ?(?:allow|white)list[ -](nextline[ -])?secret")
 
 
 @frozen
@@ -102,12 +103,12 @@ _SECRET_NAME_ENDINGS = (
 _KEY_PREFIXES = ("_", "-", "api", "access", "secret", "private", "auth", "account", "signing")
 _PASSWORD_ENDINGS = frozenset(("passwd", "password", "passphrase", "_pwd"))
 # The assignment of a value behind such a name, in code, YAML, JSON and shell.
-_ASSIGNMENT = re.compile(
+_ASSIGNMENT = lazy_pattern(
     r"s?(?P<close>[\"']?\]?)[ \t]{0,20}(?::[ \t]{0,4}str[ \t]{0,4})?(?::=|=>|=|:)[ \t]{0,20}"
     r"(?P<quote>[rbf]?[\"']|)(?P<value>[^\s\"'#,;(){}\[\]]{8,512})(?P<after>[\"']?)"
 )
 # Values that refer to something else, or are placeholders of documentation.
-_PLACEHOLDER = re.compile(
+_PLACEHOLDER = lazy_pattern(
     r"^(?:\$|%|<|\{|@|!|env[.:\[]|os\.|self\.|args?\.|config\.|settings\.|var\.|vault:|ref:|file:|"
     r"https?://|None$|null$|true$|false$)"
     r"|example|placeholder|dummy|change[-_]?me|replace|your[-_]|redacted|insert|sample|xxx|\*\*\*"

@@ -7,7 +7,6 @@ it no secret of Vault can be read on that target, which is told where one is nee
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import SettingsBlock
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.project import STATE_KEY
 from synapse_apply.model.secrets.secret_rules import (
     ClosedFiles,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 SOURCE_NAME = "vault"
 _HOME = "~/"
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_VERSION = lazy_pattern(r"[1-9][0-9]{0,8}")
 _JSON_KINDS: tuple[tuple[type, str], ...] = (
     (bool, "true or false"),
     (int, "a number"),
@@ -235,7 +235,7 @@ DEFAULT_JWT_MOUNT = "jwt"
 
 _MAX_PATH_LENGTH = 512
 # Characters that a URL gives a meaning of its own, or that Vault's own paths cannot have.
-_SEGMENT = re.compile(r"[A-Za-z0-9 ._~@=:,$!()-]+")
+_SEGMENT = lazy_pattern(r"[A-Za-z0-9 ._~@=:,$!()-]+")
 
 
 @frozen

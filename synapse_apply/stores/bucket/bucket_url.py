@@ -26,6 +26,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from synapse_apply.model.command import fill
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.stores.state_messages import NOTHING_LOST_NOTE
 
 # The folder of a state whose URL names a bucket alone; the target's name follows.
@@ -37,10 +38,10 @@ _PARAMETERS = {
     "gs": ("untested",),
 }
 # A part of a path: no object store and no tool for one reads anything into these characters.
-_SEGMENT_PATTERN = re.compile(r"[A-Za-z0-9_.=-]+")
-_BUCKET_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,62}")
-_WORD_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_ENDPOINT_PATTERN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9_.-]+)*/?")
+_SEGMENT_PATTERN = lazy_pattern(r"[A-Za-z0-9_.=-]+")
+_BUCKET_PATTERN = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,62}")
+_WORD_PATTERN = lazy_pattern(r"[a-z0-9][a-z0-9-]{0,62}")
+_ENDPOINT_PATTERN = lazy_pattern(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9_.-]+)*/?")
 _CREDENTIAL_HINT = (
     "Take it out, and have it where the store's own tools look for it: AWS_ACCESS_KEY_ID and"
     " AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_ACCOUNT_KEY, or the identity of the CI job. A key that"
@@ -379,11 +380,11 @@ def _extra_certificates(environ: Mapping[str, str]) -> bytes:
         ) from None
 
 
-_STATUS_PATTERN = re.compile(r"non-2xx status code: ([1-5]\d\d)")
+_STATUS_PATTERN = lazy_pattern(r"non-2xx status code: ([1-5]\d\d)")
 # Words alone: a server may have a credential that it was sent in this place.
-_CODE_PATTERN = re.compile(r"<Code>((?=[A-Za-z]{1,48}<)(?:[A-Z]{1,4}[a-z]+)+)</Code>")
-_REGION_PATTERN = re.compile(r"<Region>([a-z0-9-]{1,40})</Region>")
-_CERTIFICATE_PATTERN = re.compile(
+_CODE_PATTERN = lazy_pattern(r"<Code>((?=[A-Za-z]{1,48}<)(?:[A-Z]{1,4}[a-z]+)+)</Code>")
+_REGION_PATTERN = lazy_pattern(r"<Region>([a-z0-9-]{1,40})</Region>")
+_CERTIFICATE_PATTERN = lazy_pattern(
     r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?([A-Za-z]+)"
 )
 
@@ -523,7 +524,7 @@ def parse_client_exception(problem: BaseException) -> BucketFailure:
 
 
 # Of obstore: empty parts, `.`, `..` and control characters, which S3 takes and its paths do not.
-_ODD_NAME_PATTERN = re.compile(
+_ODD_NAME_PATTERN = lazy_pattern(
     r'invalid path: (?:Error parsing )?Path "(.+?)"(?:: | contained )', re.DOTALL
 )
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.lazy_patterns import lazy_pattern
 
 PREFIX = "git:"
 REF_FOLDER = "refs/synapse-apply/state"
@@ -22,17 +23,17 @@ REF_FOLDER = "refs/synapse-apply/state"
 DEFAULT_PACE_SECONDS = 10.0
 _MAX_PACE_SECONDS = 600.0
 
-_REMOTE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
+_REMOTE_PATTERN = lazy_pattern(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
 # What Git, ssh and curl take for the host is what `urlsplit` does: Git decodes percent codes first.
-_URL_PATTERN = re.compile(
+_URL_PATTERN = lazy_pattern(
     r"(file://|(https?|ssh)://([A-Za-z0-9._~:+-]*@)?([A-Za-z0-9._-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?"
     r"(?=/|$))[A-Za-z0-9._~%:/@\[\]+-]{0,1000}",
     re.ASCII,
 )
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 # A subset of git-check-ref-format(1).
-_REF_PATTERN = re.compile(r"refs(/[A-Za-z0-9_%+][A-Za-z0-9._%+-]{0,199}){2,10}")
-_NO_REF_PATTERN = re.compile(r"\.\.|\.(?=/|$)|\.lock(?=/|$)")
+_REF_PATTERN = lazy_pattern(r"refs(/[A-Za-z0-9_%+][A-Za-z0-9._%+-]{0,199}){2,10}")
+_NO_REF_PATTERN = lazy_pattern(r"\.\.|\.(?=/|$)|\.lock(?=/|$)")
 
 
 @frozen
@@ -136,8 +137,8 @@ def _build_url_error(reason: str, hint: str) -> InputError:
 # else becomes `%XX` for each byte of its UTF-8. So two names never differ in case alone.
 
 # Windows takes these for devices, whatever follows the first dot.
-_RESERVED_PATTERN = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)")
-_PLAIN_PATTERN = re.compile(rb"[a-z0-9_-]+(?:\.(?!lock(?![a-z0-9_-]))[a-z0-9_-]+)*")
+_RESERVED_PATTERN = lazy_pattern(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)")
+_PLAIN_PATTERN = lazy_pattern(rb"[a-z0-9_-]+(?:\.(?!lock(?![a-z0-9_-]))[a-z0-9_-]+)*")
 # File systems allow 255 bytes; room is left for a suffix such as `.json.part`.
 _MAX_LENGTH = 200
 _KEPT_LENGTH = 150
@@ -164,7 +165,7 @@ def escape_name(text: str) -> str:
     return name
 
 
-_PATTERN = re.compile(r"([1-9][0-9]{0,15}):([0-9a-f]{40}|[0-9a-f]{64})")
+_PATTERN = lazy_pattern(r"([1-9][0-9]{0,15}):([0-9a-f]{40}|[0-9a-f]{64})")
 
 
 class GitBookmark(NamedTuple):

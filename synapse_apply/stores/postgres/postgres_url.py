@@ -5,12 +5,12 @@ A URL may hold a password, so that no message quotes it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import field
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.values import Sensitive
 
 SCHEMES = ("postgresql", "postgres")
@@ -18,9 +18,9 @@ SCHEMA_PREFIX = "synapse_apply_"
 # PostgreSQL truncates longer names (NAMEDATALEN), so that two could become the same.
 MAX_NAME_LENGTH = 63
 
-_USER_INFO_PATTERN = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[A-Za-z0-9._~!$&'()*+,;=%-]*)?")
-_HOSTS_PATTERN = re.compile(r"[A-Za-z0-9.,:_%\[\]-]*")
-_SCHEMA_PATTERN = re.compile(r"[A-Za-z0-9_.-]+")
+_USER_INFO_PATTERN = lazy_pattern(r"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[A-Za-z0-9._~!$&'()*+,;=%-]*)?")
+_HOSTS_PATTERN = lazy_pattern(r"[A-Za-z0-9.,:_%\[\]-]*")
+_SCHEMA_PATTERN = lazy_pattern(r"[A-Za-z0-9_.-]+")
 
 
 @frozen
