@@ -10,6 +10,7 @@ what they have started themselves is ended with them.
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -56,15 +57,24 @@ def run_program(
     *,
     input_bytes: bytes = b"",
     timeout: float | None = None,
+    max_output: int | None = None,
+    find_stop_reason_or_empty: Callable[[], str] = str,
 ) -> ProgramResult:
     """Run a program in the root folder to its end, with `input_bytes` as standard input.
 
     The result `has_timed_out` if it takes longer than `timeout` seconds: it is killed then, with
-    all that it has started. OSError if it cannot be started.
+    all that it has started. With `max_output` it is killed, too, as soon as it writes more bytes to
+    its standard output, or `find_stop_reason_or_empty`, which is called four times a second,
+    returns a text. The exit code is STOPPED_EXIT_CODE then, `error_text` the reason, and `output`
+    what was written so far. Words on standard error above the limit are dropped. OSError if it
+    cannot be started.
     """
     # The block ends by closing the pipes, which a timeout leaves open.
     with _start_in_own_session(command, environment, subprocess.PIPE) as process:
         try:
+            if max_output is not None:
+                end = math.inf if timeout is None else time.monotonic() + timeout
+                return _exchange(process, input_bytes, end, max_output, find_stop_reason_or_empty)
             output, error_bytes = process.communicate(input_bytes, timeout)
         except subprocess.TimeoutExpired:
             return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
@@ -73,36 +83,14 @@ def run_program(
     return ProgramResult(process.returncode, output, error_bytes.decode(errors="replace"))
 
 
-def run_bounded_program(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    *,
-    input_bytes: bytes = b"",
-    timeout: float,
-    max_output: int,
-    find_stop_reason_or_empty: Callable[[], str] = str,
-) -> ProgramResult:
-    """As `run_program`, with no more than `max_output` bytes of its words kept.
-
-    It is killed, too, as soon as it writes more to its standard output, or
-    `find_stop_reason_or_empty`, which is called four times a second, returns a text. The exit code
-    is STOPPED_EXIT_CODE then, `error_text` the reason, and `output` what was written so far. Words
-    on standard error above the limit are dropped. OSError if it cannot be started.
-    """
-    with _start_in_own_session(command, environment, subprocess.PIPE) as process:
-        try:
-            return _exchange(process, input_bytes, timeout, max_output, find_stop_reason_or_empty)
-        finally:
-            _kill_session(process)
-
-
 def _exchange(
     process: subprocess.Popen[bytes],
     input_bytes: bytes,
-    timeout: float,
+    end: float,
     max_output: int,
     find_stop_reason_or_empty: Callable[[], str],
 ) -> ProgramResult:
+    """What a program gives within its limits; TimeoutExpired at `end`, by the monotonic clock."""
     stdin, stdout, stderr = (
         cast("IO[bytes]", pipe) for pipe in (process.stdin, process.stdout, process.stderr)
     )
@@ -111,14 +99,13 @@ def _exchange(
         stdin.write(input_bytes)
         stdin.close()
     texts = {stdout: bytearray(), stderr: bytearray()}
-    deadline = time.monotonic() + timeout
     with selectors.DefaultSelector() as selector:
         for pipe in texts:
             selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
             reason = find_stop_reason_or_empty()
-            if time.monotonic() > deadline:
-                return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(process.args, end)
             for key, _ in selector.select(_WATCH_SECONDS):
                 pipe = cast("IO[bytes]", key.fileobj)
                 block = os.read(key.fd, _READ_BYTES)
@@ -129,11 +116,9 @@ def _exchange(
                 reason = f"it has written more than {max_output} bytes"
             if reason:
                 return ProgramResult(STOPPED_EXIT_CODE, bytes(texts[stdout][:max_output]), reason)
-    try:
-        exit_code = process.wait(max(deadline - time.monotonic(), _WATCH_SECONDS))
-    except subprocess.TimeoutExpired:
-        return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
-    return ProgramResult(exit_code, bytes(texts[stdout]), texts[stderr].decode(errors="replace"))
+    left = None if end == math.inf else max(end - time.monotonic(), _WATCH_SECONDS)
+    error_text = texts[stderr].decode(errors="replace")
+    return ProgramResult(process.wait(left), bytes(texts[stdout]), error_text)
 
 
 class PipedProgram:

@@ -22,7 +22,6 @@ from synapse_apply.files.programs import (
     ProgramResult,
     build_child_environment,
     require_executable,
-    run_bounded_program,
     run_program,
 )
 from synapse_apply.model.errors import InputError
@@ -151,8 +150,8 @@ def run_git(
     environment = {**variables, **environment}
     try:
         if is_listing:
-            most = MAX_LISTING_BYTES
-            return run_bounded_program(command, environment, timeout=_LIST_SECONDS, max_output=most)
+            timeout, max_output = _LIST_SECONDS, MAX_LISTING_BYTES
+            return run_program(command, environment, timeout=timeout, max_output=max_output)
         return run_program(command, environment, input_bytes=input_bytes, timeout=timeout)
     except OSError as problem:
         raise _git_not_started(problem) from None

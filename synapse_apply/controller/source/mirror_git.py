@@ -23,7 +23,7 @@ from synapse_apply.files.programs import (
     ProgramResult,
     build_child_environment,
     require_executable,
-    run_bounded_program,
+    run_program,
 )
 from synapse_apply.files.repository import (
     MINIMUM_GIT,
@@ -209,7 +209,7 @@ class MirrorGit:
                 raise SourceUnavailable.from_summary(
                     "Git is too old", f"git {version_text} lacks what a mirror needs.", _INSTALL_GIT
                 )
-            return run_bounded_program(
+            return run_program(
                 (program, "--no-pager", *arguments),
                 environment,
                 input_bytes=input_bytes,
