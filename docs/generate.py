@@ -18,6 +18,7 @@ from synapse_apply.cli.main import NAME, root
 from synapse_apply.controller import api_types
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.emulator.core.switches import PAGE as EMULATOR_PAGE
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.packages import RULES_BY_ID
 
 DOCS = Path(__file__).resolve().parent
@@ -493,6 +494,46 @@ JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 NULL_FOR_NONE = {api_types.Text, api_types.Time, api_types.Number}
 
 
+def manifest_schema() -> str:
+    """The schema of a manifest, with every kind of the catalogue."""
+    schema = _load(SCHEMAS / "manifest.schema.json")
+    kinds = [CATALOGUE[name] for name in sorted(CATALOGUE)]
+    schema["properties"]["kind"]["enum"] = [kind.kind for kind in kinds]
+    schema["allOf"] = [
+        {
+            "if": {"properties": {"kind": {"const": kind.kind}}, "required": ["kind"]},
+            "then": {"$ref": f"{kind.prefix}.schema.json"},
+        }
+        for kind in kinds
+    ]
+    return _to_json(schema)
+
+
+def policy_schema() -> str:
+    """The schema of a policy, whose addresses are of the kinds of the catalogue."""
+    schema = _load(SCHEMAS / "policy.schema.json")
+    pattern = rf"^(({'|'.join(sorted(CATALOGUE))})(/.+)?|\*/.+)$"
+    schema["$defs"]["resources"]["items"]["pattern"] = pattern
+    return _to_json(schema)
+
+
+def project_schema() -> str:
+    """The schema of a project file, where each kind of the catalogue has an API version."""
+    schema = _load(SCHEMAS / "project.schema.json")
+    target = schema["properties"]["targets"]["additionalProperties"]["properties"]
+    versions = target["api"]["then"]
+    other = versions["properties"]["*"]
+    versions["properties"] = {
+        **{name: {**other, "description": f"For {name}s."} for name in sorted(CATALOGUE)},
+        "*": other,
+    }
+    return _to_json(schema)
+
+
+def _to_json(schema: Mapping[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
 def llms_page() -> str:
     """docs/llms.txt: what is where, for a model (https://llmstxt.org)."""
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -509,6 +550,9 @@ def joined_pages() -> str:
 
 # The joined file is not kept in Git: it would have every text a second time.
 PAGES = {
+    "../schemas/v1/manifest.schema.json": manifest_schema,
+    "../schemas/v1/policy.schema.json": policy_schema,
+    "../schemas/v1/project.schema.json": project_schema,
     "../schemas/v1/controller-api.schema.json": api_schema,
     "commands.md": commands_page,
     "manifests.md": manifests_page,

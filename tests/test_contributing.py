@@ -62,11 +62,13 @@ def iter_possibly_imported_module_paths(node: ast.ImportFrom) -> Iterator[str]:
 
 
 def find_schemas(word: str) -> set[str]:
-    """Schemas that have this word as a whole word of a text or a name."""
+    """Schemas that have this word as a whole word of a text or a name, and that people write."""
+    generated = (ROOT / "docs" / "generate.py").read_text(encoding="utf-8").partition("\nPAGES")[2]
     return {
         str(path.relative_to(ROOT))
         for path in (ROOT / "schemas" / "v1").glob("*.json")
-        if re.search(rf'"{word}(?:\.schema\.json)?"|[(|]{word}[|)]', path.read_text("utf-8"))
+        if path.name not in generated
+        and re.search(rf'"{word}(?:\.schema\.json)?"|[(|]{word}[|)]', path.read_text("utf-8"))
     }
 
 

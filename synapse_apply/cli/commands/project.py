@@ -12,6 +12,7 @@ from synapse_apply.cli import options
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.typed import SHELLS, build_completion_script
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.phrases import shown_path
@@ -80,7 +81,7 @@ def init(*, console: Console, chdir: Path | None, plugin: Path | None) -> int:
     exits=[("0", "written"), ("1", "a name that cannot be one, or the file is there already")],
 )
 @options.use("color")
-@click.argument("kind", type=click.Choice(["storage", "plugin", "release"]), metavar="KIND")
+@click.argument("kind", type=click.Choice([*CATALOGUE]), metavar="KIND")
 @click.argument("name")
 @click.option(
     "--provider",
