@@ -77,10 +77,8 @@ def find_running_server(data: Path | str) -> RunningServer | None:
 
 
 def has_never_had_objects(data: Path | str) -> bool:
-    """Whether no plugin, release or storage was ever created; False if that cannot be read."""
-    statement = (
-        "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
-    )
+    """Whether no object was ever declared there; False if that cannot be read."""
+    statement = "SELECT COUNT(*) FROM sqlite_sequence WHERE name NOT IN ('job', 'agent')"
     count = _query_value_or_none(Path(data), statement)
     return count == 0  # None, for an unreadable data set, must not count as empty
 

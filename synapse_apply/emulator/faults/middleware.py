@@ -18,7 +18,7 @@ from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import ApiVersion, select_version
 from synapse_apply.emulator.core.fields import refusal
 from synapse_apply.emulator.core.listener import TRANSPORT
-from synapse_apply.emulator.core.store import Kind
+from synapse_apply.emulator.core.store import KINDS
 from synapse_apply.emulator.core.v2 import build_error_body
 from synapse_apply.emulator.faults.rules import BEFORE, FaultRule
 
@@ -27,13 +27,6 @@ _RESET_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close(2) se
 _PIECES_PER_SECOND = 20
 _KINDS_DURING_UPLOAD = frozenset({"cut", "narrow"})
 _MIN_PAUSE_SECONDS = 0.005  # a shorter pause is added to the next one
-_KIND_BY_PATH: dict[str, Kind] = {
-    "plugins": "plugin",
-    "plugin_releases": "release",
-    "storages": "storage",
-    "v2/plugins": "plugin",
-    "v2/plugin-releases": "release",
-}
 
 
 @dataclass(slots=True)
@@ -186,7 +179,9 @@ class _Fault:
 
     def _change_first_item(self, text: bytes) -> None:
         """Delete the stored object that is the first item of an answered page, or copy it."""
-        kind = _KIND_BY_PATH.get(self.scope["path"].strip("/"))
+        # The last word of the list's path, as in /v2/plugin-releases/.
+        listed = self.scope["path"].strip("/").removeprefix("v2/").replace("_", "-").split("-")[-1]
+        kind = next((kind for kind in KINDS if listed == f"{kind}s"), None)
         try:
             page: Any = json.loads(text)
         except ValueError:
