@@ -122,8 +122,8 @@ spec:
 - A named field takes `valueFrom` and is compared, recorded and shown as any secret. Of a map that
   is named, everything in it is secret; a list is one value.
 - The state keeps what is a secret. Where a manifest no longer names a field that is recorded as
-  one, plans warn, and still show no value of it. To make it public, take the field out and apply,
-  then declare it anew.
+  one, plans warn, and still show no value of it; so they do of one that only a lost call sent. To
+  make it public, `synapse-apply state rm` the resource and adopt it anew.
 - A value that was applied before it was named stands in the state as it was sent until the next
   apply, and in older backups of it: replace it.
 - A value that looks like a secret, by its form or by its name and its randomness, and is not named

@@ -1,8 +1,8 @@
 """Which fields of single objects are secret: by `lifecycle.sensitive`, or by their record.
 
-A field is secret if its manifest names it, or if its record has the digest of a secret there.
-So no edit of a commit (the name dropped or moved, another address, another description of a
-provider) reveals what the backend has.
+A field is secret if its manifest names it, or if its record has the digest of a secret there, be
+it in a call without an answer, which may act late. So no edit of a commit (the name dropped or
+moved, another address, another description of a provider) reveals what the backend has.
 """
 
 from __future__ import annotations
@@ -26,15 +26,25 @@ from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
 from synapse_apply.model.state import Intent, Record
-from synapse_apply.model.values import Mac, Reference, SecretRef, Sensitive, WithheldSecret, is_map
+from synapse_apply.model.values import (
+    Fields,
+    Mac,
+    Reference,
+    SecretRef,
+    Sensitive,
+    WithheldSecret,
+    is_map,
+)
 
 _SECRET_TYPES = frozenset({Mac, WithheldSecret})
 _NO_PATHS: frozenset[FieldPath] = frozenset()
 
 
 def list_secret_paths(entry: Record | Intent) -> frozenset[FieldPath]:
-    """The fields of a record or an open call that hold secrets."""
-    sides = (entry.applied, entry.seen) if isinstance(entry, Record) else (entry.fields,)
+    """The fields of an open call, or of a record and its given-up calls, that hold secrets."""
+    sides: list[Fields] = [entry.applied, entry.seen] if isinstance(entry, Record) else []
+    for call in entry.given_up if isinstance(entry, Record) else (entry,):
+        sides += [call.fields, call.before, call.found]
     paths = [path for side in sides for path, value in side.items() if type(value) in _SECRET_TYPES]
     return frozenset(paths) if paths else _NO_PATHS
 
@@ -166,18 +176,17 @@ class _SecretWrapper:
 
 def _unnamed_secret(resource: Desired, paths: list[FieldPath], is_marked: bool) -> Diagnostic:
     names = format_short_list(map(format_json_pointer, paths))
+    name_it = f"Name it again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}."
+    if is_marked:
+        name_it = "Mark the key under `providers` of the project file as `secret: true`."
     return warning_finding(
         "A recorded secret is no longer named as one",
         f"{resource.address}: {names} is recorded as a secret, and the manifest has a plain value "
         "there. It is still treated as a secret and not shown.",
         Text(
-            "Mark the key under `providers` of the project file as `secret: true`. If it is to be "
-            "public, forget the resource and adopt it anew: ",
+            f"{name_it} If it is to be public, forget the resource and adopt it anew: ",
             Command("state rm", resource.address),
-        )
-        if is_marked
-        else f"Name it again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}. If it "
-        "is to be public, take the field out and apply, then declare it anew.",
+        ),
         address=str(resource.address),
         path=("spec", *paths[0]),
         position=resource.find_position(paths[0]),

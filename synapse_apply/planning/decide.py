@@ -406,16 +406,20 @@ class Decider:
         held = [one.path for one in diff.held_drift if one.sensitive]
         if diff.changes and not found and (lost := self.replaced(held, diff)):
             revert = Command("apply --only", resource.address, "--revert-drift")
-            return [self.refusal("held-secret", lost, revert=revert)]
+            return [self.refusal(self.case("held-secret", lost), lost, revert=revert)]
         # Without an update every field is fixed, and refused as such.
         unresettable = diff.unresettable_paths if binding.update_object is not None else []
         if loose := [path for path in unresettable if path not in fixed_paths]:
             found.append(self.refusal("no-reset", loose))
         if diff.changes and not found and (lost := self.cleared_secrets(diff)):
-            found.append(
-                refusals.of_fields("secret-cleared", resource, lost, diff.changes, can_write)
-            )
+            case = self.case("secret-cleared", lost)
+            found.append(refusals.of_fields(case, resource, lost, diff.changes, can_write))
         return found
+
+    def case(self, rule: str, lost: list[FieldPath]) -> str:
+        """The case of a rule for secrets that an update would lose."""
+        declared = (get_at_or_absent(self.resource.spec, path) for path in lost)
+        return rule if any(value is not ABSENT for value in declared) else f"{rule}: undeclared"
 
     def replaced(self, paths: list[FieldPath], diff: ResourceDiff) -> list[FieldPath]:
         """Those of these fields that an update sends anew, or else clears.

@@ -21,6 +21,15 @@ FIXED = "fixed"
 _MAX_OPTIONS = 5
 _FORGET = "keep the object and stop managing it: {forget}"
 _OTHER_SOURCE = "give {names} a valueFrom other than live"
+_DECLARE_IT = "declare {names}, as a secret with a valueFrom other than live"
+_WOULD_CLEAR = (
+    "an update sends the whole object and would clear {names}, a secret that is never read back to "
+    "be sent again"
+)
+_WOULD_REPLACE = (
+    "{names} was changed outside and is kept (on_drift: hold), but an update sends the whole "
+    "object, and a secret is never read back to be sent again"
+)
 
 
 class _Case(NamedTuple):
@@ -48,18 +57,27 @@ _REFUSALS: Mapping[str, _Case] = {
         ("take the change back in Git: declare {names} again", "{accept}", "{ignore}"),
     ),
     "secret-cleared": _Case(
-        "an update sends the whole object and would clear {names}, a secret that is never read "
-        "back to be sent again",
+        _WOULD_CLEAR,
         ("{in_git}", _OTHER_SOURCE, "{in_synapse}", "{as_they_are}"),
     ),
+    "secret-cleared: undeclared": _Case(
+        _WOULD_CLEAR,
+        (
+            "{in_git}",
+            _DECLARE_IT,
+            "clear {names} in Synapse",
+            "{in_synapse}",
+            "{as_they_are}",
+        ),
+    ),
     "held-secret": _Case(
-        "{names} was changed outside and is kept (on_drift: hold), but an update sends the whole "
-        "object, and a secret is never read back to be sent again",
+        _WOULD_REPLACE,
         (
             "{revert} sends the declared one",
             "bring the new value to where {names} is read from, then plan again",
         ),
     ),
+    "held-secret: undeclared": _Case(_WOULD_REPLACE, ("{revert} removes it", _DECLARE_IT)),
     "no-live-secret": _Case(
         "{names} keeps the live value, but there is no live value to keep: the object does not "
         "exist",

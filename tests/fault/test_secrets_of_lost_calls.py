@@ -1,0 +1,160 @@
+"""A secret that only a lost call sent is one wherever it shows, and is never sent back as read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault.convergence import command, on_store
+from fault.site import MakeSite, Site
+from fault.test_lost_updates import PLUGIN, declare, killed, live
+from fault.test_lost_updates_told import change_beside, told
+from fault.test_ways_out_of_open_calls import documents, write
+
+VALUE = "live-s3cret-of-git"
+TOKEN = {"valueFrom": {"env": "RAW_TOKEN"}}
+
+
+def configure(site: Site, configuration: dict[str, Any], **lifecycle: Any) -> None:
+    plugin, *others = documents(site)
+    plugin["spec"]["configuration"] = configuration
+    plugin["lifecycle"] = lifecycle
+    write(site, plugin, *others)
+
+
+def configured(site: Site) -> dict[str, Any]:
+    (row,) = site.server.objects("plugin")
+    return dict(row["body"]["configuration"])
+
+
+def by_hand(site: Site) -> None:
+    command(site, f"state settle {PLUGIN} --absent -t site")
+
+
+def by_time(site: Site) -> None:
+    command(site, "state settle --wait -t site")
+
+
+def by_import(site: Site) -> None:
+    remote_id = site.records()[PLUGIN]
+    command(site, f"state rm {PLUGIN} -t site")
+    command(site, f"import {PLUGIN} {remote_id} -t site")
+
+
+@pytest.fixture
+def acted(make_shared_site: MakeSite) -> Callable[..., Site]:
+    """Makes a site whose Git took a secret back, and a lost call acted on late."""
+
+    def make(end: Callable[[Site], None], *, keeps: str = "nine", **of_target: Any) -> Site:
+        site = make_shared_site(groups=1, settle_after=300)
+        site.environ["RAW_TOKEN"] = VALUE  # type: ignore[index]
+        configure(site, {"q": 1})
+        declare(site, "nine", **of_target)
+        assert site.apply().code == 0
+        configure(site, {"q": 1, "token": TOKEN}, sensitive=["/configuration/token"])
+        declare(site, "ten")
+        killed(site, site.server, "before")
+        configure(site, {"q": 1})
+        declare(site, keeps)
+        end(site)
+        sent = {"description": "ten", "configuration": {"q": 1, "token": VALUE}}
+        change_beside(site.server, sent)
+        return site
+
+    return make
+
+
+@on_store("sqlite", "s3")
+@pytest.mark.parametrize("end", [by_hand, by_time, by_import])
+def test_it_is_shown_nowhere(acted: Callable[..., Site], end: Callable[[Site], None]) -> None:
+    """Git has no word of it any more; the call's digest is what tells that it is a secret."""
+    site = acted(end)
+    page: Path = site.root / "page.html"
+    code = 1 if end is by_import else 0  # it may still act: nobody can tell the drift
+
+    def shown() -> str:
+        looks = [f"plan --report html={page}", "plan --json", f"show {PLUGIN}", f"get {PLUGIN}"]
+        texts = [command(site, f"{line} -t site") for line in looks]
+        texts += [command(site, f"{line} -t site", code) for line in ("drift", "drift --json")]
+        return "".join([*texts, page.read_text()])
+
+    said = shown()
+    assert f"{PLUGIN} cannot be updated" in said
+    configure(site, {"q": 1}, own=["/configuration"])
+    said += shown()
+    assert "token = (sensitive, changed)" in said
+    command(site, "plan --out f.plan -t site")
+    said += command(site, "show f.plan") + command(site, "show f.plan --json")
+    said += command(site, f"drift --write {PLUGIN} --dry-run -t site", code=1)
+    assert ("spec.configuration.token is a secret" in said) is not code
+    assert VALUE not in said
+
+
+WAYS: dict[str, Callable[[Site], object]] = {
+    "take the change of description back in Git": lambda site: declare(site, "ten"),
+    "declare configuration.token, as a secret with a valueFrom other than live": lambda site: (
+        configure(site, {"q": 1, "token": TOKEN}, sensitive=["/configuration/token"])
+    ),
+    "clear configuration.token in Synapse": lambda site: change_beside(
+        site.server, {"configuration": {"q": 1}}
+    ),
+    f"change it in Synapse, then `synapse-apply state accept {PLUGIN} -t site`": lambda site: (
+        change_beside(site.server, {"description": "eleven"}),
+        command(site, f"state accept {PLUGIN} --auto-approve -t site"),
+    ),
+}
+
+
+@on_store("sqlite")
+@pytest.mark.parametrize("way", WAYS)
+def test_an_update_neither_sends_it_back_nor_clears_it(
+    acted: Callable[..., Site], way: str
+) -> None:
+    """It is refused, and each way out that it prints ends that."""
+    site = acted(by_hand, keeps="eleven")
+    said = told(command(site, "apply --auto-approve -t site", code=5))
+    assert "would clear configuration.token" in said
+    assert said.partition("Ways out: * ")[2].partition(" Refused")[0].split(" * ") == [*WAYS]
+    assert configured(site)["token"] == VALUE
+    WAYS[way](site)
+    assert site.apply().code == 0
+    assert live(site.server) == ("ten" if "take" in way else "eleven")
+    assert ("token" in configured(site)) is ("clear" not in way)
+    assert "No changes." in command(site, "plan -t site")
+
+
+@on_store("sqlite")
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_one_that_is_kept_is_removed_or_declared(
+    acted: Callable[..., Site], *, is_declared: bool
+) -> None:
+    """With `on_drift: hold` and `own`, an update of another field cannot keep it."""
+    site = acted(by_hand, on_drift="hold")
+    configure(site, {"q": 1}, own=["/configuration"])
+    declare(site, "eleven")
+    said = told(command(site, "apply --auto-approve -t site", code=5))
+    assert VALUE not in said
+    revert, declaring = f"apply --only {PLUGIN} --revert-drift -t site", [*WAYS][1]
+    assert f"Ways out: * `synapse-apply {revert}` removes it * {declaring} Refused" in said
+    if is_declared:
+        configure(site, {"q": 1, "token": TOKEN}, sensitive=["/configuration/token"])
+    command(site, f"{'apply -t site' if is_declared else revert} --auto-approve")
+    assert live(site.server) == "eleven"
+    assert ("token" in configured(site)) is is_declared
+
+
+@on_store("sqlite")
+def test_what_is_made_public_is_forgotten_first(acted: Callable[..., Site]) -> None:
+    """A plain value at its place is hidden, until its record and the call in it are forgotten."""
+    site = acted(by_time)
+    configure(site, {"q": 1, "token": "a public word"})
+    said = told(command(site, "plan -t site"))
+    assert "A recorded secret is no longer named as one" in said
+    assert "public word" not in said
+    assert f"forget the resource and adopt it anew: `synapse-apply state rm {PLUGIN}" in said
+    by_import(site)
+    said = command(site, "plan -t site")
+    assert '"a public word"' in said
+    assert "no longer named" not in said
