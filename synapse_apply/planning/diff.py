@@ -491,8 +491,9 @@ class _Field:
         # An update can remove a key of a map, but a top-level field can only get another value.
         if len(self.path) == 1 and reset is ABSENT and not self.whole.keep_drift:
             self.whole.diff.unresettable_paths.append(self.path)
-        self.add_drift(declared_moved=False, before=reset)
-        self.send(reset, Cause.DRIFT)
+        declared_moved, drifted = self.attribute(False, True)
+        self.add_drift(declared_moved, before=reset)
+        self.send(reset, _cause(declared_moved, drifted))
 
 
 def _cause(declared_moved: bool, drifted: bool) -> Cause:

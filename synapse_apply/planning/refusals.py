@@ -27,8 +27,8 @@ _WOULD_CLEAR = (
     "be sent again"
 )
 _WOULD_REPLACE = (
-    "{names} was changed outside and is kept (on_drift: hold), but an update sends the whole "
-    "object, and a secret is never read back to be sent again"
+    "{names} is kept (on_drift: hold), but an update sends the whole object, and a secret is never "
+    "read back to be sent again"
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 from controllers.backend_proxy import BackendProxy
 from fault.commands import FOREVER, applying, ended, kill, kill_amid, reaches
 from fault.convergence import command, on_api, on_store
-from fault.site import LATER, MakeSite, Server, Site
+from fault.site import LATER, SEPARATOR, MakeSite, Server, Site
 from fault.test_lost_updates import (
     PLUGIN,
     begun,
@@ -255,6 +255,46 @@ def test_what_a_late_put_would_set_back_beside_ours_is_named(
     assert not document["drifted"]
     assert "would set" not in told(command(site, "state show plugin/plugin-0 -t site --json"))
     assert not site.apply(ahead=LATER).plan.diagnostics
+
+
+@pytest.mark.parametrize("on_drift", ["hold", "revert"])
+@pytest.mark.parametrize("acts", ["in time", "late"])
+def test_an_owned_key_that_our_call_set_is_told_as_its_own(
+    make_site: MakeSite, acts: str, on_drift: str
+) -> None:
+    """Git took the key back before the call acted; nobody declares it, and the map is owned."""
+    site = begun(make_site, settle_after=300)
+    path: Path = site.root / "manifests" / "group-0.yaml"
+
+    def configure(**configuration: Any) -> None:
+        plugin, *others = path.read_text().split(SEPARATOR)
+        document = json.loads(plugin)
+        document["spec"]["configuration"] = configuration
+        document["lifecycle"] = {"own": ["/configuration"]}
+        path.write_text(SEPARATOR.join([json.dumps(document), *others]))
+
+    configure(q=1)
+    declare(site, "nine", on_drift=on_drift)
+    assert site.apply().code == 0
+    configure(q=1, extra="x")
+    killed(site, site.server, "before")
+    configure(q=1)
+    if acts == "late":
+        command(site, "state settle --wait -t site")
+    else:
+        remote_id = site.records()[PLUGIN]
+        command(site, f"state rm {PLUGIN} -t site")
+        command(site, f"import {PLUGIN} {remote_id} -t site")
+    change_beside(site.server, {"configuration": {"q": 1, "extra": "x"}})
+    said = told(command(site, "plan -t site"))
+    if acts == "late":
+        said += told(command(site, "drift -t site"))
+    assert "outside" not in said
+    name = r"call \S+ of apply [0-9a-f-]+"
+    whose = rf"equals what {name} sent; who set it" if acts == "late" else rf"set by {name}, which"
+    assert re.search(whose, said), said
+    change_beside(site.server, {"configuration": {"q": 1, "extra": "y"}})
+    assert "outside" in command(site, "plan -t site")
 
 
 def test_what_a_late_call_holds_is_compared_with_what_was_sent_last(
