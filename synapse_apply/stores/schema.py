@@ -91,8 +91,9 @@ _COLUMN_TYPES = {
 }
 # Every table with its columns, in the order in which rows are copied table by table.
 TABLE_COLUMNS = {table: tuple(types) for table, types in _COLUMN_TYPES.items()}
-# Columns that hold integers. Those of the lock are NULL in GET_META while nobody holds it.
-_NUMBER_COLUMNS = {
+# Columns that hold integers; all others hold text, but for `id`. Those of the lock are NULL in
+# GET_META while nobody holds it.
+NUMBER_COLUMNS = {
     column
     for types in _COLUMN_TYPES.values()
     for column, type_name in types.items()
@@ -103,18 +104,13 @@ _NULLABLE_COLUMNS = frozenset(("owner", "token"))
 LARGEST_NUMBER = 2**62
 
 
-def is_number_column(column: str) -> bool:
-    """Whether a column of TABLE_COLUMNS holds integers; all others hold text, but for `id`."""
-    return column in _NUMBER_COLUMNS
-
-
 @cache
 def list_allowed_cell_types(column: str) -> frozenset[type]:
     """The Python types that a cell of this result column may have.
 
     A name that is no identifier is an expression such as COUNT(*), which gives an integer.
     """
-    types: set[type] = {int} if column in _NUMBER_COLUMNS or not column.isidentifier() else {str}
+    types: set[type] = {int} if column in NUMBER_COLUMNS or not column.isidentifier() else {str}
     if column in _NULLABLE_COLUMNS:
         types.add(NoneType)
     if column == "id":

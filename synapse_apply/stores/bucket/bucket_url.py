@@ -102,14 +102,20 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
             f"{scheme}://{parts.netloc}/{folder}: nobody has run the tests of a state there.",
             "Use a bucket of S3 or Azure. To try it all the same, add ?untested=true.",
         )
+    region, endpoint = _parse_name(parameters, "region"), parameters.get("endpoint", "")
+    if endpoint:
+        require_safe_endpoint(endpoint, "endpoint= of state.url")
+    account, path_style = _parse_name(parameters, "account"), parameters.get("path_style")
+    if path_style not in (None, "true", "false"):
+        raise _build_url_error("path_style= is neither true nor false", "Write path_style=true.")
     return BucketLocation(
         scheme,
         parts.netloc,
         folder,
-        region=_parse_name(parameters, "region"),
-        endpoint=_parse_endpoint(parameters.get("endpoint", "")),
-        account=_parse_name(parameters, "account"),
-        path_style=_parse_flag_or_none(parameters, "path_style"),
+        region,
+        endpoint.rstrip("/"),
+        account,
+        None if path_style is None else path_style == "true",
     )
 
 
@@ -168,12 +174,6 @@ def _is_credential_name(name: str) -> bool:
     return bool({"key", "secret", "token", "password", "sig", "signature", "credential"} & {*words})
 
 
-def _parse_endpoint(endpoint: str) -> str:
-    if endpoint:
-        require_safe_endpoint(endpoint, "endpoint= of state.url")
-    return endpoint.rstrip("/")
-
-
 def _parse_name(parameters: Mapping[str, str], name: str) -> str:
     value = parameters.get(name, "")
     if name in parameters and not _WORD_PATTERN.fullmatch(value):
@@ -181,14 +181,6 @@ def _parse_name(parameters: Mapping[str, str], name: str) -> str:
             f"{name}= is no name", f"Write {name}=NAME with lower-case letters, digits and -."
         )
     return value
-
-
-def _parse_flag_or_none(parameters: Mapping[str, str], name: str) -> bool | None:
-    if name not in parameters:
-        return None
-    if parameters[name] not in ("true", "false"):
-        raise _build_url_error(f"{name}= is neither true nor false", f"Write {name}=true.")
-    return parameters[name] == "true"
 
 
 def _is_loopback(host: str) -> bool:
@@ -453,15 +445,10 @@ class BucketFailure:
         """
         if self.status:
             return self.status in (408, 409, 412, 429) or self.status >= 500
-        return not self._has_no_connection and not self._is_other_server
-
-    @property
-    def _has_no_connection(self) -> bool:
-        return "kind: Connect" in self.marks
-
-    @property
-    def _is_other_server(self) -> bool:
-        return any(mark in self.marks for mark in (*_FOREIGN_MARKS, "BareRedirect"))
+        # There was no connection, or to another server.
+        return not any(
+            mark in self.marks for mark in ("kind: Connect", "BareRedirect", *_FOREIGN_MARKS)
+        )
 
     def build_state_error(self, location: str, endpoint: str, activity: str) -> StateError:
         """The error for people; `activity` begins a sentence: Reading, Writing, Listing."""

@@ -36,7 +36,6 @@ from synapse_apply.stores.chain.link_format import (
     encode_seal,
     encode_snapshot,
     is_link_in_the_chain,
-    is_snapshot_due,
     parse_bookmark_or_none,
 )
 from synapse_apply.stores.database import (
@@ -250,7 +249,7 @@ class ChainLog(BatchLog):
         if (
             view is None
             or view.position != position
-            or not is_snapshot_due(view.link_count, view.link_bytes, view.snapshot_bytes)
+            or not view.needs_snapshot
             # After a refusal not at every write: a store that forbids it would forbid it each time.
             or view.number < self._next_snapshot_at
         ):
@@ -352,9 +351,10 @@ class ChainLog(BatchLog):
         by_lock_owner = bool(view.lock.lock_id) and not (
             link.batch.takes_lock or link.batch.ends_foreign_lock
         )
-        newest_snapshot = (
-            0 if by_lock_owner else self._reader.find_newest_snapshot(view.folder, view.number)
-        )
+        newest_snapshot = 0
+        if not by_lock_owner:
+            readable = self._reader.iter_readable_snapshots(view.folder, view.number)
+            newest_snapshot = next((snapshot.number for snapshot in readable), 0)
         return is_link_in_the_chain(link.number, newest_snapshot, by_lock_owner=by_lock_owner)
 
     def _send_link(self, name: str, content: bytes) -> tuple[LinkOutcome, bool]:

@@ -29,7 +29,6 @@ from synapse_apply.stores.chain.link_format import (
     folder_prefix_of,
     parse_object_number,
     select_links_to_prune,
-    unnamed_audit_objects,
 )
 from synapse_apply.stores.database import DamagedLog, Signer
 from synapse_apply.stores.state_messages import damage
@@ -118,11 +117,6 @@ class ChainReader:
         if bookmark is not None and (folder, number) == (bookmark.folder, bookmark.number):
             self._digest_at_bookmark = digest
 
-    def _remember_stored(self, view: ChainView, number: int, content: bytes | None) -> None:
-        """The same for a link behind which the reading begins, if it still stands."""
-        if decoded := self._decode_if_readable(build_link_name(view.folder, number), content):
-            self._remember_digest(view.folder, number, decoded.digest)
-
     def read_on_or_whole_chain(self, view: ChainView) -> ChainReading:
         """What follows a view; all of the chain if it goes on in another folder."""
         try:
@@ -138,12 +132,6 @@ class ChainReader:
         infos = self._folder.list_objects(prefix, after_name)
         numbers = (parse_object_number(info.name) for info in infos)
         return sorted(number for number in numbers if number is not None and number > after)
-
-    def find_newest_snapshot(self, folder: int, after: int = 0) -> int:
-        """The number of the newest snapshot above `after` that can be read, 0 for none."""
-        return next(
-            (snapshot.number for snapshot in self.iter_readable_snapshots(folder, after)), 0
-        )
 
     def iter_readable_snapshots(self, folder: int, after: int = 0) -> Iterator[Snapshot]:
         """The snapshots that can be read, the newest first; reads one after the other.
@@ -195,7 +183,9 @@ class ChainReader:
             *(snapshot.audit_objects for snapshot in kept_snapshots)
         )
         kept_names = {audit_object.name for audit_object in kept_objects}
-        return names + unnamed_audit_objects(list_old("audit"), kept_names)
+        # What no kept snapshot names: a restore has left its rows behind, or a snapshot that was
+        # to name it was never made.
+        return names + [name for name in list_old("audit") if name not in kept_names]
 
     def read_start_view(self) -> ChainView:
         """The view from which the last folder is read, whether or not it can be read."""
@@ -253,7 +243,10 @@ class ChainReader:
                 names.append(build_link_name(start.folder, bookmark.number))
             contents = self._folder.get_objects_or_none_in_order(names)
             if bookmark is not None and is_bookmark_before:
-                self._remember_stored(start, bookmark.number, contents.pop())
+                # The link behind which the reading begins, if it still stands.
+                name = build_link_name(start.folder, bookmark.number)
+                if decoded := self._decode_if_readable(name, contents.pop()):
+                    self._remember_digest(start.folder, bookmark.number, decoded.digest)
             if numbers:
                 # Before the links are read: behind a seal it does not matter what they are.
                 self._raise_if_stored_seal(start, numbers[-1], contents[len(numbers) - 1])

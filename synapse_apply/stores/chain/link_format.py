@@ -139,21 +139,6 @@ def select_links_to_prune(
     return [number for number in link_numbers if number <= last and number not in never_pruned]
 
 
-def unnamed_audit_objects(
-    names: Iterable[str], names_in_kept_snapshots: Collection[str]
-) -> list[str]:
-    """The audit objects that no kept snapshot names: a restore has left their rows behind.
-
-    Or a snapshot that was to name one was never made.
-    """
-    return [name for name in names if name not in names_in_kept_snapshots]
-
-
-def is_snapshot_due(link_count: int, link_bytes: int, snapshot_bytes: int) -> bool:
-    """Whether the links behind a snapshot are so many, or so large, that another one pays."""
-    return link_count >= MOST_LINKS or link_bytes >= max(FEWEST_LINK_BYTES, snapshot_bytes)
-
-
 CHAIN_FORMAT = 1
 # What unpacks to more is no object of ours: a compressed bomb ends here. Above the lower size also
 # what is a hundred times as large as its bytes: rows have ids and digests, which are not repeated.
@@ -416,10 +401,6 @@ def _parse_link(document: Mapping[str, Any]) -> Link:
     )
 
 
-def _parse_seal(document: Mapping[str, Any]) -> Seal:
-    return Seal(_require_number(document["number"]), _require_number(document["next_folder"]))
-
-
 def _parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
     audit_objects = tuple(
         AuditObject(_require_text(name), _require_text(digest), _require_number(last))
@@ -437,7 +418,9 @@ def _parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
 
 _PARSERS: dict[str, Callable[[Mapping[str, Any]], Link | Seal | Snapshot]] = {
     "link": _parse_link,
-    "seal": _parse_seal,
+    "seal": lambda document: Seal(
+        _require_number(document["number"]), _require_number(document["next_folder"])
+    ),
     "snapshot": _parse_snapshot,
 }
 
@@ -505,6 +488,13 @@ class ChainView:
     def position(self) -> str:
         """The position as callers of a BatchLog keep it; "" for an empty chain."""
         return f"{self.folder}:{self.number}:{self.digest}" if self.number else ""
+
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether the links behind a snapshot are so many, or so large, that another one pays."""
+        return self.link_count >= MOST_LINKS or self.link_bytes >= max(
+            FEWEST_LINK_BYTES, self.snapshot_bytes
+        )
 
     @property
     def is_genuine(self) -> bool | None:

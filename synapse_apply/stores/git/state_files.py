@@ -180,7 +180,7 @@ def _decode_valid_cell(table: str, column: str, value: Any) -> Any:
             return format_canonical_json(value)
         except (ValueError, RecursionError):
             raise DamagedFileError(f"its {column} cannot be read") from None
-    is_number = schema.is_number_column(column) or (column == "id" and table in _ONE_ROW_FILES)
+    is_number = column in schema.NUMBER_COLUMNS or (column == "id" and table in _ONE_ROW_FILES)
     is_valid = (
         type(value) is int and abs(value) <= schema.LARGEST_NUMBER
         if is_number

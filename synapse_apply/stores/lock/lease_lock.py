@@ -1,9 +1,12 @@
 """How long a state's lock is waited for, and when it may be taken, taken over or removed.
 
 When a held lock counts as lost, and how a thread renews it until it is released. The lock row is
-authoritative: each write checks in its own transaction that the row still names this process. In
+authoritative: it is in the state itself, with a counter as a sign of life and a fencing token that
+only grows, and each write checks in its own transaction that it still names this process. In
 addition a process that was suspended for a lease stops by its own clock, even if no other process
-has taken the lock yet.
+has taken the lock yet. The holder measures time by the boot-time clock, whoever waits by the
+monotonic clock: a suspended machine neither holds nor watches, and the wall clock decides nothing.
+A lock file (`TARGET.db.lock`) only keeps two processes from creating one state.
 """
 
 from __future__ import annotations
@@ -29,11 +32,6 @@ from synapse_apply.stores.lock.lock_owner import (
 from synapse_apply.stores.state_messages import StoreBusyError, fault
 
 
-# The lock is a row in the state itself, with a counter as a sign of life and a fencing token that
-# only grows. Every write checks in its own transaction that the row still names its holder. The
-# holder measures time by the boot-time clock, whoever waits by the monotonic clock: a suspended
-# machine neither holds nor watches, and the wall clock decides nothing. The lock file
-# (`TARGET.db.lock`) only keeps two processes from creating one state.
 class Lease:
     """A lock that this process holds; `is_stored` is False while no state has a row for it."""
 
@@ -153,6 +151,7 @@ class Lease:
         self._renewed_at = sent_at
 
     def _require_ownership(self, run: SqlRunner) -> int:
+        """Write a sign of life; returns the counter. LockLost if the row is not this lease's."""
         owner = _read_owner(run)
         if owner is None:
             self.require_own_row(run, None, None)
@@ -283,9 +282,8 @@ class LeaseLock:
         owner_sign = self._database.owner_sign
         if expected_owner is not None and not (
             has_certainly_ended(expected_owner.process, self._runner.process)
-            or owner_watch.was_unchanged_for_lease(expected_owner, owner_sign, read_at)
+            or owner_watch.is_silent(expected_owner, owner_sign, read_at)
         ):
-            owner_watch.record_if_changed(expected_owner, owner_sign)
             raise self._fault_of_owner("held with id", expected_owner)
         new_owner = self._build_new_owner(operation)
 
@@ -333,20 +331,15 @@ class _OwnerWatch:
         self._last_seen: tuple[LockOwner, OwnerSign] | None = None
         self._unchanged_since = 0.0
 
-    def record_if_changed(self, lock_owner: LockOwner, owner_sign: OwnerSign) -> None:
+    def is_silent(self, lock_owner: LockOwner, owner_sign: OwnerSign, read_at: float) -> bool:
+        """Whether what was read at `read_at` was first seen a lease of its owner before."""
         if (lock_owner, owner_sign) != self._last_seen:
             # The time after the read: the row had this counter at the latest now.
             self._last_seen = lock_owner, owner_sign
             self._unchanged_since = self._timing.monotonic()
-
-    def was_unchanged_for_lease(
-        self, lock_owner: LockOwner, owner_sign: OwnerSign, read_at: float
-    ) -> bool:
-        """Whether what was read at `read_at` was first seen a lease of its owner before."""
+            return False
         lease_seconds = owner_sign.lease_seconds or self._timing.lease_seconds
-        return (lock_owner, owner_sign) == self._last_seen and (
-            read_at - self._unchanged_since >= lease_seconds
-        )
+        return read_at - self._unchanged_since >= lease_seconds
 
 
 def _read_owner(run: SqlRunner) -> LockOwner | None:

@@ -32,9 +32,8 @@ SqlWork = Callable[[SqlRunner], object]
 # Takes what `WritePacer.wait_for_turn` takes.
 WaitForTurn = Callable[[Callable[[], bool], Callable[[float], None]], None]
 
-# Seconds between two checks of a waiting thread whether there still is a leader.
-# The leader holds a lock, since the interpreter releases a lock wherever a thread is interrupted.
-# With events alone, everybody waited for a leader that was gone.
+# Seconds between two checks of a waiting thread whether there still is a leader. With events alone,
+# everybody waited for a leader that was gone.
 _LEADER_CHECK_SECONDS = 0.25
 
 
@@ -49,11 +48,11 @@ class PendingWrite:
         self.wake_event = Event()  # set when it is done, or when its thread is the next leader
 
 
-# Group commit: a commit waits for the disk, and intents would wait in line. Writes that arrive
-# during a commit share the next one; none returns before it is durable. A piece that fails by
-# itself is left out, and the rest is done again.
 class WriteBatch:
-    """Combines the writes of any number of threads into one transaction at a time."""
+    """Combines the writes of any number of threads into one transaction at a time.
+
+    A piece that fails by itself is left out, and the rest is done again.
+    """
 
     def __init__(
         self,

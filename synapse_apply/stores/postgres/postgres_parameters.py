@@ -294,6 +294,30 @@ _REFUSAL_MESSAGES = (
 )
 
 
+_GRANT_HINT = (
+    "Grant the user CREATE on the database, or let an administrator make the schema"
+    " for it: CREATE SCHEMA NAME AUTHORIZATION USER."
+)
+_NO_ROOM = ("The database has no room", f" {NOTHING_LOST_NOTE}", "Free some space there.")
+# By SQLSTATE: summary, what follows the server's reason, and hint.
+_STATEMENT_MESSAGES = {
+    # insufficient_privilege
+    "42501": (
+        "The database does not permit this",
+        "",
+        _GRANT_HINT,
+    ),
+    # read_only_sql_transaction
+    "25006": (
+        "The database is read-only",
+        "",
+        "Name the primary server; target_session_attrs=read-write picks it of several.",
+    ),
+    # disk_full, out_of_memory, configuration_limit_exceeded
+    **dict.fromkeys(("53100", "53200", "53400"), _NO_ROOM),
+}
+
+
 class PostgresUnreachable(StateError):
     """There is no connection, and nothing was committed: another attempt may succeed."""
 
@@ -308,12 +332,10 @@ def build_connection_error(problem: psycopg.Error, location: PostgresLocation) -
     refusal = build_refusal_finding(reason, location)
     if refusal is not None:
         return StateError(refusal)
-    return PostgresUnreachable(
-        error_finding(
-            "The state's database cannot be reached",
-            f"{location.display_url}: {connection_reason(reason, location)}.",
-            f"Check host, port and network, and whether the server runs. {NOTHING_LOST_NOTE}",
-        )
+    return PostgresUnreachable.from_summary(
+        "The state's database cannot be reached",
+        f"{location.display_url}: {connection_reason(reason, location)}.",
+        f"Check host, port and network, and whether the server runs. {NOTHING_LOST_NOTE}",
     )
 
 
@@ -365,30 +387,15 @@ def build_statement_error(
         return MissingTable(*fault("damaged", location, reason=reason).diagnostics)
     if code in ("42703", "42P07"):  # undefined_column, duplicate_table
         return fault("foreign file", location, reason=f"has tables of another program ({reason})")
-    if code == "42501":  # insufficient_privilege
-        return StateError.from_summary(
-            "The database does not permit this",
-            f"{activity} {location}: {reason}.",
-            "Grant the user CREATE on the database, or let an administrator make the schema"
-            " for it: CREATE SCHEMA NAME AUTHORIZATION USER.",
-        )
-    if code == "25006" or "recovery" in reason:  # read_only_sql_transaction, or a standby
-        return StateError.from_summary(
-            "The database is read-only",
-            f"{activity} {location}: {reason}.",
-            "Name the primary server; target_session_attrs=read-write picks it of several.",
-        )
+    if code != "42501" and "recovery" in reason:  # a standby
+        code = "25006"
     # lock_not_available, deadlock_detected, query_canceled
     if code in ("55P03", "40P01", "57014"):
         hint = "See who keeps it locked (SELECT * FROM pg_stat_activity), and try again."
         return fault("busy", location, activity=activity, reason=reason, hint=hint)
-    # disk_full, out_of_memory, configuration_limit_exceeded
-    if code in ("53100", "53200", "53400"):
-        return StateError.from_summary(
-            "The database has no room",
-            f"{activity} {location}: {reason}. {NOTHING_LOST_NOTE}",
-            "Free some space there.",
-        )
+    if code in _STATEMENT_MESSAGES:
+        summary, detail, hint = _STATEMENT_MESSAGES[code]
+        return StateError.from_summary(summary, f"{activity} {location}: {reason}.{detail}", hint)
     if isinstance(problem, psycopg.DataError) or code == "54000":  # program_limit_exceeded
         return fault("unstorable", location, reason=reason)
     return fault("unusable", location, activity=activity, reason=f"{reason} ({code or 'no code'})")

@@ -88,11 +88,20 @@ class ReplicaRows:
 
     def collect_changes(self) -> tuple[RowChange, ...]:
         """The rows that differ from those before the present transaction."""
-        return tuple(
-            RowChange(table, key, row)
-            for table in schema.TABLE_COLUMNS
-            for key, row in self._changed_rows(table)
-        )
+        changes = []
+        for table, columns in schema.TABLE_COLUMNS.items():
+            now_columns = ", ".join(f"now.{column}" for column in columns)
+            rows = self._connection.execute(
+                f"SELECT before.*, {now_columns} FROM before_{table} AS before"  # noqa: S608
+                f" LEFT JOIN {table} AS now ON now.{columns[0]} = before.row_key ORDER BY row_key"
+            )
+            for key, existed, *cells in rows.fetchall():
+                old_row = tuple(cells[: len(columns)]) if existed else None
+                # A column of the key is NULL if the join found no row.
+                new_row = tuple(cells[len(columns) :]) if cells[len(columns)] is not None else None
+                if old_row != new_row:
+                    changes.append(RowChange(table, key, new_row))
+        return tuple(changes)
 
     def apply_changes_of_batch(self, batch: Batch) -> None:
         """Carry out a batch that does not replace all, in a transaction; again is no difference.
@@ -127,20 +136,6 @@ class ReplicaRows:
     def count_audit_rows(self) -> int:
         ((count,),) = self._connection.execute("SELECT COUNT(*) FROM audit")
         return int(count)
-
-    def _changed_rows(self, table: str) -> Iterator[tuple[str | int, Row | None]]:
-        columns = schema.TABLE_COLUMNS[table]
-        now_columns = ", ".join(f"now.{column}" for column in columns)
-        rows = self._connection.execute(
-            f"SELECT before.*, {now_columns} FROM before_{table} AS before"  # noqa: S608
-            f" LEFT JOIN {table} AS now ON now.{columns[0]} = before.row_key ORDER BY row_key"
-        )
-        for key, existed, *cells in rows.fetchall():
-            old_row = tuple(cells[: len(columns)]) if existed else None
-            # A column of the key is NULL if the join found no row.
-            new_row = tuple(cells[len(columns) :]) if cells[len(columns)] is not None else None
-            if old_row != new_row:
-                yield key, new_row
 
     def _transaction(self, *, keeps_changes: bool = True) -> AbstractContextManager[None]:
         # Temporary tables take part in the transaction: cleared before COMMIT, or by ROLLBACK.

@@ -336,8 +336,6 @@ class SqliteDatabase(Database):
                 _require_state(connection, self.location)
                 _require_same_file(self._path, file_stat)
                 connection.execute("PRAGMA journal_mode = DELETE")
-                # EXTRA is FULL and also flushes the folder once the journal is gone: with FULL a
-                # power loss could bring the journal back and undo a commit we acknowledged.
                 connection.execute("PRAGMA synchronous = EXTRA")
             except BaseException:
                 connection.close()

@@ -68,7 +68,7 @@ def rows(draw: st.DrawFn) -> RowChange:
     cells = [
         draw(JSON_TEXTS)
         if column in ("record", "intent")
-        else draw(NUMBERS if schema.is_number_column(column) else TEXTS)
+        else draw(NUMBERS if column in schema.NUMBER_COLUMNS else TEXTS)
         for column in schema.TABLE_COLUMNS[table]
     ]
     if table in ("meta", "lock"):
