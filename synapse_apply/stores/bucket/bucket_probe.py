@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.chain.chain_reader import ChainReader
+from synapse_apply.stores.chain.chain_log import ChainReader
 from synapse_apply.stores.chain.link_format import PRUNE_AGE_SECONDS, ChainView, ObjectFolder
 from synapse_apply.stores.database import UnsignedStateSigner
 
