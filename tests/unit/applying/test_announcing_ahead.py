@@ -12,7 +12,7 @@ from waiting import finish
 from synapse_apply.applying import executors
 from synapse_apply.applying.executors import ThreadedExecutor
 from synapse_apply.stores.database import WritePace, WritePacer
-from synapse_apply.stores.lock.locked_store import WriteBatch
+from synapse_apply.stores.lock.write_batch import WriteBatch
 
 SIZE, CALL_SECONDS, WRITE_SECONDS = 5, 0.01, 0.03
 

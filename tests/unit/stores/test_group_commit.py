@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from synapse_apply.model.errors import LockLost, StateError
-from synapse_apply.stores.lock.locked_store import WriteBatch
+from synapse_apply.stores.lock.write_batch import WriteBatch
 
 
 class Disk:

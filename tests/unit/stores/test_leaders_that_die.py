@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.lock import locked_store as module
-from synapse_apply.stores.lock.locked_store import WriteBatch
+from synapse_apply.stores.lock import write_batch as module
+from synapse_apply.stores.lock.write_batch import WriteBatch
 
 FOLLOWERS = 3
 
