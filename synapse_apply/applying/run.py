@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import field, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from synapse_apply.applying import messages
 from synapse_apply.applying.executors import Executor, SerialExecutor
 from synapse_apply.applying.lookup import Backend, Claims
-from synapse_apply.applying.permits import FinalPermit
-from synapse_apply.applying.step import Actor
+from synapse_apply.applying.step import Actor, FinalPermit
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import CallEnded, Effect, RemoteError, StateError
@@ -27,6 +27,11 @@ _PAUSES = (1, 2, 4, 8, 16)
 _SLICE = 0.25  # seconds between two checks of whether the run shall end
 _STATE_SLICE = 0.1  # the same while an answer waits for the state
 _IDLE_SECONDS = 1.0  # after which a thread without a record to write ends
+# Seconds between two reports; more often would only slow the upload.
+_REPORT_INTERVAL = 0.1
+# Bytes after which there is a report in any case: when a connection stalls, the position that was
+# reported last should be close to the real one.
+_REPORT_BYTES = 1024 * 1024
 
 
 class NotStarted(Exception):
@@ -227,6 +232,75 @@ class Ledger:
             closed = replace(intent, state=IntentState.FAILED)
             entry = self.entry(closed, "not sent")
             self.store.close_ended_intent(closed, self.store.find_record(intent.address), entry)
+
+
+# How the progress of a package's upload is reported, as its file is read.
+
+
+@frozen
+class ProgressPackages:
+    """A `Packages` port that reports the bytes that are read of an open package as sent."""
+
+    packages: Packages
+    progress: Progress
+    clock: Clock
+
+    @contextmanager
+    def open_package(self, address: Address) -> Iterator[Any]:
+        """Open the package of an address; the file reports its progress."""
+        with self.packages.open_package(address) as file:
+            yield _WatchedFile(
+                file, partial(self.progress.report_upload, address), self.clock.monotonic_seconds
+            )
+
+
+class _WatchedFile:
+    """A file that reports its position when read; it can be rewound for a retry."""
+
+    def __init__(
+        self, file: Any, on_progress: Callable[[int, int], None], seconds: Callable[[], float]
+    ) -> None:
+        self._file = file
+        self._on_progress = on_progress
+        self._seconds = seconds
+        self._position: int = file.tell()
+        self._total: int = file.seek(0, os.SEEK_END)
+        file.seek(self._position)
+        self._next_report_at = 0.0
+        self._reported_position = self._position
+        self._report_progress()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the wrapped file in hex; "" where it does not know it."""
+        digest: str = getattr(self._file, "sha256", "")
+        return digest
+
+    def read(self, size: int = -1) -> bytes:
+        """Read bytes, and report the position if it is time to."""
+        block: bytes = self._file.read(size)
+        self._position += len(block)
+        is_far = (
+            self._position >= self._total
+            or self._position - self._reported_position >= _REPORT_BYTES
+        )
+        if block and (is_far or self._seconds() >= self._next_report_at):
+            self._report_progress()
+        return block
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Set the position, and return it."""
+        self._position = self._file.seek(offset, whence)
+        return self._position
+
+    def tell(self) -> int:
+        """The position."""
+        return self._position
+
+    def _report_progress(self) -> None:
+        self._next_report_at = self._seconds() + _REPORT_INTERVAL
+        self._reported_position = self._position
+        self._on_progress(self._position, self._total)
 
 
 @frozen

@@ -1,4 +1,4 @@
-"""What a step of an apply is: one change with all that its calls need, and who carries it out."""
+"""What a step is: one change with all that its calls need; who carries it out, and may."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import field
 from functools import cached_property
+from threading import Lock
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType, SeriesMember
 from synapse_apply.model.address import Address
@@ -14,6 +15,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import Spec
 from synapse_apply.model.plan import Action, Change, FieldChange
+from synapse_apply.model.ports import CallPermit
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.resource import Desired, Observed, Package
 from synapse_apply.model.state import AuditEntry, Intent, Record
@@ -189,3 +191,32 @@ class Actor:
             result="done",
             **{name: self.facts.get(name, "") for name in _SENDER_FACTS},
         )
+
+
+class FinalPermit:
+    """A CallPermit whose first reason stays: after it nothing begins any more.
+
+    Without a permit every call may begin. For any thread.
+    """
+
+    def __init__(self, permit: CallPermit | None = None) -> None:
+        """`permit` is asked until it gives a reason, and never again."""
+        self._permit = permit
+        self._mutex = Lock()
+        # Why no call may begin any more, as it was told; "" before.
+        self.final_reason = ""
+
+    def explain_missing_or_empty(self) -> str:
+        """Why no call may begin, as a phrase; "" while calls may. Waits as long as the permit."""
+        reason = self.final_reason
+        if self._permit is None or reason:
+            return reason
+        try:
+            reason = self._permit.explain_missing_or_empty()
+        # Of one that cannot be read nobody knows whether it still holds.
+        except Exception as failure:  # noqa: BLE001 - whatever it raises
+            reason = f"the permit to go on could not be read ({type(failure).__name__})"
+        with self._mutex:
+            # Another thread may have had a reason meanwhile: that one stays.
+            self.final_reason = self.final_reason or reason
+            return self.final_reason

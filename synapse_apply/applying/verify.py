@@ -17,7 +17,7 @@ from synapse_apply.applying.body import declared_fields
 from synapse_apply.applying.logs import FollowOptions, poll_deferred_run, poll_job
 from synapse_apply.applying.records import with_last_run
 from synapse_apply.applying.run import Run
-from synapse_apply.applying.runs import RunCandidates, find_job, known_jobs, with_job
+from synapse_apply.applying.settle import RunCandidates, find_job, known_jobs, with_job
 from synapse_apply.applying.step import Step
 from synapse_apply.kinds.run_body import (
     extract_context_or_empty,

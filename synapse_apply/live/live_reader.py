@@ -490,14 +490,11 @@ class LiveReader:
         self, addresses: Iterable[Address], records: Mapping[Address, Record]
     ) -> None:
         """Fill `lookup_results` for recorded addresses that are not declared, for a delete."""
-
-        def look_up(address: Address) -> LookupResult:
+        for address in addresses:
             kind, record = self._catalogue[address.kind], records[address]
             binding = kind.bindings.get(record.api, self.lists.bindings[address.kind])
-            return self._by_record(address, binding, record)
-
-        for address in addresses:
-            self.lookup_results[address] = self._observe(address, partial(look_up, address))
+            look_up = partial(self._by_record, address, binding, record)
+            self.lookup_results[address] = self._observe(address, look_up)
 
     def list_series_members(self, desired: Desired) -> list[Observed] | None:
         """The live members of a declared resource's series, of all versions.

@@ -22,6 +22,7 @@ from synapse_apply.model.diagnostic import (
     format_json_pointer,
     warning_finding,
 )
+from synapse_apply.model.json_types import Spec
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
@@ -137,41 +138,37 @@ def wrap_recorded_secrets(
         resource = desired.get(address)
         if resource is None:
             continue
-        walk = _SecretWrapper(UNMARKED.with_named_secret_paths(paths))
-        spec = {key: walk.wrap_literals(value, (key,)) for key, value in resource.spec.items()}
-        if walk.literals:
+        spec, literals = _wrap_literals(resource.spec, UNMARKED.with_named_secret_paths(paths))
+        if literals:
             changed[address] = replace(resource, spec=spec)
             is_marked = address.kind in marks.kinds
-            findings.append(_unnamed_secret(resource, walk.literals, is_marked))
+            findings.append(_unnamed_secret(resource, literals, is_marked))
     if marks.named is not None and marks.named.of_kind:
         for address, resource in desired.items():
             spec_marks = marks.select_for_object(address.kind, resource.spec)
             if spec_marks is not None:
-                walk, base = _SecretWrapper(spec_marks), changed.get(address, resource)
-                spec = {key: walk.wrap_literals(value, (key,)) for key, value in base.spec.items()}
+                base = changed.get(address, resource)
+                spec, _ = _wrap_literals(base.spec, spec_marks)
                 changed[address] = replace(base, spec=spec)
     return ({**desired, **changed} if changed else desired), tuple(findings)
 
 
-class _SecretWrapper:
-    """Turns the plain values of one spec at secret paths into literal secrets."""
+def _wrap_literals(spec: Spec, marks: SpecMarks) -> tuple[Spec, list[FieldPath]]:
+    """A spec with its plain values at secret paths as literal secrets; and these paths."""
+    literals: list[FieldPath] = []
 
-    def __init__(self, marks: SpecMarks) -> None:
-        self._marks = marks
-        self.literals: list[FieldPath] = []
-
-    def wrap_literals(self, value: Any, path: FieldPath) -> Any:
+    def wrap(value: Any, path: FieldPath) -> Any:
         if value is None or isinstance(value, SecretRef | Reference):
             return value
         if is_map(value) and value:
-            return {key: self.wrap_literals(below, (*path, key)) for key, below in value.items()}
-        is_map_above = is_map(value) and not self._marks.is_secret(path)
-        if is_map_above or not (
-            self._marks.is_secret(path) or self._marks.has_named_field_below(path)
-        ):
+            return {key: wrap(below, (*path, key)) for key, below in value.items()}
+        is_map_above = is_map(value) and not marks.is_secret(path)
+        if is_map_above or not (marks.is_secret(path) or marks.has_named_field_below(path)):
             return value
-        self.literals.append(path)
+        literals.append(path)
         return SecretRef("literal", literal=Sensitive(value))
+
+    return {key: wrap(value, (key,)) for key, value in spec.items()}, literals
 
 
 def _unnamed_secret(resource: Desired, paths: list[FieldPath], is_marked: bool) -> Diagnostic:

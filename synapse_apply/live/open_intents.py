@@ -86,8 +86,7 @@ def look_up_outcomes(
     lists = (live_reader or live_reader_of_state(session, state)).lists
     # Here, not above: most runs meet no open call.
     from synapse_apply.applying.lookup import index_owners
-    from synapse_apply.applying.runs import known_jobs
-    from synapse_apply.applying.settle import IntentResolver
+    from synapse_apply.applying.settle import IntentResolver, known_jobs
 
     # Before any list is read: absence from a list says nothing of what came after it.
     now, current_uptime = session.clock.utc_now(), session.uptime()

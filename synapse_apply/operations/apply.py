@@ -17,11 +17,9 @@ from synapse_apply.applying.body import secrets_to_send
 from synapse_apply.applying.dry_run import DryRunResult, dry_run_steps
 from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
 from synapse_apply.applying.lookup import Backend, Claims
-from synapse_apply.applying.permits import FinalPermit
-from synapse_apply.applying.run import Gate, Ledger, Run
+from synapse_apply.applying.run import Gate, Ledger, ProgressPackages, Run
 from synapse_apply.applying.scheduler import Scheduler
-from synapse_apply.applying.step import Step
-from synapse_apply.applying.uploading import ProgressPackages
+from synapse_apply.applying.step import FinalPermit, Step
 from synapse_apply.live.comparable_values import build_recordable_fields
 from synapse_apply.live.open_intents import (
     build_known_marks,

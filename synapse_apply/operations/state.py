@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from synapse_apply.applying.runs import explain_other_job, jobs_of_last_runs, with_job
+from synapse_apply.applying.settle import explain_other_job, jobs_of_last_runs, with_job
 from synapse_apply.live.open_intents import (
     acting_call_warning,
     build_no_open_call_error,

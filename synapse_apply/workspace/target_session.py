@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from synapse_apply import __version__
-from synapse_apply.applying.permits import FinalPermit
-from synapse_apply.applying.step import Actor
+from synapse_apply.applying.step import Actor, FinalPermit
 from synapse_apply.kinds.descriptor import Api
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.files import explain_file_of_others

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.applying.permits import FinalPermit
+from synapse_apply.applying.step import FinalPermit
 
 
 class Scripted:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapse_apply.applying.uploading import ProgressPackages
+from synapse_apply.applying.run import ProgressPackages
 from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.model.address import Address
 
