@@ -77,7 +77,7 @@ def explain_invalid_address(address: Address) -> str:
     kind = CATALOGUE.get(address.kind)
     if kind is None:
         return f"the kinds are {', '.join(sorted(CATALOGUE))}"
-    name, separator, version = address.name, "", ""
+    name = address.name
     if kind.series_field:
         name, separator, version = name.rpartition("@")
         if not separator or not is_valid_version(version):
@@ -242,23 +242,18 @@ class Exporter:
         tree: dict[str, Any] = _to_writable(fields, (), left_out)
         self._add_live_references(address.kind, tree)
         tree |= extra_fields
-        head: dict[str, Any] = {
-            "apiVersion": API_VERSION,
-            "kind": CATALOGUE[address.kind].kind,
-        }
+        head: dict[str, Any] = {"apiVersion": API_VERSION, "kind": CATALOGUE[address.kind].kind}
         if "metadata" in schemas.bundle_schema_with_referenced_files(address.kind)["required"]:
             head["metadata"] = {"name": address.name}
         # Removing one misfit may reveal the next, so the text is written and read back until it
         # fits.
         for _ in range(_MAX_ROUNDS):
             written_secrets = tuple(
-                item for item in secrets if get_at_or_absent(tree, item.path) == item.reference
+                [item for item in secrets if get_at_or_absent(tree, item.path) == item.reference]
             )
-            document = {**head}
-            if written_secrets:
-                pointers = [format_json_pointer(secret.path) for secret in written_secrets]
-                document["lifecycle"] = {SENSITIVE: pointers}
-            text = format_document({**document, "spec": dict(tree)}, self.schema)
+            pointers = [format_json_pointer(secret.path) for secret in written_secrets]
+            lifecycle = {"lifecycle": {SENSITIVE: pointers}} if pointers else {}
+            text = format_document({**head, **lifecycle, "spec": dict(tree)}, self.schema)
             findings = self._round_trip_problems(address, text, tree)
             if not findings:
                 unseen = describe_unseen_secrets(address.kind, spec, self.marks, tree)
@@ -266,8 +261,8 @@ class Exporter:
                     container = self.marks.kinds[address.kind].container
                     left_out.append(LeftOutField((container,), unseen))
                 return ExportedManifest(address, text, tuple(left_out), written_secrets)
-            removed = [problem for problem in findings if _remove_field(tree, problem.path[1:])]
-            left_out += [LeftOutField(problem.path[1:], problem.reason) for problem in removed]
+            removed = [one for one in findings if _remove_field(tree, one.path[1:])]
+            left_out += [LeftOutField(one.path[1:], one.reason) for one in removed]
             if not removed:
                 return ExportedManifest(address, "", (*left_out, *findings))
         return ExportedManifest(address, "", tuple(left_out))
@@ -305,10 +300,8 @@ class Exporter:
         """Add `valueFrom: {live: true}` for required secrets that the server's answer lacks."""
         marks = self.marks.kinds.get(kind)
         provider = tree.get(marks.selector) if marks is not None else None
-        if marks is None or provider is None:
-            return
-        configuration = tree.get(marks.container, {})
-        if not isinstance(configuration, dict):
+        configuration = tree.get(marks.container, {}) if marks is not None else None
+        if marks is None or provider is None or not isinstance(configuration, dict):
             return
         keys: set[str] = set()
         if description := self.project.providers.get(provider):
@@ -325,35 +318,27 @@ class Exporter:
     ) -> list[LeftOutField]:
         """Why reading the text does not give `tree` back, each at a path of the document."""
         reading = read_documents(text.encode(), str(address))
-        if reading.diagnostics or len(reading.documents) != 1:
-            return [_to_left_out_field(finding) for finding in reading.diagnostics]
-        context = DecodeContext(self.project, self.target, self.marks)
-        draft = begin_draft(
-            context, reading.documents[0], VariableValues(self.project, self.target)
-        )
-        if draft is not None and not draft.unknown_paths:
-            set_address(draft)
-            if not find_misfits(draft):
-                decode_desired(draft)
-        errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]
+        errors, draft = [*reading.diagnostics], None
+        if not errors and len(reading.documents) == 1:
+            context = DecodeContext(self.project, self.target, self.marks)
+            values = VariableValues(self.project, self.target)
+            draft = begin_draft(context, reading.documents[0], values)
+            if draft is not None and not draft.unknown_paths:
+                set_address(draft)
+                if not find_misfits(draft):
+                    decode_desired(draft)
+            errors = [finding for finding in context.findings if finding.is_error]
         if errors or draft is None:
-            return errors
+            return [LeftOutField(one.path or (), one.detail or one.summary) for one in errors]
         # The name may be read as something else, such as a number.
         if draft.address != address:
             return [LeftOutField((), f"a manifest of it would declare {draft.address}")]
-        differing_names = [
-            name
+        return [
+            LeftOutField(("spec", name), "it cannot be written as YAML")
             for name in tree
             if name not in draft.spec
             or format_canonical_json(draft.spec[name]) != format_canonical_json(tree[name])
         ]
-        return [
-            LeftOutField(("spec", name), "it cannot be written as YAML") for name in differing_names
-        ]
-
-
-def _to_left_out_field(finding: Diagnostic) -> LeftOutField:
-    return LeftOutField(finding.path or (), finding.detail or finding.summary)
 
 
 def _build_live_reference() -> JsonObject:
@@ -385,10 +370,7 @@ def _to_writable(value: Any, path: FieldPath, dropped: list[LeftOutField]) -> An
 
 
 def _why_unwritable(value: Any, depth_left: int) -> str:
-    """Why no manifest can hold a value, with `depth_left` levels allowed below.
-
-    "" where one can.
-    """
+    """Why no manifest can hold a value, with `depth_left` levels allowed below; "" for none."""
     if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
         return "it holds half of a character, which UTF-8 cannot write"
     if isinstance(value, float) and not math.isfinite(value):
@@ -398,11 +380,10 @@ def _why_unwritable(value: Any, depth_left: int) -> str:
         return "the number is too long"
     if isinstance(value, list | Mapping) and depth_left < 0:
         return "it stands too deep inside other values"
-    children = value if isinstance(value, list | Mapping) else ()
-    for child in children:
-        reason = _why_unwritable_key(child) if isinstance(value, Mapping) else ""
-        inner = value[child] if isinstance(value, Mapping) else child
-        if reason := reason or _why_unwritable(inner, depth_left - 1):
+    is_map = isinstance(value, Mapping)
+    for child in value if isinstance(value, list | Mapping) else ():
+        reason = _why_unwritable_key(child) if is_map else ""
+        if reason := reason or _why_unwritable(value[child] if is_map else child, depth_left - 1):
             return reason
     return ""
 
@@ -487,21 +468,16 @@ def write_export(
             rewrites.append(Rewrite(path, str(path), current_content, text.encode()))
     if rewrites and not force:
         hints = {layout.inventory: _FORCE_INVENTORY_HINT}
-        raise InputError(
-            *(
-                existing_file_finding(change.file, hints.get(change.file, _FORCE_HINT))
-                for change in rewrites
-            )
-        )
+        files = [change.file for change in rewrites]
+        raise InputError(*[existing_file_finding(f, hints.get(f, _FORCE_HINT)) for f in files])
     if not layout.schema_file.exists():
         new_texts[layout.schema_file] = format_schema("manifest")
     # Before the new files: if this fails, nothing has been written.
     rewrite_all_or_none(rewrites)
     for path, text in new_texts.items():
         create_new_file(path, text)
-    result.files += sorted(
-        {*new_texts, *(change.file for change in rewrites)} - {layout.schema_file}
-    )
+    written = {*new_texts, *(change.file for change in rewrites)}
+    result.files += sorted(written - {layout.schema_file})
     return result
 
 
@@ -510,7 +486,9 @@ def _iter_obstacle_findings(
 ) -> Iterator[Diagnostic]:
     """A finding for each link, or file in the place of a folder, that is in the way of a write."""
     files = (*manifests, layout.schema_file)
-    if _lower_case_path(layout.inventory) in set(map(_lower_case_path, files)):
+    # Real paths in lower case are equal for two spellings, also where case is ignored.
+    real_paths = {os.path.realpath(file).lower() for file in files}
+    if os.path.realpath(layout.inventory).lower() in real_paths:
         yield error_finding(
             "Two files of one name",
             f"{layout.inventory} is where the inventory shall be written, and a file of the "
@@ -520,16 +498,9 @@ def _iter_obstacle_findings(
     for folder in dict.fromkeys((layout.folder, *(file.parent for file in files))):
         yield from _folder_obstacles(folder, "--out", may_link=folder == layout.folder)
     yield from _folder_obstacles(layout.inventory.parent, "--inventory", may_link=True)
-    for file in files:
+    for file, option in (*((file, "--out") for file in files), (layout.inventory, "--inventory")):
         if file.is_symlink():
-            yield _build_link_finding(file, "--out")
-    if layout.inventory.is_symlink():
-        yield _build_link_finding(layout.inventory, "--inventory")
-
-
-def _lower_case_path(path: Path) -> str:
-    """A path's real path in lower case: equal for two spellings, also where case is ignored."""
-    return os.path.realpath(path).lower()
+            yield _build_link_finding(file, option)
 
 
 def _folder_obstacles(folder: Path, option: str, *, may_link: bool) -> Iterator[Diagnostic]:
@@ -540,11 +511,9 @@ def _folder_obstacles(folder: Path, option: str, *, may_link: bool) -> Iterator[
         return
     # lexists, not exists: a dangling link is in the way, too.
     existing = next(ancestor for ancestor in (folder, *folder.parents) if os.path.lexists(ancestor))
-    if existing.is_dir():
-        return
-    if existing.is_symlink():
+    if existing.is_symlink() and not existing.is_dir():
         yield _build_link_finding(existing, option)
-    else:
+    elif not existing.is_dir():
         yield error_finding(
             "A file is where a folder is needed",
             f"{existing} is not a folder.",

@@ -114,24 +114,23 @@ class FieldOrigins:
         full_path = ("spec", *path)
         overlay = self._last_overlay(full_path)
         if overlay is not None:
+            project_path: FieldPath = (*overlay.prefix, *full_path)
             # Changing it here would change other resources as well.
             if has_wildcard(overlay.pattern):
                 self._refuse(
                     f"{format_field_path(full_path)} is set by the overlay {overlay.pattern}, "
                     "which is for others, too",
                     "Change it there, or set it in an overlay of this address alone.",
-                    find_nearest_position(overlay.positions, (*overlay.prefix, *full_path)),
+                    find_nearest_position(overlay.positions, project_path),
                 )
-            edit_spot = self._require_project_spot((*overlay.prefix, *full_path))
-        # Other targets read the manifest, so this target's value goes into an overlay of its own.
-        elif self.is_shared:
-            self._require_plain_value(full_path, path)
-            edit_spot = self._require_project_spot(
-                ("targets", self.target.name, "overlays", str(self.resource.address), *full_path)
-            )
         else:
             self._require_plain_value(full_path, path)
-            return DocumentSpot(self.document, full_path)
+            if not self.is_shared:
+                return DocumentSpot(self.document, full_path)
+            # Other targets read the manifest, so this target's value goes into its own overlay.
+            address = str(self.resource.address)
+            project_path = ("targets", self.target.name, "overlays", address, *full_path)
+        edit_spot = self._require_project_spot(project_path)
         self._require_no_variable(edit_spot)
         return edit_spot
 
@@ -142,12 +141,11 @@ class FieldOrigins:
         """
         overlays: Sequence[Overlay] = tuple(self.target.overlays.values())
         for overlay in reversed(overlays):
-            if overlay.matches_address(str(self.resource.address)):
-                node: Any = overlay.patch
-                for part in full_path:
-                    node = node.get(part, ABSENT) if isinstance(node, Mapping) else node
-                if node is not ABSENT:
-                    return overlay
+            node: Any = overlay.patch
+            for part in full_path:
+                node = node.get(part, ABSENT) if isinstance(node, Mapping) else node
+            if node is not ABSENT and overlay.matches_address(str(self.resource.address)):
+                return overlay
         return None
 
     def _require_project_spot(self, path: FieldPath) -> DocumentSpot:
@@ -199,13 +197,9 @@ class FieldOrigins:
             )
 
     def _refuse(self, detail: str, hint: str, position: Position | None) -> NoReturn:
-        address = str(self.resource.address)
+        address, summary = str(self.resource.address), "This drift cannot be written"
         raise InputError.from_summary(
-            "This drift cannot be written",
-            f"{detail}.",
-            hint,
-            position=position,
-            address=address,
+            summary, f"{detail}.", hint, position=position, address=address
         )
 
 
@@ -213,11 +207,8 @@ def _iter_variable_names(value: Any) -> Iterator[str]:
     """The names of the variables in a value as written; `$${` is an escape, not a variable."""
     if isinstance(value, str):
         yield from _VARIABLE_PATTERN.findall(value.replace("$${", ""))
-    elif isinstance(value, Mapping):
-        for child in value.values():
-            yield from _iter_variable_names(child)
-    elif isinstance(value, list):
-        for child in value:
+    elif isinstance(value, Mapping | list):
+        for child in value.values() if isinstance(value, Mapping) else value:
             yield from _iter_variable_names(child)
 
 

@@ -56,15 +56,25 @@ def decode_rules(
     rules: dict[str, PolicyRule] = {}
     for index, block in enumerate(settings.get("policy", {}).get("rules", ())):
         rule_path = (*owner_path, "policy", "rules", index)
-        rule = _decode_rule(block, rule_path, positions.get(rule_path), report_finding)
-        if rule.name in rules:
-            report_finding(
-                rule_path,
-                "Two rules of one name",
-                f"a rule `{rule.name}` stands before it",
-                "give one of them a `name:` of its own",
-            )
-        rules[rule.name] = rule
+        check, severity = block["rule"], block.get("severity", DENY)
+        has_window = "cron" in block and severity != OFF
+        name = block.get("name", check)
+        if name in rules:
+            detail = f"a rule `{name}` stands before it"
+            hint = "give one of them a `name:` of its own"
+            report_finding(rule_path, "Two rules of one name", detail, hint)
+        rules[name] = PolicyRule(
+            check,
+            name=name,
+            severity=severity,
+            only=_to_texts(block.get("addresses", block.get("only", ()))),
+            excepted=_to_texts(block.get("except", ())),
+            values=_to_texts(block.get("values", ())),
+            labels=_to_texts(block.get("labels", ())),
+            limit=block.get("limit", 0),
+            window=_decode_window(block, rule_path, report_finding) if has_window else None,
+            position=positions.get(rule_path),
+        )
     return tuple(rules.values())
 
 
@@ -88,38 +98,14 @@ def merge_rules_for_target(
     for index, rule in enumerate(own):
         if rule.severity == OFF and rule.name not in names:
             rule_path = (*target_path, "policy", "rules", index)
-            detail, hint = (
-                f"no common rule is `{rule.name}`",
-                partial(suggest_words, rule.name, names),
-            )
+            hint = partial(suggest_words, rule.name, names)
+            detail = f"no common rule is `{rule.name}`"
             report_finding(rule_path, "No rule to remove", detail, hint)
     own_by_name = {rule.name: rule for rule in own}
     # A target's rule takes the place of the common one, so that the order stays.
     rules = [own_by_name[rule.name] if rule.name in own_by_name else rule for rule in common]  # noqa: SIM401 - without a call for each
     rules += [rule for rule in own_by_name.values() if rule.name not in names]
     return tuple([rule for rule in rules if rule.severity != OFF])
-
-
-def _decode_rule(
-    block: SettingsBlock,
-    rule_path: FieldPath,
-    position: Position | None,
-    report_finding: ReportFinding,
-) -> PolicyRule:
-    check_name, severity = block["rule"], block.get("severity", DENY)
-    has_window = "cron" in block and severity != OFF
-    return PolicyRule(
-        check_name,
-        name=block.get("name", check_name),
-        severity=severity,
-        only=_to_texts(block.get("addresses", block.get("only", ()))),
-        excepted=_to_texts(block.get("except", ())),
-        values=_to_texts(block.get("values", ())),
-        labels=_to_texts(block.get("labels", ())),
-        limit=block.get("limit", 0),
-        window=_decode_window(block, rule_path, report_finding) if has_window else None,
-        position=position,
-    )
 
 
 def _to_texts(items: Iterable[Any]) -> tuple[str, ...]:
@@ -144,9 +130,8 @@ def _decode_window(
         detail = f"{block['duration']} is no length of a window"
         hint = "write more than nothing and at most 366d"
         report_finding((*rule_path, "duration"), "Value out of range", detail, hint)
-    time_zone = _load_time_zone(
-        block.get("timezone", "UTC"), (*rule_path, "timezone"), report_finding
-    )
+    zone_name = block.get("timezone", "UTC")
+    time_zone = _load_time_zone(zone_name, (*rule_path, "timezone"), report_finding)
     if cron is None or duration is None or time_zone is None:
         return None
     return Window(cron, duration, time_zone)
@@ -230,9 +215,8 @@ class RefactoringDecoder:
             if address in sources:
                 detail = f"{address} is also moved to another address"
                 self._report_finding(address_path, "Moved and removed", detail, _KEEP_ONE)
-            removal_by_address.setdefault(
-                address, RemovedAddress(address, self._positions.get(address_path))
-            )
+            removal = RemovedAddress(address, self._positions.get(address_path))
+            removal_by_address.setdefault(address, removal)
         return tuple(removal_by_address.values())
 
     def _parse_address(self, path: FieldPath, text: str) -> Address | None:
@@ -263,10 +247,8 @@ class RefactoringDecoder:
             while (following := in_cycles.pop(cycle[-1])) != start:
                 cycle.append(following)
             chain_text = " -> ".join(map(str, [*cycle, start]))
-            hint = "remove the move that leads back"
-            self._report_finding(
-                ("moved", row_by_old[start]), "Moves in a circle", chain_text, hint
-            )
+            hint, path = "remove the move that leads back", ("moved", row_by_old[start])
+            self._report_finding(path, "Moves in a circle", chain_text, hint)
 
 
 def still_declared_errors(

@@ -30,7 +30,6 @@ HOST_VARIABLE, TOKEN_VARIABLE, TENANT_VARIABLE = (
     "SYNAPSE_TENANT",
 )
 _NOT_SET = "is not set"
-_SET_BUT_NOT_USED = "is set to something else and not used"
 
 ReadLogin = Callable[[], Login | None]
 
@@ -144,11 +143,9 @@ def _offer_beside(name: str, variable_value: str, used_value: str) -> SettingOff
     """What is said of a variable where the project file gives the setting."""
     if not variable_value:
         return SettingOffer(name, _NOT_SET)
-    return SettingOffer(
-        name,
-        "says the same" if variable_value == used_value else _SET_BUT_NOT_USED,
-        unused=variable_value != used_value,
-    )
+    if variable_value == used_value:
+        return SettingOffer(name, "says the same")
+    return SettingOffer(name, "is set to something else and not used", unused=True)
 
 
 def _why_unusable(login: Login | None) -> str:
@@ -215,11 +212,8 @@ def choose_and_fill_target(
 
     Raises InputError where the name is unknown, or none was given and the choice is not clear.
     """
-    return fill_settings(
-        _choose_unfilled_target(project, name, environ, is_interactive, read_login),
-        environ,
-        read_login,
-    )
+    target = _choose_target(project, name, environ, is_interactive, read_login)
+    return fill_settings(target, environ, read_login)
 
 
 def select_targets_to_check(project: Project, name: str | None) -> tuple[Target, ...]:
@@ -230,17 +224,15 @@ def select_targets_to_check(project: Project, name: str | None) -> tuple[Target,
     return list_declared_targets(project) or (_require_target(project, EMBEDDED, {}),)
 
 
-def _choose_unfilled_target(
+def _choose_target(
     project: Project,
     name: str | None,
     environ: Mapping[str, str],
     is_interactive: bool,
     read_login: ReadLogin,
 ) -> Target:
-    if name:
-        return _require_target(project, name, environ, read_login)
-    if project.default_target:
-        return _require_target(project, project.default_target, environ, read_login)
+    if given := name or project.default_target:
+        return _require_target(project, given, environ, read_login)
     declared = declared_target_names(project)
     if len(declared) == 1:
         return project.targets[declared[0]]
@@ -272,18 +264,12 @@ def _require_target(
         return project.targets[name]
     if name == EMBEDDED:
         return Target(EMBEDDED)
-    if (
-        _NAME_PATTERN.fullmatch(name)
-        and not declared_target_names(project)
-        and names_host(environ, read_login)
-    ):
-        # Without declared targets the environment describes the backend; any name may be given to
-        # it.
+    declared = declared_target_names(project)
+    # Without declared targets the environment describes the backend; any name may be given to it.
+    if _NAME_PATTERN.fullmatch(name) and not declared and names_host(environ, read_login):
         return Target(name)
-    known_names = [*declared_target_names(project), EMBEDDED]
-    raise InputError.from_summary(
-        "Unknown target", f"there is no target `{name}`", suggest_words(name, known_names)
-    )
+    hint = suggest_words(name, [*declared, EMBEDDED])
+    raise InputError.from_summary("Unknown target", f"there is no target `{name}`", hint)
 
 
 def select_target_names(project: Project, selectors: Sequence[str]) -> tuple[str, ...]:
@@ -315,18 +301,14 @@ def _iter_matching_names(project: Project, selector: str) -> Iterator[str]:
     if selector == EMBEDDED:
         yield EMBEDDED
         return
-    conditions = selector.split(",")
+    conditions = [condition.partition("=") for condition in selector.split(",")]
     for name in declared_target_names(project):
-        if all(_holds_for_target(project, name, condition) for condition in conditions):
+        for key, equals, value in conditions:
+            labels = project.targets[name].labels if equals else {key: name}
+            if key not in labels or not matches_pattern(labels[key], value if equals else key):
+                break
+        else:
             yield name
-
-
-def _holds_for_target(project: Project, name: str, condition: str) -> bool:
-    key, equals, value = condition.partition("=")
-    if not equals:
-        return matches_pattern(name, condition)
-    labels = project.targets[name].labels
-    return key in labels and matches_pattern(labels[key], value)
 
 
 def _build_no_match_finding(project: Project, selector: str) -> Diagnostic:
