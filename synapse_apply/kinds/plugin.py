@@ -212,9 +212,7 @@ V2 = ApiBinding(
     lookup={"code": Lookup.COMPLETE, "name": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.v2.get_plugin(to_wire_id(object_id)),
     list_objects=lambda api: api.v2.list_plugins(),
-    list_once_or_none=lambda api, max_pages, is_first_page_useful: api.v2.list_plugins_once(
-        max_pages, is_first_page_useful
-    ),
+    list_once_or_none=lambda api, *limits: api.v2.list_plugins_once(*limits),
     list_natural_keys=_list_natural_keys,
     create_object=lambda api, body, key: api.v2.create_plugin(body, idempotency_key=key),
     update_object=lambda api, object_id, body: api.v2.update_plugin(to_wire_id(object_id), body),

@@ -227,9 +227,7 @@ V2 = ApiBinding(
     read_object=lambda api, object_id: api.v2.get_plugin_release(to_wire_id(object_id)),
     list_objects=_v2_releases,
     lists_whole_objects=True,
-    list_once_or_none=lambda api, max_pages, is_first_page_useful: api.v2.list_releases_once(
-        max_pages, is_first_page_useful
-    ),
+    list_once_or_none=lambda api, *limits: api.v2.list_releases_once(*limits),
     list_natural_keys=lambda raw: (
         (f"code={raw['code']}@{raw['version']}",) if raw.get("code") else ()
     ),

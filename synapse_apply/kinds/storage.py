@@ -45,9 +45,7 @@ V1 = ApiBinding(
     lookup={"name": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.get_storage(to_wire_id(object_id)),
     list_objects=lambda api: api.list_storages(),
-    list_once_or_none=lambda api, max_pages, is_first_page_useful: api.list_storages_once(
-        max_pages, is_first_page_useful
-    ),
+    list_once_or_none=lambda api, *limits: api.list_storages_once(*limits),
     variety_field="provider",
     list_natural_keys=lambda raw: (f"name={raw['name']}",) if raw.get("name") else (),
     create_object=lambda api, body, key: api.create_storage(body, idempotency_key=key),
