@@ -26,8 +26,6 @@ class ListPage:
     next_query: Query | None = None
 
 
-# Data, not code: header forms, envelope and pages of one API version. The operations of both
-# versions share one client and its connections.
 @frozen
 class Dialect:
     """One API version on the wire.

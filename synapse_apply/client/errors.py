@@ -1,6 +1,7 @@
 """Which exception class each failure of a call is.
 
-Every class is also one of the model's, which callers outside of the client catch.
+Every class is also one of the model's, which callers outside of the client catch: they decide by
+NotFound, Conflict or `effect`, and know no HTTP library.
 
 ClientError               every failure of a call
   NotSentError            refused on this side: nothing left this machine
@@ -42,8 +43,6 @@ from synapse_apply.model.remote import parse_field_errors
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
-# Subclasses of the model's RemoteError: planning and applying decide by NotFound, Conflict or
-# `effect`, and know no HTTP library.
 class ClientError(RemoteError):
     """A call failed (API page, "Error Handling").
 

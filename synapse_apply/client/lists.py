@@ -168,8 +168,6 @@ class ListQuery:
         return parse_page(self.dialect, answer, self.shape), answer
 
 
-# A v2 list that does not say whether more follows is refused: what lies behind its end would be
-# taken for absent.
 def parse_page(dialect: Dialect, answer: Answer, shape: AnswerShape = ANYTHING) -> ListPage:
     """The page in an answer; UnexpectedAnswerError for anything else, or items of another shape."""
     if answer.parse_fault_or_empty and answer.body.strip():
@@ -254,8 +252,6 @@ _PARALLEL_READINGS = 3
 _MAX_LIGHT_PAGE = 1024 * 1024
 
 
-# Absence needs two readings, the second with all that a sound first one had: objects move between
-# pages while the list is read.
 def reread_list_until_complete(
     list_query: ListQuery, max_pages: int, max_weight: int = MAX_LIST_WEIGHT
 ) -> list[Any]:

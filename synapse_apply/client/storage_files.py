@@ -86,11 +86,9 @@ def classify_network_or_private_if_no_address(address: str) -> Network:
     return "public" if is_assigned and ip.is_global and not ip.is_multicast else "private"
 
 
-# A release's `file` is a signed URL that a lying server chooses. So none of our headers are sent,
-# redirects are counted, https is needed unless the backend is reached without it, and loopback,
-# private and link-local addresses are refused unless the backend is at one of that kind: by
-# look-up, and again at the connected socket. `SYNAPSE_APPLY_HOSTS` limits where tokens go and does
-# not count here: none is sent.
+# https is needed unless the backend is reached without it. Addresses are refused by look-up, and
+# again at the connected socket. `SYNAPSE_APPLY_HOSTS` limits where tokens go and does not count
+# here: none is sent.
 @frozen
 class ReachableNetworks:
     """From where files may be fetched: `networks` are those of the allowed addresses."""

@@ -61,10 +61,8 @@ def read_typed_file(
         return _read_all(file, max_bytes)
 
 
-# Findings quote what they are about, and the author of a pull request makes the links, so it counts
-# for little that the pipeline named the path. Manifests stay inside the project; the project file
-# and files named on the command line inside the repository around them. A path outside of a
-# checkout is the user's word.
+# Manifests stay inside the project; the project file and files named on the command line inside the
+# repository around them. A path outside of a checkout is the user's word.
 def require_path_inside(path: Path, folder: Path) -> None:
     """NotPlainFileError if a path, its links followed, leads out of the folder."""
     if leads_outside_folder(path, folder):

@@ -119,7 +119,6 @@ def own_folder_exists(path: Path) -> bool:
         return False
 
 
-# Files are opened through folder descriptors, so that a swap after the check changes nothing.
 # SQLite opens by path; its file is therefore compared before and after.
 def open_own_file_with_flags(path: Path, flags: int, mode: int = FILE_MODE) -> int:
     """Open one of our files with `flags`, as `os.open`; returns the descriptor.
@@ -327,9 +326,6 @@ def _require_plain(
         )
 
 
-# Root's files are trusted, and root trusts those of the project's owner: volumes belong to root,
-# and containers run as root in a runner's checkout. Others' files are refused, as by Git's
-# `safe.directory`.
 def _is_trusted_owner(owner: int, base_owner: int) -> bool:
     current_uid = os.geteuid()
     return owner in (current_uid, 0) or (current_uid == 0 and owner == base_owner)

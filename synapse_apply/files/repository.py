@@ -177,10 +177,8 @@ def start_git(repository: Repository, *arguments: str) -> PipedProgram:
         raise _git_not_started(problem) from None
 
 
-# Git answers for the repository that we found: its own search accepts a bare repository that a pull
-# request committed, while the nearest `.git` above cannot be committed. Told by GIT_DIR where the
-# repository is, Git no longer checks whose it is, so we do, by its rules. `safe.bareRepository` and
-# its like come on top: older Gits do not know them.
+# Told by GIT_DIR where the repository is, Git no longer checks whose it is, so we do, by its rules.
+# `safe.bareRepository` and its like come on top: older Gits do not know them.
 def _git_command(
     folder: Path, repository: Repository | None, *arguments: str
 ) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -43,8 +43,6 @@ def to_nfc(path: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
-# Names that deceive are errors, because they pass a review; names that Windows cannot have are
-# warnings, because they concern only agents that most do not have.
 def unsafe_name_errors(path: str) -> Iterator[Diagnostic]:
     """An error for each reason why a path is dangerous to unpack, or misleading."""
     for fault in _unsafe_name_phrases(path):

@@ -158,7 +158,6 @@ def _raise_package_changed(source: PackageSource, changes: Sequence[FileChange])
     )
 
 
-# /tmp is memory on many systems, so large files go to /var/tmp unless TMPDIR says otherwise.
 def large_file_folder() -> Path | None:
     """The folder /var/tmp, if it is writable and the environment names no other; else None.
 
@@ -169,9 +168,7 @@ def large_file_folder() -> Path | None:
     return _LARGE_FILE_FOLDER if is_writable and not is_configured else None
 
 
-# A 1 GiB zip was read three times and written once; this way it is read twice. The last bytes are
-# given out only when all of them had the planned digest. A zip that was written within 2 s before
-# the plan is copied instead, because its time could not show another write.
+# A 1 GiB zip was read three times and written once; this way it is read twice.
 class HashedFile(io.RawIOBase):
     """A stream over an open file that must have a known size and digest.
 

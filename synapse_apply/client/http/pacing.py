@@ -169,10 +169,9 @@ def parse_http_date(value: str | None) -> float | None:
 _DATE_RESOLUTION = 1.0
 
 
-# Each answer's `Date`, with when its request began and ended, gives a span; all spans together give
-# the skew, without a request of its own. More than `settle_after` (5 s at least) stops an apply:
-# the age of a lost create is told by the clocks of the machines that share a state. The lease is no
-# measure, because it is kept by clocks that only count.
+# More than `settle_after` (5 s at least) stops an apply: the age of a lost create is told by the
+# clocks of the machines that share a state. The lease is no measure, because it is kept by clocks
+# that only count.
 class ServerClock:
     """Narrows down the clock skew with each request event, on any thread.
 
@@ -198,13 +197,10 @@ class ServerClock:
             event.server_date - ended_at, event.server_date + _DATE_RESOLUTION - event.started_at
         )
         with self._lock:
-            common_skew = answer_skew if self._skew is None else _intersect(self._skew, answer_skew)
+            skew = self._skew or answer_skew
+            common = ClockSkew(max(skew.low, answer_skew.low), min(skew.high, answer_skew.high))
             # No common range: one of the clocks was set meanwhile, so that only the new one counts.
-            self._skew = common_skew if common_skew.low <= common_skew.high else answer_skew
-
-
-def _intersect(first: ClockSkew, second: ClockSkew) -> ClockSkew:
-    return ClockSkew(max(first.low, second.low), min(first.high, second.high))
+            self._skew = common if common.low <= common.high else answer_skew
 
 
 # How many calls may run at the same time against one host, and when to pause after a 429.
@@ -218,8 +214,6 @@ AcquisitionTime = float
 _POLL_SECONDS = 0.25  # between two checks of `should_stop`
 
 
-# Additive increase, multiplicative decrease, shared by all kinds. A 429 costs time, not one of the
-# call's repeats.
 class RequestPacer:
     """Limits the calls of all threads to one host."""
 
