@@ -10,18 +10,18 @@ use, and are passed on explicitly, so that they come before the variables of the
 Which StateError each failure of a bucket becomes, and which failures leave an outcome open. The
 client's exceptions have one class for nearly everything, and their texts quote URLs, headers and
 what the server said. So a text is searched for known marks, and no part of it is shown but an error
-code of letters.
+code of letters, a region, and the start of an object's name.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from synapse_apply.model.command import fill
 from synapse_apply.model.errors import InputError, StateError
@@ -221,6 +221,9 @@ _VARIABLES = {
     ),
     "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_BEARER_TOKEN"),
 }
+_SECRET_OPTION_PATTERN = lazy_pattern(
+    "access_key$|master_key|account_key|sas_|_token$|secret|customer_key"
+)
 _ENDPOINT_VARIABLES = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
@@ -247,6 +250,14 @@ class BucketOptions:
 
     def __repr__(self) -> str:
         return f"BucketOptions(endpoint={self.endpoint!r})"
+
+    def credentials(self) -> Iterator[str]:
+        """What a server is sent and may repeat; a shared access signature, and each part of it."""
+        for name, value in self.config.items():
+            if _SECRET_OPTION_PATTERN.search(name):
+                yield value
+                for part in value.split("&") if "_sas_" in name else ():
+                    yield from (part.partition("=")[2], unquote(part.partition("=")[2]))
 
 
 def build_bucket_options(
@@ -375,9 +386,19 @@ def _extra_certificates(environ: Mapping[str, str]) -> bytes:
 _STATUS_PATTERN = lazy_pattern(r"non-2xx status code: ([1-5]\d\d)")
 # Words alone: a server may have a credential that it was sent in this place.
 _CODE_PATTERN = lazy_pattern(r"<Code>((?=[A-Za-z]{1,48}<)(?:[A-Z]{1,4}[a-z]+)+)</Code>")
-_REGION_PATTERN = lazy_pattern(r"<Region>([a-z0-9-]{1,40})</Region>")
+_REGION_PATTERN = lazy_pattern(r"<Region>([a-z]{2,9}(?:-[a-z]{2,9}){0,3}(?:-?\d{1,3})?)</Region>")
 _CERTIFICATE_PATTERN = lazy_pattern(
     r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?([A-Za-z]+)"
+)
+
+_CERTIFICATE_REASONS = frozenset(
+    {
+        *("BadEncoding", "BadSignature", "CaUsedAsEndEntity", "EndEntityUsedAsCa", "Expired"),
+        *("ExpiredContext", "InvalidPurpose", "InvalidPurposeContext", "NotValidForName"),
+        *("NotValidForNameContext", "NotValidYet", "NotValidYetContext", "Revoked"),
+        *("SelfSigned", "UnhandledCriticalExtension", "UnknownIssuer", "UnknownRevocationStatus"),
+        *("UnsupportedCertVersion", "UnsupportedSignatureAlgorithm"),
+    }
 )
 
 # S3, Azure and Google Cloud call an object that is not there by these names.
@@ -452,7 +473,7 @@ class BucketFailure:
 
     def build_state_error(self, location: str, endpoint: str, activity: str) -> StateError:
         """The error for people; `activity` begins a sentence: Reading, Writing, Listing."""
-        rule, answer = self._find_rule_with_status() if self.status else self._find_rule()
+        rule, answer = self._find_rule_with_status() if self.status else self._find_rule(location)
         region = _REGION_PATTERN.search(self.marks) if self.status else None
         values = {
             "answer": f"{activity} {location} at {endpoint}: {answer}.",
@@ -482,14 +503,15 @@ class BucketFailure:
             rule = "fault"
         return rule, f"the store answered {status}{f' {code}' if code else ''}"
 
-    def _find_rule(self) -> tuple[str, str]:
+    def _find_rule(self, location: str) -> tuple[str, str]:
         marks = self.marks
         if certificate := _CERTIFICATE_PATTERN.search(marks):
-            return "certificate", certificate[1]
+            reason = certificate[1]
+            return "certificate", reason if reason in _CERTIFICATE_REASONS else "it is not valid"
         if any(mark in marks for mark in _METADATA_MARKS):
             return "login", "no credentials were found"
         if odd_name := _ODD_NAME_PATTERN.search(marks):
-            name = repr(odd_name[1][:200])
+            name = _start_of_name(odd_name[1], location)
             return (
                 "odd name",
                 f"the object {name} has a name that no state gives, and that cannot be listed",
@@ -514,6 +536,20 @@ def parse_client_exception(problem: BaseException) -> BucketFailure:
 _ODD_NAME_PATTERN = lazy_pattern(
     r'invalid path: (?:Error parsing )?Path "(.+?)"(?:: | contained )', re.DOTALL
 )
+
+
+# What is longer may be a credential that the server was sent, also one that nobody here knows.
+_MOST_FOREIGN_CHARACTERS = 7
+
+
+def _start_of_name(name: str, location: str) -> str:
+    """An object's name as far as its folders are a state's; all of it where little follows."""
+    folder = re.escape(location.split("/", 3)[3])
+    known = re.match(rf"{folder}/(?:chain-\d{{1,6}}/)?(?:links|snapshots|audit|probe)?[./]*", name)
+    start = known[0] if known else ""
+    if len(name) - len(start) <= _MOST_FOREIGN_CHARACTERS:
+        return repr(name)
+    return f"{start[:200]!r} (the rest of its name is not shown: it may be a credential)"
 
 
 # By rule: summary, detail and hint.

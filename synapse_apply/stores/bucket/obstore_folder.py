@@ -20,6 +20,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.redaction import Redactor
 from synapse_apply.stores.bucket.bucket_probe import PROBE_FOLDER
 from synapse_apply.stores.bucket.bucket_url import (
     OPERATION_SECONDS,
@@ -64,7 +65,7 @@ def make_unconnected_folder(
             f"{location.display_url}: an option or a credential in the environment is malformed.",
             "Check the variables AWS_..., AZURE_... or GOOGLE_... of this job.",
         )
-    return ObstoreFolder(location, options.endpoint, store)
+    return ObstoreFolder(location, options.endpoint, store, Redactor(options.credentials()))
 
 
 def _build_store(location: BucketLocation, options: BucketOptions) -> ObstoreStore | None:
@@ -90,12 +91,14 @@ class ObstoreFolder:
         location: BucketLocation,
         endpoint: str,
         store: ObstoreStore,
+        redactor: Redactor,
         deadline: float = OPERATION_SECONDS,
     ) -> None:
-        """An operation is given up after `deadline` seconds."""
+        """An operation is given up after `deadline` seconds; `redactor` has the credentials."""
         self._location = location
         self._endpoint = endpoint
         self._store = store
+        self._mask = redactor.mask_secrets_in_text
         self._deadline = deadline
         self._pool_lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -219,4 +222,5 @@ class ObstoreFolder:
             return self._pool
 
     def _build_error(self, failure: BucketFailure, activity: str) -> StateError:
-        return failure.build_state_error(self.location, self._endpoint, activity)
+        masked = BucketFailure(failure.status, self._mask(failure.code), self._mask(failure.marks))
+        return masked.build_state_error(self.location, self._endpoint, activity)

@@ -125,10 +125,6 @@ PostgreSQL text fields cannot contain NUL (0x00) bytes
 terminating connection due to administrator command
 terminating connection due to idle-in-transaction timeout
 """
-_PATTERNS = [
-    re.compile(re.escape(line).replace(r"\?", "(.{0,255}?)"))
-    for line in (*_SENTENCES.strip().splitlines(), *map(os.strerror, errorcode))
-]
 # Parameters of libpq that no message hides.
 _NAMES = ("user", "dbname", "host", "hostaddr", "sslrootcert")
 
@@ -171,7 +167,9 @@ def _condition(problem: psycopg.Error) -> str:
 
 def _known_sentence(words: str, location: PostgresLocation) -> str:
     """The words with each unknown name left out; "" if the sentence is not known."""
-    match = next(filter(None, (pattern.fullmatch(words) for pattern in _PATTERNS)), None)
+    sentences = (*_SENTENCES.strip().splitlines(), *map(os.strerror, errorcode))
+    patterns = (re.escape(sentence).replace(r"\?", "(.{0,255}?)") for sentence in sentences)
+    match = next(filter(None, (re.fullmatch(pattern, words) for pattern in patterns)), None)
     if match is None:
         return ""
     names, text, end = _own_names(location), "", 0
