@@ -153,17 +153,15 @@ class Call:
 
     def _look_for_effect(self, failure: RemoteError, retry_from: Observed | None) -> Outcome | None:
         """The outcome of an update whose answer was lost; None where it is to be sent again."""
-        try:
+        observed = None
+        with suppress(RemoteError):
             observed = self.run.backend.find(self.step, self.intent.remote_id)
-        except RemoteError:
-            observed = None
-        if observed is not None and shows_update(
-            self.step, self.fields, observed, self.run.secrets
-        ):
-            return self.recovered(observed, failure)
-        # It was not done, and nobody else has changed what the same body would overwrite.
-        if observed is not None and retry_from is not None and observed.spec == retry_from.spec:
-            return None
+        if observed is not None:
+            if shows_update(self.step, self.fields, observed, self.run.secrets):
+                return self.recovered(observed, failure)
+            # It was not done, and nobody else has changed what the same body would overwrite.
+            if retry_from is not None and observed.spec == retry_from.spec:
+                return None
         return self.unknown(failure)
 
     def _may_send_again(self, announced_at: float) -> bool:
@@ -617,10 +615,9 @@ class Create:
         found = self._objects_as_sent()
         if len(found) < len(self._calls):
             return tuple(call.unknown(failure) for call in self._calls)
-        outcomes = []
-        for call, observed in zip(self._calls, found, strict=True):
-            if call is not owner:
-                self._add_owner_id(call)
+        outcomes = [owner.recovered(found[0], failure)]
+        for call, observed in zip(self._calls[1:], found[1:], strict=True):
+            self._add_owner_id(call)
             outcomes.append(call.recovered(observed, failure))
         return tuple(outcomes)
 
@@ -655,13 +652,12 @@ class Create:
         """The outcome of a refused create: done, adopted if allowed, or failed with a hint."""
         run, step, call = self._run, self._step, self._owner
         key, digest = call.intent.natural_key, call.intent.digest
-        try:
+        hits, is_absent = list[Observed](), False
+        with suppress(RemoteError):
             hits = run.backend.search(step, key)
-        except RemoteError:
-            return call.without_effect(failure, self._no_match(failure, cause, is_absent=False))
-        if len(hits) != 1:
             # Where objects are visible, it is not certain that none has the key.
             is_absent = not hits and run.backend.proves_absence(step, key)
+        if len(hits) != 1:
             return call.without_effect(failure, self._no_match(failure, cause, is_absent=is_absent))
         (observed,) = hits
         # Another run, or an earlier call of ours whose answer was lost, has published the package.
@@ -669,12 +665,10 @@ class Create:
             warning = messages.finding("published already", step.address, cause=cause)
             return call.done(observed, failure.request_id, (warning,))
         if owner := run.claims.other_owner(observed, step.address):
-            return call.without_effect(
-                failure,
-                messages.conflict(
-                    "exists elsewhere", step, cause, id=observed.remote_id, owner=owner
-                ),
+            elsewhere = messages.conflict(
+                "exists elsewhere", step, cause, id=observed.remote_id, owner=owner
             )
+            return call.without_effect(failure, elsewhere)
         differing = [
             path
             for path in unlike_sent(step, call.fields, observed, run.secrets)

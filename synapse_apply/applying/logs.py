@@ -189,13 +189,14 @@ class LogTailer:
         options = self._options
         self._read_job()
         self._is_following = True
+        # When the list is to be read again.
         next_list_at = options.read_seconds()
         if self._last_count is not None:
             self._show_last()
-            next_list_at = self._next_list_read()
+            next_list_at = options.read_seconds() + options.list_pace.compute_pause(self._count)
         while not self._job.status.has_ended and not self._is_over():
             if next_list_at <= options.read_seconds() and self._try(self._show_new_lines):
-                next_list_at = self._next_list_read()
+                next_list_at = options.read_seconds() + options.list_pace.compute_pause(self._count)
             # Sooner than `interval` in the job's first seconds, so that the end of a short job is
             # noticed soon, for a handful of requests.
             pause = max(options.list_pace.min_pause, (self._job_read_at - self._started_at) / 2)
@@ -228,10 +229,6 @@ class LogTailer:
         self._job = read_job(self._api, self._job_id)
         self._job_read_at = self._options.read_seconds()
         self._listener.on_job(self._job)
-
-    def _next_list_read(self) -> float:
-        """When the list is to be read again, on the clock of `read_seconds`."""
-        return self._options.read_seconds() + self._options.list_pace.compute_pause(self._count)
 
     def _show_new_lines(self) -> None:
         """Read the whole list, and show the lines that are new."""
