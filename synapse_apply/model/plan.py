@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, field
 from enum import Enum
@@ -293,7 +294,7 @@ class Plan(WithCommands):
 
     @property
     def refused_changes(self) -> tuple[Change, ...]:
-        return tuple(change for change in self.changes if change.is_refused)
+        return tuple(change for change in self.changes if change.refusals)
 
     @property
     def changes_with_accepted(self) -> tuple[Change, ...]:
@@ -306,7 +307,7 @@ class Plan(WithCommands):
         return tuple(
             change
             for change in self.changes
-            if not change.is_refused
+            if not change.refusals
             and (change.action is not Action.NO_OP or change.rebase or change.verification)
             and not change.superseded
         )
@@ -333,16 +334,16 @@ class Plan(WithCommands):
     @property
     def changes_to_verify(self) -> tuple[Change, ...]:
         """The changes that are followed by a verification run."""
-        return tuple(c for c in self.changes if c.verification is not None and not c.is_refused)
+        return tuple(c for c in self.changes if c.verification is not None and not c.refusals)
 
     @property
     def summary(self) -> PlanSummary:
         counted_changes = [
             c
             for c in self.changes
-            if c.action is not Action.NO_OP and not c.is_refused and not c.superseded
+            if c.action is not Action.NO_OP and not c.refusals and not c.superseded
         ]
-        count = {action: sum(c.action is action for c in counted_changes) for action in Action}
+        count = Counter(c.action for c in counted_changes)
         # An adoption with fields is an import and a change, as in Terraform.
         adopted_changes = sum(c.action is Action.ADOPT and bool(c.fields) for c in counted_changes)
         return PlanSummary(

@@ -312,8 +312,11 @@ def change_symbol(change: FieldChange, hidden_symbol: str) -> str:
 
 def is_secret_change(change: FieldChange) -> bool:
     """Whether the change has a value that must not be shown."""
-    sides = (change.before, change.after)
-    return change.sensitive or any(isinstance(side, SECRET_TYPES) for side in sides)
+    return (
+        change.sensitive
+        or isinstance(change.before, SECRET_TYPES)
+        or isinstance(change.after, SECRET_TYPES)
+    )
 
 
 def secret_text(change: FieldChange, *, is_created: bool) -> str:
@@ -332,7 +335,8 @@ def differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
 
 
 def _has_map(change: FieldChange) -> bool:
-    return any(bool(side) and is_map(side) for side in (change.before, change.after))
+    before, after = change.before, change.after
+    return bool(before and is_map(before)) or bool(after and is_map(after))
 
 
 def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
