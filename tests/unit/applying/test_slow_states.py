@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Thread, current_thread
 
 import pytest
 from unit.applying.bench import Bench, outcome, plugin, release, widget
@@ -80,3 +81,23 @@ def test_what_could_not_be_recorded_is_not_begun(slow):
     assert results == [Result.DONE, Result.FAILED, Result.SKIPPED, Result.SKIPPED]
     assert report.outcomes[-1].diagnostics[0].detail == "The state could not be written."
     assert len(slow.api.writes()) == 1
+
+
+def test_one_thread_writes_the_records_of_calls_that_end_in_turn(bench, monkeypatch):
+    """It ends when there is none to write, and another one is started then."""
+    threads: list[Thread] = []
+    close = bench.store.close_ended_intent
+
+    def note_thread(*ended):
+        threads.append(current_thread())
+        return close(*ended)
+
+    bench.store.close_ended_intent = note_thread
+    monkeypatch.setattr("synapse_apply.applying.run._IDLE_SECONDS", 60)
+    assert bench.apply(widget("a"), widget("b"), widget("c")).exit_code == 0
+    assert len(threads) == 3
+    assert len({*threads}) == 1
+    monkeypatch.setattr("synapse_apply.applying.run._IDLE_SECONDS", 0.01)
+    assert bench.apply(widget("a"), widget("b"), widget("c"), widget("d")).exit_code == 0
+    threads[3].join(60)
+    assert not threads[3].is_alive()
