@@ -90,11 +90,6 @@ class CallNote:
         """The address whose record is written or dropped, "" for none."""
         return str(self.intent.address) if self.record_row or self.drops_record else ""
 
-    @property
-    def gives_approvals_back(self) -> bool:
-        """Whether the call ended without an effect."""
-        return not self.intent_text and self.intent.state in WITHOUT_EFFECT
-
 
 # A few statements for all calls of a commit: around each statement other threads get the
 # interpreter, and a commit waited longer for that than for the disk. What the merged statements
@@ -146,7 +141,7 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     for note in notes:
         if note.intent_text:
             _insert_approvals(run, note.intent.approvals, note.opened_at)
-        elif note.gives_approvals_back:
+        elif note.intent.state in WITHOUT_EFFECT:
             _run_in(run, schema.DROP_PLANS, _row_ids(note.intent.approvals))
     run(schema.ADD_TO_SERIAL, (len(notes),))
 

@@ -341,12 +341,18 @@ class SqlStore:
         """
 
         def rename_records(run: SqlRunner) -> bool:
-            self._require_renames(run, renames)
+            for old, new in renames.items():
+                if not run(schema.GET_RECORD, (str(old),)):
+                    raise fault("unknown address", self.where, address=old)
+                if run(schema.GET_RECORD, (str(new),)):
+                    forget = Command("state rm", new)
+                    raise fault("address taken", self.where, address=new, forget=forget)
+                for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
+                    raise open_call(old, schema.decode(Intent, text, self.where, str(old)).verb)
             # All records, since any of them may depend on a renamed address.
-            rows = run(schema.ALL_RECORDS, ())
             records = [
                 schema.decode(Record, text, self.where, record_address)
-                for record_address, text in rows
+                for record_address, text in run(schema.ALL_RECORDS, ())
             ]
             for old in renames:
                 run(schema.DROP_RECORD, (str(old),))
@@ -356,18 +362,6 @@ class SqlStore:
             )
 
         self._write_counted(rename_records)
-
-    def _require_renames(self, run: SqlRunner, renames: Renames) -> None:
-        """StateError unless every old address is recorded without open call, and no new one is."""
-        for old, new in renames.items():
-            if not run(schema.GET_RECORD, (str(old),)):
-                raise fault("unknown address", self.where, address=old)
-            if run(schema.GET_RECORD, (str(new),)):
-                raise fault(
-                    "address taken", self.where, address=new, forget=Command("state rm", new)
-                )
-            for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
-                raise open_call(old, schema.decode(Intent, text, self.where, str(old)).verb)
 
     def replace_backend_identity(self, binding: BackendIdentity) -> None:
         def update_identity(run: SqlRunner) -> bool:
@@ -535,7 +529,8 @@ class SqlStore:
         """Take the lock for the block; StateError if this store holds it already."""
         if self._lease is not None:
             raise fault("locked here", self.where, operation=operation)
-        with self._lock.hold_lease_or_raise_held(operation, timeout, repair=repair) as lease:
+        with ExitStack() as stack:
+            lease = self._lock.acquire(operation, timeout, stack, repair=repair)
             self._lease = lease
             self.was_locked_here = True
             self._write_batch.has_failed_write = False

@@ -27,7 +27,6 @@ from synapse_apply.stores.bucket.bucket_url import (
     PAGE_IN_PLACE_OF_OBJECT,
     BucketFailure,
     BucketLocation,
-    BucketOptions,
     build_bucket_options,
     parse_client_exception,
 )
@@ -57,7 +56,15 @@ def make_unconnected_folder(
 ) -> ObstoreFolder:
     """The folder at a location; nothing is sent yet. InputError for options that cannot be used."""
     options = build_bucket_options(location, environ, user_agent)
-    store = _build_store(location, options)
+    store = None
+    with suppress(*_FAILURES):
+        store = _STORE_CLASSES[location.scheme](
+            location.bucket,
+            prefix=location.folder,
+            config=dict(options.config),
+            client_options=dict(options.client_options),
+            retry_config=dict(options.retry_config),
+        )
     # Outside of the handler: obstore's text may quote an option, which may be a credential.
     if store is None:
         raise InputError.from_summary(
@@ -66,18 +73,6 @@ def make_unconnected_folder(
             "Check the variables AWS_..., AZURE_... or GOOGLE_... of this job.",
         )
     return ObstoreFolder(location, options.endpoint, store, Redactor(options.credentials()))
-
-
-def _build_store(location: BucketLocation, options: BucketOptions) -> ObstoreStore | None:
-    with suppress(*_FAILURES):
-        return _STORE_CLASSES[location.scheme](
-            location.bucket,
-            prefix=location.folder,
-            config=dict(options.config),
-            client_options=dict(options.client_options),
-            retry_config=dict(options.retry_config),
-        )
-    return None
 
 
 class ObstoreFolder:
@@ -156,8 +151,14 @@ class ObstoreFolder:
         for meta in outcome:
             made_at = meta["last_modified"]
             self._latest_store_time = max(made_at, self._latest_store_time or made_at)
+        # A lower bound of the age: the store's clock has passed the latest time it gave.
+        latest = self._latest_store_time
         infos = [
-            self._object_info(meta)
+            ObjectInfo(
+                meta["path"],
+                meta["size"],
+                (latest - meta["last_modified"]).total_seconds() if latest is not None else None,
+            )
             for meta in outcome
             if meta["path"].startswith(prefix) and meta["path"] > after
         ]
@@ -177,12 +178,6 @@ class ObstoreFolder:
             if self._pool is not None:
                 self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
-
-    def _object_info(self, meta: ObjectMeta) -> ObjectInfo:
-        # A lower bound of the age: the store's clock has passed the latest time it gave.
-        latest = self._latest_store_time
-        age = (latest - meta["last_modified"]).total_seconds() if latest is not None else None
-        return ObjectInfo(meta["path"], meta["size"], age)
 
     def _run_or_return_failure(self, operation: Callable[[], T]) -> T | BucketFailure:
         """Carry out an operation before the deadline; what it failed with is returned."""

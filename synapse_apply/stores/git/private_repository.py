@@ -15,7 +15,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
@@ -141,16 +141,14 @@ class PrivateRepository:
     def reader(self) -> ObjectReader:
         """The process that reads objects, started at its first use."""
         if self._reader is None:
-            command = (*self._command_head(), "cat-file", "--batch")
-            self._reader = ObjectReader(self._start_piped_program(command))
+            self._reader = ObjectReader(self._start("cat-file", "--batch"))
         return self._reader
 
     def start_import(self) -> PipedProgram:
         """Start `git fast-import`, which writes objects only; `commit_writer.py` speaks to it."""
         # `done`: without the command at the end nothing counts, so that a broken pipe writes no
         # half.
-        options = ("--quiet", "--force", "--done")
-        return self._start_piped_program((*self._command_head(), "fast-import", *options))
+        return self._start("fast-import", "--quiet", "--force", "--done")
 
     def list_ancestors(self, commit_id: str, max_count: int) -> list[str]:
         """The ids of a commit and its fetched ancestors, newest first; [] if there is none."""
@@ -161,23 +159,17 @@ class PrivateRepository:
 
     def run_git_within_deadline(self, *arguments: str) -> ProgramResult:
         """Run one Git command; the text of its standard error holds no credential."""
-        try:
-            result = run_program(
-                (*self._command_head(), *arguments),
-                self._environment,
-                timeout=self._deadline_seconds,
-            )
-        except OSError as problem:
-            raise _no_git(problem) from None
+        with _telling_no_git():
+            command = (*self._command_head(), *arguments)
+            result = run_program(command, self._environment, timeout=self._deadline_seconds)
         return result._replace(error_text=self._access.mask_credentials(result.error_text))
 
     def close(self) -> None:
         """End the processes and remove the repository."""
-        if self._reader is not None:
-            self._reader.close()
+        self.discard_reader()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._reader, self._folder = None, None
+            self._folder = None
 
     def discard_reader(self) -> None:
         """End the process that reads objects, after an answer that was not read to its end."""
@@ -185,21 +177,23 @@ class PrivateRepository:
             self._reader.close()
             self._reader = None
 
-    def _start_piped_program(self, command: Sequence[str]) -> PipedProgram:
-        try:
+    def _start(self, *arguments: str) -> PipedProgram:
+        with _telling_no_git():
+            command = (*self._command_head(), *arguments)
             return PipedProgram(command, self._environment)
-        except OSError as problem:
-            raise _no_git(problem) from None
 
     def _command_head(self) -> tuple[str, ...]:
         """The program, after the repository is made; StateError for a Git that is too old."""
-        try:
-            program = require_executable("git", self._access.checkouts)
-        except FileNotFoundError as problem:
-            raise _no_git(problem) from None
+        program = require_executable("git", self._access.checkouts)
         if self._folder is None:
             self._make_repository()
-            _require_new_enough_git(program)
+            if version_text := find_old_git_version(program):
+                raise StateError.from_summary(
+                    "Git is too old",
+                    f"The state is in a Git repository, for which git {version_text} lacks what "
+                    "is needed.",
+                    "Install git {}.{} or newer.".format(*MINIMUM_GIT),
+                )
         # A pager could wait for a key to be pressed.
         return (program, "--no-pager")
 
@@ -239,15 +233,6 @@ def _remove_leftovers(parent: Path) -> None:
                 if is_own_folder and status.st_mtime < newest_removed:
                     # It removes no link's target, and fails for a link in the folder's place.
                     shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def _require_new_enough_git(program: str) -> None:
-    if version_text := find_old_git_version(program):
-        raise StateError.from_summary(
-            "Git is too old",
-            f"The state is in a Git repository, for which git {version_text} lacks what is needed.",
-            "Install git {}.{} or newer.".format(*MINIMUM_GIT),
-        )
 
 
 # Its answers are `ID TYPE SIZE`, the content and a line end; or `NAME missing`.
@@ -501,12 +486,16 @@ def _configuring() -> Mapping[str, str]:
     }
 
 
-def _no_git(problem: OSError) -> StateError:
-    return StateError.from_summary(
-        "Git cannot be started",
-        f"The state is in a Git repository; git: {problem.strerror}.",
-        "Install git {}.{} or newer.".format(*MINIMUM_GIT),
-    )
+@contextmanager
+def _telling_no_git() -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise StateError.from_summary(
+            "Git cannot be started",
+            f"The state is in a Git repository; git: {problem.strerror}.",
+            "Install git {}.{} or newer.".format(*MINIMUM_GIT),
+        ) from None
 
 
 def _unusable_remote(remote: str, reason: str) -> InputError:

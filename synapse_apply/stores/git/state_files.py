@@ -75,13 +75,14 @@ def iter_state_files(changes: Iterable[RowChange], lease_seconds: float) -> Iter
             if change.row is None:
                 raise ValueError("audit rows are never deleted")
             audit_rows.append(change.row)
-        elif change.row is None:
-            yield StateFile(_build_file_path(change.table, change.key), None)
-        else:
+            continue
+        content = None
+        if change.row is not None:
             cells = _build_cells_by_column(change.table, change.row)
             if change.table == "lock":
                 cells[_LEASE_KEY] = lease_seconds
-            yield StateFile(_build_file_path(change.table, change.key), _encode_lines(cells))
+            content = _encode_lines(cells)
+        yield StateFile(_build_file_path(change.table, change.key), content)
     for path, rows in _audit_by_file(audit_rows):
         yield StateFile(
             path, _encode_lines([_build_cells_by_column(AUDIT_FOLDER, row) for row in rows])
@@ -318,13 +319,13 @@ def read_files(
 
 def list_audit_paths(paths: Mapping[str, str]) -> list[str]:
     """The files of the audit, oldest first."""
+
+    def first_number(path: str) -> int:
+        name = path.rpartition("/")[2].removesuffix(".json")
+        return int(name) if name.isascii() and name.isdecimal() else 0
+
     audit_paths = [path for path in paths if path.startswith(f"{AUDIT_FOLDER}/")]
-    return sorted(audit_paths, key=_first_number)
-
-
-def _first_number(path: str) -> int:
-    name = path.rpartition("/")[2].removesuffix(".json")
-    return int(name) if name.isascii() and name.isdecimal() else 0
+    return sorted(audit_paths, key=first_number)
 
 
 def _iter_files(reader: ObjectReader, tree_id: str, id_length: int) -> Iterator[ObjectEntry]:

@@ -11,8 +11,8 @@ A lock file (`TARGET.db.lock`) only keeps two processes from creating one state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import field, replace
 from threading import Event, Thread
 from uuid import uuid4
@@ -188,21 +188,6 @@ class LeaseLock:
         self._timing = runner.timing or database.lease_timing
         self._now = now
 
-    @contextmanager
-    def hold_lease_or_raise_held(
-        self, operation: str, timeout: float, *, repair: bool = False
-    ) -> Iterator[Lease]:
-        """Hold the lock during the block; LockHeld if it is not free within `timeout` seconds.
-
-        With `repair` a state that cannot be read is locked as one that does not exist.
-        """
-        with ExitStack() as stack:
-            lease = self._acquire(operation, timeout, repair, stack)
-            try:
-                yield lease
-            finally:
-                lease.release_if_possible()
-
     def read_owner_or_none(self) -> LockOwner | None:
         """The owner that the lock row names now, None without a row."""
         return self._database.read_in_snapshot(_read_owner, requires_newest=True)
@@ -227,8 +212,14 @@ class LeaseLock:
 
         self._database.write_in_transaction(delete_lock_row)
 
-    def _acquire(self, operation: str, timeout: float, repair: bool, stack: ExitStack) -> Lease:
-        """Try again with growing pauses until the timeout; then LockHeld. `stack` as below."""
+    def acquire(
+        self, operation: str, timeout: float, stack: ExitStack, *, repair: bool = False
+    ) -> Lease:
+        """A lease that `stack` ends; LockHeld if the lock is not free within `timeout` seconds.
+
+        It is tried again with growing pauses. With `repair` a state that cannot be read is locked
+        as one that does not exist.
+        """
         timing, owner_watch = self._timing, _OwnerWatch(self._timing)
         deadline = timing.monotonic() + timeout
         pause_seconds = timing.shortest_pause
@@ -246,6 +237,7 @@ class LeaseLock:
                 pause_seconds = min(2 * pause_seconds, timing.longest_pause)
             else:
                 if lease is not None:
+                    stack.callback(lease.release_if_possible)
                     return lease
 
     def _try_acquire(
