@@ -16,7 +16,7 @@ from pathlib import Path
 from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.frozen import mutable
 from synapse_apply.stores.database import (
     NOTHING_READ,
     AppendedBatch,
@@ -125,7 +125,7 @@ class GitLog(BatchLog):
         self._batches_per_root = batches_per_root
         self._opened_repository: PrivateRepository | None = None
         # The newest commit that was read or appended; its number is never gone below.
-        self._tip: StateTip | None = None
+        self._tip: StateCommit | None = None
         self._owner_lease_seconds: float | None = None
         self._content = NO_CONTENT
         self._attempt: PushAttempt | None = None
@@ -139,7 +139,7 @@ class GitLog(BatchLog):
         tip = self._tip
         if tip is None or not self._is_genuine:
             return ""
-        return str(GitBookmark(tip.commit.number, tip.commit_id))
+        return str(GitBookmark(tip.number, tip.commit_id))
 
     def require_continuation_in_reads(self, bookmark: str) -> None:
         self._bookmark = parse_bookmark_or_none(bookmark)
@@ -174,7 +174,7 @@ class GitLog(BatchLog):
         ):
             if position != (self._tip.commit_id if self._tip is not None else ""):
                 return None
-            number = self._tip.commit.number + 1 if self._tip is not None else 1
+            number = self._tip.number + 1 if self._tip is not None else 1
             # From time to time without a parent, or every clone of the ref would have all states
             # ever.
             begins_history = number % self._batches_per_root == 0
@@ -184,7 +184,7 @@ class GitLog(BatchLog):
 
     def restart_after_damage_unless_overtaken(self, batch: Batch) -> AppendedBatch | None:
         old_id = self._read_tip()
-        numbers = [self._tip.commit.number] if self._tip is not None else []
+        numbers = [self._tip.number] if self._tip is not None else []
         numbers += [self._bookmark.number] if self._bookmark is not None else []
         if old_id:
             self._repository.fetch_ref(self._location.ref)
@@ -234,7 +234,7 @@ class GitLog(BatchLog):
         """The commit that the ref names now, "" without one; RemoteUnreachable."""
         return self._repository.ask_remote_for_commit_of_ref_or_empty(self._location.ref)
 
-    def _fetch_and_adopt_tip(self, expected_id: str) -> StateTip:
+    def _fetch_and_adopt_tip(self, expected_id: str) -> StateCommit:
         """Fetch the newest commit and read its tree; StateError for one that is not the state's.
 
         `expected_id` is what the ref named a moment ago.
@@ -242,31 +242,29 @@ class GitLog(BatchLog):
         last_seen = self._newest_bookmark()
         is_other = self._bookmark is not None and self._bookmark.commit_id != expected_id
         depth = _DEPTH_TO_BOOKMARK if is_other else 1
-        commit_id = self._repository.fetch_ref(self._location.ref, depth)
-        commit = self._read_commit(commit_id)
+        commit = self._read_commit(self._repository.fetch_ref(self._location.ref, depth))
         is_wound_back = last_seen is not None and (
             commit.number < last_seen.number
-            or (commit.number == last_seen.number and commit_id != last_seen.commit_id)
-            or not self._is_continuation(commit, commit_id, depth)
+            or (commit.number == last_seen.number and commit.commit_id != last_seen.commit_id)
+            or not self._is_continuation(commit, depth)
         )
         try:
             self._content = read_tree(
                 self._repository.reader, commit.tree_id, self._content, _AUDIT_FILES
             )
         except DamagedTreeError as problem:
-            raise self._damage_error(commit_id, problem) from None
+            raise self._damage_error(commit.commit_id, problem) from None
         if last_seen is not None and is_wound_back:
             present = f"it ends at {commit.number}"
             if commit.number >= last_seen.number:
                 present += ", which does not come from that one"
             tables = self._content.collect_tables()
-            raise self._set_back(last_seen, present, LogReading(tables, (), commit_id))
+            raise self._set_back(last_seen, present, LogReading(tables, (), commit.commit_id))
         self._bookmark = None
         lock_file = self._content.rows.get(LOCK_FILE)
         self._owner_lease_seconds = lock_file.lease_seconds if lock_file is not None else None
-        self._tip = StateTip(commit_id, commit)
-        self._is_genuine = commit.check_signature(self._signer)
-        return self._tip
+        self._tip, self._is_genuine = commit, commit.check_signature(self._signer)
+        return commit
 
     def _set_back(
         self, last_seen: GitBookmark, present: str, reading: LogReading = NOTHING_READ
@@ -284,10 +282,10 @@ class GitLog(BatchLog):
     def _newest_bookmark(self) -> GitBookmark | None:
         """The newest commit that this process, or an earlier one, has read; None for neither."""
         if self._tip is not None:
-            return GitBookmark(self._tip.commit.number, self._tip.commit_id)
+            return GitBookmark(self._tip.number, self._tip.commit_id)
         return self._bookmark
 
-    def _is_continuation(self, commit: StateCommit, commit_id: str, depth: int) -> bool:
+    def _is_continuation(self, commit: StateCommit, depth: int) -> bool:
         """Whether the bookmark is among the ancestors of a commit, `depth` of which are here.
 
         Also where a new history began since: a squash, or a restore, has left the old one behind.
@@ -301,7 +299,7 @@ class GitLog(BatchLog):
             return True
         if needed_depth > depth:
             self._repository.fetch_ref(self._location.ref, needed_depth)
-        ancestors = self._repository.list_ancestors(commit_id, needed_depth)
+        ancestors = self._repository.list_ancestors(commit.commit_id, needed_depth)
         return len(ancestors) < needed_depth or ancestors[-1] == self._bookmark.commit_id
 
     @property
@@ -329,12 +327,14 @@ class GitLog(BatchLog):
         tip = self._write_commit(batch, old_id, number, is_root=begins_history)
         return PushAttempt(batch, old_id, [tip], begins_history)
 
-    def _write_commit(self, batch: Batch, old_id: str, number: int, *, is_root: bool) -> StateTip:
+    def _write_commit(
+        self, batch: Batch, old_id: str, number: int, *, is_root: bool
+    ) -> StateCommit:
         """Write the commit of a batch; `is_root`: without a parent, which ends the history."""
         # Only what a batch changes is written: all other files stay as they are in the old tree.
         base_tree_id = ""
         if self._tip is not None and not batch.replaces_all:
-            base_tree_id = self._tip.commit.tree_id
+            base_tree_id = self._tip.tree_id
         try:
             return write_commit(
                 self._repository.start_import(),
@@ -387,7 +387,7 @@ class GitLog(BatchLog):
                 return self._adopt_below_tip(attempt)
             # Make another commit where the one without a parent was refused, as some hosts do.
             if replaces_root:
-                number = tip.commit.number
+                number = tip.number
                 attempt.tips.append(
                     self._write_commit(attempt.batch, attempt.old_id, number, is_root=False)
                 )
@@ -400,7 +400,7 @@ class GitLog(BatchLog):
             "?ref=refs/heads/synapse-apply-state, which no rule protects.",
         )
 
-    def _adopt_tip(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
+    def _adopt_tip(self, attempt: PushAttempt, tip: StateCommit) -> AppendedBatch:
         """Take note that the commit is the last one of the log."""
         batch = attempt.batch
         if batch.replaces_all:
@@ -433,20 +433,12 @@ class GitLog(BatchLog):
         except StateError:
             # Not a commit of the state: the next read says so.
             return []
-        depth = commit.number - attempt.tips[0].commit.number + 1
+        depth = commit.number - attempt.tips[0].number + 1
         if not 1 < depth <= self._batches_per_root:
             return []
         self._repository.fetch_ref(self._location.ref, depth)
         ancestors = self._repository.list_ancestors(commit_id, depth)
         return [*ancestors, self._read_commit(ancestors[-1]).previous_id] if ancestors else []
-
-
-@frozen
-class StateTip:
-    """A commit whose tree is a state: its id, and what it says of itself."""
-
-    commit_id: str
-    commit: StateCommit
 
 
 @mutable
@@ -460,10 +452,10 @@ class PushAttempt:
 
     batch: Batch
     old_id: str
-    tips: list[StateTip]
+    tips: list[StateCommit]
     begins_history: bool
 
-    def find_own_tip(self, commit_ids: Sequence[str]) -> StateTip | None:
+    def find_own_tip(self, commit_ids: Sequence[str]) -> StateCommit | None:
         """The commit of this batch among those, None if there is none."""
         return next((tip for tip in self.tips if tip.commit_id in commit_ids), None)
 
@@ -483,7 +475,7 @@ def write_commit(
     parent_id: str,
     files: Iterable[StateFile],
     signer: Signer,
-) -> StateTip:
+) -> StateCommit:
     """Write the files of a commit, the commit itself, and end the program.
 
     `commit` has the tree that is changed ("": an empty one), and gets the new one. `parent_id` is
@@ -517,7 +509,7 @@ def write_commit(
         exit_code = program.wait_for_exit()
     if exit_code:
         raise CommitNotWrittenError
-    return StateTip(commit_id, commit)
+    return replace(commit, commit_id=commit_id)
 
 
 def _read_answer_line(program: PipedProgram) -> str:

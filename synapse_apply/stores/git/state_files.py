@@ -393,7 +393,8 @@ _MAX_NUMBER = 2**53
 class StateCommit:
     """What a commit says: the batch `number`, counted from 1, its id, and what it follows.
 
-    `tree_id` is the tree of the commit. `signature` is "" where there was no key.
+    `tree_id` is the tree of the commit. `signature` is "" where there was no key. `commit_id` is ""
+    until it is written.
     """
 
     ref: str
@@ -402,6 +403,7 @@ class StateCommit:
     previous_id: str
     tree_id: str
     signature: str = ""
+    commit_id: str = ""
 
     def format_signed_message(self, signer: Signer) -> str:
         """The message of the commit, signed now."""
@@ -463,4 +465,5 @@ def parse_state_commit(commit: GitObject, ref: str, location: str) -> StateCommi
         document["previous"],
         tree_id,
         document[_SIGNATURE],
+        commit.object_id,
     )

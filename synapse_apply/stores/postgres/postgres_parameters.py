@@ -302,11 +302,7 @@ _NO_ROOM = ("The database has no room", f" {NOTHING_LOST_NOTE}", "Free some spac
 # By SQLSTATE: summary, what follows the server's reason, and hint.
 _STATEMENT_MESSAGES = {
     # insufficient_privilege
-    "42501": (
-        "The database does not permit this",
-        "",
-        _GRANT_HINT,
-    ),
+    "42501": ("The database does not permit this", "", _GRANT_HINT),
     # read_only_sql_transaction
     "25006": (
         "The database is read-only",
