@@ -13,7 +13,7 @@ from typing import NamedTuple
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, fill
 from synapse_apply.model.diagnostic import Diagnostic, Severity
-from synapse_apply.model.errors import Exit, LockHeld, LockLost, StateError
+from synapse_apply.model.errors import Exit, InputError, LockHeld, LockLost, StateError
 from synapse_apply.model.state import STATE_FORMAT, Record
 from synapse_apply.stores.database import BatchNotSent, DamagedLog, LogReading, Signer
 
@@ -333,6 +333,13 @@ def damage(rule: str, location: str, reading: LogReading, **values: object) -> D
     damaged = DamagedLog(_finding(Severity.ERROR, rule, location, values))
     damaged.reading = reading
     return damaged
+
+
+def url_error(reason: str, hint: str, owner: str = "state") -> InputError:
+    """The error for a url that cannot be used; `owner` is whose it is, as in PostgresLocation."""
+    return InputError.from_summary(
+        f"The {owner}'s url cannot be used", f"{owner}.url: {reason}.", hint
+    )
 
 
 def duplicate_remote_id(record: Record, other_address: str) -> StateError:

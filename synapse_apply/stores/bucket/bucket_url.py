@@ -27,7 +27,7 @@ from synapse_apply.model.command import fill
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.lazy_patterns import lazy_pattern
-from synapse_apply.stores.state_messages import NOTHING_LOST_NOTE
+from synapse_apply.stores.state_messages import NOTHING_LOST_NOTE, url_error
 
 # The folder of a state whose URL names a bucket alone; the target's name follows.
 DEFAULT_FOLDER = "synapse-apply"
@@ -85,14 +85,14 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
     scheme = parts.scheme.lower()
     parameters = _known_parameters(parts, scheme)
     if not _BUCKET_PATTERN.fullmatch(parts.netloc):
-        raise _build_url_error(
+        raise url_error(
             "the name of the bucket is missing, or is none", f"Write {scheme}://BUCKET/FOLDER."
         )
     folder = parts.path.strip("/") or f"{DEFAULT_FOLDER}/{target}"
     if not all(
         _SEGMENT_PATTERN.fullmatch(segment) and segment.strip(".") for segment in folder.split("/")
     ):
-        raise _build_url_error(
+        raise url_error(
             "the path of the bucket has a part that is empty or has unusual characters",
             "Use letters, digits and _ . = - between slashes.",
         )
@@ -107,7 +107,7 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
         require_safe_endpoint(endpoint, "endpoint= of state.url")
     account, path_style = _parse_name(parameters, "account"), parameters.get("path_style")
     if path_style not in (None, "true", "false"):
-        raise _build_url_error("path_style= is neither true nor false", "Write path_style=true.")
+        raise url_error("path_style= is neither true nor false", "Write path_style=true.")
     return BucketLocation(
         scheme,
         parts.netloc,
@@ -144,7 +144,7 @@ def _split_url(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:  # its text may quote the URL
         reason = "it has brackets that belong to no address"
-    raise _build_url_error(reason, "Write s3://BUCKET/FOLDER or az://CONTAINER/FOLDER.")
+    raise url_error(reason, "Write s3://BUCKET/FOLDER or az://CONTAINER/FOLDER.")
 
 
 def _known_parameters(parts: SplitResult, scheme: str) -> Mapping[str, str]:
@@ -161,7 +161,7 @@ def _known_parameters(parts: SplitResult, scheme: str) -> Mapping[str, str]:
             _CREDENTIAL_HINT,
         )
     if has_other or parts.fragment:
-        raise _build_url_error(
+        raise url_error(
             "it has a parameter that is unknown or stands there twice",
             f"The parameters of {scheme}:// are: {', '.join(allowed)}.",
         )
@@ -177,7 +177,7 @@ def _is_credential_name(name: str) -> bool:
 def _parse_name(parameters: Mapping[str, str], name: str) -> str:
     value = parameters.get(name, "")
     if name in parameters and not _WORD_PATTERN.fullmatch(value):
-        raise _build_url_error(
+        raise url_error(
             f"{name}= is no name", f"Write {name}=NAME with lower-case letters, digits and -."
         )
     return value
@@ -188,10 +188,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _build_url_error(reason: str, hint: str) -> InputError:
-    return InputError.from_summary("The state's url cannot be used", f"state.url: {reason}.", hint)
 
 
 # Seconds of an operation with all its retries: a third of the lease of a state in a bucket.

@@ -13,9 +13,10 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.lazy_patterns import lazy_pattern
+from synapse_apply.stores.state_messages import url_error
 
 PREFIX = "git:"
 REF_FOLDER = "refs/synapse-apply/state"
@@ -75,7 +76,7 @@ def parse_git_url(url: str, target: str) -> GitStateLocation:
     if is_url:
         _require_usable_url(remote)
     elif not _REMOTE_PATTERN.fullmatch(remote) or ".." in remote:
-        raise _build_url_error(
+        raise url_error(
             "behind git: there is neither the name of a remote nor a URL",
             "Write git:origin, or git:https://HOST/PATH, git:ssh://git@HOST/PATH or "
             "git:file:///PATH.",
@@ -92,45 +93,41 @@ def parse_git_url(url: str, target: str) -> GitStateLocation:
             except ValueError:
                 pace_seconds = -1.0
             if not 0 <= pace_seconds <= _MAX_PACE_SECONDS:
-                raise _build_url_error(
+                raise url_error(
                     "?pace= is no number of seconds",
                     "Write the seconds between two pushes: ?pace=10.",
                 )
         else:
-            raise _build_url_error("it has an unknown parameter", "Only ?ref= and ?pace= exist.")
+            raise url_error("it has an unknown parameter", "Only ?ref= and ?pace= exist.")
     return GitStateLocation(remote, is_url, ref, pace_seconds)
 
 
 def _require_usable_url(remote: str) -> None:
     if not _URL_PATTERN.fullmatch(remote):
-        raise _build_url_error(
+        raise url_error(
             "it is no https, ssh or file URL, or holds characters that a URL does not allow there",
             "Write git:https://HOST/PATH, git:ssh://git@HOST/PATH or git:file:///PATH.",
         )
     try:
         parts = urlsplit(remote)
     except ValueError:
-        raise _build_url_error("its host is not one", "Write git:https://HOST/PATH.") from None
+        raise url_error("its host is not one", "Write git:https://HOST/PATH.") from None
     if parts.password is not None or (parts.username and parts.scheme != "ssh"):
-        raise _build_url_error(
+        raise url_error(
             "it holds a user name or a password, which the project file must not have",
             "Leave it out: Git's credentials are used, as for any push from this checkout.",
         )
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK_HOSTS:
-        raise _build_url_error("it is not encrypted", "Write https://.")
+        raise url_error("it is not encrypted", "Write https://.")
 
 
 def _require_full_ref(ref: str) -> str:
     if not _REF_PATTERN.fullmatch(ref) or _NO_REF_PATTERN.search(ref):
-        raise _build_url_error(
+        raise url_error(
             "?ref= names no full ref",
             "Write it with all its folders: ?ref=refs/heads/synapse-apply-state.",
         )
     return ref
-
-
-def _build_url_error(reason: str, hint: str) -> InputError:
-    return InputError.from_summary("The state's url cannot be used", f"state.url: {reason}.", hint)
 
 
 # Lower-case ASCII letters, digits, `_` and `-` stay as they are, and a `.` between two of them; all

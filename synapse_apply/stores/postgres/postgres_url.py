@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import field
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.lazy_patterns import lazy_pattern
 from synapse_apply.model.values import Sensitive
+from synapse_apply.stores.state_messages import url_error
 
 SCHEMES = ("postgresql", "postgres")
 SCHEMA_PREFIX = "synapse_apply_"
@@ -55,32 +55,30 @@ def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> P
     user_info, _, hosts = parts.netloc.rpartition("@")
     path_and_query = f"{parts.path}?{parts.query}"
     if "@" in path_and_query or parts.fragment or not _USER_INFO_PATTERN.fullmatch(user_info):
-        raise _build_url_error(
-            owner,
+        raise url_error(
             "it holds characters that a URL does not allow there",
             "In a user name or a password write them percent-encoded: @ is %40, / is %2F, # is"
             " %23, ? is %3F.",
+            owner,
         )
     if not _HOSTS_PATTERN.fullmatch(hosts):
-        raise _build_url_error(
-            owner, "the host is not one", "Write postgresql://USER@HOST:PORT/DATABASE."
-        )
+        raise url_error("the host is not one", "Write postgresql://USER@HOST:PORT/DATABASE.", owner)
     pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
     schema_names = [unquote(value) for name, _, value in pairs if name == "schema"]
     schema = schema_names[-1] if schema_names else default_schema
     # InputError for a name that needs quoting, is reserved by PostgreSQL, or is too long.
     if not _SCHEMA_PATTERN.fullmatch(schema) or schema.startswith("pg_"):
-        raise _build_url_error(
-            owner,
+        raise url_error(
             f"{schema!r} is no name for a schema",
             "Name one with ?schema=NAME: letters, digits, _ . and -, not beginning with pg_.",
+            owner,
         )
     if len(schema) > MAX_NAME_LENGTH:
-        raise _build_url_error(
-            owner,
+        raise url_error(
             f"the schema {schema} has {len(schema)} characters, PostgreSQL allows "
             f"{MAX_NAME_LENGTH}",
             "Name a shorter one: ?schema=NAME.",
+            owner,
         )
     # The rest is passed on as written, for libpq to parse. `schema` is our own parameter.
     query = "&".join("".join(pair) for pair in pairs if pair[0] != "schema")
@@ -99,10 +97,4 @@ def _split_url(url: str, owner: str) -> SplitResult:
     except ValueError:  # its text may quote the URL
         reason = "it has brackets that belong to no address"
     hint = "In a user name or a password write them percent-encoded: [ is %5B, ] is %5D."
-    raise _build_url_error(owner, reason, hint)
-
-
-def _build_url_error(owner: str, reason: str, hint: str) -> InputError:
-    return InputError.from_summary(
-        f"The {owner}'s url cannot be used", f"{owner}.url: {reason}.", hint
-    )
+    raise url_error(reason, hint, owner)
