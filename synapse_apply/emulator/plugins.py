@@ -31,11 +31,7 @@ from synapse_apply.emulator.core.fields import (
     wrong_field,
 )
 from synapse_apply.emulator.core.lists import build_cursor_page, build_page, convert_filters
-from synapse_apply.emulator.core.store import (
-    EVERY_TENANT,
-    DuplicateKeyError,
-    StoredObject,
-)
+from synapse_apply.emulator.core.store import EVERY_TENANT, DuplicateKeyError, StoredObject
 
 CATEGORIES = (
     "neural_net",
@@ -103,10 +99,7 @@ V2_RELEASE_FIELDS = (
 V2_CREATE_FIELDS = (*V2_FIELDS, *V2_RELEASE_FIELDS, *V2_SCAFFOLD_FIELDS)
 V2_CHANGEABLE_FIELDS = (Field("name", blank=False), Field("description"))
 V2_FINAL_FIELD_NAMES = ("code", "tenant", "category")
-V2_FILTERS = (
-    Field("category", "choice", choices=CATEGORIES),
-    Field("is_active", "boolean"),
-)
+V2_FILTERS = (Field("category", "choice", choices=CATEGORIES), Field("is_active", "boolean"))
 
 
 def list_fields(request: EmulatorRequest) -> tuple[Field, ...]:

@@ -22,7 +22,7 @@ from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Drift, ObjectDrift, Report, Result
 from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.sanitize import cut_text, escape_ci_commands, sanitize, sanitize_lines
-from synapse_apply.views.text.drift import say_what_drifted
+from synapse_apply.views.text.drift import what_drifted
 from synapse_apply.views.text.findings import finding_location, format_quoted_path
 from synapse_apply.views.text.outcomes import OutcomeCounts, outcome_findings
 
@@ -90,7 +90,7 @@ def annotate_drift(drift: Drift) -> list[Annotation]:
         Annotation(
             "warning",
             "drift",
-            say_what_drifted(one),
+            what_drifted(one),
             ", ".join(format_quoted_path(field.path) for field in one.fields),
             str(one.address),
             one.position,

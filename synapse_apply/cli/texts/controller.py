@@ -116,11 +116,7 @@ def wait_for_targets(
 
 
 def choose_rows_by_target(
-    console: Console,
-    api: ControllerApi,
-    pattern: str,
-    row_digests: Sequence[str],
-    verb: Verb,
+    console: Console, api: ControllerApi, pattern: str, row_digests: Sequence[str], verb: Verb
 ) -> dict[str, list[Hold]]:
     """The rows that somebody decides on: those with these digests, else all, after a question.
 

@@ -34,10 +34,7 @@ _COLUMNS = {
 
 
 def print_live_object(
-    console: Console,
-    kind: str,
-    live_object: LiveObject,
-    other_objects: Mapping[str, LiveObject],
+    console: Console, kind: str, live_object: LiveObject, other_objects: Mapping[str, LiveObject]
 ) -> int:
     """Print one object with its fields, secrets as `(sensitive)`; returns the exit code.
 

@@ -17,13 +17,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from synapse_apply.emulator.core.call import Upload
-from synapse_apply.emulator.core.fields import (
-    ApiError,
-    Body,
-    refusal,
-    too_large,
-    unsupported_media,
-)
+from synapse_apply.emulator.core.fields import ApiError, Body, refusal, too_large, unsupported_media
 
 TEXT_LIMIT = 16 * 1024 * 1024  # bytes of a body without its files, all of which is in memory
 DEEP_NESTING_BRACKETS = 300  # a body with fewer brackets cannot be nested too deeply

@@ -53,32 +53,10 @@ from synapse_apply.views.sections import (
     plan_sections,
     report_sections,
 )
-from synapse_apply.views.text.drift import (
-    format_drift_totals,
-    join_natural_keys,
-    say_what_drifted,
-    unapplied_line,
-    unmanaged_line,
-    unread_lines,
-)
+from synapse_apply.views.text import drift as drifts
+from synapse_apply.views.text import outcomes
+from synapse_apply.views.text import plan as plans
 from synapse_apply.views.text.findings import finding_place
-from synapse_apply.views.text.outcomes import (
-    OutcomeCounts,
-    format_outcome_row,
-    format_run_row,
-    is_wholly_done,
-    outcome_findings,
-    split_into_cut_log_lines,
-    totals_and_steps,
-)
-from synapse_apply.views.text.plan import (
-    FILE_VERB_SYMBOLS,
-    format_plan_totals,
-    format_target_line,
-    present_reason,
-    summarize_replaced_version,
-    uploaded_package,
-)
 from synapse_apply.views.text.terminal import Style
 
 _PLAIN = Style(color=False)
@@ -122,7 +100,7 @@ def _row(kind: Kind, item: Any, links: ForgeLinks) -> HtmlRow:
             return HtmlRow(change.address, change.action.value, ".", note_html, body, kept)
         case _:  # Kind.UNMANAGED: a live object that is neither declared nor recorded
             address = Address(item.kind, item.remote_id)
-            return HtmlRow(address, "unmanaged", "?", cut_and_escape(join_natural_keys(item)))
+            return HtmlRow(address, "unmanaged", "?", cut_and_escape(drifts.natural_keys(item)))
 
 
 def _count_tag(count: int, noun: str) -> tuple[str, ...]:
@@ -152,7 +130,7 @@ def _planned(change: Change, fields: Iterable[FieldChange], links: ForgeLinks) -
 
 def _change_facts(change: Change, links: ForgeLinks) -> str:
     """The paragraphs above the fields: reason, package, notes, id, position, changed files."""
-    texts = (present_reason(change), uploaded_package(change), *change.notes)
+    texts = (plans.present_reason(change), plans.uploaded_package(change), *change.notes)
     place = [f"id {render_code(change.remote_id)}"] if change.remote_id else []
     place += [links.render_position(change.position)] if change.position else []
     facts = render_facts(*map(render_prose, texts), ", ".join(place))
@@ -161,13 +139,13 @@ def _change_facts(change: Change, links: ForgeLinks) -> str:
     items = []
     for changed in replacement.files:
         note = f" ({render_prose(changed.note)})" if changed.note else ""
-        html = f"{FILE_VERB_SYMBOLS[changed.verb]} {render_code(changed.path)}{note}"
+        html = f"{plans.FILE_VERB_SYMBOLS[changed.verb]} {render_code(changed.path)}{note}"
         if changed.diff:
             lines = "\n".join(map(sanitize, changed.diff)).split("\n")
             html = f"<details><summary>{html}</summary>{render_code_block(lines)}</details>"
         items.append(html)
     items += _count_tag(replacement.unlisted_count, "more file")
-    summary = render_prose(summarize_replaced_version(change, replacement))
+    summary = render_prose(plans.describe_replaced(change, replacement))
     return facts + render_facts(summary) + render_list(items, "files")
 
 
@@ -203,10 +181,10 @@ def _refusal_row(change: Change, links: ForgeLinks) -> HtmlRow:
 def _outcome_row(outcome: Outcome, change: Change | None, links: ForgeLinks) -> HtmlRow:
     """The row of an outcome of an apply: its findings, and what was planned."""
     # Taken apart from the row of the text report, so that both say the same.
-    sign, _, text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
+    sign, _, text = outcomes.outcome_row(outcome, _PLAIN).strip().partition(" ")
     fields = shown_fields(change) if change and not change.is_refused else ()
     is_skipped = outcome.result is Result.SKIPPED
-    body = "" if is_skipped else render_findings(outcome_findings([outcome]), links)
+    body = "" if is_skipped else render_findings(outcomes.outcome_findings([outcome]), links)
     return HtmlRow(
         outcome.address,
         outcome.action.value,
@@ -221,14 +199,14 @@ def _outcome_row(outcome: Outcome, change: Change | None, links: ForgeLinks) -> 
 
 def _run_row(result: VerificationResult, links: ForgeLinks) -> HtmlRow:
     """The row of a verification run: its findings, and the last lines of its job's log."""
-    text = format_run_row(result, _PLAIN).strip()
+    text = outcomes.run_row(result, _PLAIN).strip()
     # The text view marks a passed run by a space, which a page cannot show.
     sign = text[0] if text[:1] in {".", "!"} else "✓"
     status_text = text.removeprefix(sign).strip().removeprefix(sanitize(result.address)).strip()
     is_skipped = result.status is RunStatus.SKIPPED
     body = "" if is_skipped else render_findings(result.diagnostics, links)
     if result.logs:
-        log = render_code_block(split_into_cut_log_lines(result.logs))
+        log = render_code_block(outcomes.log_lines(result.logs))
         body += f"<h3>The last lines of its log</h3>{log}"
     status_html = cut_and_escape(status_text, 2000)
     return HtmlRow(result.address, "verify", sign, status_html, body, needs_decision=sign == "!")
@@ -250,7 +228,7 @@ def _drift_row(drifted: ObjectDrift, links: ForgeLinks) -> HtmlRow:
         drifted.address,
         "gone" if drifted.is_missing else action,
         "-" if drifted.is_missing else "~",
-        cut_and_escape(say_what_drifted(drifted).removeprefix(str(drifted.address)).strip()),
+        cut_and_escape(drifts.what_drifted(drifted).removeprefix(str(drifted.address)).strip()),
         render_facts(*facts) + table,
         drifted.fields,
         needs_decision=bool(drifted.blocked_reason),
@@ -311,8 +289,8 @@ def build_plan_page(
     return HtmlPage(
         f"{failure_prefix}Plan for {plan.base.target}",
         "bad" if is_blocked or not plan.base.compared else "good",
-        [cut_and_escape(line) for line in format_plan_totals(plan, _PLAIN).splitlines()],
-        _target_line(format_target_line(plan.base, _PLAIN, plan.trial), plan.base, links),
+        [cut_and_escape(line) for line in plans.plan_totals(plan, _PLAIN).splitlines()],
+        _target_line(plans.target_line(plan.base, _PLAIN, plan.trial), plan.base, links),
         _page_sections(plan_sections(plan), links),
         [
             ("refused", counts.blocked, "trouble"),
@@ -334,12 +312,12 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
     """The page of an apply: what went wrong first, what was done last."""
     plan, base = report.plan, report.plan.base
     links = _links_at_base(links, base)
-    counts = OutcomeCounts.from_report(report)
+    counts = outcomes.OutcomeCounts.from_report(report)
     return HtmlPage(
         f"Apply for {base.target}",
         "bad" if report.exit_code else "good",
-        [cut_and_escape(line) for line in totals_and_steps(report, _PLAIN).splitlines()],
-        _target_line(format_target_line(base, _PLAIN), base, links),
+        [cut_and_escape(line) for line in outcomes.totals_and_steps(report, _PLAIN).splitlines()],
+        _target_line(plans.target_line(base, _PLAIN), base, links),
         _page_sections(report_sections(report), links),
         [
             ("unknown", counts.unknown, "trouble"),
@@ -358,25 +336,25 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
         _render_footer(run_url, plan.tool_version, "", f"plan {render_code(plan.id)}"),
         "Only what is not done",
         base.target,
-        () if is_wholly_done(report) else tuple(_steps_after_apply(report)),
+        () if outcomes.is_wholly_done(report) else tuple(_steps_after_apply(report)),
     ).render_html()
 
 
 def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """The page of a drift check: errors first, then a row for each object."""
     links = _links_at_base(links, drift.base)
-    lines = [format_drift_totals(drift)]
+    lines = [drifts.drift_totals(drift)]
     if drift.unmanaged is not None:
-        lines += [unmanaged_line(drift), *unread_lines(drift)]
+        lines += [drifts.unmanaged_line(drift), *drifts.unread_lines(drift)]
     headlines = [*map(cut_and_escape, lines)]
-    headlines += [render_prose(unapplied_line(drift))] if drift.pending_addresses else []
+    headlines += [render_prose(drifts.unapplied_line(drift))] if drift.pending_addresses else []
     # With lists that could not be read the number would be too low.
     unmanaged_count = 0 if drift.unread_kinds else len(drift.unmanaged or ())
     return HtmlPage(
         f"Drift of {drift.base.target}",
         "bad" if drift.has_errors or drift.objects else "good",
         headlines,
-        _target_line(format_target_line(drift.base, _PLAIN), drift.base, links),
+        _target_line(plans.target_line(drift.base, _PLAIN), drift.base, links),
         _page_sections(drift_sections(drift), links),
         [
             ("changed", len(drift.changed_or_replaced_objects), "moved"),

@@ -48,15 +48,10 @@ from synapse_apply.views.redaction import (
     tree_of_paths,
     unflatten_redacted,
 )
-from synapse_apply.views.sanitize import (
-    escape_unsafe_json,
-    sanitize_url,
-)
+from synapse_apply.views.sanitize import escape_unsafe_json, sanitize_url
 from synapse_apply.views.text.outcomes import OutcomeCounts, is_wholly_done, outcome_findings
 from synapse_apply.views.text.plan import count_accepted_fields
-from synapse_apply.views.text.values import (
-    SECRET_TYPES,
-)
+from synapse_apply.views.text.values import SECRET_TYPES
 
 FORMAT_VERSION = "1.0"
 _REASON_BY_ACTION = {

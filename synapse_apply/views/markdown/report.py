@@ -45,35 +45,16 @@ from synapse_apply.views.sections import (
     plan_sections,
     report_sections,
 )
-from synapse_apply.views.text.drift import (
-    format_drift_totals,
-    join_natural_keys,
-    render_object_drift,
-    say_what_drifted,
-    unapplied_line,
-    unmanaged_line,
-    unread_lines,
-)
+from synapse_apply.views.text import drift as drifts
+from synapse_apply.views.text import outcomes
+from synapse_apply.views.text import plan as plans
 from synapse_apply.views.text.findings import finding_place, format_position, merge_findings
-from synapse_apply.views.text.outcomes import (
-    format_outcome_row,
-    format_run_row,
-    outcome_findings,
-    split_into_cut_log_lines,
-    totals_and_steps,
-)
-from synapse_apply.views.text.plan import (
-    ChangeRenderer,
-    format_plan_totals,
-    format_target_line,
-    name_accepted,
-)
 from synapse_apply.views.text.terminal import DiffStyle, Style, margin_lines
 
 _PLAIN = Style(color=False)
 _DEFAULT_WIDTH = 110
 _MAX_PROSE_LENGTH = 2000  # of a detail or a hint
-_BLOCKS = ChangeRenderer(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
+_BLOCKS = plans.ChangeRenderer(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
 
 
 def render_plan_markdown(
@@ -90,15 +71,15 @@ def render_plan_markdown(
     if base.is_offline:
         relation = "against" if base.compared else "not compared with"
         title += f" {relation} {_name(base.against)}; the backend was not asked"
-    counts = format_plan_totals(plan, _PLAIN).split("\n")
+    counts = plans.plan_totals(plan, _PLAIN).split("\n")
     if plan.refused_changes and not plan.has_errors:
         # Refused changes are on the `Plan:` line, so that it stays the first.
         counts = [f"Refused: {len(plan.refused_changes)}. {format_plan_line(plan.summary)}"]
-        counts += filter(None, [name_accepted(plan.changes_with_accepted)])
+        counts += filter(None, [plans.name_accepted(plan.changes_with_accepted)])
     heading = [
         *_title(base.target, command, title),
         *map(_bold, counts),
-        _long_line(format_target_line(base, _PLAIN, plan.trial)),
+        _long_line(plans.target_line(base, _PLAIN, plan.trial)),
     ]
     sections = _sized_sections(plan_sections(plan), budget)
     see = Command("plan", target=base.target[:MAX_NAME_LENGTH])
@@ -112,14 +93,14 @@ def render_report_markdown(
     base, plan_id = report.plan.base, report.plan.id
     refused_count = len(report.plan.refused_changes)
     # Without the line on refused changes, which are counted in the headline below.
-    lines = totals_and_steps(report, _PLAIN).splitlines()[1 if refused_count else 0 :]
+    lines = outcomes.totals_and_steps(report, _PLAIN).splitlines()[1 if refused_count else 0 :]
     # Lines up to `Apply ...` are counts; those behind it say what to do, in a section of their own.
     end = 1 + next((index for index, line in enumerate(lines) if line.startswith("Apply ")), 0)
     refused = f"Refused: {refused_count}. " if refused_count else ""
     heading = [
         *_title(base.target, "apply", f"Apply for {_name(base.target)}"),
         _bold(refused + " ".join(lines[:end])),
-        _long_line(format_target_line(base, _PLAIN)),
+        _long_line(plans.target_line(base, _PLAIN)),
     ]
     steps = [f"- {prose(line)}" for line in lines[end:]]
     sections = _sized_sections(report_sections(report), budget)
@@ -136,14 +117,14 @@ def render_drift_markdown(
     target = drift.base.target
     lines = []
     if drift.unmanaged is not None:
-        lines += [unmanaged_line(drift), *unread_lines(drift)]
-    lines += [unapplied_line(drift)] if drift.pending_addresses else []
-    lines += filter(None, [name_accepted(drift.changes_with_accepted)])
+        lines += [drifts.unmanaged_line(drift), *drifts.unread_lines(drift)]
+    lines += [drifts.unapplied_line(drift)] if drift.pending_addresses else []
+    lines += filter(None, [plans.name_accepted(drift.changes_with_accepted)])
     heading = [
         *_title(target, "drift", f"Drift of {_name(target)}"),
-        _bold(format_drift_totals(drift)),
+        _bold(drifts.drift_totals(drift)),
         *map(prose, lines),
-        _long_line(format_target_line(drift.base, _PLAIN)),
+        _long_line(plans.target_line(drift.base, _PLAIN)),
     ]
     see = Command("drift", target=target[:MAX_NAME_LENGTH])
     return _fit(heading, _sized_sections(drift_sections(drift), budget), budget, see, run_url)
@@ -250,8 +231,8 @@ def _entry(kind: Kind, item: Any, budget: SizeBudget) -> str:
         case Kind.RUN:
             return _run(item, budget)
         case Kind.DRIFT:
-            block = render_object_drift(item, DiffStyle(), _DEFAULT_WIDTH)
-            return _diff(html_code(say_what_drifted(item)), block, budget)
+            block = drifts.object_block(item, DiffStyle(), _DEFAULT_WIDTH)
+            return _diff(html_code(drifts.what_drifted(item)), block, budget)
         case Kind.GUARD:
             option = code_span(item.untold_option)
             hint = f" If this is meant, apply with {option}." if option else ""
@@ -272,11 +253,11 @@ def _entry(kind: Kind, item: Any, budget: SizeBudget) -> str:
             outcome, _ = item
             # With the findings of one that is not done below it.
             is_bad = outcome.result in {Result.FAILED, Result.UNKNOWN}
-            findings = outcome_findings([outcome]) if is_bad else ()
-            row = f"- {code_span(format_outcome_row(outcome, _PLAIN).strip())}"
+            findings = outcomes.outcome_findings([outcome]) if is_bad else ()
+            row = f"- {code_span(outcomes.outcome_row(outcome, _PLAIN).strip())}"
             return "\n".join([row, *(f"  {_finding(finding)}" for finding in findings)])
         case Kind.UNMANAGED:
-            texts = (item.kind, item.remote_id, join_natural_keys(item))
+            texts = (item.kind, item.remote_id, drifts.natural_keys(item))
             return f"- {' '.join(map(code_span, texts))}"
 
 
@@ -342,11 +323,11 @@ def _sentence(text: str) -> str:
 
 def _run(result: VerificationResult, budget: SizeBudget) -> str:
     """The result of a run, with its findings and the last lines of its job's log."""
-    lines = [f"- {code_span(format_run_row(result, _PLAIN).strip())}"]
+    lines = [f"- {code_span(outcomes.run_row(result, _PLAIN).strip())}"]
     if result.status is not RunStatus.SKIPPED:
         lines += [f"  {_finding(finding)}" for finding in result.diagnostics]
     if result.logs:
-        log_lines = split_into_cut_log_lines(result.logs)
+        logged = outcomes.log_lines(result.logs)
         # Markdown after a tag is HTML until an empty line (CommonMark 4.6).
-        lines += ["", _collapsible("The last lines of its log", log_lines, "text", budget), ""]
+        lines += ["", _collapsible("The last lines of its log", logged, "text", budget), ""]
     return "\n".join(lines)

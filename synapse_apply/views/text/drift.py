@@ -11,7 +11,7 @@ from synapse_apply.model.report import Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_lines
 from synapse_apply.views.text.findings import finding_blocks, format_quoted_path
-from synapse_apply.views.text.plan import format_target_line, name_accepted
+from synapse_apply.views.text.plan import name_accepted, target_line
 from synapse_apply.views.text.terminal import MAX_COLUMN_WIDTH, Style
 from synapse_apply.views.text.values import RowLayout, build_field_tree, format_value_inline
 
@@ -31,10 +31,10 @@ def render_drift(
     commands that the text names.
     """
     style = Style(color)
-    parts = [format_target_line(drift.base, style)]
+    parts = [target_line(drift.base, style)]
     if drift.objects:
         parts.append(_HEADER_WITH_ORIGIN if drift.has_origin else _HEADER)
-    parts += [render_object_drift(one, style, width or _DEFAULT_WIDTH) for one in drift.objects]
+    parts += [object_block(one, style, width or _DEFAULT_WIDTH) for one in drift.objects]
     parts.append("\n".join([*_unmanaged_lines(drift, style)]))
     parts.append("\n".join([*_totals(drift, style, location)]))
     parts += finding_blocks(drift.diagnostics, style)
@@ -74,7 +74,7 @@ def render_written_edits(
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def say_what_drifted(object_drift: ObjectDrift) -> str:
+def what_drifted(object_drift: ObjectDrift) -> str:
     """What happened to an object, as a sentence without its full stop."""
     if object_drift.is_missing:
         return f"{object_drift.address} is gone{object_drift.origin}"
@@ -83,10 +83,10 @@ def say_what_drifted(object_drift: ObjectDrift) -> str:
     return f"{object_drift.address} has changed"
 
 
-def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> str:
+def object_block(object_drift: ObjectDrift, style: Style, width: int) -> str:
     """The block of a drifted object: a heading, and a row for each field."""
     symbol = "-" if object_drift.is_missing else "~"
-    lines = [f"  # {sanitize(say_what_drifted(object_drift))}"]
+    lines = [f"  # {sanitize(what_drifted(object_drift))}"]
     old, new = object_drift.remote_id, object_drift.replacement_id
     if new:
         lines.append(f"  # (recorded as id {sanitize(old)}, now {sanitize(new)})")
@@ -102,9 +102,7 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
 
 
 def _totals(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str]:
-    yield style(
-        format_drift_totals(drift), "done" if not (drift.objects or drift.has_errors) else "bold"
-    )
+    yield style(drift_totals(drift), "done" if not (drift.objects or drift.has_errors) else "bold")
     yield from iter_ways_out_of_drift(drift, location)
     if drift.pending_addresses:
         yield unapplied_line(drift, location)
@@ -112,7 +110,7 @@ def _totals(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str
         yield accepted_text
 
 
-def format_drift_totals(drift: Drift) -> str:
+def drift_totals(drift: Drift) -> str:
     """The line with the counts of drifted objects, or that there is no drift."""
     if drift.has_errors:
         errors = sum(finding.is_error for finding in drift.diagnostics)
@@ -189,7 +187,7 @@ def _unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
     longest_id = max((len(one.remote_id) for one in drift.unmanaged), default=0)
     id_width = min(longest_id, MAX_COLUMN_WIDTH)
     for one in drift.unmanaged:
-        keys = sanitize(join_natural_keys(one))
+        keys = sanitize(natural_keys(one))
         row = f"  ? {one.kind:{kind_width}}  id {sanitize(one.remote_id):{id_width}}  {keys}"
         yield row.rstrip()
     yield from (f"  ({line})" for line in unread_lines(drift))
@@ -218,6 +216,6 @@ def unmanaged_line(drift: Drift) -> str:
     return f"Unmanaged: {count} that nothing declares or records."
 
 
-def join_natural_keys(unmanaged: Unmanaged) -> str:
+def natural_keys(unmanaged: Unmanaged) -> str:
     """The natural keys of an unmanaged object, separated by commas."""
     return ", ".join(unmanaged.keys)

@@ -103,11 +103,11 @@ def _is_all_done(report: Report) -> bool:
 def render_report(report: Report, *, color: bool) -> str:
     """The text of an apply's report, ending with a newline: rows, refusals, findings, counts."""
     style = Style(color)
-    rows = [format_outcome_row(one, style) for one in report.outcomes if is_shown_outcome(one)]
+    rows = [outcome_row(one, style) for one in report.outcomes if is_shown_outcome(one)]
     # A run is skipped with its release, whose own row says so already.
     unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
     rows += [
-        format_run_row(result, style)
+        run_row(result, style)
         for result in report.verification_results
         if result.status is not RunStatus.SKIPPED or result.address not in unfinished_addresses
     ]
@@ -116,7 +116,7 @@ def render_report(report: Report, *, color: bool) -> str:
     # The row of a skipped change has its reason already.
     unskipped_outcomes = (one for one in report.outcomes if one.result is not Result.SKIPPED)
     parts += finding_blocks(outcome_findings(unskipped_outcomes), style)
-    parts += format_log_ends(report.verification_results, style)
+    parts += log_ends(report.verification_results, style)
     parts.append(totals_and_steps(report, style))
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
@@ -131,7 +131,7 @@ def is_shown_outcome(outcome: Outcome) -> bool:
     return outcome.action is not Action.NO_OP or not is_uneventful
 
 
-def format_outcome_row(outcome: Outcome, style: Style) -> str:
+def outcome_row(outcome: Outcome, style: Style) -> str:
     """One line with the result of a change."""
     address = sanitize(outcome.address)
     if outcome.result is Result.SKIPPED:
@@ -189,7 +189,7 @@ def totals_and_steps(report: Report, style: Style) -> str:
     """The lines of counts of an apply, and what to do about what is left."""
     counts = OutcomeCounts.from_report(report)
     lines = [style(format_refused_count(counts.refused), "bold")] if counts.refused else []
-    lines += format_run_counts(report, style)
+    lines += run_counts(report, style)
     # `verify` changes no resource, so there are no counts of resources.
     if report.extras.get("operation") == "verify":
         return "\n".join([*lines, *_explain_end(report)])
@@ -264,7 +264,7 @@ _STATUS_PHRASES = {
 }
 
 
-def format_run_row(result: VerificationResult, style: Style) -> str:
+def run_row(result: VerificationResult, style: Style) -> str:
     """One line with the result of a run."""
     address = sanitize(result.address)
     if result.status is RunStatus.SKIPPED:
@@ -279,25 +279,25 @@ def format_run_row(result: VerificationResult, style: Style) -> str:
     return _row(symbol, text, style, identity, result.seconds)
 
 
-def format_log_ends(results: Iterable[VerificationResult], style: Style) -> list[str]:
+def log_ends(results: Iterable[VerificationResult], style: Style) -> list[str]:
     """The findings of runs, each behind the last lines of its job's log."""
     blocks: list[str] = []
     for result in results:
         if result.logs:
             name = f"{sanitize(result.address)} (job {sanitize(result.job)})"
-            lines = indent_lines("\n".join(split_into_cut_log_lines(result.logs)))
+            lines = indent_lines("\n".join(log_lines(result.logs)))
             blocks.append("\n".join([f"Last lines of the log of {name}:", *lines]))
         if result.status is not RunStatus.SKIPPED:
             blocks += finding_blocks(result.diagnostics, style)
     return blocks
 
 
-def split_into_cut_log_lines(lines: Sequence[str]) -> list[str]:
+def log_lines(lines: Sequence[str]) -> list[str]:
     """The sanitized lines of a log; an entry with line breaks becomes several lines."""
     return [line for text in lines for line in split_into_cut_lines(text)]
 
 
-def format_run_counts(report: Report, style: Style) -> list[str]:
+def run_counts(report: Report, style: Style) -> list[str]:
     """The line `Verified: 2 passed, 1 failed.` in a list; empty without any run."""
     counts = Counter(result.status for result in report.verification_results)
     if not counts:

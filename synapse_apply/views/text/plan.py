@@ -9,12 +9,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Verification
 from synapse_apply.model.packages import KEPT_KEY, Replacement, parse_replacement
 from synapse_apply.model.phrases import format_count_and_noun
-from synapse_apply.model.plan import (
-    Action,
-    Change,
-    Plan,
-    PlanBase,
-)
+from synapse_apply.model.plan import Action, Change, Plan, PlanBase
 from synapse_apply.model.remote import DryRunCounts
 from synapse_apply.model.values import WithheldSecret, flatten
 from synapse_apply.views.grammar import (
@@ -87,8 +82,8 @@ def render_plan(
         parts.append("\n".join(blocks.unchanged_line(c) for c in unchanged if not c.is_refused))
     # An empty plan needs no target line: the message below says it all.
     if any(parts) or plan.guards or plan.base.revision or plan.base.is_offline:
-        parts.insert(0, format_target_line(plan.base, style, plan.trial))
-    parts.append(format_plan_totals(plan, style))
+        parts.insert(0, target_line(plan.base, style, plan.trial))
+    parts.append(plan_totals(plan, style))
     for guard in plan.guards:
         title = style(f"Apply will stop: {sanitize(guard.summary)}", "bold")
         option = sanitize(guard.untold_option)
@@ -124,7 +119,7 @@ def is_object_change_to_make(change: Change) -> bool:
     return not (is_passive or change.is_refused or change.superseded)
 
 
-def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = None) -> str:
+def target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = None) -> str:
     """The line with a plan's target, backend, commit, and how many calls a dry run tried."""
     url = sanitize_url(base.binding.url)
     facts = ["the embedded backend" if url == "embedded:" else url]
@@ -147,7 +142,7 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
     return style(f"Target {sanitize(base.target)}: {', '.join(facts)}", "dim")
 
 
-def format_plan_totals(plan: Plan, style: Style) -> str:
+def plan_totals(plan: Plan, style: Style) -> str:
     """The lines of counts of a plan, or that there are no changes."""
     accepted_text = style(name_accepted(plan.changes_with_accepted), "bold")
     return "\n".join(filter(None, (_totals(plan, style), accepted_text)))
@@ -239,7 +234,7 @@ class ChangeRenderer:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
         for fact in (present_reason(change), uploaded_package(change), *change.notes):
             lines += [f"  # ({line})" for line in sanitize_lines(fact) if line]
-        lines += [f"  # {line}".rstrip() for line in format_replaced_version(change)]
+        lines += [f"  # {line}".rstrip() for line in replaced_lines(change)]
         root = build_field_tree(shown_fields(change), hidden_symbol=symbol)
         # A create or delete lists all fields anyway.
         if symbol not in {"+", "-"}:
@@ -325,7 +320,7 @@ def uploaded_package(change: Change) -> str:
     return ", ".join(parts)
 
 
-def summarize_replaced_version(change: Change, replacement: Replacement) -> str:
+def describe_replaced(change: Change, replacement: Replacement) -> str:
     """Which version is replaced and how many files differ: `supersedes 1.0.0: 1 file added`."""
     head = f"{'replaces' if change.replaces_package else 'supersedes'} {replacement.version}"
     if replacement.counts is None:
@@ -338,12 +333,12 @@ def summarize_replaced_version(change: Change, replacement: Replacement) -> str:
     return f"{head}: {', '.join(count_texts) or 'the same files'}"
 
 
-def format_replaced_version(change: Change) -> list[str]:
+def replaced_lines(change: Change) -> list[str]:
     """The lines of what a new version replaces: one for each changed file, with its diff."""
     replacement = parse_replacement(change.extras)
     if replacement is None:
         return []
-    lines = [f"({sanitize(summarize_replaced_version(change, replacement))})"]
+    lines = [f"({sanitize(describe_replaced(change, replacement))})"]
     remaining_lines = _MAX_DIFF_LINES
     for changed_file in replacement.files[:_MAX_FILES]:
         note = f" ({sanitize(changed_file.note)})" if changed_file.note else ""

@@ -15,11 +15,7 @@ from synapse_apply.model.state import Record
 from synapse_apply.model.values import flatten
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize
 from synapse_apply.views.text.terminal import Style
-from synapse_apply.views.text.values import (
-    FieldNode,
-    RowLayout,
-    build_field_tree,
-)
+from synapse_apply.views.text.values import FieldNode, RowLayout, build_field_tree
 
 _DEFAULT_WIDTH = 110
 _INDENT = 2
