@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -116,12 +116,11 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     settings: ServerSettings | None = None,
-    on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a data set until SIGINT or SIGTERM; prints `listening on URL` once it answers.
 
-    If its token is random, the file that has it is named on standard error. `on_ready` is called
-    with the URL. Raises ServeError, DataSetError, UnknownSwitchError, FaultsError.
+    If its token is random, the file that has it is named on standard error. Raises ServeError,
+    DataSetError, UnknownSwitchError, FaultsError.
     """
     data, settings = Path(data), settings or ServerSettings()
     # The random token is in a file of this machine, and `any_token` would let everybody in.
@@ -141,8 +140,6 @@ def serve(
         if not settings.tokens and not settings.any_token:
             message = f"the access token is `token` in {data / data_folder.ENDPOINT}"
             print(message, file=sys.stderr, flush=True)  # noqa: T201 - for people
-        if on_ready is not None:
-            on_ready(url)
 
     try:
         app = build_app(backend, VERSIONS, only_loopback=host in LOOPBACK_NAMES)

@@ -52,9 +52,8 @@ from synapse_apply.views.text.findings import finding_place, format_position, me
 from synapse_apply.views.text.terminal import DiffStyle, Style, margin_lines
 
 _PLAIN = Style(color=False)
-_DEFAULT_WIDTH = 110
 _MAX_PROSE_LENGTH = 2000  # of a detail or a hint
-_BLOCKS = plans.ChangeRenderer(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
+_BLOCKS = plans.ChangeRenderer(DiffStyle())
 
 
 def render_plan_markdown(
@@ -231,7 +230,7 @@ def _entry(kind: Kind, item: Any, budget: SizeBudget) -> str:
         case Kind.RUN:
             return _run(item, budget)
         case Kind.DRIFT:
-            block = drifts.object_block(item, DiffStyle(), _DEFAULT_WIDTH)
+            block = drifts.object_block(item, _BLOCKS)
             return _diff(html_code(drifts.what_drifted(item)), block, budget)
         case Kind.GUARD:
             option = code_span(item.untold_option)

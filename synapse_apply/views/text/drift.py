@@ -19,7 +19,6 @@ _NO_DRIFT = "No drift. Live objects are as they were recorded."
 _AS_DECLARED = "No drift. Live objects are as they were recorded, or as they are declared now."
 _HEADER = "Objects have changed outside of synapse-apply:"
 _HEADER_WITH_ORIGIN = "Objects are not as they were recorded:"
-_DEFAULT_WIDTH = 110
 
 
 def render_drift(
@@ -34,7 +33,7 @@ def render_drift(
     parts = [target_line(drift.base, style)]
     if drift.objects:
         parts.append(_HEADER_WITH_ORIGIN if drift.has_origin else _HEADER)
-    parts += [object_block(one, style, width or _DEFAULT_WIDTH) for one in drift.objects]
+    parts += [object_block(one, RowLayout(style, width)) for one in drift.objects]
     parts.append("\n".join([*_unmanaged_lines(drift, style)]))
     parts.append("\n".join([*_totals(drift, style, location)]))
     parts += finding_blocks(drift.diagnostics, style)
@@ -83,7 +82,7 @@ def what_drifted(object_drift: ObjectDrift) -> str:
     return f"{object_drift.address} has changed"
 
 
-def object_block(object_drift: ObjectDrift, style: Style, width: int) -> str:
+def object_block(object_drift: ObjectDrift, layout: RowLayout) -> str:
     """The block of a drifted object: a heading, and a row for each field."""
     symbol = "-" if object_drift.is_missing else "~"
     lines = [f"  # {sanitize(what_drifted(object_drift))}"]
@@ -98,7 +97,7 @@ def object_block(object_drift: ObjectDrift, style: Style, width: int) -> str:
     elif old:
         # The id identifies the object, as in a plan.
         root.add_unchanged_field(("id",), new or old, is_shown=True)
-    return RowLayout(style, width).block(lines, symbol, object_drift.address, root)
+    return layout.block(lines, symbol, object_drift.address, root)
 
 
 def _totals(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str]:

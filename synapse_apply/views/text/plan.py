@@ -52,8 +52,6 @@ _ONLY_KEPT_DRIFT = "No changes. What was changed outside is kept (on_drift: hold
 _ONLY_KEPT_UNTOLD = "No changes. What differs from the manifests is kept (on_drift: hold)."
 _NO_OFFLINE_CHANGES = "No changes. If {} is what is live, there is nothing to do."
 _CHANGES_LEFT_OUT = "No changes. What differs now is not in this plan."
-# Without a terminal no line is wrapped; this only decides when `before -> after` takes two lines.
-_DEFAULT_WIDTH = 110
 
 
 def render_plan(
@@ -65,7 +63,7 @@ def render_plan(
     resources that stay as they are.
     """
     style = Style(color)
-    blocks = ChangeRenderer(style, width or _DEFAULT_WIDTH, show_unchanged=show_unchanged)
+    blocks = ChangeRenderer(style, width, show_unchanged)
     lines: list[str] = []
     for change in plan.changes:
         if change.action is Action.FORGET and not change.is_refused:
@@ -216,12 +214,10 @@ FILE_VERB_SYMBOLS = {"added": "+", "changed": "~", "removed": "-"}
 
 
 @frozen
-class ChangeRenderer:
-    """Renders changes; `width` is in cells, and with `show_unchanged` no field is hidden."""
+class ChangeRenderer(RowLayout):
+    """Renders changes; with `show_unchanged` no field is hidden."""
 
-    style: Style
-    width: int
-    show_unchanged: bool
+    show_unchanged: bool = False
 
     def render_change_block(self, change: Change) -> str:
         """The block of a change that will be made: heading, reason and fields."""
@@ -249,7 +245,7 @@ class ChangeRenderer:
             for path in change.after_sensitive:
                 hidden = WithheldSecret("omitted")
                 root.add_unchanged_field(path, hidden, is_shown=self.show_unchanged)
-        return RowLayout(self.style, self.width).block(lines, symbol, change.address, root)
+        return self.block(lines, symbol, change.address, root)
 
     def render_run(self, change: Change, verification: Verification) -> str:
         """The block of a run that apply will start or follow, with its request body."""
@@ -257,7 +253,7 @@ class ChangeRenderer:
         for path, value in flatten(verification.body).items():
             if value != {}:
                 root.add_unchanged_field(path, value, is_shown=True)
-        rows = RowLayout(self.style, self.width).visible_rows(root, BLOCK_INDENT)
+        rows = self.visible_rows(root, BLOCK_INDENT)
         head = (
             f"{sanitize(change.address)} will be verified",
             f"({sanitize(verification.reason)})",
@@ -287,8 +283,7 @@ class ChangeRenderer:
 
     def refused_fields(self, change: Change) -> list[str]:
         """The lines of a refused change's fields; none for a create."""
-        root = build_field_tree(wanted_fields(change))
-        return RowLayout(self.style, self.width).visible_rows(root, BLOCK_INDENT + 2)
+        return self.visible_rows(build_field_tree(wanted_fields(change)), BLOCK_INDENT + 2)
 
     def unchanged_line(self, change: Change) -> str:
         """The line of a resource that stays as it is, or whose change is superseded."""

@@ -17,7 +17,6 @@ from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanit
 from synapse_apply.views.text.terminal import Style
 from synapse_apply.views.text.values import FieldNode, RowLayout, build_field_tree
 
-_DEFAULT_WIDTH = 110
 _INDENT = 2
 
 
@@ -29,7 +28,7 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
     if record.protected:
         notes.append("protected: prevent_destroy")
     identity = (record.address.kind, record.address.name, record.remote_id)
-    body = _fields_block(identity, record.applied or record.seen, width, style)
+    body = _fields_block(identity, record.applied or record.seen, RowLayout(style, width))
     files = f" ({format_count_and_noun(len(record.files), 'file')})" if record.files else ""
     # After another publication the proof is about an older package.
     is_same = record.proven.get("digest") == record.digest
@@ -43,12 +42,9 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
         "updated": record.updated_at,
     }
     heading = [f"# {sanitize(record.address)}", *(f"# ({note})" for note in notes)]
-    fact_lines = [
-        style(f"# {name}: {sanitize(fact)}", "dim") for name, fact in facts.items() if fact
-    ]
-    return escape_ci_commands(
-        "\n".join([*(style(line, "bold") for line in heading), *body, *fact_lines]) + "\n"
-    )
+    lines = [*(style(line, "bold") for line in heading), *body]
+    lines += [style(f"# {name}: {sanitize(fact)}", "dim") for name, fact in facts.items() if fact]
+    return escape_ci_commands("\n".join(lines) + "\n")
 
 
 def render_live_object(
@@ -72,15 +68,12 @@ def render_fields_block(
 ) -> str:
     """An object as a block under a heading; `kind_name_and_id` names it."""
     style = Style(color)
-    body = _fields_block(kind_name_and_id, fields, width, style)
+    body = _fields_block(kind_name_and_id, fields, RowLayout(style, width))
     return escape_ci_commands("\n".join([style(f"# {sanitize(heading)}", "bold"), *body]) + "\n")
 
 
 def _fields_block(
-    kind_name_and_id: tuple[str, str, str],
-    fields: Mapping[FieldPath, Any],
-    width: int | None,
-    style: Style,
+    kind_name_and_id: tuple[str, str, str], fields: Mapping[FieldPath, Any], layout: RowLayout
 ) -> list[str]:
     # Shown with the rows of a plan, none of which is a change.
     kind, name, remote_id = kind_name_and_id
@@ -88,7 +81,7 @@ def _fields_block(
     root.add_unchanged_field(("id",), remote_id, is_shown=True)
     for path, value in fields.items():
         root.add_unchanged_field(path, value, is_shown=True)
-    rows = RowLayout(style, width or _DEFAULT_WIDTH).visible_rows(root, _INDENT)
+    rows = layout.visible_rows(root, _INDENT)
     return [f"{sanitize(kind)} {quote_string(name)} {{", *rows, "}"]
 
 
@@ -111,18 +104,14 @@ def render_accepted(
     width: int | None = None,
 ) -> str:
     """The differences of a resource as text, from live to declared, new and accepted ones apart."""
-    style = Style(color)
+    layout = RowLayout(Style(color), width)
     lines: list[str] = []
-    for title, fields in (
-        ("differs", differing_fields),
-        ("differs, accepted before", accepted_fields),
-    ):
+    titled = {"differs": differing_fields, "differs, accepted before": accepted_fields}
+    for title, fields in titled.items():
         if fields:
             heading = f"{sanitize(address)} {title} (live -> declared):"
-            rows = RowLayout(style, width or _DEFAULT_WIDTH).visible_rows(
-                build_field_tree(fields), _INDENT + 2
-            )
-            lines += [style(heading, "bold"), *rows]
+            rows = layout.visible_rows(build_field_tree(fields), _INDENT + 2)
+            lines += [layout.style(heading, "bold"), *rows]
     lines += [f"  . {sanitize(note)}" for note in notes]
     return escape_ci_commands("".join(f"{line}\n" for line in lines))
 

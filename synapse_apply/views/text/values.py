@@ -236,6 +236,8 @@ _CAUSE_COMMENTS = {
     Cause.BOTH: "# changed in Git and outside",
 }
 _MIN_VALUE_WIDTH = 30
+# Without a terminal no line is wrapped; this only decides when `before -> after` takes two lines.
+_DEFAULT_WIDTH = 110
 BLOCK_INDENT = 6  # of the fields of an object
 _FIRST_KEYS = {"id": 0, "name": 1}
 
@@ -361,11 +363,10 @@ def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
 
 @frozen
 class RowLayout:
-    """How rows are laid out; `width` is that of a line in cells, `noun` what hidden rows are."""
+    """How rows are laid out; `width` is that of a line in cells, None without a terminal."""
 
     style: Style
-    width: int
-    noun: str = "fields"
+    width: int | None = None
 
     def visible_rows(self, node: FieldNode, indent: int) -> list[str]:
         """The lines of all visible nodes below a node, their keys aligned in one column."""
@@ -384,7 +385,7 @@ class RowLayout:
             lines += self._format_node(visible_children[key], name, indent)
         hidden = (node.children[key] for key in node.children if key not in visible_children)
         if hidden_count := sum(len([*child.all_rows()]) for child in hidden):
-            noun = self.noun if hidden_count > 1 else self.noun.removesuffix("s")
+            noun = "fields" if hidden_count > 1 else "field"
             note = self.style(f"# ({hidden_count} unchanged {noun} hidden)", "dim")
             lines.append(" " * (indent + 2) + note)
         return lines
@@ -413,7 +414,8 @@ class RowLayout:
 
     def _format_leaf(self, row: FieldRow, name: str, indent: int) -> list[str]:
         # 5 cells for the symbol and ` = `. A narrow terminal wraps rather than hides the value.
-        room = max(_MIN_VALUE_WIDTH, self.width - indent - measure_width(name) - 5)
+        width = self.width or _DEFAULT_WIDTH
+        room = max(_MIN_VALUE_WIDTH, width - indent - measure_width(name) - 5)
         first_line, *continuation = self._format_value(row, room)
         prefix = f"{' ' * indent}{self.style.format_symbol_and_space(row.symbol)}{name} = "
         comment = self._comment(row.change) if row.change else ""
