@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from synapse_apply.emulator.api import VERSIONS
 from synapse_apply.emulator.core import data_folder
-from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
+from synapse_apply.emulator.core.app import LOOPBACK_NAMES, EmulatorApp
 from synapse_apply.emulator.core.backend import (
     MAX_UPLOAD,
     DataSetBackend,
@@ -78,7 +78,7 @@ class EmbeddedServer:
         self.url = build_socket_url(self._listening_socket)
         self.data_set = self.backend.store.data_set
         ready = threading.Event()
-        self._server = Listener(build_app(self.backend, VERSIONS), ready.set)
+        self._server = Listener(EmulatorApp(self.backend, VERSIONS), ready.set)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._listening_socket],), daemon=True, name="embedded"
         )
@@ -142,7 +142,7 @@ def serve(
             print(message, file=sys.stderr, flush=True)  # noqa: T201 - for people
 
     try:
-        app = build_app(backend, VERSIONS, only_loopback=host in LOOPBACK_NAMES)
+        app = EmulatorApp(backend, VERSIONS, only_loopback=host in LOOPBACK_NAMES)
         Listener(app, announce_endpoint).run([listening_socket])
     finally:
         data_folder.remove_endpoint(data)
