@@ -34,7 +34,7 @@ from synapse_apply.views.text.progress import (
     OngoingCalls,
     SilentProgress,
     describe_call_ending,
-    get_progress_words,
+    ongoing_word,
 )
 from synapse_apply.views.text.terminal import Style
 
@@ -137,9 +137,7 @@ class EventWriter(SilentProgress):
     def report_start(self, address: Address, verb: str) -> None:
         """Write an `apply_start` event."""
         self._ongoing_calls.add_call(address, verb)
-        self._write_event(
-            "apply_start", address, verb, f"{get_progress_words(verb).ongoing_text}..."
-        )
+        self._write_event("apply_start", address, verb, f"{ongoing_word(verb)}...")
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Note the bytes of an upload for the next `apply_progress` event."""
@@ -166,7 +164,7 @@ class EventWriter(SilentProgress):
         self._write_event(kind, address, verb, text, level=level, **facts)
 
     def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
-        text = f"Still {get_progress_words(call.verb).ongoing_text.lower()}..."
+        text = f"Still {ongoing_word(call.verb).lower()}..."
         elapsed_seconds = round(seconds, 3)
         self._write_event(
             "apply_progress", call.address, call.verb, text,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
 from synapse_apply.model.report import UNRECORDED
 from synapse_apply.views.grammar import format_byte_size, format_duration
@@ -53,13 +52,12 @@ class OngoingCalls:
 
     def start_reporting(self) -> None:
         """Start a daemon thread that reports long calls until `stop_reporting`."""
+        threading.Thread(target=self._report_until_closed, name="progress", daemon=True).start()
 
-        def report_overdue() -> None:
-            # Checked each second, since calls begin at different times.
-            while not self._closed.wait(min(1.0, self._interval)):
-                self.report_overdue_calls()
-
-        threading.Thread(target=report_overdue, name="progress", daemon=True).start()
+    def _report_until_closed(self) -> None:
+        # Checked each second, since calls begin at different times.
+        while not self._closed.wait(min(1.0, self._interval)):
+            self.report_overdue_calls()
 
     def stop_reporting(self) -> None:
         """Stop the reports, and forget all calls."""
@@ -100,24 +98,17 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-@frozen
-class ProgressWords:
-    """The phrases for an action in progress, and for its success."""
-
-    ongoing_text: str
-    success_text: str
-
-
+# What is said of a call while it goes on, and of its success.
 _WORDS_BY_VERB = {
-    "create": ProgressWords("Creating", "Creation complete"),
-    "recreate-missing": ProgressWords("Creating", "Creation complete"),
-    "update": ProgressWords("Modifying", "Modifications complete"),
-    "delete": ProgressWords("Destroying", "Destruction complete"),
-    "adopt": ProgressWords("Importing", "Import complete"),
-    "forget": ProgressWords("Forgetting", "Removed from state"),
-    "no-op": ProgressWords("Recording", "Record up to date"),
-    "try": ProgressWords("Trying", "Dry run complete"),
-    "verify": ProgressWords("Verifying", "Verification passed"),
+    "create": ("Creating", "Creation complete"),
+    "recreate-missing": ("Creating", "Creation complete"),
+    "update": ("Modifying", "Modifications complete"),
+    "delete": ("Destroying", "Destruction complete"),
+    "adopt": ("Importing", "Import complete"),
+    "forget": ("Forgetting", "Removed from state"),
+    "no-op": ("Recording", "Record up to date"),
+    "try": ("Trying", "Dry run complete"),
+    "verify": ("Verifying", "Verification passed"),
 }
 # How calls end that did not succeed, else they failed.
 _ENDINGS = {
@@ -135,11 +126,14 @@ _SHORTEST_SHOWN_WAIT = 1.0
 SUCCESS_RESULTS = frozenset({"done", "passed"})
 
 
-def get_progress_words(verb: str) -> ProgressWords:
-    """The words of a verb, made of the verb itself where it is unknown."""
-    return _WORDS_BY_VERB.get(verb) or ProgressWords(
-        sanitize(verb).capitalize(), f"{sanitize(verb).capitalize()} done"
-    )
+def ongoing_word(verb: str) -> str:
+    """What a call does, such as `Creating`; an unknown verb itself."""
+    return _words(verb)[0]
+
+
+def _words(verb: str) -> tuple[str, str]:
+    word = sanitize(verb).capitalize()
+    return _WORDS_BY_VERB.get(verb, (word, f"{word} done"))
 
 
 def describe_call_ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
@@ -148,7 +142,7 @@ def describe_call_ending(verb: str, result: str, seconds: float, remote_id: str 
     if result in {*SUCCESS_RESULTS, UNRECORDED}:
         id_text = f" [id={sanitize(remote_id)}]" if remote_id else ""
         recorded_text = ", and could not be recorded" if result == UNRECORDED else ""
-        return f"{get_progress_words(verb).success_text} {duration_text}{id_text}{recorded_text}"
+        return f"{_words(verb)[1]} {duration_text}{id_text}{recorded_text}"
     return _ENDINGS.get(result, "Failed {}").format(duration_text)
 
 
@@ -274,7 +268,7 @@ class LineProgress(SilentProgress):
 
     def report_start(self, address: Address, verb: str) -> None:
         """Write a line such as `plugin/yolo: Creating...`."""
-        self._write_resource_line(address, f"{get_progress_words(verb).ongoing_text}...")
+        self._write_resource_line(address, f"{ongoing_word(verb)}...")
 
     def report_wait(self, seconds: float, location: str) -> None:
         """Write a line when writes of the state wait for its pace, once for all waits."""
@@ -296,9 +290,8 @@ class LineProgress(SilentProgress):
             if is_due:
                 self._reported_shares[address] = share
         if is_due:
-            self._write_resource_line(
-                address, f"Uploading... {share:.0%} of {format_byte_size(total_bytes)}"
-            )
+            size = format_byte_size(total_bytes)
+            self._write_resource_line(address, f"Uploading... {share:.0%} of {size}")
 
     def report_job(self, address: Address, job: Job) -> None:
         """Write a line at each status or quarter: `... Verifying... job 12 running, 50%`."""
@@ -317,9 +310,8 @@ class LineProgress(SilentProgress):
         self._write_resource_line(address, describe_call_ending(verb, result, seconds, remote_id))
 
     def _write_resource_line(self, address: Address, text: str) -> None:
-        self._stream.write_whole_line(
-            escape_ci_commands(f"{self._style(sanitize(address), 'bold')}: {text}\n")
-        )
+        name = self._style(sanitize(address), "bold")
+        self._stream.write_whole_line(escape_ci_commands(f"{name}: {text}\n"))
 
 
 class LogProgress(LineProgress):
@@ -383,7 +375,7 @@ class LogProgress(LineProgress):
     def _write_ongoing_line(self, call: OngoingCall, seconds: float) -> None:
         facts = ", ".join([f"{format_duration(seconds)} elapsed", *map(str, call.facts.values())])
         self._write_resource_line(
-            call.address, f"Still {get_progress_words(call.verb).ongoing_text.lower()}... [{facts}]"
+            call.address, f"Still {ongoing_word(call.verb).lower()}... [{facts}]"
         )
 
 
@@ -429,7 +421,7 @@ class LiveProgress(LineProgress):
             super().report_start(address, verb)
             return
         with suppress(Exception), self._lock:
-            text = f"{sanitize(address)}: {get_progress_words(verb).ongoing_text}..."
+            text = f"{sanitize(address)}: {ongoing_word(verb)}..."
             self._task_ids[address] = self._progress_bars.add_task(text, total=None, sent="")
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
