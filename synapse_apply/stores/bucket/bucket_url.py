@@ -592,14 +592,23 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "{answer}",
         "Is it a proxy that answers at {endpoint}? endpoint= in state.url or a variable names it.",
     ),
+    "too much": (
+        "The bucket of the state gives more than a state has",
+        "{answer}",
+        f"See what lies in the folder and at the endpoint. {NOTHING_LOST_NOTE}",
+    ),
     "unreachable": (
         "The state's bucket cannot be reached",
         "{answer}",
         f"Check endpoint, region, proxy and network. {NOTHING_LOST_NOTE}",
     ),
 }
+# What the folder of a bucket calls answers that are longer than it reads.
+TOO_MANY_BYTES, TOO_MANY_NAMES = "answer: too many bytes", "answer: too many names"
 # Of a failure without a status, by the first mark in its text: the rule, and what is said.
 _RULES_BY_MARK = (
+    (TOO_MANY_BYTES, ("too much", "its objects have more than 512 MiB")),
+    (TOO_MANY_NAMES, ("too much", "it lists more than 1,000,000 objects, or 128 MiB of names")),
     ("BareRedirect", ("region", "the store says that the bucket is elsewhere")),
     ("InvalidMessage", ("foreign", "the server does not speak TLS")),
     *((mark, ("foreign", "the answer is none of an object store")) for mark in _FOREIGN_MARKS),

@@ -25,6 +25,8 @@ from synapse_apply.stores.bucket.bucket_probe import PROBE_FOLDER
 from synapse_apply.stores.bucket.bucket_url import (
     OPERATION_SECONDS,
     PAGE_IN_PLACE_OF_OBJECT,
+    TOO_MANY_BYTES,
+    TOO_MANY_NAMES,
     BucketFailure,
     BucketLocation,
     build_bucket_options,
@@ -47,6 +49,10 @@ _STORE_CLASSES: Mapping[str, Callable[..., ObstoreStore]] = {
 _MAX_PARALLEL_REQUESTS = 16
 # Before a page begins there may be white space. No object of ours begins with a `<`.
 _MOST_SPACES = 1024
+# What one operation takes of a server that may go on for ever: bytes of objects, and of a list its
+# names. The time-out of an operation allows far fewer names of ours than that.
+MOST_BYTES, MOST_NAMES, _MOST_NAME_BYTES = 512 * 1024**2, 1_000_000, 128 * 1024**2
+_CHUNK_BYTES = 1024**2
 # What obstore raises; FileNotFoundError is an OSError, a deadline's TimeoutError is one, too.
 _FAILURES = (BaseError, OSError, ValueError)
 
@@ -73,6 +79,11 @@ def make_unconnected_folder(
             "Check the variables AWS_..., AZURE_... or GOOGLE_... of this job.",
         )
     return ObstoreFolder(location, options.endpoint, store, Redactor(options.credentials()))
+
+
+def _require_below(size: int, limit: int, mark: str) -> None:
+    if size > limit:
+        raise ValueError(mark)
 
 
 class ObstoreFolder:
@@ -120,8 +131,17 @@ class ObstoreFolder:
         return self.get_objects_or_none_in_order([name])[0]
 
     def get_objects_or_none_in_order(self, names: Sequence[str]) -> list[bytes | None]:
+        sizes: list[int] = []
+
         def get(name: str) -> bytes:
-            return bytes(obstore.get(self._store, name).bytes())
+            result = obstore.get(self._store, name)
+            _require_below(result.meta["size"], MOST_BYTES, TOO_MANY_BYTES)
+            chunks = []
+            for chunk in result.stream(_CHUNK_BYTES):
+                chunks.append(bytes(chunk))
+                sizes.append(len(chunk))
+                _require_below(sum(sizes), MOST_BYTES, TOO_MANY_BYTES)
+            return b"".join(chunks)
 
         outcomes = self._for_each(get, names)
         for outcome in outcomes:
@@ -142,8 +162,17 @@ class ObstoreFolder:
         def list_folder() -> list[ObjectMeta]:
             # obstore lists whole path segments, and not every store lists in order.
             folder = prefix.rpartition("/")[0]
-            stream = obstore.list(self._store, folder or None, offset=after or None)
-            return [meta for chunk in stream for meta in chunk]
+            deadline, size = time.monotonic() + self._deadline, 0
+            metas: list[ObjectMeta] = []
+            for chunk in obstore.list(self._store, folder or None, offset=after or None):
+                metas += chunk
+                size += sum(len(meta["path"]) for meta in chunk)
+                _require_below(len(metas), MOST_NAMES, TOO_MANY_NAMES)
+                _require_below(size, _MOST_NAME_BYTES, TOO_MANY_NAMES)
+                # Else it would go on for ever, in a thread that is waited for at exit.
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+            return metas
 
         outcome = self._run_or_return_failure(list_folder)
         if isinstance(outcome, BucketFailure):

@@ -1,0 +1,120 @@
+"""A bucket's server whose objects or lists never end: an error in time, and nothing goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from buckets.folders import open_folder_at
+from contract.buckets.test_bucket_errors import refusal
+from echoing import echoing
+from forges.loopback_server import wait_until
+
+from synapse_apply.stores.bucket import obstore_folder
+
+ENVIRON = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "never-sent"}
+PAGE = """<?xml version="1.0"?><ListBucketResult><Name>b</Name><IsTruncated>true</IsTruncated>
+<NextContinuationToken>{}</NextContinuationToken>{}</ListBucketResult>"""
+KEY = """<Contents><Key>prod/links/{:012}</Key><LastModified>2026-12-01T00:00:00.000Z</LastModified>
+<ETag>"x"</ETag><Size>100</Size></Contents>"""
+
+
+class Endless(BaseHTTPRequestHandler):
+    """Lists page after page; an object has as many MiB as `how` says."""
+
+    how = ""
+    sent = 0
+    pages = 0
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        if "list-type" in urlsplit(self.path).query:
+            page = int(dict(parse_qsl(self.path)).get("continuation-token", "0"))
+            Endless.pages += 1
+            keys = "".join(KEY.format(page * 1000 + number) for number in range(1000))
+            self._begin(len(body := PAGE.format(page + 1, keys).encode()))
+            self.wfile.write(body)
+            return
+        self._begin(int(self.how) * 1024**2)
+        for _ in range(int(self.how)):
+            self.wfile.write(b"x" * 1024**2)
+            Endless.sent += 1
+
+    def _begin(self, length: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.send_header("ETag", '"x"')
+        self.send_header("Last-Modified", "Tue, 01 Dec 2026 00:00:00 GMT")
+        self.end_headers()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def open_endless() -> Iterator[Open]:
+    """A folder of a server whose objects have so many MiB."""
+    opened: list[Any] = []
+
+    def open_one(endpoint: str, deadline: float = 20.0) -> Any:
+        url = f"s3://states/prod?region=eu-west-1&endpoint={endpoint}"
+        opened.append(open_folder_at(url, ENVIRON, deadline))
+        return opened[-1]
+
+    Endless.sent = Endless.pages = 0
+    yield open_one
+    for folder in opened:
+        folder.close()
+
+
+def test_an_object_that_is_too_large_is_not_read(open_endless: Open) -> None:
+    """Its size says so, before a byte of it is taken."""
+    with echoing(Endless, "513") as endpoint:
+        words = refusal(lambda: open_endless(endpoint).get_or_none_if_absent("links/1"))
+    assert "gives more than a state has" in words
+    assert "more than 512 MiB" in words
+    assert Endless.sent < 100
+
+
+def test_objects_that_are_too_large_together_are_not_read(
+    open_endless: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of one operation are counted together."""
+    monkeypatch.setattr(obstore_folder, "MOST_BYTES", 5 * 1024**2)
+    names = [f"links/{number}" for number in range(30)]
+    with echoing(Endless, "4") as endpoint:
+        folder = open_endless(endpoint)
+        assert len(folder.get_or_none_if_absent("links/1")) == 4 * 1024**2
+        words = refusal(lambda: folder.get_objects_or_none_in_order(names))
+    assert "gives more than a state has" in words
+
+
+def test_a_list_without_end_is_given_up(
+    open_endless: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many names."""
+    monkeypatch.setattr(obstore_folder, "MOST_NAMES", 3000)
+    with echoing(Endless, "1") as endpoint:
+        words = refusal(lambda: open_endless(endpoint).list_objects("links/"))
+    assert "gives more than a state has" in words
+    assert Endless.pages <= 6
+
+
+def test_a_list_that_takes_too_long_does_not_go_on(open_endless: Open) -> None:
+    """Who exits waits for its thread."""
+    with echoing(Endless, "1") as endpoint:
+        folder = open_endless(endpoint, deadline=0.5)
+        assert "no answer in time" in refusal(lambda: folder.list_objects("links/"))
+
+        def is_quiet() -> bool:
+            pages = Endless.pages
+            time.sleep(0.5)
+            return Endless.pages == pages
+
+        wait_until(is_quiet, 30, "the end of the list")
