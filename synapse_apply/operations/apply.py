@@ -8,7 +8,7 @@ and how they are sent as dry runs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -26,6 +26,7 @@ from synapse_apply.live.open_intents import (
     close_known_intents,
     read_published_digest,
 )
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import (
     InputError,
@@ -293,7 +294,7 @@ class ApplyRun:
         if not guard_ids or first_change is None:
             return self.apply_checked(plan_result, permitted=permitted)
         # First: a call that had no effect gives back what approved its guard.
-        close_known_intents(self.session, plan_result.resolved_intents, plan_result.plan.id)
+        _close_looked_up(self.session, plan_result)
         plan_result = replace(plan_result, resolved_intents=())
         if store.list_used_approvals(guard_ids):
             return Report(plan_result.plan, stop_reason=_USED_GUARD_APPROVAL_REASON)
@@ -406,9 +407,7 @@ def _carry_out(
         # Before the first call: a second run with the same file must not get as far as this one.
         session.store.mark_plan_applied(plan.id)
     # Before any new intent: an address has at most one open call.
-    close_known_intents(
-        session, plan_result.resolved_intents, plan.id, {step.address for step in steps}
-    )
+    _close_looked_up(session, plan_result, {step.address for step in steps})
     if plan.moved:
         renames = {move.old: move.new for move in plan.moved}
         session.store.rename_addresses(renames, session.signer.sign_moved_run)
@@ -455,6 +454,24 @@ def _carry_out(
         stop_reason=_stop_reason(store, progress) or permit.final_reason,
     )
     return report.with_target(session.typed_target)
+
+
+def _close_looked_up(
+    session: TargetSession, plan_result: PlanResult, sent_again: Collection[Address] = ()
+) -> None:
+    """Record what became of earlier calls.
+
+    That of a forgotten object stays open while its address waits for the import: the next run
+    would know nothing of the object, and make a second one.
+    """
+    rows = {change.address for change in plan_result.plan.changes if not change.is_refused}
+    waiting = session.desired.keys() - rows
+    ended = [
+        one
+        for one in plan_result.resolved_intents
+        if not (one.import_hint and one.intent.address in waiting)
+    ]
+    close_known_intents(session, ended, plan_result.plan.id, sent_again)
 
 
 def _stop_reason(store: SqlStore, progress: ErrorHoldingProgress) -> str:

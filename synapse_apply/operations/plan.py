@@ -212,6 +212,11 @@ def _read_input(
         resources=resources,
         open_intents=open_intents,
         looked_up=tuple(resolved.intent for resolved in resolved_intents if not resolved.is_open),
+        forgotten={
+            resolved.intent.address: resolved.intent.remote_id
+            for resolved in resolved_intents
+            if resolved.import_hint
+        },
         seconds_until_resolvable={
             resolved.intent.id: resolved.seconds_until_resolvable
             for resolved in resolved_intents

@@ -8,9 +8,10 @@ from typing import Any
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import Command, Text
+from synapse_apply.model.command import Command, Text, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.phrases import format_field_path, format_short_list, format_time_after
 from synapse_apply.model.plan import OTHER_RUN_RULE, Action, Refusal
 from synapse_apply.model.resource import FoundBy
@@ -67,6 +68,11 @@ class PlanIndex:
             is_same = old == intent.address
             relation = ", which may be this object," if is_same else ", which is renamed with it,"
         resource = given.resources.get(intent.address)
+        is_forgotten = not any(
+            one.record and (one.address == intent.address or one.record.is_object_of(intent))
+            for one in given.resources.values()
+            if one.address.kind == intent.address.kind
+        )
         seconds = given.seconds_until_resolvable.get(intent.id)
         until = "" if seconds is None else format_time_after(given.created, seconds)
         if given.has_concurrent_run:
@@ -78,6 +84,7 @@ class PlanIndex:
             relation,
             given.call_ends.get(intent.id, ""),
             is_recorded=resource is not None and resource.record is not None,
+            is_forgotten=is_forgotten and intent.verb not in {CREATE_VERB, RUN_VERB},
         )
 
 
@@ -238,6 +245,9 @@ class Decider:
         fields, extras = create_changes(resource), package.package_extras(resource)
         decision = Decision(build_change(resource, action, fields, extras=extras))
         found, spec = [], resource.spec
+        if resource.record is None and (known := self.given.forgotten.get(resource.address)):
+            import_it = import_text(resource.address, known, is_recorded=False)
+            found.append(self.refusal("forgotten", import_it=import_it))
         if live_secrets := self.unsent_secrets(()):
             found.append(self.refusal("no-live-secret", live_secrets))
         if unaccepted := [

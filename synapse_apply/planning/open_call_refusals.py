@@ -237,6 +237,7 @@ def outcome_unknown_refusal(
     relation: str = "",
     until: str = "",
     is_recorded: bool = False,
+    is_forgotten: bool = False,
 ) -> Refusal:
     """The refusal for an earlier call that may have been carried out and cannot be looked up yet.
 
@@ -244,7 +245,8 @@ def outcome_unknown_refusal(
     effect could create a second object. Likewise with `recovery_hint`, for a call that a recovery
     file shows as done. It may act `until` a time ("": it cannot). `relation` says, between commas,
     what the call's address is to the refused one ("": it is the same). `is_recorded`: the state has
-    an object under that address, which for a create is the one before it.
+    an object under that address, which for a create is the one before it. `is_forgotten`: it has
+    the call's object under none, so that waiting would only tell to import it.
     """
     call = f"{intent.verb} of {intent.address}{relation}" if relation else intent.verb
     if recovery_hint:
@@ -255,11 +257,13 @@ def outcome_unknown_refusal(
             outcome_unknown=True,
         )
     if retry:
+        import_it = import_text(intent.address, intent.remote_id, is_recorded=False)
+        again = Text(import_it, " records what was forgotten") if is_forgotten else WAIT_HINT
         return Refusal(
             OUTCOME_NOT_KNOWN_YET_RULE,
             f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
             "whether the server acted on it",
-            (f"{retry}: it is looked up then", WAIT_HINT),
+            (f"{retry}: it is looked up then", again),
             outcome_unknown=True,
         )
     settle_command = Command("state settle", intent.address, "--absent")

@@ -242,21 +242,22 @@ class PlanOptions:
 class PlanInput:
     """Everything that a plan is made from; `plan_id` and `created` are given, so planning is pure.
 
-    `looked_up` are calls whose outcome was found now, and is in no state yet.
-    By the id of an open call, `seconds_until_resolvable` says for too recent ones in how many
-    seconds a look-up will be conclusive, `call_ends` until when it may act, `recovery_hints` how to
-    record one that a recovery file shows as done. `open_call_by_new_address` has the address of the
-    open call by each new address whose object that call may have made. `other_targets` are, by
-    name, the targets in which a release must have been verified before it is created here. `moved`
-    are the renames that were made in the records, `move_refusals` say by address why others were
-    not, `unmoved` are recorded addresses that wait for theirs, `removed_addresses` those that
-    `removed:` names. `dry_run_refusals` are the backend's refusals of dry runs of an earlier plan,
-    `trial` the number of those dry runs. `published_versions` are the live versions of a series, by
-    (prefix, series), if a policy rule needs them. `can_write` says for hints in refusals whether a
-    live value can be written into the files, `judge_package` what is wrong with a package that
-    would be published. `declared_in_other_targets` are addresses that are declared in other targets
-    with the same rules. `has_concurrent_run` says that another run was active while state and
-    backend were read, so that an object without record may be that run's.
+    `looked_up` are calls whose outcome was found now, and is in no state yet; `forgotten` has the
+    ids of the objects, by address, of those whose record is gone. By the id of an open call,
+    `seconds_until_resolvable` says for too recent ones in how many seconds a look-up will be
+    conclusive, `call_ends` until when it may act, `recovery_hints` how to record one that a
+    recovery file shows as done. `open_call_by_new_address` has the address of the open call by each
+    new address whose object that call may have made. `other_targets` are, by name, the targets in
+    which a release must have been verified before it is created here. `moved` are the renames that
+    were made in the records, `move_refusals` say by address why others were not, `unmoved` are
+    recorded addresses that wait for theirs, `removed_addresses` those that `removed:` names.
+    `dry_run_refusals` are the backend's refusals of dry runs of an earlier plan, `trial` the number
+    of those dry runs. `published_versions` are the live versions of a series, by (prefix, series),
+    if a policy rule needs them. `can_write` says for hints in refusals whether a live value can be
+    written into the files, `judge_package` what is wrong with a package that would be published.
+    `declared_in_other_targets` are addresses that are declared in other targets with the same
+    rules. `has_concurrent_run` says that another run was active while state and backend were read,
+    so that an object without record may be that run's.
     """
 
     plan_id: str
@@ -267,6 +268,7 @@ class PlanInput:
     resources: Mapping[Address, ResourceState] = field(default_factory=dict)
     open_intents: tuple[Intent, ...] = ()
     looked_up: tuple[Intent, ...] = ()
+    forgotten: Mapping[Address, str] = field(default_factory=dict)
     seconds_until_resolvable: Mapping[str, float] = field(default_factory=dict)
     call_ends: Mapping[str, str] = field(default_factory=dict)
     recovery_hints: Mapping[str, str] = field(default_factory=dict)

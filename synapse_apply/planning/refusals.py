@@ -83,6 +83,11 @@ _REFUSALS: Mapping[str, _Case] = {
         "exist",
         (_OTHER_SOURCE, "if it does exist: {import_it}"),
     ),
+    "forgotten": _Case(
+        "its object is there, and was forgotten while a call of it was open: a create would make "
+        "a second one",
+        ("{import_it} records it again",),
+    ),
     "no-package": _Case(
         "the server has no {address} and {source} gives no bytes to publish",
         ("name a folder, a Git ref or a zip as its source", "publish it, then plan again"),

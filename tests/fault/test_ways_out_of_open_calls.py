@@ -133,6 +133,38 @@ def test_the_address_of_what_was_made_anew_is_freed_before_the_import(
     assert "No changes" in command(site, "plan -t site")
 
 
+@without_a_list_of_plugins()
+@pytest.mark.parametrize("has_code", [True, False])
+def test_what_was_forgotten_over_an_open_update_is_imported_and_not_made_again(
+    make_site: MakeSite, *, has_code: bool
+) -> None:
+    """Nothing but its id leads to it; a create would fail for its code, or make a second one."""
+    site = make_site(groups=1)
+    plugin, _, storage = documents(site)
+    if not has_code:
+        del plugin["spec"]["code"]
+    write(site, plugin, storage)
+    assert site.apply().code == 0
+    declare(site, "ten")
+    killed(site, site.server, "before")
+    remote_id = site.records()[PLUGIN]
+    command(site, f"state rm {PLUGIN} -t site")
+    way = f"import {PLUGIN} {remote_id} -t site"
+    assert ways_out(command(site, "plan -t site")) == [way]  # while the update may act
+    for line in ("apply --wait", "plan", "apply", f"apply --exclude {PLUGIN}", "apply"):
+        is_refused = line.startswith("apply") and "exclude" not in line
+        approval = "" if line == "plan" else " --auto-approve"
+        said = command(site, f"{line}{approval} -t site", code=5 if is_refused else 0)
+        told_way = f"Way out: `synapse-apply {way}` records it again"
+        assert (told_way in told(said)) is ("exclude" not in line), line
+        assert [row["id"] for row in site.server.objects("plugin")] == [int(remote_id)]
+    command(site, way)
+    assert site.apply().code == 0
+    assert [row["body"]["description"] for row in site.server.objects("plugin")] == ["ten"]
+    assert site.open_intents() == []
+    assert "No changes" in command(site, "plan -t site")
+
+
 @on_api("v1", "v2")
 def test_a_saved_plan_that_is_used_up_is_not_to_be_applied_again(make_site: MakeSite) -> None:
     """What its apply left open is for a new plan; a reviewed plan may be applied again."""
