@@ -153,7 +153,8 @@ class _Run:
             TargetCondition.PAUSED: blocked is TargetCondition.PAUSED,
             TargetCondition.WAITING: bool(judgement.waiting_rows)
             or blocked is TargetCondition.WAITING,
-            TargetCondition.IN_SYNC: outcome is RunOutcome.IN_SYNC,
+            # Drift that is kept asks for nothing, and is drift all the same.
+            TargetCondition.IN_SYNC: outcome is RunOutcome.IN_SYNC and not counts.drifted,
             TargetCondition.DRIFTED: counts.drifted > 0,
         }
         held = (condition for condition, holds in holding.items() if holds)

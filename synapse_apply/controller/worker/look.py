@@ -48,6 +48,7 @@ from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.json_values import format_canonical_json
+from synapse_apply.model.packages import KEPT_KEY
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Change, Plan
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
@@ -188,7 +189,8 @@ def _count_changes(plan: Plan) -> ChangeCounts:
     counted = [
         change
         for change in plan.changes
-        if (change.action is not Action.NO_OP or change.is_refused) and not change.superseded
+        if (change.action is not Action.NO_OP or change.is_refused or _is_kept_drift(change))
+        and not change.superseded
     ]
     return ChangeCounts(
         add=summary.add,
@@ -198,11 +200,18 @@ def _count_changes(plan: Plan) -> ChangeCounts:
         forget=summary.forget,
         refused=summary.blocked,
         drifted=sum(
-            change.action is Action.RECREATE or bool(change.field_causes & _DRIFT_CAUSES)
+            change.action is Action.RECREATE
+            or _is_kept_drift(change)
+            or bool(change.field_causes & _DRIFT_CAUSES)
             for change in counted
         ),
         guards=len(plan.guards),
     )
+
+
+def _is_kept_drift(change: Change) -> bool:
+    """Whether an apply leaves a field or package that drifted as it is (`on_drift: hold`)."""
+    return bool(change.held) or KEPT_KEY in change.extras
 
 
 def exception_finding(subject: str) -> Diagnostic:

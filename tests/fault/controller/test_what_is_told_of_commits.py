@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from controllers.applying_site import APPROVE, ApplyingSite
 from controllers.site import Site
+from forges.loopback_server import wait_until
 
 # In every run test_everything_at_once.py has the other one.
 FORGES = ["github", "gitlab"] if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else ["github"]
@@ -86,4 +87,36 @@ def test_a_good_commit_is_not_red_because_of_the_broken_one_after_it(tmp_path: P
         revisions = site.get("/api/v1/revisions?source=acme")["items"]
         ends = {revision["commit"]: revision["end"] for revision in revisions}
         assert (ends[good], ends[broken], ends[mended]) == ("overtaken", "failure", None)
+        site.check_laws()
+
+
+class Keeping(Site):
+    """A target that keeps drift."""
+
+    def build_project(self) -> str:
+        return super().build_project() + "    on_drift: hold\n"
+
+
+class KeepingAndApplying(Keeping, ApplyingSite):
+    """The same in mode auto."""
+
+
+@pytest.mark.parametrize("made", [Keeping, KeepingAndApplying])
+def test_drift_that_is_kept_is_drift(tmp_path: Path, made: type[Site]) -> None:
+    """No apply undoes it, so that somebody has to be told; the commit is live all the same."""
+    with made(tmp_path) as site:
+        head = site.run_git("rev-parse", "HEAD")
+        site.start()
+        site.wait_for_end(head, "success")
+        site.change_by_hand("by hand")
+        told = site.wait_for_message("drift")
+        assert (told["counts"]["drifted"], told["counts"]["change"]) == (1, 0)
+        (target,) = site.get("/api/v1/targets")["items"]
+        assert (target["state"], target["counts"]["drifted"]) == ("drifted", 1)
+        assert site.get_end(head) == "success"
+        taken = site.commit("by hand")
+        site.wait_for_end(taken, "success")
+        wait_until(
+            lambda: site.get("/api/v1/targets")["items"][0]["state"] == "in sync", 60, "in sync"
+        )
         site.check_laws()
