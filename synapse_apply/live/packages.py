@@ -33,9 +33,6 @@ from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Record
 from synapse_apply.model.values import Reference
-from synapse_apply.packages.content import gather_zip_files, open_zip
-from synapse_apply.packages.sources import measure_or_raise
-from synapse_apply.packages.upload import large_file_folder
 from synapse_apply.planning.package import find_foreign_digest
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
 from synapse_apply.planning.policy import series_rules
@@ -58,6 +55,11 @@ def read_published(
     `name` is for messages. RemoteError when it cannot be fetched, InputError, with every finding,
     when it is no package, or one that is too large for the project.
     """
+    # Here, not above: most plans read no package.
+    from synapse_apply.packages.content import gather_zip_files, open_zip
+    from synapse_apply.packages.sources import measure_or_raise
+    from synapse_apply.packages.upload import large_file_folder
+
     max_bytes = session.project.max_package_size
     url = binding.extract_file_url(raw) if binding.extract_file_url is not None else ""
     if not url:
