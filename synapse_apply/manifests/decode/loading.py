@@ -30,9 +30,8 @@ from synapse_apply.manifests.decode.package_config import release_sort_key, with
 from synapse_apply.manifests.decode.variables import Overlay, VariableValues
 from synapse_apply.manifests.files import ManifestFiles, ManifestPaths, format_display_path
 from synapse_apply.manifests.project.policy import (
-    findings_of_moves_at_ref,
+    findings_of_moves,
     names_after_moves,
-    still_declared_errors,
 )
 from synapse_apply.manifests.project.project import FILE_NAME, text_position
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
@@ -536,14 +535,13 @@ def _decode_documents_and_report(
         if resource is not None:
             (partly_known if is_partly_known else declared)[resource.address] = resource
     warn_of_unknown_providers(context)
-    project, target = context.project, context.target.name
-    moves = (project.moved, project.removed, position_by_address, target)
+    target = context.target.name
     context.findings += [
         *undeclared_reference_errors({**declared, **partly_known}, position_by_address),
         *shared_source_warnings(declared),
         *plugin_code_errors(context, declared),
         *overlays.iter_unused_findings(position_by_address),
-        *(findings_of_moves_at_ref(ref, *moves) if ref else still_declared_errors(*moves)),
+        *findings_of_moves(context.project, position_by_address, target, ref),
     ]
     # Last, on decoded values: what an API version cannot carry is still checked above.
     declared = with_dependencies(declared, lambda source: context.read_config(source)[:2])

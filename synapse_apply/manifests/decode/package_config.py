@@ -20,16 +20,13 @@ from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import (
     Document,
-    describe_value_kind,
-    iter_extra_document_error,
-    read_documents,
+    read_single_document,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
     Position,
-    error_finding,
     find_nearest_position,
 )
 from synapse_apply.model.frozen import frozen
@@ -74,23 +71,15 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
 
     Flaws may quote values of the file.
     """
-    reading = read_documents(data, file)
-    findings = [*reading.diagnostics, *iter_extra_document_error(reading, file)]
-    if not reading.documents:
+    document, findings = read_single_document(data, file)
+    if document is None:
         start = Position(file, 1, 1)
         flaw = PackageFlaw("package:unreadable-config", f"{file} is empty", "", start)
-        return PackageConfig({}, {(): start}, tuple(findings), (flaw,))
-    document = reading.documents[0]
-    if not isinstance(document.value, dict):
-        kind = describe_value_kind(document.value)
-        detail = f"{file} holds {kind} where KEY: VALUE lines are expected"
-        findings.append(
-            error_finding("Not a mapping", detail, "begin with a key", position=document.position)
-        )
+        return PackageConfig({}, {(): start}, findings, (flaw,))
     # Field checks on a half-read file would report what the YAML finding already explains.
     if findings:
         value = document.value if isinstance(document.value, dict) else {}
-        return PackageConfig(value, document.positions, tuple(findings))
+        return PackageConfig(value, document.positions, findings)
     flaws = list(dict.fromkeys(_iter_flaws(document)))
     flaws.sort(key=lambda flaw: flaw.position or Position("", 0, 0))
     return PackageConfig(document.value, document.positions, (), tuple(flaws))

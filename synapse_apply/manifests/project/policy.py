@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from synapse_apply.model.project import (
     OFF,
     MovedAddress,
     PolicyRule,
+    Project,
     RemovedAddress,
     iter_move_chains,
 )
@@ -251,73 +252,54 @@ class RefactoringDecoder:
             self._report_finding(path, "Moves in a circle", chain_text, hint)
 
 
-def still_declared_errors(
-    moves: Iterable[MovedAddress],
-    removals: Iterable[RemovedAddress],
-    declared_addresses: Collection[Address],
-    target: str,
-) -> Iterable[Diagnostic]:
-    """An error for each address that is moved away or removed, and still declared."""
-    for move in moves:
-        if move.old in declared_addresses:
-            yield error_finding(
-                "Moved and still declared",
-                f"{move.old} is moved to {move.new}, and a manifest declares it",
-                "remove that manifest, or the move",
-                position=move.position,
-                address=str(move.old),
-                target=target,
-            )
-    for removal in removals:
-        if removal.address in declared_addresses:
-            yield error_finding(
-                "Removed and still declared",
-                f"{removal.address} is listed as removed, and a manifest declares it",
-                "remove that manifest, or the line of `removed:`",
-                position=removal.position,
-                address=str(removal.address),
-                target=target,
-            )
+def findings_of_moves(
+    project: Project, declared_addresses: Collection[Address], target: str, ref: str
+) -> Iterator[Diagnostic]:
+    """An error for each address that is moved away or removed, and still declared.
 
-
-def findings_of_moves_at_ref(
-    ref: str,
-    moves: Iterable[MovedAddress],
-    removals: Iterable[RemovedAddress],
-    declared_addresses: Collection[Address],
-    target: str,
-) -> Iterable[Diagnostic]:
-    """As `still_declared_errors`, for manifests of a Git ref: they stay so.
-
-    What they declare counts as not removed, and moves lead to what they declare. Only where
-    they declare both ends of a move is it unknown which of the two a record belongs to.
+    Manifests of a Git ref `ref` stay so: what they declare counts as not removed, and moves lead to
+    what they declare. Only where they declare both ends of a move is it unknown which of the two a
+    record belongs to.
     """
-    for chain, addresses in iter_move_chains(moves):
-        declared_in_chain = [address for address in addresses if address in declared_addresses]
-        if len(declared_in_chain) > 1:
-            yield error_finding(
-                "Moved and still declared",
-                f"{declared_in_chain[0]} is moved to {declared_in_chain[-1]}, and the manifests "
-                f"of {ref} declare both",
-                "take that move out of the project file for this run",
-                position=chain[0].position,
-                address=str(declared_in_chain[0]),
-                target=target,
-            )
-    for removal in removals:
-        if removal.address in declared_addresses:
-            yield warning_finding(
+    moved = [(move.old, move.new, move.position) for move in project.moved]
+    moved = [move for move in moved if move[0] in declared_addresses]
+    reason, hint = "a manifest declares it", "remove that manifest, or the move"
+    if ref:
+        moved = []
+        reason = f"the manifests of {ref} declare both"
+        hint = "take that move out of the project file for this run"
+        for chain, addresses in iter_move_chains(project.moved):
+            declared = [address for address in addresses if address in declared_addresses]
+            if len(declared) > 1:
+                moved.append((declared[0], declared[-1], chain[0].position))
+    for old, new, position in moved:
+        yield error_finding(
+            "Moved and still declared",
+            f"{old} is moved to {new}, and {reason}",
+            hint,
+            position=position,
+            address=str(old),
+            target=target,
+        )
+    for removal in [one for one in project.removed if one.address in declared_addresses]:
+        address = removal.address
+        if ref:
+            finding = warning_finding(
                 "Removed and declared again",
-                f"the manifests of {ref} declare {removal.address}, so it counts as not removed",
+                f"the manifests of {ref} declare {address}, so it counts as not removed",
                 Text(
                     "if it was forgotten already and the plan would make a second one: ",
-                    Command("import", removal.address, "ID"),
+                    Command("import", address, "ID"),
                     " records the one that is there",
                 ),
-                position=removal.position,
-                address=str(removal.address),
-                target=target,
             )
+        else:
+            finding = error_finding(
+                "Removed and still declared",
+                f"{address} is listed as removed, and a manifest declares it",
+                "remove that manifest, or the line of `removed:`",
+            )
+        yield finding.with_changes(position=removal.position, address=str(address), target=target)
 
 
 def names_after_moves(address: Address, new_by_old: Mapping[Address, Address]) -> tuple[str, ...]:

@@ -481,19 +481,29 @@ def parse_single_mapping(
     data: bytes | str, file: str
 ) -> tuple[Mapping[str, Any], Mapping[FieldPath, Position], tuple[Diagnostic, ...]]:
     """As `read_single_mapping`, returning the findings in place of raising them."""
+    document, findings = read_single_document(data, file)
+    if document is None:
+        return {}, {(): Position(file, 1, 1)}, findings
+    value = document.value if isinstance(document.value, dict) else {}
+    return value, document.positions, findings
+
+
+def read_single_document(
+    data: bytes | str, file: str
+) -> tuple[Document | None, tuple[Diagnostic, ...]]:
+    """The document of a text that should hold one, a mapping; None without any."""
     reading = read_documents(data, file)
-    findings = list(reading.diagnostics)
-    findings.extend(iter_extra_document_error(reading, file))
+    findings = [*reading.diagnostics, *iter_extra_document_error(reading, file)]
     if not reading.documents:
-        return {}, {(): Position(file, 1, 1)}, tuple(findings)
+        return None, tuple(findings)
     first = reading.documents[0]
-    if isinstance(first.value, dict):
-        return first.value, first.positions, tuple(findings)
-    detail = f"{file} holds {describe_value_kind(first.value)} where KEY: VALUE lines are expected"
-    findings.append(
-        error_finding("Not a mapping", detail, "begin with a key", position=first.position)
-    )
-    return {}, first.positions, tuple(findings)
+    if not isinstance(first.value, dict):
+        kind = describe_value_kind(first.value)
+        detail = f"{file} holds {kind} where KEY: VALUE lines are expected"
+        findings.append(
+            error_finding("Not a mapping", detail, "begin with a key", position=first.position)
+        )
+    return first, tuple(findings)
 
 
 def iter_extra_document_error(reading: ReadResult, file: str) -> Iterator[Diagnostic]:
