@@ -274,10 +274,10 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         return
     color = console.is_output_colored
     # A table of what is wrong with sources, and an empty line after it; nothing for none.
+    findings = [(one["source"], one["finding"]) for one in document.get("source_findings", ())]
     wrong = [
-        (entry["source"], finding["summary"], str(finding.get("detail") or "-").partition("\n")[0])
-        for entry in document.get("source_findings", ())
-        for finding in (entry["finding"],)
+        (source, finding["summary"], str(finding.get("detail") or "-").partition("\n")[0])
+        for source, finding in findings
     ]
     if wrong:
         heads = ("source", "what is wrong", "detail")

@@ -139,7 +139,8 @@ def outcome_row(outcome: Outcome, style: Style) -> str:
         # them. Lower-cased: the reason continues a sentence here.
         reasons = (sanitize(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics)
         texts = "; ".join(f"{reason[:1].lower()}{reason[1:]}" for reason in reasons)
-        return _row(".", f"{address} was skipped{': ' * bool(outcome.diagnostics)}{texts}", style)
+        told = f": {texts}" if outcome.diagnostics else ""
+        return _row(".", f"{address} was skipped{told}", style)
     symbol = ACTION_SYMBOLS[outcome.action] if outcome.result is Result.DONE else "!"
     identity = f"id {sanitize(outcome.remote_id)}" if outcome.remote_id else ""
     text = f"{address} {_format_outcome_phrase(outcome)}"
