@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from attack.test_databases_of_states import make_site
 from postgres.lying import LIED_TO, SPELLINGS, LyingDatabase, shows_password
+
+from synapse_apply.stores.postgres import postgres_parameters
 
 REFUSALS = [
     ('database "{}" does not exist', "The database does not exist"),
@@ -101,6 +104,20 @@ def test_a_controllers_store_shows_no_password(tmp_path: Path, does: str) -> Non
         assert database.heard == LIED_TO
     assert "store" in said
     assert not shows_password(said)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="nobody tells what was received")
+@pytest.mark.parametrize("use", ["state list", "controller run c.yaml --data data"])
+def test_rows_without_end_are_not_read(
+    tmp_path: Path, use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No longer than there may be so many, long before the time of a transaction is over."""
+    monkeypatch.setattr(postgres_parameters, "MOST_BYTES", 20 * 1024**2)
+    (tmp_path / "c.yaml").write_text(CONTROLLER, encoding="utf-8")
+    with closing(LyingDatabase("endless")) as database:
+        site = make_site(tmp_path, {"env": "STORE"}, STORE=database.url, T1="a" * 24)
+        said = site.run(use, None)
+    assert "sent more than 1 GiB" in said
 
 
 CONTROLLER = """

@@ -51,7 +51,7 @@ from synapse_apply.stores.postgres.postgres_parameters import (
     find_stranger,
     has_ended_connection,
     libpq_parameters,
-    limit_connection_time,
+    limit_connection,
     reason_of_first_host,
 )
 from synapse_apply.stores.postgres.postgres_url import (
@@ -193,7 +193,7 @@ class PostgresConnection:
         session = self._session
         had_begun = _is_unsettled(session)
         try:
-            with limit_connection_time(session, MAX_SECONDS):
+            with limit_connection(session, MAX_SECONDS):
                 return work(session)
         except psycopg.Error as problem:
             has_ended = session.closed or has_ended_connection(problem)
@@ -277,7 +277,7 @@ class PostgresStoreDatabase:
         except psycopg.Error as problem:
             finding = build_connection_error(problem, self.location)
         else:
-            with _closing_on_error(session):
+            with _closing_on_error(session), limit_connection(session, MAX_SECONDS):
                 session.execute(self._format_sql(_SESSION_SETTINGS))
             return session
         # Outside of the handler: the library's exception, which is not chained, may quote the URL.
@@ -285,7 +285,7 @@ class PostgresStoreDatabase:
 
     def _open_checked(self) -> Session:
         session = self._open_session()
-        with _closing_on_error(session):
+        with _closing_on_error(session), limit_connection(session, MAX_SECONDS):
             if not self._has_own_schema(session):
                 raise store_database.missing_store(self._store_location)
             rows = session.execute(self._format_sql(_SELECT_FORMAT)).fetchall()
@@ -424,7 +424,9 @@ def failed_statement(
 ) -> ControllerStoreError:
     """The error for a statement that failed; `activity` is Reading, Writing or Making."""
     code = sqlstate(problem)
-    reason = statement_reason(problem, location) if code else "the server ended the connection"
+    reason = "the server ended the connection"
+    if code or isinstance(problem, psycopg.DataError):
+        reason = statement_reason(problem, location)
     if is_worth_retry(problem):
         return StoreUnavailable.from_summary(
             "The controller's store does not answer",

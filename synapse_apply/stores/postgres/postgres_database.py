@@ -34,7 +34,7 @@ from synapse_apply.stores.postgres.postgres_parameters import (
     PostgresUnreachable,
     find_stranger,
     libpq_parameters,
-    limit_connection_time,
+    limit_connection,
     require_commit_parameters,
 )
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation, parse_postgres_state_url
@@ -382,10 +382,11 @@ class PostgresDatabase(Database):
     def _translating(self, connection: Connection, activity: str) -> Iterator[None]:
         """Turn errors of the block into StateErrors; abort it after `max_seconds`."""
         try:
-            with limit_connection_time(connection, self._max_seconds):
+            with limit_connection(connection, self._max_seconds):
                 yield
         except psycopg.Error as problem:
-            if connection.closed or postgres_parameters.has_ended_connection(problem):
+            has_ended = connection.closed or postgres_parameters.has_ended_connection(problem)
+            if has_ended and not isinstance(problem, postgres_parameters.AnswerTooLong):
                 finding: StateError = PostgresUnreachable.from_summary(
                     "The connection to the state's database was lost",
                     f"{activity} {self.location}: the server ended the connection.",

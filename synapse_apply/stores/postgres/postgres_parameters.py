@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores.database import Row
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
 from synapse_apply.stores.postgres.server_words import (
+    ANSWER_TOO_LONG,
     connection_reason,
     mask_password,
     sqlstate,
@@ -211,59 +213,92 @@ def find_stranger(
 
 # Seconds: longer than a lease (30 s) and than the server's lock_timeout (30 s).
 MAX_SECONDS = 45.0
+# What a server may send within one block, looked at so often: rows of whole tables, at most.
+MOST_BYTES, _LOOK_SECONDS = 1024**3, 0.25
 _LONGEST_SLEEP = 10.0  # seconds
 
 
+class AnswerTooLong(psycopg.DataError):
+    """A server sent more than MOST_BYTES."""
+
+
 @contextmanager
-def limit_connection_time(
-    connection: psycopg.Connection[Row], max_seconds: float
-) -> Iterator[None]:
+def limit_connection(connection: psycopg.Connection[Row], max_seconds: float) -> Iterator[None]:
     """Shut the connection down if the block takes longer than `max_seconds`.
 
     TCP keepalives detect a lost peer. They do not detect a server process that hangs, for which
-    libpq would wait for ever.
+    libpq would wait for ever. AnswerTooLong where the server sends too much: libpq keeps whole
+    results, and one row or one error may be as large. Only Linux tells how much was received.
     """
     # A duplicate descriptor: libpq may close its own, whose number may then be another file's.
     with socket.socket(fileno=os.dup(connection.fileno())) as connection_socket:
         _WATCH.add(connection_socket, time.monotonic() + max_seconds)
         try:
             yield
+        except psycopg.Error:
+            if _WATCH.remove(connection_socket):
+                raise AnswerTooLong(ANSWER_TOO_LONG) from None
+            raise
         finally:
             _WATCH.remove(connection_socket)
 
 
+def _received_bytes(connection_socket: socket.socket) -> int:
+    """How many bytes a connection has received since it was opened; 0 if nobody tells."""
+    with suppress(AttributeError, OSError, struct.error):
+        # tcpi_bytes_received of struct tcp_info, behind 8 flags, 24 numbers and 3 long ones.
+        info = connection_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
+        return int(struct.unpack_from("Q", info, 128)[0])
+    return 0
+
+
 class _Watch:
-    """Shuts sockets down when their time is over, in one thread: one for each would cost more."""
+    """Shuts sockets down when their time is over or too much has come, in one thread.
+
+    One for each would cost more.
+    """
 
     def __init__(self) -> None:
         self._condition = Condition()
-        self._deadlines: dict[socket.socket, float] = {}
+        # Of each socket when it ends, and at how many received bytes.
+        self._limits: dict[socket.socket, tuple[float, int]] = {}
+        self._too_long: set[socket.socket] = set()
         self._thread: Thread | None = None
         self._wakes_at = 0.0
 
     def add(self, connection_socket: socket.socket, deadline: float) -> None:
         with self._condition:
-            self._deadlines[connection_socket] = deadline
+            most_bytes = _received_bytes(connection_socket) + MOST_BYTES
+            self._limits[connection_socket] = (deadline, most_bytes)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = Thread(target=self._run, name="postgres watch", daemon=True)
                 self._thread.start()
-            elif deadline < self._wakes_at:
+            elif min(deadline, time.monotonic() + _LOOK_SECONDS) < self._wakes_at:
                 self._condition.notify()
 
-    def remove(self, connection_socket: socket.socket) -> None:
+    def remove(self, connection_socket: socket.socket) -> bool:
+        """Whether it was shut down because too much had come."""
         with self._condition:
-            self._deadlines.pop(connection_socket, None)
+            self._limits.pop(connection_socket, None)
+            was_too_long = connection_socket in self._too_long
+            self._too_long.discard(connection_socket)
+            return was_too_long
 
     def _run(self) -> None:
         with self._condition:
             while True:
                 now = time.monotonic()
-                for connection_socket, deadline in list(self._deadlines.items()):
-                    if deadline <= now:
+                for connection_socket, (deadline, most_bytes) in list(self._limits.items()):
+                    is_too_long = _received_bytes(connection_socket) > most_bytes
+                    if is_too_long or deadline <= now:
+                        if is_too_long:
+                            self._too_long.add(connection_socket)
                         with suppress(OSError):
                             connection_socket.shutdown(socket.SHUT_RDWR)
-                        del self._deadlines[connection_socket]
-                self._wakes_at = min([now + _LONGEST_SLEEP, *self._deadlines.values()])
+                        del self._limits[connection_socket]
+                longest = _LOOK_SECONDS if self._limits else _LONGEST_SLEEP
+                deadlines = (deadline for deadline, _ in self._limits.values())
+                self._wakes_at = min([now + longest, *deadlines])
                 self._condition.wait(self._wakes_at - now)
 
 
@@ -377,6 +412,12 @@ def build_statement_error(
 ) -> StateError:
     """The error for a failed statement on an intact connection (SQLSTATE: appendix A)."""
     location = place.display_url
+    if isinstance(problem, AnswerTooLong):
+        return StateError.from_summary(
+            "The state's database gives more than a state has",
+            f"{activity} {location}: {ANSWER_TOO_LONG}.",
+            f"See whether the url names the right server. {NOTHING_LOST_NOTE}",
+        )
     code = sqlstate(problem)
     reason = statement_reason(problem, place)
     if code == "42P01":  # undefined_table

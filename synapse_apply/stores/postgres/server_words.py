@@ -20,6 +20,7 @@ from synapse_apply.model.redaction import Redactor
 from synapse_apply.stores import schema
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
 
+ANSWER_TOO_LONG = "it sent more than 1 GiB for one transaction"
 # In place of a name that is not known.
 _OTHER_NAME = "..."
 # `?` is a name. Of libpq and psycopg, of the server, of PgBouncer; of statements.
@@ -167,7 +168,7 @@ def _condition(problem: psycopg.Error) -> str:
 
 def _known_sentence(words: str, location: PostgresLocation) -> str:
     """The words with each unknown name left out; "" if the sentence is not known."""
-    sentences = (*_SENTENCES.strip().splitlines(), *map(os.strerror, errorcode))
+    sentences = (ANSWER_TOO_LONG, *_SENTENCES.strip().splitlines(), *map(os.strerror, errorcode))
     patterns = (re.escape(sentence).replace(r"\?", "(.{0,255}?)") for sentence in sentences)
     match = next(filter(None, (re.fullmatch(pattern, words) for pattern in patterns)), None)
     if match is None:
