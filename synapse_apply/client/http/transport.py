@@ -55,13 +55,9 @@ _POLL_SECONDS = 0.25  # between two checks whether a wait has become pointless
 
 @frozen
 class Options:
-    """How calls are sent, as the creator of a client chooses.
+    """How calls are sent, as the creator of a client chooses; see `BackendClient`.
 
-    `resend_rate_limited`: a call answered 429 is sent again, even a POST. `clock` is monotonic,
-    `now` in seconds since the epoch. Without a `sleep` the transport waits in short slices, so that
-    `hang_up` ends a wait soon. `find_refusal` gives the reason why nothing may be sent any more, ""
-    while calls may be sent; `find_mutation_refusal` why no call that changes the server may begin.
-    `redactor` masks secrets in answers. `trace_parent` is sent as `traceparent`.
+    Without a `sleep` the transport waits in short slices, so that `hang_up` ends a wait soon.
     """
 
     limits: Limits
