@@ -105,15 +105,13 @@ class HttpExchanger:
             reason = f"the answer has more than {limits.max_answer_size // 1024} KiB"
             failure = HttpExchangeError(HttpFault.TOO_LARGE, reason)
         except failures.LIBRARY_ERRORS as caught:
-            failure = _exchange_error(failures.Breakage(caught, is_late=deadline.is_passed))
+            breakage = failures.Breakage(caught, is_late=deadline.is_passed)
+            fault, reason = HttpFault.UNREACHABLE, breakage.reason
+            if breakage.is_timeout:
+                fault, reason = HttpFault.TIMEOUT, "no whole answer in time"
+            elif breakage.is_tls or breakage.is_incomplete:
+                fault = HttpFault.UNTRUSTED if breakage.is_tls else HttpFault.BROKEN
+            failure = HttpExchangeError(fault, reason)
         # Raised outside of the handler, so that no exception of a library, which may quote the
         # request, is chained to it.
         raise failure
-
-
-def _exchange_error(breakage: failures.Breakage) -> HttpExchangeError:
-    """The error for an exception of an HTTP library, without that exception's text."""
-    if breakage.is_timeout:
-        return HttpExchangeError(HttpFault.TIMEOUT, "no whole answer in time")
-    fault = HttpFault.BROKEN if breakage.is_incomplete else HttpFault.UNREACHABLE
-    return HttpExchangeError(HttpFault.UNTRUSTED if breakage.is_tls else fault, breakage.reason)

@@ -50,8 +50,10 @@ class MultipartBody:
         self._open(file)
         try:
             if digest_field and fields.get(digest_field) is None:
-                digest = self._find_declared_digest(file) or self._compute_file_digest()
-                fields = {**fields, digest_field: digest}
+                # What the file object says of all its bytes.
+                told = getattr(file, "sha256", "") if not self._start else ""
+                is_told = isinstance(told, str) and told
+                fields = {**fields, digest_field: told if is_told else self._compute_file_digest()}
             self._expected_digest = str(fields[digest_field]).lower() if digest_field else ""
             self._head = self._encode_head(fields, name, _file_name(file))
         except BaseException:
@@ -132,11 +134,6 @@ class MultipartBody:
             raise UnreadableBodyError("the file grew while it was sent")
         if self._sent_hash is not None and self._sent_hash.hexdigest() != self._expected_digest:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
-
-    def _find_declared_digest(self, file: Any) -> str:
-        """The SHA-256 in the file object's `sha256`; "" without one, or if not sent from byte 0."""
-        digest = getattr(file, "sha256", "")
-        return digest if isinstance(digest, str) and not self._start else ""
 
     def _compute_file_digest(self) -> str:
         """The SHA-256 of the file in hex; rewinds it afterwards."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from synapse_apply.model.json_values import OddJsonError, parse_lenient_json
@@ -43,18 +44,14 @@ def iter_server_sent_events_and_heartbeats(blocks: Iterable[bytes]) -> Iterator[
                 size += len(value) + 1
                 _require_small(size)
         elif data:
-            yield _parse_event("\n".join(data))
+            value: Any = "\n".join(data)
+            with suppress(OddJsonError):
+                value = parse_lenient_json(value)
+            if isinstance(value, dict) and isinstance(value.get("type"), str):
+                yield value
+            else:
+                yield {"type": LOG_EVENT, "data": value}
             data, size = [], 0
-
-
-def _parse_event(text: str) -> Event:
-    try:
-        value = parse_lenient_json(text)
-    except OddJsonError:
-        value = text
-    if isinstance(value, dict) and isinstance(value.get("type"), str):
-        return value
-    return {"type": LOG_EVENT, "data": value}
 
 
 def _iter_complete_lines(blocks: Iterable[bytes]) -> Iterator[str]:
