@@ -247,7 +247,7 @@ class Decider:
         found, spec = [], resource.spec
         if resource.record is None and (known := self.given.forgotten.get(resource.address)):
             import_it = import_text(resource.address, known, is_recorded=False)
-            found.append(self.refusal("forgotten", import_it=import_it))
+            found.append(self.refusal("forgotten", record_it=import_it))
         if live_secrets := self.unsent_secrets(()):
             found.append(self.refusal("no-live-secret", live_secrets))
         if unaccepted := [
@@ -365,7 +365,12 @@ class Decider:
         diff = diff_resource(
             resource, record, self.options.resend_secrets, self.options.holds_drift
         )
-        held = refusals.held_drift_notes(resource, diff.held_drift, self.given.can_write)
+        refused = (*self.refused_fields(diff), *acting_call(resource, diff.changes))
+        # Nothing ends that before the call is over.
+        is_waiting = any(one.hides_drift for one in refused)
+        held = refusals.held_drift_notes(
+            resource, diff.held_drift, self.given.can_write, has_ways_out=not is_waiting
+        )
         # An update of other fields cannot leave a secret out, which would clear it.
         unchecked = self.replaced(sorted({*diff.undigested, *diff.foreign_secrets}), diff)
         sent = [f"{format_field_path(path)}: {_SENT_UNCHECKED}" for path in unchecked]
@@ -379,7 +384,6 @@ class Decider:
             rebase=not diff.changes and (diff.rebase or is_outdated),
             of_git=bool(diff.changes) and self.declares_unrecorded(record, resource.ignored),
         )
-        refused = (*self.refused_fields(diff), *acting_call(resource, diff.changes))
         return Decision(change, foreign_secrets=tuple(diff.foreign_secrets)).refused(*refused)
 
     def is_outdated(self, record: Record) -> bool:

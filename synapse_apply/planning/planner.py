@@ -106,7 +106,8 @@ class _Planner:
                     resource
                     for resource in live
                     if (change := changes[resource.address]).action is not Action.DELETE
-                    and not any(one.hides_drift for one in change.refusals)
+                    # Else its refusal tells of the call, but not of what is kept beside it.
+                    and (change.held or not any(one.hides_drift for one in change.refusals))
                 ],
                 index.open_intents.values(),
             ),

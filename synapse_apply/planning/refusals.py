@@ -86,7 +86,7 @@ _REFUSALS: Mapping[str, _Case] = {
     "forgotten": _Case(
         "its object is there, and was forgotten while a call of it was open: a create would make "
         "a second one",
-        ("{import_it} records it again",),
+        ("{record_it} records it again",),
     ),
     "no-package": _Case(
         "the server has no {address} and {source} gives no bytes to publish",
@@ -375,7 +375,11 @@ def package_flaw(flaw: PackageFlaw, digest: str) -> Refusal:
 
 
 def held_drift_notes(
-    resource: ResourceState, held_fields: Sequence[FieldChange], can_write: CanWrite
+    resource: ResourceState,
+    held_fields: Sequence[FieldChange],
+    can_write: CanWrite,
+    *,
+    has_ways_out: bool,
 ) -> tuple[str, ...]:
     """One note for all fields of an object whose drift is kept; none without such fields."""
     if not held_fields:
@@ -399,6 +403,8 @@ def held_drift_notes(
     heading = f"{names} {past_verb} changed outside and {verb} kept (on_drift: hold):"
     if origins := [f"{format_field_path(f.path)} {f.origin}" for f in held_fields if f.origin]:
         heading = f"{names} {verb} kept (on_drift: hold); {'; '.join(origins)}:"
+    if not has_ways_out:
+        return (heading.removesuffix(":"),)
     return (Text(f"{heading}\n", accept, ",\n", revert),)
 
 

@@ -66,6 +66,34 @@ def test_what_somebody_sets_is_not_told_as_kept_while_a_call_may_undo_it(
     assert live(site.server) == ("by hand" if on_drift == "hold" else "ten")
 
 
+def test_what_is_kept_beside_a_change_of_git_is_told_as_what_a_call_may_undo(
+    make_site: MakeSite,
+) -> None:
+    """The change of Git waits, and until it is done nothing that is printed for what is kept works."""
+    site = begun(make_site)
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    plugin, *others = map(json.loads, path.read_text().split(SEPARATOR))
+    plugin["spec"]["author"] = "Ann"
+    path.write_text(SEPARATOR.join(map(json.dumps, (plugin, *others))))
+    declare(site, "ten", on_drift="hold")
+    killed(site, site.server, "before")
+    assert site.apply().code == 0
+    change_beside(site.server, {"author": "Eve"})
+    declare(site, "eleven")
+    kept = "author was changed outside and is kept (on_drift: hold)"
+    would = rf"may still act until {UTC}, and would set author back\."
+    for line in ("plan -t site", f"plan --only {PLUGIN} -t site"):
+        said = told(command(site, line))
+        assert "may still act and overwrite a newer one" in said
+        assert len(re.findall(would, said)) == 1, said
+        assert kept in said
+        assert "drift --write" not in said
+        assert "--revert-drift" not in said
+    later = command(site, "state settle --wait -t site") + command(site, "plan -t site")
+    assert kept in told(later)
+    assert f"`synapse-apply apply --only {PLUGIN} --revert-drift" in told(later)
+
+
 def test_a_call_that_was_found_done_is_told_of_while_it_may_act_again(make_site: MakeSite) -> None:
     """Somebody had set the same, so it looked done; what is set after that it may undo."""
     site = begun(make_site)
