@@ -44,13 +44,13 @@ def iter_server_sent_events_and_heartbeats(blocks: Iterable[bytes]) -> Iterator[
                 size += len(value) + 1
                 _require_small(size)
         elif data:
-            value: Any = "\n".join(data)
+            content: Any = "\n".join(data)
             with suppress(OddJsonError):
-                value = parse_lenient_json(value)
-            if isinstance(value, dict) and isinstance(value.get("type"), str):
-                yield value
+                content = parse_lenient_json(content)
+            if isinstance(content, dict) and isinstance(content.get("type"), str):
+                yield content
             else:
-                yield {"type": LOG_EVENT, "data": value}
+                yield {"type": LOG_EVENT, "data": content}
             data, size = [], 0
 
 
