@@ -260,14 +260,10 @@ class _WatchedFile:
     def __init__(
         self, file: Any, on_progress: Callable[[int, int], None], seconds: Callable[[], float]
     ) -> None:
-        self._file = file
-        self._on_progress = on_progress
-        self._seconds = seconds
+        self._file, self._on_progress, self._seconds = file, on_progress, seconds
         self._position: int = file.tell()
         self._total: int = file.seek(0, os.SEEK_END)
         file.seek(self._position)
-        self._next_report_at = 0.0
-        self._reported_position = self._position
         self._report_progress()
 
     @property
@@ -280,10 +276,7 @@ class _WatchedFile:
         """Read bytes, and report the position if it is time to."""
         block: bytes = self._file.read(size)
         self._position += len(block)
-        is_far = (
-            self._position >= self._total
-            or self._position - self._reported_position >= _REPORT_BYTES
-        )
+        is_far = self._position >= min(self._total, self._reported_position + _REPORT_BYTES)
         if block and (is_far or self._seconds() >= self._next_report_at):
             self._report_progress()
         return block

@@ -146,17 +146,10 @@ class IntentResolver:
         if key and proof is not Lookup.NONE:
             # If possible from a list that is read once.
             listed = self.find_listed(intent.address.kind, binding, key)
-            hits = (
-                list_by_natural_key(
-                    self.api,
-                    binding,
-                    key,
-                    self.capabilities,
-                    self.marks.with_address(intent.address),
-                )
-                if listed is None
-                else listed
-            )
+            if listed is None:
+                marks = self.marks.with_address(intent.address)
+                listed = list_by_natural_key(self.api, binding, key, self.capabilities, marks)
+            hits = listed
         # An object with this key was created by this call or by somebody else: if its fields agree
         # it makes no difference.
         if len(hits) == 1:
@@ -175,12 +168,8 @@ class IntentResolver:
                 return ResolvedIntent(resolved.intent, record, reason)
             if kind.carries_package:
                 resolved = self._judge_package(resolved, kind, published_digest(hits[0]))
-            if resolved.record is None or not kind.acts_again(intent):
-                return resolved
             # Somebody else may have made it: then the call may still act.
-            return replace(
-                resolved, record=resolved.record.with_given_up(resolved.intent, self.settle_after)
-            )
+            return self._kept(resolved) if kind.acts_again(intent) else resolved
         if hits:
             ids = ", ".join(hit.remote_id for hit in hits)
             return ResolvedIntent(intent, record, f"several objects have its name (ids {ids})")
@@ -188,6 +177,12 @@ class IntentResolver:
         if proof is not Lookup.COMPLETE:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
         return self._too_early(intent, record) or _absent(intent, record)
+
+    def _kept(self, resolved: ResolvedIntent) -> ResolvedIntent:
+        """The same, and its record keeps that the call may still act."""
+        record = resolved.record
+        kept = record and record.with_given_up(resolved.intent, self.settle_after)
+        return replace(resolved, record=kept)
 
     def _is_live(self, record: Record, binding: ApiBinding, made: Observed) -> bool:
         """Whether the recorded object is another one than was made, and still there."""
@@ -250,10 +245,9 @@ class IntentResolver:
             # Whoever deleted it: what the call was for is so.
             if intent.verb == "delete":
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
+            gone = ResolvedIntent(unknown, record, "its object is gone")
             # An upload is addressed by name: it may act on the next object that has it.
-            if intent.verb == REPLACE_VERB and record is not None:
-                record = record.with_given_up(unknown, self.settle_after)
-            return ResolvedIntent(unknown, record, "its object is gone")
+            return self._kept(gone) if intent.verb == REPLACE_VERB else gone
         if intent.verb == REPLACE_VERB:
             return self._replacement(intent, kind, live, record)
         state: IntentState = IntentState.ABSENT
@@ -265,28 +259,21 @@ class IntentResolver:
             if binding.final_call and intent.verb == binding.final_call.verb:
                 return resolved  # after it nothing changes any more
             # Somebody else may have set the same: then the call may still act.
-            kept = resolved.record and resolved.record.with_given_up(
-                resolved.intent, self.settle_after
-            )
-            return replace(resolved, record=kept)
+            return self._kept(resolved)
         untold = record and record.with_given_up(replace(unknown, found=found), self.settle_after)
         if early := self._too_early(intent, record):
             # Where the same is sent again before, this stays known of the earlier call.
             return replace(early, record=untold)
         if state is IntentState.ABSENT:
-            absent = replace(intent, state=state)
-            return ResolvedIntent(
-                absent, record and record.with_given_up(absent, self.settle_after)
-            )
+            return self._kept(_absent(intent, record))
         # What it shows as it was sent is ours all the same.
-        partly_done = self._done(intent, kind, live, untold)
-        return ResolvedIntent(unknown, partly_done.record)
+        return ResolvedIntent(unknown, self._done(intent, kind, live, untold).record)
 
     def _replacement(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
     ) -> ResolvedIntent:
         """A replacement's intent, by the digest of the bytes, else by the one that is shown."""
-        digest = published_digest(live)
+        shown = digest = published_digest(live)
         if digest != intent.digest:
             digest = self.read_published_digest(intent) or digest
         is_other = digest != intent.digest
@@ -305,12 +292,11 @@ class IntentResolver:
         if resolved.record is None:
             return resolved
         files = {} if is_other else intent.files
-        if is_other and digest == published_digest(live):
+        if is_other and digest == shown:
             # The object shows it: as any change made outside it is no record of ours.
             digest, files = resolved.record.digest, resolved.record.files
         replaced = with_package_replaced(resolved.record, digest, files, self.now)
-        replaced = replaced.with_given_up(resolved.intent, self.settle_after)
-        return replace(resolved, record=replaced)
+        return self._kept(replace(resolved, record=replaced))
 
     def _compare_with_before(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
