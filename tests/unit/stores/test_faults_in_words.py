@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
+import re
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import LockHeld, StateError
+from synapse_apply.stores import state_messages
 from synapse_apply.stores.sqlite.sqlite_database import telling_state_errors
 from synapse_apply.stores.state_messages import fault
 
@@ -75,3 +79,17 @@ def test_commands_name_the_target_of_the_reader():
     """Those of the table, and those that the caller gives."""
     (finding,) = fault("missing", "/there").diagnostics
     assert "`synapse-apply state init -t prod`" in name_target_in_commands(finding, "prod").hint
+
+
+def test_who_names_a_rule_gives_what_its_texts_name():
+    """What is missing would be a KeyError in place of the error."""
+    checked = 0
+    for path in Path(state_messages.__file__).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in ("fault", "warning"):
+                given = {keyword.arg for keyword in call.keywords}
+                if isinstance(call.args[0], ast.Constant) and None not in given:
+                    texts = " ".join(map(str, state_messages._MESSAGES[call.args[0].value]))
+                    assert {*re.findall(r"{(\w+)}", texts)} <= {"location", *given}, call.lineno
+                    checked += 1
+    assert checked > 40
