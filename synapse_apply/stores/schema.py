@@ -160,7 +160,7 @@ GET_META = (
     " FROM meta LEFT JOIN lock ON lock.id = meta.id WHERE meta.id = 1"
 )
 # Where they are in that row.
-SERIAL_INDEX, IDENTITY_SLICE, FENCE_INDEX, OWNER_SLICE = 2, slice(3, 6), 6, slice(7, 9)
+FENCE_INDEX, OWNER_SLICE = 6, slice(7, 9)
 SET_IDENTITY = "UPDATE meta SET url = ?, tenant = ?, data_set = ? WHERE id = 1"
 ADD_TO_SERIAL = "UPDATE meta SET serial = serial + ? WHERE id = 1"
 # The last numbers of intents and audit entries; each is read at the end of an index.
@@ -194,14 +194,12 @@ ADD_RECORD = "INSERT INTO records (address, kind, api, remote_id, record) VALUES
 DROP_RECORD = "DELETE FROM records WHERE address = ?"
 
 ALL_INTENTS = "SELECT id, intent FROM intents ORDER BY seq"
-GET_INTENT = "SELECT intent FROM intents WHERE id = ?"
 GET_INTENT_OF_ADDRESS = "SELECT intent FROM intents WHERE address = ? ORDER BY seq LIMIT 1"
 ADD_INTENT = (
     "INSERT INTO intents (id, seq, address, intent)"
     " VALUES (?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM intents), ?, ?)"
 )
 SET_INTENT = "UPDATE intents SET intent = ? WHERE id = ?"
-DROP_INTENT = "DELETE FROM intents WHERE id = ?"
 
 GET_PLAN = "SELECT applied FROM plans WHERE id = ?"
 ADD_PLAN = "INSERT INTO plans (id, applied) VALUES (?, ?)"
