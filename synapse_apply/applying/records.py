@@ -155,6 +155,11 @@ def record_after_call(
         was_reset = len(path) == 1 and reset_value is not ABSENT
         applied[path] = reset_value if was_reset else value
     last_seen = dict(_fields_seen(step, observed, {**sent, **applied}, run.secrets))
+    # A value that was there when a call was looked up, and is no more, counts as anybody's later.
+    given_up = tuple(
+        replace(call, found={p: v for p, v in call.found.items() if last_seen.get(p, ABSENT) == v})
+        for call in (same_object.given_up if same_object else ())
+    )
     _keep_held_drift(step, previous, applied, last_seen)
     now = run.ledger.clock.utc_now()
     record = Record(
@@ -176,9 +181,7 @@ def record_after_call(
         updated_at=now,
         accepted=_still_accepted(same_object, applied, last_seen),
         unkept=names_lacking(step.type, {*sent, *applied}, observed),
-        given_up=same_object.given_up
-        if same_object
-        else (previous.calls_by_name if previous else ()),
+        given_up=given_up if same_object else (previous.calls_by_name if previous else ()),
         replaced_at=same_object.replaced_at if same_object else "",
         doubted=same_object.doubted if same_object else "",
     )
