@@ -29,14 +29,16 @@ from synapse_apply.workspace.target_session import PlanResult
 
 SAME, DIFFERENT = "same", "different"
 NOT_SHOWN, ANOTHER_KEY, NOT_CHECKED = "not shown", "under another key", "not checked"
+NOT_KNOWN = "not known"
 
 
 @frozen
 class ComparedSecret:
     """Whether a secret is the same as declared, in the record and live; else, live as recorded.
 
-    Each is SAME, DIFFERENT, NOT_SHOWN (by the server), ANOTHER_KEY or NOT_CHECKED; None where that
-    side has no value, or there is nothing to compare it with.
+    Each is SAME, DIFFERENT, NOT_SHOWN (by the server), ANOTHER_KEY, NOT_CHECKED, or NOT_KNOWN after
+    a call without an answer; None where that side has no value, or there is nothing to compare it
+    with.
     """
 
     recorded: str | None
@@ -59,6 +61,8 @@ def _compare_digests(base_secret: Any, other_secret: Any) -> str | None:
         return None
     if not isinstance(base_secret, Mac):
         return NOT_CHECKED
+    if Mac.UNSEEN in {base_secret.digest, other_secret.digest}:
+        return NOT_KNOWN
     if base_secret.key_id != other_secret.key_id:
         return ANOTHER_KEY
     return SAME if base_secret == other_secret else DIFFERENT

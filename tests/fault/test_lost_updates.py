@@ -491,6 +491,9 @@ def test_a_secret_that_is_rolled_back_is_sent(
         )
         said = command(hiding, "plan -t site")
         assert "token = (sensitive, not known what the server has)" in said
+        said = command(hiding, f"show {PLUGIN} -t site")
+        assert "(sensitive, not known)" in said
+        assert "different" not in said + command(hiding, f"show {PLUGIN} -t site --json")
     assert hiding.apply(ahead=LATER).code == 0
     assert token(server) == hiding.environ["RAW_TOKEN"]
     assert pending(hiding.plan()) == []
