@@ -57,6 +57,10 @@ from synapse_apply.model.values import (
 
 _PUBLISHED_OUTSIDE = "the live package is another one, published outside"
 _SECRETS_UNTOLD = "whether its secrets arrived cannot be told, the next apply sends them again"
+_SECRETS_OF_TWO_KEYS = (
+    "whether its secrets arrived cannot be told, the next apply sends those that the manifests "
+    "have another value of"
+)
 
 
 @frozen
@@ -351,6 +355,7 @@ class IntentResolver:
             )
         applied = dict(base.applied if is_create else base.doubt_secrets(intent))
         last_seen, unlike_names = dict(base.seen), set[str]()
+        shown = set[FieldPath]()  # secrets that the manifest's can be compared with
         for path, sent in intent.fields.items():
             value = get_at_or_absent(live.spec, path)
             if isinstance(sent, Mapping) and isinstance(value, Mapping):
@@ -362,6 +367,8 @@ class IntentResolver:
                 path[0] in live.partial_fields and value is ABSENT
             )
             is_foreign = of_two_keys(sent, value)
+            if is_foreign:
+                shown.add(path)
             is_hidden = isinstance(value, WithheldSecret) or (
                 value is ABSENT and isinstance(sent, Mac)
             )
@@ -387,11 +394,13 @@ class IntentResolver:
                 # A companion's create could not send its owner's id, which did not exist yet.
                 if is_create and kind.rules[name].references:
                     applied.setdefault((name,), value)
-        is_untold = not is_create and any(
-            isinstance(value, Mac) and value.digest == Mac.UNSEEN
-            for value in map(applied.get, intent.fields)
-        )
-        reason = _SECRETS_UNTOLD if is_untold else ""
+        untold = {
+            path
+            for path in intent.fields
+            for value in [applied.get(path)]
+            if not is_create and isinstance(value, Mac) and value.digest == Mac.UNSEEN
+        }
+        reason = (_SECRETS_OF_TWO_KEYS if untold <= shown else _SECRETS_UNTOLD) if untold else ""
         if unlike_names:
             # Nothing can change them any more.
             reason = f"not as sent: {', '.join(sorted(unlike_names))}, which may be the package's"

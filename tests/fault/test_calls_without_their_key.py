@@ -17,7 +17,7 @@ from fault.convergence import command
 from fault.site import Server, Site
 from fault.test_creates_that_act_again import killed as killed_at
 from fault.test_lost_updates import PLUGIN, declare, killed, token
-from fault.test_lost_updates_told import told
+from fault.test_lost_updates_told import change_beside, told
 from fault.test_ways_out_of_open_calls import PRINTED, documents, write
 
 KEYS = ["A" * 44, "B" * 43 + "="]
@@ -269,6 +269,26 @@ def test_a_doubted_secret_is_sent_after_a_rekey_as_before(
     assert "outside" not in said
     assert site.apply().code == 0
     assert token(server) == BETA
+    assert "No changes." in command(site, "plan -t site")
+
+
+@pytest.mark.parametrize("now", [BETA, GAMMA])
+def test_a_shown_secret_of_an_update_that_was_done_is_sent_where_it_differs(
+    make: Callable[..., Site], server: Server, now: str
+) -> None:
+    """The description tells that it was done; the secret is compared under the new key."""
+    site = make("", is_hidden=False)
+    git_has(site, BETA)
+    declare(site, "ten")
+    killed(site, server, "before")
+    git_has(site, now)
+    rekey_without_the_former(site)
+    change_beside(server, {"description": "ten", "configuration": {"token": BETA}})
+    said = told(command(site, "apply --auto-approve -t site"))
+    assert "was done; whether its secrets arrived cannot be told, the next apply sends" in said
+    assert "those that the manifests have another value of" in said
+    assert ("1 changed" in said) is (now != BETA)
+    assert token(server) == now
     assert "No changes." in command(site, "plan -t site")
 
 
