@@ -19,7 +19,6 @@ from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK,
     LINE_BREAK_CHARS,
     Cut,
-    Node,
     Slot,
     Written,
 )
@@ -176,9 +175,10 @@ class _Container:
         self.entries = slot.entries()
         self.kept: dict[int, Any] = {}
         self.added: dict[int, list[Any]] = {}
-        self.quote = _common_quote(
-            slot.node.keys or [item.node for item in self.entries if isinstance(item.value, str)]
-        )
+        # In which all keys, or else all texts, are written; "" where they differ or have none.
+        texts = [item.node for item in self.entries if isinstance(item.value, str)]
+        styles = {node.style for node in slot.node.keys or texts if node.is_scalar}
+        self.quote = styles.pop() if styles in ({"'"}, {'"'}) else ""
 
     def compare(self, value: Any, in_list: bool, after_key: str) -> None:
         """Find out what stays and what is new where the list or map becomes `value`."""
@@ -458,13 +458,6 @@ class _Lines(_Container):
                 quote = "" if is_collection(value) else self.quote
                 lines.append(f"{indent}- {format_flow_value(value, quote, flow=False)}")
         return lines
-
-
-def _common_quote(nodes: Sequence[Node]) -> str:
-    """The quote in which all of these scalars are written; "" where they differ or have none."""
-    styles = {node.style for node in nodes if node.is_scalar}
-    (style,) = styles if len(styles) == 1 else ("",)
-    return style if style in {"'", '"'} else ""
 
 
 # Limit of pairs that are compared, as it is quadratic; longer stretches pair by their order.

@@ -796,7 +796,7 @@ class _YamlReader:
             text: str = event.value
             self._report(
                 "Key is not a string",
-                f"the key {text or 'null'} is read as {_describe_key_type(key)}",
+                f"the key {text or 'null'} is read as {describe_value_kind(key)}",
                 f'quote it: "{text}"',
                 mark,
             )
@@ -837,9 +837,3 @@ class _YamlReader:
             )
             raise _UnreadableDocument(mark)
         return value, tree if type(tree) is tuple else mark, size
-
-
-def _describe_key_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    return "a boolean" if isinstance(value, bool) else "a number"
