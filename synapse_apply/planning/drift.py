@@ -11,9 +11,11 @@ from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.report import Drift, ObjectDrift
+from synapse_apply.model.resource import Lookup
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, get_at_or_absent, holds_secret, unflatten
 from synapse_apply.planning.diff import diff_resource
+from synapse_apply.planning.guards import RECREATE
 from synapse_apply.planning.package import (
     describe_sender,
     find_foreign_digest,
@@ -23,6 +25,7 @@ from synapse_apply.planning.package import (
 from synapse_apply.planning.plan_input import CanWrite, ResourceState
 from synapse_apply.planning.refusals import can_write_all
 
+_UNPROVEN = "nothing tells whether it is there under another id, and --recreate was not given"
 _ALWAYS_PENDING = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
 
 
@@ -87,6 +90,7 @@ def _iter_errors_of_untold(
 def _iter_drifted_objects(
     plan: Plan, resources: Mapping[Address, ResourceState], can_write: CanWrite
 ) -> Iterator[ObjectDrift]:
+    is_guarded = any(guard.name == RECREATE for guard in plan.guards)
     for change in sorted(plan.changes, key=lambda change: change.address):
         resource = resources.get(change.address)
         if resource is None or resource.desired is None or resource.record is None:
@@ -100,6 +104,9 @@ def _iter_drifted_objects(
             continue
         if found := _object_drift(resource, resource.record):
             reasons = "; ".join(refusal.reason for refusal in change.refusals)
+            if is_guarded and found.is_missing and not reasons:
+                is_proven = resource.lookup_result.lookup is Lookup.COMPLETE
+                reasons = "" if is_proven else _UNPROVEN
             writable = bool(found.fields) and can_write_all(resource, found.fields, can_write)
             yield replace(found, blocked_reason=reasons, is_writable=writable)
 

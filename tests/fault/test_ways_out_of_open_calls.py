@@ -165,6 +165,27 @@ def test_what_was_forgotten_over_an_open_update_is_imported_and_not_made_again(
     assert "No changes" in command(site, "plan -t site")
 
 
+@without_a_list_of_plugins()
+def test_of_what_is_gone_and_cannot_be_looked_up_drift_promises_no_apply(
+    make_site: MakeSite,
+) -> None:
+    """A guard stops the apply, and says when `--recreate` is right."""
+    site = make_site(groups=1)
+    plugin, _, storage = documents(site)
+    write(site, plugin, storage)
+    assert site.apply().code == 0
+    remote_id = site.records()[PLUGIN]
+    site.server.send("DELETE", f"/_emulator/objects/plugin/{remote_id}/")
+    said = told(command(site, "drift -t site"))
+    assert "restores the declared values" not in said
+    assert "and --recreate was not given" in said
+    (way,) = PRINTED.findall(said)
+    assert "If it is not: --recreate" in told(command(site, way))
+    command(site, "apply --auto-approve -t site", code=5)
+    command(site, "apply --recreate --auto-approve -t site")
+    assert "No drift" in command(site, "drift -t site")
+
+
 @on_api("v1", "v2")
 def test_a_saved_plan_that_is_used_up_is_not_to_be_applied_again(make_site: MakeSite) -> None:
     """What its apply left open is for a new plan; a reviewed plan may be applied again."""
