@@ -19,10 +19,7 @@ from synapse_apply.applying.records import with_last_run
 from synapse_apply.applying.run import Run
 from synapse_apply.applying.settle import RunCandidates, find_job, known_jobs, with_job
 from synapse_apply.applying.step import Step
-from synapse_apply.kinds.run_body import (
-    extract_context_or_empty,
-    with_run_mark_if_body_has_context,
-)
+from synapse_apply.kinds.run_body import extract_context_or_empty, with_run_mark_if_body_has_context
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (

@@ -18,12 +18,7 @@ from typing import Any
 import click
 
 from synapse_apply import Invocation, OpenTarget, Plan, __version__
-from synapse_apply.cli.console import (
-    Console,
-    TargetSection,
-    ask_approval,
-    require_approval_way,
-)
+from synapse_apply.cli.console import Console, TargetSection, ask_approval, require_approval_way
 from synapse_apply.cli.errors import build_failure_findings, print_failure
 from synapse_apply.cli.help_pages import Terminated, format_command_name
 from synapse_apply.cli.options import END_OF_COMMAND, open_target, take_stdout

@@ -16,10 +16,7 @@ from synapse_apply.manifests.files import scan_secret_refs
 from synapse_apply.manifests.schemas import build_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import (
-    Diagnostic,
-    warning_finding,
-)
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, Invalid, NotFound, StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import ServerObject

@@ -19,22 +19,11 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
 from synapse_apply.model.job import RUN_VERB
-from synapse_apply.model.phrases import (
-    format_field_path,
-    format_short_list,
-    format_time_after,
-)
+from synapse_apply.model.phrases import format_field_path, format_short_list, format_time_after
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
 from synapse_apply.model.resource import Capabilities, Lookup, ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import (
-    CREATE_VERB,
-    REPLACE_VERB,
-    Intent,
-    IntentState,
-    Record,
-    State,
-)
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record, State
 from synapse_apply.workspace.target_session import TargetSession
 
 if TYPE_CHECKING:

@@ -33,11 +33,7 @@ from synapse_apply.kinds.descriptor import JobCalls
 from synapse_apply.kinds.job_lists import JobOwners, iter_jobs_at_least_since, to_utc
 from synapse_apply.kinds.run_forms import describe_actions, list_action_names, list_missing_inputs
 from synapse_apply.kinds.wire import require_remote_id_of_answer
-from synapse_apply.live.live_backend import (
-    LiveBackend,
-    build_malformed_id_error,
-    not_found_error,
-)
+from synapse_apply.live.live_backend import LiveBackend, build_malformed_id_error, not_found_error
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
@@ -63,12 +59,7 @@ from synapse_apply.model.job import (
     list_status_words,
     parse_job,
 )
-from synapse_apply.model.json_types import (
-    JsonObject,
-    RequestBody,
-    ServerAnswer,
-    ServerObject,
-)
+from synapse_apply.model.json_types import JsonObject, RequestBody, ServerAnswer, ServerObject
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.remote import LogLine
 from synapse_apply.operations.connection import (

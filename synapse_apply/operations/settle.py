@@ -33,11 +33,7 @@ from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
 from synapse_apply.planning.package import iter_untold_packages
-from synapse_apply.workspace.recovery_journal import (
-    EndedCall,
-    JournalContent,
-    JournaledDoneCall,
-)
+from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent, JournaledDoneCall
 from synapse_apply.workspace.selection import choose_addresses, state_selectable
 from synapse_apply.workspace.target_session import TargetSession
 

@@ -12,11 +12,7 @@ from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.kinds.wire import Claim, list_conflicts, list_key_conflicts
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import (
-    Diagnostic,
-    error_finding,
-    warning_finding,
-)
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB
 from synapse_apply.model.plan import Refusal

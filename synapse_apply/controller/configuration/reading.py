@@ -20,11 +20,7 @@ from synapse_apply.manifests import schemas
 from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import iter_extra_document_error, read_documents
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import (
-    Diagnostic,
-    Position,
-    error_finding,
-)
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
 
 SCHEMA_NAME = "controller"

@@ -13,12 +13,7 @@ from threading import Event, Thread
 from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue, QueueLocation
 from synapse_apply.controller.loop.claiming import RunCounts, claim_if_due
 from synapse_apply.controller.loop.clock import BackgroundTasks, SharedClock
-from synapse_apply.controller.loop.leading import (
-    LOOK,
-    ROUND_SECONDS,
-    Dispatcher,
-    Engine,
-)
+from synapse_apply.controller.loop.leading import LOOK, ROUND_SECONDS, Dispatcher, Engine
 from synapse_apply.controller.loop.parts import LEASE_SECONDS, LeasedLeader, LoopParts
 from synapse_apply.controller.loop.working import look_and_apply
 from synapse_apply.controller.rows import (

@@ -11,12 +11,7 @@ from synapse_apply.controller.loop.actions import PeopleActions
 from synapse_apply.controller.loop.claiming import RunCounts
 from synapse_apply.controller.loop.clock import BackgroundTasks, WakeUpCall
 from synapse_apply.controller.loop.deciding import find_strictest_rule
-from synapse_apply.controller.loop.leading import (
-    LOOK,
-    ROUND_SECONDS,
-    Engine,
-    LeaderRounds,
-)
+from synapse_apply.controller.loop.leading import LOOK, ROUND_SECONDS, Engine, LeaderRounds
 from synapse_apply.controller.loop.parts import (
     ConfiguredParts,
     LeaderParts,

@@ -9,11 +9,7 @@ from fnmatch import fnmatchcase
 from synapse_apply.controller.loop.deciding import find_target_rule
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts import queue_rollout_reminders
-from synapse_apply.controller.page.addresses import (
-    build_run_path,
-    build_target_path,
-    with_query,
-)
+from synapse_apply.controller.page.addresses import build_run_path, build_target_path, with_query
 from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import PauseRow, RunCause, TargetCondition, TargetName, TargetRow
 from synapse_apply.controller.rules.access import APPROVAL_SECONDS

@@ -13,12 +13,7 @@ from synapse_apply import __version__
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
 from synapse_apply.controller.page.readable_store import iter_present_targets
 from synapse_apply.controller.ports import LoopHealth, TargetFilter
-from synapse_apply.controller.rows import (
-    RolloutState,
-    RunOutcome,
-    SourceRow,
-    TargetCondition,
-)
+from synapse_apply.controller.rows import RolloutState, RunOutcome, SourceRow, TargetCondition
 from synapse_apply.controller.store.controller_store import ControllerStore
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -17,11 +17,7 @@ from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import RolloutTargetRow, TargetName
-from synapse_apply.controller.rules.access import (
-    Person,
-    can_pause_scope,
-    list_rights,
-)
+from synapse_apply.controller.rules.access import Person, can_pause_scope, list_rights
 from synapse_apply.controller.settings import Access, Controller, ProxyAccess, Right
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.verbs import Verb

@@ -19,11 +19,7 @@ from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.access import SourceAccess, source_folders
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits, quote_git
 from synapse_apply.files.repository import MAX_LISTING_BYTES, require_listing_size
-from synapse_apply.manifests.files import (
-    innermost_folder,
-    is_nothing_but_manifest,
-    pin_settings,
-)
+from synapse_apply.manifests.files import innermost_folder, is_nothing_but_manifest, pin_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
 from synapse_apply.model.errors import InputError

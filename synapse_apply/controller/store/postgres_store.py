@@ -59,11 +59,7 @@ from synapse_apply.stores.postgres.postgres_url import (
     is_postgres_url,
     parse_postgres_url,
 )
-from synapse_apply.stores.postgres.server_words import (
-    connection_reason,
-    sqlstate,
-    statement_reason,
-)
+from synapse_apply.stores.postgres.server_words import connection_reason, sqlstate, statement_reason
 
 # What it warns of is raised here as an error; without a handler it would stand on stderr, too.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())

@@ -24,12 +24,7 @@ from synapse_apply.kinds.run_forms import (
     to_platform_form,
 )
 from synapse_apply.manifests import schemas
-from synapse_apply.manifests.decode.draft import (
-    PUBLISHED,
-    DecodeContext,
-    Draft,
-    SourceConfig,
-)
+from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext, Draft, SourceConfig
 from synapse_apply.manifests.yaml.reader import ONLY_FOR_SECRETS, VALUE_FROM, describe_value_kind
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (

@@ -29,10 +29,7 @@ from synapse_apply.manifests.decode.kinds import warn_of_unknown_providers
 from synapse_apply.manifests.decode.package_config import release_sort_key, with_dependencies
 from synapse_apply.manifests.decode.variables import Overlay, VariableValues
 from synapse_apply.manifests.files import ManifestFiles, ManifestPaths, format_display_path
-from synapse_apply.manifests.project.policy import (
-    findings_of_moves,
-    names_after_moves,
-)
+from synapse_apply.manifests.project.policy import findings_of_moves, names_after_moves
 from synapse_apply.manifests.project.project import FILE_NAME, text_position
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.model.address import Address, has_wildcard

@@ -18,17 +18,9 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import schemas
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.schemas import ValueToCheck, build_schema_findings
-from synapse_apply.manifests.yaml.reader import (
-    Document,
-    read_single_document,
-)
+from synapse_apply.manifests.yaml.reader import Document, read_single_document
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import (
-    Diagnostic,
-    FieldPath,
-    Position,
-    find_nearest_position,
-)
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import PackageFlaw, VersionSortKey, version_sort_key
 from synapse_apply.model.phrases import format_field_path

@@ -15,13 +15,7 @@ from functools import cached_property
 from itertools import pairwise, takewhile
 from typing import Any
 
-from synapse_apply.manifests.yaml.spans import (
-    LINE_BREAK,
-    LINE_BREAK_CHARS,
-    Cut,
-    Slot,
-    Written,
-)
+from synapse_apply.manifests.yaml.spans import LINE_BREAK, LINE_BREAK_CHARS, Cut, Slot, Written
 from synapse_apply.manifests.yaml.writing import (
     format_block_lines,
     format_block_scalar,
