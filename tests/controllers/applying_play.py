@@ -13,13 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from controllers.applying_site import (
-    APPROVE,
-    AUTO,
-    MOST_PERMIT_SECONDS,
-    OBSERVE,
-    ApplyingSite,
-)
+from controllers.applying_site import APPROVE, AUTO, MOST_PERMIT_SECONDS, OBSERVE, ApplyingSite
 from controllers.backend_proxy import Call
 from controllers.play import Play
 from in_process import run_in_process

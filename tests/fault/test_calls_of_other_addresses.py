@@ -12,15 +12,7 @@ from fault.convergence import command, on_api
 from fault.site import LATER, SEPARATOR, MakeSite, Site, pending
 from fault.test_creates_that_act_again import POST, STORAGE
 from fault.test_creates_that_act_again import killed as killed_create
-from fault.test_lost_updates import (
-    PLUGIN,
-    begun,
-    change_outside,
-    declare,
-    killed,
-    live,
-    update,
-)
+from fault.test_lost_updates import PLUGIN, begun, change_outside, declare, killed, live, update
 from fault.test_lost_updates_told import OTHER_API, told
 from forges.loopback_server import wait_until
 from support.core import Address, open_state

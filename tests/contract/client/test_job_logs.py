@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.core import (
-    BackendClient,
-    iter_log_lines,
-)
+from support.core import BackendClient, iter_log_lines
 
 TAIL = "/jobs/*/tail_console_logs/"
 DEFAULTS = {"tail": "start", "tail_data": "entry", "console_logs": "entries"}

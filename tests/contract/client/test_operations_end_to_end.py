@@ -5,10 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from support.core import (
-    ConflictError,
-    ValidationError,
-)
+from support.core import ConflictError, ValidationError
 
 
 @pytest.fixture

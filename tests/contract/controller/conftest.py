@@ -12,10 +12,7 @@ from contract.controller.store_urls import build_store_url
 from contract.controller.upstream import Upstream
 from postgres.server import PostgresServer
 
-from synapse_apply.controller.store.controller_store import (
-    ControllerStore,
-    SqliteControllerStore,
-)
+from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
 
 

@@ -9,11 +9,7 @@ from dataclasses import replace
 import pytest
 from support.core import Position, error_finding
 
-from synapse_apply.controller.ports import (
-    AuditFilter,
-    TargetFilter,
-    TargetPage,
-)
+from synapse_apply.controller.ports import AuditFilter, TargetFilter, TargetPage
 from synapse_apply.controller.rows import (
     ChangeCounts,
     MessageRow,

@@ -28,10 +28,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store import controller_store
-from synapse_apply.controller.store.controller_store import (
-    ControllerStore,
-    SqliteControllerStore,
-)
+from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.controller.store.row_table import SQLITE_DIALECT
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 

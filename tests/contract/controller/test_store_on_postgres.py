@@ -33,10 +33,7 @@ from synapse_apply.controller.store.postgres_store import (
     PostgresControllerStore,
     require_usable_server,
 )
-from synapse_apply.controller.store.store_database import (
-    ControllerStoreError,
-    StoreUnavailable,
-)
+from synapse_apply.controller.store.store_database import ControllerStoreError, StoreUnavailable
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 
 TESTS = Path(__file__).parents[2]

@@ -8,15 +8,7 @@ from dataclasses import replace
 from threading import Thread
 
 import pytest
-from contract.stores.leases import (
-    ELSEWHERE,
-    LOGS,
-    NEVER,
-    Hands,
-    eventually,
-    find_fast_beat,
-    quick,
-)
+from contract.stores.leases import ELSEWHERE, LOGS, NEVER, Hands, eventually, find_fast_beat, quick
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record, told
 from support.core import (
     BackendIdentity,

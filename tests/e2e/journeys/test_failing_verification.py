@@ -8,15 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from e2e.scenarios.workplace import (
-    CONFIG,
-    OTHER_TOKEN,
-    PLUGIN,
-    RELEASE,
-    TOKEN,
-    Server,
-    Workplace,
-)
+from e2e.scenarios.workplace import CONFIG, OTHER_TOKEN, PLUGIN, RELEASE, TOKEN, Server, Workplace
 
 RUN = "POST /plugins/{lookup}/run/"
 GOOD = "{quality: 0.9, emulator: {seconds: 0.05}}"

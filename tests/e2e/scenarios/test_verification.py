@@ -7,14 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from e2e.scenarios.workplace import (
-    CONFIG,
-    PLUGIN,
-    RELEASE,
-    Server,
-    Workplace,
-    project,
-)
+from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE, Server, Workplace, project
 
 VERIFY = """\
   verify:

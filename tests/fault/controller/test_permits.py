@@ -6,11 +6,7 @@ import time
 from pathlib import Path
 
 from controllers.applying_site import AUTO, OBSERVE, ApplyingSite
-from controllers.many_creates import (
-    CREATES,
-    begin_many_creates,
-    check_the_rest_is_done,
-)
+from controllers.many_creates import CREATES, begin_many_creates, check_the_rest_is_done
 
 
 def test_a_window_that_closes_in_the_middle(applying_site: ApplyingSite, tmp_path: Path) -> None:

@@ -15,11 +15,7 @@ from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects import V1
 from synapse_apply.client.errors import NotFoundError
 from synapse_apply.client.http.answers import Answer
-from synapse_apply.client.lists import (
-    ListQuery,
-    read_list_once,
-    reread_list_until_complete,
-)
+from synapse_apply.client.lists import ListQuery, read_list_once, reread_list_until_complete
 
 SIZE = 3
 

@@ -7,11 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.emulator.storages import (
-    MASK,
-    SECRET_KEYS,
-    redact_configuration,
-)
+from synapse_apply.emulator.storages import MASK, SECRET_KEYS, redact_configuration
 
 PROVIDERS = sorted((Path(__file__).parents[3] / "schemas" / "v1" / "providers").glob("*.json"))
 

@@ -7,10 +7,7 @@ import pytest
 from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import DIGEST_KEY
 from synapse_apply.kinds.release import V1 as RELEASE_V1
-from synapse_apply.kinds.wire import (
-    to_wire_id,
-    wrap_secrets_and_withhold_masked,
-)
+from synapse_apply.kinds.wire import to_wire_id, wrap_secrets_and_withhold_masked
 from synapse_apply.manifests.schemas import read_marks_of_storage_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.secrets.secret_marks import KindMarks, NamedSecrets, SecretMarks

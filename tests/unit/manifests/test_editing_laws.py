@@ -17,10 +17,7 @@ from laws.effort import effort
 
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents
-from synapse_apply.manifests.yaml.writing import (
-    format_block_scalar,
-    format_inline_scalar,
-)
+from synapse_apply.manifests.yaml.writing import format_block_scalar, format_inline_scalar
 
 pytestmark = pytest.mark.deep
 

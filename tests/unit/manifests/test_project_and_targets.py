@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import project_of
 
-from synapse_apply.manifests.project.targets import (
-    choose_and_fill_target,
-)
+from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.manifests.schemas import choose_schema_folder
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import SecretRef

@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.manifests.rewriting import (
-    Rewrite,
-    create_new_file,
-    rewrite_all_or_none,
-)
+from synapse_apply.manifests.rewriting import Rewrite, create_new_file, rewrite_all_or_none
 from synapse_apply.model.errors import InputError
 
 

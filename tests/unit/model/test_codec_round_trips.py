@@ -12,11 +12,7 @@ from unit.model.plan_values import of, texts, values
 
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.json_values import (
-    format_canonical_json,
-    value_from_json,
-    value_to_json,
-)
+from synapse_apply.model.json_values import format_canonical_json, value_from_json, value_to_json
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, PlanBase
 from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, Record, State
 from synapse_apply.model.values import ABSENT, Fields, KnownAfterApply, Mac

@@ -4,11 +4,7 @@ import time
 
 import pytest
 
-from synapse_apply.packages.text_diff import (
-    HIDDEN_LINE,
-    MAX_DIFF_SIZE,
-    diff_texts,
-)
+from synapse_apply.packages.text_diff import HIDDEN_LINE, MAX_DIFF_SIZE, diff_texts
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEabcdefghijklmnop\n-----END RSA PRIVATE KEY-----\n"
 

@@ -9,15 +9,9 @@ from unit.applying.scripted import lost
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.values import SecretRef
-from synapse_apply.operations.accept_difference import (
-    record_acceptance,
-    require_acceptable,
-)
+from synapse_apply.operations.accept_difference import record_acceptance, require_acceptable
 from synapse_apply.operations.import_ import record_all_live_objects_or_none
-from synapse_apply.workspace.inventory_rows import (
-    InventoryRow,
-    parse_inventory,
-)
+from synapse_apply.workspace.inventory_rows import InventoryRow, parse_inventory
 
 W = Address("widget", "w")
 

@@ -10,10 +10,7 @@ from counting import calls_of
 
 from synapse_apply.manifests.yaml.reader import LazyPositions, read_single_mapping
 from synapse_apply.model.errors import InputError
-from synapse_apply.workspace.inventory_rows import (
-    parse_inventory,
-    read_inventory,
-)
+from synapse_apply.workspace.inventory_rows import parse_inventory, read_inventory
 
 
 def inventory(folder: Path, rows: int, *, last: str = "") -> Path:

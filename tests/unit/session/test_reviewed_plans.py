@@ -14,10 +14,7 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
-from synapse_apply.operations.saved_plan import (
-    require_usable_plans,
-    unite_saved_plans,
-)
+from synapse_apply.operations.saved_plan import require_usable_plans, unite_saved_plans
 from synapse_apply.planning.plan_input import PlanOptions
 
 

@@ -9,11 +9,7 @@ from unit.applying.bench import Bench, plugin, release, widget
 
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.errors import InputError
-from synapse_apply.workspace.selection import (
-    choose_address,
-    choose_addresses,
-    select_addresses,
-)
+from synapse_apply.workspace.selection import choose_address, choose_addresses, select_addresses
 
 
 def declared():

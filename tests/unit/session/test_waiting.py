@@ -11,11 +11,7 @@ from unit.applying.bench import Bench, widget
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.state import Intent, IntentState
-from synapse_apply.operations.settle import (
-    settle_open_calls,
-    wait_and_settle,
-    wait_for_open_calls,
-)
+from synapse_apply.operations.settle import settle_open_calls, wait_and_settle, wait_for_open_calls
 
 
 def begin(bench: Bench, *names: str) -> None:

@@ -21,10 +21,7 @@ from synapse_apply.views.html.reports import (
     render_plan_html,
     render_report_html,
 )
-from synapse_apply.views.json.documents import (
-    failure_document,
-    format_redacted_json_document,
-)
+from synapse_apply.views.json.documents import failure_document, format_redacted_json_document
 from synapse_apply.views.text.record import render_unexported
 
 PAGES = {

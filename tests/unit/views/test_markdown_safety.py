@@ -25,13 +25,7 @@ from unit.views.hostile import (
 
 from synapse_apply.model.report import Result
 from synapse_apply.views.markdown.budget import SizeBudget
-from synapse_apply.views.markdown.markup import (
-    code_span,
-    fenced_block,
-    html_code,
-    link,
-    prose,
-)
+from synapse_apply.views.markdown.markup import code_span, fenced_block, html_code, link, prose
 from synapse_apply.views.markdown.report import (
     render_findings_markdown,
     render_plan_markdown,

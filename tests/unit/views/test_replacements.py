@@ -7,10 +7,7 @@ import pytest
 from unit.views.plan_samples import PLANS
 from unit.views.test_json_documents import require_closed_shape
 
-from synapse_apply.model.packages import (
-    ChangedFile,
-    Replacement,
-)
+from synapse_apply.model.packages import ChangedFile, Replacement
 from synapse_apply.model.plan import Action
 from synapse_apply.views.html.reports import render_plan_html
 from synapse_apply.views.json.documents import format_redacted_json_document, plan_document

@@ -11,12 +11,7 @@ import requests
 from answering import Answering, answering
 from support.core import Sensitive
 
-from synapse_apply.controller.demo.demo_files import (
-    SECRET_HEADER,
-    USER,
-    USER_HEADER,
-    DemoProxy,
-)
+from synapse_apply.controller.demo.demo_files import SECRET_HEADER, USER, USER_HEADER, DemoProxy
 
 SECRET = "s3cret-of-the-demo-proxy"
 

@@ -8,9 +8,7 @@ import pytest
 from contract.controller.loop.stand_ins import World
 from forges.loopback_server import wait_until
 
-from synapse_apply.controller.loop.following import (
-    fetch_source,
-)
+from synapse_apply.controller.loop.following import fetch_source
 from synapse_apply.controller.loop.parts import EventLog, LoopParts
 from synapse_apply.controller.rows import SourceRow, TargetRow
 from synapse_apply.controller.settings import DAY

@@ -6,13 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from contract.controller.loop.stand_ins import (
-    FAILURE,
-    IN_SYNC,
-    World,
-    plan_of,
-    row,
-)
+from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
 from support.core import error_finding
 
 from synapse_apply.controller.ports import SendResult

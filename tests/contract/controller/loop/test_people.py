@@ -7,13 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from contract.controller.loop.stand_ins import (
-    FAILURE,
-    IN_SYNC,
-    World,
-    plan_of,
-    row,
-)
+from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source

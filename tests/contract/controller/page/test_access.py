@@ -27,10 +27,7 @@ from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import SRE, list_proxy_headers
 from unit.views import plan_samples
 
-from synapse_apply.controller.configuration.secrets import (
-    AccessSecrets,
-    read_usable_access_secrets,
-)
+from synapse_apply.controller.configuration.secrets import AccessSecrets, read_usable_access_secrets
 from synapse_apply.controller.page.guard import list_own_origins
 from synapse_apply.controller.page.readable_store import RestrictedStore
 from synapse_apply.controller.page.server import PageServer

@@ -52,14 +52,7 @@ from synapse_apply.controller.rows import (
     WaveEnd,
     WaveRow,
 )
-from synapse_apply.controller.settings import (
-    FixedPause,
-    Mode,
-    Rollout,
-    Source,
-    TargetRule,
-    Wave,
-)
+from synapse_apply.controller.settings import FixedPause, Mode, Rollout, Source, TargetRule, Wave
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_writer import StoreWriter
 

@@ -16,12 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from contract.controller.upstream import (
-    Upstream,
-    build_source,
-    read_no_secret,
-    storage,
-)
+from contract.controller.upstream import Upstream, build_source, read_no_secret, storage
 from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run

@@ -12,11 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 from controllers.applying_site import APPROVE, MOST_PERMIT_SECONDS
-from controllers.fleet_site import (
-    MARGIN_SECONDS,
-    FleetProcess,
-    FleetSite,
-)
+from controllers.fleet_site import MARGIN_SECONDS, FleetProcess, FleetSite
 from controllers.site import SECONDS
 from forges.loopback_server import wait_until
 

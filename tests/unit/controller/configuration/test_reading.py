@@ -25,10 +25,7 @@ from synapse_apply.controller.settings import (
     SecretName,
     SshKey,
 )
-from synapse_apply.controller.worker.access import (
-    own_secret_locations,
-    readable_variable_names,
-)
+from synapse_apply.controller.worker.access import own_secret_locations, readable_variable_names
 
 FILE = Path("/etc/synapse-apply/controller.yaml")
 # Every key of the format.

@@ -5,10 +5,7 @@ from __future__ import annotations
 from unit.controller.rollouts.rollout_play import RULE
 
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.rules.rollouts import (
-    RolloutAssignments,
-    assign_targets_to_waves,
-)
+from synapse_apply.controller.rules.rollouts import RolloutAssignments, assign_targets_to_waves
 from synapse_apply.controller.rules.targets import TargetAtHead
 from synapse_apply.controller.settings import Rollout, TargetRule, Wave
 from synapse_apply.model.diagnostic import Position

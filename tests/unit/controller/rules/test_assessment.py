@@ -10,12 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws.effort import effort
 
-from synapse_apply.controller.planned_rows import (
-    ApplyTerms,
-    PlannedRow,
-    RowAction,
-    RowCause,
-)
+from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow, RowAction, RowCause
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
     CallCounts,

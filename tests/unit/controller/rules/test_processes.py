@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synapse_apply.controller.rows import LEADER_LEASE, LeaseRow, ProcessRole, ProcessRow
-from synapse_apply.controller.rules.processes import (
-    describe_processes,
-    list_live_processes,
-)
+from synapse_apply.controller.rules.processes import describe_processes, list_live_processes
 
 LEADER = ProcessRow("b:2:x", "b", 2, ProcessRole.REPLICA, "1.0", "d1", 4, 0.0, 1000.0)
 WORKER = ProcessRow("a:1:x", "a", 1, ProcessRole.WORKER, "1.0", "d1", 4, 0.0, 999.0)

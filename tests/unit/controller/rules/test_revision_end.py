@@ -8,12 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_apply.controller.rows import (
-    RevisionEnd,
-    RevisionProgress,
-    RevisionRow,
-    StatusState,
-)
+from synapse_apply.controller.rows import RevisionEnd, RevisionProgress, RevisionRow, StatusState
 from synapse_apply.controller.rules.revisions import (
     build_changed_revisions,
     build_overtaken_revision,

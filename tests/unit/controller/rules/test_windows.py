@@ -10,10 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws.effort import effort
 
-from synapse_apply.controller.rules.permits import (
-    WindowState,
-    compute_window_state,
-)
+from synapse_apply.controller.rules.permits import WindowState, compute_window_state
 from synapse_apply.model.cron import Cron, Window
 
 SEOUL, BERLIN = ZoneInfo("Asia/Seoul"), ZoneInfo("Europe/Berlin")

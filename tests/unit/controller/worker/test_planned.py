@@ -16,10 +16,7 @@ from synapse_apply.controller.planned_rows import (
 )
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.settings import AutoRule
-from synapse_apply.controller.worker.exchange import (
-    decode_result,
-    encode_result,
-)
+from synapse_apply.controller.worker.exchange import decode_result, encode_result
 from synapse_apply.controller.worker.look import build_result_of_plan, list_planned_rows
 from synapse_apply.planning.planner import build_plan
 
