@@ -84,7 +84,8 @@ def _iter_errors_of_untold(
             if refusal.ends_by_itself:
                 hint = Text("Ways out: ", join_texts("; ", refusal.ways_out), ".")
             detail = f"{address}: {refusal.reason}."
-            yield error_finding(summary, detail, hint, position=refusal.position, address=address)
+            position = refusal.position or resource.position()
+            yield error_finding(summary, detail, hint, position=position, address=address)
 
 
 def _iter_drifted_objects(

@@ -267,6 +267,11 @@ def test_nothing_is_said_of_drift_while_a_call_may_act(make_site: MakeSite) -> N
     said = command(site, "drift -t site --detailed-exitcode", code=1)
     assert "Whether an object has drifted cannot be told yet" in said
     assert "No drift" not in said
+    report = site.root / "drift.json"
+    command(site, f"drift -t site --report codequality={report}", code=1)
+    (found,) = json.loads(report.read_text())
+    assert "cannot be told yet" in found["description"]
+    assert found["location"]["path"] == "manifests/group-0.yaml"
     # Sent again, and never told: other values wait, and who asks what is open is told so.
     declare(site, "ten")
     assert site.apply().code == 0
