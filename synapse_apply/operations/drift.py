@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from synapse_apply.kinds.wire import list_raw_objects, require_remote_id_of_answer
 from synapse_apply.live.project_files import WrittenFieldPredicate
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import Command, Text, name_target_in_commands
+from synapse_apply.model.command import Command, Text, join_texts, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import RemoteError, StateError, advise_on_failure
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
 from synapse_apply.model.report import Drift, Unmanaged
 from synapse_apply.model.resource import ObjectKey
 from synapse_apply.planning.drift import build_drift_report
+from synapse_apply.planning.open_call_refusals import concurrent_call
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -63,8 +65,35 @@ def compute_drift(
         keeps_drift=keeps_drift,
         can_write=WrittenFieldPredicate(session, plan_result.resolved_intents),
     )
-    report = replace(report, typed_target=session.typed_target)
+    errors = tuple(_errors_of_calls_under_way(plan_result))
+    judged = {finding.address for finding in errors}
+    report = replace(
+        report,
+        objects=tuple(one for one in report.objects if str(one.address) not in judged),
+        diagnostics=(*report.diagnostics, *errors),
+        typed_target=session.typed_target,
+    )
     return _with_unmanaged(session, plan_result, report) if unmanaged else report
+
+
+def _errors_of_calls_under_way(plan_result: PlanResult) -> Iterator[Diagnostic]:
+    """An error for each object whose call another run has not recorded, though it shows as ended.
+
+    One that does not show so is refused in the plan, which tells of it.
+    """
+    if not any(one.summary == CONCURRENT_RUN_SUMMARY for one in plan_result.plan.diagnostics):
+        return
+    for call in (one.intent for one in plan_result.resolved_intents if not one.is_open):
+        resource = plan_result.resources.get(call.address)
+        if resource is not None and resource.desired and resource.record:
+            refusal = concurrent_call(call, "")
+            yield error_finding(
+                "Whether an object has drifted cannot be told yet",
+                f"{call.address}: {refusal.reason}.",
+                Text("Ways out: ", join_texts("; ", refusal.ways_out), "."),
+                position=resource.position(),
+                address=str(call.address),
+            )
 
 
 def _with_unmanaged(session: TargetSession, plan_result: PlanResult, report: Drift) -> Drift:
