@@ -362,30 +362,49 @@ def narrow_to_saved(
 
 
 # A mark is an approval: the state uses it up when a row begins, and gives it back for a call that
-# had no effect. All plans that show a row have one for it; the newest tells whether it is done.
+# had no effect. All plans that show a row have one for it, and a further one for each time that the
+# row's call is sent again; the newest of the newest plan tells whether the row is done.
 def read_row_marks(
     store: SqlStore, files: Sequence[SavedPlan], plan_result: PlanResult
 ) -> tuple[frozenset[Address], PermittedRows]:
     """Which rows that are due now the saved plans did before, and the unused marks of the rows."""
-    changes = [each for each in plan_result.plan.changes if each.action is not Action.NO_OP]
-    marks: dict[Address, list[str]] = {each.address: [] for each in changes if each.is_due}
-    for saved in (each.plan for each in files):
-        for change in saved.changes:
-            if change.is_due and change.address in marks:
-                digest = hashlib.sha256(f"{saved.id} {change.address}".encode()).hexdigest()
-                marks[change.address].append(f"{PLAN_ROW_PREFIX}{digest}")
-    used = {*store.list_used_approvals([name for ids in marks.values() for name in ids])}
     calls = {call.id: call for call in store.read_state().open_intents}
     calls |= {call.intent.id: call.intent for call in plan_result.resolved_intents}
+    # Given back as soon as this apply closes the call, which did nothing.
+    freed, opened = set[str](), set[str]()
     for call in calls.values():
-        # Given back as soon as this apply closes the call, which did nothing.
-        used -= {*call.approvals} if call.state in WITHOUT_EFFECT else set()
-    # Of a row's own call that is open nobody knows whether it was done: it may be sent again.
-    known = {IntentState.DONE, *WITHOUT_EFFECT}
-    opened = {it for call in calls.values() if call.state not in known for it in call.approvals}
-    unused = {row: tuple(name for name in ids if name not in used) for row, ids in marks.items()}
-    done = frozenset(row for row, ids in marks.items() if ids and ids[-1] in used - opened)
+        if call.state in WITHOUT_EFFECT:
+            freed.update(call.approvals)
+        elif call.state is not IntentState.DONE:
+            opened.update(call.approvals)  # nobody knows whether it was done: it may be sent again
+    changes = [each for each in plan_result.plan.changes if each.action is not Action.NO_OP]
+    chains: dict[Address, list[tuple[str, list[str]]]] = {
+        each.address: [] for each in changes if each.is_due
+    }
+    for saved in (each.plan for each in files):
+        for change in saved.changes:
+            if change.is_due and change.address in chains:
+                text = f"{saved.id} {change.address}"
+                chains[change.address].append((text, [_mark(text, 0)]))
+    asked = [chain for of_row in chains.values() for chain in of_row]
+    while asked:
+        used = {*store.list_used_approvals([marks[-1] for _, marks in asked])} - freed
+        asked = [(text, marks) for text, marks in asked if marks[-1] in used]
+        for text, marks in asked:
+            marks.append(_mark(text, len(marks)))
+    unused = {row: tuple(marks[-1] for _, marks in of_row) for row, of_row in chains.items()}
+    done = frozenset(
+        row
+        for row, of_row in chains.items()
+        for _, marks in of_row[-1:]
+        if len(marks) > 1 and marks[-2] not in opened
+    )
     return done, PermittedRows(approvals=unused)
+
+
+def _mark(text: str, number: int) -> str:
+    further = f" {number}" if number else ""
+    return f"{PLAN_ROW_PREFIX}{hashlib.sha256(f'{text}{further}'.encode()).hexdigest()}"
 
 
 def _iter_conflicts(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
