@@ -27,6 +27,7 @@ from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import (
+    ABSENT,
     PLAIN_TYPES,
     DesiredSecret,
     Fields,
@@ -37,6 +38,7 @@ from synapse_apply.model.values import (
     Sensitive,
     flatten,
     get_at_or_absent,
+    unflatten,
 )
 from synapse_apply.planning.diff import NO_STATE_KEY_REASON
 from synapse_apply.planning.plan_input import ActingCall, ResourceState
@@ -172,6 +174,12 @@ def known_resource_states(
             acting=_list_acting_calls(session, kind, record, lookup_result.observed)
             if record and record.given_up
             else (),
+            sent_beside={
+                call.id: _list_sent_beside(call, record, lookup_result.observed, secrets)
+                for call in record.given_up
+            }
+            if record and lookup_result.observed
+            else {},
         )
     return resources
 
@@ -210,13 +218,44 @@ def _list_changed_beside(
         binding = kind.bindings.get(call.api)
         is_whole = call.verb == "update" and binding and binding.update_mode is UpdateMode.PUT
         return f"in API {observed.api}" if is_whole else ()
-    if {mac.key_id for mac in call.beside.values()} - {secrets.key_id}:
+    digests = _compute_digests_beside(call, observed, secrets)
+    if digests is None:
         return "without the state key of then"
+    then, now = digests
+    return tuple(path for path in {**then, **now} if then.get(path) != now.get(path))
+
+
+def _list_sent_beside(
+    call: Intent, record: Record, observed: Observed, secrets: Secrets
+) -> frozenset[FieldPath]:
+    """The fields that are live as a call sent them back undeclared, and keys that it took away."""
+    if call.makes_another or observed.api != call.api:
+        return frozenset()
+    then, now = _compute_digests_beside(call, observed, secrets) or ({}, {})
+    if not then:
+        return frozenset()
+    whole = unflatten({**then, **call.fields})
+    names = whole.keys() & observed.spec.keys()
+    gone = {
+        path
+        for path in (*record.applied, *record.seen)
+        if path[0] in names
+        and get_at_or_absent(whole, path) is get_at_or_absent(observed.spec, path) is ABSENT
+    }
+    same = {path for path in then if get_at_or_absent(whole, path) == now.get(path)}
+    return frozenset(same | gone)
+
+
+def _compute_digests_beside(
+    call: Intent, observed: Observed, secrets: Secrets
+) -> tuple[Fields, Fields] | None:
+    """What was beside a call's fields when it was sent and is now; None: nobody can tell."""
+    if {mac.key_id for mac in call.beside.values()} - {secrets.key_id}:
+        return None
     names = {path[0] for path in (*call.fields, *call.beside)} - observed.partial_fields
     ours = {**call.before, **call.fields}
     now = digest_fields_beside(observed, names, ours, call.salt, secrets)
-    then = {path: mac for path, mac in call.beside.items() if path[0] in names}
-    return tuple(path for path in {**then, **now} if then.get(path) != now.get(path))
+    return {path: mac for path, mac in call.beside.items() if path[0] in names}, now
 
 
 # How the old manifests of an offline plan become records, as if they had been applied.

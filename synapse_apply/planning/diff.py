@@ -279,7 +279,8 @@ class _Field:
             # What it did not send it removed, or never sent.
             sent = call.fields.get(path, self.rule.reset_value if path in call.before else _NEVER)
             is_removed = path in call.before and path not in call.fields and live is ABSENT
-            if is_removed or (sent is not _NEVER and self.is_same(sent, live)):
+            is_beside = path in self.whole.resource.sent_beside.get(call.id, ())
+            if is_beside or is_removed or (sent is not _NEVER and self.is_same(sent, live)):
                 name = f"call {call.id} of apply {call.plan_id}"
                 if call.state is IntentState.UNKNOWN and call.id in acting:
                     origins[path] = f"set by {name}, which was given up"

@@ -72,8 +72,10 @@ class ResourceState:
     as DesiredSecret); `live_fields` the observed ones (secrets as Mac with `salt`, or
     WithheldSecret). `salt` is the record's, or a new one for an address without record.
     `natural_key` is that of the declared fields ("" for none). `acting` are the
-    record's given-up calls that may still act, the longest first. `other_addresses` are those with
-    its owner's name in the place of the owner's id, and the other way round.
+    record's given-up calls that may still act, the longest first. `sent_beside` has by the id of a
+    given-up call the fields that are live as it sent them without their being declared.
+    `other_addresses` are those with its owner's name in the place of the owner's id, and the other
+    way round.
     """
 
     address: Address
@@ -87,6 +89,7 @@ class ResourceState:
     salt: str = ""
     natural_key: str = ""
     acting: tuple[ActingCall, ...] = ()
+    sent_beside: Mapping[str, frozenset[FieldPath]] = field(default_factory=dict)
     other_addresses: tuple[Address, ...] = ()
     # The live object, where one was found. A field, since it is asked for most.
     observed: Observed | None = field(default=None, init=False, repr=False, compare=False)

@@ -289,6 +289,37 @@ def test_what_a_late_put_would_set_back_beside_ours_is_named(
 
 
 @pytest.mark.parametrize("on_drift", ["hold", "revert"])
+def test_what_a_late_put_set_back_is_not_told_as_changed_outside(
+    make_site: MakeSite, on_drift: str
+) -> None:
+    """It was found done, Git went on, also with what nobody had declared; then it acts again."""
+    site = begun(make_site, settle_after=300)
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    change_beside(site.server, {"configuration": {"q": 1}})
+    declare(site, "ten", on_drift=on_drift)
+    killed(site, site.server, "after")
+    assert site.apply().code == 0
+    plugin, *others = path.read_text().split(SEPARATOR)
+    document = json.loads(plugin)
+    document["spec"] |= {"author": "Ann", "configuration": {"q": 2, "extra": "x"}}
+    path.write_text(SEPARATOR.join([json.dumps(document), *others]))
+    declare(site, "eleven")
+    assert site.apply().code == 0
+    change_beside(site.server, {"description": "ten", "author": "", "configuration": {"q": 1}})
+    origins = [
+        field["origin"]
+        for one in document_of(command(site, "drift -t site --json"))["resource_drift"]
+        for field in one["fields"]
+    ]
+    said = told(command(site, "plan -t site") + command(site, "drift -t site"))
+    assert "outside" not in said
+    assert (len(origins), len({*origins})) == (4, 1), origins
+    assert origins[0].endswith("who set it cannot be told")
+    change_beside(site.server, {"author": "Eve"})
+    assert "outside" in command(site, "drift -t site")
+
+
+@pytest.mark.parametrize("on_drift", ["hold", "revert"])
 @pytest.mark.parametrize("acts", ["in time", "late"])
 def test_an_owned_key_that_our_call_set_is_told_as_its_own(
     make_site: MakeSite, acts: str, on_drift: str
