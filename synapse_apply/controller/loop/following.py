@@ -138,7 +138,10 @@ def _decide_on_head(
 ) -> SourceRow:
     """The source after a fetch that worked, written to the store; perhaps with another head."""
     now = parts.clock.read_wall()
-    is_same_or_descendant = bool(row.head) and mirror.is_same_or_descendant(head.commit, row.head)
+    is_same_or_descendant = bool(row.head) and (
+        mirror.is_same_or_descendant(head.commit, row.head)
+        or _goes_on_from_what_is_live(parts, source, mirror, head.commit)
+    )
     decision = decide_head(
         row,
         head.commit,
@@ -193,6 +196,20 @@ def _decide_on_head(
         )
     _write_source(parts, row, fetched)
     return fetched
+
+
+def _goes_on_from_what_is_live(
+    parts: LoopParts, source: Source, mirror: GitMirror, commit: str
+) -> bool:
+    """Whether a commit may take the place of a head that no target may have.
+
+    Where commits are to be signed, one that is not signed can only be taken out of the branch.
+    """
+    newest = next(iter(parts.store.newest_revisions(source.name, 1)), None)
+    if source.signed is None or newest is None or newest.finding is None:
+        return False
+    live = {target.wanted_commit for target in parts.store.source_targets(source.name)}
+    return all(mirror.is_same_or_descendant(commit, one) for one in live if one)
 
 
 def _write_failure(parts: LoopParts, source: Source, begun: SourceRow, finding: Diagnostic) -> None:

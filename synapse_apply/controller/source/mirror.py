@@ -38,6 +38,7 @@ _SHA256_LENGTH = 64
 # Commits whose project is kept in memory: the wanted one, and one that is about to be.
 _KEPT_PROJECTS = 4
 _MOST_MOVED_TAGS = 1000
+_UNVERIFIED_PIN = "refs/synapse-apply/unverified-pin"
 _CHECK = ("fsck", "--connectivity-only", "--no-progress")
 # How fresh the head is before an apply, and how long a repository that did not answer is not asked.
 _FRESH_SECONDS, _SILENT_SECONDS = 1.0, 30.0
@@ -194,9 +195,7 @@ class GitMirror:
         lines = result.output.decode("utf-8", "replace").splitlines()
         people = {text for line in lines for text in line.split("\0")}
         if self._signatures is not None:
-            for one in self._signatures.read(commit, *excluded):
-                # An OpenPGP key has `NAME <ADDRESS>`, an SSH key what its file says.
-                people.update({one.signer, *one.signer.rstrip(">").split(" <")})
+            people |= self._signatures.signers(commit, *excluded)
         return tuple(sorted(people - {""}))
 
     def protect_commits(self, commits: Sequence[str]) -> None:
@@ -273,6 +272,9 @@ class GitMirror:
         object_format = "sha256" if len(remote_ids[head_name]) == _SHA256_LENGTH else "sha1"
         self._git.make_mirror(object_format)
         own = build_own_refspecs(self._source, head_name, pin_name)
+        if pin_name and self._signatures is not None:
+            # Workers read the pin by its name, which names a commit only once that is verified.
+            own[-1] = f"+{pin_name}:{_UNVERIFIED_PIN}"
         moved = self._list_moved_tags(remote_ids)
         followed = {head_name, pin_name}
         self._moved_tags = [tag for tag in moved if tag not in followed]
@@ -281,10 +283,9 @@ class GitMirror:
         if followed.isdisjoint(moved):
             fetches = [own + build_tag_refspecs(moved)]
         # Those of a branch or a pin that is followed no more may be in the way.
-        fetched_refs = {refspec.partition(":")[2] for refspec in own}
+        fetched_refs = {self._pin, *(refspec.partition(":")[2] for refspec in own)}
         others = self._git.list_refs(*FOLLOWED_FOLDERS).keys() - fetched_refs
         self._git.update_refs(f"delete {ref}" for ref in sorted(others))
-        pin_before = self._git.commit_id(self._pin) if pin_name else ""
         result = self._fetch(fetches)
         if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
             # Parts of a pack, of which nothing can be used.
@@ -298,21 +299,13 @@ class GitMirror:
             self._git.raise_source_unavailable(result)
         if not self._git.commit_id(HEAD_REF):
             raise self._build_unreadable_error(remote_ids[head_name])
-        if pin_name:
-            self._keep_signed_pin(pin_before)
+        if pin_name and self._signatures is not None:
+            pin, before = self._git.commit_id(_UNVERIFIED_PIN), self._git.commit_id(self._pin)
+            self.require_signed(pin, frozenset({before}) if before else None)
+            self._git.update_refs([f"update {self._pin} {pin}"])
         for name in filter(None, (head_name, pin_name)):
             self._git.run_local_git("update-ref", _name_memory(name), HEAD_REF)
         self._git.compact_if_many_packs()
-
-    def _keep_signed_pin(self, before: str) -> None:
-        """Take the pin back to what it was, and raise, where what it names now is not signed."""
-        pin = self._git.commit_id(self._pin)
-        try:
-            self.require_signed(pin, frozenset({before}) if before else None)
-        except BaseException:
-            undo = f"update {self._pin} {before}" if before else f"delete {self._pin}"
-            self._git.update_refs([undo])
-            raise
 
     def _fetch(self, fetches: Sequence[list[str]]) -> ProgramResult:
         for refspecs in fetches:

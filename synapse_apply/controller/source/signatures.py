@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +32,23 @@ _FAULTS = {
     "X": "has a signature that has expired",
     "Y": "is signed by a key that has expired",
     "R": "is signed by a key that is revoked",
+    "form": "has a signature of a form that Git does not know",
     "": "is signed by a key that is not among those of {files}",
 }
 # The keys are those of the operator's file alone, and gpg asks nobody for others.
 _GPG_SETTINGS = "trust-model always\nno-autostart\nno-auto-key-retrieve\nno-auto-key-locate\n"
 _OPENPGP_KEY = re.compile(r"[0-9A-F]{40,64}\Z")
-_EXPIRY = re.compile(rb'valid-before="?([0-9]{8})([0-9]{4})?([0-9]{2})?(Z)?')
+_LIMITS = re.compile(rb'valid-(before|after)="?([^",\s]*)')
+_TIME = re.compile(rb"([0-9]{8})([0-9]{4})?([0-9]{2})?(z)?")
+# Headers of a commit (gitformat-signature(5)), and the first lines that Git knows.
+_AUTHOR = re.compile(rb"^author (.*?) ?<", re.MULTILINE)
+_SIGNATURE = re.compile(rb"^gpgsig(?:-sha256)? (.*)$", re.MULTILINE)
+_FORMS = {
+    b"-----BEGIN PGP SIGNATURE-----",
+    b"-----BEGIN PGP MESSAGE-----",
+    b"-----BEGIN SIGNED MESSAGE-----",
+    b"-----BEGIN SSH SIGNATURE-----",
+}
 
 
 class SignedCommit(NamedTuple):
@@ -75,36 +86,72 @@ class CommitSignatures:
     def require(self, commit: str, live: frozenset[str] | None) -> None:
         """InputError that names each commit without a signature that counts.
 
-        Of `commit` alone, or in mode `since_live` of all that none of `live` contains; None: there
-        is nothing live. A commit of `live` was accepted before.
+        Of `commit`, and in mode `since_live` of all that none of `live` contains; None: there is
+        nothing live. A commit of `live` was accepted before.
         """
         if live and commit in live:
             return
-        every = self._signed.mode == "since_live" and live is not None
-        known = [f"^{one}" for one in sorted(live or ()) if self._git.commit_id(one)]
-        commits = self.read(commit, *(known if every else ("--no-walk",)))
-        if len(commits) > MOST_VERIFIED:
+        ids = [commit]
+        if self._signed.mode == "since_live" and live is not None:
+            known = [f"^{one}" for one in sorted(live) if self._git.commit_id(one)]
+            ids = self._list(f"--max-count={MOST_VERIFIED + 1}", commit, *known) or ids
+        if len(ids) > MOST_VERIFIED:
             bound = f"more than {MOST_VERIFIED:,} commits, and no more are verified"
             raise self._refusal(f"between what is live and {commit[:12]} are {bound}")
-        wrong = [one for one in commits if not one.is_good]
+        wrong = [one for one in self._verify(ids) if not one.is_good]
         if wrong:
             told = [self._fault(one) for one in wrong[:_MOST_NAMED]]
             more = len(wrong) - len(told)
             raise self._refusal("; ".join(told) + (f"; and {more} more" if more else ""))
 
-    def read(self, *revisions: str) -> list[SignedCommit]:
-        """Commits (arguments of git-log(1)) with what their signatures are worth."""
+    def signers(self, *revisions: str) -> set[str]:
+        """Names and addresses of who signed commits, which are arguments of git-rev-list(1)."""
+        ids = self._list(*revisions)
+        parts = [ids[at : at + MOST_VERIFIED] for at in range(0, len(ids), MOST_VERIFIED)]
+        signers = {one.signer for part in parts for one in self._verify(part)}
+        # An OpenPGP key has `NAME <ADDRESS>`, an SSH key what its file says.
+        return signers | {text for one in signers for text in one.rstrip(">").split(" <")}
+
+    def _list(self, *revisions: str) -> list[str]:
+        return self._run("rev-list", *revisions).decode("ascii", "replace").split()
+
+    def _verify(self, ids: Sequence[str]) -> list[SignedCommit]:
+        """What the signatures of commits are worth, in any order."""
+        names = "".join(f"{one}\n" for one in ids).encode()
+        commits, rest = list[SignedCommit](), self._run("cat-file", "--batch", given=names)
+        known = []
+        while rest:
+            head, _, rest = rest.partition(b"\n")
+            commit, kind, size = [*head.decode("ascii", "replace").split(" "), "", ""][:3]
+            if kind != "commit":
+                raise self._unusable(f"{commit[:12]} is no commit of the mirror.")
+            header, rest = rest[: int(size)].partition(b"\n\n")[0], rest[int(size) + 1 :]
+            # Git itself ends at a signature of another form.
+            if all(form in _FORMS for form in _SIGNATURE.findall(header)):
+                known.append(commit)
+            else:
+                author = _AUTHOR.search(header)
+                name = author[1].decode("utf-8", "replace") if author else ""
+                commits.append(SignedCommit(commit, "form", "", "", name))
+        if not known:
+            return commits
         with self._environment() as (settings, variables):
-            result = self._git.run_local_git(
-                *settings, "log", _FORMAT, f"--max-count={MOST_VERIFIED + 1}", *revisions,
-                variables=variables,
+            output = self._run(
+                *settings, "log", "--no-walk=unsorted", "--stdin", _FORMAT,
+                given="".join(f"{one}\n" for one in known).encode(), variables=variables,
             )  # fmt: skip
+        rows = [line.split("\0") for line in output.decode("utf-8", "replace").split("\n")[:-1]]
+        if {*map(len, rows)} != {len(SignedCommit._fields)} or {*known} - {row[0] for row in rows}:
+            raise self._unusable("Git tells of a commit in a way that cannot be read.")
+        return [*commits, *(SignedCommit(*row) for row in rows)]
+
+    def _run(
+        self, *words: str, given: bytes = b"", variables: Mapping[str, str] | None = None
+    ) -> bytes:
+        result = self._git.run_local_git(*words, input_bytes=given, variables=variables)
         if result.exit_code:
             raise self._unusable(quote_git(result.error_text))
-        rows = [line.split("\0") for line in result.output.decode("utf-8", "replace").split("\n")]
-        if {*map(len, rows[:-1])} - {len(SignedCommit._fields)}:
-            raise self._unusable("Git tells of a commit in a way that cannot be read.")
-        return [SignedCommit(*row) for row in rows[:-1]]
+        return result.output
 
     def _fault(self, one: SignedCommit) -> str:
         files = " and ".join(filter(None, (self._signed.allowed_signers, self._signed.keys)))
@@ -138,7 +185,9 @@ class CommitSignatures:
             home.mkdir(0o700)
             try:
                 text = self._read(signed.allowed_signers) if signed.allowed_signers else b""
-                signers.write_bytes(_without_expired(text, time.time()))
+                signers.write_bytes(
+                    b"".join(one + b"\n" for one in _valid_lines(text, time.time()))
+                )
                 programs = {"gpg.x509.program": os.devnull, "gpg.program": os.devnull}
                 if signed.allowed_signers:
                     programs["gpg.ssh.program"] = require_executable("ssh-keygen", ())
@@ -148,6 +197,8 @@ class CommitSignatures:
             except OSError as problem:
                 what = problem.filename or "ssh-keygen or gpg"
                 raise self._unusable(f"{what}: {problem.strerror}.") from None
+            except ValueError as problem:
+                raise self._unusable(f"{signed.allowed_signers}: {problem}.") from None
             settings = {"gpg.ssh.allowedSignersFile": str(signers), **programs}
             words = [word for pair in settings.items() for word in ("-c", "=".join(pair))]
             yield tuple(words), {"GNUPGHOME": str(home)}
@@ -171,15 +222,27 @@ class CommitSignatures:
         return data
 
 
-def _without_expired(signers: bytes, now: float) -> bytes:
-    """The keys that are valid now: Git asks whether one was at the time that a commit claims."""
+def _valid_lines(signers: bytes, now: float) -> Iterator[bytes]:
+    """The keys that are valid now: Git asks whether one was at the time that a commit claims.
 
-    def is_over(line: bytes) -> bool:
-        found = _EXPIRY.search(line)
-        if found is None:
-            return False
-        day, minutes, seconds, is_utc = (part.decode() if part else "" for part in found.groups())
-        moment = datetime.strptime(f"{day}{minutes or '0000'}{seconds or '00'}", "%Y%m%d%H%M%S")  # noqa: DTZ007 - local without a Z, as ssh-keygen(1) has it
-        return (moment.replace(tzinfo=UTC) if is_utc else moment).timestamp() <= now
-
-    return b"\n".join(line for line in signers.splitlines() if not is_over(line)) + b"\n"
+    ValueError for a time that cannot be read, and for an authority, whose certificates have times
+    of their own (ssh-keygen(1), ALLOWED SIGNERS).
+    """
+    for line in signers.splitlines():
+        # The options stand before the first type of a key, which has a `-` in it.
+        options = line.partition(b" ssh-")[0].partition(b" ecdsa-")[0].partition(b" sk-")[0].lower()
+        if line.lstrip().startswith(b"#"):
+            continue
+        if b"cert-authority" in options:
+            raise ValueError("it names a certificate authority, which is not supported")
+        is_valid = True
+        for name, text in _LIMITS.findall(options):
+            found = _TIME.fullmatch(text)
+            if found is None:
+                raise ValueError(f"valid-{name.decode()} of a key has no time that can be read")
+            day, minutes, seconds, is_utc = (part.decode() for part in found.groups(b""))
+            moment = datetime.strptime(f"{day}{minutes or '0000'}{seconds or '00'}", "%Y%m%d%H%M%S")  # noqa: DTZ007 - local without a Z
+            time_of_it = (moment.replace(tzinfo=UTC) if is_utc else moment).timestamp()
+            is_valid = is_valid and (time_of_it <= now) is (name == b"after")
+        if is_valid:
+            yield line

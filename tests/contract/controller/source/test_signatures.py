@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contract.controller.upstream import PROJECT, Upstream, build_source, read_no_secret, storage
@@ -14,6 +15,7 @@ from support.core import InputError
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.settings import Signatures
 from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.source.signatures import CommitSignatures
 
 FILES = {"synapse-apply.yaml": PROJECT, "manifests/a.yaml": storage("a")}
 LONG_AGO = "1577836800"  # 2020-01-01
@@ -137,7 +139,10 @@ def test_an_altered_commit(
 
 
 def test_the_settings_of_a_pin_are_signed_as_well(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
+    upstream: Upstream,
+    signers: Signers,
+    make_mirror: Callable[..., GitMirror],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A pin that moves to an unsigned commit stays where it was, and the fetch says why."""
     signers.make_ssh_key("ann")
@@ -147,10 +152,38 @@ def test_the_settings_of_a_pin_are_signed_as_well(
     before = mirror.fetch_head() and mirror.list_targets(live)
     other = PROJECT.replace("127.0.0.1:9", "127.0.0.1:10")
     upstream.commit({"synapse-apply.yaml": other}, branch="settings")
-    for _ in range(2):
+    during = list[object]()
+    verify = CommitSignatures.require
+
+    def look_meanwhile(self: CommitSignatures, *given: Any) -> None:
+        during.append(make_mirror(project_from="settings").list_targets(live))
+        verify(self, *given)
+
+    monkeypatch.setattr(CommitSignatures, "require", look_meanwhile)
+    # Also after a restart, and for who reads the settings while the commit is verified.
+    for one in (mirror, mirror, make_mirror(project_from="settings")):
         with pytest.raises(InputError, match="not signed by who may sign it"):
-            mirror.fetch_head()
-        assert mirror.list_targets(live) == before
+            one.fetch_head()
+        assert one.list_targets(live) == before
+    assert during == [before] * 3
+
+
+@pytest.mark.parametrize("mode", ["head", "since_live"])
+def test_going_back_to_an_unsigned_commit(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror], mode: str
+) -> None:
+    """It has no signature, whatever was signed upon it: neither as the head nor as the pin."""
+    signers.make_ssh_key("ann")
+    plain = upstream.commit(FILES)
+    live = signers.sign(upstream, upstream.commit({"README": "x"}), "ann")
+    git(upstream.path, "update-ref", "refs/heads/settings", live)
+    mirror = make_mirror(mode, project_from="settings")
+    mirror.fetch_head()
+    for branch in ("settings", "main"):
+        git(upstream.path, "update-ref", f"refs/heads/{branch}", plain)
+    with pytest.raises(InputError, match="not signed by who may sign it"):
+        mirror.fetch_head()
+    assert "has no signature" in refusal(make_mirror(mode), live)
 
 
 def test_who_signed_is_among_the_authors(
@@ -170,6 +203,58 @@ def test_who_signed_is_among_the_authors(
     mirror.fetch_head()
     names = mirror.list_author_names_and_emails(head, "")
     assert {"kim", "kim@acme.example", "kim <kim@acme.example>"} <= {*names}
+
+
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [('Valid-Before="20210101Z"', LONG_AGO), ('valid-after="20900101Z"', "3786912000")],
+)
+def test_a_key_that_is_not_valid_now(
+    upstream: Upstream,
+    signers: Signers,
+    make_mirror: Callable[..., GitMirror],
+    options: str,
+    made: str,
+) -> None:
+    """Whatever time the commit claims."""
+    signers.make_ssh_key("ann", options)
+    signers.sign(upstream, upstream.commit(FILES), "ann", made=made)
+    assert "by a key that is not among those of" in refusal(make_mirror())
+
+
+@pytest.mark.parametrize("options", ["cert-authority", 'valid-before="soon"'])
+def test_a_file_of_keys_that_cannot_be_used(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror], options: str
+) -> None:
+    """Certificates have times of their own, which a commit could claim."""
+    signers.make_ssh_key("ann", options)
+    signers.sign(upstream, upstream.commit(FILES), "ann")
+    with pytest.raises(SourceUnavailable) as refused:
+        refusal(make_mirror())
+    assert str(signers.allowed) in refused.value.diagnostics[0].detail
+
+
+def test_a_signature_that_git_ends_at(
+    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
+) -> None:
+    """It counts for nothing, names its commit, and keeps no signed merge and no authors from others."""
+    signers.make_ssh_key("ann")
+    live = signers.sign(upstream, upstream.commit(FILES), "ann")
+    plain = upstream.commit({"README": "x"})
+    content = git(upstream.path, "cat-file", "commit", plain)
+    head, _, message = content.partition("\n\n")
+    odd_content = f"{head}\ngpgsig hello\n\n{message}\n".encode()
+    odd = git(
+        upstream.path, "hash-object", "-w", "--literally", "-t", "commit", "--stdin",
+        input=odd_content,
+    )  # fmt: skip
+    git(upstream.path, "update-ref", "refs/heads/main", odd)
+    told = refusal(make_mirror(), live)
+    assert f"{odd[:12]} by x has a signature of a form that Git does not know" in told
+    merged = signers.sign(upstream, upstream.commit({"README": "y"}), "ann")
+    assert refusal(make_mirror(), live) == ""
+    assert odd[:12] in refusal(make_mirror("since_live"), live)
+    assert "ann@acme.example" in make_mirror().list_author_names_and_emails(merged, live)
 
 
 def test_a_file_of_keys_that_is_not_there(
