@@ -22,7 +22,7 @@ from synapse_apply.applying.records import (
     with_mac,
     with_package_replaced,
 )
-from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.kinds.compare import is_made_of, is_same_value
 from synapse_apply.kinds.descriptor import (
     Api,
     ApiBinding,
@@ -316,11 +316,10 @@ class IntentResolver:
             rule = kind.require_rule_of_field(path)
             sent, was = intent.fields.get(path, ABSENT), before.get(path, ABSENT)
             is_now = with_mac(get_at_or_absent(live.spec, path), intent.salt, path, self.secrets)
-            sides = (record.applied, record.seen) if record else ()
             if (
                 _has_as_sent(rule, sent, was)
                 # What the server made of the same value before, it makes of it again.
-                or [side.get(path, ABSENT) for side in sides] == [sent, was]
+                or (record and is_made_of(sent, was, path, record.applied, record.seen))
                 or isinstance(is_now, WithheldSecret)
                 or (is_now is ABSENT and isinstance(sent, Mac))
                 or of_two_keys(sent, is_now)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Compare
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.json_values import build_canonical_encoder
-from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, WithheldSecret
+from synapse_apply.model.values import ABSENT, Fields, KnownAfterApply, Mac, WithheldSecret
 
 
 def is_same_value(first: Any, second: Any, compare: Compare = Compare.EXACT) -> bool:
@@ -43,6 +44,13 @@ def is_same_value(first: Any, second: Any, compare: Compare = Compare.EXACT) -> 
             return next(counts) == next(counts)
         return all(is_same_value(a, b, compare) for a, b in zip(first, second, strict=True))
     return bool(first == second)
+
+
+def is_made_of(sent: Any, live: Any, path: FieldPath, applied: Fields, seen: Fields) -> bool:
+    """Whether a live value is what the server made of the same sent one before."""
+    return is_same_value(applied.get(path, ABSENT), sent) and is_same_value(
+        seen.get(path, ABSENT), live
+    )
 
 
 _COMPARABLE_ENCODER = build_canonical_encoder(ensure_ascii=False)

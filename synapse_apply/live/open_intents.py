@@ -11,6 +11,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import with_free_form_secret, with_named_secrets
@@ -321,7 +322,7 @@ def acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
     names = [
         format_field_path(path)
         for path in sorted({*call.fields, *call.before})
-        if call.verb == "update" and call.before.get(path) != call.fields.get(path)
+        if call.verb == "update" and not is_same_value(call.before.get(path), call.fields.get(path))
     ]
     known_kind = CATALOGUE.get(call.address.kind) if names else None
     binding = known_kind.bindings.get(call.api) if known_kind else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.kinds.compare import is_made_of, is_same_value
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.command import Command, Text, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
@@ -167,7 +167,7 @@ def acting_warnings(
             names = format_short_list(map(format_field_path, fields))
             sides = (record.applied, record.seen, call.before)
             was_live = is_done or all(
-                any(side.get(path, ABSENT) == call.fields.get(path, ABSENT) for side in sides)
+                any(is_same_value(side.get(path), call.fields.get(path)) for side in sides)
                 for path in of_ours
             )
             deeds = [f"would set {names}{' back' * was_live}"] if fields else []
@@ -215,10 +215,7 @@ def _fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
             or sent is now is ABSENT
             or of_two_keys(sent, now)
             # What the server made of the same value before, it makes of it again.
-            or (
-                record
-                and [s.get(path, ABSENT) for s in (record.applied, record.seen)] == [sent, now]
-            )
+            or (record and is_made_of(sent, now, path, record.applied, record.seen))
             or (isinstance(sent, Mapping) and isinstance(now, Mapping))
         )
         # An update of single fields sends what it changes.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from unit.applying.bench import outcome, told, widget, widget_kind
 from unit.applying.scripted import lost
+from unit.applying.test_settling import LATER, cut, refusal
 
+from synapse_apply.live.open_intents import acting_call_warning
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Lookup
@@ -142,3 +144,31 @@ def test_a_state_that_breaks_after_the_answer_does_not_undo_the_call(bench, monk
 
 def _broken() -> None:
     raise StateError.from_summary("The state cannot be read")
+
+
+@pytest.mark.parametrize(("was", "sent"), [(1, True), (0, False), (True, 1)])
+def test_a_number_is_not_taken_for_the_truth_value_that_was_sent(bench, was, sent):
+    """In Python they are equal: what shows all but that of an update shows not that it was done."""
+    bench.apply(widget("w", note="a", configuration={"q": was}))
+    cut(bench, widget("w", note="b", configuration={"q": sent}), call="update_widget")
+    bench.live("w")["note"] = "b"
+    newer = widget("w", note="b", configuration={"q": 5})
+    assert refusal(bench.plan(newer)).outcome_unknown
+    warned = [acting_call_warning(1, call) for call in bench.store.read_state().open_intents]
+    assert "configuration.q, note" in warned[0].detail
+    bench.clock.at = LATER
+    assert bench.apply(newer).exit_code == 0
+    (call,) = bench.record("widget/w").given_up
+    assert call.state is IntentState.UNKNOWN
+
+
+@pytest.mark.parametrize(("was", "sent"), [(1, True), (0, False), (True, 1)])
+@pytest.mark.parametrize("done", [True, False])
+def test_a_number_that_becomes_a_truth_value_is_a_change_that_shows(bench, done, was, sent):
+    """It is all that was sent, and tells whether the update was done."""
+    bench.apply(widget("w", configuration={"q": was}))
+    cut(bench, widget("w", configuration={"q": sent}), call="update_widget", done=done)
+    bench.clock.at = LATER
+    bench.apply(widget("w", configuration={"q": sent}))
+    results = [entry.result for entry in bench.store.list_audit_entries_newest_first()]
+    assert ("settled: done" if done else "settled: not done") in results
