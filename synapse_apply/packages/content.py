@@ -193,16 +193,23 @@ def list_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileCh
     return tuple(changes)
 
 
-# APPNOTE.TXT: flag bits 0 and 3 (4.4.4), host system Unix (4.4.2), a local file header up to the
-# lengths of name and extra field (4.3.7), and the sizes that a data descriptor may have (4.3.9).
-_ENCRYPTED, _DESCRIBED = 0x1, 0x8
+# APPNOTE.TXT: flag bits 0, 3 and 11, and those that tell how well it is compressed (4.4.4), host
+# system Unix (4.4.2), a local file header: flags, method, compressed size, size, and the lengths of
+# name and extra field (4.3.7), and the sizes that a data descriptor may have (4.3.9).
+_ENCRYPTED, _DESCRIBED, _IN_UTF8, _COMPRESSION_LEVEL = 0x1, 0x8, 0x800, 0x6
 _UNIX = 3
-_LOCAL_HEADER = struct.Struct("<26xHH")
+_LOCAL_HEADER = struct.Struct("<4s2xHH8xLLHH")
+_LOCAL_SIGNATURE = b"PK\x03\x04"
 _DESCRIPTOR_SIZES = (12, 16, 20, 24)
 # Info-ZIP's own name of an entry beside that of the header (4.6.9): programs differ in which they
 # take, so that one of two names hides the other.
 _UNICODE_PATH = 0x7075
+# The sizes of an entry where those of its header are this number (4.5.3).
+_ZIP64, _IN_ZIP64 = 0x0001, 0xFFFFFFFF
+_ZIP64_SIZES = struct.Struct("<QQ")
 _EXTRA_HEADER = struct.Struct("<HH")
+# An entry for a folder has no content: deflated it has two bytes.
+_MAX_PACKED_FOLDER = 2
 _COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 # Text is compressed to about 1/20. Less than 1/200 of a large size is taken for an attack.
@@ -300,31 +307,44 @@ def _package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -
     return PackageFile(to_nfc(info.filename), is_executable, info.file_size, blocks)
 
 
-def _other_name(info: zipfile.ZipInfo) -> str:
-    """A name that an entry has beside its own, "" for none."""
-    # Python takes it from 3.13 on, and only with a right checksum; so it is looked for here.
-    other, extra = "", info.extra
+def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """The kind and the data of each extra field of an entry."""
     while len(extra) >= _EXTRA_HEADER.size:
         kind, size = _EXTRA_HEADER.unpack_from(extra)
-        data, extra = extra[4 : 4 + size], extra[4 + size :]
+        yield kind, extra[4 : 4 + size]
+        extra = extra[4 + size :]
+
+
+def _other_name(info: zipfile.ZipInfo, extra: bytes) -> str:
+    """A name that an entry has in an extra field beside its own, "" for none."""
+    # Python takes it from 3.13 on, and only with a right checksum; so it is looked for here.
+    other = ""
+    for kind, data in _extra_fields(extra):
         if kind == _UNICODE_PATH and (name := data[5:].decode("utf-8", "replace")):
             other = name if name != info.orig_filename else other
     return other
 
 
+def _two_names(info: zipfile.ZipInfo, other: str) -> Diagnostic:
+    return error_finding(
+        "Two names of an entry in the zip",
+        f"{escape_misleading_path(info.orig_filename)} is also called "
+        f"{escape_misleading_path(other)}.",
+        "Build the zip anew, with one name in UTF-8 for each entry.",
+    )
+
+
 def _entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
-    other = _other_name(info)
+    other = _other_name(info, info.extra)
     # zipfile truncates names at a zero byte and, on Windows, turns backslashes into slashes.
     for name in filter(None, (info.orig_filename, other)):
-        is_folder = name.endswith("/") and not info.file_size
+        is_folder = (
+            name.endswith("/") and not info.file_size and info.compress_size <= _MAX_PACKED_FOLDER
+        )
         yield from unsafe_name_errors(to_nfc(name.removesuffix("/") if is_folder else name))
     shown_name = escape_misleading_path(info.orig_filename)
     if other:
-        yield error_finding(
-            "Two names of an entry in the zip",
-            f"{shown_name} is also called {escape_misleading_path(other)}.",
-            "Build the zip anew, with one name in UTF-8 for each entry.",
-        )
+        yield _two_names(info, other)
     mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
     file_type = stat.S_IFMT(mode)
     if file_type and not (stat.S_ISREG(file_type) or stat.S_ISDIR(file_type)):
@@ -352,7 +372,8 @@ def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> I
     """An error for a zip bomb, and where entries share bytes or leave some between them.
 
     Overlapping entries are how a small zip unpacks to terabytes without a nested one; other bytes
-    may hold files that only some programs see.
+    may hold files that only some programs see. So may an entry whose local header, which is all
+    that a program sees that reads from the beginning, is not what the directory says.
     """
     total = sum(info.file_size for info in infos)
     packed_size = sum(info.compress_size for info in infos)
@@ -365,7 +386,8 @@ def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> I
     # From the central directory backwards: each entry must end where the next one begins.
     next_start = archive.start_dir
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
-        gap = next_start - _end_of_entry(archive, info)
+        local = _LocalHeader.read(archive, info)
+        gap = next_start - local.end
         if gap < 0:
             yield error_finding(
                 "Overlapping entries in the zip",
@@ -376,18 +398,71 @@ def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> I
         if gap not in (_DESCRIPTOR_SIZES if info.flag_bits & _DESCRIBED else (0,)):
             yield _hidden_bytes(f"{gap} bytes behind {escape_misleading_path(info.filename)}")
             return
+        if differing := " and ".join(local.list_differences(info)):
+            yield error_finding(
+                "Two headers of an entry in the zip differ",
+                f"{escape_misleading_path(info.orig_filename)} has another {differing} in front of "
+                "its content than in the directory of the zip.",
+                _REBUILD_HINT,
+            )
+        elif other := _other_name(info, local.extra):
+            yield _two_names(info, other)
         next_start = info.header_offset
     if infos and next_start:
         yield _hidden_bytes(f"The first {next_start} bytes")
 
 
-def _end_of_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """Where the content of an entry ends; its local header may have another extra field."""
-    file = cast("IO[bytes]", archive.fp)
-    file.seek(info.header_offset)
-    header = file.read(_LOCAL_HEADER.size).ljust(_LOCAL_HEADER.size, b"\0")
-    sizes: tuple[int, int] = _LOCAL_HEADER.unpack(header)
-    return info.header_offset + _LOCAL_HEADER.size + sum(sizes) + info.compress_size
+@frozen
+class _LocalHeader:
+    """What stands in front of an entry's content, which ends at `end`.
+
+    `sizes` are the compressed and the whole size, as the header and its extra field tell them.
+    """
+
+    signature: bytes
+    flags: int
+    method: int
+    sizes: list[tuple[int, int]]
+    name: bytes
+    extra: bytes
+    end: int
+
+    @classmethod
+    def read(cls, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _LocalHeader:
+        file = cast("IO[bytes]", archive.fp)
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL_HEADER.size).ljust(_LOCAL_HEADER.size, b"\0")
+        signature, flags, method, *sizes, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        name, extra = file.read(name_length), file.read(extra_length)
+        # Some programs take the sizes of the extra field whatever the header says.
+        all_sizes = [(sizes[0], sizes[1])] + [
+            _ZIP64_SIZES.unpack_from(data)[::-1]
+            for kind, data in _extra_fields(extra)
+            if kind == _ZIP64 and len(data) >= _ZIP64_SIZES.size
+        ]
+        content_start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+        end = content_start + info.compress_size
+        return cls(signature, flags, method, all_sizes, name, extra, end)
+
+    def list_differences(self, info: zipfile.ZipInfo) -> Iterator[str]:
+        """In what it is not as the directory says; sizes may be 0 where they follow the content."""
+        if self.signature != _LOCAL_SIGNATURE:
+            yield "signature"
+        if self.name != info.orig_filename.encode(
+            "utf-8" if info.flag_bits & _IN_UTF8 else "cp437"
+        ):
+            yield "name"
+        if self.method != info.compress_type:
+            yield "method"
+        if (self.flags ^ info.flag_bits) & ~_COMPRESSION_LEVEL:
+            yield "flag"
+        unknown = [0] if info.flag_bits & _DESCRIBED else []
+        unknown += [_IN_ZIP64] if len(self.sizes) > 1 else []
+        for packed_size, size in self.sizes:
+            if packed_size not in (info.compress_size, *unknown):
+                yield "compressed size"
+            if size not in (info.file_size, *unknown):
+                yield "size"
 
 
 def _hidden_bytes(what: str) -> Diagnostic:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import struct
+import subprocess
 import zipfile
 import zlib
 from pathlib import Path
@@ -115,6 +116,101 @@ def test_bytes_of_no_entry_are_refused(tmp_path: Path, place: str) -> None:
     assert "Bytes of no entry in the zip" in summaries(ZIP, tmp_path)
 
 
+def _changed_local_header(path: Path, name: str, at: int, new: bytes) -> None:
+    """Write other bytes into the local header of an entry; `at` is where they are in it."""
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo(name).header_offset + at
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + new + data[start + len(new) :])
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "new", "what"),
+    [
+        ("plugin/", 30, b"secret.", "name"),
+        ("plugin/", 22, b"\1", "size"),
+        ("plugin/", 18, b"\1", "compressed size"),
+        ("plugin/", 0, b"PK\1\2", "signature"),
+        ("a.py", 30, b"b", "name"),
+        ("a.py", 18, b"\0", "compressed size"),
+        ("a.py", 22, b"\0", "size"),
+        ("a.py", 22, b"\xff\xff\xff\xff", "size"),
+        ("a.py", 8, b"\0", "method"),
+        ("a.py", 6, b"\x08", "flag"),
+        ("a.py", 7, b"\x08", "flag"),
+    ],
+)
+def test_a_local_header_that_is_not_as_the_directory_says(
+    tmp_path: Path, name: str, at: int, new: bytes, what: str
+) -> None:
+    """What reads a zip from its beginning sees a file there that nobody was shown."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as made:
+        made.writestr("config.yaml", "x")
+        made.writestr("plugin/", "")
+        made.writestr("a.py", "x" * 50, zipfile.ZIP_DEFLATED)
+    _changed_local_header(tmp_path / "p.zip", name, at, new)
+    found = findings(ZIP, tmp_path)
+    assert [one.summary for one in found] == ["Two headers of an entry in the zip differ"]
+    assert found[0].detail.startswith(f"p.zip: {name} has another {what} in front of its content ")
+
+
+@pytest.mark.parametrize("entry", ["a.py", "plugin/"])
+def test_a_folder_whose_bytes_are_a_file_for_some(tmp_path: Path, entry: str) -> None:
+    """The directory says of the file that it is a folder without content."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as made:
+        made.writestr("config.yaml", "x")
+        made.writestr(entry, "import os")
+        info = made.getinfo(entry)
+        info.filename, info.file_size, info.CRC = "plugin/", 0, 0
+    assert summaries(ZIP, tmp_path) == [
+        "Two headers of an entry in the zip differ",
+        "Unsafe name in the package",
+    ]
+
+
+def test_a_second_name_in_the_local_header_alone(tmp_path: Path) -> None:
+    """An extra field of the directory is not that of the local header."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as made:
+        info = zipfile.ZipInfo("config.yaml")
+        info.extra = _unicode_path("plugin/run.py", "config.yaml")
+        made.writestr(info, "x")
+        info.extra = b""
+    assert summaries(ZIP, tmp_path) == ["Two names of an entry in the zip"]
+
+
+def test_other_sizes_in_the_extra_field_of_the_local_header(tmp_path: Path) -> None:
+    """Some programs take them whatever the header says."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as made:
+        info = zipfile.ZipInfo("config.yaml")
+        info.extra = struct.pack("<HHQQ", 1, 16, 1, 1)
+        made.writestr(info, "x" * 40)
+        info.extra = b""
+    assert summaries(ZIP, tmp_path) == ["Two headers of an entry in the zip differ"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_with_room_for_large_sizes(tmp_path: Path, method: int) -> None:
+    """The sizes are in the extra field of the local header alone."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", method) as made:
+        made.mkdir("d")
+        with made.open("config.yaml", "w", force_zip64=True) as file:
+            file.write(b"x" * 100)
+    assert summaries(ZIP, tmp_path) == []
+
+
+def test_a_zip_that_git_makes(tmp_path: Path) -> None:
+    """The sizes of a large file stand behind its content."""
+    write(tmp_path / "p", {"config.yaml": "x" * 5000, "d/\u00fc": "y"})
+    for arguments in (
+        "init -q",
+        "add .",
+        "-c user.name=a -c user.email=a@b.example commit -qm x",
+        "-c core.bigFileThreshold=1k archive --format=zip -o ../p.zip HEAD",
+    ):
+        subprocess.run(["git", *arguments.split()], cwd=tmp_path / "p", check=True)
+    assert summaries(ZIP, tmp_path) == []
+
+
 def test_a_zip_that_was_written_to_a_pipe(tmp_path: Path) -> None:
     """The sizes of its entries stand behind them."""
 
@@ -132,6 +228,10 @@ def test_a_zip_that_was_written_to_a_pipe(tmp_path: Path) -> None:
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as made:
         for name in ("config.yaml", "a"):
             made.writestr(name, "x" * 100)
+        # As Java's ZipOutputStream does: a deflated nothing.
+        with made.open("d/", "w") as file:
+            file.write(b"")
+    assert made.getinfo("d/").compress_size == 2
     (tmp_path / "p.zip").write_bytes(pipe.getvalue())
     assert summaries(ZIP, tmp_path) == []
 
