@@ -22,7 +22,7 @@ from synapse_apply.applying.records import (
     with_mac,
     with_package_replaced,
 )
-from synapse_apply.kinds.compare import is_made_of, is_same_value
+from synapse_apply.kinds.compare import is_made_of, is_same_value, is_server_form
 from synapse_apply.kinds.descriptor import (
     Api,
     ApiBinding,
@@ -317,13 +317,13 @@ class IntentResolver:
             sent, was = intent.fields.get(path, ABSENT), before.get(path, ABSENT)
             is_now = with_mac(get_at_or_absent(live.spec, path), intent.salt, path, self.secrets)
             if (
-                _has_as_sent(rule, sent, was)
+                _has_as_sent(rule, path, sent, was)
                 # What the server made of the same value before, it makes of it again.
                 or (record and is_made_of(sent, was, path, record.applied, record.seen))
                 or isinstance(is_now, WithheldSecret)
                 or (is_now is ABSENT and isinstance(sent, Mac))
                 or of_two_keys(sent, is_now)
-                or (of_two_keys(was, is_now) and not _has_as_sent(rule, sent, is_now))
+                or (of_two_keys(was, is_now) and not _has_as_sent(rule, path, sent, is_now))
                 or rule.write_only
                 or rule.packaged
                 or path[0] in live.missing_fields
@@ -331,7 +331,7 @@ class IntentResolver:
             ):
                 continue
             found[path] = is_now
-            if not _has_as_sent(rule, sent, is_now):
+            if not _has_as_sent(rule, path, sent, is_now):
                 states.discard(IntentState.DONE)
             if not is_same_value(was, is_now, rule.compare):
                 states.discard(IntentState.ABSENT)
@@ -375,11 +375,11 @@ class IntentResolver:
                 # An update of a hidden secret may not have been done, so it is planned again.
                 is_create
                 if is_hidden or is_foreign or rule.packaged
-                else is_as_sent(rule, sent, value)
+                else _has_as_sent(rule, path, sent, value)
             ):
                 applied[path] = replace(sent, digest=Mac.UNSEEN) if is_foreign else sent
                 last_seen[path] = value
-                is_unlike = not (is_not_shown or is_hidden or is_as_sent(rule, sent, value))
+                is_unlike = not (is_not_shown or is_hidden or _has_as_sent(rule, path, sent, value))
                 if is_create and is_unlike and not is_foreign:
                     unlike_names.add(str(path[0]))
             elif is_create:
@@ -425,11 +425,11 @@ class IntentResolver:
         return ResolvedIntent(intent, record, "it is too early to tell", remaining)
 
 
-def _has_as_sent(rule: FieldRule, sent: Any, value: Any) -> bool:
-    """Whether a field has what an update sent; ABSENT is a removal, for which a reset will do."""
+def _has_as_sent(rule: FieldRule, path: FieldPath, sent: Any, value: Any) -> bool:
+    """Whether a field has what a call sent; ABSENT is a removal, for which a reset will do."""
     if sent is ABSENT and is_same_value(rule.reset_value, value, rule.compare):
         return True
-    return is_as_sent(rule, sent, value)
+    return is_as_sent(rule, sent, value) or is_server_form(sent, value, path)
 
 
 def _guess_fields_before(intent: Intent, kind: ResourceType, record: Record | None) -> Fields:
@@ -441,7 +441,7 @@ def _guess_fields_before(intent: Intent, kind: ResourceType, record: Record | No
     for path in {*intent.fields, *(path for path in record.applied if path[0] in names)}:
         sent = intent.fields.get(path, ABSENT)
         rule = kind.require_rule_of_field(path)
-        if not _has_as_sent(rule, sent, record.applied.get(path, ABSENT)):
+        if not _has_as_sent(rule, path, sent, record.applied.get(path, ABSENT)):
             # Of a truth that was never seen: no server rewrites one.
             unseen = not sent if isinstance(sent, bool) else ABSENT
             before[path] = get_at_or_absent(seen, path)

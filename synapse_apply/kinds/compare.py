@@ -46,6 +46,11 @@ def is_same_value(first: Any, second: Any, compare: Compare = Compare.EXACT) -> 
     return bool(first == second)
 
 
+def is_server_form(sent: Any, live: Any, path: FieldPath) -> bool:
+    """Whether a live value is what servers make of a text: they trim those of top-level fields."""
+    return len(path) == 1 and type(sent) is str and sent.strip() == live
+
+
 def is_made_of(sent: Any, live: Any, path: FieldPath, applied: Fields, seen: Fields) -> bool:
     """Whether a live value is what the server made of the same sent one before."""
     return is_same_value(applied.get(path, ABSENT), sent) and is_same_value(

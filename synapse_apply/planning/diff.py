@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
-from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.kinds.compare import is_same_value, is_server_form
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import mutable
 from synapse_apply.model.json_values import format_canonical_json
@@ -280,7 +280,8 @@ class _Field:
             sent = call.fields.get(path, self.rule.reset_value if path in call.before else _NEVER)
             is_removed = path in call.before and path not in call.fields and live is ABSENT
             is_beside = path in self.whole.resource.sent_beside.get(call.id, ())
-            if is_beside or is_removed or (sent is not _NEVER and self.is_same(sent, live)):
+            is_sent = sent is not _NEVER and self.is_same(sent, live)
+            if is_sent or is_server_form(sent, live, path) or is_removed or is_beside:
                 name = f"call {call.id} of apply {call.plan_id}"
                 if call.state is IntentState.UNKNOWN and call.id in acting:
                     origins[path] = f"set by {name}, which was given up"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from synapse_apply.kinds.compare import is_made_of, is_same_value
+from synapse_apply.kinds.compare import is_made_of, is_same_value, is_server_form
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.command import Command, Text, import_text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
@@ -214,6 +214,7 @@ def _fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
             is_same_value(rule.reset_value if sent is ABSENT else sent, now, rule.compare)
             or sent is now is ABSENT
             or of_two_keys(sent, now)
+            or is_server_form(sent, now, path)
             # What the server made of the same value before, it makes of it again.
             or (record and is_made_of(sent, now, path, record.applied, record.seen))
             or (isinstance(sent, Mapping) and isinstance(now, Mapping))

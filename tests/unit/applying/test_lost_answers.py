@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.applying.bench import outcome, told, widget, widget_kind
 from unit.applying.scripted import lost
-from unit.applying.test_settling import LATER, cut, refusal
+from unit.applying.test_settling import LATER, W, cut, refusal
 
 from synapse_apply.live.open_intents import acting_call_warning
 from synapse_apply.model.errors import StateError
@@ -13,6 +13,7 @@ from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Lookup
 from synapse_apply.model.state import IntentState
 from synapse_apply.model.values import SecretRef, WithheldSecret
+from synapse_apply.operations import state as states
 
 KEY = SecretRef("env", "W_KEY")
 
@@ -172,3 +173,46 @@ def test_a_number_that_becomes_a_truth_value_is_a_change_that_shows(bench, done,
     bench.apply(widget("w", configuration={"q": sent}))
     results = [entry.result for entry in bench.store.list_audit_entries_newest_first()]
     assert ("settled: done" if done else "settled: not done") in results
+
+
+def trimming(_kind, made):
+    made["note"] = made["note"].strip()
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_text_that_the_server_trims_tells_whether_it_was_sent(bench, done):
+    """Once found done it is recorded as after an answer, and its call would change nothing."""
+    bench.api.quirk = trimming
+    desired = widget("w", note="ten\n")
+    bench.apply(widget("w", note="nine\n"))
+    cut(bench, desired, call="update_widget", done=done)
+    bench.clock.at = bench.clock.at if done else LATER
+    bench.apply(desired)
+    results = [entry.result for entry in bench.store.list_audit_entries_newest_first()]
+    assert ("settled: done" if done else "settled: not done") in results
+    assert bench.api.writes().count("update_widget") == (1 if done else 2)
+    record = bench.record("widget/w")
+    assert (record.applied["note",], record.seen["note",]) == ("ten\n", "ten")
+    if done:
+        bench.apply(widget("w", note="eleven\n"))
+        warned = [
+            bench.plan(widget("w", note="eleven\n")).plan.diagnostics
+            for bench.live("w")["note"] in ("by hand", "ten")
+        ]
+        assert [str(one).count("would set note back") for one in warned] == [1, 0]
+
+
+def test_a_late_text_that_the_server_trims_is_told_as_ours(bench):
+    """Git took it back; then the lost call acted."""
+    bench.api.quirk = trimming
+    desired = widget("w", note="nine\n")
+    bench.apply(desired)
+    cut(bench, widget("w", note="ten\n"), call="update_widget")
+    states.close_as_not_done(bench.context(), W, moment=LATER)
+    bench.apply(desired)
+    bench.live("w")["note"] = "ten"
+    (change,) = bench.plan(desired).plan.changes
+    assert change.fields[0].origin.endswith("who set it cannot be told")
+    bench.live("w")["note"] = "by hand"
+    (change,) = bench.plan(desired).plan.changes
+    assert not change.fields[0].origin
