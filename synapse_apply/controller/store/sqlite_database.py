@@ -169,8 +169,8 @@ def create_store_file(path: Path) -> None:
 def open_existing_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connection:
     """A connection to the store at a path, without implicit transactions.
 
-    ControllerStoreError for a file that is missing, of another program, or of a newer format that
-    this version may not write.
+    ControllerStoreError for a file that is missing, of another program, with triggers or views, or
+    of a newer format that this version may not write.
     """
     with store_database.translating_errors(path, "Opening"):
         file_stat = opening.stat_own_file_or_none(path)
@@ -182,6 +182,7 @@ def open_existing_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connecti
         try:
             _require_same_file(path, file_stat)
             require_writable_format(connection, path)
+            _require_no_triggers(connection, path)
             connection.create_function(MATCHES_PATTERN, 2, _matches_any, deterministic=True)
             if is_writer:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -253,6 +254,17 @@ def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
     current_stat = opening.stat_own_file_or_none(path)
     if current_stat is None or not os.path.samestat(current_stat, expected_stat):
         raise opening.build_untrusted_error(path, "was replaced while it was opened")
+
+
+def _require_no_triggers(connection: sqlite3.Connection, path: Path) -> None:
+    """ControllerStoreError for a trigger, which would change rows at each write, or a view."""
+    others = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+    for kind, name in connection.execute(others):
+        kind_name = "view" if kind == "view" else "trigger"
+        raise store_database.damaged_store(
+            store_database.build_file_location(path),
+            f"its {kind_name} {name!a:.80} is not what a store has",
+        )
 
 
 def require_writable_format(connection: sqlite3.Connection, path: Path) -> None:

@@ -135,6 +135,8 @@ def telling_state_errors(location: str, activity: str) -> Iterator[None]:
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E41
+# As SQLite keeps the statements that made a state's tables and indexes, without line breaks.
+_SCHEMA_TEXTS = frozenset(" ".join(text.split()) for text in schema.CREATE_STATEMENTS)
 # In the header, too: formats 1 and 2 have the same tables. The format of the rows is in `meta`.
 _FORMAT_OF_TABLES = 1
 
@@ -488,7 +490,11 @@ def _execute(statements: Sequence[Statement], connection: sqlite3.Connection) ->
 
 
 def _require_state(connection: sqlite3.Connection, location: str) -> None:
-    """StateError unless this is a state file (by application id) of a known format."""
+    """StateError unless this is a state file (by application id) of a known format.
+
+    It must have no table, index, trigger or view but those of the schema, to the word: a trigger,
+    or a constraint, would change rows at each write.
+    """
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (format_number,) = connection.execute("PRAGMA user_version").fetchone()
     (table_count,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
@@ -496,3 +502,11 @@ def _require_state(connection: sqlite3.Connection, location: str) -> None:
         description = "is an SQLite database of another program" if table_count else "is empty"
         raise fault("foreign file", location, reason=description)
     require_format_not_newer(format_number, location)
+    for kind, name, text in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+        # SQLite's own index of a PRIMARY KEY or UNIQUE column has no text.
+        is_implied = kind == "index" and text is None
+        if not is_implied and " ".join(str(text).split()) not in _SCHEMA_TEXTS:
+            kind_name = kind if kind in ("table", "index", "view") else "trigger"
+            raise fault(
+                "damaged", location, reason=f"its {kind_name} {name!a:.80} is not what a state has"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
@@ -62,6 +63,28 @@ def test_another_file_in_its_place_is_not_touched(tmp_path: Path, content: bytes
     with pytest.raises(ControllerStoreError, match="not a store"), store.write():
         pass
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        (
+            "CREATE TRIGGER t AFTER INSERT ON audit BEGIN DELETE FROM targets; END",
+            "its trigger 't' is not",
+        ),
+        ("CREATE VIEW v AS SELECT * FROM targets", "its view 'v' is not"),
+    ],
+)
+def test_a_store_with_triggers_or_views_is_refused(
+    store: SqliteControllerStore, tmp_path: Path, statement: str, words: str
+) -> None:
+    """They would act at a write of the controller."""
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "controller.db")) as connection:
+        connection.execute(statement)
+    with pytest.raises(ControllerStoreError, match="is damaged") as caught, store.write():
+        pass
+    assert words in caught.value.diagnostics[0].detail
 
 
 def test_a_backup_is_one_file_and_replaces_none(

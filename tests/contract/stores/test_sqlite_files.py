@@ -174,6 +174,38 @@ def test_a_damaged_state_says_what_is_wrong(sqlite, path, statement, words):
     assert "state restore" in told(caught)
 
 
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        (
+            "CREATE TRIGGER t AFTER INSERT ON audit BEGIN DELETE FROM records; END",
+            "its trigger 't' is not",
+        ),
+        ("CREATE VIEW v AS SELECT * FROM records", "its view 'v' is not"),
+        ("CREATE TABLE more (id)", "its table 'more' is not"),
+        ("CREATE UNIQUE INDEX one ON audit (address)", "its index 'one' is not"),
+        ("ALTER TABLE records ADD COLUMN more DEFAULT 1", "its table 'records' is not"),
+        ('CREATE VIEW "\u202e" AS SELECT 1', r"its view '\u202e' is not"),
+    ],
+)
+def test_what_no_state_has_is_refused(sqlite, path, tmp_path, statement, words):
+    """A trigger acts at a later write, when nobody thinks of the file any more."""
+    with sqlite.lock("test"):
+        sqlite.write_records(record())
+    sqlite.write_backup(str(tmp_path / "backup.db"))
+    change(tmp_path / "backup.db", statement)
+    with pytest.raises(StateError) as restored:
+        sqlite.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup.db"))
+    assert len(sqlite.read_state().records) == 1
+    sqlite.close()
+    change(path, statement)
+    with pytest.raises(StateError) as opened:
+        sqlite.read_state()
+    for caught in (restored, opened):
+        assert "The state is damaged" in told(caught)
+        assert words in told(caught)
+
+
 def test_a_cut_off_file_is_damaged(sqlite, path):
     """A copy that did not end."""
     with sqlite.lock("test"):
