@@ -193,13 +193,25 @@ class Record:
         return (self.api, self.remote_id) == (call.api, call.remote_id)
 
     def doubt_secrets(self, call: Intent) -> Fields:
-        """What was applied; of a secret that a call without an answer changes nobody knows."""
+        """What was applied; of a secret that a call without an answer changes nobody knows.
+
+        So it is of one that an update sent again, where it sent nothing else that was new.
+        """
+        sends_secrets_alone = call.before.keys() <= call.fields.keys() and all(
+            isinstance(value, Mac)
+            or value == call.before.get(path)
+            or (value, call.before.get(path)) == (self.applied.get(path), self.seen.get(path))
+            for path, value in call.fields.items()
+        )
         return {
             path: replace(value, digest=Mac.UNSEEN)
             if isinstance(value, Mac)
             and not call.makes_another
             and (path in call.fields or path in call.before)
-            and call.fields.get(path) != value
+            and (
+                call.fields.get(path) != value
+                or (sends_secrets_alone and call.before.get(path) != value)
+            )
             else value
             for path, value in self.applied.items()
         }

@@ -216,3 +216,33 @@ def test_a_late_text_that_the_server_trims_is_told_as_ours(bench):
     bench.live("w")["note"] = "by hand"
     (change,) = bench.plan(desired).plan.changes
     assert not change.fields[0].origin
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+@pytest.mark.parametrize("note", ["a", "a\n"])
+def test_a_hidden_secret_that_was_sent_again_and_lost_is_sent(bench, note, by_hand):
+    """Nobody knows what the server has, and to send it was all that the call was for."""
+    bench.catalogue = {"widget": widget_kind(decode=hiding)}
+    bench.api.quirk = trimming
+    bench.environ["W_KEY"] = "of-git"
+    desired = widget("w", note=note, configuration={"key": KEY})
+    bench.apply(desired)
+    bench.live("w")["configuration"]["key"] = "of-somebody"
+    cut(bench, desired, call="update_widget", resend_secrets=True)
+    if by_hand:
+        states.close_as_not_done(bench.context(), W, moment=LATER)
+    bench.clock.at = LATER
+    bench.apply(desired)
+    assert bench.live("w")["configuration"]["key"] == "of-git"
+    assert not bench.plan(desired).plan.has_changes
+
+
+def test_a_hidden_secret_beside_a_lost_change_is_not_sent_for_it(bench):
+    """It was applied before, and the update was for the change."""
+    bench.catalogue = {"widget": widget_kind(decode=hiding)}
+    bench.environ["W_KEY"] = "of-git"
+    bench.apply(widget("w", size=1, configuration={"key": KEY}))
+    desired = widget("w", size=2, configuration={"key": KEY})
+    cut(bench, desired, call="update_widget", done=True)
+    bench.clock.at = LATER
+    assert not bench.plan(desired).plan.has_changes

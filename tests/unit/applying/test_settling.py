@@ -23,7 +23,7 @@ SOON = "2026-01-01T00:01:34.000000Z"
 BLIND = {"widget": widget_kind(lookup={"name": Lookup.NONE})}
 
 
-def cut(bench: Bench, *desired, call: str = "create_widget", done: bool = False) -> None:
+def cut(bench: Bench, *desired, call: str = "create_widget", done: bool = False, **choices) -> None:
     """A run that ends like a kill -9 in the middle of a call."""
 
     class Killed(BaseException):
@@ -31,7 +31,7 @@ def cut(bench: Bench, *desired, call: str = "create_widget", done: bool = False)
 
     bench.api.fail(call, Killed(), done=done)
     with pytest.raises(Killed):
-        bench.apply(*desired)
+        bench.apply(*desired, **choices)
     assert len(bench.store.read_state().open_intents) == 1
 
 
