@@ -296,15 +296,54 @@ def gather_zip_files(archive: zipfile.ZipFile, name: str = "") -> GatheredFiles:
 def _package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -> PackageFile:
     def blocks() -> Iterator[bytes]:
         try:
-            with archive.open(info) as content:
-                while block := content.read(BLOCK):
-                    yield block
+            yield from _unpack(archive, info)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
             detail = f"{label}{escape_misleading_path(info.filename)}: {problem}."
             raise UnreadableError("Damaged entry in the zip", detail, _REBUILD_HINT) from None
 
     is_executable = info.create_system == _UNIX and bool(info.external_attr >> 16 & stat.S_IXUSR)
     return PackageFile(to_nfc(info.filename), is_executable, info.file_size, blocks)
+
+
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content of an entry; BadZipFile unless it is what the directory says, to the last byte.
+
+    zipfile stops at the size that the directory says, and at the end of a deflate stream. What
+    reads a zip from its beginning goes on there: it has more content, or finds another file.
+    """
+    packed_blocks = _read_packed(archive, info)
+    is_deflated = info.compress_type == zipfile.ZIP_DEFLATED
+    size = checksum = 0
+    for block in _inflate(packed_blocks) if is_deflated else packed_blocks:
+        size, checksum = size + len(block), zlib.crc32(block, checksum)
+        if size > info.file_size:
+            break
+        yield block
+    if (size, checksum) != (info.file_size, info.CRC):
+        raise zipfile.BadZipFile("size or checksum are not as the directory says")
+
+
+def _read_packed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    file, left = cast("IO[bytes]", archive.fp), info.compress_size
+    end = _LocalHeader.read(archive, info).end
+    while left:
+        file.seek(end - left)
+        packed = file.read(min(left, BLOCK))
+        if not packed:
+            raise zipfile.BadZipFile("it is cut off")
+        left -= len(packed)
+        yield packed
+
+
+def _inflate(packed_blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """BadZipFile unless the deflate stream ends where the blocks end."""
+    inflater, rest = zlib.decompressobj(-zlib.MAX_WBITS), b""
+    while not inflater.eof and (packed := rest or next(packed_blocks, b"")):
+        yield inflater.decompress(packed, BLOCK)
+        rest = inflater.unconsumed_tail
+    yield inflater.flush()
+    if not inflater.eof or inflater.unused_data or next(packed_blocks, b""):
+        raise zipfile.BadZipFile("its content does not end where the directory says")
 
 
 def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import random
 import stat
 import struct
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from unit.packages.trees import FOLDER, ZIP, findings, make_zip, summaries, write
 
+from synapse_apply.files.tree import BLOCK
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages import content
 from synapse_apply.packages.sources import list_package_files, read_source_as_package
@@ -166,6 +169,52 @@ def test_a_folder_whose_bytes_are_a_file_for_some(tmp_path: Path, entry: str) ->
         "Two headers of an entry in the zip differ",
         "Unsafe name in the package",
     ]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_bytes_behind_the_content_of_an_entry(tmp_path: Path, method: int) -> None:
+    """Its compressed size has room for a file that only some programs find."""
+    make_zip(tmp_path / "hidden.zip", {"plugin/evil.py": b"import os"})
+    hidden = (tmp_path / "hidden.zip").read_bytes().partition(b"PK\x01\x02")[0]
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", method) as made:
+        made.writestr("config.yaml", b"x" * 100)
+        info = made.getinfo("config.yaml")
+        assert made.fp is not None
+        made.fp.seek(made.start_dir)
+        made.fp.write(hidden)
+        made.start_dir += len(hidden)
+        info.compress_size += len(hidden)
+        made.fp.seek(18)
+        made.fp.write(struct.pack("<L", info.compress_size))
+    assert summaries(ZIP, tmp_path) == ["Damaged entry in the zip"]
+
+
+@pytest.mark.parametrize("size", [0, 4, 6])
+def test_content_that_goes_on_behind_its_size(tmp_path: Path, size: int) -> None:
+    """Nor is content that ends before its size all that it should be."""
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("config.yaml", b"x")
+        made.writestr("a", b"12345")
+        info = made.getinfo("a")
+        info.file_size, info.CRC = size, zlib.crc32(b"12345"[:size])
+        assert made.fp is not None
+        made.fp.seek(info.header_offset + 22)
+        made.fp.write(struct.pack("<L", size))
+    assert summaries(ZIP, tmp_path) == ["Damaged entry in the zip"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 7])
+def test_content_of_each_size_is_read_whole(tmp_path: Path, method: int, size: int) -> None:
+    """What hardly shrinks, and what shrinks to a thousandth."""
+    kinds = {"noise": random.Random(size).randbytes(size), "zeros": bytes(size)}
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", method) as made:
+        made.writestr("config.yaml", "x")
+        for name, data in kinds.items():
+            made.writestr(name, data)
+    files = read_source_as_package(ZIP, tmp_path).files
+    for name, data in kinds.items():
+        assert files[name] == hashlib.sha256(data).hexdigest()
 
 
 def test_a_second_name_in_the_local_header_alone(tmp_path: Path) -> None:
