@@ -366,8 +366,9 @@ class Decider:
             resource, record, self.options.resend_secrets, self.options.holds_drift
         )
         refused = (*self.refused_fields(diff), *acting_call(resource, diff.changes))
-        # Nothing ends that before the call is over.
-        is_waiting = any(one.hides_drift for one in refused)
+        # Nothing ends that before the call is over, nor an update of what is kept.
+        held_too = acting_call(resource, [*diff.changes, *diff.held_drift])
+        is_waiting = any(one.hides_drift for one in (*refused, *held_too))
         held = refusals.held_drift_notes(
             resource, diff.held_drift, self.given.can_write, has_ways_out=not is_waiting
         )

@@ -94,6 +94,39 @@ def test_what_is_kept_beside_a_change_of_git_is_told_as_what_a_call_may_undo(
     assert f"`synapse-apply apply --only {PLUGIN} --revert-drift" in told(later)
 
 
+@pytest.mark.parametrize("declared", ["nine", "ten"])
+def test_what_is_kept_alone_prints_no_way_out_that_would_be_refused(
+    make_site: MakeSite, declared: str
+) -> None:
+    """The call is one of the imported record; an update with its own values would not wait."""
+    site = begun(make_site)
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    plugin, *others = map(json.loads, path.read_text().split(SEPARATOR))
+    plugin["spec"]["author"] = "Ann"
+    path.write_text(SEPARATOR.join(map(json.dumps, (plugin, *others))))
+    declare(site, "nine", on_drift="hold")
+    assert site.apply().code == 0
+    declare(site, "ten")
+    killed(site, site.server, "before")
+    if declared == "ten":
+        assert site.apply().code == 0
+    else:
+        declare(site, "nine")
+        remote_id = site.records()[PLUGIN]
+        command(site, f"state rm {PLUGIN} -t site")
+        command(site, f"import {PLUGIN} {remote_id} -t site")
+    change_beside(site.server, {"author": "Eve"})
+    said = told(command(site, "plan -t site"))
+    assert "author was changed outside and is kept (on_drift: hold)" in said
+    for way, line in (
+        ("drift --write", f"drift --write {PLUGIN} --dry-run"),
+        ("--revert-drift", f"apply --only {PLUGIN} --revert-drift --auto-approve"),
+    ):
+        assert (way in said) is (declared == "ten"), said
+        code = 0 if declared == "ten" else 1 if way == "drift --write" else 7
+        command(site, f"{line} -t site", code)
+
+
 def test_a_call_that_was_found_done_is_told_of_while_it_may_act_again(make_site: MakeSite) -> None:
     """Somebody had set the same, so it looked done; what is set after that it may undo."""
     site = begun(make_site)
