@@ -136,6 +136,7 @@ def telling_state_errors(location: str, activity: str) -> Iterator[None]:
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E41
 # As SQLite keeps the statements that made a state's tables and indexes, without line breaks.
+_TABLES_OF_ANALYZE = {"sqlite_stat1", "sqlite_stat4"}
 _SCHEMA_TEXTS = frozenset(" ".join(text.split()) for text in schema.CREATE_STATEMENTS)
 # In the header, too: formats 1 and 2 have the same tables. The format of the rows is in `meta`.
 _FORMAT_OF_TABLES = 1
@@ -503,8 +504,8 @@ def _require_state(connection: sqlite3.Connection, location: str) -> None:
         raise fault("foreign file", location, reason=description)
     require_format_not_newer(format_number, location)
     for kind, name, text in connection.execute("SELECT type, name, sql FROM sqlite_master"):
-        # SQLite's own index of a PRIMARY KEY or UNIQUE column has no text.
-        is_implied = kind == "index" and text is None
+        # SQLite's own index of a PRIMARY KEY or UNIQUE column has no text; ANALYZE makes tables.
+        is_implied = (kind == "index" and text is None) or name in _TABLES_OF_ANALYZE
         if not is_implied and " ".join(str(text).split()) not in _SCHEMA_TEXTS:
             kind_name = kind if kind in ("table", "index", "view") else "trigger"
             raise fault(

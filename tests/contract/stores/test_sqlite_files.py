@@ -206,6 +206,15 @@ def test_what_no_state_has_is_refused(sqlite, path, tmp_path, statement, words):
         assert words in told(caught)
 
 
+def test_a_file_that_was_analyzed_is_read(sqlite, path):
+    """SQLite keeps what it counted in a table of its own."""
+    with sqlite.lock("test"):
+        sqlite.write_records(record())
+    sqlite.close()
+    change(path, "ANALYZE")
+    assert len(sqlite.read_state().records) == 1
+
+
 def test_a_cut_off_file_is_damaged(sqlite, path):
     """A copy that did not end."""
     with sqlite.lock("test"):
