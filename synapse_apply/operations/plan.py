@@ -313,11 +313,14 @@ def _iter_open_call_warnings(
         addresses = format_short_list(resolved.intent.address for resolved in group)
         sent_at = min(resolved.intent.sent_at for resolved in group)
         sent = f"was sent at {sent_at}" if count == 1 else f"(the first was sent at {sent_at})"
+        # Once it is known, a row of a forgotten object waits for the import.
+        is_forgotten = first.intent.verb == "update" and not any(one.record for one in group)
+        waits = first.seconds_until_resolvable is not None and not is_forgotten
         yield warning_finding(
             f"The outcome of {'an' if count == 1 else count} earlier call{'s' * (count > 1)} is "
             "still unknown",
             f"{first.intent.verb} of {addresses} {sent}: {first.reason}.",
-            "" if first.seconds_until_resolvable is None else WAIT_HINT + ".",
+            WAIT_HINT + "." if waits else "",
             address=addresses if count == 1 else "",
         )
 

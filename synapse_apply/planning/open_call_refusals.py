@@ -256,12 +256,12 @@ def outcome_unknown_refusal(
         )
     if retry:
         import_it = import_text(intent.address, intent.remote_id, is_recorded=False)
-        again = Text(import_it, " records what was forgotten") if is_forgotten else WAIT_HINT
+        forgotten = Text(import_it, " records what was forgotten")
         return Refusal(
             OUTCOME_NOT_KNOWN_YET_RULE,
             f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
             "whether the server acted on it",
-            (f"{retry}: it is looked up then", again),
+            (forgotten,) if is_forgotten else (f"{retry}: it is looked up then", WAIT_HINT),
             outcome_unknown=True,
         )
     settle_command = Command("state settle", intent.address, "--absent")

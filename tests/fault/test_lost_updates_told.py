@@ -807,6 +807,11 @@ def test_a_forgotten_address_is_told_as_it_is(make_site: MakeSite) -> None:
     killed(site, site.server, "before")
     remote_id = plugin_id(site, site.server)
     command(site, f"state rm -t site {PLUGIN}")
+    said = told(command(site, "plan -t site"))
+    assert f"`synapse-apply import {PLUGIN} {remote_id} -t site` records what was forgotten" in said
+    assert "The outcome of an earlier call is still unknown" in said
+    assert "--wait" not in said
+    assert "plan again" not in said
     said = told(command(site, "drift -t site", code=1))
     assert "Whether an object has drifted cannot be told yet" in said
     assert "No drift" not in said

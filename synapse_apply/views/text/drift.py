@@ -133,19 +133,20 @@ def _ways_out(drift: Drift) -> Iterator[str]:
         return
     blocked_objects = [one for one in drift.objects if one.blocked_reason]
     has_package = any(field.path == ("digest",) for one in drift.objects for field in one.fields)
-    allow = " --allow-replace" * has_package
+    is_remade = any(one.replacement_id and not one.blocked_reason for one in drift.objects)
+    options = " --allow-replace" * has_package + " --adopt" * is_remade
     if len(blocked_objects) == len(drift.objects):
         yield Text("Apply cannot undo it: ", Command("plan --revert-drift"), " tells the ways out.")
     elif not drift.is_drift_kept or all(
         one.is_changed_in_git or one.is_missing for one in drift.objects
     ):
-        yield Text(Command(f"apply{allow}"), " restores the declared values.")
+        yield Text(Command(f"apply{options}"), " restores the declared values.")
     else:
         restored = [one for one in drift.objects if one.is_changed_in_git]
         besides = f", but not that of {_join_addresses(restored)}" if restored else ""
         yield Text(
             Command("apply"),
-            f" keeps it (on_drift: hold){besides}; with `--revert-drift{allow}` it undoes it.",
+            f" keeps it (on_drift: hold){besides}; with `--revert-drift{options}` it undoes it.",
         )
         # A missing object has no live values that could be kept.
         if drift.missing_objects:

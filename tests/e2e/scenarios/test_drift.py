@@ -128,6 +128,19 @@ def test_a_missing_object(applied: Workplace, server: Server) -> None:
     assert "Drift incomplete: 1 error. What could be seen is shown." in ran.out
 
 
+def test_an_object_that_was_made_anew(applied: Workplace, server: Server) -> None:
+    """What the report names puts it right; an apply without that option stops at it."""
+    made = server.call("GET", "storages/1/")
+    server.call("DELETE", "_emulator/objects/storage/1/")
+    server.call("POST", "storages/", {name: made[name] for name in made if name != "id"})
+    ran = applied.run("drift", code=0)
+    assert "made anew outside" in ran.out
+    assert "`synapse-apply apply --adopt` restores the declared values." in ran.out
+    applied.run("apply", "--auto-approve", code=5)
+    applied.run("apply", "--auto-approve", "--adopt", code=0)
+    assert "No drift." in applied.run("drift", code=0).out
+
+
 def test_what_nobody_looks_after(applied: Workplace, server: Server) -> None:
     """Live objects without manifest and record, of the kinds that are listed here."""
     server.call("POST", "storages/", {"name": "stranger", "provider": "minio"})
