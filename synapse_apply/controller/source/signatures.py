@@ -28,11 +28,11 @@ _FORMAT = "--format=%H%x00%G?%x00%GF%x00%GS%x00%an"
 # What Git says of a signature (`%G?` of git-log(1)), as the end of "COMMIT by AUTHOR ...".
 _FAULTS = {
     "N": "has no signature",
-    "B": "has a signature of other content",
+    "B": "has a signature that does not match its content",
     "X": "has a signature that has expired",
     "Y": "is signed by a key that has expired",
     "R": "is signed by a key that is revoked",
-    "form": "has a signature of a form that Git does not know",
+    "form": "has a signature in a format that Git does not know",
     "": "is signed by a key that is not among those of {files}",
 }
 # The keys are those of the operator's file alone, and gpg asks nobody for others.
@@ -142,7 +142,7 @@ class CommitSignatures:
             )  # fmt: skip
         rows = [line.split("\0") for line in output.decode("utf-8", "replace").split("\n")[:-1]]
         if {*map(len, rows)} != {len(SignedCommit._fields)} or {*known} - {row[0] for row in rows}:
-            raise self._unusable("Git tells of a commit in a way that cannot be read.")
+            raise self._unusable("The answer of Git about a commit cannot be read.")
         return [*commits, *(SignedCommit(*row) for row in rows)]
 
     def _run(
@@ -160,10 +160,10 @@ class CommitSignatures:
 
     def _refusal(self, reason: str) -> InputError:
         return InputError.from_summary(
-            "A commit is not signed by who may sign it",
+            "A commit is not signed by an allowed key",
             f"{self._source.name}: {reason}.",
-            "Nothing of it is applied. Sign it with one of the keys that controller.yaml names, "
-            "or add the key of who signed it to them.",
+            "The controller applies nothing of it. Sign it with a key from the files that `signed` "
+            "names, or add the signer's key to them.",
             position=self._source.position,
         )
 

@@ -135,7 +135,9 @@ def test_an_altered_commit(
         upstream.path, "hash-object", "-w", "-t", "commit", "--stdin", input=content.encode()
     )
     git(upstream.path, "update-ref", "refs/heads/main", altered)
-    assert f"{altered[:12]} by ann has a signature of other content" in refusal(make_mirror())
+    assert f"{altered[:12]} by ann has a signature that does not match its content" in refusal(
+        make_mirror()
+    )
 
 
 def test_the_settings_of_a_pin_are_signed_as_well(
@@ -162,7 +164,7 @@ def test_the_settings_of_a_pin_are_signed_as_well(
     monkeypatch.setattr(CommitSignatures, "require", look_meanwhile)
     # Also after a restart, and for who reads the settings while the commit is verified.
     for one in (mirror, mirror, make_mirror(project_from="settings")):
-        with pytest.raises(InputError, match="not signed by who may sign it"):
+        with pytest.raises(InputError, match="not signed by an allowed key"):
             one.fetch_head()
         assert one.list_targets(live) == before
     assert during == [before] * 3
@@ -181,7 +183,7 @@ def test_going_back_to_an_unsigned_commit(
     mirror.fetch_head()
     for branch in ("settings", "main"):
         git(upstream.path, "update-ref", f"refs/heads/{branch}", plain)
-    with pytest.raises(InputError, match="not signed by who may sign it"):
+    with pytest.raises(InputError, match="not signed by an allowed key"):
         mirror.fetch_head()
     assert "has no signature" in refusal(make_mirror(mode), live)
 
@@ -250,7 +252,7 @@ def test_a_signature_that_git_ends_at(
     )  # fmt: skip
     git(upstream.path, "update-ref", "refs/heads/main", odd)
     told = refusal(make_mirror(), live)
-    assert f"{odd[:12]} by x has a signature of a form that Git does not know" in told
+    assert f"{odd[:12]} by x has a signature in a format that Git does not know" in told
     merged = signers.sign(upstream, upstream.commit({"README": "y"}), "ann")
     assert refusal(make_mirror(), live) == ""
     assert odd[:12] in refusal(make_mirror("since_live"), live)
