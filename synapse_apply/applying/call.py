@@ -44,6 +44,7 @@ from synapse_apply.applying.records import (
 from synapse_apply.applying.run import NotStarted, Run
 from synapse_apply.applying.settle import IntentResolver
 from synapse_apply.applying.step import CREATES, Step
+from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Severity
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, StateError, SynapseApplyError
@@ -432,12 +433,13 @@ class Call:
 
 def _had_same_answer(record: Record | None, path: FieldPath, sent: Any, answered: Any) -> bool:
     """Whether the same value got the same answer before, which was reported then."""
-    if record is None or record.applied.get(path, ABSENT) != sent:
+    if record is None or not is_same_value(record.applied.get(path, ABSENT), sent):
         return False
-    if isinstance(answered, Mapping) and answered:
-        fields = flatten(answered, prefix=path)
-        return all(record.seen.get(path, ABSENT) == value for path, value in fields.items())
-    return bool(record.seen.get(path, ABSENT) == answered)
+    fields = flatten(answered, prefix=path) if isinstance(answered, Mapping) else {}
+    return all(
+        is_same_value(record.seen.get(name, ABSENT), value)
+        for name, value in (fields or {path: answered}).items()
+    )
 
 
 def _differences(*values: Any, max_length: int = 60) -> Iterator[str]:

@@ -57,6 +57,7 @@ def _tells_the_truth(server: Server, report: dict[str, Any], made: int) -> None:
     assert report["exit_code"] == 130
     assert {name for name, result in outcomes.items() if result == "done"} == set(found)
     assert set(outcomes.values()) <= {"done", "skipped"}
+    assert report["complete"] is ("skipped" not in outcomes.values())
     assert len(found) == made
 
 

@@ -89,15 +89,15 @@ class OutcomeCounts:
 
 
 def is_wholly_done(report: Report) -> bool:
-    """Whether nothing failed, was skipped, refused or interrupted."""
+    """Whether everything was done: nothing failed, was skipped or was refused."""
     return _is_all_done(report) and not report.plan.refused_changes
 
 
 def _is_all_done(report: Report) -> bool:
-    """Whether all but the refused changes was done, without interruption."""
+    """Whether all but the refused changes was done under the lock; a signal may have come."""
     all_done = all(outcome.result is Result.DONE for outcome in report.outcomes)
     all_acceptable = all(result.is_acceptable for result in report.verification_results)
-    return all_done and all_acceptable and not report.stop_signal and not report.lock_lost
+    return all_done and all_acceptable and not report.lock_lost
 
 
 def render_report(report: Report, *, color: bool) -> str:
@@ -196,7 +196,7 @@ def totals_and_steps(report: Report, style: Style) -> str:
         return "\n".join([*lines, *_explain_end(report)])
     if is_wholly_done(report):
         lines.append(style(f"Apply complete! Resources: {counts.resources_text}.", "done"))
-        return "\n".join(lines)
+        return "\n".join([*lines, *_explain_end(report)])
     only_refused_left = _is_all_done(report)
     result_names = () if only_refused_left else ("failed", "skipped", "unknown")
     remaining_texts = [f"{getattr(counts, name)} {name}" for name in result_names]

@@ -107,3 +107,16 @@ def test_annotations_are_for_rows_that_the_change_touches() -> None:
         ("storage/s2 cannot be applied", "storage/s2"),
     }
     assert len(plan_annotations(plan)) == len(touched) + 1
+
+
+def test_a_stop_that_comes_last_leaves_nothing_to_do() -> None:
+    """Ctrl-C came while the last call was under way: all is done, and nobody runs it again."""
+    cut = interrupted()
+    changes = (Change(at(18), Action.CREATE),)
+    done = replace(
+        cut, plan=replace(cut.plan, changes=changes), outcomes=cut.outcomes[:1], stop_signal=2
+    )
+    text = render_report(done, color=False)
+    assert "Apply complete! Resources: 1 added, 0 changed, 0 destroyed." in text
+    assert "It was stopped by SIGINT; what had begun was finished and recorded." in text
+    assert "again" not in text
