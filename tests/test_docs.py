@@ -154,7 +154,8 @@ def test_every_rule_of_the_policy_is_explained() -> None:
 def test_every_setting_of_the_controller_is_explained() -> None:
     """The pages of the controller name each key that has an effect."""
     schema = json.loads((ROOT / "schemas" / "v1" / "controller.schema.json").read_text("utf-8"))
-    pages = ["controller.md", "controller-access.md", "controller-messages.md"]
+    names = ("reference", "access", "approvals", "messages")
+    pages = [f"controller-{name}.md" for name in names]
     text = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in pages)
     named = set(re.findall(r"\w+", text.lower()))
     assert {name.lower() for name in used_property_names(schema)} - named == set()

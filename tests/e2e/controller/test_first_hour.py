@@ -139,7 +139,7 @@ def test_what_the_pages_write_into_controller_yaml_is_valid(tmp_path: Path) -> N
     source = "sources: {acme: {url: https://git.example/acme.git, targets: {dev: {mode: auto}}}}\n"
     blocks = [
         block
-        for page in ("controller.md", "controller-access.md")
+        for page in ("controller.md", "controller-access.md", "controller-approvals.md")
         for block in re.findall(
             r"^```yaml\n(.*?)^```$",
             (ROOT / "docs" / page).read_text("utf-8"),

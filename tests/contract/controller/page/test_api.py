@@ -155,10 +155,10 @@ def test_metrics_say_how_targets_sources_and_loop_are(page: ServedPage) -> None:
 
 
 def test_the_page_names_every_metric(page: ServedPage) -> None:
-    """docs/controller.md has a row for each, and no other."""
+    """docs/controller-reference.md has a row for each, and no other."""
     text = page.get("/metrics").text
     served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    doc = (ROOT / "docs" / "controller.md").read_text("utf-8")
+    doc = (ROOT / "docs" / "controller-reference.md").read_text("utf-8")
     rows = {line.split("`")[1].partition("{")[0] for line in doc.splitlines()
             if line.startswith("| `synapse_apply_")}  # fmt: skip
     assert rows == served
