@@ -151,11 +151,10 @@ class OpenTarget:
         from synapse_apply.operations.plan import plan
         from synapse_apply.operations.resource_sides import ResourceSides
         from synapse_apply.planning.plan_input import PlanOptions
-        from synapse_apply.workspace.selection import choose_address
 
         name = require_text("name", name)
         with self._connection.ready(read_only=not create_state) as session:
-            address = choose_address(session, name)
+            address = session.names.choose(name)
             options = PlanOptions().with_target_rules(session.target)
             plan_result = plan(session, options, addresses_to_read=(address,))
             return ResourceSides.from_plan_result(plan_result, address, session.typed_target)
@@ -403,11 +402,10 @@ class OpenTarget:
         """
         from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
         from synapse_apply.operations.plan import plan
-        from synapse_apply.workspace.selection import select_addresses
 
         arguments = build_plan_arguments(only=only, exclude=exclude)
         with self._connection.ready(read_only=True) as session:
-            selected = select_addresses(session, arguments.only, arguments.exclude)
+            selected = session.names.select(arguments.only, arguments.exclude)
             options = build_options_that_revert_drift(selected, arguments.typed)
             return compute_drift(session, plan(session, options), unmanaged=unmanaged)
 

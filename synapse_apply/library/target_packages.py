@@ -37,7 +37,7 @@ from synapse_apply.packages.sources import (
 )
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.package_sources import build_package_linter, with_shown_path
-from synapse_apply.workspace.selection import SelectableAddresses, find_addresses
+from synapse_apply.workspace.selection import Names
 from synapse_apply.workspace.state_access import build_missing_state_error
 from synapse_apply.workspace.target_session import TargetSession, open_state
 
@@ -314,7 +314,7 @@ def _require_release_of(session: TargetSession, name: str, path: Path | None = N
         for address, resource in manifests.desired.items()
         if CATALOGUE[address.kind].carries_package
     }
-    matches = [releases[address] for address in find_addresses(SelectableAddresses(releases), name)]
+    matches = [releases[address] for address in Names(releases).find(name)]
     if len(matches) == 1:
         return matches[0]
     if matches:

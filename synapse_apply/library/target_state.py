@@ -49,7 +49,7 @@ from synapse_apply.operations.state import (
     will_shut_out_others,
 )
 from synapse_apply.workspace.recovery_journal import read_valid_journal
-from synapse_apply.workspace.selection import choose_address, choose_addresses, state_selectable
+from synapse_apply.workspace.selection import Names
 
 if TYPE_CHECKING:
     from synapse_apply.model.address import Address
@@ -117,8 +117,7 @@ class TargetState:
         """
         names = require_names("names", names)
         with self._connection.state_alone() as session:
-            selectable = state_selectable(session.store.read_state())
-            addresses = choose_addresses(selectable, names)
+            addresses = Names.of_state(session.store.read_state()).choose_all(names)
             remove_records_keeping_objects(session, addresses)
         return addresses
 
@@ -148,7 +147,7 @@ class TargetState:
         name = require_text("name", name)
         with self._connection.ready() as session:
             plan_result = plan(session, PlanOptions().with_target_rules(session.target))
-            acceptable = require_acceptable(plan_result, choose_address(session, name))
+            acceptable = require_acceptable(plan_result, session.names.choose(name))
             if confirm is not None and not confirm(acceptable):
                 raise NotApproved.from_summary(
                     f"{acceptable.resource.address} was not accepted", "confirm said no."
@@ -200,7 +199,7 @@ class TargetState:
         """
         name, job_id = require_text("name", name), require_text("job_id", job_id)
         with self._connection.ready() as session:
-            address = choose_address(state_selectable(session.store.read_state()), name)
+            address = Names.of_state(session.store.read_state()).choose(name)
             return close_with_job(session, address, job_id, moment=session.clock.utc_now())
 
     def record_calls(
@@ -321,5 +320,4 @@ class TargetState:
         """A session of the state, and the address of what it records under a name; InputError."""
         name = require_text("name", name)
         with self._connection.state_alone() as session:
-            selectable = state_selectable(session.store.read_state())
-            yield session, choose_address(selectable, name)
+            yield session, Names.of_state(session.store.read_state()).choose(name)

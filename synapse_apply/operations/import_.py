@@ -38,7 +38,6 @@ from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Re
 from synapse_apply.model.values import Reference, flatten
 from synapse_apply.planning.identity import known_keys
 from synapse_apply.workspace.inventory_rows import InventoryRow, InventoryRowsByAddress
-from synapse_apply.workspace.selection import choose_address
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -54,7 +53,7 @@ def resolve_rows(
         if isinstance(name, Address) and isinstance(row, InventoryRow):
             rows[name] = row
         else:
-            rows[choose_address(session, str(name))] = InventoryRow(str(row))
+            rows[session.names.choose(str(name))] = InventoryRow(str(row))
     return rows
 
 

@@ -15,7 +15,6 @@ from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import RULE_ID_PREFIX
 from synapse_apply.planning.guards import GUARD_NAMES, overridable_rule_ids
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.workspace.selection import select_addresses
 
 if TYPE_CHECKING:
     from synapse_apply.workspace.offline_target import OfflineTarget
@@ -96,7 +95,7 @@ class PlanArguments:
             resend_secrets=self.resend_secrets,
             verify=not self.no_verify,
             overridden=frozenset(self.overridden),
-            selected=select_addresses(planned_target, self.only, self.exclude),
+            selected=planned_target.names.select(self.only, self.exclude),
             revert_drift=self.revert_drift,
             allow_locked=self.allow_locked,
             allow_replace=self.allow_replace or will_ask,

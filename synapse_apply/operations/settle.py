@@ -34,7 +34,7 @@ from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, 
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, outcome_unknown_refusal
 from synapse_apply.planning.package import iter_untold_packages
 from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent, JournaledDoneCall
-from synapse_apply.workspace.selection import choose_addresses, state_selectable
+from synapse_apply.workspace.selection import Names
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -114,8 +114,8 @@ def settle_calls(
     open_addresses = {intent.address for intent in state.open_intents}
     acting = {call.address for _, call in list_acting_calls(session, state)}
     # A name with `*` gives those with such a call, else an error.
-    addresses = choose_addresses(
-        state_selectable(state), names, (open_addresses | acting).__contains__, "has a call open"
+    addresses = Names.of_state(state).choose_all(
+        names, (open_addresses | acting).__contains__, "has a call open"
     )
     acting -= open_addresses
     sought = [address for address in addresses if address not in acting]

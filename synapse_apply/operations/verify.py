@@ -28,7 +28,6 @@ from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.operations.apply_observer import ApplyObserver
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState
-from synapse_apply.workspace.selection import select_addresses
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
@@ -40,7 +39,7 @@ def select_releases(session: TargetSession, names: Sequence[str]) -> frozenset[A
     kinds = {
         prefix for prefix, kind in session.catalogue.items() if kind.verification_spec is not None
     }
-    return select_addresses(session, names, (), kinds) or frozenset()
+    return session.names.select(names, (), kinds) or frozenset()
 
 
 def verify_releases(

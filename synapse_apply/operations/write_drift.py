@@ -42,7 +42,6 @@ from synapse_apply.operations.drift import (
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.selection import choose_addresses
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 _REFUSAL_SUMMARY = "This drift cannot be written"
@@ -101,7 +100,7 @@ def write_named_drift(
     drifted_addresses = {
         object_drift.address for object_drift in drift.objects if not object_drift.is_missing
     }
-    addresses = choose_addresses(session, names, drifted_addresses.__contains__, "has drifted")
+    addresses = session.names.choose_all(names, drifted_addresses.__contains__, "has drifted")
     return write_live_values(invocation, session, plan_result, drift, addresses, write=write)
 
 

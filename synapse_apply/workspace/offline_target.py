@@ -19,6 +19,7 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.environment import CheckoutState, read_checkout
 from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.selection import Names
 
 # What pre-commit gives a hook is all that stands in `args`.
 _HOOK_HINT = (
@@ -80,6 +81,11 @@ class OfflineTarget:
     def known_addresses_of_state(self) -> Iterable[Address]:
         """The addresses that count as recorded: none, without a state."""
         return ()
+
+    @property
+    def names(self) -> Names:
+        """What a name means among the addresses that are declared or recorded now."""
+        return Names(self.desired, self.known_addresses_of_state(), self.catalogue)
 
     def select_binding(self, prefix: str) -> ApiBinding:
         """The operations of a kind in the API version that the target uses for it."""

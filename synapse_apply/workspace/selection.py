@@ -8,15 +8,13 @@ the recorded ones where none is declared; a kind; a label as KEY=VALUE; a bare n
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import field
-from typing import Protocol
+from typing import Self
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address, has_wildcard, matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, NameNotFound
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import State
@@ -24,132 +22,60 @@ from synapse_apply.model.state import State
 _MAX_LISTED = 10
 
 
-class Selectable(Protocol):
-    """The declared and recorded addresses that names are matched with."""
+class Names:
+    """The addresses that are declared or recorded, in order, and what a name means among them."""
 
-    @property
-    def desired(self) -> Mapping[Address, Desired]: ...
-    @property
-    def catalogue(self) -> Catalogue: ...
-    def known_addresses_of_state(self) -> Iterable[Address]: ...
+    def __init__(
+        self,
+        desired: Mapping[Address, Desired],
+        recorded: Iterable[Address] = (),
+        catalogue: Catalogue = CATALOGUE,
+    ) -> None:
+        self._desired, self._catalogue = desired, catalogue
+        self.addresses = dict.fromkeys(sorted({*desired, *recorded}))
 
+    @classmethod
+    def of_state(cls, state: State) -> Self:
+        """Those of a state alone: its records, and those with an open call."""
+        return cls({}, (*state.records, *(intent.address for intent in state.open_intents)))
 
-@frozen
-class SelectableAddresses:
-    """A Selectable from a state alone, or from manifests alone."""
+    def select(
+        self, only: Sequence[str], exclude: Sequence[str], kinds: Collection[str] = ()
+    ) -> frozenset[Address] | None:
+        """The selected addresses, None for all; InputError with every name that matches nothing.
 
-    desired: Mapping[Address, Desired] = field(default_factory=dict)
-    addresses: Collection[Address] = ()
-    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
+        `exclude` is subtracted from `only`, or from all addresses. A bare name must be of one of
+        `kinds`, by default of any.
+        """
+        if not only and not exclude:
+            return None
+        findings: list[Diagnostic] = []
 
-    def known_addresses_of_state(self) -> Iterable[Address]:
-        """The addresses that are not declared."""
-        return self.addresses
+        def collect(names: Iterable[str]) -> set[Address]:
+            addresses: set[Address] = set()
+            for name in names:
+                matches = self.find(name, kinds)
+                is_pattern = any(mark in name for mark in "/=") or has_wildcard(name)
+                is_bare = not is_pattern and not self.kinds_named(name)
+                if not matches:
+                    findings.append(self.no_match(name))
+                elif is_bare and len({address.kind for address in matches}) > 1:
+                    findings.append(_ambiguous(name, matches))
+                else:
+                    addresses.update(matches)
+            return addresses
 
-
-def state_selectable(state: State) -> SelectableAddresses:
-    """The addresses of a state: its records, and those with an open call."""
-    return SelectableAddresses(
-        {}, {*state.records, *(intent.address for intent in state.open_intents)}
-    )
-
-
-def select_addresses(
-    selectable: Selectable, only: Sequence[str], exclude: Sequence[str], kinds: Collection[str] = ()
-) -> frozenset[Address] | None:
-    """The selected addresses, None for all; InputError with every name that matches nothing.
-
-    `exclude` is subtracted from `only`, or from all addresses. A bare name must be of one of
-    `kinds`, by default of any.
-    """
-    if not only and not exclude:
-        return None
-    known = _Known(selectable)
-    findings: list[Diagnostic] = []
-
-    def collect(names: Iterable[str]) -> set[Address]:
-        addresses: set[Address] = set()
-        for name in names:
-            matches = known.find(name, kinds)
-            is_pattern = any(mark in name for mark in "/=") or has_wildcard(name)
-            is_bare = not is_pattern and not known.kinds_named(name)
-            if not matches:
-                findings.append(known.no_match(name))
-            elif is_bare and len({address.kind for address in matches}) > 1:
-                findings.append(_ambiguous(name, matches))
-            else:
-                addresses.update(matches)
-        return addresses
-
-    # Both are resolved before anything is raised, so that every wrong name is told at once.
-    selected = (collect(only) if only else set(known.addresses)) - collect(exclude)
-    if findings:
-        raise InputError(*findings)
-    return frozenset(selected)
-
-
-def choose_address(selectable: Selectable, name: str) -> Address:
-    """The one address that a name stands for; InputError where it matches several or is malformed.
-
-    A complete address is returned even where nothing has it: the command decides about that.
-    """
-    return _Known(selectable).choose(name)
-
-
-def choose_addresses(
-    selectable: Selectable,
-    names: Iterable[str],
-    is_suitable: Callable[[Address], bool] = lambda _address: True,
-    condition_text: str = "is declared or recorded",
-) -> list[Address]:
-    """The address of each name, and all that a name with `*` matches; InputError without a match.
-
-    Of the wildcard's matches, only those that are `is_suitable`; `condition_text` says so in the
-    error.
-    """
-    known = _Known(selectable)
-    chosen_addresses: dict[Address, None] = {}
-    for name in names:
-        # A resource may have a `*` in its name: it is meant before what it would match.
-        if not has_wildcard(name) or known.has(name):
-            chosen_addresses[known.choose(name)] = None
-            continue
-        matches = known.find(name)
-        if not matches:
-            raise NameNotFound(known.no_match(name))
-        suitable = [address for address in matches if is_suitable(address)]
-        if not suitable:
-            raise InputError.from_summary(
-                "Nothing matches the selection", f"Nothing that `{name}` fits {condition_text}."
-            )
-        chosen_addresses.update(dict.fromkeys(suitable))
-    return list(chosen_addresses)
-
-
-def find_addresses(selectable: Selectable, name: str) -> list[Address]:
-    """All addresses that a name may stand for, sorted; a bare name may match several kinds."""
-    return _Known(selectable).find(name)
-
-
-class _Known:
-    """All addresses that are declared or recorded, in order, and how names match them."""
-
-    def __init__(self, selectable: Selectable) -> None:
-        self._desired, self._catalogue = selectable.desired, selectable.catalogue
-        addresses = {*selectable.desired, *selectable.known_addresses_of_state()}
-        self.addresses = dict.fromkeys(sorted(addresses))
-
-    def has(self, name: str) -> bool:
-        """Whether it is one of the addresses."""
-        kind, _, address_name = name.partition("/")
-        return Address(kind, address_name) in self.addresses
-
-    def kinds_named(self, name: str) -> set[str]:
-        """The prefixes of the kinds that have this name."""
-        return {prefix for prefix, kind in self._catalogue.items() if name in (prefix, kind.kind)}
+        # Both are resolved before anything is raised, so that every wrong name is told at once.
+        selected = (collect(only) if only else set(self.addresses)) - collect(exclude)
+        if findings:
+            raise InputError(*findings)
+        return frozenset(selected)
 
     def choose(self, name: str) -> Address:
-        """As `choose_address`."""
+        """The one address that a name means; InputError where it matches several or is malformed.
+
+        A complete address is returned even where nothing has it: the command decides about that.
+        """
         matches = self.find(name)
         if len(matches) == 1:
             return matches[0]
@@ -162,8 +88,49 @@ class _Known:
         except ValueError:
             raise NameNotFound(self.no_match(name)) from None
 
+    def choose_all(
+        self,
+        names: Iterable[str],
+        is_suitable: Callable[[Address], bool] = lambda _address: True,
+        condition_text: str = "is declared or recorded",
+    ) -> list[Address]:
+        """The address of each name, and all that a name with `*` matches; InputError without any.
+
+        Of the wildcard's matches, only those that are `is_suitable`; `condition_text` says so in
+        the error.
+        """
+        chosen_addresses: dict[Address, None] = {}
+        for name in names:
+            # A resource may have a `*` in its name: it is meant before what it would match.
+            if not has_wildcard(name) or self.has(name):
+                chosen_addresses[self.choose(name)] = None
+                continue
+            matches = self.find(name)
+            if not matches:
+                raise NameNotFound(self.no_match(name))
+            suitable = [address for address in matches if is_suitable(address)]
+            if not suitable:
+                raise InputError.from_summary(
+                    "Nothing matches the selection",
+                    f"Nothing that `{name}` fits {condition_text}.",
+                )
+            chosen_addresses.update(dict.fromkeys(suitable))
+        return list(chosen_addresses)
+
+    def has(self, name: str) -> bool:
+        """Whether it is one of the addresses."""
+        kind, _, address_name = name.partition("/")
+        return Address(kind, address_name) in self.addresses
+
+    def kinds_named(self, name: str) -> set[str]:
+        """The prefixes of the kinds that have this name."""
+        return {prefix for prefix, kind in self._catalogue.items() if name in (prefix, kind.kind)}
+
     def find(self, name: str, kinds: Collection[str] = ()) -> list[Address]:
-        """As `find_addresses`; a bare name must be of one of `kinds`, by default of any."""
+        """All addresses that a name may stand for, sorted; a bare name may match several kinds.
+
+        It must be of one of `kinds`, by default of any.
+        """
         # An exact address comes first: its name may contain a `=`, as labels do.
         if self.has(name):
             return [Address.parse(name)]

@@ -9,7 +9,6 @@ from unit.applying.bench import Bench, plugin, release, widget
 
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.errors import InputError
-from synapse_apply.workspace.selection import choose_address, choose_addresses, select_addresses
 
 
 def declared():
@@ -64,15 +63,15 @@ ALL = [
 )
 def test_what_is_selected(context, only, exclude, selected):
     """What is excluded is taken out of what is asked for, or of all, recorded ones included."""
-    found = select_addresses(context, only, exclude)
+    found = context.names.select(only, exclude)
     assert sorted(map(str, found or ())) == selected
 
 
 def test_every_name_that_fits_nothing_is_said(context):
     """A mistyped name must not plan nothing, or leave nothing out."""
     with pytest.raises(InputError) as caught:
-        select_addresses(
-            context, ["plugin/yola", "plugin"], ["team=visoin", "storages", "example.org/x=a"]
+        context.names.select(
+            ["plugin/yola", "plugin"], ["team=visoin", "storages", "example.org/x=a"]
         )
     told = [(one.detail.split("`")[1], one.hint) for one in caught.value.diagnostics]
     assert [name for name, _ in told] == [
@@ -90,7 +89,7 @@ def test_every_name_that_fits_nothing_is_said(context):
 def test_a_bare_name_that_two_kinds_have_is_asked_back(context):
     """`yolo` is a plugin, and the series of its releases: nothing is guessed."""
     with pytest.raises(InputError) as caught:
-        select_addresses(context, ["yolo"], ["sam"])
+        context.names.select(["yolo"], ["sam"])
     assert [(one.summary, one.detail) for one in caught.value.diagnostics] == [
         ("Which one?", "`yolo` may be plugin/yolo, release/yolo@1.0.0, release/yolo@2.0.0"),
         ("Which one?", "`sam` may be plugin/sam, release/sam@3.0.0"),
@@ -111,23 +110,23 @@ def test_a_bare_name_that_two_kinds_have_is_asked_back(context):
 )
 def test_one_is_chosen(context, name, address):
     """A whole address is taken as it stands: the command says that it is not there."""
-    assert str(choose_address(context, name)) == address
+    assert str(context.names.choose(name)) == address
 
 
 @pytest.mark.parametrize("name", ["yolo", "release/yolo", "plugin", "*", "nothing", "pl*x/*", "="])
 def test_one_is_not_chosen_where_none_or_several_fit(context, name):
     """An error, and no guess."""
     with pytest.raises(InputError):
-        choose_address(context, name)
+        context.names.choose(name)
 
 
 def test_each_name_is_one_and_a_pattern_is_all(context):
     """`state rm release/yolo` must not forget several; `release/yolo@*` says so."""
     with pytest.raises(InputError) as caught:
-        choose_addresses(context, ["widget/w", "release/yolo"])
+        context.names.choose_all(["widget/w", "release/yolo"])
     assert caught.value.diagnostics[0].summary == "Which one?"
-    found = choose_addresses(
-        context, ["release/yolo@*", "w", "widget/*"], lambda at: at.name != "old"
+    found = context.names.choose_all(
+        ["release/yolo@*", "w", "widget/*"], lambda at: at.name != "old"
     )
     assert [*map(str, found)] == ["release/yolo@1.0.0", "release/yolo@2.0.0", "widget/w"]
 
@@ -162,7 +161,7 @@ def test_a_kind_of_which_there_is_nothing_is_still_a_kind(tmp_path, name):
         ([], ""),
     ):
         with pytest.raises(InputError) as caught:
-            select_addresses(Bench(tmp_path).context(*declared_there), [name], [])
+            Bench(tmp_path).context(*declared_there).names.select([name], [])
         (found,) = caught.value.diagnostics
         assert found.detail == f"nothing of kind `{name}` is declared or recorded for this target"
         assert found.hint == f"declare it in a manifest first{rest}"
