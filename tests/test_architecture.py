@@ -82,7 +82,7 @@ HOMES = {
 SHARED_BY_OPERATIONS = {
     *("arguments", "connection", "saved_plan", "saved_plan_file", "steps"),
     *("plan", "plan_arguments", "health", "drift", "apply", "apply_observer"),
-    *("protected_files", "state"),
+    *("protected_files", "state", "settle", "rekey", "accept_difference"),
 }
 # Commands and what they print are made of the library alone, except for these, and why.
 NOT_MADE_OF_THE_LIBRARY = {
@@ -303,7 +303,7 @@ def test_a_target_is_wired_in_one_place() -> None:
     makers = {
         "connect_backend_or_raise_without_credentials": {session},
         "SecretResolver": {session, "workspace/state_access.py"},
-        "SecretStore": {session, "operations/state.py"},
+        "SecretStore": {session, "operations/rekey.py"},
         "build_actor": {session},
         "SourcePackages": {session},
         "choose_and_fill_target": {

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         TargetPackages,
         WrittenZip,
     )
-    from synapse_apply.library.target_state import TargetState
     from synapse_apply.live.live_backend import LiveObject
     from synapse_apply.manifests.rewriting import Rewrite
     from synapse_apply.operations.accept_difference import AcceptableResource
@@ -28,14 +27,15 @@ if TYPE_CHECKING:
     from synapse_apply.operations.doctor import BackendOffer
     from synapse_apply.operations.export import ExportedFiles, ExportReport
     from synapse_apply.operations.jobs import StartedRun, TargetJobs
+    from synapse_apply.operations.rekey import RekeyResult
     from synapse_apply.operations.resource_sides import ResourceSides
     from synapse_apply.operations.settle import OpenCalls, RecoveredCalls, SettledCall, SettledCalls
     from synapse_apply.operations.state import (
         CreatedState,
         Rebinding,
-        RekeyResult,
         RestoredState,
         StateExchange,
+        TargetState,
     )
     from synapse_apply.operations.verify import BytesResult, ComparedBytes
     from synapse_apply.packages.content import FileChange
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 _VALUES_BY_HOME = {
     "library.target_live": "TargetLive",
-    "library.target_state": "TargetState",
     "library.target_packages": "PackageDifference PackageInside PackageQuery TargetPackages "
     "WrittenZip",
     "live.live_backend": "LiveObject",
@@ -57,7 +56,8 @@ _VALUES_BY_HOME = {
     "operations.jobs": "StartedRun TargetJobs",
     "operations.settle": "OpenCalls RecoveredCalls SettledCall SettledCalls",
     "operations.verify": "BytesResult ComparedBytes",
-    "operations.state": "CreatedState Rebinding RekeyResult RestoredState StateExchange",
+    "operations.rekey": "RekeyResult",
+    "operations.state": "CreatedState Rebinding RestoredState StateExchange TargetState",
     "packages.content": "FileChange",
     "packages.sources": "PackageListing",
     "workspace.recovery_journal": "EndedCall JournalContent",

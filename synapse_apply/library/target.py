@@ -25,7 +25,6 @@ from synapse_apply.workspace.invocation import Invocation
 if TYPE_CHECKING:
     from synapse_apply.library.target_live import TargetLive
     from synapse_apply.library.target_packages import TargetPackages
-    from synapse_apply.library.target_state import TargetState
     from synapse_apply.model.address import Address
     from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.plan import Change, Plan
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from synapse_apply.operations.jobs import TargetJobs
     from synapse_apply.operations.resource_sides import ResourceSides
     from synapse_apply.operations.saved_plan import ApprovedPlans, SaveResult
+    from synapse_apply.operations.state import TargetState
     from synapse_apply.operations.validate import ValidationResult
     from synapse_apply.operations.verify import ComparedBytes
     from synapse_apply.planning.narrow import PermittedApply, PermittedRows
@@ -83,7 +83,7 @@ class OpenTarget:
     @property
     def state(self) -> TargetState:
         """The state of the target, with what the `state` commands show and change."""
-        from synapse_apply.library.target_state import TargetState
+        from synapse_apply.operations.state import TargetState
 
         return TargetState(self._connection)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from synapse_apply.applying.records import accept_paths, record_of_both_sides, revert_acceptance
+from synapse_apply.applying.records import accept_paths, record_of_both_sides
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
@@ -149,25 +149,3 @@ def _merge_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
         {**added_acceptance.applied, **earlier_acceptance.applied},
         {**added_acceptance.seen, **earlier_acceptance.seen},
     )
-
-
-def undo_acceptance(session: TargetSession, address: Address) -> Acceptance:
-    """Restore what was recorded before `address` was accepted; returns the undone acceptance.
-
-    Takes the state's lock. The next plan shows the differences again. StateError when nothing of
-    `address` is accepted.
-    """
-    with session.lock_state_of_own_project("state accept"):
-        record = session.store.find_record(address)
-        if record is None or record.accepted is None:
-            reason = "is not recorded" if record is None else "has no accepted difference"
-            raise StateError.from_summary(
-                "There is nothing to undo",
-                f"{address} {reason}.",
-                Text(Command("plan"), " tells the accepted differences of a target."),
-            )
-        session.store.write_records(
-            replace(revert_acceptance(record), updated_at=session.clock.utc_now())
-        )
-        session.note_in_audit([(address, "undo accept", record.remote_id)])
-    return record.accepted

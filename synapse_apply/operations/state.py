@@ -1,23 +1,23 @@
 """What the `state` commands read and change in a state. None of it changes the backend.
 
-First its records and open calls; then the state as a whole: when it is made, replaced by a backup,
-bound to a backend and project, or rekeyed, and whom that shuts out.
+`TargetState` is what a script and the commands call; below it stands what makes up the values.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import starmap
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from synapse_apply.applying.settle import explain_other_job, jobs_of_last_runs, with_job
+from synapse_apply.files.checkout import require_no_link_out
 from synapse_apply.live.open_intents import (
     acting_call_warning,
     build_no_open_call_error,
@@ -29,13 +29,12 @@ from synapse_apply.live.open_intents import (
 from synapse_apply.manifests.export import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
-from synapse_apply.model.errors import InputError, NotApproved, SecretUnavailable, StateError
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import InputError, NotApproved, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RUN_VERB
-from synapse_apply.model.phrases import format_count_and_noun, format_field_path, suggest_name
-from synapse_apply.model.project import with_member_renames
-from synapse_apply.model.secrets.secret_rules import KEY_VARIABLE
+from synapse_apply.model.phrases import format_count_and_noun, suggest_name
+from synapse_apply.model.project import Target, with_member_renames
 from synapse_apply.model.state import (
     CREATE_VERB,
     NO_SHARED_IDS,
@@ -46,11 +45,24 @@ from synapse_apply.model.state import (
     Record,
     State,
 )
-from synapse_apply.model.values import Fields, Mac, SecretRef, flatten, of_two_keys
-from synapse_apply.planning.refusals import settle_secrets
-from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_of
-from synapse_apply.secrets.resolve import SecretStore
-from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
+from synapse_apply.model.values import SecretRef
+from synapse_apply.operations.connection import (
+    TargetConnection,
+    require_address,
+    require_names,
+    require_path,
+    require_text,
+)
+from synapse_apply.operations.rekey import Rekey, RekeyResult
+from synapse_apply.operations.settle import (
+    OpenCalls,
+    RecoveredCalls,
+    SettledCalls,
+    read_open_calls,
+    record_journal,
+    settle_calls,
+)
+from synapse_apply.secrets.keys import StateKey, key_variable_of
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.snapshot import (
@@ -59,15 +71,15 @@ from synapse_apply.stores.snapshot import (
     build_inventory_sorted_by_address,
     copy_and_verify_state_under_source_lock,
 )
-from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import (
-    make_unopened_sqlite_store,
     require_origin_of_intact_backup,
 )
-from synapse_apply.stores.state_messages import FORGED, NOT_VERIFIED, fault, open_call
+from synapse_apply.stores.state_messages import fault, open_call
 from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import run_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
+from synapse_apply.workspace.recovery_journal import read_valid_journal
+from synapse_apply.workspace.selection import Names
 from synapse_apply.workspace.state_access import (
     EMBEDDED_URL,
     build_state_identity,
@@ -81,7 +93,6 @@ from synapse_apply.workspace.state_key import (
     SharedKey,
     find_or_make_shared_key,
     key_ids_of_digests,
-    key_path_beside_state,
     list_ci_key_commands,
     new_key_lines_of,
     state_folder,
@@ -94,6 +105,433 @@ from synapse_apply.workspace.state_project import (
     write_project_id,
 )
 from synapse_apply.workspace.target_session import TargetSession
+
+if TYPE_CHECKING:
+    from synapse_apply.model.state import Acceptance
+    from synapse_apply.operations.accept_difference import AcceptableResource
+    from synapse_apply.workspace.recovery_journal import JournalContent
+
+
+class TargetState:
+    """The state of a target, as `OpenTarget.state` returns it.
+
+    Only `accept`, `settle` and `rekey` need manifests, and only the first two call the backend, to
+    look. What writes locks the state; all but these three do not wait for a lock that another run
+    holds. Where a method has `confirm`, it is called before anything is written, while nothing is
+    locked; where it returns False, NotApproved is raised.
+    """
+
+    def __init__(self, connection: TargetConnection) -> None:
+        """`OpenTarget.state` is the way to get one."""
+        self._connection = connection
+
+    def read(self) -> State:
+        """Everything that is recorded: records by address, open calls, lineage, serial."""
+        with self._connection.state_alone() as session:
+            return session.store.read_state()
+
+    def read_with_open_calls(self) -> tuple[State, OpenCalls]:
+        """The same, and how each call of unknown outcome can be settled."""
+        with self._connection.state_alone() as session:
+            return read_open_calls(session)
+
+    def find_record(self, name: str) -> Record:
+        """The record of one resource; StateError without one, InputError where several match."""
+        with self._recorded(name) as (session, address):
+            record = session.store.find_record(address)
+            if record is None:
+                raise unknown_address(session, address)
+            return record
+
+    def list_inventory(self) -> list[dict[str, object]]:
+        """Address, id, version and digest of every record, as `state inventory` prints them."""
+        with self._connection.state_alone() as session:
+            state = session.store.read_state()
+        return [dict(row) for row in build_inventory_sorted_by_address(state)]
+
+    def format_inventory(self) -> str:
+        """The same as YAML, which `import_objects` reads from a file."""
+        from synapse_apply.manifests.decode.loading import format_inventory
+
+        return format_inventory(self.list_inventory())
+
+    def write_backup(self, file: Path | str) -> None:
+        """Copy the whole state to a file, consistent even while an apply runs."""
+        path = require_path("file", file, self._connection.invocation.directory)
+        require_no_link_out(path)
+        with self._connection.state_alone() as session:
+            session.store.write_backup(str(path))
+
+    def forget(self, names: Sequence[str]) -> list[Address]:
+        """Remove records; the live objects stay. Returns the addresses that were removed.
+
+        Their calls that may still act stay open.
+        """
+        names = require_names("names", names)
+        with self._connection.state_alone() as session:
+            addresses = Names.of_state(session.store.read_state()).choose_all(names)
+            remove_records_keeping_objects(session, addresses)
+        return addresses
+
+    def rename(self, name: str, new_address: Address | str) -> Mapping[Address, Address]:
+        """Rename a record, and its releases' records with it; returns the new address of each.
+
+        `new_address` is an Address or a text KIND/NAME; InputError for anything else.
+        """
+        new = require_address("new_address", new_address)
+        with self._recorded(name) as (session, old):
+            if old.kind != new.kind:
+                raise InputError.from_summary(
+                    "An address keeps its kind",
+                    f"{old} cannot become {new}: they are of different kinds.",
+                    "Give two addresses of one kind.",
+                )
+            if reason := explain_invalid_address(new):
+                raise InputError.from_summary(
+                    "No manifest can have this address",
+                    f"{new}: {reason}.",
+                    "Give it the address that its manifest has.",
+                )
+            with session.lock_state_of_own_project("state mv"):
+                state = session.store.read_state()
+                renames = with_member_renames(state.records.values(), {old: new})
+                for intent in state.open_intents:
+                    # What has no record yet would be recorded under the old name, or over the new.
+                    is_made = intent.verb == CREATE_VERB and intent.address in renames.values()
+                    if intent.address not in state.records and (
+                        is_made or str(old) in {str(intent.address), intent.series}
+                    ):
+                        raise open_call(intent.address, intent.verb)
+                session.store.rename_addresses(renames, session.signer.sign_moved_run)
+                session.note_in_audit((was, f"move to {now}", "") for was, now in renames.items())
+            return renames
+
+    def accept(
+        self, name: str, *, confirm: Callable[[AcceptableResource], bool] | None = None
+    ) -> AcceptableResource:
+        """Accept a live object as it is, and send nothing; NotApproved where `confirm` says no.
+
+        What is declared counts as applied. Reads manifests and backend for it. `confirm` gets the
+        fields that differ; it is called also where none does, and that is recorded, too.
+        InputError where it is not declared, StateError where it is not recorded, not live, or was
+        written meanwhile.
+        """
+        from synapse_apply.operations.accept_difference import record_acceptance, require_acceptable
+        from synapse_apply.operations.plan import plan
+        from synapse_apply.planning.plan_input import PlanOptions
+
+        name = require_text("name", name)
+        with self._connection.ready() as session:
+            plan_result = plan(session, PlanOptions().with_target_rules(session.target))
+            acceptable = require_acceptable(plan_result, session.names.choose(name))
+            if confirm is not None and not confirm(acceptable):
+                raise NotApproved.from_summary(
+                    f"{acceptable.resource.address} was not accepted", "confirm said no."
+                )
+            record_acceptance(session, plan_result, acceptable)
+        return acceptable
+
+    def undo_accept(self, name: str) -> tuple[Address, Acceptance]:
+        """Show the differences of an accepted resource in plans again; returns what was undone.
+
+        StateError where nothing of it is accepted.
+        """
+        from synapse_apply.applying.records import revert_acceptance
+
+        with self._recorded(name) as (session, address):
+            with session.lock_state_of_own_project("state accept"):
+                record = session.store.find_record(address)
+                if record is None or record.accepted is None:
+                    reason = "is not recorded" if record is None else "has no accepted difference"
+                    raise StateError.from_summary(
+                        "There is nothing to undo",
+                        f"{address} {reason}.",
+                        Text(Command("plan"), " tells the accepted differences of a target."),
+                    )
+                session.store.write_records(
+                    replace(revert_acceptance(record), updated_at=session.clock.utc_now())
+                )
+                session.note_in_audit([(address, "undo accept", record.remote_id)])
+            return address, record.accepted
+
+    def settle(
+        self,
+        names: Sequence[str] = (),
+        *,
+        wait: Callable[[float, Sequence[Intent], float], None] | None = None,
+    ) -> SettledCalls:
+        """Look up calls of unknown outcome on the backend, and record how they ended.
+
+        All, or those of `names`. That a call was not done is certain only when it can no longer
+        arrive. `wait(seconds, calls, longest)` lets so many seconds pass until they are looked up
+        once more; after `longest` seconds all is certain. Without it such a call stays open.
+        InputError where a name has no call open.
+        """
+        names = require_names("names", names)
+        with self._connection.ready() as session:
+            return settle_calls(session, names, wait)
+
+    def settle_as_not_done(
+        self, name: str, *, warn: Callable[[Diagnostic], None] | None = None
+    ) -> Intent:
+        """Close the open calls of an address as not done: you looked. StateError without any.
+
+        Returns the first. `warn` gets a warning of each other, and of each that may still act.
+        """
+        with self._recorded(name) as (session, address):
+            return close_as_not_done(session, address, moment=session.clock.utc_now(), warn=warn)
+
+    def settle_with_job(self, name: str, job_id: str) -> Intent:
+        """Close an open run with the job that it started, which the next apply follows.
+
+        Reads the job. StateError where no run of it is open, or the job cannot be that of the run.
+        """
+        name, job_id = require_text("name", name), require_text("job_id", job_id)
+        with self._connection.ready() as session:
+            address = Names.of_state(session.store.read_state()).choose(name)
+            return close_with_job(session, address, job_id, moment=session.clock.utc_now())
+
+    def record_calls(
+        self, file: Path | str, *, confirm: Callable[[JournalContent], bool] | None = None
+    ) -> RecoveredCalls:
+        """Record what a run did while its state could not be written; then remove its file.
+
+        A file that the state key did not sign is recorded only where `confirm`, which gets what it
+        says, returns True. InputError for a file that was changed or is of another state,
+        StateError where it contradicts the state; the file stays then.
+        """
+        path = require_path("file", file, self._connection.invocation.directory)
+        with self._connection.state_alone() as session:
+            journal = read_valid_journal(path, session.target.name, session.state_keys)
+            if not journal.is_genuine and (confirm is None or not confirm(journal)):
+                raise NotApproved.from_summary(
+                    "The calls were not recorded", f"{path} cannot be verified: {journal.reason}."
+                )
+            return record_journal(session, path, journal)
+
+    def restore(
+        self, file: Path | str, *, confirm: Callable[[StateExchange], bool] | None = None
+    ) -> RestoredState:
+        """Replace the state by a backup of this target; the state that was there is kept.
+
+        `confirm` gets the two states, where there is one to replace. StateError, with nothing
+        replaced, for no backup, one of another backend, or another lineage than the pinned one.
+        """
+        path = require_path("file", file, self._connection.invocation.directory)
+        with self._connection.state_alone() as session:
+            target, identity = session.target, current_identity_of(session, is_read_only=True)
+            backup = require_origin_of_intact_backup(str(path))
+            require_restorable = partial(_require_restorable, target, identity, path)
+            require_restorable(backup.binding, backup.lineage)
+            replaced, current_state = None, None
+            with suppress(StateError):
+                replaced = session.store.read_state()
+                current_state = StateOrigin(
+                    replaced.binding, replaced.lineage, len(replaced.records)
+                )
+            exchange = StateExchange(backup, current_state)
+            if confirm is not None and session.store.exists() and not confirm(exchange):
+                raise NotApproved.from_summary("The state was not replaced", "confirm said no.")
+            kept_location = session.store.restore_backup_and_return_kept_path_or_empty(
+                str(path),
+                require_restorable,
+                str(state_folder(session.project) / f"{target.name}.{KEPT_FILE_SUFFIX}"),
+                lambda lineage: session.last_seen_files.read_farthest(lineage).progress,
+            )
+            warnings: list[Diagnostic] = []
+            if replaced is not None and replaced.binding == identity:
+                addresses = {intent.address for intent in replaced.open_intents}
+                kept = list_acting_calls(session, replaced, with_answered=True)
+                addresses.update(call.address for _, call in kept)
+                if addresses:
+                    with session.store.lock("state restore"):
+                        restored = session.store.read_state().records
+                        warnings += keep_acting_calls(session, replaced, addresses, restored)
+            if difference := exchange.lineage_difference:
+                undo_command = Command("state restore", kept_location, target=target.name)
+                warning = warning_finding(
+                    "Another state was replaced",
+                    difference.replace("that is here", "that was here"),
+                    Text("If that was wrong: ", undo_command, ".") if kept_location else "",
+                    target=target.name,
+                )
+                warnings.append(warning)
+            shared_ids = session.read_shared_ids()
+            current_key = session.reload_state_keys().current_key
+            if shared_ids and current_key and shared_ids.key_id not in ("", current_key.key_id):
+                warning = warning_finding(
+                    "The backup is from before another state key",
+                    f"It was made under key {shared_ids.key_id}; at hand is {current_key.key_id} "
+                    f"from {current_key.origin}.",
+                    Text(
+                        "Before anything else: ",
+                        Command("state rekey", target=target.name),
+                        " takes the key at hand for all of it.",
+                    ),
+                    target=target.name,
+                )
+                warnings.append(warning)
+            return RestoredState(exchange, kept_location, tuple(warnings))
+
+    def create(self, *, lineage: str = "", key_file: Path | str | None = None) -> CreatedState:
+        """Create an empty state, which knows no object that exists; sends nothing.
+
+        One that several machines share is bound to a state key and to the project. Without a key
+        one is made in `key_file`. `lineage` is needed where the project file pins one, or where a
+        state was here before. StateError where there is a state, InputError without a key.
+        """
+        folder = self._connection.invocation.directory
+        path = require_path("key_file", key_file, folder) if key_file is not None else None
+        lineage = require_text("lineage", lineage)
+        # A session that is open already knows of no state and no key.
+        self._connection.disconnect()
+        with self._connection.state_alone() as session:
+            return create_empty_state_and_missing_key(
+                session, current_identity_of(session), lineage, path
+            )
+
+    def rekey(
+        self,
+        *,
+        confirm: Callable[[], bool] | None = None,
+        confirm_unverified: Callable[[Diagnostic], bool] = lambda _: False,
+    ) -> RekeyResult:
+        """Digest and sign what is recorded under another state key; sends nothing to the backend.
+
+        The new key is that of the variable, else one that is made where the old one is. Secrets are
+        resolved for it; what cannot be keeps its old digest. `confirm` is asked where whoever has
+        the former key is shut out of a shared state, `confirm_unverified` where no key at hand can
+        verify what would be signed. InputError without a key, StateError for a forged entry.
+        """
+        with self._connection.session_with_other_key() as session:
+            rekey = Rekey(session)
+            unverified = rekey.find_unverified()
+            if unverified is not None and not confirm_unverified(unverified):
+                raise NotApproved(
+                    error_finding(unverified.summary, unverified.detail, unverified.hint)
+                )
+            if confirm is not None and rekey.will_shut_out_others and not confirm():
+                raise NotApproved.from_summary(
+                    "The state has the key that it had", "confirm said no."
+                )
+            return rekey.run(unverified)
+
+    def rebind(self, *, confirm: Callable[[Rebinding], bool] | None = None) -> Rebinding:
+        """Bind the state to the target's url and tenant as they are now, and to this project.
+
+        Only right for the same backend under another name. `confirm` gets what would change; where
+        nothing would it is not asked. A new project id is written into the project file.
+        """
+        self._connection.disconnect()
+        with self._connection.state_alone() as session:
+            rebinding = Rebinding.of_session(session)
+            if not rebinding.changes_anything:
+                return rebinding
+            if confirm is not None and not confirm(rebinding):
+                raise NotApproved.from_summary("The state is bound as it was", "confirm said no.")
+            # Not `lock_state_of_own_project`: the state may be another project's.
+            with session.store.lock("state rebind", session.lock_wait_seconds):
+                if rebinding.project_id is not None:
+                    if rebinding.project_id.is_new:
+                        write_project_id(session.project, rebinding.project_id.text)
+                        session.project = replace(session.project, id=rebinding.project_id.text)
+                    key_id = rebinding.shared_ids.key_id
+                    key = session.reload_state_keys().current_key if not key_id else None
+                    # A state without a digest of another key is one of the key in use.
+                    if key and key_ids_of_digests(session.store.read_state()) <= {key.key_id}:
+                        key_id = key.key_id
+                    session.store.replace_project_and_key_ids(
+                        ProjectAndKeyIds(rebinding.project_id.text, key_id, rebinding.target)
+                    )
+                session.store.replace_backend_identity(rebinding.identity)
+            return rebinding
+
+    def copy_to(self, url: str | SecretRef) -> State:
+        """Copy the whole state to another store, and compare the two; returns the copy.
+
+        The state that it came from stays. StateError where there is a state already.
+        """
+        with self._connection.state_alone() as session:
+            environ = session.invocation.environ
+            require_usable_bucket(url, session.project, session.target, environ)
+            # In such a store nothing unsigned is believed.
+            location = resolve_state_url(url, session.project, environ)
+            if is_bucket_url(location) or is_git_url(location):
+                if session.target.is_embedded:
+                    session.reload_state_keys(create=True)
+                else:
+                    hint = Text(
+                        "Get it from whoever has it. To make one: `openssl rand -base64 32`, put "
+                        f"into {key_variable_of(session.target.name)}, and kept where all of them "
+                        "get it. At a terminal this command makes one."
+                    )
+                    find_or_make_shared_key(session, hint)
+            with closing(
+                open_store_at_url(
+                    url, session.project, session.target, environ, session.store_signer
+                )
+            ) as new_store:
+                return copy_and_verify_state_under_source_lock(
+                    session.store, new_store, session.lock_wait_seconds
+                )
+
+    def list_steps_after_copy(self, url: str | SecretRef) -> list[str]:
+        """What is to be done with the key and the project of a copy, as sentences.
+
+        [] for a store of this machine alone. InputError for a variable that is not set.
+        """
+        with self._connection.state_alone() as session:
+            environ, target = session.invocation.environ, session.target
+            if target.is_embedded or is_local_or_empty_url(
+                resolve_state_url(url, session.project, environ)
+            ):
+                return []
+            variable = key_variable_of(target.name)
+            current_key = session.reload_state_keys().current_key
+            key_sentence = (
+                f"The state key is in {current_key.origin}. Every machine and job that "
+                f"uses this state needs it, in {variable} or in the user's key file."
+                if current_key is not None
+                else "There is no state key here, so nothing in the copy is signed: put one into "
+                f"{variable}, then {Command('state rekey', target=target.name)}."
+            )
+            rebind_command = Command("state rebind", target=target.name)
+            user_key_path = session.key_sources.user_key_path
+            transport_lines = (
+                [f"  {line}" for line in list_ci_key_commands(user_key_path, target.name)]
+                if user_key_path is not None
+                and current_key is not None
+                and current_key.origin == str(user_key_path)
+                else []
+            )
+            steps = [
+                key_sentence,
+                *transport_lines,
+                f"Then bind the state to this project: {rebind_command}.",
+            ]
+            used_key_ids = key_ids_of_digests(session.store.read_state())
+            if current_key is not None and not used_key_ids <= {current_key.key_id}:
+                steps.append(
+                    "Some secrets were digested with another key, and are not compared until "
+                    f"{Command('state rekey', target=target.name)}."
+                )
+            return steps
+
+    def unlock(self, lock_id: str) -> None:
+        """Remove the lock with this id, even if its run goes on: then its writes fail.
+
+        StateError where it is not the id of the lock.
+        """
+        lock_id = require_text("lock_id", lock_id)
+        with self._connection.state_alone() as session:
+            session.store.remove_lock_even_if_in_use(lock_id)
+
+    @contextmanager
+    def _recorded(self, name: str) -> Iterator[tuple[TargetSession, Address]]:
+        """A session of the state, and the address of what it records under a name; InputError."""
+        name = require_text("name", name)
+        with self._connection.state_alone() as session:
+            yield session, Names.of_state(session.store.read_state()).choose(name)
 
 
 def current_identity_of(session: TargetSession, *, is_read_only: bool = False) -> BackendIdentity:
@@ -126,113 +564,6 @@ def remove_records_keeping_objects(session: TargetSession, addresses: list[Addre
         keep_acting_calls(session, state, addresses, {})
         session.store.remove_records(*addresses)
         session.note_in_audit((address, "forget", "") for address in addresses)
-
-
-def rename_address(session: TargetSession, old: Address, new: Address) -> dict[Address, Address]:
-    """Rename a record, and those of its series' members, whose addresses contain its name.
-
-    Returns old and new addresses of all renamed records; the live objects stay as they are.
-    """
-    if old.kind != new.kind:
-        raise InputError.from_summary(
-            "An address keeps its kind",
-            f"{old} cannot become {new}: they are of different kinds.",
-            "Give two addresses of one kind.",
-        )
-    if reason := explain_invalid_address(new):
-        raise InputError.from_summary(
-            "No manifest can have this address",
-            f"{new}: {reason}.",
-            "Give it the address that its manifest has.",
-        )
-    with session.lock_state_of_own_project("state mv"):
-        state = session.store.read_state()
-        renames = with_member_renames(state.records.values(), {old: new})
-        for intent in state.open_intents:
-            # What has no record yet would be recorded under the old name, or over the new one.
-            is_made = intent.verb == CREATE_VERB and intent.address in renames.values()
-            if intent.address not in state.records and (
-                is_made or str(old) in {str(intent.address), intent.series}
-            ):
-                raise open_call(intent.address, intent.verb)
-        session.store.rename_addresses(renames, session.signer.sign_moved_run)
-        session.note_in_audit((was, f"move to {now}", "") for was, now in renames.items())
-    return renames
-
-
-def copy_state(session: TargetSession, url: str | SecretRef) -> State:
-    """Copy the whole state to the store at a url, with a key to sign it where it must be signed.
-
-    StateError when that has a state already, or is a bucket that cannot hold one; InputError where
-    there is no key, and no terminal at which one may be made.
-    """
-    environ = session.invocation.environ
-    require_usable_bucket(url, session.project, session.target, environ)
-    # In such a store nothing unsigned is believed.
-    location = resolve_state_url(url, session.project, environ)
-    if is_bucket_url(location) or is_git_url(location):
-        if session.target.is_embedded:
-            session.reload_state_keys(create=True)
-        else:
-            hint = Text(
-                "Get it from whoever has it. To make one: `openssl rand -base64 32`, put into "
-                f"{key_variable_of(session.target.name)}, and kept where all of them get it. At a "
-                "terminal this command makes one."
-            )
-            find_or_make_shared_key(session, hint)
-    with closing(
-        open_store_at_url(url, session.project, session.target, environ, session.store_signer)
-    ) as new_store:
-        return copy_and_verify_state_under_source_lock(
-            session.store, new_store, session.lock_wait_seconds
-        )
-
-
-def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[str]:
-    """Sentences on the key and the project of a state at a url; [] for one of this machine alone.
-
-    InputError for a variable that is not set.
-    """
-    environ, target = session.invocation.environ, session.target
-    if target.is_embedded or is_local_or_empty_url(
-        resolve_state_url(url, session.project, environ)
-    ):
-        return []
-    variable = key_variable_of(target.name)
-    current_key = session.reload_state_keys().current_key
-    key_sentence = (
-        f"The state key is in {current_key.origin}. Every machine and job that "
-        f"uses this state needs it, in {variable} or in the user's key file."
-        if current_key is not None
-        else "There is no state key here, so nothing in the copy is signed: put one into "
-        f"{variable}, then {Command('state rekey', target=target.name)}."
-    )
-    rebind_command = Command("state rebind", target=target.name)
-    user_key_path = session.key_sources.user_key_path
-    transport_lines = (
-        [f"  {line}" for line in list_ci_key_commands(user_key_path, target.name)]
-        if user_key_path is not None
-        and current_key is not None
-        and current_key.origin == str(user_key_path)
-        else []
-    )
-    steps = [
-        key_sentence,
-        *transport_lines,
-        f"Then bind the state to this project: {rebind_command}.",
-    ]
-    used_key_ids = key_ids_of_digests(session.store.read_state())
-    if current_key is not None and not used_key_ids <= {current_key.key_id}:
-        steps.append(
-            "Some secrets were digested with another key, and are not compared until "
-            f"{Command('state rekey', target=target.name)}."
-        )
-    return steps
-
-
-def list_inventory(session: TargetSession) -> list[dict[str, object]]:
-    """Address, id, version and digest of every record, as `import -f` reads them."""
-    return [dict(row) for row in build_inventory_sorted_by_address(session.store.read_state())]
 
 
 def close_as_not_done(
@@ -594,6 +925,51 @@ class StateExchange:
         )
 
 
+# A backup of another backend is refused, and so is another lineage than the pinned one. Without
+# a pin the right backup must be able to replace a state that was made by mistake, so a changed
+# lineage is only a warning that names both and the way back. What is replaced is kept, and a
+# kept state never takes the place of another.
+def _require_restorable(
+    target: Target, identity: BackendIdentity, path: Path, bound: BackendIdentity, lineage: str
+) -> None:
+    """StateError for a backup that must not take the place of the target's state."""
+    findings = []
+    if bound != identity:
+        hint = Text(
+            "If the backend moved and is the same one: restore while the target still has its "
+            "former url and tenant, then change them and run ",
+            Command("state rebind", target=target.name),
+            ".",
+        )
+        if identity.url == EMBEDDED_URL:
+            hint = Text(
+                "What another data set held is not in this one: ",
+                Command("apply"),
+                " makes it anew.",
+            )
+        finding = error_finding(
+            "This backup belongs to another backend",
+            f"{path} was made for {describe_identity(bound)}; target {target.name} is "
+            f"{describe_identity(identity)}. Nothing was replaced.",
+            Text(f"Name a backup of target {target.name}. ", hint),
+            position=target.position,
+        )
+        findings.append(finding)
+    pinned_lineage = target.state.lineage
+    if pinned_lineage and lineage != pinned_lineage:
+        finding = error_finding(
+            "This backup is not of the state that the project file pins",
+            f"The project file pins lineage {pinned_lineage}, {path} has {lineage}. Nothing "
+            "was replaced.",
+            "Name a backup of that state. If this is the right one: correct the pin, "
+            f"targets.{target.name}.state.lineage.",
+            position=target.position,
+        )
+        findings.append(finding)
+    if findings:
+        raise StateError(*findings)
+
+
 @frozen
 class RestoredState:
     """What took the place of what, and where the replaced state is kept; "" without one."""
@@ -601,109 +977,6 @@ class RestoredState:
     exchange: StateExchange
     kept_location: str
     warnings: tuple[Diagnostic, ...]
-
-
-def restore_backup(
-    session: TargetSession, path: Path, confirm: Callable[[StateExchange], bool] | None
-) -> RestoredState:
-    """Replace the state by a backup, where `confirm`, if given, agrees; else NotApproved.
-
-    It is asked only where there is a state to replace. StateError, with nothing replaced, for a
-    backup of another backend and for one of another lineage than the project file pins. The
-    restored state gets a serial above every one that was seen here, so that it is not refused as
-    an older copy. Calls that may still act stay open in it.
-    """
-    target, identity = session.target, current_identity_of(session, is_read_only=True)
-    backup = require_origin_of_intact_backup(str(path))
-
-    # A backup of another backend is refused, and so is another lineage than the pinned one. Without
-    # a pin the right backup must be able to replace a state that was made by mistake, so a changed
-    # lineage is only a warning that names both and the way back. What is replaced is kept, and a
-    # kept state never takes the place of another.
-    def require_restorable(bound: BackendIdentity, lineage: str) -> None:
-        findings = []
-        if bound != identity:
-            hint = Text(
-                "If the backend moved and is the same one: restore while the target still has its "
-                "former url and tenant, then change them and run ",
-                Command("state rebind", target=target.name),
-                ".",
-            )
-            if identity.url == EMBEDDED_URL:
-                hint = Text(
-                    "What another data set held is not in this one: ",
-                    Command("apply"),
-                    " makes it anew.",
-                )
-            finding = error_finding(
-                "This backup belongs to another backend",
-                f"{path} was made for {describe_identity(bound)}; target {target.name} is "
-                f"{describe_identity(identity)}. Nothing was replaced.",
-                Text(f"Name a backup of target {target.name}. ", hint),
-                position=target.position,
-            )
-            findings.append(finding)
-        pinned_lineage = target.state.lineage
-        if pinned_lineage and lineage != pinned_lineage:
-            finding = error_finding(
-                "This backup is not of the state that the project file pins",
-                f"The project file pins lineage {pinned_lineage}, {path} has {lineage}. Nothing "
-                "was replaced.",
-                "Name a backup of that state. If this is the right one: correct the pin, "
-                f"targets.{target.name}.state.lineage.",
-                position=target.position,
-            )
-            findings.append(finding)
-        if findings:
-            raise StateError(*findings)
-
-    require_restorable(backup.binding, backup.lineage)
-    replaced, current_state = None, None
-    with suppress(StateError):
-        replaced = session.store.read_state()
-        current_state = StateOrigin(replaced.binding, replaced.lineage, len(replaced.records))
-    exchange = StateExchange(backup, current_state)
-    if confirm is not None and session.store.exists() and not confirm(exchange):
-        raise NotApproved.from_summary("The state was not replaced", "confirm said no.")
-    kept_location = session.store.restore_backup_and_return_kept_path_or_empty(
-        str(path),
-        require_restorable,
-        str(state_folder(session.project) / f"{target.name}.{KEPT_FILE_SUFFIX}"),
-        lambda lineage: session.last_seen_files.read_farthest(lineage).progress,
-    )
-    warnings: list[Diagnostic] = []
-    if replaced is not None and replaced.binding == identity:
-        addresses = {intent.address for intent in replaced.open_intents}
-        kept = list_acting_calls(session, replaced, with_answered=True)
-        addresses.update(call.address for _, call in kept)
-        if addresses:
-            with session.store.lock("state restore"):
-                restored = session.store.read_state().records
-                warnings += keep_acting_calls(session, replaced, addresses, restored)
-    if difference := exchange.lineage_difference:
-        undo_command = Command("state restore", kept_location, target=target.name)
-        warning = warning_finding(
-            "Another state was replaced",
-            difference.replace("that is here", "that was here"),
-            Text("If that was wrong: ", undo_command, ".") if kept_location else "",
-            target=target.name,
-        )
-        warnings.append(warning)
-    shared_ids, current_key = session.read_shared_ids(), session.reload_state_keys().current_key
-    if shared_ids and current_key and shared_ids.key_id not in ("", current_key.key_id):
-        warning = warning_finding(
-            "The backup is from before another state key",
-            f"It was made under key {shared_ids.key_id}; at hand is {current_key.key_id} from "
-            f"{current_key.origin}.",
-            Text(
-                "Before anything else: ",
-                Command("state rekey", target=target.name),
-                " takes the key at hand for all of it.",
-            ),
-            target=target.name,
-        )
-        warnings.append(warning)
-    return RestoredState(exchange, kept_location, tuple(warnings))
 
 
 @frozen
@@ -719,6 +992,25 @@ class Rebinding:
     project_id: ProjectId | None = None
     shared_ids: ProjectAndKeyIds = NO_SHARED_IDS
     target: str = ""
+
+    @classmethod
+    def of_session(cls, session: TargetSession) -> Self:
+        """What a rebind to the target's backend and to this project would change; writes nothing.
+
+        StateError where the state belongs to a project and the project file names none: it may be
+        that very project.
+        """
+        identity = current_identity_of(session)
+        bound_identity, shared_ids = (
+            session.store.read_backend_identity(),
+            session.read_shared_ids(),
+        )
+        if shared_ids is None:
+            return cls(bound_identity, identity)
+        if shared_ids.project_id and not session.project.id:
+            require_no_error(project_findings(shared_ids, session.project, session.target))
+        project_id, name = project_id_of(session.project), session.target.name
+        return cls(bound_identity, identity, project_id, shared_ids, name)
 
     @property
     def changes_identity(self) -> bool:
@@ -772,293 +1064,3 @@ class Rebinding:
                 "Runs of a project file without this id are refused from then on: merge it soon."
             )
         return " ".join(sentences)
-
-
-def build_rebinding(session: TargetSession, identity: BackendIdentity) -> Rebinding:
-    """What a rebind to `identity`, and to this project, would change; writes nothing.
-
-    StateError where the state belongs to a project and the project file names none: it may be
-    that very project.
-    """
-    bound_identity, shared_ids = (session.store.read_backend_identity(), session.read_shared_ids())
-    if shared_ids is None:
-        return Rebinding(bound_identity, identity)
-    if shared_ids.project_id and not session.project.id:
-        require_no_error(project_findings(shared_ids, session.project, session.target))
-    return Rebinding(
-        bound_identity, identity, project_id_of(session.project), shared_ids, session.target.name
-    )
-
-
-def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:
-    """Bind the state; a new id is written into the project file first.
-
-    A shared state that names no key gets that of the one in use, unless it has digests of others.
-    """
-    # Not `lock_state_of_own_project`: the state may be another project's.
-    with session.store.lock("state rebind", session.lock_wait_seconds):
-        if rebinding.project_id is not None:
-            if rebinding.project_id.is_new:
-                write_project_id(session.project, rebinding.project_id.text)
-                session.project = replace(session.project, id=rebinding.project_id.text)
-            key_id = rebinding.shared_ids.key_id
-            key = session.reload_state_keys().current_key if not key_id else None
-            # A state without a digest of another key is one of the key in use.
-            if key and key_ids_of_digests(session.store.read_state()) <= {key.key_id}:
-                key_id = key.key_id
-            session.store.replace_project_and_key_ids(
-                ProjectAndKeyIds(rebinding.project_id.text, key_id, rebinding.target)
-            )
-        session.store.replace_backend_identity(rebinding.identity)
-
-
-@frozen
-class RekeyResult:
-    """How many secrets are under the new key, and which kept the old key and why.
-
-    `signed_count` are the runs that were signed again. `key_file` is where a new key was made, None
-    where it was there. `shuts_out_others`: a shared state needs it now in place of another one.
-    """
-
-    key_id: str
-    rekeyed_count: int
-    kept_reasons: tuple[str, ...]
-    signed_count: int = 0
-    warnings: tuple[Diagnostic, ...] = ()
-    key_file: Path | None = None
-    shuts_out_others: bool = False
-    new_key_lines: tuple[str, ...] = ()
-
-
-def will_shut_out_others(session: TargetSession) -> bool:
-    """Whether a rekey gives a shared state another key, which all who use it then need."""
-    shared_ids = session.read_shared_ids()
-    if shared_ids is None:
-        return False
-    keys = session.reload_state_keys()
-    if keys.current_key is None or session.key_sources.find_renewable_file(keys) is not None:
-        return True
-    return keys.current_key.key_id != shared_ids.key_id
-
-
-def find_unverified(session: TargetSession) -> Diagnostic | None:
-    """What a rekey would make genuine though no key at hand can verify it, None for nothing.
-
-    StateError for an entry that the key at hand did not sign: no rekey signs that.
-    """
-    store, variable = session.store, key_variable_of(session.target.name)
-    count = format_count_and_noun(len(store.read_state().records), "record")
-    for finding in store.list_warnings() if store.is_signed else ():
-        if finding.summary == FORGED:
-            raise StateError(error_finding(finding.summary, finding.detail, finding.hint))
-        if finding.summary == NOT_VERIFIED:
-            hint = (
-                f"Put the former key beside the new one: {variable} and {KEY_VARIABLE} take one "
-                "each. If it is lost, compare the records and the history with what you know first."
-            )
-            return warning_finding(
-                "The state cannot be verified",
-                f"{finding.detail} A rekey takes it for genuine with its {count}.",
-                hint,
-            )
-    return None
-
-
-def renew_key(session: TargetSession, unverified: Diagnostic | None = None) -> RekeyResult:
-    """Digest every recorded secret under the new key; what does not resolve keeps its old key id.
-
-    Runs are signed again where a key that is available signed them. The new key is the one in use
-    if it is of a variable, which somebody has changed then; else a new one is written into the file
-    of the one in use, and the old one kept beside it as `.previous`, so that an interrupted run can
-    be repeated. InputError where there is no key, and no place for one. `unverified` is what
-    `find_unverified` found, and somebody has agreed to.
-    """
-    shared_ids = session.read_shared_ids()
-    is_signed = session.store.is_signed
-    # Before the key file is renewed: the old key must still check what it digested.
-    old_keys = session.reload_state_keys()
-    # Without the key that signed a state its lock cannot be taken either.
-    lock = nullcontext() if unverified else session.lock_state_of_own_project("state rekey")
-    with lock:
-        # The key in use that is of a variable is new: then no file gets one.
-        if old_keys.current_key is None and shared_ids is None:
-            key_file: Path | None = key_path_beside_state(session.project, session.target)
-        else:
-            key_file = session.key_sources.find_renewable_file(old_keys)
-        if key_file is None and old_keys.current_key is None:
-            raise InputError.from_summary(
-                "There is no place for a state key",
-                f"None is in {session.key_sources.describe_key_places()}, and the project has no "
-                "id, under which one could be made for this user.",
-                Text(
-                    "Put a key into one of them (openssl rand -base64 32), or first: ",
-                    Command("state rebind"),
-                    ".",
-                ),
-            )
-        if key_file is not None:
-            session.key_sources.renew_key_in_file_keeping_old(key_file)
-        new_keys = session.reload_state_keys()
-        all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
-        rekey = _Rekey(session, all_keys)
-        if not is_signed:
-            result = rekey.run(session.store, shared_ids)
-        else:
-            # A copy takes the place of all that another key has signed.
-            with TemporaryDirectory(prefix="synapse-apply-") as folder:
-                copy_path = Path(folder) / "state.db"
-                session.store.write_backup(str(copy_path))
-                if unverified is None:
-                    find_unverified(session)  # what came while the lock was taken
-                with (
-                    closing(make_unopened_sqlite_store(copy_path)) as copy,
-                    copy.lock("state rekey"),
-                ):
-                    result = rekey.run(copy, shared_ids)
-                session.store_signer.is_renewed = True
-                session.store.restore_backup_and_return_kept_path_or_empty(str(copy_path))
-    shuts_out_others = shared_ids is not None and shared_ids.key_id != result.key_id
-    return replace(
-        result,
-        warnings=old_keys.warnings,
-        key_file=key_file,
-        shuts_out_others=shuts_out_others,
-        new_key_lines=tuple(new_key_lines_of(result.key_id, key_file, session.target.name))
-        if shuts_out_others and key_file is not None
-        else (),
-    )
-
-
-class _Rekey:
-    """Digests and signs anew, under the first of some keys, what a state has."""
-
-    def __init__(self, session: TargetSession, keys: StateKeys) -> None:
-        self._session = session
-        self._keys = keys
-        self._secrets = SecretStore(session.resolver, keys)
-        self._untold: dict[Address, set[FieldPath]] = {}
-
-    def run(self, store: SqlStore, shared_ids: ProjectAndKeyIds | None) -> RekeyResult:
-        """Digest and sign what a locked store has."""
-        session, key_id = self._session, self._secrets.key_id
-        if shared_ids is not None:
-            # First: who has the former key must not digest anything with it meanwhile.
-            target = shared_ids.target or session.target.name
-            store.replace_project_and_key_ids(replace(shared_ids, key_id=key_id, target=target))
-        store.append_audit_entries(
-            session.actor.build_state_audit_entry(
-                Address("state", session.target.name),
-                f"rekey to {key_id}",
-                moment=session.clock.utc_now(),
-                plan_id=str(uuid4()),
-            )
-        )
-        signer = RunSigner(self._keys, store.read_lineage())
-        state = store.read_state()
-        for address in {*state.records, *(call.address for call in state.open_intents)}:
-            calls = [call for call in state.open_intents if call.address == address]
-            self._untold[address] = _untold_paths(state.records.get(address), calls)
-        records, rekeyed_count, kept_reasons, signed_count = [], 0, list[str](), 0
-        for record in state.records.values():
-            new_record, secret_count = self._record(record, kept_reasons)
-            rekeyed_count += secret_count
-            status = signer.verify_last_run(record)
-            if status is SignatureStatus.EARLIER:
-                new_record = signer.sign_last_run_if_any(new_record)
-                signed_count += 1
-            elif status in {SignatureStatus.FORGED, SignatureStatus.STRANGE}:
-                reason = (
-                    "is of something else"
-                    if status is SignatureStatus.FORGED
-                    else "is of a key that is not here"
-                )
-                kept_reasons.append(
-                    Text(
-                        f"{record.address}: the signature of its run {reason}; ",
-                        Command("verify", record.address),
-                        " runs it again",
-                    )
-                )
-            if new_record != record:
-                records.append(new_record)
-        if records:
-            store.write_records(*records)
-        for intent in state.open_intents:
-            reasons = [] if intent.address in state.records else kept_reasons
-            if (rekeyed := self._call(intent, intent.address, reasons)) != intent:
-                store.rewrite_intent(rekeyed)
-        return RekeyResult(key_id, rekeyed_count, tuple(dict.fromkeys(kept_reasons)), signed_count)
-
-    def _record(self, record: Record, kept_reasons: list[str]) -> tuple[Record, int]:
-        """The record under the new key, and how many of its secrets are."""
-        applied = self._fields(record, record.applied, kept_reasons)
-        seen = self._fields(record, record.seen, kept_reasons)
-        calls = tuple(self._call(call, record.address, []) for call in record.given_up)
-        # A secret counts once, though it is both in what was applied and in what was seen.
-        rekeyed, kept = set[FieldPath](), set[FieldPath]()
-        for old, new in ((record.applied, applied), (record.seen, seen)):
-            for path, value in old.items():
-                if of_two_keys(value, Mac(self._secrets.key_id, "")):
-                    (kept if new[path] is value else rekeyed).add(path)
-        new_record = replace(record, applied=applied, seen=seen, given_up=calls)
-        return new_record, len(rekeyed - kept)
-
-    def _call(self, call: Intent, address: Address, kept_reasons: list[str]) -> Intent:
-        """The call of an address, with what it sent under the new key where that is at hand."""
-        sent = Record(address, call.remote_id, call.api, salt=call.salt)
-        return replace(call, fields=self._fields(sent, call.fields, kept_reasons))
-
-    def _fields(self, record: Record, fields: Fields, kept_reasons: list[str]) -> Fields:
-        """Fields of a record under the new key; adds why a secret keeps its old digest."""
-        desired, secrets = self._session.desired.get(record.address), self._secrets
-        refs = flatten(desired.spec) if desired else {}
-        rekeyed = dict(fields)
-        for path, value in fields.items():
-            if not isinstance(value, Mac) or value.key_id == secrets.key_id:
-                continue
-            if value.digest == Mac.UNSEEN:
-                rekeyed[path] = replace(value, key_id=secrets.key_id)
-                continue
-            label, ref = f"{record.address} {format_field_path(path)}", refs.get(path)
-            if not isinstance(ref, SecretRef) or ref.keeps_live_value:
-                kept_reasons.append(f"{label}: no manifest says where its value comes from")
-                continue
-            try:
-                secret = secrets.resolve_secret(ref)
-            except SecretUnavailable as failure:
-                kept_reasons.append(f"{label}: {failure.diagnostics[0].detail}")
-                continue
-            is_same = secrets.matches_mac(value, record.salt, path, secret)
-            send_by = [(record.address, self._session.select_binding(record.address.kind))]
-            if is_same is False:
-                hint = settle_secrets(send_by)
-                kept_reasons.append(Text(f"{label}: its value has changed since; ", hint))
-                continue
-            if is_same is None and path in self._untold[record.address]:
-                why = "without the former key nobody can tell whether this is the manifest's value"
-                way = (
-                    settle_secrets(send_by, "apply --wait --resend-secrets --only")
-                    if record.remote_id
-                    else Text(Command("state settle", record.address, "--wait"), " looks it up")
-                )
-                kept_reasons.append(Text(f"{label}: {why}; ", way))
-                continue
-            rekeyed[path] = secrets.compute_mac(record.salt, path, secret, value.place) or value
-        return rekeyed
-
-
-def _untold_paths(record: Record | None, open_calls: Iterable[Intent]) -> set[FieldPath]:
-    """The secrets of which a record and its calls have several values, or that it never sent.
-
-    The manifest's is one of them at most: without the former key nobody can tell which.
-    """
-    sides = [(record.salt, side) for side in (record.applied, record.seen)] if record else []
-    for call in (*(record.given_up if record else ()), *open_calls):
-        sides += [(call.salt, side) for side in (call.fields, call.before, call.found)]
-    known: dict[FieldPath, set[tuple[str, Mac]]] = {}
-    for salt, side in sides:
-        for path, value in side.items():
-            if isinstance(value, Mac):
-                known.setdefault(path, set()).add((salt, value))
-    sent = record.applied if record else {}
-    return {path for path, macs in known.items() if path not in sent or len(macs) > 1}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from sessions import OneSession
 from unit.applying.bench import Bench, plugin, release
 from unit.applying.scripted import lost
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.operations import state
+from synapse_apply.operations.state import TargetState
 
 OLD, NEW = Address.parse("plugin/yolo"), Address.parse("plugin/seer")
 
 
 def move(bench: Bench, old: Address = OLD, new: Address = NEW) -> dict[Address, Address]:
-    context = bench.context()
-    return state.rename_address(context, old, new)
+    return TargetState(OneSession(bench.context())).rename(str(old), new)
 
 
 def test_an_open_call_of_a_member_without_a_record_keeps_all_in_place(bench):
