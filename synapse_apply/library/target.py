@@ -322,9 +322,9 @@ class OpenTarget:
 
     def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
         """The plan that a file holds, for `apply_saved`; InputError where it holds none."""
-        from synapse_apply.operations.saved_plan import read_approved_plans
+        from synapse_apply.operations.saved_plan import ApprovedPlans
 
-        return read_approved_plans([self._path(file)], reviewed=False)
+        return ApprovedPlans.read([self._path(file)], reviewed=False)
 
     def find_changes_since(self, plans: ApprovedPlans) -> list[Diagnostic]:
         """Warnings of what is known here to have changed since a plan was saved.
@@ -332,23 +332,21 @@ class OpenTarget:
         Manifests, packages and the state are read, the backend is not asked. Nothing is found where
         there is no state, or the manifests of that target cannot be read here.
         """
-        from synapse_apply.operations.saved_plan import list_changes_since
-
         with self._connection.guarded():
-            return list_changes_since(self._invocation, plans.united_plan)
+            return plans.united_plan.list_changes_since(self._invocation)
 
     def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
         """Plans that were reviewed, older first, for `apply_saved`: rows that equal theirs go.
 
         InputError for a file that holds no plan, Stale where they cannot be one apply.
         """
-        from synapse_apply.operations.saved_plan import read_approved_plans
+        from synapse_apply.operations.saved_plan import ApprovedPlans
 
         self._connection.require_open()
         paths = require_paths("files", files, self._invocation.directory)
         if not paths:
             raise InputError.from_summary("files names no plan", "Name at least one file.")
-        return read_approved_plans(paths, reviewed=True)
+        return ApprovedPlans.read(paths, reviewed=True)
 
     def apply_saved(
         self, plans: Path | str | ApprovedPlans, *, allow_unsigned: bool = False,
@@ -379,18 +377,18 @@ class OpenTarget:
         self._connection.disconnect()
         with (
             self._connection.guarded(),
-            saved_plan.open_approved_session(invocation, plans) as session,
+            plans.open_session(invocation) as session,
         ):
             options = plans.united_plan.with_current_rules(arguments.build_plan_options(session))
             options = replace(options, typed=(*arguments.typed, *plans.typed))
             if wait:
-                saved_plan.require_worth_waiting(session, plans, allow_unsigned=allow_unsigned)
+                plans.require_worth_waiting(session, allow_unsigned=allow_unsigned)
             apply_run = ApplyRun(session, options, observer, all_or_nothing=all_or_nothing)
             if wait:
                 from synapse_apply.operations.settle import wait_for_open_calls
 
                 wait_for_open_calls(session, apply_run.observer.wait, options.selected)
-            return saved_plan.apply_approved(apply_run, plans, allow_unsigned=allow_unsigned)
+            return plans.apply(apply_run, allow_unsigned=allow_unsigned)
 
     def drift(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), unmanaged: bool = False

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 from synapse_apply.applying.body import secrets_to_send
 from synapse_apply.applying.dry_run import DryRunResult, dry_run_steps
@@ -27,6 +27,7 @@ from synapse_apply.live.open_intents import (
     read_published_digest,
 )
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import (
     InputError,
@@ -44,7 +45,7 @@ from synapse_apply.model.report import STALE_RULES, Report
 from synapse_apply.model.resource import Observed
 from synapse_apply.model.values import Reference
 from synapse_apply.operations.apply_observer import ApplyObserver, ErrorHoldingProgress
-from synapse_apply.operations.health import ApplyPreflight
+from synapse_apply.operations.health import ask_agents, clock_findings
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.planning.narrow import (
     PermittedApply,
@@ -54,7 +55,6 @@ from synapse_apply.planning.narrow import (
 )
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState
 from synapse_apply.planning.series import find_companion_address
-from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace.recovery_journal import RecoveryJournal, journal_folders
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -95,7 +95,6 @@ class ApplyRun:
         self._all_or_nothing = all_or_nothing
         self._may_adopt = may_adopt
         self._operation = operation
-        self._preflight = ApplyPreflight(session)
 
     def plan_and_apply(self) -> Report:
         """Plan, ask, apply. Without `confirm` the state is locked before it is planned.
@@ -110,7 +109,7 @@ class ApplyRun:
         with self.session.lock_state_of_own_project(self._operation):
             plan_result = self.plan_anew()
             self.observer.show_plan(plan_result.plan)
-            return self.check_and_apply(plan_result)
+            return self.apply_under_lock(plan_result)
 
     def apply_earlier(self, plan: Plan, plan_result: PlanResult | None, read_at: float) -> Report:
         """Apply a plan that was made before with the same options.
@@ -121,7 +120,7 @@ class ApplyRun:
         Stale where there is no `confirm` to ask.
         """
         # When it was planned nobody asked the agents: only an apply needs them.
-        plan = self._preflight.with_findings(plan)
+        plan = self._with_findings(plan)
         if plan_result is not None:
             plan_result = replace(plan_result, plan=plan)
         check(plan, all_or_nothing=self._all_or_nothing)
@@ -132,7 +131,7 @@ class ApplyRun:
             if current_result is None or self._is_plan_outdated(plan, read_at):
                 current_result = self.plan_anew()
             if is_same_plan(plan, current_result.plan):
-                return self.apply_checked(current_result)
+                return self.apply_under_lock(current_result)
         if self._confirm is None:
             problem = Stale.from_summary(
                 "The backend or the state changed since this plan was made",
@@ -157,12 +156,36 @@ class ApplyRun:
                 if self._is_plan_outdated(plan, read_at):
                     plan_result = self.plan_anew()
                 if is_same_plan(plan, plan_result.plan):
-                    return self.apply_checked(plan_result)
+                    return self.apply_under_lock(plan_result)
             self.observer.show_changed_plan(plan_result.plan)
 
     def plan_anew(self) -> PlanResult:
-        """A new plan, with findings about agents and clock among its diagnostics."""
-        return self._preflight.plan_with_findings(lambda: make_plan(self.session, self._options))
+        """A new plan, with findings about agents and clock among its diagnostics.
+
+        Each is found once, however often it is planned again; an error stops the apply. A target
+        without agents costs no request.
+        """
+        _ = self._agent_findings  # asked first: what they answer tells of the server's clock, too
+        plan_result = make_plan(self.session, self._options)
+        return replace(plan_result, plan=self._with_findings(plan_result.plan))
+
+    def _with_findings(self, plan: Plan) -> Plan:
+        findings = name_target_in_commands(
+            (*self._agent_findings, *self._clock_findings), self.session.typed_target
+        )
+        return replace(plan, diagnostics=(*plan.diagnostics, *findings))
+
+    @cached_property
+    def _agent_findings(self) -> tuple[Diagnostic, ...]:
+        session, agents = self.session, tuple(self.session.target.agents.items())
+        if not agents:
+            return ()
+        rows = ask_agents(agents, session.resolver.resolve_setting, session.api.health_check_agent)
+        return tuple(finding for row in rows for finding in row.findings)
+
+    @cached_property
+    def _clock_findings(self) -> tuple[Diagnostic, ...]:
+        return clock_findings(self.session.backend.server_clock.skew, self.session.target)
 
     def _require_confirmed(self, plan: Plan) -> None:
         """NotApproved where the plan has changes and `confirm` returns false for it."""
@@ -178,44 +201,30 @@ class ApplyRun:
         has_moved = self.session.store.read_serial() != plan.base.serial
         return has_moved or age_seconds > FRESH_SECONDS
 
-    def check_and_apply(
+    def apply_under_lock(
         self,
         plan_result: PlanResult,
         *,
         uses_up_plan: bool = False,
         permitted: PermittedRows = _NO_APPROVALS,
     ) -> Report:
-        """Raise as `check` what must stop the plan, else `apply_checked`."""
-        check(plan_result.plan, all_or_nothing=self._all_or_nothing)
-        return self.apply_checked(plan_result, uses_up_plan=uses_up_plan, permitted=permitted)
+        """Carry a plan out under the lock that the caller holds, and pass the report on.
 
-    def apply_checked(
-        self,
-        plan_result: PlanResult,
-        *,
-        uses_up_plan: bool = False,
-        permitted: PermittedRows = _NO_APPROVALS,
-    ) -> Report:
-        """Carry a checked plan out under the lock that the caller holds, and pass the report on.
-
-        `uses_up_plan` marks the plan's id as applied, so that the state never accepts it again.
-        The approvals of `permitted` are used up by what is done.
+        Raises as `check` what must stop the plan. `uses_up_plan` marks the plan's id as applied,
+        so that the state never accepts it again. The approvals of `permitted` are used up by what
+        is done.
         """
+        check(plan_result.plan, all_or_nothing=self._all_or_nothing)
         plan = plan_result.plan
         held_back_errors: ErrorHoldingProgress | None = None
         # Without any of these no call is made and nothing is written, so that nobody need watch.
         if plan.actionable_changes or plan.moved or plan_result.resolved_intents:
             with self.observer.watch_calls(self.session.backend.hang_up) as watcher:
                 held_back_errors = ErrorHoldingProgress(watcher, watcher.read_stop_signal)
-                report = _carry_out(
-                    self.session,
-                    plan_result,
-                    held_back_errors,
-                    run_calls=watcher.run_calls,
+                report = self.carry_out(
+                    plan_result, held_back_errors, watcher.run_calls, permitted,
                     is_single_use=uses_up_plan,
-                    may_adopt=self._may_adopt,
-                    permitted=permitted,
-                )
+                )  # fmt: skip
         else:
             report = Report(plan)
         overridden = self._options.overridden | permitted.overridden_guards
@@ -292,15 +301,17 @@ class ApplyRun:
             (each for each in list_decidable_changes(plan_result.plan) if not each.is_refused), None
         )
         if not guard_ids or first_change is None:
-            return self.apply_checked(plan_result, permitted=permitted)
+            return self.apply_under_lock(plan_result, permitted=permitted)
         # First: a call that had no effect gives back what approved its guard.
-        _close_looked_up(self.session, plan_result)
+        self._close_looked_up(plan_result)
         plan_result = replace(plan_result, resolved_intents=())
         if store.list_used_approvals(guard_ids):
             return Report(plan_result.plan, stop_reason=_USED_GUARD_APPROVAL_REASON)
         row_ids = permitted.approvals.get(first_change.address, ())
         approvals = {**permitted.approvals, first_change.address: (*row_ids, *guard_ids)}
-        report = self.apply_checked(plan_result, permitted=replace(permitted, approvals=approvals))
+        report = self.apply_under_lock(
+            plan_result, permitted=replace(permitted, approvals=approvals)
+        )
         if not report.did_nothing:
             # That row may have failed, or waited for another that did.
             with suppress(StateError):
@@ -309,6 +320,108 @@ class ApplyRun:
                     *(each for each in guard_ids if each not in used_ids)
                 )
         return report
+
+    def carry_out(
+        self,
+        plan_result: PlanResult,
+        progress: ErrorHoldingProgress,
+        run_calls: Callable[[Callable[[], None]], None],
+        permitted: PermittedRows = _NO_APPROVALS,
+        *,
+        is_single_use: bool,
+    ) -> Report:
+        """Do what `apply` does; the exceptions that are held back are not raised."""
+        session, plan = self.session, plan_result.plan
+        steps = list_steps(plan_result)
+        # All secrets first: an apply must not stop half-way because the last one is missing.
+        missing: list[Diagnostic] = []
+        for step in steps:
+            for path, ref in secrets_to_send(step):
+                try:
+                    session.secrets.resolve_secret(ref)
+                except SecretUnavailable as problem:
+                    position = step.desired.find_position(path) if step.desired else None
+                    missing += [
+                        replace(finding, address=str(step.address), position=position)
+                        for finding in problem.diagnostics
+                    ]
+        if missing:
+            raise SecretUnavailable(*missing)
+        # A state of an earlier version names no target: who applies to it says whose it is.
+        session.bind_state_to_target()
+        if is_single_use and (steps or plan.moved):
+            # Before the first call: a second run with the same file must not get this far.
+            session.store.mark_plan_applied(plan.id)
+        # Before any new intent: an address has at most one open call.
+        self._close_looked_up(plan_result, {step.address for step in steps})
+        if plan.moved:
+            renames = {move.old: move.new for move in plan.moved}
+            session.store.rename_addresses(renames, session.signer.sign_moved_run)
+            session.note_in_audit(
+                ((move.old, f"move to {move.new}", "") for move in plan.moved), plan.id
+            )
+        store, permit = session.store, session.call_permit
+
+        def lasting_reason() -> str:
+            """Why nothing more may begin, "" while it may; a permit is not asked for."""
+            if progress.read_stop_signal():
+                return "the run was stopped"
+            if not store.holds_lock():
+                return "the lock on the state was lost"
+            return "the state could not be written" if store.has_failed_write() else ""
+
+        gate = Gate(
+            stop_reason=lambda: lasting_reason() or permit.explain_missing_or_empty(),
+            is_stopping=progress.read_stop_signal,
+            permit=permit,
+            approvals=permitted.approvals,
+            may_adopt=self._may_adopt,
+        )
+        scheduler = Scheduler(steps, build_run(session, plan_result, progress, gate))
+
+        def report_wait(seconds: float) -> None:
+            progress.report_wait(seconds, store.where)
+
+        def run_steps() -> None:
+            with (
+                SerialExecutor()
+                if session.parallelism == 1
+                else ThreadedExecutor(
+                    session.parallelism, store.seconds_to_start / 2 if store.is_slow else 0.0
+                ) as executor,
+                store.defer_writes_while_busy(executor, report_wait),
+            ):
+                scheduler.run_all(executor)
+
+        run_calls(run_steps)
+        # After a cut, a worker may still be in a call: its outcome is reported as unknown.
+        scheduler.end_unfinished()
+        report = Report(
+            plan,
+            scheduler.outcomes,
+            progress.read_stop_signal(),
+            lock_lost=not store.holds_lock(),
+            verification_results=scheduler.verifications,
+            stop_reason=lasting_reason() or permit.final_reason,
+        )
+        return report.with_target(session.typed_target)
+
+    def _close_looked_up(
+        self, plan_result: PlanResult, sent_again: Collection[Address] = ()
+    ) -> None:
+        """Record what became of earlier calls.
+
+        That of a forgotten object stays open while its address waits for the import: the next run
+        would know nothing of the object, and make a second one.
+        """
+        rows = {change.address for change in plan_result.plan.changes if not change.is_refused}
+        waiting = self.session.desired.keys() - rows
+        ended = [
+            one
+            for one in plan_result.resolved_intents
+            if not (one.import_hint and one.intent.address in waiting)
+        ]
+        close_known_intents(self.session, ended, plan_result.plan.id, sent_again)
 
 
 def is_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
@@ -362,125 +475,12 @@ def apply(
     `progress` or `stop_signal` is raised when all is recorded, as `ErrorHoldingProgress` says.
     """
     held_back_errors = ErrorHoldingProgress(progress, stop_signal)
-    report = _carry_out(
-        session,
-        plan_result,
-        held_back_errors,
-        run_calls=run_calls,
-        is_single_use=is_single_use,
-        may_adopt=may_adopt,
+    apply_run = ApplyRun(session, PlanOptions(), may_adopt=may_adopt)
+    report = apply_run.carry_out(
+        plan_result, held_back_errors, run_calls, is_single_use=is_single_use
     )
     held_back_errors.raise_held()
     return report
-
-
-def _carry_out(
-    session: TargetSession,
-    plan_result: PlanResult,
-    progress: ErrorHoldingProgress,
-    *,
-    run_calls: Callable[[Callable[[], None]], None],
-    is_single_use: bool,
-    may_adopt: bool,
-    permitted: PermittedRows = _NO_APPROVALS,
-) -> Report:
-    """`apply`, without raising the exceptions that are held back."""
-    plan = plan_result.plan
-    steps = list_steps(plan_result)
-    # All secrets first: an apply must not stop half-way because the last one is missing.
-    missing: list[Diagnostic] = []
-    for step in steps:
-        for path, ref in secrets_to_send(step):
-            try:
-                session.secrets.resolve_secret(ref)
-            except SecretUnavailable as problem:
-                position = step.desired.find_position(path) if step.desired else None
-                missing += [
-                    replace(finding, address=str(step.address), position=position)
-                    for finding in problem.diagnostics
-                ]
-    if missing:
-        raise SecretUnavailable(*missing)
-    # A state of an earlier version names no target: who applies to it says whose it is.
-    session.bind_state_to_target()
-    if is_single_use and (steps or plan.moved):
-        # Before the first call: a second run with the same file must not get as far as this one.
-        session.store.mark_plan_applied(plan.id)
-    # Before any new intent: an address has at most one open call.
-    _close_looked_up(session, plan_result, {step.address for step in steps})
-    if plan.moved:
-        renames = {move.old: move.new for move in plan.moved}
-        session.store.rename_addresses(renames, session.signer.sign_moved_run)
-        session.note_in_audit(
-            ((move.old, f"move to {move.new}", "") for move in plan.moved), plan.id
-        )
-    store, permit = session.store, session.call_permit
-
-    def stop_reason() -> str:
-        return _stop_reason(store, progress) or permit.explain_missing_or_empty()
-
-    gate = Gate(
-        stop_reason=stop_reason,
-        is_stopping=progress.read_stop_signal,
-        permit=permit,
-        approvals=permitted.approvals,
-        may_adopt=may_adopt,
-    )
-    scheduler = Scheduler(steps, build_run(session, plan_result, progress, gate))
-
-    def report_wait(seconds: float) -> None:
-        progress.report_wait(seconds, store.where)
-
-    def run_steps() -> None:
-        with (
-            SerialExecutor()
-            if session.parallelism == 1
-            else ThreadedExecutor(
-                session.parallelism, store.seconds_to_start / 2 if store.is_slow else 0.0
-            ) as executor,
-            store.defer_writes_while_busy(executor, report_wait),
-        ):
-            scheduler.run_all(executor)
-
-    run_calls(run_steps)
-    # After a cut, a worker may still be in a call: its outcome is reported as unknown.
-    scheduler.end_unfinished()
-    report = Report(
-        plan,
-        scheduler.outcomes,
-        progress.read_stop_signal(),
-        lock_lost=not store.holds_lock(),
-        verification_results=scheduler.verifications,
-        stop_reason=_stop_reason(store, progress) or permit.final_reason,
-    )
-    return report.with_target(session.typed_target)
-
-
-def _close_looked_up(
-    session: TargetSession, plan_result: PlanResult, sent_again: Collection[Address] = ()
-) -> None:
-    """Record what became of earlier calls.
-
-    That of a forgotten object stays open while its address waits for the import: the next run
-    would know nothing of the object, and make a second one.
-    """
-    rows = {change.address for change in plan_result.plan.changes if not change.is_refused}
-    waiting = session.desired.keys() - rows
-    ended = [
-        one
-        for one in plan_result.resolved_intents
-        if not (one.import_hint and one.intent.address in waiting)
-    ]
-    close_known_intents(session, ended, plan_result.plan.id, sent_again)
-
-
-def _stop_reason(store: SqlStore, progress: ErrorHoldingProgress) -> str:
-    """Why nothing more may begin, as a phrase, "" while it may; a permit is not asked for."""
-    if progress.read_stop_signal():
-        return "the run was stopped"
-    if not store.holds_lock():
-        return "the lock on the state was lost"
-    return "the state could not be written" if store.has_failed_write() else ""
 
 
 def build_run(

@@ -231,9 +231,9 @@ def run_all_checks(invocation: Invocation, *, probe_bucket: bool = True) -> Chec
                 title,
                 tuple(
                     row
-                    for name, check in checks
-                    if probe_bucket or name != "bucket"
-                    for row in _run_check(name, check, parts)
+                    for check in checks
+                    if probe_bucket or check is not check_bucket
+                    for row in _run_check(check, parts)
                 ),
             )
             for title, checks in SECTIONS
@@ -244,14 +244,12 @@ def run_all_checks(invocation: Invocation, *, probe_bucket: bool = True) -> Chec
         return Checkup(target_name, sections).with_target(invocation.target or "")
 
 
-def _run_check(
-    name: str, check: Callable[[Parts], Iterator[Row]], parts: Parts
-) -> list[CheckResult]:
-    """The rows of one check; an exception becomes its last row."""
-    rows: list[CheckResult] = []
+def _run_check(check: Callable[[Parts], Iterator[Row]], parts: Parts) -> list[CheckResult]:
+    """The rows of one check, under the end of its name; an exception becomes its last row."""
+    rows, name = list[CheckResult](), check.__name__.removeprefix("check_")
     try:
         for found in check(parts):
-            rows.append(_build_row(name, found))  # noqa: PERF401 - kept where the next one fails
+            rows.append(_build_row(name, found))  # kept where the next one fails
     except UncheckedError as missing:
         rows.append(CheckResult.build_unchecked(name, f"{missing}"))
     except SynapseApplyError as problem:
@@ -508,7 +506,7 @@ def check_api(parts: Parts) -> Iterator[Row]:
     yield "; ".join(f"{version} for {', '.join(names)}" for version, names in sorted(kinds.items()))
 
 
-def check_capabilities(parts: Parts) -> Iterator[Row]:
+def check_capability(parts: Parts) -> Iterator[Row]:
     """Operations that this backend has and some others lack."""
     target, _ = parts.target, parts.answer_seconds
     client = parts.backend.api
@@ -533,7 +531,7 @@ def check_capabilities(parts: Parts) -> Iterator[Row]:
         )
 
 
-def check_agents_of_target(parts: Parts) -> Iterator[Row]:
+def check_agents(parts: Parts) -> Iterator[Row]:
     """The rows for the target's agents; without a backend, only their variables are checked."""
     agents = tuple(parts.target.agents.items())
     if not agents:
@@ -830,46 +828,23 @@ def check_twins(parts: Parts) -> Iterator[Row]:
 
 # In the order in which one thing needs another. The clock comes last of what is asked of the
 # backend: it is told by the answers to all the rest.
-SECTIONS: tuple[tuple[str, tuple[tuple[str, Callable[[Parts], Iterator[Row]]], ...]], ...] = (
+SECTIONS: tuple[tuple[str, tuple[Callable[[Parts], Iterator[Row]], ...]], ...] = (
     (
         "Project",
-        (
-            ("tool", check_tool),
-            ("project", check_project),
-            ("repository", check_repository),
-            ("target", check_target),
-            ("manifests", check_manifests),
-            ("secrets", check_secrets),
-        ),
+        (check_tool, check_project, check_repository, check_target, check_manifests, check_secrets),
     ),
     (
         "Backend",
         (
-            ("url", check_url),
-            ("hosts", check_hosts),
-            ("token", check_token),
-            ("backend", check_backend),
-            ("tenant", check_tenant),
-            ("api", check_api),
-            ("capability", check_capabilities),
-            ("agents", check_agents_of_target),
-            ("clock", check_clock),
+            *(check_url, check_hosts, check_token, check_backend, check_tenant, check_api),
+            *(check_capability, check_agents, check_clock),
         ),
     ),
     (
         "State",
         (
-            ("folder", check_folder),
-            ("state", check_state),
-            ("bucket", check_bucket),
-            ("binding", check_binding),
-            ("sharing", check_sharing),
-            ("lineage", check_lineage),
-            ("key", check_key),
-            ("lock", check_lock),
-            ("accepted", check_accepted),
-            ("calls", check_calls),
-            ("twins", check_twins),
+            *(check_folder, check_state, check_bucket, check_binding, check_sharing),
+            *(check_lineage, check_key, check_lock, check_accepted, check_calls, check_twins),
         ),
     ),
 )
@@ -922,7 +897,7 @@ def read_offer(invocation: Invocation) -> BackendOffer:
         try:
             Parts.answer_seconds.require(parts)
             rows += [_build_row("api", found) for found in check_api(parts)]
-            rows += [_build_row("capability", found) for found in check_capabilities(parts)]
+            rows += [_build_row("capability", found) for found in check_capability(parts)]
             broken = [row for row in rows if row.status is not CheckStatus.OK]
         except RemoteError as failure:
             broken = [_build_row("backend", _failed_read_finding(failure, parts))]

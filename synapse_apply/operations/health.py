@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
-from synapse_apply.model.command import join_texts, name_target_in_commands
+from synapse_apply.model.command import join_texts
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Forbidden,
@@ -28,13 +26,12 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.json_types import ServerAnswer
 from synapse_apply.model.phrases import suggest_name
-from synapse_apply.model.plan import Plan
 from synapse_apply.model.project import Target
 from synapse_apply.model.remote import ClockSkew
 from synapse_apply.model.report import CheckResult, Checkup
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import PlanResult, TargetSession
+from synapse_apply.workspace.target_session import TargetSession
 
 AskHealth = Callable[[str], Mapping[str, Any]]
 ResolveSecret = Callable[[SecretRef], Sensitive]
@@ -199,44 +196,3 @@ def clock_findings(skew: ClockSkew | None, target: Target) -> tuple[Diagnostic, 
             f"{hint} If it is the server's that is wrong, raise settle_after of the target.",
         ),
     )
-
-
-class ApplyPreflight:
-    """What one apply checks beside its plan, each once, however often it is planned again.
-
-    The agents that the target names are asked for their health; the clock is judged by the
-    answers that planning got anyway. A target without agents costs no request.
-    """
-
-    def __init__(self, session: TargetSession) -> None:
-        """Sends nothing yet."""
-        self._session = session
-
-    def plan_with_findings(self, make_plan: Callable[[], PlanResult]) -> PlanResult:
-        """Call `make_plan`, and add the findings to its diagnostics: an error stops the apply."""
-        _ = self._agent_findings  # asked first: what they answer tells of the server's clock, too
-        plan_result = make_plan()
-        return replace(plan_result, plan=self.with_findings(plan_result.plan))
-
-    def with_findings(self, plan: Plan) -> Plan:
-        """The same for a plan that was made before."""
-        findings = name_target_in_commands(
-            (*self._agent_findings, *self._clock_findings), self._session.typed_target
-        )
-        return replace(plan, diagnostics=(*plan.diagnostics, *findings))
-
-    @cached_property
-    def _agent_findings(self) -> tuple[Diagnostic, ...]:
-        session = self._session
-        if not session.target.agents:
-            return ()
-        rows = ask_agents(
-            tuple(session.target.agents.items()),
-            session.resolver.resolve_setting,
-            session.api.health_check_agent,
-        )
-        return tuple(finding for row in rows for finding in row.findings)
-
-    @cached_property
-    def _clock_findings(self) -> tuple[Diagnostic, ...]:
-        return clock_findings(self._session.backend.server_clock.skew, self._session.target)

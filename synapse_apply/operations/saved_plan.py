@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
@@ -48,6 +48,9 @@ _SIGNATURE_PATH = ("plan",)
 _SIGNED_KEYS = ("plan", "choices")
 
 
+_OTHER_TARGET_SUMMARY = "This plan is for another target"
+
+
 @frozen
 class SavedPlan:
     """A plan as read from its file.
@@ -75,6 +78,125 @@ class SavedPlan:
             policy=current_options.policy,
             on_drift=current_options.on_drift,
         )
+
+    def require_usable(
+        self, session: TargetSession, *, reviewed: bool, allow_unsigned: bool
+    ) -> tuple[Diagnostic, ...]:
+        """Stale (exit 4) unless the plan is genuine, for this target, and not applied yet.
+
+        Of a reviewed plan each row is done once. Returns the warnings about an unsigned plan that
+        is allowed.
+        """
+        findings = self.list_state_errors(session.store, session.target.name)
+        # First whose plan it is: with another target's key nothing can be said of its signature.
+        if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
+            raise Stale(*findings)
+        expected_mac, reason = _sign_text(session, self.signed_text), ""
+        if self.mac is None:
+            summary, reason = "This plan is not signed", f"{self.file} has no signature."
+        elif expected_mac is None or expected_mac.key_id != self.mac.key_id:
+            summary = "The signature of this plan cannot be checked"
+            reason = f"{self.file} was signed with state key {self.mac.key_id}, which is not here."
+        elif expected_mac != self.mac:
+            reason = f"{self.file} is not what was signed: it was changed."
+            raise Stale.from_summary("The signature of this plan is wrong", reason, "Plan again.")
+        if reason and not allow_unsigned:
+            hint = "Plan again where the state key is available, or pass --allow-unsigned."
+            raise Stale.from_summary(summary, reason, hint)
+        if findings and not reviewed:
+            raise Stale(*findings)
+        return (
+            (warning_finding(summary, f"{reason} What it says is done as it is shown."),)
+            if reason
+            else ()
+        )
+
+    def list_state_errors(self, store: SqlStore, target: str) -> tuple[Diagnostic, ...]:
+        """Errors where a state is not the one the plan was made for, or has applied it."""
+        base, current_identity = self.plan.base, store.read_backend_identity()
+        if base.binding != current_identity or base.lineage != store.read_lineage():
+            current_text = f"target {target} is {describe_identity(current_identity)}"
+            if base.binding == current_identity:
+                current_text = "the state is another one now"
+            place = f"with -t {shlex.quote(base.target)}, the target it was made for"
+            if base.target == target:
+                place = "where that is the state or the backend of this target"
+            return (
+                error_finding(
+                    _OTHER_TARGET_SUMMARY,
+                    f"It was made for {describe_identity(base.binding)} ({base.target}); "
+                    f"{current_text}.",
+                    f"Apply it {place}, or plan again.",
+                ),
+            )
+        if store.was_plan_applied(self.plan.id):
+            return (
+                error_finding(
+                    "This plan was applied already",
+                    f"Plan {self.plan.id} was started before; a plan is used once.",
+                    Text(
+                        "Plan again: what is left to do is in the new plan. ",
+                        Command("state history show", self.plan.id),
+                        " tells what it did.",
+                    ),
+                ),
+            )
+        return ()
+
+    def list_changes_since(self, invocation: Invocation) -> list[Diagnostic]:
+        """What is known here to have changed since a plan was made, without asking the backend.
+
+        Warnings from the local state and manifests; none where these cannot be read.
+        """
+        plan_invocation = replace(invocation, target=invocation.target or self.plan.base.target)
+        findings: list[Diagnostic] = []
+        try:
+            with TargetSession(plan_invocation) as session:
+                if not session.store.exists():
+                    return findings
+                problems = self.list_state_errors(session.store, session.target.name)
+                findings += [
+                    warning_finding(problem.summary, problem.detail, problem.hint)
+                    for problem in problems
+                ]
+                declared_target = session.declared_target
+        except SynapseApplyError:
+            return findings
+        errors = sum(finding.is_error for finding in declared_target.diagnostics)
+        if errors:
+            findings.append(
+                warning_finding(
+                    "The planned manifests or packages are no longer here",
+                    Text(
+                        "The manifests here, or packages that they name, have "
+                        f"{format_count_and_noun(errors, 'error')}: ",
+                        Command("validate"),
+                        " shows them.",
+                    ),
+                    "Show and apply it where they are as they were, or plan again.",
+                )
+            )
+        elif declared_target.manifests.manifests_digest != self.plan.base.manifests_digest:
+            findings.append(
+                warning_finding(
+                    "The manifests changed since this plan was made",
+                    "What is declared here is not what was planned.",
+                    "Plan again, or give the same variables and files as for the plan.",
+                )
+            )
+        for change in self.plan.changes:
+            digest = uploaded_digest(change) if change.has_unrefused_call_or_run else None
+            package = declared_target.packages.get(change.address)
+            if digest and package is not None and package.digest != digest:
+                findings.append(
+                    warning_finding(
+                        "A package changed since this plan was made",
+                        f"{package.source} holds other files than the plan uploads for "
+                        f"{change.address}.",
+                        "Plan again.",
+                    )
+                )
+        return findings
 
 
 @frozen
@@ -143,263 +265,6 @@ def read_saved_plan_without_verifying_signature(path: Path) -> SavedPlan:
         )
     except saved_plan_file.DAMAGED_FILE_ERRORS:
         raise saved_plan_file.build_damaged_error(path) from None
-
-
-def unite_saved_plans(plans: Sequence[SavedPlan]) -> SavedPlan:
-    """One plan for all of them; a single plan is returned as it is.
-
-    Selections are united. Stale, with every finding, where the plans differ in target or options
-    or are given twice, so that no single apply could be what was reviewed.
-    """
-    if len(plans) == 1:
-        return plans[0]
-    if problems := tuple(_iter_conflicts(plans)):
-        raise Stale(*problems)
-    newest = plans[-1]
-    selections = [each.options.selected for each in plans]
-    chosen = [selection for selection in selections if selection is not None]
-    everything = len(chosen) < len(selections)
-    return replace(
-        newest,
-        plan=unite_plans([each.plan for each in plans]),
-        options=replace(
-            newest.options, selected=None if everything else frozenset().union(*chosen)
-        ),
-    )
-
-
-def require_usable_plans(
-    context: TargetSession, plans: Sequence[SavedPlan], *, reviewed: bool, allow_unsigned: bool
-) -> tuple[Diagnostic, ...]:
-    """Stale, with all findings, unless every plan is usable; returns the warnings of all."""
-    warnings, problems = list[Diagnostic](), list[Diagnostic]()
-    for each in plans:
-        try:
-            warnings += require_usable_plan(
-                context, each, reviewed=reviewed, allow_unsigned=allow_unsigned
-            )
-        except Stale as stale:
-            problems += [finding for finding in stale.diagnostics if finding not in problems]
-    if problems:
-        raise Stale(*problems)
-    return tuple(warnings)
-
-
-def require_usable_plan(
-    session: TargetSession, saved_plan: SavedPlan, *, reviewed: bool, allow_unsigned: bool
-) -> tuple[Diagnostic, ...]:
-    """Stale (exit 4) unless the plan is genuine, for this target, and not applied yet.
-
-    Of a reviewed plan each row is done once. Returns the warnings about an unsigned plan that is
-    allowed.
-    """
-    findings = list_state_errors(session.store, saved_plan, session.target.name)
-    # First whose plan it is: with another target's key nothing can be said of its signature.
-    if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
-        raise Stale(*findings)
-    expected_mac, reason = _sign_text(session, saved_plan.signed_text), ""
-    if saved_plan.mac is None:
-        summary, reason = "This plan is not signed", f"{saved_plan.file} has no signature."
-    elif expected_mac is None or expected_mac.key_id != saved_plan.mac.key_id:
-        summary = "The signature of this plan cannot be checked"
-        reason = (
-            f"{saved_plan.file} was signed with state key {saved_plan.mac.key_id}, which is "
-            f"not here."
-        )
-    elif expected_mac != saved_plan.mac:
-        reason = f"{saved_plan.file} is not what was signed: it was changed."
-        raise Stale.from_summary("The signature of this plan is wrong", reason, "Plan again.")
-    if reason and not allow_unsigned:
-        hint = "Plan again where the state key is available, or pass --allow-unsigned."
-        raise Stale.from_summary(summary, reason, hint)
-    if findings and not reviewed:
-        raise Stale(*findings)
-    return (
-        (warning_finding(summary, f"{reason} What it says is done as it is shown."),)
-        if reason
-        else ()
-    )
-
-
-_OTHER_TARGET_SUMMARY = "This plan is for another target"
-
-
-def list_state_errors(
-    store: SqlStore, saved_plan: SavedPlan, target: str
-) -> tuple[Diagnostic, ...]:
-    """Errors where a state is not the one the plan was made for, or has applied it."""
-    base, current_identity = saved_plan.plan.base, store.read_backend_identity()
-    if base.binding != current_identity or base.lineage != store.read_lineage():
-        current_text = f"target {target} is {describe_identity(current_identity)}"
-        if base.binding == current_identity:
-            current_text = "the state is another one now"
-        place = f"with -t {shlex.quote(base.target)}, the target it was made for"
-        if base.target == target:
-            place = "where that is the state or the backend of this target"
-        return (
-            error_finding(
-                _OTHER_TARGET_SUMMARY,
-                f"It was made for {describe_identity(base.binding)} ({base.target}); "
-                f"{current_text}.",
-                f"Apply it {place}, or plan again.",
-            ),
-        )
-    if store.was_plan_applied(saved_plan.plan.id):
-        return (
-            error_finding(
-                "This plan was applied already",
-                f"Plan {saved_plan.plan.id} was started before; a plan is used once.",
-                Text(
-                    "Plan again: what is left to do is in the new plan. ",
-                    Command("state history show", saved_plan.plan.id),
-                    " tells what it did.",
-                ),
-            ),
-        )
-    return ()
-
-
-def list_changes_since(invocation: Invocation, saved_plan: SavedPlan) -> list[Diagnostic]:
-    """What is known here to have changed since a plan was made, without asking the backend.
-
-    Warnings from the local state and manifests; none where these cannot be read.
-    """
-    plan_invocation = replace(invocation, target=invocation.target or saved_plan.plan.base.target)
-    findings: list[Diagnostic] = []
-    try:
-        with TargetSession(plan_invocation) as session:
-            if not session.store.exists():
-                return findings
-            problems = list_state_errors(session.store, saved_plan, session.target.name)
-            findings += [
-                warning_finding(problem.summary, problem.detail, problem.hint)
-                for problem in problems
-            ]
-            declared_target = session.declared_target
-    except SynapseApplyError:
-        return findings
-    errors = sum(finding.is_error for finding in declared_target.diagnostics)
-    if errors:
-        findings.append(
-            warning_finding(
-                "The planned manifests or packages are no longer here",
-                Text(
-                    "The manifests here, or packages that they name, have "
-                    f"{format_count_and_noun(errors, 'error')}: ",
-                    Command("validate"),
-                    " shows them.",
-                ),
-                "Show and apply it where they are as they were, or plan again.",
-            )
-        )
-    elif declared_target.manifests.manifests_digest != saved_plan.plan.base.manifests_digest:
-        findings.append(
-            warning_finding(
-                "The manifests changed since this plan was made",
-                "What is declared here is not what was planned.",
-                "Plan again, or give the same variables and files as for the plan.",
-            )
-        )
-    for change in saved_plan.plan.changes:
-        digest = uploaded_digest(change) if change.has_unrefused_call_or_run else None
-        package = declared_target.packages.get(change.address)
-        if digest and package is not None and package.digest != digest:
-            findings.append(
-                warning_finding(
-                    "A package changed since this plan was made",
-                    f"{package.source} holds other files than the plan uploads for "
-                    f"{change.address}.",
-                    "Plan again.",
-                )
-            )
-    return findings
-
-
-def narrow_to_saved(
-    saved_plan: SavedPlan, plan_result: PlanResult, *, reviewed: bool, done: frozenset[Address]
-) -> PlanResult:
-    """The new plan without rows that the saved plan does not have, or has differently.
-
-    Stale when the manifests differ from the planned ones; with `reviewed` they may differ, and
-    rows that the reviewed plan does not have are refused, as are those it has `done` before.
-    Stale, too, when a record would be renamed that the saved plan does not rename.
-    """
-    base, new_base = saved_plan.plan.base, plan_result.plan.base
-    if not reviewed and base.manifests_digest != new_base.manifests_digest:
-        saved_values, new_values = (
-            {change.address: (codec.change_to_json(change)["after"],) for change in plan.changes}
-            for plan in (saved_plan.plan, plan_result.plan)
-        )
-        differing = [
-            str(address)
-            for address in sorted({*saved_values, *new_values})
-            if saved_values.get(address) != new_values.get(address)
-        ]
-        differing_text = ", ".join(differing[:10]) + (", ..." if len(differing) > 10 else "")
-        raise Stale.from_summary(
-            "The manifests changed since this plan was made",
-            f"What is declared is not what was "
-            f"planned{f': see {differing_text}' if differing_text else ''}.",
-            Text(
-                "Plan again. If only variables or files were left out, give the same --var, "
-                "--var-file, --file and --ref as for the plan. What is still the same can go: ",
-                Command("apply --reviewed", saved_plan.file),
-                ".",
-            ),
-        )
-    saved_moves = {(move.old, move.new) for move in saved_plan.plan.moved}
-    new_moves = [move for move in plan_result.plan.moved if (move.old, move.new) not in saved_moves]
-    if new_moves:
-        moves_text = ", ".join(f"{move.old} to {move.new}" for move in new_moves[:10])
-        raise Stale.from_summary(
-            "Addresses would be moved that this plan does not move",
-            f"{moves_text}{', ...' if len(new_moves) > 10 else ''}.",
-            "Plan again: `moved:` of the project file changed since.",
-            position=new_moves[0].position,
-        )
-    narrowed = narrow_plan(saved_plan.plan, plan_result.plan, reviewed=reviewed, done=done)
-    return replace(plan_result, plan=narrowed)
-
-
-# A mark is an approval: the state uses it up when a row begins, and gives it back for a call that
-# had no effect. All plans that show a row have one for it, and a further one for each time that the
-# row's call is sent again; the newest of the newest plan tells whether the row is done.
-def read_row_marks(
-    store: SqlStore, files: Sequence[SavedPlan], plan_result: PlanResult
-) -> tuple[frozenset[Address], PermittedRows]:
-    """Which rows that are due now the saved plans did before, and the unused marks of the rows."""
-    calls = {call.id: call for call in store.read_state().open_intents}
-    calls |= {call.intent.id: call.intent for call in plan_result.resolved_intents}
-    # Given back as soon as this apply closes the call, which did nothing.
-    freed, opened = set[str](), set[str]()
-    for call in calls.values():
-        if call.state in WITHOUT_EFFECT:
-            freed.update(call.approvals)
-        elif call.state is not IntentState.DONE:
-            opened.update(call.approvals)  # nobody knows whether it was done: it may be sent again
-    changes = [each for each in plan_result.plan.changes if each.action is not Action.NO_OP]
-    chains: dict[Address, list[tuple[str, list[str]]]] = {
-        each.address: [] for each in changes if each.is_due
-    }
-    for saved in (each.plan for each in files):
-        for change in saved.changes:
-            if change.is_due and change.address in chains:
-                text = f"{saved.id} {change.address}"
-                chains[change.address].append((text, [_mark(text, 0)]))
-    asked = [chain for of_row in chains.values() for chain in of_row]
-    while asked:
-        used = {*store.list_used_approvals([marks[-1] for _, marks in asked])} - freed
-        asked = [(text, marks) for text, marks in asked if marks[-1] in used]
-        for text, marks in asked:
-            marks.append(_mark(text, len(marks)))
-    unused = {row: tuple(marks[-1] for _, marks in of_row) for row, of_row in chains.items()}
-    done = frozenset(
-        row
-        for row, of_row in chains.items()
-        for _, marks in of_row[-1:]
-        if len(marks) > 1 and marks[-2] not in opened
-    )
-    return done, PermittedRows(approvals=unused)
 
 
 def _mark(text: str, number: int) -> str:
@@ -474,6 +339,39 @@ class ApprovedPlans:
     united_plan: SavedPlan
     reviewed: bool
 
+    @classmethod
+    def of_files(cls, files: Sequence[SavedPlan], *, reviewed: bool) -> Self:
+        """These plans, older first; a single plan is its own union.
+
+        Selections are united. Stale, with every finding, where the plans differ in target or
+        options or are given twice, so that no single apply could be what was reviewed.
+        """
+        if len(files) == 1:
+            return cls(tuple(files), files[0], reviewed)
+        if problems := tuple(_iter_conflicts(files)):
+            raise Stale(*problems)
+        newest = files[-1]
+        selections = [each.options.selected for each in files]
+        chosen = [selection for selection in selections if selection is not None]
+        everything = len(chosen) < len(selections)
+        united_plan = replace(
+            newest,
+            plan=unite_plans([each.plan for each in files]),
+            options=replace(
+                newest.options, selected=None if everything else frozenset().union(*chosen)
+            ),
+        )
+        return cls(tuple(files), united_plan, reviewed)
+
+    @classmethod
+    def read(cls, paths: Sequence[Path], *, reviewed: bool) -> Self:
+        """Read plan files, older first. Only reviewed plans may be several.
+
+        InputError for a file that holds no plan, Stale where several cannot form one apply.
+        """
+        files = [read_saved_plan_without_verifying_signature(path) for path in paths]
+        return cls.of_files(files, reviewed=reviewed)
+
     @property
     def target(self) -> str:
         """The name of the target that the plans were made for, as the files say."""
@@ -485,96 +383,182 @@ class ApprovedPlans:
         option = ("--reviewed",) if self.reviewed else ()
         return tuple(str(word) for each in self.files for word in (*option, each.file))
 
-
-def read_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPlans:
-    """Read plan files, older first. Only reviewed plans may be several.
-
-    InputError for a file that holds no plan, Stale where several cannot form one apply.
-    """
-    files = tuple(map(read_saved_plan_without_verifying_signature, paths))
-    return ApprovedPlans(files, unite_saved_plans(files), reviewed)
-
-
-@contextmanager
-def open_approved_session(
-    invocation: Invocation, approved_plans: ApprovedPlans
-) -> Iterator[TargetSession]:
-    """A session to apply the plans in. Stale where a saved plan's manifests are unusable now.
-
-    Commands in error messages name the plan's target, even where the user did not type it.
-    """
-    with ExitStack() as stack:
-        try:
+    def require_usable(
+        self, session: TargetSession, *, allow_unsigned: bool
+    ) -> tuple[Diagnostic, ...]:
+        """Stale, with all findings, unless every plan is usable; returns the warnings of all."""
+        warnings, problems = list[Diagnostic](), list[Diagnostic]()
+        for each in self.files:
             try:
-                session = stack.enter_context(open_context(invocation))
-            except ManifestError as problem:
-                if approved_plans.reviewed:
-                    raise
-                hint = (
-                    "Bring it back, or give the same --var, --var-file, --file and --ref as for "
-                    "the plan; otherwise plan again."
+                warnings += each.require_usable(
+                    session, reviewed=self.reviewed, allow_unsigned=allow_unsigned
                 )
-                raise Stale(
-                    error_finding(
-                        "The planned manifests or packages are no longer here",
-                        f"{approved_plans.united_plan.file} was made from manifests and packages "
-                        "without an error. Nothing was sent.",
-                        hint,
-                    ),
-                    *problem.diagnostics,
-                ) from None
-            yield session
-        except SynapseApplyError as problem:
-            target = invocation.target or ""
-            problem.diagnostics = name_target_in_commands(problem.diagnostics, target)
-            raise
+            except Stale as stale:
+                problems += [finding for finding in stale.diagnostics if finding not in problems]
+        if problems:
+            raise Stale(*problems)
+        return tuple(warnings)
 
+    @contextmanager
+    def open_session(self, invocation: Invocation) -> Iterator[TargetSession]:
+        """A session to apply the plans in. Stale where a saved plan's manifests are unusable now.
 
-def require_worth_waiting(
-    session: TargetSession, approved_plans: ApprovedPlans, *, allow_unsigned: bool
-) -> None:
-    """Stale for plans that stay unusable however long an earlier call is waited for."""
-    united, reviewed = approved_plans.united_plan, approved_plans.reviewed
-    files = approved_plans.files
-    require_usable_plans(session, files, reviewed=reviewed, allow_unsigned=allow_unsigned)
-    plan = united.plan
-    if plan.refused_changes and not (plan.actionable_changes or plan.moved):
-        raise Stale.from_summary(
-            "All that this plan has was refused when it was planned",
-            f"{united.file}: what was refused then is not done by it, so nothing was waited for.",
-            "Plan again once it can be done.",
+        Commands in error messages name the plan's target, even where the user did not type it.
+        """
+        with ExitStack() as stack:
+            try:
+                try:
+                    session = stack.enter_context(open_context(invocation))
+                except ManifestError as problem:
+                    if self.reviewed:
+                        raise
+                    hint = (
+                        "Bring it back, or give the same --var, --var-file, --file and --ref as "
+                        "for the plan; otherwise plan again."
+                    )
+                    raise Stale(
+                        error_finding(
+                            "The planned manifests or packages are no longer here",
+                            f"{self.united_plan.file} was made from manifests and packages "
+                            "without an error. Nothing was sent.",
+                            hint,
+                        ),
+                        *problem.diagnostics,
+                    ) from None
+                yield session
+            except SynapseApplyError as problem:
+                target = invocation.target or ""
+                problem.diagnostics = name_target_in_commands(problem.diagnostics, target)
+                raise
+
+    def require_worth_waiting(self, session: TargetSession, *, allow_unsigned: bool) -> None:
+        """Stale for plans that stay unusable however long an earlier call is waited for."""
+        self.require_usable(session, allow_unsigned=allow_unsigned)
+        united, plan = self.united_plan, self.united_plan.plan
+        if plan.refused_changes and not (plan.actionable_changes or plan.moved):
+            raise Stale.from_summary(
+                "All that this plan has was refused when it was planned",
+                f"{united.file}: what was refused then is not done by it, so nothing was waited "
+                "for.",
+                "Plan again once it can be done.",
+            )
+
+    def apply(self, apply_run: ApplyRun, *, allow_unsigned: bool = False) -> Report:
+        """Check the plans, plan again, narrow to their rows and apply, all under the state's lock.
+
+        `apply_run` must plan with the options of `with_current_rules`. Stale for a plan that is not
+        genuine, of another target, or outdated; else raises as `operations.apply.check`.
+        """
+        session, observer = apply_run.session, apply_run.observer
+        with session.lock_state_of_own_project("apply"):
+            warnings = self.require_usable(session, allow_unsigned=allow_unsigned)
+            permitted = PermittedRows()
+            # A saved plan says what was approved; only a new plan knows what is live now.
+            plan_result = apply_run.plan_anew()
+            if not plan_result.plan.has_errors:
+                done, permitted = self._read_row_marks(session.store, plan_result)
+                plan_result = self._narrow(plan_result, done)
+                plan = plan_result.plan
+                # A saved plan of which something is done is used up by that.
+                if not self.reviewed and (plan.actionable_changes or plan.moved):
+                    plan = with_wait_options(plan, None)
+                # What it was refused in, it never does.
+                refused = {str(change.address) for change in self.united_plan.plan.refused_changes}
+                plan_result = replace(plan_result, plan=with_wait_options(plan, None, refused))
+            observer.show_plan(plan_result.plan)
+            observer.show_warnings(warnings)
+            return apply_run.apply_under_lock(
+                plan_result, uses_up_plan=not self.reviewed, permitted=permitted
+            )
+
+    def _narrow(self, plan_result: PlanResult, done: frozenset[Address]) -> PlanResult:
+        """The new plan without rows that the saved plan does not have, or has differently.
+
+        Stale when the manifests differ from the planned ones; of `reviewed` plans they may differ,
+        and rows that the reviewed plan does not have are refused, as are those it has `done`
+        before. Stale, too, when a record would be renamed that the saved plan does not rename.
+        """
+        saved_plan = self.united_plan
+        base, new_base = saved_plan.plan.base, plan_result.plan.base
+        if not self.reviewed and base.manifests_digest != new_base.manifests_digest:
+            saved_values, new_values = (
+                {
+                    change.address: (codec.change_to_json(change)["after"],)
+                    for change in plan.changes
+                }
+                for plan in (saved_plan.plan, plan_result.plan)
+            )
+            differing = [
+                str(address)
+                for address in sorted({*saved_values, *new_values})
+                if saved_values.get(address) != new_values.get(address)
+            ]
+            differing_text = ", ".join(differing[:10]) + (", ..." if len(differing) > 10 else "")
+            raise Stale.from_summary(
+                "The manifests changed since this plan was made",
+                f"What is declared is not what was "
+                f"planned{f': see {differing_text}' if differing_text else ''}.",
+                Text(
+                    "Plan again. If only variables or files were left out, give the same --var, "
+                    "--var-file, --file and --ref as for the plan. What is still the same can go: ",
+                    Command("apply --reviewed", saved_plan.file),
+                    ".",
+                ),
+            )
+        saved_moves = {(move.old, move.new) for move in saved_plan.plan.moved}
+        new_moves = [
+            move for move in plan_result.plan.moved if (move.old, move.new) not in saved_moves
+        ]
+        if new_moves:
+            moves_text = ", ".join(f"{move.old} to {move.new}" for move in new_moves[:10])
+            raise Stale.from_summary(
+                "Addresses would be moved that this plan does not move",
+                f"{moves_text}{', ...' if len(new_moves) > 10 else ''}.",
+                "Plan again: `moved:` of the project file changed since.",
+                position=new_moves[0].position,
+            )
+        narrowed = narrow_plan(saved_plan.plan, plan_result.plan, reviewed=self.reviewed, done=done)
+        return replace(plan_result, plan=narrowed)
+
+    # A mark is an approval: the state uses it up when a row begins, and gives it back for a call
+    # that had no effect. All plans that show a row have one for it, and a further one for each time
+    # that the row's call is sent again; the newest of the newest plan tells whether the row is
+    # done.
+    def _read_row_marks(
+        self, store: SqlStore, plan_result: PlanResult
+    ) -> tuple[frozenset[Address], PermittedRows]:
+        """Which rows that are due now the plans did before, and the unused marks of the rows."""
+        calls = {call.id: call for call in store.read_state().open_intents}
+        calls |= {call.intent.id: call.intent for call in plan_result.resolved_intents}
+        # Given back as soon as this apply closes the call, which did nothing.
+        freed, opened = set[str](), set[str]()
+        for call in calls.values():
+            if call.state in WITHOUT_EFFECT:
+                freed.update(call.approvals)
+            elif call.state is not IntentState.DONE:
+                opened.update(
+                    call.approvals
+                )  # nobody knows whether it was done: it may be sent again
+        changes = [each for each in plan_result.plan.changes if each.action is not Action.NO_OP]
+        chains: dict[Address, list[tuple[str, list[str]]]] = {
+            each.address: [] for each in changes if each.is_due
+        }
+        for saved in (each.plan for each in self.files):
+            for change in saved.changes:
+                if change.is_due and change.address in chains:
+                    text = f"{saved.id} {change.address}"
+                    chains[change.address].append((text, [_mark(text, 0)]))
+        asked = [chain for of_row in chains.values() for chain in of_row]
+        while asked:
+            used = {*store.list_used_approvals([marks[-1] for _, marks in asked])} - freed
+            asked = [(text, marks) for text, marks in asked if marks[-1] in used]
+            for text, marks in asked:
+                marks.append(_mark(text, len(marks)))
+        unused = {row: tuple(marks[-1] for _, marks in of_row) for row, of_row in chains.items()}
+        done = frozenset(
+            row
+            for row, of_row in chains.items()
+            for _, marks in of_row[-1:]
+            if len(marks) > 1 and marks[-2] not in opened
         )
-
-
-def apply_approved(
-    run_with_saved_options: ApplyRun, approved_plans: ApprovedPlans, *, allow_unsigned: bool = False
-) -> Report:
-    """Check the plans, plan again, narrow to their rows and apply, all under the state's lock.
-
-    `run_with_saved_options` must plan with the options of `with_current_rules`. Stale for a plan
-    that is not genuine, of another target, or outdated; else raises as `operations.apply.check`.
-    """
-    session, observer = run_with_saved_options.session, run_with_saved_options.observer
-    united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
-    with session.lock_state_of_own_project("apply"):
-        warnings = require_usable_plans(
-            session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
-        )
-        permitted = PermittedRows()
-        # A saved plan says what was approved; only a new plan knows what is live now.
-        plan_result = run_with_saved_options.plan_anew()
-        if not plan_result.plan.has_errors:
-            done, permitted = read_row_marks(session.store, approved_plans.files, plan_result)
-            plan_result = narrow_to_saved(united_plan, plan_result, reviewed=reviewed, done=done)
-            plan = plan_result.plan
-            # A saved plan of which something is done is used up by that.
-            if not reviewed and (plan.actionable_changes or plan.moved):
-                plan = with_wait_options(plan, None)
-            # What it was refused in, it never does.
-            refused = {str(change.address) for change in united_plan.plan.refused_changes}
-            plan_result = replace(plan_result, plan=with_wait_options(plan, None, refused))
-        observer.show_plan(plan_result.plan)
-        observer.show_warnings(warnings)
-        return run_with_saved_options.check_and_apply(
-            plan_result, uses_up_plan=not reviewed, permitted=permitted
-        )
+        return done, PermittedRows(approvals=unused)

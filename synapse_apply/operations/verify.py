@@ -61,7 +61,7 @@ def verify_releases(
     with session.lock_state_of_own_project("verify"):
         plan_result = narrow_to_runs(make_plan(session, options), timeout)
         apply_run.observer.show_warnings(plan_result.plan.diagnostics)
-        return apply_run.apply_checked(plan_result)
+        return apply_run.apply_under_lock(plan_result)
 
 
 def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> PlanResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,18 @@ from typing import Any
 import pytest
 from unit.applying.bench import Bench, widget
 
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Stale
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
-from synapse_apply.operations.saved_plan import require_usable_plans, unite_saved_plans
+from synapse_apply.operations.saved_plan import ApprovedPlans, SavedPlan
 from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.workspace.target_session import TargetSession
 
 
-def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved_plan.SavedPlan]:
+def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[SavedPlan]:
     """A plan file for each of these options, `1.plan` being the oldest."""
     context, plan = bench.context(widget("a")), bench.plan(widget("a")).plan
     files = []
@@ -27,6 +30,13 @@ def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved_
         saved_plan.save_plan_to_new_file(context, replace(plan, id=f"plan-{number}"), each, file)
         files.append(saved_plan.read_saved_plan_without_verifying_signature(file))
     return files
+
+
+def require_usable(
+    context: TargetSession, plans: Sequence[SavedPlan], *, allow_unsigned: bool
+) -> tuple[Diagnostic, ...]:
+    approved = ApprovedPlans(tuple(plans), plans[0], reviewed=True)
+    return approved.require_usable(context, allow_unsigned=allow_unsigned)
 
 
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
@@ -55,7 +65,7 @@ def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     choice, text = OPTIONS[which]
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(**choice), PlanOptions())
     with pytest.raises(Stale) as caught:
-        unite_saved_plans(plans)
+        ApprovedPlans.of_files(plans, reviewed=True)
     (finding,) = caught.value.diagnostics
     assert finding.summary == "These plans were made with different options"
     assert text in finding.detail.replace(f"{tmp_path}/", "")
@@ -65,7 +75,7 @@ def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
 def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(prune=True, adopt=True))
     with pytest.raises(Stale) as caught:
-        unite_saved_plans([*plans, plans[0]])
+        ApprovedPlans.of_files([*plans, plans[0]], reviewed=True)
     summaries = [finding.summary for finding in caught.value.diagnostics]
     assert summaries == [
         "A reviewed plan is given more than once",
@@ -86,8 +96,9 @@ BASES: dict[str, dict[str, Any]] = {
 def test_other_targets_are_refused(which: str, bench: Bench, tmp_path: Path) -> None:
     first, second = save_plans(bench, tmp_path, PlanOptions(), PlanOptions())
     base = replace(second.plan.base, **BASES[which])
+    moved = replace(second, plan=replace(second.plan, base=base))
     with pytest.raises(Stale, match="different targets") as caught:
-        unite_saved_plans([first, replace(second, plan=replace(second.plan, base=base))])
+        ApprovedPlans.of_files([first, moved], reviewed=True)
     (finding,) = caught.value.diagnostics
     assert "1.plan" in finding.detail
     assert "2.plan" in finding.detail
@@ -98,10 +109,10 @@ def test_each_is_checked(altered: int, bench: Bench, tmp_path: Path) -> None:
     """One that was changed stops all, whichever it is; the good ones lend it nothing."""
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(), PlanOptions())
     context = bench.context(widget("a"))
-    assert require_usable_plans(context, plans, reviewed=True, allow_unsigned=False) == ()
+    assert require_usable(context, plans, allow_unsigned=False) == ()
     plans[altered] = replace(plans[altered], signed_text=plans[altered].signed_text + " ")
     with pytest.raises(Stale, match="is wrong") as caught:
-        require_usable_plans(context, plans, reviewed=True, allow_unsigned=True)
+        require_usable(context, plans, allow_unsigned=True)
     assert plans[altered].file.name in caught.value.diagnostics[0].detail
 
 
@@ -110,12 +121,12 @@ def test_all_that_fail_the_check_are_told(bench: Bench, tmp_path: Path) -> None:
     plans = [replace(first, mac=None), second, replace(third, mac=Mac("other", "0" * 64))]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:
-        require_usable_plans(context, plans, reviewed=True, allow_unsigned=False)
+        require_usable(context, plans, allow_unsigned=False)
     assert [finding.summary for finding in caught.value.diagnostics] == [
         "This plan is not signed",
         "The signature of this plan cannot be checked",
     ]
-    warnings = require_usable_plans(context, plans, reviewed=True, allow_unsigned=True)
+    warnings = require_usable(context, plans, allow_unsigned=True)
     assert len(warnings) == 2
 
 
@@ -129,7 +140,7 @@ def test_a_plan_of_another_target_is_told_once(bench: Bench, tmp_path: Path) -> 
     moved = [replace(each, plan=elsewhere(each.plan)) for each in plans]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:
-        require_usable_plans(context, moved, reviewed=True, allow_unsigned=True)
+        require_usable(context, moved, allow_unsigned=True)
     assert [finding.summary for finding in caught.value.diagnostics] == [
         "This plan is for another target"
     ]

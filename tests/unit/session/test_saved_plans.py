@@ -76,14 +76,12 @@ def test_signatures(bench: Bench, tmp_path: Path) -> None:
     """Good under its key; without the key it is let pass only when that is asked for."""
     found = kept(bench, tmp_path / "next")
     context = bench.context(widget("a"))
-    assert (
-        saved_plan.require_usable_plan(context, found, reviewed=False, allow_unsigned=False) == ()
-    )
+    assert found.require_usable(context, reviewed=False, allow_unsigned=False) == ()
     bench.keys = StateKeys(())
     context = bench.context(widget("a"))
     with pytest.raises(Stale, match="cannot be checked"):
-        saved_plan.require_usable_plan(context, found, reviewed=False, allow_unsigned=False)
-    (finding,) = saved_plan.require_usable_plan(context, found, reviewed=False, allow_unsigned=True)
+        found.require_usable(context, reviewed=False, allow_unsigned=False)
+    (finding,) = found.require_usable(context, reviewed=False, allow_unsigned=True)
     assert not finding.is_error
 
 
@@ -94,8 +92,8 @@ def test_used_once(bench: Bench, tmp_path: Path) -> None:
         bench.store.mark_plan_applied(found.plan.id)
     context = bench.context(widget("a"))
     with pytest.raises(Stale, match="applied already"):
-        saved_plan.require_usable_plan(context, found, reviewed=False, allow_unsigned=False)
-    assert saved_plan.require_usable_plan(context, found, reviewed=True, allow_unsigned=False) == ()
+        found.require_usable(context, reviewed=False, allow_unsigned=False)
+    assert found.require_usable(context, reviewed=True, allow_unsigned=False) == ()
 
 
 def test_errors_are_not_saved(bench: Bench, tmp_path: Path) -> None:
