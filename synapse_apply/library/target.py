@@ -13,7 +13,6 @@ from synapse_apply.model.errors import InputError, NotApproved, OptionConflict, 
 from synapse_apply.model.values import ABSENT, get_at_or_absent
 from synapse_apply.operations.connection import (
     TargetConnection,
-    build_plan_arguments,
     require_count,
     require_names,
     require_path,
@@ -177,8 +176,9 @@ class OpenTarget:
         """
         from synapse_apply.operations.apply_observer import ApplyObserver
         from synapse_apply.operations.plan import plan
+        from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = build_plan_arguments(
+        arguments = PlanArguments(
             only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
             recreate=recreate, verify=verify, revert_drift=revert_drift,
             resend_secrets=resend_secrets, override_guards=override_guards,
@@ -209,8 +209,9 @@ class OpenTarget:
         or saved. Raises InputError, OptionConflict.
         """
         from synapse_apply.operations.offline_plan import load_offline_comparison, plan_offline
+        from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = build_plan_arguments(
+        arguments = PlanArguments(
             only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
             recreate=recreate, verify=verify, revert_drift=revert_drift,
             override_guards=override_guards, no_package_check=no_package_check, allow_replace=True,
@@ -249,8 +250,9 @@ class OpenTarget:
         StateError, OptionConflict.
         """
         from synapse_apply.operations.apply import ApplyRun
+        from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = build_plan_arguments(
+        arguments = PlanArguments(
             only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
             recreate=recreate, verify=verify, revert_drift=revert_drift,
             resend_secrets=resend_secrets, override_guards=override_guards,
@@ -366,8 +368,9 @@ class OpenTarget:
         """
         from synapse_apply.operations import saved_plan
         from synapse_apply.operations.apply import ApplyRun
+        from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = build_plan_arguments(recreate=recreate, override_guards=override_guards)
+        arguments = PlanArguments(recreate=recreate, override_guards=override_guards)
         if not isinstance(plans, saved_plan.ApprovedPlans):
             plans = self.read_saved_plan(plans)
         # The name is not trusted: the identity of that target's state must be the one in the plan.
@@ -400,8 +403,9 @@ class OpenTarget:
         """
         from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
         from synapse_apply.operations.plan import plan
+        from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = build_plan_arguments(only=only, exclude=exclude)
+        arguments = PlanArguments(only=only, exclude=exclude)
         with self._connection.ready(read_only=True) as session:
             selected = session.names.select(arguments.only, arguments.exclude)
             options = build_options_that_revert_drift(selected, arguments.typed)
@@ -601,7 +605,7 @@ class OpenTarget:
 
         arguments = PlanArguments(
             prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
-            no_verify=not verify, revert_drift=revert_drift, allow_replace=True,
+            verify=verify, revert_drift=revert_drift, allow_replace=True,
         )  # fmt: skip
         names = {"run_id": run_id, "who": who, "operation": operation}
         names = {argument: require_text(argument, text) for argument, text in names.items()}

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 from synapse_apply.kinds.wire import list_raw_objects
 from synapse_apply.live.live_backend import LiveBackend, LiveObject
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, NotFound
 from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.packages import version_sort_key
+from synapse_apply.model.phrases import shown_path, suggest_name
+from synapse_apply.model.report import Checkup
+from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.connection import (
     TargetConnection,
     require_names,
@@ -20,7 +24,6 @@ from synapse_apply.operations.connection import (
 )
 
 if TYPE_CHECKING:
-    from synapse_apply.model.report import Checkup
     from synapse_apply.operations.doctor import BackendOffer
     from synapse_apply.operations.export import ExportedFiles
 
@@ -148,17 +151,20 @@ class TargetLive:
         with nothing written, for a file that is there with other content, unless `force`.
         """
         from synapse_apply.live.discovery import GatherQuery
-        from synapse_apply.operations.export import choose_inventory_path, export_to_folder
+        from synapse_apply.operations.export import export_to_folder
+        from synapse_apply.operations.protected_files import explain_protection
 
         invocation = self._connection.invocation
         folder_path = require_path("folder", folder, invocation.directory)
-        inventory_path = choose_inventory_path(
-            invocation,
-            folder_path,
-            None
-            if inventory is None
-            else require_path("inventory", inventory, invocation.directory),
-        )
+        inventory_path = folder_path.parent / "inventory.yaml"
+        if inventory is not None:
+            inventory_path = require_path("inventory", inventory, invocation.directory)
+        if reason := explain_protection(inventory_path, invocation, inventory=True):
+            raise InputError.from_summary(
+                "The inventory cannot be written",
+                f"{shown_path(inventory_path)} {reason}; nothing was done.",
+                "Choose another place with --inventory.",
+            )
         query = GatherQuery.from_ids_and_ranges(
             ids or {}, codes=require_names("codes", codes), from_jobs=from_jobs, members=releases
         )
@@ -179,12 +185,44 @@ class TargetLive:
         `names` are agents of the project file, all of the target by default; `token_variables` are
         environment variables with the tokens of others. InputError for a name that there is not.
         """
-        from synapse_apply.operations.health import check_agents
+        from synapse_apply.operations.health import ask_agents
+        from synapse_apply.workspace.target_session import TargetSession
 
         names = require_names("names", names)
         variables = require_names("token_variables", token_variables)
         with self._connection.guarded():
-            return check_agents(self._connection.invocation, names, variables)
+            session = TargetSession(self._connection.invocation, read_only=True)
+            target = session.target
+            tokens = [(name, SecretRef("env", name)) for name in dict.fromkeys(variables)]
+            if names or not tokens:
+                if not target.agents:
+                    raise InputError.from_summary(
+                        "The target names no agents",
+                        f"Target {target.name} has no `agents:` in the project file.",
+                        "Name them there, such as {gpu-1: {env: NAME}}, or give --token-env "
+                        "VARIABLE.",
+                        position=target.position,
+                    )
+                chosen = dict.fromkeys(names or target.agents)
+                findings = [
+                    error_finding(
+                        "There is no such agent",
+                        f"Target {target.name} names no agent {name}.",
+                        suggest_name(name, target.agents, f"There are {', '.join(target.agents)}."),
+                        position=target.position,
+                    )
+                    for name in chosen
+                    if name not in target.agents
+                ]
+                if findings:
+                    raise InputError(*findings)
+                tokens = [*((name, target.agents[name]) for name in chosen), *tokens]
+            with session:
+                health_check = session.backend.api.health_check_agent
+                rows = ask_agents(tokens, session.resolver.resolve_setting, health_check)
+            return Checkup(target.name, (("Agents", tuple(rows)),)).with_target(
+                self._connection.invocation.target or ""
+            )
 
 
 def _require_known_kind(live_backend: LiveBackend, kind: str) -> str:

@@ -24,7 +24,6 @@ from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
     from synapse_apply.live.live_backend import LiveBackend
-    from synapse_apply.operations.plan_arguments import PlanArguments
     from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -143,23 +142,6 @@ _Item = TypeVar("_Item")
 def require_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
     """The names as a tuple; InputError for a single string, which is a sequence of its letters."""
     return _require_items(argument, names, str, "names")
-
-
-def build_plan_arguments(
-    *, verify: bool = True, override_guards: Iterable[str] = (), **options: Any
-) -> PlanArguments:
-    """The options that methods share; InputError for a wrong type, and for an unknown guard.
-
-    Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
-    """
-    from synapse_apply.operations import plan_arguments
-
-    for name in {"only", "exclude", "no_package_check"} & options.keys():
-        options[name] = require_names(name, options[name])
-    guards = require_names("override_guards", override_guards)
-    if descriptions := list(filter(None, map(plan_arguments.describe_unknown_guard, guards))):
-        raise InputError.from_summary("This guard cannot be overridden", " ".join(descriptions))
-    return plan_arguments.PlanArguments(no_verify=not verify, overridden=guards, **options)
 
 
 def require_text(argument: str, text: object) -> str:

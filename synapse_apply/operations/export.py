@@ -33,7 +33,7 @@ from synapse_apply.manifests.export import (
 from synapse_apply.manifests.files import ManifestPaths
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.phrases import shown_path
@@ -41,8 +41,6 @@ from synapse_apply.model.resource import Observed
 from synapse_apply.model.secrets.secret_marks import contains_masked_text
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
-from synapse_apply.operations.protected_files import explain_protection
-from synapse_apply.workspace.invocation import Invocation
 
 PUBLISHED_SOURCE = {"source": "published"}
 
@@ -159,20 +157,6 @@ def export_to_folder(
     steps.append(Text(Command("plan"), " says how they differ from the manifests."))
     files_written, unchanged = tuple(written.files), tuple(written.unchanged)
     return ExportedFiles(report, files_written, unchanged, inventory, tuple(steps))
-
-
-def choose_inventory_path(
-    invocation: Invocation, folder: Path, requested_path: Path | None
-) -> Path:
-    """The inventory's path, by default beside `folder`; InputError for one of our own files."""
-    path = requested_path or folder.parent / "inventory.yaml"
-    if reason := explain_protection(path, invocation, inventory=True):
-        raise InputError.from_summary(
-            "The inventory cannot be written",
-            f"{shown_path(path)} {reason}; nothing was done.",
-            "Choose another place with --inventory.",
-        )
-    return path
 
 
 def build_manifests(

@@ -14,7 +14,6 @@ from synapse_apply.model.command import join_texts
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Forbidden,
-    InputError,
     NotFound,
     RateLimited,
     RemoteError,
@@ -25,13 +24,10 @@ from synapse_apply.model.errors import (
     Unreachable,
 )
 from synapse_apply.model.json_types import ServerAnswer
-from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.project import Target
 from synapse_apply.model.remote import ClockSkew
-from synapse_apply.model.report import CheckResult, Checkup
+from synapse_apply.model.report import CheckResult
 from synapse_apply.model.values import SecretRef, Sensitive
-from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import TargetSession
 
 AskHealth = Callable[[str], Mapping[str, Any]]
 ResolveSecret = Callable[[SecretRef], Sensitive]
@@ -68,46 +64,6 @@ _FAILURE_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
         "Check what {variable} holds, and the target's url.",
     ),
 )
-
-
-def check_agents(
-    invocation: Invocation, names: Sequence[str] = (), variables: Sequence[str] = ()
-) -> Checkup:
-    """Ask each agent for its health, once, and return a row for each.
-
-    `names` are agents of the target, all of them without any name; `variables` are environment
-    variables that hold the token of further agents. A failing agent hides no other. InputError,
-    before any request, for a name that the target does not have, and without any agent.
-    """
-    session = TargetSession(invocation, read_only=True)
-    target = session.target
-    tokens = [(name, SecretRef("env", name)) for name in dict.fromkeys(variables)]
-    if names or not tokens:
-        if not target.agents:
-            raise InputError.from_summary(
-                "The target names no agents",
-                f"Target {target.name} has no `agents:` in the project file.",
-                "Name them there, such as {gpu-1: {env: NAME}}, or give --token-env VARIABLE.",
-                position=target.position,
-            )
-        chosen = dict.fromkeys(names or target.agents)
-        findings = [
-            error_finding(
-                "There is no such agent",
-                f"Target {target.name} names no agent {name}.",
-                suggest_name(name, target.agents, f"There are {', '.join(target.agents)}."),
-                position=target.position,
-            )
-            for name in chosen
-            if name not in target.agents
-        ]
-        if findings:
-            raise InputError(*findings)
-        tokens = [*((name, target.agents[name]) for name in chosen), *tokens]
-    with session:
-        health_check = session.backend.api.health_check_agent
-        rows = ask_agents(tokens, session.resolver.resolve_setting, health_check)
-    return Checkup(target.name, (("Agents", tuple(rows)),)).with_target(invocation.target or "")
 
 
 def ask_agents(

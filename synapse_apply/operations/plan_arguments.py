@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +13,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, Level
 from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import RULE_ID_PREFIX
+from synapse_apply.operations.connection import require_names
 from synapse_apply.planning.guards import GUARD_NAMES, overridable_rule_ids
 from synapse_apply.planning.plan_input import PlanOptions
 
@@ -22,14 +23,18 @@ if TYPE_CHECKING:
 
 @frozen
 class PlanArguments:
-    """The options that change what is planned; `adopt` is None where it was not given."""
+    """The options that change what is planned; `adopt` is None where it was not given.
+
+    InputError for a wrong type, and for an unknown guard. Names of policy rules are checked later,
+    where the policy is known.
+    """
 
     prune: bool = False
     recreate: bool = False
     resend_secrets: bool = False
-    overridden: Collection[str] = ()
+    override_guards: Collection[str] = ()
     adopt: bool | None = None
-    no_verify: bool = False
+    verify: bool = True
     only: Sequence[str] = ()
     exclude: Sequence[str] = ()
     revert_drift: bool = False
@@ -37,20 +42,26 @@ class PlanArguments:
     allow_replace: bool = False
     no_package_check: Collection[str] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("only", "exclude", "no_package_check", "override_guards"):
+            object.__setattr__(self, name, require_names(name, getattr(self, name)))
+        if unknown := list(filter(None, map(describe_unknown_guard, self.override_guards))):
+            raise InputError.from_summary("This guard cannot be overridden", " ".join(unknown))
+
     @property
     def has_row_options(self) -> bool:
         """Whether any option is given, `adopt` aside."""
-        flags = (self.prune, self.recreate, self.resend_secrets, self.no_verify, self.revert_drift)
-        names = (self.overridden, self.only, self.exclude, self.no_package_check)
-        return any(flags) or self.allow_locked or any(names)
+        return replace(self, adopt=None, allow_replace=False) != PlanArguments()
 
     @property
     def typed(self) -> tuple[str, ...]:
         """The options as they are typed, a word each."""
         words: list[str] = []
         for each in fields(cast("Any", self)):
-            value = getattr(self, each.name)
-            option = "--" + each.name.replace("overridden", "override-guard").replace("_", "-")
+            value, option = getattr(self, each.name), "--" + each.name.replace("_", "-")
+            if each.name == "verify":
+                value, option = not value, "--no-verify"
+            option = option.replace("-guards", "-guard")
             words += [option] if value is True else chain(*((option, one) for one in value or ()))
         return tuple(words)
 
@@ -73,7 +84,7 @@ class PlanArguments:
         target = planned_target.target
         rules, findings = {rule.id: rule for rule in target.policy.rules}, []
         overridable_names = overridable_rule_ids(target.policy.rules)
-        for name in self.overridden:
+        for name in self.override_guards:
             if not name.startswith(RULE_ID_PREFIX) or name in overridable_names:
                 continue
             reason, hint = f"{name} only warns", "leave it out"
@@ -93,8 +104,8 @@ class PlanArguments:
             adopt=will_ask if self.adopt is None else self.adopt,
             recreate=self.recreate,
             resend_secrets=self.resend_secrets,
-            verify=not self.no_verify,
-            overridden=frozenset(self.overridden),
+            verify=self.verify,
+            overridden=frozenset(self.override_guards),
             selected=planned_target.names.select(self.only, self.exclude),
             revert_drift=self.revert_drift,
             allow_locked=self.allow_locked,

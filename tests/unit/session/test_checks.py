@@ -127,14 +127,11 @@ def test_a_defect_of_one_check_hides_no_other(
 ) -> None:
     """It is a row of its own, by its type and place, without the text; what came before stays."""
 
-    def defective(patient: Any) -> Any:
+    def check_odd(patient: Any) -> Any:
         yield from use_case.check_tool(patient)
         raise TypeError("s3cret in a message")
 
-    checks = (
-        ("odd", defective),
-        ("tool", use_case.check_tool),
-    )
+    checks = (check_odd, use_case.check_tool)
     monkeypatch.setattr(use_case, "SECTIONS", (("Project", checks),))
     checkup = use_case.run_all_checks(Invocation(tmp_path, target="embedded", environ={}))
     assert [row.status for row in checkup.results] == [
@@ -149,5 +146,5 @@ def test_a_defect_of_one_check_hides_no_other(
 
 def test_every_check_has_a_name_of_its_own_or_shares_a_row_with_its_kind() -> None:
     """A program finds a check by its name."""
-    names = [name for _, checks in use_case.SECTIONS for name, _ in checks]
+    names = [check.__name__ for _, checks in use_case.SECTIONS for check in checks]
     assert len(names) == len(set(names))
