@@ -86,19 +86,26 @@ def _is_beside(one: Measurement, bound: Bound) -> bool:
 
 def lines(found: Sequence[Measurement]) -> Iterator[str]:
     """The tables in Markdown, which a terminal shows well enough."""
-    yield f"Measured with {machine()}. Medians; ratios are of runs in turn."
+    yield f"Measured with {machine()}. Medians, first the tool's, then each script's; ratios are of runs in turn."
     yield ""
-    yield "| work | resources | latency | who | wall s | CPU s | peak MB | requests |"
+    yield "| work | resources | latency, ms | scripts | wall, s | CPU, s | peak, MB | requests |"
     yield "| --- | ---: | ---: | --- | ---: | ---: | ---: | --- |"
     for one in found:
-        for who, runs in one.runs.items():
-            asked = ", ".join(f"{n:,} {verb}" for verb, n in sorted(runs[-1]["requests"].items()))
-            figures = (one.middle(who, figure) for figure in ("wall", "cpu", "memory"))
-            wall, cpu, memory = figures
-            yield (
-                f"| {one.work} | {one.size:,} | {one.latency:g} ms | {who} | {wall:.2f} | {cpu:.2f} "
-                f"| {memory:.0f} | {asked or '-'} |"
-            )
+        scripts = ", ".join(f"`{who}`" for who in one.runs if who != OURS)
+        figures = (
+            " / ".join(f"{one.middle(who, figure):{form}}" for who in one.runs)
+            for figure, form in (("wall", ".2f"), ("cpu", ".2f"), ("memory", ".0f"))
+        )
+        asked = " / ".join(_requests(runs[-1]["requests"]) for runs in one.runs.values())
+        cells = (
+            f"`{one.work}`",
+            f"{one.size:,}",
+            f"{one.latency:g}",
+            scripts or "-",
+            *figures,
+            asked,
+        )
+        yield f"| {' | '.join(cells)} |"
     yield ""
     yield "| bound | at most | measured | kept |"
     yield "| --- | ---: | ---: | --- |"
@@ -107,6 +114,10 @@ def lines(found: Sequence[Measurement]) -> Iterator[str]:
         told = "not measured" if value is None else f"{value:.2f}"
         kept = "-" if value is None else "yes" if value <= bound.most else "**no**"
         yield f"| {bound} | {bound.most:.2f} | {told} | {kept} |"
+
+
+def _requests(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {verb}" for verb, number in sorted(counts.items())) or "-"
 
 
 def put_into(page: Path, found: Sequence[Measurement]) -> None:
