@@ -97,8 +97,8 @@ def test_one_version_is_a_list_of_one(answer: Any) -> None:
 
 
 def test_a_comment_names_where_versions_come_from() -> None:
-    """Of a version or of a ref, quoted or not; docs/ci.md shows one."""
-    page = (ROOT / "docs" / "ci.md").read_text("utf-8")
+    """Of a version or of a ref, quoted or not; docs/renovate.md shows one."""
+    page = (ROOT / "docs" / "renovate.md").read_text("utf-8")
     [shown] = find_commented(page)
     assert (shown["datasource"], shown["currentValue"]) == ("git-tags", "1.1.0")
     assert shown["extractVersion"] == "^v(?<version>.+)$"
