@@ -96,8 +96,8 @@ NAMES_COMMANDS = {
     "manifests/decode/loading.py": "a comment in the file that it writes",
     "operations/init.py": "a comment in the manifest that it writes",
 }
-# What speaks of the command line alone: help, and options that are no more.
-OF_HELP = {"add_removed_option", "click.option", "manual_command"}
+# What speaks of the command line alone: help.
+OF_HELP = {"click.option", "manual_command"}
 
 
 def modules() -> list[Path]:

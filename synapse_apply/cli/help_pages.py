@@ -36,7 +36,6 @@ _OPTION_GROUPS: Mapping[str, frozenset[str]] = {
         }
     ),
 }
-_NAME_REQUIRED_KEY = f"{__name__}.requires_name"
 _CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -48,31 +47,6 @@ class CommandEntry:
     summary: str
     section: str = "Commands"
     is_listed: bool = True
-
-
-@frozen
-class RenamedCommand:
-    """What an earlier name runs: the command `name` at `module`, after `first_arguments`.
-
-    `implied_option` is the option of the new command that takes what was an argument. With
-    `requires_name` the earlier name was of one object, where the new command also lists all.
-    """
-
-    module: str
-    name: str
-    first_arguments: tuple[str, ...] = ()
-    implied_option: str = ""
-    requires_name: bool = False
-
-    @property
-    def new_words(self) -> str:
-        return " ".join(filter(None, (self.name, *self.first_arguments, self.implied_option)))
-
-
-def renamed_command_of() -> str:
-    """The earlier name by which the running command was called, if it requires a NAME; else ""."""
-    old_name: str = click.get_current_context().meta.get(_NAME_REQUIRED_KEY, "")
-    return old_name
 
 
 class Terminated(BaseException):
@@ -214,14 +188,12 @@ class LazyGroup(click.Group):
         *args: Any,
         entries: Mapping[str, CommandEntry],
         sections: Mapping[str, TextPairs] | None = None,
-        renamed: Mapping[str, RenamedCommand] | None = None,
         **settings: Any,
     ) -> None:
         """`sections` are further headings of the help page."""
         settings["context_settings"] = _CONTEXT_SETTINGS
         super().__init__(*args, **settings)
         self.entries = entries
-        self._renamed = renamed or {}
         self._sections = sections or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click has it
@@ -248,32 +220,11 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click, but suggest a similar name for an unknown command."""
-        for word_count in (1, 2):
-            old_name = " ".join(args[:word_count])
-            if (renamed := self._renamed.get(old_name)) is not None:
-                click.echo(
-                    f"Warning: `{old_name}` is now `{renamed.new_words}`\n"
-                    "  The old name will be removed in the next version.\n",
-                    err=True,
-                )
-                if renamed.requires_name:
-                    ctx.meta[_NAME_REQUIRED_KEY] = old_name
-                command = import_command(renamed.module)
-                return renamed.name, command, [*renamed.first_arguments, *args[word_count:]]
         if args and args[0] not in self.entries and not args[0].startswith("-"):
-            # Of a group of an earlier version the commands of today are named.
-            successors = [
-                f"`{old_name}` is now `{renamed.new_words}`"
-                for old_name, renamed in self._renamed.items()
-                if old_name.startswith(f"{args[0]} ")
-            ]
-            if successors:
-                end = f": {', '.join(successors)}."
-            else:
-                from synapse_apply.model.phrases import find_similar_word
+            from synapse_apply.model.phrases import find_similar_word
 
-                match = find_similar_word(args[0], self.entries)
-                end = f". Did you mean {match!r}?" if match else "."
+            match = find_similar_word(args[0], self.entries)
+            end = f". Did you mean {match!r}?" if match else "."
             raise click.UsageError(f"There is no command {args[0]!r}{end}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -28,7 +28,6 @@ FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
 @click.group(
     cls=LazyGroup,
     entries=registry.COMMANDS,
-    renamed=registry.RENAMED_COMMANDS,
     sections={
         "Options of most commands": registry.OPTIONS,
         "Exit codes": registry.EXITS,

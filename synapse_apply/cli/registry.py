@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.cli.help_pages import CommandEntry, RenamedCommand
+from synapse_apply.cli.help_pages import CommandEntry
 
 _COMMANDS = "synapse_apply.cli.commands"
 
@@ -147,22 +147,6 @@ AGENTS = _read_table(
     "checks",
 )
 GROUPS = frozenset({"package", "state", "agents", "jobs", "emulator", "controller"})
-# Names of before, which work for one more version: no help lists them, and each warns.
-_GET = COMMANDS["get"].module
-RENAMED_COMMANDS = {
-    "plugins get": RenamedCommand(_GET, "get", ("plugin",), requires_name=True),
-    "releases get": RenamedCommand(_GET, "get", ("release",), requires_name=True),
-    "releases list": RenamedCommand(
-        f"{_COMMANDS}.show:releases_list", "get releases", implied_option="--plugin"
-    ),
-    "storages get": RenamedCommand(_GET, "get", ("storage",), requires_name=True),
-    "storages list": RenamedCommand(_GET, "get", ("storages",)),
-    "state recover": RenamedCommand(STATE["record"].module, "state record"),
-    **{
-        name: RenamedCommand(STATE[name].module, f"state {name}")
-        for name in ("settle", "history", "unlock")
-    },
-}
 
 OPTIONS = (
     ("-C, --chdir FOLDER", "work in this folder"),

@@ -14,7 +14,6 @@ from synapse_apply import cli
 from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console, require_approval_way
 from synapse_apply.cli.help_pages import manual_command
-from synapse_apply.cli.options import add_old_option, add_preflight_option, add_removed_option
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -87,17 +86,6 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
     "--server-dry-run",
     is_flag=True,
     help="Also send each call to the backend to be checked and not acted on, where its API can.",
-)
-@add_removed_option(
-    "--with-packages",
-    "plan has no --with-packages: keep the package folder as an artifact of the pipeline, beside "
-    "the plan's file, and let `apply FILE` read it.",
-)
-@add_preflight_option("plan")
-@add_removed_option(
-    "--refresh-only",
-    "plan has no --refresh-only: `drift` shows only what was changed outside, with "
-    "the same --only, --exclude, --json, --report and --detailed-exitcode.",
 )
 @options.use("parallelism")
 def plan(
@@ -268,12 +256,6 @@ def reject_beside_saved_plan(
     is_flag=True,
     help="Replace packages of debug releases; on a terminal, and with a saved plan, not needed.",
 )
-@add_preflight_option("apply")
-@add_removed_option(
-    "--refresh-only",
-    "apply has no --refresh-only: drift that is recorded would never be shown again. `drift` shows "
-    "it, `drift --write ADDRESS` takes it into the manifests, `state accept ADDRESS` settles it.",
-)
 @options.use("parallelism", "wait", "lock_timeout")
 def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
             show_unchanged: bool, plan: Path | None, reviewed: tuple[Path, ...],
@@ -429,10 +411,8 @@ def verify(
     help="Write the live values of this resource into the manifests, with `*` of all that drifted; "
     "may be repeated.",
 )
-@add_old_option("--accept", "--write", type=typed.DECLARED_NAME, multiple=True)
 @click.option("--dry-run", is_flag=True, help="With --write: show the edits and write nothing.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
-@add_preflight_option("drift")
 @options.use("parallelism")
 def drift(
     *,
@@ -440,7 +420,6 @@ def drift(
     invocation: Invocation,
     reports: Reports | None,
     written: tuple[str, ...],
-    accept: tuple[str, ...],
     dry_run: bool,
     detailed_exitcode: bool,
     **selection: Any,
@@ -456,16 +435,15 @@ def drift(
     stay. All is checked before the first file is written. A secret is never written, and what a
     variable or a package's config.yaml gives is refused with the place to change.
     """
-    names = (*written, *accept)
-    if dry_run and not names:
+    if dry_run and not written:
         raise click.UsageError("--dry-run goes with --write.")
-    if names:
+    if written:
         if any(selection.values()) or detailed_exitcode or reports:
             raise click.UsageError(
                 "--write edits files, of the addresses it names: it goes with no --only, "
                 "--exclude, --unmanaged, --detailed-exitcode or --report."
             )
-        return cli.plan.write_and_print_drift(console, invocation, names, dry_run=dry_run)
+        return cli.plan.write_and_print_drift(console, invocation, written, dry_run=dry_run)
     return cli.plan.report_drift(
         console, invocation, reports, is_detailed=detailed_exitcode, **selection
     )

@@ -10,7 +10,7 @@ import click
 from synapse_apply import cli
 from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import manual_command, renamed_command_of
+from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.model.errors import Exit, NameNotFound
 
 if TYPE_CHECKING:
@@ -141,8 +141,6 @@ def get(
         raise click.UsageError(f"Unknown kind {word!r}: there are {', '.join(_KINDS)}.")
     if slash and (name is not None or not name_in_word):
         raise click.UsageError("One KIND/NAME is wanted, or KIND and NAME.")
-    if not (slash or name) and (old_name := renamed_command_of()):
-        raise click.UsageError(f"`{old_name}` takes the NAME of one object.")
     kind, name = _KIND_BY_WORD[word.lower()], name_in_word if slash else name
     if plugin is not None and (kind != "release" or name is not None):
         raise click.UsageError("--plugin lists releases: `get releases --plugin PLUGIN`.")
@@ -172,26 +170,6 @@ def print_releases_of_plugin(console: Console, invocation: Invocation, plugin: s
 
 
 @manual_command(
-    "list", examples=[("synapse-apply get releases --plugin yolo", "What takes its place.")]
-)
-@options.use("json", "target")
-@click.argument("plugin", metavar="--plugin PLUGIN")
-def releases_list(*, console: Console, invocation: Invocation, plugin: str) -> int:
-    """List the releases of a plugin: its code, a recorded name, or id=123."""
-    return print_releases_of_plugin(console, invocation, plugin)
-
-
-def _reject_format(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-    """A usage error for a format that does not exist, or no longer."""
-    if value not in {None, "mermaid"}:
-        raise click.UsageError(
-            f"graph has no format {value!r}: it writes Mermaid, which forges and editors draw, and "
-            "`mmdc` of mermaid-cli turns into SVG.",
-            ctx,
-        )
-
-
-@manual_command(
     "graph",
     examples=[
         ("synapse-apply graph", "For a ```mermaid block of a page or a comment."),
@@ -200,7 +178,6 @@ def _reject_format(ctx: click.Context, _param: click.Parameter, value: str | Non
     exits=[("0", "printed"), ("1", "error; with --plan also a plan that is incomplete")],
 )
 @options.use("color", "target", "project_from", "file", "variables")
-@click.option("--format", hidden=True, expose_value=False, callback=_reject_format)
 @click.option("--plan", "planned", is_flag=True, help="Make a plan, and colour by its actions.")
 @options.use("parallelism")
 def graph(*, console: Console, invocation: Invocation, planned: bool) -> int:

@@ -16,10 +16,6 @@ def test_a_graph_needs_no_backend(cli: Run, project: Path) -> None:
         "  n1 --> n0\n"
     )
     assert not (project / ".synapse-apply").exists()
-    assert cli("graph", "--format", "mermaid", RAW_KEY=None).stdout == done.stdout
-    dot = cli("graph", "--format", "dot")
-    assert (dot.returncode, dot.stdout) == (64, "")
-    assert "it writes Mermaid" in dot.stderr
 
 
 def test_a_graph_of_a_plan(cli: Run, project: Path) -> None:
@@ -40,4 +36,3 @@ def test_a_graph_of_broken_manifests(cli: Run, project: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert "raw.yaml:7:3" in done.stderr
-    assert cli("graph", "--format", "png").returncode == 64

@@ -20,14 +20,6 @@ def make_ill(site: Site) -> None:
     backend.store.replace("agent", row, {**row.body, "status": "disconnected"}, key=row.key)
 
 
-def test_a_plan_names_doctor(site: Site) -> None:
-    """`plan --preflight` was the same checks: a usage error, before anybody is asked."""
-    site.requests()
-    done = site.run("plan --preflight", 64)
-    assert "run `doctor` before it" in done.stderr
-    assert site.requests() == {}
-
-
 def test_an_apply_asks_the_agents_of_its_target(site: Site) -> None:
     """Once each, however often it plans; a target without agents costs nothing."""
     site.requests()

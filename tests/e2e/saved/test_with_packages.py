@@ -18,14 +18,6 @@ def saved(ready: Workplace) -> Workplace:
     return ready
 
 
-def test_the_option_names_the_new_way(place: Workplace) -> None:
-    """A usage error, with --out and without, before anything is read."""
-    for more in ([], ["--out", "next"]):
-        ran = place.plan("--with-packages", *more, code=64)
-        assert "plan has no --with-packages: keep the package folder as an artifact" in ran.err
-    assert not (place.root / "next").exists()
-
-
 def test_a_plan_holds_nothing_else(saved: Workplace) -> None:
     """So who can read the file cannot read the packages."""
     with zipfile.ZipFile(saved.root / "next") as archive:

@@ -264,35 +264,6 @@ def test_reports(applied: Workplace, server: Server, tmp_path: Path) -> None:
     assert "has_changes<<" in told
 
 
-def test_the_same_under_its_name_elsewhere(applied: Workplace, server: Server) -> None:
-    """Neither plan nor apply has Terraform's option: both name this command, and ask nobody."""
-    server.call("DELETE", "_emulator/requests/")
-    ran = applied.plan("--refresh-only", "--detailed-exitcode", code=64)
-    assert "`drift` shows only what was changed outside" in ran.err
-    ran = applied.apply("--refresh-only", code=64)
-    assert "drift that is recorded would never be shown again" in ran.err
-    ran = applied.plan("--refresh-only=true", code=64)
-    assert "`drift` shows only what was changed outside" in ran.err
-    asked = server.call("GET", "_emulator/requests/")["counts"]
-    assert not [at for at in asked if "_emulator" not in at]
-
-
-@pytest.mark.parametrize("command", ["plan", "apply", "drift"])
-def test_preflight_is_a_command_of_its_own(applied: Workplace, command: str) -> None:
-    """Each of the three names it."""
-    assert "run `doctor` before it" in applied.run(command, "--preflight", code=64).err
-
-
-@pytest.mark.parametrize("typed", ["plan --refresh", "apply --refresh-onl", "drift --preflights"])
-def test_a_removed_option_is_not_suggested(applied: Workplace, typed: str) -> None:
-    """It would only be refused; others are still suggested."""
-    err = applied.run(*typed.split(), code=64).err
-    assert "No such option" in err
-    assert "--refresh-only" not in err
-    assert "--preflight'" not in err
-    assert "--prune" in applied.plan("--prun", code=64).err
-
-
 @pytest.mark.parametrize(
     "typed",
     ["--dry-run", "--write plugin/yolo --unmanaged", "--write plugin/yolo --report json=a",
