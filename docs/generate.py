@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import click
 
+from synapse_apply.cli.help_pages import LazyGroup, render_whole_page
 from synapse_apply.cli.main import NAME, root
 from synapse_apply.controller import api_types
 from synapse_apply.controller.rows import AuditRow
@@ -53,7 +54,7 @@ MORE = {
 COMMANDS = """\
 # Commands
 
-What `synapse-apply COMMAND --help` says, for every command. This page is made from the commands
+What `synapse-apply COMMAND --help-all` says, for every command. This page is made from the commands
 themselves: `make docs`.
 """
 MANIFESTS = """\
@@ -236,13 +237,15 @@ def commands_page() -> str:
     return COMMANDS + "".join(pages)
 
 
-def commands(group: click.Group = root, prefix: str = NAME) -> Iterator[tuple[str, str]]:
+def commands(group: LazyGroup = root, prefix: str = NAME) -> Iterator[tuple[str, str]]:
     """Every command's full name and help, the groups' own among them."""
     yield prefix, _help(group, prefix)
     context = click.Context(group)
     for name in group.list_commands(context):
         found = group.get_command(context, name)
-        if isinstance(found, click.Group):
+        if not group.entries[name].is_listed:
+            continue
+        if isinstance(found, LazyGroup):
             yield from commands(found, f"{prefix} {name}")
         elif found is not None:
             yield f"{prefix} {name}", _help(found, f"{prefix} {name}")
@@ -251,7 +254,7 @@ def commands(group: click.Group = root, prefix: str = NAME) -> Iterator[tuple[st
 def _help(command: click.Command, name: str) -> str:
     settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
     with click.Context(command, info_name=name, **settings) as context:
-        lines = command.get_help(context).splitlines()
+        lines = render_whole_page(context).splitlines()
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -313,7 +313,13 @@ def require_approval_way(
 
 
 def is_approved(
-    console: Console, question: str, detail: str, *, given: bool, verb: str, flag: str = "--yes"
+    console: Console,
+    question: str,
+    detail: str,
+    *,
+    given: bool,
+    verb: str,
+    flag: str = "--auto-approve",
 ) -> bool:
     """Ask unless the approval is given by the flag; InputError where nobody can be asked."""
     require_approval_way(console, is_approved=given, verb=verb, flag=flag)

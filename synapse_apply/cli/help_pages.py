@@ -18,7 +18,7 @@ USAGE = 64
 # Options that most commands have: `synapse-apply --help` explains them, and the page
 # of a command only names them.
 _COMMON_OPTIONS = frozenset(
-    {"--chdir", "--project", "--color", "--no-color", "--parallelism", "--help"}
+    {"--chdir", "--project", "--color", "--parallelism", "--help", "--help-all"}
 )
 # Headings of a page that would have too many options below one, and the parameters below each.
 _MAX_UNGROUPED_OPTIONS = 15
@@ -36,6 +36,7 @@ _OPTION_GROUPS: Mapping[str, frozenset[str]] = {
         }
     ),
 }
+_SHOWS_ALL_KEY = f"{__name__}.shows_all"
 _CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -47,6 +48,26 @@ class CommandEntry:
     summary: str
     section: str = "Commands"
     is_listed: bool = True
+
+
+def _build_help_all_option() -> click.Option:
+    """--help-all: the whole page, where --help shows the most used part of it."""
+
+    def show(ctx: click.Context, _param: click.Parameter, is_given: bool) -> None:
+        if is_given and not ctx.resilient_parsing:
+            click.echo(render_whole_page(ctx), color=ctx.color)
+            ctx.exit()
+
+    return click.Option(
+        ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show,
+        help="Show all of this page.",
+    )  # fmt: skip
+
+
+def render_whole_page(ctx: click.Context) -> str:
+    """What --help-all prints."""
+    ctx.meta[_SHOWS_ALL_KEY] = True
+    return ctx.get_help()
 
 
 class Terminated(BaseException):
@@ -70,30 +91,43 @@ class ManualCommand(click.Command):
         examples: TextPairs,
         exits: TextPairs = (),
         environment: TextPairs = (),
+        first_options: Sequence[str] = (),
         **settings: Any,
     ) -> None:
-        """`examples` are pairs of a command line and its purpose."""
+        """`examples` are pairs of a command line and its purpose.
+
+        `first_options` are the parameters that --help shows, where only --help-all shows all.
+        """
         settings["context_settings"] = _CONTEXT_SETTINGS
         super().__init__(*args, **settings)
         # How it is printed comes last in help, whatever the order of the decorators.
         self.params.sort(
             key=lambda param: param.name in {"as_json", "as_lines", "as_events", "color"}
         )
+        self.first_options = first_options
+        self.params.append(_build_help_all_option())
         self.examples = examples
         self._sections = {"Exit codes": exits, "Environment": environment}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List many options under headings, and the options of most commands by name alone."""
+        """List many options under headings, and the options of most commands by name alone.
+
+        Without --help-all only the first options of a command that names some.
+        """
         rows: dict[str, list[tuple[str, str]]] = {}
         common_names: list[str] = []
         params = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
-        is_grouped = len(params) > _MAX_UNGROUPED_OPTIONS
+        is_short = bool(self.first_options) and not ctx.meta.get(_SHOWS_ALL_KEY)
+        is_grouped = len(params) > _MAX_UNGROUPED_OPTIONS and not is_short
+        further_count = 0
         for param in params:
             row = param.get_help_record(ctx)
             if row is None:
                 continue
             if param.opts[-1] in _COMMON_OPTIONS:
                 common_names.append("/".join(param.opts))
+            elif is_short and param.name not in self.first_options:
+                further_count += 1
             else:
                 headings = [h for h, names in _OPTION_GROUPS.items() if param.name in names]
                 heading = headings[0] if is_grouped and headings else "Options"
@@ -103,7 +137,9 @@ class ManualCommand(click.Command):
                 with formatter.section(heading):
                     formatter.write_dl(rows[heading])
         formatter.write_paragraph()
-        formatter.write("Options of most commands, see `synapse-apply --help`:\n")
+        if further_count:
+            formatter.write(f"{further_count} more options: `{ctx.command_path} --help-all`.\n\n")
+        formatter.write("Options of most commands, see `synapse-apply --help-all`:\n")
         formatter.write(f"  {', '.join(common_names)}\n")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -165,11 +201,21 @@ def format_command_name(ctx: click.Context) -> str:
 
 
 def manual_command(
-    name: str, *, examples: TextPairs, exits: TextPairs = (), environment: TextPairs = ()
+    name: str,
+    *,
+    examples: TextPairs,
+    exits: TextPairs = (),
+    environment: TextPairs = (),
+    first_options: Sequence[str] = (),
 ) -> Callable[[Callable[..., int]], ManualCommand]:
     """A decorator for a function that returns an exit code; its docstring is the help text."""
     return click.command(
-        name, cls=ManualCommand, examples=examples, exits=exits, environment=environment
+        name,
+        cls=ManualCommand,
+        examples=examples,
+        exits=exits,
+        environment=environment,
+        first_options=first_options,
     )
 
 
@@ -188,13 +234,19 @@ class LazyGroup(click.Group):
         *args: Any,
         entries: Mapping[str, CommandEntry],
         sections: Mapping[str, TextPairs] | None = None,
+        first_section: str = "",
         **settings: Any,
     ) -> None:
-        """`sections` are further headings of the help page."""
+        """`sections` are further headings of the help page.
+
+        With `first_section` --help shows the commands of that section alone, and --help-all all.
+        """
         settings["context_settings"] = _CONTEXT_SETTINGS
         super().__init__(*args, **settings)
         self.entries = entries
         self._sections = sections or {}
+        self._first_section = first_section
+        self.params.append(_build_help_all_option())
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click has it
         """The names in the table's order, which is the order of first use."""
@@ -230,11 +282,12 @@ class LazyGroup(click.Group):
 
     def format_commands(
         self,
-        ctx: click.Context,  # noqa: ARG002
+        ctx: click.Context,
         formatter: click.HelpFormatter,
     ) -> None:
         """List the commands by section from the table, without importing them."""
-        for section in dict.fromkeys(entry.section for entry in self.entries.values()):
+        sections = dict.fromkeys(entry.section for entry in self.entries.values())
+        for section in [self._first_section] if self._is_short(ctx) else sections:
             with formatter.section(section):
                 formatter.write_dl(
                     [
@@ -245,8 +298,17 @@ class LazyGroup(click.Group):
                 )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the further sections."""
-        for title, pairs in self._sections.items():
+        """Write the further sections, or where they are."""
+        if self._is_short(ctx):
+            formatter.write_paragraph()
+            formatter.write_text(
+                f"`{ctx.command_path} --help-all` lists all commands, the exit codes and the "
+                "environment."
+            )
+        for title, pairs in self._sections.items() if not self._is_short(ctx) else ():
             with formatter.section(title):
                 formatter.write_dl(list(pairs))
         super().format_epilog(ctx, formatter)
+
+    def _is_short(self, ctx: click.Context) -> bool:
+        return bool(self._first_section) and not ctx.meta.get(_SHOWS_ALL_KEY)

@@ -28,6 +28,7 @@ FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
 @click.group(
     cls=LazyGroup,
     entries=registry.COMMANDS,
+    first_section="Main commands",
     sections={
         "Options of most commands": registry.OPTIONS,
         "Exit codes": registry.EXITS,

@@ -74,18 +74,10 @@ def _give_console(body: CommandBody) -> CommandBody:
 
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-_COLOR = combine(
-    click.option(
-        "--color",
-        type=click.Choice(["auto", "always", "never"]),
-        help="Colour, instead of only on a terminal.",
-    ),
-    click.option("--no-color", "color", flag_value="never", help="The same as --color=never."),
-)
-# Of commands without JSON.
-_PLAIN_COLOR = combine(
-    click.option("--color", type=click.Choice(["auto", "always", "never"]), hidden=True),
-    click.option("--no-color", "color", flag_value="never", help="No colour."),
+_COLOR = click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    help="Colour, instead of only on a terminal.",
 )
 
 
@@ -269,10 +261,10 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
     ),
     "json_lines": combine(
         click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line."),
-        _PLAIN_COLOR,
+        _COLOR,
         _give_console,
     ),
-    "color": combine(_PLAIN_COLOR, _give_console),
+    "color": combine(_COLOR, _give_console),
     "report": _give_reports,
     "project": _give_invocation,
     "target": combine(_target_option(_TARGET_HELP), _give_invocation),

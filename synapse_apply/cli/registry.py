@@ -7,6 +7,10 @@ from synapse_apply.cli.help_pages import CommandEntry
 _COMMANDS = "synapse_apply.cli.commands"
 
 
+# They work, but no help lists them: a state or a person who needs one is told its name.
+_UNLISTED = frozenset({"record", "version"})
+
+
 def _read_table(text: str, module: str = "", prefix: str = "") -> dict[str, CommandEntry]:
     """A command a line, with its summary, and before it its module where none is given for all.
 
@@ -24,63 +28,62 @@ def _read_table(text: str, module: str = "", prefix: str = "") -> dict[str, Comm
             place, summary = summary.split(maxsplit=1)
         function = prefix + name.replace("-", "_") + "_" * (name in {"import", "list"})
         place = place if ":" in place else f"{place}:{function}"
-        entries[name] = CommandEntry(f"{_COMMANDS}.{place}", summary, heading)
+        entries[name] = CommandEntry(
+            f"{_COMMANDS}.{place}", summary, heading, name not in _UNLISTED
+        )
     return entries
 
 
 COMMANDS = _read_table("""
-Getting started
-  init        project               Write a project file and first manifests.
-  new         project               Write a manifest to fill in.
 Main commands
+  init        project               Write a project file and first manifests.
   validate    checks                Check manifests; needs no backend, no secret.
   plan        plan                  Show what apply would do.
   apply       plan                  Change the backend to match the manifests.
   drift       plan                  Show what was changed outside, or write it into the files.
-  bump        package               Raise the version of a release, in its files.
-  verify      plan                  Run a release now to see that it works.
-Looking closer
   show        show                  Show a resource from all sides, or a saved plan.
-  doctor      checks                Check a target and list every problem.
-  graph       show                  Print the dependency graph.
   import      adopt                 Record existing objects in the state.
-  export      adopt                 Write manifests and ids of live objects.
-  package     package:group         Inspect packages: check, build, digest, diff.
   state       state:group           Manage a target's state: history, open calls, backup.
-  agents      checks                Check the health of a target's agents.
+  doctor      checks                Check a target and list every problem.
+  controller  controller:group      Follow Git all the time, and show every target on a page.
+Manifests and packages
+  new         project               Write a manifest to fill in.
+  export      adopt                 Write manifests and ids of live objects.
+  bump        package               Raise the version of a release, in its files.
+  package     package:group         Inspect packages: check, build, digest, diff.
+  graph       show                  Print the dependency graph.
 On the backend itself
   get         show                  Show or list plugins, releases, storages as live.
   run         jobs                  Run a plugin, and follow its job.
-  jobs        jobs:group            List, show, follow, stop and update jobs.
-Further
-  controller  controller:group      Follow Git all the time, and show every target on a page.
+  verify      plan                  Run a release now to see that it works.
+  jobs        jobs:group            List, show, follow and stop jobs.
+For other programs
   mcp         show                  Let an AI agent read a target, by MCP.
   emulator    emulator:group        Serve or reset the embedded backend.
   completion  project               Print the completion script of a shell.
   schema      project               Print a JSON schema, for editors.
+  version     project               Show the version.
 """)
-# What people need of it is the option --version.
-COMMANDS["version"] = CommandEntry(
-    f"{_COMMANDS}.project:version", "Show the version.", "Further", is_listed=False
-)
 STATE = _read_table(
     """
+Commands
   init        Create an empty state for a target.
   list        List what is recorded.
   show        Show one record.
+  history     List what was done, by whom and when.
   rm          Forget records; the live objects stay.
   mv          Rename an address.
-  accept      Accept the live object as it is.
+  inventory   Print addresses and ids, for `import -f`.
+  backup      Copy the whole state to a file.
+  migrate     Copy the state to another store.
+Repairs, printed where one is needed
   settle      Find out, or say, how calls ended whose outcome is unknown.
+  accept      Accept the live object as it is.
+  unlock      Remove the lock of a run that is gone.
   rebind      Bind the state to the target's url and tenant as they are.
   rekey       Recompute the digests of secrets with the current key.
-  backup      Copy the whole state to a file.
   restore     Replace the state by a backup.
   record      Record what a run did and could not record.
-  migrate     Copy the state to another store.
-  inventory   Print addresses and ids, for `import -f`.
-  history     List what was done, by whom and when.
-  unlock      Remove the lock of a run that is gone.
 """,
     "state",
 )
@@ -90,7 +93,6 @@ JOBS = _read_table(
   get         Show a job.
   logs        Show or follow the log of a job.
   stop        Stop a job (API v2).
-  update      Report on a job: status, progress, result.
 """,
     "jobs",
 )
@@ -140,21 +142,15 @@ CONTROLLER_ROLLOUT = _read_table(
     "controller",
     "rollout_",
 )
-AGENTS = _read_table(
-    """
-  check       Check the health of agents.
-""",
-    "checks",
-)
-GROUPS = frozenset({"package", "state", "agents", "jobs", "emulator", "controller"})
+GROUPS = frozenset({"package", "state", "jobs", "emulator", "controller"})
 
 OPTIONS = (
     ("-C, --chdir FOLDER", "work in this folder"),
     ("--project FILE", "the project file, instead of synapse-apply.yaml here or above"),
     ("--color auto|always|never", "colour, instead of only on a terminal"),
-    ("--no-color", "the same as --color=never"),
     ("--parallelism N", "how many calls go on at once; 10 unless given"),
-    ("-h, --help", "show a command's page"),
+    ("-h, --help", "show a command's page: of `plan` and `apply` the most used options"),
+    ("--help-all", "show all of the page"),
 )
 EXITS = (
     ("0", "fine"),

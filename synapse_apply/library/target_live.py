@@ -1,4 +1,4 @@
-"""How live objects are read and listed: what `get`, `export` and `agents check` do."""
+"""How live objects are read and listed: what `get` and `export` do, and the health of agents."""
 
 from __future__ import annotations
 
@@ -199,8 +199,7 @@ class TargetLive:
                     raise InputError.from_summary(
                         "The target names no agents",
                         f"Target {target.name} has no `agents:` in the project file.",
-                        "Name them there, such as {gpu-1: {env: NAME}}, or give --token-env "
-                        "VARIABLE.",
+                        "Name them there, such as {gpu-1: {env: NAME}}, or pass `token_variables`.",
                         position=target.position,
                     )
                 chosen = dict.fromkeys(names or target.agents)

@@ -1,4 +1,4 @@
-"""When agents count as healthy and a clock as right: for `agents check`, `doctor` and each apply.
+"""When agents count as healthy and a clock as right: for `doctor`, each apply and the library.
 
 Each agent is asked once, and no message contains a token.
 """

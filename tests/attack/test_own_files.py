@@ -159,7 +159,7 @@ def test_a_lock_that_is_a_link_is_not_opened(site: Site) -> None:
     lock.unlink(missing_ok=True)
     lock.symlink_to(site.outside / "made-by-a-link")
     site.is_refused("state", "init", because="lock is a link")
-    site.is_refused("state", "restore", str(backup), "--yes", because="lock is a link")
+    site.is_refused("state", "restore", str(backup), "--auto-approve", because="lock is a link")
     assert not site.state.exists()
 
 
@@ -168,7 +168,7 @@ def test_what_a_restore_left_is_restored_through_no_link(site: Site) -> None:
     foreign = copy_state(site, site.outside / "foreign.db")
     site.state.with_name("prod.db.before-restore").symlink_to(foreign)
     named = ".synapse-apply/state/prod.db.before-restore"
-    site.is_refused("state", "restore", named, "--yes", because="before-restore is a link")
+    site.is_refused("state", "restore", named, "--auto-approve", because="before-restore is a link")
 
 
 def _commit(site: Site, path: Path) -> None:

@@ -86,7 +86,7 @@ def rekey(clone: Workplace, *typed: str, code: int, **keys: str) -> Ran:
     """Run it where nobody remembers an earlier entry, with these keys alone."""
     others = {name: value for name, value in clone.environ.items() if "STATE_KEY" not in name}
     fresh = Workplace(clone.root, {**others, **keys, "HOME": str(clone.root.parent / "fresh")})
-    return fresh.run("state", "rekey", "--yes", *typed, code=code)
+    return fresh.run("state", "rekey", "--auto-approve", *typed, code=code)
 
 
 @pytest.mark.parametrize("keys", [{"SYNAPSE_APPLY_STATE_KEY": FORMER}, BOTH], ids=["one", "both"])
@@ -130,10 +130,10 @@ def test_an_entry_of_another_key_beside_the_true_one(clone: Workplace, remote: P
 
 
 def test_at_a_terminal_it_is_a_question_of_its_own(clone: Workplace, remote: Path) -> None:
-    """--yes does not answer it."""
+    """--auto-approve does not answer it."""
     tip = git(remote, "rev-parse", REF).strip()
     clone.environ["SYNAPSE_APPLY_STATE_KEY"] = NEW
-    words = ("state", "rekey", "--yes", "--no-color")
+    words = ("state", "rekey", "--auto-approve", "--color=never")
     code, shown = run_at_terminal(clone.root, b"no\n", environment(clone.environ), *words)
     assert code == 1, shown
     assert "Sign what is recorded for target prod without verifying it?" in shown

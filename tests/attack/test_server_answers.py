@@ -31,7 +31,6 @@ COMMANDS = (
     "jobs get {job}",
     "jobs logs {job}",
     "jobs logs {job} --follow",
-    "jobs update {job} --progress 5",
     "doctor",
     "get plugin plugin-0",
     "get releases --plugin plugin-0",

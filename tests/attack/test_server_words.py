@@ -239,7 +239,6 @@ COMMANDS: dict[str, list[list[str]]] = {
     ],
     "export": [["export", "--out", "exported"], ["export", "--out", "others", "--json"]],
     "doctor": [["doctor"], ["doctor", "--json"]],
-    "agents": [["agents", "check"], ["agents", "check", "--json"]],
     "verify": [
         ["apply", "--auto-approve", "--adopt"],
         ["verify", "--json", "--timeout=0.3"],

@@ -179,7 +179,7 @@ def test_a_state_of_another_backend_vouches_for_nothing(
     with site.state("staging") as context:
         pin = {"state": {"lineage": context.store.read_lineage()}, "tenant": "acme"}
     site.write_project(servers.urls, staging=pin)
-    site.run("state rebind -t staging --yes")
+    site.run("state rebind -t staging --auto-approve")
     assert "!" not in site.run("plan -t prod")
     site.sql("staging", f"UPDATE meta SET {column} = 'rival'")
     said = site.run("plan -t prod")
@@ -234,7 +234,7 @@ def test_signatures_follow_their_record(site: Checkout) -> None:
     site.run("state mv plugin/eye plugin/yolo -t staging")
     assert "!" not in site.run("plan -t prod")
     site.run("state backup b.db -t staging")
-    site.run("state restore b.db -t staging --yes")
+    site.run("state restore b.db -t staging --auto-approve")
     assert "!" not in site.run("plan -t prod")
     site.run(f"state migrate -t staging --to {site.root}/moved.db")
     shutil.move(site.root / "moved.db", site.file("staging"))

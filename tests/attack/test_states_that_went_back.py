@@ -130,7 +130,7 @@ def test_a_backup_that_is_restored_is_taken(site: Checkout, servers: Backends) -
     go_back(site)
     assert OLDER in site.run("plan -t staging", 1)
     assert "Approval needed: not a terminal" in site.run("state restore before.db -t staging", 1)
-    site.run("state restore before.db -t staging --yes")
+    site.run("state restore before.db -t staging --auto-approve")
     assert OLDER not in site.run("plan -t staging")
     shutil.copy(site.file("staging"), theirs.file("staging"))
     assert OLDER not in theirs.run("plan -t staging")
@@ -140,7 +140,7 @@ def test_the_state_itself_is_accepted_by_restoring_it(site: Checkout) -> None:
     """As the message says: what came back from a dump is put in its own place on purpose."""
     go_back(site)
     site.run("state backup now.db -t staging")
-    site.run("state restore now.db -t staging --yes")
+    site.run("state restore now.db -t staging --auto-approve")
     assert OLDER not in site.run("plan -t staging")
 
 
@@ -180,7 +180,7 @@ def test_an_older_state_of_the_embedded_backend(site: Checkout) -> None:
     site.run("state rm plugin/yolo -t embedded")
     shutil.copy(early, site.file("embedded"))
     assert OLDER in site.run("plan -t embedded", 1)
-    site.run("emulator reset --yes")
+    site.run("emulator reset --auto-approve")
     site.run("apply -t embedded --auto-approve")
 
 

@@ -130,7 +130,7 @@ def test_a_lost_pinned_state_is_an_error(gitops: GitOps) -> None:
     shutil.rmtree(gitops.folder.parent / "synapse-state")
     assert "There is no state for this target" in gitops.run("plan -t prod", 1).stderr
     assert f"--lineage {PIN}" in gitops.run("state init -t prod", 1).stderr
-    gitops.run("state restore kept -t prod --yes")
+    gitops.run("state restore kept -t prod --auto-approve")
     assert gitops.run("plan -t prod").stdout == EMPTY
 
 

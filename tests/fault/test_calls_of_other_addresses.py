@@ -41,7 +41,7 @@ def test_no_update_while_a_call_of_its_earlier_name_may_act(make_site: MakeSite)
     command(site, f"state mv {PLUGIN} {NEW} -t site")
     rename(site, "plugin-0", "renamed")
     killed(site, site.server, "before")
-    command(site, f"state restore {backup} --yes -t site")
+    command(site, f"state restore {backup} --auto-approve -t site")
     rename(site, "renamed", "plugin-0")
     declare(site, "eleven")
     refused = site.apply()
@@ -166,7 +166,7 @@ def test_a_create_that_was_found_done_outlives_a_restored_backup(make_site: Make
     killed_create(site, site.server, POST, "after")
     assert site.apply().code == 0
     assert f"create of {STORAGE} (call " in command(site, "state list -t site")
-    command(site, f"state restore {backup} --yes -t site")
+    command(site, f"state restore {backup} --auto-approve -t site")
     assert f"create of {STORAGE} (call " in told(command(site, "state list -t site"))
     assert site.apply().code == 0
     assert STORAGE in site.records()

@@ -32,7 +32,7 @@ def git_has(site: Site, value: str) -> None:
 def rekey_without_the_former(site: Site) -> str:
     """Another key is put in the place of the one that made every digest."""
     site.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]  # type: ignore[index]
-    return told(command(site, "state rekey --yes --allow-unsigned -t site"))
+    return told(command(site, "state rekey --auto-approve --allow-unsigned -t site"))
 
 
 def set_token(server: Server, value: str) -> None:

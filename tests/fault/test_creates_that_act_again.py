@@ -218,7 +218,7 @@ def test_a_create_that_lands_beside_a_restored_record_takes_its_place_nowhere(
     renamed["spec"]["name"] = "other"
     file.write_text(json.dumps(renamed))
     killed(site, site.server, POST, "after")
-    command(site, f"state restore {backup} --yes -t site")
+    command(site, f"state restore {backup} --auto-approve -t site")
     said = told(command(site, "state settle -t site"))
     first_id = site.records()[STORAGE]
     assert re.search(rf"{STORAGE}: create was done \(id \d+\); what has its name", said)

@@ -573,7 +573,7 @@ def test_a_restored_state_knows_of_the_calls_that_may_act(
     killed(site, site.server, "before")
     if again:
         assert site.apply().code == 0
-    said = told(command(site, f"state restore -t site {file} --yes"))
+    said = told(command(site, f"state restore -t site {file} --auto-approve"))
     assert ACTS.search(said), said
     assert list(map(str, site.open_intents())) == ([] if again else [PLUGIN])
     change_outside(site, site.server, "nine")
@@ -590,7 +590,7 @@ def test_a_restored_state_without_such_calls_says_nothing(make_site: MakeSite) -
     killed(site, site.server, "before")
     file = site.root / "open.backup"
     command(site, f"state backup -t site {file}")
-    assert ACTS.search(told(command(site, f"state restore -t site {file} --yes")))
+    assert ACTS.search(told(command(site, f"state restore -t site {file} --auto-approve")))
     assert list(map(str, site.open_intents())) == [PLUGIN]
     assert site.apply(ahead=LATER).code == 0
     assert results(site)[:2] == ["done", "settled: not done"]
@@ -762,7 +762,7 @@ def test_a_restored_record_keeps_the_calls_that_were_given_up(
         command(site, save)
     if forgotten:
         command(site, f"state rm -t site {PLUGIN}")
-    said = told(command(site, f"state restore -t site {file} --yes"))
+    said = told(command(site, f"state restore -t site {file} --auto-approve"))
     assert len(ACTS.findall(said)) == 1, said
     assert len(ACTS.findall(told(command(site, "state list -t site")))) == 1
     assert site.open_intents() == []
@@ -874,7 +874,7 @@ def test_what_cannot_be_compared_is_not_told_as_left_alone(make_site: MakeSite, 
     assert site.apply().code == 0
     change_beside(site.server, {"author": "Ann"})
     if key == "another":
-        command(site, "state rekey -t site --yes")
+        command(site, "state rekey -t site --auto-approve")
     else:
         for path in site.root.rglob("*.key"):
             path.unlink()
@@ -1117,7 +1117,7 @@ def test_a_restored_record_keeps_the_first_of_two_tries(make_site: MakeSite, bac
     if backup == "open":
         command(site, f"state backup -t site {file}")
     change_outside(site, site.server, "ten")  # as the second try does now
-    assert ACTS.search(told(command(site, f"state restore -t site {file} --yes")))
+    assert ACTS.search(told(command(site, f"state restore -t site {file} --auto-approve")))
     declare(site, "eleven")
     assert site.apply().code == 7
     assert live(site.server) == "ten"
@@ -1384,7 +1384,7 @@ def test_a_call_of_another_object_overwrites_no_record(
     killed(site, site.server, "before" if is_given_up else "after")
     if is_given_up:
         assert site.apply().code == 0
-    said = told(command(site, f"state restore -t site {file} --yes"))
+    said = told(command(site, f"state restore -t site {file} --auto-approve"))
     assert len(ACTS.findall(said)) == 1, said
     assert [*map(str, site.open_intents())] == [PLUGIN]
     command(site, f"state settle -t site {PLUGIN}", code=7)

@@ -207,7 +207,7 @@ def test_a_restored_backup_does_not_forget_an_open_run(
     with applying(site) as process:
         reaches(server, process)
         assert kill(process)
-    said = command(site, f"state restore {backup} --yes -t site")
+    said = command(site, f"state restore {backup} --auto-approve -t site")
     assert f"run of {AT} (call " in said
     assert list(map(str, site.open_intents())) == [AT]
     if not started:
@@ -232,7 +232,7 @@ def test_of_two_open_runs_the_one_that_may_have_started_the_job_is_settled(
     assert site.apply().code == 7
     server.faults()
     (second,) = opened(site)
-    command(site, f"state restore {backup} --yes -t site")
+    command(site, f"state restore {backup} --auto-approve -t site")
     assert {*opened(site)} == {first, second}
     (job,) = jobs(server)
     assert "The next apply follows it." in command(site, f"state settle {AT} --job {job} -t site")

@@ -61,7 +61,7 @@ def test_a_state_that_is_not_the_same_any_more(
         assert code == 7, out + err
         assert words in out
         assert told == {name: one for name, (one,) in server.ids().items()}
-        command(site, f"state restore --yes -t site {backup}")
+        command(site, f"state restore --auto-approve -t site {backup}")
         (kept,) = {one["unrecorded_in"] for one in report["outcomes"]} - {None}
         command(site, f"state record -t site {kept}")
         row.add(*comes_together(site, told))

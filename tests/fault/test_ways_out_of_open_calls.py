@@ -265,7 +265,7 @@ def test_what_waits_to_be_forgotten_is_not_told_as_declared(make_site: MakeSite)
 
 
 def rekeyed(site: Site) -> str:
-    return told(command(site, "state rekey --yes -t site"))
+    return told(command(site, "state rekey --auto-approve -t site"))
 
 
 @pytest.mark.parametrize("end", ["open", "found done", "given up"])

@@ -1,15 +1,13 @@
-"""The commands `validate`, `doctor` and `agents`: what is checked, and the exit code."""
+"""The commands `validate` and `doctor`: what is checked, and the exit code."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from synapse_apply import __version__, cli
-from synapse_apply.cli import options, registry
+from synapse_apply.cli import options
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.help_pages import manual_command
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
@@ -67,49 +65,4 @@ def doctor(*, console: Console, invocation: Invocation) -> int:
         cli.documents.checkup_document(checkup, tool_version=__version__),
         cli.checkup.render_checkup(checkup, color=console.is_output_colored),
     )
-    return checkup.exit_code
-
-
-@click.group("agents", cls=LazyGroup, entries=registry.AGENTS)
-def agents() -> None:
-    """The agents of a target: the machines on which its jobs run."""
-
-
-@manual_command(
-    "check",
-    examples=[
-        ("synapse-apply agents check -t prod", "All agents that the target names."),
-        ("synapse-apply agents check gpu-1 --json", "One of them, for a script."),
-        (
-            "synapse-apply agents check --token-env AGENT_TOKEN",
-            "One that the project file does not name.",
-        ),
-    ],
-    exits=[("0", "all are healthy"), ("1", "one is not, or could not be asked")],
-)
-@options.use("json", "targets")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option(
-    "--token-env",
-    "token_env",
-    multiple=True,
-    metavar="VARIABLE",
-    help="Check the agent whose token this environment variable holds; may be repeated.",
-)
-def check(
-    *, console: Console, invocation: Invocation, names: tuple[str, ...], token_env: tuple[str, ...]
-) -> int:
-    """Check the health of the target's agents, or of those named.
-
-    Agents are named under `agents:` of a target in the project file, each with the variable that
-    holds its token. Every one is asked once; a token is never shown.
-    """
-    with options.open_target(invocation) as target:
-        checkup = target.live.check_agents(names, token_variables=token_env)
-    console.show(
-        cli.documents.agents_document(checkup, tool_version=__version__),
-        cli.checkup.render_agents_table(checkup, color=console.is_output_colored),
-    )
-    if not console.as_json:
-        console.write_findings(checkup.findings)
     return checkup.exit_code

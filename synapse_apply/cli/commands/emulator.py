@@ -33,7 +33,6 @@ def group() -> None:
         ("synapse-apply emulator serve", "The project's embedded backend, on a free port."),
         ("synapse-apply emulator serve --port 8000 --token t0ken", "For a test that needs a URL."),
         ("synapse-apply emulator serve --profile vendor", "As the vendor's backend behaves."),
-        ("synapse-apply emulator serve --switch plugin_list=list", "One behaviour of another."),
     ],
     exits=[("0", "stopped by Ctrl-C or SIGTERM"), ("1", "it could not start")],
 )
@@ -44,19 +43,21 @@ def group() -> None:
               help="The data set, instead of the project's.")  # fmt: skip
 @click.option("--token", default="", metavar="TEXT",
               help="The access token to ask for; else a random one.")  # fmt: skip
-@click.option("--any-token", is_flag=True, help="Accept every token, from whoever asks.")
+@click.option(
+    "--any-token", is_flag=True, hidden=True, help="Accept every token, from whoever asks."
+)
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
 @click.option("--latency", default=0.0, type=typed.NumberType(min=0), metavar="MS",
-              help="Wait this long before each answer.")  # fmt: skip
+              hidden=True)  # fmt: skip
 @click.option("--faults", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="What shall go wrong, and when: JSON as docs/faults.md says.")  # fmt: skip
+              hidden=True)  # fmt: skip
 @click.option("--profile", type=click.Choice(PROFILE_NAMES),
               callback=lambda _ctx, _param, name: name or "",
               help="Behave as the API page has it, or as the vendor's tools find it; kept with the "
               "data set, whose own counts else.")  # fmt: skip
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
               callback=typed.parse_name_values,
-              help="Change one behaviour of the profile; may be repeated.")  # fmt: skip
+              hidden=True)  # fmt: skip
 def serve(
     *,
     invocation: Invocation,
@@ -104,7 +105,7 @@ def serve(
     "reset",
     examples=[
         ("synapse-apply emulator reset", "Ask, then start the embedded backend over."),
-        ("synapse-apply emulator reset --yes", "The same in a script."),
+        ("synapse-apply emulator reset --auto-approve", "The same in a script."),
         ("synapse-apply emulator reset --profile vendor", "Then behave as the vendor's backend."),
     ],
     exits=[("0", "removed, or there was nothing"), ("1", "in use, or the answer was not `yes`")],
@@ -112,8 +113,10 @@ def serve(
 @options.use("color", "project")
 @click.option("--profile", type=click.Choice(PROFILE_NAMES),
               help="Begin with this profile; `page` unless given.")  # fmt: skip
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def reset(*, console: Console, invocation: Invocation, profile: str | None, yes: bool) -> int:
+@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+def reset(
+    *, console: Console, invocation: Invocation, profile: str | None, auto_approve: bool
+) -> int:
     """Remove every object of the project's embedded backend and the state of target `embedded`.
 
     Both go together, since one without the other would make second copies. Manifests, other
@@ -124,11 +127,11 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.workspace import configuration, target_session
 
-    require_approval_way(console, is_approved=yes, verb="emulator reset", flag="--yes")
+    require_approval_way(console, is_approved=auto_approve, verb="emulator reset")
     project = configuration.load_valid_project_or_defaults(invocation)
     question = f"Remove the embedded backend's objects in {project.root}?"
     detail = "Target embedded starts over; nothing else is touched."
-    if not is_approved(console, question, detail, given=yes, verb="emulator reset"):
+    if not is_approved(console, question, detail, given=auto_approve, verb="emulator reset"):
         console.write_stderr("Nothing was removed.\n")
         return Exit.ERROR
     try:

@@ -235,7 +235,7 @@ _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
     "stop",
     examples=[
         (f"synapse-apply jobs stop {_EXAMPLE_JOB_ID}", "Show the job, ask, then stop it."),
-        (f"synapse-apply jobs stop {_EXAMPLE_JOB_ID} --yes", "The same in a script."),
+        (f"synapse-apply jobs stop {_EXAMPLE_JOB_ID} --auto-approve", "The same in a script."),
     ],
     exits=[
         ("0", "stopped, or told to stop"),
@@ -245,19 +245,19 @@ _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
 )
 @options.use("json", "target")
 @click.argument("job_id", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def stop(*, console: Console, invocation: Invocation, job_id: str, yes: bool) -> int:
+@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+def stop(*, console: Console, invocation: Invocation, job_id: str, auto_approve: bool) -> int:
     """Stop a job that has not ended. What it has done so far stays.
 
     API v2 stops jobs, by the ids (UUIDs) that it knows them by, for their owner and for owners and
     administrators of the workspace. API v1 has no such call.
     """
-    require_approval_way(console, is_approved=yes, verb="jobs stop", flag="--yes")
+    require_approval_way(console, is_approved=auto_approve, verb="jobs stop")
 
     def confirm_stop(job: Job) -> bool:
         detail = f"It is {sanitize(cli.jobs.format_job_status(job))}; nothing starts it again."
         question = f"Stop job {sanitize(job.id)}?"
-        return is_approved(console, question, detail, given=yes, verb="jobs stop")
+        return is_approved(console, question, detail, given=auto_approve, verb="jobs stop")
 
     with options.open_target(invocation, declined="Nothing was stopped.") as target:
         job = target.jobs.stop_job(
@@ -267,53 +267,3 @@ def stop(*, console: Console, invocation: Invocation, job_id: str, yes: bool) ->
     text = f"{status}." if job.status.has_ended else f"was told to stop; it is {status} now."
     console.show(cli.jobs.build_job_document(job), f"Job {sanitize(job.id)} {text}\n")
     return Exit.OK
-
-
-@manual_command(
-    "update",
-    examples=[
-        ("synapse-apply jobs update 789 --status running --progress 75", "How far it is."),
-        (
-            "synapse-apply jobs update 789 --status completed --result '{\"accuracy\": 0.95}'",
-            "That it ended, and with what.",
-        ),
-    ],
-    exits=[
-        ("0", "updated"),
-        ("1", "no such job, or the backend refuses it"),
-        ("7", "it is not known whether it was updated"),
-    ],
-)
-@options.use("json", "target")
-@click.argument("job_id", metavar="ID")
-@click.option("--status", type=typed.STATUS, metavar="WORD", help="What it is now.")
-@click.option("--progress", type=typed.NumberType(0, 100), metavar="PERCENT", help="0 to 100.")
-@click.option("--result", type=typed.JSON, metavar="JSON", help="Its result: any JSON value.")
-@click.option("--metadata", type=typed.JSON, metavar="JSON", help="More about it: a JSON object.")
-def update(
-    *,
-    console: Console,
-    invocation: Invocation,
-    job_id: str,
-    status: JobStatus | None,
-    progress: float | None,
-    result: Any,
-    metadata: Any,
-) -> int:
-    """Report on a job: what its plugin would tell the backend. It starts and stops nothing.
-
-    What is said goes out in the words that this backend uses.
-    """
-    report = {
-        "status": status,
-        "progress": progress,
-        "result": result,
-        "metadata": typed.require_json_object(metadata, "--metadata"),
-    }
-    if all(value is None for value in report.values()):
-        raise click.UsageError("Say at least one of --status, --progress, --result, --metadata.")
-    with options.open_target(invocation) as target:
-        job = target.jobs.update_job(
-            job_id, **report, warn=lambda finding: console.write_findings([finding])
-        )
-    return cli.jobs.print_job(console, job)

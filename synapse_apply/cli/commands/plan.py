@@ -56,6 +56,10 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
         ("1", "error; what could be planned is shown"),
         ("2", "with --detailed-exitcode: there are changes or refusals"),
     ],
+    first_options=[
+        *("target", "only", "exclude", "prune", "out", "offline", "against"),
+        *("detailed_exitcode", "report_requests", "as_json"),
+    ],
 )
 @options.use("json", "targets", "report", "project_from", "ref")
 @click.option(
@@ -221,6 +225,10 @@ def reject_beside_saved_plan(
         ("6", "the state is locked by another run"),
         ("7", "the outcome of a call is unknown; the next run looks it up"),
         ("130, 143", "stopped by a signal; what had begun was finished and recorded"),
+    ],
+    first_options=[
+        *("target", "only", "exclude", "prune", "adopt", "auto_approve", "reviewed", "wait"),
+        *("report_requests", "as_json"),
     ],
 )
 @options.use("events", "targets", "report", "project_from", "ref", "file", "variables", "plan")

@@ -268,7 +268,6 @@ def accept(
         question, detail = cli.state.show_acceptable(console, acceptable)
         return not question or is_approved(
             console, question, detail, given=auto_approve, verb="state accept",
-            flag="--auto-approve",
         )  # fmt: skip
 
     with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
@@ -365,9 +364,9 @@ def settle(
     exits=[("0", "bound"), ("1", "error, or the answer was not `yes`")],
 )
 @options.use("color", "target")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--auto-approve", is_flag=True, help="Do not ask.")
 @options.use("lock_timeout")
-def rebind(*, console: Console, invocation: Invocation, yes: bool) -> int:
+def rebind(*, console: Console, invocation: Invocation, auto_approve: bool) -> int:
     """Bind the state to the target's url and tenant as they are now, and to this project.
 
     Only right when it is the same backend under another name: ids in the state are taken for
@@ -382,10 +381,10 @@ def rebind(*, console: Console, invocation: Invocation, yes: bool) -> int:
     def confirm_change(rebinding: Rebinding) -> bool:
         question = f"Bind the state of {rebinding.bound_text} to {rebinding.new_text}?"
         return is_approved(
-            console, question, rebinding.warning_text, given=yes, verb="state rebind"
+            console, question, rebinding.warning_text, given=auto_approve, verb="state rebind"
         )
 
-    require_approval_way(console, is_approved=yes, verb="state rebind", flag="--yes")
+    require_approval_way(console, is_approved=auto_approve, verb="state rebind")
     with options.open_target(invocation, declined=_NOTHING_CHANGED) as target:
         rebinding = target.state.rebind(confirm=confirm_change)
     if not rebinding.changes_anything:
@@ -421,10 +420,12 @@ _SHUT_OUT_TEXT = (
     ],
 )
 @options.use("json", "target", "variables")
-@click.option("--yes", is_flag=True, help="Do not ask before others are shut out.")
+@click.option("--auto-approve", is_flag=True, help="Do not ask before others are shut out.")
 @click.option(_UNSIGNED_FLAG, is_flag=True, help="Do not ask before unverified entries are signed.")
 @options.use("lock_timeout")
-def rekey(*, console: Console, invocation: Invocation, yes: bool, allow_unsigned: bool) -> int:
+def rekey(
+    *, console: Console, invocation: Invocation, auto_approve: bool, allow_unsigned: bool
+) -> int:
     """Digest the recorded secrets under another state key.
 
     Each secret is resolved anew, so those that manifests name must be there; what cannot be
@@ -433,7 +434,7 @@ def rekey(*, console: Console, invocation: Invocation, yes: bool, allow_unsigned
     for example.
 
     A state that several machines share takes no other key from then on: who has the former one is
-    shut out until they have the new one. So it asks, off a terminal for --yes.
+    shut out until they have the new one. So it asks, off a terminal for --auto-approve.
 
     What is in a bucket or in Git is verified first, so the former key must be at hand beside the
     new one. An entry that it did not sign ends the command. Without it nothing can be verified, and
@@ -451,7 +452,9 @@ def rekey(*, console: Console, invocation: Invocation, yes: bool, allow_unsigned
 
         def confirm_new_key() -> bool:
             question = f"Give the shared state of target {target.name} another key?"
-            return is_approved(console, question, _SHUT_OUT_TEXT, given=yes, verb="state rekey")
+            return is_approved(
+                console, question, _SHUT_OUT_TEXT, given=auto_approve, verb="state rekey"
+            )
 
         result = target.state.rekey(confirm=confirm_new_key, confirm_unverified=confirm_unverified)
     console.write_findings(result.warnings)
@@ -507,8 +510,8 @@ def backup(*, console: Console, invocation: Invocation, file: Path) -> int:
 )
 @options.use("color", "target")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--yes", is_flag=True, help="Do not ask before a state is replaced.")
-def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) -> int:
+@click.option("--auto-approve", is_flag=True, help="Do not ask before a state is replaced.")
+def restore(*, console: Console, invocation: Invocation, file: Path, auto_approve: bool) -> int:
     """Replace the state by a backup.
 
     It must be one of this target: of its url and tenant, and of the lineage that the project
@@ -525,7 +528,7 @@ def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
             detail = (
                 exchange.lineage_difference or "What was applied since the backup is forgotten."
             )
-            return is_approved(console, question, detail, given=yes, verb="state restore")
+            return is_approved(console, question, detail, given=auto_approve, verb="state restore")
 
         restored_state = target.state.restore(file, confirm=confirm_replacement)
     console.write_findings(restored_state.warnings)

@@ -490,21 +490,6 @@ def checkup_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
     }
 
 
-def agents_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
-    """The document of `agents check --json` (agents.schema.json)."""
-    return {
-        **_build_json_header(checkup, tool_version),
-        "agents": [
-            {
-                "name": result.subject,
-                "healthy": result.status in {CheckStatus.OK, CheckStatus.WARNING},
-                **_result_fields(result),
-            }
-            for result in checkup.results
-        ],
-    }
-
-
 def _build_json_header(checkup: Checkup, tool_version: str) -> JsonDocument:
     return {
         **_head(tool_version),

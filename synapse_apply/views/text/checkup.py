@@ -1,4 +1,4 @@
-"""How the results of `doctor` and `agents check` are shown as text."""
+"""How the results of `doctor` are shown as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from synapse_apply.views.text.terminal import (
     Style,
     measure_width,
     pad_to_width,
-    render_table,
 )
 
 _STATUS_STYLES = {
@@ -22,12 +21,6 @@ _STATUS_STYLES = {
     CheckStatus.WARNING: "warning",
     CheckStatus.PROBLEM: "error",
     CheckStatus.UNCHECKED: "dim",
-}
-_HEALTH_TEXTS = {
-    CheckStatus.OK: "healthy",
-    CheckStatus.WARNING: "healthy",
-    CheckStatus.PROBLEM: "not healthy",
-    CheckStatus.UNCHECKED: "not checked",
 }
 _GAP = "  "
 _MIN_JOINED = 3
@@ -70,15 +63,6 @@ def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bo
 def _name_width(results: Iterable[CheckResult]) -> int:
     widths = (measure_width(sanitize(result.check)) for result in results)
     return min(max(widths, default=0), MAX_COLUMN_WIDTH)
-
-
-def render_agents_table(checkup: Checkup, *, color: bool) -> str:
-    """A table with a row for each agent."""
-    rows = [
-        (result.subject, _HEALTH_TEXTS[result.status], result.detail or result.summary)
-        for result in checkup.results
-    ]
-    return render_table(("name", "health", "detail"), rows, color=color)
 
 
 def _join_unchecked(results: Iterable[CheckResult]) -> Iterator[CheckResult]:

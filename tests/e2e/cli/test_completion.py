@@ -65,8 +65,8 @@ def test_commands_and_options(offered: Callable[..., dict[str, list[str]]]) -> N
     )  # fmt: skip
     assert list(found.values()) == [
         ["plan"],
-        ["rebind", "rekey", "restore", "record"],
-        ["--no-verify", "--no-package-check", "--no-adopt", "--no-color"],
+        ["rebind", "rekey", "restore"],
+        ["--no-verify", "--no-package-check", "--no-adopt"],
         [],
         ["bash", "zsh", "fish"],
     ]

@@ -284,7 +284,7 @@ def test_drift_stands_apart(cli: Run, project: Path) -> None:
     done = run_in(other, "apply", "-t", "embedded", "--auto-approve", "-f", "manifests/other.yaml")
     assert done.returncode == 0, done.stderr + done.stdout
     (other / ".synapse-apply").rename(project / ".synapse-apply")
-    assert cli("state", "restore", str(backup), "--yes").returncode == 0
+    assert cli("state", "restore", str(backup), "--auto-approve").returncode == 0
     plugin.write_text(text.replace("one", "two"))
     (project / "manifests" / "raw2.yaml").write_text(STORAGE.format(name="raw2"))
     assert cli("plan", "--report", "markdown=p.md").returncode == 0

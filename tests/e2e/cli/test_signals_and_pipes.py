@@ -174,7 +174,7 @@ def test_a_served_backend_is_used_and_stops_when_told(cli: Run, project: Path) -
         assert server.stdout is not None
         server.stdout.readline()
         assert cli("apply", "--auto-approve").returncode == 0
-        assert cli("emulator", "reset", "--yes").returncode == 1
+        assert cli("emulator", "reset", "--auto-approve").returncode == 1
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
     assert server.returncode == 0

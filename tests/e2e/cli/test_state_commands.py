@@ -52,7 +52,7 @@ def test_backup_and_restore(applied: Run) -> None:
     assert applied("state", "backup", "copy").returncode == 0
     applied("state", "rm", "storage/raw")
     assert applied("state", "restore", "copy").returncode == 1
-    assert applied("state", "restore", "copy", "--yes").returncode == 0
+    assert applied("state", "restore", "copy", "--auto-approve").returncode == 0
     assert applied("plan").stdout.startswith("No changes.")
 
 
@@ -63,7 +63,7 @@ def test_reset_starts_over(applied: Run, project: Path) -> None:
     half = applied("plan")
     assert half.returncode == 1
     assert "synapse-apply emulator reset" in half.stderr
-    assert applied("emulator", "reset", "--yes").returncode == 0
+    assert applied("emulator", "reset", "--auto-approve").returncode == 0
     assert "Plan: 3 to add" in applied("plan").stdout
 
 
@@ -81,7 +81,7 @@ def test_a_new_target_needs_a_state(cli: Run, project: Path) -> None:
     file.write_text(file.read_text().replace("127.0.0.1:9", "127.0.0.1:10"))
     foreign = cli("plan", "-t", "dev")
     assert "synapse-apply state rebind -t dev" in foreign.stderr
-    bound = cli("state", "rebind", "-t", "dev", "--yes")
+    bound = cli("state", "rebind", "-t", "dev", "--auto-approve")
     assert "Was bound to http://127.0.0.1:9, is bound to http://127.0.0.1:10." in bound.stdout
 
 
@@ -96,7 +96,7 @@ def test_a_held_lock_is_told_and_nothing_is_touched(applied: Run, project: Path)
         assert held.returncode == 6
         assert "running a test since" in held.stderr
         assert json.loads(applied(*at_once, "--json").stdout)["exit_code"] == 6
-        assert applied("emulator", "reset", "--yes").returncode == 6
+        assert applied("emulator", "reset", "--auto-approve").returncode == 6
         assert applied("plan").stdout.startswith("No changes.")
 
 

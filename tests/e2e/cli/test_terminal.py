@@ -58,7 +58,7 @@ def test_a_fork_shows_what_the_installed_command_shows(
 )
 def test_only_yes_applies(project: Path, answer: bytes, code: int, said: str) -> None:
     """Anything else sends nothing; Ctrl-C at the question is 130."""
-    done, shown = at_a_terminal(project, answer, "apply", "--no-color")
+    done, shown = at_a_terminal(project, answer, "apply", "--color=never")
     assert (done, said in shown) == (code, True), shown
     assert "Only 'yes' will be accepted to approve." in shown
 

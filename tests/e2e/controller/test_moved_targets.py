@@ -247,7 +247,7 @@ def test_dev_with_a_state_of_its_own_at_prod(site: Site) -> None:
     moved = {"url": url, "token": "{env: ACME_PROD_TOKEN}"}
     site.commit("theirs", dev=site.describe("dev", **moved), prod=site.describe("prod"))
     git(site.folder / "checkout", "pull", "-q", "origin", "main")
-    run("state rebind -t dev --yes", site.folder / "checkout", site.environ)
+    run("state rebind -t dev --auto-approve", site.folder / "checkout", site.environ)
     assert site.follow()["dev"].startswith("held")
     assert site.list_live("prod") == []
     # On the controller's own machine its operator accepts it, as there is no `access`.

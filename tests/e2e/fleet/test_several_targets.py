@@ -129,7 +129,7 @@ def test_drift_and_other_readers(fleet: Workplace) -> None:
     assert [part["document"]["drifted"] for part in document["targets"]] == [False] * 3
     for words in (
         ["doctor"], ["get", "storages"], ["show", "storage/raw-data"], ["state", "list"],
-        ["state", "history"], ["state", "show", "storage/raw-data"], ["agents", "check"],
+        ["state", "history"], ["state", "show", "storage/raw-data"],
     ):  # fmt: skip
         ran = fleet.run(*words, "-t", "tier=standard")
         assert list_headings(ran) == ["beta", "canary"], words

@@ -1,4 +1,4 @@
-"""`jobs`: listed, shown, followed and reported on, in the words of either kind of server."""
+"""Jobs: listed, shown, followed and reported on, in the words of either kind of server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from e2e.jobs.conftest import Place, documents
+from e2e.scenarios.workplace import TOKEN
+from support.core import JobStatus
+
+from synapse_apply import SynapseApplyError, open_target
 
 
 @pytest.fixture
@@ -117,7 +121,7 @@ def test_one_job(three: Place) -> None:
     assert document["raw"]["metrics"] == {}
 
 
-@pytest.mark.parametrize("command", ["get", "logs", "update --progress 5", "logs --follow"])
+@pytest.mark.parametrize("command", ["get", "logs", "logs --follow"])
 def test_a_job_that_is_not_there(place: Place, command: str) -> None:
     """In words, with the request id."""
     name, *more = command.split()
@@ -217,28 +221,34 @@ def test_an_update_in_the_words_of_its_server(three: Place, vocabulary: str) -> 
     """Status, progress, result and metadata; what the platform keeps beside them stays."""
     three.server.switch(status_words=vocabulary)
     three.server.call("PATCH", "jobs/3/", {"meta": {"queue": 1}, "progress_record": {"epoch": 2}})
-    three.run("jobs", "update", "3", "--status", "RUNNING", "--progress", "75",
-              "--metadata", '{"step": 2}')  # fmt: skip
-    job = three.server.call("GET", "jobs/3/")
-    assert job["status"].lower() == "running"
-    if vocabulary == "platform":
-        assert job["meta"] == {"queue": 1, "step": 2}
-        assert job["progress_record"] == {"epoch": 2, "current_progress": {"overall": 75.0}}
-    else:
-        assert (job["metadata"], job["progress"]) == ({"step": 2}, 75)
-    done = three.run("jobs", "update", "3", "--status", "completed", "--result", "[1]", "--json")
-    assert json.loads(done.stdout)["status"] == "completed"
-    assert three.server.call("GET", "jobs/3/")["result"] == [1]
-    refused = three.run("jobs", "update", "3", "--status", "failed", code=1)
-    assert 'A job that is "completed" cannot become "failed"' in refused.stderr
+    with open_target(folder=three.root, environ={"PROD_TOKEN": TOKEN}) as target:
+        target.jobs.update_job("3", status=JobStatus.RUNNING, progress=75, metadata={"step": 2})
+        job = three.server.call("GET", "jobs/3/")
+        assert job["status"].lower() == "running"
+        if vocabulary == "platform":
+            assert job["meta"] == {"queue": 1, "step": 2}
+            assert job["progress_record"] == {"epoch": 2, "current_progress": {"overall": 75.0}}
+        else:
+            assert (job["metadata"], job["progress"]) == ({"step": 2}, 75)
+        done = target.jobs.update_job("3", status=JobStatus.COMPLETED, result=[1])
+        assert done.status is JobStatus.COMPLETED
+        assert three.server.call("GET", "jobs/3/")["result"] == [1]
+        with pytest.raises(SynapseApplyError) as refused:
+            target.jobs.update_job("3", status=JobStatus.FAILED)
+        (finding,) = refused.value.diagnostics
+        assert 'A job that is "completed" cannot become "failed"' in finding.detail
 
 
 def test_an_update_whose_answer_was_lost(three: Place) -> None:
-    """Exit 7, sent once, and how to look."""
+    """It is sent once, and the error says how to look."""
     rule = {"match": {"method": "PATCH"}, "do": {"reset": "after"}}
     three.server.call("PUT", "_emulator/faults/", {"rules": [rule]})
-    done = three.run("jobs", "update", "3", "--progress", "5", code=7)
-    assert "`synapse-apply jobs get 3`" in done.stderr
+    with (
+        open_target(folder=three.root, environ={"PROD_TOKEN": TOKEN}) as target,
+        pytest.raises(SynapseApplyError) as lost,
+    ):
+        target.jobs.update_job("3", progress=5)
+    assert "`synapse-apply jobs get 3`" in str(lost.value.diagnostics[0].hint)
     assert three.server.call("GET", "_emulator/faults/")["counts"][0]["done"] == 1
 
 

@@ -42,23 +42,27 @@ def test_a_running_job_is_stopped(place_v2: Place) -> None:
     job = uuid_of(place_v2)
     refused = place_v2.run("jobs", "stop", job, code=1)
     assert "`jobs stop` does nothing that nobody approved" in refused.stderr
-    assert place_v2.run("jobs", "stop", job, "--yes").stdout == f"Job {job} stopped.\n"
+    assert place_v2.run("jobs", "stop", job, "--auto-approve").stdout == f"Job {job} stopped.\n"
     assert place_v2.server.call("GET", f"v2/jobs/{job}/")["data"]["status"] == "STOPPED"
     assert "1 stop" in place_v2.run("state", "history").stdout
-    again = place_v2.run("jobs", "stop", job, "--yes", code=1)
+    again = place_v2.run("jobs", "stop", job, "--auto-approve", code=1)
     assert "Error: The job has ended" in again.stderr
 
 
 def test_json(place_v2: Place) -> None:
     """The job as `jobs get` has it."""
     place_v2.job(seconds=3600)
-    document = json.loads(place_v2.run("jobs", "stop", uuid_of(place_v2), "--yes", "--json").stdout)
+    document = json.loads(
+        place_v2.run("jobs", "stop", uuid_of(place_v2), "--auto-approve", "--json").stdout
+    )
     assert document["status"] == "stopped"
 
 
 def test_a_job_that_is_not_there(place_v2: Place) -> None:
     """As of `jobs get`."""
-    assert "There is no such job" in place_v2.run("jobs", "stop", ID, "--yes", code=1).stderr
+    assert (
+        "There is no such job" in place_v2.run("jobs", "stop", ID, "--auto-approve", code=1).stderr
+    )
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
@@ -67,7 +71,7 @@ def test_an_id_of_v1_stops_nothing(place: Place, api: str) -> None:
     text = project(place.server.url, api=api)
     (place.root / "synapse-apply.yaml").write_text(text, encoding="utf-8")
     job = place.job(seconds=3600)
-    done = place.run("jobs", "stop", job, "--yes", code=1)
+    done = place.run("jobs", "stop", job, "--auto-approve", code=1)
     assert "Error: API v1 cannot stop a job" in done.stderr
     assert "give the job's uuid" in " ".join(done.stderr.split()).lower()
     assert ("let the target say `api: v2`" in done.stderr) is (api == "v1")
@@ -87,7 +91,7 @@ def place_at(place: Place) -> Any:
         with answering(answer) as at:
             text = project(at.url, api="v2")
             (place.root / "synapse-apply.yaml").write_text(text, encoding="utf-8")
-            done = place.run("jobs", "stop", ID, "--yes", code=code)
+            done = place.run("jobs", "stop", ID, "--auto-approve", code=code)
         assert at.paths("POST") == [f"/v2/jobs/{ID}/stop/"]
         return done.stderr
 

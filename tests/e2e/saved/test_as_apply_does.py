@@ -101,14 +101,14 @@ def test_at_a_terminal(project: Path):
     key = project / ".synapse-apply" / "state" / "embedded.key"
     assert at_a_terminal(project, b"", "plan", "--out", "signed")[0] == 0
     assert key.exists()
-    code, shown = at_a_terminal(project, b"", "apply", "signed", "--no-color")
+    code, shown = at_a_terminal(project, b"", "apply", "signed", "--color=never")
     assert code == 0
     assert "Do you want" not in shown
     assert "Apply complete! Resources: 3 added" in shown
     key.unlink()
     (project / "manifests" / "raw.yaml").unlink()
     assert at_a_terminal(project, b"", "plan", "--out", "unsigned")[0] == 0
-    code, shown = at_a_terminal(project, b"", "apply", "unsigned", "--no-color")
+    code, shown = at_a_terminal(project, b"", "apply", "unsigned", "--color=never")
     assert "Warning: This plan is not signed" in shown
     assert "Apply complete! Resources: 0 added" in shown
     assert code == 0

@@ -109,7 +109,9 @@ def test_drift_that_is_kept_or_cannot_be_undone(moved: Workplace, server: Server
 def test_a_backup_that_was_restored(moved: Workplace) -> None:
     """What to do next is to be done on the same target."""
     moved.run("state", "backup", "prod.backup", "-t", "prod", code=0)
-    assert told(moved.run("state", "restore", "prod.backup", "--yes", "-t", "prod", code=0))
+    assert told(
+        moved.run("state", "restore", "prod.backup", "--auto-approve", "-t", "prod", code=0)
+    )
 
 
 def test_a_run_whose_time_is_up(moved: Workplace) -> None:

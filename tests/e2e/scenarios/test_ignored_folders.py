@@ -91,7 +91,7 @@ def back_up(place: Workplace, server: Server) -> None:
 
 def restore(place: Workplace, server: Server) -> None:
     back_up(place, server)
-    place.run("state", "restore", "backups/prod.backup", "--yes", code=0)
+    place.run("state", "restore", "backups/prod.backup", "--auto-approve", code=0)
     assert (place.root / f".synapse-apply/state/prod.db.{KEPT_FILE_SUFFIX}").exists()
 
 

@@ -33,7 +33,7 @@ def test_an_emptied_workspace(applied, server):
     shutil.rmtree(applied.root / ".synapse-apply")
     assert "state restore FILE" in applied.apply(code=1).err
     assert not (applied.root / ".synapse-apply").exists()
-    applied.run("state", "restore", "../saved.db", "--yes")
+    applied.run("state", "restore", "../saved.db", "--auto-approve")
     assert server.counts == (1, 1, 1)
     applied.unchanged()
 
@@ -134,7 +134,7 @@ def test_a_changed_url(applied, server):
     ran = applied.apply(code=1)
     assert "This state belongs to another backend" in ran.err
     assert "`synapse-apply state rebind -t prod`" in ran.err
-    applied.run("state", "rebind", "-t", "prod", "--yes", code=0)
+    applied.run("state", "rebind", "-t", "prod", "--auto-approve", code=0)
     applied.unchanged()
     assert server.counts == (1, 1, 1)
 
@@ -171,7 +171,7 @@ def test_a_wiped_embedded_data_set(tmp_path):
         ran = command("-t", "embedded", code=1)
         assert "do not belong together" in ran.err
         assert "`synapse-apply emulator reset`" in ran.err
-    place.run("emulator", "reset", "--yes", code=0)
+    place.run("emulator", "reset", "--auto-approve", code=0)
     assert "3 added" in place.apply("-t", "embedded").out
 
 
@@ -184,7 +184,7 @@ def test_embedded_data_without_its_state(tmp_path):
     ran = place.apply("-t", "embedded", code=1)
     assert "there is no state that remembers them" in ran.err
     assert "`synapse-apply emulator reset`" in ran.err
-    place.run("emulator", "reset", "--yes", code=0)
+    place.run("emulator", "reset", "--auto-approve", code=0)
     assert "3 added" in place.apply("-t", "embedded").out
 
 
@@ -233,7 +233,7 @@ def test_a_second_apply_while_one_runs(applied, server):
         assert "running apply since" in ran.err
         assert "--lock-timeout SECONDS waits by itself" in ran.err
         applied.run("state", "backup", "copy", code=0)
-        without = applied.run("state", "restore", "copy", "--yes", code=6).err
+        without = applied.run("state", "restore", "copy", "--auto-approve", code=6).err
         assert "synapse-apply state unlock" in without
         assert "--lock-timeout" not in without
         applied.plan(code=0)

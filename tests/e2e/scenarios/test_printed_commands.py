@@ -84,7 +84,7 @@ def test_drift_names_where_it_looked(away, server):
 def test_a_restored_state_is_planned_on(away):
     """The target whose state it is."""
     away.run("state", "backup", "copy", *PLACE, code=0)
-    ran = away.run("state", "restore", "copy", "--yes", *PLACE, code=0)
+    ran = away.run("state", "restore", "copy", "--auto-approve", *PLACE, code=0)
     (plan,) = commands(ran.out)
     assert plan == ["plan", *PLACE]
     assert "No changes." in away.run(*plan, code=0).out

@@ -53,7 +53,7 @@ def there(applied: Workplace, server: Server) -> Workplace:
 def test_another_backends_backup_is_refused(there: Workplace, backup: str, whose: str) -> None:
     """Another url, another tenant: exit 1, whose it is, and nothing is replaced."""
     before = state(there).read_bytes()
-    ran = there.run("state", "restore", backup, "--yes", code=1)
+    ran = there.run("state", "restore", backup, "--auto-approve", code=1)
     assert "This backup belongs to another backend" in ran.err
     assert whose in ran.err
     assert state(there).read_bytes() == before
@@ -62,7 +62,7 @@ def test_another_backends_backup_is_refused(there: Workplace, backup: str, whose
 
 
 def test_nobody_is_asked_about_a_backup_that_cannot_be_used(there: Workplace) -> None:
-    """Off a terminal the same words come without --yes."""
+    """Off a terminal the same words come without --auto-approve."""
     assert "another backend" in there.run("state", "restore", "other.bak", code=1).err
 
 
@@ -72,7 +72,7 @@ def test_a_pin_holds_against_a_backup_of_another_lineage(there: Workplace, serve
     there.run("state", "init", "--lineage", LINEAGE, code=0)
     set_targets(there, server, state={"lineage": LINEAGE})
     before = state(there).read_bytes()
-    ran = there.run("state", "restore", "prod.bak", "--yes", code=1)
+    ran = there.run("state", "restore", "prod.bak", "--auto-approve", code=1)
     assert "not of the state that the project file pins" in ran.err
     assert f"pins lineage {LINEAGE}" in ran.err
     assert state(there).read_bytes() == before
@@ -84,7 +84,10 @@ def test_a_pinned_backup_replaces_a_state_made_by_mistake(there: Workplace, serv
     state(there).unlink()
     there.run("state", "init", code=0)
     set_targets(there, server, state={"lineage": pinned})
-    assert "Another state was replaced" in there.run("state", "restore", "prod.bak", "--yes").err
+    assert (
+        "Another state was replaced"
+        in there.run("state", "restore", "prod.bak", "--auto-approve").err
+    )
     assert state(there, "prod.db.before-restore").exists()
     there.unchanged()
 
@@ -95,28 +98,30 @@ def test_a_state_made_anew_by_mistake_gives_way(there: Workplace) -> None:
     state(there).unlink()
     there.run("state", "init", code=0)
     wrong = lineage(there)
-    ran = there.run("state", "restore", "prod.bak", "--yes", code=0)
+    ran = there.run("state", "restore", "prod.bak", "--auto-approve", code=0)
     kept = f"{state(there)}.before-restore"
     assert "Another state was replaced" in ran.err
     assert f"lineage {wrong} and 0 objects, the backup has lineage {right} and 3 objects" in ran.err
     assert f"`synapse-apply state restore {kept} -t prod`" in ran.err
     assert f"The state that was there is kept as {kept}.\n" in ran.out
     there.unchanged()
-    there.run("state", "restore", kept, "--yes", code=0)
+    there.run("state", "restore", kept, "--auto-approve", code=0)
     assert lineage(there) == wrong
 
 
 def test_every_kept_state_is_named_and_none_is_overwritten(there: Workplace) -> None:
     """The first of them is still what it was after the third restore."""
     there.run("state", "rm", "storage/raw-data", code=0)
-    first = there.run("state", "restore", "prod.bak", "--yes", code=0)
+    first = there.run("state", "restore", "prod.bak", "--auto-approve", code=0)
     assert "Warning" not in first.err
     kept = state(there, "prod.db.before-restore").read_bytes()
     for number in (2, 3):
-        ran = there.run("state", "restore", "prod.bak", "--yes", code=0)
+        ran = there.run("state", "restore", "prod.bak", "--auto-approve", code=0)
         assert f"is kept as {state(there)}.before-restore-{number}.\n" in ran.out
     assert state(there, "prod.db.before-restore").read_bytes() == kept
-    there.run("state", "restore", str(state(there, "prod.db.before-restore")), "--yes", code=0)
+    there.run(
+        "state", "restore", str(state(there, "prod.db.before-restore")), "--auto-approve", code=0
+    )
     assert "storage/raw-data" not in there.run("state", "list", code=0).out
 
 
@@ -125,22 +130,22 @@ def test_a_backup_from_before_a_move_is_restored_at_the_former_url(
 ) -> None:
     """As the message says: restore under the old url, then rebind."""
     set_targets(there, server, url=OTHER)
-    ran = there.run("state", "restore", "prod.bak", "--yes", code=1)
+    ran = there.run("state", "restore", "prod.bak", "--auto-approve", code=1)
     assert "restore while the target still has its former url" in ran.err
     set_targets(there, server)
-    there.run("state", "restore", "prod.bak", "--yes", code=0)
+    there.run("state", "restore", "prod.bak", "--auto-approve", code=0)
     set_targets(there, server, url=OTHER)
-    there.run("state", "rebind", "--yes", code=0)
+    there.run("state", "rebind", "--auto-approve", code=0)
 
 
 def test_the_embedded_backend_takes_only_what_is_of_its_data_set(there: Workplace) -> None:
     """After a reset the old objects are gone, and a state of them would be wrong."""
     there.apply("-t", "embedded")
     there.run("state", "backup", "-t", "embedded", "embedded.bak", code=0)
-    there.run("state", "restore", "-t", "embedded", "embedded.bak", "--yes", code=0)
-    there.run("emulator", "reset", "--yes", code=0)
+    there.run("state", "restore", "-t", "embedded", "embedded.bak", "--auto-approve", code=0)
+    there.run("emulator", "reset", "--auto-approve", code=0)
     data = there.root / ".synapse-apply" / "embedded"
     before = sorted(data.glob("*"))
-    ran = there.run("state", "restore", "-t", "embedded", "embedded.bak", "--yes", code=1)
+    ran = there.run("state", "restore", "-t", "embedded", "embedded.bak", "--auto-approve", code=1)
     assert "made for the embedded data set" in ran.err
     assert sorted(data.glob("*")) == before

@@ -31,5 +31,5 @@ def test_a_backend_that_refuses_the_token(applied, address):
 def test_a_backend_that_is_not_there(applied):
     """Nobody answers."""
     applied.write("synapse-apply.yaml", project("http://127.0.0.1:9"))
-    applied.run("state", "rebind", "--yes", code=0)
+    applied.run("state", "rebind", "--auto-approve", code=0)
     is_told(applied, "storage/raw-data")

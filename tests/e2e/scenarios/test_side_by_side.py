@@ -77,7 +77,7 @@ def test_a_backend_that_does_not_answer(make, server):
     place.run("state", "init", code=0)
     place.apply()
     place.write("synapse-apply.yaml", project("http://127.0.0.1:9"))
-    place.run("state", "rebind", "--yes", code=0)
+    place.run("state", "rebind", "--auto-approve", code=0)
     ran = place.apply(code=1)
     assert "Check the target's url and the network" in ran.text
 

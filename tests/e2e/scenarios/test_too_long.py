@@ -51,12 +51,12 @@ state history show NAME
 state migrate --to PATH
 state mv plugin/NAME plugin/x
 state mv storage/raw-data storage/NAME
-state record PATH --yes
-state restore PATH --yes
+state record PATH --auto-approve
+state restore PATH --auto-approve
 state rm plugin/NAME
 state settle plugin/NAME
 state show plugin/NAME
-state unlock NAME --yes
+state unlock NAME --auto-approve
 verify release/NAME
 """.splitlines()
 

@@ -18,7 +18,7 @@ def liar(ready: Workplace, server: Server):
     ready.write("manifests/plugin.yaml", PLUGIN)
     with Liar(server.url).running() as liar:
         ready.write("synapse-apply.yaml", project(liar.url, settle_after=1))
-        ready.run("state", "rebind", "--yes", code=0)
+        ready.run("state", "rebind", "--auto-approve", code=0)
         yield liar
 
 

@@ -87,7 +87,7 @@ def test_another_key_in_the_file(team: Workplace) -> None:
     team.apply()
     team.write("secrets/state.yaml", encrypted(KEYS[1]))
     assert "The state key is not the one of this state" in team.plan(code=1).text
-    team.run("state", "rekey", "--yes", code=0)
+    team.run("state", "rekey", "--auto-approve", code=0)
     team.unchanged()
     assert "Warning" not in team.plan(code=0).text
     team.write("secrets/state.yaml", encrypted(KEYS[0]))

@@ -34,7 +34,7 @@ spec:
 
 def typed(place: Workplace, *words: str, answer: bytes = b"") -> tuple[int, str]:
     """A command at a terminal."""
-    return run_at_terminal(place.root, answer, environment(place.environ), *words, "--no-color")
+    return run_at_terminal(place.root, answer, environment(place.environ), *words, "--color=never")
 
 
 def users_key(place: Workplace) -> Path:
@@ -199,7 +199,7 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
 
     # Who puts a new key into the variable gives it to the state, and the rest is shut out.
     other.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[2]
-    document = other.run("state", "rekey", "--yes", "--json", code=0).document
+    document = other.run("state", "rekey", "--auto-approve", "--json", code=0).document
     assert (document["done"], document["key_file"]) == (2, None)
     other.unchanged()
     assert "is not the one of this state" in team.plan(code=1).err

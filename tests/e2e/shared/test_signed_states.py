@@ -43,7 +43,7 @@ def test_who_has_no_key_reads_and_writes_nothing(bucket_team: Workplace, server:
 def test_after_a_rekey_the_new_key_alone_is_enough(bucket_team: Workplace, server: Server) -> None:
     """For all other machines; who has the former one is shut out."""
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
-    bucket_team.run("state", "rekey", "--yes", code=0)
+    bucket_team.run("state", "rekey", "--auto-approve", code=0)
     del bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"]
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     bucket_team.unchanged()
@@ -58,10 +58,10 @@ def test_a_key_that_is_lost(bucket_team: Workplace, server: Server) -> None:
     """Another one takes its place; what it had signed no longer counts."""
     del bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"]
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[2]
-    refused = " ".join(bucket_team.run("state", "rekey", "--yes", code=1).err.split())
+    refused = " ".join(bucket_team.run("state", "rekey", "--auto-approve", code=1).err.split())
     assert "The state cannot be verified" in refused
     assert "takes it for genuine with its 3 records" in refused
-    bucket_team.run("state", "rekey", "--yes", "--allow-unsigned", code=0)
+    bucket_team.run("state", "rekey", "--auto-approve", "--allow-unsigned", code=0)
     bucket_team.unchanged()
     assert "storage/raw-data" in bucket_team.run("state", "list", code=0).out
     bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
@@ -73,13 +73,15 @@ def test_a_backup_from_before_a_rekey(bucket_team: Workplace, tmp_path: Path) ->
     backup = str(tmp_path / "backup.db")
     bucket_team.run("state", "backup", backup, code=0)
     bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
-    bucket_team.run("state", "rekey", "--yes", code=0)
-    restored = bucket_team.run("state", "restore", backup, "--yes", code=0).text
+    bucket_team.run("state", "rekey", "--auto-approve", code=0)
+    restored = bucket_team.run("state", "restore", backup, "--auto-approve", code=0).text
     assert "The backup is from before another state key" in restored
     assert "`synapse-apply state rekey -t prod` takes the key at hand" in " ".join(restored.split())
-    bucket_team.run("state", "rekey", "--yes", code=0)
+    bucket_team.run("state", "rekey", "--auto-approve", code=0)
     bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "1 changed" in bucket_team.apply().out
     later = str(tmp_path / "later.db")
     bucket_team.run("state", "backup", later, code=0)
-    assert "another state key" not in bucket_team.run("state", "restore", later, "--yes").text
+    assert (
+        "another state key" not in bucket_team.run("state", "restore", later, "--auto-approve").text
+    )

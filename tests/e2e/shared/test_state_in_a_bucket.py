@@ -78,7 +78,7 @@ def test_a_state_begins_in_a_bucket_and_is_all_there(
     assert project.run("plan").startswith("No changes.")
     project.run("state", "backup", "before.db")
     project.run("state", "rm", "storage/raw")
-    project.run("state", "restore", "before.db", "--yes")
+    project.run("state", "restore", "before.db", "--auto-approve")
     assert "storage/raw" in project.run("state", "list")
     assert not list(project.root.glob(".synapse-apply/state/*.db"))
 

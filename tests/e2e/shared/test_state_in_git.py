@@ -133,15 +133,15 @@ def test_a_ref_that_was_set_back(clone: Workplace, remote: Path, tmp_path: Path)
     other = another_clone(clone, remote, tmp_path)
     other.environ |= {"XDG_CACHE_HOME": str(tmp_path / "empty")}
     for _ in range(3):
-        other.run("state", "rebind", "--yes", code=0)
+        other.run("state", "rebind", "--auto-approve", code=0)
         other.run("state", "rm", "storage/raw-data")
     assert "The state was set back" in clone.plan(code=1).text
     # What is there may be the right one, and is put in its own place then.
     there = str(tmp_path / "there.db")
     assert "What can be read was written" in clone.run("state", "backup", there, code=1).text
-    clone.run("state", "restore", there, "--yes", code=0)
+    clone.run("state", "restore", there, "--auto-approve", code=0)
     assert "storage/raw-data" not in clone.run("state", "list", code=0).out
-    clone.run("state", "restore", backup, "--yes", code=0)
+    clone.run("state", "restore", backup, "--auto-approve", code=0)
     # A restore is the newest to all, however far they had got.
     clone.unchanged()
     other.unchanged()
@@ -210,7 +210,7 @@ def test_what_was_pushed_without_the_key(clone: Workplace, remote: Path, tmp_pat
     assert (
         "Error: The state has an entry that is not signed with its key" in clone.apply(code=1).text
     )
-    clone.run("state", "restore", backup, "--yes", code=0)
+    clone.run("state", "restore", backup, "--auto-approve", code=0)
     clone.apply()
     clone.unchanged()
 
@@ -256,8 +256,8 @@ def test_a_key_that_is_lost(clone: Workplace, tmp_path: Path) -> None:
     assert "The key of the state is not here" in refused
     assert "whoever has it, and put it into SYNAPSE_APPLY_STATE_KEY_PROD or the file " in refused
     clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
-    assert "--allow-unsigned" in clone.run("state", "rekey", "--yes", code=1).err
-    clone.run("state", "rekey", "--yes", "--allow-unsigned", code=0)
+    assert "--allow-unsigned" in clone.run("state", "rekey", "--auto-approve", code=1).err
+    clone.run("state", "rekey", "--auto-approve", "--allow-unsigned", code=0)
     newest = clone.run("state", "history", "--limit", "1", "--json", code=0).document["runs"][0]
     assert (newest["command"], newest["counts"]) == ("state rekey", {"rekey": 1})
     clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
@@ -275,7 +275,7 @@ def test_a_former_key_signs_nothing_any_more(
     clone.apply()
     clone.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[1]
     assert "The state key is not the one of this state" in clone.plan(code=1).err
-    clone.run("state", "rekey", "--yes", code=0)
+    clone.run("state", "rekey", "--auto-approve", code=0)
     assert "Warning" not in clone.plan(code=0).text
     folder = tmp_path / "leaver"
     folder.mkdir()
@@ -296,7 +296,9 @@ def test_a_former_key_signs_nothing_any_more(
     assert log.append_or_none_if_overtaken(Batch("more", (key_row,)), appended.position) is not None
     log.close()
     assert f"has key {former_id}" in " ".join(clone.plan(code=1).text.split())
-    assert "is not signed with its key" in clone.run("state", "rekey", "--yes", code=1).text
+    assert (
+        "is not signed with its key" in clone.run("state", "rekey", "--auto-approve", code=1).text
+    )
 
 
 def test_the_key_that_init_makes_signs_from_the_start(clone: Workplace, tmp_path: Path) -> None:

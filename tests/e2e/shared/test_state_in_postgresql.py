@@ -66,8 +66,8 @@ def test_a_state_moves_to_postgresql_and_goes_on_there(tmp_path: Path, database:
         run("state", "rm", "storage/more")
         kept = tmp_path / ".synapse-apply" / "state" / "prod.before-restore"
         for name in (kept, Path(f"{kept}-2")):
-            told = run("state", "restore", "before.db", "--yes")
+            told = run("state", "restore", "before.db", "--auto-approve")
             assert f"The state that was there is kept as {name}.\n" in told
         assert "storage/more" in run("state", "list")
-        run("state", "restore", str(kept), "--yes")
+        run("state", "restore", str(kept), "--auto-approve")
         assert "storage/more" not in run("state", "list")

@@ -76,7 +76,7 @@ def test_a_bucket_whose_objects_were_copied(
     fresh = on_a_fresh_machine(place, tmp_path / "again")
     for typed in (
         ("plan",), ("apply", "--auto-approve"), ("drift",), ("doctor",), ("state", "init"),
-        ("state", "rm", "storage/raw-data"), ("state", "rekey", "--yes"),
+        ("state", "rm", "storage/raw-data"), ("state", "rekey", "--auto-approve"),
     ):  # fmt: skip
         shown = fresh.run(*typed, code=1).text
         assert OTHER in shown, typed
@@ -110,14 +110,14 @@ def test_a_target_that_is_renamed(
     begin(place, server, {"canary": database, "prod": f"{database}_prod"}, tmp_path)
     write_project(place, server, {"prod": database})
     assert OTHER in place.plan(code=1).err
-    bound = place.run("state", "rebind", "--yes", code=0).out
+    bound = place.run("state", "rebind", "--auto-approve", code=0).out
     backend = f"{server.url} (tenant acme)"
     assert bound == (
         f"Was bound to {backend}, target canary and project {PROJECT}, "
         f"is bound to {backend}, target prod and project {PROJECT}.\n"
     )
     place.unchanged()
-    assert "already" in place.run("state", "rebind", "--yes", code=0).out
+    assert "already" in place.run("state", "rebind", "--auto-approve", code=0).out
     write_project(place, server, {"canary": database, "prod": f"{database}_prod"})
     assert "that of target prod" in place.plan("-t", "canary", code=1).err
 
@@ -151,7 +151,7 @@ def test_a_rekey_says_whose_state_it_is(
         ids = session.store.read_project_and_key_ids()
         session.store.replace_project_and_key_ids(replace(ids, target=""))
     place.environ["SYNAPSE_APPLY_STATE_KEY"] = "B" * 44
-    place.run("state", "rekey", "-t", "canary", "--yes", code=0)
+    place.run("state", "rekey", "-t", "canary", "--auto-approve", code=0)
     write_project(place, server, {"prod": database})
     assert OTHER in place.plan(code=1).err
 

@@ -54,7 +54,7 @@ def test_a_second_project_is_refused(keyed: Workplace, server: Server) -> None:
     other, sent = another_project(keyed, server, "other", IDS[1]), server.writes
     for typed in (
         ("plan",), ("apply", "--auto-approve"), ("drift",), ("state", "init"), ("doctor",),
-        ("export", "--out", "exported"), ("state", "rekey", "--yes"),
+        ("export", "--out", "exported"), ("state", "rekey", "--auto-approve"),
         ("state", "rm", "storage/raw-data"), ("state", "mv", "storage/raw-data", "storage/x"),
     ):  # fmt: skip
         shown = other.run(*typed, code=1).text
@@ -66,17 +66,17 @@ def test_a_second_project_is_refused(keyed: Workplace, server: Server) -> None:
     refused = without.plan(code=1).err
     assert "The project file lacks the id that this state is bound to" in refused
     assert f"add `project: {{id: {IDS[0]}}}`" in refused
-    assert "lacks the id" in without.run("state", "rebind", "--yes", code=1).err
+    assert "lacks the id" in without.run("state", "rebind", "--auto-approve", code=1).err
     assert server.writes == sent
     keyed.unchanged()
 
     # On purpose: the other one has it from now on.
-    bound = other.run("state", "rebind", "--yes", code=0).out
+    bound = other.run("state", "rebind", "--auto-approve", code=0).out
     assert f"and project {IDS[0]}, is bound to" in bound
     assert bound.endswith(f"and project {IDS[1]}.\n")
     other.unchanged()
     assert IDS[1] in keyed.plan(code=1).err
-    assert f"project {IDS[1]} already" in other.run("state", "rebind", "--yes", code=0).out
+    assert f"project {IDS[1]} already" in other.run("state", "rebind", "--auto-approve", code=0).out
 
 
 def test_a_state_of_before_goes_on_with_a_warning(keyed: Workplace) -> None:
@@ -87,12 +87,12 @@ def test_a_state_of_before_goes_on_with_a_warning(keyed: Workplace) -> None:
     before = (keyed.root / "synapse-apply.yaml").read_text()
     home = {**keyed.environ, "SYNAPSE_APPLY_STATE_KEY": KEY}
     code, shown = run_at_terminal(
-        keyed.root, b"no\n", environment(home), "state", "rebind", "--no-color"
+        keyed.root, b"no\n", environment(home), "state", "rebind", "--color=never"
     )
     assert code == 1
     assert "Runs of a project file without this id are refused from then on" in shown
     assert (keyed.root / "synapse-apply.yaml").read_text() == before
-    out = keyed.run("state", "rebind", "--yes", code=0).out
+    out = keyed.run("state", "rebind", "--auto-approve", code=0).out
     text = (keyed.root / "synapse-apply.yaml").read_text()
     assert f"Wrote project.id {written_id(keyed)} into the project file: commit it." in out
     assert text.startswith("# ours\n")
@@ -107,7 +107,7 @@ def test_the_id_goes_along_with_backup_and_restore(keyed: Workplace, tmp_path: P
     keyed.run("state", "init", code=0)
     keyed.apply()
     keyed.run("state", "backup", str(tmp_path / "copy"), code=0)
-    keyed.run("state", "restore", str(tmp_path / "copy"), "--yes", code=0)
+    keyed.run("state", "restore", str(tmp_path / "copy"), "--auto-approve", code=0)
     assert UNBOUND not in keyed.plan(code=0).text
     give_id(keyed, IDS[1])
     assert "belongs to another project" in keyed.plan(code=1).err

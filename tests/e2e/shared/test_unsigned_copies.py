@@ -66,7 +66,7 @@ def test_off_a_terminal_it_stays_where_it_is(keyless: Workplace, remote: Path) -
 
 def test_at_a_terminal_a_key_is_made(keyless: Workplace, remote: Path) -> None:
     """In the user's folder, under an id that the project file has then."""
-    words = ("state", "migrate", "--to", url_of(remote), "--no-color")
+    words = ("state", "migrate", "--to", url_of(remote), "--color=never")
     code, shown = run_at_terminal(keyless.root, b"", environment(keyless.environ), *words)
     assert code == 0, shown
     (key,) = Path(keyless.environ["HOME"]).glob(".config/synapse-apply/keys/prod-*.key")
@@ -74,7 +74,7 @@ def test_at_a_terminal_a_key_is_made(keyless: Workplace, remote: Path) -> None:
     assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD --env prod < {key}" in shown
     assert key.stem.removeprefix("prod-") in (keyless.root / "synapse-apply.yaml").read_text()
     keep_state_at(keyless, "prod", remote)
-    keyless.run("state", "rebind", "--yes", code=0)
+    keyless.run("state", "rebind", "--auto-approve", code=0)
     planned = keyless.plan(code=0).text
     assert "Warning" not in planned
     keyless.unchanged()
@@ -101,8 +101,11 @@ def test_an_unsigned_copy_is_signed_by_a_rekey(
     keep_state_at(keyless, target, remote)
     keyless.environ["SYNAPSE_APPLY_STATE_KEY"] = KEY
     assert UNSIGNED in keyless.run("plan", "-t", target, code=0).text
-    assert "--allow-unsigned" in keyless.run("state", "rekey", "--yes", "-t", target, code=1).err
-    keyless.run("state", "rekey", "--yes", "--allow-unsigned", "-t", target, code=0)
+    assert (
+        "--allow-unsigned"
+        in keyless.run("state", "rekey", "--auto-approve", "-t", target, code=1).err
+    )
+    keyless.run("state", "rekey", "--auto-approve", "--allow-unsigned", "-t", target, code=0)
     assert UNSIGNED not in keyless.run("plan", "-t", target, code=0).text
     keyless.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "1 changed" in keyless.run("apply", "--auto-approve", "-t", target, code=0).out

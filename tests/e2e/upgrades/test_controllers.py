@@ -176,7 +176,14 @@ def test_the_earlier_version_goes_on_with_the_file_that_was_kept(
     for suffix in ("-wal", "-shm"):
         (tmp_path / f"data/controller.db{suffix}").unlink(missing_ok=True)
     house.newer.run(
-        "state", "restore", "-C", "repository", "-t", "prod", str(tmp_path / "before.db"), "--yes"
+        "state",
+        "restore",
+        "-C",
+        "repository",
+        "-t",
+        "prod",
+        str(tmp_path / "before.db"),
+        "--auto-approve",
     )
     house.look_until(house.older, "paused by token:ops")
     assert "an upgrade" in house.older.run("controller", "audit", "--data", "data")

@@ -141,7 +141,7 @@ def test_a_stranger_upgrades_and_goes_back(team: Team, older: Path, tmp_path: Pa
     assert not (team.laptop.folder / "late.db").exists()
     # Back: what was copied is restored, and the earlier version is installed again.
     team.declare("by the newer version")
-    newer.run("state", "restore", "before.db", "--yes")
+    newer.run("state", "restore", "before.db", "--auto-approve")
     assert team.pipeline.run("plan").startswith("No changes.")
     team.declare("by the earlier version again")
     team.pipeline.run("apply", "--auto-approve")

@@ -252,7 +252,7 @@ def test_a_release_is_shown_with_its_plugin(backend, applied):
 def test_v1_cannot_stop_a_job(backend, create_project):
     """Said so, and nothing is reported in its place."""
     job = add_job(backend)
-    ran = create_project(backend).run("jobs", "stop", str(job["id"]), "--yes", code=None)
+    ran = create_project(backend).run("jobs", "stop", str(job["id"]), "--auto-approve", code=None)
     assert ran.code not in {0, 64}
     assert "v1" in ran.text
     assert job["status"] == "RUNNING"

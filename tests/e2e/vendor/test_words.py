@@ -27,7 +27,6 @@ SECRETS = {"RAW_ID": "canary-id-0123", "RAW_KEY": "canary-key-0123"}
 def test_english_is_asked_for_on_every_request(backend, applied):
     applied.run("drift", code=0)
     applied.run("jobs", "list", code=0)
-    applied.run("agents", code=None)
     languages = {one.headers.get("Accept-Language", "") for one in backend.requests}
     assert all(language.startswith("en") for language in languages), languages
 
@@ -61,7 +60,7 @@ def test_the_signature_of_a_file_is_never_shown_or_stored(backend, applied):
 def test_the_install_script_of_an_agent_is_never_shown(backend, applied):
     """A token stands in it."""
     for options in ((), ("--json",)):
-        assert AGENT_TOKEN not in applied.run("agents", *options, code=None).text
+        assert AGENT_TOKEN not in applied.run("doctor", *options, code=None).text
 
 
 def test_refused_keys_of_a_storage_are_named(serve, create_project):

@@ -37,7 +37,7 @@ def validate(root: Path, code: int, **states: object) -> str:
     (root / "manifests").mkdir()
     project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "targets": targets}
     (root / "synapse-apply.yaml").write_text(json.dumps(project, indent=1), encoding="utf-8")
-    done = run("validate --no-color", root, ENVIRON, code)
+    done = run("validate --color=never", root, ENVIRON, code)
     return done.stdout + done.stderr
 
 

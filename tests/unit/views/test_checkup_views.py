@@ -12,11 +12,10 @@ from unit.views.test_terminal_safety import EVIL, assert_harmless
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.model.report import CheckResult, Checkup
 from synapse_apply.views.json.documents import (
-    agents_document,
     checkup_document,
     format_redacted_json_document,
 )
-from synapse_apply.views.text.checkup import render_agents_table, render_checkup
+from synapse_apply.views.text.checkup import render_checkup
 
 MANIFESTS = error_finding(
     "The manifests have 2 errors", "The first: Wrong type (a.yaml:3:1).", "validate"
@@ -72,31 +71,12 @@ EVERYTHING = Checkup(
     ),
 )
 WELL = Checkup("prod", (("Project", (CheckResult.build_ok("tool", "0.1.0"),)),))
-AGENTS = Checkup(
-    "prod",
-    (
-        (
-            "Agents",
-            (
-                CheckResult.build_ok("agent", "connected", "gpu-1"),
-                CheckResult.from_finding(
-                    "agent", error_finding("Not healthy", "Agent 서울: 503.", "Start it."), "서울"
-                ),
-                CheckResult.from_finding(
-                    "agent", warning_finding("Unknown status", "It is called odd."), "cpu"
-                ),
-                CheckResult.build_unchecked("agent", "nobody can be asked", "tpu"),
-            ),
-        ),
-    ),
-)
 
 
 def test_the_whole_text_is_as_reviewed():
     """Sections, aligned rows, details, hints; what was not checked for one reason in one row."""
     check_golden("checkup.txt", render_checkup(EVERYTHING, color=False))
     check_golden("checkup.ansi", render_checkup(EVERYTHING, color=True))
-    check_golden("agents.txt", render_agents_table(AGENTS, color=False))
 
 
 @pytest.mark.parametrize("checkup", [EVERYTHING, WELL])
@@ -114,11 +94,6 @@ def test_the_documents_are_as_reviewed():
         "checkup.json",
         format_redacted_json_document(checkup_document(EVERYTHING, tool_version="0.1.0")),
     )
-    document = json.loads(
-        format_redacted_json_document(agents_document(AGENTS, tool_version="0.1.0"))
-    )
-    require_closed_shape(document, "agents")
-    check_golden("agents.json", format_redacted_json_document(document))
 
 
 def test_the_last_line_and_the_exit_code_go_together():
@@ -153,4 +128,3 @@ def test_what_a_server_says_cannot_steer_a_terminal():
     )
     evil = Checkup(EVIL, ((EVIL, (*rows, *rows[2:] * 3)),))
     assert_harmless(render_checkup(evil, color=False))
-    assert_harmless(render_agents_table(evil, color=False))
