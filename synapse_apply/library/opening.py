@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.json_types import JsonDocument
@@ -55,8 +56,8 @@ def open_target(
     Every error is a SynapseApplyError. What the `with` block itself raises passes unchanged.
     """
     invocation = _build_invocation(
-        target, folder, project, files, variables, var_files, strict=strict, environ=environ,
-        parallelism=parallelism, lock_timeout=lock_timeout, project_from=project_from, ref=ref,
+        folder, project, files, variables, var_files, environ, parallelism, lock_timeout,
+        target=target, strict=strict, project_from=project_from, as_of=ref,
     )  # fmt: skip
     with closing(OpenTarget(invocation)) as opened_target:
         yield opened_target
@@ -85,8 +86,8 @@ def open_targets(
     be used, and for each of `names` that means no target. All else is as in `open_target`.
     """
     invocation = _build_invocation(
-        None, folder, project, files, variables, var_files, strict=strict, environ=environ,
-        parallelism=parallelism, lock_timeout=lock_timeout, project_from=project_from, ref=ref,
+        folder, project, files, variables, var_files, environ, parallelism, lock_timeout,
+        strict=strict, project_from=project_from, as_of=ref,
     )  # fmt: skip
     for chosen_invocation in invocations_of_targets(invocation, require_names("names", names)):
         with closing(OpenTarget(chosen_invocation)) as opened_target:
@@ -105,37 +106,30 @@ def invocations_of_targets(invocation: Invocation, names: Sequence[str]) -> tupl
 
 
 def _build_invocation(
-    target: str | None,
     folder: Path | str,
     project: Path | str | None,
     files: Sequence[Path | str],
     variables: Mapping[str, str] | None,
     var_files: Sequence[Path | str],
-    *,
-    strict: bool,
     environ: Mapping[str, str] | None,
     parallelism: int,
     lock_timeout: float | None,
-    project_from: str,
-    ref: str,
+    **as_they_are: Any,
 ) -> Invocation:
     directory = require_path("folder", folder, Path.cwd())
     return Invocation(
         directory=directory,
         project=require_path("project", project, directory) if project is not None else None,
-        target=target,
         variables=dict(variables or {}),
         variable_files=require_paths("var_files", var_files, directory),
         paths=require_paths("files", files, directory),
-        strict=strict,
         parallelism=require_count("parallelism", parallelism),
         environ=dict(os.environ if environ is None else environ),
         lock_timeout=None
         if lock_timeout is None
         else require_seconds("lock_timeout", lock_timeout, from_zero=True),
-        project_from=project_from,
-        as_of=ref,
         command="library",
+        **as_they_are,
     )
 
 

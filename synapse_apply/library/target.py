@@ -178,12 +178,7 @@ class OpenTarget:
         from synapse_apply.operations.plan import plan
         from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(
-            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
-            recreate=recreate, verify=verify, revert_drift=revert_drift,
-            resend_secrets=resend_secrets, override_guards=override_guards,
-            no_package_check=no_package_check, allow_replace=True,
-        )  # fmt: skip
+        arguments = PlanArguments.of(locals(), allow_replace=True)
         with self._connection.ready(read_only=not create_state) as session:
             # Of what an apply may do an answer on a terminal allows these two as well.
             typed = replace(arguments, adopt=None, allow_replace=False).typed
@@ -211,11 +206,7 @@ class OpenTarget:
         from synapse_apply.operations.offline_plan import load_offline_comparison, plan_offline
         from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(
-            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
-            recreate=recreate, verify=verify, revert_drift=revert_drift,
-            override_guards=override_guards, no_package_check=no_package_check, allow_replace=True,
-        )  # fmt: skip
+        arguments = PlanArguments.of(locals(), allow_replace=True)
         with self._connection.guarded():
             comparison = load_offline_comparison(self._invocation, against)
             return plan_offline(comparison, arguments.build_plan_options(comparison))
@@ -252,12 +243,7 @@ class OpenTarget:
         from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(
-            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
-            recreate=recreate, verify=verify, revert_drift=revert_drift,
-            resend_secrets=resend_secrets, override_guards=override_guards,
-            no_package_check=no_package_check, allow_replace=allow_replace,
-        )  # fmt: skip
+        arguments = PlanArguments.of(locals())
         if confirm is not None and auto_approve:
             raise OptionConflict.from_summary(
                 "confirm and auto_approve exclude each other: the function would not be called."
@@ -281,9 +267,9 @@ class OpenTarget:
                 all_or_nothing=all_or_nothing, may_adopt=adopt is True,
             )  # fmt: skip
             if wait:
-                from synapse_apply.operations.settle import wait_for_open_calls
+                from synapse_apply.operations.settle import Settling
 
-                wait_for_open_calls(session, apply_run.observer.wait, options.selected)
+                Settling(session, apply_run.observer.wait).wait_until_certain(options.selected)
             if plan is None:
                 return apply_run.plan_and_apply()
             # Equal, not only of the same id: a copy with other rows or without its guards was never
@@ -370,7 +356,7 @@ class OpenTarget:
         from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(recreate=recreate, override_guards=override_guards)
+        arguments = PlanArguments.of(locals())
         if not isinstance(plans, saved_plan.ApprovedPlans):
             plans = self.read_saved_plan(plans)
         # The name is not trusted: the identity of that target's state must be the one in the plan.
@@ -388,9 +374,9 @@ class OpenTarget:
                 plans.require_worth_waiting(session, allow_unsigned=allow_unsigned)
             apply_run = ApplyRun(session, options, observer, all_or_nothing=all_or_nothing)
             if wait:
-                from synapse_apply.operations.settle import wait_for_open_calls
+                from synapse_apply.operations.settle import Settling
 
-                wait_for_open_calls(session, apply_run.observer.wait, options.selected)
+                Settling(session, apply_run.observer.wait).wait_until_certain(options.selected)
             return plans.apply(apply_run, allow_unsigned=allow_unsigned)
 
     def drift(
@@ -405,7 +391,7 @@ class OpenTarget:
         from synapse_apply.operations.plan import plan
         from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(only=only, exclude=exclude)
+        arguments = PlanArguments.of(locals())
         with self._connection.ready(read_only=True) as session:
             selected = session.names.select(arguments.only, arguments.exclude)
             options = build_options_that_revert_drift(selected, arguments.typed)
@@ -439,13 +425,19 @@ class OpenTarget:
         bytes of releases are read unless `read_bytes` is False; `warn` gets what kept them from
         being read. InputError with every finding, StateError, LockHeld.
         """
-        from synapse_apply.operations.import_ import record_all_live_objects_or_none, resolve_rows
-        from synapse_apply.workspace.inventory_rows import read_inventory
+        from synapse_apply.model.address import Address
+        from synapse_apply.operations.import_ import record_all_live_objects_or_none
+        from synapse_apply.workspace.inventory_rows import InventoryRow, read_inventory
 
         with self._connection.ready() as session:
             if isinstance(ids, (Path, str)):
                 ids = read_inventory(self._path(ids))
-            rows = resolve_rows(session, ids)
+            rows: dict[Address, InventoryRow] = {}
+            for name, row in ids.items():
+                if isinstance(row, InventoryRow) and isinstance(name, Address):
+                    rows[name] = row
+                else:
+                    rows[session.names.choose(str(name))] = InventoryRow(str(row))
             return record_all_live_objects_or_none(
                 session, rows, warn or (lambda _warning: None), reads_bytes=read_bytes
             )
@@ -495,11 +487,11 @@ class OpenTarget:
 
         Runs nothing and sends nothing. Raises InputError, StateError, LockHeld.
         """
-        from synapse_apply.operations.verify import compare_published, select_releases
+        from synapse_apply.operations.verify import compare_published
 
         releases = require_names("releases", releases)
         with self._connection.ready() as session:
-            return compare_published(session, select_releases(session, releases))
+            return compare_published(session, releases)
 
     def diagnose(self, *, probe_bucket: bool = True) -> Checkup:
         """Look at the target from all sides, as `doctor` does.
@@ -603,10 +595,7 @@ class OpenTarget:
         from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(
-            prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
-            verify=verify, revert_drift=revert_drift, allow_replace=True,
-        )  # fmt: skip
+        arguments = PlanArguments.of(locals(), allow_replace=True)
         names = {"run_id": run_id, "who": who, "operation": operation}
         names = {argument: require_text(argument, text) for argument, text in names.items()}
         with self._connection.ready() as session:

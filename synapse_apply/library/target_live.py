@@ -17,9 +17,8 @@ from synapse_apply.model.phrases import shown_path, suggest_name
 from synapse_apply.model.report import Checkup
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.connection import (
-    TargetConnection,
+    PartOfTarget,
     require_names,
-    require_path,
     require_text,
 )
 
@@ -28,16 +27,12 @@ if TYPE_CHECKING:
     from synapse_apply.operations.export import ExportedFiles
 
 
-class TargetLive:
+class TargetLive(PartOfTarget):
     """The live objects of a target, as `OpenTarget.live` returns it. Nothing is changed.
 
     Needs no manifests; a state, where there is one, tells the ids of recorded names. A kind is
     `plugin`, `release` or `storage`. What is secret is wrapped in each object.
     """
-
-    def __init__(self, connection: TargetConnection) -> None:
-        """`OpenTarget.live` is the way to get one."""
-        self._connection = connection
 
     def read_offer(self) -> BackendOffer:
         """Which operations the backend offers, by reads alone; needs no state and no manifests.
@@ -155,10 +150,10 @@ class TargetLive:
         from synapse_apply.operations.protected_files import explain_protection
 
         invocation = self._connection.invocation
-        folder_path = require_path("folder", folder, invocation.directory)
+        folder_path = self._path("folder", folder)
         inventory_path = folder_path.parent / "inventory.yaml"
         if inventory is not None:
-            inventory_path = require_path("inventory", inventory, invocation.directory)
+            inventory_path = self._path("inventory", inventory)
         if reason := explain_protection(inventory_path, invocation, inventory=True):
             raise InputError.from_summary(
                 "The inventory cannot be written",

@@ -26,7 +26,7 @@ from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.model.state import Record
-from synapse_apply.operations.connection import TargetConnection, require_path, require_text
+from synapse_apply.operations.connection import PartOfTarget, require_text
 from synapse_apply.packages.content import FileChange, list_changes
 from synapse_apply.packages.sources import (
     PackageListing,
@@ -38,7 +38,6 @@ from synapse_apply.packages.sources import (
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.package_sources import build_package_linter, with_shown_path
 from synapse_apply.workspace.selection import Names
-from synapse_apply.workspace.state_access import build_missing_state_error
 from synapse_apply.workspace.target_session import TargetSession, open_state
 
 if TYPE_CHECKING:
@@ -143,16 +142,12 @@ class WrittenZip(PackageInside):
     file: Path
 
 
-class TargetPackages:
+class TargetPackages(PartOfTarget):
     """The packages of a target's releases, as `OpenTarget.packages` returns it.
 
     Needs no backend. Where a `package` is wanted, it is what `find_package` returns, or a name for
     it: an existing folder or zip, else the release that declares it.
     """
-
-    def __init__(self, connection: TargetConnection) -> None:
-        """`OpenTarget.packages` is the way to get one."""
-        self._connection = connection
 
     def find_package(self, name: str, *, ref: str = "") -> PackageQuery:
         """The package of a name; with `ref`, a folder as it is at that tag, branch or commit.
@@ -225,11 +220,7 @@ class TargetPackages:
         query = self._query(package)
         findings: list[Diagnostic] = []
         with self._connection.guarded():
-            path = require_path(
-                "file",
-                _suggest_zip_name(query) if file is None else file,
-                self._connection.invocation.directory,
-            )
+            path = self._path("file", _suggest_zip_name(query) if file is None else file)
             require_no_link_out(path)
             written = write_package_zip(
                 query.source,
@@ -252,9 +243,7 @@ class TargetPackages:
         name, against = require_text("release", release), require_text("against", against)
         with self._connection.guarded():
             with open_state(self._connection.invocation) as session:
-                has_state = session.store.exists()
-                if not has_state and not session.target.is_embedded:  # begins with an empty one
-                    raise build_missing_state_error(session.target, session.seen_place)
+                has_state = session.require_state_unless_embedded()
                 declared = _require_release_of(session, name)
                 records = session.store.read_state().records if has_state else {}
             record = _choose_compared_record(records, declared, against)

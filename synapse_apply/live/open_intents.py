@@ -368,7 +368,9 @@ def require_no_journal(
     `remote_id` is the id to close it with, "" to close it as not done. An unsigned journal counts
     too: it may be right, and somebody should look first.
     """
-    journal_file = session.journals(state).done_calls(state, only_genuine=False).get(open_intent.id)
+    journal_file = (
+        session.journals(state.lineage).done_calls(state, only_genuine=False).get(open_intent.id)
+    )
     if journal_file is None or (remote_id and journal_file.ended_intent.remote_id == remote_id):
         return
     closed_text = f"with id {remote_id}" if remote_id else "as not done"

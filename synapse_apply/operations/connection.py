@@ -136,6 +136,17 @@ class TargetConnection:
             raise BackendError(finding) from failure
 
 
+class PartOfTarget:
+    """What scripts and commands do with one part of a target; `OpenTarget` has each of them."""
+
+    def __init__(self, connection: TargetConnection) -> None:
+        self._connection = connection
+
+    def _path(self, argument: str, path: Path | str) -> Path:
+        """The path of an argument, relative to the folder of the target; InputError."""
+        return require_path(argument, path, self._connection.invocation.directory)
+
+
 _Item = TypeVar("_Item")
 
 

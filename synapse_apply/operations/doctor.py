@@ -219,11 +219,7 @@ class Parts:
 
 
 def run_all_checks(invocation: Invocation, *, probe_bucket: bool = True) -> Checkup:
-    """Run every check, whatever the others say; sends only reads to backends, and changes nothing.
-
-    With `probe_bucket` one object is made in the bucket of a state, and deleted.
-    Never raises for anything that is wrong with the target.
-    """
+    """As `OpenTarget.diagnose`; never raises for anything that is wrong with the target."""
     with TargetSession(invocation, read_only=True, retries=_RETRIES) as session:
         parts = Parts(session)
         sections = tuple(
@@ -890,7 +886,7 @@ class BackendOffer:
 
 
 def read_offer(invocation: Invocation) -> BackendOffer:
-    """Ask the target's backend, by reads alone; a failure is in the result and never raised."""
+    """As `TargetLive.read_offer`; a failure is in the result and never raised."""
     with TargetSession(invocation, read_only=True, retries=_RETRIES) as session:
         parts = Parts(session, reads_manifests=False)
         rows: list[CheckResult] = []

@@ -114,10 +114,9 @@ def export_to_folder(
     unmanaged: bool = False,
     force: bool = False,
 ) -> ExportedFiles:
-    """Read live objects, and write them as manifests with an inventory; all or nothing.
+    """As `TargetLive.export_manifests`; all or nothing.
 
-    InputError names every existing file with other content, which only `force` replaces, and every
-    link in the way.
+    InputError names every existing file with other content, and every link in the way.
     """
     report = build_manifests(live_backend, query, only=only, unmanaged=unmanaged)
     written = ExportResult()

@@ -79,7 +79,7 @@ class PastRun:
 
 
 def list_runs(session: TargetSession, limit: int) -> list[PastRun]:
-    """The newest runs with mutating calls, at most `limit`, the newest first."""
+    """As `OpenTarget.history`."""
     size = _PAGE_SIZE
     while True:
         entries, runs = _read_runs(session, size)
@@ -90,7 +90,7 @@ def list_runs(session: TargetSession, limit: int) -> list[PastRun]:
 
 
 def require_run(session: TargetSession, plan_id: str) -> PastRun:
-    """The run whose plan id starts with `plan_id`; InputError for "" and unless one does."""
+    """As `OpenTarget.find_run`; InputError for "", too."""
     _, runs = _read_runs(session, _ALL)
     # One that only settled calls of other runs is found there.
     matches = [run for run in runs if run.plan_id.startswith(plan_id)] or [

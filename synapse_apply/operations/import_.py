@@ -41,22 +41,6 @@ from synapse_apply.workspace.inventory_rows import InventoryRow, InventoryRowsBy
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def resolve_rows(
-    session: TargetSession, ids: Mapping[str, str] | InventoryRowsByAddress
-) -> InventoryRowsByAddress:
-    """Rows by address, from names and ids, or from rows that already have addresses.
-
-    InputError where a name matches no address, or several.
-    """
-    rows: dict[Address, InventoryRow] = {}
-    for name, row in ids.items():
-        if isinstance(name, Address) and isinstance(row, InventoryRow):
-            rows[name] = row
-        else:
-            rows[session.names.choose(str(name))] = InventoryRow(str(row))
-    return rows
-
-
 def record_all_live_objects_or_none(
     session: TargetSession,
     inventory: InventoryRowsByAddress,

@@ -63,7 +63,7 @@ from synapse_apply.model.json_types import JsonObject, RequestBody, ServerAnswer
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.remote import LogLine
 from synapse_apply.operations.connection import (
-    TargetConnection,
+    PartOfTarget,
     require_count,
     require_names,
     require_seconds,
@@ -135,16 +135,12 @@ class RunningJobs:
     unread_reason: str = ""
 
 
-class TargetJobs:
+class TargetJobs(PartOfTarget):
     """The jobs of a target, as `OpenTarget.jobs` returns it: each is one run of a plugin.
 
     Needs no manifests. A state, where there is one, tells the ids of recorded names, and notes the
     calls that change something; `warn` gets a finding where it could not be noted.
     """
-
-    def __init__(self, connection: TargetConnection) -> None:
-        """`OpenTarget.jobs` is the way to get one."""
-        self._connection = connection
 
     def iter_jobs(
         self,
@@ -262,8 +258,7 @@ class TargetJobs:
         `tail`: only so many of the last lines. `on_note` gets what is said of calls that failed
         and are made again.
         """
-        listener = _listener(on_line, None, on_note)
-        with self._tailing(job_id, POLL_INTERVAL, None, listener, tail) as tailer:
+        with self._tailing(job_id, on_line, None, on_note, tail) as tailer:
             tailer.show_current_log()
 
     def follow_log(
@@ -282,23 +277,22 @@ class TargetJobs:
         `on_job` gets the job each time it was read, every `interval` seconds. After `timeout`
         seconds the job is returned as it is then. Otherwise as `show_log`.
         """
-        job_id = require_text("job_id", job_id)
-        interval, timeout = _require_times(interval, timeout)
-        listener = _listener(on_line, on_job, on_note)
-        with self._tailing(job_id, interval, timeout, listener, tail) as tailer:
+        with self._tailing(job_id, on_line, on_job, on_note, tail, interval, timeout) as tailer:
             return tailer.follow_log()
 
     @contextmanager
     def _tailing(
         self,
         job_id: str,
-        interval: float,
-        timeout: float | None,
-        listener: LogListener,
+        on_line: Callable[[LogLine], None],
+        on_job: Callable[[Job], None] | None,
+        on_note: Callable[[str], None] | None,
         tail: int | None,
+        interval: float = POLL_INTERVAL,
+        timeout: float | None = None,
     ) -> Iterator[LogTailer]:
-        job_id = require_text("job_id", job_id)
-        options = FollowOptions(interval, timeout, time.sleep, time.monotonic)
+        job_id, options = require_text("job_id", job_id), _follow_options(interval, timeout)
+        listener = LogListener(on_line, on_job or (lambda _: None), on_note or (lambda _: None))
         with self._connection.live() as live_backend, _naming_unknown_job(job_id):
             yield LogTailer(_job_calls(live_backend, job_id), job_id, options, listener, tail)
 
@@ -424,30 +418,21 @@ class TargetJobs:
 
         Asks every `interval` seconds, for at most `timeout` seconds; returns the run as it is then.
         """
-        interval, timeout = _require_times(interval, timeout)
+        options = _follow_options(interval, timeout)
         with self._connection.live() as live_backend:
             answer = poll_deferred_run(
                 lambda question: live_backend.api.run_plugin(started_run.plugin, question),
                 started_run.body,
                 started_run.answer,
-                FollowOptions(interval, timeout, time.sleep, time.monotonic),
+                options,
             )
         return replace(started_run, answer=answer)
 
 
-def _require_times(interval: float, timeout: float | None) -> tuple[float, float | None]:
-    return (
-        require_seconds("interval", interval),
-        None if timeout is None else require_seconds("timeout", timeout),
-    )
-
-
-def _listener(
-    on_line: Callable[[LogLine], None],
-    on_job: Callable[[Job], None] | None,
-    on_note: Callable[[str], None] | None,
-) -> LogListener:
-    return LogListener(on_line, on_job or (lambda _job: None), on_note or (lambda _note: None))
+def _follow_options(interval: float, timeout: float | None) -> FollowOptions:
+    interval = require_seconds("interval", interval)
+    timeout = None if timeout is None else require_seconds("timeout", timeout)
+    return FollowOptions(interval, timeout, time.sleep, time.monotonic)
 
 
 def _pass_warning(warning: Diagnostic | None, warn: Callable[[Diagnostic], None] | None) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from synapse_apply import __version__
 from synapse_apply.files.checkout import read_typed_file
@@ -34,10 +35,9 @@ from synapse_apply.manifests.decode.variables import parse_given_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase
-from synapse_apply.model.project import Project, Target
+from synapse_apply.model.project import Project
 from synapse_apply.model.resource import (
     FOLDER,
     GIT,
@@ -123,11 +123,9 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     """Load the checkout, and as base the manifests of a Git ref; InputError with every finding."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
-    base = read_base(invocation, comparison.project, target, ref)
+    base = _read_base(comparison, ref)
     pinned_ids = {address: entry.remote_id for address, entry in desired.items() if entry.remote_id}
-    supposed_records = suppose_records(
-        base.declared_resources, target, pinned_ids, comparison.secrets
-    )
+    supposed_records = suppose_records(base.resources, target, pinned_ids, comparison.secrets)
     comparison.set_base(base.label, supposed_records, base.diagnostics)
     comparison.made_up_ids = frozenset(
         str(address)
@@ -136,8 +134,7 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     )
     new_addresses = {move.old: move.new for move in comparison.moved}
     comparison.base_resources = {
-        new_addresses.get(address, address): entry
-        for address, entry in base.declared_resources.items()
+        new_addresses.get(address, address): entry for address, entry in base.resources.items()
     }
     comparison.base_records, warnings = with_checked_out_files(
         comparison.base_records, comparison.base_resources, desired, comparison.project.root
@@ -329,34 +326,34 @@ def _with_offline_notes(
     )
 
 
-@frozen
-class ComparisonBase:
+class _Base(NamedTuple):
     """What was declared, the name that views call it, and warnings about it.
 
     `is_usable` is False where it has errors, so that nothing is known of it.
     """
 
     label: str
-    declared_resources: Mapping[Address, Desired] = field(default_factory=dict)
-    diagnostics: tuple[Diagnostic, ...] = ()
+    resources: Mapping[Address, Desired]
+    diagnostics: tuple[Diagnostic, ...]
     is_usable: bool = True
 
 
-def read_base(invocation: Invocation, project: Project, target: Target, ref: str) -> ComparisonBase:
+def _read_base(comparison: OfflineComparison, ref: str) -> _Base:
     """Decode what a Git ref declares, by its own project file.
 
     InputError where the ref cannot be read. A ref whose manifests have errors is no error here.
     """
+    root = comparison.project.root
     with pin_refs():
-        if is_unborn_branch(project.root, ref):
+        if is_unborn_branch(root, ref):
             no_commit_warning = warning_finding(
                 "Everything counts as new", f"{ref} has no commit yet."
             )
-            return ComparisonBase(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
-        commit = find_commit(project.root, ref)
+            return _Base(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
+        commit = find_commit(root, ref)
         commit.require_chosen_repository()
         try:
-            declared_resources, warnings = _read_declared(invocation, project, target, commit)
+            return _Base(f"git:{commit}", *_read_declared(comparison, commit))
         except InputError as problem:
             # A shallow clone: the ref may well be right, so this is no warning about its manifests.
             if any(finding.summary == OBJECT_MISSING for finding in problem.diagnostics):
@@ -372,16 +369,14 @@ def read_base(invocation: Invocation, project: Project, target: Target, ref: str
             findings = (
                 finding.with_changes(severity=Severity.WARNING) for finding in problem.diagnostics
             )
-            return ComparisonBase(
-                f"git:{commit}", {}, (nothing_compared, *findings), is_usable=False
-            )
-        return ComparisonBase(f"git:{commit}", declared_resources, warnings)
+            return _Base(f"git:{commit}", {}, (nothing_compared, *findings), is_usable=False)
 
 
 def _read_declared(
-    invocation: Invocation, project: Project, target: Target, commit: GitCommit
+    comparison: OfflineComparison, commit: GitCommit
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """What a commit declares, with warnings about it; InputError with the errors in it."""
+    invocation, project, target = comparison.invocation, comparison.project, comparison.target
     base_project: Project | None = project
     if project.file is not None:
         base_project = configuration.read_valid_project_or_none_if_not_in_commit(

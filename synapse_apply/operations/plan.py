@@ -193,7 +193,7 @@ def _read_input(
         one.desired and one.observed is None and one.type.verification_spec
         for one in resources.values()
     )
-    journaled = session.journals(state).done_calls(state) if state.open_intents else {}
+    journaled = session.journals(state.lineage).done_calls(state) if state.open_intents else {}
     plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
         created=session.clock.utc_now(),

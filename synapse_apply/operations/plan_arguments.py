@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, OptionConflict
@@ -47,6 +47,12 @@ class PlanArguments:
             object.__setattr__(self, name, require_names(name, getattr(self, name)))
         if unknown := list(filter(None, map(describe_unknown_guard, self.override_guards))):
             raise InputError.from_summary("This guard cannot be overridden", " ".join(unknown))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], **more: Any) -> Self:
+        """Those of the arguments that a method was given which are options of a plan."""
+        names = {each.name for each in fields(cast("Any", cls))} & given.keys()
+        return cls(**{name: given[name] for name in names}, **more)
 
     @property
     def has_row_options(self) -> bool:

@@ -264,7 +264,7 @@ def read_saved_plan_without_verifying_signature(path: Path) -> SavedPlan:
             Mac(str(signature["key_id"]), str(signature["mac"])) if signature else None,
         )
     except saved_plan_file.DAMAGED_FILE_ERRORS:
-        raise saved_plan_file.build_damaged_error(path) from None
+        raise saved_plan_file.build_unusable_error(path, saved_plan_file.DAMAGED) from None
 
 
 def _mark(text: str, number: int) -> str:

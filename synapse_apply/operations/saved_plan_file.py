@@ -28,7 +28,9 @@ from synapse_apply.packages.content import BoundedReads, LargeDirectory
 from synapse_apply.packages.sources import choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
-_PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")
+PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")
+_EXISTS, _RENAME_HINT = "it exists already", "Give another name, or remove it."
+DAMAGED = "it is not a plan, or it is damaged"
 _PACKAGE_NAME = re.compile(r"packages/[0-9a-f]{64}\.zip")  # an entry of `plan --with-packages`
 # Text packs to a twentieth or so; what packs to less than a two-hundredth is built to burst.
 _MAX_PLAN_BYTES, _BOMB_RATIO, _BOMB_MIN_BYTES = 1024**3, 200, 16 * 1024**2
@@ -58,7 +60,7 @@ DAMAGED_FILE_ERRORS = (
 def require_unused_path(path: Path) -> None:
     """InputError when something exists at this path: a plan never replaces a file."""
     if path.exists() or path.is_symlink():
-        raise _build_exists_error(path)
+        raise build_unusable_error(path, _EXISTS, _RENAME_HINT)
 
 
 def write_new_plan_file(path: Path, text: str) -> None:
@@ -75,7 +77,7 @@ def write_new_plan_file(path: Path, text: str) -> None:
             archive.writestr(zipfile.ZipInfo(PLAN_ENTRY, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
         _put_in_place(temporary_path, path)
     except FileExistsError:
-        raise _build_exists_error(path) from None
+        raise build_unusable_error(path, _EXISTS, _RENAME_HINT) from None
     except OSError as problem:
         reason = problem.strerror or "it cannot be written"
         raise build_unusable_error(path, reason, "Choose another place for --out.") from None
@@ -97,7 +99,7 @@ def read_plan_document(path: Path) -> JsonValue:
             if reason := _explain_entries(archive, infos) or _explain_stray_bytes(
                 file, archive, infos
             ):
-                raise build_unusable_error(path, reason, _PLAN_AGAIN_HINT)
+                raise build_unusable_error(path, reason)
             with archive.open(PLAN_ENTRY) as entry:
                 data = b"".join(iter(partial(entry.read, BLOCK), b""))
             return _parse_strict_json(path, data)
@@ -106,9 +108,9 @@ def read_plan_document(path: Path) -> JsonValue:
             path, problem.strerror or "it cannot be read", "Check the path."
         ) from None
     except LargeDirectory as problem:
-        raise build_unusable_error(path, str(problem), _PLAN_AGAIN_HINT) from None
+        raise build_unusable_error(path, str(problem)) from None
     except DAMAGED_FILE_ERRORS:
-        raise build_damaged_error(path) from None
+        raise build_unusable_error(path, DAMAGED) from None
 
 
 def _explain_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> str:
@@ -160,7 +162,7 @@ def _explain_stray_bytes(
 
 def _parse_strict_json(path: Path, data: bytes) -> JsonValue:
     def raise_unusable(reason: str) -> NoReturn:
-        raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}", _PLAN_AGAIN_HINT)
+        raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}")
 
     def unique_keys_object(pairs: list[tuple[str, Any]]) -> JsonObject:
         # Of a key that is there twice another reader may take the first: a reviewer saw that one.
@@ -193,11 +195,6 @@ def is_plan_file(path: Path) -> bool:
         return False
 
 
-def build_damaged_error(path: Path) -> InputError:
-    """The error for a file that cannot be read as a plan."""
-    return build_unusable_error(path, "it is not a plan, or it is damaged", _PLAN_AGAIN_HINT)
-
-
 def build_packages_error(path: Path) -> InputError:
     """The error for a file that `plan --with-packages` of an older version made."""
     return build_unusable_error(
@@ -211,13 +208,9 @@ def build_packages_error(path: Path) -> InputError:
     )
 
 
-def build_unusable_error(path: Path, reason: str, hint: str) -> InputError:
+def build_unusable_error(path: Path, reason: str, hint: str = PLAN_AGAIN_HINT) -> InputError:
     """The error for any plan file that cannot be used."""
     return InputError.from_summary("This plan file cannot be used", f"{path}: {reason}.", hint)
-
-
-def _build_exists_error(path: Path) -> InputError:
-    return build_unusable_error(path, "it exists already", "Give another name, or remove it.")
 
 
 def _create_private_file(path: Path) -> BinaryIO:

@@ -79,9 +79,9 @@ class SettledCalls:
 
 
 def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
-    """The state, and how each of its open calls can be settled. Asks no backend."""
+    """As `TargetState.read_with_open_calls`."""
     state = session.store.read_state()
-    journals = session.journals(state)
+    journals = session.journals(state.lineage)
     journal_files, findings = journals.done_calls(state), journals.warn()
     other_run = other_run_warnings(session.store, state.serial)
     calls = (
@@ -102,51 +102,157 @@ def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
     return state, OpenCalls(tuple(calls), (*other_run, *findings, *acting), untold)
 
 
-def settle_calls(
-    session: TargetSession, names: Sequence[str], wait: WaitCallback | None
-) -> SettledCalls:
-    """Look up the open calls of these names (of all, without any), and record known outcomes.
+# Lets the first number of seconds pass, says for which calls, and after how many none can act.
+WaitCallback = Callable[[float, Sequence[Intent], float], None]
 
-    `wait` lets time pass until the outcomes of calls that are too recent can be determined; None
-    leaves these open. InputError where a name has no call open.
-    """
-    state = session.store.read_state()
-    open_addresses = {intent.address for intent in state.open_intents}
-    acting = {call.address for _, call in list_acting_calls(session, state)}
-    # A name with `*` gives those with such a call, else an error.
-    addresses = Names.of_state(state).choose_all(
-        names, (open_addresses | acting).__contains__, "has a call open"
-    )
-    acting -= open_addresses
-    sought = [address for address in addresses if address not in acting]
-    resolved_intents = [] if addresses and not sought else settle_open_calls(session, sought)
-    other_findings: tuple[Diagnostic, ...] = ()
-    if wait is not None:
-        resolved_intents, others = wait_and_settle(session, resolved_intents, wait)
-        if others:
-            detail = f"{format_short_list(others)}: the state knows how they ended."
-            other_findings = (warning_finding("Another run settled calls meanwhile", detail),)
-        wait_for_acting_calls(session, session.store.read_state(), wait, addresses)
-    # The state is read again: what was settled just now is not told of any more.
-    state = session.store.read_state()
-    journals = session.journals(state)
-    journal_files, findings = journals.done_calls(state), journals.warn()
-    told = {resolved.intent.id for resolved in resolved_intents}
-    other_findings += tuple(
-        acting_call_warning(seconds, call)
-        for seconds, call in list_acting_calls(session, state)
-        # Of one that was sent twice and found done, the first try may still act.
-        if (call.id not in told or call.is_doubted) and (not addresses or call.address in addresses)
-    )
-    ends = list_call_ends(session, state)
-    calls = (
-        SettledCall(
-            resolved,
-            _list_ways_to_settle(resolved, journal_files, ends.get(resolved.intent.id, "")),
+_FIRST_PAUSE = 2.0
+
+
+class Settling:
+    """Looks up the open calls of a state; without `wait` what is too recent stays open."""
+
+    def __init__(self, session: TargetSession, wait: WaitCallback | None = None) -> None:
+        self._session, self._wait = session, wait
+
+    def settle(self, names: Sequence[str]) -> SettledCalls:
+        """As `TargetState.settle`."""
+        session = self._session
+        state = session.store.read_state()
+        open_addresses = {intent.address for intent in state.open_intents}
+        acting = {call.address for _, call in list_acting_calls(session, state)}
+        # A name with `*` gives those with such a call, else an error.
+        addresses = Names.of_state(state).choose_all(
+            names, (open_addresses | acting).__contains__, "has a call open"
         )
-        for resolved in resolved_intents
-    )
-    return SettledCalls(tuple(calls), (*other_findings, *findings))
+        acting -= open_addresses
+        sought = [address for address in addresses if address not in acting]
+        resolved_intents = [] if addresses and not sought else self.look_up(sought)
+        other_findings: tuple[Diagnostic, ...] = ()
+        if self._wait is not None:
+            resolved_intents, others = self.wait_and_look_up(resolved_intents)
+            if others:
+                detail = f"{format_short_list(others)}: the state knows how they ended."
+                other_findings = (warning_finding("Another run settled calls meanwhile", detail),)
+            self._wait_for_acting_calls(session.store.read_state(), addresses)
+        # The state is read again: what was settled just now is not told of any more.
+        state = session.store.read_state()
+        journals = session.journals(state.lineage)
+        journal_files, findings = journals.done_calls(state), journals.warn()
+        told = {resolved.intent.id for resolved in resolved_intents}
+        other_findings += tuple(
+            acting_call_warning(seconds, call)
+            for seconds, call in list_acting_calls(session, state)
+            # Of one that was sent twice and found done, the first try may still act.
+            if (call.id not in told or call.is_doubted)
+            and (not addresses or call.address in addresses)
+        )
+        ends = list_call_ends(session, state)
+        calls = (
+            SettledCall(
+                resolved,
+                _list_ways_to_settle(resolved, journal_files, ends.get(resolved.intent.id, "")),
+            )
+            for resolved in resolved_intents
+        )
+        return SettledCalls(tuple(calls), (*other_findings, *findings))
+
+    def look_up(self, addresses: Collection[Address] = ()) -> list[ResolvedIntent]:
+        """Look up the open calls (of these addresses, all by default) and record known outcomes."""
+        session = self._session
+        # Under the lock: while another run is at work, a call that is open is one under way.
+        with session.lock_state_of_own_project("settle"):
+            state = session.store.read_state()
+            chosen = tuple(one for one in state.open_intents if one.address in addresses)
+            for address in set(addresses).difference(one.address for one in chosen):
+                raise build_no_open_call_error(session, address, state)
+            state = replace(state, open_intents=chosen) if addresses else state
+            resolved_intents = look_up_outcomes(session, state)
+            close_known_intents(session, resolved_intents)
+        return resolved_intents
+
+    def wait_until_certain(self, selected: Collection[Address] | None = None) -> None:
+        """Return when no call is too recent any more to be settled, or given up; writes nothing.
+
+        With `selected`, only calls of these, of what they need, and of what is not declared: it may
+        have been renamed.
+        """
+        session = self._session
+        state = session.store.read_state()
+        if selected is not None:
+            needed, queue = set[Address](), list(selected)
+            while queue:
+                address = queue.pop()
+                if address not in needed and (desired := session.desired.get(address)):
+                    queue += desired.needs
+                needed.add(address)
+            others = session.desired.keys() - needed
+            records = {one: record for one, record in state.records.items() if one not in others}
+            opened = tuple(one for one in state.open_intents if one.address not in others)
+            state = replace(state, records=records, open_intents=opened)
+        self._wait_for_acting_calls(state)
+        if state.open_intents:
+            looked_up = self._look_up({intent.id for intent in state.open_intents})
+            self._wait_for_outcomes(_too_recent(looked_up))
+
+    def _wait_for_acting_calls(self, state: State, only: Collection[Address] = ()) -> None:
+        """Return when no given-up call (of these addresses) may act that others wait for."""
+        acting = [
+            one
+            for one in list_acting_calls(self._session, state)
+            if one[1].state is IntentState.UNKNOWN and (not only or one[1].address in only)
+        ]
+        if acting and self._wait is not None:
+            longest = max(seconds for seconds, _ in acting)
+            self._wait(longest, [call for _, call in acting], longest)
+
+    def wait_and_look_up(
+        self, first_resolved: Iterable[ResolvedIntent]
+    ) -> tuple[list[ResolvedIntent], tuple[Address, ...]]:
+        """Wait for those of the looked-up calls that are too recent, then settle them.
+
+        Returns the calls, and the addresses of those that another run settled meanwhile.
+        """
+        resolved_by_id = {resolved.intent.id: resolved for resolved in first_resolved}
+        other_addresses: list[Address] = []
+        while calls := _too_recent(resolved_by_id.values()):
+            self._wait_for_outcomes(calls)
+            ids = {call.id for call in calls}
+            # The lock is taken only after the wait, which may last minutes.
+            with self._session.lock_state_of_own_project("settle"):
+                new_resolved = self._look_up(ids)
+                close_known_intents(self._session, new_resolved)
+            resolved_by_id.update({resolved.intent.id: resolved for resolved in new_resolved})
+            gone_ids = ids - {resolved.intent.id for resolved in new_resolved}
+            other_addresses += [resolved_by_id.pop(gone_id).intent.address for gone_id in gone_ids]
+        return list(resolved_by_id.values()), tuple(sorted(other_addresses))
+
+    def _wait_for_outcomes(self, calls: Sequence[Intent]) -> None:
+        """Return when a look has told of each call what became of it, or it cannot act any more."""
+        session, pause = self._session, _FIRST_PAUSE
+        while calls and self._wait is not None:
+            now, uptime = session.clock.utc_now(), session.uptime()
+            longest = max(
+                call.seconds_left(session.target.settle_after, now, uptime) for call in calls
+            )
+            if longest <= 0:
+                return
+            self._wait(min(pause, longest), calls, longest)
+            if pause < longest:
+                with suppress(RemoteError):  # a backend that is away for a while proves nothing
+                    open_ids = {
+                        one.intent.id
+                        for one in self._look_up({call.id for call in calls})
+                        if one.is_open
+                    }
+                    calls = [call for call in calls if call.id in open_ids]
+            pause *= 2
+
+    # Open creates of a kind share one list, read after the moment by which their age is judged.
+    def _look_up(self, ids: Collection[str]) -> list[ResolvedIntent]:
+        """What the backend shows of those of the calls that are still open."""
+        state = self._session.store.read_state()
+        open_intents = tuple(intent for intent in state.open_intents if intent.id in ids)
+        return look_up_outcomes(self._session, replace(state, open_intents=open_intents))
 
 
 def _list_ways_to_settle(
@@ -182,120 +288,6 @@ def _advise(intent: Intent, files: Mapping[str, JournaledDoneCall], state: State
         " asks this one. If it cannot: ",
         join_texts("; ", refusal.ways_out),
     )
-
-
-def settle_open_calls(
-    session: TargetSession, addresses: Collection[Address] = ()
-) -> list[ResolvedIntent]:
-    """Look up the open calls (of these addresses, all by default) and record known outcomes."""
-    # Under the lock: while another run is at work, a call that is open is one under way.
-    with session.lock_state_of_own_project("settle"):
-        state = session.store.read_state()
-        chosen = tuple(one for one in state.open_intents if one.address in addresses)
-        for address in set(addresses).difference(one.address for one in chosen):
-            raise build_no_open_call_error(session, address, state)
-        state = replace(state, open_intents=chosen) if addresses else state
-        resolved_intents = look_up_outcomes(session, state)
-        close_known_intents(session, resolved_intents)
-    return resolved_intents
-
-
-# Lets the first number of seconds pass, says for which calls, and after how many none can act.
-WaitCallback = Callable[[float, Sequence[Intent], float], None]
-
-_FIRST_PAUSE = 2.0
-_UNKNOWN = IntentState.UNKNOWN
-
-
-def wait_for_open_calls(
-    session: TargetSession, wait: WaitCallback, selected: Collection[Address] | None = None
-) -> None:
-    """Return when no call is too recent any more to be settled, or given up; writes nothing.
-
-    With `selected`, only calls of these, of what they need, and of what is not declared: it may
-    have been renamed.
-    """
-    state = session.store.read_state()
-    if selected is not None:
-        needed, queue = set[Address](), list(selected)
-        while queue:
-            address = queue.pop()
-            if address not in needed and (desired := session.desired.get(address)):
-                queue += desired.needs
-            needed.add(address)
-        others = session.desired.keys() - needed
-        records = {one: record for one, record in state.records.items() if one not in others}
-        opened = tuple(one for one in state.open_intents if one.address not in others)
-        state = replace(state, records=records, open_intents=opened)
-    wait_for_acting_calls(session, state, wait)
-    if state.open_intents:
-        looked_up = _look_up(session, {intent.id for intent in state.open_intents})
-        _wait_for_outcomes(session, _too_recent(looked_up), wait)
-
-
-def wait_for_acting_calls(
-    session: TargetSession, state: State, wait: WaitCallback, only: Collection[Address] = ()
-) -> None:
-    """Return when no given-up call (of these addresses) may act any more that others wait for."""
-    acting = [
-        one
-        for one in list_acting_calls(session, state)
-        if one[1].state is _UNKNOWN and (not only or one[1].address in only)
-    ]
-    if acting:
-        longest = max(seconds for seconds, _ in acting)
-        wait(longest, [call for _, call in acting], longest)
-
-
-def wait_and_settle(
-    session: TargetSession, first_resolved: Iterable[ResolvedIntent], wait: WaitCallback
-) -> tuple[list[ResolvedIntent], tuple[Address, ...]]:
-    """Wait for those of the looked-up calls that are too recent, then settle them.
-
-    Returns the calls, and the addresses of those that another run settled meanwhile.
-    """
-    resolved_by_id = {resolved.intent.id: resolved for resolved in first_resolved}
-    other_addresses: list[Address] = []
-    while calls := _too_recent(resolved_by_id.values()):
-        _wait_for_outcomes(session, calls, wait)
-        ids = {call.id for call in calls}
-        # The lock is taken only after the wait, which may last minutes.
-        with session.lock_state_of_own_project("settle"):
-            new_resolved = _look_up(session, ids)
-            close_known_intents(session, new_resolved)
-        resolved_by_id.update({resolved.intent.id: resolved for resolved in new_resolved})
-        gone_ids = ids - {resolved.intent.id for resolved in new_resolved}
-        other_addresses += [resolved_by_id.pop(gone_id).intent.address for gone_id in gone_ids]
-    return list(resolved_by_id.values()), tuple(sorted(other_addresses))
-
-
-def _wait_for_outcomes(session: TargetSession, calls: Sequence[Intent], wait: WaitCallback) -> None:
-    """Return when a look has told of each call what became of it, or it cannot act any more."""
-    settle_after, pause = session.target.settle_after, _FIRST_PAUSE
-    while calls:
-        now, uptime = session.clock.utc_now(), session.uptime()
-        longest = max(call.seconds_left(settle_after, now, uptime) for call in calls)
-        if longest <= 0:
-            return
-        wait(min(pause, longest), calls, longest)
-        if pause < longest:
-            with suppress(RemoteError):  # a backend that is away for a while proves nothing
-                open_ids = {
-                    one.intent.id
-                    for one in _look_up(session, {call.id for call in calls})
-                    if one.is_open
-                }
-                calls = [call for call in calls if call.id in open_ids]
-        pause *= 2
-
-
-# Open creates of a kind share one list, read after the moment by which their age is judged.
-def _look_up(session: TargetSession, ids: Collection[str]) -> list[ResolvedIntent]:
-    """What the backend shows of those of the calls that are still open."""
-    state = session.store.read_state()
-    open_intents = tuple(intent for intent in state.open_intents if intent.id in ids)
-    state = replace(state, open_intents=open_intents)
-    return look_up_outcomes(session, state)
 
 
 def _too_recent(resolved_intents: Iterable[ResolvedIntent]) -> list[Intent]:

@@ -47,10 +47,9 @@ from synapse_apply.model.state import (
 )
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.connection import (
-    TargetConnection,
+    PartOfTarget,
     require_address,
     require_names,
-    require_path,
     require_text,
 )
 from synapse_apply.operations.rekey import Rekey, RekeyResult
@@ -58,9 +57,9 @@ from synapse_apply.operations.settle import (
     OpenCalls,
     RecoveredCalls,
     SettledCalls,
+    Settling,
     read_open_calls,
     record_journal,
-    settle_calls,
 )
 from synapse_apply.secrets.keys import StateKey, key_variable_of
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
@@ -112,7 +111,7 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.recovery_journal import JournalContent
 
 
-class TargetState:
+class TargetState(PartOfTarget):
     """The state of a target, as `OpenTarget.state` returns it.
 
     Only `accept`, `settle` and `rekey` need manifests, and only the first two call the backend, to
@@ -120,10 +119,6 @@ class TargetState:
     holds. Where a method has `confirm`, it is called before anything is written, while nothing is
     locked; where it returns False, NotApproved is raised.
     """
-
-    def __init__(self, connection: TargetConnection) -> None:
-        """`OpenTarget.state` is the way to get one."""
-        self._connection = connection
 
     def read(self) -> State:
         """Everything that is recorded: records by address, open calls, lineage, serial."""
@@ -157,7 +152,7 @@ class TargetState:
 
     def write_backup(self, file: Path | str) -> None:
         """Copy the whole state to a file, consistent even while an apply runs."""
-        path = require_path("file", file, self._connection.invocation.directory)
+        path = self._path("file", file)
         require_no_link_out(path)
         with self._connection.state_alone() as session:
             session.store.write_backup(str(path))
@@ -269,7 +264,7 @@ class TargetState:
         """
         names = require_names("names", names)
         with self._connection.ready() as session:
-            return settle_calls(session, names, wait)
+            return Settling(session, wait).settle(names)
 
     def settle_as_not_done(
         self, name: str, *, warn: Callable[[Diagnostic], None] | None = None
@@ -300,7 +295,7 @@ class TargetState:
         says, returns True. InputError for a file that was changed or is of another state,
         StateError where it contradicts the state; the file stays then.
         """
-        path = require_path("file", file, self._connection.invocation.directory)
+        path = self._path("file", file)
         with self._connection.state_alone() as session:
             journal = read_valid_journal(path, session.target.name, session.state_keys)
             if not journal.is_genuine and (confirm is None or not confirm(journal)):
@@ -317,7 +312,7 @@ class TargetState:
         `confirm` gets the two states, where there is one to replace. StateError, with nothing
         replaced, for no backup, one of another backend, or another lineage than the pinned one.
         """
-        path = require_path("file", file, self._connection.invocation.directory)
+        path = self._path("file", file)
         with self._connection.state_alone() as session:
             target, identity = session.target, current_identity_of(session, is_read_only=True)
             backup = require_origin_of_intact_backup(str(path))
@@ -380,8 +375,7 @@ class TargetState:
         one is made in `key_file`. `lineage` is needed where the project file pins one, or where a
         state was here before. StateError where there is a state, InputError without a key.
         """
-        folder = self._connection.invocation.directory
-        path = require_path("key_file", key_file, folder) if key_file is not None else None
+        path = self._path("key_file", key_file) if key_file is not None else None
         lineage = require_text("lineage", lineage)
         # A session that is open already knows of no state and no key.
         self._connection.disconnect()

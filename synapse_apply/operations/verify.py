@@ -5,7 +5,7 @@ It makes no other call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 
@@ -49,10 +49,7 @@ def verify_releases(
     *,
     timeout: float | None = None,
 ) -> Report:
-    """Run the named releases and record the results, under the state's lock, which is taken here.
-
-    Raises as `narrow_to_runs`, and LockHeld or SecretUnavailable.
-    """
+    """As `OpenTarget.verify`; takes the state's lock, and raises also as `narrow_to_runs`."""
     selected = select_releases(session, names)
     # All of these are to be run, whatever their last result.
     options = PlanOptions(selected=selected, verify_now=selected, allow_replace=True)
@@ -148,12 +145,9 @@ class ComparedBytes:
         return self.result in {BytesResult.SAME, BytesResult.LEARNED}
 
 
-def compare_published(session: TargetSession, addresses: Iterable[Address]) -> list[ComparedBytes]:
-    """Compare each release's published package with its record, under the state's lock.
-
-    Records a digest that matches or is new. Sends only reads. Raises Unauthorized, which would
-    also fail all further reads.
-    """
+def compare_published(session: TargetSession, names: Sequence[str]) -> list[ComparedBytes]:
+    """As `OpenTarget.compare_published_bytes`; Unauthorized, which would fail further reads."""
+    addresses = select_releases(session, names)
     with session.lock_state_of_own_project("verify"):
         records = session.store.read_state().records
         return [

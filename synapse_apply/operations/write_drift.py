@@ -90,11 +90,7 @@ class _EditedFiles:
 def write_named_drift(
     invocation: Invocation, session: TargetSession, names: Sequence[str], *, write: bool
 ) -> Drift:
-    """Compute the drift, and write the live values of the named resources into their manifests.
-
-    A name with `*` means every drifted resource that it matches. Returns and raises as
-    `write_live_values`; InputError also for a name that matches nothing.
-    """
+    """As `OpenTarget.write_drift`; raises as `write_live_values`."""
     plan_result = make_plan(session, build_options_that_revert_drift(None))
     drift = compute_drift(session, plan_result)
     drifted_addresses = {

@@ -28,7 +28,7 @@ from synapse_apply.model.project import EMBEDDED, Project, Target
 from synapse_apply.model.remote import HttpConnection
 from synapse_apply.model.resource import Capabilities
 from synapse_apply.model.secrets.secret_rules import Login
-from synapse_apply.model.state import BackendIdentity, ProjectAndKeyIds, State, Uptime
+from synapse_apply.model.state import BackendIdentity, ProjectAndKeyIds, Uptime
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import generate_salt
@@ -406,12 +406,18 @@ class TargetSession(OfflineTarget):
         findings = project_findings(shared_ids, self.project, self.target)
         return state_access.require_no_error(findings)
 
-    def _require_state(self) -> None:
-        """StateError without a state, for commands that only read and so must not create one."""
+    def require_state_unless_embedded(self) -> bool:
+        """Whether there is a state; StateError where there is none, but for the embedded target."""
         if self.store.exists():
-            return
+            return True
         if not self.target.is_embedded:
             raise state_access.build_missing_state_error(self.target, self.seen_place)
+        return False
+
+    def _require_state(self) -> None:
+        """StateError without a state, for commands that only read and so must not create one."""
+        if self.require_state_unless_embedded():
+            return
         raise StateError.from_summary(
             "There is no state for this target",
             f"Nothing was applied to target {self.target.name} yet, so nothing is recorded.",
@@ -457,22 +463,21 @@ class TargetSession(OfflineTarget):
             *state_access.require_no_error(key_findings),
             *project_warnings,
             *store.list_warnings(),
-            *Journals(project, target, keys, store.read_lineage()).warn(only_genuine=True),
+            *self.journals(store.read_lineage()).warn(only_genuine=True),
         )
         self.mask_secrets_of(declared.manifests)
         commit = declared.commit
         checkout = CheckoutState(commit.id) if commit else self.read_checkout()
         self.actor = build_actor(self.invocation, checkout)
 
-    def journals(self, state: State) -> Journals:
-        """The journals of this target that its state does not know of yet."""
-        return Journals(self.project, self.target, self.state_keys, state.lineage)
+    def journals(self, lineage: str) -> Journals:
+        """The journals of this target that its state, of this lineage, does not know of yet."""
+        return Journals(self.project, self.target, self.state_keys, lineage)
 
     @cached_property
     def answered_ids(self) -> frozenset[str]:
         """The ids of calls whose answer a recovery journal has: none of them can act any more."""
-        lineage = self.store.read_lineage()
-        return Journals(self.project, self.target, self.state_keys, lineage).answered_ids()
+        return self.journals(self.store.read_lineage()).answered_ids()
 
     def mask_secrets_of(self, manifests: LoadedManifests) -> None:
         """Mask the secrets of these manifests in all further answers of the backend."""

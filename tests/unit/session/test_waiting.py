@@ -11,7 +11,7 @@ from unit.applying.bench import Bench, widget
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.state import Intent, IntentState
-from synapse_apply.operations.settle import settle_open_calls, wait_and_settle, wait_for_open_calls
+from synapse_apply.operations.settle import Settling
 
 
 def begin(bench: Bench, *names: str) -> None:
@@ -55,20 +55,20 @@ def test_waiting_ends_once_all_is_known(bench: Bench, settles: bool) -> None:
 
     waits = Waits(bench, then=appear)
     if settles:
-        known, _ = wait_and_settle(context, settle_open_calls(context), waits)
+        known, _ = Settling(context, waits).wait_and_look_up(Settling(context).look_up())
         assert [one.intent.state for one in known] == [IntentState.DONE]
     else:
-        wait_for_open_calls(context, waits)
+        Settling(context, waits).wait_until_certain()
     assert waits.lengths == [2, 4]
 
 
 def test_nothing_is_waited_for_where_nothing_is_open(bench: Bench) -> None:
     """Nor where the object is found at once."""
     waits = Waits(bench)
-    wait_for_open_calls(bench.context(widget("a")), waits)
+    Settling(bench.context(widget("a")), waits).wait_until_certain()
     begin(bench, "a")
     bench.api.make("widget", {"name": "a"})
-    wait_for_open_calls(bench.context(widget("a")), waits)
+    Settling(bench.context(widget("a")), waits).wait_until_certain()
     assert waits.lengths == []
 
 
@@ -77,9 +77,9 @@ def test_settling_waits_for_what_is_too_young(bench: Bench) -> None:
     begin(bench, "a", "b")
     bench.api.make("widget", {"name": "b"})
     context = bench.context()
-    first = settle_open_calls(context)
+    first = Settling(context).look_up()
     assert bench.record("widget/b").remote_id == "1"
-    known, elsewhere = wait_and_settle(context, first, Waits(bench))
+    known, elsewhere = Settling(context, Waits(bench)).wait_and_look_up(first)
     assert {str(one.intent.address): one.intent.state for one in known} == {
         "widget/a": IntentState.ABSENT,
         "widget/b": IntentState.DONE,
@@ -92,8 +92,8 @@ def test_what_another_run_settles_meanwhile_is_said(bench: Bench) -> None:
     """It is neither waited for again nor called open."""
     begin(bench, "a")
     context = bench.context()
-    first = settle_open_calls(context)
-    waits = Waits(bench, then=lambda: settle_open_calls(context), at=6)
-    known, elsewhere = wait_and_settle(context, first, waits)
+    first = Settling(context).look_up()
+    waits = Waits(bench, then=lambda: Settling(context).look_up(), at=6)
+    known, elsewhere = Settling(context, waits).wait_and_look_up(first)
     assert (known, elsewhere) == ([], (Address("widget", "a"),))
     assert len(waits.lengths) == 6
