@@ -49,9 +49,11 @@ from .conftest import ServedPage, read_text
 
 BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
 PAGES = ["/", "/targets/acme/staging", "/sources/acme", "/runs/x", "/audit", "/icon.svg",
-         f"/revisions/acme/{samples.HEAD_COMMIT}", "/badge/acme/dev.svg"]  # fmt: skip
+         f"/revisions/acme/{samples.HEAD_COMMIT}", "/badge/acme/dev.svg", "/rollouts",
+         "/rollouts/fleet", "/rollouts/none"]  # fmt: skip
 LISTS = ["/api/v1/targets", "/api/v1/revisions?source=acme", "/api/v1/runs?target=acme/dev",
-         "/api/v1/runs/x", "/api/v1/holds", "/api/v1/pauses", "/api/v1/audit"]  # fmt: skip
+         "/api/v1/runs/x", "/api/v1/holds", "/api/v1/pauses", "/api/v1/audit",
+         "/api/v1/rollouts"]  # fmt: skip
 
 
 def send_pairs(page: ServedPage, path: str, pairs: Sequence[tuple[str, str]]) -> int:
@@ -73,7 +75,7 @@ def test_nobody_is_let_in_without_a_name(held_page: ServedPage, path: str) -> No
     answer = held_page.get(path, Accept="text/html")
     assert answer.status_code == (401 if path.startswith("/api/") else 403)
     assert "Nobody is logged in" in answer.text
-    for word in ("staging", "vision", "yolo"):
+    for word in ("staging", "vision", "yolo", "fleet"):
         assert word not in answer.text
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from installed import ROOT
 from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,42 +18,19 @@ from unit.controller.page import rollout_samples as rollouts
 from unit.controller.page.people_samples import SRE, list_proxy_headers
 
 from synapse_apply.controller.page.server import PageServer
-from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import RolloutState, TargetName
 from synapse_apply.controller.settings import AccessRule, Right
 
-from .conftest import OWN_PAGE, ServedPage, read_text
+from .conftest import ServedPage, read_text
 
 FLEET = "/rollouts/fleet"
 BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
 SCHEMA = json.loads((ROOT / "schemas/v1/controller-api.schema.json").read_text("utf-8"))
-FIELDS: dict[str, list[tuple[str, str]]] = {
-    "approve": [("number", "3"), ("wave", "2")],
-    "resume": [("number", "3")],
-    "skip": [("number", "3"), ("wave", "2"), ("reason", "it is  rebuilt")],
-    "abort": [("number", "3"), ("reason", "it is wrong")],
-}
-CALLS: dict[str, tuple[object, ...]] = {
-    "approve": (3, 2),
-    "resume": (3,),
-    "skip": (3, 2, "it is rebuilt"),
-    "abort": (3, "it is wrong"),
-}
-BODIES: dict[str, dict[str, object]] = {
-    verb: {name: int(value) if value.isdigit() else value for name, value in fields}
-    for verb, fields in FIELDS.items()
-}
 
 
 def set_state(page: ServedPage, state: RolloutState, **more: Any) -> None:
     with page.store.write() as writer:
         writer.put(replace(rollouts.FLEET, state=state, **more))
-
-
-def post_json(page: ServedPage, verb: str, document: Any, **headers: str) -> requests.Response:
-    body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    sent = {"Content-Type": "application/json", **(headers or BEARER)}
-    return page.post(f"/api/v1/rollouts/fleet/{verb}", body, **sent)
 
 
 def test_one_picture_says_which_revision_is_where(rollout_page: ServedPage) -> None:
@@ -151,122 +127,20 @@ def test_who_may_approve_one_wave_decides_on_that_alone(rollout_page: ServedPage
     try:
         html = rollout_page.get(FLEET, **jo).text
         assert re.findall(rf'action="{FLEET}/(\w+)"', html) == ["skip"]
-        assert rollout_page.post_form(f"{FLEET}/skip", FIELDS["skip"], jo).status_code == 303
+        assert (
+            rollout_page.post_form(
+                f"{FLEET}/skip", [("number", "3"), ("wave", "2"), ("reason", "x")], jo
+            ).status_code
+            == 303
+        )
         fields = [("number", "3"), ("wave", "3"), ("reason", "x")]
         assert rollout_page.post_form(f"{FLEET}/skip", fields, jo).status_code == 403
-        answer = rollout_page.post_form(f"{FLEET}/abort", FIELDS["abort"], jo)
+        answer = rollout_page.post_form(f"{FLEET}/abort", [("number", "3"), ("reason", "x")], jo)
         assert answer.status_code == 403
         assert "for every target of fleet" in read_text(answer.text)
     finally:
         rollout_page.loop.settings = rollouts.SETTINGS
     assert [call[0] for call in rollout_page.loop.rollouts.calls] == ["skip"]
-
-
-@pytest.mark.parametrize("verb", FIELDS)
-def test_a_form_does_what_it_says_and_the_page_says_so_once(
-    rollout_page: ServedPage, verb: str
-) -> None:
-    answer = rollout_page.post_form(f"{FLEET}/{verb}", FIELDS[verb], SRE)
-    assert answer.status_code == 303
-    assert rollout_page.loop.rollouts.calls == [(verb, "proxy:ann", "fleet", *CALLS[verb])]
-    location = answer.headers["Location"]
-    assert location == f"{FLEET}?done={verb}"
-    assert "notice done" in rollout_page.get(location, **SRE, **OWN_PAGE).text
-    assert "notice done" not in rollout_page.get(location, **SRE).text
-    assert "notice done" not in rollout_page.get(f"{location}x", **SRE, **OWN_PAGE).text
-
-
-@pytest.mark.parametrize("verb", FIELDS)
-def test_a_form_of_another_place_is_refused(rollout_page: ServedPage, verb: str) -> None:
-    """Of another site, and of a sender that does not say where it is from."""
-    path = f"{rollout_page.url}{FLEET}/{verb}"
-    for sent in ({"Origin": "https://evil.example"}, {}, {"Origin": "null"},
-                 {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null", **OWN_PAGE}):  # fmt: skip
-        headers = {**SRE, **sent}
-        answer = requests.post(
-            path, FIELDS[verb], headers=headers, timeout=60, allow_redirects=False
-        )
-        assert answer.status_code == 403
-    assert rollout_page.loop.rollouts.calls == []
-
-
-@pytest.mark.parametrize(
-    ("verb", "fields", "summary"),
-    [
-        ("skip", [("number", "3"), ("wave", "2")], "No reason"),
-        ("abort", [("number", "3"), ("reason", "a\u202eb")], "The reason cannot be used"),
-        ("approve", [("number", "3")], "Not a number"),
-        ("approve", [("number", "3"), ("wave", "-1")], "Not a number"),
-        ("resume", [("number", "9" * 20)], "Not a number"),
-        ("resume", [("number", "3"), ("number", "4")], "The form cannot be read"),
-        ("resume", [], "Not a number"),
-    ],
-)
-def test_what_makes_no_sense_is_not_done(
-    rollout_page: ServedPage, verb: str, fields: list[tuple[str, str]], summary: str
-) -> None:
-    answer = rollout_page.post_form(f"{FLEET}/{verb}", fields, SRE)
-    assert answer.status_code == 400
-    assert summary in read_text(answer.text)
-    assert "Back to the rollout" in read_text(answer.text)
-    assert rollout_page.loop.rollouts.calls == []
-
-
-def test_what_the_loop_refuses_is_said_with_what_to_do(rollout_page: ServedPage) -> None:
-    """Such as a revision that is another by now."""
-    rollout_page.loop.rollouts.refusal = ActionRefused.from_summary(
-        "The rollout brings another revision by now", "It brings 1a2b3c4.", "Look again."
-    )
-    answer = rollout_page.post_form(f"{FLEET}/abort", FIELDS["abort"], SRE)
-    assert answer.status_code == 409
-    assert "It brings 1a2b3c4. Look again." in read_text(answer.text)
-    answer = post_json(rollout_page, "abort", BODIES["abort"])
-    assert answer.json()["diagnostics"][0]["hint"] == "Look again."
-
-
-@pytest.mark.parametrize("verb", BODIES)
-def test_a_token_asks_over_the_api(rollout_page: ServedPage, verb: str) -> None:
-    answer = post_json(rollout_page, verb, BODIES[verb])
-    assert answer.status_code == 200
-    assert rollout_page.loop.rollouts.calls == [(verb, "token:ops", "fleet", *CALLS[verb])]
-    document = answer.json()
-    Draft202012Validator(SCHEMA).validate(document)
-    assert (document["action"], document["who"]) == (verb, "token:ops")
-
-
-@pytest.mark.parametrize("verb", BODIES)
-def test_the_api_acts_for_tokens_with_the_right_alone(rollout_page: ServedPage, verb: str) -> None:
-    """Who reads nothing of it is not even told that it is there."""
-    ci = {"Authorization": f"Bearer {people.CI_TOKEN}"}
-    assert post_json(rollout_page, verb, BODIES[verb], **ci).status_code == 404
-    assert post_json(rollout_page, verb, BODIES[verb], **SRE).status_code == 403
-    none = {"X-Nothing": "1"}
-    assert post_json(rollout_page, verb, BODIES[verb], **none).status_code == 401
-    path, body = f"/api/v1/rollouts/lab/{verb}", json.dumps(BODIES[verb]).encode()
-    headers = {"Content-Type": "application/json", **ci}
-    assert rollout_page.post(path, body, **headers).status_code == 403
-    assert rollout_page.loop.rollouts.calls == []
-
-
-@pytest.mark.parametrize(
-    ("verb", "document", "status"),
-    [
-        ("abort", {"number": 3}, 400),
-        ("abort", {"number": "3", "reason": "x"}, 400),
-        ("abort", {"number": True, "reason": "x"}, 400),
-        ("abort", {"number": 3, "reason": "x", "wave": 1}, 400),
-        ("resume", {"number": 3, "reason": "x"}, 400),
-        ("approve", {"number": 3, "wave": 0}, 400),
-        ("approve", b"[", 400),
-        ("approve", {"number": 3, "wave": 9}, 409),
-    ],
-)
-def test_a_document_that_makes_no_sense_is_not_done(
-    rollout_page: ServedPage, verb: str, document: Any, status: int
-) -> None:
-    answer = post_json(rollout_page, verb, document)
-    assert (answer.status_code, answer.json()["kind"]) == (status, "Problem")
-    assert rollout_page.loop.rollouts.calls == []
 
 
 def test_the_api_shows_rollouts_as_its_schema_says(rollout_page: ServedPage) -> None:
@@ -335,13 +209,6 @@ def test_a_narrow_reader_sees_their_targets_and_no_words_on_others(
         assert rollout_page.get("/rollouts/later", **jo).status_code == 404
     finally:
         rollout_page.loop.settings = rollouts.SETTINGS
-
-
-@pytest.mark.parametrize("path", ["/rollouts", FLEET, "/rollouts/none", "/api/v1/rollouts"])
-def test_nobody_is_let_in_without_a_name(rollout_page: ServedPage, path: str) -> None:
-    answer = rollout_page.get(path, Accept="text/html")
-    assert answer.status_code == (401 if path.startswith("/api/") else 403)
-    assert "fleet" not in answer.text
 
 
 def test_without_rollouts_the_page_says_what_they_are(page: ServedPage) -> None:
