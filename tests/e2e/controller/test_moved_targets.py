@@ -128,14 +128,14 @@ class Site:
         return sorted(row["body"]["name"] for row in rows)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
 def site(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Site]:
-    """The first commit is live in dev, and waits in prod."""
+    """The first commit is live in dev, and waits in prod; in SQLite unless a test says where."""
     monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
     store_url = ""
-    if request.param == "postgres":
+    if getattr(request, "param", "") == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres")
         store_url = str(build_store_url(server).reveal())
     with ExitStack() as stack:
@@ -195,26 +195,10 @@ def test_the_token_of_prod_by_the_name_of_dev(
         assert list_names("ACME_PROD_TOKEN") == ["third"]
 
 
-def test_a_new_name_at_a_prod_that_has_no_state_yet(tmp_path: Path) -> None:
-    """Nothing is known of prod but what its project file says."""
-    site = Site.__new__(Site)
-    with EmbeddedServer(tmp_path / "prod", token=TOKENS["ACME_PROD_TOKEN"]) as backend:
-        site.folder, site.backends = tmp_path, {"prod": backend}
-        site.environ, site.upstream = {**TOKENS, "STORE_URL": ""}, Upstream(tmp_path)
-        site.write_configuration(RULES.replace("dev:", '"dev*":'))
-        (tmp_path / "states").mkdir()
-        own = f'{{url: "{tmp_path}/states/dev2.db"}}'
-        dev2 = site.describe("prod", state=own, url=f'"{backend.url}/"')
-        site.commit("theirs", dev2=dev2, prod=site.describe("prod"))
-        git(tmp_path, "clone", "-q", str(site.upstream.path), str(tmp_path / "checkout"))
-        run("state init -t dev2", tmp_path / "checkout", site.environ)
-        assert site.follow()["dev2"].startswith("held"), site.said
-        assert site.list_live("prod") == []
-
-
 TAKEN = "failing: Another target means this backend and state"
 
 
+@pytest.mark.parametrize("site", ["sqlite", "postgres"], indirect=True)
 def test_prod_by_the_name_of_dev(site: Site) -> None:
     """Whoever may push, and approve nothing, has nothing applied in prod by another name."""
     site.commit("theirs", dev=site.describe("prod"))
@@ -231,36 +215,6 @@ def test_prod_by_the_name_of_dev(site: Site) -> None:
     assert (site.list_live("dev"), site.list_live("prod")) == (["first", "second"], []), shown
 
 
-def test_prod_beside_itself_by_the_name_of_dev(site: Site) -> None:
-    """Two names of one state are an error of the commit already, however the state is named."""
-    site.commit("theirs", dev=site.describe("prod"), prod=site.describe("prod"))
-    site.follow()
-    link = f'{{url: "sqlite:///{site.folder}/states/prod.db"}}'
-    site.commit("theirs", dev=site.describe("prod", state=link), prod=site.describe("prod"))
-    site.follow()
-    assert site.list_live("prod") == []
-
-
-def test_dev_with_a_state_of_its_own_at_prod(site: Site) -> None:
-    """Whoever can write a state that says it is prod's has no rule of prod for it: it is held."""
-    url = f'"{site.backends["prod"].url}"'
-    moved = {"url": url, "token": "{env: ACME_PROD_TOKEN}"}
-    site.commit("theirs", dev=site.describe("dev", **moved), prod=site.describe("prod"))
-    git(site.folder / "checkout", "pull", "-q", "origin", "main")
-    run("state rebind -t dev --auto-approve", site.folder / "checkout", site.environ)
-    assert site.follow()["dev"].startswith("held")
-    assert site.list_live("prod") == []
-    # On the controller's own machine its operator accepts it, as there is no `access`.
-    assert "acme/dev is bound to" in site.type("forget-rule acme/dev")
-    site.follow()
-    assert site.list_live("prod") == ["theirs"]
-    if not site.environ["STORE_URL"]:
-        assert re.findall(r" (bind|forget rule) ", site.type("audit acme/dev")) == [
-            "forget rule",
-            "bind",
-        ]
-
-
 def test_a_target_that_is_renamed(site: Site) -> None:
     """Its rules' memory stays until it is forgotten; the new name takes its place then."""
     site.write_configuration(RULES.replace("dev:", '"dev*":'))
@@ -271,16 +225,6 @@ def test_a_target_that_is_renamed(site: Site) -> None:
     assert site.type("forget-rule acme/d*") == "acme/dev is not bound any more.\n"
     site.follow()
     assert site.list_live("dev") == ["first", "second"]
-
-
-def test_prod_in_mode_observe_by_a_name_of_mode_auto(site: Site) -> None:
-    """To observe is a rule as well: what is only looked at is not applied by another name."""
-    site.write_configuration(RULES.replace("mode: approve, approvals: 2", "mode: observe"))
-    site.follow()
-    site.commit("theirs", dev=site.describe("prod"))
-    shown = site.follow()
-    assert site.list_live("prod") == []
-    assert shown == {"dev": TAKEN}
 
 
 def test_tokens_go_to_the_hosts_of_the_rule(site: Site) -> None:

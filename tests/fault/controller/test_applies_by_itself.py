@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from controllers.applying_site import AUTO, ApplyingSite
 
 ONLY_GIT = f"{AUTO}, auto: {{causes: [git]}}"
@@ -9,7 +11,7 @@ ONLY_DRIFT = f"{AUTO}, auto: {{causes: [drift]}}"
 
 
 def test_a_commit_is_applied_once_and_then_all_is_quiet(applying_site: ApplyingSite) -> None:
-    """A look, the apply, a look: nothing is asked once more within an interval, nor by a restart."""
+    """A look, the apply, a look: nothing is asked once more within an interval, nor by a new process."""
     site = applying_site
     site.interval = "1h"
     site.write_configuration()
@@ -22,10 +24,13 @@ def test_a_commit_is_applied_once_and_then_all_is_quiet(applying_site: ApplyingS
     site.check_laws()
     site.forget_requests()
     site.commit("other", "Change nothing that a target reads")
-    site.wait_quietly(2.5)
-    assert site.stop() == 0
-    site.start()
-    site.wait_quietly(2.5)
+    assert site.process is not None
+    site.process.send_signal(signal.SIGHUP)
+    for end in (site.stop, site.kill):
+        site.wait_quietly(2)
+        end()
+        site.start()
+    site.wait_quietly(2)
     assert site.list_requests() == [], site.read_log()
     site.check_laws()
 

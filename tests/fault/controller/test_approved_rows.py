@@ -13,7 +13,7 @@ from controllers.site import SECONDS
 from fault.controller.test_killed_while_applying import kill_at_call
 from forges.loopback_server import wait_until
 from git_repositories import commit
-from in_process import run, run_in_process
+from in_process import run_in_process
 from installed import environment
 
 from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
@@ -57,7 +57,7 @@ CLOSED = 'windows: [{cron: "0 0 1 1 *", duration: 1m, timezone: UTC}]'
 
 @pytest.mark.parametrize(
     ("keeps_back", "approvals", "by"),
-    [("pause", 2, "api"), ("window", 1, "api"), ("window", 2, "command"), ("pause", 1, "page")],
+    [("window", 2, "command"), ("pause", 1, "page")],
 )
 def test_an_approval_is_taken_back_while_the_row_waits_for_something_else(
     applying_site: ApplyingSite, keeps_back: str, approvals: int, by: str
@@ -79,9 +79,7 @@ def test_an_approval_is_taken_back_while_the_row_waits_for_something_else(
     assert (waiting["digest"], waiting["reason"]) == (holds[0]["digest"], "approved")
     assert waiting["approved_by"] == ["token:ops", "token:second"][:approvals]
     reason = "not before the release"
-    if by == "api":
-        site.act("reject", target="acme/dev", rows=[waiting["digest"]], reason=reason)
-    elif by == "command":
+    if by == "command":
         typed = ["controller", "reject", "acme/dev", "--row", waiting["digest"], "--reason", reason]
         variables = {URL_VARIABLE: site.url, TOKEN_VARIABLE: TOKENS["second"]}
         done = run_in_process(typed, site.folder, environment(variables))
@@ -108,35 +106,6 @@ def test_an_approval_is_taken_back_while_the_row_waits_for_something_else(
     site.wait_until_written("S 0")
     wait_until(lambda: site.list_holds() == [], SECONDS, "nothing waits", pause=0.2)
     site.check_laws()
-
-
-def test_a_row_waits_unless_all_that_it_does_is_listed(applying_site: ApplyingSite) -> None:
-    """What is adopted as it is goes; what is updated with that waits."""
-    site = applying_site
-    site.storages = 1
-    site.commit("images")
-    site.apply()
-    run("state rm storage/s-0 plugin/detection -t dev", site.checkout, site.own_variables)
-    site.rule = "mode: auto, auto: {actions: [create, adopt]}"
-    site.write_configuration()
-    commit = site.commit("other")
-    site.forget_requests()
-    site.start()
-    (hold,) = site.wait_for_holds(1)
-    assert (hold["address"], hold["actions"]) == ("plugin/detection", ["adopt", "update"])
-    assert hold["detail"] == "the action update needs an approval"
-    assert "adopt" in site.get_page("/targets/acme/dev").text
-    wait_until(
-        lambda: "storage/s-0" in [entry.address for entry in site.list_history()[-2:]],
-        SECONDS,
-        "what needs no call is adopted",
-    )
-    assert site.writes == []
-    site.approve([hold])
-    site.wait_for_end(commit, "success")
-    assert (site.live_description, len(site.writes)) == ("other", 1)
-    audit = [row["detail"] for row in site.get("/api/v1/audit")["items"]]
-    assert [text for text in audit if text.startswith("adopt+update plugin/detection (row1:")]
 
 
 OTHER_PLUGIN = """
@@ -207,38 +176,6 @@ def test_an_approval_is_not_for_another_object_of_the_same_name(
         SECONDS,
         "it waits for no person",
     )
-
-
-def test_an_approval_does_not_outlive_its_row(applying_site: ApplyingSite) -> None:
-    """Unused as the target is paused, and its commit reverted: who pushes it again has to ask."""
-    site = applying_site
-    site.rule = APPROVE
-    site.write_configuration()
-    site.apply()
-    old = site.live_description
-    site.start()
-    wait_until(lambda: site.get("/api/v1/targets")["items"], SECONDS, "the target is known")
-    site.wait_for_state("in sync")
-    site.act("pause", scope="acme/dev", reason="release")
-    site.commit("new")
-    site.approve(site.wait_for_holds(1))
-    site.forget_requests()
-    site.commit(old)
-    site.wait_for_state("in sync")
-    site.act("resume", scope="acme/dev")
-    head = site.commit("new")
-    site.wait_for_holds(1)
-    site.wait_quietly(2.5)
-    (hold,) = site.list_holds()
-    assert (hold["commit"], hold["approved_by"]) == (head, [])
-    assert (site.writes, site.live_description) == ([], old)
-    audit = site.get("/api/v1/audit?limit=100")["items"]
-    (ended,) = [row for row in audit if row["action"] == "end approval"]
-    assert hold["digest"] in ended["detail"]
-    assert ended["detail"].endswith("approved by token:ops")
-    site.approve([hold], "second")
-    site.wait_until_live("new")
-    site.check_laws()
 
 
 def test_what_is_being_applied_waits_for_nobody(applying_site: ApplyingSite) -> None:

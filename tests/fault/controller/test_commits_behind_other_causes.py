@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import sops
 from controllers.applying_site import ApplyingSite
-from controllers.rollout_site import RolloutSite
 from controllers.site import BACKEND_TOKEN, STORAGE_KEY
 from forges.loopback_server import wait_until
 
@@ -195,26 +194,6 @@ def test_another_value_of_the_same_variable_is_no_matter_of_git(secret_site: Sec
     assert site.list_holds() == []
 
 
-def test_what_is_missing_comes_back_as_it_was_and_no_other(secret_site: SecretSite) -> None:
-    """A row that recreates an object is of Git, too, where a commit says something new of it."""
-    site = secret_site
-    site.storages = 2
-    site.commit("images")
-    site.apply()
-    site.rule = NOT_GIT
-    site.write_configuration()
-    text = (site.checkout / "manifests" / "storages.yaml").read_text()
-    (site.checkout / "manifests" / "storages.yaml").write_text(text.replace("/data/1", "/evil/1"))
-    site.run_git("commit", "-qam", "Move the storage")
-    site.run_git("push", "-q", "origin", "HEAD:main")
-    for name in ("S 0", "S 1"):
-        site.delete_live("storage", name)
-    site.start()
-    site.hold("storage/s-1", "git", "drift")
-    wait_until(lambda: "S 0" in site.list_live_names(), 60, site.read_log(), pause=0.2)
-    assert "S 1" not in site.list_live_names()
-
-
 def test_no_author_approves_a_secret_that_the_own_commit_names(secret_site: SecretSite) -> None:
     """While the row waits the commit is not done, so that its author is known."""
     site = secret_site
@@ -240,20 +219,13 @@ def test_no_author_approves_a_secret_that_the_own_commit_names(secret_site: Secr
 
 
 class KeptSite(ApplyingSite):
-    """A site whose plugin has this `lifecycle:`, and whose target this `on_drift`."""
+    """A site whose plugin has this `lifecycle:`."""
 
-    lifecycle, on_drift = "{}", "revert"
-
-    def build_project(self) -> str:
-        return f"{super().build_project()}    on_drift: {self.on_drift}\n"
+    lifecycle = "{}"
 
     def build_manifest(self, description: str) -> str:
         text = super().build_manifest(description)
         return text.replace("detection}", f"detection}}\nlifecycle: {self.lifecycle}", 1)
-
-    def commit(self, description: str, message: str = "Change", *, push: bool = True) -> str:
-        (self.checkout / "synapse-apply.yaml").write_text(self.build_project())
-        return super().commit(description, message, push=push)
 
     def hold(self, *causes: str) -> dict[str, Any]:
         """The row of the plugin, once it is held for these causes."""
@@ -266,23 +238,17 @@ class KeptSite(ApplyingSite):
         return self.list_holds()[0]
 
 
-@pytest.mark.parametrize("kept_by", ["ignore_changes", "on_drift"])
-@pytest.mark.parametrize("rule", ["mode: auto, auto: {causes: [drift]}", "mode: approve"])
-def test_drift_that_a_commit_keeps_no_more_is_of_git(
-    tmp_path: Path, kept_by: str, rule: str
-) -> None:
+def test_drift_that_a_commit_keeps_no_more_is_of_git(tmp_path: Path) -> None:
     """It waits, at each look, until somebody approves it who did not write that commit."""
-    with KeptSite(tmp_path, rule=f"{rule}, not_author: true", storages=1) as site:
-        if kept_by == "on_drift":
-            site.on_drift = "hold"
-        else:
-            site.lifecycle = "{ignore_changes: [/description, /author]}"
+    rule = "mode: auto, auto: {causes: [drift]}, not_author: true"
+    with KeptSite(tmp_path, rule=rule, storages=1) as site:
+        site.lifecycle = "{ignore_changes: [/description, /author]}"
         before = site.commit("images")
         site.apply()
         site.change_by_hand("by hand")
         site.start()
         site.wait_for_end(before, "success")
-        site.on_drift, site.lifecycle = "revert", "{ignore_changes: [/author]}"
+        site.lifecycle = "{ignore_changes: [/author]}"
         site.commit("images", push=False)
         site.run_git("commit", "-q", "--amend", "--no-edit", "--author", "Ops <ops@acme.example>")
         site.run_git("push", "-q", "origin", "HEAD:main")
@@ -300,53 +266,3 @@ def test_drift_that_a_commit_keeps_no_more_is_of_git(
         site.approve([held], "second")
         site.wait_for_end(commit, "success")
         assert site.live_description == "images"
-
-
-def test_drift_is_put_right_beside_a_commit_that_waits(tmp_path: Path) -> None:
-    """One that is not live, and that keeps another field no more."""
-    with KeptSite(tmp_path, rule="mode: auto, auto: {causes: [drift]}") as site:
-        site.lifecycle = "{ignore_changes: [/author]}"
-        before = site.commit("images")
-        site.apply()
-        site.start()
-        site.wait_for_end(before, "success")
-        site.lifecycle, site.storages = "{}", 1
-        site.commit("images")
-        wait_until(site.list_holds, 60, "the storage waits", pause=0.2)
-        site.change_by_hand("by hand")
-        site.wait_until_live("images")
-        assert [hold["address"] for hold in site.list_holds()] == ["storage/s-0"]
-
-
-SECRET_PLUGIN = """
-apiVersion: synapse-apply/v1
-kind: Plugin
-metadata: {name: secret}
-lifecycle: {sensitive: [/configuration/token]}
-spec: {name: Secret, code: secret, version: "1.0.0", category: neural_net, description: one, configuration: {token: {valueFrom: NAMED}}}
-"""
-
-
-def test_a_wave_stays_open_while_a_secret_waits(tmp_path: Any) -> None:
-    """The next wave does not begin while the first has a row that nobody has approved."""
-    with RolloutSite(tmp_path, labels={"canary-1": {"tier": "a"}, "eu-1": {"tier": "b"}}) as site:
-        site.environ["ACME_STORAGE_OTHER"] = OTHER_KEY
-        site.rule, site.waves = "mode: auto, auto: {causes: [git]}", "[{targets: ['canary-*']}, {}]"
-        site.write_configuration()
-        site.start()
-        file = site.checkout / "manifests" / "canary-1" / "secret.yaml"
-        file.write_text(SECRET_PLUGIN.replace("NAMED", NAMED))
-        site.wait_for_rollout(site.push(eu_1="one"), "done")
-        file.write_text(SECRET_PLUGIN.replace("NAMED", "{env: ACME_STORAGE_OTHER}"))
-        commit = site.push(eu_1="two")
-        site.wait_for_rollout(commit, "running")
-        holds = "/api/v1/holds?target=acme/canary-1"
-        wait_until(lambda: site.get(holds)["items"], 60, "a row waits", pause=0.3)
-        site.wait_quietly(3)
-        assert site.list_live_texts()["eu-1"] == "one"
-        assert site.get_rollout()["state"] == "running"
-        [held] = site.get(holds)["items"]
-        assert held["causes"] == ["git", "secret"]
-        site.act("approve", target="acme/canary-1", rows=[held["digest"]])
-        site.wait_for_rollout(commit, "done")
-        assert site.list_live_texts()["eu-1"] == "two"

@@ -65,6 +65,20 @@ def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> N
     assert end.detail == f"run {run.id} of c1: applied, 2 done"
 
 
+def test_drift_is_judged_beside_the_last_commit_that_was_live(world: World) -> None:
+    """By the look and by the apply: a commit may bring up drift that the last one left alone."""
+    world.set_rules(AUTO)
+    world.run_once()
+    assert world.get_target("prod").applied_commit == "c1"
+    world.repository.push("c2", prod="p2")
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.run_once()
+    (apply,) = world.workers.applies
+    assert (apply.commit, apply.live_commit) == ("c2", "c1")
+    look = next(look for look in world.workers.looks if look.commit == "c2")
+    assert look.live_commit == "c1"
+
+
 def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) -> None:
     """Once, with its cause and its commit, before the look that goes on; nothing is told of it."""
     world.set_rules(AUTO)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from contract.controller.loop.rollout_world import (
     ALL,
     ANN,
-    BOB,
     CANARIES,
     RolloutWorld,
     start_after_first_head,
@@ -43,36 +40,6 @@ def test_a_wave_is_let_begin_by_a_person(world: RolloutWorld, waiting_loop: Cont
     world.follow(waiting_loop)
     assert world.describe_rollout() == "c3 wave 3 waiting for approval"
     assert "proxy:ann approve wave: wave 3 of 3" in world.list_audit_of_rollouts()
-
-
-Act = Callable[[ControllerLoop, int, int], None]
-ACTS: list[Act] = [
-    lambda loop, number, wave: loop.get_people_actions().approve_wave_or_refuse(
-        BOB, "all", number, wave
-    ),
-    lambda loop, number, wave: loop.get_people_actions().skip_wave_or_refuse(
-        BOB, "all", number, wave, "x"
-    ),
-    lambda loop, number, _: loop.get_people_actions().resume_rollout_or_refuse(BOB, "all", number),
-    lambda loop, number, _: loop.get_people_actions().abort_rollout_or_refuse(
-        BOB, "all", number, "x"
-    ),
-]
-
-
-def test_what_was_shown_of_another_revision_or_wave_is_refused(
-    world: RolloutWorld, waiting_loop: ControllerLoop
-) -> None:
-    """Nothing of it is done, and nothing is in the audit."""
-    before = world.rollout, world.list_waves(), world.list_audit_of_rollouts()
-    shown = [(number, 3) for number in (1, 3, 0, -1)]
-    for act in ACTS:
-        waves = [(2, wave) for wave in (0, 1, 2, 4, -1)] if act in ACTS[:2] else []
-        for number, wave in [*shown, *waves]:
-            with pytest.raises(ActionRefused):
-                act(waiting_loop, number, wave)
-    world.settle(waiting_loop)
-    assert (world.rollout, world.list_waves(), world.list_audit_of_rollouts()) == before
 
 
 def test_an_unknown_rollout_is_refused(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
