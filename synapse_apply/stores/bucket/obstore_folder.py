@@ -6,6 +6,7 @@ Ctrl-C does not wait for it.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -159,22 +160,23 @@ class ObstoreFolder:
             raise self._build_error(failure, "Reading")
 
     def list_objects(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
-        def list_folder() -> list[ObjectMeta]:
+        async def list_folder() -> list[ObjectMeta]:
             # obstore lists whole path segments, and not every store lists in order.
-            folder = prefix.rpartition("/")[0]
-            deadline, size = time.monotonic() + self._deadline, 0
+            folder, size = prefix.rpartition("/")[0], 0
             metas: list[ObjectMeta] = []
-            for chunk in obstore.list(self._store, folder or None, offset=after or None):
+            async for chunk in obstore.list(self._store, folder or None, offset=after or None):
                 metas += chunk
                 size += sum(len(meta["path"]) for meta in chunk)
                 _require_below(len(metas), MOST_NAMES, TOO_MANY_NAMES)
                 _require_below(size, _MOST_NAME_BYTES, TOO_MANY_NAMES)
-                # Else it would go on for ever, in a thread that is waited for at exit.
-                if time.monotonic() > deadline:
-                    raise TimeoutError
             return metas
 
-        outcome = self._run_or_return_failure(list_folder)
+        def list_within_deadline() -> list[ObjectMeta]:
+            # Who exits waits for this thread. Pages without objects yield no chunk: only what is
+            # awaited can be given up between them.
+            return asyncio.run(asyncio.wait_for(list_folder(), self._deadline))
+
+        outcome = self._run_or_return_failure(list_within_deadline)
         if isinstance(outcome, BucketFailure):
             raise self._build_error(outcome, "Listing")
         for meta in outcome:

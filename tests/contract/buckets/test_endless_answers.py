@@ -24,7 +24,7 @@ KEY = """<Contents><Key>prod/links/{:012}</Key><LastModified>2026-12-01T00:00:00
 
 
 class Endless(BaseHTTPRequestHandler):
-    """Lists page after page; an object has as many MiB as `how` says."""
+    """Lists page after page, each `empty` or full; an object has as many MiB as `how` says."""
 
     how = ""
     sent = 0
@@ -37,7 +37,8 @@ class Endless(BaseHTTPRequestHandler):
         if "list-type" in urlsplit(self.path).query:
             page = int(dict(parse_qsl(self.path)).get("continuation-token", "0"))
             Endless.pages += 1
-            keys = "".join(KEY.format(page * 1000 + number) for number in range(1000))
+            count = 0 if self.how == "empty" else 1000
+            keys = "".join(KEY.format(page * 1000 + number) for number in range(count))
             self._begin(len(body := PAGE.format(page + 1, keys).encode()))
             self.wfile.write(body)
             return
@@ -106,9 +107,10 @@ def test_a_list_without_end_is_given_up(
     assert Endless.pages <= 6
 
 
-def test_a_list_that_takes_too_long_does_not_go_on(open_endless: Open) -> None:
-    """Who exits waits for its thread."""
-    with echoing(Endless, "1") as endpoint:
+@pytest.mark.parametrize("how", ["1", "empty"])
+def test_a_list_that_takes_too_long_does_not_go_on(open_endless: Open, how: str) -> None:
+    """Who exits waits for its thread; also where no page has a name."""
+    with echoing(Endless, how) as endpoint:
         folder = open_endless(endpoint, deadline=0.5)
         assert "no answer in time" in refusal(lambda: folder.list_objects("links/"))
 
