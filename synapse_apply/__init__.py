@@ -1,7 +1,4 @@
-"""Plan and apply for a Synapse backend kept as YAML in Git.
-
-`open_target` is the way in (docs/library.md). What stands here is imported at its first use.
-"""
+"""Plan and apply for a Synapse backend kept as YAML in Git: `open_target` (docs/library.md)."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from warnings import warn
 
 if TYPE_CHECKING:
     from synapse_apply.client import BackendClient, ClientError
+    from synapse_apply.emulator.serve import EmbeddedServer
     from synapse_apply.library.opening import open_target, open_targets
     from synapse_apply.library.target import OpenTarget
     from synapse_apply.model.errors import RemoteError, SynapseApplyError
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _HOMES = {"client": "BackendClient ClientError", "library": "OpenTarget open_target open_targets",
-          "model.errors": "RemoteError SynapseApplyError",
+          "emulator.serve": "EmbeddedServer", "model.errors": "RemoteError SynapseApplyError",
           "model.plan": "Plan", "model.report": "Drift Report", "operations.apply": "apply check",
           "operations.apply_observer": "ApplyObserver", "operations.saved_plan": "ApprovedPlans",
           "operations.history": "PastRun", "operations.plan": "plan",
@@ -37,10 +35,11 @@ _HOMES = {"client": "BackendClient ClientError", "library": "OpenTarget open_tar
           "views.text.progress": "SilentProgress", "workspace.invocation": "Invocation",
           "workspace.target_session": "open_context open_state"}  # fmt: skip
 _HOME_BY_NAME = {name: home for home, names in _HOMES.items() for name in names.split()}
-__all__ = ["ApplyObserver", "ApprovedPlans", "BackendClient", "ClientError", "Drift", "Invocation",
-           "OpenTarget", "PastRun", "Plan", "PlanOptions", "RemoteError", "Report",
-           "SilentProgress", "SynapseApplyError", "__version__", "apply", "check", "open_context",
-           "open_state", "open_target", "open_targets", "plan", "validate"]  # fmt: skip
+__all__ = ["ApplyObserver", "ApprovedPlans", "BackendClient", "ClientError", "Drift",
+           "EmbeddedServer", "Invocation", "OpenTarget", "PastRun", "Plan", "PlanOptions",
+           "RemoteError", "Report", "SilentProgress", "SynapseApplyError", "__version__", "apply",
+           "check", "open_context", "open_state", "open_target", "open_targets", "plan",
+           "validate"]  # fmt: skip
 _FORMER_NAMES = {"Choices": "PlanOptions", "Silent": "SilentProgress", "Where": "Invocation"}
 
 
