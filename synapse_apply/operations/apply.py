@@ -105,7 +105,7 @@ class ApplyRun:
         if self._confirm is not None:
             plan_result = self.plan_anew()
             self.observer.show_plan(plan_result.plan)
-            return self._confirm_and_apply(plan_result)
+            return self._confirm_and_apply(plan_result.plan, plan_result)
         with self.session.lock_state_of_own_project(self._operation):
             plan_result = self.plan_anew()
             self.observer.show_plan(plan_result.plan)
@@ -123,41 +123,35 @@ class ApplyRun:
         plan = self._with_findings(plan)
         if plan_result is not None:
             plan_result = replace(plan_result, plan=plan)
-        check(plan, all_or_nothing=self._all_or_nothing)
-        self._require_confirmed(plan)
-        # Compared under the lock: otherwise another run could write after the comparison.
-        with self.session.lock_state_of_own_project(self._operation):
-            current_result = plan_result
-            if current_result is None or self._is_plan_outdated(plan, read_at):
-                current_result = self.plan_anew()
-            if is_same_plan(plan, current_result.plan):
-                return self.apply_under_lock(current_result)
-        if self._confirm is None:
-            problem = Stale.from_summary(
-                "The backend or the state changed since this plan was made",
-                "What would be done now is not what it shows; nothing was sent.",
-                "Plan again.",
-            )
-            problem.plan = plan
-            raise problem
-        # Asked with the lock given back: a person may take long, and others are to go on.
-        self.observer.show_changed_plan(current_result.plan)
-        return self._confirm_and_apply(current_result)
+        return self._confirm_and_apply(plan, plan_result, read_at)
 
-    def _confirm_and_apply(self, plan_result: PlanResult) -> Report:
+    def _confirm_and_apply(
+        self, plan: Plan, plan_result: PlanResult | None, read_at: float | None = None
+    ) -> Report:
         """Ask, lock and plan again, until the approved plan is still current; then apply it."""
         while True:
-            plan = plan_result.plan
             check(plan, all_or_nothing=self._all_or_nothing)
-            # Before the question: the time that a person takes counts.
-            read_at = self.session.clock.monotonic_seconds()
+            if read_at is None:
+                # Before the question: the time that a person takes counts.
+                read_at = self.session.clock.monotonic_seconds()
             self._require_confirmed(plan)
+            # Compared under the lock: otherwise another run could write after the comparison.
             with self.session.lock_state_of_own_project(self._operation):
-                if self._is_plan_outdated(plan, read_at):
+                if plan_result is None or self._is_plan_outdated(plan, read_at):
                     plan_result = self.plan_anew()
                 if is_same_plan(plan, plan_result.plan):
                     return self.apply_under_lock(plan_result)
-            self.observer.show_changed_plan(plan_result.plan)
+            if self._confirm is None:
+                problem = Stale.from_summary(
+                    "The backend or the state changed since this plan was made",
+                    "What would be done now is not what it shows; nothing was sent.",
+                    "Plan again.",
+                )
+                problem.plan = plan
+                raise problem
+            # Asked with the lock given back: a person may take long, and others are to go on.
+            plan, read_at = plan_result.plan, None
+            self.observer.show_changed_plan(plan)
 
     def plan_anew(self) -> PlanResult:
         """A new plan, with findings about agents and clock among its diagnostics.

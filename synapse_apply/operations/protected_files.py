@@ -61,38 +61,25 @@ def explain_protection(path: Path, invocation: Invocation, *, inventory: bool = 
                     return "is the state of a target, or belongs to it"
         if any(_is_same_file(path, project.root / name) for name in project.list_files):
             return "is a list of targets"
-        if not path.exists():
-            is_future_manifest = not inventory and any(
-                ManifestPaths(project, target, selection).would_read(path)
-                for target in _distinct_targets(project, invocation)
-                for selection in _manifest_selections(invocation)
-            )
-            return "would be read as a manifest" if is_future_manifest else ""
-        listings = (
-            ManifestPaths(project, target, selection).collect()
+        # The project's own manifests, and those that the command line names instead.
+        named = tuple(str(invocation.directory / path) for path in invocation.paths)
+        readers = (
+            ManifestPaths(project, target, selection)
             for target in _distinct_targets(project, invocation)
-            for selection in _manifest_selections(invocation)
+            for selection in {(), named}
         )
-        listing = next(
-            (
-                one
-                for one in (listings if path.is_file() else ())
-                if any(_is_same_file(path, listed) for listed in one.files)
-            ),
-            None,
-        )
-        if listing is not None:
-            reading = read_documents(path.read_bytes(), path.name)
-            has_documents = not listing.implicit or has_our_documents(reading)
-            if has_documents and not is_inventory_file(reading):
-                return "is a manifest of this project"
+        if not path.exists():
+            is_future_manifest = not inventory and any(one.would_read(path) for one in readers)
+            return "would be read as a manifest" if is_future_manifest else ""
+        for listing in (one.collect() for one in readers if path.is_file()):
+            if any(_is_same_file(path, listed) for listed in listing.files):
+                reading = read_documents(path.read_bytes(), path.name)
+                has_documents = not listing.implicit or has_our_documents(reading)
+                if has_documents and not is_inventory_file(reading):
+                    return "is a manifest of this project"
+                break
         return "is a file of a package" if _is_package_file(path, project, invocation) else ""
     return ""
-
-
-def _manifest_selections(invocation: Invocation) -> set[tuple[str, ...]]:
-    """The project's own manifests, as (), and those that the command line names instead."""
-    return {(), tuple(str(invocation.directory / path) for path in invocation.paths)}
 
 
 def _distinct_targets(project: Project, invocation: Invocation) -> tuple[Target, ...]:
