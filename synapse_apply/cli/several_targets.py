@@ -39,6 +39,8 @@ _OPTIONS_OF_ONE_TARGET: Mapping[str, str] = {
     "accept": "it edits the files of one target",
     "plan": "a saved plan knows its target",
     "reviewed": "a reviewed plan is of one target",
+    "lineage": "each state has its own",
+    "key_file": "it makes the key of one state",
 }
 _SIGNAL_CODES = (Exit.SIGINT, Exit.SIGTERM)
 
@@ -58,7 +60,11 @@ def run_on_targets(
     # A usage error for an option that means one target, and for --json-lines.
     for name, reason in _OPTIONS_OF_ONE_TARGET.items():
         if parameters.get(name):
-            option = "a PLAN" if name == "plan" else f"--{name.replace('written', 'write')}"
+            option = (
+                "a PLAN"
+                if name == "plan"
+                else f"--{name.replace('written', 'write').replace('_', '-')}"
+            )
             raise click.UsageError(f"{option} goes with one target, -t NAME: {reason}.")
     if console.as_events:
         raise click.UsageError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from functools import cache
@@ -29,7 +29,7 @@ from synapse_apply.model.diagnostic import (
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_types import JsonDocument, JsonObject, JsonValue
-from synapse_apply.model.phrases import format_field_path, suggest_words
+from synapse_apply.model.phrases import find_similar_word, format_field_path, suggest_words
 from synapse_apply.model.project import Provider
 from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks
 
@@ -153,6 +153,14 @@ def known_providers() -> tuple[str, ...]:
     return tuple(
         name.partition("/")[2] for name in list_schema_names() if name.startswith("providers/")
     )
+
+
+def find_similar_provider(name: str, others: Iterable[str] = ()) -> str:
+    """The provider that is meant by a name: by the vendor's other names, else by spelling."""
+    for provider in known_providers():
+        if name.lower() in read_schema(f"providers/{provider}").get("x-also-called", ()):
+            return provider
+    return find_similar_word(name, (*known_providers(), *others))
 
 
 def missing_required_keys(

@@ -8,7 +8,7 @@ and how they are sent as dry runs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -131,6 +131,9 @@ class ApplyRun:
         """Ask, lock and plan again, until the approved plan is still current; then apply it."""
         while True:
             check(plan, all_or_nothing=self._all_or_nothing)
+            if plan_result is not None:
+                # Nobody is asked about an apply that would stop.
+                self._require_secrets(list_steps(plan_result))
             if read_at is None:
                 # Before the question: the time that a person takes counts.
                 read_at = self.session.clock.monotonic_seconds()
@@ -315,6 +318,22 @@ class ApplyRun:
                 )
         return report
 
+    def _require_secrets(self, steps: Iterable[Step]) -> None:
+        """SecretUnavailable, with every finding, where a secret that is to be sent is missing."""
+        missing: list[Diagnostic] = []
+        for step in steps:
+            for path, ref in secrets_to_send(step):
+                try:
+                    self.session.secrets.resolve_secret(ref)
+                except SecretUnavailable as problem:
+                    position = step.desired.find_position(path) if step.desired else None
+                    missing += [
+                        replace(finding, address=str(step.address), position=position)
+                        for finding in problem.diagnostics
+                    ]
+        if missing:
+            raise SecretUnavailable(*missing)
+
     def carry_out(
         self,
         plan_result: PlanResult,
@@ -327,20 +346,8 @@ class ApplyRun:
         """Do what `apply` does; the exceptions that are held back are not raised."""
         session, plan = self.session, plan_result.plan
         steps = list_steps(plan_result)
-        # All secrets first: an apply must not stop half-way because the last one is missing.
-        missing: list[Diagnostic] = []
-        for step in steps:
-            for path, ref in secrets_to_send(step):
-                try:
-                    session.secrets.resolve_secret(ref)
-                except SecretUnavailable as problem:
-                    position = step.desired.find_position(path) if step.desired else None
-                    missing += [
-                        replace(finding, address=str(step.address), position=position)
-                        for finding in problem.diagnostics
-                    ]
-        if missing:
-            raise SecretUnavailable(*missing)
+        # An apply must not stop half-way because the last secret is missing.
+        self._require_secrets(steps)
         # A state of an earlier version names no target: who applies to it says whose it is.
         session.bind_state_to_target()
         if is_single_use and (steps or plan.moved):

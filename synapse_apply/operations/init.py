@@ -15,6 +15,7 @@ from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
 from synapse_apply.manifests.rewriting import create_new_file, existing_file_finding
 from synapse_apply.manifests.schemas import (
     bundle_schema_with_referenced_files,
+    find_similar_provider,
     format_schema,
     known_providers,
     missing_required_keys,
@@ -24,7 +25,6 @@ from synapse_apply.manifests.yaml.writing import format_inline_scalar, format_sc
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.sources import SourceFiles
 
@@ -236,11 +236,9 @@ spec:
 
 def _format_storage_manifest(name: str, provider: str) -> str:
     if provider not in known_providers():
-        known_text = ", ".join(known_providers())
-        suggestion = suggest_words(provider, known_providers())
-        raise InputError.from_summary(
-            "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."
-        )
+        near = find_similar_provider(provider)
+        hint = f"Did you mean `{near}`?" if near else f"Known: {', '.join(known_providers())}."
+        raise InputError.from_summary("Unknown provider", f"{provider!r}.", hint)
     lines = [
         "apiVersion: synapse-apply/v1",
         "kind: Storage",

@@ -368,6 +368,11 @@ class TargetState(PartOfTarget):
                 warnings.append(warning)
             return RestoredState(exchange, kept_location, tuple(warnings))
 
+    def exists(self) -> bool:
+        """Whether the target has a state."""
+        with self._connection.state_alone() as session:
+            return session.store.exists()
+
     def create(self, *, lineage: str = "", key_file: Path | str | None = None) -> CreatedState:
         """Create an empty state, which knows no object that exists; sends nothing.
 
@@ -832,8 +837,8 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
         return
     if project_id.is_new:
         yield (
-            f"Wrote project.id {project_id.text} into the project file: commit it. A project file "
-            "without it cannot use this state."
+            f"Wrote project.id {project_id.text} into the project file: commit it. The state is "
+            "bound to it."
         )
     elif not project_id.text:
         rebind_command = Command("state rebind", target=target_name)
@@ -852,13 +857,9 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
     )
 
 
-_GIT_READERS = (
-    "Whoever can read that repository can read the state: addresses, ids and configuration, and no "
-    "secret."
-)
-_GIT_WRITERS = (
-    "No rule protects such a ref: whoever may push to the repository may write it. What is not "
-    "signed with the state key is not believed, so keep that key from who may only push."
+_GIT_RULE = (
+    "Who can read that repository can read the state: addresses, ids and configuration, no secret. "
+    "Who can push to it can write the state, but not sign it: keep the key from them."
 )
 _BUCKET_RULES = (
     "No lifecycle rule may expire current objects there: that would destroy the state. A rule that "
@@ -867,12 +868,10 @@ _BUCKET_RULES = (
 
 
 def access_notes(location: str) -> tuple[str, ...]:
-    """Sentences on who reads and writes a store, or may not, by its location; () for most."""
-    if is_bucket_url(location):
-        return (f"The state is at {location}.", _BUCKET_RULES)
-    if not is_git_url(location):
-        return ()
-    return (f"The state is at {location}.", _GIT_READERS, _GIT_WRITERS)
+    """Where a store is, and who reads and writes it, by its location; () for most."""
+    rule = _BUCKET_RULES if is_bucket_url(location) else ""
+    rule = _GIT_RULE if is_git_url(location) else rule
+    return (f"The state is at {location}. {rule}",) if rule else ()
 
 
 def _require_unseen_place(session: TargetSession, lineage: str) -> None:

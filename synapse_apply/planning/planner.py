@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from synapse_apply.model.address import Address
@@ -13,9 +13,11 @@ from synapse_apply.model.paused_collection import pause_gc
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import CREATE_VERB
+from synapse_apply.model.values import DesiredSecret
 from synapse_apply.planning import refusals
 from synapse_apply.planning.decide import Decider, PlanIndex
 from synapse_apply.planning.decision import CREATES, REMOVALS, Decision
+from synapse_apply.planning.diff import NO_STATE_KEY_REASON
 from synapse_apply.planning.guards import (
     judge_plan_rules,
     list_guard_violations,
@@ -113,6 +115,7 @@ class _Planner:
             ),
             *iter_untold_packages([one.record for one in live if one.record and one.desired]),
             *self.foreign_keys(decisions),
+            *self.missing_secrets(changes),
             *policy_warnings,
             *unchanged_violators(decisions, self.policy),
             *unknown_policy_addresses(given),
@@ -315,6 +318,24 @@ class _Planner:
                     refusals.settle_secrets(bindings),
                     ".",
                 ),
+            )
+
+    def missing_secrets(self, changes: Mapping[Address, Change]) -> Iterator[Diagnostic]:
+        """One warning for all secrets that an apply would send and that cannot be read here."""
+        fields = [
+            f"{address} {format_field_path(path)} ({value.missing_reason})"
+            for address, change in changes.items()
+            if change.has_unrefused_call_or_run and (change.fields or change.action in CREATES)
+            for path, value in self.resources[address].declared_fields.items()
+            if isinstance(value, DesiredSecret)
+            and not (value.mac or value.ref.keeps_live_value)
+            and value.missing_reason != NO_STATE_KEY_REASON
+        ]
+        if fields and not self.given.base.is_offline:
+            yield warning_finding(
+                "Apply would stop: secrets are missing",
+                f"{format_short_list(sorted(fields))}.",
+                "Make them available where you run `apply`. It sends nothing without them.",
             )
 
     def lowered_versions(self, decisions: Decisions) -> list[Diagnostic]:

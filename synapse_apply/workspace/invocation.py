@@ -49,6 +49,10 @@ class ProjectMemory:
             self._projects[key] = load()
         return self._projects[key]
 
+    def forget_projects(self) -> None:
+        """Load them again at the next use: a project file was changed."""
+        self._projects.clear()
+
 
 @frozen
 class Invocation:

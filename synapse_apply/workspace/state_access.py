@@ -309,24 +309,16 @@ def build_missing_state_error(target: Target, seen_place: SeenPlace | None = Non
         if seen_place is not None
         else ""
     )
-    init_command = Command("state init", *lineage_option, target=target.name)
     return StateError.from_summary(
         "There is no state for this target",
         f"Target {target.name} has no state here.{seen_text} Without one, objects that "
         "exist already could be made a second time.",
         Text(
-            "If there was one: ",
+            "For a new target, run ",
+            Command("state init", *lineage_option, target=target.name),
+            ". If its objects exist already, then import them (docs/adoption.md). If the state is "
+            "lost, restore a backup: ",
             Command("state restore FILE", target=target.name),
-            ". If objects exist already: ",
-            init_command,
-            ", then ",
-            Command("import -f inventory.yaml", target=target.name),
-            " with the inventory that ",
-            Command("state inventory"),
-            " or `export` wrote, or ",
-            Command("import ADDRESS ID", target=target.name),
-            " for each. If this is a new target: ",
-            init_command,
             ".",
         ),
         position=target.position,

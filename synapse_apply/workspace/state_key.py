@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING
 
 from synapse_apply.files.opening import OWN_FOLDER
@@ -364,6 +365,8 @@ def find_or_make_shared_key(
     if project_id.is_new:
         write_project_id(session.project, project_id.text)
         session.project = replace(session.project, id=project_id.text)
+        if session.invocation.project_memory is not None:
+            session.invocation.project_memory.forget_projects()
     made_key = (
         session.key_sources.make_or_read_key_file(new_key_path)
         if new_key_path is not None
@@ -394,21 +397,28 @@ def new_key_lines_of(
         )
     lines.append(
         "Every machine and job that uses this state needs this key. Keep a copy: without it nobody "
-        "can check what was signed. To a secret of a pipeline:"
+        "can check what was signed. A pipeline gets it as a secret:"
     )
     return [*lines, *(f"  {line}" for line in list_ci_key_commands(key_file, target_name))]
 
 
 def list_ci_key_commands(key_file: Path, target_name: str) -> list[str]:
-    """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
+    """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key.
+
+    Of a forge whose program is not here, none; both where neither is.
+    """
     name, path = key_variable_of(target_name), shlex.quote(str(key_file))
     target = shlex.quote(target_name)
-    return [
+    commands = {
         # Of an environment: every workflow of a pushed branch can read a secret of the repository.
-        f"gh secret set {name} --env {target} < {path}",
+        "gh": f"gh secret set {name} --env {target} < {path}",
         # The same there: of jobs with `environment: TARGET`, on protected branches and tags alone.
         # GitLab masks no value of several lines.
-        f"tr -d '\\n' < {path} | glab variable set {name} --scope {target} --protected --masked",
+        "glab": f"tr -d '\\n' < {path} | glab variable set {name} --scope {target} --protected "
+        "--masked",
+    }
+    return [command for program, command in commands.items() if which(program)] or [
+        *commands.values()
     ]
 
 

@@ -54,10 +54,11 @@ def group() -> None:
             "synapse-apply state init -t prod --key-file /run/keys/prod.key",
             "A state that several machines share, from a script: where its key goes.",
         ),
+        ("synapse-apply state init -t 'prod-*'", "A state for each of several targets."),
     ],
     exits=[("0", "made"), ("1", "there is one already, a pin forbids it, or a key is missing")],
 )
-@options.use("json", "target")
+@options.use("json", "targets")
 @click.option(
     "--lineage",
     default="",
@@ -71,7 +72,7 @@ def group() -> None:
     help="Where to make the key of a state that several machines share.",
 )
 def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Path | None) -> int:
-    """Create an empty state for a target.
+    """Create an empty state for a target, or for each of several.
 
     A state remembers which live object belongs to which address. Without it, apply could make
     second copies of what exists, so it is never made silently (target `embedded` aside).
@@ -82,8 +83,14 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
 
     The backend is asked what it offers, where it can be: whether it lists plugins decides whether
     those that exist can be found. The state is made whatever it says.
+
+    Of several targets, those that have a state keep it.
     """
     with options.open_target(invocation) as target:
+        if console.section is not None and target.state.exists():
+            console.section.document = {"target": target.name, "made": False}
+            console.write_note(f"Target {target.name} has a state already.")
+            return 0
         created_state = target.state.create(lineage=lineage, key_file=key_file)
         offer = target.live.read_offer()
     return cli.state.print_created_state(console, created_state, offer)

@@ -12,6 +12,7 @@ from synapse_apply.model.codec import audit_entry_to_json
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.report import CheckStatus
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Acceptance, IntentState
 from synapse_apply.views.grammar import format_server_time, shorten_commit_and_suffix
 from synapse_apply.views.json.documents import section_json
@@ -60,9 +61,13 @@ def print_created_state(console: Console, created: CreatedState, offer: BackendO
     if not created.is_pinned:
         lines.append(f"Pin it in the project file: targets.{name}.state.lineage: {lineage}")
     asked = f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n"
-    if offer.rows:
+    if offer.rows and all(row.status is CheckStatus.OK for row in offer.rows):
+        names = (f"{row.subject}: " if row.subject else "" for row in offer.rows)
+        rows = zip(names, offer.rows, strict=True)
+        asked = f"Backend: {'; '.join(sanitize(name + row.summary) for name, row in rows)}.\n"
+    elif offer.rows:
         asked = render_checkup_section("Backend", offer.rows, color=console.is_output_colored)
-    lines += [*created.steps, "", asked, offer.empty_state_risk]
+    lines += [*created.steps, f"\n{asked}{offer.empty_state_risk}"]
     console.write_output("".join(f"{line}\n" for line in lines))
     return 0
 

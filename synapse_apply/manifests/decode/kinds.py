@@ -579,10 +579,9 @@ def decode_storage(draft: Draft) -> DecodedSpec:
 def warn_of_unknown_providers(context: DecodeContext) -> None:
     """Report the unknown providers of all storages that were decoded, each at one of them."""
     for provider, drafts in sorted(context.drafts_by_unknown_provider.items()):
-        known = (*schemas.known_providers(), *context.project.providers)
         block = f"providers: {{{provider}: {{keys: ...}}}}"
         hint = f"describe its keys under `{block}` of the project file"
-        if near := find_similar_word(provider, known):
+        if near := schemas.find_similar_provider(provider, context.project.providers):
             hint = f"did you mean `{near}`? If not, {hint}"
         count = f" ({len(drafts)} storages)" if len(drafts) > 1 else ""
         # The first by its address, so that the warning is the same for any order of files.

@@ -29,6 +29,8 @@ HOST_VARIABLE, TOKEN_VARIABLE, TENANT_VARIABLE = (
     "SYNAPSE_ACCESS_TOKEN",
     "SYNAPSE_TENANT",
 )
+# Old pages of the vendor name it; none of the vendor's tools reads it.
+_FORMER_TOKEN_VARIABLE = "SYNAPSE_API_TOKEN"  # noqa: S105 - the name of a variable
 _NOT_SET = "is not set"
 
 ReadLogin = Callable[[], Login | None]
@@ -111,6 +113,9 @@ class _SettingSources:
         if variable_token:
             reason = f"is kept for {HOST_VARIABLE}, which is another host"
         offers.append(SettingOffer(TOKEN_VARIABLE, reason, unused=bool(variable_token)))
+        if self._environ.get(_FORMER_TOKEN_VARIABLE):
+            text = f"is set and not read: the vendor's tools read {TOKEN_VARIABLE}"
+            offers.append(SettingOffer(_FORMER_TOKEN_VARIABLE, text, unused=True))
         login = self._read_login()
         reason = _why_unusable(login) or (login.no_login_reason if login else "")
         if login and not reason and not have_same_origin(login.url, url):

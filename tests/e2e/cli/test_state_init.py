@@ -49,15 +49,17 @@ def test_what_it_offers_is_said_as_doctor_says_it(
     with backend(tmp_path / "data", plugin_list=switch) as url:
         place = place_for(tmp_path / "p", url, api=api)
         out = place.run("state", "init", code=0).out
-        rows = [line.split() for line in out.splitlines() if line.startswith("  ok")]
-        doctor = [line.split() for line in place.run("doctor").out.splitlines()]
-    assert rows
-    assert [line for line in rows if line not in doctor] == []
-    assert row in out
+        doctor = place.run("doctor").out
+    (offered,) = [line for line in out.splitlines() if line.startswith("Backend: ")]
+    told = offered.removeprefix("Backend: ").removesuffix(".").split("; ")
+    assert [one for one in told if one not in doctor] == []
+    assert row in offered
+    assert len(out.splitlines()) == 5
     assert protection in out
     assert UNKNOWN not in out
 
 
+PIN = "3d2c6f0e-5b1f-4c9a-9d57-0a6f6f2d8c11"
 SECRET = "words of the server with a-secret-value-1234"
 
 
@@ -132,11 +134,10 @@ def test_a_lineage_that_is_pinned_needs_no_pin(tmp_path: Path) -> None:
         out = place.run("state", "init", code=0).out
         assert "Pin it in the project file: targets.prod.state.lineage: " in out
         document = json.loads((place.root / "synapse-apply.yaml").read_text())
-        pin = "3d2c6f0e-5b1f-4c9a-9d57-0a6f6f2d8c11"
-        document["targets"]["prod"]["state"] = {"url": "other.db", "lineage": pin}
+        document["targets"]["prod"]["state"] = {"url": "other.db", "lineage": PIN}
         (place.root / "synapse-apply.yaml").write_text(json.dumps(document))
-        out = place.run("state", "init", "--lineage", pin, code=0).out
-        assert f"lineage {pin}." in out
+        out = place.run("state", "init", "--lineage", PIN, code=0).out
+        assert f"lineage {PIN}." in out
         assert "Pin it" not in out
 
 
@@ -146,4 +147,23 @@ def test_manifests_that_are_broken_are_no_matter(tmp_path: Path) -> None:
         place = place_for(tmp_path / "p", url)
         (place.root / "manifests").mkdir()
         (place.root / "manifests" / "x.yaml").write_text("{", encoding="utf-8")
-        assert "  ok  api" in place.run("state", "init", code=0).out
+        assert "\nBackend: v1 for " in place.run("state", "init", code=0).out
+
+
+def test_a_fleet_is_begun_at_once(tmp_path: Path) -> None:
+    """One command makes the states of all targets, and leaves alone those that are there."""
+    with backend(tmp_path / "data") as url:
+        place = place_for(tmp_path / "p", url)
+        document = json.loads((place.root / "synapse-apply.yaml").read_text())
+        prod = document["targets"]["prod"]
+        document["targets"] = {f"prod-{number}": prod for number in range(3)}
+        document["default_target"] = "prod-0"
+        (place.root / "synapse-apply.yaml").write_text(json.dumps(document))
+        place.run("state", "init", "-t", "prod-1", code=0)
+        refused = place.run("state", "init", "-t", "prod-*", "--lineage", PIN, code=64)
+        assert "--lineage goes with one target" in refused.err
+        out = place.run("state", "init", "-t", "prod-*", code=0).out
+        assert out.count("Made an empty state") == 2
+        assert "Target prod-1 has a state already." in out
+        again = place.run("state", "init", "-t", "prod-*", "--json", code=0).document
+        assert [one["document"]["made"] for one in again["targets"]] == [False] * 3
