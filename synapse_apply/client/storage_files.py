@@ -33,7 +33,12 @@ from synapse_apply.client.http.connections import (
     decoded_blocks,
     is_encoded_otherwise,
 )
-from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
+from synapse_apply.client.http.environment import (
+    BackendRoute,
+    environment_proxies,
+    join_url,
+    origin_of,
+)
 from synapse_apply.client.http.pacing import Clock, parse_retry_after
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
@@ -180,8 +185,7 @@ class Download:
     def _request(self, url: str, reachable: ReachableNetworks) -> str:
         """Send one request; writes the body and returns "", or returns a redirect's Location."""
         origin, url = origin_of(url), requote_uri(url.partition("#")[0])
-        is_local = is_loopback(urlsplit(url).hostname or "")
-        proxies: Any = {} if is_local else requests.utils.get_environ_proxies(url, None)
+        proxies: Any = environment_proxies(url)
         is_direct = not requests.utils.select_proxy(url, proxies)
         # An adapter for this request alone: connections in the backend's pool check no address.
         adapter = TimedAdapter(1, BackendRoute(self.route.base_url, proxies, self.route.verify))

@@ -12,7 +12,8 @@ import requests.utils
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.secret_rules import have_same_origin, is_loopback, spell_host
+from synapse_apply.model.secrets.proxies import needs_no_proxy
+from synapse_apply.model.secrets.secret_rules import have_same_origin, spell_host
 
 _SCHEMES = frozenset({"http", "https"})
 _BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -44,9 +45,7 @@ def build_route_with_environment_proxies_and_tls(
     InputError for a URL that cannot be a backend's, or a bundle that does not exist.
     """
     base = _normalize_base_url(base_url)
-    is_local = is_loopback(urlsplit(base).hostname or "")
-    # A proxy's loopback is another machine's, so that the call would fail or go astray.
-    proxies: dict[str, Any] = {} if is_local else requests.utils.get_environ_proxies(base, None)
+    proxies = environment_proxies(base)
     # `verify` as requests takes it, None from the environment; InputError for a missing bundle.
     if verify is None:
         names = (name for name in _BUNDLE_VARIABLES if os.environ.get(name))
@@ -58,6 +57,13 @@ def build_route_with_environment_proxies_and_tls(
             f"see {', '.join(_BUNDLE_VARIABLES)} in the environment",
         )
     return BackendRoute(base, proxies, verify)
+
+
+def environment_proxies(url: str) -> dict[str, Any]:
+    """The proxies of the environment for a URL, by scheme; none for this machine."""
+    if needs_no_proxy(url):
+        return {}
+    return requests.utils.get_environ_proxies(url, None)
 
 
 def _normalize_base_url(base_url: str) -> str:

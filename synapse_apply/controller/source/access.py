@@ -24,6 +24,7 @@ from synapse_apply.files.programs import build_child_environment, require_execut
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.redaction import Redactor
+from synapse_apply.model.secrets.proxies import needs_no_proxy
 from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.values import Sensitive
 
@@ -65,6 +66,8 @@ class SourceAccess:
         `read_secret` raises; OSError.
         """
         settings = [(f"remote.{REMOTE_NAME}.url", self.url), *_FIXED_SETTINGS]
+        if needs_no_proxy(self.url):
+            settings.append(("http.proxy", ""))
         variables = build_local_variables(git_dir, global_config, home)
         variables |= {
             name: value for name, value in os.environ.items() if _PASSED_PATTERN.fullmatch(name)

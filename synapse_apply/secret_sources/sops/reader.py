@@ -25,6 +25,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.redaction import Redactor
+from synapse_apply.model.secrets.proxies import needs_no_proxy
 from synapse_apply.model.secrets.secret_rules import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.file import (
@@ -58,10 +59,18 @@ _PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-def build_connection(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables for sops; paths are absolute, since it runs in another folder."""
+def build_connection(environ: Mapping[str, str], servers: Iterable[str] = ()) -> dict[str, str]:
+    """The variables for sops, with which it asks no proxy for those of `servers` on this machine.
+
+    Paths are absolute, since it runs in another folder.
+    """
     names = [*_PROXY_VARIABLES, *(name.lower() for name in _PROXY_VARIABLES)]
     variables = {name: environ[name] for name in names if environ.get(name)}
+    # Of itself it knows only the usual spellings.
+    local_hosts = [urlsplit(url).hostname or "" for url in servers if needs_no_proxy(url)]
+    if local_hosts:
+        excluded = filter(None, (variables.get("NO_PROXY"), variables.pop("no_proxy", "")))
+        variables["NO_PROXY"] = ",".join((*local_hosts, *excluded))
     if environ.get("SSL_CERT_DIR"):
         folders = environ["SSL_CERT_DIR"].split(":")
         variables["SSL_CERT_DIR"] = ":".join(str(Path(folder).absolute()) for folder in folders)
@@ -374,7 +383,9 @@ def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
         file.name,
         variables,
         # How a server is reached, where one of the keys lies at a server.
-        build_connection(context.environ) if any(one.kind.needs_listing for one in usable) else {},
+        build_connection(context.environ, (key.server for key in file.keys))
+        if any(one.kind.needs_listing for one in usable)
+        else {},
         [name for credentials in usable for name in credentials.variable_names],
     )
     document, problem = parse_json_with_problem(output.decode("utf-8", "replace"))

@@ -27,6 +27,7 @@ from synapse_apply.model.command import fill
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.lazy_patterns import lazy_pattern
+from synapse_apply.model.secrets.proxies import needs_no_proxy
 from synapse_apply.stores.state_messages import NOTHING_LOST_NOTE, url_error
 
 # The folder of a state whose URL names a bucket alone; the target's name follows.
@@ -229,6 +230,9 @@ _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _ACCOUNT_VARIABLES = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
 _CERTIFICATE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _DEFAULT_REGION = "us-east-1"
+# Names, IPv4 and IPv6 addresses, as the client has them.
+_ALL_HOSTS = ("*", "0.0.0.0/0", "::/0")
+_THIS_MACHINE = ("localhost", "127.0.0.0/8", "0.0.0.0/32", "::1", "::", "::ffff:127.0.0.0/104")
 _AZURE_ENDPOINT = "https://{}.blob.core.windows.net"
 
 
@@ -278,6 +282,8 @@ def build_bucket_options(
         "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
         "user_agent": user_agent,
     }
+    if needs_no_proxy(endpoint):
+        client_options.update(_without_proxy(endpoint, environ))
     if certificate := _extra_certificates(environ):
         client_options["root_certificate"] = certificate
     return BucketOptions(
@@ -294,6 +300,24 @@ def build_bucket_options(
             },
         },
     )
+
+
+def _without_proxy(endpoint: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The options of a client that asks no proxy for an endpoint on this machine.
+
+    Another server, which gives the credentials, may still need the proxy for https.
+    """
+    proxy = _first_set(environ, ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"))
+    excluded = (
+        urlsplit(endpoint).hostname or "",
+        *_THIS_MACHINE,
+        _first_set(environ, ("no_proxy", "NO_PROXY")),
+    )
+    # Exclusions count beside a named proxy alone. Without one all hosts are excluded.
+    return {
+        "proxy_url": proxy or endpoint,
+        "proxy_excludes": ",".join(excluded if proxy else _ALL_HOSTS),
+    }
 
 
 def _s3_settings(

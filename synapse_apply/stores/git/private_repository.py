@@ -44,6 +44,7 @@ from synapse_apply.files.repository import (
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.redaction import Redactor
+from synapse_apply.model.secrets.proxies import needs_no_proxy
 from synapse_apply.model.values import Sensitive
 from synapse_apply.stores.git.git_url import GitStateLocation, RemoteUnreachable
 from synapse_apply.stores.state_messages import fault
@@ -446,6 +447,8 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     # Git would send the checkout's header on to the host that a redirect names. Where the owner of
     # the checkout has set it for a URL, that one holds.
     own.append(Setting("http.followRedirects", "false"))
+    if needs_no_proxy(url):
+        own.append(Setting("http.proxy", ""))
     return RemoteAccess(
         Sensitive(url),
         protocol,
