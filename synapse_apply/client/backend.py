@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from synapse_apply.client.integration import IntegrationClientMixin
 from synapse_apply.client.platform import PlatformV2
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.redaction import Redactor
+from synapse_apply.model.secrets.proxies import proxy_logins
 
 
 class BackendClient(IntegrationClientMixin):
@@ -68,8 +70,9 @@ class BackendClient(IntegrationClientMixin):
         answered 429 (unless `resend_rate_limited` is off). `verify` is True, False or the path of
         a CA bundle. `refusal` is called before bytes leave: a text other than "" is the reason
         why they must not; `mutation_refusal` the same before the first byte of a call that changes
-        the server. `redactor` masks the secrets it knows in answers; the tokens are added.
-        `trace_parent` is the header `traceparent` of each call ("" for none).
+        the server. `redactor` masks the secrets it knows in answers; the tokens and the logins of
+        the environment's proxies are added. `trace_parent` is the header `traceparent` of each
+        call ("" for none).
         """
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
@@ -92,6 +95,7 @@ class BackendClient(IntegrationClientMixin):
         redactor = redactor or Redactor()
         for name in ("token", "agent_token"):
             redactor.mask_from_now_on(credentials[name])
+        redactor.mask_from_now_on(list(proxy_logins(os.environ)))
         options = Options(
             self._limits, Backoff(max(0, retries), jitter=jitter), clock, now, sleep,
             resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,

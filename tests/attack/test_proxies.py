@@ -1,4 +1,4 @@
-"""Proxies of the environment: nothing for this machine goes to one."""
+"""Proxies of the environment: nobody sees their logins, and nothing for this machine goes to one."""
 
 from __future__ import annotations
 
@@ -62,6 +62,41 @@ def site_of(folder: Path, url: str, **environ: str) -> Checkout:
     (folder / "synapse-apply.yaml").write_text(json.dumps(project), encoding="utf-8")
     (folder / "manifests").mkdir()
     return Checkout(folder, {"TOKEN": "token-of-prod", **environ})
+
+
+@pytest.mark.parametrize(
+    "names", [("HTTP_PROXY",), ("http_proxy",), ("all_proxy",), ("ALL_PROXY",)]
+)
+@pytest.mark.parametrize("typed", ["jobs get 7", "doctor", "doctor --json", "get storages"])
+def test_the_login_that_a_proxy_repeats_is_not_shown(
+    tmp_path: Path, proxy: Answering, typed: str, names: tuple[str, ...]
+) -> None:
+    """In any spelling, whichever variable named the proxy."""
+    at = proxy.url.replace("://", f"://{WRITTEN}@")
+    said = site_of(tmp_path, "http://backend.example.com", **proxies(at, *names)).run(typed, None)
+    assert f"Basic {SENT}" in {one.headers.get("Proxy-Authorization") for one in proxy.asked}
+    assert "400" in said
+    for text in (PASSWORD, WRITTEN.partition(":")[2], SENT):
+        assert text not in said
+        assert text[:9] not in said
+
+
+@pytest.mark.parametrize("password", ["Passw0rd-of-Acme", f"{PASSWORD}/x"])
+@pytest.mark.parametrize("is_source", [True, False], ids=["a source", "a state"])
+def test_git_does_not_show_the_login_of_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str, *, is_source: bool
+) -> None:
+    """Which it repeats with the url that it takes for no proxy's."""
+    way = proxies(f"http://svc:{password}@proxy.example:80/x")
+    url = "https://git.example/a.git"
+    said = (
+        fetch(url, tmp_path, monkeypatch, way)
+        if is_source
+        else make_site(tmp_path, f"git:{url}", **way).run("state list", 1)
+    )
+    assert "Invalid proxy URL" in said
+    assert password not in said
+    assert password[:9] not in said
 
 
 def fetch(url: str, folder: Path, patch: pytest.MonkeyPatch, environ: dict[str, str]) -> str:

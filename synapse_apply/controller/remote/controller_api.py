@@ -5,6 +5,7 @@ Its words are masked where they arrive: whoever answers at the address may repea
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -50,6 +51,7 @@ from synapse_apply.model.errors import Exit, OutcomeUnknown, Refused, Stale, Syn
 from synapse_apply.model.json_types import JsonDocument, JsonValue
 from synapse_apply.model.redaction import Redactor
 from synapse_apply.model.remote import HttpAnswer, HttpFault
+from synapse_apply.model.secrets.proxies import proxy_logins
 from synapse_apply.model.values import Sensitive
 
 TOKEN_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_TOKEN"  # noqa: S105 - its name
@@ -100,14 +102,14 @@ class ControllerApi:
         """
         self.url = url.rstrip("/")
         self._receiver = Receiver("The controller", Sensitive(url), what_is_named="--url")
-        self._redactor = Redactor([token or None])
+        self._redactor = Redactor([token or None, *proxy_logins(os.environ)])
         self._headers: dict[str, str] = {}
         if token:
             value = reveal_header_value(Sensitive(token), TOKEN_VARIABLE)
             self._headers["Authorization"] = f"Bearer {value}"
 
     def mask(self, text: str) -> str:
-        """A text of the controller's without the token."""
+        """A text of the controller's without the token, nor the login of a proxy."""
         return self._redactor.mask_secrets_in_text(text)
 
     def read_target_list(self, source: str = "") -> JsonDocument:

@@ -24,7 +24,7 @@ from synapse_apply.files.programs import build_child_environment, require_execut
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.redaction import Redactor
-from synapse_apply.model.secrets.proxies import needs_no_proxy
+from synapse_apply.model.secrets.proxies import needs_no_proxy, proxy_logins
 from synapse_apply.model.secrets.secret_rules import is_loopback
 from synapse_apply.model.values import Sensitive
 
@@ -74,6 +74,8 @@ class SourceAccess:
         }
         # Takes precedence over any `protocol.NAME.allow`.
         variables["GIT_ALLOW_PROTOCOL"] = self.protocol
+        # A proxy may repeat the login that it was sent, and Git the whole of its URL.
+        self.redactor.mask_from_now_on(list(proxy_logins(variables)))
         credentials = self.source.credentials
         if isinstance(credentials, HttpsToken):
             settings.append(self._token_setting(credentials, read_secret))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from synapse_apply.files.programs import (
     Folders,
@@ -25,7 +25,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.redaction import Redactor
-from synapse_apply.model.secrets.proxies import needs_no_proxy
+from synapse_apply.model.secrets.proxies import needs_no_proxy, proxy_logins
 from synapse_apply.model.secrets.secret_rules import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.file import (
@@ -199,12 +199,7 @@ def decrypt_document(
             "Check that it runs here.",
         )
     if outcome.exit_code != 0:
-        secrets = list(variables.values())
-        for url in connection_variables.values():
-            with suppress(ValueError):
-                password = urlsplit(url if "://" in url else f"//{url}").password
-                # As they are written there and as they are meant.
-                secrets += [password, unquote(password)] if password else []
+        secrets = [*variables.values(), *proxy_logins(connection_variables)]
         _raise_failure(outcome, name, secrets, " and ".join(credential_names))
     return outcome.output
 

@@ -22,6 +22,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.redaction import Redactor
+from synapse_apply.model.secrets.proxies import proxy_logins
 from synapse_apply.stores.bucket.bucket_probe import PROBE_FOLDER
 from synapse_apply.stores.bucket.bucket_url import (
     OPERATION_SECONDS,
@@ -79,7 +80,8 @@ def make_unconnected_folder(
             f"{location.display_url}: an option or a credential in the environment is malformed.",
             "Check the variables AWS_..., AZURE_... or GOOGLE_... of this job.",
         )
-    return ObstoreFolder(location, options.endpoint, store, Redactor(options.credentials()))
+    redactor = Redactor([*options.credentials(), *proxy_logins(environ)])
+    return ObstoreFolder(location, options.endpoint, store, redactor)
 
 
 def _require_below(size: int, limit: int, mark: str) -> None:

@@ -44,7 +44,7 @@ from synapse_apply.files.repository import (
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.redaction import Redactor
-from synapse_apply.model.secrets.proxies import needs_no_proxy
+from synapse_apply.model.secrets.proxies import is_proxy_variable, login_texts, needs_no_proxy
 from synapse_apply.model.values import Sensitive
 from synapse_apply.stores.git.git_url import GitStateLocation, RemoteUnreachable
 from synapse_apply.stores.state_messages import fault
@@ -384,12 +384,16 @@ class RemoteAccess:
             for key, value in settings
             if value and key.lower().endswith("extraheader")
         ]
-        urls = [value or "" for key, value in settings if key.lower().endswith("proxy")]
-        for url in (self.url.reveal(), *urls):
+        proxies = [value or "" for key, value in settings if key.lower().endswith("proxy")]
+        proxies += [value for name, value in os.environ.items() if is_proxy_variable(name)]
+        for url in (self.url.reveal(), *proxies):
             # Without a password an address is no secret, and an error has to name it.
-            if "://" in url and (password := urlsplit(url).password):
-                text = text.replace(password, "***")  # however short
-                values.append(url)
+            with suppress(ValueError):
+                if "://" in url and (password := urlsplit(url).password):
+                    text = text.replace(password, "***")  # however short
+                    values.append(url)
+        for proxy in proxies:
+            values += login_texts(proxy)
         text = Redactor(values).mask_secrets_in_text(text)
         if os.environ.get("GIT_ASKPASS") or any(
             value and key.lower().endswith(("helper", "askpass")) for key, value in settings
