@@ -412,6 +412,8 @@ def _fixed_names(target: Target) -> Iterator[tuple[str, str]]:
         # Git gives AWS_* to the credential helper of CodeCommit.
         schemes = (url.partition(":")[0].strip().lower(), "s3" * ("codecommit" in url))
     yield from ((scheme, "state.url") for scheme in schemes)
+    # Whatever a target is, its servers may be reached through one.
+    yield "proxy", "url"
     for source, settings in target.source_settings.items():
         yield from ((reader, source) for reader in (source, *settings))
 

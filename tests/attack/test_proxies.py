@@ -12,6 +12,7 @@ import pytest
 from answering import Answering, Asked, answering
 from attack.test_databases_of_states import make_site
 from attack.two_targets import Checkout
+from git_repositories import git
 from support.core import Sensitive
 
 from synapse_apply.controller.ports import SourceUnavailable
@@ -156,3 +157,32 @@ def test_a_backend_of_this_machine_is_asked_itself(
         site_of(tmp_path, url, **proxies(proxy.url)).run("jobs list", None)
     assert backend.asked
     assert proxy.asked == []
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "Ftp_Proxy"])
+def test_a_manifest_cannot_read_how_servers_are_reached(tmp_path: Path, name: str) -> None:
+    """Unless the base branch opens the variable by its name: there may be a password in it."""
+    site = site_of(tmp_path, "https://api.example", **{name: f"http://{WRITTEN}@proxy.example"})
+    file = tmp_path / "synapse-apply.yaml"
+    project = json.loads(file.read_text())
+    project["targets"]["prod"]["allow_env"] = [name]
+    file.write_text(json.dumps(project))
+    (tmp_path / "manifests" / "thief.yaml").write_text(STORAGE.format(name))
+    said = site.run("validate -t prod", 1)
+    assert f"valueFrom may not read {name}: targets.prod.url is reached with *_PROXY" in said
+    assert PASSWORD not in said
+    for typed in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "All")):
+        git(tmp_path, *typed)
+    site.run("validate -t prod --project-from git:main")
+
+
+STORAGE = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {{name: thief}}
+spec:
+  name: Thief
+  provider: amazon_s3
+  category: external
+  configuration: {{bucket_name: b, region_name: eu, access_key: a, secret_key: {{valueFrom: {{env: {}}}}}}}
+"""

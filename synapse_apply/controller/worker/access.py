@@ -16,6 +16,7 @@ from typing import Any
 
 from synapse_apply.controller.settings import Controller, SecretName, Source
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.secrets.proxies import is_proxy_variable
 from synapse_apply.model.secrets.secret_marks import ReadableFiles
 
 HOSTS_VARIABLE = "SYNAPSE_APPLY_HOSTS"
@@ -71,11 +72,15 @@ def _iter_secret_names(value: Any) -> Iterator[SecretName]:
 def readable_variable_names(
     source: Source, own_secrets: OwnSecretLocations, environ: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """The variables that a source's targets can name; a proxy's, with its password, is none."""
+    """The variables that a source's targets can name.
+
+    One of a proxy, which may have a password, only where `allow_env` has its whole name.
+    """
     return tuple(
         name
         for name in environ
         if name.upper() not in own_secrets.variables
+        and (name in source.may_read.opened or not is_proxy_variable(name))
         and any(fnmatchcase(name, pattern) for pattern in source.may_read.variables)
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from urllib.parse import unquote, urlsplit
 
-from synapse_apply.model.secrets.secret_rules import is_loopback, spell_host
+from synapse_apply.model.secrets.secret_rules import PROXY_VARIABLES, is_loopback, spell_host
 
 # A shorter secret counts as a word of its own alone (model/redaction.py).
 _LENGTH_OF_RUNS = 8
@@ -17,7 +18,7 @@ _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - nothing listens there
 
 def is_proxy_variable(name: str) -> bool:
     """Whether a variable names a proxy, or the hosts that are reached without one."""
-    return name.upper().endswith("_PROXY")
+    return fnmatchcase(name.upper(), PROXY_VARIABLES)
 
 
 def proxy_logins(environ: Mapping[str, str]) -> Iterator[str]:

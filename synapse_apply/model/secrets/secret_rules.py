@@ -170,13 +170,16 @@ TEXTS_OF_AUTHORS = (
 class CredentialFamily(NamedTuple):
     """Who reads the variables of a family, and what of it lies in a home.
 
-    Readers are schemes of a state's url, blocks of a target, and keys of its block `sops`.
+    Readers are schemes of a state's url, blocks of a target, keys of its block `sops`, and `proxy`
+    for each target.
     """
 
     readers: tuple[str, ...]
     home_paths: tuple[str, ...] = ()
 
 
+# How servers are reached, in any case of the letters: such a URL may have a password.
+PROXY_VARIABLES = "*_PROXY"
 # By the pattern of the variables that stores and sources of secrets, or the libraries and programs
 # in them, read without being told their names. Credentials of libpq have no underscore in them.
 CREDENTIAL_FAMILIES = {
@@ -188,6 +191,7 @@ CREDENTIAL_FAMILIES = {
     "GIT_*": CredentialFamily(("git",), (".git-credentials", ".netrc", ".config/git")),
     "SOPS_*": CredentialFamily(("age",), (".config/sops",)),
     "VAULT_*": CredentialFamily(("vault", "hc_vault"), (".vault-token",)),
+    PROXY_VARIABLES: CredentialFamily(("proxy",)),
 }
 STATE_SCHEMES: tuple[str, ...] = ("s3", "az", "gs", "postgresql", "git")
 

@@ -76,6 +76,14 @@ def test_what_a_process_needs_is_not_for_targets() -> None:
     assert readable_variable_names(source, NOTHING_OWN, environ) == ("ACME_A",)
 
 
+def test_a_proxy_is_for_targets_by_its_name_alone() -> None:
+    """A pattern opens none of the variables, in any case, by which servers are reached."""
+    environ = dict.fromkeys(("HTTPS_PROXY", "http_proxy", "Ftp_Proxy", "NO_PROXY", "A"), "x")
+    for opened, readable in ((("http_proxy",), ("http_proxy", "A")), ((), ("A",))):
+        source = Source("a", "x", may_read=MayRead(("*",), opened=opened))
+        assert readable_variable_names(source, NOTHING_OWN, environ) == readable
+
+
 def test_a_pattern_for_all_gives_neither_own_secrets_nor_another_home() -> None:
     own = OwnSecretLocations(frozenset({"GIT_TOKEN"}), ())
     source = Source("a", "x", may_read=MayRead(("*",)))
