@@ -67,8 +67,7 @@ class Console:
         """The console that a command's parsed options ask for."""
         as_lines, as_events = bool(options.get("as_lines")), bool(options.get("as_events"))
         return cls(
-            as_lines or as_events or bool(options.get("as_json"))
-            or options.get("output_format") == "json",
+            as_lines or as_events or bool(options.get("as_json")),
             options.get("color") or "auto",
             as_lines=as_lines,
             typed_target=single_target(options),

@@ -66,7 +66,7 @@ def _give_console(body: CommandBody) -> CommandBody:
         if parameters.get("as_events") and parameters.get("as_json"):
             raise click.UsageError("--json and --json-lines do not go together.")
         console = Console.from_options(parameters)
-        for name in ("as_json", "as_lines", "as_events", "color", "output_format"):
+        for name in ("as_json", "as_lines", "as_events", "color"):
             parameters.pop(name, None)
         return body(console=console, **parameters)
 
@@ -239,13 +239,6 @@ _SELECTION = combine(
 _TARGET_HELP = "The target to work on: one of the project file, or embedded."
 _SHARED_OPTIONS: dict[str, Decorator] = {
     "json": combine(_JSON, _COLOR, _give_console),
-    "output": click.option(
-        "-o",
-        "--output",
-        "output_format",
-        type=click.Choice(["text", "json"]),
-        help="`json` is the same as --json.",
-    ),
     # For commands that make several calls.
     "events": combine(
         click.option(
@@ -318,8 +311,8 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
             metavar="FILE",
             help="A YAML file of values; may be repeated.",
         ),
-        click.option("--strict", is_flag=True, help="Warnings of manifests are errors."),
     ),
+    "strict": click.option("--strict", is_flag=True, help="Warnings of manifests are errors."),
     "parallelism": click.option(
         "--parallelism",
         type=click.IntRange(min=1),

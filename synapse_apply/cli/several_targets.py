@@ -36,7 +36,6 @@ CommandBody = Callable[..., int]
 _OPTIONS_OF_ONE_TARGET: Mapping[str, str] = {
     "out": "a saved plan is of one target",
     "written": "it edits the files of one target",
-    "accept": "it edits the files of one target",
     "plan": "a saved plan knows its target",
     "reviewed": "a reviewed plan is of one target",
     "lineage": "each state has its own",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
 )
-@options.use("json", "targets", "report", "project_from", "file", "variables")
+@options.use("json", "targets", "report", "project_from", "file", "variables", "strict")
 def validate(*, console: Console, invocation: Invocation, reports: Reports | None) -> int:
     """Check the project file, the manifests and the packages they name.
 
@@ -48,7 +48,7 @@ def validate(*, console: Console, invocation: Invocation, reports: Reports | Non
     ],
     exits=[("0", "nothing is wrong, warnings aside"), ("1", "something is wrong; all is shown")],
 )
-@options.use("json", "targets", "project_from", "file", "variables")
+@options.use("json", "targets", "project_from", "variables")
 def doctor(*, console: Console, invocation: Invocation) -> int:
     """Check a target and list every problem at once.
 

@@ -684,12 +684,12 @@ def rollout() -> None:
     examples=[
         ("synapse-apply controller rollout status", "All of them, who needs a person first."),
         ("synapse-apply controller rollout status fleet", "One, wave by wave."),
-        ("synapse-apply controller rollout status fleet -o json", "With every target."),
+        ("synapse-apply controller rollout status fleet --json", "With every target."),
     ],
     exits=[("0", "printed"), ("1", "there is no such rollout, or the controller does not answer")],
     environment=API_ENVIRONMENT,
 )
-@options.use("json", "output")
+@options.use("json")
 @add_url_option
 @click.argument("name", metavar="[NAME]", default="", required=False)
 def rollout_status(*, console: Console, url: str, name: str) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # SOURCE|RELEASE and --ref, and what finds manifests.
 _add_package_options = options.combine(
-    options.use("json", "target", "file", "variables"),
+    options.use("json", "target", "variables"),
     click.argument("what", metavar="SOURCE|RELEASE"),
     click.option(
         "--ref",
@@ -51,7 +51,7 @@ def group() -> None:
     exits=[("0", "nothing that the platform would refuse"), ("1", "errors; every one is shown")],
 )
 @_add_package_options
-@options.use("report")
+@options.use("report", "strict")
 def check(
     *, console: Console, invocation: Invocation, reports: Reports | None, what: str, ref: str
 ) -> int:
@@ -167,7 +167,7 @@ def build(
         ("2", "with --detailed-exitcode: it differs"),
     ],
 )
-@options.use("json", "target", "file", "variables")
+@options.use("json", "target", "variables")
 @click.argument("release")
 @click.option(
     "--against",

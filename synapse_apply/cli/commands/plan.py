@@ -73,7 +73,7 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
     metavar="WHAT",
     help="With --offline: git:REF, or state:FILE with what `state inventory` printed.",
 )
-@options.use("file", "variables", "plan")
+@options.use("file", "variables", "strict", "plan")
 @click.option(
     "--adopt/--no-adopt",
     default=True,
@@ -231,7 +231,8 @@ def reject_beside_saved_plan(
         *("report_requests", "as_json"),
     ],
 )
-@options.use("events", "targets", "report", "project_from", "ref", "file", "variables", "plan")
+@options.use("events", "targets", "report", "project_from", "ref")
+@options.use("file", "variables", "strict", "plan")
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--reviewed",
@@ -344,7 +345,7 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
         ("130, 143", "stopped by a signal; the job goes on, and the next run follows it"),
     ],
 )
-@options.use("events", "target", "project_from", "file", "variables")
+@options.use("events", "target", "project_from", "variables")
 @click.argument(
     "releases",
     nargs=-1,
@@ -364,7 +365,7 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
     is_flag=True,
     help="Run nothing: read what is published, compare it with the state, and record that.",
 )
-@options.use("parallelism", "lock_timeout")
+@options.use("lock_timeout")
 def verify(
     *,
     console: Console,

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 @options.use("json", "targets", "report", "project_from", "file", "variables")
 @click.argument("what", metavar="ADDRESS|FILE", shell_complete=typed.complete_addresses)
 @click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
-@options.use("parallelism")
 def show(
     *,
     console: Console,
@@ -91,7 +90,7 @@ _KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
         ("synapse-apply get storages", "A line for each storage."),
         ("synapse-apply get storage raw-data", "One, by its name there or in the state."),
         (
-            "synapse-apply get plugin yolo -o json",
+            "synapse-apply get plugin yolo --json",
             "By its code or its recorded name, for a script.",
         ),
         ("synapse-apply get plugin id=123", "By its id."),
@@ -104,7 +103,7 @@ _KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
         ("1", "there is no such object, or it could not be read"),
     ],
 )
-@options.use("json", "targets", "output")
+@options.use("json", "targets")
 @click.argument("kind", metavar="KIND")
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option(

@@ -188,7 +188,6 @@ def show(*, console: Console, invocation: Invocation, name: str) -> int:
 )
 @options.use("color", "target")
 @click.argument("names", type=RECORDED_NAME, nargs=-1, required=True, metavar="ADDRESS...")
-@options.use("lock_timeout")
 def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> int:
     """Forget records; the live objects stay as they are.
 
@@ -217,7 +216,6 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
 @options.use("color", "target")
 @click.argument("name", type=RECORDED_NAME, metavar="OLD")
 @click.argument("new", type=ADDRESS)
-@options.use("lock_timeout")
 def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> int:
     """Rename an address in the state, and its releases with it; the live objects stay."""
     with options.open_target(invocation) as target:
@@ -246,11 +244,10 @@ def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> 
         ("6", "the state is locked by another run"),
     ],
 )
-@options.use("color", "target", "file", "variables")
+@options.use("color", "target", "variables")
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 @click.option("--undo", is_flag=True, help="Take back what was accepted of this resource.")
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
-@options.use("parallelism", "lock_timeout")
 def accept(
     *, console: Console, invocation: Invocation, name: str, undo: bool, auto_approve: bool
 ) -> int:
@@ -372,7 +369,6 @@ def settle(
 )
 @options.use("color", "target")
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
-@options.use("lock_timeout")
 def rebind(*, console: Console, invocation: Invocation, auto_approve: bool) -> int:
     """Bind the state to the target's url and tenant as they are now, and to this project.
 
@@ -429,7 +425,6 @@ _SHUT_OUT_TEXT = (
 @options.use("json", "target", "variables")
 @click.option("--auto-approve", is_flag=True, help="Do not ask before others are shut out.")
 @click.option(_UNSIGNED_FLAG, is_flag=True, help="Do not ask before unverified entries are signed.")
-@options.use("lock_timeout")
 def rekey(
     *, console: Console, invocation: Invocation, auto_approve: bool, allow_unsigned: bool
 ) -> int:
@@ -565,7 +560,6 @@ def restore(*, console: Console, invocation: Invocation, file: Path, auto_approv
 @click.option(
     _UNSIGNED_FLAG, is_flag=True, help="Do not ask before a file without a signature is used."
 )
-@options.use("lock_timeout")
 def record(*, console: Console, invocation: Invocation, file: Path, allow_unsigned: bool) -> int:
     """Record what a run did while its state could not be written.
 
@@ -629,7 +623,6 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
     help="Where the state shall be kept: a url, or '{env: NAME}' as in the project file, where it "
     "holds a password that nobody else on this machine shall see.",
 )
-@options.use("lock_timeout")
 def migrate(*, console: Console, invocation: Invocation, url: str | SecretRef) -> int:
     """Copy a whole state, history included, to another store, and compare the two.
 

@@ -127,7 +127,7 @@ def test_the_status_says_which_revision_is_where(tmp_path: Path, server: Answeri
 
 
 def test_the_status_as_json_has_every_target(tmp_path: Path, server: Answering) -> None:
-    document = json.loads(ask(tmp_path, server, "status", "fleet", "-o", "json").stdout)
+    document = json.loads(ask(tmp_path, server, "status", "fleet", "--json").stdout)
     assert document["kind"] == "Rollout"
     assert document["items"] == TARGETS
     listed = json.loads(ask(tmp_path, server, "status", "--json").stdout)
