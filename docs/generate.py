@@ -201,9 +201,10 @@ is never shown. The comment of detect-secrets says that a line holds none:
 
 `dependencies` of config.yaml maps codes of other plugins to specifiers (`{sam: ">=1.2,<2"}`). A
 release is published after the newest declared release of each that fits, or after the plugin where
-none does; where that fails, so does what needs it. `synapse-apply graph` draws these arrows. What
-no manifest declares may be there on the backend and is a warning, and so is a declared release that
-does not fit: an older one may still serve. Plugins that need each other in a circle are an error.
+none does; where that fails, so does what needs it. `synapse-apply validate --graph` draws these
+arrows. What no manifest declares may be there on the backend and is a warning, and so is a declared
+release that does not fit: an older one may still serve. Plugins that need each other in a circle
+are an error.
 
 ## Rules
 """

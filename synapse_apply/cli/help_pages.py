@@ -196,7 +196,7 @@ class ManualCommand(click.Command):
 
 
 def format_command_name(ctx: click.Context) -> str:
-    """The command's words after the program's name: `state list`."""
+    """The command's words after the program's name: `state show`."""
     return ctx.command_path.partition(" ")[2]
 
 

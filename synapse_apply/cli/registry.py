@@ -8,7 +8,7 @@ _COMMANDS = "synapse_apply.cli.commands"
 
 
 # They work, but no help lists them: a state or a person who needs one is told its name.
-_UNLISTED = frozenset({"record", "version"})
+_UNLISTED = frozenset({"forget-rule", "record", "version"})
 
 
 def _read_table(text: str, module: str = "", prefix: str = "") -> dict[str, CommandEntry]:
@@ -50,13 +50,12 @@ Manifests and packages
   new         project               Write a manifest to fill in.
   export      adopt                 Write manifests and ids of live objects.
   bump        package               Raise the version of a release, in its files.
-  package     package:group         Inspect packages: check, build, digest, diff.
-  graph       show                  Print the dependency graph.
+  package     package:group         Inspect packages: check, show, build, diff.
 On the backend itself
-  get         show                  Show or list plugins, releases, storages as live.
+  get         show                  Show or list live plugins, releases, storages and jobs.
   run         jobs                  Run a plugin, and follow its job.
   verify      plan                  Run a release now to see that it works.
-  jobs        jobs:group            List, show, follow and stop jobs.
+  jobs        jobs:group            Follow the log of a job, or stop it.
 For other programs
   mcp         show                  Let an AI agent read a target, by MCP.
   emulator    emulator:group        Serve or reset the embedded backend.
@@ -68,12 +67,10 @@ STATE = _read_table(
     """
 Commands
   init        Create an empty state for a target.
-  list        List what is recorded.
-  show        Show one record.
+  show        List what is recorded, or show one record.
   history     List what was done, by whom and when.
   rm          Forget records; the live objects stay.
   mv          Rename an address.
-  inventory   Print addresses and ids, for `import -f`.
   backup      Copy the whole state to a file.
   migrate     Copy the state to another store.
 Repairs, printed where one is needed
@@ -89,8 +86,6 @@ Repairs, printed where one is needed
 )
 JOBS = _read_table(
     """
-  list        List jobs by status, plugin, date or user.
-  get         Show a job.
   logs        Show or follow the log of a job.
   stop        Stop a job (API v2).
 """,
@@ -99,8 +94,7 @@ JOBS = _read_table(
 PACKAGE = _read_table(
     """
   check       Check it for what the platform would refuse or ignore.
-  show        Show what is in it, what is left out, and by which rule.
-  digest      Print its digest.
+  show        Show what is in it, what is left out, by which rule, and its digest.
   build       Write its zip to a file.
   diff        Show which files differ from what was published.
 """,
@@ -116,7 +110,6 @@ EMULATOR = _read_table(
 CONTROLLER = _read_table(
     """
   run         Follow sources and keep their targets as they say, until stopped.
-  worker      Work beside the replicas of a controller.
   check       Check a controller's configuration; reads no secret.
   status      List a controller's targets and their states.
   reconcile   Have targets looked at now.
@@ -130,17 +123,6 @@ CONTROLLER = _read_table(
   backup      Copy a controller's store to a file.
 """,
     "controller",
-)
-CONTROLLER_ROLLOUT = _read_table(
-    """
-  status      Say which revision is where, wave by wave.
-  approve     Let the next wave begin.
-  resume      Go on with one that is stopped.
-  skip        Close the open wave without evidence.
-  abort       Bring a revision no further.
-""",
-    "controller",
-    "rollout_",
 )
 GROUPS = frozenset({"package", "state", "jobs", "emulator", "controller"})
 

@@ -68,7 +68,7 @@ class TargetLive(PartOfTarget):
                 else Text(
                     Command("get", kind, "NAME"),
                     " shows one, and ",
-                    Command("state list"),
+                    Command("state show"),
                     " lists those that are recorded.",
                 ),
             )
@@ -242,7 +242,7 @@ def _read_releases_by_code(live_backend: LiveBackend, plugin: str) -> Sequence[S
                 f"{plugin}: the API lists releases by the code of their plugin, and this one has "
                 "none.",
                 Text(
-                    Command("state list"),
+                    Command("state show"),
                     " shows the releases that the state knows, with their ids.",
                 ),
             )

@@ -361,7 +361,7 @@ def _choose_compared_record(
             "There is no such published release",
             f"The state has no {compared_name} of the series of {address}.",
             suggest_words(compared_name, versions)
-            or Text(Command("state list"), " shows what it has."),
+            or Text(Command("state show"), " shows what it has."),
             address=str(address),
         )
     if not series_records:

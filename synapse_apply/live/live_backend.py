@@ -82,7 +82,7 @@ class LiveBackend(TargetSession):
             raise InputError.from_summary(
                 "There is no such record",
                 f"{text} is not recorded in the state of target {self.target.name}.",
-                Text(Command("state list"), " lists what is; or give the id, as id=123."),
+                Text(Command("state show"), " lists what is; or give the id, as id=123."),
             )
         return None
 

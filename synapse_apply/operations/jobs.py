@@ -71,7 +71,7 @@ from synapse_apply.operations.connection import (
 )
 
 _PLUGIN, _RELEASE = plugin_kind.PREFIX, release_kind.PREFIX
-# One page of running jobs: a backend that runs more at once is looked at with `jobs list`.
+# One page of running jobs: a backend that runs more at once is looked at with `get jobs`.
 _PAGE_SIZE = 100
 # Jobs are listed by API v1, and name objects by their ids there.
 _JOB_API = "v1"
@@ -79,7 +79,7 @@ _AGENT_FAILURES = frozenset({502, 503, 504})
 # Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
 _CLOCK_TOLERANCE = timedelta(minutes=2)
 _NOT_SENT = "Nothing was sent. Run the command again."
-_LIST_HINT = Text(Command("jobs list"), " shows those there are.")
+_LIST_HINT = Text(Command("get jobs"), " shows those there are.")
 
 
 @frozen
@@ -364,7 +364,7 @@ class TargetJobs(PartOfTarget):
                 raise InputError.from_summary(
                     summary,
                     describe_failure(failure),
-                    hint or Text(Command("jobs get", job.id), " shows how."),
+                    hint or Text(Command("get job", job.id), " shows how."),
                     request_id=failure.request_id,
                 ) from None
             warning = live_backend.audit("stop", f"job/{job.id}", job.id, "done")
@@ -630,7 +630,7 @@ def _require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
         raise InputError.from_summary(
             "The job has ended",
             f"Job {job_id} {job.status.value}; there is nothing to stop.",
-            Text(Command("jobs get", job_id), " shows how."),
+            Text(Command("get job", job_id), " shows how."),
         )
     return job
 
@@ -654,7 +654,7 @@ def _audited(live_backend: LiveBackend, verb: str, job_id: str) -> Iterator[None
         raise OutcomeUnknown.from_summary(
             f"It is not known whether the job was {past}",
             detail,
-            Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
+            Text("It is not sent again. Check: ", Command("get job", job_id), "."),
             request_id=failure.request_id,
         ) from None
 
@@ -824,14 +824,14 @@ class _Run:
         """How to look for the job of a run whose answer did not arrive."""
         options = ("--created-after", f"{since:%Y-%m-%dT%H:%M:%SZ}")
         target = self.live_backend.invocation.target or ""
-        command = Command("jobs list --plugin", self.plugin, *options, target=target)
+        command = Command("get jobs --plugin", self.plugin, *options, target=target)
         return Text("Check whether it has a job:\n", command)
 
     def refusal(self, failure: RemoteError) -> Exception:
         if isinstance(failure, NotFound):
             hint = Text(
                 "Give a plugin's code, its id as id=123, or a name that ",
-                Command("state list"),
+                Command("state show"),
                 " shows.",
             )
             return not_found_error(_PLUGIN, self.plugin, failure, hint)

@@ -139,7 +139,7 @@ class TargetState(PartOfTarget):
             return record
 
     def list_inventory(self) -> list[dict[str, object]]:
-        """Address, id, version and digest of every record, as `state inventory` prints them."""
+        """Address, id, version and digest of every record: `state show --inventory`."""
         with self._connection.state_alone() as session:
             state = session.store.read_state()
         return [dict(row) for row in build_inventory_sorted_by_address(state)]
@@ -698,7 +698,7 @@ def _other_job_error(address: Address, job_id: str, reason: str) -> StateError:
         "This job is another run's",
         f"Job {job_id} {reason}.",
         Text(
-            Command("jobs list"),
+            Command("get jobs"),
             f" shows which there are. If none is that of {address}: ",
             Command("state settle", address, "--absent"),
             ".",
@@ -735,7 +735,7 @@ def unknown_address(session: TargetSession, address: Address) -> StateError:
     """The error that an address has no record; it suggests similar ones."""
     state = session.store.read_state()
     hint = suggest_name(
-        str(address), map(str, state.records), Text(Command("state list"), " shows what is there.")
+        str(address), map(str, state.records), Text(Command("state show"), " shows what is there.")
     )
     error = StateError.from_summary("The state does not know this address", f"{address}.", hint)
     return with_acting_calls(session, state, address, error)

@@ -314,7 +314,7 @@ def make_due_renames(
                 warning_finding(
                     "An address was not moved",
                     f"{old} cannot become {chain[-1]}: {obstacle}.",
-                    Text(Command("state list"), " shows what is recorded."),
+                    Text(Command("state show"), " shows what is recorded."),
                     position=move.position,
                     address=str(old),
                 )

@@ -177,7 +177,7 @@ _MESSAGES: Mapping[str, _Message] = {
     "unknown address": _Message(
         "The state does not know this address",
         "{address} is not recorded in {location}.",
-        Text(Command("state list"), " shows what is."),
+        Text(Command("state show"), " shows what is."),
     ),
     "address taken": _Message(
         "The address is taken",

@@ -1,4 +1,4 @@
-"""Which rows an inventory may have, as `state inventory` and `export` write them."""
+"""Which rows an inventory may have, as `state show --inventory` and `export` write them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from synapse_apply.model.phrases import shown_path
 from synapse_apply.model.remote import parse_remote_id
 
 _ROW_FORM_HINT = Text(
-    "A row has `address: KIND/NAME` and `id: ID`, as ", Command("state inventory"), " prints it."
+    "A row has `address: KIND/NAME` and `id: ID`, as ",
+    Command("state show --inventory"),
+    " prints it.",
 )
 
 
@@ -130,7 +132,7 @@ def read_inventory(path: Path) -> InventoryRowsByAddress:
         raise InputError.from_summary(
             "This is not an inventory",
             f"{name} has no list under `inventory:`, or an empty one.",
-            Text("Write one with ", Command("state inventory"), "."),
+            Text("Write one with ", Command("state show --inventory"), "."),
             position=positions.get(()),
         )
     return parse_inventory(rows, name, positions)

@@ -91,7 +91,7 @@ def test_a_state_is_in_no_repository_of_the_checkout(tmp_path: Path, written: st
     checkout = make_checkout(root, {"state": {"url": url}})
     plant_hook(root / "st.git", tmp_path / "canary")
     (root / "link").symlink_to(".")
-    for typed in ("state init", "plan", "state list"):
+    for typed in ("state init", "plan", "state show"):
         assert "lies in the checkout, where a commit could have put it" in checkout.run(typed, 1)
     assert not (tmp_path / "canary").exists()
 
@@ -106,7 +106,7 @@ def test_no_program_of_a_repository_on_this_machine_is_started(tmp_path: Path) -
         "state init", SYNAPSE_APPLY_STATE_KEY="MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
     )
     assert "refs/synapse-apply" in git(tmp_path / "st.git", "for-each-ref")
-    checkout.run("state list")
+    checkout.run("state show")
     assert not (tmp_path / "canary").exists()
 
 

@@ -87,7 +87,7 @@ def test_a_host_that_is_not_listed_is_not_asked(
 ) -> None:
     """By whatever part of the url it is named: nobody connects to it, and the error names it."""
     site = make_site(tmp_path, url.replace("PORT", str(listener.port)))
-    said = site.run("state list", 1, SYNAPSE_APPLY_HOSTS="api.example,api.example:1")
+    said = site.run("state show", 1, SYNAPSE_APPLY_HOSTS="api.example,api.example:1")
     assert "The password of the state's database may not go to this host" in said
     assert "SYNAPSE_APPLY_HOSTS" in said
     assert (listener.clients, listener.heard) == (0, b"")
@@ -108,7 +108,7 @@ def test_a_host_that_is_not_listed_is_not_asked(
 )
 def test_a_host_that_cannot_be_compared_is_refused(tmp_path: Path, url: str) -> None:
     """A socket, a service of a file, and what a reader of urls would take for the host `h`."""
-    said = make_site(tmp_path, url).run("state list", 1, SYNAPSE_APPLY_HOSTS="h")
+    said = make_site(tmp_path, url).run("state show", 1, SYNAPSE_APPLY_HOSTS="h")
     assert "The host of the state's database is not told" in said
 
 
@@ -145,7 +145,7 @@ def test_a_listed_host_gets_no_password_in_plain_text(
 ) -> None:
     """Nor the MD5 of it, whatever the url says; the error says what the server asked for."""
     site = make_site(tmp_path, f"postgresql://state@127.0.0.1:{listener.port}/db{query}")
-    said = site.run("state list", 1, SYNAPSE_APPLY_HOSTS="127.0.0.1")
+    said = site.run("state show", 1, SYNAPSE_APPLY_HOSTS="127.0.0.1")
     assert listener.clients >= 1
     assert b"state" in listener.heard
     assert CANARY.encode() not in listener.heard
@@ -158,7 +158,7 @@ def test_a_url_of_the_operator_is_their_own(tmp_path: Path, listener: Listener) 
     """One of a variable, where no hosts are listed: host and login are what it says."""
     url = f"postgresql://state@127.0.0.1:{listener.port}/db"
     site = make_site(tmp_path, {"env": "STATE_URL"}, STATE_URL=url)
-    site.run("state list", 1)
+    site.run("state show", 1)
     assert listener.clients >= 1
     assert (CANARY.encode() in listener.heard) is (listener.asks is CLEARTEXT)
 
@@ -171,7 +171,7 @@ def test_a_variable_names_no_host_that_is_not_listed(
     """A commit chooses the variable, and some forge sets it to a text of the commit's author."""
     url = f"postgresql://{where.replace('PORT', str(listener.port))}"
     site = make_site(tmp_path, {"env": variable}, **{variable: url})
-    said = site.run("state list", 1, SYNAPSE_APPLY_HOSTS="api.example,h")
+    said = site.run("state show", 1, SYNAPSE_APPLY_HOSTS="api.example,h")
     assert "The password of the state's database may not go to this host" in said or (
         "The host of the state's database is not told" in said
     )
@@ -184,10 +184,10 @@ def test_a_login_that_the_operator_asks_for_is_their_own(
     """PGREQUIREAUTH of the machine counts, and no weaker one of the url."""
     url = f"postgresql://state@127.0.0.1:{listener.port}/db?require_auth=password,md5"
     hosts = {"SYNAPSE_APPLY_HOSTS": "127.0.0.1"}
-    make_site(tmp_path, url, PGREQUIREAUTH="scram-sha-256").run("state list", 1, **hosts)
+    make_site(tmp_path, url, PGREQUIREAUTH="scram-sha-256").run("state show", 1, **hosts)
     assert CANARY.encode() not in listener.heard
     assert b"md5" not in listener.heard
-    make_site(tmp_path, url, PGREQUIREAUTH="password,md5").run("state list", 1, **hosts)
+    make_site(tmp_path, url, PGREQUIREAUTH="password,md5").run("state show", 1, **hosts)
     assert (CANARY.encode() if listener.asks is CLEARTEXT else b"md5") in listener.heard
 
 
@@ -198,4 +198,4 @@ def test_a_database_that_is_listed_is_used(tmp_path: Path, postgres: PostgresSer
     site = make_site(tmp_path, url, PGPASSWORD=PASSWORD, SYNAPSE_APPLY_STATE_KEY=key)
     hosts = f"127.0.0.1:{postgres.port},api.example"
     site.run("state init", SYNAPSE_APPLY_HOSTS=hosts)
-    site.run("state list", SYNAPSE_APPLY_HOSTS=hosts)
+    site.run("state show", SYNAPSE_APPLY_HOSTS=hosts)

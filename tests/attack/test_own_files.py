@@ -136,7 +136,7 @@ def test_a_link_is_not_followed(site: Site, plant: Plant, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "typed",
     [
-        "state list",
+        "state show",
         "state backup b.db",
         "state rekey",
         "state history",
@@ -286,7 +286,7 @@ def test_a_folder_that_nobody_may_look_into(site: Site, monkeypatch: pytest.Monk
 
     sent = site.sent()
     monkeypatch.setattr(os, "open", refusing)
-    for typed in (("plan",), ("plan", "-t", "embedded"), ("state", "list"), ("state", "init")):
+    for typed in (("plan",), ("plan", "-t", "embedded"), ("state", "show"), ("state", "init")):
         ran = site.place.run(*typed, code=1)
         assert "Permission denied" in ran.err
     assert site.sent() == sent

@@ -103,7 +103,9 @@ def test_a_zip_has_no_closed_folder(place: Workplace, server: EmbeddedServer, en
 
 @pytest.mark.parametrize("name", ["keys", "release/yolo@1.0.0"])
 @pytest.mark.parametrize(
-    "command", [("build", "-o", "out.zip"), ("check",), ("show",), ("digest",)], ids=" ".join
+    "command",
+    [("build", "-o", "out.zip"), ("check",), ("show",), ("show", "--digest")],
+    ids=" ".join,
 )
 def test_commands_of_packages_take_no_closed_file(
     place: Workplace, command: tuple[str, ...], name: str

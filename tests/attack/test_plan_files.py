@@ -209,10 +209,10 @@ def outcome(*arguments):
 
 
 def list_recorded():
-    """The lines of `state list`: nothing was made while there is none."""
+    """The lines of `state show`: nothing was made while there is none."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-        run(["state", "list", "-t", "embedded"])
+        run(["state", "show", "-t", "embedded"])
     return out.getvalue().splitlines()
 
 

@@ -68,7 +68,7 @@ def site_of(folder: Path, url: str, **environ: str) -> Checkout:
 @pytest.mark.parametrize(
     "names", [("HTTP_PROXY",), ("http_proxy",), ("all_proxy",), ("ALL_PROXY",)]
 )
-@pytest.mark.parametrize("typed", ["jobs get 7", "doctor", "doctor --json", "get storages"])
+@pytest.mark.parametrize("typed", ["get job 7", "doctor", "doctor --json", "get storages"])
 def test_the_login_that_a_proxy_repeats_is_not_shown(
     tmp_path: Path, proxy: Answering, typed: str, names: tuple[str, ...]
 ) -> None:
@@ -93,7 +93,7 @@ def test_git_does_not_show_the_login_of_a_proxy(
     said = (
         fetch(url, tmp_path, monkeypatch, way)
         if is_source
-        else make_site(tmp_path, f"git:{url}", **way).run("state list", 1)
+        else make_site(tmp_path, f"git:{url}", **way).run("state show", 1)
     )
     assert "Invalid proxy URL" in said
     assert password not in said
@@ -127,7 +127,7 @@ def test_a_bucket_of_this_machine_is_asked_itself(
         site = make_site(
             tmp_path, f"{url}&endpoint={at}", **credentials, **proxies(proxy.url, *names)
         )
-        site.run("state list", 1)
+        site.run("state show", 1)
     assert store.asked
     assert proxy.asked == []
 
@@ -142,7 +142,7 @@ def test_a_repository_of_this_machine_is_asked_itself(
         if is_source:
             fetch(url, tmp_path, monkeypatch, way)
         else:
-            make_site(tmp_path, f"git:{url}", **way).run("state list", 1)
+            make_site(tmp_path, f"git:{url}", **way).run("state show", 1)
     assert server.asked
     assert proxy.asked == []
 
@@ -154,7 +154,7 @@ def test_a_backend_of_this_machine_is_asked_itself(
     """However its host is spelled."""
     with answering(lambda _: (403, {"detail": "no"})) as backend:
         url = backend.url.replace("127.0.0.1", host)
-        site_of(tmp_path, url, **proxies(proxy.url)).run("jobs list", None)
+        site_of(tmp_path, url, **proxies(proxy.url)).run("get jobs", None)
     assert backend.asked
     assert proxy.asked == []
 

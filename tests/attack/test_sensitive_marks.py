@@ -106,7 +106,7 @@ def views(place: Workplace) -> list[Ran]:
         place.run("export", *exporting, "--json"),
         place.run("doctor"),
         place.run("state", "history", "--json"),
-        place.run("graph"),
+        place.run("validate", "--graph"),
     ]
 
 
@@ -374,7 +374,7 @@ def test_a_whole_life(place: Workplace, server: Server) -> None:
         place.run("state", "accept", "plugin/yolo", "--undo", code=0),
         place.run("state", "rekey", code=0),
         place.run("state", "backup", "saved.db", code=0),
-        place.run("state", "inventory", code=0),
+        place.run("state", "show", "--inventory", code=0),
         place.plan("--resend-secrets", "--json"),
         place.apply("--resend-secrets"),
         place.run("state", "history", code=0),

@@ -27,8 +27,8 @@ COMMANDS = (
     "import storage/storage-0 {storage}",
     "verify release/plugin-0@1.0.0",
     "run plugin-0 --param a=1",
-    "jobs list",
-    "jobs get {job}",
+    "get jobs",
+    "get job {job}",
     "jobs logs {job}",
     "jobs logs {job} --follow",
     "doctor",
@@ -39,7 +39,7 @@ COMMANDS = (
     "get storage storage-0",
 )
 # These leave the project and the backend as they are: they share one that was applied.
-READING = ("plan", "drift", "export", "doctor", "get", "jobs list", "jobs get", "jobs logs")
+READING = ("plan", "drift", "export", "doctor", "get", "get jobs", "get job", "jobs logs")
 
 
 def prepared(bench: Bench, api: str, command: str) -> tuple[Site, str]:
@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_told_with_the_request_id(
     assert REQUEST_ID in out
 
 
-@pytest.mark.parametrize("command", ["get storages", "jobs list"])
+@pytest.mark.parametrize("command", ["get storages", "get jobs"])
 @pytest.mark.parametrize("body", [b'["x"]', b"<html>", b'{"name": "x"}'])
 def test_a_success_that_is_of_another_shape_is_called_so(
     bench: Bench, command: str, body: bytes

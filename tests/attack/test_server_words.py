@@ -249,9 +249,9 @@ COMMANDS: dict[str, list[list[str]]] = {
 BY_HAND: list[list[str]] = [
     ["run", "yolo", "--follow", "--timeout=0.3", "--json"],
     ["run", "yolo", "--follow", "--timeout=0.3"],
-    ["jobs", "list"],
-    ["jobs", "list", "--json"],
-    ["jobs", "get", "j-1", "--json"],
+    ["get", "jobs"],
+    ["get", "jobs", "--json"],
+    ["get", "job", "j-1", "--json"],
     ["jobs", "logs", "j-1"],
     ["jobs", "logs", "j-1", "--follow", "--timeout=0.3"],
     ["get", "storages"],

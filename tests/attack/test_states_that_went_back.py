@@ -119,7 +119,7 @@ def test_an_older_state_makes_nothing_twice(
         assert OLDER in said
         assert "`synapse-apply state restore FILE -t staging`" in said
     assert OLDER.removeprefix("Error: ") in site.run("doctor -t staging", 1)
-    site.run("state list -t staging")
+    site.run("state show -t staging")
     assert backend.ids() == before
 
 

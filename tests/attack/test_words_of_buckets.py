@@ -97,7 +97,7 @@ def test_no_credential_is_shown(
         more = "&account=acct" if scheme == "az" else "&region=eu-west-1"
         url = f"{scheme}://bucket/prod?endpoint={endpoint}{more}"
         site = make_site(tmp_path, url, **sent)
-        said = site.run("state list", None)
+        said = site.run("state show", None)
     assert f"{scheme}://bucket/prod" in said
     for text in (WORDS, HEX, KEY, "9f8E7d6C5b%2B4A39281706"):
         for spell in SPELLINGS.values():
@@ -109,7 +109,7 @@ def test_a_foreign_object_is_told_by_its_folder(tmp_path: Path) -> None:
     with echoing(Repeating, "name:raw") as endpoint:
         url = f"s3://bucket/prod?endpoint={endpoint}&region=eu-west-1"
         site = make_site(tmp_path, url, **S3, AWS_SESSION_TOKEN=HEX)
-        said = site.run("state list", None)
+        said = site.run("state show", None)
         assert HEX not in site.run("doctor --json", None)
     assert "A foreign object stands in the state's folder" in said
     assert "'prod/links//' (the rest of its name is not shown" in said

@@ -39,10 +39,10 @@ FAILURES = [
 
 
 def said_about(site: Path, does: str, *lie: str) -> str:
-    """What `state list` says of a database that lies."""
+    """What `state show` says of a database that lies."""
     with closing(LyingDatabase(does, *lie)) as database:
         checkout = make_site(site, {"env": "STATE_URL"}, STATE_URL=database.url)
-        said = checkout.run("state list", None)
+        said = checkout.run("state show", None)
         assert database.heard == LIED_TO
     assert not shows_password(said)
     return said
@@ -88,7 +88,7 @@ def test_nor_one_that_libpq_finds(
         with closing(LyingDatabase(does, 'database "{}" does not exist')) as database:
             url = database.url.replace(f":{LIED_TO}@", "@")
             said = make_site(tmp_path, {"env": "STATE_URL"}, STATE_URL=url, **found).run(
-                "state list", None
+                "state show", None
             )
             assert database.heard == LIED_TO
         assert not shows_password(said)
@@ -107,7 +107,7 @@ def test_a_controllers_store_shows_no_password(tmp_path: Path, does: str) -> Non
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="nobody tells what was received")
-@pytest.mark.parametrize("use", ["state list", "controller run c.yaml --data data"])
+@pytest.mark.parametrize("use", ["state show", "controller run c.yaml --data data"])
 def test_rows_without_end_are_not_read(
     tmp_path: Path, use: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

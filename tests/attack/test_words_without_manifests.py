@@ -39,7 +39,7 @@ d: {valueFrom: {env: FORBIDDEN}}
 e: [broken
 """
 COMMANDS = [
-    ("jobs", "list"), ("jobs", "list", "--json"), ("jobs", "get", "7"), ("jobs", "logs", "7"),
+    ("get", "jobs"), ("get", "jobs", "--json"), ("get", "job", "7"), ("jobs", "logs", "7"),
     ("get", "storage", "id=3"), ("get", "storage", "id=3", "--json"), ("get", "storages"),
     ("run", "yolo"), ("run", "yolo", "--json"), ("get", "plugin", "id=1"),
 ]  # fmt: skip
@@ -98,5 +98,5 @@ def test_what_no_manifest_may_read_is_no_secret_of_theirs(tmp_path: Path) -> Non
     """A name in a manifest does not make a variable a secret where it is not allowed."""
     with answering(quoting("branch release-candidate-7 here")) as at:
         environ = {**SECRETS, "FORBIDDEN": "release-candidate-7"}
-        ran = place_for(tmp_path, at.url, environ).run("jobs", "get", "7")
+        ran = place_for(tmp_path, at.url, environ).run("get", "job", "7")
     assert "release-candidate-7" in ran.text

@@ -140,7 +140,7 @@ def main() -> None:
             world = make_world(Path(folder, "many"), place, chosen.records)
             with world.serving(0):
                 show(place, f"first apply of {chosen.records}", ["apply", "--auto-approve"], world)
-                show(place, f"{chosen.records} read", ["state", "list"], world)
+                show(place, f"{chosen.records} read", ["state", "show"], world)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ targets_from:
 
 @dataclass
 class FleetProcess:
-    """A `controller run` (a replica) or a `controller worker`; `altered` as `controllers.altered`."""
+    """A `controller run`, a replica or a `--worker`; `altered` as `controllers.altered`."""
 
     name: str
     verb: str
@@ -165,7 +165,7 @@ class FleetSite(ApplyingSite):
         return process
 
     def start_worker(self, name: str, **options: Any) -> FleetProcess:
-        """Start a `controller worker`; nobody waits for it."""
+        """Start a `controller run --worker`; nobody waits for it."""
         return self.start_process(FleetProcess(name, "worker", free_port(), **options))
 
     def start_process(self, process: FleetProcess) -> FleetProcess:
@@ -178,7 +178,8 @@ class FleetSite(ApplyingSite):
             altered = json.dumps(process.altered)
             command = [sys.executable, "-m", "controllers.altered", altered]
             environ["PYTHONPATH"] = str(TESTS)
-        arguments = ["controller", process.verb, f"{process.name}.yaml"]
+        arguments = ["controller", "run", f"{process.name}.yaml"]
+        arguments += ["--worker"] * (process.verb == "worker")
         with (self.folder / f"log-{process.name}").open("ab") as log:
             process.process = ForkedController(
                 [*command, *arguments, "--data", f"data-{process.name}"],

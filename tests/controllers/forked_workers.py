@@ -27,7 +27,7 @@ def load_page_templates() -> None:
 
 
 class ForkedController(ForkedProcess):
-    """A `controller run` or `controller worker` whose own children are forks, too."""
+    """A `controller run` or `controller run --worker` whose own children are forks, too."""
 
     prepared_by = "controllers.forked_workers:fork_workers_of_this_process"
 

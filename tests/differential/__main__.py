@@ -159,7 +159,7 @@ def _play(side: Side, story: Story) -> Iterator[dict[str, Any]]:
         yield side.run("plan -t law --detailed-exitcode")
         yield side.run(f"apply {more} --allow-replace --auto-approve --parallelism 1")
         yield side.look()
-    for command in ("state list", "state history", "graph", "export"):
+    for command in ("state show", "state history", "validate --graph", "export"):
         yield side.run(f"{command} -t law")
 
 

@@ -110,7 +110,7 @@ def test_no_update_by_another_api_of_the_same_address_while_a_call_may_act(
     if is_repeated:  # nothing is to be sent, so that the object can be adopted
         declare(site, before, api=OTHER_API[api], unsupported_fields="warning")
         command(site, "apply --auto-approve --adopt -t site")
-        assert f"update of {PLUGIN} (call " in told(command(site, "state list -t site"))
+        assert f"update of {PLUGIN} (call " in told(command(site, "state show -t site"))
         declare(site, "eleven", api=OTHER_API[api], unsupported_fields="warning")
         assert site.apply().code == 7
         assert live(site.server) == before
@@ -128,9 +128,9 @@ def test_an_update_that_was_found_done_is_not_forgotten_with_its_record(
     assert "update was done" in command(site, "state settle -t site")
     ((remote_id,),) = [ids for name, ids in site.server.ids().items() if name == PLUGIN]
     said = told(command(site, f"state rm {PLUGIN} -t site"))
-    assert f"update of {PLUGIN} (call " in told(command(site, "state list -t site")), said
+    assert f"update of {PLUGIN} (call " in told(command(site, "state show -t site")), said
     command(site, f"import {PLUGIN} {remote_id} -t site")
-    assert f"update of {PLUGIN} (call " in told(command(site, "state list -t site"))
+    assert f"update of {PLUGIN} (call " in told(command(site, "state show -t site"))
     declare(site, "eleven")
     assert site.apply().code == 7
     assert site.apply(ahead=LATER).code == 0
@@ -143,7 +143,7 @@ def test_a_create_that_was_found_done_is_not_forgotten_with_its_record(make_site
     killed_create(site, site.server, POST, "after")
     assert site.apply().code == 0
     command(site, f"state rm {STORAGE} -t site")
-    assert f"create of {STORAGE} (call " in told(command(site, "state list -t site"))
+    assert f"create of {STORAGE} (call " in told(command(site, "state show -t site"))
     assert site.apply().code == 7
     assert site.records() == {}
     settled = told(command(site, "state settle --wait -t site"))
@@ -165,9 +165,9 @@ def test_a_create_that_was_found_done_outlives_a_restored_backup(make_site: Make
     more.write_text(text)
     killed_create(site, site.server, POST, "after")
     assert site.apply().code == 0
-    assert f"create of {STORAGE} (call " in command(site, "state list -t site")
+    assert f"create of {STORAGE} (call " in command(site, "state show -t site")
     command(site, f"state restore {backup} --auto-approve -t site")
-    assert f"create of {STORAGE} (call " in told(command(site, "state list -t site"))
+    assert f"create of {STORAGE} (call " in told(command(site, "state show -t site"))
     assert site.apply().code == 0
     assert STORAGE in site.records()
     assert "and would make a second object." in told(command(site, "plan -t site"))
@@ -285,7 +285,7 @@ def test_an_object_of_another_code_does_not_close_a_create(make_site: MakeSite, 
     said = told(command(site, f"import {PLUGIN} {other} -t site"))
     assert f"create of {PLUGIN} (call " in said
     assert PLUGIN in map(str, site.open_intents())
-    assert f"create of {PLUGIN} (call " in told(command(site, "state list -t site"))
+    assert f"create of {PLUGIN} (call " in told(command(site, "state show -t site"))
     assert site.apply().code == 7
     made = site.server.send("POST", "/plugins/", body)["id"]  # as the killed call does now
     said = told(command(site, "state settle -t site", code=7))

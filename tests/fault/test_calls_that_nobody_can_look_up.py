@@ -88,7 +88,7 @@ def test_no_hint_promises_that_waiting_tells(make_site: MakeSite) -> None:
     until = re.compile(rf"if it is not: {re.escape(ABSENT)}; the call may act until {UTC}")
     assert until.search(told(command(site, "plan -t site")))
     assert until.search(told(command(site, "state settle --wait -t site", code=7)))
-    said = told(command(site, "state list -t site"))
+    said = told(command(site, "state show -t site"))
     assert "waits until it is certain" not in said
     assert (
         "Not every backend can tell what became of it: "
@@ -100,5 +100,5 @@ def test_where_waiting_tells_the_hint_is_kept(make_site: MakeSite) -> None:
     """A storage is looked up by its name."""
     site = make_site(groups=0, extra_storages=1)
     kill_amid(site, {"method": "POST"}, commit="before")
-    said = told(command(site, "state list -t site"))
+    said = told(command(site, "state show -t site"))
     assert "`synapse-apply state settle --wait -t site` waits until it is certain" in said

@@ -56,7 +56,7 @@ def test_another_persons_object_does_not_end_the_create(
         assert "and would make a second object." in said
     else:
         assert re.search(SECOND, said), said
-    for line in ("state list", f"state show {STORAGE}", f"state settle {STORAGE}", "doctor"):
+    for line in ("state show", f"state show {STORAGE}", f"state settle {STORAGE}", "doctor"):
         assert re.search(SECOND, told(command(site, f"{line} -t site"))), line
     for line in ("plan", "drift"):
         said = told(command(site, f"{line} -t site"))
@@ -123,7 +123,7 @@ def test_what_a_backend_has_once_is_not_told_as_made_twice(make_site: MakeSite) 
     assert re.search(r"create of \S*( and)? ?release/plugin-0@1.0.0, .*sent at \S+ by apply", said)
     assert "create of release/plugin-0@1.0.0 (call" not in said
     assert "create of plugin/plugin-0 (call" not in said
-    listed = command(site, "state list -t site")
+    listed = command(site, "state show -t site")
     assert "may still act" not in "".join(r for r in listed.splitlines() if "plugin-0" in r)
 
 

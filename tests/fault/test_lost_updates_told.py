@@ -230,7 +230,7 @@ def test_a_call_that_may_still_act_is_named_wherever_its_object_is_looked_at(
     site = begun(make_site)
     killed(site, site.server, "before")
     assert site.apply().code == 0
-    for line in ("state settle", f"state settle {PLUGIN}", f"state show {PLUGIN}", "state list"):
+    for line in ("state settle", f"state settle {PLUGIN}", f"state show {PLUGIN}", "state show"):
         said = told(command(site, f"{line} -t site"))
         assert "A call that was given up may still act" in said, line
         assert re.search(
@@ -242,7 +242,7 @@ def test_a_call_that_may_still_act_is_named_wherever_its_object_is_looked_at(
     (shown,) = json.JSONDecoder().raw_decode(said[said.index("{\n") :])[0]["diagnostics"]
     assert shown["address"] == PLUGIN
     assert "until an earlier call can no longer act" in command(site, "state settle --wait -t site")
-    for line in (f"state show {PLUGIN}", "state list"):
+    for line in (f"state show {PLUGIN}", "state show"):
         assert "given up" not in command(site, f"{line} -t site")
 
 
@@ -514,7 +514,7 @@ def test_who_forgets_a_record_forgets_no_call_that_may_act(
     assert ACTS.search(said), said
     assert PLUGIN not in site.records()
     assert list(map(str, site.open_intents())) == [PLUGIN]
-    for line, code in (("state list", 0), (f"state show {PLUGIN}", 1)):
+    for line, code in (("state show", 0), (f"state show {PLUGIN}", 1)):
         assert ACTS.search(told(command(site, f"{line} -t site", code=code))), line
     declare(site, "eleven")
     assert site.apply(adopt=True).code == 7
@@ -614,7 +614,7 @@ def test_a_call_is_told_of_beside_its_record(make_site: MakeSite) -> None:
     """While it is open, and once it was given up; in the table, in the text and in JSON."""
     site = begun(make_site)
     assert document(site, f"state show {PLUGIN}")["open"] == []
-    assert "CALL" not in command(site, "state list -t site")
+    assert "CALL" not in command(site, "state show -t site")
     killed(site, site.server, "before")
     shown = told(command(site, f"state show {PLUGIN} -t site"))
     assert ACTS.search(shown)
@@ -625,14 +625,14 @@ def test_a_call_is_told_of_beside_its_record(make_site: MakeSite) -> None:
     assert opened["plan_id"] in shown
     assert opened["sent_at"] in shown
     assert document(site, "state show storage/storage-0")["open"] == []
-    listed = command(site, "state list -t site")
+    listed = command(site, "state show -t site")
     assert re.search(rf"^{PLUGIN} .*Z  outcome unknown$", listed, re.MULTILINE)
     assert re.search(r"^storage/storage-0 .*Z$", listed, re.MULTILINE)
     settled = command(site, "state settle -t site", code=7)
     assert f"`synapse-apply state settle {PLUGIN} --wait -t site` waits for it" in settled
     assert "apply --wait" not in settled
     assert site.apply().code == 0
-    listed = command(site, "state list -t site")
+    listed = command(site, "state show -t site")
     assert re.search(rf"^{PLUGIN} .*Z  may still act$", listed, re.MULTILINE)
 
 
@@ -725,7 +725,7 @@ def test_an_import_takes_over_every_call_of_its_object(
     remote_id = plugin_id(site, site.server)
     command(site, f"state rm -t site {PLUGIN}")
     assert len(site.open_intents()) == 2
-    assert command(site, "state list -t site").count(f"Outcome unknown: {PLUGIN}.") == 1
+    assert command(site, "state show -t site").count(f"Outcome unknown: {PLUGIN}.") == 1
     said = told(command(site, f"import -t site {PLUGIN} {remote_id}"))
     assert len(re.findall("A call that was given up may still act", said)) == 2
     assert site.open_intents() == []
@@ -764,7 +764,7 @@ def test_a_restored_record_keeps_the_calls_that_were_given_up(
         command(site, f"state rm -t site {PLUGIN}")
     said = told(command(site, f"state restore -t site {file} --auto-approve"))
     assert len(ACTS.findall(said)) == 1, said
-    assert len(ACTS.findall(told(command(site, "state list -t site")))) == 1
+    assert len(ACTS.findall(told(command(site, "state show -t site")))) == 1
     assert site.open_intents() == []
     declare(site, "eleven")
     second = site.apply()
@@ -929,7 +929,7 @@ def test_a_call_of_a_run_under_way_is_not_told_as_lost(make_site: MakeSite) -> N
     site.server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
     with applying(site) as process:
         reaches(site.server, process)
-        for line in ("state list", f"state show {PLUGIN}"):
+        for line in ("state show", f"state show {PLUGIN}"):
             said = told(command(site, f"{line} -t site"))
             assert "may yet get its answer" in said, said
             assert "lost" not in said.replace("no call of it as lost", "")
@@ -938,7 +938,7 @@ def test_a_call_of_a_run_under_way_is_not_told_as_lost(make_site: MakeSite) -> N
         assert "may yet get their answers" in said
         assert kill(process)
     site.server.faults()
-    assert "The next apply looks it up" in command(site, "state list -t site")
+    assert "The next apply looks it up" in command(site, "state show -t site")
 
 
 def test_a_doctor_tells_of_a_call_that_was_given_up(make_site: MakeSite) -> None:
@@ -959,9 +959,9 @@ def test_a_put_is_told_as_the_whole_object_that_it_is(make_site: MakeSite) -> No
     site = begun(make_site)
     killed(site, site.server, "before")
     remote_id = site.records()[PLUGIN]
-    lines = ["state list", f"state show {PLUGIN}"]
+    lines = ["state show", f"state show {PLUGIN}"]
     site.apply()  # then it was given up
-    lines += ["state list", "state settle", "doctor", f"state rm {PLUGIN}"]
+    lines += ["state show", "state settle", "doctor", f"state rm {PLUGIN}"]
     lines += [f"import {PLUGIN} {remote_id}"]
     whole = (
         r"sent at (\S+) and .* and set description, and all other fields as they were read at \1\."
@@ -1075,7 +1075,7 @@ def test_the_answer_of_a_call_that_was_given_up_is_recorded(make_site: MakeSite,
     assert "Recorded: 1. Known before: 0." in said
     assert not file.exists()
     assert "Recorded: 0. Known before: 1." in command(site, f"state record -t site {copy}")
-    assert "may act" not in command(site, "state list -t site")
+    assert "may act" not in command(site, "state show -t site")
     assert "may still act" not in command(site, "plan -t site")
     assert site.apply().code == 0
     assert live(site.server) == "eleven"
@@ -1196,7 +1196,7 @@ def test_a_lock_that_was_done_acts_no_more(make_site: MakeSite, *, is_killed: bo
     site.server.faults()
     if is_killed:
         assert "lock was done" in command(site, "state settle -t site")
-    for line in ("state list", "state settle", "plan", "drift"):
+    for line in ("state show", "state settle", "plan", "drift"):
         assert "act " not in command(site, f"{line} -t site"), line
     assert site.apply().code == 0
 
@@ -1290,7 +1290,7 @@ def test_no_call_that_may_act_is_let_loose_by_newer_ones(make_site: MakeSite) ->
         killed(site, site.server, "before")
     declare(site, "eleven")
     assert site.apply().code == 7
-    said = told(command(site, "state list -t site"))
+    said = told(command(site, "state show -t site"))
     assert len(ACTS.findall(said)) == 1
     assert said.count("and set name.") == 6
     declare(site, "ten")

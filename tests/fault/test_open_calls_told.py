@@ -123,7 +123,7 @@ def test_what_a_file_knows_is_not_called_unknown(make_site: MakeSite) -> None:
     site = begun(make_site, settle_after=300)
     file = unrecorded(site, site.server)
     file = file.rename(site.root / ".synapse-apply" / file.name)
-    said = told(command(site, "state list -t site"))
+    said = told(command(site, "state show -t site"))
     assert f"`synapse-apply state record {file} -t site` records it" in said
     assert "may act" not in said
     said = told(command(site, "doctor -t site"))
@@ -139,7 +139,7 @@ def test_of_a_call_that_was_sent_twice_the_first_is_told_of_beside_the_file(
     site = begun(make_site, settle_after=300)
     file = unrecorded(site, site.server, {"match": update(site, nth=1), "do": {"reset": "before"}})
     file.rename(site.root / ".synapse-apply" / file.name)
-    assert "may act for another" in told(command(site, "state list -t site"))
+    assert "may act for another" in told(command(site, "state show -t site"))
 
 
 @on_api("v1", "v2")
@@ -225,7 +225,7 @@ def test_of_a_lock_that_was_sent_twice_both_tries_are_told_until_it_is_locked(
         assert site.apply().code == 7
     site.server.faults()
     tries = rf"(?:lock of {name} \(call|lock of {name}) "
-    for line in ("state list", f"state show {name}", "doctor"):
+    for line in ("state show", f"state show {name}", "doctor"):
         assert len(re.findall(tries, told(command(site, f"{line} -t site")))) == 2, line
     said = told(command(site, "state settle -t site", code=7))
     assert said.count(f"lock of {name} (call ") == 1
@@ -243,7 +243,7 @@ def test_of_a_lock_that_was_sent_twice_both_tries_are_told_until_it_is_locked(
         assert "lock was done" in command(site, "state settle -t site")
     else:
         assert site.apply().code == 0
-    for line in ("state list", f"state show {name}", "state settle --wait", "plan", "drift"):
+    for line in ("state show", f"state show {name}", "state settle --wait", "plan", "drift"):
         said = command(site, f"{line} -t site")
         assert "act " not in said, line
         assert "Waiting" not in said

@@ -474,7 +474,7 @@ def test_a_create_of_a_debug_release_that_acts_again_is_told_of(
         said = " ".join(command(site, f"{line} -t site").split())
         assert f"create of {RELEASE} (call " in said or f"replace of {RELEASE} (call " in said
         assert "and would replace it." in said
-    assert f"create of {RELEASE}" in " ".join(command(site, "state list -t site").split())
+    assert f"create of {RELEASE}" in " ".join(command(site, "state show -t site").split())
     again = {name: first["body"][name] for name in ("config", "package")}
     site.server.send("PATCH", f"/_emulator/objects/release/{first['id']}/", again)
     said = " ".join(command(site, "drift -t site").split())
@@ -563,7 +563,7 @@ def test_a_replacement_of_a_release_that_is_gone_is_not_forgotten(
     )
     assert "an earlier replace, which was sent at " in refused
     assert "may still act and overwrite a newer one" in refused
-    assert said in " ".join(command(site, "state list -t site").split())
+    assert said in " ".join(command(site, "state show -t site").split())
     assert uploads(site.server) == sent
     assert site.apply(ahead=LATER).code == 0
     assert uploads(site.server) == sent + 1

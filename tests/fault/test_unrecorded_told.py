@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_warned_of_and_no_more(untold: tuple[Site,
     """Nobody knows what it tells: settling is the user's word again, and no plan speaks of it."""
     site, address = untold
     one_file(site).write_text("{")
-    for typed, code in (("state settle -t site", 7), ("state list -t site", 0)):
+    for typed, code in (("state settle -t site", 7), ("state show -t site", 0)):
         assert "the state key did not sign it" in command(site, typed, code=code)
     assert one_file(site).name not in command(site, "plan -t site")
     command(site, f"state settle {address} --absent -t site")
@@ -149,11 +149,11 @@ def test_state_list_tells_what_settles_a_call(untold: tuple[Site, str]) -> None:
     """The file where it knows; else not the next apply, where a backend may be unable to tell."""
     site, address = untold
     file = one_file(site)
-    listed = command(site, "state list -t site")
+    listed = command(site, "state show -t site")
     assert WARNING in listed
     assert f"Outcome unknown: {address}. {file} tells that the create of {address}" in listed
     shutil.move(file, site.root / "elsewhere.jsonl")
-    listed = command(site, "state list -t site")
+    listed = command(site, "state show -t site")
     assert WARNING not in listed
     assert "The next apply looks it up" not in listed
     for words in (f"`synapse-apply state settle {address} -t site` asks this one",
@@ -169,5 +169,5 @@ def test_state_list_leaves_to_apply_what_it_can_look_up(
     site, _, _ = lose_state_during(make_site, server, 1)
     (site.root / "lost.db").replace(state_of(site))
     one_file(site).unlink()
-    said = command(site, "state list -t site")
+    said = command(site, "state show -t site")
     assert "Outcome unknown: storage/storage-0. The next apply looks it up.\n" in said

@@ -89,7 +89,7 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
     else:
         command(site, f"import {RELEASE} {remote_id(server)} -t site")
     assert site.open_intents() == []
-    for line in ("plan", "drift", "state list", f"show {RELEASE}"):
+    for line in ("plan", "drift", "state show", f"show {RELEASE}"):
         said = told(command(site, f"{line} -t site"))
         assert said.count(UNTOLD) == 1, said
         assert f"{RELEASE}: this version was found after a create without an answer" in said
@@ -108,7 +108,7 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
     assert "no difference. Its published package counts as ours from now on." in said
     assert UNTOLD in said
     assert record(site).digest == digest
-    for line in ("plan", "drift", "state list", f"show {RELEASE}"):
+    for line in ("plan", "drift", "state show", f"show {RELEASE}"):
         assert UNTOLD not in command(site, f"{line} -t site"), line
 
 
@@ -176,7 +176,7 @@ def test_a_new_version_ends_the_doubt(make_site: MakeSite, server: Server) -> No
     move_version(site, "1.1.0", "1.2.0")
     assert site.apply().code == 0
     assert UNTOLD not in command(site, "plan -t site")
-    assert UNTOLD not in command(site, "state list -t site")
+    assert UNTOLD not in command(site, "state show -t site")
 
 
 @on_vendor()
@@ -193,7 +193,7 @@ def test_the_bytes_tell_whose_package_it_is(
             assert f"{RELEASE}: create was done (id " in said
         else:
             assert "whether create was done cannot be told (the live package is another" in said
-        for line in ("plan", "drift", "state list"):
+        for line in ("plan", "drift", "state show"):
             assert UNTOLD not in command(site, f"{line} -t site"), line
         assert ("has unreleased changes" in command(site, "plan -t site")) is not is_ours
         if release_meta == "none":
@@ -212,7 +212,7 @@ def test_an_ordinary_create_is_taken_for_ours(make_site: MakeSite, *, is_lost: b
     site.server.faults()
     if site.open_intents():
         site.apply(ahead=LATER)
-    for line in ("plan", "state list"):
+    for line in ("plan", "state show"):
         assert (UNTOLD in command(site, f"{line} -t site")) is is_lost, line
 
 
@@ -280,7 +280,7 @@ def test_what_is_published_while_a_create_hangs_is_not_taken_for_ours(
             else:
                 assert "The object is there, and nothing shows whether it has our package" in said
                 assert "so the call was done" not in said
-            for line in ("plan", "drift", "state list"):
+            for line in ("plan", "drift", "state show"):
                 assert (UNTOLD in command(site, f"{line} -t site")) is (shows == "nothing"), line
 
 

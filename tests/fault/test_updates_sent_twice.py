@@ -71,7 +71,7 @@ def test_a_state_in_git_remembers_the_first_try(
     site = begun(make_site, state_url=f"git:file://{remote}?pace=0")
     lost_twice(site, server, "killed")
     assert f"{PLUGIN}: update was done" in command(site, "state settle -t site")
-    assert "A call that was given up may still act" in command(site, "state list -t site")
+    assert "A call that was given up may still act" in command(site, "state show -t site")
     declare(site, "eleven")
     assert site.apply().code == 7
     assert live(server) == "ten"
@@ -83,7 +83,7 @@ def test_an_open_call_that_was_sent_twice_is_told_of_once(make_site: MakeSite) -
     site.server.faults({"match": update(site), "do": {"reset": "before"}})
     assert site.apply().code == 7
     site.server.faults()
-    assert command(site, "state list -t site").count("may still act") == 1
+    assert command(site, "state show -t site").count("may still act") == 1
     change_outside(site, site.server, "ten")
     said = command(site, "state settle -t site")
     assert f"{PLUGIN}: update was done" in said

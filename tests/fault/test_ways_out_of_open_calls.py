@@ -124,7 +124,7 @@ def test_the_address_of_what_was_made_anew_is_freed_before_the_import(
     site.server.faults()
     for line, code in (("plan", 0), ("state settle", 7)):
         assert ways_out(command(site, f"{line} -t site", code=code))[:2] == freed, line
-    listed = told(command(site, "state list -t site"))
+    listed = told(command(site, "state show -t site"))
     assert PRINTED.findall(listed.partition("if it is there: ")[2])[:2] == freed
     ((new_id,),) = [ids for name, ids in site.server.ids().items() if name == PLUGIN]
     for way in freed:
@@ -318,10 +318,10 @@ def test_a_call_that_was_given_up_and_whose_answer_a_file_has_cannot_act(
     file = unrecorded(site, site.server)
     change_outside(site, site.server, "nine")
     assert site.apply().code == 0
-    assert "may act" in command(site, "state list -t site")
+    assert "may act" in command(site, "state show -t site")
     file = file.rename(site.root / ".synapse-apply" / file.name)
     change_outside(site, site.server, "by hand")
-    for line in ("state list", f"state show {PLUGIN}", "doctor", "plan", "drift", "state settle"):
+    for line in ("state show", f"state show {PLUGIN}", "doctor", "plan", "drift", "state settle"):
         said = told(command(site, f"{line} -t site"))
         assert not re.search(r"may (still )?act\b", said), line
     assert "Waiting" not in command(site, "state settle --wait -t site")
@@ -342,7 +342,7 @@ def test_of_a_call_that_was_sent_twice_the_first_may_act_beside_the_file(
     change_outside(site, site.server, "nine")
     assert site.apply().code == 0
     file.rename(site.root / ".synapse-apply" / file.name)
-    for line in ("state list", f"state show {PLUGIN}", "doctor"):
+    for line in ("state show", f"state show {PLUGIN}", "doctor"):
         assert "may act for another" in told(command(site, f"{line} -t site")), line
     declare(site, "eleven")
     assert site.apply().code == 7
@@ -393,7 +393,7 @@ def test_every_way_out_that_is_printed_is_accepted(
         assert ways, line
         count, way = len(ways), ways[number]
         command(site, f"{way} --auto-approve" if way.startswith("apply ") else way)
-        assert "Outcome unknown" not in command(site, "state list -t site")
+        assert "Outcome unknown" not in command(site, "state show -t site")
         assert site.apply(ahead=LATER).code == 0
         assert site.open_intents() == []
         assert address in site.records()

@@ -185,10 +185,10 @@ def write_project(target: Path) -> None:
     for name, command in {
         "plan.json": "plan -t embedded --json",
         "show.json": "show storage/raw -t embedded --json",
-        "state-list.json": "state list -t embedded --json",
+        "state-list.json": "state show -t embedded --json",
         "state-show.json": "state show release/echo@1.0.0 -t embedded --json",
         "history.json": "state history -t embedded --json",
-        "inventory.yaml": "state inventory -t embedded",
+        "inventory.yaml": "state show --inventory -t embedded",
     }.items():
         (documents / name).write_text(_run(root, command))
     _run(root, f"plan -t embedded --report markdown={documents}/plan.md")

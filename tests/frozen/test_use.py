@@ -60,7 +60,7 @@ def typed(root: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
 
 def assert_applied(typed: Typed) -> None:
     """What the plan wanted is live, once, and nothing is left to do."""
-    rows = json.loads(typed("state list --json"))
+    rows = json.loads(typed("state show --json"))
     assert "storage/late" in json.dumps(rows)
     assert "release/echo@1.1.0" in json.dumps(rows)
     typed("plan --detailed-exitcode")
@@ -83,7 +83,7 @@ def test_a_plan_with_packages_is_refused(typed: Typed, command: str) -> None:
     (finding,) = json.loads(typed(f"{command} packed.plan --json", 1))["diagnostics"]
     assert "packed.plan: it carries packages, which no plan does any more." in finding["detail"]
     assert "keep the package folder beside the file" in finding["hint"]
-    assert "storage/late" not in typed("state list --json")
+    assert "storage/late" not in typed("state show --json")
 
 
 def test_unrecorded_calls_are_recovered(typed: Typed, root: Path) -> None:
@@ -133,7 +133,7 @@ def test_documents_say_what_they_said(typed: Typed) -> None:
     for name, command in {
         "plan.json": "plan --json",
         "show.json": "show storage/raw --json",
-        "state-list.json": "state list --json",
+        "state-list.json": "state show --json",
         "state-show.json": "state show release/echo@1.0.0 --json",
         "history.json": "state history --json",
     }.items():
@@ -141,7 +141,7 @@ def test_documents_say_what_they_said(typed: Typed) -> None:
         if name == "plan.json":
             take_warning_of_format_out(document)
         assert_has(document, json.loads((DOCUMENTS / name).read_text()), name)
-    assert typed("state inventory") == (DOCUMENTS / "inventory.yaml").read_text()
+    assert typed("state show --inventory") == (DOCUMENTS / "inventory.yaml").read_text()
 
 
 def take_warning_of_format_out(document: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ _COMMANDS = (
     ("apply", "--auto-approve", "--parallelism", "1"),
     ("drift", "--json"),
     ("doctor",),
-    ("jobs", "list"),
+    ("get", "jobs"),
     ("jobs", "show", "1"),
     ("jobs", "show", "1", "--json"),
     ("export", "--all", "--to", "out"),

@@ -53,4 +53,4 @@ class Manifests:
             execute("plan", "-t", "embedded", *(["--json"] if kind > 0.95 else []))
         if kind > 0.97:
             execute("bump", "release/image-processing@1.0.0", "patch")
-            execute("graph", "-t", "one")
+            execute("validate", "--graph", "-t", "one")

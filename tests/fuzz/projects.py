@@ -74,5 +74,5 @@ class Projects:
         if kind > 0.9:
             self.values.write_bytes(data)
             execute("validate", "--var-file", "values.yaml")
-            execute("graph", "-t", "dev")
-            execute("state", "list", "-t", "embedded")
+            execute("validate", "--graph", "-t", "dev")
+            execute("state", "show", "-t", "embedded")

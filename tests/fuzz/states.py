@@ -19,8 +19,8 @@ _CELLS: tuple[Any, ...] = (
     *("NaN", "\u202e", "../../x", "9" * 400, "9999-12-31T23:59:60Z", b"{}", "true", '"x"'),
 )
 _COMMANDS = (
-    ("state", "list"),
-    ("state", "list", "--json"),
+    ("state", "show"),
+    ("state", "show", "--json"),
     ("plan", "-t", "embedded"),
     ("plan", "-t", "embedded", "--json"),
     ("state", "history"),
@@ -28,14 +28,17 @@ _COMMANDS = (
     ("show", "storage/raw-data"),
     ("show", "release/image-processing@1.0.0", "--json"),
     ("state", "show", "plugin/image-processing"),
-    ("state", "inventory"),
+    ("state", "show", "--inventory"),
     ("drift",),
     ("doctor",),
     ("state", "backup", "copy.db"),
     ("apply", "--auto-approve"),
     ("state", "settle"),
     ("export", "--all", "--to", "out"),
-    ("graph",),
+    (
+        "validate",
+        "--graph",
+    ),
 )
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "inventory",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="INVENTORY",
-    help="A file as `export` writes or `state inventory` prints it, instead of ADDRESS and ID.",
+    help="A file that `export` wrote or `state show --inventory` printed, for ADDRESS and ID.",
 )
 @click.option(
     "--no-bytes", is_flag=True, help="Do not read published bytes; `verify --bytes` can later."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from synapse_apply import __version__, cli
 from synapse_apply.cli import options
 from synapse_apply.cli.console import Console
@@ -21,22 +23,43 @@ if TYPE_CHECKING:
         ("synapse-apply validate -t prod --strict", "One target; warnings are errors."),
         ("synapse-apply validate --json", "Findings for an editor or a bot."),
         ("synapse-apply validate --report github", "Each finding at its line in the pull request."),
+        ("synapse-apply validate --graph", "What needs what, for a ```mermaid block."),
     ],
     exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
 )
 @options.use("json", "targets", "report", "project_from", "file", "variables", "strict")
-def validate(*, console: Console, invocation: Invocation, reports: Reports | None) -> int:
+@click.option(
+    "--graph",
+    is_flag=True,
+    help="Instead print which resource needs which, as a Mermaid flowchart.",
+)
+def validate(
+    *, console: Console, invocation: Invocation, reports: Reports | None, graph: bool
+) -> int:
     """Check the project file, the manifests and the packages they name.
 
     Needs no backend, no credentials and no value of a secret, so it can run for a pull request
     from anywhere. Every finding is shown with file, line and column. No project file and no
     manifest is an error, since the folder is the wrong one; an empty folder is a warning.
     """
+    if graph:
+        return _print_graph(console, invocation, reports)
     with options.open_target(invocation) as target:
         validation = target.validate()
     errors = any(finding.is_error for finding in validation.diagnostics)
     text = "" if errors else f"{validation.summary}\n"
     return console.show_checked("validate", validation.diagnostics, text, reports)
+
+
+def _print_graph(console: Console, invocation: Invocation, reports: Reports | None) -> int:
+    """Print the graph of what the manifests of one target declare."""
+    if console.as_json or reports is not None:
+        raise click.UsageError("--graph prints Mermaid: leave out --json and --report.")
+    with options.open_target(invocation) as target:
+        declared = target.read_manifests().items()
+    nodes = [cli.graph.GraphNode(address, resource.depends_on) for address, resource in declared]
+    console.write_output(cli.graph.format_mermaid(nodes))
+    return 0
 
 
 @manual_command(

@@ -7,7 +7,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -99,27 +98,6 @@ add_row_option = click.option(
 )
 
 
-# What the help of each command says that decides on a rollout.
-ROLLOUT_EXITS = (
-    ("0", "done"),
-    ("1", "the answer was not `yes`, no right, or the controller does not answer"),
-    ("4", "the rollout has another revision or wave by now than what was shown"),
-    ("5", "the rollout is in a state in which this cannot be asked"),
-    ("7", "the answer was lost"),
-)
-add_rollout_argument = click.argument("name", metavar="NAME")
-add_revision_option = click.option(
-    "--revision",
-    type=Typed("commit", lambda text: _parse_revision(text).lower()),
-    metavar="COMMIT",
-    help="The revision that somebody has seen; nothing is asked then.",
-)
-add_wave_option = click.option(
-    "--wave",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="The wave that somebody has seen; goes with --revision.",
-)
 add_reason_option = click.option(
     "--reason", required=True, metavar="TEXT", help="Why; stands on the page."
 )
@@ -127,9 +105,6 @@ add_reason_option = click.option(
 
 _pattern_options = options.combine(
     options.use("color"), add_url_option, add_target_patterns_argument
-)
-_decision_options = options.combine(
-    options.use("color"), add_url_option, add_rollout_argument, add_revision_option
 )
 
 
@@ -150,6 +125,7 @@ def group() -> None:
         ("synapse-apply controller run --demo", "With a repository and backends made for it."),
         ("synapse-apply controller run --once", "One round, for cron."),
         ("synapse-apply controller run /etc/acme.yaml --data /var/lib/acme", "For a service."),
+        ("synapse-apply controller run --worker", "Work beside the replicas of this controller."),
     ],
     exits=[
         ("0", "stopped by Ctrl-C or SIGTERM; --once: all is looked at, and applied where it may"),
@@ -173,6 +149,12 @@ def group() -> None:
     "controller does with them, and remove them at the end.",
 )
 @click.option("--keep", is_flag=True, help="With --demo: leave the folder there.")
+@click.option(
+    "--worker",
+    is_flag=True,
+    help="Plan and apply what is due, and nothing else: beside replicas whose store is on "
+    "PostgreSQL.",
+)
 @add_looks_option
 @click.option(
     "--detailed-exitcode",
@@ -189,6 +171,7 @@ def run(
     detailed: bool,
     demo: bool,
     keep: bool,
+    worker: bool,
     looks: int,
 ) -> int:
     """Follow Git, plan every target, apply what its mode lets it, and show it on a page.
@@ -197,7 +180,12 @@ def run(
     each failure. SIGHUP has it read the file again; one with errors is not taken. A first Ctrl-C or
     SIGTERM lets looks end for some seconds and of applies what has begun; a second one stops at
     once.
+
+    A --worker has no page, follows no branch and sends no message: at least one `run` without it
+    has the same file. Any number of workers may come and go, each with its own data folder.
     """
+    if worker and (once or demo):
+        raise click.UsageError("--worker goes on until it is stopped: leave out --once and --demo.")
     if detailed and not once:
         raise click.UsageError("--detailed-exitcode goes with --once.")
     if demo and once:
@@ -209,7 +197,7 @@ def run(
         return 0
     setup = cli.run.ControllerSetup(file, data, dict(os.environ), sys.stderr, looks)
     if not once:
-        cli.run.serve_controller(setup)
+        (cli.run.serve_worker if worker else cli.run.serve_controller)(setup)
         return 0
     print_targets = partial(cli.controller.print_target_list, console)
     return cli.run.run_controller_once(setup, print_targets, detailed=detailed)
@@ -229,35 +217,6 @@ def _serve_demo(console: Console, *, keep: bool) -> None:
                 demo.configuration_file, demo.data_folder, variables, sys.stderr
             )
         )
-
-
-@manual_command(
-    "worker",
-    examples=[
-        ("synapse-apply controller worker", "Work beside the replicas of this controller.yaml."),
-        ("synapse-apply controller worker --looks 16", "On a larger machine."),
-    ],
-    exits=[
-        ("0", "stopped by Ctrl-C or SIGTERM"),
-        ("1", "it could not start, or a newer version has taken over the store"),
-        ("6", "another controller uses the data folder"),
-    ],
-    environment=[("SYNAPSE_APPLY_LOG=json", "Log lines as JSON.")],
-)
-@options.use("color")
-@add_file_argument
-@add_data_option
-@add_looks_option
-def worker(*, console: Console, file: Path, data: Path, looks: int) -> int:
-    """Plan and apply what is due in a controller whose store is on PostgreSQL, and nothing else.
-
-    It has no page, follows no branch and sends nothing: for that there is at least one `run` with
-    the same file. Any number of workers may come and go; each has a data folder of its own. SIGHUP,
-    a first and a second SIGTERM are as of `run`.
-    """
-    del console  # all that it tells are lines of its log
-    cli.run.serve_worker(cli.run.ControllerSetup(file, data, dict(os.environ), sys.stderr, looks))
-    return 0
 
 
 @manual_command(
@@ -670,30 +629,111 @@ def backup(*, console: Console, data: Path, file: Path) -> int:
     return 0
 
 
-@click.group("rollout", cls=LazyGroup, entries=registry.CONTROLLER_ROLLOUT)
-def rollout() -> None:
-    """See how far rollouts are, and decide on them.
-
-    A rollout brings a new head to targets wave by wave. A wave is closed once each of its targets
-    has shown that it looks good; too many failures stop the rollout, and a person decides.
-    """
+_ROLLOUT_VERBS = {
+    "approve": "APPROVE_WAVE",
+    "resume": "RESUME_ROLLOUT",
+    "skip": "SKIP_WAVE",
+    "abort": "ABORT_ROLLOUT",
+}
 
 
 @manual_command(
-    "status",
+    "rollout",
     examples=[
         ("synapse-apply controller rollout status", "All of them, who needs a person first."),
         ("synapse-apply controller rollout status fleet", "One, wave by wave."),
         ("synapse-apply controller rollout status fleet --json", "With every target."),
+        ("synapse-apply controller rollout approve fleet", "Show what waits, and ask."),
+        (
+            "synapse-apply controller rollout approve fleet --revision 3b92d7c --wave 3",
+            "For a script: what somebody has seen.",
+        ),
+        ("synapse-apply controller rollout resume fleet", "Show why it stopped, and ask."),
+        (
+            'synapse-apply controller rollout skip fleet --reason "eu-4 is being rebuilt"',
+            "Show what is open, and ask.",
+        ),
+        (
+            "synapse-apply controller rollout abort fleet --revision 3b92d7c --reason wrong",
+            "In a script, where somebody has seen it.",
+        ),
     ],
-    exits=[("0", "printed"), ("1", "there is no such rollout, or the controller does not answer")],
+    exits=[
+        ("0", "printed, or decided"),
+        ("1", "no such rollout, the answer was not `yes`, no right, or no controller answers"),
+        ("4", "the rollout has another revision or wave by now than what was shown"),
+        ("5", "the rollout is in a state in which this cannot be asked"),
+        ("7", "the answer was lost"),
+    ],
     environment=API_ENVIRONMENT,
 )
 @options.use("json")
 @add_url_option
+@click.argument(
+    "action", type=click.Choice(["status", *_ROLLOUT_VERBS]),
+    metavar="status|approve|resume|skip|abort",
+)  # fmt: skip
 @click.argument("name", metavar="[NAME]", default="", required=False)
-def rollout_status(*, console: Console, url: str, name: str) -> int:
-    """Say which revision rollouts bring, how far they are, and what they wait for."""
+@click.option(
+    "--revision",
+    type=Typed("commit", lambda text: _parse_revision(text).lower()),
+    metavar="COMMIT",
+    help="The revision that somebody has seen; nothing is asked then.",
+)
+@click.option(
+    "--wave",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With approve and skip: the wave that somebody has seen; goes with --revision.",
+)
+@click.option(
+    "--reason", default="", metavar="TEXT", help="With skip and abort: why; stands on the page."
+)
+def rollout(
+    *,
+    console: Console,
+    url: str,
+    action: str,
+    name: str,
+    revision: str | None,
+    wave: int | None,
+    reason: str,
+) -> int:
+    """See how far rollouts are, and decide on them.
+
+    A rollout brings a new revision to targets wave by wave. A wave ends once each of its targets
+    is healthy. Too many failures stop the rollout, and a person decides.
+
+    \b
+      status    list the rollouts, or show one wave by wave
+      approve   let the next wave begin, where its configuration says `approve`
+      resume    continue a stopped rollout: failed targets are tried again
+      skip      end the open wave without evidence, so that the next one begins
+      abort     bring a revision no further; targets that have it keep it
+
+    A decision is for one revision, of approve and skip for one wave. You need the right `approve`
+    for every target of the rollout, or of the wave.
+    """  # noqa: D301 - the escape is meant: it keeps the lines below it apart
+    if action == "status":
+        if revision or wave or reason:
+            raise click.UsageError("--revision, --wave and --reason go with a decision.")
+        return _print_rollouts(console, url, name)
+    verb = getattr(cli.verbs, _ROLLOUT_VERBS[action])
+    if not name or console.as_json:
+        raise click.UsageError(f"`rollout {action}` takes the NAME of one rollout, and no --json.")
+    if bool(reason) != ("reason" in verb.members):
+        raise click.UsageError(
+            f"`rollout {action}` takes {'a' if 'reason' in verb.members else 'no'} --reason."
+        )
+    if wave and "wave" not in verb.subject.value:
+        raise click.UsageError(f"`rollout {action}` takes no --wave.")
+    return cli.controller.decide_on_rollout(
+        console, verb, url=url, name=name, revision=revision, wave=wave, reason=reason
+    )
+
+
+def _print_rollouts(console: Console, url: str, name: str) -> int:
+    """Print one rollout, or a line for each."""
     api = cli.controller.open_controller_api(console, url)
     if not name:
         rollouts = api.list_rollouts()
@@ -708,100 +748,3 @@ def rollout_status(*, console: Console, url: str, name: str) -> int:
         text = cli.controller.format_rollout(rollout.document, color=console.is_output_colored)
     console.show(document, text)
     return 0
-
-
-@manual_command(
-    "approve",
-    examples=[
-        ("synapse-apply controller rollout approve fleet", "Show what waits, and ask."),
-        (
-            "synapse-apply controller rollout approve fleet --revision 3b92d7c --wave 3",
-            "For a script: what somebody has seen.",
-        ),
-    ],
-    exits=ROLLOUT_EXITS,
-    environment=API_ENVIRONMENT,
-)
-@_decision_options
-@add_wave_option
-def rollout_approve(*, console: Console, **asked: Any) -> int:
-    """Let the next wave of a rollout begin, where its configuration says `approve`.
-
-    An approval is for one revision and one wave. It needs the right `approve` for every target of
-    the wave.
-    """
-    return cli.controller.decide_on_rollout(console, cli.verbs.APPROVE_WAVE, **asked)
-
-
-@manual_command(
-    "resume",
-    examples=[
-        ("synapse-apply controller rollout resume fleet", "Show why it stopped, and ask."),
-        (
-            "synapse-apply controller rollout resume fleet --revision 3b92d7c",
-            "For a script: what somebody has seen.",
-        ),
-    ],
-    exits=ROLLOUT_EXITS,
-    environment=API_ENVIRONMENT,
-)
-@_decision_options
-def rollout_resume(*, console: Console, **asked: Any) -> int:
-    """Go on with a rollout that is stopped: what failed is tried again, and failures count anew.
-
-    It needs the right `approve` for every target of the rollout.
-    """
-    return cli.controller.decide_on_rollout(console, cli.verbs.RESUME_ROLLOUT, **asked)
-
-
-@manual_command(
-    "skip",
-    examples=[
-        (
-            'synapse-apply controller rollout skip fleet --reason "eu-4 is being rebuilt"',
-            "Show what is open, and ask.",
-        ),
-        (
-            "synapse-apply controller rollout skip fleet --revision 3b92d7c --wave 2 --reason x",
-            "For a script: what somebody has seen.",
-        ),
-    ],
-    exits=ROLLOUT_EXITS,
-    environment=API_ENVIRONMENT,
-)
-@_decision_options
-@add_wave_option
-@add_reason_option
-def rollout_skip(*, console: Console, **asked: Any) -> int:
-    """Close the open wave of a rollout without evidence, so that the next one begins.
-
-    What is left of the wave gets the revision, too. It needs the right `approve` for every target
-    of the wave.
-    """
-    return cli.controller.decide_on_rollout(console, cli.verbs.SKIP_WAVE, **asked)
-
-
-@manual_command(
-    "abort",
-    examples=[
-        (
-            'synapse-apply controller rollout abort fleet --reason "wrong bytes"',
-            "Show how far it is, and ask.",
-        ),
-        (
-            "synapse-apply controller rollout abort fleet --revision 3b92d7c --reason wrong",
-            "For a script: what somebody has seen.",
-        ),
-    ],
-    exits=ROLLOUT_EXITS,
-    environment=API_ENVIRONMENT,
-)
-@_decision_options
-@add_reason_option
-def rollout_abort(*, console: Console, **asked: Any) -> int:
-    """Bring a revision no further: targets stay where they are until the next head.
-
-    What has it keeps it: to go back, revert in Git. It needs the right `approve` for every target
-    of the rollout.
-    """
-    return cli.controller.decide_on_rollout(console, cli.verbs.ABORT_ROLLOUT, **asked)

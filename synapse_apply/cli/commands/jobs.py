@@ -12,7 +12,7 @@ from synapse_apply.cli import options, registry, typed
 from synapse_apply.cli.console import Console, is_approved, require_approval_way
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.model.errors import Exit
-from synapse_apply.model.job import EXPANDABLE_FIELDS, Job, JobStatus
+from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.views.sanitize import sanitize
 
@@ -115,75 +115,11 @@ def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
 
 @click.group("jobs", cls=LazyGroup, entries=registry.JOBS)
 def group() -> None:
-    """Look at jobs, follow their logs, report on them.
+    """Follow the log of a job, or stop it; `get jobs` lists jobs, `get job ID` shows one.
 
     A job is one run of a plugin. Status words of both kinds of servers are understood (queued or
     PENDING, running, completed or SUCCEEDED, failed, stopped) and shown in one.
     """
-
-
-@manual_command(
-    "list",
-    examples=[
-        ("synapse-apply jobs list --status running", "Jobs that are running."),
-        ("synapse-apply jobs list --plugin yolo --created-after 7d", "A plugin's, of a week."),
-        ("synapse-apply jobs list --limit 20 --json", "The newest ones, for a script."),
-    ],
-    exits=[
-        ("0", "listed, also where there is none"),
-        ("1", "there is no such plugin, or they could not be read"),
-    ],
-)
-@options.use("json", "target")
-@click.option(
-    "--status",
-    type=typed.STATUS,
-    metavar="WORD",
-    help="Only jobs of this status: queued, running, completed, failed or stopped.",
-)
-@click.option("--plugin", default="", metavar="PLUGIN",
-              help="Only jobs of this plugin: a recorded name, a code, or id=123.")  # fmt: skip
-@click.option("--created-after", type=typed.MOMENT, metavar="DATE|SPAN",
-              help="Only jobs made since a date, a time, or a span ago: 7d, 12h.")  # fmt: skip
-@click.option("--user", default="", metavar="ID", help="Only jobs of this user.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
-def list_(*, console: Console, invocation: Invocation, **selection: Any) -> int:
-    """List jobs in the backend's order, page after page, all of them unless --limit says less."""
-    empty = "There is no such job."
-    if selection["plugin"]:
-        empty = "There is no such job of this plugin, or no such plugin."
-    with options.open_target(invocation) as target:
-        return cli.jobs.print_jobs_table(console, target.jobs.iter_jobs(**selection), empty)
-
-
-def _parse_expand_options(
-    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
-) -> tuple[str, ...]:
-    """`logs,result` as names; a usage error for one that a job has not."""
-    names = tuple(dict.fromkeys(part.strip() for text in texts for part in text.split(",")))
-    for name in names:
-        if name not in EXPANDABLE_FIELDS:
-            raise click.BadParameter(f"{name!r} is none of {', '.join(EXPANDABLE_FIELDS)}.")
-    return names
-
-
-@manual_command(
-    "get",
-    examples=[
-        ("synapse-apply jobs get 789", "What the backend says of a job."),
-        ("synapse-apply jobs get 789 --expand logs,result", "With its log and its result."),
-        ("synapse-apply jobs get 789 --json", "The same for a script."),
-    ],
-    exits=[("0", "shown, however the job stands"), ("1", "there is no such job")],
-)
-@options.use("json", "target")
-@click.argument("job_id", metavar="ID")
-@click.option("--expand", multiple=True, metavar="NAMES", callback=_parse_expand_options,
-              help="Ask for more of it: logs, metrics, result.")  # fmt: skip
-def get(*, console: Console, invocation: Invocation, job_id: str, expand: tuple[str, ...]) -> int:
-    """Show a job. `status` is in the words of the API page, `raw` in JSON is the server's own."""
-    with options.open_target(invocation) as target:
-        return cli.jobs.print_job(console, target.jobs.read_job(job_id, expand=expand))
 
 
 @manual_command(

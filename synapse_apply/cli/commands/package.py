@@ -74,51 +74,53 @@ def check(
         ("synapse-apply package show plugins/yolo", "What goes into the zip, and what does not."),
         ("synapse-apply package show release/yolo@1.1.0 --by-size", "The largest files first."),
         ("synapse-apply package show plugins/yolo --json", "The same for a script."),
+        (
+            "synapse-apply package show plugins/yolo --digest",
+            "What the state and plans have of it.",
+        ),
     ],
-    exits=[("0", "shown"), ("1", "no such package, or names in it that no package can have")],
+    exits=[
+        ("0", "shown"),
+        ("1", "no such package, or it cannot be published as it is"),
+    ],
 )
 @_add_package_options
 @click.option("--by-size", is_flag=True, help="The largest files first.")
-def show(*, console: Console, invocation: Invocation, what: str, ref: str, by_size: bool) -> int:
+@click.option(
+    "--digest",
+    "only_digest",
+    is_flag=True,
+    help="Print only the digest; with --json also the SHA-256 of each file.",
+)
+def show(
+    *,
+    console: Console,
+    invocation: Invocation,
+    what: str,
+    ref: str,
+    by_size: bool,
+    only_digest: bool,
+) -> int:
     """Show what goes into a package, what is left out, and the rule that leaves it out.
 
     A rule is a line of an ignore file (`.synapseignore`, which goes before `.gitignore`) or
     built in. A folder that is left out stands for all below it.
+
+    The digest is `pkg1:sha256:` and the SHA-256 over paths, bytes and executable bits: the same
+    files have the same digest on any machine, in a folder, at a Git ref or in a zip.
     """
     with options.open_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
+        if only_digest:
+            package_content = target.packages.read_package(package_query)
+            console.write_findings(package_content.findings)
+            console.show(
+                cli.files.build_package_document(package_query, package_content),
+                f"{package_content.package.digest}\n",
+            )
+            return 0
         listing = target.packages.list_contents(package_query)
     return cli.files.print_contents(console, package_query, listing, by_size=by_size)
-
-
-@manual_command(
-    "digest",
-    examples=[
-        ("synapse-apply package digest plugins/yolo", "Of a folder, as it is now."),
-        ("synapse-apply package digest plugins/yolo --ref yolo-v1.1.0", "As it was at a tag."),
-        (
-            "synapse-apply package digest release/yolo@1.1.0 --json",
-            "With the SHA-256 of each file.",
-        ),
-    ],
-    exits=[("0", "printed"), ("1", "no such package, or it cannot be published as it is")],
-)
-@_add_package_options
-def digest(*, console: Console, invocation: Invocation, what: str, ref: str) -> int:
-    """Print the digest of a package: `pkg1:sha256:` and the SHA-256 over its content.
-
-    It counts paths, bytes and executable bits, and nothing else: the same files have the same
-    digest on any machine, in a folder, at a Git ref or in a zip.
-    """
-    with options.open_target(invocation) as target:
-        package_query = target.packages.find_package(what, ref=ref)
-        package_content = target.packages.read_package(package_query)
-    console.write_findings(package_content.findings)
-    console.show(
-        cli.files.build_package_document(package_query, package_content),
-        f"{package_content.package.digest}\n",
-    )
-    return 0
 
 
 @manual_command(

@@ -71,7 +71,7 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
 @click.option(
     "--against",
     metavar="WHAT",
-    help="With --offline: git:REF, or state:FILE with what `state inventory` printed.",
+    help="With --offline: git:REF, or state:FILE with what `state show --inventory` printed.",
 )
 @options.use("file", "variables", "strict", "plan")
 @click.option(
@@ -80,6 +80,12 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
     help="Adopt objects that exist but are not recorded, or refuse them.",
 )
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is a change.")
+@click.option(
+    "--graph",
+    is_flag=True,
+    help="Instead print which resource needs which, as a Mermaid flowchart in the colours of what "
+    "apply would do.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -99,6 +105,7 @@ def plan(
     reports: Reports | None,
     show_unchanged: bool,
     detailed_exitcode: bool,
+    graph: bool,
     offline: bool,
     against: str | None,
     **plan_arguments: Any,
@@ -120,6 +127,8 @@ def plan(
     With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
+    if graph and console.as_json:
+        raise click.UsageError("--graph prints Mermaid: leave out --json.")
     message = ""
     if offline or against is not None:
         for name, reason in _CONFLICTING_OPTIONS.items():
@@ -131,7 +140,11 @@ def plan(
             plan = target.plan_offline(base, **plan_arguments)
     else:
         plan, message = _plan_online(console, invocation, **plan_arguments)
-    cli.plan.print_plan(console, plan, show_unchanged=show_unchanged)
+    if graph:
+        console.write_output(cli.graph.format_mermaid(cli.graph.build_plan_nodes(plan)))
+        console.write_findings(plan.diagnostics)
+    else:
+        cli.plan.print_plan(console, plan, show_unchanged=show_unchanged)
     console.write_stderr(message)
     code = Exit.OK
     if plan.has_errors:

@@ -1,9 +1,10 @@
-"""The commands that only show: `show`, `get`, `graph`, `mcp`."""
+"""The commands that only show: `show`, `get`, `mcp`."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,11 +13,11 @@ from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.model.errors import Exit, NameNotFound
+from synapse_apply.model.job import EXPANDABLE_FIELDS
 
 if TYPE_CHECKING:
-    from synapse_apply import Invocation
+    from synapse_apply import Invocation, OpenTarget
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.model.diagnostic import Diagnostic
 
 
 @manual_command(
@@ -80,8 +81,15 @@ def show(
     return Exit.ERROR if any(finding.is_error for finding in sides.findings) else Exit.OK
 
 
-_KINDS = ("plugin", "release", "storage")
+_KINDS = ("plugin", "release", "storage", "job")
 _KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
+
+
+def _parse_expand_options(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> tuple[str, ...]:
+    """`logs,result` as names, each once."""
+    return tuple(dict.fromkeys(part.strip() for text in texts for part in text.split(",")))
 
 
 @manual_command(
@@ -97,6 +105,9 @@ _KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
         ("synapse-apply get release/yolo@1.2.0", "By its address."),
         ("synapse-apply get release yolo@1.2.0 --expand plugin", "With the plugin it belongs to."),
         ("synapse-apply get releases --plugin yolo", "The releases of a plugin, newest first."),
+        ("synapse-apply get jobs --status running", "Jobs that are running."),
+        ("synapse-apply get jobs --plugin yolo --created-after 7d", "A plugin's, of a week."),
+        ("synapse-apply get job 789 --expand logs,result", "One, with its log and its result."),
     ],
     exits=[
         ("0", "shown; a list also where it is empty"),
@@ -109,12 +120,28 @@ _KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
 @click.option(
     "--plugin",
     metavar="PLUGIN",
-    help="With `releases`: those of this plugin: its code, its recorded name, or id=123.",
+    help="With `releases` and `jobs`: those of this plugin: its code, its recorded name, or "
+    "id=123.",
 )
 @click.option(
-    "--expand", type=click.Choice(["plugin"]), multiple=True,
-    help="With a release: show what it belongs to as well, secrets left out."
-)  # fmt: skip
+    "--expand",
+    multiple=True,
+    metavar="NAMES",
+    callback=_parse_expand_options,
+    help="With a release: `plugin`, secrets left out. With a job: logs, metrics, result.",
+)
+@click.option(
+    "--status",
+    type=typed.STATUS,
+    metavar="WORD",
+    help="With `jobs`: queued, running, completed, failed or stopped.",
+)
+@click.option("--created-after", type=typed.MOMENT, metavar="DATE|SPAN",
+              help="With `jobs`: made since a date, a time, or a span ago: 7d, 12h.")  # fmt: skip
+@click.option("--user", default="", metavar="ID", help="With `jobs`: of this user.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="With `jobs`: at most so many."
+)
 def get(
     *,
     console: Console,
@@ -123,13 +150,15 @@ def get(
     name: str | None,
     plugin: str | None,
     expand: tuple[str, ...],
+    **job_filters: Any,
 ) -> int:
-    """Show live objects as the backend has them: one by its NAME, or a list of all.
+    """Show live objects and jobs as the backend has them: one by its NAME, or a list of all.
 
-    KIND is plugin, release or storage, or its plural. KIND/NAME may be written as one word. NAME is
-    an id (123, id=123), a name that the state records, a code or a name of the backend; of a
-    release CODE@VERSION. No manifest is needed. Not every backend lists plugins, and API v1 lists
-    releases by plugin alone.
+    KIND is plugin, release, storage or job, or its plural. KIND/NAME may be written as one word.
+    NAME is an id (123, id=123), a name that the state records, a code or a name of the backend; of
+    a release CODE@VERSION, of a job its id. No manifest is needed. Not every backend lists plugins,
+    and API v1 lists releases by plugin alone. Jobs are listed page after page, the newest first
+    where the backend can order them.
 
     Secrets show as `(sensitive)`, as null in JSON: those that the schema of a storage's provider
     marks, all of a configuration whose provider is unknown, and what `lifecycle.sensitive` names.
@@ -141,15 +170,22 @@ def get(
     if slash and (name is not None or not name_in_word):
         raise click.UsageError("One KIND/NAME is wanted, or KIND and NAME.")
     kind, name = _KIND_BY_WORD[word.lower()], name_in_word if slash else name
-    if plugin is not None and (kind != "release" or name is not None):
-        raise click.UsageError("--plugin lists releases: `get releases --plugin PLUGIN`.")
-    if expand and (kind != "release" or name is None):
-        raise click.UsageError(
-            "--expand goes with one release: `get release NAME --expand plugin`."
-        )
-    if plugin is not None:
-        return print_releases_of_plugin(console, invocation, plugin)
+    if plugin is not None and (kind not in {"release", "job"} or name is not None):
+        raise click.UsageError("--plugin lists releases or jobs: `get releases --plugin PLUGIN`.")
+    if any(job_filters.values()) and (kind != "job" or name is not None):
+        raise click.UsageError("--status, --created-after, --user and --limit go with `get jobs`.")
+    expandable = {"release": ("plugin",), "job": EXPANDABLE_FIELDS}.get(kind if name else "", ())
+    for one in expand:
+        if one not in expandable:
+            known = ", ".join(expandable) or "with one release or one job"
+            raise click.UsageError(f"--expand does not go with {one!r} here: {known}.")
     with options.open_target(invocation) as target:
+        if kind == "job":
+            return _get_jobs(console, target, name, plugin or "", expand, job_filters)
+        if plugin is not None:
+            releases = target.live.list_releases(plugin)
+            empty = "There is no release of this plugin, or no such plugin."
+            return cli.objects.print_live_objects_table(console, kind, releases, empty)
         if name is None:
             return cli.objects.print_live_objects_table(
                 console, kind, target.live.list_objects(kind)
@@ -160,44 +196,19 @@ def get(
     return cli.objects.print_live_object(console, kind, live_object, expanded)
 
 
-def print_releases_of_plugin(console: Console, invocation: Invocation, plugin: str) -> int:
-    """Print the releases of a plugin: its code, a recorded name, or id=123."""
-    with options.open_target(invocation) as target:
-        releases = target.live.list_releases(plugin)
-    empty = "There is no release of this plugin, or no such plugin."
-    return cli.objects.print_live_objects_table(console, "release", releases, empty)
-
-
-@manual_command(
-    "graph",
-    examples=[
-        ("synapse-apply graph", "For a ```mermaid block of a page or a comment."),
-        ("synapse-apply graph -t prod --plan", "Coloured by what apply would do."),
-    ],
-    exits=[("0", "printed"), ("1", "error; with --plan also a plan that is incomplete")],
-)
-@options.use("color", "target", "project_from", "file", "variables")
-@click.option("--plan", "planned", is_flag=True, help="Make a plan, and colour by its actions.")
-@options.use("parallelism")
-def graph(*, console: Console, invocation: Invocation, planned: bool) -> int:
-    """Print which resource needs which, as a Mermaid flowchart; an arrow leads to what is needed.
-
-    Without --plan it is what the manifests say, and needs no backend, no state and no secret.
-    With --plan what is recorded and no longer declared is shown, too. The same manifests give
-    the same text.
-    """
-    findings: tuple[Diagnostic, ...] = ()
-    with options.open_target(invocation) as target:
-        if planned:
-            # The resources of a plan as far as it could be made, and its findings.
-            plan = target.plan()
-            nodes, findings = cli.graph.build_plan_nodes(plan), plan.diagnostics
-        else:
-            declared = target.read_manifests().items()
-            nodes = [cli.graph.GraphNode(name, one.depends_on) for name, one in declared]
-    console.write_output(cli.graph.format_mermaid(nodes))
-    console.write_findings(findings)
-    return Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
+def _get_jobs(
+    console: Console,
+    target: OpenTarget,
+    job_id: str | None,
+    plugin: str,
+    expand: tuple[str, ...],
+    filters: Mapping[str, Any],
+) -> int:
+    if job_id is not None:
+        return cli.jobs.print_job(console, target.jobs.read_job(job_id, expand=expand))
+    empty = "There is no such job of this plugin, or no such plugin." if plugin else ""
+    jobs = target.jobs.iter_jobs(plugin=plugin, **filters)
+    return cli.jobs.print_jobs_table(console, jobs, empty or "There is no such job.")
 
 
 @manual_command(

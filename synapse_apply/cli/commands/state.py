@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from synapse_apply.model.address import Address
     from synapse_apply.model.diagnostic import Diagnostic
+    from synapse_apply.model.state import State
     from synapse_apply.model.values import SecretRef
 
 
@@ -97,21 +98,62 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
 
 
 @manual_command(
-    "list",
+    "show",
     examples=[
-        ("synapse-apply state list", "A line for each record."),
-        ("synapse-apply state list --json", "The same for a script."),
+        ("synapse-apply state show", "A line for each record."),
+        ("synapse-apply state show plugin/yolo", "What was sent, and when."),
+        ("synapse-apply state show plugin/yolo --json", "The same for a script."),
+        (
+            "synapse-apply state show --inventory > inventory.yaml",
+            "Keep it: ids cannot be found again. `import -f` builds a lost state from it.",
+        ),
     ],
+    exits=[("0", "shown"), ("1", "there is no such record")],
 )
 @options.use("json", "targets")
-def list_(*, console: Console, invocation: Invocation) -> int:
-    """List what is recorded: address, id of the live object, API version, last write.
+@click.argument("name", type=RECORDED_NAME, metavar="[ADDRESS]", required=False)
+@click.option(
+    "--inventory",
+    is_flag=True,
+    help="Print address, id, version and digest of every record as YAML, for `import -f`.",
+)
+def show(*, console: Console, invocation: Invocation, name: str | None, inventory: bool) -> int:
+    """List what is recorded, or show one record. A state holds no secret.
 
-    Calls of unknown outcome are listed, too, and files that hold calls which the state does not
-    have (`state record` records these).
+    The list has address, id of the live object, API version and last write. Calls that are open or
+    may still act are shown, too, and files that hold calls which the state does not have (`state
+    record` records these).
     """
+    if inventory and name:
+        raise click.UsageError("--inventory is of all records: leave out the ADDRESS.")
     with options.open_target(invocation) as target:
+        if inventory:
+            if console.as_json:
+                console.write_or_keep_document({"inventory": target.state.list_inventory()})
+            else:
+                console.write_output(target.state.format_inventory())
+            return 0
+        record = target.state.find_record(name) if name else None
         state, open_calls = target.state.read_with_open_calls()
+    if record is None:
+        return _print_records(console, state, open_calls)
+    told = (*open_calls.findings, *open_calls.untold)
+    findings = [one for one in told if one.address == str(record.address)]
+    calls = tuple(one for one in open_calls.calls if one.intent.address == record.address)
+    console.write_findings(findings)
+    if console.as_json:
+        names = ("id", "verb", "plan_id", "sent_at")
+        opened = [{name: getattr(one.intent, name) for name in names} for one in calls]
+        diagnostics = [finding.to_json() for finding in findings]
+        document = cli.documents.record_document(record)
+        console.write_or_keep_document({**document, "open": opened, "diagnostics": diagnostics})
+    else:
+        console.write_output(cli.record.render_record(record, **console.layout))
+        _print_open_calls(console, replace(open_calls, calls=calls))
+    return 0
+
+
+def _print_records(console: Console, state: State, open_calls: OpenCalls) -> int:
     records = [record for _, record in sorted(state.records.items())]
     findings = [*open_calls.findings, *open_calls.untold]
     console.write_findings(findings)
@@ -148,37 +190,6 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
     for address, text in advices:
         advice = console.name_target(text)
         console.write_stderr(f"Outcome unknown: {address}. {advice}.\n")
-
-
-@manual_command(
-    "show",
-    examples=[
-        ("synapse-apply state show plugin/yolo", "What was sent, and when."),
-        ("synapse-apply state show plugin/yolo --json", "The same for a script."),
-    ],
-    exits=[("0", "shown"), ("1", "there is no such record")],
-)
-@options.use("json", "targets")
-@click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
-def show(*, console: Console, invocation: Invocation, name: str) -> int:
-    """Show one record, and its calls that are open or may still act. Secrets are not in it."""
-    with options.open_target(invocation) as target:
-        record = target.state.find_record(name)
-        _, open_calls = target.state.read_with_open_calls()
-    told = (*open_calls.findings, *open_calls.untold)
-    findings = [one for one in told if one.address == str(record.address)]
-    calls = tuple(one for one in open_calls.calls if one.intent.address == record.address)
-    console.write_findings(findings)
-    if console.as_json:
-        names = ("id", "verb", "plan_id", "sent_at")
-        opened = [{name: getattr(one.intent, name) for name in names} for one in calls]
-        diagnostics = [finding.to_json() for finding in findings]
-        document = cli.documents.record_document(record)
-        console.write_or_keep_document({**document, "open": opened, "diagnostics": diagnostics})
-    else:
-        console.write_output(cli.record.render_record(record, **console.layout))
-        _print_open_calls(console, replace(open_calls, calls=calls))
-    return 0
 
 
 @manual_command(
@@ -640,24 +651,6 @@ def migrate(*, console: Console, invocation: Invocation, url: str | SecretRef) -
         *next_steps,
     )
     console.write_output("".join(f"{line}\n" for line in lines))
-    return 0
-
-
-@manual_command(
-    "inventory",
-    examples=[
-        ("synapse-apply state inventory > inventory.yaml", "Keep it: ids cannot be found again."),
-        ("synapse-apply import -f inventory.yaml", "Build a lost state again."),
-    ],
-)
-@options.use("json", "target")
-def inventory(*, console: Console, invocation: Invocation) -> int:
-    """Print address, id, version and digest of every record as YAML, for `import -f`."""
-    with options.open_target(invocation) as target:
-        if console.as_json:
-            console.write_or_keep_document({"inventory": target.state.list_inventory()})
-        else:
-            console.write_output(target.state.format_inventory())
     return 0
 
 

@@ -53,7 +53,7 @@ def draw_planned(
         return ""
     # A larger drawing is unreadable, and slow to lay out.
     if len(needs) > MAX_DRAWN_NODES:
-        command = Command("graph --plan", target=target)
+        command = Command("plan --graph", target=target)
         return (
             f"<p>{len(needs):,} resources are too many to draw here: "
             f"<code>{cut_and_escape(command.format_command_line())}</code> writes them for "

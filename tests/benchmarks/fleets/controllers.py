@@ -22,7 +22,7 @@ _UP_SECONDS, _END_SECONDS = 60.0, 60.0
 
 @dataclass
 class Controllers:
-    """So many replicas of `controller run` and `controller worker`, with a data folder each.
+    """So many replicas of `controller run` and `controller run --worker`, with a data folder each.
 
     `store_url` is that of PostgreSQL, "" for SQLite in the data folder of the only replica. Each
     process looks at `look_count` targets at a time.
@@ -49,10 +49,10 @@ class Controllers:
         self.write_configurations()
         with ExitStack() as stack:
             stack.callback(self.stop)
-            self.replicas = [self._start("run", number) for number in range(self.replica_count)]
+            self.replicas = [self._start(number) for number in range(self.replica_count)]
             wait_until(self._is_up, _UP_SECONDS)
             self.workers = [
-                self._start("worker", self.replica_count + number)
+                self._start(self.replica_count + number, "--worker")
                 for number in range(self.worker_count)
             ]
             yield
@@ -71,7 +71,7 @@ class Controllers:
 
     def start_worker_again(self, number: int) -> None:
         """Start one in place of one that was killed, as a supervisor does."""
-        self.workers[number] = self._start("worker", self.replica_count + number)
+        self.workers[number] = self._start(self.replica_count + number, "--worker")
 
     def build_reader(self) -> Callable[[], Sequence[Row]]:
         if self.store_url:
@@ -107,8 +107,8 @@ class Controllers:
             )
         return False
 
-    def _start(self, verb: str, number: int) -> subprocess.Popen[bytes]:
-        command = [BIN / "synapse-apply", "controller", verb, self.root / f"{number}.yaml"]
+    def _start(self, number: int, *how: str) -> subprocess.Popen[bytes]:
+        command = [BIN / "synapse-apply", "controller", "run", *how, self.root / f"{number}.yaml"]
         command += ["--looks", str(self.look_count)]
         with (self.root / f"log-{number}").open("ab") as log:
             return subprocess.Popen(

@@ -182,7 +182,7 @@ def test_a_newer_version_of_its_api(place: Place) -> None:
     place.does("apply --auto-approve --adopt")
     assert place.does("plan").startswith("No changes.")
     assert place.queues()[0]["owner"] == "me"
-    assert "5001" in place.does("state list")
+    assert "5001" in place.does("state show")
     place.declare()
     assert "--prune deletes it" in place.does("plan")
     place.does("apply --auto-approve --prune")
@@ -195,7 +195,7 @@ def test_the_rest_of_the_face(place: Place) -> None:
     place.does("apply --auto-approve")
     assert place.does("plan --only queue").startswith("No changes.")
     assert "queue/jobs" in place.does("state show queue/jobs")
-    assert 'n0["queue/jobs"]' in place.does("graph")
+    assert 'n0["queue/jobs"]' in place.does("validate --graph")
     place.does("state rm queue/jobs")
     place.does("import queue/jobs 1")
     assert place.does("plan").startswith("No changes.")

@@ -44,12 +44,12 @@ def test_a_run_and_its_job(start: Any, job_release: str, answers: str) -> None:
     place.run("run", "yolo", "--agent", "101", "-p", "quality=1", code=0)
     place.run("run", "sam", "--agent", "101", code=0)
     for plugin in ("yolo", "sam"):
-        listed = place.run("jobs", "list", "--plugin", plugin, "--json", code=0).document["jobs"]
+        listed = place.run("get", "jobs", "--plugin", plugin, "--json", code=0).document["jobs"]
         assert [(one["plugin_code"] or one["plugin"], one["version"]) for one in listed] in (
             [(plugin, "1.0.0")],
             [({"yolo": "1", "sam": "2"}[plugin], "1.0.0")],
         )
-    rows = place.run("jobs", "list", "--created-after", "1h", code=0).out.splitlines()[1:]
+    rows = place.run("get", "jobs", "--created-after", "1h", code=0).out.splitlines()[1:]
     assert len(rows) == 2
     assert all("1.0.0" in row for row in rows)
 

@@ -25,12 +25,12 @@ def commit_and_tag(place: Workplace, tag: str) -> None:
 
 
 def digest(place: Workplace, *typed: str) -> str:
-    return place.run("package", "digest", *typed, code=0).out
+    return place.run("package", "show", "--digest", *typed, code=0).out
 
 
 def test_one_digest_however_it_is_named(place: Workplace, tmp_path: Path) -> None:
     """Folder, release, Git ref, zip: the installed command prints the digest and nothing else."""
-    printed = run_installed(f"package digest {FOLDER}", place.root, {}).stdout
+    printed = run_installed(f"package show --digest {FOLDER}", place.root, {}).stdout
     assert re.fullmatch(r"pkg1:sha256:[0-9a-f]{64}\n", printed)
     commit_and_tag(place, "v1")
     place.run("package", "build", FOLDER, code=0)
@@ -56,7 +56,7 @@ def test_one_digest_however_it_is_named(place: Workplace, tmp_path: Path) -> Non
 def test_a_digest_with_its_files(place: Workplace) -> None:
     """--json has the SHA-256, the size and the executable bit of each."""
     (place.root / MAIN).chmod(0o755)
-    made = place.run("package", "digest", "release/yolo", "--json", code=0).document
+    made = place.run("package", "show", "--digest", "release/yolo", "--json", code=0).document
     content = (place.root / MAIN).read_bytes()
     assert made["files"][1] == {
         "path": "plugin/main.py",
@@ -191,9 +191,9 @@ def test_a_state_that_does_not_know_the_bytes(place: Workplace) -> None:
 def test_bytes_that_are_not_ours(place: Workplace) -> None:
     """A release published by somebody else has no package to look at."""
     place.edit("manifests/release.yaml", "./plugins/yolo", "published")
-    for command in ("digest", "show", "build", "diff"):
-        place.run("package", command, "release/yolo@1.0.0", code=1)
-    assert "are not ours" in place.run("package", "digest", "yolo", code=1).err
+    for command in ("show --digest", "show", "build", "diff"):
+        place.run("package", *command.split(), "release/yolo@1.0.0", code=1)
+    assert "are not ours" in place.run("package", "show", "--digest", "yolo", code=1).err
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_what_no_package_can_be(place: Workplace) -> None:
     """All that is wrong with a folder is told, and no zip is left."""
     (place.root / FOLDER / "a\\b").write_text("")
     (place.root / FOLDER / "to").symlink_to("/etc/passwd")
-    for command in ("digest", "show", "build"):
-        said = place.run("package", command, FOLDER, code=1).err
+    for command in ("show --digest", "show", "build"):
+        said = place.run("package", *command.split(), FOLDER, code=1).err
         assert "Unsafe name in the package" in said
         assert "Link cannot be followed" in said
     assert not list(place.root.glob("*.zip"))
@@ -237,7 +237,7 @@ def test_what_no_package_can_be(place: Workplace) -> None:
 def test_a_package_without_config(place: Workplace) -> None:
     """A warning beside the digest, which scripts still read alone."""
     place.write("bare/a.py", "")
-    ran = place.run("package", "digest", "bare", code=0)
+    ran = place.run("package", "show", "--digest", "bare", code=0)
     assert ran.out.startswith("pkg1:sha256:")
     assert "Warning: Package without config.yaml" in ran.err
     assert "Wrote bare.zip" in place.run("package", "build", "bare", code=0).out
@@ -245,7 +245,7 @@ def test_a_package_without_config(place: Workplace) -> None:
 
 def test_names_of_nothing(place: Workplace) -> None:
     """A mistyped name gets the nearest one; several releases of one plugin ask which."""
-    said = place.run("package", "digest", "release/yolo@1.0.1", code=1).err
+    said = place.run("package", "show", "--digest", "release/yolo@1.0.1", code=1).err
     assert "nothing is at" in said
     assert "Did you mean `release/yolo@1.0.0`?" in said
     place.write(
@@ -253,5 +253,5 @@ def test_names_of_nothing(place: Workplace) -> None:
         "apiVersion: synapse-apply/v1\nkind: Release\n"
         "spec: {plugin: yolo, version: 0.9.0, source: published}\n",
     )
-    said = place.run("package", "digest", "yolo", "--json", code=1).out
+    said = place.run("package", "show", "--digest", "yolo", "--json", code=1).out
     assert "release/yolo@0.9.0, release/yolo@1.0.0" in json.loads(said)["diagnostics"][0]["detail"]

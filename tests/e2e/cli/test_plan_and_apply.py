@@ -145,7 +145,7 @@ def test_some_of_the_manifests(cli: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert "Apply complete! Resources: 0 added, 0 changed, 0 destroyed.\n" in done.stdout
     assert cli("plan").stdout.startswith("No changes.")
-    listed = cli("state", "list").stdout
+    listed = cli("state", "show").stdout
     assert all(
         address in listed for address in ("plugin/yolo", "release/yolo@1.0.0", "storage/raw")
     )

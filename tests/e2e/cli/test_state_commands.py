@@ -21,13 +21,13 @@ def applied(cli: Run) -> Run:
 
 def test_list_show_and_rename(applied: Run) -> None:
     """A record is found under its address, and under its new one after mv."""
-    assert "plugin/yolo " in applied("state", "list").stdout
+    assert "plugin/yolo " in applied("state", "show").stdout
     assert applied("state", "show", "plugin/yolo").stdout.startswith("# plugin/yolo\n")
     assert applied("state", "show", "plugin/yol").returncode == 1
     assert applied("state", "mv", "storage/raw", "storage/raw2").returncode == 0
-    listed = json.loads(applied("state", "list", "--json").stdout)
+    listed = json.loads(applied("state", "show", "--json").stdout)
     assert "storage/raw2" in [record["address"] for record in listed["records"]]
-    assert "storage/raw storage/raw2" not in applied("state", "list").stdout
+    assert "storage/raw storage/raw2" not in applied("state", "show").stdout
     refused = applied("plan", "--detailed-exitcode")
     assert "synapse-apply state mv storage/raw2 storage/raw" in refused.stdout
     assert refused.returncode == 2
@@ -36,7 +36,7 @@ def test_list_show_and_rename(applied: Run) -> None:
 def test_a_lost_state_is_built_again_from_its_inventory(applied: Run, project: Path) -> None:
     """Inventory, rm, import -f: the plan is empty again but for what only an apply can know."""
     inventory = project / "inventory.yaml"
-    inventory.write_text(applied("state", "inventory").stdout)
+    inventory.write_text(applied("state", "show", "--inventory").stdout)
     assert (
         applied("state", "rm", "plugin/yolo", "release/yolo@1.0.0", "storage/raw").returncode == 0
     )
@@ -124,4 +124,4 @@ def test_a_guard_stops_before_any_call(applied: Run, project: Path) -> None:
     stopped = applied("apply", "--auto-approve")
     assert stopped.returncode == 5
     assert "--override-guard no-manifests" in stopped.stderr
-    assert "plugin/yolo" in applied("state", "list").stdout
+    assert "plugin/yolo" in applied("state", "show").stdout

@@ -119,7 +119,7 @@ def test_one_that_is_not_asked_is_one_line(
         file.write_text(json.dumps(document))
         place.environ.update(environ)
         ran = place.run("state", "init", "--json", code=0)
-        assert place.run("state", "list", code=0).err == "Nothing is recorded.\n"
+        assert place.run("state", "show", code=0).err == "Nothing is recorded.\n"
     assert asked == []
     found = ran.document["backend"]
     assert (found["asked"], found["checks"]) == (False, [])

@@ -125,7 +125,7 @@ def test_the_image_runs_the_documented_cluster(
     assert run("synapse-apply", "controller", "check", "--online") == "controller.yaml is valid.\n"
     for target in ("bucket", "database"):
         run("synapse-apply", "state", "init", "-t", target)
-        run("synapse-apply", "state", "list", "-t", target)
+        run("synapse-apply", "state", "show", "-t", target)
 
     [check] = [line.strip() for line in LINES if line.strip().startswith("HEALTHCHECK")]
     health = json.loads(check.partition(" CMD ")[2])
@@ -134,7 +134,8 @@ def test_the_image_runs_the_documented_cluster(
         log = tmp_path / f"{role}.log"
         with log.open("w") as file:
             process = subprocess.Popen(
-                [*start, "sh", "-c", UNTIL_A_LINE, "sh", role, "controller.yaml", "--data", role],
+                [*start, "sh", "-c", UNTIL_A_LINE, "sh", "run", "controller.yaml", "--data", role,
+                 *["--worker"] * (role == "worker")],
                 cwd=tmp_path, env=environment(given), text=True,
                 stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip

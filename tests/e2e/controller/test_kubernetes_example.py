@@ -171,7 +171,7 @@ def test_a_fleet_shares_a_store_and_nothing_else() -> None:
     assert find("Deployment", of="fleet")["spec"]["strategy"]["type"] == "RollingUpdate"
     assert "PersistentVolumeClaim" not in {kind for kind, _ in build("fleet")}
     [one], [ours, _] = pod("fleet", worker)["containers"], pod("fleet")["containers"]
-    assert one["args"] == ["controller", "worker", *ours["args"][2:]]
+    assert one["args"] == ["controller", "run", "--worker", *ours["args"][2:]]
     for part in ("image", "env", "volumeMounts", "resources", "securityContext"):
         assert one[part] == ours[part]
     others = [volume for volume in pod("fleet")["volumes"] if volume["name"] != "login"]

@@ -128,7 +128,7 @@ def test_drift_and_other_readers(fleet: Workplace) -> None:
     document = fleet.run("drift", "-t", "*", "--detailed-exitcode", "--json", code=0).document
     assert [part["document"]["drifted"] for part in document["targets"]] == [False] * 3
     for words in (
-        ["doctor"], ["get", "storages"], ["show", "storage/raw-data"], ["state", "list"],
+        ["doctor"], ["get", "storages"], ["show", "storage/raw-data"], ["state", "show"],
         ["state", "history"], ["state", "show", "storage/raw-data"],
     ):  # fmt: skip
         ran = fleet.run(*words, "-t", "tier=standard")

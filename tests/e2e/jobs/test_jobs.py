@@ -26,13 +26,13 @@ def three(place: Place) -> Place:
 
 
 def ids(place: Place, *options: str) -> list[str]:
-    text = place.run("jobs", "list", *options).stdout
+    text = place.run("get", "jobs", *options).stdout
     return [line.split()[0] for line in text.splitlines()[1:]]
 
 
 def test_a_table_of_all_jobs(three: Place) -> None:
     """The newest first; columns for who reads it."""
-    head, first, *_, last = three.run("jobs", "list").stdout.splitlines()
+    head, first, *_, last = three.run("get", "jobs").stdout.splitlines()
     assert head.split() == ["ID", "STATUS", "PROGRESS", "PLUGIN", "VERSION", "CREATED", "ENDED"]
     assert first.split()[:4] == ["3", "queued", "0%", "1"]
     assert last.split()[:4] == ["1", "completed", "100%", "1"]
@@ -53,7 +53,7 @@ def test_filters(three: Place, vocabulary: str) -> None:
         "--status stopped": [],
     }.items():
         assert ids(three, *options.split()) == found, options
-    assert {job["status"] for job in json.loads(three.run("jobs", "list", "--json").stdout)["jobs"]
+    assert {job["status"] for job in json.loads(three.run("get", "jobs", "--json").stdout)["jobs"]
             } == {"queued", "failed", "completed"}  # fmt: skip
 
 
@@ -69,10 +69,10 @@ def test_jobs_of_the_last_days(three: Place) -> None:
 def test_times_are_in_the_zone_of_all_other_commands(three: Place) -> None:
     """In UTC, whatever zone the server writes; JSON has what it wrote."""
     three.server.switch(job_fields="platform")
-    (written, *_) = json.loads(three.run("jobs", "list", "--json").stdout)["jobs"]
+    (written, *_) = json.loads(three.run("get", "jobs", "--json").stdout)["jobs"]
     assert written["created"].endswith("+09:00")
     moment = datetime.fromisoformat(written["created"]).astimezone(UTC)
-    row = three.run("jobs", "list").stdout.splitlines()[1]
+    row = three.run("get", "jobs").stdout.splitlines()[1]
     assert f" {moment:%Y-%m-%dT%H:%M:%SZ}" in row
     assert "+09:00" not in row
 
@@ -90,51 +90,49 @@ def test_every_page_is_taken_and_no_more_than_needed(place: Place) -> None:
 
 def test_no_job_is_no_error(place: Place) -> None:
     """A word on stderr, nothing on stdout; an empty list as JSON."""
-    done = place.run("jobs", "list")
+    done = place.run("get", "jobs")
     assert (done.stdout, done.stderr) == ("", "There is no such job.\n")
-    assert json.loads(place.run("jobs", "list", "--json").stdout) == {"jobs": []}
+    assert json.loads(place.run("get", "jobs", "--json").stdout) == {"jobs": []}
 
 
 def test_no_job_of_a_plugin_that_may_not_be_there(place: Place) -> None:
     """Whoever mistyped the plugin is not told of jobs alone."""
-    done = place.run("jobs", "list", "--plugin", "nope")
+    done = place.run("get", "jobs", "--plugin", "nope")
     assert done.stderr == "There is no such job of this plugin, or no such plugin.\n"
 
 
 def test_no_job_of_a_plugin_that_is_not_there(place: Place) -> None:
     """An id is always looked up, a name where the backend lists plugins: no list is no answer."""
-    assert (
-        "There is no such plugin" in place.run("jobs", "list", "--plugin", "id=99", code=1).stderr
-    )
+    assert "There is no such plugin" in place.run("get", "jobs", "--plugin", "id=99", code=1).stderr
     place.server.switch(plugin_list="list")
-    assert "There is no such plugin" in place.run("jobs", "list", "--plugin", "nope", code=1).stderr
+    assert "There is no such plugin" in place.run("get", "jobs", "--plugin", "nope", code=1).stderr
 
 
 def test_one_job(three: Place) -> None:
     """As text with its log, and as a document with the server's own words beside ours."""
     three.server.switch(status_words="platform")
-    text = three.run("jobs", "get", "2", "--expand", "logs,result").stdout
+    text = three.run("get", "job", "2", "--expand", "logs,result").stdout
     assert text.startswith('# job 2: failed\njob "2" {\n')
     assert text.endswith("] error: failed on request\n")
-    document = json.loads(three.run("jobs", "get", "2", "--expand", "metrics", "--json").stdout)
+    document = json.loads(three.run("get", "job", "2", "--expand", "metrics", "--json").stdout)
     assert (document["status"], document["raw"]["status"]) == ("failed", "FAILED")
     assert document["raw"]["metrics"] == {}
 
 
-@pytest.mark.parametrize("command", ["get", "logs", "logs --follow"])
+@pytest.mark.parametrize("command", ["get job", "jobs logs", "jobs logs --follow"])
 def test_a_job_that_is_not_there(place: Place, command: str) -> None:
     """In words, with the request id."""
-    name, *more = command.split()
-    done = place.run("jobs", name, "77", *more, code=1)
+    group, name, *more = command.split()
+    done = place.run(group, name, "77", *more, code=1)
     assert "There is no such job" in done.stderr
     assert "Request id: " in done.stderr
-    document = json.loads(place.run("jobs", name, "77", *more, "--json", code=1).stdout)
+    document = json.loads(place.run(group, name, "77", *more, "--json", code=1).stdout)
     assert document["diagnostics"][0]["request_id"]
 
 
 def test_an_id_that_no_job_can_have(place: Place) -> None:
     """It is not sent."""
-    assert "This is not the id of a job" in place.run("jobs", "get", "../plugins", code=1).stderr
+    assert "This is not the id of a job" in place.run("get", "job", "../plugins", code=1).stderr
 
 
 def test_a_log(place: Place) -> None:
@@ -248,7 +246,7 @@ def test_an_update_whose_answer_was_lost(three: Place) -> None:
         pytest.raises(SynapseApplyError) as lost,
     ):
         target.jobs.update_job("3", progress=5)
-    assert "`synapse-apply jobs get 3`" in str(lost.value.diagnostics[0].hint)
+    assert "`synapse-apply get job 3`" in str(lost.value.diagnostics[0].hint)
     assert three.server.call("GET", "_emulator/faults/")["counts"][0]["done"] == 1
 
 

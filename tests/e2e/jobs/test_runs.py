@@ -134,7 +134,7 @@ def test_who_stops_while_the_run_is_sent_is_told_how_to_look_for_its_job(
     text = json.loads(out)["diagnostics"][0]["hint"] if form else err
     assert "The job may have been started; the same command would start another." in text
     assert "un the command again" not in out + err
-    look = re.search(r"`synapse-apply (jobs list --plugin yolo [^`]+)`", text)
+    look = re.search(r"`synapse-apply (get jobs --plugin yolo [^`]+)`", text)
     assert look
     place.server.call("PUT", "_emulator/faults/", {"rules": []})
     assert "\n1   " in place.run(*look[1].split()).stdout
@@ -189,7 +189,7 @@ def test_a_lost_answer_is_never_sent_again(place: Place, do: dict[str, Any]) -> 
     assert done.stdout == ""
     assert "It is not known whether the run started" in done.stderr
     assert len(jobs(place)) == 1
-    look = re.search(r"`synapse-apply (jobs list [^`]+)`", done.stderr)
+    look = re.search(r"`synapse-apply (get jobs [^`]+)`", done.stderr)
     assert look
     assert "\n1   " in place.run(*look[1].split()).stdout
 

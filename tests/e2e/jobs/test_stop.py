@@ -32,8 +32,8 @@ def test_a_job_of_v2_is_shown_whole_whatever_is_asked_to_be_expanded(place_v2: P
     """API v2 has no such parameter: the id is right, and nothing is missing."""
     place_v2.job(seconds=3600)
     job = uuid_of(place_v2)
-    shown = place_v2.run("jobs", "get", job, "--expand", "logs", "--json").stdout
-    assert shown == place_v2.run("jobs", "get", job, "--json").stdout
+    shown = place_v2.run("get", "job", job, "--expand", "logs", "--json").stdout
+    assert shown == place_v2.run("get", "job", job, "--json").stdout
 
 
 def test_a_running_job_is_stopped(place_v2: Place) -> None:
@@ -50,7 +50,7 @@ def test_a_running_job_is_stopped(place_v2: Place) -> None:
 
 
 def test_json(place_v2: Place) -> None:
-    """The job as `jobs get` has it."""
+    """The job as `get job` has it."""
     place_v2.job(seconds=3600)
     document = json.loads(
         place_v2.run("jobs", "stop", uuid_of(place_v2), "--auto-approve", "--json").stdout
@@ -59,7 +59,7 @@ def test_json(place_v2: Place) -> None:
 
 
 def test_a_job_that_is_not_there(place_v2: Place) -> None:
-    """As of `jobs get`."""
+    """As of `get job`."""
     assert (
         "There is no such job" in place_v2.run("jobs", "stop", ID, "--auto-approve", code=1).stderr
     )

@@ -77,7 +77,7 @@ def go_on(desk: Workplace) -> None:
     assert "`synapse-apply state accept storage/raw-data`" in refused
     desk.edit("manifests/raw-data.yaml", "bucket_name: other", "bucket_name: raw")
     desk.unchanged()
-    listed = desk.run("state", "list", code=0).out
+    listed = desk.run("state", "show", code=0).out
     assert [word for word in ("plugin/yolo", "release/yolo@0.1.0", "storage/raw-data")
             if word not in listed] == []  # fmt: skip
     assert "Yolo 2" in desk.run("show", "plugin/yolo", code=0).out

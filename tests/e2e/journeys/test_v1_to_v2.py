@@ -49,7 +49,7 @@ def moves(there: Workplace, old: str, new: str, ids: str) -> None:
 
 
 def records(there: Workplace) -> dict[str, Any]:
-    found = there.run("state", "list", "--json", code=0).document["records"]
+    found = there.run("state", "show", "--json", code=0).document["records"]
     return {one["address"]: one for one in found}
 
 
@@ -159,7 +159,7 @@ def test_ids_of_v1_lead_nowhere_on_v2(
     there.apply()
     there.write("manifests/by-id.yaml", by_id.replace("plugins/yolo", "plugins/newer"))
     there.apply()
-    kept = there.write("inventory.yaml", there.run("state", "inventory", code=0).out)
+    kept = there.write("inventory.yaml", there.run("state", "show", "--inventory", code=0).out)
     there.edit("synapse-apply.yaml", V1, V2)
     assert "# plugin 500001 (API v2)" in there.run("get", "plugin", "plugin/yolo", code=0).text
     drift = there.run("drift", "--unmanaged", "--json", code=1).document
@@ -176,4 +176,4 @@ def test_ids_of_v1_lead_nowhere_on_v2(
     there.run("state", "rm", "plugin/yolo", code=0)
     said = there.run("import", "-f", str(kept), code=1).text
     assert "plugin/yolo: its id is one of API v1, and target prod uses v2 for it." in said
-    assert "plugin/yolo" not in there.run("state", "list", code=0).out
+    assert "plugin/yolo" not in there.run("state", "show", code=0).out

@@ -238,4 +238,4 @@ def test_the_action_takes_no_other_command(fresh: World) -> None:
     assert done.codes[-1] == 64
     assert "is validate, plan, apply or drift" in done.log
     assert ROOT.is_dir()
-    assert run("state list -t prod", fresh.checkout, SECRETS).returncode == 0
+    assert run("state show -t prod", fresh.checkout, SECRETS).returncode == 0

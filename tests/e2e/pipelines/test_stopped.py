@@ -54,7 +54,7 @@ def told(world: World, log: str) -> None:
     world.server.call("PUT", "_emulator/faults/", {"rules": []})
     assert len(world.objects("plugin")) == 1
     assert world.objects("release") == []
-    listed = run("state list -t prod", world.checkout, SECRETS).stdout
+    listed = run("state show -t prod", world.checkout, SECRETS).stdout
     assert "plugin/defect-detection" in listed
     again = run("apply -t prod --auto-approve --lock-timeout 0", world.checkout, SECRETS).stdout
     assert "release/defect-detection@1.1.0 will be created" in again

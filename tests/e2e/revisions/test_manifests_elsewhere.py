@@ -45,11 +45,11 @@ def test_what_lies_behind_a_submodule_or_a_link_is_never_forgotten(
     repo.place.edit("synapse-apply.yaml", '["manifests/"]', f'["manifests/", "{listed}"]')
     repo.commit("shared")
     repo.place.apply()
-    before = repo.place.run("state", "list", code=0).out
+    before = repo.place.run("state", "show", code=0).out
     ran = repo.place.run("apply", "--auto-approve", "--ref", "HEAD", code=1)
     assert why.format("HEAD") in ran.text
     assert "synapse-apply.yaml:" in ran.text
-    assert repo.place.run("state", "list", code=0).out == before
+    assert repo.place.run("state", "show", code=0).out == before
     repo.place.unchanged()
     ran = repo.place.plan("--offline", "--against", "git:HEAD")
     assert why.format("HEAD") in ran.text
@@ -131,7 +131,7 @@ def test_a_submodule_that_is_not_checked_out_is_never_taken_for_empty(
     said = repo.place.apply(code=1).text
     assert "A Git submodule that is not checked out" in said
     assert "`git submodule update --init`" in said
-    assert "storage/shared" in repo.place.run("state", "list", code=0).out
+    assert "storage/shared" in repo.place.run("state", "show", code=0).out
     (repo.root / "manifests" / "empty").mkdir()  # another empty folder says nothing
     repo.git("-c", "protocol.file.allow=always", "submodule", "update", "-q", "--init")
     repo.place.unchanged()

@@ -58,7 +58,7 @@ def test_an_edit_is_told_by_field(fork: Repository) -> None:
                      "category: pre_annotation\n")  # fmt: skip
     (fork.root / "manifests/storage.yaml").unlink()
     ran = fork.place.plan(*AGAINST_MAIN, "--detailed-exitcode", code=2)
-    digest = fork.place.run("package", "digest", "plugins/sam", code=0).out.split()[0]
+    digest = fork.place.run("package", "show", "--digest", "plugins/sam", code=0).out.split()[0]
     assert "# plugin/yolo will be updated in-place" in ran.out
     assert '~ description = "Finds things" -> "Finds more"' in ran.out
     assert "# plugin/sam will be created" in ran.out
@@ -224,7 +224,7 @@ def test_a_zip_that_the_base_does_not_have(fork: Repository) -> None:
 
 def test_an_inventory_tells_what_exists(repo: Repository) -> None:
     """`state:FILE` knows ids, versions and digests: creates, removals and unreleased changes."""
-    text = repo.place.run("state", "inventory", code=0).out
+    text = repo.place.run("state", "show", "--inventory", code=0).out
     repo.place.write("inventory.yaml", text)
     repo.place.environ.clear()
     against = ("--offline", "--against", "state:inventory.yaml", "--detailed-exitcode")

@@ -125,7 +125,7 @@ CHAIN = [("plugin/yolo", "plugin/b"), ("plugin/b", "plugin/free")]
 def test_a_protected_resource_is_not_moved_away(ruled, server, pairs) -> None:
     """Neither with a change beside it nor alone; with a move by key, it is a rename of its own."""
     repo, writes = ruled, len(server.writes)
-    before = repo.place.run("state", "list", code=0).out
+    before = repo.place.run("state", "show", code=0).out
     rename(repo, *pairs)
     use_other_address(repo)
     told = apply_pinned(repo)
@@ -138,20 +138,20 @@ def test_a_protected_resource_is_not_moved_away(ruled, server, pairs) -> None:
         )
         assert "(policy: protected)" in offline.out
         assert "has moved to" not in offline.out
-    assert repo.place.run("state", "list", code=0).out == before
+    assert repo.place.run("state", "show", code=0).out == before
     # The next commit makes use of it, or thinks so.
     repo.place.edit("manifests/plugin.yaml", "Finds things", "Theirs")
     rename(repo)
     apply_pinned(repo)
     assert len(server.writes) == writes
-    assert repo.place.run("state", "list", code=0).out == before
+    assert repo.place.run("state", "show", code=0).out == before
 
 
 @pytest.mark.parametrize("how", ["removed", "gone", "pinned", "both", "removed, then pinned"])
 def test_no_other_address_takes_a_protected_object(ruled, server, how: str) -> None:
     """Forgotten on purpose, no longer declared, adopted by its id, or by two addresses at once."""
     repo, writes = ruled, len(server.writes)
-    before = repo.place.run("state", "list", code=0).out
+    before = repo.place.run("state", "show", code=0).out
     path = repo.root / "manifests/plugin.yaml"
     if "removed" in how:
         file = repo.root / "synapse-apply.yaml"
@@ -169,7 +169,7 @@ def test_no_other_address_takes_a_protected_object(ruled, server, how: str) -> N
         apply_pinned(repo, "--prune", "--adopt", code=1 if how == "both" else 5)
     assert len(server.writes) == writes
     assert "plugin/yolo" in before
-    now = repo.place.run("state", "list", code=0).out
+    now = repo.place.run("state", "show", code=0).out
     assert "plugin/yolo" in now
     assert "plugin/free" not in now
 

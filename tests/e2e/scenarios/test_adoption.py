@@ -77,7 +77,7 @@ def test_a_pinned_id(ready, server):
         server.call("POST", "storages/", STORAGE_BODY)
     ready.edit("manifests/storage.yaml", "{name: raw-data}", "{name: raw-data, id: 2}")
     ready.apply("--adopt")
-    assert "2" in ready.run("state", "list", code=0).out
+    assert "2" in ready.run("state", "show", code=0).out
     ready.unchanged()
     ready.edit("manifests/storage.yaml", "id: 2", "id: 9")
     ran = ready.apply(code=1)
@@ -133,7 +133,7 @@ def test_import_then_accept(ready, server):
 
 def test_the_inventory_brings_everything_back(applied, server):
     """inventory, a lost state, init, import -f: nothing left to do and nothing made twice."""
-    listed = applied.run("state", "inventory", code=0).out
+    listed = applied.run("state", "show", "--inventory", code=0).out
     shutil.rmtree(applied.root / ".synapse-apply")
     applied.write("inventory.yaml", listed)
     applied.run("state", "init", code=0)
@@ -150,7 +150,7 @@ def test_the_inventory_knows_superseded_releases(applied, server):
     applied.write("manifests/plugin.yaml", PLUGIN, RELEASE.replace("1.0.0", "1.1.0"))
     applied.edit("manifests/plugin.yaml", '"1.0.0"\n  category', '"1.1.0"\n  category')
     applied.apply()
-    listed = applied.run("state", "inventory", code=0).out
+    listed = applied.run("state", "show", "--inventory", code=0).out
     assert "release/yolo@1.0.0" in listed
     shutil.rmtree(applied.root / ".synapse-apply")
     applied.write("inventory.yaml", listed)
@@ -173,7 +173,7 @@ def test_an_inventory_with_a_wrong_row_imports_nothing(applied):
     ran = applied.run("import", "-f", "inventory.yaml", code=1)
     assert "no plugin with id 77" in ran.err
     assert "what/ever" in ran.err
-    assert "storage/raw-data" not in applied.run("state", "list", code=0).out
+    assert "storage/raw-data" not in applied.run("state", "show", code=0).out
 
 
 def test_imports_that_contradict_the_state(applied, server):
@@ -216,7 +216,7 @@ def test_what_a_create_meets_is_adopted_only_where_that_was_asked_for(ready, ser
     said = ready.apply(code=3)
     assert "It is as declared." in said.text
     assert "`synapse-apply apply --adopt`" in said.text
-    assert "release/" not in ready.run("state", "list", code=0).out
+    assert "release/" not in ready.run("state", "show", code=0).out
     server.call("PUT", "_emulator/faults/", late)
     said = ready.apply("--adopt")
     assert "The object exists already, and was adopted" in said.text

@@ -70,7 +70,7 @@ def test_an_empty_list_is_asked_for_once(there: Workplace, server: Server) -> No
 def test_a_record_says_its_api_version(there: Workplace) -> None:
     """What was made on v2 is recorded so, the first release with its digest like any other."""
     there.apply()
-    listed = there.run("state", "list", "--json", code=0).out
+    listed = there.run("state", "show", "--json", code=0).out
     assert listed.count('"v2"') == 2
     there.write("plugins/yolo/more.txt", "new")
     assert "release/yolo@1.0.0 has unreleased changes (1 file; " in there.plan(code=0).out
@@ -177,7 +177,7 @@ def test_a_code_of_another_tenant_is_said_to_be_taken(there: Workplace, server: 
     assert "The object exists already, but this token cannot see it" in said.text
     assert "release/yolo@1.0.0" in said.out
     assert server.counts == (1, 0, 1)
-    assert there.run("state", "list", code=0).out.count("plugin/") == 0
+    assert there.run("state", "show", code=0).out.count("plugin/") == 0
 
 
 def test_prune_deletes_a_release_that_is_not_superseded(there: Workplace, server: Server) -> None:
@@ -227,7 +227,7 @@ def test_commands_by_hand_know_both_versions(there: Workplace, server: Server) -
     assert "API v2" in there.run("get", "plugin", "plugin/yolo", code=0).out
     there.run("run", "plugin/yolo", code=0)
     assert server.call("GET", "_emulator/requests/")["last"][-1]["path"] == "/plugins/yolo/run/"
-    assert "1.1.0" in there.run("jobs", "list", "--plugin", "plugin/yolo", code=0).out
+    assert "1.1.0" in there.run("get", "jobs", "--plugin", "plugin/yolo", code=0).out
 
 
 def test_a_job_is_shown_by_its_uuid_of_v2(there: Workplace, server: Server) -> None:
@@ -235,7 +235,7 @@ def test_a_job_is_shown_by_its_uuid_of_v2(there: Workplace, server: Server) -> N
     there.apply()
     there.run("run", "plugin/yolo", "--follow", code=0)
     (job,) = server.call("GET", "v2/jobs/")["data"]
-    assert "completed" in there.run("jobs", "get", job["id"], code=0).out
+    assert "completed" in there.run("get", "job", job["id"], code=0).out
     logs = [there.run("jobs", "logs", *more, job["id"], code=0).out for more in ((), ("--follow",))]
     assert all("step 5 of 5" in log for log in logs)
     gone = "0b6e57a1-0000-4000-8000-000000000001"
@@ -252,7 +252,7 @@ def test_a_target_moves_from_v1_to_v2(there: Workplace, server: Server) -> None:
     assert "No changes." in there.plan("--detailed-exitcode", code=0).out
     there.apply()
     assert server.counts == (1, 1, 1)
-    assert there.run("state", "list", "--json", code=0).out.count('"v2"') == 2
+    assert there.run("state", "show", "--json", code=0).out.count('"v2"') == 2
     assert server.objects("plugin")[0]["body"]["author"] == "Team"
     there.edit("manifests/plugin.yaml", "Finds things", "Finds all things")
     there.apply()

@@ -54,7 +54,7 @@ def told(ran: Ran) -> list[str]:
         ("apply --auto-approve", 1),
         ("doctor", 1),
         ("doctor --json", 1),
-        ("state list", 1),
+        ("state show", 1),
         ("drift", 1),
         ("bump yolo patch", 0),
     ],

@@ -1,4 +1,4 @@
-"""`state inventory`, `export` and `import -f`: what an inventory says is recorded, or a finding."""
+"""`state show --inventory`, `export` and `import -f`: what an inventory says is recorded, or a finding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def lose_state(place: Workplace) -> None:
 
 def test_a_lost_state_knows_again_what_was_published(applied):
     """The digest comes back with the inventory, so changed bytes are still seen."""
-    applied.write("inv.yaml", applied.run("state", "inventory", code=0).out)
+    applied.write("inv.yaml", applied.run("state", "show", "--inventory", code=0).out)
     before = applied.run("state", "show", "release/yolo@1.0.0", "--json", code=0).document
     lose_state(applied)
     applied.run("import", "-f", "inv.yaml", code=0)
@@ -35,13 +35,13 @@ def test_what_the_server_says_of_a_digest_is_right(place, server):
     )
     place.run("state", "init", code=0)
     place.apply()
-    text = place.run("state", "inventory", code=0).out
+    text = place.run("state", "show", "--inventory", code=0).out
     lose_state(place)
     place.write("inv.yaml", text.replace(text[text.index("pkg1:") :][: len(DIGEST)], DIGEST))
     ran = place.run("import", "-f", "inv.yaml", code=1)
     assert "The digest is another one\n  on inv.yaml:6:5" in ran.err
     assert f"the inventory has the digest {DIGEST}, and the server has pkg1:sha256:" in ran.err
-    assert place.run("state", "list", "--json", code=0).document["records"] == []
+    assert place.run("state", "show", "--json", code=0).document["records"] == []
 
 
 def test_rows_that_cannot_be_used_are_told_with_their_places(ready):
@@ -62,7 +62,7 @@ def test_rows_that_cannot_be_used_are_told_with_their_places(ready):
     ):
         assert f"i.yaml:{line}:5" in ran.err
         assert words in ran.err
-    assert ready.run("state", "list", "--json", code=0).document["records"] == []
+    assert ready.run("state", "show", "--json", code=0).document["records"] == []
 
 
 def test_an_id_of_another_api_version_says_what_works(ready, server):

@@ -110,7 +110,7 @@ def test_a_rename_takes_the_releases_of_the_past_along(applied, server):
     applied.edit("manifests/plugin.yaml", "metadata: {name: yolo}", "metadata: {name: seer}")
     applied.edit("manifests/plugin.yaml", "plugin: yolo", "plugin: seer")
     applied.run("state", "mv", "plugin/yolo", "plugin/seer", code=0)
-    listed = applied.run("state", "list", code=0).out
+    listed = applied.run("state", "show", code=0).out
     assert "release/seer@1.0.0" in listed
     assert "release/seer@1.1.0" in listed
     assert "yolo" not in listed

@@ -41,9 +41,9 @@ def test_a_plugin_moves_with_its_releases(renamed, server):
     assert "  # plugin/yolo has moved to plugin/detector\n" in planned
     assert "  # release/yolo@1.0.0 has moved to release/detector@1.0.0\n" in planned
     assert "Plan: 0 to add, 0 to change, 0 to destroy." in planned
-    assert "plugin/detector" not in renamed.run("state", "list", code=0).out
+    assert "plugin/detector" not in renamed.run("state", "show", code=0).out
     assert "# plugin/yolo has moved to plugin/detector" in renamed.apply().out
-    listed = renamed.run("state", "list", code=0).out
+    listed = renamed.run("state", "show", code=0).out
     assert "release/detector@1.1.0" in listed
     assert "yolo" not in listed
     renamed.unchanged()
@@ -75,7 +75,7 @@ def test_a_saved_plan_has_its_moves(renamed):
     for typed in (["without.plan"], ["--reviewed", "without.plan"]):
         stale = renamed.run("apply", *typed, code=4)
         assert "plugin/yolo to plugin/detector" in stale.err
-    assert "plugin/yolo" in renamed.run("state", "list", code=0).out
+    assert "plugin/yolo" in renamed.run("state", "show", code=0).out
     assert "has moved to" in renamed.run("apply", "with.plan", code=0).out
     renamed.unchanged()
     renamed.run("apply", "with.plan", code=4)
@@ -87,7 +87,7 @@ def test_a_guard_that_stops_the_apply_stops_the_moves(renamed):
     says(renamed, moved=[MOVE], guards={"min_objects": 1, "max_share": 0.0})
     (renamed.root / "manifests/storage.yaml").unlink()
     assert "Many recorded objects" in renamed.apply(code=5).err
-    assert "plugin/yolo" in renamed.run("state", "list", code=0).out
+    assert "plugin/yolo" in renamed.run("state", "show", code=0).out
 
 
 def test_what_is_removed_is_forgotten_and_no_guard_minds(applied, server):
@@ -105,5 +105,5 @@ def test_what_is_removed_is_forgotten_and_no_guard_minds(applied, server):
     assert "3 to forget" in planned
     applied.apply()
     assert server.counts == (1, 1, 1)
-    assert "storage" not in applied.run("state", "list", code=0).out
+    assert "storage" not in applied.run("state", "show", code=0).out
     applied.unchanged()

@@ -61,7 +61,7 @@ def test_a_release_comes_after_what_its_package_needs(needing: Workplace) -> Non
     row = next(r for r in needing.plan("--json").document["resource_changes"]
                if r["address"] == BASE)  # fmt: skip
     assert row["depends_on"] == ["plugin/a-user", NEEDED]
-    drawn = needing.run("graph", code=0).out
+    drawn = needing.run("validate", "--graph", code=0).out
     nodes = [line.strip().split('["') for line in drawn.splitlines() if '["' in line]
     names = {label.removesuffix('"]'): name for name, label in nodes}
     assert f"{names[BASE]} --> {names[NEEDED]}" in drawn
@@ -109,7 +109,7 @@ def test_a_circle_is_an_error_that_names_it(needing: Workplace) -> None:
     needing.run("state", "init", code=0)
     assert circle in needing.plan(code=1).text
     assert needing.apply(code=None).code == 1
-    needing.run("graph", code=0)
+    needing.run("validate", "--graph", code=0)
 
 
 def test_on_api_v2_the_first_release_waits_too(

@@ -27,7 +27,7 @@ def live(server: Server) -> set[str]:
 def recorded(there: Workplace) -> set[str]:
     return {
         line.split()[0].partition("@")[2]
-        for line in there.run("state", "list", code=0).out.splitlines()
+        for line in there.run("state", "show", code=0).out.splitlines()
         if line.startswith("release/")
     }
 
@@ -91,11 +91,11 @@ def test_none_is_forgotten_where_the_new_one_cannot_be_made(
     v1: Workplace, server: Server, version: str
 ) -> None:
     """What is known of the published bytes is known after it, too."""
-    before = v1.run("state", "inventory", code=0).out
+    before = v1.run("state", "show", "--inventory", code=0).out
     declare(v1, PLUGIN, RELEASE, version)
     refuse_new(server, "/plugin_releases/")
     v1.apply(code=3)
-    assert v1.run("state", "inventory", code=0).out == before
+    assert v1.run("state", "show", "--inventory", code=0).out == before
     refuse_new(server, "/plugin_releases/", 0)
     v1.apply()
     assert recorded(v1) == {version}
@@ -103,7 +103,7 @@ def test_none_is_forgotten_where_the_new_one_cannot_be_made(
 
 def test_none_is_forgotten_where_the_new_one_is_refused(v1: Workplace) -> None:
     """The plan says that the records stay, and until when."""
-    before = v1.run("state", "inventory", code=0).out
+    before = v1.run("state", "show", "--inventory", code=0).out
     declare(v1, PLUGIN, RELEASE, "0.9")
     v1.edit(
         "synapse-apply.yaml",
@@ -112,7 +112,7 @@ def test_none_is_forgotten_where_the_new_one_is_refused(v1: Workplace) -> None:
     )
     said = v1.apply(code=5).out
     assert "kept in state until release/yolo@0.9 is there" in said
-    assert v1.run("state", "inventory", code=0).out == before
+    assert v1.run("state", "show", "--inventory", code=0).out == before
 
 
 def test_none_is_forgotten_by_a_saved_plan_whose_new_one_moved(v1: Workplace) -> None:

@@ -12,7 +12,7 @@ def declare(place: Workplace, *names: str) -> None:
 
 
 def list_recorded(place: Workplace) -> set[str]:
-    return {word for word in place.run("state", "list", code=0).out.split() if "/" in word}
+    return {word for word in place.run("state", "show", code=0).out.split() if "/" in word}
 
 
 def test_many_that_are_forgotten_stop_an_apply(ready: Workplace) -> None:

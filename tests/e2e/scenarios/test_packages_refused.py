@@ -215,7 +215,7 @@ def write_policy(
 
 
 def read_digest(place: Workplace) -> str:
-    return place.run("package", "digest", "plugins/yolo", code=0).out.split()[0]
+    return place.run("package", "show", "--digest", "plugins/yolo", code=0).out.split()[0]
 
 
 def build_entry(place: Workplace, **changes: Any) -> dict[str, Any]:

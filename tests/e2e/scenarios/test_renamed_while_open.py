@@ -63,7 +63,7 @@ def test_moved_while_its_create_is_open(
         place.run("state", "settle", "plugin/det", "--absent", code=0)
     place.apply()
     assert server.counts == (1, 0, 0)
-    assert "plugin/detector" in place.run("state", "list", code=0).out
+    assert "plugin/detector" in place.run("state", "show", code=0).out
     place.unchanged()
 
 

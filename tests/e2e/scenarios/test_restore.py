@@ -28,7 +28,7 @@ def set_targets(place: Workplace, server: Server, **of_prod: Any) -> None:
 
 
 def lineage(place: Workplace) -> str:
-    found: str = place.run("state", "list", "--json", code=0).document["lineage"]
+    found: str = place.run("state", "show", "--json", code=0).document["lineage"]
     return found
 
 
@@ -122,7 +122,7 @@ def test_every_kept_state_is_named_and_none_is_overwritten(there: Workplace) -> 
     there.run(
         "state", "restore", str(state(there, "prod.db.before-restore")), "--auto-approve", code=0
     )
-    assert "storage/raw-data" not in there.run("state", "list", code=0).out
+    assert "storage/raw-data" not in there.run("state", "show", code=0).out
 
 
 def test_a_backup_from_before_a_move_is_restored_at_the_former_url(

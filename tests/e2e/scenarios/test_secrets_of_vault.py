@@ -113,7 +113,7 @@ def test_a_whole_life(place, vault, server):
         place.run("state", "show", "storage/raw", code=0),
         place.run("state", "accept", "storage/raw", "--auto-approve", code=0),
         place.run("state", "rekey", code=0),
-        place.run("jobs", "list", code=0),
+        place.run("get", "jobs", code=0),
         place.run("state", "history", "--json", code=0),
         place.run("doctor", code=0),
     ]
@@ -180,11 +180,11 @@ def test_checks_and_offline_plans_ask_nobody(place, vault):
     """Nor do they need the JWT."""
     del place.environ["JOB_JWT"]
     place.run("validate", code=0)
-    place.run("state", "inventory", code=None)
+    place.run("state", "show", "--inventory", code=None)
     (place.root / "inventory.yaml").write_text("resources: []\n")
     offline = place.plan("--offline", "--against", "state:inventory.yaml", code=None)
     assert "Traceback" not in offline.text
-    place.run("graph", code=0)
+    place.run("validate", "--graph", code=0)
     assert vault.requests == []
 
 

@@ -15,7 +15,7 @@ def test_a_release_is_called_the_same_everywhere(applied: Workplace, name: str) 
         ["show", name],
         ["state", "show", name],
         ["package", "show", name],
-        ["package", "digest", name],
+        ["package", "show", "--digest", name],
         ["package", "diff", name],
         ["plan", "--only", name],
         ["drift", "--only", name],
@@ -25,7 +25,7 @@ def test_a_release_is_called_the_same_everywhere(applied: Workplace, name: str) 
     for command in commands:
         ran = applied.run(*command)
         assert ran.code == 0, (command, ran.text)
-    assert "release/yolo" not in applied.run("state", "list", code=0).out
+    assert "release/yolo" not in applied.run("state", "show", code=0).out
 
 
 def test_a_bare_name_of_one_kind(applied: Workplace) -> None:
@@ -33,7 +33,7 @@ def test_a_bare_name_of_one_kind(applied: Workplace) -> None:
     assert "raw-data" in applied.run("show", "raw-data", code=0).out
     applied.run("state", "rm", "raw-data", code=0)
     applied.run("import", "raw-data", "1", code=0)
-    assert "storage/raw-data" in applied.run("state", "list", code=0).out
+    assert "storage/raw-data" in applied.run("state", "show", code=0).out
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_a_bare_name_of_one_kind(applied: Workplace) -> None:
 )
 def test_a_name_of_two_kinds_is_asked_back(applied: Workplace, command: list[str]) -> None:
     """Nothing is done, and both are named."""
-    before = applied.run("state", "list", code=0).out
+    before = applied.run("state", "show", code=0).out
     ran = applied.run(*command, "yolo", code=1)
     assert "`yolo` may be plugin/yolo, release/yolo@1.0.0" in ran.err
-    assert applied.run("state", "list", code=0).out == before
+    assert applied.run("state", "show", code=0).out == before
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_pattern_forgets_what_it_fits(applied: Workplace) -> None:
     ran = applied.run("state", "rm", "storage/*", "release/yolo", code=0)
     assert "Forgot storage/raw-data" in ran.out
     assert "Forgot release/yolo@1.0.0" in ran.out
-    assert "plugin/yolo" in applied.run("state", "list", code=0).out
+    assert "plugin/yolo" in applied.run("state", "show", code=0).out
 
 
 def test_drift_is_accepted_by_pattern(applied: Workplace, server: Server) -> None:

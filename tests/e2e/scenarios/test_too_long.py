@@ -20,14 +20,14 @@ import -f PATH
 import plugin/NAME 1
 import plugin/yolo NAME
 init --from PATH
-jobs get NAME
+get job NAME
 jobs logs NAME
 new storage x --out PATH
 new storage NAME
 package build PATH
 package check PATH
 package contents PATH
-package digest PATH
+package show --digest PATH
 package diff NAME
 plan --only plugin/NAME
 plan --out PATH
@@ -64,7 +64,7 @@ verify release/NAME
 @pytest.mark.parametrize("long", [LONG, DEEP], ids=["long", "deep"])
 def test_it_is_an_error_with_a_sentence(applied: Workplace, server: Server, long: str) -> None:
     """Exit 1 or 64; nothing is made, and the state stays as it is."""
-    before = server.counts, applied.run("state", "list", code=0).out
+    before = server.counts, applied.run("state", "show", code=0).out
     for command in COMMANDS:
         words = [word.replace("PATH", long).replace("NAME", long) for word in command.split()]
         ran = applied.run(*words)
@@ -72,4 +72,4 @@ def test_it_is_an_error_with_a_sentence(applied: Workplace, server: Server, long
         assert "Error: " in ran.text, command
         assert "Errno" not in ran.text, command
         assert server.counts == before[0], command
-    assert applied.run("state", "list", code=0).out == before[1]
+    assert applied.run("state", "show", code=0).out == before[1]

@@ -92,7 +92,7 @@ def test_off_a_terminal_a_place_is_named(team: Workplace, tmp_path: Path) -> Non
     refused = team.run("state", "init", code=1).err
     assert "There is no state key for a state that several machines share" in refused
     assert "`synapse-apply state init --key-file PATH" in refused
-    assert team.run("state", "list", code=1).err
+    assert team.run("state", "show", code=1).err
     file = tmp_path / "keys" / "prod.key"
     made = team.run("state", "init", "--key-file", str(file), "--json", code=0).document
     assert made["key"] == {"id": made["key"]["id"], "from": str(file), "made": True}

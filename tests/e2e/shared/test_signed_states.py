@@ -63,7 +63,7 @@ def test_a_key_that_is_lost(bucket_team: Workplace, server: Server) -> None:
     assert "takes it for genuine with its 3 records" in refused
     bucket_team.run("state", "rekey", "--auto-approve", "--allow-unsigned", code=0)
     bucket_team.unchanged()
-    assert "storage/raw-data" in bucket_team.run("state", "list", code=0).out
+    assert "storage/raw-data" in bucket_team.run("state", "show", code=0).out
     bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "1 changed" in bucket_team.apply().out
 

@@ -79,7 +79,7 @@ def test_a_state_begins_in_a_bucket_and_is_all_there(
     project.run("state", "backup", "before.db")
     project.run("state", "rm", "storage/raw")
     project.run("state", "restore", "before.db", "--auto-approve")
-    assert "storage/raw" in project.run("state", "list")
+    assert "storage/raw" in project.run("state", "show")
     assert not list(project.root.glob(".synapse-apply/state/*.db"))
 
 
@@ -97,7 +97,7 @@ def test_a_state_moves_into_a_bucket_and_goes_on_there(
     assert project.run("plan").startswith("No changes.")
     project.declare("more")
     assert "Resources: 1 added" in project.run("apply", "--auto-approve")
-    assert "storage/more" in project.run("state", "list")
+    assert "storage/more" in project.run("state", "show")
 
 
 def test_doctor_looks_at_the_bucket(project: Project, seaweed: BucketServer) -> None:

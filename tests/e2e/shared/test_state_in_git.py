@@ -96,7 +96,7 @@ def test_a_machine_without_git(clone: Workplace, server: Server, tmp_path: Path)
     empty_folder.mkdir()
     clone.environ["PATH"] = str(empty_folder)
     writes = server.writes
-    for words in (("plan",), ("apply", "--auto-approve"), ("state", "list")):
+    for words in (("plan",), ("apply", "--auto-approve"), ("state", "show")):
         refused = clone.run(*words, code=1).text
         assert "Git cannot be started" in refused, words
         assert "Install git" in refused, words
@@ -140,7 +140,7 @@ def test_a_ref_that_was_set_back(clone: Workplace, remote: Path, tmp_path: Path)
     there = str(tmp_path / "there.db")
     assert "What can be read was written" in clone.run("state", "backup", there, code=1).text
     clone.run("state", "restore", there, "--auto-approve", code=0)
-    assert "storage/raw-data" not in clone.run("state", "list", code=0).out
+    assert "storage/raw-data" not in clone.run("state", "show", code=0).out
     clone.run("state", "restore", backup, "--auto-approve", code=0)
     # A restore is the newest to all, however far they had got.
     clone.unchanged()
@@ -150,9 +150,9 @@ def test_a_ref_that_was_set_back(clone: Workplace, remote: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     "words",
     [
-        ("state", "list"),
+        ("state", "show"),
         ("state", "history"),
-        ("state", "inventory"),
+        ("state", "show", "--inventory"),
         ("state", "show", "storage/no-such-thing"),
         ("get", "storages"),
     ],

@@ -61,13 +61,13 @@ def test_a_state_moves_to_postgresql_and_goes_on_there(tmp_path: Path, database:
         (tmp_path / "manifests" / "more.yaml").write_text(more, encoding="utf-8")
         assert "Resources: 1 added" in run("apply", "--auto-approve")
         assert run("plan").startswith("No changes.")
-        assert "storage/more" in run("state", "list")
+        assert "storage/more" in run("state", "show")
         run("state", "backup", "before.db")
         run("state", "rm", "storage/more")
         kept = tmp_path / ".synapse-apply" / "state" / "prod.before-restore"
         for name in (kept, Path(f"{kept}-2")):
             told = run("state", "restore", "before.db", "--auto-approve")
             assert f"The state that was there is kept as {name}.\n" in told
-        assert "storage/more" in run("state", "list")
+        assert "storage/more" in run("state", "show")
         run("state", "restore", str(kept), "--auto-approve")
-        assert "storage/more" not in run("state", "list")
+        assert "storage/more" not in run("state", "show")

@@ -137,7 +137,7 @@ def test_a_list_of_jobs_shows_their_plugins(serve, create_project, form):
     first = add_job(backend)
     for _ in range(3):
         backend.world.jobs.append({**first, **backend.world.stamp("job")})
-    ran = create_project(backend).run("jobs", "list", code=0)
+    ran = create_project(backend).run("get", "jobs", code=0)
     assert sum("yolo" in line for line in ran.out.splitlines()) == 4, ran.out
     reads = backend.requests_to("GET", f"/plugin_releases/{first['release']['id']}/")
     assert len(reads) <= 1
@@ -148,10 +148,10 @@ def test_a_filter_that_the_backend_passes_over_is_applied_here(serve, create_pro
     first = add_job(backend, "yolo")
     other = add_job(backend, "other", status="FAILED")
     place = create_project(backend)
-    by_plugin = place.run("jobs", "list", "--plugin", "other", "--json", code=0).out
+    by_plugin = place.run("get", "jobs", "--plugin", "other", "--json", code=0).out
     assert f'"{other["id"]}"' in by_plugin
     assert f'"{first["id"]}"' not in by_plugin
-    by_status = place.run("jobs", "list", "--status", "running", "--json", code=0).out
+    by_status = place.run("get", "jobs", "--status", "running", "--json", code=0).out
     assert f'"{other["id"]}"' not in by_status
     assert f'"{first["id"]}"' in by_status
 
@@ -167,7 +167,7 @@ def test_jobs_since_a_date_are_not_all_jobs_there_are(serve, create_project, nar
         backend.world.jobs.insert(0, {**job, **stamp})
     place = create_project(backend)
     before = len(backend.requests_to("GET", "/jobs/"))
-    ran = place.run("jobs", "list", "--created-after", "1d", "--json", code=0)
+    ran = place.run("get", "jobs", "--created-after", "1d", "--json", code=0)
     assert [one["id"] for one in ran.document["jobs"]] == [str(job["id"])]
     reads = backend.requests_to("GET", "/jobs/")[before:]
     assert reads[0].parameter("created__gte")
@@ -183,7 +183,7 @@ def test_no_logs_yet_is_no_error(backend, create_project):
 
 def test_the_progress_of_a_job(backend, create_project):
     job = add_job(backend, status="STOPPED")
-    ran = create_project(backend).run("jobs", "get", str(job["id"]), code=0)
+    ran = create_project(backend).run("get", "job", str(job["id"]), code=0)
     assert "37" in ran.out
 
 

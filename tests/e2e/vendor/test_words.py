@@ -26,7 +26,7 @@ SECRETS = {"RAW_ID": "canary-id-0123", "RAW_KEY": "canary-key-0123"}
 
 def test_english_is_asked_for_on_every_request(backend, applied):
     applied.run("drift", code=0)
-    applied.run("jobs", "list", code=0)
+    applied.run("get", "jobs", code=0)
     languages = {one.headers.get("Accept-Language", "") for one in backend.requests}
     assert all(language.startswith("en") for language in languages), languages
 

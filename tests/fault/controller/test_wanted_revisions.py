@@ -59,7 +59,7 @@ def test_a_person_is_ahead_of_a_controller_that_polls_seldom(applying_site: Appl
     )
     assert site.list_written() == by_hand
     assert site.live_description == "by hand"
-    listed = run("state list -t dev", site.checkout, site.own_variables).stdout
+    listed = run("state show -t dev", site.checkout, site.own_variables).stdout
     assert "storage/s-0" in listed
     assert "storage/s-1" in listed
     repository = site.folder / "repositories" / "acme.git"

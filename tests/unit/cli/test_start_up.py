@@ -30,7 +30,6 @@ ALL = [
     for prefix, entries in (
         ("", registry.COMMANDS),
         *((f"{group} ", getattr(registry, group.upper())) for group in sorted(registry.GROUPS)),
-        ("controller rollout ", registry.CONTROLLER_ROLLOUT),
     )
     for name, entry in entries.items()
 ]

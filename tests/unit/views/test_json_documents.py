@@ -70,7 +70,7 @@ def test_report_passes_its_schema(name):
     ("command", "name"),
     [
         ("plan", "plan"), ("apply", "report"), ("verify", "report"), ("drift", "drift"),
-        ("validate", "findings"), ("state list", "findings"),
+        ("validate", "findings"), ("state show", "findings"),
     ],
 )  # fmt: skip
 def test_a_failure_has_the_shape_of_its_command(command, name):

@@ -82,7 +82,7 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
     with page.store.write() as writer:
         writer.put(replace(row, running_jobs=seen))
     text = read_text(page.get(f"/targets/{name}").text)
-    assert "running at the look 1 min ago ; there may be more: see jobs list" in text
+    assert "running at the look 1 min ago ; there may be more: see get jobs" in text
     assert "4711 release/yolo@1.1.0 1.1.0 running 42 % 3 h ago" in text
     assert "4710 plugin/yolo not told running not told not told" in text
     (item,) = page.get("/api/v1/targets?source=vision&q=lab").json()["items"]
