@@ -109,11 +109,13 @@ class CommittedFolder:
                 error_finding(summary, f"`{text}` {reason}", hint, position=position)
             )
         elif entry.kind is EntryKind.FOLDER:
+            is_flat = result.implicit and project.file is None
 
             def is_refused(entry: Entry) -> bool:
                 if fault := self._fault_of(entry):
                     result.findings.append(self._unreadable(fault))
-                return fault is not None or entry.path in project.list_files
+                is_below = is_flat and entry.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE)
+                return fault is not None or is_below or entry.path in project.list_files
 
             for manifest in iter_manifests(self.entries, path, is_refused):
                 result.add(Path(manifest.path), is_listed=False)

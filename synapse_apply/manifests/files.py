@@ -55,7 +55,8 @@ class ManifestPaths:
     """The files and folders that one target's manifests are read from, on disk.
 
     They are `paths` when given (relative to the working folder), else the project's and the
-    target's, else `manifests/` or the project's folder.
+    target's, else `manifests/` or the project's folder. Without a project file that folder is read
+    and none below it: it may be anybody's home.
     """
 
     def __init__(self, project: Project, target: Target, paths: Sequence[str] = ()) -> None:
@@ -64,8 +65,10 @@ class ManifestPaths:
         self._is_typed = bool(paths)
         self._is_configured = bool(project.manifests or target.manifests)
         self.texts = (*paths,) or (*project.manifests, *target.manifests)
+        self._is_flat = False
         if not self.texts:
             self.texts = ("manifests/" if (project.root / "manifests").is_dir() else ".",)
+            self._is_flat = project.file is None and self.texts == (".",)
 
     @property
     def identity(self) -> Hashable:
@@ -86,7 +89,7 @@ class ManifestPaths:
                 result.findings.append(link_finding)
             elif os.path.isdir(path):  # noqa: PTH112 - also for names that no file can have
                 folder = Path(os.path.normpath(path))
-                for file in _Folder(folder, self._project, result.findings).manifests():
+                for file in self._folder(folder, result.findings).manifests():
                     result.add(file, is_listed=False)
             elif os.path.exists(path):  # noqa: PTH110
                 result.add(Path(os.path.normpath(path)), is_listed=True)
@@ -103,8 +106,11 @@ class ManifestPaths:
         return [
             text
             for text, path in self._resolved()
-            if path.is_dir() and not any(_Folder(path, self._project, []).manifests())
+            if path.is_dir() and not any(self._folder(path, []).manifests())
         ]
+
+    def _folder(self, path: Path, findings: list[Diagnostic]) -> _Folder:
+        return _Folder(path, self._project, findings, is_flat=self._is_flat)
 
     def would_read(self, path: Path) -> bool:
         """Whether a new file at this real path would be read as a manifest."""
@@ -112,6 +118,8 @@ class ManifestPaths:
             return False
         for _, folder in self._resolved():
             listed_folder = Path(os.path.realpath(folder))
+            if self._is_flat:
+                return path.parent == listed_folder
             if listed_folder.is_dir() and path.is_relative_to(listed_folder):
                 return not any(map(is_ignored_name, path.relative_to(listed_folder).parts))
         return False
@@ -121,6 +129,8 @@ class ManifestPaths:
         real_folder = os.path.realpath(folder)
         for text, path in self._resolved():
             listed_folder = os.path.realpath(path)
+            if self._is_flat:
+                return real_folder == listed_folder
             is_allowed = is_inside_or_allowed(self._project, self._target, text)
             if is_allowed and _is_at_or_below(real_folder, listed_folder):
                 # An ignored folder on the way hides all that is below it.
@@ -158,8 +168,11 @@ class ManifestPaths:
 class _Folder(FolderTree):
     """A listed folder on disk; what must not count as removed manifests is reported."""
 
-    def __init__(self, top: Path, project: Project, findings: list[Diagnostic]) -> None:
+    def __init__(
+        self, top: Path, project: Project, findings: list[Diagnostic], *, is_flat: bool = False
+    ) -> None:
         super().__init__(top)
+        self._is_flat = is_flat
         self._folder = top
         self._project = project
         self._findings = findings
@@ -189,7 +202,7 @@ class _Folder(FolderTree):
 
     def _is_refused(self, entry: Entry) -> bool:
         if entry.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE):
-            return False
+            return self._is_flat
         path, is_link = self._folder / entry.path, entry.kind is EntryKind.LINK
         # Following it could loop or leave the project, and skipping it would take what it declares
         # for removed.

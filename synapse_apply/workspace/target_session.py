@@ -13,14 +13,14 @@ from uuid import uuid4
 from synapse_apply import __version__
 from synapse_apply.applying.step import Actor, FinalPermit
 from synapse_apply.kinds.descriptor import Api
-from synapse_apply.manifests.decode.loading import LoadedManifests
+from synapse_apply.manifests.decode.loading import LoadedManifests, nothing_declared_finding
 from synapse_apply.manifests.files import explain_file_of_others
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import SecretUnavailable, StateError
+from synapse_apply.model.errors import InputError, SecretUnavailable, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Clock, Packages, Secrets
@@ -448,6 +448,9 @@ class TargetSession(OfflineTarget):
         project, target = self.project, self.target
         if self.invocation.without_checkout and not target.is_embedded and not store.exists():
             state_access.require_state_elsewhere(project, target, self.invocation.environ)
+        if project.file is None and not (desired or store.exists()):
+            paths = [*map(str, self.invocation.paths)]
+            raise InputError(nothing_declared_finding(project, "plan", paths))
         if self._read_only:
             self._require_state()
         self.require_own_state(self.backend.state_identity, self.backend.embedded)

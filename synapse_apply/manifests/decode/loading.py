@@ -634,6 +634,18 @@ _HOW_TO_BEGIN = Text(
 )
 
 
+def nothing_declared_finding(
+    project: Project, purpose: str, paths: Sequence[str] = ()
+) -> Diagnostic:
+    """The error that there is neither a project file nor a manifest."""
+    looked_at = ", ".join(paths) if paths else str(project.root)
+    return error_finding(
+        f"There is nothing to {purpose}",
+        f"there is no {FILE_NAME} in {project.root} or above, and no manifest in {looked_at}",
+        "go to the project's folder, or name it with -C FOLDER; " + _HOW_TO_BEGIN,
+    )
+
+
 def no_manifest_findings(
     project: Project, targets: Iterable[LoadedManifests], paths: Sequence[str] = ()
 ) -> tuple[Diagnostic, ...]:
@@ -645,12 +657,7 @@ def no_manifest_findings(
     readable = [loaded for loaded in targets if not loaded.has_errors]
     findings: list[Diagnostic] = []
     if readable and project.file is None and not any(loaded.desired for loaded in readable):
-        looked_at = ", ".join(paths) if paths else str(project.root)
-        detail = (
-            f"there is no {FILE_NAME} in {project.root} or above, and no manifest in {looked_at}"
-        )
-        hint = "go to the project's folder, or name it with -C FOLDER; " + _HOW_TO_BEGIN
-        return (error_finding("There is nothing to validate", detail, hint),)
+        return (nothing_declared_finding(project, "validate", paths),)
     empty_folders: dict[Hashable, list[str]] = {}
     for loaded in readable:
         read = ManifestPaths(project, loaded.target, paths)

@@ -62,6 +62,7 @@ def test_the_same_files_are_passed_over(tmp_path: Path, monkeypatch: pytest.Monk
     files = {name: ONE.replace("NAME", f"s{at}") for at, name in enumerate(names)}
     write(tmp_path, {**files, "other.yaml": "services: {}\n", "sub/deep/er/i.yaml": ONE})
     write(tmp_path, {"sub/deep/er/i.yaml": ONE.replace("NAME", "deep")})
+    write(tmp_path, {"synapse-apply.yaml": "apiVersion: synapse-apply/v1\nkind: Project\n"})
     commit(tmp_path)
     monkeypatch.chdir(tmp_path)
     project = load_valid_project_or_defaults(Invocation(tmp_path))
