@@ -67,7 +67,7 @@ def opened(browser: Browser, url: str, few: SqliteControllerStore) -> Iterator[O
         run = few.newest_runs(STAGING, 1)[0]
         contexts.append(
             browser.new_context(
-                color_scheme=scheme,  # type: ignore[arg-type]
+                color_scheme=scheme,
                 java_script_enabled=scripts,
                 viewport={"width": width, "height": 900},
             )
@@ -89,15 +89,13 @@ def opened(browser: Browser, url: str, few: SqliteControllerStore) -> Iterator[O
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PATHS)
-def test_every_page_is_accessible(opened: Opened, name: str, scheme: str) -> None:
+def test_every_page_is_accessible(opened, name, scheme):
     """By the rules of axe-core."""
     page = opened(PATHS[name], scheme=scheme)
     assert list_violations(page) == []
 
 
-def test_a_long_name_fits_a_phone_and_is_whole_on_the_badge(
-    opened: Opened, tmp_path: Path, few: SqliteControllerStore
-) -> None:
+def test_a_long_name_fits_a_phone_and_is_whole_on_the_badge(opened, tmp_path, few):
     """On the pages of the target and of all, with a name as long as it can be."""
     name = TargetName("acme", "tenant_of_the_northern_region_with_a_long_name_and_a_number_00417")
     with closing(samples.open_store(tmp_path)) as store:
@@ -115,7 +113,7 @@ def test_a_long_name_fits_a_phone_and_is_whole_on_the_badge(
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_every_page_fits_a_phone(opened: Opened, name: str) -> None:
+def test_every_page_fits_a_phone(opened, name):
     """Nothing is wider than the screen, and no two texts of a row cover each other."""
     page = opened(PATHS[name], width=390)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -133,7 +131,7 @@ def test_every_page_fits_a_phone(opened: Opened, name: str) -> None:
             assert apart, (first, second)
 
 
-def test_only_the_keyboard(opened: Opened) -> None:
+def test_only_the_keyboard(opened):
     """Tab skips to the contents, `/` searches, Enter shows, and links lead on."""
     page = opened("/")
     page.keyboard.press("Tab")
@@ -153,7 +151,7 @@ def test_only_the_keyboard(opened: Opened) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("prod-us")
 
 
-def test_filters_stand_in_the_address(opened: Opened) -> None:
+def test_filters_stand_in_the_address(opened):
     """A choice is shown at once, a link shows what its sender saw, and back leads back."""
     page = opened("/")
     page.get_by_role("combobox", name="Condition").select_option("pending")
@@ -167,7 +165,7 @@ def test_filters_stand_in_the_address(opened: Opened) -> None:
     expect(page.locator(".targets tbody tr")).to_have_count(6)
 
 
-def test_without_scripts(opened: Opened) -> None:
+def test_without_scripts(opened):
     """All of it can be read and filtered."""
     page = opened("/", scripts=False)
     expect(page.locator("#theme")).to_be_hidden()
@@ -176,7 +174,7 @@ def test_without_scripts(opened: Opened) -> None:
     expect(page.locator(".targets tbody tr")).to_have_count(1)
 
 
-def test_a_theme_that_was_chosen_stays(opened: Opened) -> None:
+def test_a_theme_that_was_chosen_stays(opened):
     """On the other pages, too, from the first paint on."""
     page = opened("/")
     page.get_by_role("button", name="Dark or light").click()
@@ -188,7 +186,7 @@ def test_a_theme_that_was_chosen_stays(opened: Opened) -> None:
     assert page.evaluate(paper) == dark
 
 
-def test_the_plan_is_that_of_the_report(opened: Opened) -> None:
+def test_the_plan_is_that_of_the_report(opened):
     """Its filters, rows and graph work as they do there."""
     page = opened("/targets/vision/lab")
     page.locator("#filters [name=search]").fill("EU-CENTRAL raw-data")
@@ -202,7 +200,7 @@ def test_the_plan_is_that_of_the_report(opened: Opened) -> None:
     )
 
 
-def test_the_page_follows_by_itself(opened: Opened, browser: Browser, tmp_path: Path) -> None:
+def test_the_page_follows_by_itself(opened, browser, tmp_path):
     """What is new stands there without a reload, and what somebody types stays."""
     with closing(samples.open_store(tmp_path)) as store:
         samples.fill_few(store)
@@ -227,7 +225,7 @@ def test_the_page_follows_by_itself(opened: Opened, browser: Browser, tmp_path: 
             page.context.close()
 
 
-def test_on_paper_there_is_no_button(opened: Opened) -> None:
+def test_on_paper_there_is_no_button(opened):
     page = opened("/")
     page.emulate_media(media="print")
     assert not page.locator(".filters").is_visible()
@@ -235,7 +233,7 @@ def test_on_paper_there_is_no_button(opened: Opened) -> None:
     assert page.locator(".targets").is_visible()
 
 
-def test_ten_thousand_targets_are_shown_at_once(opened: Opened, tmp_path: Path) -> None:
+def test_ten_thousand_targets_are_shown_at_once(opened, tmp_path):
     """The server does no more for a page of them than of a thousand; the browser gets a page of rows."""
     paths = ("/", "/?page=5", "/?q=tenant-00&state=in+sync", PATHS["revision"])
     few = calls_of_answers(tmp_path / "few", MANY // 10, paths)

@@ -58,7 +58,7 @@ def opened(browser: Browser, site: HeldSite) -> Iterator[Opened]:
         headers = list_proxy_headers(user, "sre" if user == "ann" else "")
         contexts.append(
             browser.new_context(
-                color_scheme=scheme,  # type: ignore[arg-type]
+                color_scheme=scheme,
                 extra_http_headers=headers,
                 viewport={"width": width, "height": 900},
             )
@@ -77,7 +77,7 @@ def opened(browser: Browser, site: HeldSite) -> Iterator[Opened]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_with_forms_are_accessible(opened: Opened, site: HeldSite, scheme: str) -> None:
+def test_pages_with_forms_are_accessible(opened, site, scheme):
     """By the rules of axe-core, with all that folds out."""
     page = opened(HELD, scheme=scheme)
     for path in site.paths:
@@ -86,7 +86,7 @@ def test_pages_with_forms_are_accessible(opened: Opened, site: HeldSite, scheme:
         assert list_violations(page) == []
 
 
-def test_pages_with_forms_fit_a_phone(opened: Opened, site: HeldSite) -> None:
+def test_pages_with_forms_fit_a_phone(opened, site):
     page = opened(HELD, width=390)
     for path in site.paths:
         page.goto(site.url + path)
@@ -94,7 +94,7 @@ def test_pages_with_forms_fit_a_phone(opened: Opened, site: HeldSite) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_rows_are_approved_as_they_were_shown(opened: Opened, site: HeldSite) -> None:
+def test_rows_are_approved_as_they_were_shown(opened, site):
     """The boxes that were chosen and no other; the page says so once, also after a reload."""
     page = opened(HELD)
     page.get_by_label("update storage/raw-data").check()
@@ -112,7 +112,7 @@ def test_rows_are_approved_as_they_were_shown(opened: Opened, site: HeldSite) ->
     ]
 
 
-def test_a_rejection_says_why_or_is_not_done(opened: Opened, site: HeldSite) -> None:
+def test_a_rejection_says_why_or_is_not_done(opened, site):
     """What is missing stands there, with the way back."""
     page = opened(HELD)
     page.get_by_label("create plugin/yolo").check()
@@ -127,7 +127,7 @@ def test_a_rejection_says_why_or_is_not_done(opened: Opened, site: HeldSite) -> 
     assert call == ("reject", "proxy:ann", "acme/staging", DIGESTS[0], "not on <b>Friday</b>")
 
 
-def test_a_target_is_paused_with_the_keyboard(opened: Opened, site: HeldSite) -> None:
+def test_a_target_is_paused_with_the_keyboard(opened, site):
     """Fold out, say why, send; a pause that is there can be ended."""
     page = opened(HELD, user="kim")
     page.locator(".actions summary").focus()
@@ -144,14 +144,14 @@ def test_a_target_is_paused_with_the_keyboard(opened: Opened, site: HeldSite) ->
     assert site.loop.people.calls[1] == ("resume", "proxy:ann", "vision/*")
 
 
-def test_a_reader_is_offered_nothing(opened: Opened) -> None:
+def test_a_reader_is_offered_nothing(opened):
     """Who has no right has no button; what waits is there to read."""
     page = opened(HELD, user="mina")
     expect(page.get_by_role("heading", name="Waits for a person")).to_be_visible()
     assert page.locator("form[method=post], .held input, .decide").count() == 0
 
 
-def test_boxes_that_are_chosen_stay_while_the_page_follows(opened: Opened, site: HeldSite) -> None:
+def test_boxes_that_are_chosen_stay_while_the_page_follows(opened, site):
     """Else a row could change below a click; without a choice the newer rows come."""
     page = opened(HELD)
     page.clock.install()
@@ -172,7 +172,7 @@ def test_boxes_that_are_chosen_stay_while_the_page_follows(opened: Opened, site:
     expect(page.locator(".held > li")).to_have_count(len(people.HELD) - 1)
 
 
-def test_a_form_of_another_site_does_nothing(opened: Opened, site: HeldSite) -> None:
+def test_a_form_of_another_site_does_nothing(opened, site):
     """A browser that is logged in sends it, with the proxy's word for it, and it is refused."""
     page = opened(HELD)
     fields = f"<input name=row value={DIGESTS[0]}>"

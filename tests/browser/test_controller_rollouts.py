@@ -57,7 +57,7 @@ def opened(browser: Browser, site: RolloutSite) -> Iterator[Opened]:
         headers = list_proxy_headers(user, "sre" if user == "ann" else "")
         contexts.append(
             browser.new_context(
-                color_scheme=scheme,  # type: ignore[arg-type]
+                color_scheme=scheme,
                 extra_http_headers=headers,
                 viewport={"width": width, "height": 900},
             )
@@ -81,7 +81,7 @@ def set_state(site: RolloutSite, state: RolloutState) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_of_rollouts_are_accessible(opened: Opened, site: RolloutSite, scheme: str) -> None:
+def test_pages_of_rollouts_are_accessible(opened, site, scheme):
     """By the rules of axe-core, with all that folds out."""
     set_state(site, RolloutState.STOPPED)
     page = opened("/rollouts", scheme=scheme)
@@ -91,7 +91,7 @@ def test_pages_of_rollouts_are_accessible(opened: Opened, site: RolloutSite, sch
         assert list_violations(page) == [], path
 
 
-def test_pages_of_rollouts_fit_a_phone(opened: Opened, site: RolloutSite) -> None:
+def test_pages_of_rollouts_fit_a_phone(opened, site):
     page = opened(FLEET, width=390)
     for path in PATHS:
         page.goto(site.url + path)
@@ -99,7 +99,7 @@ def test_pages_of_rollouts_fit_a_phone(opened: Opened, site: RolloutSite) -> Non
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
 
 
-def test_a_wave_is_let_begin_with_the_keyboard(opened: Opened, site: RolloutSite) -> None:
+def test_a_wave_is_let_begin_with_the_keyboard(opened, site):
     set_state(site, RolloutState.WAITING)
     page = opened(FLEET)
     page.get_by_role("button", name="Let wave 2 begin").focus()
@@ -109,7 +109,7 @@ def test_a_wave_is_let_begin_with_the_keyboard(opened: Opened, site: RolloutSite
     assert site.loop.rollouts.calls == [("approve", "proxy:ann", "fleet", 3, 2)]
 
 
-def test_a_wave_is_skipped_with_a_reason(opened: Opened, site: RolloutSite) -> None:
+def test_a_wave_is_skipped_with_a_reason(opened, site):
     """What folds out stays while the page follows."""
     page = opened(FLEET)
     page.clock.install()
@@ -126,13 +126,13 @@ def test_a_wave_is_skipped_with_a_reason(opened: Opened, site: RolloutSite) -> N
     assert call == ("skip", "proxy:ann", "fleet", 3, 2, "it is <b>rebuilt</b>")
 
 
-def test_a_reader_is_offered_nothing(opened: Opened) -> None:
+def test_a_reader_is_offered_nothing(opened):
     page = opened(FLEET, user="mina")
     expect(page.get_by_role("heading", name="Which revision is where")).to_be_visible()
     assert page.locator("form[method=post], details").count() == 0
 
 
-def test_on_paper_there_is_the_picture_and_no_button(opened: Opened) -> None:
+def test_on_paper_there_is_the_picture_and_no_button(opened):
     page = opened(FLEET)
     page.emulate_media(media="print")
     assert not page.locator(".actions").is_visible()
@@ -140,7 +140,7 @@ def test_on_paper_there_is_the_picture_and_no_button(opened: Opened) -> None:
     assert page.locator(".waves").is_visible()
 
 
-def test_ten_thousand_targets_stay_usable(opened: Opened, tmp_path: Path) -> None:
+def test_ten_thousand_targets_stay_usable(opened, tmp_path):
     """Few calls of the server for each target; counts lead to the targets."""
     with closing(samples.open_store(tmp_path)) as store, calls_of_threads() as counted:
         rollouts.fill_large_rollout(store, MANY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -13,8 +12,6 @@ from unit.views.hostile import stuffed
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.views.html.reports import render_plan_html, render_report_html
-
-from .conftest import Shown
 
 EVERYTHING = render_plan_html(samples.PLANS["everything"])
 ATTACK = (
@@ -62,7 +59,7 @@ def many() -> str:
     )  # fmt: skip
 
 
-def test_a_search_keeps_what_has_all_of_its_words(shown: Shown) -> None:
+def test_a_search_keeps_what_has_all_of_its_words(shown):
     """Words of names, values and reasons, in any order and case; counts follow, sections go."""
     page = shown(EVERYTHING)
     expect(page.locator("#shown")).to_have_text("14 of 14")
@@ -79,7 +76,7 @@ def test_a_search_keeps_what_has_all_of_its_words(shown: Shown) -> None:
     expect(page.locator("#refused .count")).to_have_text("2")
 
 
-def test_choices_narrow_one_another(shown: Shown) -> None:
+def test_choices_narrow_one_another(shown):
     """Action, kind and cause at once; only what is refused by its box."""
     page = shown(EVERYTHING)
     page.get_by_label("Action").select_option("update")
@@ -95,7 +92,7 @@ def test_choices_narrow_one_another(shown: Shown) -> None:
     assert names(page) == ["storage/raw-data", "plugin/maybe"]
 
 
-def test_only_the_keyboard(shown: Shown) -> None:
+def test_only_the_keyboard(shown):
     """`/` searches, arrows go from row to row, Enter opens one, Escape brings all back."""
     page = shown(EVERYTHING)
     page.keyboard.press("Tab")
@@ -120,7 +117,7 @@ def test_only_the_keyboard(shown: Shown) -> None:
     expect(page.locator("#shown")).to_have_text("14 of 14")
 
 
-def test_all_rows_at_once(shown: Shown) -> None:
+def test_all_rows_at_once(shown):
     """A button opens and closes every row that is there to see."""
     page = shown(EVERYTHING)
     page.get_by_label("Kind").select_option("storage")
@@ -132,7 +129,7 @@ def test_all_rows_at_once(shown: Shown) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_dark_and_light(shown: Shown, scheme: str) -> None:
+def test_dark_and_light(shown, scheme):
     """As the system is; the button turns it round and back."""
     page = shown(EVERYTHING, scheme=scheme)
     paper = "getComputedStyle(document.body).backgroundColor"
@@ -143,7 +140,7 @@ def test_dark_and_light(shown: Shown, scheme: str) -> None:
         page.get_by_role("button", name="Dark or light").click()
 
 
-def test_a_box_of_the_graph_opens_its_row(shown: Shown) -> None:
+def test_a_box_of_the_graph_opens_its_row(shown):
     """Also one that a filter hides."""
     page = shown(EVERYTHING)
     page.get_by_label("Kind").select_option("storage")
@@ -153,7 +150,7 @@ def test_a_box_of_the_graph_opens_its_row(shown: Shown) -> None:
     expect(row.locator("table")).to_be_visible()
 
 
-def test_without_scripts(shown: Shown) -> None:
+def test_without_scripts(shown):
     """All of it is there and folds out; what only a script could do is not shown."""
     page = shown(EVERYTHING, scripts=False)
     expect(page.locator("#filters")).to_be_hidden()
@@ -164,14 +161,14 @@ def test_without_scripts(shown: Shown) -> None:
     expect(row.locator("table")).to_be_visible()
 
 
-def test_an_apply_is_filtered_the_same_way(shown: Shown) -> None:
+def test_an_apply_is_filtered_the_same_way(shown):
     """Its box keeps what was not done."""
     page = shown(render_report_html(REPORTS["everything"]))
     page.get_by_label("Only what is not done").check()
     expect(page.locator("#shown")).to_have_text("4 of 11")
 
 
-def test_hostile_text_does_nothing(shown: Shown) -> None:
+def test_hostile_text_does_nothing(shown):
     """Markup and scripts in every place where text may stand are shown, and never run."""
     page = shown(render_plan_html(stuffed(ATTACK)))
     page.get_by_role("searchbox").fill("</script>")
@@ -181,7 +178,7 @@ def test_hostile_text_does_nothing(shown: Shown) -> None:
     assert page.locator("img").count() == 0
 
 
-def test_thousands_of_resources_open_and_filter_at_once(shown: Shown, tmp_path: Path) -> None:
+def test_thousands_of_resources_open_and_filter_at_once(shown, tmp_path):
     """5,000 rows: a few steps of the script for each, few layouts, and only what is in sight laid out.
 
     What is counted is the same on a busy machine.
@@ -223,7 +220,7 @@ def test_thousands_of_resources_open_and_filter_at_once(shown: Shown, tmp_path: 
     expect(page.locator("#shown")).to_have_text("750 of 5,000")
 
 
-def test_filters_stand_in_the_address(shown: Shown) -> None:
+def test_filters_stand_in_the_address(shown):
     """A link shows what its sender saw; a filter that is no more is not kept."""
     page = shown(EVERYTHING)
     page.fill("[name=search]", "plugin")
@@ -242,7 +239,7 @@ def test_filters_stand_in_the_address(shown: Shown) -> None:
     expect(page).to_have_url(re.compile(r"\.html$"))
 
 
-def test_a_link_to_a_row_is_no_filter(shown: Shown) -> None:
+def test_a_link_to_a_row_is_no_filter(shown):
     """The first row opens, and all stay in sight."""
     page = shown(EVERYTHING)
     page.evaluate("location.hash = 'r2'")
@@ -250,7 +247,7 @@ def test_a_link_to_a_row_is_no_filter(shown: Shown) -> None:
     expect(page.locator("#shown")).to_have_text("14 of 14")
 
 
-def test_a_command_is_copied(shown: Shown) -> None:
+def test_a_command_is_copied(shown):
     """A button beside each; what it copies is the command and nothing else."""
     page = shown(render_plan_html(samples.PLANS["create"]))
     page.evaluate("""() => {
@@ -264,7 +261,7 @@ def test_a_command_is_copied(shown: Shown) -> None:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_rows_are_open_on_paper(shown: Shown, scripts: bool) -> None:
+def test_rows_are_open_on_paper(shown, scripts):
     """Also without a script; buttons and filters are not printed."""
     page = shown(EVERYTHING, scripts=scripts)
     page.emulate_media(media="print")
@@ -278,7 +275,7 @@ def test_rows_are_open_on_paper(shown: Shown, scripts: bool) -> None:
         assert page.locator("details:not([open])").count() > 0
 
 
-def test_before_and_after_are_stacked_on_a_phone(shown: Shown) -> None:
+def test_before_and_after_are_stacked_on_a_phone(shown):
     """Below each other, each with its name, and nothing is wider than the screen."""
     page = shown(EVERYTHING)
     page.set_viewport_size({"width": 390, "height": 800})

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from pathlib import Path
 from types import ModuleType
 
 from installed import ROOT
 
 
-def test_the_picture_of_the_readme_can_be_made(tmp_path: Path) -> None:
+def test_the_picture_of_the_readme_can_be_made(tmp_path):
     """The quickstart is still what docs/picture.py changes, and the PNG is small enough."""
     picture = load_picture_program()
     page = picture.make_plan_page(tmp_path)
@@ -19,7 +18,7 @@ def test_the_picture_of_the_readme_can_be_made(tmp_path: Path) -> None:
     assert 20_000 < (tmp_path / "plan.png").stat().st_size <= 150_000
 
 
-def test_the_picture_of_a_rollout_can_be_made(tmp_path: Path) -> None:
+def test_the_picture_of_a_rollout_can_be_made(tmp_path):
     """Its rows are still what the page reads."""
     picture = load_picture_program()
     with picture.open_rollout_page(tmp_path) as address:

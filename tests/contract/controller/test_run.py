@@ -62,7 +62,7 @@ def build_reader(folder: Path, text: str = TEXT, **environ: str) -> Configuratio
     return ConfigurationReader(setup)
 
 
-def test_secrets_are_read_at_the_start_and_shown_nowhere(tmp_path: Path) -> None:
+def test_secrets_are_read_at_the_start_and_shown_nowhere(tmp_path):
     """All that are missing are named at once."""
     reader = build_reader(tmp_path, **SECRETS)
     parts = reader.read()
@@ -78,7 +78,7 @@ def test_secrets_are_read_at_the_start_and_shown_nowhere(tmp_path: Path) -> None
     assert "HOOK_URL" in details
 
 
-def test_what_needs_a_restart_stays_as_it_was(tmp_path: Path) -> None:
+def test_what_needs_a_restart_stays_as_it_was(tmp_path):
     """And a warning says so; all else is taken over."""
     before = build_reader(tmp_path, **SECRETS).read().settings
     changed = TEXT.replace("name: main", "name: other").replace("sources:", "# moved\nsources:")
@@ -91,7 +91,7 @@ def test_what_needs_a_restart_stays_as_it_was(tmp_path: Path) -> None:
     assert finding.detail.startswith("name: ")
 
 
-def test_the_secrets_of_access_are_read_with_the_file(tmp_path: Path) -> None:
+def test_the_secrets_of_access_are_read_with_the_file(tmp_path):
     """Each time, so that who lost a token has lost it; `access` itself goes at a restart alone.
 
     Else a page that listens to the network would be open until then.
@@ -114,7 +114,7 @@ def test_the_secrets_of_access_are_read_with_the_file(tmp_path: Path) -> None:
     assert "access: the value from before" in without_access.findings[0].detail
 
 
-def test_a_first_signal_asks_to_stop_and_a_second_one_does_what_it_did_before() -> None:
+def test_a_first_signal_asks_to_stop_and_a_second_one_does_what_it_did_before():
     """SIGHUP asks for the configuration, and afterwards all is as it was."""
     old_handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
     asked: list[str] = []
@@ -127,7 +127,7 @@ def test_a_first_signal_asks_to_stop_and_a_second_one_does_what_it_did_before() 
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)] == old_handlers
 
 
-def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
+def test_the_exit_code_is_that_of_the_worst(tmp_path):
     """A source or target that failed, then changes where they are asked for."""
     store = SqliteControllerStore(tmp_path)
     store.create_or_upgrade()
@@ -172,9 +172,7 @@ def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
         (RunVerb.APPLY, CallCounts(failed=1, unknown=1), Exit.UNKNOWN),
     ],
 )
-def test_the_exit_code_of_an_apply_is_that_of_the_command(
-    tmp_path: Path, verb: RunVerb, calls: CallCounts, code: int
-) -> None:
+def test_the_exit_code_of_an_apply_is_that_of_the_command(tmp_path, verb, calls, code):
     """Also after a good look since; what is refused counts where something is applied."""
     name = TargetName("acme", "a")
     failed = RunOutcome.APPLY_FAILED if verb is RunVerb.APPLY else RunOutcome.PLAN_ERROR

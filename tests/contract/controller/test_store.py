@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -42,7 +41,7 @@ def put_head(store: ControllerStore, source: str, number: int, commit: str) -> b
         return writer.accept_head(source, number - 1, RevisionRow(source, number, commit, 1.0))
 
 
-def test_rows_are_read_back_as_they_were_written(store: ControllerStore) -> None:
+def test_rows_are_read_back_as_they_were_written(store):
     """Every kind of row, with findings, positions, texts beyond ASCII and values of every type."""
     source = SourceRow("acme", fetched_at=1.5, failures=2, finding=FINDING)
     target = TargetRow(
@@ -88,7 +87,7 @@ def test_rows_are_read_back_as_they_were_written(store: ControllerStore) -> None
     assert list(store.list_configuration_findings()) == []
 
 
-def test_what_is_not_there_is_none(store: ControllerStore) -> None:
+def test_what_is_not_there_is_none(store):
     """Unknown names are no errors of a page."""
     assert store.find_target(PROD) is None
     assert store.find_run("r") is None
@@ -96,7 +95,7 @@ def test_what_is_not_there_is_none(store: ControllerStore) -> None:
     assert store.newest_outcomes([PROD], 3) == {PROD: []}
 
 
-def test_a_head_is_accepted_once_for_each_number(store: ControllerStore) -> None:
+def test_a_head_is_accepted_once_for_each_number(store):
     """Whoever read an older head does not replace a newer one, nor does a row that was read before."""
     with store.write() as writer:
         writer.put(SourceRow("acme"))
@@ -112,19 +111,16 @@ def test_a_head_is_accepted_once_for_each_number(store: ControllerStore) -> None
         writer.accept_head("acme", 2, RevisionRow("acme", 9, "c9", 1.0))
 
 
-def test_a_wanted_revision_never_moves_back(store: ControllerStore) -> None:
+def test_a_wanted_revision_never_moves_back(store):
     """A stopped process that goes on writes what it knew; the wanted revision stays."""
     with store.write() as writer:
         writer.put(TargetRow(PROD, "c2", 2))
         writer.put(TargetRow(PROD, "c1", 1, state=TargetCondition.FAILING))
     row = store.find_target(PROD)
-    assert row is not None
     assert (row.wanted_commit, row.wanted_number, row.state) == ("c2", 2, TargetCondition.FAILING)
 
 
-def test_due_targets_come_longest_due_first_and_sources_in_turn(
-    store: ControllerStore,
-) -> None:
+def test_due_targets_come_longest_due_first_and_sources_in_turn(store):
     """A source with many targets does not keep another one waiting."""
     with store.write() as writer:
         for source in ("a", "b"):
@@ -140,7 +136,7 @@ def test_due_targets_come_longest_due_first_and_sources_in_turn(
     assert due == ["a/t4", "b/t", "a/t3", "a/t2"]
 
 
-def test_pages_of_targets_begin_with_those_that_need_a_person(store: ControllerStore) -> None:
+def test_pages_of_targets_begin_with_those_that_need_a_person(store):
     """Filters by source, state and text; a text is no pattern; gone targets are not shown."""
     with store.write() as writer:
         for name, state in (
@@ -167,7 +163,7 @@ def test_pages_of_targets_begin_with_those_that_need_a_person(store: ControllerS
     assert counts[TargetCondition.NOT_LOOKED_AT] == 0
 
 
-def test_one_fact_is_one_message(store: ControllerStore) -> None:
+def test_one_fact_is_one_message(store):
     """The second message of the same channel, event and fact is not written."""
     first = MessageRow("m1", "hook", "failed", "f", {}, 1.0)
     with store.write() as writer:
@@ -176,7 +172,7 @@ def test_one_fact_is_one_message(store: ControllerStore) -> None:
         assert writer.put_message_if_new(replace(first, id="m3", channel="slack"))
 
 
-def test_a_transaction_that_fails_writes_nothing(store: ControllerStore) -> None:
+def test_a_transaction_that_fails_writes_nothing(store):
     """All of a block is committed at its end, or nothing."""
 
     def write_and_fail() -> None:
@@ -193,9 +189,7 @@ def test_a_transaction_that_fails_writes_nothing(store: ControllerStore) -> None
     assert [row.name for row in store.list_configured_sources()] == ["beta"]
 
 
-def test_a_write_within_another_one_is_a_mistake_that_commits_nothing(
-    store: ControllerStore,
-) -> None:
+def test_a_write_within_another_one_is_a_mistake_that_commits_nothing(store):
     """On every database alike: the inner one's end would end the outer one, too."""
 
     def write_twice() -> None:
@@ -212,7 +206,7 @@ def test_a_write_within_another_one_is_a_mistake_that_commits_nothing(
     assert [row.name for row in store.list_configured_sources()] == ["beta"]
 
 
-def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None:
+def test_old_rows_are_deleted_but_for_the_newest(store):
     """A target keeps its newest run, a source its head; what is unsent stays."""
 
     def run(run_id: str, ended_at: float, repeats_until: float = 0.0) -> RunRow:
@@ -242,7 +236,7 @@ def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c2"], ["m2"])
 
 
-def test_the_audit_is_a_chain(store: ControllerStore, run_beside: Callable[[str], None]) -> None:
+def test_the_audit_is_a_chain(store, run_beside):
     """Whoever changes or removes a row is found out."""
     with store.write() as writer:
         for number in range(4):
@@ -286,9 +280,7 @@ def searched_store(store_of_module: ControllerStore) -> ControllerStore:
         (AuditFilter(patterns=()), []),
     ],
 )
-def test_the_audit_can_be_searched(
-    searched_store: ControllerStore, audit_filter: AuditFilter, numbers: list[int]
-) -> None:
+def test_the_audit_can_be_searched(searched_store, audit_filter, numbers):
     rows = searched_store.audit_rows(9, audit_filter)
     assert [row.number for row in rows] == numbers
 
@@ -308,9 +300,7 @@ def test_the_audit_can_be_searched(
         ((), []),
     ],
 )
-def test_targets_are_found_by_patterns_as_python_has_them(
-    searched_store: ControllerStore, patterns: tuple[str, ...], names: list[str]
-) -> None:
+def test_targets_are_found_by_patterns_as_python_has_them(searched_store, patterns, names):
     """Lists and counts have the same ones, whatever SQLite means by a bracket or by case."""
     store = searched_store
     page = store.target_page(TargetFilter(patterns=patterns), 0, 9)
@@ -319,7 +309,7 @@ def test_targets_are_found_by_patterns_as_python_has_them(
     assert sum(store.target_counts(patterns=patterns).values()) == len(names)
 
 
-def test_many_threads_read_while_one_writes(store: ControllerStore) -> None:
+def test_many_threads_read_while_one_writes(store):
     """Readers never fail and never see half of a transaction."""
     torn: list[int] = []
     done = threading.Event()
@@ -343,9 +333,7 @@ def test_many_threads_read_while_one_writes(store: ControllerStore) -> None:
     assert store.target_page(TargetFilter(), 0, 100).matching_count == 40
 
 
-def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
-    store: ControllerStore, run_beside: Callable[[str], None]
-) -> None:
+def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(store, run_beside):
     """A newer format that this version may still write works; one that it may not is left alone.
 
     A program that runs while a newer one upgrades the store is told at its next write.
@@ -367,9 +355,7 @@ def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
         store.create_or_upgrade()
 
 
-def test_odd_cells_are_an_error_and_no_traceback(
-    store: ControllerStore, run_beside: Callable[[str], None]
-) -> None:
+def test_odd_cells_are_an_error_and_no_traceback(store, run_beside):
     """What this program would not have written is said to be damage."""
     with store.write() as writer:
         writer.put(SourceRow("acme"))
@@ -379,7 +365,7 @@ def test_odd_cells_are_an_error_and_no_traceback(
     assert "sources.finding" in caught.value.diagnostics[0].detail
 
 
-def test_due_times_move_with_the_clock(store: ControllerStore) -> None:
+def test_due_times_move_with_the_clock(store):
     """What was due in a minute is due in a minute still; what is far away can be found."""
     with store.write() as writer:
         writer.put(SourceRow("acme", due_at=100.0))
@@ -390,7 +376,7 @@ def test_due_times_move_with_the_clock(store: ControllerStore) -> None:
     assert store.list_configured_sources()[0].due_at == 50
 
 
-def test_commits_in_use_and_open_revisions(store: ControllerStore) -> None:
+def test_commits_in_use_and_open_revisions(store):
     """Head, what is beside it, what is wanted and applied; ended revisions are closed."""
     with store.write() as writer:
         writer.put(SourceRow("acme", sideways="side"))

@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
         yield store
 
 
-def test_the_file_is_ours_alone_and_durable(store: SqliteControllerStore, tmp_path: Path) -> None:
+def test_the_file_is_ours_alone_and_durable(store, tmp_path):
     """Mode 0600, also of what SQLite puts beside it; a write-ahead log, flushed at each commit."""
     with store.write() as writer:
         writer.put(SourceRow("acme"))
@@ -36,7 +36,7 @@ def test_the_file_is_ours_alone_and_durable(store: SqliteControllerStore, tmp_pa
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
-def test_a_second_controller_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+def test_a_second_controller_on_the_same_folder_is_refused(tmp_path):
     """The message names the process that has it; afterwards the folder is free."""
     folder = tmp_path / "data"
     with (
@@ -53,7 +53,7 @@ def test_a_second_controller_on_the_same_folder_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
-def test_another_file_in_its_place_is_not_touched(tmp_path: Path, content: bytes) -> None:
+def test_another_file_in_its_place_is_not_touched(tmp_path, content):
     """A file that is no store is an error that says so."""
     path = tmp_path / "controller.db"
     path.write_bytes(content)
@@ -75,9 +75,7 @@ def test_another_file_in_its_place_is_not_touched(tmp_path: Path, content: bytes
         ("CREATE VIEW v AS SELECT * FROM targets", "its view 'v' is not"),
     ],
 )
-def test_a_store_with_triggers_or_views_is_refused(
-    store: SqliteControllerStore, tmp_path: Path, statement: str, words: str
-) -> None:
+def test_a_store_with_triggers_or_views_is_refused(store, tmp_path, statement, words):
     """They would act at a write of the controller."""
     store.close()
     with closing(sqlite3.connect(tmp_path / "controller.db")) as connection:
@@ -87,9 +85,7 @@ def test_a_store_with_triggers_or_views_is_refused(
     assert words in caught.value.diagnostics[0].detail
 
 
-def test_a_backup_is_one_file_and_replaces_none(
-    store: SqliteControllerStore, tmp_path: Path
-) -> None:
+def test_a_backup_is_one_file_and_replaces_none(store, tmp_path):
     """The copy opens as a store; a second one to the same name is refused."""
     with store.write() as writer:
         writer.put(SourceRow("acme"))
@@ -104,7 +100,7 @@ def test_a_backup_is_one_file_and_replaces_none(
         store.write_backup(folder / "controller.db")
 
 
-def test_a_folder_without_a_store_may_be_that_of_a_replica(tmp_path: Path) -> None:
+def test_a_folder_without_a_store_may_be_that_of_a_replica(tmp_path):
     """Whose rows are in a database: the error says how that one is asked and saved."""
     with (
         closing(SqliteControllerStore(tmp_path)) as store,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.controller.planned_rows import Binding
 from synapse_apply.controller.rows import RunCause, RunOutcome, RunRow, TargetName, TargetRow
-from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
 # What sqlite3's iterdump gave of a file that the code of format 3 had written.
 _DUMP = Path(__file__).with_name("store_of_format_3.sql")
@@ -19,7 +18,7 @@ DEV, PROD = TargetName("acme", "dev"), TargetName("acme", "prod")
 AT_PROD = Binding("https://api.example:443 acme", "l-1", "env PROD_TOKEN")
 
 
-def test_targets_of_a_backend_are_found_by_either_binding(store: ControllerStore) -> None:
+def test_targets_of_a_backend_are_found_by_either_binding(store):
     """Whatever the state is, also gone ones; a backend whose name begins so is another one."""
     other_state = replace(AT_PROD, lineage="l-2")
     rows = [
@@ -36,13 +35,12 @@ def test_targets_of_a_backend_are_found_by_either_binding(store: ControllerStore
     assert list(store.list_targets_of_backend(AT_PROD.backend)) == rows[:3]
     assert list(store.list_targets_of_backend("https://api.example:443")) == rows[:4]
     read = store.find_target(PROD)
-    assert read is not None
     assert read.binding is not None
     assert read.binding.token == "env PROD_TOKEN"
     assert store.list_targets_of_backend("https://nobody:443") == []
 
 
-def test_a_tenant_is_found_in_any_letter_case(store: ControllerStore) -> None:
+def test_a_tenant_is_found_in_any_letter_case(store):
     """As it was stored, and as it is asked for; the path of a url is another one."""
     backends = ["https://api:443/v1 Acme", "https://api:443/v1 ACME", "https://api:443/V1 acme"]
     with store.write() as writer:
@@ -58,9 +56,7 @@ def test_a_tenant_is_found_in_any_letter_case(store: ControllerStore) -> None:
     assert [row.name.target for row in found] == ["t2"]
 
 
-def test_a_store_of_format_4_is_upgraded(
-    store: ControllerStore, run_beside: Callable[[str], None]
-) -> None:
+def test_a_store_of_format_4_is_upgraded(store, run_beside):
     """Its indexes told letters apart; what was bound is found as it was written."""
     row = TargetRow(PROD, binding=replace(AT_PROD, backend="https://api.example:443 Acme"))
     with store.write() as writer:
@@ -75,7 +71,7 @@ def test_a_store_of_format_4_is_upgraded(
     assert list(store.list_targets_of_backend(AT_PROD.backend)) == [row]
 
 
-def test_an_upgrade_binds_targets_to_what_their_newest_plans_were_made_of(tmp_path: Path) -> None:
+def test_an_upgrade_binds_targets_to_what_their_newest_plans_were_made_of(tmp_path):
     """Also gone ones, by the one spelling of a url; of a renamed target the name that is declared."""
     path = tmp_path / "controller.db"
     with closing(sqlite3.connect(path)) as connection:
@@ -96,9 +92,7 @@ def test_an_upgrade_binds_targets_to_what_their_newest_plans_were_made_of(tmp_pa
     assert all(row.found_binding == row.binding for row in rows)
 
 
-def test_either_database_is_upgraded(
-    store: ControllerStore, run_beside: Callable[[str], None]
-) -> None:
+def test_either_database_is_upgraded(store, run_beside):
     """A target is bound to what the newest run with a plan was made of, not to one that failed."""
     bases = {
         "r1": {"binding": {"url": "https://old", "tenant": "", "data_set": ""}, "lineage": "l-1"},
@@ -118,5 +112,4 @@ def test_either_database_is_upgraded(
     store.close()
     store.create_or_upgrade()
     row = store.find_target(PROD)
-    assert row is not None
     assert row.binding == row.found_binding == Binding("https://prod:443 t", "l-1")

@@ -14,13 +14,12 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_database import ControllerStoreError
 
 PROD = TargetName("acme", "prod")
 
 
-def test_a_claim_has_one_holder_and_a_growing_epoch(store: ControllerStore) -> None:
+def test_a_claim_has_one_holder_and_a_growing_epoch(store):
     """A claim ends by its time or its holder, and an old holder has nothing to say."""
     with store.write() as writer:
         writer.put(TargetRow(PROD))
@@ -40,7 +39,7 @@ def test_a_claim_has_one_holder_and_a_growing_epoch(store: ControllerStore) -> N
         assert writer.claim(TargetName("acme", "none"), "c", until=40, now=11) == 0
 
 
-def test_a_lease_has_one_holder_until_it_is_over(store: ControllerStore) -> None:
+def test_a_lease_has_one_holder_until_it_is_over(store):
     """Its epoch grows with each other holder; who had it before is told that it is not valid."""
     assert store.find_lease("leader") is None
     with store.write() as writer:
@@ -61,7 +60,7 @@ def test_a_lease_has_one_holder_until_it_is_over(store: ControllerStore) -> None
         assert writer.take_lease("leader", "b", until=50, now=30) == 3
 
 
-def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -> None:
+def test_a_holder_renews_and_ends_its_own_claims_alone(store):
     """All at once, and its lease with them; no time is made shorter."""
     names = [TargetName("acme", name) for name in "abc"]
     with store.write() as writer:
@@ -83,7 +82,7 @@ def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -
     assert [row.name for row in store.list_claimed_targets(7)] == names[2:]
 
 
-def test_processes_and_changes_are_written_down(store: ControllerStore) -> None:
+def test_processes_and_changes_are_written_down(store):
     """Those that were not seen for long are deleted; a change is counted whoever writes the row."""
     row = ProcessRow(
         "a", "host", 7, ProcessRole.WORKER, "1.0", "digest", 4, started_at=1.0, seen_at=5.0
@@ -103,7 +102,7 @@ def test_processes_and_changes_are_written_down(store: ControllerStore) -> None:
     assert [row.holder for row in store.list_processes()] == ["b", "d"]
 
 
-def test_a_shared_store_is_of_one_controller(store: ControllerStore) -> None:
+def test_a_shared_store_is_of_one_controller(store):
     """Of all its replicas; one of another name would remove its sources."""
     store.claim_for("main")
     store.claim_for("main")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction
 from synapse_apply.controller.ports import AuditFilter
@@ -28,14 +25,14 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store import controller_store
-from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.row_table import SQLITE_DIALECT
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 
 PROD = TargetName("acme", "prod")
 
 
-def test_approvals_are_used_once_and_deleted_when_old(store: ControllerStore) -> None:
+def test_approvals_are_used_once_and_deleted_when_old(store):
     """The first use stands; taking back spares what was used; what is young is kept."""
     row = PlannedRow("row1:a", "plugin/a", RowAction.UPDATE)
     first = ApprovalRow("a1", PROD, "row1:a", row, "proxy:ann", 100.0)
@@ -57,9 +54,7 @@ def test_approvals_are_used_once_and_deleted_when_old(store: ControllerStore) ->
     assert [pause.scope for pause in store.list_pauses()] == ["*"]
 
 
-def test_the_audit_is_read_in_parts_and_a_part_can_be_checked(
-    store: ControllerStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_audit_is_read_in_parts_and_a_part_can_be_checked(store, monkeypatch):
     """All rows, oldest first, however many; the chain behind a row that is known."""
     monkeypatch.setattr(controller_store, "_AUDIT_ROWS_AT_ONCE", 20)
     with store.write() as writer:
@@ -75,9 +70,7 @@ def test_the_audit_is_read_in_parts_and_a_part_can_be_checked(
     assert find_first_broken_audit_row(rows[21:], rows[19]) == rows[21]
 
 
-def test_a_text_that_no_database_holds_is_changed_and_breaks_no_chain(
-    store: ControllerStore,
-) -> None:
+def test_a_text_that_no_database_holds_is_changed_and_breaks_no_chain(store):
     """NUL and half of a surrogate pair, which an answer in JSON may have."""
     with store.write() as writer:
         writer.append_audit(1.0, "proxy:ann", "pause", "acme/*", "a\0b\ud800c")
@@ -86,9 +79,7 @@ def test_a_text_that_no_database_holds_is_changed_and_breaks_no_chain(
     assert [row.detail for row in store.audit_rows(9, AuditFilter(text="b?C"))] == ["a␀b?c"]
 
 
-def test_rows_that_applies_of_a_revision_have_done_are_counted(
-    store: ControllerStore,
-) -> None:
+def test_rows_that_applies_of_a_revision_have_done_are_counted(store):
     """Of its commit alone."""
     run = RunRow("r1", PROD, "c1", RunCause.PUSH, 1.0, 2.0, RunOutcome.APPLIED)
     applied = replace(run, verb=RunVerb.APPLY, calls=CallCounts(done=2))
@@ -102,7 +93,7 @@ def test_rows_that_applies_of_a_revision_have_done_are_counted(
     assert store.read_progress_of_revision("acme", 1).applied_row_count == 3
 
 
-def test_rows_that_applies_have_done_are_found_by_an_index(tmp_path: Path) -> None:
+def test_rows_that_applies_have_done_are_found_by_an_index(tmp_path):
     """There may be many runs."""
     statement = controller_store._SUM_APPLIED_ROWS.format(SQLITE_DIALECT.call_count)
     with closing(SqliteControllerStore(tmp_path)) as store:
@@ -114,7 +105,7 @@ def test_rows_that_applies_have_done_are_found_by_an_index(tmp_path: Path) -> No
     assert any("runs_applied" in cells[3] for cells in plan), plan
 
 
-def test_progress_counts_only_what_the_revision_touched(store: ControllerStore) -> None:
+def test_progress_counts_only_what_the_revision_touched(store):
     """Failing only by a run at this head; whom the rule applies to, and the first names in order."""
     base = TargetRow(
         PROD,

@@ -33,7 +33,7 @@ def fill(store: ControllerStore) -> None:
         )
 
 
-def test_a_wave_is_read_with_its_targets(store: ControllerStore) -> None:
+def test_a_wave_is_read_with_its_targets(store):
     """Those of this wave alone, whatever there is of the same name elsewhere."""
     fill(store)
     assert [row.name for row in store.wave_targets("all", 1)] == [EU]
@@ -41,11 +41,10 @@ def test_a_wave_is_read_with_its_targets(store: ControllerStore) -> None:
     assert [row.target for row in store.list_rollout_targets("all", 2)] == [PROD]
     assert store.wave_targets("all", 3) == []
     found = store.find_rollout_target(EU)
-    assert found is not None
     assert (found.moved_epoch, found.soaked) == (2**40, 0.5)
 
 
-def test_a_rollout_is_forgotten_with_all_that_was_said_of_it(store: ControllerStore) -> None:
+def test_a_rollout_is_forgotten_with_all_that_was_said_of_it(store):
     """Its targets stay, and what others have; its commit is kept in the mirror until then."""
     fill(store)
     assert sorted(store.list_commits_in_use("acme")) == ["c1", "c2-of-acme"]
@@ -59,7 +58,7 @@ def test_a_rollout_is_forgotten_with_all_that_was_said_of_it(store: ControllerSt
     assert [wave.wave for wave in store.list_waves("others", 2)] == [1]
 
 
-def test_a_new_target_of_a_later_wave_is_never_due(store: ControllerStore) -> None:
+def test_a_new_target_of_a_later_wave_is_never_due(store):
     """No revision is wanted of it yet."""
     with store.write() as writer:
         writer.put(SourceRow("acme"))

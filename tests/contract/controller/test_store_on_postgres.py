@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 import psycopg
@@ -67,9 +66,7 @@ def store(open_store: Callable[..., PostgresControllerStore]) -> PostgresControl
 
 
 @pytest.mark.parametrize("has_store", [False, True])
-def test_the_schema_of_a_stranger_is_not_used(
-    postgres: PostgresServer, open_store: Callable[..., PostgresControllerStore], has_store: bool
-) -> None:
+def test_the_schema_of_a_stranger_is_not_used(postgres, open_store, has_store):
     """Its triggers would run with the controller's rights, also in a store that is whole."""
     postgres.run("CREATE ROLE stranger LOGIN PASSWORD 'theirs'")
     try:
@@ -92,9 +89,7 @@ def test_the_schema_of_a_stranger_is_not_used(
 
 
 @pytest.mark.parametrize("made", ["view", "tables", "nothing"])
-def test_nor_one_that_came_while_the_lock_was_waited_for(
-    postgres: PostgresServer, open_store: Callable[..., PostgresControllerStore], made: str
-) -> None:
+def test_nor_one_that_came_while_the_lock_was_waited_for(postgres, open_store, made):
     """A stranger holds the lock of writers, which needs no right, and makes the schema meanwhile."""
     schema = f"late_{made}"
     key = crc32(schema.encode()) - 2**31
@@ -211,17 +206,13 @@ def list_names(store: PostgresControllerStore) -> list[str]:
     return [row.name for row in store.list_configured_sources()]
 
 
-def test_processes_that_write_at_once_stand_in_a_row(
-    store: PostgresControllerStore, url: str
-) -> None:
+def test_processes_that_write_at_once_stand_in_a_row(store, url):
     """What each reads in its transaction is all that was written before: no update is lost."""
     processes = [start_process(url, "count", 30) for _ in range(2)]
     for process in processes:
         assert process.communicate(timeout=60) == ("", None)
         assert process.returncode == 0
     source, target = store.find_source("acme"), store.find_target(PROD)
-    assert source is not None
-    assert target is not None
     assert (source.head_number, source.head, target.failures) == (60, "c60", 60)
     assert [row.number for row in store.newest_revisions("acme", 99)] == list(range(60, 0, -1))
     rows = list(store.iter_audit())
@@ -229,9 +220,7 @@ def test_processes_that_write_at_once_stand_in_a_row(
     assert Counter(row.detail for row in rows) == {str(process.pid): 30 for process in processes}
 
 
-def test_a_stopped_writer_is_thrown_out_by_the_server(
-    open_store: Callable[..., PostgresControllerStore], url: str, make_patient: MakePatient
-) -> None:
+def test_a_stopped_writer_is_thrown_out_by_the_server(open_store, url, make_patient):
     """The others go on after some seconds; what it wrote is gone."""
     assert PATIENCE in postgres_store._SESSION_SETTINGS
     make_patient(lock="10min")  # the server may be late, and the default is twice its five seconds
@@ -250,9 +239,7 @@ def test_a_stopped_writer_is_thrown_out_by_the_server(
         process.communicate()
 
 
-def test_signs_of_life_wait_for_no_writer(
-    open_store: Callable[..., PostgresControllerStore], make_patient: MakePatient
-) -> None:
+def test_signs_of_life_wait_for_no_writer(open_store, make_patient):
     """One that stands still keeps a claim from no other process."""
     make_patient(idle="10min", lock="1min")
     store, other = open_store(), open_store()
@@ -264,11 +251,8 @@ def test_signs_of_life_wait_for_no_writer(
 
 
 def test_a_writer_that_stood_still_is_told_that_nothing_was_written(
-    store: PostgresControllerStore,
-    postgres: PostgresServer,
-    make_patient: MakePatient,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    store, postgres, make_patient, monkeypatch
+):
     """It can write again at once."""
     make_patient(idle="50ms")
 
@@ -285,9 +269,7 @@ def test_a_writer_that_stood_still_is_told_that_nothing_was_written(
     assert list_names(store) == ["acme"]
 
 
-def test_a_writer_does_not_wait_for_another_for_ever(
-    open_store: Callable[..., PostgresControllerStore], make_patient: MakePatient
-) -> None:
+def test_a_writer_does_not_wait_for_another_for_ever(open_store, make_patient):
     """One that is busy all the time, for example; reading goes on."""
     make_patient(idle="10min", lock="50ms")
     store, other = open_store(), open_store()
@@ -301,9 +283,7 @@ def test_a_writer_does_not_wait_for_another_for_ever(
     assert list_names(store) == ["acme", "other"]
 
 
-def test_replicas_that_start_at_once_make_one_store(
-    open_store: Callable[..., PostgresControllerStore],
-) -> None:
+def test_replicas_that_start_at_once_make_one_store(open_store):
     """The first one makes it, the others find it."""
     stores = [open_store() for _ in range(4)]
     threads = [threading.Thread(target=one.create_or_upgrade) for one in stores]
@@ -316,9 +296,7 @@ def test_replicas_that_start_at_once_make_one_store(
     assert list_names(stores[0]) == ["s0", "s1", "s2", "s3"]
 
 
-def test_connections_that_ended_meanwhile_are_opened_anew(
-    store: PostgresControllerStore, postgres: PostgresServer
-) -> None:
+def test_connections_that_ended_meanwhile_are_opened_anew(store, postgres):
     """Between two uses: a restart, a firewall. Nobody notices."""
     put_source_except_head_and_counters(store, "a")
     assert list_names(store) == ["a"]
@@ -332,9 +310,7 @@ def test_connections_that_ended_meanwhile_are_opened_anew(
     assert list_names(store) == ["a", "b", "c"]
 
 
-def test_a_server_that_is_killed_in_a_transaction_comes_back_without_it(
-    store: PostgresControllerStore, postgres: PostgresServer
-) -> None:
+def test_a_server_that_is_killed_in_a_transaction_comes_back_without_it(store, postgres):
     """While it is away all say so, in words without a password; then the same store goes on."""
     put_source_except_head_and_counters(store, "acme")
     with pytest.raises(StoreUnavailable):
@@ -360,13 +336,7 @@ def test_a_server_that_is_killed_in_a_transaction_comes_back_without_it(
 
 
 @pytest.mark.parametrize(("moment", "names"), [("before", []), ("after", ["acme"])])
-def test_a_commit_without_an_answer_is_said_to_be_unknown(
-    behind: PostgresControllerStore,
-    store: PostgresControllerStore,
-    proxy: Proxy,
-    moment: str,
-    names: list[str],
-) -> None:
+def test_a_commit_without_an_answer_is_said_to_be_unknown(behind, store, proxy, moment, names):
     """Whoever looks again sees what became of it."""
     assert list_names(behind) == []
     proxy.break_at = moment
@@ -378,9 +348,7 @@ def test_a_commit_without_an_answer_is_said_to_be_unknown(
     assert list_names(behind) == names
 
 
-def test_a_server_that_stands_still_is_given_up(
-    behind: PostgresControllerStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_stands_still_is_given_up(behind, proxy, monkeypatch):
     """Its machine answers, it does not; afterwards the store goes on."""
     put_source_except_head_and_counters(behind, "acme")
     # From here on: a busy machine may take longer before.
@@ -396,16 +364,14 @@ def test_a_server_that_stands_still_is_given_up(
     assert list_names(behind)[-1] == "next"
 
 
-def test_the_databases_clock_is_that_of_its_machine(store: PostgresControllerStore) -> None:
+def test_the_databases_clock_is_that_of_its_machine(store):
     before = time.time()
     clock = store.read_database_clock()
     assert clock is not None
     assert before - 0.1 < clock < time.time() + 0.1
 
 
-def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(
-    store: PostgresControllerStore, postgres: PostgresServer
-) -> None:
+def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(store, postgres):
     """What formats 3 and 4 added is made there as in SQLite: the same code, by the columns that are."""
     with store.write() as writer:
         writer.put(TargetRow(PROD, wanted_digest="d"))
@@ -418,14 +384,11 @@ def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(
     )
     store.create_or_upgrade()
     target = store.find_target(PROD)
-    assert target is not None
     assert target.head_digest == "d"
     assert (store.list_rollouts(), store.list_processes()) == ([], [])
 
 
-def test_tables_of_another_program_are_not_touched(
-    open_store: Callable[..., PostgresControllerStore], postgres: PostgresServer, url: str
-) -> None:
+def test_tables_of_another_program_are_not_touched(open_store, postgres, url):
     """A schema with another `meta`: the state of a target, or anything."""
     store = open_store()
     postgres.run(
@@ -442,14 +405,12 @@ def test_tables_of_another_program_are_not_touched(
     assert tables == [(1,)]
 
 
-def test_a_store_that_nobody_made_is_said_to_be_missing(
-    open_store: Callable[..., PostgresControllerStore],
-) -> None:
+def test_a_store_that_nobody_made_is_said_to_be_missing(open_store):
     with pytest.raises(ControllerStoreError, match="no store"):
         open_store().list_configured_sources()
 
 
-def test_a_backup_is_the_databases_own(store: PostgresControllerStore, tmp_path: Path) -> None:
+def test_a_backup_is_the_databases_own(store, tmp_path):
     with pytest.raises(ControllerStoreError) as caught:
         store.write_backup(tmp_path / "copy.db")
     hint = caught.value.diagnostics[0].hint
@@ -466,9 +427,7 @@ def test_a_backup_is_the_databases_own(store: PostgresControllerStore, tmp_path:
         ({"sslmode": "require"}, "refuses the connection"),
     ],
 )
-def test_a_login_that_is_refused_is_an_error_for_people(
-    postgres: PostgresServer, altered: dict[str, Any], words: str
-) -> None:
+def test_a_login_that_is_refused_is_an_error_for_people(postgres, altered, words):
     """Without the password, in message and in what the store shows of itself."""
     store = PostgresControllerStore(Sensitive(postgres.url(**altered)))
     with pytest.raises(ControllerStoreError, match=words) as caught:
@@ -482,7 +441,7 @@ def test_a_login_that_is_refused_is_an_error_for_people(
 @pytest.mark.parametrize(
     "url", ["sqlite:///s3cr3t", "postgresql://u:s3cr3t@h@ost/d", "postgresql://u:s3cr3t@h/d?x=1"]
 )
-def test_an_unusable_url_is_said_to_be_one(url: str) -> None:
+def test_an_unusable_url_is_said_to_be_one(url):
     with pytest.raises(InputError, match="The store's url cannot be used") as caught:
         PostgresControllerStore(Sensitive(url))
     assert "s3cr3t" not in f"{caught.value.diagnostics}"
@@ -492,7 +451,7 @@ def test_an_unusable_url_is_said_to_be_one(url: str) -> None:
     ("version", "encoding", "words"),
     [(12_0004, "UTF8", "too old"), (15_0000, "LATIN1", "cannot hold all texts")],
 )
-def test_a_server_that_cannot_be_used_is_refused(version: int, encoding: str, words: str) -> None:
+def test_a_server_that_cannot_be_used_is_refused(version, encoding, words):
     location = PostgresControllerStore(Sensitive("postgresql://h/d"))._location
     with pytest.raises(ControllerStoreError, match=words):
         require_usable_server(version, encoding, location)

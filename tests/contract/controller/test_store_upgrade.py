@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import Mode
-from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_database import ControllerStoreError
 from synapse_apply.controller.store.store_schema import OLDEST_WRITING_FORMAT, STORE_FORMAT
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
@@ -66,7 +66,7 @@ def read_schema(path: Path) -> list[str]:
         return [*sorted(columns), *sorted(sql for (sql,) in indexes if sql)]
 
 
-def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
+def test_all_that_it_had_is_there(old_store):
     """Sources, revisions, targets, runs, messages and a chain of audit that is whole."""
     assert [row.head for row in old_store.list_configured_sources()] == ["c1"]
     page = old_store.target_page(TargetFilter(), 0, 9)
@@ -79,7 +79,6 @@ def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
     prod = page.targets[0]
     assert (prod.due_cause, prod.failures, prod.mode) == (RunCause.RETRY, 2, Mode.OBSERVE)
     run = old_store.find_run("r1")
-    assert run is not None
     assert (run.outcome, run.verb, run.plan_json) == (RunOutcome.IN_SYNC, RunVerb.LOOK, '{"a": 1}')
     statuses, messages = old_store.unsent()
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c1"], ["m1"])
@@ -90,7 +89,7 @@ def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
     assert find_first_broken_audit_row(old_store.iter_audit()) is None
 
 
-def test_the_older_file_is_kept(folder: Path) -> None:
+def test_the_older_file_is_kept(folder):
     """As it was, for the earlier version; what was done is said once."""
     with closing(sqlite3.connect(folder / "controller.db")) as connection:
         before = list(connection.iterdump())
@@ -103,7 +102,7 @@ def test_the_older_file_is_kept(folder: Path) -> None:
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_was_planned_is_done(old_store: SqliteControllerStore) -> None:
+def test_what_was_planned_is_done(old_store):
     """So that the next head touches nothing that it does not change."""
     rows = {row.name.target: row.progress for row in old_store.source_targets("acme")}
     assert rows == {
@@ -116,7 +115,7 @@ def test_what_was_planned_is_done(old_store: SqliteControllerStore) -> None:
     assert progress == RevisionProgress(4, 2, 1, ("prod",), change_count=1)
 
 
-def test_it_is_made_as_a_new_one_is(old_store: SqliteControllerStore, tmp_path: Path) -> None:
+def test_it_is_made_as_a_new_one_is(old_store, tmp_path):
     """The same tables, columns and indexes, and this version's format; a second time changes none."""
     new_folder = tmp_path / "new"
     new_folder.mkdir()
@@ -131,9 +130,7 @@ def test_it_is_made_as_a_new_one_is(old_store: SqliteControllerStore, tmp_path: 
     assert formats["oldest_format_that_may_write"] == str(OLDEST_WRITING_FORMAT)
 
 
-def test_holds_approvals_and_pauses_can_be_written(
-    old_store: SqliteControllerStore, folder: Path
-) -> None:
+def test_holds_approvals_and_pauses_can_be_written(old_store, folder):
     """Their tables are those of this version; a backup has them."""
     row = PlannedRow("row1:a", "plugin/a", RowAction.UPDATE)
     hold = HoldRow(PROD, "row1:a", HeldRow(row, HoldReason.APPROVAL), "c1", "r1", 1.0)
@@ -152,9 +149,7 @@ def test_holds_approvals_and_pauses_can_be_written(
         assert list(copy.list_pauses()) == [pause]
 
 
-def test_an_upgrade_that_is_cut_off_changes_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upgrade_that_is_cut_off_changes_nothing(folder, monkeypatch):
     """It is one transaction: the file is of format 1 still, and the next start upgrades it."""
     upgrade = "synapse_apply.controller.store.store_schema"
     broken = "CREATE TABLE pauses (scope TEXT)", "THIS IS NO SQL"
@@ -176,9 +171,7 @@ def test_an_upgrade_that_is_cut_off_changes_nothing(
         assert len(store.source_targets("acme")) == 4
 
 
-def test_an_older_program_goes_on_beside_a_newer_one(
-    store: ControllerStore, run_beside: Callable[[str], None]
-) -> None:
+def test_an_older_program_goes_on_beside_a_newer_one(store, run_beside):
     """It inserts rows without the columns that it does not know, and leaves their values alone."""
     new = TargetName("acme", "new")
     with store.write() as writer:
@@ -201,9 +194,7 @@ def test_an_older_program_goes_on_beside_a_newer_one(
     assert rows[PROD].failures == 1
 
 
-def test_a_program_that_lacks_columns_of_this_version_can_insert(
-    store: ControllerStore, run_beside: Callable[[str], None]
-) -> None:
+def test_a_program_that_lacks_columns_of_this_version_can_insert(store, run_beside):
     """Each field with a default has it in the table, too."""
     run_beside("INSERT INTO sources (name) VALUES ('acme')")
     assert store.list_configured_sources() == [SourceRow("acme")]

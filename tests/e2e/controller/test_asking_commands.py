@@ -142,13 +142,13 @@ def get_bodies(server: Answering, action: str) -> list[Any]:
     return [asked.body for asked in server.asked if asked.path == f"/api/v1/{action}"]
 
 
-def test_the_help_names_the_variables_that_are_read() -> None:
+def test_the_help_names_the_variables_that_are_read():
     """They are written out there, since --help imports nothing that is heavy."""
     names = [name for name, _ in controller_commands.API_ENVIRONMENT]
     assert names == [controller_api.URL_VARIABLE, controller_api.TOKEN_VARIABLE]
 
 
-def test_targets_are_looked_at_by_name_and_by_pattern(tmp_path: Path, server: Answering) -> None:
+def test_targets_are_looked_at_by_name_and_by_pattern(tmp_path, server):
     """Each once; a pattern is what the controller has."""
     done = ask(tmp_path, server, "reconcile", "acme/*", "acme/prod")
     assert done.returncode == 0, done.stderr
@@ -157,7 +157,7 @@ def test_targets_are_looked_at_by_name_and_by_pattern(tmp_path: Path, server: An
     assert "No target matches" in ask(tmp_path, server, "reconcile", "lab/*").stderr
 
 
-def test_a_pause_has_a_reason_and_an_end(tmp_path: Path, server: Answering) -> None:
+def test_a_pause_has_a_reason_and_an_end(tmp_path, server):
     """A day unless said; the pattern itself is paused, not the targets that match it today."""
     assert ask(tmp_path, server, "pause", "acme/*").returncode == 64
     done = ask(tmp_path, server, "pause", "acme/*", "--reason", "freeze", "--until", "2031-05-04")
@@ -172,9 +172,7 @@ def test_a_pause_has_a_reason_and_an_end(tmp_path: Path, server: Answering) -> N
     assert ask(tmp_path, server, "resume", "acme/*").stdout == "acme/* is not paused any more.\n"
 
 
-def test_one_refusal_does_not_keep_the_others_from_being_asked(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+def test_one_refusal_does_not_keep_the_others_from_being_asked(tmp_path, server, controller):
     """The controller's words are shown, on one line and without what steers a terminal."""
     controller.refusals["resume"] = 409, build_problem("There is no such pause\x1b[31m")
     done = ask(tmp_path, server, "resume", "acme/dev", "acme/prod")
@@ -183,9 +181,7 @@ def test_one_refusal_does_not_keep_the_others_from_being_asked(
     assert len(get_bodies(server, "resume")) == 2
 
 
-def test_a_pattern_is_about_targets_that_mean_another_backend(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+def test_a_pattern_is_about_targets_that_mean_another_backend(tmp_path, server, controller):
     """Other rows that wait are neither shown nor approved; asked once for all, or named."""
     move = {**ROW, "digest": GUARD, "address": "binding", "action": "guard", "summary": "moved"}
     assert "No row of acme/* waits" in ask(tmp_path, server, "approve", "acme/*").stdout
@@ -210,7 +206,7 @@ def test_a_pattern_is_about_targets_that_mean_another_backend(
     assert len(get_bodies(server, "approve")) == 2
 
 
-def test_a_script_approves_the_rows_that_it_names(tmp_path: Path, server: Answering) -> None:
+def test_a_script_approves_the_rows_that_it_names(tmp_path, server):
     """By whole digests; what does not wait, or nobody can approve, is not sent."""
     shown = ask(tmp_path, server, "approve", "acme/prod")
     assert shown.returncode == 1
@@ -244,8 +240,8 @@ def test_a_script_approves_the_rows_that_it_names(tmp_path: Path, server: Answer
 
 
 def test_a_plan_that_cannot_be_read_does_not_keep_rows_from_being_shown(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+    tmp_path, server, controller
+):
     """Its address is there, where all of it can be seen."""
     controller.refusals["01a2"] = 404, build_problem("No such run")
     shown = ask(tmp_path, server, "approve", "acme/prod").stdout
@@ -254,9 +250,7 @@ def test_a_plan_that_cannot_be_read_does_not_keep_rows_from_being_shown(
     assert f"{server.url}/targets/acme/prod" in shown
 
 
-def test_a_guard_is_shown_as_one_with_the_rows_that_it_stops(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+def test_a_guard_is_shown_as_one_with_the_rows_that_it_stops(tmp_path, server, controller):
     """It has the digest; what it stops says so, and is approved with it."""
     guard = {
         **ROW, "digest": GUARD, "address": "mass-missing", "action": "guard", "causes": [],
@@ -270,9 +264,7 @@ def test_a_guard_is_shown_as_one_with_the_rows_that_it_stops(
     assert re.findall(r"row1:\w+", shown) == [GUARD]
 
 
-def test_what_differs_by_the_time_it_is_approved_is_stale(
-    tmp_path: Path, controller: StandIn
-) -> None:
+def test_what_differs_by_the_time_it_is_approved_is_stale(tmp_path, controller):
     """The controller has the last word: exit code 4."""
 
     def answer_and_change(asked: Asked) -> Answer:
@@ -286,9 +278,7 @@ def test_what_differs_by_the_time_it_is_approved_is_stale(
     assert (done.returncode, "A row differs" in done.stderr) == (4, True)
 
 
-def test_who_may_not_approve_what_waits_is_refused(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+def test_who_may_not_approve_what_waits_is_refused(tmp_path, server, controller):
     """The rows still wait as they were shown: exit code 5."""
     controller.refusals["approve"] = 409, build_problem("An author cannot approve")
     done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
@@ -296,9 +286,7 @@ def test_who_may_not_approve_what_waits_is_refused(
 
 
 @pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 1)])
-def test_at_a_terminal_the_rows_are_shown_and_then_asked_for(
-    tmp_path: Path, server: Answering, answer: str, code: int
-) -> None:
+def test_at_a_terminal_the_rows_are_shown_and_then_asked_for(tmp_path, server, answer, code):
     """Only those that can be approved are sent, and only after `yes`."""
     variables = {controller_api.TOKEN_VARIABLE: TOKEN, "TERM": "dumb"}
     typed = ("controller", "approve", "acme/prod", "--url", server.url)
@@ -308,7 +296,7 @@ def test_at_a_terminal_the_rows_are_shown_and_then_asked_for(
     assert len(get_bodies(server, "approve")) == (1 if code == 0 else 0)
 
 
-def test_a_rejection_has_a_reason(tmp_path: Path, server: Answering) -> None:
+def test_a_rejection_has_a_reason(tmp_path, server):
     """Any waiting row can be rejected, also one that waits for another."""
     row_options = ("--row", DIGEST, "--row", OTHER_DIGEST)
     done = ask(tmp_path, server, "reject", "acme/prod", *row_options, "--reason", "wrong")
@@ -317,16 +305,14 @@ def test_a_rejection_has_a_reason(tmp_path: Path, server: Answering) -> None:
     assert get_bodies(server, "reject") == [body]
 
 
-def test_the_status_says_why_targets_wait(tmp_path: Path, server: Answering) -> None:
+def test_the_status_says_why_targets_wait(tmp_path, server):
     """What is held and what a target waits for stand in the last column."""
     shown = ask(tmp_path, server, "status").stdout
     assert re.search(r"^held +acme/prod .* 2 rows wait for a person$", shown, re.MULTILINE)
     assert re.search(r"^waiting +acme/dev .* outside of a window until \S+$", shown, re.MULTILINE)
 
 
-def test_the_status_says_which_sources_cannot_be_followed(
-    tmp_path: Path, server: Answering
-) -> None:
+def test_the_status_says_which_sources_cannot_be_followed(tmp_path, server):
     """Before the targets, whose state may be old then; `--json` has it, too."""
     shown = ask(tmp_path, server, "status").stdout
     assert re.search(r"^lab +No such \S*ref +main$", shown, re.MULTILINE)
@@ -335,7 +321,7 @@ def test_the_status_says_which_sources_cannot_be_followed(
     assert [entry["source"] for entry in document["source_findings"]] == ["lab"]
 
 
-def test_the_token_stays_where_it_belongs(tmp_path: Path, server: Answering) -> None:
+def test_the_token_stays_where_it_belongs(tmp_path, server):
     """Not over plain http, not after a redirect, not on a screen; without one it is asked for."""
     done = ask(tmp_path, server, "status", "--url", "http://controller.example")
     assert (done.returncode, "plain http" in done.stderr) == (1, True)
@@ -354,7 +340,7 @@ def test_the_token_stays_where_it_belongs(tmp_path: Path, server: Answering) -> 
         assert f"{controller_api.TOKEN_VARIABLE} is not set" in done.stderr
 
 
-def test_a_lost_answer_is_an_unknown_outcome(tmp_path: Path) -> None:
+def test_a_lost_answer_is_an_unknown_outcome(tmp_path):
     """Whether it was done can be told by the controller alone: exit code 7."""
     with answering(
         lambda _: (200, b"{", {"Content-Length": "9", "Connection": "close"})
@@ -376,9 +362,7 @@ def test_a_lost_answer_is_an_unknown_outcome(tmp_path: Path) -> None:
     ],
     ids=json.dumps,
 )  # fmt: skip
-def test_odd_answers_are_not_believed(
-    tmp_path: Path, server: Answering, controller: StandIn, document: Any
-) -> None:
+def test_odd_answers_are_not_believed(tmp_path, server, controller, document):
     """An answer that lacks what is shown of it is another server's."""
     controller.refusals["holds"] = 200, document
     done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
@@ -386,7 +370,7 @@ def test_odd_answers_are_not_believed(
     assert get_bodies(server, "approve") == []
 
 
-def test_a_list_of_targets_that_lacks_what_is_optional_is_printed(tmp_path: Path) -> None:
+def test_a_list_of_targets_that_lacks_what_is_optional_is_printed(tmp_path):
     target = {"name": "acme/dev", "source": "acme", "state": "held", "counts": {}}
     answer = {"kind": "TargetList", "items": [target], "total": 1}
     with answering(lambda _: (200, answer)) as sparse:
@@ -396,7 +380,7 @@ def test_a_list_of_targets_that_lacks_what_is_optional_is_printed(tmp_path: Path
 
 
 @pytest.mark.parametrize("typed", ["reconcile acme/prod", "approve a/b", "resume a/b"])
-def test_an_address_is_asked_for(tmp_path: Path, typed: str) -> None:
+def test_an_address_is_asked_for(tmp_path, typed):
     """Nothing is guessed: another program may listen on the usual port."""
     done = run_in_process(["controller", *typed.split()], tmp_path, environment({}))
     assert done.returncode == 64

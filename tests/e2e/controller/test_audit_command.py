@@ -55,7 +55,7 @@ def list_rows(data: Path) -> list[AuditRow]:
         return list(store.audit_rows(100, AuditFilter(after=0)))
 
 
-def test_it_says_who_did_what_newest_first(data: Path) -> None:
+def test_it_says_who_did_what_newest_first(data):
     """By target, also of a pattern that has it; by person; at most so many; all are counted."""
     shown = read_audit(data)
     assert shown.index("lab/bench") < shown.index("row1:aaaa") < shown.index("incident")
@@ -81,9 +81,7 @@ def test_it_says_who_did_what_newest_first(data: Path) -> None:
         ("UPDATE audit SET time = 9e99 WHERE number = 1", 1),
     ],
 )
-def test_a_changed_chain_is_told_with_its_first_wrong_row(
-    data: Path, statement: str, wrong: int
-) -> None:
+def test_a_changed_chain_is_told_with_its_first_wrong_row(data, statement, wrong):
     """Exit code 1, and the rows are listed all the same; also where a time is no number of JSON."""
     change_store(data, statement)
     shown = read_audit(data, code=1)
@@ -93,7 +91,7 @@ def test_a_changed_chain_is_told_with_its_first_wrong_row(
     assert document["first_wrong"] == wrong
 
 
-def test_a_digest_of_before_tells_a_cut(data: Path) -> None:
+def test_a_digest_of_before_tells_a_cut(data):
     """The chain holds without its end; the digest of a log is not in it."""
     newest = list_rows(data)[-1].digest
     read_audit(data, "--expect", newest)
@@ -116,7 +114,7 @@ def vars_of(row: AuditRow) -> dict[str, object]:
     return {name: getattr(row, name) for name in names}
 
 
-def test_a_running_controller_is_not_believed(data: Path) -> None:
+def test_a_running_controller_is_not_believed(data):
     """The chain is computed here, page by page; one that never ends is no audit."""
     rows = list_rows(data)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from contract.controller.upstream import PROJECT, Upstream
 from in_process import run
-from postgres.server import PostgresServer
 
 ENVIRON = {"STATUS_TOKEN": "status-token-1234567890", "OPS_TOKEN": "ops-token-1234567890"}
 CONFIGURATION = """\
@@ -53,8 +52,8 @@ def check(folder: Path, text: str, options: str = "", code: int = 1, **environ: 
     ],
 )
 def test_what_the_file_alone_tells_is_refused_without_secrets_and_network(
-    tmp_path: Path, old: str, new: str, words: str
-) -> None:
+    tmp_path, old, new, words
+):
     """As a start refuses it, before anything is read or asked."""
     said = check(tmp_path, CONFIGURATION.replace(old, new), STATUS_TOKEN="", OPS_TOKEN="")
     assert words in said
@@ -62,20 +61,20 @@ def test_what_the_file_alone_tells_is_refused_without_secrets_and_network(
     assert words in started.stdout + started.stderr
 
 
-def test_a_pin_may_be_a_commit(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_pin_may_be_a_commit(tmp_path, upstream):
     commit = upstream.commit({"a": "1"})
     text = CONFIGURATION.replace("ref: main", f"ref: main\n    pin: git:{commit}")
     assert check(tmp_path, text, "--online", 0) == "controller.yaml is valid.\n"
 
 
-def test_online_asks_all_that_the_file_names(tmp_path: Path, upstream: Upstream) -> None:
+def test_online_asks_all_that_the_file_names(tmp_path, upstream):
     """Valid where a start goes on; nothing is left behind, and no secret is shown."""
     assert check(tmp_path, CONFIGURATION, "--online", 0) == "controller.yaml is valid.\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["controller.yaml", "upstream.git"]
     check(tmp_path, CONFIGURATION, code=0, STATUS_TOKEN="", OPS_TOKEN="")
 
 
-def test_online_says_all_that_is_wrong_in_one_run(tmp_path: Path, upstream: Upstream) -> None:
+def test_online_says_all_that_is_wrong_in_one_run(tmp_path, upstream):
     """A missing secret, one that is too short, a branch that is not there, an odd project file."""
     upstream.commit({"synapse-apply.yaml": f"{PROJECT}\tx: 1\n"}, branch="odd")
     sources = CONFIGURATION.replace(
@@ -101,9 +100,7 @@ def test_online_says_all_that_is_wrong_in_one_run(tmp_path: Path, upstream: Upst
     assert "short" not in said
 
 
-def test_online_asks_the_stores_database(
-    tmp_path: Path, upstream: Upstream, postgres: PostgresServer
-) -> None:
+def test_online_asks_the_stores_database(tmp_path, upstream, postgres):
     """One that has no store yet is one that the first start makes it in."""
     text = f"{CONFIGURATION}store: {{url: {{env: STORE}}}}\n"
     away = "postgresql://x@127.0.0.1:1/x"
@@ -113,7 +110,7 @@ def test_online_asks_the_stores_database(
     assert postgres.run("SELECT to_regnamespace('checked')::text") == [(None,)]
 
 
-def test_online_reads_the_targets_for_the_rollouts(tmp_path: Path, upstream: Upstream) -> None:
+def test_online_reads_the_targets_for_the_rollouts(tmp_path, upstream):
     """What only the project at the head shows: one target in two rollouts."""
     project = PROJECT.replace("token: {env: ACME_TOKEN}}", 'token: {env: ACME_TOKEN}, labels: {a: "1", b: "1"}}')  # fmt: skip
     assert project != PROJECT

@@ -86,7 +86,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield Site(tmp_path, backend)
 
 
-def test_check_says_all_that_is_wrong_and_where(site: Site) -> None:
+def test_check_says_all_that_is_wrong_and_where(site):
     """As `validate` does: 0 with warnings, 1 with errors, --strict, --json."""
     assert site.type("controller check") == "controller.yaml is valid.\n"
     text = CONFIGURATION.replace("mode: observe", "mode: auto").replace("poll: 1s", "prune: 1")
@@ -107,7 +107,7 @@ def test_check_says_all_that_is_wrong_and_where(site: Site) -> None:
     assert "synapse-apply controller run --demo" in missing
 
 
-def test_once_is_enough_for_cron(site: Site) -> None:
+def test_once_is_enough_for_cron(site):
     """One round, a table, the worst code; what is not due is not asked again."""
     assert "There is no store" in site.type("controller status", 1)
     said = site.type("controller run --once", 1)
@@ -165,7 +165,7 @@ def find(log: Path, pattern: str) -> str:
     return str(found[1])
 
 
-def test_a_running_controller_follows_and_answers(site: Site) -> None:
+def test_a_running_controller_follows_and_answers(site):
     """A push is seen; a broken file is not taken, and the page says so; one stops by SIGTERM."""
     site.make_state()
     with run_controller(site, subprocess.Popen) as (process, log):
@@ -190,7 +190,7 @@ def test_a_running_controller_follows_and_answers(site: Site) -> None:
     assert "did not answer as one" in site.type(f"controller status --url {site.backend.url}", 1)
 
 
-def test_two_people_approve_and_a_third_only_reads(site: Site) -> None:
+def test_two_people_approve_and_a_third_only_reads(site):
     """Held until both have, live then; who has no right is refused; all of it is in the audit."""
     site.make_state()
     text = CONFIGURATION.replace("mode: observe", "mode: approve, approvals: 2") + ACCESS

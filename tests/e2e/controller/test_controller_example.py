@@ -112,7 +112,7 @@ def example(tmp_path: Path) -> Iterator[Started]:
     started.end()
 
 
-def test_one_command_shows_what_differs(example: Started) -> None:
+def test_one_command_shows_what_differs(example):
     """Two commits go live, a broken one between them does not; a change by hand is shown."""
     manifest = (example.folder / "manifests" / "plugin.yaml").read_text()
     example.wait_for_description("Finds defects in images")
@@ -142,7 +142,7 @@ CONFIGURATIONS = {
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_each_configuration_is_one(name: str, tmp_path: Path) -> None:
+def test_each_configuration_is_one(name, tmp_path):
     """`controller check` finds nothing wrong with it."""
     (tmp_path / "controller.yaml").write_text((EXAMPLE / name).read_text())
     checked = run("controller check controller.yaml", tmp_path, {})

@@ -16,7 +16,7 @@ SECONDS = 60.0
 EXPECTED = {"acme/dev": "in sync", "acme/prod": "held", "lab/bench": "failing"}
 
 
-def test_the_demo_shows_targets_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_demo_shows_targets_and_leaves_nothing(tmp_path):
     """From a bare clone: a page, a target that goes live by itself, one that waits for a person."""
     command = [BIN / "synapse-apply", "controller", "run", "--demo"]
     variables = environment({"TMPDIR": str(tmp_path)})

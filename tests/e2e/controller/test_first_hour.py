@@ -133,7 +133,7 @@ def hour(tmp_path: Path) -> Iterator[FirstHour]:
             process.wait(60)
 
 
-def test_what_the_pages_write_into_controller_yaml_is_valid(tmp_path: Path) -> None:
+def test_what_the_pages_write_into_controller_yaml_is_valid(tmp_path):
     """Without a warning: each block of the pages, in a file that has what the others left out."""
     base = "apiVersion: synapse-apply/v1\nkind: Controller\nmetadata: {name: main}\n"
     source = "sources: {acme: {url: https://git.example/acme.git, targets: {dev: {mode: auto}}}}\n"
@@ -156,7 +156,7 @@ def test_what_the_pages_write_into_controller_yaml_is_valid(tmp_path: Path) -> N
         assert reading.findings == (), block
 
 
-def test_the_first_hour_is_as_the_page_has_it(hour: FirstHour) -> None:
+def test_the_first_hour_is_as_the_page_has_it(hour):
     """Red, mended, live, drift put right, held, approved, paused, resumed, and who did it."""
     hour.wait_for(dev="in sync", staging="drifted", prod="held")
     hour.type_until("git commit")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from attack.test_unverified_states import KEYS, SIGNATURES, forge_record
 from e2e.controller.test_loosened_by_a_commit import LIVE, site
-from e2e.controller.test_moved_targets import Site
 from e2e.scenarios.canaries import forms
 from git_repositories import git, make_bare_repository
 from in_process import run
@@ -25,7 +24,7 @@ NAMED = "lifecycle: {sensitive: [/configuration/auth/blob]}\n"
 
 @pytest.mark.parametrize("mode", ["auto", "observe"])
 @pytest.mark.parametrize("where", ["its own ref", "a branch that the commit names"])
-def test_no_run_keeps_a_live_secret(site: Site, tmp_path: Path, mode: str, where: str) -> None:
+def test_no_run_keeps_a_live_secret(site, tmp_path, mode, where):
     """Neither what is shown nor the controller's store, which its API serves, has the value."""
     site.environ["ACME_KEY"] = KEYS[0]
     remote = make_bare_repository(tmp_path / "states" / "state.git")

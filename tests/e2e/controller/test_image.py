@@ -29,7 +29,7 @@ def read_versions_of_lock() -> dict[str, str]:
     return {normalize_name(pin): pin.partition("==")[2] for pin in pins}
 
 
-def test_every_library_is_installed_by_hash_from_the_lock() -> None:
+def test_every_library_is_installed_by_hash_from_the_lock():
     """And the tool from the wheel of dist/; neither asks an index for what is not in the list."""
     libraries, tool = [line for line in RECIPE.splitlines() if "pip install" in line]
     for word in ("--no-deps", "--require-hashes", "--only-binary :all:", "requirements.txt"):
@@ -42,7 +42,7 @@ def test_every_library_is_installed_by_hash_from_the_lock() -> None:
     assert given == "".join(f"!{path}\n" for path in copied)
 
 
-def test_the_image_is_two_stages_of_one_base_without_rights() -> None:
+def test_the_image_is_two_stages_of_one_base_without_rights():
     """The base by digest; the second stage has no more of the first than the environment."""
     assert re.search(r"^ARG BASE=\S+:3\.13-\S+@sha256:[0-9a-f]{64}$", RECIPE, re.MULTILINE)
     assert re.findall(r"^FROM (.+)$", RECIPE, re.MULTILINE) == ["${BASE} AS build", "${BASE}"]
@@ -55,7 +55,7 @@ def test_the_image_is_two_stages_of_one_base_without_rights() -> None:
     assert "\nHEALTHCHECK " in run
 
 
-def test_a_release_makes_the_image_of_the_tested_wheel() -> None:
+def test_a_release_makes_the_image_of_the_tested_wheel():
     """On both forges: with the files of the build whose checksums hold, and the SBOM signed beside the image."""
     workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))
     steps = workflow["jobs"]["image"]["steps"]
@@ -72,7 +72,7 @@ def test_a_release_makes_the_image_of_the_tested_wheel() -> None:
         assert "--type cyclonedx --predicate dist/*.cdx.json" in text
 
 
-def test_the_lock_satisfies_every_extra() -> None:
+def test_the_lock_satisfies_every_extra():
     """What `pip install 'synapse-apply[controller,fleet,postgres,bucket]'` would ask for."""
     versions = read_versions_of_lock()
     extras = PROJECT["optional-dependencies"]
@@ -86,7 +86,7 @@ def test_the_lock_satisfies_every_extra() -> None:
 
 
 @pytest.mark.one_process("syntax trees")
-def test_the_lock_has_every_library_that_is_imported() -> None:
+def test_the_lock_has_every_library_that_is_imported():
     """Wherever in the package, also where only a fleet or a bucket needs it."""
     distributions, missing = packages_distributions(), set()
     locked = set(read_versions_of_lock())
@@ -102,7 +102,7 @@ def test_the_lock_has_every_library_that_is_imported() -> None:
     assert missing == {"synapse_apply"}
 
 
-def test_the_image_of_the_deployment_is_this_version() -> None:
+def test_the_image_of_the_deployment_is_this_version():
     """The recipe says by which name the deployment wants it."""
     text = (ROOT / "examples/controller/kubernetes/base/deployment.yaml").read_text("utf-8")
     [deployment] = yaml.safe_load_all(text)

@@ -12,10 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from buckets.servers import BucketServer
 from contract.controller.upstream import PROJECT, Upstream
 from installed import ROOT, environment
-from postgres.server import PostgresServer
 
 RECIPE = ROOT / "examples" / "controller" / "Containerfile"
 # Continued lines are one, as for a builder.
@@ -93,9 +91,7 @@ def build_image(tmp_path: Path, names: list[str]) -> tuple[list[str], list[str]]
     return start, start
 
 
-def test_the_image_runs_the_documented_cluster(
-    tmp_path: Path, postgres: PostgresServer, moto: BucketServer
-) -> None:
+def test_the_image_runs_the_documented_cluster(tmp_path, postgres, moto):
     """Controller and worker start, answer and end; states in a bucket and a database are made from it."""
     upstream = Upstream(tmp_path)
     upstream.commit({"synapse-apply.yaml": PROJECT})

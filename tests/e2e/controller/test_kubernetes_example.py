@@ -71,14 +71,14 @@ def settings_of(folder: str) -> Document:
 @pytest.mark.published
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("folder", ["base", "fleet"])
-def test_each_manifest_fits_its_published_schema(folder: str, version: str) -> None:
+def test_each_manifest_fits_its_published_schema(folder, version):
     """Every field is known, and of the type that the API has."""
     for document in build(folder).values():
         if not document["apiVersion"].startswith("monitoring.coreos.com/"):
             kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_every_file_is_part_of_a_kustomization() -> None:
+def test_every_file_is_part_of_a_kustomization():
     """Each is named once, and exists; every resource is in the namespace."""
     listed = []
     for file in FOLDER.glob("*/kustomization.yaml"):
@@ -93,7 +93,7 @@ def test_every_file_is_part_of_a_kustomization() -> None:
 
 
 @pytest.mark.published
-def test_the_operator_reads_what_its_definitions_have() -> None:
+def test_the_operator_reads_what_its_definitions_have():
     """The fields of a ServiceMonitor and a PrometheusRule, as version 0.93 of the operator has them."""
     monitor, rule = find("ServiceMonitor", of="fleet"), find("PrometheusRule", of="fleet")
     assert {monitor["apiVersion"], rule["apiVersion"]} == {"monitoring.coreos.com/v1"}
@@ -107,14 +107,14 @@ def test_the_operator_reads_what_its_definitions_have() -> None:
 
 
 @pytest.mark.published
-def test_a_field_that_does_not_exist_is_found() -> None:
+def test_a_field_that_does_not_exist_is_found():
     """The check above is one."""
     broken = {**find("Service"), "spec": {"port": 80}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
 
 
-def test_the_operator_finds_the_port_of_the_metrics() -> None:
+def test_the_operator_finds_the_port_of_the_metrics():
     """From the monitor by its labels to one service, by the port's name to the controller's own."""
     monitor = find("ServiceMonitor", of="fleet")["spec"]
     wanted = monitor["selector"]["matchLabels"].items()
@@ -132,7 +132,7 @@ def test_the_operator_finds_the_port_of_the_metrics() -> None:
     assert endpoint["path"] == annotations["prometheus.io/path"]
 
 
-def test_the_ingress_leads_to_the_proxy_by_the_name_that_people_use() -> None:
+def test_the_ingress_leads_to_the_proxy_by_the_name_that_people_use():
     """One host, with TLS: that of public_url and of where the login comes back to."""
     spec = find("Ingress")["spec"]
     [rule], [tls] = spec["rules"], spec["tls"]
@@ -147,7 +147,7 @@ def test_the_ingress_leads_to_the_proxy_by_the_name_that_people_use() -> None:
     assert path["backend"]["service"]["port"]["name"] == port["name"] == "http"
 
 
-def test_a_fleet_shares_a_store_and_nothing_else() -> None:
+def test_a_fleet_shares_a_store_and_nothing_else():
     """Several replicas and workers; the same configuration and one store; no disk of two pods."""
     shared = settings_of("fleet")
     assert shared.pop("store") == {"url": {"file": "/run/secrets/synapse-apply/store-url"}}
@@ -181,7 +181,7 @@ def test_a_fleet_shares_a_store_and_nothing_else() -> None:
     assert "affinity" not in str(find("Ingress", of="fleet")["metadata"])
 
 
-def test_nobody_comes_to_a_pod_that_no_rule_names() -> None:
+def test_nobody_comes_to_a_pod_that_no_rule_names():
     """All pods are closed to the inside of the cluster; the controller is opened by its own policy."""
     everywhere = find("NetworkPolicy", "synapse-apply")["spec"]
     assert everywhere["policyTypes"] == ["Ingress", "Egress"]
@@ -190,7 +190,7 @@ def test_nobody_comes_to_a_pod_that_no_rule_names() -> None:
     assert everywhere["podSelector"]["matchLabels"].items() <= labels.items()
 
 
-def test_one_controller_at_a_time_has_the_volume() -> None:
+def test_one_controller_at_a_time_has_the_volume():
     """One replica, and the old one ends before the new one begins."""
     spec = find("Deployment")["spec"]
     assert spec["replicas"] == 1
@@ -198,7 +198,7 @@ def test_one_controller_at_a_time_has_the_volume() -> None:
     assert find("PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
-def test_every_container_is_without_rights() -> None:
+def test_every_container_is_without_rights():
     """No root, a root file system that is only read, no token of the cluster."""
     for name in ("synapse-apply-controller", "synapse-apply-worker"):
         spec = pod("fleet", name)
@@ -212,7 +212,7 @@ def test_every_container_is_without_rights() -> None:
             }
 
 
-def test_what_refers_to_something_finds_it() -> None:
+def test_what_refers_to_something_finds_it():
     """Volumes, claims, ports and labels have the names that others use."""
     names = {volume["name"] for volume in pod()["volumes"]}
     mounts = {mount["name"] for one in pod()["containers"] for mount in one.get("volumeMounts", [])}
@@ -236,7 +236,7 @@ def test_what_refers_to_something_finds_it() -> None:
     assert [port["port"] for port in prometheus["ports"]] == [ports["metrics"]]
 
 
-def test_the_probes_ask_the_controller_itself() -> None:
+def test_the_probes_ask_the_controller_itself():
     """Through the proxy, which lets them pass; a dead controller is restarted, not only its proxy."""
     controller, proxy = pod()["containers"]
     paths = {kind: controller[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness")}
@@ -249,7 +249,7 @@ def test_the_probes_ask_the_controller_itself() -> None:
     assert "--skip-auth-route=GET=^/(healthz|readyz)$" in proxy["args"]
 
 
-def test_the_proxy_says_who_it_is_by_the_headers_that_the_controller_reads() -> None:
+def test_the_proxy_says_who_it_is_by_the_headers_that_the_controller_reads():
     """Each is replaced, whatever a browser sends; the upstream is where the controller listens."""
     proxy = read_proxy_configuration()
     controller = settings_of("base")
@@ -264,7 +264,7 @@ def test_the_proxy_says_who_it_is_by_the_headers_that_the_controller_reads() -> 
     assert mounts[secret.rpartition("/")[0]] == "login"
 
 
-def test_prometheus_can_scrape_the_metrics_and_nothing_else(tmp_path: Path) -> None:
+def test_prometheus_can_scrape_the_metrics_and_nothing_else(tmp_path):
     """As it asks: at the pod's address, at the port of its annotations, without the proxy.
 
     It is the one whose rules are beside it: what the alerts are made of is there. A page is not.
@@ -310,7 +310,7 @@ def read_proxy_configuration() -> dict[str, Any]:
     return document
 
 
-def test_the_image_has_the_user_of_the_pod_and_what_the_controller_starts() -> None:
+def test_the_image_has_the_user_of_the_pod_and_what_the_controller_starts():
     """Git, ssh, and gpg for signed commits."""
     recipe = (FOLDER.parent / "Containerfile").read_text(encoding="utf-8")
     user = pod()["securityContext"]["runAsUser"]

@@ -50,7 +50,7 @@ def commit(site: Site, manifest: str, project: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["{a: b}", "plain", "[a]"])
-def test_no_run_keeps_a_live_secret(site: Site, tmp_path: Path, value: str) -> None:
+def test_no_run_keeps_a_live_secret(site, tmp_path, value):
     """A commit calls the key public: neither what is shown nor the controller's store has the value."""
     closed = "providers: {my: {keys: {host: {}, door: {secret: true}}}}\n"
     commit(site, STORAGE.replace("VALUE", "{valueFrom: {env: ACME_PW}}"), closed)
@@ -63,7 +63,7 @@ def test_no_run_keeps_a_live_secret(site: Site, tmp_path: Path, value: str) -> N
         assert not [form for form in forms(LIVE) if form in text]
 
 
-def test_a_protected_object_of_a_pin(site: Site, tmp_path: Path) -> None:
+def test_a_protected_object_of_a_pin(site, tmp_path):
     """`moved` in a commit, with a change beside it or one commit before."""
     configuration = tmp_path / "controller.yaml"
     text = configuration.read_text()

@@ -154,9 +154,7 @@ def site(
         yield made
 
 
-def test_the_token_of_prod_by_the_name_of_dev(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_token_of_prod_by_the_name_of_dev(tmp_path, monkeypatch):
     """One url whose tenants the tokens tell: the rule of dev is for the tenant of its own token."""
     monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
     tenants = {TOKENS["ACME_DEV_TOKEN"]: "devt", TOKENS["ACME_PROD_TOKEN"]: "prodt"}
@@ -199,7 +197,7 @@ TAKEN = "failing: Another target means this backend and state"
 
 
 @pytest.mark.parametrize("site", ["sqlite", "postgres"], indirect=True)
-def test_prod_by_the_name_of_dev(site: Site) -> None:
+def test_prod_by_the_name_of_dev(site):
     """Whoever may push, and approve nothing, has nothing applied in prod by another name."""
     site.commit("theirs", dev=site.describe("prod"))
     shown = site.follow()
@@ -215,7 +213,7 @@ def test_prod_by_the_name_of_dev(site: Site) -> None:
     assert (site.list_live("dev"), site.list_live("prod")) == (["first", "second"], []), shown
 
 
-def test_a_target_that_is_renamed(site: Site) -> None:
+def test_a_target_that_is_renamed(site):
     """Its rules' memory stays until it is forgotten; the new name takes its place then."""
     site.write_configuration(RULES.replace("dev:", '"dev*":'))
     site.commit("second", development=site.describe("dev"), prod=site.describe("prod"))
@@ -227,7 +225,7 @@ def test_a_target_that_is_renamed(site: Site) -> None:
     assert site.list_live("dev") == ["first", "second"]
 
 
-def test_tokens_go_to_the_hosts_of_the_rule(site: Site) -> None:
+def test_tokens_go_to_the_hosts_of_the_rule(site):
     """Not to those of the source that the rule does not name, whatever a commit says."""
     host = site.backends["dev"].url.removeprefix("http://")
     site.write_configuration(RULES.replace("dev: {", f'dev: {{hosts: ["{host}"], '))
@@ -239,9 +237,7 @@ def test_tokens_go_to_the_hosts_of_the_rule(site: Site) -> None:
 
 
 @pytest.mark.parametrize("is_taken_away", [False, True])
-def test_a_token_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
-    site: Site, *, is_taken_away: bool
-) -> None:
+def test_a_token_goes_to_the_hosts_of_the_rule_that_it_was_first_for(site, is_taken_away):
     """A commit that names it for another target sends it nowhere, until prod's rule lets it."""
     host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
     site.write_configuration(RULES.replace("prod: {", f'prod: {{hosts: ["{host}"], '))
@@ -269,9 +265,7 @@ def two_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Si
 
 
 @pytest.mark.parametrize("first", ["star", "renamed", "split", "prod is another"])
-def test_a_token_goes_to_the_hosts_of_the_rule_that_its_target_has_now(
-    two_backends: Site, first: str
-) -> None:
+def test_a_token_goes_to_the_hosts_of_the_rule_that_its_target_has_now(two_backends, first):
     """Whatever pattern matched that target when its token was first seen, or what it was called."""
     site = two_backends
     host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
@@ -305,7 +299,7 @@ def test_a_token_goes_to_the_hosts_of_the_rule_that_its_target_has_now(
     assert site.follow()["dev"] != "failing: The token may not go to this host"
 
 
-def test_a_token_that_an_older_version_remembered_by_a_pattern(two_backends: Site) -> None:
+def test_a_token_that_an_older_version_remembered_by_a_pattern(two_backends):
     """A commit that comes with the upgrade finds the limit that was there before it."""
     site = two_backends
     host = site.backends["prod"].url.removeprefix("http://")
@@ -324,8 +318,8 @@ def test_a_token_that_an_older_version_remembered_by_a_pattern(two_backends: Sit
 
 @pytest.mark.parametrize("is_taken_away", [False, True])
 def test_a_token_of_a_target_that_no_rule_matches_goes_nowhere_by_another(
-    two_backends: Site, *, is_taken_away: bool
-) -> None:
+    two_backends, is_taken_away
+):
     """Until a rule says where it may go: the hosts of dev's rule are for tokens of dev."""
     site = two_backends
     host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
@@ -346,8 +340,8 @@ def test_a_token_of_a_target_that_no_rule_matches_goes_nowhere_by_another(
 
 @pytest.mark.parametrize("password", ["PGPASSWORD", "ACME_PROD_DB"])
 def test_a_password_of_a_database_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
-    two_backends: Site, listener: Listener, password: str
-) -> None:
+    two_backends, listener, password
+):
     """Whether a fixed name has it, or the variable of a url: dev's rule is for dev's own."""
     site, theirs = two_backends, f"127.0.0.1:{listener.port}"
     host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
@@ -373,7 +367,7 @@ def test_a_password_of_a_database_goes_to_the_hosts_of_the_rule_that_it_was_firs
     wait_until(lambda: site.follow()["dev"] != said, 60, "dev follows the new rules")
 
 
-def test_a_token_without_a_limit_stays_so_for_whom_it_was_first(two_backends: Site) -> None:
+def test_a_token_without_a_limit_stays_so_for_whom_it_was_first(two_backends):
     """A commit that names it for a target whose rule has `hosts` takes it from nobody."""
     site = two_backends
     other = site.backends["dev"].url.removeprefix("http://")
@@ -394,9 +388,7 @@ def listener() -> Iterator[Listener]:
 
 @pytest.mark.parametrize("begins", ["rules", "star"])
 @pytest.mark.parametrize("setting", ["agents", "vault", "jwt", "sops"])
-def test_so_does_a_token_that_another_setting_names(
-    two_backends: Site, listener: Listener, setting: str, begins: str
-) -> None:
+def test_so_does_a_token_that_another_setting_names(two_backends, listener, setting, begins):
     """As an agent's token, and for a Vault at a host that is right for dev's own credentials."""
     site = two_backends
     if begins == "star":
@@ -437,8 +429,8 @@ def test_so_does_a_token_that_another_setting_names(
 @pytest.mark.parametrize("begins", ["rules", "star"])
 @pytest.mark.parametrize("token", ["env: ACME_VAULT", "file: prod.token", "file: ../states/link"])
 def test_a_token_of_vault_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
-    two_backends: Site, token: str, begins: str
-) -> None:
+    two_backends, token, begins
+):
     """Of a variable or a file, however a commit writes its path for another target."""
     site = two_backends
     site.environ["ACME_VAULT"] = secret = "hvs.token-of-prod-1234567890"
@@ -479,7 +471,7 @@ def test_a_token_of_vault_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
         assert secret in {request.headers.get("x-vault-token") for request in theirs.requests}
 
 
-def test_prod_by_its_host_in_percent_codes(site: Site) -> None:
+def test_prod_by_its_host_in_percent_codes(site):
     """A spelling that only a connection resolves is an error of the commit."""
     file = site.folder / "controller.yaml"
     site.write_configuration(RULES.replace("dev:", '"dev*":'))

@@ -77,9 +77,7 @@ def reconcile(folder: Path, server: Answering, *typed: str) -> subprocess.Comple
     return run_in_process(["controller", "reconcile", *typed], folder, environment(variables))
 
 
-def test_it_waits_for_the_fetch_the_apply_and_the_look_after_it(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+def test_it_waits_for_the_fetch_the_apply_and_the_look_after_it(tmp_path, server, controller):
     """Nothing in between is taken for the end, however it looks."""
     in_sync, held = build_target("acme/prod"), {"state": "held", "hold_count": 1}
     controller.is_up_to_date = [False, True]
@@ -111,13 +109,8 @@ def test_it_waits_for_the_fetch_the_apply_and_the_look_after_it(
     ],
 )
 def test_the_exit_code_is_that_of_what_became_of_it(
-    tmp_path: Path,
-    server: Answering,
-    controller: StandIn,
-    fields: dict[str, str],
-    run: tuple[str, str, dict[str, int]] | None,
-    code: int,
-) -> None:
+    tmp_path, server, controller, fields, run, code
+):
     controller.shown = [build_target("acme/prod", **fields)]
     if run is not None:
         controller.runs = [dict(zip(("verb", "outcome", "calls"), run, strict=True))]
@@ -125,9 +118,7 @@ def test_the_exit_code_is_that_of_what_became_of_it(
     assert (done.returncode, fields["state"] in done.stdout) == (code, True), done.stderr
 
 
-def test_a_source_that_cannot_be_read_is_an_error(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+def test_a_source_that_cannot_be_read_is_an_error(tmp_path, server, controller):
     """The target may be in sync, with what was pushed before."""
     controller.finding = {"severity": "error", "summary": "The repository cannot be read"}
     done = reconcile(tmp_path, server, "acme/prod", "--wait")
@@ -137,9 +128,7 @@ def test_a_source_that_cannot_be_read_is_an_error(
     assert (done.returncode, "The branch went back" in done.stdout) == (0, True)
 
 
-def test_what_is_not_done_in_time_is_an_error(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+def test_what_is_not_done_in_time_is_an_error(tmp_path, server, controller):
     """A finding, and no target printed that may look as if it were done."""
     controller.shown = [build_target("acme/prod", due_cause="asked")]
     done = reconcile(tmp_path, server, "acme/prod", "--wait", "--timeout", "1s")
@@ -166,9 +155,7 @@ def complete(server: Answering, words: str, **variables: str) -> list[str]:
     return [line.partition(",")[2] for line in done.stdout.split()]
 
 
-def test_targets_of_the_running_controller_are_completed(
-    server: Answering, controller: StandIn
-) -> None:
+def test_targets_of_the_running_controller_are_completed(server, controller):
     """Those that a shell can take as they are; nothing, soon, where it does not answer."""
     assert complete(server, "approve acme/p") == ["acme/prod"]
     assert complete(server, "reconcile acme/dev acme/") == ["acme/dev", "acme/prod"]

@@ -112,7 +112,7 @@ def list_posts(server: Answering) -> list[tuple[str, Any]]:
     return [(asked.path, asked.body) for asked in server.asked if asked.method == "POST"]
 
 
-def test_the_status_says_which_revision_is_where(tmp_path: Path, server: Answering) -> None:
+def test_the_status_says_which_revision_is_where(tmp_path, server):
     """A line a wave; without a name a line a rollout."""
     shown = ask(tmp_path, server, "status", "fleet").stdout
     assert f"fleet brings {COMMIT} Raise \\u001b[31mthe limit\n" in shown
@@ -126,7 +126,7 @@ def test_the_status_says_which_revision_is_where(tmp_path: Path, server: Answeri
     assert re.search(r"^running +fleet +3b92d7c .* 1 held: eu-4$", listed, re.MULTILINE)
 
 
-def test_the_status_as_json_has_every_target(tmp_path: Path, server: Answering) -> None:
+def test_the_status_as_json_has_every_target(tmp_path, server):
     document = json.loads(ask(tmp_path, server, "status", "fleet", "--json").stdout)
     assert document["kind"] == "Rollout"
     assert document["items"] == TARGETS
@@ -134,9 +134,7 @@ def test_the_status_as_json_has_every_target(tmp_path: Path, server: Answering) 
     assert [item["name"] for item in listed["items"]] == ["fleet"]
 
 
-def test_a_rollout_that_is_not_there_is_an_error(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+def test_a_rollout_that_is_not_there_is_an_error(tmp_path, server, controller):
     done = ask(tmp_path, server, "status", "none")
     assert (done.returncode, "Nothing is known by this name" in done.stderr) == (1, True)
     controller.rollout["waves"] = [{"wave": "x"}]
@@ -145,9 +143,7 @@ def test_a_rollout_that_is_not_there_is_an_error(
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
-def test_a_script_decides_on_the_revision_that_it_names(
-    tmp_path: Path, server: Answering, controller: StandIn, verb: str
-) -> None:
+def test_a_script_decides_on_the_revision_that_it_names(tmp_path, server, controller, verb):
     """Without one nothing is sent; with another one, or another wave, it is stale."""
     controller.rollout["state"] = STATES[verb]
     rest = [word for word in COMMANDS[verb] if verb != "skip" or word not in {"--wave", "2"}]
@@ -172,9 +168,7 @@ def test_a_script_decides_on_the_revision_that_it_names(
 
 
 @pytest.mark.parametrize("verb", ["approve", "resume", "skip", "abort"])
-def test_what_its_state_forbids_is_not_sent(
-    tmp_path: Path, server: Answering, controller: StandIn, verb: str
-) -> None:
+def test_what_its_state_forbids_is_not_sent(tmp_path, server, controller, verb):
     controller.rollout["state"] = "done"
     done = ask(tmp_path, server, verb, "fleet", *COMMANDS[verb], "--revision", COMMIT)
     assert (done.returncode, "The rollout is done" in done.stderr) == (5, True)
@@ -182,9 +176,7 @@ def test_what_its_state_forbids_is_not_sent(
 
 
 @pytest.mark.parametrize(("after", "code"), [({"number": 8}, 4), ({"wave": 3}, 4), ({}, 5)])
-def test_the_controller_has_the_last_word(
-    tmp_path: Path, server: Answering, controller: StandIn, after: dict[str, Any], code: int
-) -> None:
+def test_the_controller_has_the_last_word(tmp_path, server, controller, after, code):
     """Stale where it goes on with something else by then, refused where it stands as shown."""
     controller.refusal = 409, build_problem("Not now")
     controller.after_refusal = after
@@ -192,18 +184,14 @@ def test_the_controller_has_the_last_word(
     assert (done.returncode, "Not now" in done.stderr) == (code, True)
 
 
-def test_who_has_no_right_is_told_so(
-    tmp_path: Path, server: Answering, controller: StandIn
-) -> None:
+def test_who_has_no_right_is_told_so(tmp_path, server, controller):
     controller.refusal = 403, build_problem("No right to do this")
     done = ask(tmp_path, server, "abort", "fleet", "--reason", "x", "--revision", COMMIT)
     assert (done.returncode, "No right to do this" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 1)])
-def test_at_a_terminal_it_is_shown_and_then_asked_for(
-    tmp_path: Path, server: Answering, answer: str, code: int
-) -> None:
+def test_at_a_terminal_it_is_shown_and_then_asked_for(tmp_path, server, answer, code):
     variables = {controller_api.TOKEN_VARIABLE: TOKEN, "TERM": "dumb"}
     typed = ("controller", "rollout", "abort", "fleet", "--reason", "x", "--url", server.url)
     done, shown = run_at_terminal(tmp_path, answer.encode(), environment(variables), *typed)

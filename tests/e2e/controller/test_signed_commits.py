@@ -29,9 +29,7 @@ def signers(tmp_path: Path) -> Iterator[Signers]:
 
 
 @pytest.mark.parametrize("mode", ["head", "since_live"])
-def test_nothing_unsigned_is_applied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signers: Signers, mode: str
-) -> None:
+def test_nothing_unsigned_is_applied(tmp_path, monkeypatch, signers, mode):
     """The commit is named with the reason, the target stays where it was, and goes on after."""
     monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
     token = TOKENS["ACME_DEV_TOKEN"]

@@ -61,14 +61,14 @@ def read_service() -> dict[str, str]:
     return found
 
 
-def test_the_unit_closes_what_a_controller_does_not_need() -> None:
+def test_the_unit_closes_what_a_controller_does_not_need():
     """Each key of the list, as it is; nobody is root."""
     found = read_service()
     assert {key: found.get(key) for key in CLOSED} == CLOSED
     assert found["User"] == found["Group"] == "synapse-apply"
 
 
-def test_the_unit_starts_the_controller_and_lets_it_end() -> None:
+def test_the_unit_starts_the_controller_and_lets_it_end():
     """The command parses, its data is what systemd makes, and a stop tells the controller alone."""
     found = read_service()
     program, *words = found["ExecStart"].split()
@@ -91,7 +91,7 @@ def analyze(words: list[str], unit: Path) -> subprocess.CompletedProcess[str] | 
 
 
 @pytest.mark.published
-def test_systemd_calls_the_unit_safe(tmp_path: Path) -> None:
+def test_systemd_calls_the_unit_safe(tmp_path):
     """At most 2.0 of 10; it finds one that closes less."""
     words = ["security", "--offline=true", "--no-pager", "--threshold=20"]
     done = analyze(words, UNIT)
@@ -104,7 +104,7 @@ def test_systemd_calls_the_unit_safe(tmp_path: Path) -> None:
 
 
 @pytest.mark.published
-def test_systemd_knows_each_key_of_the_unit(tmp_path: Path) -> None:
+def test_systemd_knows_each_key_of_the_unit(tmp_path):
     """All that it misses here is the program; a mistyped key is found."""
     for text, unknown in (
         (UNIT.read_text("utf-8"), False),

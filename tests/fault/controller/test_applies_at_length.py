@@ -30,7 +30,7 @@ DRAIN_SECONDS = 6.0
 A_DAY = 86400
 
 
-def test_a_backend_that_refuses_writes_for_a_while(applying_site: ApplyingSite) -> None:
+def test_a_backend_that_refuses_writes_for_a_while(applying_site):
     """The commit is red, and green once it is done; both are told once, and nothing is made twice."""
     site = applying_site
     site.start()
@@ -53,9 +53,7 @@ def test_a_backend_that_refuses_writes_for_a_while(applying_site: ApplyingSite) 
     site.check_laws()
 
 
-def test_an_approval_of_something_else_or_long_ago(
-    applying_site: ApplyingSite, tmp_path: Path
-) -> None:
+def test_an_approval_of_something_else_or_long_ago(applying_site, tmp_path):
     """The live object moved, Git moved, seven days went by, somebody said no: it waits again."""
     site, clock = applying_site, tmp_path / "clock"
     clock.write_text("0")
@@ -99,7 +97,7 @@ def test_an_approval_of_something_else_or_long_ago(
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_told_to_end_amid_calls_that_hang(applying_site: ApplyingSite, signals: int) -> None:
+def test_told_to_end_amid_calls_that_hang(applying_site, signals):
     """They are not waited for for ever, and not at all at a second signal; they are looked up."""
     site = applying_site
     site.start()
@@ -122,7 +120,7 @@ def test_told_to_end_amid_calls_that_hang(applying_site: ApplyingSite, signals: 
     site.check_laws()
 
 
-def test_a_store_that_is_full_amid_an_apply(applying_site: ApplyingSite) -> None:
+def test_a_store_that_is_full_amid_an_apply(applying_site):
     """The apply is recorded in the target's state; with room again nothing is done once more."""
     site = applying_site
     site.start()
@@ -142,7 +140,7 @@ def test_a_store_that_is_full_amid_an_apply(applying_site: ApplyingSite) -> None
     site.check_laws()
 
 
-def test_a_worker_that_is_stopped_past_its_permit(applying_site: ApplyingSite) -> None:
+def test_a_worker_that_is_stopped_past_its_permit(applying_site):
     """It is paused meanwhile, and begins nothing when it goes on."""
     site = applying_site
     site.start()
@@ -160,7 +158,7 @@ def test_a_worker_that_is_stopped_past_its_permit(applying_site: ApplyingSite) -
     check_the_rest_is_done(site, commit)
 
 
-def test_a_clock_that_jumps_in_the_middle(applying_site: ApplyingSite, tmp_path: Path) -> None:
+def test_a_clock_that_jumps_in_the_middle(applying_site, tmp_path):
     """A day forwards and back: the apply goes on, and nothing is done twice."""
     site, clock = applying_site, tmp_path / "clock"
     clock.write_text("0")
@@ -175,7 +173,7 @@ def test_a_clock_that_jumps_in_the_middle(applying_site: ApplyingSite, tmp_path:
     check_the_rest_is_done(site, commit)
 
 
-def test_an_approval_of_a_row_that_the_head_has_no_more(applying_site: ApplyingSite) -> None:
+def test_an_approval_of_a_row_that_the_head_has_no_more(applying_site):
     """It was shown for the commit before; an approval of it after the push does nothing."""
     site = applying_site
     site.rule = APPROVE
@@ -199,9 +197,7 @@ def test_an_approval_of_a_row_that_the_head_has_no_more(applying_site: ApplyingS
     site.check_laws()
 
 
-def test_an_approval_is_used_once_whatever_the_store_remembers(
-    applying_site: ApplyingSite,
-) -> None:
+def test_an_approval_is_used_once_whatever_the_store_remembers(applying_site):
     """A store of before the apply is restored, and the same row is there again."""
     site = applying_site
     site.rule = APPROVE
@@ -246,7 +242,7 @@ def restore_store(site: ApplyingSite, backup: Path) -> None:
         shutil.copy2(file, site.data / file.name)
 
 
-def test_a_controller_that_is_stopped_or_killed(applying_site: ApplyingSite) -> None:
+def test_a_controller_that_is_stopped_or_killed(applying_site):
     """Its worker begins nothing once the permit has ended; who comes after does the rest."""
     site = applying_site
     site.start()

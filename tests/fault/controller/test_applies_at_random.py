@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from controllers.applying_play import ApplyingPlay
@@ -15,7 +14,7 @@ SEEDS, STEPS = (range(1, 49), 60) if DEEP else ((4,), 10)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_happens(tmp_path: Path, seed: int) -> None:
+def test_whatever_happens(tmp_path, seed):
     """In the end the head is live and all commits have ended; all calls were allowed."""
     with ApplyingSite(tmp_path, forge_kind=("github", "gitlab")[seed % 2]) as site:
         play = ApplyingPlay(site, tmp_path / "clock", seed)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 
-from controllers.applying_site import AUTO, ApplyingSite
+from controllers.applying_site import AUTO
 
 ONLY_GIT = f"{AUTO}, auto: {{causes: [git]}}"
 ONLY_DRIFT = f"{AUTO}, auto: {{causes: [drift]}}"
 
 
-def test_a_commit_is_applied_once_and_then_all_is_quiet(applying_site: ApplyingSite) -> None:
+def test_a_commit_is_applied_once_and_then_all_is_quiet(applying_site):
     """A look, the apply, a look: nothing is asked once more within an interval, nor by a new process."""
     site = applying_site
     site.interval = "1h"
@@ -35,7 +35,7 @@ def test_a_commit_is_applied_once_and_then_all_is_quiet(applying_site: ApplyingS
     site.check_laws()
 
 
-def test_what_is_held_and_what_is_refused(applying_site: ApplyingSite) -> None:
+def test_what_is_held_and_what_is_refused(applying_site):
     """Drift where only Git counts, Git where only drift counts, and a row that nobody can approve."""
     site = applying_site
     site.rule = ONLY_GIT

@@ -25,7 +25,7 @@ def select(holds: list[dict[str, str]], *addresses: str) -> list[dict[str, str]]
     return selected
 
 
-def test_what_is_approved_is_done_and_nothing_else(applying_site: ApplyingSite) -> None:
+def test_what_is_approved_is_done_and_nothing_else(applying_site):
     """Of three rows one at a time; by two people, not by one twice."""
     site = applying_site
     site.rule, site.storages = f"{APPROVE}, approvals: 2", 2
@@ -60,8 +60,8 @@ CLOSED = 'windows: [{cron: "0 0 1 1 *", duration: 1m, timezone: UTC}]'
     [("window", 2, "command"), ("pause", 1, "page")],
 )
 def test_an_approval_is_taken_back_while_the_row_waits_for_something_else(
-    applying_site: ApplyingSite, keeps_back: str, approvals: int, by: str
-) -> None:
+    applying_site, keeps_back, approvals, by
+):
     """It stands with the rows that wait until it is done, and is not done once it is rejected."""
     site, rule = applying_site, f"{APPROVE}, approvals: {approvals}"
     site.rule, site.storages = f"{rule}, {CLOSED}" if keeps_back == "window" else rule, 1
@@ -135,9 +135,7 @@ def wait_for_look_at_head(site: ApplyingSite) -> None:
     wait_until(lambda: site.list_holds()[0]["commit"] == head, SECONDS, "it was looked at")
 
 
-def test_an_approval_is_not_for_another_object_of_the_same_name(
-    applying_site: ApplyingSite,
-) -> None:
+def test_an_approval_is_not_for_another_object_of_the_same_name(applying_site):
     """A release of one plugin was approved; after a rename that address is another plugin's."""
     site = applying_site
     push(site, "", other=OTHER_PLUGIN.replace("NAME", "other"))
@@ -178,7 +176,7 @@ def test_an_approval_is_not_for_another_object_of_the_same_name(
     )
 
 
-def test_what_is_being_applied_waits_for_nobody(applying_site: ApplyingSite) -> None:
+def test_what_is_being_applied_waits_for_nobody(applying_site):
     """List, page, target and command say so; an approval of it is refused for that reason."""
     site = applying_site
     start_approving(site)
@@ -219,7 +217,7 @@ def test_what_is_being_applied_waits_for_nobody(applying_site: ApplyingSite) -> 
     site.check_laws()
 
 
-def test_an_approval_comes_back_from_a_call_that_was_not_done(applying_site: ApplyingSite) -> None:
+def test_an_approval_comes_back_from_a_call_that_was_not_done(applying_site):
     """The row is done by it, once the call is known to have done nothing; the audit has both."""
     site = applying_site
     start_approving(site)
@@ -253,9 +251,7 @@ def test_an_approval_comes_back_from_a_call_that_was_not_done(applying_site: App
 
 
 @pytest.mark.parametrize("who", ["both", "worker"])
-def test_the_audit_does_not_say_of_a_call_under_way_that_its_row_is_gone(
-    applying_site: ApplyingSite, who: str
-) -> None:
+def test_the_audit_does_not_say_of_a_call_under_way_that_its_row_is_gone(applying_site, who):
     """The approval was used by an apply that was killed, of which its look knows nothing more."""
     site = applying_site
     start_approving(site)

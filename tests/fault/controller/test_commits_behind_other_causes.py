@@ -72,9 +72,7 @@ def secret_site(tmp_path: Any) -> Any:
 
 
 @pytest.mark.parametrize("of_checkout", [False, True], ids=["variable", "file"])
-def test_a_secret_that_a_commit_names_anew_is_of_git(
-    secret_site: SecretSite, of_checkout: bool
-) -> None:
+def test_a_secret_that_a_commit_names_anew_is_of_git(secret_site, of_checkout):
     """Also one that the commit brings in a file; with drift of another field, too."""
     site = secret_site
     site.rule = NOT_GIT
@@ -95,9 +93,7 @@ def test_a_secret_that_a_commit_names_anew_is_of_git(
 
 
 @pytest.mark.parametrize("value", [STORAGE_KEY, None], ids=["equal", "unset"])
-def test_a_place_that_a_commit_chose_is_of_git_whenever_it_gets_another_value(
-    secret_site: SecretSite, value: str | None
-) -> None:
+def test_a_place_that_a_commit_chose_is_of_git_whenever_it_gets_another_value(secret_site, value):
     """The commit made no row; nor does drift that is put right meanwhile hide that it named it."""
     site = secret_site
     site.rule = NOT_GIT
@@ -117,9 +113,7 @@ def test_a_place_that_a_commit_chose_is_of_git_whenever_it_gets_another_value(
 
 
 @pytest.mark.parametrize("takes_target", [True, False], ids=["target", "token"])
-def test_a_token_that_a_commit_names_no_more_stays_closed(
-    secret_site: SecretSite, takes_target: bool
-) -> None:
+def test_a_token_that_a_commit_names_no_more_stays_closed(secret_site, takes_target):
     """Neither by taking its target away nor by giving that another token, until it is opened."""
     site, opened = secret_site, "{env: ACME_STORAGE_OTHER}"
     other = f"  other: {{url: 'http://127.0.0.1:9', token: {opened}}}\n"
@@ -153,9 +147,7 @@ def test_a_token_that_a_commit_names_no_more_stays_closed(
     wait_until(lambda: site.live_token == OTHER_KEY, 60, site.read_log(), pause=0.2)
 
 
-def test_a_key_in_a_file_of_sops_that_a_commit_names_no_more_stays_closed(
-    secret_site: SecretSite,
-) -> None:
+def test_a_key_in_a_file_of_sops_that_a_commit_names_no_more_stays_closed(secret_site):
     """The state key of another target, which no variable and no file of its own has."""
     site, project = secret_site, secret_site.checkout / "synapse-apply.yaml"
     site.environ |= {"ACME_AGE": sops.KEY, "PATH": sops.install(site.folder / "bin")}
@@ -183,7 +175,7 @@ def test_a_key_in_a_file_of_sops_that_a_commit_names_no_more_stays_closed(
     assert site.live_token == STORAGE_KEY
 
 
-def test_another_value_of_the_same_variable_is_no_matter_of_git(secret_site: SecretSite) -> None:
+def test_another_value_of_the_same_variable_is_no_matter_of_git(secret_site):
     """It is applied by the cause `secret`, since the state knows the place."""
     site = secret_site
     site.rule = NOT_GIT
@@ -194,7 +186,7 @@ def test_another_value_of_the_same_variable_is_no_matter_of_git(secret_site: Sec
     assert site.list_holds() == []
 
 
-def test_no_author_approves_a_secret_that_the_own_commit_names(secret_site: SecretSite) -> None:
+def test_no_author_approves_a_secret_that_the_own_commit_names(secret_site):
     """While the row waits the commit is not done, so that its author is known."""
     site = secret_site
     site.rule = "mode: approve, not_author: true"
@@ -238,7 +230,7 @@ class KeptSite(ApplyingSite):
         return self.list_holds()[0]
 
 
-def test_drift_that_a_commit_keeps_no_more_is_of_git(tmp_path: Path) -> None:
+def test_drift_that_a_commit_keeps_no_more_is_of_git(tmp_path):
     """It waits, at each look, until somebody approves it who did not write that commit."""
     rule = "mode: auto, auto: {causes: [drift]}, not_author: true"
     with KeptSite(tmp_path, rule=rule, storages=1) as site:

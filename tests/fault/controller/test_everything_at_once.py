@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from controllers.play import Play
@@ -18,7 +17,7 @@ SEEDS, STEPS = (range(1, 49), 40) if DEEP else ((7,), 10)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_happens(tmp_path: Path, seed: int) -> None:
+def test_whatever_happens(tmp_path, seed):
     """Every announced commit ends, the head as it is; messages tell each change once."""
     with Site(tmp_path, forge_kind=("github", "gitlab")[seed % 2]) as site:
         play = Play(site, tmp_path / "clock", seed)

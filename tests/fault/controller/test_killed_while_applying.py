@@ -56,7 +56,7 @@ def kill_at_call(site: ApplyingSite, who: str, nth: int, moment: str) -> None:
     setattr(site.proxy, hook, None)
 
 
-def test_killed_at_calls(applying_site: ApplyingSite) -> None:
+def test_killed_at_calls(applying_site):
     """Each time four rows: nothing is lost, nothing is there twice, and each commit has its end."""
     site = applying_site
     site.start()
@@ -79,7 +79,7 @@ def test_killed_at_calls(applying_site: ApplyingSite) -> None:
 
 
 @pytest.mark.parametrize("nth", POINTS)
-def test_killed_at_a_point_with_approvals(applying_site: ApplyingSite, nth: int) -> None:
+def test_killed_at_a_point_with_approvals(applying_site, nth):
     """Amid a look, an approval, an apply or what is recorded of it: what is approved is done once."""
     site = applying_site
     site.rule, site.storages = APPROVE, 1
@@ -130,7 +130,7 @@ def approve_until_killed(site: ApplyingSite) -> None:
         time.sleep(0.05)
 
 
-def test_told_to_end_amid_an_apply(applying_site: ApplyingSite) -> None:
+def test_told_to_end_amid_an_apply(applying_site):
     """What has begun ends and is recorded, nothing new begins; the next one goes on."""
     site = applying_site
     site.start()

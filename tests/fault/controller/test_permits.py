@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-from controllers.applying_site import AUTO, OBSERVE, ApplyingSite
+from controllers.applying_site import AUTO, OBSERVE
 from controllers.many_creates import CREATES, begin_many_creates, check_the_rest_is_done
 
 
-def test_a_window_that_closes_in_the_middle(applying_site: ApplyingSite, tmp_path: Path) -> None:
+def test_a_window_that_closes_in_the_middle(applying_site, tmp_path):
     """No call begins after its end; the rest waits, in words, for the next one."""
     site, clock = applying_site, tmp_path / "clock"
     clock.write_text("0")
@@ -30,7 +29,7 @@ def test_a_window_that_closes_in_the_middle(applying_site: ApplyingSite, tmp_pat
     check_the_rest_is_done(site, commit)
 
 
-def test_a_pause_and_a_mode_in_the_middle(applying_site: ApplyingSite) -> None:
+def test_a_pause_and_a_mode_in_the_middle(applying_site):
     """A person's pause, and mode observe: nothing begins soon after, and all of it goes on after."""
     site = applying_site
     site.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from pathlib import Path
 
 import pytest
 from controllers.site import SECONDS, Site
@@ -17,7 +16,7 @@ POINTS = range(1, 70) if DEEP else (13,)
 
 
 @pytest.mark.parametrize("nth", POINTS)
-def test_killed_at_a_point(site: Site, nth: int) -> None:
+def test_killed_at_a_point(site, nth):
     """And started again: each commit has its end, each fact its message, and nothing was written."""
     site.forget_requests()
     site.start(altered={"nth": nth}, wait=False)
@@ -39,7 +38,7 @@ def test_killed_at_a_point(site: Site, nth: int) -> None:
     assert len({message["id"] for message in site.sink.messages}) == 2
 
 
-def test_one_process_that_is_disturbed(site: Site) -> None:
+def test_one_process_that_is_disturbed(site):
     """Stopped and continued, joined by a second one, and kept from its store: it goes on."""
     first = site.run_git("rev-parse", "HEAD")
     site.start()
@@ -61,7 +60,7 @@ def check_stopped_and_continued(site: Site) -> None:
     assert site.sink.messages == []
 
 
-def test_a_clock_that_jumps(site: Site, tmp_path: Path) -> None:
+def test_a_clock_that_jumps(site, tmp_path):
     """A day forwards and back: nothing is told twice, and a look follows within the interval."""
     clock = tmp_path / "clock"
     clock.write_text("0")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
-from controllers.applying_site import ApplyingSite
 from controllers.site import SECONDS
 
 ROUNDS = 12 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 1
 
 
-def test_two_controllers_and_a_laptop(applying_site: ApplyingSite) -> None:
+def test_two_controllers_and_a_laptop(applying_site):
     """All apply the same commits; each object is made once, and the head is what is live."""
     site = applying_site
     site.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controllers.applying_site import ApplyingSite, read_process
+from controllers.applying_site import read_process
 from controllers.site import BACKEND_TOKEN, STATE_KEY, STORAGE_KEY
 
 ANOTHER_KEY = "cAn4ry-of-another-storage-1212"
@@ -32,7 +32,7 @@ ANOTHER_SOURCE = """
 defaults: {interval"""
 
 
-def test_what_an_apply_sends_is_seen_by_the_backend_alone(applying_site: ApplyingSite) -> None:
+def test_what_an_apply_sends_is_seen_by_the_backend_alone(applying_site):
     """It is in no store, log, page, report or message, and in no worker but the source's own."""
     site = applying_site
     site.forks_workers = False  # what /proc shows of them is looked at

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from controllers.site import Site
 from forges.loopback_server import Failure, wait_until
 
 
-def test_a_forge_that_refuses_for_a_while(site: Site) -> None:
+def test_a_forge_that_refuses_for_a_while(site):
     """Errors, a rate limit, lost answers: the end is shown at last, and messages do not wait."""
     first = site.run_git("rev-parse", "HEAD")
     site.start()
@@ -22,7 +21,7 @@ def test_a_forge_that_refuses_for_a_while(site: Site) -> None:
     site.check_laws()
 
 
-def test_a_forge_that_never_takes_a_status(site: Site) -> None:
+def test_a_forge_that_never_takes_a_status(site):
     """403: nothing is sent there again for this commit, all else goes on, and the next is tried."""
     site.forge.failure_of_all = Failure(403)
     refused = site.commit("other")
@@ -39,7 +38,7 @@ def test_a_forge_that_never_takes_a_status(site: Site) -> None:
     site.check_laws()
 
 
-def test_a_webhook_and_git_that_are_away(site: Site) -> None:
+def test_a_webhook_and_git_that_are_away(site):
     """Messages arrive later, each fact once; a fetch that fails for a while is told of, once."""
     first = site.run_git("rev-parse", "HEAD")
     site.start()
@@ -60,7 +59,7 @@ def test_a_webhook_and_git_that_are_away(site: Site) -> None:
     assert len({message["id"] for message in site.list_messages("drift")}) == 1
 
 
-def test_a_backend_that_fails_and_hangs(site: Site) -> None:
+def test_a_backend_that_fails_and_hangs(site):
     """The target fails and recovers; the commit is red, and then green."""
     first = site.run_git("rev-parse", "HEAD")
     site.start()
@@ -76,7 +75,7 @@ def test_a_backend_that_fails_and_hangs(site: Site) -> None:
     assert [message["event"] for message in site.sink.messages] == ["failed", "recovered"]
 
 
-def test_a_git_server_that_lags(site: Site) -> None:
+def test_a_git_server_that_lags(site):
     """It shows an older commit for some polls: nothing goes back, and nobody is told."""
     site.write_configuration(**{"second_look: 1s": "second_look: 1m"})
     first = site.run_git("rev-parse", "HEAD")

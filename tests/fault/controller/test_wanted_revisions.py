@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from controllers.applying_site import ApplyingSite
 from controllers.site import SECONDS
 from forges.loopback_server import wait_until
 from in_process import run
 
 
-def test_pushes_in_the_middle(applying_site: ApplyingSite) -> None:
+def test_pushes_in_the_middle(applying_site):
     """One that comes amid a look, and one amid an apply, also by force: the older never follows."""
     site = applying_site
     first = site.run_git("rev-parse", "HEAD")
@@ -36,7 +35,7 @@ def test_pushes_in_the_middle(applying_site: ApplyingSite) -> None:
     site.check_laws()
 
 
-def test_a_person_is_ahead_of_a_controller_that_polls_seldom(applying_site: ApplyingSite) -> None:
+def test_a_person_is_ahead_of_a_controller_that_polls_seldom(applying_site):
     """What they applied by hand from a commit that it has not seen is neither undone nor forgotten.
 
     While the repository is away, it puts right by itself what differs from the newest that it has.

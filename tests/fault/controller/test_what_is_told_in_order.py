@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from controllers.applying_site import APPROVE, ApplyingSite
-from controllers.site import SECONDS, Site
+from controllers.site import SECONDS
 from forges.loopback_server import Failure, wait_until
 
 
-def test_what_is_told_of_a_target_arrives_in_the_order_in_which_it_came_about(site: Site) -> None:
+def test_what_is_told_of_a_target_arrives_in_the_order_in_which_it_came_about(site):
     """A receiver asks for a pause at the first message; the second does not arrive before it."""
     site.start()
     site.sink.failures.append(Failure(503, {"Retry-After": "6"}))
@@ -24,9 +22,7 @@ def test_what_is_told_of_a_target_arrives_in_the_order_in_which_it_came_about(si
     site.check_laws()
 
 
-def test_a_failure_is_closed_by_what_waits_for_a_person_and_an_approval_closes_nothing(
-    tmp_path: Path,
-) -> None:
+def test_a_failure_is_closed_by_what_waits_for_a_person_and_an_approval_closes_nothing(tmp_path):
     with ApplyingSite(tmp_path, rule=APPROVE) as site:
         site.start()
         site.commit("\t", "Write a tab")
@@ -44,7 +40,7 @@ def test_a_failure_is_closed_by_what_waits_for_a_person_and_an_approval_closes_n
         site.check_laws()
 
 
-def test_a_failure_is_closed_where_its_target_is_removed(site: Site) -> None:
+def test_a_failure_is_closed_where_its_target_is_removed(site):
     """By a commit, and with its source; one that comes back and fails is told anew."""
     site.start()
     site.commit("\t", "Write a tab")

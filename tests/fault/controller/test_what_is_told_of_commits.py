@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from controllers.applying_site import APPROVE, ApplyingSite
@@ -15,7 +14,7 @@ FORGES = ["github", "gitlab"] if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 
 
 
 @pytest.mark.parametrize("forge", FORGES)
-def test_commits_drift_and_recovery(tmp_path: Path, forge: str) -> None:
+def test_commits_drift_and_recovery(tmp_path, forge):
     """A head in sync, one with a change, a broken one, its mend, and a change by hand."""
     with Site(tmp_path, forge_kind=forge) as site:
         check_commits_drift_and_recovery(site)
@@ -54,7 +53,7 @@ def check_commits_drift_and_recovery(site: Site) -> None:
     site.check_no_secret()
 
 
-def test_what_was_forced_away_ends_with_error(site: Site) -> None:
+def test_what_was_forced_away_ends_with_error(site):
     """Before it had an end; and the commit that took its place ends as what it is."""
     first = site.run_git("rev-parse", "HEAD")
     site.start()
@@ -71,7 +70,7 @@ def test_what_was_forced_away_ends_with_error(site: Site) -> None:
     site.check_laws()
 
 
-def test_a_good_commit_is_not_red_because_of_the_broken_one_after_it(tmp_path: Path) -> None:
+def test_a_good_commit_is_not_red_because_of_the_broken_one_after_it(tmp_path):
     """It waits for a person until then; the mend after both waits as it did."""
     with ApplyingSite(tmp_path, rule=APPROVE) as site:
         site.start()
@@ -102,7 +101,7 @@ class KeepingAndApplying(Keeping, ApplyingSite):
 
 
 @pytest.mark.parametrize("made", [Keeping, KeepingAndApplying])
-def test_drift_that_is_kept_is_drift(tmp_path: Path, made: type[Site]) -> None:
+def test_drift_that_is_kept_is_drift(tmp_path, made):
     """No apply undoes it, so that somebody has to be told; the commit is live all the same."""
     with made(tmp_path) as site:
         head = site.run_git("rev-parse", "HEAD")

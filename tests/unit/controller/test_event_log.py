@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from synapse_apply.controller.loop.parts import EventLog
 
 
-def test_a_line_names_its_values() -> None:
+def test_a_line_names_its_values():
     """Words as they are, others quoted; what is empty is left out."""
     stream = io.StringIO()
     log = EventLog(stream)
@@ -26,7 +26,7 @@ def test_a_line_names_its_values() -> None:
 
 
 @given(st.text())
-def test_no_value_begins_another_line(value: str) -> None:
+def test_no_value_begins_another_line(value):
     """Neither as text nor as JSON, from which it can be read back."""
     for as_json in (True, False):
         stream = io.StringIO()
@@ -36,7 +36,7 @@ def test_no_value_begins_another_line(value: str) -> None:
             assert json.loads(line)["summary"] == value
 
 
-def test_a_stream_that_is_gone_is_no_error() -> None:
+def test_a_stream_that_is_gone_is_no_error():
     """The controller goes on without its log."""
     stream = io.StringIO()
     stream.close()

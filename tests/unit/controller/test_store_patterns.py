@@ -23,7 +23,7 @@ def matches(patterns: list[str], text: str) -> bool:
 
 
 @given(st.lists(TEXTS, max_size=3), TEXTS)
-def test_a_translated_pattern_matches_what_fnmatch_matches(patterns: list[str], text: str) -> None:
+def test_a_translated_pattern_matches_what_fnmatch_matches(patterns, text):
     expected = any(fnmatchcase(text, pattern) for pattern in patterns)
     assert matches(patterns, text) == expected
 
@@ -42,6 +42,6 @@ def test_a_translated_pattern_matches_what_fnmatch_matches(patterns: list[str], 
         ("[!b-a]", "x"),
     ],
 )
-def test_brackets_are_those_of_fnmatch(pattern: str, text: str) -> None:
+def test_brackets_are_those_of_fnmatch(pattern, text):
     assert fnmatchcase(text, pattern)
     assert matches([pattern], text)

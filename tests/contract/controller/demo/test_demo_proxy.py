@@ -30,7 +30,7 @@ def url(upstream: Answering) -> Iterator[str]:
         yield proxy.url
 
 
-def test_a_browser_is_named_and_cannot_name_itself(url: str, upstream: Answering) -> None:
+def test_a_browser_is_named_and_cannot_name_itself(url, upstream):
     """Host, path, body and answer pass as they are."""
     forged = {USER_HEADER: "root", SECRET_HEADER.lower(): "guess", "Host": "page.example"}
     answer = requests.post(f"{url}/targets/a?b=c", json={"d": 1}, headers=forged, timeout=60)
@@ -44,7 +44,7 @@ def test_a_browser_is_named_and_cannot_name_itself(url: str, upstream: Answering
     assert headers[SECRET_HEADER.lower()] == SECRET
 
 
-def test_who_has_a_token_gets_no_name(url: str, upstream: Answering) -> None:
+def test_who_has_a_token_gets_no_name(url, upstream):
     """So that a program is what its token says, and a forged name still counts for nothing."""
     forged = {"Authorization": "Bearer abc", USER_HEADER: "root", SECRET_HEADER: SECRET}
     requests.get(f"{url}/api/v1/targets", headers=forged, timeout=60)
@@ -53,7 +53,7 @@ def test_who_has_a_token_gets_no_name(url: str, upstream: Answering) -> None:
     assert not {USER_HEADER.lower(), SECRET_HEADER.lower()} & headers
 
 
-def test_a_page_that_is_not_there_yet_is_tried_again() -> None:
+def test_a_page_that_is_not_there_yet_is_tried_again():
     """And a body without end is not read."""
     with socket.socket() as nothing:
         nothing.bind(("127.0.0.1", 0))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from in_process import run
 
 from synapse_apply.controller.configuration.reading import parse_and_check_configuration
@@ -11,7 +9,7 @@ from synapse_apply.controller.demo import demo_files
 from synapse_apply.controller.demo.demo import DemoRepository
 
 
-def test_the_second_commit_is_broken_and_the_third_mends_it(tmp_path: Path) -> None:
+def test_the_second_commit_is_broken_and_the_third_mends_it(tmp_path):
     """On every target: the finding names the field and what was meant."""
     repository = DemoRepository(tmp_path / "repository")
     urls = dict.fromkeys(demo_files.TARGETS, "http://127.0.0.1:9")
@@ -27,7 +25,7 @@ def test_the_second_commit_is_broken_and_the_third_mends_it(tmp_path: Path) -> N
     run("validate --strict", repository.folder, {})
 
 
-def test_its_controller_file_has_no_finding(tmp_path: Path) -> None:
+def test_its_controller_file_has_no_finding(tmp_path):
     text = demo_files.format_controller_file(
         tmp_path / "repository",
         tmp_path / "states",

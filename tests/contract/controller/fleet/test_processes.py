@@ -51,7 +51,7 @@ def wait_until_in_sync(fleet: Fleet) -> None:
     wait_until(are_in_sync, SECONDS, "all targets are in sync", pause=0.1)
 
 
-def test_replicas_and_workers_share_what_is_due(fleet: Fleet) -> None:
+def test_replicas_and_workers_share_what_is_due(fleet):
     """Each target is looked at once, by no process alone; the head is announced once and ends."""
     for role in (ProcessRole.REPLICA, ProcessRole.REPLICA, ProcessRole.WORKER):
         fleet.start(role).workers.gate.clear()
@@ -68,7 +68,7 @@ def test_replicas_and_workers_share_what_is_due(fleet: Fleet) -> None:
     assert fleet.list_asked() == NAMES
 
 
-def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
+def test_a_leader_that_was_overtaken_writes_nothing(fleet):
     """Stopped in the middle of a fetch and continued: it has a head that it does not announce."""
     first = start_by_hand(fleet)
     first.loop._go_round()
@@ -80,7 +80,7 @@ def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
         goes_on.wait(SECONDS)
         return Head("c2", "Kim", "subject of c2")
 
-    mirror.fetch_head = fetch_slowly  # type: ignore[method-assign]
+    mirror.fetch_head = fetch_slowly
     configured = first.parts.configured
     first.parts.configured = replace(configured, mirrors={"acme": mirror})
     fleet.repository.push("c2", t0="d2")
@@ -103,7 +103,7 @@ def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
     assert second.store.find_revision("acme", "c2") is not None
 
 
-def test_what_a_process_found_that_was_overtaken_is_not_recorded(fleet: Fleet) -> None:
+def test_what_a_process_found_that_was_overtaken_is_not_recorded(fleet):
     """Another one takes its targets when its claims have run out; its own looks end later."""
     first = start_by_hand(fleet)
     first.workers.gate.clear()
@@ -126,7 +126,7 @@ def test_what_a_process_found_that_was_overtaken_is_not_recorded(fleet: Fleet) -
     assert sorted(fleet.processes[1].workers.asked) == NAMES
 
 
-def test_jobs_that_are_lost_are_given_again(fleet: Fleet) -> None:
+def test_jobs_that_are_lost_are_given_again(fleet):
     """All of them, while they wait: what is due are rows."""
     process = fleet.start()
     process.workers.gate.clear()
@@ -139,7 +139,7 @@ def test_jobs_that_are_lost_are_given_again(fleet: Fleet) -> None:
     assert fleet.list_asked() == NAMES
 
 
-def test_a_job_for_what_is_not_there_is_done_with(fleet: Fleet) -> None:
+def test_a_job_for_what_is_not_there_is_done_with(fleet):
     """A target that is gone, or a source that this process does not know."""
     process = fleet.start()
     wait_until_in_sync(fleet)
@@ -153,7 +153,7 @@ def test_a_job_for_what_is_not_there_is_done_with(fleet: Fleet) -> None:
     assert fleet.list_asked() == sorted([*NAMES, "acme/t1"])
 
 
-def test_jobs_of_processes_that_are_gone_are_deleted(fleet: Fleet) -> None:
+def test_jobs_of_processes_that_are_gone_are_deleted(fleet):
     """One whose worker is silent, and one that waits for another version."""
     process = start_by_hand(fleet)
     process.engine.stop_taking_work()
@@ -175,7 +175,7 @@ def test_jobs_of_processes_that_are_gone_are_deleted(fleet: Fleet) -> None:
     wait_until_in_sync(fleet)
 
 
-def test_jobs_of_any_shape_stop_nothing(fleet: Fleet, capfd: pytest.CaptureFixture[str]) -> None:
+def test_jobs_of_any_shape_stop_nothing(fleet, capfd):
     """Rows written by hand, also with arguments that Procrastinate itself cannot read."""
     process = fleet.start()
     wait_until_in_sync(fleet)
@@ -210,7 +210,7 @@ def test_jobs_of_any_shape_stop_nothing(fleet: Fleet, capfd: pytest.CaptureFixtu
         ),
     ],
 )
-def test_thousands_of_jobs_of_strangers_stop_no_look(fleet: Fleet, columns: str) -> None:
+def test_thousands_of_jobs_of_strangers_stop_no_look(fleet, columns):
     """The leader drops what names no due target, however much it is, and says so."""
     fleet.start()
     wait_until_in_sync(fleet)
@@ -232,7 +232,7 @@ def test_thousands_of_jobs_of_strangers_stop_no_look(fleet: Fleet, columns: str)
     assert "lost jobs deleted" in fleet.world.log.getvalue()
 
 
-def test_where_no_job_is_taken_the_leader_works_by_itself(fleet: Fleet) -> None:
+def test_where_no_job_is_taken_the_leader_works_by_itself(fleet):
     """Whatever keeps them from being taken; here the database does not let it."""
     fleet.start()
     fleet.start(ProcessRole.WORKER)
@@ -251,7 +251,7 @@ def test_where_no_job_is_taken_the_leader_works_by_itself(fleet: Fleet) -> None:
     wait_until(lambda: len(fleet.list_asked()) == 8, SECONDS, "jobs are taken again")
 
 
-def test_while_the_queue_is_away_the_leader_works_by_itself_and_says_so(fleet: Fleet) -> None:
+def test_while_the_queue_is_away_the_leader_works_by_itself_and_says_so(fleet):
     loop = fleet.start().loop
     wait_until_in_sync(fleet)
     assert loop.read_health().trouble == ""
@@ -263,18 +263,17 @@ def test_while_the_queue_is_away_the_leader_works_by_itself_and_says_so(fleet: F
     wait_until(lambda: not loop.read_health().trouble, SECONDS, "there are jobs again")
 
 
-def test_machines_whose_clocks_differ_share_that_of_the_database(fleet: Fleet) -> None:
+def test_machines_whose_clocks_differ_share_that_of_the_database(fleet):
     """By five minutes: nothing is looked at twice, and no lease is taken too early."""
     first, second = fleet.start(clock_ahead=300.0), fleet.start(clock_ahead=-300.0)
     wait_until_in_sync(fleet)
     assert abs(first.parts.clock.read_wall() - second.parts.clock.read_wall()) < 0.5
     assert fleet.list_asked() == NAMES
     lease = first.store.find_lease("leader")
-    assert lease is not None
     assert lease.epoch == 1
 
 
-def test_a_worker_of_another_version_takes_nothing(fleet: Fleet) -> None:
+def test_a_worker_of_another_version_takes_nothing(fleet):
     """Its digests of inputs are others: what it finds would be told of what it did not read."""
     fleet.start()
     fleet.start(ProcessRole.WORKER, version="2.0")
@@ -282,7 +281,7 @@ def test_a_worker_of_another_version_takes_nothing(fleet: Fleet) -> None:
     assert fleet.processes[1].workers.asked == []
 
 
-def test_a_process_that_is_too_old_drains_and_ends(fleet: Fleet) -> None:
+def test_a_process_that_is_too_old_drains_and_ends(fleet):
     """Also a worker, which writes nothing as long as it has nothing to do."""
     fleet.start()
     worker = fleet.start(ProcessRole.WORKER, version="0.9")
@@ -295,7 +294,7 @@ def test_a_process_that_is_too_old_drains_and_ends(fleet: Fleet) -> None:
     assert worker.workers.is_stopped
 
 
-def test_a_standby_believes_a_jump_of_the_clock_when_the_leader_has_seen_it(fleet: Fleet) -> None:
+def test_a_standby_believes_a_jump_of_the_clock_when_the_leader_has_seen_it(fleet):
     """A leader moves leases and due times with it; before, the lease only seems to be over."""
     process = start_by_hand(fleet)
     standby = fleet.start(is_by_hand=True)
@@ -313,24 +312,22 @@ def test_a_standby_believes_a_jump_of_the_clock_when_the_leader_has_seen_it(flee
     assert standby.parts.clock.read_wall() - before > 3000.0
     assert not standby.is_leading
     lease = process.store.find_lease("leader")
-    assert lease is not None
     assert lease.until > process.parts.clock.read_wall()
 
 
-def test_a_leader_that_drains_lets_another_one_lead_at_once(fleet: Fleet) -> None:
+def test_a_leader_that_drains_lets_another_one_lead_at_once(fleet):
     first = fleet.start()
     wait_until(lambda: first.is_leading, SECONDS, "the first leads")
     second = fleet.start()
     first.stop()
     lease = second.store.find_lease("leader")
-    assert lease is not None
     assert lease.holder in ("", second.holder)  # given back, not left to its end
     wait_until(lambda: second.is_leading, SECONDS, "the second leads")
     assert [row.holder for row in second.store.list_processes()] == [second.holder]
     assert list(second.store.list_claimed_targets(0.0)) == []
 
 
-def test_what_is_asked_of_a_standby_the_leader_does(fleet: Fleet) -> None:
+def test_what_is_asked_of_a_standby_the_leader_does(fleet):
     """A look at a target, and a fetch of its source, by rows."""
     standby = fleet.start(is_by_hand=True)
     leader = fleet.start()
@@ -345,7 +342,7 @@ def test_what_is_asked_of_a_standby_the_leader_does(fleet: Fleet) -> None:
     wait_until(lambda: fleet.list_asked().count("acme/t1") == 2, SECONDS, "the push is seen")
 
 
-def test_one_round_needs_the_lead(fleet: Fleet) -> None:
+def test_one_round_needs_the_lead(fleet):
     """While another process leads, `--once` says so; alone, it does all of it."""
     leader = fleet.start()
     wait_until_in_sync(fleet)
@@ -359,7 +356,7 @@ def test_one_round_needs_the_lead(fleet: Fleet) -> None:
     assert again.workers.asked == ["acme/t1"]
 
 
-def test_an_approval_ends_with_its_row_whoever_looks(fleet: Fleet) -> None:
+def test_an_approval_ends_with_its_row_whoever_looks(fleet):
     """Given by one process, ended by a look of another one; what was used up stands as used."""
     name, first, second = TargetName("acme", "t0"), row("plugin/a"), row("plugin/b")
     fleet.world.set_rules(TargetRule("*", mode=Mode.APPROVE, approvals=2))

@@ -39,9 +39,7 @@ def fleet(tmp_path: Path, postgres: PostgresServer, proxy: Proxy) -> Iterator[Fl
         yield fleet
 
 
-def test_what_ended_meanwhile_is_recorded_when_the_store_is_back(
-    fleet: Fleet, proxy: Proxy, postgres: PostgresServer
-) -> None:
+def test_what_ended_meanwhile_is_recorded_when_the_store_is_back(fleet, proxy, postgres):
     """An apply goes on by the permit that it has, is given none, and its end is not lost."""
     process = fleet.start()
     is_away, has_ended = threading.Event(), threading.Event()
@@ -90,7 +88,7 @@ def test_what_ended_meanwhile_is_recorded_when_the_store_is_back(
         back.close()
 
 
-def test_a_worker_says_once_that_the_store_is_away(fleet: Fleet, proxy: Proxy) -> None:
+def test_a_worker_says_once_that_the_store_is_away(fleet, proxy):
     """A round in which it has nothing to ask does not say that the store is back."""
     worker = fleet.start(ProcessRole.WORKER, is_by_hand=True)
     worker.loop._take_part()

@@ -38,7 +38,7 @@ FIRST, SECOND = row("plugin/a"), row("plugin/b")
 DRIFTED = row("plugin/c", cause=RowCause.DRIFT)
 
 
-def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> None:
+def test_auto_applies_what_git_says_and_looks_at_what_is_live(world):
     """One apply, one look after it; the commit is green when that look has seen it."""
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
@@ -51,7 +51,6 @@ def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> N
     )
     assert describe_runs(world) == ["apply applied", "look in_sync"]
     run = world.store.find_run(request.run_id)
-    assert run is not None
     assert (run.calls, run.plan_json, run.report_json) == (CallCounts(done=2), '{"rows": 1}', "{}")
     prod = world.get_target("prod")
     assert (prod.state, prod.progress) == (TargetCondition.IN_SYNC, TargetProgress.DONE)
@@ -65,7 +64,7 @@ def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> N
     assert end.detail == f"run {run.id} of c1: applied, 2 done"
 
 
-def test_drift_is_judged_beside_the_last_commit_that_was_live(world: World) -> None:
+def test_drift_is_judged_beside_the_last_commit_that_was_live(world):
     """By the look and by the apply: a commit may bring up drift that the last one left alone."""
     world.set_rules(AUTO)
     world.run_once()
@@ -79,7 +78,7 @@ def test_drift_is_judged_beside_the_last_commit_that_was_live(world: World) -> N
     assert look.live_commit == "c1"
 
 
-def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) -> None:
+def test_an_apply_whose_controller_was_killed_is_in_the_history(world):
     """Once, with its cause and its commit, before the look that goes on; nothing is told of it."""
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST)
@@ -96,7 +95,6 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
     (lost,) = world.workers.applies
     assert describe_runs(world) == []
     begun = world.get_target("prod").begun_apply
-    assert begun is not None
     assert (begun.run, begun.commit) == (lost.run_id, "c1")
     world.workers.applied.clear()
     world.workers.is_closed = False
@@ -105,7 +103,6 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
         world.workers.is_closed = False
     assert describe_runs(world) == ["apply worker_lost", "apply applied", "look in_sync"]
     run = world.store.find_run(lost.run_id)
-    assert run is not None
     assert (run.verb, run.cause, run.commit) == (RunVerb.APPLY, RunCause.PUSH, "c1")
     assert (
         run.findings[0].summary == "The controller ended, or lost its claim, while this apply ran"
@@ -117,7 +114,7 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
     assert world.inbox.messages == []
 
 
-def test_what_the_rule_does_not_cover_is_held(world: World) -> None:
+def test_what_the_rule_does_not_cover_is_held(world):
     """The rest is applied; the commit waits, as people are told once."""
     actions = frozenset({RowAction.CREATE, RowAction.UPDATE})
     world.set_rules(
@@ -147,7 +144,7 @@ def test_what_the_rule_does_not_cover_is_held(world: World) -> None:
     assert world.store.list_holds(PROD)[0].since == hold.since
 
 
-def test_drift_that_is_left_alone_does_not_keep_a_commit_waiting(world: World) -> None:
+def test_drift_that_is_left_alone_does_not_keep_a_commit_waiting(world):
     """It shows as drift, and can be approved all the same."""
     world.set_rules(
         TargetRule("*", mode=Mode.AUTO, auto=AutoRule(causes=frozenset({RowCause.GIT})))
@@ -163,7 +160,7 @@ def test_drift_that_is_left_alone_does_not_keep_a_commit_waiting(world: World) -
     assert world.forge.describe()["c2"] == "success: no target is concerned"
 
 
-def test_a_refused_row_makes_the_commit_red(world: World) -> None:
+def test_a_refused_row_makes_the_commit_red(world):
     """Also in mode observe, as `plan` ends with an error."""
     refused = row("plugin/a", refusal="protected", refusal_reason="it is protected")
     world.workers.results["acme/prod"] = plan_of(refused)
@@ -172,7 +169,7 @@ def test_a_refused_row_makes_the_commit_red(world: World) -> None:
     assert end_of(world, "c1")[0] is RevisionEnd.FAILURE
 
 
-def test_another_run_that_has_the_lock_is_waited_for(world: World) -> None:
+def test_another_run_that_has_the_lock_is_waited_for(world):
     """Nothing is recorded, and it is tried again soon: the other run may be a person's."""
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST)
@@ -197,7 +194,7 @@ def nine_to_five(world: World) -> Window:
     return Window(Cron.parse(f"{minute} {hour} * * *"), timedelta(hours=8), UTC)
 
 
-def test_outside_of_a_window_everything_waits_for_its_opening(world: World) -> None:
+def test_outside_of_a_window_everything_waits_for_its_opening(world):
     """It is due when the window opens, whatever its interval is; the commit says what it waits for."""
     world.clock.wall = 1_000_020.0
     world.set_rules(TargetRule("*", mode=Mode.AUTO, interval=7200, windows=(nine_to_five(world),)))
@@ -215,7 +212,7 @@ def test_outside_of_a_window_everything_waits_for_its_opening(world: World) -> N
     assert world.get_target("prod").waiting_reason == ""
 
 
-def test_a_pause_of_the_file_holds_until_it_is_taken_out(world: World) -> None:
+def test_a_pause_of_the_file_holds_until_it_is_taken_out(world):
     """A start, and a configuration that is read again, decide anew without waiting an interval."""
     world.set_rules(TargetRule("*", mode=Mode.AUTO, pause=FixedPause("a freeze")))
     world.workers.results["acme/prod"] = plan_of(FIRST)
@@ -230,7 +227,7 @@ def test_a_pause_of_the_file_holds_until_it_is_taken_out(world: World) -> None:
     assert len(world.workers.applies) == 1
 
 
-def test_a_state_that_is_behind_is_written_without_a_permitted_row(world: World) -> None:
+def test_a_state_that_is_behind_is_written_without_a_permitted_row(world):
     """Where it is still behind afterwards, that waits; in mode observe nothing is written."""
     behind = replace(IN_SYNC, is_state_behind=True)
     world.workers.results["acme/prod"] = behind
@@ -245,9 +242,7 @@ def test_a_state_that_is_behind_is_written_without_a_permitted_row(world: World)
     assert world.settle(loop) == []
 
 
-def test_who_waits_for_a_verification_is_looked_at_when_that_target_had_a_run(
-    world: World,
-) -> None:
+def test_who_waits_for_a_verification_is_looked_at_when_that_target_had_a_run(world):
     """Without waiting for an interval; no commit is red meanwhile."""
     world.set_rules(AUTO)
     waiting = row(

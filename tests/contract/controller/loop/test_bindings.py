@@ -78,7 +78,7 @@ def accept(world: World, loop: ControllerLoop, who: str, name: TargetName) -> No
     world.settle(loop)
 
 
-def test_the_first_look_binds_and_is_in_the_audit(world: World) -> None:
+def test_the_first_look_binds_and_is_in_the_audit(world):
     """Nothing is held; a look that finds the same writes no more of it."""
     loop = start(world, AUTO)
     assert sorted(list_bound(world)) == [
@@ -100,9 +100,7 @@ def test_the_first_look_binds_and_is_in_the_audit(world: World) -> None:
         replace(AT_DEV, lineage="l-other"),
     ],
 )
-def test_another_binding_is_held_until_somebody_accepts_it(
-    world: World, mode: Mode, other: Binding
-) -> None:
+def test_another_binding_is_held_until_somebody_accepts_it(world, mode, other):
     """In every mode, however much else there is to do; then its rule holds for that one."""
     loop = start(world, TargetRule("*", mode=mode))
     look(world, loop, "dev", replace(find(other, CHANGE), is_state_behind=True))
@@ -123,7 +121,7 @@ def test_another_binding_is_held_until_somebody_accepts_it(
     assert moves == []
 
 
-def test_as_many_accept_it_as_the_rule_asks_for(world: World) -> None:
+def test_as_many_accept_it_as_the_rule_asks_for(world):
     """And no author, where those do not count; a rejection takes it back."""
     loop = start(world, replace(AUTO, approvals=2, not_author=True))
     look(world, loop, "dev", find(replace(AT_DEV, lineage="l-2"), CHANGE))
@@ -140,7 +138,7 @@ def test_as_many_accept_it_as_the_rule_asks_for(world: World) -> None:
     assert len(world.workers.applies) == 1
 
 
-def test_no_target_is_bound_by_approvals_that_a_rejection_took_back(world: World) -> None:
+def test_no_target_is_bound_by_approvals_that_a_rejection_took_back(world):
     """The rejection waits for the store while the look that was asked for ends, and comes first."""
     loop = start(world, AUTO)
     other, actions = replace(AT_DEV, backend="https://other:443"), loop.get_people_actions()
@@ -159,7 +157,7 @@ def test_no_target_is_bound_by_approvals_that_a_rejection_took_back(world: World
     assert (hold.rejected_by, hold.rejected_reason) == (BOB, "that is a customer's")
 
 
-def test_what_was_accepted_once_is_not_accepted_again(world: World) -> None:
+def test_what_was_accepted_once_is_not_accepted_again(world):
     """A target that went back is held, and held again where it was before."""
     loop, other = start(world, AUTO), replace(AT_DEV, lineage="l-2")
     look(world, loop, "dev", find(other))
@@ -176,7 +174,7 @@ def test_what_was_accepted_once_is_not_accepted_again(world: World) -> None:
     assert len(world.workers.applies) == count
 
 
-def test_what_was_approved_for_another_backend_ends_in_the_audit(world: World) -> None:
+def test_what_was_approved_for_another_backend_ends_in_the_audit(world):
     """Whoever asks why an approval counts no more finds who gave it, for what, and why it ended."""
     loop = start(world, TargetRule("*", mode=Mode.APPROVE, approvals=2))
     look(world, loop, "dev", find(AT_DEV, CHANGE, replace(CHANGE, digest="row1:second")))
@@ -205,7 +203,7 @@ def test_what_was_approved_for_another_backend_ends_in_the_audit(world: World) -
     assert [row.action for row in rows].count("end approval") == 1
 
 
-def test_a_second_name_of_one_backend_is_refused(world: World) -> None:
+def test_a_second_name_of_one_backend_is_refused(world):
     """The one that was seen later; the first goes on, under the strictest rule of both."""
     approve = TargetRule("prod", mode=Mode.APPROVE)
     loop = start(world, approve, AUTO)
@@ -213,7 +211,6 @@ def test_a_second_name_of_one_backend_is_refused(world: World) -> None:
     target = world.get_target("dev")
     assert (target.state, target.hold_count) == (TargetCondition.FAILING, 0)
     run = world.store.find_run(target.last_run)
-    assert run is not None
     assert "acme/prod was seen first" in run.findings[0].detail
     assert "forget-rule acme/prod" in str(run.findings[0].hint)
     # The other way round: prod reaches what dev is bound to.
@@ -229,7 +226,7 @@ def test_a_second_name_of_one_backend_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("first", ["dev", "prod"])
-def test_a_tenant_in_other_letters_is_no_other_state(world: World, first: str) -> None:
+def test_a_tenant_in_other_letters_is_no_other_state(world, first):
     """The second name is refused, and the first goes on under the strictest rule of both."""
     world.set_rules(TargetRule("prod", mode=Mode.APPROVE), AUTO)
     second = "prod" if first == "dev" else "dev"
@@ -243,7 +240,7 @@ def test_a_tenant_in_other_letters_is_no_other_state(world: World, first: str) -
     assert world.workers.applies == []
 
 
-def test_two_names_that_were_bound_to_one_tenant_before_both_go_on(world: World) -> None:
+def test_two_names_that_were_bound_to_one_tenant_before_both_go_on(world):
     """An earlier version took its letters for two tenants; now the stricter rule holds for both."""
     loop, rows = start(world, TargetRule("prod", mode=Mode.APPROVE), AUTO), {}
     for name, tenant in ((DEV, "T"), (PROD, "t")):
@@ -260,7 +257,7 @@ def test_two_names_that_were_bound_to_one_tenant_before_both_go_on(world: World)
     assert world.workers.applies == []
 
 
-def test_a_target_whose_tenant_changes_its_letters_is_held(world: World) -> None:
+def test_a_target_whose_tenant_changes_its_letters_is_held(world):
     """A backend may tell them apart."""
     loop, of_tenant = start(world, AUTO), replace(AT_DEV, backend="https://dev:443 devt")
     look(world, loop, "dev", find(of_tenant))
@@ -270,7 +267,7 @@ def test_a_target_whose_tenant_changes_its_letters_is_held(world: World) -> None
     assert world.workers.applies == []
 
 
-def test_a_pause_of_the_second_name_holds_for_the_first(world: World) -> None:
+def test_a_pause_of_the_second_name_holds_for_the_first(world):
     """Of people as well; it ends with the other name."""
     loop = start(world, AUTO)
     loop.get_people_actions().pause_scope_or_refuse(
@@ -282,7 +279,7 @@ def test_a_pause_of_the_second_name_holds_for_the_first(world: World) -> None:
     assert world.workers.applies == []
 
 
-def test_a_removed_and_a_renamed_target_keep_their_memory(world: World) -> None:
+def test_a_removed_and_a_renamed_target_keep_their_memory(world):
     """No other name takes the place of one that is gone; itself comes back as it was."""
     loop = start(world, TargetRule("prod", mode=Mode.APPROVE), AUTO)
     inputs = world.repository.inputs[world.repository.head]
@@ -297,7 +294,7 @@ def test_a_removed_and_a_renamed_target_keep_their_memory(world: World) -> None:
     assert world.workers.applies == []
 
 
-def test_a_new_name_at_a_backend_of_a_stricter_rule_is_held(world: World) -> None:
+def test_a_new_name_at_a_backend_of_a_stricter_rule_is_held(world):
     """Though it has a state of its own: whoever may push could make one."""
     loop = start(world, TargetRule("prod", mode=Mode.APPROVE), AUTO)
     look(world, loop, "new", find(replace(AT_PROD, lineage="l-new"), CHANGE))
@@ -309,7 +306,7 @@ def test_a_new_name_at_a_backend_of_a_stricter_rule_is_held(world: World) -> Non
     assert len(world.workers.applies) == 2
 
 
-def test_another_variable_of_the_token_of_a_tenant_is_a_warning(world: World) -> None:
+def test_another_variable_of_the_token_of_a_tenant_is_a_warning(world):
     """In that run and in the audit; what there is to do is done."""
     loop, of_tenant = start(world, AUTO), replace(AT_DEV, backend="https://dev:443 devt")
     look(world, loop, "dev", find(of_tenant))
@@ -321,7 +318,7 @@ def test_another_variable_of_the_token_of_a_tenant_is_a_warning(world: World) ->
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-def test_another_token_without_a_tenant_is_held(world: World, mode: Mode) -> None:
+def test_another_token_without_a_tenant_is_held(world, mode):
     """It may be for another tenant; an approval of one token is for no other one."""
     loop = start(world, TargetRule("*", mode=mode, approvals=2))
     others = [replace(AT_DEV, token=f"env {name}_TOKEN") for name in ("OTHER", "THIRD")]
@@ -332,16 +329,14 @@ def test_another_token_without_a_tenant_is_held(world: World, mode: Mode) -> Non
         accept(world, loop, ANN, DEV)
     assert world.workers.applies == []
     bound = world.get_target("dev").binding
-    assert bound is not None
     assert bound.token == "env DEV_TOKEN"
     accept(world, loop, BOB, DEV)
     bound = world.get_target("dev").binding
-    assert bound is not None
     assert bound.token == "env THIRD_TOKEN"
     assert len(world.workers.applies) == (mode is Mode.AUTO)
 
 
-def test_what_was_approved_before_a_move_is_not_approved_after_it(world: World) -> None:
+def test_what_was_approved_before_a_move_is_not_approved_after_it(world):
     """Whichever way it went: of the rows, and of the move."""
     loop = start(world, TargetRule("prod", mode=Mode.APPROVE, approvals=2), AUTO)
     people, other = loop.get_people_actions(), replace(AT_PROD, token="env OTHER_TOKEN")
@@ -367,9 +362,7 @@ def test_what_was_approved_before_a_move_is_not_approved_after_it(world: World) 
         ("https://prod:443 ProdT", "https://prod:443 pRODt"),
     ],
 )
-def test_a_stricter_rule_holds_where_both_may_have_one_tenant(
-    world: World, there: str, new: str
-) -> None:
+def test_a_stricter_rule_holds_where_both_may_have_one_tenant(world, there, new):
     """One has none, which its token tells, or it is written in other letters."""
     world.set_rules(TargetRule("prod", mode=Mode.APPROVE), AUTO)
     world.workers.results = {"acme/prod": find(replace(AT_PROD, backend=there))}
@@ -385,9 +378,7 @@ def test_a_stricter_rule_holds_where_both_may_have_one_tenant(
 
 
 @pytest.mark.parametrize("declared", ["https://prod:443", "https://prod:443 PRODT"])
-def test_a_target_that_was_never_looked_at_counts_by_what_the_commit_says(
-    world: World, declared: str
-) -> None:
+def test_a_target_that_was_never_looked_at_counts_by_what_the_commit_says(world, declared):
     """Its backend may have been down, or it has no state yet."""
     world.set_rules(TargetRule("prod", mode=Mode.APPROVE), AUTO)
     world.workers.results = {"acme/prod": find(replace(AT_PROD, lineage=""))}
@@ -402,7 +393,7 @@ def test_a_target_that_was_never_looked_at_counts_by_what_the_commit_says(
     assert len(world.workers.applies) == 1
 
 
-def test_a_pause_by_people_holds_for_a_new_name_at_that_backend(world: World) -> None:
+def test_a_pause_by_people_holds_for_a_new_name_at_that_backend(world):
     """While it lasts; one that holds for both holds neither binding."""
     loop = start(world, AUTO)
     people = loop.get_people_actions()
@@ -415,7 +406,7 @@ def test_a_pause_by_people_holds_for_a_new_name_at_that_backend(world: World) ->
     assert world.workers.applies == []
 
 
-def test_what_gets_stricter_later_stops_no_other_state(world: World) -> None:
+def test_what_gets_stricter_later_stops_no_other_state(world):
     """Two states of one backend that were bound before own different objects; a pattern stops both."""
     loop = start(world, AUTO)
     own, other = replace(AT_PROD, lineage="l-new"), TargetName("acme", "new")
@@ -430,7 +421,7 @@ def test_what_gets_stricter_later_stops_no_other_state(world: World) -> None:
     assert len(world.workers.applies) == 1
 
 
-def test_a_move_to_a_backend_of_a_stricter_rule_is_for_its_people(world: World) -> None:
+def test_a_move_to_a_backend_of_a_stricter_rule_is_for_its_people(world):
     """Who may approve the one that moved alone has not accepted it, nor too few of the others."""
     access = world.settings.access
     assert access is not None
@@ -449,7 +440,7 @@ def test_a_move_to_a_backend_of_a_stricter_rule_is_for_its_people(world: World) 
     assert len(world.workers.applies) == 1
 
 
-def test_a_move_beside_a_rule_that_counts_no_author_is_for_no_author(world: World) -> None:
+def test_a_move_beside_a_rule_that_counts_no_author_is_for_no_author(world):
     """Eve wrote the commit, and may approve both targets."""
     world.repository.authors = ("Eve", "eve@acme.example")
     loop = start(world, TargetRule("prod", mode=Mode.AUTO, not_author=True), AUTO)
@@ -460,7 +451,7 @@ def test_a_move_beside_a_rule_that_counts_no_author_is_for_no_author(world: Worl
     assert world.get_target("dev").binding == replace(AT_PROD, lineage="l-own")
 
 
-def test_a_source_that_the_operator_took_out_leaves_its_place(world: World) -> None:
+def test_a_source_that_the_operator_took_out_leaves_its_place(world):
     """Its rules are gone with it; so that a source can have another name."""
     start(world, AUTO)
     source = world.settings.sources["acme"]
@@ -469,13 +460,12 @@ def test_a_source_that_the_operator_took_out_leaves_its_place(world: World) -> N
     world.begin()
     for target, binding in (("dev", AT_DEV), ("prod", AT_PROD)):
         row = world.store.find_target(TargetName("other", target))
-        assert row is not None
         assert (row.state, row.binding) == (TargetCondition.IN_SYNC, binding)
         assert world.get_target(target).binding is None
 
 
 @pytest.mark.parametrize("decoy", ["declared beside", "seen before"])
-def test_a_decoy_hides_no_stricter_rule(world: World, decoy: str) -> None:
+def test_a_decoy_hides_no_stricter_rule(world, decoy):
     """A name of mode observe, at the same backend: who may approve there still has to."""
     access = world.settings.access
     assert access is not None
@@ -500,7 +490,7 @@ def test_a_decoy_hides_no_stricter_rule(world: World, decoy: str) -> None:
     assert world.workers.applies == []
 
 
-def test_a_name_of_another_source_changes_no_rule(world: World) -> None:
+def test_a_name_of_another_source_changes_no_rule(world):
     """It is refused itself; sources do not trust one another."""
     acme = world.settings.sources["acme"]
     beta = Source("beta", "url", rules=(TargetRule("*"),))
@@ -511,17 +501,14 @@ def test_a_name_of_another_source_changes_no_rule(world: World) -> None:
     world.workers.results |= {"beta/dev": find(AT_DEV, CHANGE), "beta/prod": find(AT_PROD)}
     loop.request_stop()
     loop = world.begin()
-    run = world.store.find_run(
-        world.store.find_target(TargetName("beta", "dev")).last_run  # type: ignore[union-attr]
-    )
-    assert run is not None
+    run = world.store.find_run(world.store.find_target(TargetName("beta", "dev")).last_run)
     assert run.findings[0].summary == "Another target means this backend and state"
     look(world, loop, "dev", find(AT_DEV, CHANGE))
     assert [request.target for request in world.workers.applies] == [DEV]
     assert world.get_target("dev").waiting_reason == ""
 
 
-def test_whose_stricter_rule_counts_is_said_of_the_first_name(world: World) -> None:
+def test_whose_stricter_rule_counts_is_said_of_the_first_name(world):
     loop = start(world, TargetRule("prod", mode=Mode.OBSERVE), AUTO)
     look(world, loop, "prod", find(AT_DEV))
     look(world, loop, "dev", find(AT_DEV, CHANGE))
@@ -532,7 +519,7 @@ def test_whose_stricter_rule_counts_is_said_of_the_first_name(world: World) -> N
     )
 
 
-def test_findings_of_a_target_do_not_name_what_its_readers_may_not_read(world: World) -> None:
+def test_findings_of_a_target_do_not_name_what_its_readers_may_not_read(world):
     """Somebody who reads acme/dev alone; the operator has the name in the log."""
     access = world.settings.access
     assert access is not None
@@ -545,7 +532,6 @@ def test_findings_of_a_target_do_not_name_what_its_readers_may_not_read(world: W
     assert "a stricter rule holds for another target of this controller" in summary
     look(world, loop, "dev", find(AT_PROD, CHANGE))
     run = world.store.find_run(world.get_target("dev").last_run)
-    assert run is not None
     assert "another target of this controller was seen first" in run.findings[0].detail
     shown = f"{run.findings} {summary}"
     assert "acme/prod" not in shown
@@ -557,11 +543,10 @@ def test_findings_of_a_target_do_not_name_what_its_readers_may_not_read(world: W
     assert "acme/prod" not in world.get_target("dev").waiting_reason
 
 
-def test_the_page_counts_approvals_by_the_strictest_rule_of_both_names(world: World) -> None:
+def test_the_page_counts_approvals_by_the_strictest_rule_of_both_names(world):
     """And so does the API; both say whose rule that is, and the page what its author is told."""
     strict = TargetRule("prod", mode=Mode.APPROVE, approvals=2, not_author=True)
     access = world.settings.access
-    assert access is not None
     rules = (*access.rules, AccessRule((KIM,), frozenset(Right), ("acme/*",)))
     world.settings = replace(world.settings, access=replace(access, rules=rules))
     loop = start(world, TargetRule("dev", mode=Mode.APPROVE), strict)

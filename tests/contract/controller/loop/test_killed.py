@@ -103,7 +103,7 @@ class Life:
         )  # fmt: skip
 
 
-def test_killed_at_every_write_it_ends_as_one_that_was_not(tmp_path: Path) -> None:
+def test_killed_at_every_write_it_ends_as_one_that_was_not(tmp_path):
     """The same ends, states and messages; a look, a status or a message is repeated at most once."""
     unharmed = Life(tmp_path / "unharmed", 10**9)
     unharmed.live()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contract.controller.loop.stand_ins import World
-
 from synapse_apply.controller.loop.clock import CorrectedClock
 from synapse_apply.controller.loop.parts import LEASE_SECONDS, LeasedLeader
 
 
-def test_a_leader_whose_rounds_hang_is_replaced_though_its_heartbeat_goes_on(world: World) -> None:
+def test_a_leader_whose_rounds_hang_is_replaced_though_its_heartbeat_goes_on(world):
     """The heartbeat is a thread of its own: it keeps the lead for a minute of silence, not longer."""
     clock = CorrectedClock(world.clock)
     first, second = (LeasedLeader(world.store, name, clock) for name in ("a:1:x", "b:2:y"))

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from contract.controller.loop.stand_ins import (
@@ -37,14 +36,13 @@ from synapse_apply.controller.worker.exchange import Order
 PROD = TargetName("acme", "prod")
 
 
-def test_a_first_round_looks_at_everything_once(world: World) -> None:
+def test_a_first_round_looks_at_everything_once(world):
     """The head is announced before anything is looked at, and ends with what was found."""
     world.workers.results["acme/prod"] = CHANGES
     announced: list[StatusState] = []
 
     def look(_request: Order) -> RunResult:
         status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
-        assert status is not None
         announced.append(status.wished.state)
         return IN_SYNC
 
@@ -55,7 +53,6 @@ def test_a_first_round_looks_at_everything_once(world: World) -> None:
     assert world.forge.shown["c1"].url == "https://page.example/revisions/acme/c1"
     assert end_of(world, "c1") == (RevisionEnd.SUCCESS, "planned only: 1 change")
     prod = world.store.find_target(PROD)
-    assert prod is not None
     assert (prod.state, prod.wanted_commit, prod.applied_commit) == (
         TargetCondition.PENDING,
         "c1",
@@ -65,14 +62,13 @@ def test_a_first_round_looks_at_everything_once(world: World) -> None:
     assert world.inbox.messages == []
 
 
-def test_a_push_is_looked_at_where_its_inputs_changed(world: World) -> None:
+def test_a_push_is_looked_at_where_its_inputs_changed(world):
     """The others are at the new commit without a look; the commit ends as those that it touched."""
     world.run_once()
     world.repository.push("c2", prod="p2")
     world.workers.results["acme/prod"] = CHANGES
     assert world.run_once() == ["acme/prod"]
     dev = world.store.find_target(TargetName("acme", "dev"))
-    assert dev is not None
     assert (dev.wanted_commit, dev.applied_commit) == ("c2", "c1")
     world.repository.push("c3")
     assert world.run_once() == []
@@ -83,14 +79,13 @@ def test_a_push_is_looked_at_where_its_inputs_changed(world: World) -> None:
     }
 
 
-def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world: World) -> None:
+def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world):
     """The targets stay at the revision before; the next commit is fine again."""
     world.run_once()
     world.repository.push("c2", prod="p2")
     world.repository.broken.add("c2")
     assert world.run_once() == []
     prod = world.store.find_target(PROD)
-    assert prod is not None
     assert prod.wanted_commit == "c1"
     world.repository.push("c3")
     assert world.run_once() == ["acme/prod"]
@@ -103,7 +98,7 @@ def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world: World)
 
 
 @pytest.mark.parametrize("rewinds", ["hold", "follow"])
-def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path: Path, rewinds: str) -> None:
+def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path, rewinds):
     """And then held, or followed, where what was forced away ends with an error."""
     world = World(tmp_path, rewinds=rewinds)
     world.repository.push("c1", prod="p1")
@@ -132,14 +127,11 @@ def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path: Path, re
         assert commits == ["c1", "c2"]
         assert (source.head, source.head_number, source.finding) == ("c1", 2, None)
         revision = world.store.find_revision("acme", "c2")
-        assert revision is not None
         assert revision.forced_away
     world.store.close()
 
 
-def test_a_source_that_is_away_is_told_at_the_third_failure_and_when_it_is_back(
-    world: World,
-) -> None:
+def test_a_source_that_is_away_is_told_at_the_third_failure_and_when_it_is_back(world):
     """Its targets are looked at meanwhile, at the revision that is known."""
     world.run_once()
     world.repository.is_away = True
@@ -154,7 +146,7 @@ def test_a_source_that_is_away_is_told_at_the_third_failure_and_when_it_is_back(
     assert world.inbox.describe() == ["failed", "recovered"]
 
 
-def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world: World) -> None:
+def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world):
     """Neither while the loop runs, nor while it did not."""
     loop = world.build_loop()
     loop._take_part()
@@ -170,7 +162,7 @@ def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world: World) ->
     assert world.run_once(after=3601) == ["acme/dev", "acme/prod"]
 
 
-def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world: World) -> None:
+def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world):
     """By less than an hour, too: the source is fetched and its targets are looked at in time."""
     assert world.run_once() == ["acme/dev", "acme/prod"]
     world.clock.wall -= 1800
@@ -181,7 +173,7 @@ def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, -600.0, 600.0, 86_400.0])
-def test_a_clock_that_jumps_during_a_look_puts_nothing_off(world: World, jump: float) -> None:
+def test_a_clock_that_jumps_during_a_look_puts_nothing_off(world, jump):
     """What ends between the jump and the round that sees it is due an interval later, no more."""
     loop = world.build_loop()
     loop._take_part()
@@ -199,7 +191,7 @@ def test_a_clock_that_jumps_during_a_look_puts_nothing_off(world: World, jump: f
     assert world.settle(loop, after=11) == ["acme/dev", "acme/prod"]
 
 
-def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path) -> None:
+def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path):
     """A hundred targets of two sources; while their host is not known, the workers are the limit."""
     world = World(tmp_path)
     names = {f"t{number}": "d" for number in range(50)}
@@ -232,9 +224,7 @@ def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path
     world.store.close()
 
 
-def test_stopping_lets_looks_end_and_then_ends_the_workers(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopping_lets_looks_end_and_then_ends_the_workers(world, monkeypatch):
     """What was cut is not recorded, and looked at by the next controller."""
     monkeypatch.setattr(driver, "DRAIN_SECONDS", 0.2)
     world.workers.gate.clear()
@@ -255,7 +245,7 @@ def test_stopping_lets_looks_end_and_then_ends_the_workers(
     assert world.run_once() == ["acme/dev", "acme/prod"]
 
 
-def test_another_runs_apply_is_not_told_as_drift(world: World) -> None:
+def test_another_runs_apply_is_not_told_as_drift(world):
     """A look whose state was locked all along is made again soon, and not recorded."""
     world.run_once()
     world.workers.results["acme/prod"] = replace(DRIFT, held_up_by_run="run 7")
@@ -268,7 +258,7 @@ def test_another_runs_apply_is_not_told_as_drift(world: World) -> None:
 
 
 @pytest.mark.parametrize("ends", ["a new head", "the same head", "an unusable head", "a failure"])
-def test_a_source_is_removed_while_it_is_fetched(world: World, ends: str) -> None:
+def test_a_source_is_removed_while_it_is_fetched(world, ends):
     """The fetch ends without an error of its own, and brings nothing back."""
     loop = world.build_loop()
     world.start(loop)
@@ -308,7 +298,7 @@ def test_a_source_is_removed_while_it_is_fetched(world: World, ends: str) -> Non
     assert {str(one.name) for one in page.targets} == {"acme/dev", "acme/prod"}
 
 
-def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
+def test_a_configuration_is_taken_over_while_it_runs(world):
     """Targets without a rule are left alone, removed sources vanish, and come back as they were."""
     loop = world.build_loop()
     loop._take_part()
@@ -340,7 +330,7 @@ def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     assert list_names() == ["acme/dev", "acme/prod"]
 
 
-def test_a_new_rule_holds_also_where_the_first_fetch_after_it_fails(world: World) -> None:
+def test_a_new_rule_holds_also_where_the_first_fetch_after_it_fails(world):
     """The comparison that the configuration asked for is made at the next fetch, at the same head."""
     world.run_once()
     loop = world.build_loop()
@@ -355,18 +345,18 @@ def test_a_new_rule_holds_also_where_the_first_fetch_after_it_fails(world: World
     def fail(commit: str) -> None:
         raise SourceUnavailable(error_finding("The repository is not read"))
 
-    world.repository.list_targets = fail  # type: ignore[assignment, method-assign]
+    world.repository.list_targets = fail
     loop._reload = world.configure
     loop.request_reload()
     world.settle(loop, after=6)
-    world.repository.list_targets = list_targets  # type: ignore[method-assign]
+    world.repository.list_targets = list_targets
     for _ in range(8):
         world.settle(loop, after=300)
     page = world.store.target_page(TargetFilter(), 0, 10)
     assert [str(row.name) for row in page.targets] == ["acme/prod"]
 
 
-def test_a_webhook_makes_one_poll_come_sooner(world: World) -> None:
+def test_a_webhook_makes_one_poll_come_sooner(world):
     """A flood of them no more than one in five seconds; an unknown source none."""
     loop = world.build_loop()
     loop._take_part()
@@ -382,7 +372,7 @@ def test_a_webhook_makes_one_poll_come_sooner(world: World) -> None:
     assert world.repository.fetches == 2
 
 
-def test_health_and_log_tell_what_was_done(world: World) -> None:
+def test_health_and_log_tell_what_was_done(world):
     """Counts by outcome; one line a head and a look that found something new."""
     world.workers.results["acme/prod"] = FAILURE
     world.run_once()
@@ -402,7 +392,7 @@ def test_health_and_log_tell_what_was_done(world: World) -> None:
 
 
 @pytest.mark.parametrize("is_apply", [False, True])
-def test_a_source_that_goes_while_its_target_is_claimed(world: World, *, is_apply: bool) -> None:
+def test_a_source_that_goes_while_its_target_is_claimed(world, is_apply):
     """Another configuration is taken after the claim, before the look or the apply: it goes on."""
     world.set_rules(TargetRule("*", mode=Mode.AUTO))
     loop = world.begin()
@@ -418,13 +408,13 @@ def test_a_source_that_goes_while_its_target_is_claimed(world: World, *, is_appl
             loop._parts.configured = world.configure()
         return find(name)
 
-    world.store.find_source = find_then_take_configuration  # type: ignore[method-assign]
+    world.store.find_source = find_then_take_configuration
     world.repository.push("c2", prod="p2")
     loop.fetch_soon("acme")
     world.settle(loop, after=61)
     assert asked > is_apply
     assert "internal error" not in world.log.getvalue()
-    world.store.find_source = find  # type: ignore[method-assign]
+    world.store.find_source = find
     world.settings = replace(world.settings, sources={"acme": acme})
     loop._reload = world.configure
     loop.request_reload()

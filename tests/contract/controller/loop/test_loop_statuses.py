@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from contract.controller.loop.stand_ins import World
 from support.core import error_finding
 
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 
 
-def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_known(
-    world: World,
-) -> None:
+def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_known(world):
     """A status that arrived, and whose answer was lost with the process, is not sent twice."""
     world.forge.failures = [SendResult(error_finding("Away"))]
     world.run_once()
@@ -30,7 +27,7 @@ def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_know
     assert world.store.unsent() == ([], [])
 
 
-def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: World) -> None:
+def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world):
     """It arrived: what the forge shows already is not sent twice."""
     loop = world.build_loop()
     loop._take_part()
@@ -41,7 +38,7 @@ def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: W
         send(row)
         return SendResult(error_finding("Timeout"))
 
-    world.forge.send = lose_answer  # type: ignore[method-assign]
+    world.forge.send = lose_answer
     world.settle(loop, after=2)
     assert world.forge.describe() == {"c1": "success: planned only: no changes, 2 targets"}
     count = len(world.forge.sent)
@@ -50,7 +47,7 @@ def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: W
     assert world.store.unsent() == ([], [])
 
 
-def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> None:
+def test_what_failed_after_it_was_listed_is_not_tried_at_once(world):
     """A task goes by the row as it is when it begins, not by the one of its round."""
     loop = world.build_loop()
     loop._take_part()
@@ -66,7 +63,7 @@ def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> N
     assert (world.forge.sent, world.forge.reads) == ([sent], 0)
 
 
-def test_a_status_that_is_refused_stops_nothing(world: World) -> None:
+def test_a_status_that_is_refused_stops_nothing(world):
     """It is not tried again, and can be seen."""
     refusal = SendResult(error_finding("Forbidden"), is_final=True)
     world.forge.failures = [refusal]
@@ -77,7 +74,7 @@ def test_a_status_that_is_refused_stops_nothing(world: World) -> None:
     assert status.refusal == "Forbidden"
 
 
-def test_statuses_of_a_source_without_a_forge_block_no_other(world: World) -> None:
+def test_statuses_of_a_source_without_a_forge_block_no_other(world):
     """What was not sent when a source lost its forge is more than a round sends."""
     gone = [
         StatusRow("gone", f"c{number}", "x", StatusText(StatusState.PENDING, "waits", ""))

@@ -53,7 +53,7 @@ def get_source(world: World) -> SourceRow:
     return row
 
 
-def test_a_person_pauses_while_a_commit_with_many_targets_is_compared(world: World) -> None:
+def test_a_person_pauses_while_a_commit_with_many_targets_is_compared(world):
     """Not after it: the head is not compared yet, and the pause is there."""
     parts, seen = begin(world), []
     push_many(world)
@@ -74,8 +74,8 @@ def test_a_person_pauses_while_a_commit_with_many_targets_is_compared(world: Wor
 
 
 def test_a_crash_amid_the_targets_leaves_nothing_that_the_next_comparison_does_not_mend(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    world, monkeypatch
+):
     """The head counts as compared with the last of them; each is as if nothing had happened."""
     parts, draws = begin(world), iter(range(COUNT))
     push_many(world)

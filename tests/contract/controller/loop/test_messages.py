@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
+from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, plan_of, row
 from support.core import error_finding
 
 from synapse_apply.controller.ports import SendResult
@@ -15,7 +15,7 @@ from synapse_apply.controller.settings import DAY, AccessRule, Event, Mode, Righ
 AWAY = SendResult(error_finding("The receiver is away"))
 
 
-def test_what_waits_is_sent_when_the_one_before_is_given_up(world: World) -> None:
+def test_what_waits_is_sent_when_the_one_before_is_given_up(world):
     """After a day; or at once, where the receiver will never take it."""
     world.workers.results |= {"acme/prod": FAILURE}
     world.inbox.failures["failed acme/prod"] = AWAY
@@ -28,7 +28,7 @@ def test_what_waits_is_sent_when_the_one_before_is_given_up(world: World) -> Non
     assert world.inbox.describe() == ["recovered acme/prod"]
 
 
-def test_a_channel_gets_the_events_that_it_names(world: World) -> None:
+def test_a_channel_gets_the_events_that_it_names(world):
     """And no other."""
     (channel,) = world.settings.channels
     channel = replace(channel, events=frozenset({Event.RECOVERED}))
@@ -42,9 +42,7 @@ def test_a_channel_gets_the_events_that_it_names(world: World) -> None:
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_a_message_names_no_target_that_a_reader_of_its_own_cannot_read(
-    world: World, *, is_open: bool
-) -> None:
+def test_a_message_names_no_target_that_a_reader_of_its_own_cannot_read(world, is_open):
     """Where all who may read the one may read the other, it does; in what is held, too."""
     if not is_open:
         access = world.settings.access

@@ -55,9 +55,7 @@ def list_commits_looked_at(world: World, target: str) -> list[str]:
     return list(dict.fromkeys(request.commit for request in looks))
 
 
-def test_a_newer_commit_that_no_poll_saw_is_looked_at_and_the_older_not_applied(
-    world: World, loop: ControllerLoop
-) -> None:
+def test_a_newer_commit_that_no_poll_saw_is_looked_at_and_the_older_not_applied(world, loop):
     """Somebody may have applied it by hand: what differs from the older one is their doing."""
     world.repository.push("c2", dev="d2", prod="p2")
     pass_time(world, loop)
@@ -70,16 +68,14 @@ def test_a_newer_commit_that_no_poll_saw_is_looked_at_and_the_older_not_applied(
     assert [message for message in world.inbox.describe() if "drift" in message] == []
 
 
-def test_a_commit_that_is_the_same_for_a_target_keeps_it_from_nothing(
-    world: World, loop: ControllerLoop
-) -> None:
+def test_a_commit_that_is_the_same_for_a_target_keeps_it_from_nothing(world, loop):
     """In a repository of many targets others push all the time."""
     world.repository.push("c2", dev="d2")
     pass_time(world, loop, 660)
     assert list_applied(world) == [("prod", "c1")]
 
 
-def test_a_commit_that_nobody_can_apply_stops_nothing(world: World, loop: ControllerLoop) -> None:
+def test_a_commit_that_nobody_can_apply_stops_nothing(world, loop):
     """Its project file cannot be used."""
     world.repository.push("c2", dev="d2", prod="p2")
     world.repository.broken.add("c2")

@@ -117,7 +117,7 @@ class Life:
 
 
 @pytest.mark.parametrize("is_committed", [False, True])
-def test_away_at_any_write_it_ends_as_one_that_was_not(tmp_path: Path, is_committed: bool) -> None:
+def test_away_at_any_write_it_ends_as_one_that_was_not(tmp_path, is_committed):
     """The same ends, states and messages, and no claim that nobody gives back."""
     unharmed = Life(tmp_path / "unharmed", 0, is_committed=False)
     expected = unharmed.live()
@@ -143,7 +143,7 @@ class SilentOnceStore(AwayStore):
         return super().list_commits_in_use(source)
 
 
-def test_a_store_that_is_away_while_a_commit_is_fetched_fails_no_look(tmp_path: Path) -> None:
+def test_a_store_that_is_away_while_a_commit_is_fetched_fails_no_look(tmp_path):
     """A machine that does not have a commit fetches it, and asks which ones are in use."""
     life = Life(tmp_path / "away", 0, is_committed=False)
     life.store.close()

@@ -46,9 +46,7 @@ def list_actions(world: World) -> list[str]:
     return [f"{audit.who} {audit.action} {audit.subject}" for audit in rows]
 
 
-def test_an_approval_ends_when_the_row_differs_or_after_a_week(
-    world: World, loop: ControllerLoop
-) -> None:
+def test_an_approval_ends_when_the_row_differs_or_after_a_week(world, loop):
     """What is live by then was not approved."""
     loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     world.workers.results["acme/prod"] = plan_of(replace(FIRST, digest="row1:other"))
@@ -65,8 +63,8 @@ def test_an_approval_ends_when_the_row_differs_or_after_a_week(
 @pytest.mark.parametrize("ahead", [6.9 * DAY, 30 * DAY])
 @pytest.mark.parametrize("days", [6.5, 7.5])
 def test_an_approval_by_a_clock_that_was_ahead_is_given_when_that_is_put_right(
-    world: World, loop: ControllerLoop, ahead: float, days: float, *, is_restarted: bool
-) -> None:
+    world, loop, ahead, days, is_restarted
+):
     """It lasts seven days from then on, however far ahead the clock was."""
     world.clock.wall += ahead
     world.settle(loop)
@@ -112,9 +110,7 @@ def approve_during_pause(world: World, loop: ControllerLoop) -> None:
 
 
 @pytest.mark.parametrize("rows", [(), (SECOND,), (OTHER, SECOND)], ids=["all", "one", "other"])
-def test_an_approval_ends_with_its_row(
-    world: World, loop: ControllerLoop, rows: tuple[PlannedRow, ...]
-) -> None:
+def test_an_approval_ends_with_its_row(world, loop, rows):
     """A commit is reverted while its approval is unused; whoever pushes it again has to ask."""
     approve_during_pause(world, loop)
     for commit, plan in (("c2", plan_of(*rows)), ("c3", plan_of(FIRST, SECOND))):
@@ -152,9 +148,7 @@ def test_an_approval_ends_with_its_row(
     ],
     ids=["broken", "in part", "late", "lost", "beside", "refused", "waits", "unknown", "guarded"],
 )
-def test_an_approval_outlives_looks_that_do_not_tell(
-    world: World, loop: ControllerLoop, result: RunResult
-) -> None:
+def test_an_approval_outlives_looks_that_do_not_tell(world, loop, result):
     """Of a plan that failed nobody knows its rows, and what cannot be done now is a row, too."""
     approve_during_pause(world, loop)
     world.workers.results["acme/prod"] = result
@@ -170,7 +164,7 @@ def test_an_approval_outlives_looks_that_do_not_tell(
     assert len(world.workers.applies) == 1
 
 
-def test_the_first_of_two_approvals_ends_with_its_row(world: World) -> None:
+def test_the_first_of_two_approvals_ends_with_its_row(world):
     """The second comes when the row is there again: it is the first then."""
     world.set_rules(replace(APPROVE, approvals=2))
     world.workers.results["acme/prod"] = plan_of(FIRST)
@@ -190,9 +184,7 @@ def test_the_first_of_two_approvals_ends_with_its_row(world: World) -> None:
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["all rows", "no rows"])
-def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(
-    world: World, loop: ControllerLoop, *, is_told: bool
-) -> None:
+def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(world, loop, is_told):
     """One that began nothing tells no rows, and ends none; what it has used stands as used."""
     third = row("plugin/c")
     approve_during_pause(world, loop)
@@ -219,9 +211,7 @@ def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(
     assert len(describe_ended_approvals(world)) == is_told
 
 
-def test_an_approval_that_the_state_knows_as_used_is_tried_once(
-    world: World, loop: ControllerLoop
-) -> None:
+def test_an_approval_that_the_state_knows_as_used_is_tried_once(world, loop):
     """A store that was restored does not know; the target's own state does."""
     loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     (approval,) = world.store.list_approvals(PROD)
@@ -247,9 +237,7 @@ def test_an_approval_that_the_state_knows_as_used_is_tried_once(
         (replace(APPROVE, not_author=True), "proxy:kim", [FIRST.digest], "author cannot approve"),
     ],
 )
-def test_what_cannot_be_approved(
-    world: World, rule: TargetRule, who: str, digests: list[str], reason: str
-) -> None:
+def test_what_cannot_be_approved(world, rule, who, digests, reason):
     """All or none: no approval is written, and no act is in the audit."""
     world.set_rules(rule)
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
@@ -263,7 +251,7 @@ def test_what_cannot_be_approved(
     assert list_actions(world) == []
 
 
-def test_a_guard_stops_all_until_it_is_approved_by_name(world: World) -> None:
+def test_a_guard_stops_all_until_it_is_approved_by_name(world):
     """The rows that it stops cannot be approved in its place; a policy's guard by nobody."""
     guard = row("recreate", RowAction.GUARD)
     policy = row("policy:freeze", RowAction.GUARD)
@@ -284,7 +272,7 @@ def test_a_guard_stops_all_until_it_is_approved_by_name(world: World) -> None:
     assert "nobody" in caught.value.diagnostics[0].hint
 
 
-def test_where_authors_are_unknown_no_approval_counts(world: World) -> None:
+def test_where_authors_are_unknown_no_approval_counts(world):
     """A mirror that does not tell neither lets anybody approve nor an older approval count."""
     world.set_rules(replace(APPROVE, not_author=True))
     world.workers.results["acme/prod"] = plan_of(FIRST)
@@ -306,9 +294,7 @@ def test_where_authors_are_unknown_no_approval_counts(world: World) -> None:
     assert world.workers.applies == []
 
 
-def test_what_is_rejected_stays_held_and_loses_its_approvals(
-    world: World, loop: ControllerLoop
-) -> None:
+def test_what_is_rejected_stays_held_and_loses_its_approvals(world, loop):
     """Until the row differs, or somebody approves it after all."""
     actions = loop.get_people_actions()
     loop._parts.is_stopping = True
@@ -335,9 +321,7 @@ def test_what_is_rejected_stays_held_and_loses_its_approvals(
 
 @pytest.mark.parametrize("is_auto", [True, False])
 @pytest.mark.parametrize("what", ["row", "guard"])
-def test_a_rejection_at_the_end_of_a_look_is_kept(
-    world: World, what: str, *, is_auto: bool
-) -> None:
+def test_a_rejection_at_the_end_of_a_look_is_kept(world, what, is_auto):
     """The look has judged the row as approved by then, and writes what waits after the rejection."""
     guard = row("recreate", RowAction.GUARD)
     loop, plan = reject_in_mode_auto(world), plan_of(guard, FIRST)
@@ -364,9 +348,7 @@ def test_a_rejection_at_the_end_of_a_look_is_kept(
 
 
 @pytest.mark.parametrize("approvals", [1, 2])
-def test_an_approval_is_taken_back_while_a_verification_is_waited_for(
-    world: World, approvals: int
-) -> None:
+def test_an_approval_is_taken_back_while_a_verification_is_waited_for(world, approvals):
     """Of the row, and of the guard that was approved with it."""
     guard = row("recreate", RowAction.GUARD)
     world.set_rules(replace(APPROVE, approvals=approvals))
@@ -398,7 +380,7 @@ def test_an_approval_is_taken_back_while_a_verification_is_waited_for(
 
 
 @pytest.mark.parametrize("what_held", ["cause", "guard"])
-def test_what_is_rejected_is_not_done_in_mode_auto(world: World, what_held: str) -> None:
+def test_what_is_rejected_is_not_done_in_mode_auto(world, what_held):
     """Also when what held it is approved; an approval of its own lets it be done, even at once."""
     opener, rejected = row("plugin/a", cause=RowCause.DRIFT), row("plugin/b", needs=("plugin/a",))
     rows = [opener, rejected]
@@ -456,9 +438,7 @@ UNKNOWN = replace(REFUSED, digest=f"row1:{'7' * 64}", is_outcome_unknown=True)
     ],
     ids=["refused", "unknown", "waiting", "in part", "failed"],
 )
-def test_what_is_rejected_is_known_until_it_can_be_done_again(
-    world: World, between: RunResult
-) -> None:
+def test_what_is_rejected_is_known_until_it_can_be_done_again(world, between):
     """Also where a look between says that it is refused, or nothing of it."""
     loop = reject_in_mode_auto(world)
     (before,) = [hold for hold in world.store.list_holds(PROD) if hold.rejected_by]
@@ -479,7 +459,7 @@ def test_what_is_rejected_is_known_until_it_can_be_done_again(
 
 
 @pytest.mark.parametrize("is_auto", [True, False])
-def test_a_rejection_is_ended_by_as_many_as_the_row_needs(world: World, *, is_auto: bool) -> None:
+def test_a_rejection_is_ended_by_as_many_as_the_row_needs(world, is_auto):
     """Not by one of two, nor by who rejects it, too; what was approved before counts no more."""
     reject_in_mode_auto(world)
     world.set_rules(replace(AUTO if is_auto else APPROVE, approvals=2))
@@ -509,7 +489,7 @@ def test_a_rejection_is_ended_by_as_many_as_the_row_needs(world: World, *, is_au
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
 
 
-def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> None:
+def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world):
     """What it keeps from being applied says so, is applied when it ends, and not before."""
     world.set_rules(AUTO)
     loop = world.begin()
@@ -536,9 +516,7 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> Non
         actions.resume_scope_or_refuse(ANN, "acme/p*")
 
 
-def test_what_is_held_says_that_it_is_paused_until_it_is_not(
-    world: World, loop: ControllerLoop
-) -> None:
+def test_what_is_held_says_that_it_is_paused_until_it_is_not(world, loop):
     actions = loop.get_people_actions()
     actions.pause_scope_or_refuse(ANN, "acme/*", "x", world.clock.wall + DAY)
     world.settle(loop, after=31)
@@ -559,16 +537,14 @@ def test_what_is_held_says_that_it_is_paused_until_it_is_not(
         ("acme/*", float("nan"), "cannot end then"),
     ],
 )
-def test_pauses_that_are_refused(
-    world: World, loop: ControllerLoop, scope: str, seconds: float, reason: str
-) -> None:
+def test_pauses_that_are_refused(world, loop, scope, seconds, reason):
     """One that would pause nothing, and one that has ended or never would."""
     with pytest.raises(ActionRefused, match=reason):
         loop.get_people_actions().pause_scope_or_refuse(ANN, scope, "x", world.clock.wall + seconds)
     assert world.store.list_pauses() == []
 
 
-def test_a_pause_of_the_file_is_not_for_people_to_end(world: World) -> None:
+def test_a_pause_of_the_file_is_not_for_people_to_end(world):
     """The message says where it stands."""
     world.set_rules(replace(AUTO, pause=FixedPause("a freeze")))
     loop = world.begin()
@@ -578,7 +554,7 @@ def test_a_pause_of_the_file_is_not_for_people_to_end(world: World) -> None:
     assert world.inbox.describe() == ["paused"]
 
 
-def test_reconcile_looks_at_once_and_fetches(world: World) -> None:
+def test_reconcile_looks_at_once_and_fetches(world):
     """Also at a target that fails; one that does not exist is refused."""
     world.workers.results["acme/prod"] = FAILURE
     loop = world.begin()
@@ -596,7 +572,7 @@ def test_reconcile_looks_at_once_and_fetches(world: World) -> None:
     assert list_actions(world) == ["token:bob reconcile acme/prod"]
 
 
-def test_what_is_held_is_reminded_of_once_a_day(world: World, loop: ControllerLoop) -> None:
+def test_what_is_held_is_reminded_of_once_a_day(world, loop):
     """With what is held; a restart reminds of nothing twice."""
     for _ in range(50):
         world.settle(loop, after=3600)
@@ -606,7 +582,7 @@ def test_what_is_held_is_reminded_of_once_a_day(world: World, loop: ControllerLo
     assert world.inbox.messages[1].fields["held"]["count"] == 2
 
 
-def test_people_can_act_from_many_threads(world: World, loop: ControllerLoop) -> None:
+def test_people_can_act_from_many_threads(world, loop):
     """Each act is whole, and the audit is one chain."""
     actions = loop.get_people_actions()
 
@@ -623,9 +599,7 @@ def test_people_can_act_from_many_threads(world: World, loop: ControllerLoop) ->
     assert len(world.store.list_approvals(PROD)) == 16
 
 
-def test_an_approval_that_may_still_count_is_kept_however_short_history_is(
-    world: World,
-) -> None:
+def test_an_approval_that_may_still_count_is_kept_however_short_history_is(world):
     """Old runs go after an hour here; what a person said counts for a week."""
     world.set_rules(replace(APPROVE, approvals=2))
     world.settings = replace(world.settings, defaults=replace(world.settings.defaults, keep=3600))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from contract.controller.loop.stand_ins import (
@@ -68,7 +67,7 @@ def apply_with_permits(
     return apply
 
 
-def test_a_pause_in_the_middle_of_an_apply_takes_its_permit(world: World) -> None:
+def test_a_pause_in_the_middle_of_an_apply_takes_its_permit(world):
     """What has begun is recorded; the rest waits, and is no failure."""
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
@@ -98,7 +97,7 @@ def test_a_pause_in_the_middle_of_an_apply_takes_its_permit(world: World) -> Non
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
 
 
-def test_a_rejection_in_the_middle_of_an_apply_takes_its_permit(world: World) -> None:
+def test_a_rejection_in_the_middle_of_an_apply_takes_its_permit(world):
     """Of a row that is done there without an approval of its own; that row is held from then on."""
     guard = row("recreate", RowAction.GUARD)
     world.set_rules(AUTO)
@@ -123,7 +122,7 @@ def test_a_rejection_in_the_middle_of_an_apply_takes_its_permit(world: World) ->
     assert (hold.row_digest, hold.rejected_reason) == (FIRST.digest, "not this one")
 
 
-def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
+def test_a_controller_that_stops_begins_no_further_call(world):
     """What was begun is recorded; the next start goes on soon."""
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
@@ -143,7 +142,7 @@ def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
     assert describe_runs(world)[-2:] == ["apply applied", "look in_sync"]
 
 
-def test_a_controller_that_stops_begins_no_apply(world: World) -> None:
+def test_a_controller_that_stops_begins_no_apply(world):
     """The target is still due, and free, for the next start."""
     world.set_rules(AUTO)
     loop = world.build_loop()
@@ -162,9 +161,7 @@ def test_a_controller_that_stops_begins_no_apply(world: World) -> None:
     assert len(world.workers.applies) == 1
 
 
-def test_a_store_that_cannot_be_read_permits_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_cannot_be_read_permits_nothing(world, monkeypatch):
     """Whether somebody has paused the target is not known then."""
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST)
@@ -195,7 +192,7 @@ def push_and_follow(world: World, loop: ControllerLoop, commit: str, **inputs: s
     fetch_source(loop._parts, "acme", spreads_new_targets=False)
 
 
-def test_no_apply_begins_for_a_revision_that_is_not_wanted_any_more(world: World) -> None:
+def test_no_apply_begins_for_a_revision_that_is_not_wanted_any_more(world):
     """What a look saw of other inputs is not applied; the look at the new ones is."""
     world.set_rules(AUTO)
     loop = world.build_loop()
@@ -212,7 +209,7 @@ def test_no_apply_begins_for_a_revision_that_is_not_wanted_any_more(world: World
     assert world.get_target("prod").applied_commit == "c2"
 
 
-def test_a_claim_that_was_lost_takes_the_permit_and_the_record(world: World) -> None:
+def test_a_claim_that_was_lost_takes_the_permit_and_the_record(world):
     """Another worker has the target: what this one finds is not written over its record."""
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
@@ -229,7 +226,7 @@ def test_a_claim_that_was_lost_takes_the_permit_and_the_record(world: World) -> 
     assert describe_runs(world) == []
 
 
-def test_an_approval_that_is_taken_back_ends_the_apply(world: World) -> None:
+def test_an_approval_that_is_taken_back_ends_the_apply(world):
     """What was rejected meanwhile does not begin."""
     world.set_rules(replace(AUTO, mode=Mode.APPROVE))
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
@@ -268,9 +265,7 @@ def list_rules_of(*who: str) -> tuple[AccessRule, ...]:
         ({"persons": {"ops": "bob@acme.example"}}, False),
     ],
 )
-def test_an_apply_ends_where_its_approvals_count_no_more(
-    world: World, changes: dict[str, Any], is_ended: bool
-) -> None:
+def test_an_apply_ends_where_its_approvals_count_no_more(world, changes, is_ended):
     """Of who lost the right, the token or the name; kim wrote the commits."""
     access = Access(PROXY, OPS, list_rules_of("proxy:ann", "token:ops"))
     world.settings = replace(world.settings, access=access)
@@ -300,7 +295,7 @@ def test_an_apply_ends_where_its_approvals_count_no_more(
         assert len(world.workers.applies) == count
 
 
-def test_an_apply_ends_where_what_it_may_come_to_do_is_approved_no_more(world: World) -> None:
+def test_an_apply_ends_where_what_it_may_come_to_do_is_approved_no_more(world):
     """It plans anew under the lock: a row that waited at the look may be done there."""
     waiting = replace(SECOND, is_waiting=True, refusal="verification")
     world.settings = replace(
@@ -330,7 +325,7 @@ def test_an_apply_ends_where_what_it_may_come_to_do_is_approved_no_more(world: W
     ]
 
 
-def test_the_clock_is_compared_with_that_of_the_forges(world: World) -> None:
+def test_the_clock_is_compared_with_that_of_the_forges(world):
     """The one that is farthest away counts: `readyz` tells of it."""
     loop = world.build_loop()
     assert loop.read_health().clock_offset is None
@@ -347,13 +342,7 @@ def test_the_clock_is_compared_with_that_of_the_forges(world: World) -> None:
         ({"one": -75.0, "one/api/v3": -76.0}, -76.0, None),
     ],
 )
-def test_one_forge_is_not_believed_about_the_time(
-    world: World,
-    monkeypatch: pytest.MonkeyPatch,
-    offsets: dict[str, float],
-    farthest: float,
-    agreed: float | None,
-) -> None:
+def test_one_forge_is_not_believed_about_the_time(world, monkeypatch, offsets, farthest, agreed):
     """The page of all sources stays in service until another server says the same."""
     sources, senders = {}, {}
     for place, offset in offsets.items():

@@ -11,7 +11,6 @@ from contract.controller.loop.rollout_world import (
     start_after_first_head,
 )
 
-from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rows import TargetCondition, WaveEnd
 from synapse_apply.controller.settings import DAY, MINUTE, Rollout
@@ -22,7 +21,7 @@ def world(rollout_world: RolloutWorld) -> RolloutWorld:
     return rollout_world
 
 
-def test_a_wave_is_let_begin_by_a_person(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
+def test_a_wave_is_let_begin_by_a_person(world, waiting_loop):
     """It is told once, and once more each day; the approval is of this revision alone."""
     world.wait(waiting_loop, 3 * DAY, step=6 * 3600)
     told = [
@@ -42,7 +41,7 @@ def test_a_wave_is_let_begin_by_a_person(world: RolloutWorld, waiting_loop: Cont
     assert "proxy:ann approve wave: wave 3 of 3" in world.list_audit_of_rollouts()
 
 
-def test_an_unknown_rollout_is_refused(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
+def test_an_unknown_rollout_is_refused(world, waiting_loop):
     """Also one that the configuration has and that has not begun."""
     world.set_rollouts(ALL, Rollout("other", "acme", (CANARIES,)))
     for name in ("other", "none", ""):
@@ -50,7 +49,7 @@ def test_an_unknown_rollout_is_refused(world: RolloutWorld, waiting_loop: Contro
             waiting_loop.get_people_actions().abort_rollout_or_refuse(ANN, name, 2, "")
 
 
-def test_a_stopped_one_is_resumed(world: RolloutWorld) -> None:
+def test_a_stopped_one_is_resumed(world):
     """What failed is tried at once, and counts anew."""
     loop = start_after_first_head(world)
     world.push("c2")
@@ -71,7 +70,7 @@ def test_a_stopped_one_is_resumed(world: RolloutWorld) -> None:
     assert told == ["failed", "recovered", "failed", "recovered"]
 
 
-def test_a_wave_is_skipped_with_a_reason(world: RolloutWorld) -> None:
+def test_a_wave_is_skipped_with_a_reason(world):
     """The next wave begins without evidence, and the audit says who wanted that."""
     loop = start_after_first_head(world)
     world.push("c2")
@@ -89,9 +88,7 @@ def test_a_wave_is_skipped_with_a_reason(world: RolloutWorld) -> None:
     )
 
 
-def test_a_drifted_target_of_a_later_wave_is_put_right_at_its_own_revision(
-    world: RolloutWorld, waiting_loop: ControllerLoop
-) -> None:
+def test_a_drifted_target_of_a_later_wave_is_put_right_at_its_own_revision(world, waiting_loop):
     """It is looked at all the time, and what it finds does not bring the head to it."""
     world.live["prod-1"] = "by hand"
     world.wait(waiting_loop, 15 * MINUTE)

@@ -53,7 +53,7 @@ def read_rows(world: RolloutWorld) -> object:
     return world.rollout, world.list_waves(), world.list_audit_of_rollouts()
 
 
-def test_another_revision_or_wave_is_refused(rollout_world: RolloutWorld, asker: Asker) -> None:
+def test_another_revision_or_wave_is_refused(rollout_world, asker):
     """Whatever stands in the place of the numbers that were shown; nothing is done."""
     before = read_rows(rollout_world)
     for number in (0, 1, 3, -2, 2**63, 10**30, "2", 2.0, True, None, [2]):
@@ -66,9 +66,7 @@ def test_another_revision_or_wave_is_refused(rollout_world: RolloutWorld, asker:
     assert read_rows(rollout_world) == before
 
 
-def test_what_everybody_asks_at_once_is_done_once(
-    rollout_world: RolloutWorld, waiting_loop: ControllerLoop, asker: Asker
-) -> None:
+def test_what_everybody_asks_at_once_is_done_once(rollout_world, waiting_loop, asker):
     """One approval counts, and the wave is written once; the others are told that it is too late."""
     with ThreadPoolExecutor(8) as pool:
         statuses = Counter(pool.map(lambda _: asker.ask("approve", number=2, wave=3), range(16)))
@@ -80,9 +78,7 @@ def test_what_everybody_asks_at_once_is_done_once(
     assert sum(line.startswith("token:bob approve wave") for line in audit) == 1
 
 
-def test_who_comes_first_decides(
-    rollout_world: RolloutWorld, waiting_loop: ControllerLoop, asker: Asker
-) -> None:
+def test_who_comes_first_decides(rollout_world, waiting_loop, asker):
     """Approvals and aborts at once: both in the audit or one of them, and the end is that of the rows."""
     with ThreadPoolExecutor(8) as pool:
         verbs = ("approve", "abort") * 6

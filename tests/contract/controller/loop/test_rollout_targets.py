@@ -16,7 +16,6 @@ from contract.controller.loop.rollout_world import (
     start_after_first_head,
 )
 
-from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import DAY, MINUTE, Mode, Rollout, TargetRule, Wave
 
@@ -29,9 +28,7 @@ def world(rollout_world: RolloutWorld) -> RolloutWorld:
 # Other targets, other waves
 
 
-def test_targets_of_a_rollout_that_is_no_more_follow_the_head(
-    world: RolloutWorld, waiting_loop: ControllerLoop
-) -> None:
+def test_targets_of_a_rollout_that_is_no_more_follow_the_head(world, waiting_loop):
     """As any target does that is in none; the audit says so."""
     world.set_rollouts()
     world.reload(waiting_loop)
@@ -47,9 +44,7 @@ def test_targets_of_a_rollout_that_is_no_more_follow_the_head(
     assert world.take_writes() == []
 
 
-def test_waves_that_are_changed_in_the_middle_keep_what_was_shown(
-    world: RolloutWorld, waiting_loop: ControllerLoop
-) -> None:
+def test_waves_that_are_changed_in_the_middle_keep_what_was_shown(world, waiting_loop):
     """The approval that a wave waits for is asked of the wave as it is now."""
     waves = (CANARIES, Wave(targets=("eu-1", "prod-1"), approve=True), Wave(targets=("eu-2",)))
     world.set_rollouts(replace(ALL, waves=waves))
@@ -62,9 +57,7 @@ def test_waves_that_are_changed_in_the_middle_keep_what_was_shown(
     assert world.describe_rollout() == "c2 wave 3 done"
 
 
-def test_rollouts_that_share_a_target_move_nothing_until_that_is_mended(
-    world: RolloutWorld, waiting_loop: ControllerLoop
-) -> None:
+def test_rollouts_that_share_a_target_move_nothing_until_that_is_mended(world, waiting_loop):
     """The head is refused with the names; with other settings it goes on where it was."""
     other = Rollout("other", "acme", (Wave(targets=("prod-1",)),))
     three = replace(ALL, waves=(CANARIES, STANDARD, replace(PROD, approve=True)))
@@ -83,7 +76,7 @@ def test_rollouts_that_share_a_target_move_nothing_until_that_is_mended(
     ]  # fmt: skip
 
 
-def test_a_last_wave_that_is_not_reached_for_a_week_is_told(world: RolloutWorld) -> None:
+def test_a_last_wave_that_is_not_reached_for_a_week_is_told(world):
     """Also where each head is overtaken by the next one, so that none is old."""
 
     world.set_rollouts(replace(ALL, waves=(replace(CANARIES, soak=2 * DAY), STANDARD, PROD)))
@@ -99,18 +92,14 @@ def test_a_last_wave_that_is_not_reached_for_a_week_is_told(world: RolloutWorld)
     assert [row.fields["reminder"] for row in told] == [False, True]
 
 
-def test_a_wave_that_nobody_has_to_approve_any_more_begins(
-    world: RolloutWorld, waiting_loop: ControllerLoop
-) -> None:
+def test_a_wave_that_nobody_has_to_approve_any_more_begins(world, waiting_loop):
     """By other settings of the same waves."""
     world.set_rollouts(replace(ALL, waves=(CANARIES, STANDARD, PROD)))
     world.reload(waiting_loop)
     assert world.describe_rollout() == "c2 wave 3 done"
 
 
-def test_a_wave_whose_targets_are_all_gone_waits_for_nobody(
-    world: RolloutWorld, waiting_loop: ControllerLoop
-) -> None:
+def test_a_wave_whose_targets_are_all_gone_waits_for_nobody(world, waiting_loop):
     """Its rule of controller.yaml leaves the target alone now."""
     world.set_rules(TargetRule("canary-*", mode=Mode.AUTO), TargetRule("eu-*", mode=Mode.AUTO))
     world.reload(waiting_loop)
@@ -118,7 +107,7 @@ def test_a_wave_whose_targets_are_all_gone_waits_for_nobody(
     assert world.take_writes() == []
 
 
-def test_an_approval_stays_while_the_target_does(world: RolloutWorld) -> None:
+def test_an_approval_stays_while_the_target_does(world):
     """Newer heads at which its row is gone end it where they are wanted, not before."""
     world.set_rules(TargetRule("prod-*", mode=Mode.APPROVE), TargetRule("*", mode=Mode.AUTO))
     loop = start_after_first_head(world)

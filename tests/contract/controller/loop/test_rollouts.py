@@ -24,7 +24,7 @@ def world(rollout_world: RolloutWorld) -> RolloutWorld:
     return rollout_world
 
 
-def test_each_wave_begins_when_the_one_before_has_shown(world: RolloutWorld) -> None:
+def test_each_wave_begins_when_the_one_before_has_shown(world):
     """Nothing of a later wave is written or even wanted before that."""
     loop = start_after_first_head(world)
     world.push("c2")
@@ -38,7 +38,7 @@ def test_each_wave_begins_when_the_one_before_has_shown(world: RolloutWorld) -> 
     assert world.forge.describe()["c2"] == "success: applied: 4 changes"
 
 
-def test_a_new_source_is_made_in_waves_too(new_rollout_world: RolloutWorld) -> None:
+def test_a_new_source_is_made_in_waves_too(new_rollout_world):
     """A target of a later wave is not looked at before a revision is wanted of it."""
     world = new_rollout_world
     world.failing.add("canary-1")
@@ -51,7 +51,7 @@ def test_a_new_source_is_made_in_waves_too(new_rollout_world: RolloutWorld) -> N
     assert sorted(world.take_writes()) == [f"{name} c1" for name in TARGETS]
 
 
-def test_too_many_failures_stop_it_and_a_fix_goes_through(world: RolloutWorld) -> None:
+def test_too_many_failures_stop_it_and_a_fix_goes_through(world):
     """Nothing of later waves is touched; the next commit begins anew, and people are told once."""
     loop = start_after_first_head(world, CANARIES, replace(STANDARD, max_failures=1), PROD)
     world.push("c2")
@@ -75,7 +75,7 @@ def test_too_many_failures_stop_it_and_a_fix_goes_through(world: RolloutWorld) -
 # Heads that queue
 
 
-def test_a_waiting_head_begins_when_the_running_one_is_aborted(world: RolloutWorld) -> None:
+def test_a_waiting_head_begins_when_the_running_one_is_aborted(world):
     loop = start_after_first_head(
         world, CANARIES, replace(STANDARD, approve=True), PROD, new_head="queue"
     )
@@ -92,7 +92,7 @@ def test_a_waiting_head_begins_when_the_running_one_is_aborted(world: RolloutWor
     assert aborted == "failure: aborted in wave 2 of 3 by proxy:ann: c3 is better"
 
 
-def test_a_waiting_head_begins_when_the_running_one_stops(world: RolloutWorld) -> None:
+def test_a_waiting_head_begins_when_the_running_one_stops(world):
     """What waits may be what mends it."""
     loop = start_after_first_head(
         world, replace(CANARIES, soak=20 * MINUTE), STANDARD, PROD, new_head="queue"

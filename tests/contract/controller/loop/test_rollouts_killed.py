@@ -125,7 +125,7 @@ def check_order(written: list[tuple[str, float]]) -> None:
     assert times["prod-1 c3"][0] >= max(times["eu-1 c3"][0], times["eu-2 c3"][0])
 
 
-def test_killed_at_every_write_a_rollout_ends_as_one_that_was_not(tmp_path: Path) -> None:
+def test_killed_at_every_write_a_rollout_ends_as_one_that_was_not(tmp_path):
     """The same writes, each once and in order, the same waves, ends and messages."""
     unharmed = RolloutLife(tmp_path / "unharmed", 10**9)
     unharmed.live()

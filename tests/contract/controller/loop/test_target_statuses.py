@@ -25,7 +25,7 @@ def per_target(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def test_each_target_shows_its_own_end(per_target: World) -> None:
+def test_each_target_shows_its_own_end(per_target):
     """The page of the target is one click away; a commit that does not concern it says so."""
     world = per_target
     world.workers.results["acme/prod"] = CHANGES
@@ -42,7 +42,7 @@ def test_each_target_shows_its_own_end(per_target: World) -> None:
     assert world.forge.describe_targets("c2")["prod"] == "success: this commit does not concern it"
 
 
-def test_what_fails_turns_green_by_itself(per_target: World) -> None:
+def test_what_fails_turns_green_by_itself(per_target):
     world = per_target
     world.workers.results["acme/prod"] = FAILURE
     world.run_once()
@@ -52,7 +52,7 @@ def test_what_fails_turns_green_by_itself(per_target: World) -> None:
     assert world.forge.describe_targets("c1")["prod"] == "success: planned only: no changes"
 
 
-def test_an_end_stays_whatever_becomes_of_the_target_later(per_target: World) -> None:
+def test_an_end_stays_whatever_becomes_of_the_target_later(per_target):
     world = per_target
     world.run_once()
     shown = world.forge.describe_targets("c1")
@@ -61,9 +61,7 @@ def test_an_end_stays_whatever_becomes_of_the_target_later(per_target: World) ->
     assert world.forge.describe_targets("c1") == shown
 
 
-def test_a_source_without_it_and_one_of_many_targets_have_the_summary_alone(
-    per_target: World, tmp_path: Path
-) -> None:
+def test_a_source_without_it_and_one_of_many_targets_have_the_summary_alone(per_target, tmp_path):
     """Forges show a few dozen contexts of a commit."""
     folder = tmp_path / "other"
     folder.mkdir()
@@ -80,7 +78,7 @@ def test_a_source_without_it_and_one_of_many_targets_have_the_summary_alone(
         assert world.forge.shown_of_targets == {}
 
 
-def test_a_held_target_is_pending_until_its_commit_ends(per_target: World) -> None:
+def test_a_held_target_is_pending_until_its_commit_ends(per_target):
     """Without limit of time; what becomes of a later commit, or of another target, is not shown."""
     world = per_target
     world.set_rules(TargetRule("*", Mode.APPROVE))

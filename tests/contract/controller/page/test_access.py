@@ -70,7 +70,7 @@ def send_pairs(page: ServedPage, path: str, pairs: Sequence[tuple[str, str]]) ->
 
 
 @pytest.mark.parametrize("path", [*PAGES, *LISTS])
-def test_nobody_is_let_in_without_a_name(held_page: ServedPage, path: str) -> None:
+def test_nobody_is_let_in_without_a_name(held_page, path):
     """And is told nothing but how to get one; not even whether there is such a target."""
     answer = held_page.get(path, Accept="text/html")
     assert answer.status_code == (401 if path.startswith("/api/") else 403)
@@ -80,15 +80,13 @@ def test_nobody_is_let_in_without_a_name(held_page: ServedPage, path: str) -> No
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_probes_need_no_name(held_page: ServedPage, path: str) -> None:
+def test_probes_need_no_name(held_page, path):
     assert held_page.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", PAGES[:3] + LISTS[:3])
 @pytest.mark.parametrize("secret", [None, "", "x", people.PROXY_SECRET[:-1], people.OPS_TOKEN])
-def test_a_header_of_the_proxy_without_its_secret_is_refused(
-    held_page: ServedPage, path: str, secret: str | None
-) -> None:
+def test_a_header_of_the_proxy_without_its_secret_is_refused(held_page, path, secret):
     """Whoever else is named, and with a token besides: somebody tries something."""
     for headers in ({"X-User": "ann"}, {"X-Groups": "sre"}, {"X-User": "ann", **BEARER}):
         with_secret = headers if secret is None else {**headers, "X-Proxy-Secret": secret}
@@ -103,9 +101,7 @@ def test_a_header_of_the_proxy_without_its_secret_is_refused(
     [("X-User", "ann"), ("X-User", "root"), ("x-user", "root"), ("X-Groups", "sre"),
      ("X-Proxy-Secret", people.PROXY_SECRET), ("X-Proxy-Secret", "x")],
 )  # fmt: skip
-def test_a_header_that_comes_twice_is_refused(
-    held_page: ServedPage, extra: tuple[str, str]
-) -> None:
+def test_a_header_that_comes_twice_is_refused(held_page, extra):
     """A proxy that adds to what the client sent, and does not replace it, is not believed."""
     pairs = [*SRE.items()]
     assert send_pairs(held_page, "/", pairs) == 200
@@ -122,16 +118,12 @@ def test_a_header_that_comes_twice_is_refused(
         ("ann\u3164", 403), ("{{7*7}}", 403), ("", 403),
     ],
 )  # fmt: skip
-def test_a_name_is_short_harmless_and_one_spelling_of_itself(
-    held_page: ServedPage, name: str, status: int
-) -> None:
+def test_a_name_is_short_harmless_and_one_spelling_of_itself(held_page, name, status):
     headers = [*list_proxy_headers(name, "sre").items()]
     assert send_pairs(held_page, "/", headers) == status
 
 
-def test_pages_with_forms_cannot_be_framed_and_tell_their_address_to_us_alone(
-    held_page: ServedPage,
-) -> None:
+def test_pages_with_forms_cannot_be_framed_and_tell_their_address_to_us_alone(held_page):
     """Browsers name the origin of a form only where the page lets them name itself."""
     answer = held_page.get("/targets/acme/staging", **SRE)
     policy = answer.headers["Content-Security-Policy"]
@@ -143,7 +135,7 @@ def test_pages_with_forms_cannot_be_framed_and_tell_their_address_to_us_alone(
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_who_may_read_nothing_is_told_whom_to_ask(held_page: ServedPage) -> None:
+def test_who_may_read_nothing_is_told_whom_to_ask(held_page):
     html = held_page.get("/", **list_proxy_headers("zed")).text
     assert "zed may read no target. Ask whoever writes access.may" in read_text(html)
 
@@ -157,11 +149,11 @@ def test_who_may_read_nothing_is_told_whom_to_ask(held_page: ServedPage) -> None
         ("http://[::1]:80", "http://[::1]"),
     ],
 )
-def test_our_origin_is_as_browsers_write_it(public_url: str, origin: str) -> None:
+def test_our_origin_is_as_browsers_write_it(public_url, origin):
     assert list_own_origins(["localhost:8080"], public_url) == {"http://localhost:8080", origin}
 
 
-def test_groups_count_one_by_one(held_page: ServedPage) -> None:
+def test_groups_count_one_by_one(held_page):
     """A group with an odd name is no group; a list without end is refused."""
     for groups, status in (
         ("sre", 200), ("staff,sre", 200), ("odd <group>, sre", 200), ("sre2", 404), ("", 404),
@@ -185,9 +177,7 @@ def test_groups_count_one_by_one(held_page: ServedPage) -> None:
         ("", 401),
     ],
 )
-def test_a_token_counts_in_one_header_alone(
-    held_page: ServedPage, authorization: str, status: int
-) -> None:
+def test_a_token_counts_in_one_header_alone(held_page, authorization, status):
     answer = held_page.get("/api/v1/targets", Authorization=authorization)
     assert answer.status_code == status
     assert (status == 401) == ("WWW-Authenticate" in answer.headers)
@@ -195,7 +185,7 @@ def test_a_token_counts_in_one_header_alone(
         assert answer.json()["kind"] == "Problem"
 
 
-def test_a_token_is_taken_from_no_other_place(held_page: ServedPage) -> None:
+def test_a_token_is_taken_from_no_other_place(held_page):
     """Not of an address, which logs keep, not of a cookie, and it opens no page."""
     for path in (f"/api/v1/targets?access_token={people.OPS_TOKEN}",
                  f"/api/v1/targets?token={people.OPS_TOKEN}"):  # fmt: skip
@@ -208,7 +198,7 @@ def test_a_token_is_taken_from_no_other_place(held_page: ServedPage) -> None:
         assert held_page.get(path, **BEARER).status_code == 403
 
 
-def test_everybody_sees_their_targets_and_no_others(held_page: ServedPage) -> None:
+def test_everybody_sees_their_targets_and_no_others(held_page):
     """In pages, counts and lists; what they may not read is not there."""
     mina, jonas = list_proxy_headers("mina"), list_proxy_headers("jonas")
     for headers, names, count in ((mina, {"dev", "staging", "prod-eu", "prod-us"}, 4),
@@ -228,7 +218,7 @@ def test_everybody_sees_their_targets_and_no_others(held_page: ServedPage) -> No
         assert "unknown" in held_page.get("/badge/vision/lab.svg", **headers).text
 
 
-def test_who_sees_a_part_of_a_source_reads_no_words_on_the_rest(held_page: ServedPage) -> None:
+def test_who_sees_a_part_of_a_source_reads_no_words_on_the_rest(held_page):
     """What a commit status sums up names targets that they may not read."""
     path = f"/revisions/acme/{samples.HEAD_COMMIT}"
     assert "prod-eu" in held_page.get(path, **list_proxy_headers("mina")).text
@@ -252,9 +242,7 @@ def test_who_sees_a_part_of_a_source_reads_no_words_on_the_rest(held_page: Serve
         ((), False, False),
     ],
 )
-def test_a_source_is_there_where_one_of_its_targets_is(
-    held_page: ServedPage, patterns: tuple[str, ...], is_seen: bool, is_whole: bool
-) -> None:
+def test_a_source_is_there_where_one_of_its_targets_is(held_page, patterns, is_seen, is_whole):
     """And what speaks of all of them where all could be read, also those to come."""
     store = RestrictedStore(held_page.store, patterns)
     assert ("acme" in [row.name for row in store.list_configured_sources()]) == is_seen
@@ -269,7 +257,7 @@ def test_a_source_is_there_where_one_of_its_targets_is(
     assert bool([*store.iter_audit()]) == has_everything
 
 
-def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path) -> None:
+def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path):
     """Its configuration, and what nobody takes of it, may name what is not theirs."""
     status = StatusText(StatusState.SUCCESS, "1 done", "")
     with closing(samples.open_store(tmp_path)) as store:
@@ -294,7 +282,7 @@ def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path
             assert bool(readable.list_configuration_findings()) == (patterns == ("*",))
 
 
-def test_lists_of_the_api_are_those_of_the_token(held_page: ServedPage) -> None:
+def test_lists_of_the_api_are_those_of_the_token(held_page):
     """As if nothing else were there."""
     ci = {"Authorization": f"Bearer {people.CI_TOKEN}"}
     targets = held_page.get("/api/v1/targets", **ci).json()
@@ -312,7 +300,7 @@ def test_lists_of_the_api_are_those_of_the_token(held_page: ServedPage) -> None:
     assert len(held_page.get("/api/v1/audit", **BEARER).json()["items"]) == 4
 
 
-def test_the_audit_page_has_what_its_reader_may_read(held_page: ServedPage) -> None:
+def test_the_audit_page_has_what_its_reader_may_read(held_page):
     everything = read_text(held_page.get("/audit", **SRE).text)
     for subject in ("acme/staging", "vision/lab", "controller:platform"):
         assert f"detail of {subject}" in everything
@@ -330,7 +318,7 @@ ROLLOUT_ACTIONS = ("begin rollout", "begin waves again", "open wave", "close wav
                    "forget rollout")  # fmt: skip
 
 
-def test_the_audit_of_a_rollout_is_no_audit_of_a_target_of_its_name(tmp_path: Path) -> None:
+def test_the_audit_of_a_rollout_is_no_audit_of_a_target_of_its_name(tmp_path):
     """A search does not find it either; who may read all of the source is told."""
     store = samples.open_store(tmp_path)
     people.fill_held(store)
@@ -352,7 +340,7 @@ def test_the_audit_of_a_rollout_is_no_audit_of_a_target_of_its_name(tmp_path: Pa
     store.close()
 
 
-def test_rights_are_those_of_the_configuration_in_use(tmp_path: Path) -> None:
+def test_rights_are_those_of_the_configuration_in_use(tmp_path):
     """Whoever loses a right, or a token, has lost it at the next request."""
     with closing(samples.open_store(tmp_path)) as store:
         samples.fill_few(store)
@@ -377,7 +365,7 @@ def test_rights_are_those_of_the_configuration_in_use(tmp_path: Path) -> None:
             assert ask("/targets/acme/dev", **SRE) == 403
 
 
-def test_without_access_headers_mean_nothing(page: ServedPage) -> None:
+def test_without_access_headers_mean_nothing(page):
     """Everybody reads, nobody is anybody."""
     for headers in ({"X-User": "ann"}, SRE, BEARER):
         answer = page.get("/targets/acme/staging", **headers)
@@ -395,9 +383,7 @@ def test_without_access_headers_mean_nothing(page: ServedPage) -> None:
         ({"P": "p" * 16, "O": "o" * 16, "C": "o" * 16}, "Two secrets of `access` are equal"),
     ],
 )
-def test_secrets_that_prove_nothing_are_refused_at_the_start(
-    values: dict[str, str], summary: str
-) -> None:
+def test_secrets_that_prove_nothing_are_refused_at_the_start(values, summary):
     """Too short, of characters that no header has, or the same for two; none is quoted."""
 
     def read_secret(name: SecretName) -> Sensitive:
@@ -489,9 +475,9 @@ NAMING_PATHS = [
 ]  # fmt: skip
 
 
-def test_no_text_names_a_target_that_its_reader_cannot_read(naming_page: ServedPage) -> None:
+def test_no_text_names_a_target_that_its_reader_cannot_read(naming_page):
     """Nor says of it what stands behind its name; who reads all of the source is told both."""
-    run = naming_page.store.find_target(people.STAGING).last_run  # type: ignore[union-attr]
+    run = naming_page.store.find_target(people.STAGING).last_run
     told = ""
     for path in NAMING_PATHS:
         answer = naming_page.get(path.format(run=run), **list_proxy_headers("jonas"))
@@ -518,7 +504,7 @@ def test_no_text_names_a_target_that_its_reader_cannot_read(naming_page: ServedP
         assert name in told
 
 
-def test_a_search_of_the_audit_finds_only_what_its_reader_is_told(naming_page: ServedPage) -> None:
+def test_a_search_of_the_audit_finds_only_what_its_reader_is_told(naming_page):
     """No name of a hidden target, no letter of what is left out; what is told is found."""
     jonas, mina = (list_proxy_headers(name) for name in ("jonas", "mina"))
 
@@ -536,7 +522,7 @@ def test_a_search_of_the_audit_finds_only_what_its_reader_is_told(naming_page: S
     assert not is_found("%", jonas)
 
 
-def test_a_search_goes_on_behind_rows_whose_text_is_left_out(tmp_path: Path) -> None:
+def test_a_search_goes_on_behind_rows_whose_text_is_left_out(tmp_path):
     """Thousands of newer rows, of which nothing is told that is searched for, hide no older one."""
     with closing(samples.open_store(tmp_path)) as store:
         people.fill_held(store)
@@ -557,9 +543,7 @@ def test_a_search_goes_on_behind_rows_whose_text_is_left_out(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("pattern", ["acme/staging", "acme/s*"])
-def test_the_work_of_a_search_tells_nothing_of_what_is_left_out(
-    tmp_path: Path, pattern: str
-) -> None:
+def test_the_work_of_a_search_tells_nothing_of_what_is_left_out(tmp_path, pattern):
     """It is the same whether thousands of hidden rows, and of hidden words, match it or none."""
     with closing(samples.open_store(tmp_path)) as store:
         people.fill_held(store)

@@ -95,7 +95,7 @@ def post_json(page: ServedPage, path: str, document: Any, **headers: str) -> req
 
 
 @each_asking
-def test_a_form_is_done_and_leads_back(rollout_page: ServedPage, asking: Asking) -> None:
+def test_a_form_is_done_and_leads_back(rollout_page, asking):
     """The page says what was done where its own form leads there; a link from elsewhere not."""
     answer = rollout_page.post_form(asking.form, asking.fields, SRE)
     assert answer.status_code == 303
@@ -111,7 +111,7 @@ def test_a_form_is_done_and_leads_back(rollout_page: ServedPage, asking: Asking)
 
 
 @pytest.mark.parametrize("user", RIGHTS)
-def test_each_right_is_for_itself(held_page: ServedPage, user: str) -> None:
+def test_each_right_is_for_itself(held_page, user):
     """Who has none of them has no form, and what is sent all the same is not done."""
     headers = list_proxy_headers(user)
     html = held_page.get(STAGING, **headers).text
@@ -131,9 +131,7 @@ def test_each_right_is_for_itself(held_page: ServedPage, user: str) -> None:
     assert held_page.loop.people.calls == []
 
 
-def test_a_page_without_rights_has_no_action_at_all(
-    page: ServedPage, held_page: ServedPage
-) -> None:
+def test_a_page_without_rights_has_no_action_at_all(page, held_page):
     """Without `access`, and for who may only read: no form that posts, no button of it."""
     mina = list_proxy_headers("mina")
     for path in (STAGING, "/targets/acme/dev", "/", "/audit", "/sources/acme"):
@@ -183,9 +181,7 @@ def post_from(page: ServedPage, asking: Asking, headers: dict[str, str]) -> requ
         {"Referer": "URL/targets/acme/staging"},
     ],
 )
-def test_a_form_of_another_site_is_refused(
-    rollout_page: ServedPage, headers: dict[str, str]
-) -> None:
+def test_a_form_of_another_site_is_refused(rollout_page, headers):
     """And one of which the browser does not say where it is from."""
     for name, asking in ASKED.items():
         answer = post_from(rollout_page, asking, headers)
@@ -198,12 +194,12 @@ def test_a_form_of_another_site_is_refused(
     "headers",
     [{"Origin": "URL"}, {"Origin": "https://PUBLIC"}, {"Origin": "URL", **OWN_PAGE}, OWN_PAGE],
 )
-def test_a_form_of_our_own_page_is_taken(held_page: ServedPage, headers: dict[str, str]) -> None:
+def test_a_form_of_our_own_page_is_taken(held_page, headers):
     """Whichever process of the controller made it."""
     assert post_from(held_page, ASKED["reconcile"], headers).status_code == 303
 
 
-def test_a_form_of_one_replica_is_taken_by_another(held_page: ServedPage) -> None:
+def test_a_form_of_one_replica_is_taken_by_another(held_page):
     """Behind one address people come to any of them, and no session has to stick."""
     loop = samples.StubLoop(people.SETTINGS)
     origin = {"Origin": people.SETTINGS.public_url, "Content-Type": FORM_TYPE, **OWN_PAGE}
@@ -248,9 +244,7 @@ def test_a_form_of_one_replica_is_taken_by_another(held_page: ServedPage) -> Non
         ("resume rollout", [], "Not a number"),
     ],
 )
-def test_what_makes_no_sense_is_not_done(
-    rollout_page: ServedPage, name: str, fields: list[tuple[str, str]], summary: str
-) -> None:
+def test_what_makes_no_sense_is_not_done(rollout_page, name, fields, summary):
     """The answer says what is wrong, and leads back."""
     asking = ASKED[name]
     answer = rollout_page.post_form(asking.form, fields, SRE)
@@ -262,7 +256,7 @@ def test_what_makes_no_sense_is_not_done(
 
 
 @pytest.mark.parametrize("name", ["approve", "abort rollout"])
-def test_what_the_loop_refuses_is_said_with_what_to_do(rollout_page: ServedPage, name: str) -> None:
+def test_what_the_loop_refuses_is_said_with_what_to_do(rollout_page, name):
     """Such as rows that do not wait any more as they were shown; the way back is there."""
     rollout_page.loop.people.refusal = ActionRefused.from_summary(
         "The row does not wait any more", "plugin/yolo differs from what was shown.", "Look again."
@@ -279,7 +273,7 @@ def test_what_the_loop_refuses_is_said_with_what_to_do(rollout_page: ServedPage,
 
 
 @each_asking
-def test_a_token_asks_over_the_api(rollout_page: ServedPage, asking: Asking) -> None:
+def test_a_token_asks_over_the_api(rollout_page, asking):
     """No page and no origin is needed: no browser sends a token by itself."""
     answer = post_json(rollout_page, asking.api, asking.document)
     assert answer.status_code == 200
@@ -294,9 +288,7 @@ def test_a_token_asks_over_the_api(rollout_page: ServedPage, asking: Asking) -> 
 
 
 @each_asking
-def test_the_api_acts_for_tokens_with_the_right_alone(
-    rollout_page: ServedPage, asking: Asking
-) -> None:
+def test_the_api_acts_for_tokens_with_the_right_alone(rollout_page, asking):
     """Not for one that may only read, not for nobody, and not for a browser's login."""
     ci = {"Authorization": f"Bearer {people.CI_TOKEN}"}
     # It reads nothing of this one, and is not even told that it is there.
@@ -366,15 +358,13 @@ def test_the_api_acts_for_tokens_with_the_right_alone(
         ("approve wave", {"number": 3, "wave": 9}, 409),
     ],
 )
-def test_a_document_that_makes_no_sense_is_not_done(
-    rollout_page: ServedPage, name: str, document: Any, status: int
-) -> None:
+def test_a_document_that_makes_no_sense_is_not_done(rollout_page, name, document, status):
     answer = post_json(rollout_page, ASKED[name].api, document)
     assert (answer.status_code, answer.json()["kind"]) == (status, "Problem")
     assert rollout_page.loop.people.calls == []
 
 
-def test_a_pause_of_a_scope_is_for_whom_may_pause_all_of_it(held_page: ServedPage) -> None:
+def test_a_pause_of_a_scope_is_for_whom_may_pause_all_of_it(held_page):
     """A pattern in a form gives no right that its sender has not."""
     fields = [("reason", "x"), ("scope", "acme/*")]
     kim = list_proxy_headers("kim")
@@ -396,7 +386,7 @@ def test_a_pause_of_a_scope_is_for_whom_may_pause_all_of_it(held_page: ServedPag
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])
-def test_a_pattern_without_targets_is_no_matter_of_rights(held_page: ServedPage, verb: str) -> None:
+def test_a_pattern_without_targets_is_no_matter_of_rights(held_page, verb):
     """Who may pause everything has mistyped it, and is not sent to ask for rights."""
     document = {"scope": "acme/stagng"} | ({"reason": "x"} if verb == "pause" else {})
     answer = post_json(held_page, verb, document)
@@ -404,9 +394,7 @@ def test_a_pattern_without_targets_is_no_matter_of_rights(held_page: ServedPage,
     assert "matches acme/stagng" in answer.json()["diagnostics"][0]["detail"]
 
 
-def test_the_refusal_of_a_pause_without_end_names_the_key_that_has_one(
-    held_page: ServedPage,
-) -> None:
+def test_the_refusal_of_a_pause_without_end_names_the_key_that_has_one(held_page):
     """`paused`, which the configuration knows."""
     document = {"scope": "acme/*", "reason": "x", "until": "2029-01-01T00:00:00Z"}
     hint = post_json(held_page, "pause", document).json()["diagnostics"][0]["hint"]
@@ -415,7 +403,7 @@ def test_the_refusal_of_a_pause_without_end_names_the_key_that_has_one(
 
 @pytest.mark.parametrize("content_type", [None, "application/json", "text/plain",
                                           "multipart/form-data; boundary=x"])  # fmt: skip
-def test_a_form_is_of_one_type(held_page: ServedPage, content_type: str | None) -> None:
+def test_a_form_is_of_one_type(held_page, content_type):
     headers = {**SRE, "Origin": held_page.url}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -424,7 +412,7 @@ def test_a_form_is_of_one_type(held_page: ServedPage, content_type: str | None) 
     assert held_page.loop.people.calls == []
 
 
-def test_no_body_is_too_large(held_page: ServedPage) -> None:
+def test_no_body_is_too_large(held_page):
     """Of who is let in; of others none is read."""
     headers = {**SRE, "Origin": held_page.url, "Content-Type": "application/x-www-form-urlencoded"}
     body = b"reason=" + b"x" * 300_000
@@ -432,7 +420,7 @@ def test_no_body_is_too_large(held_page: ServedPage) -> None:
     assert post_json(held_page, "pause", body).status_code == 413
 
 
-def test_a_pause_lasts_a_day_unless_said(held_page: ServedPage) -> None:
+def test_a_pause_lasts_a_day_unless_said(held_page):
     """Or to a time in any zone."""
     post_json(held_page, "pause", {"scope": "acme/*", "reason": "x"})
     until = "2026-11-27T18:00:00+09:00"
@@ -443,13 +431,13 @@ def test_a_pause_lasts_a_day_unless_said(held_page: ServedPage) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", [f"{STAGING}/approve", "/api/v1/approve"])
-def test_nothing_is_done_by_another_method(held_page: ServedPage, path: str, method: str) -> None:
+def test_nothing_is_done_by_another_method(held_page, path, method):
     headers = {**SRE, **BEARER} if method != "GET" else SRE
     answer = requests.request(method, held_page.url + path, headers=headers, timeout=60)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
 
 
-def test_an_action_is_taken_at_our_own_host_alone(held_page: ServedPage) -> None:
+def test_an_action_is_taken_at_our_own_host_alone(held_page):
     """Else a site could send one by a name of its own that leads here."""
     answer = post_json(held_page, "reconcile", ASKED["reconcile"].document, Host="evil.example")
     assert answer.status_code == 421
@@ -458,7 +446,7 @@ def test_an_action_is_taken_at_our_own_host_alone(held_page: ServedPage) -> None
     assert held_page.loop.people.calls == []
 
 
-def test_held_rows_say_why_they_wait_and_what_is_missing(held_page: ServedPage) -> None:
+def test_held_rows_say_why_they_wait_and_what_is_missing(held_page):
     """With a box where an approval would let it be done, and only for whom may approve."""
     held_page.loop.authors = ("Mina Park", "mina@acme.example")
     html = held_page.get(STAGING, **SRE).text
@@ -480,7 +468,7 @@ def test_held_rows_say_why_they_wait_and_what_is_missing(held_page: ServedPage) 
     assert "Who wrote the commits is not known" in held_page.get(STAGING, **SRE).text
 
 
-def test_a_pause_says_who_set_it_and_ends_for_whom_may_end_it(held_page: ServedPage) -> None:
+def test_a_pause_says_who_set_it_and_ends_for_whom_may_end_it(held_page):
     text = read_text(held_page.get("/targets/vision/lab", **SRE).text)
     assert "Paused by ann 1 min ago , ends in 1 h : waits for the data team" in text
     assert "End this pause" in text
@@ -490,7 +478,7 @@ def test_a_pause_says_who_set_it_and_ends_for_whom_may_end_it(held_page: ServedP
     assert held_page.loop.people.calls == [("resume", "proxy:ann", "vision/*")]
 
 
-def test_an_apply_says_what_became_of_each_row(held_page: ServedPage) -> None:
+def test_an_apply_says_what_became_of_each_row(held_page):
     """With the request ids, what is not done first, and whose approvals it used."""
     run = held_page.store.newest_runs(people.STAGING, 2)[1]
     text = read_text(held_page.get(f"/runs/{run.id}", **SRE).text)
@@ -500,7 +488,7 @@ def test_an_apply_says_what_became_of_each_row(held_page: ServedPage) -> None:
     assert text.index("req-failed-2") < text.index("req-done-1")
 
 
-def test_no_secret_stands_in_any_answer(held_page: ServedPage) -> None:
+def test_no_secret_stands_in_any_answer(held_page):
     """Of the proxy or of a token, also where it was just sent, or sent wrongly."""
     paths = ["/", STAGING, "/audit", "/none", "/api/v1/targets", "/api/v1/none"]
     for path in paths:

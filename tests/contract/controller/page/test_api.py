@@ -17,8 +17,6 @@ from unit.controller.page.page_samples import HEAD_COMMIT
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.controller.store.store_writer import find_first_broken_audit_row
 
-from .conftest import ServedPage
-
 SCHEMA = json.loads((ROOT / "schemas/v1/controller-api.schema.json").read_text("utf-8"))
 PATHS = {
     "TargetList": "/api/v1/targets",
@@ -34,9 +32,7 @@ OPS = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
 
 
 @pytest.mark.parametrize("kind", PATHS)
-def test_each_list_fits_the_schema_and_the_schema_has_nothing_else(
-    page: ServedPage, kind: str
-) -> None:
+def test_each_list_fits_the_schema_and_the_schema_has_nothing_else(page, kind):
     answer = page.get(PATHS[kind])
     document = answer.json()
     assert answer.headers["Content-Type"] == "application/json"
@@ -51,9 +47,7 @@ def test_each_list_fits_the_schema_and_the_schema_has_nothing_else(
 
 
 @pytest.mark.parametrize("kind", PEOPLE_PATHS)
-def test_each_list_on_people_fits_the_schema_and_the_schema_has_nothing_else(
-    held_page: ServedPage, kind: str
-) -> None:
+def test_each_list_on_people_fits_the_schema_and_the_schema_has_nothing_else(held_page, kind):
     document = held_page.get(PEOPLE_PATHS[kind], **OPS).json()
     assert document["kind"] == kind
     assert document["items"]
@@ -63,7 +57,7 @@ def test_each_list_on_people_fits_the_schema_and_the_schema_has_nothing_else(
         assert value.keys() == SCHEMA["$defs"][item]["properties"].keys()
 
 
-def test_held_rows_say_who_has_approved_and_whose_approval_counts(held_page: ServedPage) -> None:
+def test_held_rows_say_who_has_approved_and_whose_approval_counts(held_page):
     """Also of all targets at once, page by page."""
     held_page.loop.authors = ("Mina Park", "mina@acme.example")
     document = held_page.get("/api/v1/holds?target=acme/staging", **OPS).json()
@@ -79,7 +73,7 @@ def test_held_rows_say_who_has_approved_and_whose_approval_counts(held_page: Ser
     assert page["total"] == document["total"]
 
 
-def test_the_audit_is_read_from_any_row_on(held_page: ServedPage) -> None:
+def test_the_audit_is_read_from_any_row_on(held_page):
     """Oldest first, so that the chain can be computed anew."""
     rows = held_page.get("/api/v1/audit?after=1&limit=2", **OPS).json()["items"]
     assert [row["number"] for row in rows] == [2, 3]
@@ -89,7 +83,7 @@ def test_the_audit_is_read_from_any_row_on(held_page: ServedPage) -> None:
     assert find_first_broken_audit_row(every_row) is None
 
 
-def test_a_run_has_its_plan_and_its_report(held_page: ServedPage) -> None:
+def test_a_run_has_its_plan_and_its_report(held_page):
     """Each as the command prints it; null where there is none."""
     apply, look = (held_page.store.newest_runs(people.STAGING, 2)[index].id for index in (1, 0))
     for run_id, has_plan in ((look, True), (apply, False)):
@@ -106,7 +100,7 @@ def test_a_run_has_its_plan_and_its_report(held_page: ServedPage) -> None:
     assert held_page.get("/api/v1/runs/none", **OPS).status_code == 404
 
 
-def test_targets_are_filtered_and_paged(page: ServedPage) -> None:
+def test_targets_are_filtered_and_paged(page):
     """`total` counts what matches, whatever is asked for of it."""
     document = page.get("/api/v1/targets?source=acme&offset=1&limit=2").json()
     assert (document["total"], document["offset"], len(document["items"])) == (4, 1, 2)
@@ -125,9 +119,7 @@ def test_targets_are_filtered_and_paged(page: ServedPage) -> None:
         ("/api/v1/runs?target=acme", "target is missing: SOURCE/TARGET"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_a_reason(
-    page: ServedPage, path: str, message: str
-) -> None:
+def test_what_makes_no_sense_is_refused_with_a_reason(page, path, message):
     answer = page.get(path)
     assert answer.status_code == 400
     problem = answer.json()
@@ -136,7 +128,7 @@ def test_what_makes_no_sense_is_refused_with_a_reason(
     assert problem["diagnostics"][0]["summary"].startswith(message)
 
 
-def test_metrics_say_how_targets_sources_and_loop_are(page: ServedPage) -> None:
+def test_metrics_say_how_targets_sources_and_loop_are(page):
     families = {f.name: f for f in text_string_to_metric_families(page.get("/metrics").text)}
     samples = {
         (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
@@ -154,7 +146,7 @@ def test_metrics_say_how_targets_sources_and_loop_are(page: ServedPage) -> None:
     assert families["synapse_apply_looks"].type == "counter"
 
 
-def test_the_page_names_every_metric(page: ServedPage) -> None:
+def test_the_page_names_every_metric(page):
     """docs/controller-reference.md has a row for each, and no other."""
     text = page.get("/metrics").text
     served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
@@ -178,12 +170,10 @@ def test_the_page_names_every_metric(page: ServedPage) -> None:
         ({"agreed_offset": -75.0}, "the clock is 75 s away from that of the servers"),
     ],
 )
-def test_it_is_ready_only_while_the_loop_goes_round(
-    page: ServedPage, health: dict[str, float | None], reason: str
-) -> None:
+def test_it_is_ready_only_while_the_loop_goes_round(page, health, reason):
     """And alive all the while: a restart would not help."""
     before = page.loop.health
-    page.loop.health = replace(before, **health)  # type: ignore[arg-type]
+    page.loop.health = replace(before, **health)
     answer = page.get("/readyz")
     page.loop.health = before
     assert (answer.status_code, answer.text) == (503, f"{reason}\n")
@@ -191,7 +181,7 @@ def test_it_is_ready_only_while_the_loop_goes_round(
     assert page.get("/healthz").text == "ok\n"
 
 
-def test_it_is_ready_while_the_leader_works_alone(page: ServedPage) -> None:
+def test_it_is_ready_while_the_leader_works_alone(page):
     """Targets are looked at all the same, only by one process."""
     before = page.loop.health
     page.loop.health = replace(before, trouble="jobs unavailable")
@@ -210,7 +200,7 @@ def test_it_is_ready_while_the_leader_works_alone(page: ServedPage) -> None:
         ("/badge/%3Cb%3E/%26%22.svg", '<b>/&": unknown'),
     ],
 )
-def test_a_badge_says_the_condition(page: ServedPage, path: str, label: str) -> None:
+def test_a_badge_says_the_condition(page, path, label):
     answer = page.get(path)
     assert answer.headers["Content-Type"].startswith("image/svg+xml")
     assert ET.fromstring(answer.text).get("aria-label") == label

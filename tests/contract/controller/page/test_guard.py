@@ -9,7 +9,6 @@ from base64 import b64encode
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 import requests
@@ -19,13 +18,13 @@ from unit.controller.page import page_samples as samples
 from synapse_apply.controller.page import guard
 from synapse_apply.controller.page.server import PageServer
 
-from .conftest import PUBLIC_HOST, ServedPage
+from .conftest import PUBLIC_HOST
 
 PATHS = ["/", "/targets/acme/dev", "/sources/acme", "/none", "/metrics", "/healthz", "/readyz",
          "/badge/acme/dev.svg", "/icon.svg", "/api/v1/targets", "/api/v1/runs"]  # fmt: skip
 
 
-def test_headers_without_end_are_not_kept(page: ServedPage) -> None:
+def test_headers_without_end_are_not_kept(page):
     """The connection is ended long before the memory is."""
     host, _, port = page.url.removeprefix("http://").partition(":")
     with closing(socket.create_connection((host, int(port)), timeout=60)) as connection:
@@ -34,7 +33,7 @@ def test_headers_without_end_are_not_kept(page: ServedPage) -> None:
             connection.sendall(b"a" * 13_000_000)
 
 
-def test_a_body_with_two_lengths_is_refused(page: ServedPage) -> None:
+def test_a_body_with_two_lengths_is_refused(page):
     """A proxy in front might take the other one: what follows is no request of its own."""
     host, _, port = page.url.removeprefix("http://").partition(":")
     head = f"POST /hooks/github HTTP/1.1\r\nHost: {host}:{port}\r\n"
@@ -58,9 +57,7 @@ def read_to_its_end(connection: socket.socket, *sent: str) -> None:
 
 
 @pytest.mark.parametrize("earlier_requests", [0, 1])
-def test_a_head_without_end_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier_requests: int
-) -> None:
+def test_a_head_without_end_is_not_waited_for(tmp_path, monkeypatch, earlier_requests):
     """Nobody keeps the page from others by requests that never begin."""
     store = samples.open_store(tmp_path)
     with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
@@ -80,9 +77,7 @@ def test_a_head_without_end_is_not_waited_for(
 SLOW_BODY = "POST /hooks/github HTTP/1.1\r\nHost: HOST\r\nContent-Length: 9\r\n\r\n{"
 
 
-def test_a_body_without_end_is_not_waited_for(
-    page: ServedPage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_body_without_end_is_not_waited_for(page, monkeypatch):
     """Also not while it comes byte by byte."""
     monkeypatch.setattr(guard, "REQUEST_SECONDS", 0.3)
     host, _, port = page.url.removeprefix("http://").partition(":")
@@ -94,9 +89,7 @@ def test_a_body_without_end_is_not_waited_for(
     "sent",
     ["GET / HTTP/1.1\r\nX: ", "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n", SLOW_BODY],
 )
-def test_clients_that_wait_make_room_for_others(
-    page: ServedPage, monkeypatch: pytest.MonkeyPatch, sent: str
-) -> None:
+def test_clients_that_wait_make_room_for_others(page, monkeypatch, sent):
     """Those that never end their request, and those that do not read what they asked for."""
     monkeypatch.setattr(guard, "MAX_CONNECTIONS", 4)
     host, _, port = page.url.removeprefix("http://").partition(":")
@@ -118,9 +111,7 @@ def test_clients_that_wait_make_room_for_others(
 @pytest.mark.parametrize(
     "sent", [b"\x00nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"]
 )
-def test_what_is_no_request_fills_no_log(
-    page: ServedPage, caplog: pytest.LogCaptureFixture, sent: bytes
-) -> None:
+def test_what_is_no_request_fills_no_log(page, caplog, sent):
     """Anybody who reaches the page can send it."""
     host, _, port = page.url.removeprefix("http://").partition(":")
     with closing(socket.create_connection((host, int(port)), timeout=60)) as connection:
@@ -130,7 +121,7 @@ def test_what_is_no_request_fills_no_log(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_answer_has_the_headers(page: ServedPage, path: str) -> None:
+def test_every_answer_has_the_headers(page, path):
     headers = page.get(path).headers
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -141,7 +132,7 @@ def test_every_answer_has_the_headers(page: ServedPage, path: str) -> None:
     assert "server" not in headers
 
 
-def test_the_policy_allows_exactly_the_style_and_scripts_of_the_page(page: ServedPage) -> None:
+def test_the_policy_allows_exactly_the_style_and_scripts_of_the_page(page):
     """By hash; nothing is inline elsewhere, and nothing comes from another host."""
     answer = page.get("/targets/vision/lab")
     policy = answer.headers["Content-Security-Policy"]
@@ -169,25 +160,25 @@ def test_the_policy_allows_exactly_the_style_and_scripts_of_the_page(page: Serve
         ("", 400),
     ],
 )
-def test_only_its_own_hosts_are_answered(page: ServedPage, host: str, status: int) -> None:
+def test_only_its_own_hosts_are_answered(page, host, status):
     """A web site cannot read a loopback page by a name of its own."""
     port = page.url.rpartition(":")[2]
     assert page.get("/", Host=host.replace("PORT", port)).status_code == status
 
 
-def test_probes_may_ask_by_any_host(page: ServedPage) -> None:
+def test_probes_may_ask_by_any_host(page):
     """Kubernetes asks by the address of the pod."""
     for path in ("/healthz", "/readyz"):
         assert page.get(path, Host="10.1.2.3:8080").text == "ok\n"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-def test_nothing_can_be_done_but_reading(page: ServedPage, method: str) -> None:
+def test_nothing_can_be_done_but_reading(page, method):
     answer = requests.request(method, page.url + "/", timeout=60)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
-def test_metrics_are_open_on_loopback_or_if_said(page: ServedPage, tmp_path: Path) -> None:
+def test_metrics_are_open_on_loopback_or_if_said(page, tmp_path):
     """Not by the public name of a proxy that leads here."""
     assert page.get("/metrics").status_code == 200
     assert page.get("/metrics", Host=PUBLIC_HOST).status_code == 421
@@ -201,9 +192,7 @@ def test_metrics_are_open_on_loopback_or_if_said(page: ServedPage, tmp_path: Pat
             assert answer.status_code == status
 
 
-def test_a_page_that_fails_tells_nothing_and_the_next_one_is_answered(
-    page: ServedPage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_that_fails_tells_nothing_and_the_next_one_is_answered(page, caplog, monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("c4n4ry-value")
 
@@ -220,7 +209,7 @@ def test_a_page_that_fails_tells_nothing_and_the_next_one_is_answered(
     assert page.get("/").status_code == 200
 
 
-def test_an_address_that_is_taken_is_an_error_for_people(page: ServedPage, tmp_path: Path) -> None:
+def test_an_address_that_is_taken_is_an_error_for_people(page, tmp_path):
     port = int(page.url.rpartition(":")[2])
     loop = samples.StubLoop(replace(samples.SETTINGS, listen_port=port))
     with (

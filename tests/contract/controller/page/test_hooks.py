@@ -28,14 +28,14 @@ def asked(page: ServedPage) -> list[str]:
     return page.loop.asked
 
 
-def test_a_push_on_github_is_fetched_soon(page: ServedPage, asked: list[str]) -> None:
+def test_a_push_on_github_is_fetched_soon(page, asked):
     body = GITHUB_PUSH.encode()
     answer = page.post("/hooks/github", body, X_Hub_Signature_256=sign(GITHUB_PUSH))
     assert (answer.status_code, answer.text) == (202, "A fetch comes soon.\n")
     assert asked == ["acme"]
 
 
-def test_a_push_on_gitlab_is_fetched_soon(page: ServedPage, asked: list[str]) -> None:
+def test_a_push_on_gitlab_is_fetched_soon(page, asked):
     answer = page.post("/hooks/gitlab", GITLAB_PUSH.encode(), X_Gitlab_Token=HOOK_SECRET)
     assert answer.status_code == 202
     assert asked == ["vision"]
@@ -55,9 +55,7 @@ def test_a_push_on_gitlab_is_fetched_soon(page: ServedPage, asked: list[str]) ->
         ("/hooks/gitlab", {"X_Gitlab_Token": HOOK_SECRET[:-1]}),
     ],
 )
-def test_who_has_not_the_secret_has_no_effect(
-    page: ServedPage, asked: list[str], path: str, headers: dict[str, str]
-) -> None:
+def test_who_has_not_the_secret_has_no_effect(page, asked, path, headers):
     assert page.post(path, GITHUB_PUSH.encode(), **headers).status_code == 403
     assert asked == []
 
@@ -65,23 +63,19 @@ def test_who_has_not_the_secret_has_no_effect(
 @pytest.mark.parametrize(
     "body", ["", "[]", "{", '{"repository": 1}', '{"repository": {"full_name": "x/y"}}', "[" * 9999]
 )
-def test_an_odd_body_or_another_repository_has_no_effect(
-    page: ServedPage, asked: list[str], body: str
-) -> None:
+def test_an_odd_body_or_another_repository_has_no_effect(page, asked, body):
     answer = page.post("/hooks/github", body.encode(), X_Hub_Signature_256=sign(body))
     assert (answer.status_code, answer.text) == (202, "No source has this repository.\n")
     assert asked == []
 
 
-def test_a_body_that_is_too_large_is_not_read_to_its_end(
-    page: ServedPage, asked: list[str]
-) -> None:
+def test_a_body_that_is_too_large_is_not_read_to_its_end(page, asked):
     answer = page.post("/hooks/github", b"x" * (2 * 1024 * 1024 + 1))
     assert answer.status_code == 413
     assert asked == []
 
 
-def test_a_flood_of_bodies_takes_no_memory(page: ServedPage, asked: list[str]) -> None:
+def test_a_flood_of_bodies_takes_no_memory(page, asked):
     """Eight that nobody has ended yet are read side by side, further ones are told to come later."""
     head = (
         f"POST /hooks/github HTTP/1.1\r\nHost: {page.url.removeprefix('http://')}\r\n"
@@ -106,7 +100,7 @@ def test_a_flood_of_bodies_takes_no_memory(page: ServedPage, asked: list[str]) -
     assert asked
 
 
-def test_a_replay_asks_for_no_more_than_a_fetch(page: ServedPage, asked: list[str]) -> None:
+def test_a_replay_asks_for_no_more_than_a_fetch(page, asked):
     """A flood is answered at once; what the loop makes of it is one fetch."""
     headers = {"X-Hub-Signature-256": sign(GITHUB_PUSH)}
     with requests.Session() as session:
@@ -115,15 +109,13 @@ def test_a_replay_asks_for_no_more_than_a_fetch(page: ServedPage, asked: list[st
     assert set(asked) == {"acme"}
 
 
-def test_a_hook_needs_a_secret_and_a_post(page: ServedPage, empty_page: ServedPage) -> None:
+def test_a_hook_needs_a_secret_and_a_post(page, empty_page):
     assert empty_page.post("/hooks/github", b"{}").status_code == 404
     assert empty_page.post("/hooks/gitlab", b"{}").status_code == 404
     assert page.get("/hooks/github").status_code == 405
 
 
-def test_no_answer_and_no_log_has_the_secret(
-    page: ServedPage, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_answer_and_no_log_has_the_secret(page, caplog, capfd):
     answers = [
         page.post("/hooks/gitlab", b"{}", X_Gitlab_Token=HOOK_SECRET),
         page.post("/hooks/gitlab", b"{}", X_Gitlab_Token=HOOK_SECRET + "x"),

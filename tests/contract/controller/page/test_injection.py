@@ -214,7 +214,7 @@ def hostile(
             yield ServedPage(server.url, loop, store), paths
 
 
-def test_every_page_shows_it_as_text(hostile: tuple[ServedPage, list[str]]) -> None:
+def test_every_page_shows_it_as_text(hostile):
     """Only our tags, attributes, links and scripts; no secret, nothing that steers a terminal."""
     page, paths = hostile
     for path in paths:

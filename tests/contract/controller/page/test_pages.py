@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from support.core import Diagnostic, error_finding, warning_finding
+from support.core import error_finding, warning_finding
 from unit.controller.page import page_samples as samples
 from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
 
@@ -25,10 +25,10 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 
-from .conftest import ServedPage, read_text
+from .conftest import read_text
 
 
-def test_who_needs_a_person_stands_first(page: ServedPage) -> None:
+def test_who_needs_a_person_stands_first(page):
     """The headline counts them, and each has its reason before the list of all targets."""
     text = read_text(page.get("/").text)
     assert "2 of 6 targets need a person" in text
@@ -39,7 +39,7 @@ def test_who_needs_a_person_stands_first(page: ServedPage) -> None:
     assert "acme/ dev" not in needs
 
 
-def test_filters_stand_in_the_address(page: ServedPage) -> None:
+def test_filters_stand_in_the_address(page):
     """Source, condition and words narrow the list, and the form shows what was asked for."""
     html = page.get("/?source=acme&state=pending&q=stag").text
     assert re.findall(r'<th scope="row"><a href="(/targets/[^"]+)"', html) == [
@@ -53,11 +53,11 @@ def test_filters_stand_in_the_address(page: ServedPage) -> None:
 @pytest.mark.parametrize(
     "query", ["page=0", "page=-1", "page=x", "page=9" * 9, "state=%00", "q=%ff"]
 )
-def test_an_odd_address_is_no_error(page: ServedPage, query: str) -> None:
+def test_an_odd_address_is_no_error(page, query):
     assert page.get(f"/?{query}").status_code == 200
 
 
-def test_a_target_shows_what_differs_now_and_its_history(page: ServedPage) -> None:
+def test_a_target_shows_what_differs_now_and_its_history(page):
     """The plan as the HTML report shows it, then every kept run."""
     answer = page.get("/targets/vision/lab")
     text = read_text(answer.text)
@@ -66,9 +66,7 @@ def test_a_target_shows_what_differs_now_and_its_history(page: ServedPage) -> No
     assert answer.text.count('<th scope="row"><a class="commit" href="/runs/') == 12
 
 
-def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
-    page: ServedPage,
-) -> None:
+def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(page):
     """Or why they are not known; nothing where nobody asked. The API has the same."""
     name = TargetName("vision", "lab")
     row = page.store.find_target(name)
@@ -96,14 +94,14 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
         writer.put(row)
 
 
-def test_a_failing_target_shows_its_findings(page: ServedPage) -> None:
+def test_a_failing_target_shows_its_findings(page):
     text = read_text(page.get("/targets/acme/prod-eu").text)
     assert "Renew the token, and set the variable PROD_EU_TOKEN." in text
     assert "manifests/storages.yaml:12:3" in text
     assert "7f9c24e5d1" in text
 
 
-def test_a_run_names_its_cause_and_links_to_its_commit(page: ServedPage) -> None:
+def test_a_run_names_its_cause_and_links_to_its_commit(page):
     run = page.store.newest_runs(TargetName("acme", "staging"), 1)[0]
     html = page.get(f"/runs/{run.id}").text
     assert "a push" in read_text(html)
@@ -111,7 +109,7 @@ def test_a_run_names_its_cause_and_links_to_its_commit(page: ServedPage) -> None
     assert "plugin/yolo" in html
 
 
-def test_what_was_waited_for_is_told_of_a_run(page: ServedPage) -> None:
+def test_what_was_waited_for_is_told_of_a_run(page):
     """A pause, a window or a new controller.yaml: the one that it was."""
     run = page.store.newest_runs(TargetName("acme", "staging"), 1)[0]
     resumed = replace(run, cause=RunCause.RESUMED, cause_detail="a window that opened")
@@ -124,7 +122,7 @@ def test_what_was_waited_for_is_told_of_a_run(page: ServedPage) -> None:
         writer.put(run)
 
 
-def test_a_revision_shows_what_became_of_it(page: ServedPage) -> None:
+def test_a_revision_shows_what_became_of_it(page):
     """On each target that wants it, with the status that its commit has."""
     text = read_text(page.get(f"/revisions/acme/{HEAD_COMMIT}").text)
     for words in ("Write category as the schema has it", "Jonas Weber", "1 of 4 failed: prod-eu",
@@ -135,7 +133,7 @@ def test_a_revision_shows_what_became_of_it(page: ServedPage) -> None:
     )
 
 
-def test_a_source_lists_its_revisions(page: ServedPage) -> None:
+def test_a_source_lists_its_revisions(page):
     html = page.get("/sources/acme").text
     assert html.count('href="/revisions/acme/') == 4
     assert "https://github.com/acme/synapse.git" in html
@@ -152,7 +150,7 @@ def test_a_source_lists_its_revisions(page: ServedPage) -> None:
         "/runs/",
     ],
 )
-def test_an_unknown_name_is_not_found(page: ServedPage, path: str) -> None:
+def test_an_unknown_name_is_not_found(page, path):
     """A page for a browser, a line for others."""
     answer = page.get(path, Accept="text/html")
     assert answer.status_code == 404
@@ -161,7 +159,7 @@ def test_an_unknown_name_is_not_found(page: ServedPage, path: str) -> None:
 
 
 @pytest.mark.parametrize("summary", ["The branch went back or sideways", "There is no such ref"])
-def test_a_ref_that_went_back_is_told_once(empty_page: ServedPage, summary: str) -> None:
+def test_a_ref_that_went_back_is_told_once(empty_page, summary):
     """In the words of the fetch that found it; where that is gone by now, the newest fetch counts."""
     with empty_page.store.write() as writer:
         writer.put(
@@ -173,7 +171,7 @@ def test_a_ref_that_went_back_is_told_once(empty_page: ServedPage, summary: str)
         assert re.findall("<strong>([^<]+)</strong>", empty_page.get(path).text) == [summary]
 
 
-def test_what_nobody_takes_is_said(empty_page: ServedPage) -> None:
+def test_what_nobody_takes_is_said(empty_page):
     """Commit statuses that a forge refuses, messages that a channel refuses, once each."""
     status = StatusText(StatusState.SUCCESS, "planned only: no changes", "")
     with empty_page.store.write() as writer:
@@ -194,9 +192,7 @@ def test_what_nobody_takes_is_said(empty_page: ServedPage) -> None:
         ([warning_finding("W"), error_finding("E", "no url")], "The new configuration is not used"),
     ],
 )
-def test_what_is_wrong_with_the_configuration_is_said_on_every_page(
-    empty_page: ServedPage, findings: list[Diagnostic], title: str
-) -> None:
+def test_what_is_wrong_with_the_configuration_is_said_on_every_page(empty_page, findings, title):
     with empty_page.store.write() as writer:
         writer.replace_configuration_findings(findings)
     for path in ("/", "/none"):
@@ -205,19 +201,19 @@ def test_what_is_wrong_with_the_configuration_is_said_on_every_page(
         assert findings[-1].detail in text
 
 
-def test_a_page_has_a_hundred_targets(empty_page: ServedPage) -> None:
+def test_a_page_has_a_hundred_targets(empty_page):
     """So it costs as much for many more; tests/browser opens it with 10,000 targets."""
     samples.fill_many(empty_page.store, 1000, runs=1)
     assert len(set(re.findall(r"tenant-\d{5}", empty_page.get("/").text))) == 100
 
 
-def test_before_the_first_fetch_the_page_says_so(empty_page: ServedPage) -> None:
+def test_before_the_first_fetch_the_page_says_so(empty_page):
     text = read_text(empty_page.get("/").text)
     assert "No targets yet" in text
     assert "after the first fetch" in text
 
 
-def test_targets_of_one_cause_stand_together_at_any_size(empty_page: ServedPage) -> None:
+def test_targets_of_one_cause_stand_together_at_any_size(empty_page):
     """Whatever their own names, urls and lineages in it are; with what to do next, and each
     condition among the causes."""
     lineage = "6f4c1f0a-1f0e-4c52-9d0b-{:012d}"

@@ -12,12 +12,10 @@ from jsonschema import Draft202012Validator
 from synapse_apply.controller.rows import ProcessRole, ProcessRow
 from synapse_apply.controller.store.store_database import StoreUnavailable
 
-from .conftest import ServedPage
-
 SCHEMA = json.loads((ROOT / "schemas/v1/controller-api.schema.json").read_text("utf-8"))
 
 
-def test_processes_are_counted_and_what_differs_is_said(page: ServedPage) -> None:
+def test_processes_are_counted_and_what_differs_is_said(page):
     """Nothing where one process has its store alone."""
     assert "leads" not in page.get("/").text
     assert page.get("/api/v1/targets").json()["processes"] == []
@@ -37,9 +35,7 @@ def test_processes_are_counted_and_what_differs_is_said(page: ServedPage) -> Non
 
 @pytest.mark.parametrize("accepted", ["text/html", "*/*"])
 @pytest.mark.parametrize("path", ["/", "/api/v1/targets", "/audit"])
-def test_a_store_that_is_away_is_said_so(
-    page: ServedPage, monkeypatch: pytest.MonkeyPatch, path: str, accepted: str
-) -> None:
+def test_a_store_that_is_away_is_said_so(page, monkeypatch, path, accepted):
     """A page, lines or a Problem: come back later; where the database is stands in the log."""
 
     def raise_unavailable(*_: object, **__: object) -> NoReturn:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +32,7 @@ def set_state(page: ServedPage, state: RolloutState, **more: Any) -> None:
         writer.put(replace(rollouts.FLEET, state=state, **more))
 
 
-def test_one_picture_says_which_revision_is_where(rollout_page: ServedPage) -> None:
+def test_one_picture_says_which_revision_is_where(rollout_page):
     """A row a wave, a cell a target: its state in words, its revision, and a link to it."""
     html = rollout_page.get(FLEET, **SRE).text
     text = read_text(html)
@@ -53,7 +52,7 @@ def test_one_picture_says_which_revision_is_where(rollout_page: ServedPage) -> N
         assert words in text, words
 
 
-def test_rollouts_are_listed_who_needs_a_person_first(rollout_page: ServedPage) -> None:
+def test_rollouts_are_listed_who_needs_a_person_first(rollout_page):
     """Also one that has not begun; the overview has those that are not over."""
     text = read_text(rollout_page.get("/rollouts", **SRE).text)
     places = [text.index(f" {name} ") for name in ("lab", "fleet", "later")]
@@ -66,7 +65,7 @@ def test_rollouts_are_listed_who_needs_a_person_first(rollout_page: ServedPage) 
     assert "It has not begun" in read_text(rollout_page.get("/rollouts/later", **SRE).text)
 
 
-def test_other_pages_lead_to_a_rollout(rollout_page: ServedPage) -> None:
+def test_other_pages_lead_to_a_rollout(rollout_page):
     """A target names its wave, a revision what became of its waves, a source its rollouts."""
     target = read_text(rollout_page.get("/targets/acme/eu-2", **SRE).text)
     assert "fleet , wave 2 of 3: soaking" in target
@@ -80,7 +79,7 @@ def test_other_pages_lead_to_a_rollout(rollout_page: ServedPage) -> None:
         assert f'href="{FLEET}"' in html
 
 
-def test_an_aborted_one_says_by_whom_and_offers_nothing(rollout_page: ServedPage) -> None:
+def test_an_aborted_one_says_by_whom_and_offers_nothing(rollout_page):
     set_state(rollout_page, RolloutState.ABORTED, state_by="proxy:lee", state_reason="wrong bytes",
               state_since=samples.NOW - 60)  # fmt: skip
     html = rollout_page.get(FLEET, **SRE).text
@@ -92,7 +91,7 @@ def test_an_aborted_one_says_by_whom_and_offers_nothing(rollout_page: ServedPage
     assert "not reached" not in text
 
 
-def test_a_head_that_waits_is_named(rollout_page: ServedPage) -> None:
+def test_a_head_that_waits_is_named(rollout_page):
     """Where a newer head waits for the end of the one under way."""
     text = read_text(rollout_page.get("/rollouts/lab", **SRE).text)
     assert "The newer head 3b92d7c waits until this one is over" in text
@@ -107,9 +106,7 @@ def test_a_head_that_waits_is_named(rollout_page: ServedPage) -> None:
         (RolloutState.STOPPED, {"resume", "skip", "abort"}),
     ],
 )
-def test_forms_are_for_what_can_be_done_and_for_whom_may_all_of_it(
-    rollout_page: ServedPage, state: RolloutState, verbs: set[str]
-) -> None:
+def test_forms_are_for_what_can_be_done_and_for_whom_may_all_of_it(rollout_page, state, verbs):
     """Who may approve in every target of the wave, or of the rollout; others read."""
     set_state(rollout_page, state)
     html = rollout_page.get(FLEET, **SRE).text
@@ -119,7 +116,7 @@ def test_forms_are_for_what_can_be_done_and_for_whom_may_all_of_it(
         assert 'method="post"' not in answer.text
 
 
-def test_who_may_approve_one_wave_decides_on_that_alone(rollout_page: ServedPage) -> None:
+def test_who_may_approve_one_wave_decides_on_that_alone(rollout_page):
     rule = AccessRule(("proxy:jo",), frozenset({Right.APPROVE}), ("acme/eu-*", "acme/us-*"))
     access = replace(people.ACCESS, rules=(*people.ACCESS.rules, rule))
     rollout_page.loop.settings = replace(rollouts.SETTINGS, access=access)
@@ -143,7 +140,7 @@ def test_who_may_approve_one_wave_decides_on_that_alone(rollout_page: ServedPage
     assert [call[0] for call in rollout_page.loop.rollouts.calls] == ["skip"]
 
 
-def test_the_api_shows_rollouts_as_its_schema_says(rollout_page: ServedPage) -> None:
+def test_the_api_shows_rollouts_as_its_schema_says(rollout_page):
     """And the schema has nothing else."""
     listed = rollout_page.get("/api/v1/rollouts", **BEARER).json()
     Draft202012Validator(SCHEMA).validate(listed)
@@ -173,13 +170,11 @@ def test_the_api_shows_rollouts_as_its_schema_says(rollout_page: ServedPage) -> 
 
 
 @pytest.mark.parametrize("query", ["wave=x&state=%00&page=-1", "wave=99", "page=999999", "q=%ff"])
-def test_an_odd_address_is_no_error(rollout_page: ServedPage, query: str) -> None:
+def test_an_odd_address_is_no_error(rollout_page, query):
     assert rollout_page.get(f"{FLEET}?{query}", **SRE).status_code == 200
 
 
-def test_a_narrow_reader_sees_their_targets_and_no_words_on_others(
-    rollout_page: ServedPage,
-) -> None:
+def test_a_narrow_reader_sees_their_targets_and_no_words_on_others(rollout_page):
     """Neither names nor counts nor patterns, on any page."""
     rule = AccessRule(("proxy:jo", "token:ci"), frozenset({Right.READ}), ("acme/eu-1",))
     access = replace(people.ACCESS, rules=(rule,))
@@ -211,12 +206,12 @@ def test_a_narrow_reader_sees_their_targets_and_no_words_on_others(
         rollout_page.loop.settings = rollouts.SETTINGS
 
 
-def test_without_rollouts_the_page_says_what_they_are(page: ServedPage) -> None:
+def test_without_rollouts_the_page_says_what_they_are(page):
     assert "No rollout is configured" in read_text(page.get("/rollouts").text)
     assert 'href="/rollouts"' not in page.get("/").text
 
 
-def test_metrics_say_which_wave_is_open_and_since_when(rollout_page: ServedPage) -> None:
+def test_metrics_say_which_wave_is_open_and_since_when(rollout_page):
     found = {
         (sample.name.removeprefix("synapse_apply_"), sample.labels["rollout"],
          sample.labels.get("state")): sample.value
@@ -232,7 +227,7 @@ def test_metrics_say_which_wave_is_open_and_since_when(rollout_page: ServedPage)
     assert (opened, "lab", None) not in found
 
 
-def test_thousands_of_targets_are_counts_that_lead_to_lists(tmp_path: Path) -> None:
+def test_thousands_of_targets_are_counts_that_lead_to_lists(tmp_path):
     """Some hundreds are cells without names, some dozens have theirs."""
     for count, cells in ((1_500, 10), (300, 300)):
         folder = tmp_path / f"{count}"
@@ -252,7 +247,7 @@ def test_thousands_of_targets_are_counts_that_lead_to_lists(tmp_path: Path) -> N
         store.close()
 
 
-def test_the_audit_leads_to_a_rollout(rollout_page: ServedPage) -> None:
+def test_the_audit_leads_to_a_rollout(rollout_page):
     """Whose subject looks as that of a target does."""
     with rollout_page.store.write() as writer:
         for action in ("skip wave", "apply"):
@@ -262,6 +257,6 @@ def test_the_audit_leads_to_a_rollout(rollout_page: ServedPage) -> None:
     assert 'href="/targets/acme/fleet"' in html
 
 
-def test_a_target_that_is_in_no_rollout_names_none(rollout_page: ServedPage) -> None:
+def test_a_target_that_is_in_no_rollout_names_none(rollout_page):
     assert rollout_page.store.find_rollout_target(TargetName("acme", "dev")) is None
     assert "<dt>Rollout</dt>" not in rollout_page.get("/targets/acme/dev", **SRE).text

@@ -64,9 +64,7 @@ def link(upstream: Upstream, path: str, target: str) -> str:
     return f"120000 {upstream.write_blob(target.encode())}\t{path}"
 
 
-def test_a_project_file_that_is_a_link(
-    upstream: Upstream, mirror: GitMirror, look: Callable[[], str], outside: Path
-) -> None:
+def test_a_project_file_that_is_a_link(upstream, mirror, look, outside):
     commit = upstream.commit(raw_entries=(link(upstream, "synapse-apply.yaml", str(outside)),))
     mirror.fetch_head()
     with pytest.raises(InputError, match="is no file"):
@@ -75,9 +73,7 @@ def test_a_project_file_that_is_a_link(
 
 
 @pytest.mark.parametrize("pin", ["", "main"])
-def test_a_folder_that_became_a_link_leads_to_no_other_project(
-    upstream: Upstream, data: Path, pin: str
-) -> None:
+def test_a_folder_that_became_a_link_leads_to_no_other_project(upstream, data, pin):
     """The path of a source is that in the commit, and so it is in a pin."""
     files = {f"{folder}/{name}": text for folder in ("lax", "prod") for name, text in FILES.items()}
     upstream.commit(files)
@@ -93,9 +89,7 @@ def test_a_folder_that_became_a_link_leads_to_no_other_project(
 
 
 @pytest.mark.parametrize("depth", ["", "../../../../.."])
-def test_manifests_that_are_links(
-    upstream: Upstream, look: Callable[[], str], outside: Path, depth: str
-) -> None:
+def test_manifests_that_are_links(upstream, look, outside, depth):
     entry = link(upstream, "manifests/b.yaml", f"{depth}{outside}")
     upstream.commit(FILES, raw_entries=(entry,))
     text = look()
@@ -103,14 +97,14 @@ def test_manifests_that_are_links(
     assert "Link cannot be followed" in text
 
 
-def test_a_submodule_is_no_folder_of_ours(upstream: Upstream, look: Callable[[], str]) -> None:
+def test_a_submodule_is_no_folder_of_ours(upstream, look):
     modules = '[submodule "x"]\n\tpath = manifests/x\n\turl = --upload-pack=touch /tmp/x\n'
     entry = f"160000 {'1' * 40}\tmanifests/x"
     upstream.commit({**FILES, ".gitmodules": modules.replace("--", "")}, raw_entries=(entry,))
     assert "is a Git submodule" in look()
 
 
-def test_what_git_refuses_is_refused(upstream: Upstream, mirror: GitMirror) -> None:
+def test_what_git_refuses_is_refused(upstream, mirror):
     """A `.git` in a tree, which no honest program makes; the head that was there stays."""
     first = upstream.commit(FILES)
     mirror.fetch_head()
@@ -128,14 +122,14 @@ def test_what_git_refuses_is_refused(upstream: Upstream, mirror: GitMirror) -> N
     assert list_names(mirror, first) == ("prod",)
 
 
-def test_texts_of_a_commit_are_cut_and_escaped(upstream: Upstream, mirror: GitMirror) -> None:
+def test_texts_of_a_commit_are_cut_and_escaped(upstream, mirror):
     upstream.commit(FILES, message="\x1b[31mred\u202e " + "x" * 200_000)
     head = mirror.fetch_head()
     assert head.subject.startswith("\\u001b[31mred\\u202e x")
     assert len(head.subject) <= 300
 
 
-def test_odd_tags_change_nothing(upstream: Upstream, mirror: GitMirror) -> None:
+def test_odd_tags_change_nothing(upstream, mirror):
     """Names like options, like ours, like the branch; and one in the place of a folder."""
     commit = upstream.commit(FILES)
     assert mirror.fetch_head().commit == commit
@@ -149,16 +143,14 @@ def test_odd_tags_change_nothing(upstream: Upstream, mirror: GitMirror) -> None:
     assert mirror.fetch_head().commit == newer
 
 
-def test_a_huge_project_file_is_not_read(upstream: Upstream, mirror: GitMirror) -> None:
+def test_a_huge_project_file_is_not_read(upstream, mirror):
     commit = upstream.commit({"synapse-apply.yaml": PROJECT + "#" * 5_000_000})
     mirror.fetch_head()
     with pytest.raises(InputError, match="cannot be read"):
         list_names(mirror, commit)
 
 
-def test_committed_states_and_keys_are_no_state(
-    upstream: Upstream, look: Callable[[], str], data: Path
-) -> None:
+def test_committed_states_and_keys_are_no_state(upstream, look, data):
     """What the tool keeps beside a project never comes from a commit."""
     state = {f".synapse-apply/{name}": "x" for name in ("state/prod.db", "state/prod.key")}
     upstream.commit({**FILES, **state})
@@ -166,9 +158,7 @@ def test_committed_states_and_keys_are_no_state(
     assert [path.name for path in (data / "places" / "acme").iterdir()] == [".git"]
 
 
-def test_a_pin_holds_url_and_token(
-    upstream: Upstream, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pin_holds_url_and_token(upstream, data, monkeypatch):
     """Who may push manifests alone changes neither, and is told so."""
     source = build_source(upstream, project_from="rules")
     upstream.commit(FILES, branch="rules")
@@ -193,9 +183,7 @@ def test_a_pin_holds_url_and_token(
 
 
 @pytest.mark.parametrize("leaf", [storage("a"), ""])
-def test_a_look_at_trees_that_hold_one_another_many_times(
-    upstream: Upstream, look: Callable[[], str], leaf: str
-) -> None:
+def test_a_look_at_trees_that_hold_one_another_many_times(upstream, look, leaf):
     """They are listed up to a bound, which is told."""
     upstream.commit_nested_trees({"synapse-apply.yaml": PROJECT}, "manifests", leaf=leaf)
     assert "A commit has too many files: " in look()

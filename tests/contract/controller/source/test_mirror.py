@@ -31,7 +31,7 @@ def make_mirror(upstream: Upstream, data: Path, **settings: object) -> GitMirror
     return GitMirror(build_source(upstream, **settings), data, read_no_secret)
 
 
-def test_a_tag_keeps_what_it_named_first(upstream: Upstream, data: Path) -> None:
+def test_a_tag_keeps_what_it_named_first(upstream, data):
     """Moved, deleted, or made anew, also where the mirror is opened again; it is told of."""
     first = upstream.commit(FILES)
     upstream.tag("v1", first)
@@ -59,9 +59,7 @@ def test_a_tag_keeps_what_it_named_first(upstream: Upstream, data: Path) -> None
 
 
 @pytest.mark.parametrize("setting", ["ref", "project_from"])
-def test_a_tag_that_is_followed_keeps_it_for_packages_alone(
-    upstream: Upstream, data: Path, setting: str
-) -> None:
+def test_a_tag_that_is_followed_keeps_it_for_packages_alone(upstream, data, setting):
     """The head or the settings follow it; what a manifest calls by its name does not move."""
     commits = [upstream.commit(FILES)]
     upstream.tag("live", commits[0])
@@ -79,9 +77,7 @@ def test_a_tag_that_is_followed_keeps_it_for_packages_alone(
 
 
 @pytest.mark.parametrize("setting", ["ref", "project_from"])
-def test_nor_in_an_empty_mirror_where_the_tag_was_followed(
-    upstream: Upstream, data: Path, setting: str
-) -> None:
+def test_nor_in_an_empty_mirror_where_the_tag_was_followed(upstream, data, setting):
     """On another machine, or after the mirror was removed: the store knows which of both it was."""
     first = upstream.commit(FILES)
     upstream.tag("live", first)
@@ -100,9 +96,7 @@ def test_nor_in_an_empty_mirror_where_the_tag_was_followed(
 
 
 @pytest.mark.parametrize("setting", ["ref", "project_from"])
-def test_a_name_of_a_branch_and_a_tag_is_an_error_where_nothing_remembers(
-    upstream: Upstream, data: Path, setting: str
-) -> None:
+def test_a_name_of_a_branch_and_a_tag_is_an_error_where_nothing_remembers(upstream, data, setting):
     """Who may push the one does not answer for the other at the first fetch; a full name is one."""
     first = upstream.commit(FILES)
     upstream.tag("live", first)
@@ -119,9 +113,7 @@ def test_a_name_of_a_branch_and_a_tag_is_an_error_where_nothing_remembers(
 
 
 @pytest.mark.parametrize("setting", ["ref", "project_from"])
-def test_a_branch_does_not_take_the_place_of_a_tag(
-    upstream: Upstream, data: Path, setting: str
-) -> None:
+def test_a_branch_does_not_take_the_place_of_a_tag(upstream, data, setting):
     """Who may push the one must not answer for the other, also once that is gone."""
     first = upstream.commit(FILES)
     upstream.tag("live", first)
@@ -145,7 +137,7 @@ def test_a_branch_does_not_take_the_place_of_a_tag(
         assert read() == second
 
 
-def test_what_was_forced_away_stays_while_it_is_kept(upstream: Upstream, data: Path) -> None:
+def test_what_was_forced_away_stays_while_it_is_kept(upstream, data):
     first = upstream.commit(FILES)
     second = upstream.commit({"README": "x"})
     mirror = make_mirror(upstream, data)
@@ -164,9 +156,7 @@ def test_what_was_forced_away_stays_while_it_is_kept(upstream: Upstream, data: P
         make_mirror(upstream, data).list_targets(second)
 
 
-def test_a_commit_is_fetched_where_a_machine_first_needs_it(
-    upstream: Upstream, data: Path, tmp_path: Path
-) -> None:
+def test_a_commit_is_fetched_where_a_machine_first_needs_it(upstream, data, tmp_path):
     """Once; a commit that is not to be had is said so, and what is here is asked of nobody."""
     first = upstream.commit({"synapse-apply.yaml": PROJECT})
     source = build_source(upstream)
@@ -182,7 +172,7 @@ def test_a_commit_is_fetched_where_a_machine_first_needs_it(
 
 
 @pytest.mark.parametrize("damage", ["gone", "emptied", "broken pack"])
-def test_a_broken_mirror_is_made_anew(upstream: Upstream, data: Path, damage: str) -> None:
+def test_a_broken_mirror_is_made_anew(upstream, data, damage):
     upstream.commit(FILES)
     mirror = make_mirror(upstream, data)
     mirror.fetch_head()
@@ -200,7 +190,7 @@ def test_a_broken_mirror_is_made_anew(upstream: Upstream, data: Path, damage: st
     assert list_names(mirror, head) == ("prod",)
 
 
-def test_findings_name_commit_and_file(upstream: Upstream, data: Path) -> None:
+def test_findings_name_commit_and_file(upstream, data):
     commit = upstream.commit({"synapse-apply.yaml": "kind: Project\nnonsense: 1\n"})
     mirror = make_mirror(upstream, data)
     mirror.fetch_head()
@@ -214,7 +204,7 @@ def test_findings_name_commit_and_file(upstream: Upstream, data: Path) -> None:
         list_names(mirror, other)
 
 
-def test_targets_are_those_that_the_pin_has_too(upstream: Upstream, data: Path) -> None:
+def test_targets_are_those_that_the_pin_has_too(upstream, data):
     upstream.commit({"synapse-apply.yaml": PROJECT}, branch="rules")
     more = PROJECT + '  evil: {url: "http://127.0.0.1:9"}\n'
     upstream.commit({"synapse-apply.yaml": more})
@@ -226,7 +216,7 @@ def test_targets_are_those_that_the_pin_has_too(upstream: Upstream, data: Path) 
     assert list_names(free, free.fetch_head().commit) == ("evil", "prod")
 
 
-def test_a_digest_changes_with_what_a_target_is_read_from(upstream: Upstream, data: Path) -> None:
+def test_a_digest_changes_with_what_a_target_is_read_from(upstream, data):
     project = (
         PROJECT.replace('"}', '"}') + '  dev: {url: "http://127.0.0.1:9", manifests: [dev/]}\n'
     )
@@ -262,7 +252,7 @@ targets_from:
 """
 
 
-def test_a_target_of_a_list_notices_its_own_row_alone(upstream: Upstream, data: Path) -> None:
+def test_a_target_of_a_list_notices_its_own_row_alone(upstream, data):
     """A new tenant in the list is nothing to do for the other ten thousand."""
 
     def commit_rows(*rows: str, project: str = LISTED) -> dict[str, str]:
@@ -288,7 +278,7 @@ def test_a_target_of_a_list_notices_its_own_row_alone(upstream: Upstream, data: 
     assert third["acme"] != second["acme"]
 
 
-def test_a_list_is_read_from_the_pin_and_its_rows_count(upstream: Upstream, data: Path) -> None:
+def test_a_list_is_read_from_the_pin_and_its_rows_count(upstream, data):
     """What a change adds to the list is no target yet, and what the pin's list says counts."""
     list_name, rows = "lists/tenants.yaml", "- {name: acme, code: A}\n"
     files = {"synapse-apply.yaml": LISTED, "common/a.yaml": storage("a")}
@@ -303,7 +293,7 @@ def test_a_list_is_read_from_the_pin_and_its_rows_count(upstream: Upstream, data
     assert get_digest(mirror, head, "acme") != first
 
 
-def test_a_list_that_is_a_link_is_refused(upstream: Upstream, data: Path) -> None:
+def test_a_list_that_is_a_link_is_refused(upstream, data):
     upstream.commit({"synapse-apply.yaml": LISTED})
     blob = upstream.write_blob(b"/etc/passwd")
     upstream.commit(raw_entries=(f"120000 {blob}\tlists/tenants.yaml",))
@@ -313,7 +303,7 @@ def test_a_list_that_is_a_link_is_refused(upstream: Upstream, data: Path) -> Non
     assert "lists/tenants.yaml is a link or a submodule" in raised.value.diagnostics[0].detail
 
 
-def test_a_repository_that_is_too_large_is_not_kept(upstream: Upstream, data: Path) -> None:
+def test_a_repository_that_is_too_large_is_not_kept(upstream, data):
     upstream.commit(FILES)
     mirror = make_mirror(upstream, data)
     small = mirror.fetch_head().commit
@@ -334,20 +324,18 @@ def test_a_repository_that_is_too_large_is_not_kept(upstream: Upstream, data: Pa
         ({"project_from": "-x"}, "ref of a source"),
     ],
 )
-def test_odd_settings_are_refused(
-    upstream: Upstream, data: Path, settings: dict[str, str], summary: str
-) -> None:
+def test_odd_settings_are_refused(upstream, data, settings, summary):
     with pytest.raises(InputError, match=summary):
         make_mirror(upstream, data, **settings)
 
 
-def test_a_ref_that_is_gone(upstream: Upstream, data: Path) -> None:
+def test_a_ref_that_is_gone(upstream, data):
     upstream.commit(FILES)
     with pytest.raises(SourceUnavailable, match="no such ref"):
         make_mirror(upstream, data, ref="release").fetch_head()
 
 
-def test_other_settings_follow_another_branch(upstream: Upstream, data: Path) -> None:
+def test_other_settings_follow_another_branch(upstream, data):
     """In the same mirror, also where the name of one is in the way of the other."""
     first = upstream.commit(FILES, branch="a")
     assert make_mirror(upstream, data, ref="a", project_from="a").fetch_head().commit == first
@@ -358,9 +346,7 @@ def test_other_settings_follow_another_branch(upstream: Upstream, data: Path) ->
     assert list_names(mirror, second) == ("prod",)
 
 
-def test_many_packs_become_one(
-    upstream: Upstream, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_packs_become_one(upstream, data, monkeypatch):
     """With all that is followed or kept."""
     monkeypatch.setattr(mirror_git, "MOST_PACKS", 3)
     mirror = make_mirror(upstream, data)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-from contract.controller.upstream import PROJECT, Upstream, build_source, read_no_secret
+from contract.controller.upstream import PROJECT, build_source, read_no_secret
 from forges.loopback_server import wait_until
 
 from synapse_apply.controller.source.mirror import GitMirror
@@ -13,7 +12,7 @@ from synapse_apply.controller.source.mirror import GitMirror
 FILES = {"synapse-apply.yaml": PROJECT}
 
 
-def test_a_newer_commit_is_found_and_one_beside_is_none(upstream: Upstream, data: Path) -> None:
+def test_a_newer_commit_is_found_and_one_beside_is_none(upstream, data):
     """Also by a machine that has no mirror yet."""
     first = upstream.commit(FILES)
     mirror = GitMirror(build_source(upstream), data, read_no_secret)
@@ -30,7 +29,7 @@ def test_a_newer_commit_is_found_and_one_beside_is_none(upstream: Upstream, data
     wait_until(lambda: other.find_newer_head(second) == third, 60, "the newer commit")
 
 
-def test_a_repository_that_is_gone_keeps_what_is_known(upstream: Upstream, data: Path) -> None:
+def test_a_repository_that_is_gone_keeps_what_is_known(upstream, data):
     first = upstream.commit(FILES)
     mirror = GitMirror(build_source(upstream), data, read_no_secret)
     mirror.fetch_head()

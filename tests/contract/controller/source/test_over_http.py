@@ -56,7 +56,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return notes
 
 
-def test_a_token_that_the_server_repeats_is_not_told(server: GitServer, data: Path) -> None:
+def test_a_token_that_the_server_repeats_is_not_told(server, data):
     """Neither the token nor what is sent in its place: such words go to pages and messages."""
     server.repeats = True
     with pytest.raises(SourceUnavailable) as refused:
@@ -67,9 +67,7 @@ def test_a_token_that_the_server_repeats_is_not_told(server: GitServer, data: Pa
     assert base64.b64encode(f"x:{TOKEN}".encode()).decode()[:12] not in f"{finding!r}"
 
 
-def test_a_token_is_in_no_argument_and_on_no_disk(
-    server: GitServer, data: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_is_in_no_argument_and_on_no_disk(server, data, notes, monkeypatch):
     """And who fetches has nothing else of the controller's environment."""
     monkeypatch.setenv("SLACK_URL", "canary-of-the-controller")
     monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "'core.pager=canary'")
@@ -86,7 +84,7 @@ def test_a_token_is_in_no_argument_and_on_no_disk(
     assert "canary" not in text
 
 
-def test_a_wrong_token_is_told_without_it(server: GitServer, data: Path) -> None:
+def test_a_wrong_token_is_told_without_it(server, data):
     with pytest.raises(SourceUnavailable) as raised:
         make_mirror(f"{server.url}/upstream.git", data, "another-token-12345").fetch_head()
     (finding,) = raised.value.diagnostics
@@ -94,7 +92,7 @@ def test_a_wrong_token_is_told_without_it(server: GitServer, data: Path) -> None
     assert "another-token" not in f"{finding.detail}{finding.hint}"
 
 
-def test_a_redirect_is_not_followed(server: GitServer, data: Path) -> None:
+def test_a_redirect_is_not_followed(server, data):
     """Whose server it leads to gets no request, and so no token."""
     asked: list[str] = []
 
@@ -128,7 +126,7 @@ def test_a_redirect_is_not_followed(server: GitServer, data: Path) -> None:
     assert asked == []
 
 
-def test_a_server_that_says_nothing_is_left(data: Path) -> None:
+def test_a_server_that_says_nothing_is_left(data):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirror = make_mirror(
             f"http://127.0.0.1:{silent.getsockname()[1]}/x.git",
@@ -140,9 +138,7 @@ def test_a_server_that_says_nothing_is_left(data: Path) -> None:
     assert "too long" in raised.value.diagnostics[0].detail
 
 
-def test_all_who_ask_for_a_newer_head_ask_once_a_second(
-    upstream: Upstream, data: Path, notes: Path
-) -> None:
+def test_all_who_ask_for_a_newer_head_ask_once_a_second(upstream, data, notes):
     """However many targets are about to be applied."""
     first = upstream.commit({"synapse-apply.yaml": PROJECT})
     mirror = GitMirror(Source("acme", str(upstream.path)), data, lambda _: Sensitive(TOKEN))
@@ -155,7 +151,7 @@ def test_all_who_ask_for_a_newer_head_ask_once_a_second(
     assert notes.read_text().count(" ls-remote ") <= seconds + 1
 
 
-def test_a_server_that_says_nothing_is_asked_once_and_then_left(data: Path) -> None:
+def test_a_server_that_says_nothing_is_asked_once_and_then_left(data):
     """One apply waits for it, up to a limit; those after it do not."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.git"
@@ -175,7 +171,7 @@ def test_a_server_that_says_nothing_is_asked_once_and_then_left(data: Path) -> N
     assert len(connections) <= 1
 
 
-def test_ssh_has_our_key_and_host_keys_alone(data: Path, notes: Path, tmp_path: Path) -> None:
+def test_ssh_has_our_key_and_host_keys_alone(data, notes, tmp_path):
     """In files that nobody else can read, which are gone when it has ended."""
     credentials = SshKey(SecretName("env", "KEY"), SecretName("env", "HOSTS"))
     source = Source("acme", "git@git.example:acme/x.git", credentials=credentials)
@@ -209,7 +205,7 @@ def test_ssh_has_our_key_and_host_keys_alone(data: Path, notes: Path, tmp_path: 
         "https://git.example/x\n.git",
     ],
 )
-def test_odd_urls_are_refused(url: str, data: Path) -> None:
+def test_odd_urls_are_refused(url, data):
     """Also those that go with other credentials than a token; what they quote is no password."""
     with pytest.raises(InputError) as raised:
         make_mirror(url, data)

@@ -31,7 +31,7 @@ def signers(tmp_path: Path) -> Iterator[Signers]:
 def make_mirror(upstream: Upstream, data: Path, signers: Signers) -> Callable[..., GitMirror]:
     def make(mode: str = "head", *, gpg: bool = False, **settings: object) -> GitMirror:
         file = {"keys": str(signers.keys)} if gpg else {"allowed_signers": str(signers.allowed)}
-        signed = Signatures(**file, mode=mode)  # type: ignore[arg-type]
+        signed = Signatures(**file, mode=mode)
         return GitMirror(build_source(upstream, signed=signed, **settings), data, read_no_secret)
 
     return make
@@ -48,9 +48,7 @@ def refusal(mirror: GitMirror, live: str = "") -> str:
 
 
 @pytest.mark.parametrize("mode", ["head", "since_live"])
-def test_an_ssh_key_of_the_file(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror], mode: str
-) -> None:
+def test_an_ssh_key_of_the_file(upstream, signers, make_mirror, mode):
     """One of the file counts; none, an unknown, an expired and a backdated one do not."""
     for name in ("ann", "eve"):
         signers.make_ssh_key(name, is_allowed=name == "ann")
@@ -72,9 +70,7 @@ def test_an_ssh_key_of_the_file(
     assert "is not among those of" in refusal(mirror, live)
 
 
-def test_an_openpgp_key_of_the_file(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
-) -> None:
+def test_an_openpgp_key_of_the_file(upstream, signers, make_mirror):
     """One of the file counts; an unknown and an expired one do not, nor an SSH key."""
     signers.make_gpg_key("ann")
     signers.make_gpg_key("eve")
@@ -95,9 +91,7 @@ def test_an_openpgp_key_of_the_file(
         assert fault in refusal(mirror), name
 
 
-def test_a_signed_merge_of_unsigned_commits(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
-) -> None:
+def test_a_signed_merge_of_unsigned_commits(upstream, signers, make_mirror):
     """It is enough for a head, and not where each commit since what is live needs a signature."""
     signers.make_ssh_key("ann")
     live = signers.sign(upstream, upstream.commit(FILES), "ann")
@@ -112,9 +106,7 @@ def test_a_signed_merge_of_unsigned_commits(
     assert refusal(make_mirror("since_live"), side) == ""
 
 
-def test_each_unsigned_commit_is_named(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
-) -> None:
+def test_each_unsigned_commit_is_named(upstream, signers, make_mirror):
     """Five of them, and how many more."""
     signers.make_ssh_key("ann")
     live = signers.sign(upstream, upstream.commit(FILES), "ann")
@@ -124,9 +116,7 @@ def test_each_unsigned_commit_is_named(
     assert told.endswith("; and 2 more.")
 
 
-def test_an_altered_commit(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
-) -> None:
+def test_an_altered_commit(upstream, signers, make_mirror):
     """A signature of another content does not count."""
     signers.make_ssh_key("ann")
     live = signers.sign(upstream, upstream.commit(FILES), "ann")
@@ -140,12 +130,7 @@ def test_an_altered_commit(
     )
 
 
-def test_the_settings_of_a_pin_are_signed_as_well(
-    upstream: Upstream,
-    signers: Signers,
-    make_mirror: Callable[..., GitMirror],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_settings_of_a_pin_are_signed_as_well(upstream, signers, make_mirror, monkeypatch):
     """A pin that moves to an unsigned commit stays where it was, and the fetch says why."""
     signers.make_ssh_key("ann")
     live = signers.sign(upstream, upstream.commit(FILES), "ann")
@@ -171,9 +156,7 @@ def test_the_settings_of_a_pin_are_signed_as_well(
 
 
 @pytest.mark.parametrize("mode", ["head", "since_live"])
-def test_going_back_to_an_unsigned_commit(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror], mode: str
-) -> None:
+def test_going_back_to_an_unsigned_commit(upstream, signers, make_mirror, mode):
     """It has no signature, whatever was signed upon it: neither as the head nor as the pin."""
     signers.make_ssh_key("ann")
     plain = upstream.commit(FILES)
@@ -188,9 +171,7 @@ def test_going_back_to_an_unsigned_commit(
     assert "has no signature" in refusal(make_mirror(mode), live)
 
 
-def test_who_signed_is_among_the_authors(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
-) -> None:
+def test_who_signed_is_among_the_authors(upstream, signers, make_mirror):
     """Whoever is written as the author: `not_author` compares both."""
     signers.make_ssh_key("ann")
     signers.make_gpg_key("kim")
@@ -211,13 +192,7 @@ def test_who_signed_is_among_the_authors(
     ("options", "made"),
     [('Valid-Before="20210101Z"', LONG_AGO), ('valid-after="20900101Z"', "3786912000")],
 )
-def test_a_key_that_is_not_valid_now(
-    upstream: Upstream,
-    signers: Signers,
-    make_mirror: Callable[..., GitMirror],
-    options: str,
-    made: str,
-) -> None:
+def test_a_key_that_is_not_valid_now(upstream, signers, make_mirror, options, made):
     """Whatever time the commit claims."""
     signers.make_ssh_key("ann", options)
     signers.sign(upstream, upstream.commit(FILES), "ann", made=made)
@@ -225,9 +200,7 @@ def test_a_key_that_is_not_valid_now(
 
 
 @pytest.mark.parametrize("options", ["cert-authority", 'valid-before="soon"'])
-def test_a_file_of_keys_that_cannot_be_used(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror], options: str
-) -> None:
+def test_a_file_of_keys_that_cannot_be_used(upstream, signers, make_mirror, options):
     """Certificates have times of their own, which a commit could claim."""
     signers.make_ssh_key("ann", options)
     signers.sign(upstream, upstream.commit(FILES), "ann")
@@ -236,9 +209,7 @@ def test_a_file_of_keys_that_cannot_be_used(
     assert str(signers.allowed) in refused.value.diagnostics[0].detail
 
 
-def test_a_signature_that_git_ends_at(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
-) -> None:
+def test_a_signature_that_git_ends_at(upstream, signers, make_mirror):
     """It counts for nothing, names its commit, and keeps no signed merge and no authors from others."""
     signers.make_ssh_key("ann")
     live = signers.sign(upstream, upstream.commit(FILES), "ann")
@@ -259,9 +230,7 @@ def test_a_signature_that_git_ends_at(
     assert "ann@acme.example" in make_mirror().list_author_names_and_emails(merged, live)
 
 
-def test_a_file_of_keys_that_is_not_there(
-    upstream: Upstream, signers: Signers, make_mirror: Callable[..., GitMirror]
-) -> None:
+def test_a_file_of_keys_that_is_not_there(upstream, signers, make_mirror):
     """Nothing counts as signed, and the file is named; the next look tries again."""
     signers.make_ssh_key("ann")
     signers.sign(upstream, upstream.commit(FILES), "ann")

@@ -82,7 +82,7 @@ def check_all_is_done_once(site: ApplySite, number: int = MANY) -> None:
     assert (looked.outcome, looked.is_state_behind) == (RunOutcome.IN_SYNC, False)
 
 
-def test_what_is_permitted_is_done_and_told(declare: Declare) -> None:
+def test_what_is_permitted_is_done_and_told(declare):
     """Rows, report, sums, and who did it; nowhere a secret."""
     site = declare(2)
     result = site.apply()
@@ -101,11 +101,10 @@ def test_what_is_permitted_is_done_and_told(declare: Declare) -> None:
     check_all_is_done_once(site, 2)
 
 
-def test_nothing_is_done_to_what_the_order_is_not_for(declare: Declare) -> None:
+def test_nothing_is_done_to_what_the_order_is_not_for(declare):
     """Of a target that means something else since the look, which tells what that is."""
     site = declare(1)
     binding = site.look().binding
-    assert binding is not None
     assert binding.backend == f"{site.backend.url}"
     assert binding.token == "env ACME_TOKEN"
 
@@ -122,9 +121,7 @@ def test_nothing_is_done_to_what_the_order_is_not_for(declare: Declare) -> None:
     assert apply_for(replace(binding, token="env OTHER")).calls == CallCounts(done=1)
 
 
-def test_nothing_is_done_without_terms_and_what_is_approved_uses_its_approval_up(
-    declare: Declare,
-) -> None:
+def test_nothing_is_done_without_terms_and_what_is_approved_uses_its_approval_up(declare):
     site = declare(2)
     rows = site.look().rows
     nothing = site.apply(terms=ApplyTerms())
@@ -139,7 +136,7 @@ def test_nothing_is_done_without_terms_and_what_is_approved_uses_its_approval_up
     check_all_is_done_once(site, 2)
 
 
-def test_what_was_rejected_is_not_done_by_terms_that_permit_all(declare: Declare) -> None:
+def test_what_was_rejected_is_not_done_by_terms_that_permit_all(declare):
     """The worker judges its own plan by the rejections, too."""
     site = declare(2)
     rows = site.look().rows
@@ -156,9 +153,7 @@ def test_what_was_rejected_is_not_done_by_terms_that_permit_all(declare: Declare
         ("first-in-plain-text-1234", "other-in-plain-text-5678"),
     ],
 )
-def test_without_a_state_key_an_approval_is_of_this_commit(
-    declare: Declare, first: str, then: str
-) -> None:
+def test_without_a_state_key_an_approval_is_of_this_commit(declare, first, then):
     """No digest of a secret can be made: a commit must not put another in its place unseen."""
     site, used = declare(1), f"keyless-{len(first)}"
     (row,) = site.look().rows
@@ -198,9 +193,7 @@ def push_yolo(site: ApplySite) -> None:
     site.push({"yolo/config.yaml": config, "yolo/main.py": "", "manifests/yolo.yaml": PLUGIN})
 
 
-def test_a_release_is_published_from_the_commit_and_drift_is_of_its_own_cause(
-    declare: Declare,
-) -> None:
+def test_a_release_is_published_from_the_commit_and_drift_is_of_its_own_cause(declare):
     """One call makes plugin and release, and a run verifies it, with nothing checked out."""
     site = declare(0)
     assert site.look().running_jobs is None
@@ -220,7 +213,7 @@ def test_a_release_is_published_from_the_commit_and_drift_is_of_its_own_cause(
     assert site.look().outcome is RunOutcome.IN_SYNC
 
 
-def test_running_jobs_of_its_plugins_are_told_by_one_request(declare: Declare) -> None:
+def test_running_jobs_of_its_plugins_are_told_by_one_request(declare):
     """By id, plugin and progress, nothing of what they were given; words where they are not told."""
     site = declare(0)
     push_yolo(site)
@@ -230,7 +223,6 @@ def test_running_jobs_of_its_plugins_are_told_by_one_request(declare: Declare) -
     with site.open_target() as target:
         given = {"emulator": {"seconds": 3600}, "note": CANARY}
         job = target.jobs.run_plugin("yolo", parameters=given).job
-        assert job is not None
         target.jobs.update_job(job.id, status=JobStatus.RUNNING, progress=40)
         requests_before = len(site.list_job_lists())
         result = site.look()
@@ -255,7 +247,7 @@ def test_running_jobs_of_its_plugins_are_told_by_one_request(declare: Declare) -
     assert site.look().running_jobs == RunningJobsSeen()
 
 
-def test_a_secret_of_another_source_is_never_sent(declare: Declare) -> None:
+def test_a_secret_of_another_source_is_never_sent(declare):
     site = declare(0)
     manifest = storage("canary").replace("ACME_KEY", "BETA_KEY")
     site.push({"manifests/canary.yaml": manifest})
@@ -267,7 +259,7 @@ def test_a_secret_of_another_source_is_never_sent(declare: Declare) -> None:
     assert not site.count_creates()
 
 
-def test_no_call_begins_after_its_permit(declare: Declare, threads: ThreadPoolExecutor) -> None:
+def test_no_call_begins_after_its_permit(declare, threads):
     """What has begun ends and is recorded; the rest waits for the next apply."""
     site = declare(MANY)
     deadlines, is_denied = [], threading.Event()
@@ -293,9 +285,7 @@ def test_no_call_begins_after_its_permit(declare: Declare, threads: ThreadPoolEx
     check_all_is_done_once(site)
 
 
-def test_a_worker_that_was_stopped_begins_nothing_with_an_old_permit(
-    declare: Declare, threads: ThreadPoolExecutor
-) -> None:
+def test_a_worker_that_was_stopped_begins_nothing_with_an_old_permit(declare, threads):
     site = declare(MANY)
     deadlines, is_over = [], threading.Event()
 
@@ -321,7 +311,7 @@ def test_a_worker_that_was_stopped_begins_nothing_with_an_old_permit(
     check_all_is_done_once(site)
 
 
-def test_an_apply_ends_with_its_controller(declare: Declare) -> None:
+def test_an_apply_ends_with_its_controller(declare):
     """Also by kill -9: what has begun is recorded, nothing more begins."""
     site = declare(MANY)
     site.delay_answers(1.5)
@@ -340,7 +330,7 @@ def test_an_apply_ends_with_its_controller(declare: Declare) -> None:
     check_all_is_done_once(site)
 
 
-def test_an_apply_that_takes_too_long_begins_nothing_more(declare: Declare) -> None:
+def test_an_apply_that_takes_too_long_begins_nothing_more(declare):
     site = declare(MANY)
     site.delay_answers(1.0)
     result = site.apply(timeout=1.0)
@@ -351,9 +341,7 @@ def test_an_apply_that_takes_too_long_begins_nothing_more(declare: Declare) -> N
     check_all_is_done_once(site)
 
 
-def test_one_whose_calls_hang_is_ended_and_another_run_is_told_of_it(
-    declare: Declare, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_whose_calls_hang_is_ended_and_another_run_is_told_of_it(declare, threads, monkeypatch):
     """Who has the lock is told to the other one; the next run looks up what became of the calls."""
     site = declare(3)
     site.delay_answers(120)
@@ -375,9 +363,7 @@ def test_one_whose_calls_hang_is_ended_and_another_run_is_told_of_it(
     check_all_is_done_once(site, 3)
 
 
-def test_a_worker_that_is_killed_is_told_and_nothing_is_sent_twice(
-    declare: Declare, threads: ThreadPoolExecutor
-) -> None:
+def test_a_worker_that_is_killed_is_told_and_nothing_is_sent_twice(declare, threads):
     site = declare(3)
     site.delay_answers(120)
     applying = threads.submit(site.apply)
@@ -392,9 +378,7 @@ def test_a_worker_that_is_killed_is_told_and_nothing_is_sent_twice(
     check_all_is_done_once(site, 3)
 
 
-def test_a_worker_that_takes_too_much_memory_is_ended(
-    declare: Declare, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_takes_too_much_memory_is_ended(declare, monkeypatch):
     site = declare(1)
     monkeypatch.setattr(child, "_MOST_RESIDENT_BYTES", 1)
     lost = site.apply()
@@ -414,9 +398,7 @@ def wait_until_unlocked(site: ApplySite) -> None:
     wait_until(is_unlocked, 60, "the lock is free", pause=0.1)
 
 
-def test_a_pool_that_is_closed_lets_calls_end(
-    declare: Declare, threads: ThreadPoolExecutor
-) -> None:
+def test_a_pool_that_is_closed_lets_calls_end(declare, threads):
     """And begins no other apply; neither other settings nor a signal change one under way."""
     site = declare(MANY)
     site.delay_answers(0.5)
@@ -440,9 +422,7 @@ def test_a_pool_that_is_closed_lets_calls_end(
     check_all_is_done_once(site)
 
 
-def test_a_call_that_hangs_does_not_keep_a_pool_open(
-    declare: Declare, threads: ThreadPoolExecutor
-) -> None:
+def test_a_call_that_hangs_does_not_keep_a_pool_open(declare, threads):
     site = declare(1)
     site.delay_answers(120)
     pool = site.make_pool(drain_seconds=0.3)
@@ -457,7 +437,7 @@ def test_a_call_that_hangs_does_not_keep_a_pool_open(
     check_all_is_done_once(site, 1)
 
 
-def test_what_concerns_the_state_alone_is_done_without_a_permitted_row(declare: Declare) -> None:
+def test_what_concerns_the_state_alone_is_done_without_a_permitted_row(declare):
     """A storage that moves to another address; no call is made for it."""
     site = declare(0)
     moved = "moved: [{from: storage/s0, to: storage/s0-moved}]\n"

@@ -146,7 +146,7 @@ def look(site: Site) -> Look:
     return look_and_search
 
 
-def test_what_it_may_read_is_read(look: Look, site: Site) -> None:
+def test_what_it_may_read_is_read(look, site):
     """A variable of its pattern; a file below its folder, also through a link that stays there."""
     assert site.look().outcome is RunOutcome.CHANGES
     both = look().count(NOT_COMPARED)
@@ -161,14 +161,14 @@ def test_what_it_may_read_is_read(look: Look, site: Site) -> None:
     "name",
     ["ACME_GIT_TOKEN", "ACME_HOOK", "BETA_TOKEN", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY"],
 )
-def test_variables_of_others_are_not_set(look: Look, name: str) -> None:
+def test_variables_of_others_are_not_set(look, name):
     """For a manifest, for the token of a target, and for the url of its state."""
     assert f"{name} {NOT_AVAILABLE}" in look(f"{{env: {name}}}")
     assert f"{name} {NOT_AVAILABLE}" in look(token=f"{{env: {name}}}")
     assert f"{name} {NOT_AVAILABLE}" in look(state=f"{{url: {{env: {name}}}}}")
 
 
-def test_what_its_sources_read_is_open_by_name_alone(look: Look) -> None:
+def test_what_its_sources_read_is_open_by_name_alone(look):
     """A variable of Vault's that controller.yaml opens, and no other, whatever the commit lists."""
     settings = {
         "vault": "{address: 'http://127.0.0.1:9', token: {env: ACME_VAULT}, allow: [kv/a]}",
@@ -179,7 +179,7 @@ def test_what_its_sources_read_is_open_by_name_alone(look: Look) -> None:
 
 
 @pytest.mark.parametrize("name", ["closed/secret", "allowed/link", "allowed/own", "data/places"])
-def test_other_files_are_not_read(look: Look, site: Site, name: str) -> None:
+def test_other_files_are_not_read(look, site, name):
     """Whatever the project lists: outside, behind a link, the controller's own, its data folder."""
     path = site.folder / name
     listed = f"[{path}]"
@@ -188,7 +188,7 @@ def test_other_files_are_not_read(look: Look, site: Site, name: str) -> None:
     assert NOT_READABLE in key
 
 
-def test_files_by_a_way_up_are_not_read(look: Look, site: Site) -> None:
+def test_files_by_a_way_up_are_not_read(look, site):
     """From the project's folder, which lies in the controller's data folder."""
     way = os.path.relpath(site.closed / "secret", site.data / "places" / "acme")
     assert NOT_READABLE in look(f"{{file: {way}}}", allow_files=f"[{way}]")
@@ -210,13 +210,13 @@ def test_files_by_a_way_up_are_not_read(look: Look, site: Site) -> None:
         "postgresql://user@:5432/x",
     ],
 )
-def test_a_state_elsewhere_is_not_opened(look: Look, site: Site, form: str) -> None:
+def test_a_state_elsewhere_is_not_opened(look, site, form):
     url = form.format(path=site.closed / "prod.db")
     assert "The state's file may not be used here" in look(state=f'{{url: "{url}"}}')
     assert [path.name for path in site.closed.iterdir()] == ["secret"]
 
 
-def test_files_of_vault_are_not_read(look: Look, site: Site) -> None:
+def test_files_of_vault_are_not_read(look, site):
     """Neither its certificates nor a token."""
     reference = "{vault: {path: kv/a, key: a}}"
     common = "address: https://127.0.0.1:9, allow: [kv/*]"
@@ -227,11 +227,11 @@ def test_files_of_vault_are_not_read(look: Look, site: Site) -> None:
     assert NOT_READABLE in look(reference, vault=f"{{{common}, {token}, ca_file: {closed}}}")
 
 
-def test_a_token_goes_to_the_listed_hosts_alone(look: Look) -> None:
+def test_a_token_goes_to_the_listed_hosts_alone(look):
     assert "may not go to this host" in look(url="https://evil.example")
 
 
-def test_a_file_of_the_project_is_read_from_the_commit(look: Look, site: Site) -> None:
+def test_a_file_of_the_project_is_read_from_the_commit(look, site):
     """Where it is committed; else it is not there, since nothing is checked out."""
     site.upstream.commit({"committed": "value-0123456789"})
     found, missing = look("{file: committed}"), look("{file: missing}")
@@ -239,7 +239,7 @@ def test_a_file_of_the_project_is_read_from_the_commit(look: Look, site: Site) -
     assert found.count(NOT_COMPARED) > missing.count(NOT_COMPARED)
 
 
-def test_a_child_has_nothing_but_its_own(site: Site) -> None:
+def test_a_child_has_nothing_but_its_own(site):
     """Neither in its environment nor in its arguments."""
     site.look()
     (process_id,) = site.pool.list_process_ids()

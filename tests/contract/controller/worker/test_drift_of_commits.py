@@ -90,9 +90,7 @@ OWNED = "{own: [/configuration]}"
         ({"name": "old", "lifecycle": IGNORED}, {"more": MOVED}, True),
     ],
 )
-def test_drift_is_of_git_where_a_commit_brings_it_up(
-    site: KeptSite, before: dict[str, Any], after: dict[str, Any], is_of_git: bool
-) -> None:
+def test_drift_is_of_git_where_a_commit_brings_it_up(site, before, after, is_of_git):
     """Beside the last commit that was live; an apply judges by the same commit."""
     site.declare(**before | ({"description": "d"} if "description" in before else {}))
     site.apply()
@@ -110,7 +108,7 @@ def test_drift_is_of_git_where_a_commit_brings_it_up(
     assert applied.calls == (CallCounts() if is_of_git else CallCounts(done=1))
 
 
-def test_drift_of_a_commit_that_cannot_be_read_is_of_git(site: KeptSite) -> None:
+def test_drift_of_a_commit_that_cannot_be_read_is_of_git(site):
     """One that nobody has any more, one that is broken, one without the target or the resource."""
     first = site.commit
     site.declare()
@@ -130,7 +128,7 @@ def test_drift_of_a_commit_that_cannot_be_read_is_of_git(site: KeptSite) -> None
     assert site.find_row(known).causes == (DRIFT,)
 
 
-def test_renames_are_followed_to_their_beginning(site: KeptSite) -> None:
+def test_renames_are_followed_to_their_beginning(site):
     """A chain of `moved` whose first address the last commit did not declare, either."""
     names = [f"n{number}" for number in range(9)] + ["yolo"]
     moves = [f"{{from: plugin/{a}, to: plugin/{b}}}" for a, b in itertools.pairwise(names)]

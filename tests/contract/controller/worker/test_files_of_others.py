@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from contract.controller.worker.applying import TOKEN, ApplySite
 from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE
@@ -37,7 +35,7 @@ spec:
         ("tenants.yaml", "is a list of targets"),
     ],
 )
-def test_a_secret_in_a_file_of_others_is_not_read(tmp_path: Path, secret: str, reason: str) -> None:
+def test_a_secret_in_a_file_of_others_is_not_read(tmp_path, secret, reason):
     """One in a folder of the target's own, or of nobody, is."""
     with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
         site = ApplySite(tmp_path, server)
@@ -64,7 +62,7 @@ def test_a_secret_in_a_file_of_others_is_not_read(tmp_path: Path, secret: str, r
             site.close()
 
 
-def test_a_package_with_a_file_of_others_is_refused(tmp_path: Path) -> None:
+def test_a_package_with_a_file_of_others_is_refused(tmp_path):
     """Once an ignore rule leaves it out, the package is released."""
     with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
         site = ApplySite(tmp_path, server)
@@ -91,7 +89,7 @@ def test_a_package_with_a_file_of_others_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ref", ["origin/main", "refs/remotes/origin/main", "origin", "HEAD"])
-def test_a_package_of_a_branch_is_refused(tmp_path: Path, ref: str) -> None:
+def test_a_package_of_a_branch_is_refused(tmp_path, ref):
     """Its content would change without a commit of the target's own; a tag's does not."""
     with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
         site = ApplySite(tmp_path, server)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from contract.controller.upstream import Upstream, build_source, read_no_secret, storage
+from contract.controller.upstream import build_source, read_no_secret, storage
 from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run
@@ -93,14 +93,7 @@ def list_texts(result: RunResult) -> str:
     return json.dumps([finding.to_json() for finding in result.findings])
 
 
-def test_a_target_through_its_life(
-    upstream: Upstream,
-    data: Path,
-    states: Path,
-    files: dict[str, str],
-    make_pool: Callable[..., WorkerPool],
-    tmp_path: Path,
-) -> None:
+def test_a_target_through_its_life(upstream, data, states, files, make_pool, tmp_path):
     """Without a state, in sync, changed in Git; and no secret is in what is told of it."""
     source = build_source(upstream, may_read=MayRead(("ACME_*",), (str(states),)))
     first = upstream.commit(files)
@@ -135,9 +128,7 @@ def test_a_target_through_its_life(
     assert TOKEN not in changed.plan_json
 
 
-def test_what_a_look_has_started_ends_with_it(
-    upstream: Upstream, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_look_has_started_ends_with_it(upstream, data, tmp_path, monkeypatch):
     """Also what has left its session, as the programs do that are started for secrets."""
     source = build_source(upstream)
     commit = upstream.commit({"synapse-apply.yaml": "kind: x\n"})
@@ -159,9 +150,7 @@ def test_what_a_look_has_started_ends_with_it(
     wait_until(lambda: not is_running(started), 60, "it has ended")
 
 
-def test_a_child_that_is_late_or_killed_is_told_and_replaced(
-    upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
-) -> None:
+def test_a_child_that_is_late_or_killed_is_told_and_replaced(upstream, data, make_pool):
     """A look that takes too long ends the child; one that died is told; the next is another."""
     source = build_source(upstream)
     # One that is looked at until its server answers, which it does not.
@@ -187,9 +176,7 @@ def test_a_child_that_is_late_or_killed_is_told_and_replaced(
     assert pool.list_process_ids() != (process_id,)
 
 
-def test_sources_share_the_children(
-    upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
-) -> None:
+def test_sources_share_the_children(upstream, data, make_pool):
     """Two at most, each of one source alone; none is left behind at the end."""
     commit = upstream.commit({"synapse-apply.yaml": "kind: x\n"})
     sources = [Source(name, str(upstream.path)) for name in ("a", "b", "c")]
@@ -207,7 +194,7 @@ def test_sources_share_the_children(
     assert pool.look(requests[0]).outcome is RunOutcome.WORKER_LOST
 
 
-def test_a_child_ends_with_its_controller() -> None:
+def test_a_child_ends_with_its_controller():
     """Also where that is killed, so that nobody could tell it to."""
     script = (
         "import os, time; from synapse_apply.controller.worker.child import Child;"
@@ -231,9 +218,7 @@ def is_running(process: Path) -> bool:
         return False
 
 
-def test_a_source_whose_servers_do_not_answer_keeps_no_other_one_waiting(
-    upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
-) -> None:
+def test_a_source_whose_servers_do_not_answer_keeps_no_other_one_waiting(upstream, data, make_pool):
     """Also not what comes when nothing else was due for a while."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         state = f"git:https://127.0.0.1:{silent.getsockname()[1]}/x"
@@ -256,9 +241,7 @@ def test_a_source_whose_servers_do_not_answer_keeps_no_other_one_waiting(
             connection.close()
 
 
-def test_a_source_with_many_targets_lets_another_one_in(
-    upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
-) -> None:
+def test_a_source_with_many_targets_lets_another_one_in(upstream, data, make_pool):
     commit = upstream.commit({"synapse-apply.yaml": "kind: x\n"})
     many, other = (Source(name, str(upstream.path)) for name in ("many", "other"))
     for source in (many, other):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from contract.controller.worker.applying import TOKEN, ApplySite
 from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE
@@ -17,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("forked_workers")
 SECRET = "ghp_" + "Ab3dE6gH" * 4 + "Zz90"
 
 
-def test_a_release_with_a_secret_is_refused(tmp_path: Path) -> None:
+def test_a_release_with_a_secret_is_refused(tmp_path):
     """Whatever may be done without asking, the plugin is made and its release is not."""
     with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
         site = ApplySite(tmp_path, server)

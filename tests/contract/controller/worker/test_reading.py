@@ -54,7 +54,7 @@ class Reading:
         return self._read(source, data, commit, pin)
 
 
-def test_a_child_reads_what_the_controller_itself_would(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_child_reads_what_the_controller_itself_would(tmp_path, upstream):
     """Targets, labels and digests, also under the settings of another ref; once for a commit."""
     pinned = PROJECT.replace("}}", "}, labels: {tier: gold}}")
     upstream.commit({"env/synapse-apply.yaml": pinned})
@@ -72,9 +72,7 @@ def test_a_child_reads_what_the_controller_itself_would(tmp_path: Path, upstream
         assert reading.count == 1
 
 
-def test_a_file_that_cannot_be_used_is_told_with_its_place(
-    tmp_path: Path, upstream: Upstream
-) -> None:
+def test_a_file_that_cannot_be_used_is_told_with_its_place(tmp_path, upstream):
     """As if the controller had read it; all findings."""
     commit = upstream.commit({"synapse-apply.yaml": PROJECT + "tagets: 1\nmanifets: 2\n"})
     mirror = GitMirror(
@@ -89,9 +87,7 @@ def test_a_file_that_cannot_be_used_is_told_with_its_place(
     ]
 
 
-def test_a_source_whose_file_takes_too_long_is_told_and_stops_no_other(
-    tmp_path: Path, upstream: Upstream, world: World
-) -> None:
+def test_a_source_whose_file_takes_too_long_is_told_and_stops_no_other(tmp_path, upstream, world):
     """The finding says how long it may take. It is not tried again at once, whoever asks."""
     upstream.commit({"synapse-apply.yaml": PROJECT})
     slow, fast = Reading(TOO_SHORT), Reading()
@@ -102,12 +98,9 @@ def test_a_source_whose_file_takes_too_long_is_told_and_stops_no_other(
         name: GitMirror(source, tmp_path / "data", read_no_secret, read_targets=reading)
         for (name, source), reading in zip(sources.items(), (slow, fast), strict=True)
     }
-    world.configure = lambda: ConfiguredParts(  # type: ignore[method-assign]
-        world.settings, mirrors, {}, {}
-    )
+    world.configure = lambda: ConfiguredParts(world.settings, mirrors, {}, {})
     assert world.run_once() == ["beta/prod"]
     row = world.store.find_source("acme")
-    assert row is not None
     assert row.finding is not None
     assert row.finding.detail == "acme: reading the project file took longer than 0 s."
     assert row.due_at > world.clock.wall
@@ -118,8 +111,8 @@ def test_a_source_whose_file_takes_too_long_is_told_and_stops_no_other(
 
 
 def test_a_source_of_too_many_targets_is_a_finding_at_the_first_that_is_too_many(
-    tmp_path: Path, upstream: Upstream
-) -> None:
+    tmp_path, upstream
+):
     """As many as are allowed are read."""
     rows = [f'{{"name": "t{number}"}}' for number in range(20_001)]
     project = PROJECT.partition("targets:")[0] + LISTED
@@ -142,9 +135,7 @@ def test_a_source_of_too_many_targets_is_a_finding_at_the_first_that_is_too_many
 
 
 @pytest.mark.parametrize("leaf", ["a: 1\n", ""])
-def test_trees_that_hold_one_another_many_times_are_a_finding(
-    tmp_path: Path, upstream: Upstream, leaf: str
-) -> None:
+def test_trees_that_hold_one_another_many_times_are_a_finding(tmp_path, upstream, leaf):
     """A few hundred entries are ten thousand million files, or folders without a file."""
     commit = upstream.commit_nested_trees({"synapse-apply.yaml": PROJECT}, "manifests", leaf=leaf)
     mirror = GitMirror(
@@ -158,9 +149,7 @@ def test_trees_that_hold_one_another_many_times_are_a_finding(
     assert f". at {commit[:7]} has more than 200,000 files and folders" in finding.detail
 
 
-def test_a_project_of_as_many_files_as_are_allowed_is_read(
-    tmp_path: Path, upstream: Upstream
-) -> None:
+def test_a_project_of_as_many_files_as_are_allowed_is_read(tmp_path, upstream):
     """One more is too many."""
     blob = upstream.write_blob(b"x")
     files = {"synapse-apply.yaml": PROJECT}
@@ -177,9 +166,7 @@ def test_a_project_of_as_many_files_as_are_allowed_is_read(
         mirror.list_targets(commit)
 
 
-def test_a_head_that_cannot_be_read_is_red_until_it_can(
-    tmp_path: Path, upstream: Upstream, world: World
-) -> None:
+def test_a_head_that_cannot_be_read_is_red_until_it_can(tmp_path, upstream, world):
     """It says why, once, and is read again by itself."""
     commit = upstream.commit({"synapse-apply.yaml": PROJECT})
     acme = replace(build_source(upstream), rules=world.settings.sources["acme"].rules)
@@ -187,9 +174,7 @@ def test_a_head_that_cannot_be_read_is_red_until_it_can(
     reading = Reading(TOO_SHORT)
     mirror = GitMirror(acme, tmp_path / "data", read_no_secret, read_targets=reading)
     configured = world.configure()
-    world.configure = lambda: replace(  # type: ignore[method-assign]
-        configured, settings=world.settings, mirrors={"acme": mirror}
-    )
+    world.configure = lambda: replace(configured, settings=world.settings, mirrors={"acme": mirror})
     for _ in range(3):
         world.run_once()
         world.clock.advance(3600)
@@ -198,7 +183,6 @@ def test_a_head_that_cannot_be_read_is_red_until_it_can(
     shown = world.forge.describe()[commit]
     assert shown == "failure: it cannot be used: The project file cannot be read"
     revision = world.store.find_revision("acme", commit)
-    assert revision is not None
     assert revision.finding is not None
     assert "took longer than 0 s" in revision.finding.detail
     assert [message.event for message in world.inbox.messages] == ["failed"]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from controllers.fleet_site import FleetSite
-from postgres.server import PostgresServer
 
 
-def test_a_leader_that_is_killed_amid_an_apply(tmp_path: Path, postgres: PostgresServer) -> None:
+def test_a_leader_that_is_killed_amid_an_apply(tmp_path, postgres):
     """What it had is taken over in ten seconds, and so is the lead; nothing is made twice.
 
     Of a call that was under way nobody knows for a minute whether it had an effect, so that its

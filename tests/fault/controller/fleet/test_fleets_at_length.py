@@ -7,7 +7,6 @@ import random
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import requests
@@ -55,7 +54,7 @@ def find_longest_gaps(site: FleetSite, seconds: float) -> dict[str, float]:
 
 @pytest.mark.parametrize("victim", ["worker", "leader"])
 @pytest.mark.parametrize("deed", ["kill", "stop"])
-def test_one_of_three_amid_an_apply(fleet_site: FleetSite, victim: str, deed: str) -> None:
+def test_one_of_three_amid_an_apply(fleet_site, victim, deed):
     """What it had is taken over, the others are looked at meanwhile, and nothing is made twice."""
     site = fleet_site
     start_fleet(site)
@@ -88,7 +87,7 @@ def test_one_of_three_amid_an_apply(fleet_site: FleetSite, victim: str, deed: st
     site.check_fleet_laws()
 
 
-def test_processes_that_are_killed_and_stopped_by_chance(fleet_site: FleetSite) -> None:
+def test_processes_that_are_killed_and_stopped_by_chance(fleet_site):
     """Round after round one of them: each commit has its end, and nothing is made twice."""
     site = fleet_site
     start_fleet(site)
@@ -118,7 +117,7 @@ def test_processes_that_are_killed_and_stopped_by_chance(fleet_site: FleetSite) 
     site.check_fleet_laws()
 
 
-def test_two_replicas_tell_each_fact_once(fleet_site: FleetSite) -> None:
+def test_two_replicas_tell_each_fact_once(fleet_site):
     """A failure and its end, a row that is held, a pause and its reminder a day later."""
     site = fleet_site
     start_fleet(site)
@@ -156,7 +155,7 @@ def test_two_replicas_tell_each_fact_once(fleet_site: FleetSite) -> None:
 
 
 @pytest.mark.parametrize("way", ["gone", "silent"])
-def test_a_database_that_is_away(fleet_site: FleetSite, way: str) -> None:
+def test_a_database_that_is_away(fleet_site, way):
     """No call begins without a permit, no process ends, and afterwards all goes on."""
     site = fleet_site
     processes = start_fleet(site)
@@ -195,7 +194,7 @@ def test_a_database_that_is_away(fleet_site: FleetSite, way: str) -> None:
     site.check_fleet_laws()
 
 
-def test_jobs_that_somebody_meddles_with(fleet_site: FleetSite) -> None:
+def test_jobs_that_somebody_meddles_with(fleet_site):
     """Jobs are emptied, doubled, and made for targets that there are not: nothing wrong happens."""
     site = fleet_site
     start_fleet(site)
@@ -232,7 +231,7 @@ def meddle_with_jobs(site: FleetSite, number: int) -> None:
         )
 
 
-def test_two_clocks_that_differ_by_five_minutes(fleet_site: FleetSite, tmp_path: Path) -> None:
+def test_two_clocks_that_differ_by_five_minutes(fleet_site, tmp_path):
     """All go by the database's clock: nothing is looked at too often, windows and ends hold."""
     site = fleet_site
     ahead, behind = tmp_path / "ahead", tmp_path / "behind"
@@ -259,7 +258,7 @@ def test_two_clocks_that_differ_by_five_minutes(fleet_site: FleetSite, tmp_path:
     site.check_fleet_laws()
 
 
-def test_rows_that_are_approved_on_the_other_replica(fleet_site: FleetSite) -> None:
+def test_rows_that_are_approved_on_the_other_replica(fleet_site):
     """Who serves the page need not be who works: each row is applied once."""
     site = fleet_site
     site.rule = APPROVE

@@ -15,7 +15,7 @@ NEWER = {"store_format": STORE_FORMAT + 1, "oldest_writer": STORE_FORMAT}
 SHUTS_OUT = {"store_format": STORE_FORMAT + 1, "oldest_writer": STORE_FORMAT + 1}
 
 
-def test_one_version_after_the_other(fleet_site: FleetSite) -> None:
+def test_one_version_after_the_other(fleet_site):
     """Both work on one store for a while, and the older ones end one by one amid applies."""
     site = fleet_site
     older = [site.start_replica("first"), site.start_replica("second"), site.start_worker("worker")]
@@ -35,7 +35,7 @@ def test_one_version_after_the_other(fleet_site: FleetSite) -> None:
     site.check_fleet_laws()
 
 
-def test_an_older_version_that_is_shut_out(fleet_site: FleetSite) -> None:
+def test_an_older_version_that_is_shut_out(fleet_site):
     """It ends by itself within seconds, what it has begun ends, and the newer one goes on."""
     site = fleet_site
     older = [site.start_replica("first"), site.start_worker("worker")]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from controllers.rollout_site import RolloutSite
 from controllers.site import SECONDS
 
 
-def test_who_aborted_a_rollout_and_why_stays_on_the_page(rollout_site: RolloutSite) -> None:
+def test_who_aborted_a_rollout_and_why_stays_on_the_page(rollout_site):
     """Also when the next head has begun; what had failed is told as over."""
     site = rollout_site
     site.waves = '\n    - {targets: ["canary-*"]}\n    - {}\n'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from controllers.rollout_play import RolloutPlay
@@ -16,7 +15,7 @@ SEEDS, STEPS = (range(1, 25), 40) if DEEP else ((3,), 6)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_happens(tmp_path: Path, seed: int) -> None:
+def test_whatever_happens(tmp_path, seed):
     """In the end the head is everywhere and all commits have ended; each write was allowed."""
     with RolloutSite(tmp_path) as site:
         play = RolloutPlay(site, tmp_path / "clock", seed)

@@ -63,7 +63,7 @@ def describe(findings: list[Diagnostic]) -> list[tuple[str, int, bool]]:
         "paused: {reason: x}",
     ],
 )
-def test_what_is_right_has_no_finding(rule: str) -> None:
+def test_what_is_right_has_no_finding(rule):
     assert read(rule) == []
 
 
@@ -97,7 +97,7 @@ def test_what_is_right_has_no_finding(rule: str) -> None:
         ("mode: auto, paused: {reason: x, until: 2026-02-30T00:00:00Z}", "Not a time", True),
     ],
 )
-def test_what_is_wrong_with_a_rule(rule: str, summary: str, is_error: bool) -> None:
+def test_what_is_wrong_with_a_rule(rule, summary, is_error):
     """One finding each, in the line of the rule."""
     assert describe(read(rule)) == [(summary, RULE_LINE, is_error)]
 
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_a_rule(rule: str, summary: str, is_error: bool) -> N
         "mode: auto, paused: {reason: x, until: 2026-12-24}",
     ],
 )
-def test_what_the_schema_refuses(rule: str) -> None:
+def test_what_the_schema_refuses(rule):
     """Once, and what else the file says is checked all the same."""
     (finding,) = read(rule)
     assert finding.is_error
@@ -123,7 +123,7 @@ def test_what_the_schema_refuses(rule: str) -> None:
     assert finding.position.line == RULE_LINE
 
 
-def test_a_rule_that_does_not_fit_hides_no_other() -> None:
+def test_a_rule_that_does_not_fit_hides_no_other():
     """Each rule is checked by itself."""
     rules = """{
         odd: {mode: watch}, 1: {mode: auto},
@@ -144,7 +144,7 @@ def test_a_rule_that_does_not_fit_hides_no_other() -> None:
         ('who: ["group:sre"], do: [read], targets: [prod]', "A pattern that matches no target"),
     ],
 )
-def test_what_is_wrong_with_who_may_what(may: str, summary: str) -> None:
+def test_what_is_wrong_with_who_may_what(may, summary):
     """One finding each, in the line of the rule of `may`."""
     (finding,) = read(may=may)
     assert finding.summary == summary
@@ -155,7 +155,7 @@ def test_what_is_wrong_with_who_may_what(may: str, summary: str) -> None:
 
 
 @pytest.mark.parametrize("may", ["who: [sre], do: [read]", 'who: ["group:sre"], do: []', "who: []"])
-def test_a_rule_of_may_that_does_not_fit_is_told_alone(may: str) -> None:
+def test_a_rule_of_may_that_does_not_fit_is_told_alone(may):
     """Not also that the page is open to everyone, or that nobody can approve."""
     findings = read("mode: approve", old="access:", new="listen: 0.0.0.0:80\naccess:")
     assert findings == []
@@ -181,19 +181,19 @@ def test_a_rule_of_may_that_does_not_fit_is_told_alone(may: str) -> None:
         ("X-User", "X User", "Invalid value"),
     ],
 )
-def test_what_is_wrong_with_access(old: str, new: str, summary: str) -> None:
+def test_what_is_wrong_with_access(old, new, summary):
     """Headers and secrets that could not tell people apart, and names that nobody has."""
     summaries = [finding.summary for finding in read(old=old, new=new)]
     assert summary in summaries or (summary == "Invalid value" and len(summaries) == 1)
 
 
-def test_a_proxy_needs_the_address_of_the_page() -> None:
+def test_a_proxy_needs_the_address_of_the_page():
     """Else all that comes by it would be refused, by its Host."""
     findings = read(old="public_url: https://page.example", new="# none")
     assert describe(findings) == [("The page does not know its address", 11, False)]
 
 
-def test_people_need_a_proxy() -> None:
+def test_people_need_a_proxy():
     """A group or a person that nobody can log in as is an error."""
     proxy_line = next(line for line in TEXT.splitlines() if "proxy:" in line)
     findings = read(old=proxy_line, new="  # none")
@@ -218,14 +218,14 @@ def test_people_need_a_proxy() -> None:
         ("mode: observe, approvals: 2", 'who: ["group:sre"], do: [read]', True),
     ],
 )
-def test_rules_that_too_few_can_approve(rule: str, may: str, is_enough: bool) -> None:
+def test_rules_that_too_few_can_approve(rule, may, is_enough):
     """A warning, as far as it can be told: a group may be of any size."""
     findings = read(rule, may)
     expected = [] if is_enough else [("Too few people can approve", RULE_LINE, False)]
     assert describe(findings) == expected
 
 
-def test_a_token_and_the_person_whose_it_is_are_one() -> None:
+def test_a_token_and_the_person_whose_it_is_are_one():
     """They are too few to approve what two have to, also where the proxy knows an address."""
     rule, may = (
         "mode: approve, approvals: 2",
@@ -236,7 +236,7 @@ def test_a_token_and_the_person_whose_it_is_are_one() -> None:
     assert describe(findings) == [("Too few people can approve", RULE_LINE, False)]
 
 
-def test_mode_approve_without_access() -> None:
+def test_mode_approve_without_access():
     """Nobody can approve: it says what to write."""
     text = TEXT.replace("RULE", "mode: approve", 1).partition("access:")[0]
     reading = parse_and_check_configuration(text, FILE, now=NOW)
@@ -247,7 +247,7 @@ def test_mode_approve_without_access() -> None:
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:99999", "0.0.0.0:80", "nonsense"])
-def test_a_wrong_address_is_one_error(listen: str) -> None:
+def test_a_wrong_address_is_one_error(listen):
     """Whatever is wrong with it, and only without somebody to tell from a stranger."""
     text = TEXT.replace("RULE", "mode: auto", 1).replace("MAY", SRE, 1)
     without = text.partition("access:")[0]
@@ -267,7 +267,7 @@ def test_a_wrong_address_is_one_error(listen: str) -> None:
         ("{dev: {mode: approve}, prod: {mode: approve, approvals: 2}}", ["dev"]),
     ],
 )
-def test_rules_of_unequal_strictness_without_a_pin(rules: str, patterns: list[str]) -> None:
+def test_rules_of_unequal_strictness_without_a_pin(rules, patterns):
     """A commit chooses between them for a target that it adds; not where `pin` says what targets mean."""
     text = TEXT.replace("MAY", SRE).replace("{RULE}", "{}")
     head, tail = text.split("    targets:\n      prod: {}\n")

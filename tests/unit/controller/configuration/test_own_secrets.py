@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from synapse_apply.controller.configuration.secrets import OwnSecretReader
@@ -11,7 +9,7 @@ from synapse_apply.controller.settings import SecretName
 from synapse_apply.model.errors import SecretUnavailable
 
 
-def test_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
+def test_a_file_is_read_anew_each_time(tmp_path):
     """One newline at the end is dropped, and a renewed secret counts."""
     read, file = OwnSecretReader({"TOKEN": "t0ken"}), tmp_path / "secret"
     assert read(SecretName("env", "TOKEN")).reveal() == "t0ken"
@@ -24,7 +22,7 @@ def test_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
-def test_what_cannot_be_used_is_said_without_its_value(tmp_path: Path, content: bytes) -> None:
+def test_what_cannot_be_used_is_said_without_its_value(tmp_path, content):
     """Empty, blank, no text, missing."""
     file = tmp_path / "secret"
     file.write_bytes(content)

@@ -97,10 +97,9 @@ sources: {acme: {url: https://git.example/a.git, targets: {"*": {}}}}
 """
 
 
-def test_every_key_is_read() -> None:
+def test_every_key_is_read():
     """Values of each, without an error."""
     controller, findings = parse_and_check_configuration(WHOLE, FILE, now=1.8e9 - 2e7)
-    assert controller is not None
     assert not any(finding.is_error for finding in findings)
     acme, infra, local = controller.sources.values()
     assert (acme.ref, acme.path, acme.poll, acme.rewinds) == ("main", "deploy", 120, "follow")
@@ -139,10 +138,9 @@ def test_every_key_is_read() -> None:
     assert isinstance(controller.hooks.github, SecretName)
 
 
-def test_every_key_by_which_it_acts_is_read() -> None:
+def test_every_key_by_which_it_acts_is_read():
     """Rules, access, and a warning for each setting that this version does not use."""
     controller, findings = parse_and_check_configuration(WHOLE, FILE, now=1.8e9 - 2e7)
-    assert controller is not None
     acme = controller.sources["acme"]
     assert [(rule.pattern, rule.mode, rule.interval) for rule in acme.rules] == [
         ("dev", Mode.AUTO, None),
@@ -168,7 +166,6 @@ def test_every_key_by_which_it_acts_is_read() -> None:
     )
     assert findings == ()
     access = controller.access
-    assert access is not None
     assert access.proxy == ProxyAccess(
         "X-User", "X-Proxy", SecretName("env", "PROXY_SECRET"), "X-Groups"
     )
@@ -179,7 +176,7 @@ def test_every_key_by_which_it_acts_is_read() -> None:
     )
 
 
-def test_the_secrets_of_access_are_the_controllers_own() -> None:
+def test_the_secrets_of_access_are_the_controllers_own():
     """No source reads them, whatever its patterns say."""
     controller, _ = parse_and_check_configuration(WHOLE.replace('"ACME_*"', '"*"'), FILE)
     assert controller is not None
@@ -218,7 +215,7 @@ def test_the_secrets_of_access_are_the_controllers_own() -> None:
         ("kind: Controller", "kind: Controller\nnotify: [{on: [failed]}]", 3, "neither"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_its_place(old: str, new: str, line: int, words: str) -> None:
+def test_what_is_wrong_is_said_with_its_place(old, new, line, words):
     """An error with line and words; the file is not used."""
     controller, findings = parse_and_check_configuration(SMALL.replace(old, new, 1), FILE)
     assert controller is None
@@ -230,7 +227,7 @@ def test_what_is_wrong_is_said_with_its_place(old: str, new: str, line: int, wor
     assert (found[0].position.file, found[0].position.line) == (str(FILE), line)
 
 
-def test_all_that_is_wrong_is_said_in_one_run() -> None:
+def test_all_that_is_wrong_is_said_in_one_run():
     """Findings of several sorts beside one another."""
     text = SMALL.replace("https://git", "http://git").replace(
         "kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\nnotify: [{on: [failed]}]"
@@ -239,7 +236,7 @@ def test_all_that_is_wrong_is_said_in_one_run() -> None:
     assert len([finding for finding in findings if finding.is_error]) == 3
 
 
-def test_what_the_schema_refuses_hides_nothing_else() -> None:
+def test_what_the_schema_refuses_hides_nothing_else():
     """Each setting that fits is checked, also of a source with one that does not."""
     text = """\
 apiVersion: synapse-apply/v1
@@ -283,7 +280,7 @@ listen: 0.0.0.0:8080
         "store: {url: 'postgresql://u:S3CRET@db'}",
     ],
 )
-def test_a_secret_in_the_file_is_refused_and_never_shown(setting: str) -> None:
+def test_a_secret_in_the_file_is_refused_and_never_shown(setting):
     """Wherever one can stand, also beside other errors."""
     base = SMALL if not setting.startswith("sources") else SMALL.partition("sources:")[0]
     controller, findings = parse_and_check_configuration(f"{base}{setting}\nnonsense: 1\n", FILE)
@@ -297,7 +294,7 @@ def test_a_secret_in_the_file_is_refused_and_never_shown(setting: str) -> None:
     assert any("A secret stands in the file" in finding.summary for finding in findings)
 
 
-def test_rules_that_never_hold_are_told() -> None:
+def test_rules_that_never_hold_are_told():
     """Only where an earlier pattern certainly matches the same."""
     text = SMALL.replace('{"*": {}}', '{"a?": {}, "a*": {}, "a-b*": {}, "*": {}, dev: {}}')
     controller, findings = parse_and_check_configuration(text, FILE)
@@ -305,7 +302,7 @@ def test_rules_that_never_hold_are_told() -> None:
     assert [finding.detail.partition(":")[0] for finding in findings] == ["`a-b*`", "`dev`"]
 
 
-def test_a_pattern_that_fits_the_controllers_own_secrets_is_told() -> None:
+def test_a_pattern_that_fits_the_controllers_own_secrets_is_told():
     """No worker ever gets them, so that it would look as if they were not set."""
     text = SMALL.replace(
         "targets:", "credentials: {token: {env: acme_git}}, may_read: {env: [A*, B*]}, targets:"
@@ -317,7 +314,7 @@ def test_a_pattern_that_fits_the_controllers_own_secrets_is_told() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "a: [\n", "\x00", "--- a\n--- b\n"])
-def test_odd_files_are_findings(text: str) -> None:
+def test_odd_files_are_findings(text):
     """Empty, of another shape, broken, two documents."""
     controller, findings = parse_and_check_configuration(text, FILE)
     assert controller is None

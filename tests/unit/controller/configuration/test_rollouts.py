@@ -30,7 +30,7 @@ def write_rollout(*waves: str, keys: str = "") -> str:
     return f"{HEAD}rollouts:\n  all:\n    waves:\n{lines}{keys}"
 
 
-def test_every_key_of_a_rollout_is_read() -> None:
+def test_every_key_of_a_rollout_is_read():
     """The source may be left out where there is one; what is left out matches all."""
     controller, findings = parse_and_check_configuration(
         write_rollout(
@@ -42,7 +42,6 @@ def test_every_key_of_a_rollout_is_read() -> None:
         FILE,
     )
     assert findings == ()
-    assert controller is not None
     assert controller.rollouts == {
         "all": Rollout(
             "all",
@@ -56,7 +55,6 @@ def test_every_key_of_a_rollout_is_read() -> None:
         )
     }
     position = controller.rollouts["all"].waves[1].position
-    assert position is not None
     assert (position.file, position.line, position.column) == (str(FILE), 11, 9)
 
 
@@ -79,9 +77,7 @@ def test_every_key_of_a_rollout_is_read() -> None:
         (["{targets: [watched]}"], 10, "rule `watched` only observe it"),
     ],
 )
-def test_what_is_wrong_with_a_wave_is_said_with_its_place(
-    waves: list[str], line: int, words: str
-) -> None:
+def test_what_is_wrong_with_a_wave_is_said_with_its_place(waves, line, words):
     """An error with line and words; the file is not used."""
     controller, findings = parse_and_check_configuration(write_rollout(*waves), FILE)
     assert controller is None
@@ -98,7 +94,7 @@ def test_what_is_wrong_with_a_wave_is_said_with_its_place(
         (['{targets: ["p*"]}', "{targets: [prod, dev]}"], "`prod`: wave 1 stands before it"),
     ],
 )
-def test_what_is_odd_in_a_wave_is_a_warning(waves: list[str], words: str) -> None:
+def test_what_is_odd_in_a_wave_is_a_warning(waves, words):
     controller, findings = parse_and_check_configuration(write_rollout(*waves), FILE)
     assert controller is not None
     (finding,) = findings
@@ -120,7 +116,7 @@ def test_what_is_odd_in_a_wave_is_a_warning(waves: list[str], words: str) -> Non
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_rollout_is_said(rollouts: str, words: str) -> None:
+def test_what_is_wrong_with_a_rollout_is_said(rollouts, words):
     controller, findings = parse_and_check_configuration(
         f"{HEAD}{OTHER_SOURCE}rollouts: {rollouts}\n", FILE
     )
@@ -130,7 +126,7 @@ def test_what_is_wrong_with_a_rollout_is_said(rollouts: str, words: str) -> None
     assert words in texts[0]
 
 
-def test_rollouts_of_targets_that_differ_are_no_matter() -> None:
+def test_rollouts_of_targets_that_differ_are_no_matter():
     """Nor are rollouts of other sources."""
     text = """\
 rollouts:
@@ -139,11 +135,10 @@ rollouts:
 """
     controller, findings = parse_and_check_configuration(f"{HEAD}{OTHER_SOURCE}{text}", FILE)
     assert findings == ()
-    assert controller is not None
     assert list(controller.rollouts) == ["a", "b"]
 
 
-def test_a_wave_that_nobody_could_let_begin_is_told() -> None:
+def test_a_wave_that_nobody_could_let_begin_is_told():
     """Where no rule gives the right to approve all of its targets."""
     text = write_rollout("{targets: [dev]}", "{approve: true}").replace(
         "do: [approve]", "do: [read]"
@@ -154,7 +149,7 @@ def test_a_wave_that_nobody_could_let_begin_is_told() -> None:
     assert finding.detail.startswith("who lets wave 2 begin needs the right to approve")
 
 
-def test_a_rollout_that_does_not_fit_hides_nothing_of_the_others() -> None:
+def test_a_rollout_that_does_not_fit_hides_nothing_of_the_others():
     text = "rollouts: {a: {waves: 1}, b: {waves: [{}, {targets: [x]}]}}\n"
     _, findings = parse_and_check_configuration(f"{HEAD}{text}", FILE)
     assert {finding.path for finding in findings} >= {
@@ -163,7 +158,7 @@ def test_a_rollout_that_does_not_fit_hides_nothing_of_the_others() -> None:
     }
 
 
-def test_labels_that_a_commit_can_change_choose_no_wave_that_waits_for_a_person() -> None:
+def test_labels_that_a_commit_can_change_choose_no_wave_that_waits_for_a_person():
     """A warning where the source has no `pin`; names are those of controller.yaml alone."""
     waves = "{labels: {tier: canary}}", "{approve: true}"
     by_name = write_rollout("{targets: [dev]}", "{approve: true}")

@@ -33,11 +33,11 @@ GITLAB = ForgeStatus("gitlab", "a/b", SecretName("env", "T"), "https://git.examp
     ("seconds", "words"),
     [(0, "less than 1 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (86_400 * 400, "400 d")],
 )
-def test_a_distance_is_told_in_its_largest_unit(seconds: float, words: str) -> None:
+def test_a_distance_is_told_in_its_largest_unit(seconds, words):
     assert phrases.format_duration(seconds) == words
 
 
-def test_every_condition_and_outcome_has_words() -> None:
+def test_every_condition_and_outcome_has_words():
     assert phrases.CONDITION_STYLES.keys() == set(TargetCondition)
     assert phrases.OUTCOME_PHRASES.keys() == set(RunOutcome)
 
@@ -54,9 +54,7 @@ def test_every_condition_and_outcome_has_words() -> None:
         ("/srv/git/b.git", GITLAB, ""),
     ],
 )
-def test_a_commit_is_linked_where_the_forge_is_known(
-    url: str, status: ForgeStatus | None, link: str
-) -> None:
+def test_a_commit_is_linked_where_the_forge_is_known(url, status, link):
     html = build_forge_links(Source("s", url, status=status), HEAD_COMMIT).render_short_commit(
         HEAD_COMMIT
     )
@@ -74,7 +72,7 @@ def test_a_commit_is_linked_where_the_forge_is_known(
         ("manifests/a.yaml", ""),
     ],
 )
-def test_a_position_leads_to_the_line_of_the_commit(file: str, path: str) -> None:
+def test_a_position_leads_to_the_line_of_the_commit(file, path):
     """Below the folder of the source's project; what names another file is text."""
     change = Change(Address("storage", "a"), Action.CREATE, position=Position(file, 7, 1))
     text = format_plan(replace(plan_samples.plan(change), base=REVISION_BASE))
@@ -88,12 +86,12 @@ def test_a_position_leads_to_the_line_of_the_commit(file: str, path: str) -> Non
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"format": 99}', "[" * 99_999, '{"format": 1}']
 )
-def test_what_is_no_plan_is_not_shown(text: str) -> None:
+def test_what_is_no_plan_is_not_shown(text):
     """A worker is not trusted with the shape of what it says."""
     assert render_plan_part(text, NO_LINKS).html == ""
 
 
-def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_command(monkeypatch):
     extras.require_packages()
 
     def find_but_jinja(name: str) -> ModuleSpec | None:
@@ -107,7 +105,7 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
     assert finding.hint == "pip install 'synapse-apply[controller]'"
 
 
-def test_a_report_of_another_shape_tells_of_no_call() -> None:
+def test_a_report_of_another_shape_tells_of_no_call():
     """A worker is not trusted with what it reports."""
     for report in ("", "[]", "{", '{"outcomes": 1}', '{"outcomes": [1, null]}', "[" * 10_000):
         assert list_reported_calls(report) == []

@@ -50,7 +50,7 @@ def play_until(state: RolloutState) -> RolloutPlay:
         (RolloutState.ABORTED, set()),
     ],
 )
-def test_what_can_be_asked_in_each_state(state: RolloutState, possible: set[str]) -> None:
+def test_what_can_be_asked_in_each_state(state, possible):
     """All else is refused, and changes nothing."""
     for name, act in ACTIONS.items():
         play = play_until(state)
@@ -64,7 +64,7 @@ def test_what_can_be_asked_in_each_state(state: RolloutState, possible: set[str]
             assert play.require_row() == before
 
 
-def test_what_was_shown_of_another_revision_decides_nothing() -> None:
+def test_what_was_shown_of_another_revision_decides_nothing():
     """Each action names the number of the revision whose page was read."""
     row = play_until(RolloutState.WAITING).require_row()
     with pytest.raises(ActionRefused) as refused:
@@ -81,16 +81,14 @@ def test_what_was_shown_of_another_revision_decides_nothing() -> None:
         (RolloutState.RUNNING, "two: running. No wave does."),
     ],
 )
-def test_whoever_approves_the_wrong_wave_is_told_which_one_waits(
-    state: RolloutState, reason: str
-) -> None:
+def test_whoever_approves_the_wrong_wave_is_told_which_one_waits(state, reason):
     with pytest.raises(ActionRefused) as refused:
         play_until(state).approve(1)
     assert refused.value.diagnostics[0].summary == "Wave 1 does not wait for an approval"
     assert refused.value.diagnostics[0].detail == reason
 
 
-def test_whoever_sees_no_target_of_a_wave_is_told_no_number_of_them() -> None:
+def test_whoever_sees_no_target_of_a_wave_is_told_no_number_of_them():
     """Not `0 targets`, as if the wave had none."""
     row = play_until(RolloutState.WAITING).require_row()
     assert describe_wave_to_approve(row, 1) == "wave 2 of 2 waits for approval: 1 target"

@@ -24,7 +24,7 @@ def assign(waves: list[Wave], *keyed: TargetAtHead) -> RolloutAssignments:
     return assign_targets_to_waves([Rollout("all", "acme", tuple(waves), position=PLACE)], keyed)
 
 
-def test_a_target_belongs_to_the_first_wave_that_matches_it() -> None:
+def test_a_target_belongs_to_the_first_wave_that_matches_it():
     """By one of the patterns and all labels; patterns of both, and case counts."""
     waves = [
         Wave(("canary-*", "dev")),
@@ -47,7 +47,7 @@ def test_a_target_belongs_to_the_first_wave_that_matches_it() -> None:
     assert "`canary-*`" in assignments.findings[0].detail
 
 
-def test_a_label_that_no_target_has_is_a_warning() -> None:
+def test_a_label_that_no_target_has_is_a_warning():
     """A misspelt one has its targets follow the head at once."""
     waves = [Wave(labels={"tier": "standart"}), Wave(labels={"tire": "*"}), Wave(("b",))]
     findings = assign(waves, key("a", tier="standard"), key("b", tier="gold")).findings
@@ -56,12 +56,12 @@ def test_a_label_that_no_target_has_is_a_warning() -> None:
     assert "wave 2 of rollout `all`: `tire: *`" in findings[1].detail
 
 
-def test_a_wave_that_names_nothing_has_all_targets() -> None:
+def test_a_wave_that_names_nothing_has_all_targets():
     assignments = assign([Wave(("a",)), Wave()], key("a"), key("b"), key("c"))
     assert [item.wave for item in assignments.targets_by_rollout["all"]] == [1, 2, 2]
 
 
-def test_a_target_in_two_rollouts_is_refused() -> None:
+def test_a_target_in_two_rollouts_is_refused():
     """With the place of the wave that would be the second."""
     rollouts = [
         Rollout("one", "acme", (Wave(("a*",)),)),
@@ -74,14 +74,14 @@ def test_a_target_in_two_rollouts_is_refused() -> None:
     assert finding.position == PLACE
 
 
-def test_a_target_in_mode_observe_is_refused() -> None:
+def test_a_target_in_mode_observe_is_refused():
     assignments = assign([Wave()], key("a"), key("b", TargetRule("b*")))
     (finding,) = assignments.findings
     assert finding.is_error
     assert "wave 1 of rollout `all` has acme/b, which rule `b*` only observes" in finding.detail
 
 
-def test_a_target_cannot_wait_for_one_of_the_same_or_a_later_wave() -> None:
+def test_a_target_cannot_wait_for_one_of_the_same_or_a_later_wave():
     """What it requires from an earlier wave or from outside is no matter."""
     keyed = [
         key("a", required=("c",)),

@@ -64,16 +64,14 @@ def end_head(progress: RevisionProgress, *rollouts: RolloutRow) -> RevisionRow:
         (replace(STOPPED, number=3), RevisionEnd.NONE, f"after 1a2b3c4: {STOPPED.description}", False),
     ],
 )  # fmt: skip
-def test_the_head_says_how_far_its_waves_are(
-    rollout: RolloutRow, end: RevisionEnd, words: str, is_final: bool
-) -> None:
+def test_the_head_says_how_far_its_waves_are(rollout, end, words, is_final):
     """Pending without limit of time, red while it is stopped; also behind one that goes first."""
     revision = end_head(SOME_DONE, rollout)
     assert (revision.end, revision.is_final) == (end, is_final)
     assert revision.description == f"3 of 12 done, 9 in later waves; {words}"
 
 
-def test_a_stopped_revision_turns_green_when_it_goes_on_to_its_end() -> None:
+def test_a_stopped_revision_turns_green_when_it_goes_on_to_its_end():
     red = end_head(SOME_DONE, STOPPED)
     (pending,) = build_changed_revisions(
         [red], SOME_DONE, is_keyed=True, now=10.0, rollouts=[RUNNING]
@@ -84,7 +82,7 @@ def test_a_stopped_revision_turns_green_when_it_goes_on_to_its_end() -> None:
     assert (green.end, green.is_final) == (RevisionEnd.SUCCESS, True)
 
 
-def test_what_is_live_everywhere_is_pending_until_it_has_soaked() -> None:
+def test_what_is_live_everywhere_is_pending_until_it_has_soaked():
     """What fails, or is aborted, in the soak is red; a commit that concerns nobody is green."""
     soaking = replace(RUNNING, description="wave 3 of 3: 1 of 2 shown, 1 soaking")
     revision = end_head(DONE, soaking)
@@ -96,7 +94,7 @@ def test_what_is_live_everywhere_is_pending_until_it_has_soaked() -> None:
         assert end_head(RevisionProgress(), rollout).end is RevisionEnd.SUCCESS
 
 
-def test_an_aborted_revision_is_red_for_good() -> None:
+def test_an_aborted_revision_is_red_for_good():
     """Also where a newer head waits for it: it does not end as that one does."""
     words = "3 of 12 done, 9 in later waves; aborted in wave 1 of 3 by proxy:ann: no"
     revision = end_head(SOME_DONE, ABORTED)
@@ -111,12 +109,12 @@ def test_an_aborted_revision_is_red_for_good() -> None:
     assert changed[1].is_final
 
 
-def test_a_rollout_that_has_ended_says_nothing() -> None:
+def test_a_rollout_that_has_ended_says_nothing():
     done = replace(RUNNING, state=RolloutState.DONE)
     assert end_head(RevisionProgress(12, 3), done).description == "3 of 12 done"
 
 
-def test_the_status_of_a_target_says_that_it_waits_for_its_wave() -> None:
+def test_the_status_of_a_target_says_that_it_waits_for_its_wave():
     """Whatever it shows at the revision that it has; one that the head does not touch waits not."""
     target = TargetRow(
         TargetName("acme", "prod"),

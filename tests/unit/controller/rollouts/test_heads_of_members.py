@@ -42,20 +42,20 @@ def move(row: TargetRow, digest: str, number: int = 2) -> TargetRow:
     return moved
 
 
-def test_a_head_only_says_what_it_asks_of_a_target_of_a_rollout() -> None:
+def test_a_head_only_says_what_it_asks_of_a_target_of_a_rollout():
     """It is touched and not moved; when it is looked at stands, as does what it waits for."""
     held = replace(DONE, progress=TargetProgress.HELD)
     assert move(held, "new") == replace(held, head_digest="new", touched_number=2)
     assert move(DONE, "d") == DONE
 
 
-def test_what_was_moved_before_and_is_not_asked_for_any_more_is_touched() -> None:
+def test_what_was_moved_before_and_is_not_asked_for_any_more_is_touched():
     """Live with older inputs that the head has again, but wanted at others meanwhile."""
     between = replace(DONE, wanted_commit="c2", wanted_number=2, wanted_digest="other")
     assert move(between, "d", 3).touched_number == 3
 
 
-def test_a_target_that_comes_back_has_no_revision_until_it_is_moved() -> None:
+def test_a_target_that_comes_back_has_no_revision_until_it_is_moved():
     """Its number never goes back; it is there, and nothing of what it had before is applied."""
     gone = replace(DONE, is_gone=True)
     assert move(gone, "d") == replace(
@@ -63,14 +63,14 @@ def test_a_target_that_comes_back_has_no_revision_until_it_is_moved() -> None:
     )
 
 
-def test_the_same_head_has_other_inputs_for_another_version_of_the_program() -> None:
+def test_the_same_head_has_other_inputs_for_another_version_of_the_program():
     """What it has moved already follows at once, as without a rollout."""
     moved = move(DONE, "newer version", 1)
     assert (moved.wanted_digest, moved.head_digest) == ("newer version", "newer version")
     assert (moved.due_at, moved.due_cause) == (100.0, RunCause.PUSH)
 
 
-def test_a_failure_at_an_older_revision_says_nothing_of_a_newer_one() -> None:
+def test_a_failure_at_an_older_revision_says_nothing_of_a_newer_one():
     """What else is known of the same inputs stays known."""
     failing = replace(DONE, progress=TargetProgress.FAILING)
     assert target_row_at_revision(failing, "c2", 2, "d").progress is TargetProgress.OPEN

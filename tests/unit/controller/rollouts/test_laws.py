@@ -33,15 +33,15 @@ class RolloutMachine(RuleBasedStateMachine):
     )
     def begin(self, **values: object) -> None:
         waves = (
-            Wave(("a*",), soak=values["soak"]),  # type: ignore[arg-type]
+            Wave(("a*",), soak=values["soak"]),
             Wave(
                 ("b*",),
-                max_parallel=values["max_parallel"],  # type: ignore[arg-type]
-                max_failures=values["max_failures"],  # type: ignore[arg-type]
+                max_parallel=values["max_parallel"],
+                max_failures=values["max_failures"],
             ),
-            Wave(("c*",), approve=values["approve"]),  # type: ignore[arg-type]
+            Wave(("c*",), approve=values["approve"]),
         )
-        rollout = Rollout("all", "acme", waves, values["new_head"])  # type: ignore[arg-type]
+        rollout = Rollout("all", "acme", waves, values["new_head"])
         self.play = WatchedPlay(rollout)
         self.digests = dict.fromkeys(NAMES, "x")
         self.runs: dict[str, BegunRun] = {}
@@ -157,9 +157,7 @@ test_no_law_is_broken_whatever_happens = RolloutMachine.TestCase
 @pytest.mark.parametrize(
     ("soak", "events"), [(0.0, "x y begin good drift"), (300.0, "y look failure wait")]
 )
-def test_no_order_of_heads_and_runs_closes_a_wave_on_older_evidence(
-    soak: float, events: str
-) -> None:
+def test_no_order_of_heads_and_runs_closes_a_wave_on_older_evidence(soak, events):
     """Every order of five events of one target: heads, runs that begin and end, time."""
     rollout = Rollout("all", "acme", (Wave(("a",), soak=soak, max_failures=9), Wave(("b",))))
     play = WatchedPlay(rollout)

@@ -45,7 +45,7 @@ def play_to_the_end(play: RolloutPlay) -> None:
     assert play.require_row().state is RolloutState.DONE
 
 
-def test_a_new_head_begins_at_the_first_wave() -> None:
+def test_a_new_head_begins_at_the_first_wave():
     """Who waits for a later wave stays at the revision that it has: a new one at none."""
     play = RolloutPlay(ALL)
     push(play, "v1")
@@ -53,7 +53,7 @@ def test_a_new_head_begins_at_the_first_wave() -> None:
     assert play.require_row().description == "wave 1 of 3: 0 of 1 shown, 1 changing"
 
 
-def test_who_waits_is_kept_at_the_revision_that_it_has() -> None:
+def test_who_waits_is_kept_at_the_revision_that_it_has():
     """It is looked at, and its drift is put right, at that revision."""
     play = RolloutPlay(ALL)
     push(play, "v1")
@@ -66,7 +66,7 @@ def test_who_waits_is_kept_at_the_revision_that_it_has() -> None:
     assert (prod.wanted_commit, prod.touched_number, prod.head_digest) == ("c1", 2, "v2")
 
 
-def test_a_wave_closes_when_each_target_looked_good_for_as_long_as_it_soaks() -> None:
+def test_a_wave_closes_when_each_target_looked_good_for_as_long_as_it_soaks():
     """Only then the next one opens, and not more of it are moved than may be in change."""
     play = RolloutPlay(ALL)
     push(play, "v1")
@@ -87,7 +87,7 @@ def test_a_wave_closes_when_each_target_looked_good_for_as_long_as_it_soaks() ->
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_only_an_empty_look_closes_a_wave(outcome: Outcome) -> None:
+def test_only_an_empty_look_closes_a_wave(outcome):
     """Held drift aside; an apply shows nothing, only the look after it does."""
     play = RolloutPlay(TWO)
     play.push({"a": "v1", "b": "v1"})
@@ -96,7 +96,7 @@ def test_only_an_empty_look_closes_a_wave(outcome: Outcome) -> None:
     assert play.list_wanted()["b"] == int(is_good)
 
 
-def test_argo_cd_29410() -> None:
+def test_argo_cd_29410():
     """There a wave closed on the status that its application still had of the commit before.
 
     The look of the older commit is good, and ends after the newer one was moved: it is of other
@@ -119,7 +119,7 @@ def test_argo_cd_29410() -> None:
     assert play.list_wanted() == {"a": 3, "b": 3}
 
 
-def test_a_look_of_the_same_inputs_counts_if_it_was_claimed_after_the_move() -> None:
+def test_a_look_of_the_same_inputs_counts_if_it_was_claimed_after_the_move():
     """A target that comes into a rollout with nothing to do needs no apply, only a younger look."""
     play = RolloutPlay(Rollout("late", "acme", (Wave(("other",)),)))
     play.push({"a": "v1", "b": "v1", "other": "v1"})
@@ -133,7 +133,7 @@ def test_a_look_of_the_same_inputs_counts_if_it_was_claimed_after_the_move() -> 
     assert play.require_row().wave == 2
 
 
-def test_what_has_nothing_to_change_waits_for_no_other() -> None:
+def test_what_has_nothing_to_change_waits_for_no_other():
     """`max_parallel` is of targets in change."""
     play = RolloutPlay(Rollout("late", "acme", (Wave(("other",)),)))
     names = ("a", "b", "c")
@@ -156,7 +156,7 @@ def test_what_has_nothing_to_change_waits_for_no_other() -> None:
         (Outcome.GOOD, "1 of 2 shown, 1 changing"),
     ],
 )
-def test_a_wave_says_what_keeps_it_open(outcome: Outcome, words: str) -> None:
+def test_a_wave_says_what_keeps_it_open(outcome, words):
     """Also of a target that a newer head does not touch, before it is looked at again."""
     play = RolloutPlay(Rollout("all", "acme", (Wave(("a", "b"), max_failures=1),)))
     play.push({"a": "v1", "b": "v1"})
@@ -168,7 +168,7 @@ def test_a_wave_says_what_keeps_it_open(outcome: Outcome, words: str) -> None:
         assert play.require_row().description == f"wave 1 of 1: {words}"
 
 
-def test_the_soak_counts_only_between_good_looks() -> None:
+def test_the_soak_counts_only_between_good_looks():
     """Drift and failures begin it anew; of a long time that nobody looked only a part counts."""
     play = RolloutPlay(Rollout("all", "acme", (Wave(("a",), soak=1800.0, max_failures=1),)))
     play.push({"a": "v1"})
@@ -195,7 +195,7 @@ def test_the_soak_counts_only_between_good_looks() -> None:
     assert play.require_row().state is RolloutState.DONE
 
 
-def test_the_time_of_a_look_is_no_soak() -> None:
+def test_the_time_of_a_look_is_no_soak():
     """Between the end of one look and the beginning of the next."""
     play = RolloutPlay(Rollout("all", "acme", (Wave(("a",), soak=100.0),)))
     play.push({"a": "v1"})
@@ -204,7 +204,7 @@ def test_the_time_of_a_look_is_no_soak() -> None:
     assert play.require_row().description == "wave 1 of 1: 0 of 1 shown, 1 soaking"
 
 
-def test_what_a_head_does_not_touch_is_closed_at_once() -> None:
+def test_what_a_head_does_not_touch_is_closed_at_once():
     """Targets with the same inputs keep what they have shown, and wait for nobody."""
     play = RolloutPlay(ALL)
     push(play, "v1")
@@ -219,7 +219,7 @@ def test_what_a_head_does_not_touch_is_closed_at_once() -> None:
     assert play.require_row().state is RolloutState.DONE
 
 
-def test_evidence_stays_over_heads_that_do_not_touch_the_target() -> None:
+def test_evidence_stays_over_heads_that_do_not_touch_the_target():
     """Also while it soaks; a newer head does not begin that anew."""
     play = RolloutPlay(ALL)
     push(play, "v1")
@@ -231,7 +231,7 @@ def test_evidence_stays_over_heads_that_do_not_touch_the_target() -> None:
     assert play.require_row().wave == 2
 
 
-def test_a_revert_inherits_nothing_where_other_inputs_were_between() -> None:
+def test_a_revert_inherits_nothing_where_other_inputs_were_between():
     """What was never moved had no others."""
     play = RolloutPlay(TWO)
     play.push({"a": "v1", "b": "v1"})
@@ -243,7 +243,7 @@ def test_a_revert_inherits_nothing_where_other_inputs_were_between() -> None:
     assert play.require_row().state is RolloutState.DONE
 
 
-def test_a_head_waits_in_the_queue_and_only_the_newest_does() -> None:
+def test_a_head_waits_in_the_queue_and_only_the_newest_does():
     """The one that is under way goes on with its own targets and inputs."""
     play = RolloutPlay(Rollout("two", "acme", TWO.waves, "queue"))
     play.push({"a": "v1", "b": "v1"})
@@ -259,7 +259,7 @@ def test_a_head_waits_in_the_queue_and_only_the_newest_does() -> None:
     assert (play.require_row().number, play.list_wanted()["a"]) == (4, 4)
 
 
-def test_a_stopped_rollout_holds_no_newer_head_up() -> None:
+def test_a_stopped_rollout_holds_no_newer_head_up():
     """It is mended by a commit, in the queue as well; what still fails stops that again."""
     play = RolloutPlay(Rollout("two", "acme", TWO.waves, "queue"))
     play.push({"a": "v1", "b": "v1"})
@@ -272,7 +272,7 @@ def test_a_stopped_rollout_holds_no_newer_head_up() -> None:
     assert play.list_wanted()["a"] == 3
 
 
-def test_a_failure_that_is_mended_is_not_held_against_the_next_head() -> None:
+def test_a_failure_that_is_mended_is_not_held_against_the_next_head():
     play = RolloutPlay(Rollout("two", "acme", (Wave(("a",), max_failures=1), Wave(("b",)))))
     play.push({"a": "v1", "b": "v1"})
     play.look("a", outcome=Outcome.FAILURE)
@@ -282,7 +282,7 @@ def test_a_failure_that_is_mended_is_not_held_against_the_next_head() -> None:
     assert not play.members[TargetName("acme", "a")].failed_at
 
 
-def test_targets_join_and_leave_with_a_revision() -> None:
+def test_targets_join_and_leave_with_a_revision():
     """A new one takes part in its wave; one that is removed stays as it is, and is waited for no more."""
     play = RolloutPlay(TWO)
     play.push({"a": "v1"})
@@ -298,7 +298,7 @@ def test_targets_join_and_leave_with_a_revision() -> None:
     assert play.list_wanted()["a"] == 4
 
 
-def test_a_target_that_comes_back_is_wanted_nowhere_until_its_wave_comes() -> None:
+def test_a_target_that_comes_back_is_wanted_nowhere_until_its_wave_comes():
     play = RolloutPlay(TWO)
     play.push({"a": "v1", "b": "v1"})
     play.look("a", "b")
@@ -308,7 +308,7 @@ def test_a_target_that_comes_back_is_wanted_nowhere_until_its_wave_comes() -> No
     assert (back.wanted_commit, back.is_gone, back.touched_number) == ("", False, 3)
 
 
-def test_a_fix_reaches_the_targets_that_are_in_change() -> None:
+def test_a_fix_reaches_the_targets_that_are_in_change():
     """They keep their places of `max_parallel`; no other one comes beside them."""
     play = RolloutPlay(Rollout("all", "acme", (Wave(max_parallel=1, max_failures=1),)))
     play.push({"a": "v0", "b": "v0"})
@@ -320,13 +320,13 @@ def test_a_fix_reaches_the_targets_that_are_in_change() -> None:
     assert play.list_wanted() == {"a": 2, "b": 2}
 
 
-def test_a_wave_without_targets_closes_by_itself() -> None:
+def test_a_wave_without_targets_closes_by_itself():
     play = RolloutPlay(Rollout("three", "acme", (Wave(("no",), approve=True), *TWO.waves)))
     play.push({"a": "v1", "b": "v1"})
     assert play.require_row().wave == 2
 
 
-def test_too_many_failures_stop_a_rollout() -> None:
+def test_too_many_failures_stop_a_rollout():
     """Targets count, not their failures; it goes on when a person says so."""
     play = RolloutPlay(ALL)
     push(play, "v1")
@@ -344,7 +344,7 @@ def test_too_many_failures_stop_a_rollout() -> None:
     assert play.list_wanted()["eu-3"] == 1
 
 
-def test_a_skipped_wave_leaves_no_target_behind() -> None:
+def test_a_skipped_wave_leaves_no_target_behind():
     """What of it still waited for others is moved with it, and the next wave begins."""
     play = RolloutPlay(ALL)
     push(play, "v1")
@@ -360,7 +360,7 @@ def test_a_skipped_wave_leaves_no_target_behind() -> None:
     assert skipped.reason == "the fix is urgent"
 
 
-def test_an_approval_is_for_one_wave_of_one_revision() -> None:
+def test_an_approval_is_for_one_wave_of_one_revision():
     """The next head asks again."""
     play = RolloutPlay(ALL)
     for version in ("v1", "v2"):
@@ -372,7 +372,7 @@ def test_an_approval_is_for_one_wave_of_one_revision() -> None:
         assert play.require_row().state is RolloutState.RUNNING
 
 
-def test_an_aborted_revision_goes_no_further_and_the_next_head_begins_anew() -> None:
+def test_an_aborted_revision_goes_no_further_and_the_next_head_begins_anew():
     """Nothing is rolled back by itself."""
     play = RolloutPlay(TWO)
     play.push({"a": "v1", "b": "v1"})
@@ -389,7 +389,7 @@ def test_an_aborted_revision_goes_no_further_and_the_next_head_begins_anew() -> 
     assert play.list_wanted() == {"a": 3, "b": 1}
 
 
-def test_a_rollout_that_does_not_come_to_its_last_wave_says_so_after_a_week() -> None:
+def test_a_rollout_that_does_not_come_to_its_last_wave_says_so_after_a_week():
     """However many heads took its place meanwhile; one that reached it begins to count anew."""
     play = RolloutPlay(TWO, now=1000.0)
     for day in range(9):
@@ -403,7 +403,7 @@ def test_a_rollout_that_does_not_come_to_its_last_wave_says_so_after_a_week() ->
     assert not is_overdue_for_a_week(play.require_row(), play.now)
 
 
-def test_other_waves_begin_anew_at_the_same_head() -> None:
+def test_other_waves_begin_anew_at_the_same_head():
     """What was shown stays; what was said of waves whose targets are others now does not count."""
     play = RolloutPlay(ALL)
     push(play, "v1")

@@ -31,7 +31,7 @@ OPS = Person("token:ops")
 ANN = Person("proxy:ann")
 
 
-def test_rights_are_those_of_all_rules_that_name_somebody() -> None:
+def test_rights_are_those_of_all_rules_that_name_somebody():
     """Of the targets that the rule has, and each right lets its targets be read."""
     assert list_rights(ACCESS, SRE, PROD) == {Right.PAUSE, Right.APPROVE, Right.READ}
     assert list_rights(ACCESS, SRE, LAB) == frozenset()
@@ -54,14 +54,14 @@ def test_rights_are_those_of_all_rules_that_name_somebody() -> None:
         Person("proxy:x", frozenset({"group:sre", "SRE", "", "proxy:ann", "token:ops"})),
     ],
 )
-def test_names_are_compared_as_they_are(person: Person | None) -> None:
+def test_names_are_compared_as_they_are(person):
     """No group is a person's name, no person's name a token's."""
     for name in (DEV, PROD, LAB):
         assert list_rights(ACCESS, person, name) == frozenset()
     assert list_readable_patterns(ACCESS, person) == ()
 
 
-def test_without_access_everybody_reads_and_nobody_acts() -> None:
+def test_without_access_everybody_reads_and_nobody_acts():
     """Whoever reaches the page."""
     for person in (None, SRE):
         assert list_rights(None, person, DEV) == {Right.READ}
@@ -69,7 +69,7 @@ def test_without_access_everybody_reads_and_nobody_acts() -> None:
     assert list_readable_patterns(None, None) == ("*",)
 
 
-def test_what_somebody_may_read() -> None:
+def test_what_somebody_may_read():
     """The patterns of it."""
     assert list_readable_patterns(ACCESS, OPS) == ("acme/dev", "lab/*")
     assert list_readable_patterns(ACCESS, ANN) == ("*",)
@@ -99,7 +99,7 @@ def test_what_somebody_may_read() -> None:
         (None, "acme/dev", False),
     ],
 )
-def test_who_may_pause_a_scope(person: Person | None, scope: str, can_pause: bool) -> None:
+def test_who_may_pause_a_scope(person, scope, can_pause):
     """Who may pause all that it matches, also targets to come; one that matches none is nobody's."""
     names = [DEV, PROD, LAB, TargetName("acme", "dev-1"), TargetName("acme", "a-dev-1")]
     names += [TargetName("abme", "dev")]

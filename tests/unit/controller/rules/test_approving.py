@@ -57,7 +57,7 @@ def is_approved(rule: TargetRule, *approvals: ApprovalRow, authors: tuple[str, .
     )
 
 
-def test_what_each_mode_may_do_without_asking() -> None:
+def test_what_each_mode_may_do_without_asking():
     """Observe nothing, approve what was approved alone, auto what its rule lists, too."""
     approval = make_approval("proxy:ann")
     auto = AutoRule(frozenset({RowCause.GIT}), frozenset({RowAction.UPDATE}))
@@ -89,7 +89,7 @@ def test_what_each_mode_may_do_without_asking() -> None:
         ([make_approval("proxy:ann", digest="row1:b")], False, False),
     ],
 )
-def test_how_many_people_approved(approvals: list[ApprovalRow], one: bool, two: bool) -> None:
+def test_how_many_people_approved(approvals, one, two):
     """Each person once, for seven days, and no approval that was used."""
     assert is_approved(ONE, *approvals) is one
     assert is_approved(TWO, *approvals) is two
@@ -110,7 +110,7 @@ def test_how_many_people_approved(approvals: list[ApprovalRow], one: bool, two: 
         ("proxy:acme.example", "ann@acme.example", False),
     ],
 )
-def test_who_is_an_author(who: str, author: str, is_same: bool) -> None:
+def test_who_is_an_author(who, author, is_same):
     """By name or address, or what stands before the `@`, without regard to case."""
     assert is_author(ACCESS, who, ["Someone Else", author]) is is_same
     approval = make_approval(who)
@@ -133,7 +133,7 @@ def test_who_is_an_author(who: str, author: str, is_same: bool) -> None:
         ("proxy:bob@acme.example", "token:ann", True),
     ],
 )
-def test_two_approvals_are_of_two_people(who: str, other: str, *, are_two: bool) -> None:
+def test_two_approvals_are_of_two_people(who, other, are_two):
     """An address is who its name is, and a token whose it is said to be, in either order."""
     access = replace(ACCESS, persons={"ci": "Cat@acme.example"})
     approvals = [make_approval(who), make_approval(other, age=5)]
@@ -142,7 +142,7 @@ def test_two_approvals_are_of_two_people(who: str, other: str, *, are_two: bool)
         assert ("row1:a" in terms.approvals) is are_two
 
 
-def test_a_token_of_an_author_approves_nothing() -> None:
+def test_a_token_of_an_author_approves_nothing():
     """Whose token it is counts for `not_author`, too, and its own name no more."""
     access = replace(ACCESS, persons={"ci": "cat@acme.example"})
     assert is_author(access, "token:ci", ["Cat"])
@@ -153,7 +153,7 @@ def test_a_token_of_an_author_approves_nothing() -> None:
     assert not terms.approvals
 
 
-def test_all_unused_approvals_of_a_row_are_used_up() -> None:
+def test_all_unused_approvals_of_a_row_are_used_up():
     """Also an author's, which does not count now and would permit the row again later."""
     approvals = [make_approval("proxy:ann"), make_approval("proxy:bob"), make_approval("proxy:cat")]
     old = [make_approval("proxy:dan", age=8 * DAY), make_approval("proxy:eve", used_at=1.0)]
@@ -163,7 +163,7 @@ def test_all_unused_approvals_of_a_row_are_used_up() -> None:
     assert sorted(terms.approvals["row1:a"]) == sorted(approval.id for approval in approvals)
 
 
-def test_the_page_says_who_counts_and_who_does_not() -> None:
+def test_the_page_says_who_counts_and_who_does_not():
     """How many of how many, by whom, and why another one does not count."""
     rule = replace(TWO, not_author=True)
     approvals = [
@@ -184,7 +184,7 @@ def test_the_page_says_who_counts_and_who_does_not() -> None:
     assert describe_approvals(nobody) == "0 of 1 approval"
 
 
-def test_what_was_rejected_is_not_approved() -> None:
+def test_what_was_rejected_is_not_approved():
     """Whatever approvals are left of it."""
     terms = build_apply_terms(
         ONE, [make_approval("proxy:ann")], now=NOW, access=ACCESS, rejected={"row1:a"}
@@ -209,9 +209,7 @@ def test_what_was_rejected_is_not_approved() -> None:
     st.integers(1, 3),
     st.booleans(),
 )
-def test_more_approvals_never_permit_less(
-    approvals: list[ApprovalRow], needed: int, not_author: bool
-) -> None:
+def test_more_approvals_never_permit_less(approvals, needed, not_author):
     """What is said to be enough is what permits; and one more approval takes nothing away."""
     rule = TargetRule("*", Mode.APPROVE, approvals=needed, not_author=not_author)
     seen = [
@@ -241,7 +239,7 @@ def test_more_approvals_never_permit_less(
         ("token:ops", replace(ACCESS, rules=(replace(ACCESS.rules[0], targets=("acme/dev-*",)),))),
     ],
 )
-def test_whose_right_was_taken_away_since_does_not_count(who: str, access: Access | None) -> None:
+def test_whose_right_was_taken_away_since_does_not_count(who, access):
     """Rules count as they are when a row is done; its approval is used up all the same."""
     approval = make_approval(who)
     assert is_approved(ONE, approval)

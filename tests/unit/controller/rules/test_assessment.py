@@ -113,20 +113,14 @@ C, P = TargetCondition, TargetProgress
         (OBSERVE, [WAITING], None, C.WAITING, P.DONE),
     ],
 )
-def test_state_word_and_progress(
-    rule: TargetRule,
-    rows: list[PlannedRow],
-    block: ApplyBlock | None,
-    condition: TargetCondition,
-    progress: TargetProgress,
-) -> None:
+def test_state_word_and_progress(rule, rows, block, condition, progress):
     """The word of what needs a person most; the progress of what Git asks for alone."""
     found = look(rule, *rows, block=block)
     assert (found.condition, found.progress) == (condition, progress)
 
 
 @pytest.mark.parametrize("rule", [AUTO, APPROVE, OBSERVE])
-def test_plans_without_rows_and_failures(rule: TargetRule) -> None:
+def test_plans_without_rows_and_failures(rule):
     """In sync is done, and a failure is one, in every mode and whatever holds."""
     in_sync = look(rule, outcome=RunOutcome.IN_SYNC, block=PAUSE)
     assert (in_sync.condition, in_sync.progress) == (C.IN_SYNC, P.DONE)
@@ -140,9 +134,7 @@ def test_plans_without_rows_and_failures(rule: TargetRule) -> None:
     ("rule", "block", "cause"),
     [*product((AUTO, GIT_ONLY, APPROVE, OBSERVE), (None, WINDOW, PAUSE), RunCause)],
 )
-def test_when_an_apply_comes_next(
-    rule: TargetRule, block: ApplyBlock | None, cause: RunCause
-) -> None:
+def test_when_an_apply_comes_next(rule, block, cause):
     """Only for what is permitted, while nothing keeps it, and not at once after an apply."""
     found = look(rule, GIT, block=block, cause=cause)
     is_permitted = rule in {AUTO, GIT_ONLY} and block is None
@@ -151,7 +143,7 @@ def test_when_an_apply_comes_next(
     assert not look(rule, REFUSED, block=block, cause=cause).is_apply_next
 
 
-def test_what_the_state_lacks_is_written_without_a_change() -> None:
+def test_what_the_state_lacks_is_written_without_a_change():
     """A moved address is no row: it is applied all the same, but in mode observe."""
     result = replace(make_result(), is_state_behind=True)
     judgement = judge_rows((), ApplyTerms())
@@ -161,7 +153,7 @@ def test_what_the_state_lacks_is_written_without_a_change() -> None:
     assert (blocked.is_apply_next, blocked.condition) == (False, C.WAITING)
 
 
-def test_approved_drift_that_a_guard_stops_is_held() -> None:
+def test_approved_drift_that_a_guard_stops_is_held():
     """Somebody has decided that it is to be done: it is not left alone any more."""
     terms = replace(
         build_apply_terms(GIT_ONLY, (), now=NOW, access=None), approvals={DRIFT.digest: ("a1",)}
@@ -171,7 +163,7 @@ def test_approved_drift_that_a_guard_stops_is_held() -> None:
     assert found.condition is C.HELD
 
 
-def test_why_something_waits() -> None:
+def test_why_something_waits():
     """The pause or the window, else what the row waits for; nothing for what does not."""
     assert look(AUTO, GIT, block=WINDOW).waiting_reason == WINDOW.phrase
     assert look(AUTO, GIT, block=WINDOW).resumes_at == 5000.0
@@ -184,7 +176,7 @@ def test_why_something_waits() -> None:
     assert look(OBSERVE, GIT, DRIFT).hold_count == 0
 
 
-def test_what_needs_a_person_says_that_it_is_paused_too() -> None:
+def test_what_needs_a_person_says_that_it_is_paused_too():
     """A pause, which people forget; not a window, which is no matter where nobody has approved."""
     until = replace(PAUSE, until=1200.0)
     for shown in (
@@ -201,7 +193,7 @@ def test_what_needs_a_person_says_that_it_is_paused_too() -> None:
     assert (held.state, held.due_at, held.due_cause) == (C.HELD, 1200.0, RunCause.RESUMED)
 
 
-def test_guards_are_counted_apart_from_rows() -> None:
+def test_guards_are_counted_apart_from_rows():
     held = finish_look(ROW, APPROVE, GIT, GUARD)
     assert (held.hold_count, held.held_guard_count) == (2, 1)
     assert format_held_rows(2, 1) == "1 row and 1 guard"
@@ -252,7 +244,7 @@ def finish(
     )
 
 
-def test_an_apply_between_two_looks() -> None:
+def test_an_apply_between_two_looks():
     """It stays due until it was applied; the look after it says that it is live."""
     looked = finish_look(ROW, AUTO, GIT)
     assert (looked.due_at, looked.due_cause) == (900.0, RunCause.PUSH)
@@ -265,14 +257,14 @@ def test_an_apply_between_two_looks() -> None:
     assert (live.due_at, live.due_cause) == (NOW + 600, RunCause.INTERVAL)
 
 
-def test_held_drift_keeps_no_commit_from_being_applied() -> None:
+def test_held_drift_keeps_no_commit_from_being_applied():
     """All that Git asks for is live; in mode observe nobody knows whether it ever was."""
     assert finish_look(ROW, GIT_ONLY, DRIFT).applied_commit == "c1"
     assert finish_look(ROW, GIT_ONLY, DRIFT, GIT).applied_commit == ""
     assert finish_look(ROW, OBSERVE, DRIFT).applied_commit == ""
 
 
-def test_an_apply_that_fails_is_tried_again_later_each_time() -> None:
+def test_an_apply_that_fails_is_tried_again_later_each_time():
     """The looks between are good, and do not begin the backoff anew."""
     row, delays = ROW, []
     for _ in range(4):
@@ -288,7 +280,7 @@ def test_an_apply_that_fails_is_tried_again_later_each_time() -> None:
     assert (row.failures, row.state, row.progress) == (0, C.IN_SYNC, P.DONE)
 
 
-def test_what_a_pause_left_of_an_apply_is_looked_at() -> None:
+def test_what_a_pause_left_of_an_apply_is_looked_at():
     """Else its page would show the plan of before, of which a part is done."""
     begun = finish_look(ROW, AUTO, GIT)
     calls = CallCounts(done=1, skipped=1)
@@ -301,7 +293,7 @@ def test_what_a_pause_left_of_an_apply_is_looked_at() -> None:
     assert (untouched.state, untouched.due_at) == (C.PAUSED, NOW + 600)
 
 
-def test_what_never_becomes_as_declared_is_not_applied_without_end() -> None:
+def test_what_never_becomes_as_declared_is_not_applied_without_end():
     """Each further apply of it comes later."""
     row, delays = ROW, []
     for _ in range(3):
@@ -312,7 +304,7 @@ def test_what_never_becomes_as_declared_is_not_applied_without_end() -> None:
     assert delays == [15.0, 30.0, 60.0]
 
 
-def test_what_waits_is_looked_at_when_it_goes_on() -> None:
+def test_what_waits_is_looked_at_when_it_goes_on():
     """At the opening of the window where that is sooner than the interval."""
     soon = replace(WINDOW, until=1200.0)
     waiting = finish_look(ROW, AUTO, GIT, block=soon)
@@ -324,7 +316,7 @@ def test_what_waits_is_looked_at_when_it_goes_on() -> None:
     assert (held.due_at, held.mode, held.hold_count) == (1600.0, Mode.APPROVE, 1)
 
 
-def test_an_open_call_that_is_too_young_is_looked_at_soon() -> None:
+def test_an_open_call_that_is_too_young_is_looked_at_soon():
     """It is known within a minute whether the server acted on it, and nobody is told before."""
     settling = finish_look(ROW, AUTO, SETTLING)
     assert (settling.due_at, settling.due_cause) == (NOW + 30, RunCause.RETRY)
@@ -332,7 +324,7 @@ def test_an_open_call_that_is_too_young_is_looked_at_soon() -> None:
     assert finish_look(ROW, AUTO, WAITING).due_at == NOW + 600
 
 
-def test_an_apply_that_was_stopped() -> None:
+def test_an_apply_that_was_stopped():
     """It waits for the end of what stopped it; else it is looked at again by backoff."""
     soon = replace(WINDOW, until=1200.0)
     stopped = finish_apply(ROW, RunOutcome.APPLY_STOPPED, GIT, block=soon)
@@ -344,7 +336,7 @@ def test_an_apply_that_was_stopped() -> None:
     assert (forever.state, forever.due_at, forever.failures) == (C.PAUSED, NOW + 600, 0)
 
 
-def test_a_later_failure_undoes_no_revision() -> None:
+def test_a_later_failure_undoes_no_revision():
     """Drift that cannot be put right, or a backend that is away, is no matter of the commit."""
     done = finish_look(ROW, AUTO)
     failing = finish_apply(finish_look(done, AUTO, DRIFT), RunOutcome.APPLY_FAILED, DRIFT)
@@ -368,7 +360,7 @@ APPLIES = st.sampled_from(
 
 @effort(12, 500)
 @given(st.data())
-def test_no_run_of_bad_luck_applies_without_end(data: st.DataObject) -> None:
+def test_no_run_of_bad_luck_applies_without_end(data):
     """A target that never becomes as declared is applied ever less, whatever applies end with."""
     now, row, applied_at = NOW, ROW, list[float]()
     while now < NOW + 3600:

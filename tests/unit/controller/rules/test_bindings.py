@@ -39,7 +39,7 @@ WINDOW, OTHER_WINDOW = (
         "https://api.example/%761",
     ],
 )
-def test_a_url_has_one_spelling(url: str) -> None:
+def test_a_url_has_one_spelling(url):
     assert format_backend(BackendIdentity(url)) == "https://api.example:443/v1"
     for tenant in ("acme", " acme ", "Token acme", "Token  acme"):
         assert format_backend(BackendIdentity(url, tenant)) == "https://api.example:443/v1 acme"
@@ -55,7 +55,7 @@ def test_a_url_has_one_spelling(url: str) -> None:
         ("xn--e1afmkfd", ["xn--e1afmkfd", "XN--E1AFMKFD", "xn--e1afmkfd."]),
     ],
 )
-def test_an_address_has_one_spelling(address: str, hosts: list[str]) -> None:
+def test_an_address_has_one_spelling(address, hosts):
     """All that one connection reaches; the first is as an earlier version stored it."""
     spelled = {format_backend(BackendIdentity(f"http://{host}")) for host in hosts}
     assert spelled == {f"http://{address}:80"}
@@ -74,11 +74,11 @@ def test_an_address_has_one_spelling(address: str, hosts: list[str]) -> None:
         BackendIdentity("https://api.example/v1%20acme"),
     ],
 )
-def test_what_is_another_backend(identity: BackendIdentity) -> None:
+def test_what_is_another_backend(identity):
     assert format_backend(identity) != "https://api.example:443/v1"
 
 
-def test_the_row_of_a_move_is_of_both_ends() -> None:
+def test_the_row_of_a_move_is_of_both_ends():
     """So that whoever accepts one has accepted no other, nor another token."""
     ends = [
         Binding("https://a:443", "l-1"),
@@ -92,7 +92,7 @@ def test_the_row_of_a_move_is_of_both_ends() -> None:
     assert build_moved_row(ends[0], token).digest != build_moved_row(ends[0], ends[1]).digest
 
 
-def test_no_terms_override_a_move() -> None:
+def test_no_terms_override_a_move():
     """Not even an approval: that binds the target before rows are judged, or it counts for nothing."""
     move = build_moved_row(None, Binding("https://b:443", "l-1"))
     approvals = {move.digest: ("a1",)}
@@ -133,9 +133,7 @@ def test_no_terms_override_a_move() -> None:
         (replace(AUTO, prune=True), replace(AUTO, prune=False), replace(AUTO, prune=False)),
     ],
 )
-def test_the_strictest_of_two_rules(
-    rule: TargetRule, other: TargetRule, merged: TargetRule
-) -> None:
+def test_the_strictest_of_two_rules(rule, other, merged):
     """Nothing happens that one of them forbids."""
     assert merge_rules(rule, other) == merged
 
@@ -152,5 +150,5 @@ def test_the_strictest_of_two_rules(
         (replace(AUTO, auto=AutoRule(frozenset({RowCause.GIT}))), APPROVE, False),
     ],
 )
-def test_which_rule_is_stricter(other: TargetRule, rule: TargetRule, *, expected: bool) -> None:
+def test_which_rule_is_stricter(other, rule, expected):
     assert is_stricter(other, rule) is expected

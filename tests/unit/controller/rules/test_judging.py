@@ -94,9 +94,7 @@ def some_terms(draw: st.DrawFn) -> ApplyTerms:
 
 @laws
 @given(plans(), some_terms())
-def test_nothing_is_permitted_that_the_terms_do_not_permit(
-    rows: list[PlannedRow], terms: ApplyTerms
-) -> None:
+def test_nothing_is_permitted_that_the_terms_do_not_permit(rows, terms):
     """Each permitted row is approved, or covered with all of its actions and causes."""
     judgement = judge_rows(rows, terms)
     for row in judgement.permitted_rows:
@@ -112,9 +110,7 @@ def test_nothing_is_permitted_that_the_terms_do_not_permit(
 
 @laws
 @given(plans(), some_terms())
-def test_nothing_is_permitted_that_needs_what_is_not_done(
-    rows: list[PlannedRow], terms: ApplyTerms
-) -> None:
+def test_nothing_is_permitted_that_needs_what_is_not_done(rows, terms):
     """What a permitted row needs is permitted, too, or not in the plan."""
     judgement = judge_rows(rows, terms)
     permitted = set(list_permitted(judgement))
@@ -125,7 +121,7 @@ def test_nothing_is_permitted_that_needs_what_is_not_done(
 
 @laws
 @given(plans(), some_terms())
-def test_no_guard_that_nobody_approved_is_passed(rows: list[PlannedRow], terms: ApplyTerms) -> None:
+def test_no_guard_that_nobody_approved_is_passed(rows, terms):
     """What is permitted violates no guard but the overridden ones, and those are no policy's."""
     judgement = judge_rows(rows, terms)
     permitted = set(list_permitted(judgement))
@@ -140,7 +136,7 @@ def test_no_guard_that_nobody_approved_is_passed(rows: list[PlannedRow], terms: 
             assert not guard.address.startswith("policy:")
 
 
-def test_a_row_that_names_no_cause_is_there_because_git_asks_for_it() -> None:
+def test_a_row_that_names_no_cause_is_there_because_git_asks_for_it():
     """And one that names a cause is not."""
     rows = [make_row("plugin.a"), make_row("plugin.b", RowCause.DRIFT)]
     for cause, permitted in ((RowCause.GIT, "plugin.a"), (RowCause.DRIFT, "plugin.b")):
@@ -150,7 +146,7 @@ def test_a_row_that_names_no_cause_is_there_because_git_asks_for_it() -> None:
 
 @laws
 @given(plans(), some_terms())
-def test_each_row_becomes_one_thing_in_any_order(rows: list[PlannedRow], terms: ApplyTerms) -> None:
+def test_each_row_becomes_one_thing_in_any_order(rows, terms):
     """Permitted, held, refused or waiting; and the order of the rows decides nothing."""
     judgement = judge_rows(rows, terms)
     parts = [
@@ -169,9 +165,7 @@ def test_each_row_becomes_one_thing_in_any_order(rows: list[PlannedRow], terms: 
 
 @laws
 @given(plans(), some_terms(), st.sampled_from([*ADDRESSES, *GUARDS]))
-def test_an_approval_takes_nothing_away(
-    rows: list[PlannedRow], terms: ApplyTerms, address: str
-) -> None:
+def test_an_approval_takes_nothing_away(rows, terms, address):
     """Where no guard interferes, one approval more permits what was permitted, and maybe more."""
     rows = [row for row in rows if row.action is not RowAction.GUARD]
     more = replace(terms, approvals={**terms.approvals, f"row1:{address}": ("more",)})
@@ -182,16 +176,14 @@ def test_an_approval_takes_nothing_away(
 
 @laws
 @given(plans(), some_terms())
-def test_approvals_are_used_where_their_row_is_done(
-    rows: list[PlannedRow], terms: ApplyTerms
-) -> None:
+def test_approvals_are_used_where_their_row_is_done(rows, terms):
     """Those of permitted rows and overridden guards, and no others."""
     judgement = judge_rows(rows, terms)
     done = {f"row1:{one}" for one in (*list_permitted(judgement), *judgement.overridden_guards)}
     assert set(judgement.used_approvals) == done & set(terms.approvals)
 
 
-def test_why_rows_are_held() -> None:
+def test_why_rows_are_held():
     """In mode auto by what is not covered, in mode approve by the approval, else by what it needs."""
     rows = [
         make_row("drifted", RowCause.GIT, RowCause.DRIFT),
@@ -210,7 +202,7 @@ def test_why_rows_are_held() -> None:
     assert set(held.values()) == {HoldReason.APPROVAL}
 
 
-def test_a_row_is_held_for_each_action_that_is_not_listed() -> None:
+def test_a_row_is_held_for_each_action_that_is_not_listed():
     """What is adopted may be updated, too, and what is made verified: a run of an agent."""
     row = replace(
         make_row("a", RowCause.GIT, action=RowAction.ADOPT),
@@ -230,7 +222,7 @@ def test_a_row_is_held_for_each_action_that_is_not_listed() -> None:
         assert list_permitted(judge_rows([row], approve(terms, "a"))) == ["a"]
 
 
-def test_what_was_rejected_is_held_whatever_permits_it() -> None:
+def test_what_was_rejected_is_held_whatever_permits_it():
     """With what needs it, also past an approved guard, and where it would wait for something."""
     waiting = replace(make_row("later", RowCause.GIT), refusal="unverified", is_waiting=True)
     rows = [
@@ -253,7 +245,7 @@ def test_what_was_rejected_is_held_whatever_permits_it() -> None:
         assert judgement.waiting_rows == ()
 
 
-def test_what_needs_a_refused_row_is_held() -> None:
+def test_what_needs_a_refused_row_is_held():
     """Also by way of another row, and nobody can approve it."""
     refused = replace(make_row("plugin", RowCause.GIT), refusal="immutable")
     rows = [
@@ -269,7 +261,7 @@ def test_what_needs_a_refused_row_is_held() -> None:
     assert judgement.refused_rows == (refused,)
 
 
-def test_what_needs_a_waiting_row_waits() -> None:
+def test_what_needs_a_waiting_row_waits():
     """Nobody is asked about a row that goes on by itself."""
     waiting = replace(make_row("release", RowCause.GIT), refusal="unverified", is_waiting=True)
     rows = [make_row("launch", RowCause.GIT, needs="release"), waiting]
@@ -278,7 +270,7 @@ def test_what_needs_a_waiting_row_waits() -> None:
     assert not judgement.held_rows
 
 
-def test_rows_of_one_call_are_done_together_or_not_at_all() -> None:
+def test_rows_of_one_call_are_done_together_or_not_at_all():
     """They need one another: holding one holds both."""
     rows = [
         make_row("plugin", RowCause.GIT, needs="release"),
@@ -289,7 +281,7 @@ def test_rows_of_one_call_are_done_together_or_not_at_all() -> None:
     assert list_permitted(judge_rows(rows, approve(git, "release"))) == ["plugin", "release"]
 
 
-def test_a_guard_is_shown_with_the_rows_that_it_would_stop() -> None:
+def test_a_guard_is_shown_with_the_rows_that_it_would_stop():
     """So that they are approved at once, and not the guard a second time after its rows."""
     rows = [make_guard("mass-missing"), make_row("a", RowCause.GIT), make_row("b", RowCause.GIT)]
     held = judge_rows(rows, ApplyTerms()).held_rows
@@ -305,7 +297,7 @@ def test_a_guard_is_shown_with_the_rows_that_it_would_stop() -> None:
     assert judgement.overridden_guards == ("mass-missing",)
 
 
-def test_a_policy_counts_what_is_done() -> None:
+def test_a_policy_counts_what_is_done():
     """Two of three rows stay below its limit, so they are done; all three nobody can approve."""
     rows = [make_guard("policy:small", "a b c", 2), *(make_row(one) for one in "abc")]
     assert list_permitted(judge_rows(rows, approve(ApplyTerms(), "a", "b"))) == ["a", "b"]
@@ -315,7 +307,7 @@ def test_a_policy_counts_what_is_done() -> None:
     assert [held.can_be_approved for held in judgement.held_rows] == [False] * 4
 
 
-def test_a_freeze_is_waited_for() -> None:
+def test_a_freeze_is_waited_for():
     """It ends by itself, so nobody is asked; beside another guard the rows are held by that."""
     freeze = replace(make_guard("policy:freeze", "a"), is_waiting=True)
     rows = [make_row("a", RowCause.GIT), make_row("b", RowCause.GIT), freeze]
@@ -328,7 +320,7 @@ def test_a_freeze_is_waited_for() -> None:
     assert "policy:freeze" not in list_held(judge_rows(rows, ApplyTerms()))
 
 
-def test_it_is_linear_in_the_number_of_rows() -> None:
+def test_it_is_linear_in_the_number_of_rows():
     """A chain of ten times as many rows, whose first is held, is about ten times the work."""
     assert measure_chain(5_000) < 12 * measure_chain(500)
 

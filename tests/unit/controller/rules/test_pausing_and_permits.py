@@ -33,43 +33,36 @@ def make_pause(scope: str = "acme/*", *, hours: float = 6, reason: str = "freeze
     return PauseRow(scope, "proxy:ann", reason, NOW - HOUR, NOW + hours * HOUR)
 
 
-def test_pauses_in_words() -> None:
+def test_pauses_in_words():
     """Who, until when and why."""
     found = longest_active_pause(RULE, [make_pause()], PROD, NOW)
-    assert found is not None
     assert found.phrase == "paused by proxy:ann until Fri 2026-11-27 18:00 UTC: freeze"
     found = longest_active_pause(replace(RULE, pause=FixedPause("audit")), [], PROD, NOW)
-    assert found is not None
     assert found.phrase == "paused by controller.yaml: audit"
 
 
-def test_the_longest_pause_is_told() -> None:
+def test_the_longest_pause_is_told():
     """One without an end before all others; ended ones and those of other targets never."""
     pauses = [make_pause(hours=2), make_pause("acme/prod", hours=4), make_pause("*", hours=-1)]
     pauses.append(make_pause("lab/*", hours=9))
     found = longest_active_pause(RULE, pauses, PROD, NOW)
-    assert found is not None
     assert found.until == NOW + 4 * HOUR
     short = replace(RULE, pause=FixedPause("audit", NOW + HOUR))
     found = longest_active_pause(short, pauses, PROD, NOW)
-    assert found is not None
     assert found.who == "proxy:ann"
     forever = replace(RULE, pause=FixedPause("audit"))
     found = longest_active_pause(forever, pauses, PROD, NOW)
-    assert found is not None
     assert (found.who, found.until) == ("controller.yaml", None)
     assert longest_active_pause(replace(RULE, pause=FixedPause("x", NOW)), [], PROD, NOW) is None
     assert longest_active_pause(RULE, [make_pause(hours=0)], PROD, NOW) is None
 
 
-def test_a_pause_is_told_before_a_window() -> None:
+def test_a_pause_is_told_before_a_window():
     """A window says when it opens, in its own zone."""
     rule = replace(RULE, windows=(OFFICE,))
     block = find_apply_block(rule, [make_pause()], PROD, NOW)
-    assert block is not None
     assert block.condition is TargetCondition.PAUSED
     block = find_apply_block(rule, [], PROD, NOW)
-    assert block is not None
     assert block.condition is TargetCondition.WAITING
     assert block.phrase == "outside of a window until Mon 2026-11-30 09:00 KST"
     assert block.until == datetime(2026, 11, 30, tzinfo=UTC).timestamp()
@@ -101,7 +94,7 @@ def permit(
     )
 
 
-def test_a_permit_is_for_ten_seconds() -> None:
+def test_a_permit_is_for_ten_seconds():
     """From the given time of the counting clock, without a reason."""
     assert permit() == Permit(60.0)
 
@@ -130,14 +123,14 @@ def test_a_permit_is_for_ten_seconds() -> None:
         ),
     ],
 )
-def test_why_there_is_no_permit(found: Permit, reason: str) -> None:
+def test_why_there_is_no_permit(found, reason):
     """Nothing begins from that moment on, and the reason is one for people."""
     assert found == Permit(50.0, reason)
 
 
 @effort(15, 600)
 @given(st.floats(0, 7 * 24 * HOUR), st.sampled_from([0.0, 1.0, 9.5, 8 * HOUR - 3, 8 * HOUR - 0.5]))
-def test_no_permit_lasts_past_the_end_of_the_window(offset: float, inside: float) -> None:
+def test_no_permit_lasts_past_the_end_of_the_window(offset, inside):
     """Ten seconds at most, and each moment of it is inside of a window."""
     rule = replace(RULE, windows=(OFFICE,))
     opening = datetime(2026, 11, 30, tzinfo=UTC).timestamp()

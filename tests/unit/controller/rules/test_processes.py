@@ -11,7 +11,7 @@ LEADER = ProcessRow("b:2:x", "b", 2, ProcessRole.REPLICA, "1.0", "d1", 4, 0.0, 1
 WORKER = ProcessRow("a:1:x", "a", 1, ProcessRole.WORKER, "1.0", "d1", 4, 0.0, 999.0)
 
 
-def test_who_was_seen_lately_is_alive() -> None:
+def test_who_was_seen_lately_is_alive():
     """By the clock of those that were seen; who leads and what differs is said of them alone."""
     silent = replace(WORKER, holder="c:3:x", host="c", seen_at=900.0)
     newer = replace(WORKER, version="1.1", settings_digest="d2")
@@ -24,7 +24,7 @@ def test_who_was_seen_lately_is_alive() -> None:
     assert describe_processes(processes) == "1 replica and 1 worker; b leads"
 
 
-def test_without_a_leader_nothing_differs() -> None:
+def test_without_a_leader_nothing_differs():
     """Nobody knows which of two files is the right one."""
     other = replace(LEADER, holder="a:9:x", host="a", settings_digest="d2")
     processes = list_live_processes([LEADER, other], LeaseRow(LEADER_LEASE, "gone:1:x"))

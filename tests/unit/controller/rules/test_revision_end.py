@@ -76,9 +76,7 @@ def end_head(progress: RevisionProgress, *, is_keyed: bool = True) -> RevisionRo
         ),
     ],
 )
-def test_the_head_sums_its_targets_up(
-    progress: RevisionProgress, end: RevisionEnd, words: str
-) -> None:
+def test_the_head_sums_its_targets_up(progress, end, words):
     """Red at the first failure, green when all that it touched was planned."""
     revision = end_head(progress)
     assert (revision.end, revision.description) == (end, words)
@@ -86,21 +84,21 @@ def test_the_head_sums_its_targets_up(
     assert revision.ended_at == (0.0 if end is NONE else 9.0)
 
 
-def test_before_the_targets_are_known_it_is_pending() -> None:
+def test_before_the_targets_are_known_it_is_pending():
     """Also where no target is known to be concerned yet."""
     revision = end_head(RevisionProgress(), is_keyed=False)
     status = build_status_text(revision, "https://page.example/x")
     assert (status.state, status.description) == (StatusState.PENDING, "waiting for the first look")
 
 
-def test_a_retry_that_succeeds_turns_it_green() -> None:
+def test_a_retry_that_succeeds_turns_it_green():
     """And then it is final: what fails later is no matter of this commit."""
     red = end_head(RevisionProgress(2, 1, 1, ("prod",)))
     (green,) = build_changed_revisions([red], RevisionProgress(2, 2), is_keyed=True, now=10.0)
     assert (green.end, green.ended_at, green.is_final) == (SUCCESS, 10.0, True)
 
 
-def test_a_commit_that_cannot_be_used_is_red_for_good() -> None:
+def test_a_commit_that_cannot_be_used_is_red_for_good():
     """The text names what is wrong."""
     broken = replace(HEAD, finding=error_finding("Duplicate key"))
     (ended,) = build_changed_revisions([broken], RevisionProgress(), is_keyed=False, now=1.0)
@@ -119,7 +117,7 @@ def overtake(*ends: RevisionEnd) -> list[RevisionRow]:
     return [HEAD, *(row for row in older if not row.is_final)]
 
 
-def test_what_was_overtaken_while_open_ends_without_a_verdict() -> None:
+def test_what_was_overtaken_while_open_ends_without_a_verdict():
     """At once, whatever becomes of the next head; forges have no word for that but success."""
     rows = overtake(NONE, NONE)
     head, *older = build_changed_revisions(
@@ -133,7 +131,7 @@ def test_what_was_overtaken_while_open_ends_without_a_verdict() -> None:
     assert (status.state, status.description) == (StatusState.SUCCESS, "overtaken by 2222222")
 
 
-def test_what_followed_a_later_head_until_now_follows_it_no_more() -> None:
+def test_what_followed_a_later_head_until_now_follows_it_no_more():
     """In a store of a version that had it end as the next head does."""
     following = replace(
         overtake(NONE)[1], end=FAILURE, description="failed with 2222222: 0 of 1 done"
@@ -142,13 +140,13 @@ def test_what_followed_a_later_head_until_now_follows_it_no_more() -> None:
     assert (ended.end_word, ended.description) == ("overtaken", "overtaken by 2222222")
 
 
-def test_what_was_overtaken_while_red_stays_red() -> None:
+def test_what_was_overtaken_while_red_stays_red():
     """It is not among the open ones any more."""
     assert overtake(FAILURE) == [HEAD]
     assert overtake(ERROR) == [HEAD]
 
 
-def test_what_was_forced_away_ends_with_an_error() -> None:
+def test_what_was_forced_away_ends_with_an_error():
     """What it had overtaken has no verdict."""
     away = build_overtaken_revision(RevisionRow("acme", 1, "1", 0.0), HEAD.commit, is_forced=True)
     before = replace(RevisionRow("acme", 0, "0", 0.0), overtaken_by="1")
@@ -171,7 +169,7 @@ def test_what_was_forced_away_ends_with_an_error() -> None:
         st.lists(st.integers(0, 80).map("n".__mul__), max_size=3).map(tuple),
     )
 )
-def test_descriptions_are_short_and_updates_come_to_rest(progress: RevisionProgress) -> None:
+def test_descriptions_are_short_and_updates_come_to_rest(progress):
     """At most 140 characters; the same facts change nothing twice."""
     rows = overtake(NONE, NONE)
     changed = {

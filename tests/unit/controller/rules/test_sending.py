@@ -28,7 +28,7 @@ LATER = SendResult(error_finding("Rate limited"), retry_after=90.0)
 DONE = SendResult()
 
 
-def test_updates_are_ten_seconds_apart_but_for_the_end() -> None:
+def test_updates_are_ten_seconds_apart_but_for_the_end():
     """The first is sent at once; an end never waits; nothing equal is sent."""
     assert due.is_status_due(ROW, 100.0, 10.0)
     sent = due.build_status_after_send(ROW, PENDING, DONE, 100.0, DEFAULTS, 0.5)
@@ -40,7 +40,7 @@ def test_updates_are_ten_seconds_apart_but_for_the_end() -> None:
     assert due.is_status_due(replace(sent, wished=END), 101.0, 10.0)
 
 
-def test_failures_are_tried_again_as_asked_and_a_refusal_never() -> None:
+def test_failures_are_tried_again_as_asked_and_a_refusal_never():
     """By the forge's own delay where it names one."""
     failed = due.build_status_after_send(ROW, PENDING, FAILED, 100.0, DEFAULTS, 0.5)
     assert (failed.failures, failed.try_at, failed.sent) == (1, 115.0, None)
@@ -54,7 +54,7 @@ def test_failures_are_tried_again_as_asked_and_a_refusal_never() -> None:
     assert not due.must_read_back(refused, 1e9, 3600.0)
 
 
-def test_an_end_is_read_back_after_a_minute_and_every_hour() -> None:
+def test_an_end_is_read_back_after_a_minute_and_every_hour():
     """What somebody else wrote over it is found and sent again."""
     ended = replace(ROW, wished=END, sent=END, sent_at=100.0)
     assert not due.must_read_back(ended, 159.0, 3600.0)
@@ -72,7 +72,7 @@ def test_an_end_is_read_back_after_a_minute_and_every_hour() -> None:
     assert due.with_new_wish(None, ROW) == ROW
 
 
-def test_a_message_is_tried_for_a_day() -> None:
+def test_a_message_is_tried_for_a_day():
     """Then it is given up, since an old alarm is noise."""
     row = MessageRow("m", "hook", "failed", "f", {}, created_at=100.0)
     assert due.is_message_due(row, 100.0)
@@ -88,7 +88,7 @@ def test_a_message_is_tried_for_a_day() -> None:
     assert refused.refusal == "Forbidden"
 
 
-def test_a_source_is_told_of_at_its_third_failure_in_a_row_and_when_it_is_back() -> None:
+def test_a_source_is_told_of_at_its_third_failure_in_a_row_and_when_it_is_back():
     """One failed fetch is no news."""
     rows = [SourceRow("acme", failures=n) for n in range(6)]
     told = [revisions.find_fetch_event(rows[n], rows[n + 1]) for n in range(5)]
@@ -97,7 +97,7 @@ def test_a_source_is_told_of_at_its_third_failure_in_a_row_and_when_it_is_back()
     assert revisions.find_fetch_event(rows[5], rows[0]) is Event.RECOVERED
 
 
-def test_a_head_that_cannot_be_used_is_told_and_so_is_the_next_good_one() -> None:
+def test_a_head_that_cannot_be_used_is_told_and_so_is_the_next_good_one():
     """Two good ones in a row are no news."""
     good = RevisionRow("acme", 1, "c1", 0.0)
     broken = replace(good, finding=error_finding("Duplicate key"))

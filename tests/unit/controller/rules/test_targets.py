@@ -64,7 +64,7 @@ def move(rows: list[TargetRow], digests: dict[str, str], number: int = 2) -> dic
     return {row.name.target: row for row in moved}
 
 
-def test_the_first_rule_that_matches_holds() -> None:
+def test_the_first_rule_that_matches_holds():
     """Case counts; a target without a rule is left alone."""
     source = Source("acme", "url", rules=(TargetRule("prod-*"), TargetRule("p*", interval=5)))
     assert find_rule(source, "prod-eu") == source.rules[0]
@@ -72,7 +72,7 @@ def test_the_first_rule_that_matches_holds() -> None:
     assert find_rule(source, "PROD-eu") is None
 
 
-def test_a_push_touches_the_targets_whose_inputs_changed() -> None:
+def test_a_push_touches_the_targets_whose_inputs_changed():
     """All are to be at the head, and only those are due; one that was not done before is, too."""
     rows = [
         replace(DONE, name=TargetName("acme", name), input_digest=digest)
@@ -91,7 +91,7 @@ def test_a_push_touches_the_targets_whose_inputs_changed() -> None:
     assert (back.is_gone, back.due_at, back.touched_number) == (False, 100.0, 0)
 
 
-def test_new_targets_are_spread() -> None:
+def test_new_targets_are_spread():
     """Twelve within twelve seconds, thousands over their interval."""
     few = move([], {f"t{n}": "d" for n in range(12)})
     assert {row.due_at for row in few.values()} == {105.5}
@@ -121,7 +121,7 @@ def finish(row: TargetRow, result: RunResult, begun: TargetRow | None = None) ->
     )
 
 
-def test_a_failure_is_tried_again_and_the_target_stays_undone() -> None:
+def test_a_failure_is_tried_again_and_the_target_stays_undone():
     """It is due by backoff; a good look makes it done and due after its interval."""
     row = TargetRow(PROD, "c1", 1, wanted_digest="d", due_cause=RunCause.PUSH)
     failing = finish(row, look(RunOutcome.PLAN_ERROR))
@@ -136,7 +136,7 @@ def test_a_failure_is_tried_again_and_the_target_stays_undone() -> None:
     assert changed.applied_commit == "c1"
 
 
-def test_a_head_that_came_during_a_look_is_looked_at_next() -> None:
+def test_a_head_that_came_during_a_look_is_looked_at_next():
     """The look counts for the inputs that it saw, and not for those that are wanted now."""
     looked = TargetRow(PROD, "c1", 1, wanted_digest="d")
     row = replace(
@@ -153,7 +153,7 @@ def test_a_head_that_came_during_a_look_is_looked_at_next() -> None:
     assert (after.applied_commit, after.looked_number) == ("c1", 1)
 
 
-def test_a_revert_of_a_broken_commit_is_looked_at_at_once() -> None:
+def test_a_revert_of_a_broken_commit_is_looked_at_at_once():
     """It has the inputs of the last good look; a backend that fails makes no push count."""
     broken = finish(move([DONE], {"prod": "broken"}, 2)["prod"], look(RunOutcome.PLAN_ERROR))
     mended = move([broken], {"prod": "d"}, 3)["prod"]
@@ -164,7 +164,7 @@ def test_a_revert_of_a_broken_commit_is_looked_at_at_once() -> None:
     assert (other.due_cause, other.touched_number) == (RunCause.RETRY, 0)
 
 
-def test_a_revert_during_the_look_at_a_broken_commit_is_looked_at_next() -> None:
+def test_a_revert_during_the_look_at_a_broken_commit_is_looked_at_next():
     """When the head came, the target still was as the last good look left it."""
     looked = move([DONE], {"prod": "broken"}, 2)["prod"]
     mended = move([looked], {"prod": "d"}, 3)["prod"]
@@ -173,7 +173,7 @@ def test_a_revert_during_the_look_at_a_broken_commit_is_looked_at_next() -> None
         assert (after.due_at, after.due_cause) == (1000.0, RunCause.PUSH)
 
 
-def test_what_was_found_before_is_a_time_in_a_row() -> None:
+def test_what_was_found_before_is_a_time_in_a_row():
     """The same outcome and content, of the same commit or of the same inputs."""
     cause, outcome = RunCause.INTERVAL, RunOutcome.CHANGES
     last = RunRow("r1", PROD, "c1", cause, 0.0, 1.0, outcome, result_digest="d")
@@ -188,7 +188,7 @@ def test_what_was_found_before_is_a_time_in_a_row() -> None:
     )
 
 
-def test_people_are_told_of_changes_and_recovery_alone() -> None:
+def test_people_are_told_of_changes_and_recovery_alone():
     """A state that stays tells nothing, nor does anything that needs nobody."""
     rows = {state: TargetRow(PROD, state=state) for state in TargetCondition}
     events = {
@@ -213,7 +213,7 @@ def test_people_are_told_of_changes_and_recovery_alone() -> None:
         assert list_target_events(fourth, fourth) == []
 
 
-def test_each_failure_is_closed_once_and_nothing_else_is() -> None:
+def test_each_failure_is_closed_once_and_nothing_else_is():
     """Whatever the target waits for then; what was held and is approved was no failure."""
     failed = {TargetCondition.FAILING, TargetCondition.UNKNOWN}
     for before in TargetCondition:
@@ -233,7 +233,7 @@ def due_rows(*names: str, host: str = "") -> list[TargetRow]:
     return [TargetRow(TargetName(*name.split("/")), backend_host=host or name) for name in names]
 
 
-def test_one_source_leaves_a_worker_to_the_others() -> None:
+def test_one_source_leaves_a_worker_to_the_others():
     """Also while no other one has something due: what comes later waits for no timeout of it."""
     due = due_rows("a/1", "a/2", "a/3", "a/4")
     alone = choose_due_targets(due, [], 4, has_many_sources=False)
@@ -252,7 +252,7 @@ def test_one_source_leaves_a_worker_to_the_others() -> None:
     assert len(choose([], 1)) == 1
 
 
-def test_one_host_gets_four_looks_at_once() -> None:
+def test_one_host_gets_four_looks_at_once():
     """Those of a host that is not known yet count for none."""
     due = due_rows(*(f"a/{n}" for n in range(9)), host="api.example")
     assert len(choose_due_targets(due, [], 16, has_many_sources=False)) == 4
@@ -266,9 +266,7 @@ def test_one_host_gets_four_looks_at_once() -> None:
     st.lists(st.integers(0, 29), max_size=4, unique=True),
     st.integers(1, 6),
 )
-def test_choices_are_never_twice_and_never_too_many(
-    due: list[int], running: list[int], workers: int
-) -> None:
+def test_choices_are_never_twice_and_never_too_many(due, running, workers):
     """Whatever is due and running; and something is chosen where anything may be."""
     rows = [TargetRow(TargetName(f"s{n % 3}", f"{n}"), backend_host=f"h{n % 5}") for n in range(30)]
     busy = [rows[n] for n in running]
@@ -280,7 +278,7 @@ def test_choices_are_never_twice_and_never_too_many(
 
 
 @given(st.lists(st.floats(0, 4e9), max_size=30), st.binary(min_size=10, max_size=10))
-def test_run_ids_only_grow(times: list[float], randomness: bytes) -> None:
+def test_run_ids_only_grow(times, randomness):
     """In the same millisecond, after the clock was set back, and after a restart."""
     source = RunIdSource()
     ids = [source.make_id(now, randomness) for now in times]
@@ -293,7 +291,7 @@ def test_run_ids_only_grow(times: list[float], randomness: bytes) -> None:
 
 
 @pytest.mark.parametrize("progress", list(TargetProgress))
-def test_a_head_touches_what_is_not_done_with_the_same_inputs(progress: TargetProgress) -> None:
+def test_a_head_touches_what_is_not_done_with_the_same_inputs(progress):
     """What is held is told again, and nothing is looked at sooner; an old failure says nothing."""
     row = replace(DONE, progress=progress)
     moved = move([row], {"prod": "d"}, 2)["prod"]

@@ -23,7 +23,7 @@ HEADER = (
         (b"author " + b"a" * 1000 + b"\n\n" + b"\x07" * 1000, "a" * 197 + "...", "\\u0007" * 49),
     ],
 )
-def test_texts(content: bytes, author: str, subject: str) -> None:
+def test_texts(content, author, subject):
     head = parse_commit_head("1", content)
     assert head.author == author
     assert head.subject.removesuffix("...").startswith(subject)

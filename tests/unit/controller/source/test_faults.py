@@ -13,11 +13,11 @@ def list_summaries(source: Source) -> list[str]:
 
 
 @pytest.mark.parametrize("url", ["https://user@h/x", "https://h/x?y", "https://h/\nx", "/a::b"])
-def test_a_url_that_a_start_refuses_is_a_fault(url: str) -> None:
+def test_a_url_that_a_start_refuses_is_a_fault(url):
     assert list_summaries(Source("acme", url)) == ["The url of a source cannot be used"]
 
 
-def test_refs_and_folders_that_a_start_refuses_are_faults() -> None:
+def test_refs_and_folders_that_a_start_refuses_are_faults():
     """All of them in one run; a commit is a pin, and no ref."""
     odd = Source("acme", "/srv/x", ref="a..b", path="/etc", project_from="c..d")
     assert len(list_summaries(odd)) == 3

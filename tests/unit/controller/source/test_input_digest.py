@@ -51,7 +51,7 @@ def compute(
         ("README.md", "1", set()),
     ],
 )
-def test_who_is_touched(path: str, content: str | None, unaware: set[str]) -> None:
+def test_who_is_touched(path, content, unaware):
     """All but those whose manifests are in other folders."""
     same = {target for target in FOLDERS if compute(target, {}) == compute(target, {path: content})}
     assert same == unaware
@@ -67,14 +67,14 @@ def test_who_is_touched(path: str, content: str | None, unaware: set[str]) -> No
         ("tenants/dev/link.yaml", "120000"),
     ],
 )
-def test_a_folder_that_could_hold_more_than_manifests_counts_for_all(path: str, mode: str) -> None:
+def test_a_folder_that_could_hold_more_than_manifests_counts_for_all(path, mode):
     """A package, a secret, and whatever a link may lead to."""
     more = {path: "1"}
     before = compute("prod", more, {path: mode})
     assert compute("prod", {**more, "tenants/dev/a.yaml": "2"}, {path: mode}) != before
 
 
-def test_the_order_of_files_and_targets_counts_for_nothing() -> None:
+def test_the_order_of_files_and_targets_counts_for_nothing():
     files = [CommittedFile("100644", content, path) for path, content in BASE.items()]
     again = InputRegions(files[::-1], dict(reversed(FOLDERS.items())))
     assert again.digest_readable_files("dev") == InputRegions(files, FOLDERS).digest_readable_files(
@@ -82,19 +82,19 @@ def test_the_order_of_files_and_targets_counts_for_nothing() -> None:
     )
 
 
-def test_only_what_lies_above_is_read_above() -> None:
+def test_only_what_lies_above_is_read_above():
     regions = InputRegions([], FOLDERS)
     assert [target for target in FOLDERS if regions.reads_outside(target)] == ["above"]
 
 
-def test_a_name_is_not_taken_for_a_content() -> None:
+def test_a_name_is_not_taken_for_a_content():
     """Two files never look like two others with the same letters."""
     first = InputRegions([CommittedFile("100644", "ab", "c")], {"t": (".",)})
     second = InputRegions([CommittedFile("100644", "a", "bc")], {"t": (".",)})
     assert first.digest_readable_files("t") != second.digest_readable_files("t")
 
 
-def test_ten_thousand_targets_with_a_folder_each() -> None:
+def test_ten_thousand_targets_with_a_folder_each():
     """Each costs what it lists, and not what all others list."""
 
     def digest(count: int) -> None:
@@ -111,7 +111,7 @@ def test_ten_thousand_targets_with_a_folder_each() -> None:
     assert calls_of(lambda: digest(2_000)) < 2.5 * calls_of(lambda: digest(1_000))
 
 
-def test_a_folder_beside_one_with_a_longer_name() -> None:
+def test_a_folder_beside_one_with_a_longer_name():
     """`a` is not taken for the beginning of `a-b`, `a.b` and `a0`."""
     names = ("a", "a-b", "a.b", "a/b", "a0")
     base = [CommittedFile("100644", "1", f"{name}/x.yaml") for name in names]

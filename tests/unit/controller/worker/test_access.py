@@ -33,7 +33,7 @@ def env(name: str) -> SecretName:
     return SecretName("env", name)
 
 
-def test_all_that_the_file_names_is_the_controllers_own(tmp_path: Path) -> None:
+def test_all_that_the_file_names_is_the_controllers_own(tmp_path):
     """Wherever it stands; files are from the folder of `controller.yaml` on."""
     status = ForgeStatus("github", "a/b", env("FORGE"), "https://api.example")
     sources = {
@@ -55,7 +55,7 @@ def build(source: Source, own: OwnSecretLocations = NOTHING_OWN, **environ: str)
     return environment
 
 
-def test_nothing_but_what_a_process_needs_and_the_patterns_of_the_source() -> None:
+def test_nothing_but_what_a_process_needs_and_the_patterns_of_the_source():
     source = Source("a", "x", may_read=MayRead(("ACME_*", "ONE")))
     given = {"ACME_A": "1", "ONE": "2", "ONE_MORE": "3", "acme_b": "4", "HTTPS_PROXY": "p"}
     environment = build(source, PATH="/bin:relative:", TZ="UTC", PYTHONPATH="x", **given)
@@ -69,14 +69,14 @@ def test_nothing_but_what_a_process_needs_and_the_patterns_of_the_source() -> No
     }
 
 
-def test_what_a_process_needs_is_not_for_targets() -> None:
+def test_what_a_process_needs_is_not_for_targets():
     """A proxy may have a password."""
     source = Source("a", "x", may_read=MayRead(("ACME_*",)))
     environ = {"HTTPS_PROXY": "http://user:password@proxy", "PATH": "/bin", "ACME_A": "1"}
     assert readable_variable_names(source, NOTHING_OWN, environ) == ("ACME_A",)
 
 
-def test_a_proxy_is_for_targets_by_its_name_alone() -> None:
+def test_a_proxy_is_for_targets_by_its_name_alone():
     """A pattern opens none of the variables, in any case, by which servers are reached."""
     environ = dict.fromkeys(("HTTPS_PROXY", "http_proxy", "Ftp_Proxy", "NO_PROXY", "A"), "x")
     for opened, readable in ((("http_proxy",), ("http_proxy", "A")), ((), ("A",))):
@@ -84,14 +84,14 @@ def test_a_proxy_is_for_targets_by_its_name_alone() -> None:
         assert readable_variable_names(source, NOTHING_OWN, environ) == readable
 
 
-def test_a_pattern_for_all_gives_neither_own_secrets_nor_another_home() -> None:
+def test_a_pattern_for_all_gives_neither_own_secrets_nor_another_home():
     own = OwnSecretLocations(frozenset({"GIT_TOKEN"}), ())
     source = Source("a", "x", may_read=MayRead(("*",)))
     environment = build(source, own, git_token="x", GIT_TOKEN="y", HOME="/root", PATH="/bin", A="1")
     assert environment == {"A": "1", "PATH": "/bin", "HOME": str(HOME)}
 
 
-def test_a_source_may_bring_its_own_way_to_ssh() -> None:
+def test_a_source_may_bring_its_own_way_to_ssh():
     source = Source("a", "x", may_read=MayRead(("GIT_SSH_COMMAND",)))
     environment = build_worker_environment(
         source, NOTHING_OWN, {"GIT_SSH_COMMAND": "ssh -i x"}, HOME
@@ -99,7 +99,7 @@ def test_a_source_may_bring_its_own_way_to_ssh() -> None:
     assert environment["GIT_SSH_COMMAND"] == "ssh -i x"
 
 
-def test_hosts_are_those_of_the_source_else_the_controllers() -> None:
+def test_hosts_are_those_of_the_source_else_the_controllers():
     """No pattern of a source widens them."""
     limited = Source("a", "x", hosts=("a.example", "b.example:8443"))
     free = Source("b", "x", may_read=MayRead(("*",)))
@@ -109,7 +109,7 @@ def test_hosts_are_those_of_the_source_else_the_controllers() -> None:
     assert "SYNAPSE_APPLY_HOSTS" not in build(free)
 
 
-def test_files_are_those_below_the_folders_of_the_source(tmp_path: Path) -> None:
+def test_files_are_those_below_the_folders_of_the_source(tmp_path):
     """But neither the controller's own nor its data; beside a folder is not below it."""
     folder, data = tmp_path / "acme", tmp_path / "acme" / "data"
     own = OwnSecretLocations(frozenset(), (folder / "token",))
@@ -133,8 +133,6 @@ def test_files_are_those_below_the_folders_of_the_source(tmp_path: Path) -> None
         (("dev.example:8443",), "", ","),
     ],
 )
-def test_a_rule_narrows_the_hosts_of_its_source(
-    hosts: tuple[str, ...], limit: str | None, left: str
-) -> None:
+def test_a_rule_narrows_the_hosts_of_its_source(hosts, limit, left):
     """It never adds one; where none is left, the text names no host at all."""
     assert narrow_hosts(hosts, limit) == left

@@ -56,13 +56,13 @@ TERMS = ApplyTerms(
 )
 
 
-def test_a_permit_fits_into_a_pipe_at_once() -> None:
+def test_a_permit_fits_into_a_pipe_at_once():
     """Whatever letters its reason has: less than the 4,096 bytes that are written whole."""
     assert len(encode_permit(Permit(1.0, "\U0001f4a5" * 5000))) < 7000
 
 
 @pytest.mark.parametrize("name", ["plan_json", "report_json"])
-def test_a_document_that_is_too_large_is_left_out_with_a_warning(name: str) -> None:
+def test_a_document_that_is_too_large_is_left_out_with_a_warning(name):
     document: dict[str, Any] = {name: "x" * (32 * 1024**2 + 1)}
     result = decode_result(encode_result(replace(APPLIED, **document)), TERMS)
     assert getattr(result, name) == ""
@@ -123,7 +123,7 @@ WRONG_VALUES: tuple[dict[str, Any], ...] = (
         *({"running_jobs": {**JOBS_JSON, "jobs": [{**JOB_JSON, **wrong}]}} for wrong in WRONG_JOBS),
     ],
 )
-def test_a_look_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
+def test_a_look_of_another_shape_is_refused(changes):
     line = json.dumps({**json.loads(encode_result(RESULT)), **changes}).encode()
     with pytest.raises(WrongShapeError):
         decode_result(line)
@@ -141,7 +141,7 @@ def test_a_look_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
         {"running_jobs": JOBS_JSON},
     ],
 )
-def test_an_apply_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
+def test_an_apply_of_another_shape_is_refused(changes):
     """Also one that says it used up what it was not given, or that all is done where it is not."""
     line = json.dumps({**json.loads(encode_result(APPLIED)), **changes}).encode()
     with pytest.raises(WrongShapeError):
@@ -152,7 +152,7 @@ LINES = [b"", b"x", b"[" * 100_000, b"\xff", b"null", b"{}"]
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_that_is_none_is_refused(line: bytes) -> None:
+def test_a_line_that_is_none_is_refused(line):
     with pytest.raises(WrongShapeError):
         decode_result(line)
 
@@ -160,6 +160,6 @@ def test_a_line_that_is_none_is_refused(line: bytes) -> None:
 @pytest.mark.parametrize(
     "line", [*LINES, b'{"order": {}}', b'{"permit": [1]}', b'{"permit": [NaN, ""]}']
 )
-def test_a_line_that_is_neither_order_nor_permit_is_refused(line: bytes) -> None:
+def test_a_line_that_is_neither_order_nor_permit_is_refused(line):
     with pytest.raises(WrongShapeError):
         decode_order_or_permit(line)

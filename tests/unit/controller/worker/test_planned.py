@@ -86,13 +86,7 @@ def list_row(item: dict[str, Any], address: str = "widget/a", **choices: Any) ->
         ),
     ],
 )
-def test_what_a_row_does_and_why(
-    item: dict[str, Any],
-    choices: dict[str, Any],
-    action: RowAction,
-    causes: tuple[RowCause, ...],
-    summary: str,
-) -> None:
+def test_what_a_row_does_and_why(item, choices, action, causes, summary):
     others = {"gadget/other": {"spec": {"name": "o"}, "live": {"name": "o"}, "record": {}}}
     (row,) = list_rows({"widget/a": item, **others}, **choices).values()
     assert (row.action, row.causes, row.summary) == (action, causes, summary)
@@ -103,7 +97,7 @@ def test_what_a_row_does_and_why(
     assert not (row.is_waiting)
 
 
-def test_a_secret_that_changed_is_a_cause_of_its_own() -> None:
+def test_a_secret_that_changed_is_a_cause_of_its_own():
     spec = {"name": "a", "hook": {"$secret": "new"}}
     row = list_row(
         {
@@ -127,9 +121,7 @@ def test_a_secret_that_changed_is_a_cause_of_its_own() -> None:
         ({"$secret": "new", "place": "p1"}, {"$mac": "old", "place": ""}, True),
     ],
 )
-def test_a_secret_of_another_place_is_of_git(
-    declared: dict[str, str], recorded: dict[str, str], is_of_git: bool
-) -> None:
+def test_a_secret_of_another_place_is_of_git(declared, recorded, is_of_git):
     spec, applied = {"name": "a", "hook": declared}, {"name": "a", "hook": recorded}
     row = list_row({"spec": spec, "record": {"applied": applied}, "live": {"name": "a"}})
     assert row.causes == (GIT if is_of_git else ()) + SECRET
@@ -148,8 +140,8 @@ def test_a_secret_of_another_place_is_of_git(
     ],
 )
 def test_drift_is_of_git_where_its_call_sends_a_secret_of_another_place(
-    declared: dict[str, str], recorded: Any, is_of_git: bool
-) -> None:
+    declared, recorded, is_of_git
+):
     """An update of what drifted, and a missing object that is made again."""
     applied = {**SIZE_3, **({"hook": recorded} if recorded else {})}
     item = {"spec": {**SIZE_3, "hook": declared}, "record": {"applied": applied}}
@@ -158,7 +150,7 @@ def test_drift_is_of_git_where_its_call_sends_a_secret_of_another_place(
     assert list_row({**item, "id": 7}).causes == causes
 
 
-def test_a_missing_object_is_of_git_where_it_would_not_be_what_it_was() -> None:
+def test_a_missing_object_is_of_git_where_it_would_not_be_what_it_was():
     """Another field, one less, another package, another run."""
     record = {"applied": SIZE_3}
     assert list_row({"spec": SIZE_3, "record": record, "id": 7}).causes == DRIFT
@@ -182,14 +174,14 @@ def test_a_missing_object_is_of_git_where_it_would_not_be_what_it_was() -> None:
         assert list_row({**edition, **item}, "edition/y@1.0.0").causes == causes, item
 
 
-def test_what_concerns_the_state_alone_is_no_row() -> None:
+def test_what_concerns_the_state_alone_is_no_row():
     """Nor what is as it should be, nor drift that is kept."""
     followed = {"spec": SIZE_5, "live": SIZE_5, "record": {"applied": SIZE_3}}
     kept = {"spec": SIZE_3, "live": SIZE_4, "record": {"applied": SIZE_3}}
     assert not list_rows({"widget/a": followed, "widget/b": kept | {}}, on_drift="hold")
 
 
-def test_a_run_that_is_due_is_a_row_and_one_after_a_create_is_part_of_it() -> None:
+def test_a_run_that_is_due_is_a_row_and_one_after_a_create_is_part_of_it():
     package = {"digest": "d1"}
     live = {"spec": EDITION, "live": EDITION, "record": {"digest": "d1"}, "package": package}
     row = list_row({**live, "verify": {}}, "edition/y@1.0.0")
@@ -205,7 +197,7 @@ def test_a_run_that_is_due_is_a_row_and_one_after_a_create_is_part_of_it() -> No
     )
 
 
-def test_what_is_made_again_is_verified_by_the_same_row() -> None:
+def test_what_is_made_again_is_verified_by_the_same_row():
     """So neither is done by a rule that lists one of them alone."""
     record = {"digest": "d1", "applied": EDITION}
     item = {"spec": EDITION, "package": {"digest": "d1"}, "record": record, "id": 7, "verify": {}}
@@ -219,7 +211,7 @@ def test_what_is_made_again_is_verified_by_the_same_row() -> None:
     ).permitted_rows == (row,)
 
 
-def test_a_refused_row_says_why_and_what_would_have_been() -> None:
+def test_a_refused_row_says_why_and_what_would_have_been():
     """By its cause it is a matter of Git, or not."""
     spec = {"name": "a", "serial": "2"}
     record = {"applied": {"name": "a", "serial": "1"}}
@@ -239,22 +231,20 @@ def test_a_refused_row_says_why_and_what_would_have_been() -> None:
         ({"missing": True}, False),
     ],
 )
-def test_a_verification_that_may_still_come_is_waited_for(
-    elsewhere: dict[str, Any], is_waiting: bool
-) -> None:
+def test_a_verification_that_may_still_come_is_waited_for(elsewhere, is_waiting):
     item = {"spec": EDITION, "package": {"digest": "d1"}}
     row = list_row(item, "edition/y@1.0.0", elsewhere={"staging": elsewhere})
     assert row.refusal
     assert row.is_waiting is is_waiting
 
 
-def test_a_call_of_which_nobody_knows_is_told() -> None:
+def test_a_call_of_which_nobody_knows_is_told():
     row = list_row({"spec": {"name": "a"}}, open_intents={"widget/a": "create name=a"})
     assert row.is_outcome_unknown
     assert not row.is_waiting
 
 
-def test_a_row_needs_what_it_depends_on_only_where_that_is_a_row() -> None:
+def test_a_row_needs_what_it_depends_on_only_where_that_is_a_row():
     """And the other object of one call, both ways."""
     parent = {"$ref": "gadget/p"}
     child = {"spec": {"name": "a", "parent": parent}}
@@ -264,7 +254,7 @@ def test_a_row_needs_what_it_depends_on_only_where_that_is_a_row() -> None:
     assert list_rows({"gadget/p": there, "widget/a": child})["widget/a"].needs == ()
 
 
-def test_guards_come_last_with_the_rows_that_they_count() -> None:
+def test_guards_come_last_with_the_rows_that_they_count():
     missing = {
         f"widget/{name}": {"spec": {"name": name}, "record": {}, "id": number}
         for number, name in enumerate("abc", 1)
@@ -278,7 +268,7 @@ def test_guards_come_last_with_the_rows_that_they_count() -> None:
     assert len({row.digest for row in rows.values()}) == len(rows)
 
 
-def test_a_freeze_with_an_end_is_waited_for() -> None:
+def test_a_freeze_with_an_end_is_waited_for():
     freeze = {
         "rule": "freeze",
         "cron": "0 17 * * 5",
@@ -295,7 +285,7 @@ def test_a_freeze_with_an_end_is_waited_for() -> None:
     assert not rows["policy:always"].is_waiting
 
 
-def test_names_of_rules_are_a_commits_own_and_of_limited_length() -> None:
+def test_names_of_rules_are_a_commits_own_and_of_limited_length():
     """Two that begin alike are two guards still."""
     names = ["x" * 5000 + end for end in "ab"]
     rules = [{"rule": "max-changes", "limit": 0, "name": name} for name in names]
@@ -305,7 +295,7 @@ def test_names_of_rules_are_a_commits_own_and_of_limited_length() -> None:
     assert [row.action for row in result.rows] == [RowAction.CREATE] + [RowAction.GUARD] * 2
 
 
-def test_texts_are_one_line_of_limited_length() -> None:
+def test_texts_are_one_line_of_limited_length():
     spec = {"name": "a", "config": {f"key\n{number}" * 100: 1 for number in range(9)}}
     row = list_row({"spec": spec, "live": {"name": "a"}, "record": {"applied": {"name": "a"}}})
     assert row.action is RowAction.UPDATE
@@ -313,7 +303,7 @@ def test_texts_are_one_line_of_limited_length() -> None:
     assert "\n" not in row.summary
 
 
-def test_a_replaced_package_waits_for_a_person_unless_its_action_is_listed() -> None:
+def test_a_replaced_package_waits_for_a_person_unless_its_action_is_listed():
     """Also in mode auto with its defaults; the row says what it does."""
     fields = {"line": "y", "version": "1.0.0", "draft": True}
     package, record = {"digest": "d2"}, {"digest": "d1"}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.worker import incoming
 from synapse_apply.controller.worker.incoming import RelayedPermit
 
 
-def test_a_permit_counts_until_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_permit_counts_until_its_deadline(monkeypatch):
     """After it the reason is told, once it has been waited for a while; before any, too."""
     begun, passed = time.monotonic(), 0.0
 
@@ -33,7 +31,7 @@ def test_a_permit_counts_until_its_deadline(monkeypatch: pytest.MonkeyPatch) -> 
     assert passed > 0.5
 
 
-def test_who_waits_goes_on_with_the_next_permit_and_not_before() -> None:
+def test_who_waits_goes_on_with_the_next_permit_and_not_before():
     permit = RelayedPermit(most_wait=300.0)
     permit.take_permit(Permit(time.monotonic() - 1))
     with ThreadPoolExecutor(1) as threads:
@@ -44,7 +42,7 @@ def test_who_waits_goes_on_with_the_next_permit_and_not_before() -> None:
         assert waiting.result(60) == ""
 
 
-def test_a_reason_is_for_good_until_the_next_apply() -> None:
+def test_a_reason_is_for_good_until_the_next_apply():
     """Whatever comes after it; who waits is told at once."""
     permit = RelayedPermit(most_wait=300.0)
     with ThreadPoolExecutor(1) as threads:
@@ -59,7 +57,7 @@ def test_a_reason_is_for_good_until_the_next_apply() -> None:
     assert permit.explain_missing_or_empty() == ""
 
 
-def test_a_permit_ends_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_permit_ends_while_the_machine_sleeps(monkeypatch):
     """Its own clock stands still then; another one tells."""
     permit, now = RelayedPermit(most_wait=0.01), time.monotonic()
     monkeypatch.setattr(incoming, "read_permit_clocks", lambda: (now, now + 1000))
@@ -70,7 +68,7 @@ def test_a_permit_ends_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch)
     assert "silent" in permit.explain_missing_or_empty()
 
 
-def test_the_end_of_the_controller_ends_every_permit() -> None:
+def test_the_end_of_the_controller_ends_every_permit():
     permit = RelayedPermit()
     permit.take_permit(Permit(time.monotonic() + 300))
     permit.end()
