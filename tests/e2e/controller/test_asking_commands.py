@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from answering import Answer, Answering, Asked, answering
-from at_terminal import run_at_terminal
+from answering import Answer, Asked, answering
+from e2e.controller.asking import TOKEN, ask, ask_at_terminal, build_problem, list_posts
 from in_process import run_in_process
 from installed import environment
 
 from synapse_apply.cli.commands import controller as controller_commands
 from synapse_apply.controller.remote import controller_api
 
-TOKEN = "t0ken-0f-an-0perat0r"
 DIGEST, OTHER_DIGEST, GUARD = (f"row1:{digit * 64}" for digit in "abc")
 ROW = {
     "digest": DIGEST, "address": "storage/raw", "action": "update", "causes": ["git"],
@@ -100,11 +96,6 @@ class StandIn:
         }
 
 
-def build_problem(summary: str) -> dict[str, Any]:
-    finding = {"severity": "error", "summary": summary, "detail": "Because.", "hint": "Do so."}
-    return {"apiVersion": "synapse-apply/v1", "kind": "Problem", "diagnostics": [finding]}
-
-
 def build_target(name: str) -> dict[str, Any]:
     reason = "outside of a window until 2026-12-01T09:00:00Z" if name == "acme/dev" else None
     return {
@@ -119,29 +110,6 @@ def controller() -> StandIn:
     return StandIn()
 
 
-@pytest.fixture
-def server(controller: StandIn) -> Iterator[Answering]:
-    with answering(controller.answer) as served:
-        yield served
-
-
-def ask(
-    folder: Path, server: Answering, *typed: str, token: str = TOKEN
-) -> subprocess.CompletedProcess[str]:
-    """Run `controller TYPED`; neither stream has the token, whatever the server says."""
-    variables = {
-        controller_api.URL_VARIABLE: server.url,
-        **({controller_api.TOKEN_VARIABLE: token} if token else {}),
-    }
-    done = run_in_process(["controller", *typed], folder, environment(variables))
-    assert not token or token not in done.stdout + done.stderr
-    return done
-
-
-def get_bodies(server: Answering, action: str) -> list[Any]:
-    return [asked.body for asked in server.asked if asked.path == f"/api/v1/{action}"]
-
-
 def test_the_help_names_the_variables_that_are_read():
     """They are written out there, since --help imports nothing that is heavy."""
     names = [name for name, _ in controller_commands.API_ENVIRONMENT]
@@ -153,7 +121,7 @@ def test_targets_are_looked_at_by_name_and_by_pattern(tmp_path, server):
     done = ask(tmp_path, server, "reconcile", "acme/*", "acme/prod")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "acme/dev is looked at now.\nacme/prod is looked at now.\n"
-    assert get_bodies(server, "reconcile") == [{"target": "acme/dev"}, {"target": "acme/prod"}]
+    assert list_posts(server, "reconcile") == [{"target": "acme/dev"}, {"target": "acme/prod"}]
     assert "No target matches" in ask(tmp_path, server, "reconcile", "lab/*").stderr
 
 
@@ -162,7 +130,7 @@ def test_a_pause_has_a_reason_and_an_end(tmp_path, server):
     assert ask(tmp_path, server, "pause", "acme/*").returncode == 64
     done = ask(tmp_path, server, "pause", "acme/*", "--reason", "freeze", "--until", "2031-05-04")
     assert re.fullmatch(r"acme/\* is paused until 2031-05-0[345]T\d\d:00:00Z\.\n", done.stdout)
-    body = get_bodies(server, "pause")[0]
+    body = list_posts(server, "pause")[0]
     assert (body["scope"], body["reason"]) == ("acme/*", "freeze")
     assert re.fullmatch(r"2031-05-0[345]T\d\d:00:00\+00:00", body["until"])
     assert ask(tmp_path, server, "pause", "acme/dev", "--reason", "x").returncode == 0
@@ -178,7 +146,7 @@ def test_one_refusal_does_not_keep_the_others_from_being_asked(tmp_path, server,
     done = ask(tmp_path, server, "resume", "acme/dev", "acme/prod")
     assert done.returncode == 1
     assert done.stderr.count("Error: There is no such pause\\u001b[31m") == 2
-    assert len(get_bodies(server, "resume")) == 2
+    assert len(list_posts(server, "resume")) == 2
 
 
 def test_a_pattern_is_about_targets_that_mean_another_backend(tmp_path, server, controller):
@@ -191,19 +159,14 @@ def test_a_pattern_is_about_targets_that_mean_another_backend(tmp_path, server, 
     assert "guard binding: moved" in shown.stdout
     assert DIGEST not in shown.stdout
     assert ask(tmp_path, server, "approve", "acme/*", "--row", DIGEST).returncode == 4
-    assert get_bodies(server, "approve") == []
+    assert list_posts(server, "approve") == []
     done = ask(tmp_path, server, "approve", "acme/*", "--row", GUARD)
     assert done.returncode == 0, done.stderr
-    assert get_bodies(server, "approve") == [{"target": "acme/prod", "rows": [GUARD]}]
+    assert list_posts(server, "approve") == [{"target": "acme/prod", "rows": [GUARD]}]
     controller.held_rows = [ROW, move]
-    variables = {
-        controller_api.URL_VARIABLE: server.url, controller_api.TOKEN_VARIABLE: TOKEN, "TERM": "dumb"
-    }  # fmt: skip
-    code, said = run_at_terminal(
-        tmp_path, b"yes\n", environment(variables), "controller", "approve", "acme/*"
-    )
+    code, said = ask_at_terminal(tmp_path, server, "yes\n", "approve", "acme/*")
     assert (code, "Approve 1 row of acme/*?" in said) == (0, True)
-    assert len(get_bodies(server, "approve")) == 2
+    assert len(list_posts(server, "approve")) == 2
 
 
 def test_a_script_approves_the_rows_that_it_names(tmp_path, server):
@@ -228,10 +191,10 @@ def test_a_script_approves_the_rows_that_it_names(tmp_path, server):
     assert ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST[:20]).returncode == 64
     assert ask(tmp_path, server, "approve", "acme/prod", "--row", GUARD).returncode == 4
     assert ask(tmp_path, server, "approve", "acme/prod", "--row", OTHER_DIGEST).returncode == 5
-    assert get_bodies(server, "approve") == []
+    assert list_posts(server, "approve") == []
     done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
     assert done.returncode == 0, done.stderr
-    assert get_bodies(server, "approve") == [{"target": "acme/prod", "rows": [DIGEST]}]
+    assert list_posts(server, "approve") == [{"target": "acme/prod", "rows": [DIGEST]}]
     assert "Approved 1 row of acme/prod as token:ops." in done.stdout
     assert "storage/raw: yours does not count: an author of it." in done.stdout
     assert "storage/raw: 2 more approvals needed." in done.stdout
@@ -288,12 +251,10 @@ def test_who_may_not_approve_what_waits_is_refused(tmp_path, server, controller)
 @pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 1)])
 def test_at_a_terminal_the_rows_are_shown_and_then_asked_for(tmp_path, server, answer, code):
     """Only those that can be approved are sent, and only after `yes`."""
-    variables = {controller_api.TOKEN_VARIABLE: TOKEN, "TERM": "dumb"}
-    typed = ("controller", "approve", "acme/prod", "--url", server.url)
-    done, shown = run_at_terminal(tmp_path, answer.encode(), environment(variables), *typed)
+    done, shown = ask_at_terminal(tmp_path, server, answer, "approve", "acme/prod")
     assert done == code, shown
     assert shown.index(DIGEST) < shown.index("Approve 1 row of acme/prod?")
-    assert len(get_bodies(server, "approve")) == (1 if code == 0 else 0)
+    assert len(list_posts(server, "approve")) == (1 if code == 0 else 0)
 
 
 def test_a_rejection_has_a_reason(tmp_path, server):
@@ -302,7 +263,7 @@ def test_a_rejection_has_a_reason(tmp_path, server):
     done = ask(tmp_path, server, "reject", "acme/prod", *row_options, "--reason", "wrong")
     assert done.stdout == "Rejected 2 rows of acme/prod as token:ops.\n"
     body = {"target": "acme/prod", "rows": [DIGEST, OTHER_DIGEST], "reason": "wrong"}
-    assert get_bodies(server, "reject") == [body]
+    assert list_posts(server, "reject") == [body]
 
 
 def test_the_status_says_why_targets_wait(tmp_path, server):
@@ -367,7 +328,7 @@ def test_odd_answers_are_not_believed(tmp_path, server, controller, document):
     controller.refusals["holds"] = 200, document
     done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
     assert (done.returncode, "did not answer as one" in done.stderr) == (1, True)
-    assert get_bodies(server, "approve") == []
+    assert list_posts(server, "approve") == []
 
 
 def test_a_list_of_targets_that_lacks_what_is_optional_is_printed(tmp_path):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
-from answering import Answer, Answering, Asked, answering
+from answering import Answer, Answering, Asked
+from e2e.controller.asking import TOKEN, ask
 from in_process import run_in_process
 from installed import environment
 
 from synapse_apply.controller.remote import controller_api
 
-TOKEN = "t0ken-0f-an-0perat0r"
 NO_CALLS = {"done": 0, "failed": 0, "unknown": 0, "skipped": 0}
 
 
@@ -63,20 +61,6 @@ def controller() -> StandIn:
     return StandIn()
 
 
-@pytest.fixture
-def server(controller: StandIn) -> Iterator[Answering]:
-    with answering(controller.answer) as served:
-        yield served
-
-
-def reconcile(folder: Path, server: Answering, *typed: str) -> subprocess.CompletedProcess[str]:
-    variables = {
-        controller_api.URL_VARIABLE: server.url,
-        controller_api.TOKEN_VARIABLE: TOKEN,
-    }
-    return run_in_process(["controller", "reconcile", *typed], folder, environment(variables))
-
-
 def test_it_waits_for_the_fetch_the_apply_and_the_look_after_it(tmp_path, server, controller):
     """Nothing in between is taken for the end, however it looks."""
     in_sync, held = build_target("acme/prod"), {"state": "held", "hold_count": 1}
@@ -88,7 +72,7 @@ def test_it_waits_for_the_fetch_the_apply_and_the_look_after_it(tmp_path, server
         {**in_sync, "due_cause": "applied"},
         build_target("acme/prod", **held),
     ]
-    done = reconcile(tmp_path, server, "acme/prod", "--wait")
+    done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait")
     assert done.returncode == 0, done.stderr
     assert "acme/prod is looked at now.\n" in done.stdout
     assert "1 row waits for a person" in done.stdout
@@ -114,29 +98,29 @@ def test_the_exit_code_is_that_of_what_became_of_it(
     controller.shown = [build_target("acme/prod", **fields)]
     if run is not None:
         controller.runs = [dict(zip(("verb", "outcome", "calls"), run, strict=True))]
-    done = reconcile(tmp_path, server, "acme/prod", "--wait")
+    done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait")
     assert (done.returncode, fields["state"] in done.stdout) == (code, True), done.stderr
 
 
 def test_a_source_that_cannot_be_read_is_an_error(tmp_path, server, controller):
     """The target may be in sync, with what was pushed before."""
     controller.finding = {"severity": "error", "summary": "The repository cannot be read"}
-    done = reconcile(tmp_path, server, "acme/prod", "--wait")
+    done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait")
     assert (done.returncode, "The repository cannot be read" in done.stdout) == (1, True)
     controller.finding = {"severity": "warning", "summary": "The branch went back"}
-    done = reconcile(tmp_path, server, "acme/prod", "--wait")
+    done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait")
     assert (done.returncode, "The branch went back" in done.stdout) == (0, True)
 
 
 def test_what_is_not_done_in_time_is_an_error(tmp_path, server, controller):
     """A finding, and no target printed that may look as if it were done."""
     controller.shown = [build_target("acme/prod", due_cause="asked")]
-    done = reconcile(tmp_path, server, "acme/prod", "--wait", "--timeout", "1s")
+    done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait", "--timeout", "1s")
     assert done.returncode == 1
     assert "acme/prod is still to be looked at or applied" in done.stderr
     assert "in sync" not in done.stdout
-    assert reconcile(tmp_path, server, "acme/prod", "--timeout", "1s").returncode == 64
-    gone = reconcile(tmp_path, server, "acme/other", "--wait")
+    assert ask(tmp_path, server, "reconcile", "acme/prod", "--timeout", "1s").returncode == 64
+    gone = ask(tmp_path, server, "reconcile", "acme/other", "--wait")
     assert (gone.returncode, "There is no such target" in gone.stderr) == (1, True)
 
 

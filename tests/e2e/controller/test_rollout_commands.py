@@ -5,19 +5,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from answering import Answer, Answering, Asked, answering
-from at_terminal import run_at_terminal
-from in_process import run_in_process
-from installed import environment
+from answering import Answer, Answering, Asked
+from e2e.controller import asking
+from e2e.controller.asking import TOKEN, build_problem, list_posts
 
-from synapse_apply.controller.remote import controller_api
-
-TOKEN = "t0ken-0f-an-0perat0r"
 COMMIT = "3b92d7c4" * 5
 ALL_WAVES = {
     "targets": None, "labels": None, "soak": 600, "max_parallel": None, "approve": False,
@@ -83,33 +78,16 @@ class StandIn:
                      "offset": offset}  # fmt: skip
 
 
-def build_problem(summary: str) -> dict[str, Any]:
-    finding = {"severity": "error", "summary": summary, "detail": "Because.", "hint": "Do so."}
-    return {"apiVersion": "synapse-apply/v1", "kind": "Problem", "diagnostics": [finding]}
-
-
 @pytest.fixture
 def controller() -> StandIn:
     return StandIn()
 
 
-@pytest.fixture
-def server(controller: StandIn) -> Iterator[Answering]:
-    with answering(controller.answer) as served:
-        yield served
-
-
 def ask(folder: Path, server: Answering, *typed: str) -> subprocess.CompletedProcess[str]:
-    """Run `controller rollout TYPED`; neither stream has the token or what steers a terminal."""
-    variables = {controller_api.URL_VARIABLE: server.url, controller_api.TOKEN_VARIABLE: TOKEN}
-    done = run_in_process(["controller", "rollout", *typed], folder, environment(variables))
-    assert TOKEN not in done.stdout + done.stderr
+    """Run `controller rollout TYPED`; its output has nothing that steers a terminal."""
+    done = asking.ask(folder, server, "rollout", *typed)
     assert "\x1b" not in done.stdout
     return done
-
-
-def list_posts(server: Answering) -> list[tuple[str, Any]]:
-    return [(asked.path, asked.body) for asked in server.asked if asked.method == "POST"]
 
 
 def test_the_status_says_which_revision_is_where(tmp_path, server):
@@ -160,8 +138,8 @@ def test_a_script_decides_on_the_revision_that_it_names(tmp_path, server, contro
     done = ask(tmp_path, server, *typed, COMMIT[:7].upper())
     assert done.returncode == 0, done.stderr
     assert "token:ops said" in done.stdout
-    ((path, body),) = list_posts(server)
-    assert path == f"/api/v1/rollouts/fleet/{verb}"
+    (body,) = list_posts(server)
+    assert server.asked[-1].path == f"/api/v1/rollouts/fleet/{verb}"
     assert body["number"] == 7
     assert body.get("wave") == (2 if "--wave" in typed else None)
     assert body.get("reason") == (COMMANDS[verb][-1] if "--reason" in typed else None)
@@ -192,9 +170,8 @@ def test_who_has_no_right_is_told_so(tmp_path, server, controller):
 
 @pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 1)])
 def test_at_a_terminal_it_is_shown_and_then_asked_for(tmp_path, server, answer, code):
-    variables = {controller_api.TOKEN_VARIABLE: TOKEN, "TERM": "dumb"}
-    typed = ("controller", "rollout", "abort", "fleet", "--reason", "x", "--url", server.url)
-    done, shown = run_at_terminal(tmp_path, answer.encode(), environment(variables), *typed)
+    typed = ("rollout", "abort", "fleet", "--reason", "x")
+    done, shown = asking.ask_at_terminal(tmp_path, server, answer, *typed)
     assert done == code, shown
     assert shown.index("3 of 4 shown") < shown.index("Bring this revision no further")
     assert len(list_posts(server)) == (1 if code == 0 else 0)

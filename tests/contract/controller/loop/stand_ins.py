@@ -27,6 +27,7 @@ from synapse_apply.controller.rows import (
     CallCounts,
     ChangeCounts,
     MessageRow,
+    PauseRow,
     RevisionEnd,
     RunOutcome,
     StatusRow,
@@ -52,6 +53,7 @@ from synapse_apply.controller.settings import (
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.worker.exchange import Order
 
+PROD = TargetName("acme", "prod")
 IN_SYNC = RunResult(RunOutcome.IN_SYNC, result_digest="in sync", backend_host="api.example")
 CHANGES = RunResult(RunOutcome.CHANGES, ChangeCounts(add=1), result_digest="one to add")
 DRIFT = RunResult(RunOutcome.CHANGES, ChangeCounts(change=1, drifted=1), result_digest="drift")
@@ -69,6 +71,10 @@ def row(
     """A row of a plan, whose digest is that of its address and action."""
     digest = f"row1:{address}:{action.value}"
     return PlannedRow(digest, address, action, (cause,), **fields)  # type: ignore[arg-type]
+
+
+def list_digests(rows: Sequence[PlannedRow | str]) -> list[str]:
+    return [row if isinstance(row, str) else row.digest for row in rows]
 
 
 def plan_of(*rows: PlannedRow) -> RunResult:
@@ -348,6 +354,7 @@ class World:
             {"acme": Source("acme", "url", **{"rules": RULES, **source})},  # type: ignore[arg-type]
             Defaults(),
             (Channel("inbox", "webhook", SecretName("env", "X"), frozenset(Event)),),
+            listen_port=0,
             public_url="https://page.example",
             access=ACCESS,
         )
@@ -378,9 +385,32 @@ class World:
 
     def build_loop(self) -> ControllerLoop:
         log = EventLog(self.log)
-        return ControllerLoop(
-            LoopParts(self.configure(), self.store, self.workers, self.clock, log)
-        )
+        parts = LoopParts(self.configure(), self.store, self.workers, self.clock, log)
+        self.loop = ControllerLoop(parts)
+        return self.loop
+
+    # What people ask of the newest loop; rows by themselves or by their digests
+
+    def approve(self, who: str, *rows: PlannedRow | str, target: TargetName = PROD) -> None:
+        people = self.loop.get_people_actions()
+        people.approve_rows_or_refuse(who, target, list_digests(rows))
+
+    def reject(
+        self, who: str, reason: str, *rows: PlannedRow | str, target: TargetName = PROD
+    ) -> None:
+        people = self.loop.get_people_actions()
+        people.reject_rows_or_refuse(who, target, list_digests(rows), reason)
+
+    def pause(self, who: str, scope: str, reason: str, seconds: float) -> PauseRow:
+        until = self.clock.wall + seconds
+        people = self.loop.get_people_actions()
+        return people.pause_scope_or_refuse(who, scope, reason, until)
+
+    def resume(self, who: str, scope: str) -> None:
+        self.loop.get_people_actions().resume_scope_or_refuse(who, scope)
+
+    def reconcile(self, who: str, name: TargetName) -> None:
+        self.loop.get_people_actions().reconcile_soon_or_refuse(who, name)
 
     def run_once(self, after: float = 0.0) -> list[str]:
         """One round of a controller that is started anew; the targets that were looked at."""

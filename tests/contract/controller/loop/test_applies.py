@@ -257,7 +257,7 @@ def test_who_waits_for_a_verification_is_looked_at_when_that_target_had_a_run(wo
     assert (prod.state, prod.progress) == (TargetCondition.WAITING, TargetProgress.WAITING)
     assert end_of(world, "c1")[0] is RevisionEnd.NONE
     world.workers.results["acme/dev"] = plan_of(FIRST)
-    loop.get_people_actions().reconcile_soon_or_refuse("proxy:ann", TargetName("acme", "dev"))
+    world.reconcile("proxy:ann", TargetName("acme", "dev"))
     world.workers.results["acme/prod"] = plan_of(SECOND)
     world.settle(loop)
     assert [str(request.target) for request in world.workers.applies] == ["acme/dev", "acme/prod"]

@@ -74,7 +74,7 @@ def list_approvals(world: World) -> list[ApprovalRow]:
 
 def accept(world: World, loop: ControllerLoop, who: str, name: TargetName) -> None:
     hold = find_move(world, name)
-    loop.get_people_actions().approve_rows_or_refuse(who, name, [hold.row_digest])
+    world.approve(who, hold.row_digest, target=name)
     world.settle(loop)
 
 
@@ -130,7 +130,7 @@ def test_as_many_accept_it_as_the_rule_asks_for(world):
     accept(world, loop, ANN, DEV)
     assert world.get_target("dev").binding == AT_DEV
     hold = find_move(world, DEV)
-    loop.get_people_actions().reject_rows_or_refuse(BOB, DEV, [hold.row_digest], "no")
+    world.reject(BOB, "no", hold.row_digest, target=DEV)
     accept(world, loop, BOB, DEV)
     assert world.get_target("dev").binding == AT_DEV
     assert world.workers.applies == []
@@ -141,15 +141,15 @@ def test_as_many_accept_it_as_the_rule_asks_for(world):
 def test_no_target_is_bound_by_approvals_that_a_rejection_took_back(world):
     """The rejection waits for the store while the look that was asked for ends, and comes first."""
     loop = start(world, AUTO)
-    other, actions = replace(AT_DEV, backend="https://other:443"), loop.get_people_actions()
+    other = replace(AT_DEV, backend="https://other:443")
     look(world, loop, "dev", find(other, CHANGE))
     digest = find_move(world, DEV).row_digest
     world.act_during_look(
         find(other, CHANGE),
-        lambda: actions.reject_rows_or_refuse(BOB, DEV, [digest], "that is a customer's"),
+        lambda: world.reject(BOB, "that is a customer's", digest, target=DEV),
         "acme/dev",
     )
-    actions.approve_rows_or_refuse(ANN, DEV, [digest])
+    world.approve(ANN, digest, target=DEV)
     world.settle(loop)
     assert (world.get_target("dev").binding, world.workers.applies) == (AT_DEV, [])
     assert (list_bound(world)[2:], list_approvals(world)) == ([], [])
@@ -178,9 +178,8 @@ def test_what_was_approved_for_another_backend_ends_in_the_audit(world):
     """Whoever asks why an approval counts no more finds who gave it, for what, and why it ended."""
     loop = start(world, TargetRule("*", mode=Mode.APPROVE, approvals=2))
     look(world, loop, "dev", find(AT_DEV, CHANGE, replace(CHANGE, digest="row1:second")))
-    actions = loop.get_people_actions()
-    actions.approve_rows_or_refuse(ANN, DEV, [CHANGE.digest, "row1:second"])
-    actions.approve_rows_or_refuse(BOB, DEV, ["row1:second"])
+    world.approve(ANN, CHANGE, "row1:second", target=DEV)
+    world.approve(BOB, "row1:second", target=DEV)
     world.settle(loop)
     (used,) = {one.used_by_run for one in list_approvals(world) if one.row_digest == "row1:second"}
     assert used
@@ -270,9 +269,7 @@ def test_a_target_whose_tenant_changes_its_letters_is_held(world):
 def test_a_pause_of_the_second_name_holds_for_the_first(world):
     """Of people as well; it ends with the other name."""
     loop = start(world, AUTO)
-    loop.get_people_actions().pause_scope_or_refuse(
-        ANN, "acme/prod", "freeze", world.clock.wall + DAY
-    )
+    world.pause(ANN, "acme/prod", "freeze", DAY)
     look(world, loop, "prod", find(AT_DEV))
     look(world, loop, "dev", find(AT_DEV, CHANGE))
     assert world.get_target("dev").state is TargetCondition.PAUSED
@@ -294,9 +291,10 @@ def test_a_removed_and_a_renamed_target_keep_their_memory(world):
     assert world.workers.applies == []
 
 
-def test_a_new_name_at_a_backend_of_a_stricter_rule_is_held(world):
+@pytest.mark.parametrize("mode", [Mode.APPROVE, Mode.OBSERVE])
+def test_a_new_name_at_a_backend_of_a_stricter_rule_is_held(world, mode):
     """Though it has a state of its own: whoever may push could make one."""
-    loop = start(world, TargetRule("prod", mode=Mode.APPROVE), AUTO)
+    loop = start(world, TargetRule("prod", mode=mode), AUTO)
     look(world, loop, "new", find(replace(AT_PROD, lineage="l-new"), CHANGE))
     assert world.get_target("new").state is TargetCondition.HELD
     assert world.workers.applies == []
@@ -339,16 +337,16 @@ def test_another_token_without_a_tenant_is_held(world, mode):
 def test_what_was_approved_before_a_move_is_not_approved_after_it(world):
     """Whichever way it went: of the rows, and of the move."""
     loop = start(world, TargetRule("prod", mode=Mode.APPROVE, approvals=2), AUTO)
-    people, other = loop.get_people_actions(), replace(AT_PROD, token="env OTHER_TOKEN")
+    other = replace(AT_PROD, token="env OTHER_TOKEN")
     look(world, loop, "prod", find(AT_PROD, CHANGE))
-    people.approve_rows_or_refuse(ANN, PROD, [CHANGE.digest])
+    world.approve(ANN, CHANGE)
     look(world, loop, "prod", find(other, CHANGE))
     accept(world, loop, ANN, PROD)
-    people.approve_rows_or_refuse(BOB, PROD, [CHANGE.digest])
+    world.approve(BOB, CHANGE)
     accept(world, loop, BOB, PROD)
     assert world.get_target("prod").binding == other
     assert world.workers.applies == []
-    people.approve_rows_or_refuse(ANN, PROD, [CHANGE.digest])
+    world.approve(ANN, CHANGE)
     world.settle(loop)
     assert [request.target for request in world.workers.applies] == [PROD]
 
@@ -396,11 +394,10 @@ def test_a_target_that_was_never_looked_at_counts_by_what_the_commit_says(world,
 def test_a_pause_by_people_holds_for_a_new_name_at_that_backend(world):
     """While it lasts; one that holds for both holds neither binding."""
     loop = start(world, AUTO)
-    people = loop.get_people_actions()
-    people.pause_scope_or_refuse(ANN, "acme/prod", "freeze", world.clock.wall + DAY)
+    world.pause(ANN, "acme/prod", "freeze", DAY)
     look(world, loop, "new", find(replace(AT_PROD, lineage="l-new"), CHANGE))
     assert world.get_target("new").state is TargetCondition.HELD
-    people.pause_scope_or_refuse(ANN, "acme/*", "freeze", world.clock.wall + 2 * DAY)
+    world.pause(ANN, "acme/*", "freeze", 2 * DAY)
     look(world, loop, "new2", find(replace(AT_PROD, lineage="l-new2"), CHANGE))
     assert world.get_target("new2").state is TargetCondition.PAUSED
     assert world.workers.applies == []
@@ -411,11 +408,10 @@ def test_what_gets_stricter_later_stops_no_other_state(world):
     loop = start(world, AUTO)
     own, other = replace(AT_PROD, lineage="l-new"), TargetName("acme", "new")
     look(world, loop, "new", find(own))
-    people = loop.get_people_actions()
-    people.pause_scope_or_refuse(ANN, "acme/prod", "freeze", world.clock.wall + DAY)
+    world.pause(ANN, "acme/prod", "freeze", DAY)
     look(world, loop, "new", find(own, CHANGE))
     assert [request.target for request in world.workers.applies] == [other]
-    people.pause_scope_or_refuse(ANN, "acme/*", "freeze", world.clock.wall + DAY)
+    world.pause(ANN, "acme/*", "freeze", DAY)
     look(world, loop, "new", find(own, row("plugin/b")))
     assert world.get_target("new").state is TargetCondition.PAUSED
     assert len(world.workers.applies) == 1
@@ -552,7 +548,7 @@ def test_the_page_counts_approvals_by_the_strictest_rule_of_both_names(world):
     loop = start(world, TargetRule("dev", mode=Mode.APPROVE), strict)
     look(world, loop, "dev", find(AT_DEV, CHANGE))
     look(world, loop, "prod", find(AT_DEV))
-    loop.get_people_actions().approve_rows_or_refuse(ANN, DEV, [CHANGE.digest])
+    world.approve(ANN, CHANGE, target=DEV)
     world.settle(loop)
     secrets, clock = AccessSecrets(Sensitive(SECRET), {"bob": Sensitive(SECRET * 2)}), world.clock
     with PageServer(world.store, loop, {}, clock.read_wall, lambda: secrets) as server:

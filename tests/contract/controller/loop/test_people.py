@@ -48,7 +48,7 @@ def list_actions(world: World) -> list[str]:
 
 def test_an_approval_ends_when_the_row_differs_or_after_a_week(world, loop):
     """What is live by then was not approved."""
-    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
     world.workers.results["acme/prod"] = plan_of(replace(FIRST, digest="row1:other"))
     world.settle(loop)
     assert world.workers.applies == []
@@ -68,9 +68,8 @@ def test_an_approval_by_a_clock_that_was_ahead_is_given_when_that_is_put_right(
     """It lasts seven days from then on, however far ahead the clock was."""
     world.clock.wall += ahead
     world.settle(loop)
-    actions = loop.get_people_actions()
-    actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 60 * DAY)
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.pause(BOB, "acme/prod", "release", 60 * DAY)
+    world.approve(ANN, FIRST)
     world.settle(loop)
     world.clock.wall -= ahead
     if is_restarted:
@@ -79,7 +78,7 @@ def test_an_approval_by_a_clock_that_was_ahead_is_given_when_that_is_put_right(
     (approval,) = world.store.list_approvals(PROD)
     assert world.clock.wall - 60 <= approval.approved_at <= world.clock.wall
     world.settle(loop, after=days * DAY)
-    loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
+    world.resume(BOB, "acme/prod")
     world.settle(loop, after=60)
     assert len(world.workers.applies) == (days < 7)
 
@@ -101,9 +100,8 @@ def describe_ended_approvals(world: World) -> list[str]:
 
 def approve_during_pause(world: World, loop: ControllerLoop) -> None:
     """Have the first row approved, so that its approval stays unused."""
-    actions = loop.get_people_actions()
-    actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 3 * DAY)
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.pause(BOB, "acme/prod", "release", 3 * DAY)
+    world.approve(ANN, FIRST)
     world.settle(loop)
     assert world.workers.applies == []
     assert len(world.store.list_approvals(PROD)) == 1
@@ -118,7 +116,7 @@ def test_an_approval_ends_with_its_row(world, loop, rows):
         world.repository.push(commit, prod=f"p of {commit}")
         world.settle(loop, after=700)
     assert world.get_target("prod").looked_number == 3
-    loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
+    world.resume(BOB, "acme/prod")
     world.settle(loop)
     assert world.workers.applies == []
     assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [FIRST, SECOND]
@@ -128,7 +126,7 @@ def test_an_approval_ends_with_its_row(world, loop, rows):
         "controller:main acme/prod: gone: update plugin/a (row1:plugin/a:update); "
         "approved by proxy:ann"
     )
-    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
     world.settle(loop)
     assert [run.terms.approvals.keys() for run in world.workers.applies] == [{FIRST.digest}]
 
@@ -157,7 +155,7 @@ def test_an_approval_outlives_looks_that_do_not_tell(world, loop, result):
         world.settle(loop, after=700)
     assert len(world.workers.looks) > looks
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
-    loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
+    world.resume(BOB, "acme/prod")
     world.settle(loop, after=7200)
     assert describe_ended_approvals(world) == []
     assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [SECOND]
@@ -169,15 +167,14 @@ def test_the_first_of_two_approvals_ends_with_its_row(world):
     world.set_rules(replace(APPROVE, approvals=2))
     world.workers.results["acme/prod"] = plan_of(FIRST)
     loop = world.begin()
-    actions = loop.get_people_actions()
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
     for plan in (IN_SYNC, plan_of(FIRST)):
         world.workers.results["acme/prod"] = plan
         world.settle(loop, after=700)
-    actions.approve_rows_or_refuse(BOB, PROD, [FIRST.digest])
+    world.approve(BOB, FIRST)
     world.settle(loop)
     assert world.workers.applies == []
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
     world.settle(loop)
     (request,) = world.workers.applies
     assert request.who == "controller:main, approved by proxy:ann, token:bob"
@@ -188,8 +185,7 @@ def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(world, loop, 
     """One that began nothing tells no rows, and ends none; what it has used stands as used."""
     third = row("plugin/c")
     approve_during_pause(world, loop)
-    actions = loop.get_people_actions()
-    actions.approve_rows_or_refuse(ANN, PROD, [SECOND.digest])
+    world.approve(ANN, SECOND)
 
     def apply(request: Order, _permit: Callable[[], Permit]) -> RunResult:
         used = request.terms.approvals[SECOND.digest]
@@ -200,7 +196,7 @@ def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(world, loop, 
         return RunResult(RunOutcome.APPLIED, rows=rows, calls=calls, used_approvals=used)
 
     world.workers.applied["acme/prod"] = apply
-    actions.resume_scope_or_refuse(BOB, "acme/prod")
+    world.resume(BOB, "acme/prod")
     world.settle(loop)
     assert len(world.workers.applies) == 1
     unused = {
@@ -213,7 +209,7 @@ def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(world, loop, 
 
 def test_an_approval_that_the_state_knows_as_used_is_tried_once(world, loop):
     """A store that was restored does not know; the target's own state does."""
-    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
     (approval,) = world.store.list_approvals(PROD)
     world.workers.applied["acme/prod"] = RunResult(
         RunOutcome.APPLY_FAILED,
@@ -258,17 +254,16 @@ def test_a_guard_stops_all_until_it_is_approved_by_name(world):
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST, guard)
     loop = world.begin()
-    actions = loop.get_people_actions()
     assert world.workers.applies == []
     with pytest.raises(ActionRefused, match="cannot be approved"):
-        actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    actions.approve_rows_or_refuse(ANN, PROD, [guard.digest])
+        world.approve(ANN, FIRST)
+    world.approve(ANN, guard)
     world.settle(loop)
     assert len(world.workers.applies) == 1
     world.workers.results["acme/prod"] = plan_of(FIRST, policy)
     world.settle(loop, after=700)
     with pytest.raises(ActionRefused, match="cannot be approved") as caught:
-        actions.approve_rows_or_refuse(ANN, PROD, [policy.digest])
+        world.approve(ANN, policy)
     assert "nobody" in caught.value.diagnostics[0].hint
 
 
@@ -277,13 +272,12 @@ def test_where_authors_are_unknown_no_approval_counts(world):
     world.set_rules(replace(APPROVE, not_author=True))
     world.workers.results["acme/prod"] = plan_of(FIRST)
     loop = world.begin()
-    actions = loop.get_people_actions()
     world.repository.are_authors_unknown = True
     with pytest.raises(ActionRefused, match="cannot be read"):
-        actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+        world.approve(ANN, FIRST)
     assert loop.next_authors(PROD) is None
     world.repository.are_authors_unknown = False
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
     assert loop.next_authors(PROD) == ("Kim", "kim@acme.example")
     # Before the next round, so that the approval is first asked for at another commit.
     world.repository.push("c2", prod="p2")
@@ -296,10 +290,9 @@ def test_where_authors_are_unknown_no_approval_counts(world):
 
 def test_what_is_rejected_stays_held_and_loses_its_approvals(world, loop):
     """Until the row differs, or somebody approves it after all."""
-    actions = loop.get_people_actions()
     loop._parts.is_stopping = True
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    actions.reject_rows_or_refuse(BOB, PROD, [FIRST.digest], "not\nthis week")
+    world.approve(ANN, FIRST)
+    world.reject(BOB, "not\nthis week", FIRST)
     loop._parts.is_stopping = False
     world.settle(loop)
     assert world.workers.applies == []
@@ -308,7 +301,7 @@ def test_what_is_rejected_stays_held_and_loses_its_approvals(world, loop):
     assert (hold.rejected_by, hold.rejected_reason) == (BOB, "not this week")
     world.settle(loop, after=700)
     assert world.store.list_holds(PROD)[0] == replace(hold, run=hold.run)
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
     assert world.store.list_holds(PROD)[0].rejected_by == ""
     world.settle(loop)
     assert len(world.workers.applies) == 1
@@ -328,18 +321,15 @@ def test_a_rejection_at_the_end_of_a_look_is_kept(world, what, is_auto):
     if not is_auto:
         world.set_rules(APPROVE)
         loop = world.begin()
-    actions = loop.get_people_actions()
-    actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 3 * DAY)
-    actions.approve_rows_or_refuse(ANN, PROD, [guard.digest, FIRST.digest])
+    world.pause(BOB, "acme/prod", "release", 3 * DAY)
+    world.approve(ANN, guard, FIRST)
     world.settle(loop)
     digest = guard.digest if what == "guard" else FIRST.digest
-    world.act_during_look(
-        plan, lambda: actions.reject_rows_or_refuse(BOB, PROD, [digest], "not this one")
-    )
-    actions.reconcile_soon_or_refuse(ANN, PROD)
+    world.act_during_look(plan, lambda: world.reject(BOB, "not this one", digest))
+    world.reconcile(ANN, PROD)
     world.settle(loop)
     world.workers.results["acme/prod"] = plan
-    actions.resume_scope_or_refuse(BOB, "acme/prod")
+    world.resume(BOB, "acme/prod")
     world.settle(loop, after=60)
     assert world.workers.applies == []
     (hold,) = [hold for hold in world.store.list_holds(PROD) if hold.rejected_by]
@@ -354,17 +344,16 @@ def test_an_approval_is_taken_back_while_a_verification_is_waited_for(world, app
     world.set_rules(replace(APPROVE, approvals=approvals))
     world.workers.results["acme/prod"] = plan_of(guard, FIRST)
     loop = world.begin()
-    actions = loop.get_people_actions()
-    actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 3 * DAY)
+    world.pause(BOB, "acme/prod", "release", 3 * DAY)
     for who in (ANN, BOB)[:approvals]:
-        actions.approve_rows_or_refuse(who, PROD, [guard.digest, FIRST.digest])
+        world.approve(who, guard, FIRST)
     world.settle(loop)
     world.workers.results["acme/prod"] = plan_of(guard, WAITING)
-    actions.resume_scope_or_refuse(BOB, "acme/prod")
+    world.resume(BOB, "acme/prod")
     world.settle(loop)
     assert world.get_target("prod").state is TargetCondition.WAITING
     assert world.store.list_holds(PROD) == []
-    actions.reject_rows_or_refuse(BOB, PROD, [guard.digest, FIRST.digest], "stop")
+    world.reject(BOB, "stop", guard, FIRST)
     assert world.store.list_approvals(PROD) == []
     world.workers.results["acme/prod"] = plan_of(guard, FIRST)
     world.settle(loop, after=4000)
@@ -374,7 +363,7 @@ def test_an_approval_is_taken_back_while_a_verification_is_waited_for(world, app
         FIRST.digest: BOB,
     }
     for who in (ANN, BOB)[:approvals]:
-        actions.approve_rows_or_refuse(who, PROD, [guard.digest, FIRST.digest])
+        world.approve(who, guard, FIRST)
     world.settle(loop)
     assert len(world.workers.applies) == 1
 
@@ -392,10 +381,10 @@ def test_what_is_rejected_is_not_done_in_mode_auto(world, what_held):
     loop = world.begin()
     actions = loop.get_people_actions()
     with pytest.raises(ActionRefused, match="cannot be approved"):
-        actions.approve_rows_or_refuse(ANN, PROD, [rejected.digest])
-    actions.reject_rows_or_refuse(BOB, PROD, [rejected.digest], "keep it")
+        world.approve(ANN, rejected)
+    world.reject(BOB, "keep it", rejected)
     (hold,) = [one for one in world.store.list_holds(PROD) if one.rejected_by]
-    actions.approve_rows_or_refuse(ANN, PROD, [opener.digest])
+    world.approve(ANN, opener)
     world.settle(loop)
     (request,) = world.workers.applies
     assert request.terms.rejected == {rejected.digest}
@@ -418,7 +407,7 @@ def reject_in_mode_auto(world: World, *others: PlannedRow) -> ControllerLoop:
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(row("recreate", RowAction.GUARD), FIRST, *others)
     loop = world.begin()
-    loop.get_people_actions().reject_rows_or_refuse(BOB, PROD, [FIRST.digest], "keep it")
+    world.reject(BOB, "keep it", FIRST)
     return loop
 
 
@@ -465,7 +454,6 @@ def test_a_rejection_is_ended_by_as_many_as_the_row_needs(world, is_auto):
     world.set_rules(replace(AUTO if is_auto else APPROVE, approvals=2))
     world.workers.results["acme/prod"] = plan_of(FIRST)
     loop = world.begin()
-    actions = loop.get_people_actions()
     world.clock.advance(3700)
 
     def check_still_rejected(who: str) -> None:
@@ -474,15 +462,15 @@ def test_a_rejection_is_ended_by_as_many_as_the_row_needs(world, is_auto):
         assert (hold.rejected_by, world.workers.applies) == (who, [])
 
     check_still_rejected(BOB)
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
     check_still_rejected(BOB)
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    actions.approve_rows_or_refuse("token:ann", PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
+    world.approve("token:ann", FIRST)
     check_still_rejected(BOB)
-    actions.reject_rows_or_refuse(ANN, PROD, [FIRST.digest], "")
-    actions.approve_rows_or_refuse(BOB, PROD, [FIRST.digest])
+    world.reject(ANN, "", FIRST)
+    world.approve(BOB, FIRST)
     check_still_rejected(ANN)
-    actions.approve_rows_or_refuse("proxy:eve", PROD, [FIRST.digest])
+    world.approve("proxy:eve", FIRST)
     assert world.store.list_holds(PROD)[0].rejected_by == ""
     world.settle(loop)
     assert len(world.workers.applies) == 1
@@ -513,17 +501,16 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world):
     assert len(world.workers.applies) == 2
     assert list_actions(world) == ["proxy:ann pause acme/p*"]
     with pytest.raises(ActionRefused, match="no such pause"):
-        actions.resume_scope_or_refuse(ANN, "acme/p*")
+        world.resume(ANN, "acme/p*")
 
 
 def test_what_is_held_says_that_it_is_paused_until_it_is_not(world, loop):
-    actions = loop.get_people_actions()
-    actions.pause_scope_or_refuse(ANN, "acme/*", "x", world.clock.wall + DAY)
+    world.pause(ANN, "acme/*", "x", DAY)
     world.settle(loop, after=31)
     held = world.get_target("prod")
     assert held.state is TargetCondition.HELD
     assert held.waiting_reason.startswith("paused by proxy:ann until ")
-    actions.resume_scope_or_refuse(BOB, "acme/*")
+    world.resume(BOB, "acme/*")
     world.settle(loop, after=31)
     assert world.get_target("prod").waiting_reason == ""
 
@@ -540,16 +527,16 @@ def test_what_is_held_says_that_it_is_paused_until_it_is_not(world, loop):
 def test_pauses_that_are_refused(world, loop, scope, seconds, reason):
     """One that would pause nothing, and one that has ended or never would."""
     with pytest.raises(ActionRefused, match=reason):
-        loop.get_people_actions().pause_scope_or_refuse(ANN, scope, "x", world.clock.wall + seconds)
+        world.pause(ANN, scope, "x", seconds)
     assert world.store.list_pauses() == []
 
 
 def test_a_pause_of_the_file_is_not_for_people_to_end(world):
     """The message says where it stands."""
     world.set_rules(replace(AUTO, pause=FixedPause("a freeze")))
-    loop = world.begin()
+    world.begin()
     with pytest.raises(ActionRefused, match="no such pause") as caught:
-        loop.get_people_actions().resume_scope_or_refuse(ANN, "acme/prod")
+        world.resume(ANN, "acme/prod")
     assert "controller.yaml pauses it: a freeze" in caught.value.diagnostics[0].detail
     assert world.inbox.describe() == ["paused"]
 
@@ -561,14 +548,14 @@ def test_reconcile_looks_at_once_and_fetches(world):
     fetches = world.repository.fetches
     world.workers.results["acme/prod"] = IN_SYNC
     world.clock.advance(6)
-    loop.get_people_actions().reconcile_soon_or_refuse(BOB, PROD)
+    world.reconcile(BOB, PROD)
     assert world.settle(loop) == ["acme/prod"]
     assert world.repository.fetches == fetches + 1
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
     (run, *_) = world.store.newest_runs(PROD, 1)
     assert run.cause is RunCause.ASKED
     with pytest.raises(ActionRefused, match="no such target"):
-        loop.get_people_actions().reconcile_soon_or_refuse(BOB, TargetName("acme", "unknown"))
+        world.reconcile(BOB, TargetName("acme", "unknown"))
     assert list_actions(world) == ["token:bob reconcile acme/prod"]
 
 
@@ -584,11 +571,10 @@ def test_what_is_held_is_reminded_of_once_a_day(world, loop):
 
 def test_people_can_act_from_many_threads(world, loop):
     """Each act is whole, and the audit is one chain."""
-    actions = loop.get_people_actions()
 
     def act(number: int) -> None:
-        actions.approve_rows_or_refuse(f"proxy:p{number}", PROD, [FIRST.digest, SECOND.digest])
-        actions.reconcile_soon_or_refuse(f"proxy:p{number}", PROD)
+        world.approve(f"proxy:p{number}", FIRST, SECOND)
+        world.reconcile(f"proxy:p{number}", PROD)
 
     threads = [threading.Thread(target=act, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -605,7 +591,7 @@ def test_an_approval_that_may_still_count_is_kept_however_short_history_is(world
     world.settings = replace(world.settings, defaults=replace(world.settings.defaults, keep=3600))
     world.workers.results["acme/prod"] = plan_of(FIRST)
     loop = world.begin()
-    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.approve(ANN, FIRST)
     world.settle(loop, after=6 * DAY)
     assert len(world.store.list_approvals(PROD)) == 1
     world.settle(loop, after=DAY + 3600)

@@ -104,14 +104,13 @@ def test_a_rejection_in_the_middle_of_an_apply_takes_its_permit(world):
     world.workers.results["acme/prod"] = plan_of(guard, FIRST, SECOND)
     loop, permits = world.build_loop(), list[Permit]()
     world.start(loop)
-    actions = loop.get_people_actions()
 
     world.workers.applied["acme/prod"] = apply_with_permits(
         world,
-        lambda: actions.reject_rows_or_refuse("proxy:ann", PROD, [FIRST.digest], "not this one"),
+        lambda: world.reject("proxy:ann", "not this one", FIRST),
         permits,
     )
-    actions.approve_rows_or_refuse("proxy:ann", PROD, [guard.digest])
+    world.approve("proxy:ann", guard)
     world.settle(loop)
     assert [permit.reason for permit in permits] == ["", "a row was rejected"]
     del world.workers.applied["acme/prod"]
@@ -231,14 +230,13 @@ def test_an_approval_that_is_taken_back_ends_the_apply(world):
     world.set_rules(replace(AUTO, mode=Mode.APPROVE))
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
     loop = world.begin()
-    actions = loop.get_people_actions()
     permits: list[Permit] = []
     world.workers.applied["acme/prod"] = apply_with_permits(
         world,
-        lambda: actions.reject_rows_or_refuse("proxy:bob", PROD, [SECOND.digest], "no"),
+        lambda: world.reject("proxy:bob", "no", SECOND),
         permits,
     )
-    actions.approve_rows_or_refuse("proxy:ann", PROD, [FIRST.digest, SECOND.digest])
+    world.approve("proxy:ann", FIRST, SECOND)
     world.settle(loop)
     assert permits[0].reason == ""
     assert "approval" in permits[1].reason
@@ -305,9 +303,8 @@ def test_an_apply_ends_where_what_it_may_come_to_do_is_approved_no_more(world):
     world.workers.results["acme/prod"] = plan_of(SECOND)
     loop, permits = world.build_loop(), list[Permit]()
     world.start(loop)
-    actions = loop.get_people_actions()
     world.workers.results["acme/prod"] = plan_of(FIRST, waiting)
-    actions.approve_rows_or_refuse("token:ops", PROD, [SECOND.digest])
+    world.approve("token:ops", SECOND)
     world.settle(loop)
 
     def change_access() -> None:
@@ -317,7 +314,7 @@ def test_an_apply_ends_where_what_it_may_come_to_do_is_approved_no_more(world):
         loop._take_configuration()
 
     world.workers.applied["acme/prod"] = apply_with_permits(world, change_access, permits)
-    actions.approve_rows_or_refuse("proxy:ann", PROD, [FIRST.digest])
+    world.approve("proxy:ann", FIRST)
     world.settle(loop)
     assert [permit.reason for permit in permits[:2]] == [
         "",

@@ -111,12 +111,12 @@ def test_an_approval_stays_while_the_target_does(world):
     """Newer heads at which its row is gone end it where they are wanted, not before."""
     world.set_rules(TargetRule("prod-*", mode=Mode.APPROVE), TargetRule("*", mode=Mode.AUTO))
     loop = start_after_first_head(world)
-    name, actions = TargetName("acme", "prod-1"), loop.get_people_actions()
+    name = TargetName("acme", "prod-1")
     world.live["prod-1"] = "by hand"
     world.wait(loop, 30 * MINUTE, step=600)
     (hold,) = world.store.list_holds(name)
-    actions.pause_scope_or_refuse(ANN, "acme/prod-1", "release", world.clock.wall + DAY)
-    actions.approve_rows_or_refuse(ANN, name, [hold.row_digest])
+    world.pause(ANN, "acme/prod-1", "release", DAY)
+    world.approve(ANN, hold.row_digest, target=name)
     world.failing.add("canary-1")
     for commit, wanted, count in (("c2", "c1", 1), ("c3", "c1", 1), ("c4", "c4", 0)):
         if count == 0:
@@ -127,6 +127,6 @@ def test_an_approval_stays_while_the_target_does(world):
         world.wait(loop, 30 * MINUTE, step=600)
         assert world.list_wanted()["prod-1"] == wanted
         assert len(world.store.list_approvals(name)) == count
-    actions.resume_scope_or_refuse(ANN, "acme/prod-1")
+    world.resume(ANN, "acme/prod-1")
     world.settle(loop)
     assert not [write for write in world.take_writes() if write.startswith("prod-1")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from html import unescape
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from unit.controller.page import people_samples as people
 from unit.controller.page import rollout_samples as rollouts
 
 from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
 HOOK_SECRET = "c4n4ry-hook-secret"
@@ -56,6 +58,18 @@ def read_text(html: str) -> str:
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", shown)))
 
 
+@contextmanager
+def serve_page(
+    folder: Path, fill: Callable[[SqliteControllerStore], None], settings: Controller
+) -> Iterator[ServedPage]:
+    """The page of a controller with these settings, over a store in a folder that is filled so."""
+    with closing(samples.open_store(folder)) as store:
+        fill(store)
+        loop = samples.StubLoop(settings)
+        with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
+            yield ServedPage(server.url, loop, store)
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
     store = samples.open_store(tmp_path_factory.mktemp("data"))
@@ -69,12 +83,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
 
 @pytest.fixture(scope="module")
 def held_page_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    store = samples.open_store(tmp_path_factory.mktemp("held"))
-    people.fill_held(store)
-    loop = samples.StubLoop(people.SETTINGS)
-    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
-        yield ServedPage(server.url, loop, store)
-    store.close()
+    folder = tmp_path_factory.mktemp("held")
+    with serve_page(folder, people.fill_held, people.SETTINGS) as served:
+        yield served
 
 
 @pytest.fixture
@@ -88,21 +99,15 @@ def held_page(held_page_of_module: ServedPage) -> ServedPage:
 @pytest.fixture
 def empty_page(tmp_path: Path) -> Iterator[ServedPage]:
     """A page without hooks and without any target."""
-    store = samples.open_store(tmp_path)
-    loop = samples.StubLoop()
-    with PageServer(store, loop, {}, lambda: samples.NOW) as server:
-        yield ServedPage(server.url, loop, store)
-    store.close()
+    with serve_page(tmp_path, lambda _: None, samples.SETTINGS) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
 def rollout_page_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    store = samples.open_store(tmp_path_factory.mktemp("rollouts"))
-    rollouts.fill_rollouts(store)
-    loop = samples.StubLoop(rollouts.SETTINGS)
-    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
-        yield ServedPage(server.url, loop, store)
-    store.close()
+    folder = tmp_path_factory.mktemp("rollouts")
+    with serve_page(folder, rollouts.fill_rollouts, rollouts.SETTINGS) as served:
+        yield served
 
 
 @pytest.fixture

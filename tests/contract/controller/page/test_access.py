@@ -44,8 +44,9 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import SecretName
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
-from .conftest import ServedPage, read_text
+from .conftest import ServedPage, read_text, serve_page
 
 BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
 PAGES = ["/", "/targets/acme/staging", "/sources/acme", "/runs/x", "/audit", "/icon.svg",
@@ -320,15 +321,12 @@ ROLLOUT_ACTIONS = ("begin rollout", "begin waves again", "open wave", "close wav
 
 def test_the_audit_of_a_rollout_is_no_audit_of_a_target_of_its_name(tmp_path):
     """A search does not find it either; who may read all of the source is told."""
-    store = samples.open_store(tmp_path)
-    people.fill_held(store)
-    with store.write() as writer:
-        for action in ROLLOUT_ACTIONS:
-            writer.append_audit(samples.NOW, "proxy:boss", action, "acme/dev", f"Hooli's {action}")
-        writer.append_audit(samples.NOW, "proxy:boss", "pause", "acme/dev", "of the target")
-    loop = samples.StubLoop(people.SETTINGS)
-    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
-        page = ServedPage(server.url, loop, store)
+    with serve_page(tmp_path, people.fill_held, people.SETTINGS) as page:
+        with page.store.write() as writer:
+            for action in ROLLOUT_ACTIONS:
+                detail = f"Hooli's {action}"
+                writer.append_audit(samples.NOW, "proxy:boss", action, "acme/dev", detail)
+            writer.append_audit(samples.NOW, "proxy:boss", "pause", "acme/dev", "of the target")
         searches = [f"/audit?who=proxy:boss&q={quote(action)}" for action in ROLLOUT_ACTIONS]
         for path in ("/audit", *searches):
             text = read_text(page.get(path, **list_proxy_headers("jonas")).text)
@@ -337,7 +335,6 @@ def test_the_audit_of_a_rollout_is_no_audit_of_a_target_of_its_name(tmp_path):
             assert "Hooli" in read_text(page.get(path, **list_proxy_headers("mina")).text)
         everything = read_text(page.get("/audit", **list_proxy_headers("mina")).text)
         assert all(f"Hooli's {action}" in everything for action in ROLLOUT_ACTIONS)
-    store.close()
 
 
 def test_rights_are_those_of_the_configuration_in_use(tmp_path):
@@ -416,8 +413,12 @@ REJECTED = "first as in prod-eu: contract with Hooli ends"
 @pytest.fixture
 def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
     """A page of acme/staging, in each of whose texts there are names of other targets."""
-    store = samples.open_store(tmp_path)
-    people.fill_held(store)
+    with serve_page(tmp_path, people.fill_held, people.SETTINGS) as served:
+        fill_with_names(served.store)
+        yield served
+
+
+def fill_with_names(store: SqliteControllerStore) -> None:
     refusal = Refusal("cannot-be-verified", NAMED[2], (Text(Command("apply", target="prod-eu")),))
     plan = plan_samples.PLANS["create"]
     change = replace(plan.changes[0], refusals=(refusal,), notes=(NAMED[4],))
@@ -462,10 +463,6 @@ def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
             writer.put_pause(PauseRow(scope, "proxy:ann", REJECTED, 1.0, samples.NOW + 9999))
         writer.append_audit(2.0, "proxy:ann", "reject", "acme/staging", f"row; {REJECTED}")
         writer.append_audit(1.0, "controller:platform", "bind", "acme/staging", NAMED[4])
-    loop = samples.StubLoop(people.SETTINGS)
-    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
-        yield ServedPage(server.url, loop, store)
-    store.close()
 
 
 NAMING_PATHS = [
@@ -548,7 +545,7 @@ def test_the_work_of_a_search_tells_nothing_of_what_is_left_out(tmp_path, patter
     with closing(samples.open_store(tmp_path)) as store:
         people.fill_held(store)
         with store.write() as writer:
-            for number in range(1500):
+            for number in range(1000):
                 detail = f"{number} as in prod-eu: contract with Hooli"
                 writer.append_audit(2.0, "token:ops", "reject", "acme/staging", detail)
                 writer.append_audit(2.0, "token:hooli", "reject", "acme/prod-eu", "Hooli")
@@ -560,9 +557,9 @@ def test_the_work_of_a_search_tells_nothing_of_what_is_left_out(tmp_path, patter
         search(text="hooli")
         for field, word in (("text", "{}"), ("who", "token:{}")):
             # What the store does once in a while differs by some hundred; one call for each second
-            # of the 1,500 hidden rows would be more.
+            # of the 1,000 hidden rows would be more.
             hidden, none = (
                 min(calls_of(partial(search, **{field: word.format(name)})) for _ in range(4))
                 for name in ("hooli", "nobody")
             )
-            assert abs(hidden - none) < 750
+            assert abs(hidden - none) < 500

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,11 +17,10 @@ from unit.controller.page import people_samples as people
 from unit.controller.page import rollout_samples as rollouts
 from unit.controller.page.people_samples import SRE, list_proxy_headers
 
-from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.rows import RolloutState, TargetName
 from synapse_apply.controller.settings import AccessRule, Right
 
-from .conftest import ServedPage, read_text
+from .conftest import ServedPage, read_text, serve_page
 
 FLEET = "/rollouts/fleet"
 BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
@@ -232,11 +232,8 @@ def test_thousands_of_targets_are_counts_that_lead_to_lists(tmp_path):
     for count, cells in ((1_500, 10), (300, 300)):
         folder = tmp_path / f"{count}"
         folder.mkdir()
-        store = samples.open_store(folder)
-        rollouts.fill_large_rollout(store, count)
-        with PageServer(store, samples.StubLoop(rollouts.SETTINGS), {}, lambda: samples.NOW,
-                        lambda: people.SECRETS) as server:  # fmt: skip
-            page = ServedPage(server.url, samples.StubLoop(), store)
+        fill = partial(rollouts.fill_large_rollout, count=count)
+        with serve_page(folder, fill, rollouts.SETTINGS) as page:
             html = page.get(FLEET, **SRE).text
             picture = html.partition("<ol")[2].partition("</ol>")[0]
             assert picture.count('href="/targets/') == cells
@@ -244,7 +241,6 @@ def test_thousands_of_targets_are_counts_that_lead_to_lists(tmp_path):
                 path = re.findall(rf'href="({FLEET}\?[^"]+)#targets"', picture)[0]
                 listed = page.get(path.replace("&amp;", "&"), **SRE).text
                 assert "Page 1 of" in read_text(listed) or listed.count('<th scope="row">') > 1
-        store.close()
 
 
 def test_the_audit_leads_to_a_rollout(rollout_page):

@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +204,16 @@ targets:
         with suppress(requests.RequestException):
             self.put_faults()
         self.pool.close()
+
+
+@contextmanager
+def open_site(folder: Path, kind: type[ApplySite] = ApplySite) -> Iterator[Any]:
+    """A site with a backend of its own; both end with it."""
+    with (
+        EmbeddedServer(folder / "backend", token=TOKEN) as server,
+        closing(kind(folder, server)) as site,
+    ):
+        yield site
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 from contract.controller.upstream import storage
-from contract.controller.worker.applying import CANARY, EVERYTHING, KEY, TOKEN, ApplySite
+from contract.controller.worker.applying import CANARY, EVERYTHING, KEY, TOKEN, ApplySite, open_site
 from controllers.applying_site import read_process
 from controllers.fleet_site import list_children
 from forges.loopback_server import wait_until
@@ -27,7 +27,6 @@ from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.worker import child
-from synapse_apply.emulator.serve import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -37,11 +36,8 @@ MANY = 4 * AT_ONCE
 
 @pytest.fixture(scope="module")
 def site_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApplySite]:
-    folder = tmp_path_factory.mktemp("site")
-    with EmbeddedServer(folder / "backend", token=TOKEN) as server:
-        site = ApplySite(folder, server)
+    with open_site(tmp_path_factory.mktemp("site")) as site:
         yield site
-        site.close()
 
 
 Declare = Callable[[int], ApplySite]

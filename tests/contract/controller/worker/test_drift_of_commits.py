@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract.controller.worker.applying import EVERYTHING, NAME, TOKEN, ApplySite, permit_for_long
+from contract.controller.worker.applying import (
+    EVERYTHING,
+    NAME,
+    ApplySite,
+    open_site,
+    permit_for_long,
+)
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
 from synapse_apply.controller.rows import CallCounts
 from synapse_apply.controller.worker.exchange import Order
-from synapse_apply.emulator.serve import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -62,10 +67,22 @@ spec:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[KeptSite]:
-    with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
-        made = KeptSite(tmp_path, server)
+    with open_site(tmp_path, KeptSite) as made:
         yield made
-        made.close()
+
+
+@pytest.fixture(scope="module")
+def site_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptSite]:
+    with open_site(tmp_path_factory.mktemp("site"), KeptSite) as made:
+        yield made
+
+
+@pytest.fixture
+def applied_site(site_of_module: KeptSite) -> KeptSite:
+    """The plugin is live as it is declared, whatever was done to it before."""
+    site_of_module.declare()
+    site_of_module.apply()
+    return site_of_module
 
 
 HELD = "    on_drift: hold\n"
@@ -86,12 +103,22 @@ OWNED = "{own: [/configuration]}"
         ({"lifecycle": OWNED}, {"lifecycle": OWNED}, False),
         # As it was sent, after a commit that followed what was live.
         ({"description": "by hand"}, {}, True),
-        ({"name": "old"}, {"more": MOVED}, False),
-        ({"name": "old", "lifecycle": IGNORED}, {"more": MOVED}, True),
     ],
 )
-def test_drift_is_of_git_where_a_commit_brings_it_up(site, before, after, is_of_git):
+def test_drift_is_of_git_where_a_commit_brings_it_up(applied_site, before, after, is_of_git):
     """Beside the last commit that was live; an apply judges by the same commit."""
+    check_drift(applied_site, before, after, is_of_git)
+
+
+@pytest.mark.parametrize(("before", "is_of_git"), [({}, False), ({"lifecycle": IGNORED}, True)])
+def test_drift_is_of_git_also_behind_a_rename(site, before, is_of_git):
+    """The last commit declared it by its older address."""
+    check_drift(site, {"name": "old", **before}, {"more": MOVED}, is_of_git)
+
+
+def check_drift(
+    site: KeptSite, before: dict[str, Any], after: dict[str, Any], is_of_git: bool
+) -> None:
     site.declare(**before | ({"description": "d"} if "description" in before else {}))
     site.apply()
     site.change_by_hand(**BY_HAND)

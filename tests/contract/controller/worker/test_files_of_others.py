@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
-from contract.controller.worker.applying import TOKEN, ApplySite
+from contract.controller.worker.applying import ApplySite, open_site
 from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE
 
 from synapse_apply.controller.rows import RunOutcome
-from synapse_apply.emulator.serve import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -27,88 +29,77 @@ spec:
 """
 
 
-@pytest.mark.parametrize(
-    ("secret", "reason"),
-    [
-        ("junk/key.yaml", "lies in junk, which only other targets list as manifests"),
-        ("./junk/../junk/key.yaml", "lies in junk, which only other targets list as manifests"),
-        ("tenants.yaml", "is a list of targets"),
-    ],
-)
-def test_a_secret_in_a_file_of_others_is_not_read(tmp_path, secret, reason):
+IN_JUNK = "lies in junk, which only other targets list as manifests"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[ApplySite]:
+    with open_site(tmp_path) as made:
+        yield made
+
+
+def list_records(site: ApplySite) -> list[str]:
+    return [str(address) for address in site.read_state().records]
+
+
+def test_a_secret_in_a_file_of_others_is_not_read(site):
     """One in a folder of the target's own, or of nobody, is."""
-    with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
-        site = ApplySite(tmp_path, server)
-        try:
-            plugin = SECRET_PLUGIN.replace("SECRET", f"{{valueFrom: {{file: {secret}}}}}")
-            files = {
-                "synapse-apply.yaml": site.project.rstrip() + "\n" + OTHERS,
-                "tenants.yaml": "- {name: tenant-one}\n",
-                "junk/key.yaml": "key-that-nobody-watches",
-                "plugins/yolo/deploy/x.yaml": "{}",
-                "keys/key.yaml": "key-that-is-watched",
-                "common/img.yaml": plugin,
-            }
-            site.push(files)
-            assert reason in site.look().plan_json
-            applied = site.apply()
-            assert applied.outcome is not RunOutcome.APPLIED
-            assert reason in f"{applied.findings} {applied.report_json}"
-            assert "plugin/img" not in map(str, site.read_state().records)
-
-            site.push({"common/img.yaml": plugin.replace(secret, "keys/key.yaml")})
-            assert site.apply().outcome is RunOutcome.APPLIED
-        finally:
-            site.close()
+    files = {
+        "synapse-apply.yaml": site.project.rstrip() + "\n" + OTHERS,
+        "tenants.yaml": "- {name: tenant-one}\n",
+        "junk/key.yaml": "key-that-nobody-watches",
+        "plugins/yolo/deploy/x.yaml": "{}",
+        "keys/key.yaml": "key-that-is-watched",
+    }
+    for secret, reason in (
+        ("junk/key.yaml", IN_JUNK),
+        ("./junk/../junk/key.yaml", IN_JUNK),
+        ("tenants.yaml", "is a list of targets"),
+    ):
+        plugin = SECRET_PLUGIN.replace("SECRET", f"{{valueFrom: {{file: {secret}}}}}")
+        site.push({**files, "common/img.yaml": plugin})
+        assert reason in site.look().plan_json, secret
+        applied = site.apply()
+        assert applied.outcome is not RunOutcome.APPLIED
+        assert reason in f"{applied.findings} {applied.report_json}"
+        assert "plugin/img" not in list_records(site)
+    site.push({"common/img.yaml": plugin.replace(secret, "keys/key.yaml")})
+    assert site.apply().outcome is RunOutcome.APPLIED
 
 
-def test_a_package_with_a_file_of_others_is_refused(tmp_path):
+def test_a_package_with_a_file_of_others_is_refused(site):
     """Once an ignore rule leaves it out, the package is released."""
-    with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
-        site = ApplySite(tmp_path, server)
-        try:
-            site.push(
-                {
-                    "synapse-apply.yaml": site.project.rstrip() + "\n" + OTHERS,
-                    "tenants.yaml": "- {name: tenant-one}\n",
-                    "common/yolo.yaml": f"{PLUGIN}---\n{RELEASE}",
-                    "plugins/yolo/config.yaml": CONFIG,
-                    "plugins/yolo/plugin/train.py": "pass\n",
-                    "plugins/yolo/deploy/x.yaml": "{}",
-                }
-            )
-            for result in (site.look(), site.apply()):
-                assert "A package has a file of other targets" in str(result.findings)
-                assert "plugins/yolo/deploy/x.yaml lies in" in str(result.findings)
-            assert "release/yolo@1.0.0" not in map(str, site.read_state().records)
-            site.push({"plugins/yolo/.synapseignore": "deploy/\n"})
-            assert site.apply().outcome is RunOutcome.APPLIED
-            assert site.look().outcome is RunOutcome.IN_SYNC
-        finally:
-            site.close()
+    site.push(
+        {
+            "synapse-apply.yaml": site.project.rstrip() + "\n" + OTHERS,
+            "tenants.yaml": "- {name: tenant-one}\n",
+            "common/yolo.yaml": f"{PLUGIN}---\n{RELEASE}",
+            "plugins/yolo/config.yaml": CONFIG,
+            "plugins/yolo/plugin/train.py": "pass\n",
+            "plugins/yolo/deploy/x.yaml": "{}",
+        }
+    )
+    for result in (site.look(), site.apply()):
+        assert "A package has a file of other targets" in str(result.findings)
+        assert "plugins/yolo/deploy/x.yaml lies in" in str(result.findings)
+    assert "release/yolo@1.0.0" not in list_records(site)
+    site.push({"plugins/yolo/.synapseignore": "deploy/\n"})
+    assert site.apply().outcome is RunOutcome.APPLIED
+    assert site.look().outcome is RunOutcome.IN_SYNC
 
 
-@pytest.mark.parametrize("ref", ["origin/main", "refs/remotes/origin/main", "origin", "HEAD"])
-def test_a_package_of_a_branch_is_refused(tmp_path, ref):
+def test_a_package_of_a_branch_is_refused(site):
     """Its content would change without a commit of the target's own; a tag's does not."""
-    with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
-        site = ApplySite(tmp_path, server)
-        try:
-            manifest = f"{PLUGIN}---\n{RELEASE}".replace(
-                "source: ./plugins/yolo", "source: {path: plugins/yolo, ref: REF}"
-            )
-            files = {
-                "manifests/yolo.yaml": manifest.replace("REF", ref),
-                "plugins/yolo/config.yaml": CONFIG,
-                "plugins/yolo/plugin/train.py": "pass\n",
-            }
-            commit = site.push(files)
-            for result in (site.look(), site.apply()):
-                assert "release/yolo@1.0.0" not in map(str, site.read_state().records)
-                if ref not in ("origin", "HEAD"):  # which a mirror does not have
-                    assert "A controller takes no package from a branch" in str(result.findings)
-            site.upstream.tag("v1.0.0", commit)
-            site.push({"manifests/yolo.yaml": manifest.replace("REF", "v1.0.0")})
-            assert site.apply().outcome is RunOutcome.APPLIED
-        finally:
-            site.close()
+    manifest = f"{PLUGIN}---\n{RELEASE}".replace(
+        "source: ./plugins/yolo", "source: {path: plugins/yolo, ref: REF}"
+    )
+    files = {"plugins/yolo/config.yaml": CONFIG, "plugins/yolo/plugin/train.py": "pass\n"}
+    for ref in ("origin/main", "refs/remotes/origin/main", "origin", "HEAD"):
+        commit = site.push({**files, "manifests/yolo.yaml": manifest.replace("REF", ref)})
+        for result in (site.look(), site.apply()):
+            assert "release/yolo@1.0.0" not in list_records(site), ref
+            if ref not in ("origin", "HEAD"):  # which a mirror does not have
+                assert "A controller takes no package from a branch" in str(result.findings)
+    site.upstream.tag("v1.0.0", commit)
+    site.push({"manifests/yolo.yaml": manifest.replace("REF", "v1.0.0")})
+    assert site.apply().outcome is RunOutcome.APPLIED

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from contract.controller.worker.applying import TOKEN, ApplySite
+from contract.controller.worker.applying import open_site
 from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE
 
 from synapse_apply.controller.rows import RunOutcome
-from synapse_apply.emulator.serve import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -17,25 +16,21 @@ SECRET = "ghp_" + "Ab3dE6gH" * 4 + "Zz90"
 
 def test_a_release_with_a_secret_is_refused(tmp_path):
     """Whatever may be done without asking, the plugin is made and its release is not."""
-    with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
-        site = ApplySite(tmp_path, server)
-        try:
-            site.push(
-                {
-                    "manifests/yolo.yaml": f"{PLUGIN}---\n{RELEASE}",
-                    "plugins/yolo/config.yaml": CONFIG,
-                    "plugins/yolo/plugin/train.py": f"TOKEN = '{SECRET}'\n",
-                }
-            )
-            for result in (site.look(), site.apply(), site.look()):
-                (row,) = [row for row in result.rows if row.address == "release/yolo@1.0.0"]
-                assert row.refusal == "package:secret", row
-                assert SECRET not in f"{result}"
-            addresses = [str(address) for address in site.read_state().records]
-            assert "plugin/yolo" in addresses
-            assert "release/yolo@1.0.0" not in addresses
-            site.push({"plugins/yolo/plugin/train.py": "TOKEN = None\n"})
-            assert site.apply().outcome is RunOutcome.APPLIED
-            assert site.look().outcome is RunOutcome.IN_SYNC
-        finally:
-            site.close()
+    with open_site(tmp_path) as site:
+        site.push(
+            {
+                "manifests/yolo.yaml": f"{PLUGIN}---\n{RELEASE}",
+                "plugins/yolo/config.yaml": CONFIG,
+                "plugins/yolo/plugin/train.py": f"TOKEN = '{SECRET}'\n",
+            }
+        )
+        for result in (site.look(), site.apply(), site.look()):
+            (row,) = [row for row in result.rows if row.address == "release/yolo@1.0.0"]
+            assert row.refusal == "package:secret", row
+            assert SECRET not in f"{result}"
+        addresses = [str(address) for address in site.read_state().records]
+        assert "plugin/yolo" in addresses
+        assert "release/yolo@1.0.0" not in addresses
+        site.push({"plugins/yolo/plugin/train.py": "TOKEN = None\n"})
+        assert site.apply().outcome is RunOutcome.APPLIED
+        assert site.look().outcome is RunOutcome.IN_SYNC
