@@ -60,6 +60,7 @@ from synapse_apply.model.job import (
     parse_job,
 )
 from synapse_apply.model.json_types import JsonObject, RequestBody, ServerAnswer, ServerObject
+from synapse_apply.model.phrases import format_time_after
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.remote import LogLine
 from synapse_apply.operations.connection import (
@@ -825,7 +826,14 @@ class _Run:
         options = ("--created-after", f"{since:%Y-%m-%dT%H:%M:%SZ}")
         target = self.live_backend.invocation.target or ""
         command = Command("get jobs --plugin", self.plugin, *options, target=target)
-        return Text("Check whether it has a job:\n", command)
+        sent_at = since + _CLOCK_TOLERANCE
+        seconds = self.live_backend.backend.longest_call(0) + self.live_backend.target.settle_after
+        until = format_time_after(sent_at.isoformat(), seconds)
+        return Text(
+            f"It was sent at {sent_at:%H:%M:%SZ} and can start a job until {until}. After that, "
+            "check whether one began then:\n",
+            command,
+        )
 
     def refusal(self, failure: RemoteError) -> Exception:
         if isinstance(failure, NotFound):

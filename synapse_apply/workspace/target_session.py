@@ -533,10 +533,13 @@ class TargetSession(OfflineTarget):
 
 @contextmanager
 def open_state(invocation: Invocation, *, read_only: bool = False) -> Iterator[TargetSession]:
-    """A session for a target's state, without manifests and backend; never waits for a lock."""
+    """A session for a target's state, without manifests and backend.
+
+    It waits for a lock only as long as `invocation.lock_timeout` asks for.
+    """
     with TargetSession(invocation, read_only=read_only) as session:
-        # A `state` command fails at once when another run holds the lock.
-        session.lock_wait_seconds = 0.0
+        # A `state` command fails at once when another run holds the lock, unless told to wait.
+        session.lock_wait_seconds = invocation.lock_timeout or 0.0
         # What is remembered beside the project is looked for before anything may be made there.
         _ = session.store, session.last_seen_files
         yield session

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from support.core import Invocation, LockLost, open_state
@@ -98,6 +100,36 @@ def test_a_held_lock_is_told_and_nothing_is_touched(applied: Run, project: Path)
         assert json.loads(applied(*at_once, "--json").stdout)["exit_code"] == 6
         assert applied("emulator", "reset", "--auto-approve").returncode == 6
         assert applied("plan").stdout.startswith("No changes.")
+
+
+def test_a_state_command_waits_for_a_lock_where_it_is_told_to(applied: Run, project: Path) -> None:
+    """Else it ends at once, and its hint names the option."""
+    gone = ("state", "settle", "storage/raw", "--absent")
+    released = Event()
+
+    def hold() -> None:
+        with (
+            open_state(Invocation(project, target="embedded", environ={})) as context,
+            context.store.lock("a test"),
+        ):
+            taken.set()
+            released.wait(120)
+
+    taken = Event()
+    holder = Thread(target=hold)
+    holder.start()
+    assert taken.wait(60)
+    at_once = applied(*gone)
+    assert at_once.returncode == 6
+    assert "--lock-timeout SECONDS" in at_once.stderr
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(applied, *gone, "--lock-timeout", "120")
+        wait([waiting], 3)  # without the option it would have ended by now
+        released.set()
+        ended = waiting.result(120)
+    holder.join()
+    assert "locked" not in ended.stderr
+    assert ended.returncode == 1  # no call of it is open
 
 
 def test_the_lock_of_a_run_that_is_gone_is_removed_by_its_id(applied: Run, project: Path) -> None:

@@ -136,6 +136,9 @@ def test_who_stops_while_the_run_is_sent_is_told_how_to_look_for_its_job(
     assert "un the command again" not in out + err
     look = re.search(r"`synapse-apply (get jobs --plugin yolo [^`]+)`", text)
     assert look
+    assert re.search(
+        r"sent at [\d:]+Z and can start a job until [\dT:-]+Z\. After that, check", text
+    )
     place.server.call("PUT", "_emulator/faults/", {"rules": []})
     assert "\n1   " in place.run(*look[1].split()).stdout
     assert "unknown" in place.run("state", "history").stdout
