@@ -163,7 +163,9 @@ def test_what_it_may_read_is_read(look, site):
 )
 def test_variables_of_others_are_not_set(look, name):
     """For a manifest, for the token of a target, and for the url of its state."""
-    assert f"{name} {NOT_AVAILABLE}" in look(f"{{env: {name}}}")
+    closed = f"valueFrom may not read {name}"  # a proxy's, for any manifest
+    refusal = closed if name.endswith("_PROXY") else f"{name} {NOT_AVAILABLE}"
+    assert refusal in look(f"{{env: {name}}}")
     assert f"{name} {NOT_AVAILABLE}" in look(token=f"{{env: {name}}}")
     assert f"{name} {NOT_AVAILABLE}" in look(state=f"{{url: {{env: {name}}}}}")
 
