@@ -20,7 +20,7 @@ TMPDIR ?= $(MEMORY)
 export TMPDIR
 endif
 
-.PHONY: help demo test check lint types published unit smoke lowest test-deep fuzz browser azure bench scale ratchet mutants coverage golden lock docs picture fix dist release-check clean
+.PHONY: help demo test check lint types published unit smoke lowest test-deep fuzz browser azure bench scale ratchet mutants coverage golden lock docs site picture fix dist release-check clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -129,6 +129,13 @@ scale: $(READY) ## A controller of ten thousand targets, with accidents; half an
 
 $(VENV)/.bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	@touch $@
+
+site: $(VENV)/.site docs ## Build the pages as a site with search in build/site, and check its links and anchors
+	@$(BIN)/python docs/site.py build/site
+
+$(VENV)/.site: $(READY)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group site
 	@touch $@
 
 ratchet: $(READY) ## Write the totals of tests/house/ratchet.toml that have fallen; RAISE=yes writes all
