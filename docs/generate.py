@@ -136,12 +136,12 @@ PACKAGES = """\
 # Packages, read as the platform will
 
 `synapse-apply validate` looks into every package that a release names, and
-`synapse-apply package check` into one: a folder, a zip, a folder at a Git ref (`--ref`), or that of
-a release. Both need no backend. Each finding has the file, the line and the id of its rule, in
+`synapse-apply validate PACKAGE` into one: a folder, a zip, a folder at a Git ref (`--ref`), or that
+of a release. Both need no backend. Each finding has the file, the line and the id of its rule, in
 every form of report. This page is made from the code: `make docs`.
 
 ```console
-$ synapse-apply package check plugins/yolo
+$ synapse-apply validate plugins/yolo
 Error: Version is not text
   on plugins/yolo/config.yaml:3:1, field version, rule package:version
   `version` is a number (1.0) where a string is needed
@@ -158,7 +158,7 @@ Error: Version is not text
 | note | to know; `--strict` leaves it a note |
 
 `validate -t embedded`, and that of a project with no other target, makes warnings of what is
-refused: the embedded backend takes such a package. `package check` does not.
+refused: the embedded backend takes such a package. `validate PACKAGE` does not.
 
 `plan` and `apply` look into the package of each release that they would create, also with
 `--offline`. What is an error of `validate` refuses the release, with the finding as a row of the

@@ -19,7 +19,7 @@ set -a
 ACME_STATE_URL="git:file://$PWD/acme.git?pace=0" # the state, in the repository itself
 set +a
 
-"$tool" emulator serve --data "$work/backend" --port 8642 --token "$ACME_SYNAPSE_TOKEN" >backend.log 2>&1 &
+"$tool" emulator --data "$work/backend" --port 8642 --token "$ACME_SYNAPSE_TOKEN" >backend.log 2>&1 &
 backend=$!
 until grep -q '^listening on' backend.log; do
   kill -0 "$backend" || { cat backend.log; exit 1; }

@@ -23,9 +23,7 @@ _COMMON_OPTIONS = frozenset(
 # Headings of a page that would have too many options below one, and the parameters below each.
 _MAX_UNGROUPED_OPTIONS = 15
 _OPTION_GROUPS: Mapping[str, frozenset[str]] = {
-    "What is declared": frozenset(
-        {"project_from", "as_of", "paths", "variables", "variable_files", "strict"}
-    ),
+    "What is declared": frozenset({"project_from", "as_of", "paths", "variables", "strict"}),
     "Without a backend": frozenset({"offline", "against"}),
     "Which resources": frozenset({"only", "exclude", "unmanaged"}),
     "What is planned": frozenset(

@@ -294,23 +294,14 @@ _SHARED_OPTIONS: dict[str, Decorator] = {
         help="A manifest or a folder of them, instead of the project's; may be repeated. "
         "What is recorded and not in them is left as it is.",
     ),
-    "variables": combine(
-        click.option(
-            "--var",
-            "variables",
-            multiple=True,
-            metavar="NAME=VALUE",
-            callback=typed.parse_name_values,
-            help="A value for a declared variable; may be repeated.",
-        ),
-        click.option(
-            "--var-file",
-            "variable_files",
-            multiple=True,
-            type=click.Path(dir_okay=False, path_type=Path),
-            metavar="FILE",
-            help="A YAML file of values; may be repeated.",
-        ),
+    "variables": click.option(
+        "--var",
+        "variables",
+        multiple=True,
+        metavar="NAME=VALUE|@FILE",
+        callback=typed.parse_variables,
+        help="A value for a declared variable, or @FILE: a YAML file of values, which "
+        "NAME=VALUE overrides; may be repeated.",
     ),
     "strict": click.option("--strict", is_flag=True, help="Warnings of manifests are errors."),
     "parallelism": click.option(

@@ -36,7 +36,7 @@ def _read_table(text: str, module: str = "", prefix: str = "") -> dict[str, Comm
 
 COMMANDS = _read_table("""
 Main commands
-  init        project               Write a project file and first manifests.
+  init        project               Write a project file, or a manifest to fill in.
   validate    checks                Check manifests; needs no backend, no secret.
   plan        plan                  Show what apply would do.
   apply       plan                  Change the backend to match the manifests.
@@ -47,10 +47,9 @@ Main commands
   doctor      checks                Check a target and list every problem.
   controller  controller:group      Follow Git all the time, and show every target on a page.
 Manifests and packages
-  new         project               Write a manifest to fill in.
   export      adopt                 Write manifests and ids of live objects.
   bump        package               Raise the version of a release, in its files.
-  package     package:group         Inspect packages: check, show, build, diff.
+  package     package:group         Inspect packages: show, build, diff.
 On the backend itself
   get         show                  Show or list live plugins, releases, storages and jobs.
   run         jobs                  Run a plugin, and follow its job.
@@ -58,7 +57,7 @@ On the backend itself
   jobs        jobs:group            Follow the log of a job, or stop it.
 For other programs
   mcp         show                  Let an AI agent read a target, by MCP.
-  emulator    emulator:group        Serve or reset the embedded backend.
+  emulator    emulator              Serve the embedded backend, or start it over.
   completion  project               Print the completion script of a shell.
   schema      project               Print a JSON schema, for editors.
   version     project               Show the version.
@@ -71,8 +70,7 @@ Commands
   history     List what was done, by whom and when.
   rm          Forget records; the live objects stay.
   mv          Rename an address.
-  backup      Copy the whole state to a file.
-  migrate     Copy the state to another store.
+  backup      Copy the whole state to a file, or to another store.
 Repairs, printed where one is needed
   settle      Find out, or say, how calls ended whose outcome is unknown.
   accept      Accept the live object as it is.
@@ -93,19 +91,11 @@ JOBS = _read_table(
 )
 PACKAGE = _read_table(
     """
-  check       Check it for what the platform would refuse or ignore.
   show        Show what is in it, what is left out, by which rule, and its digest.
   build       Write its zip to a file.
   diff        Show which files differ from what was published.
 """,
     "package",
-)
-EMULATOR = _read_table(
-    """
-  serve       Serve the embedded backend until stopped.
-  reset       Remove its objects and the state of target embedded.
-""",
-    "emulator",
 )
 CONTROLLER = _read_table(
     """
@@ -124,7 +114,7 @@ CONTROLLER = _read_table(
 """,
     "controller",
 )
-GROUPS = frozenset({"package", "state", "jobs", "emulator", "controller"})
+GROUPS = frozenset({"package", "state", "jobs", "controller"})
 
 OPTIONS = (
     ("-C, --chdir FOLDER", "work in this folder"),

@@ -246,10 +246,10 @@ class NumberType(click.FloatRange):
 
 
 def parse_url_or_reference(
-    _ctx: click.Context, _param: click.Parameter, value: str
-) -> str | SecretRef:
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> str | SecretRef | None:
     """A text as it is, or the reference `{env: NAME}`; a usage error for another text in braces."""
-    if not value.lstrip().startswith("{"):
+    if value is None or not value.lstrip().startswith("{"):
         return value
     env_match = re.fullmatch(_ENV_REFERENCE, value.strip())
     if env_match is None:
@@ -284,6 +284,17 @@ def parse_report_options(
             raise click.BadParameter(f"two reports cannot both go to {file}.")
         requests.append((kind, file))
     return tuple(requests)
+
+
+def parse_variables(
+    ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, str]:
+    """Values by name, of `NAME=VALUE`; the files of `@FILE` become `variable_files`."""
+    convert = click.Path(dir_okay=False, path_type=Path).convert
+    ctx.params["variable_files"] = tuple(
+        convert(text[1:], param, ctx) for text in texts if text.startswith("@")
+    )
+    return parse_name_values(ctx, param, tuple(one for one in texts if not one.startswith("@")))
 
 
 def parse_name_values(

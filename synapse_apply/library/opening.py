@@ -47,7 +47,7 @@ def open_target(
     looked for, there and above, and what all other paths are relative to.
 
     The options are those of the command line: `project` is --project, `files` -f, `variables` and
-    `var_files` --var and --var-file (values as they would be typed), `strict` --strict,
+    `var_files` --var and --var @FILE (values as they would be typed), `strict` --strict,
     `parallelism` --parallelism (calls at once), `project_from` the REF of --project-from git:REF,
     `ref` --ref. `lock_timeout` is --lock-timeout, in seconds: how long to wait for a state that
     another run holds, by default 45. `environ` stands in for the environment of the process, for

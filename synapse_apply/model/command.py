@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 # These know no target, and no project either.
 COMMANDS_WITHOUT_TARGET = frozenset(
-    {"completion", "controller", "init", "new", "emulator", "schema", "version"}
+    {"completion", "controller", "init", "emulator", "schema", "version"}
 )
 
 _PLACE = re.compile(r"\{(\w+)\}")

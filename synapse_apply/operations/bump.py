@@ -171,7 +171,7 @@ class Bump:
             owners = sorted(set(map(_plugin_of, releases)))
             unread = [e for e in self._errors() if e.path is None and e.address is None]
             detail = f"No manifest declares a release of plugin {name or self._plugin!r}."
-            hint = suggest_words(name, owners) or Text(Command("new release NAME"), " writes one.")
+            hint = suggest_words(name, owners) or Text(Command("init release NAME"), " writes one.")
             raise InputError(error_finding(_NO_RELEASE, detail, hint), *unread)
         by_position = {
             document.position: [

@@ -1,4 +1,4 @@
-"""What `init` and `new` write: the first project file, manifests, and the schemas for editors."""
+"""What `init` writes: the first project file, manifests, and the schemas for editors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ default_target: embedded
 #   bucket: {{default: acme-dev}}
 """
 EXAMPLE_TEXT = """\
-# A first storage, to see plan and apply work. `synapse-apply new` writes more.
+# A first storage, to see plan and apply work. `synapse-apply init KIND NAME` writes more.
 apiVersion: synapse-apply/v1
 kind: Storage
 metadata: {name: example}
@@ -137,7 +137,11 @@ def build_project_scaffold(folder: Path) -> ProjectScaffold:
             "There is a project already",
             f"{project_file} is the project file here.",
             Text(
-                "Add manifests with ", Command("new"), ", or ", Command("init --from FOLDER"), "."
+                "Add manifests with ",
+                Command("init KIND NAME"),
+                ", or ",
+                Command("init --from FOLDER"),
+                ".",
             ),
         )
     files = {folder / FILE_NAME: PROJECT_TEXT}
@@ -203,7 +207,7 @@ def build_manifest_template(kind: str, name: str, provider: str = "amazon_s3") -
         raise InputError.from_summary(
             "This cannot be a name",
             f"{name + separator + version!r} is not lower-case letters, digits, `.`, `_` and `-`.",
-            Text("For example ", Command("new", kind, to_valid_name(name)), "."),
+            Text("For example ", Command("init", kind, to_valid_name(name)), "."),
         )
     if kind == "plugin":
         return f"""\

@@ -117,7 +117,7 @@ def plan(
     # Commands that are told do no more than this one: they have its options.
     where = session.invocation
     ref = [] if where.without_checkout else [where.as_of]
-    named = {"--ref": ref, "-f": where.paths, "--var-file": where.variable_files}
+    named = {"--ref": ref, "-f": where.paths, "--var @FILE": where.variable_files}
     words = [
         str(word) for option in named for one in named[option] if one for word in (option, one)
     ]

@@ -413,7 +413,7 @@ class ApprovedPlans:
                     if self.reviewed:
                         raise
                     hint = (
-                        "Bring it back, or give the same --var, --var-file, --file and --ref as "
+                        "Bring it back, or give the same --var, --file and --ref as "
                         "for the plan; otherwise plan again."
                     )
                     raise Stale(
@@ -500,7 +500,7 @@ class ApprovedPlans:
                 f"planned{f': see {differing_text}' if differing_text else ''}.",
                 Text(
                     "Plan again. If only variables or files were left out, give the same --var, "
-                    "--var-file, --file and --ref as for the plan. What is still the same can go: ",
+                    "--file and --ref as for the plan. What is still the same can go: ",
                     Command("apply --reviewed", saved_plan.file),
                     ".",
                 ),

@@ -190,7 +190,7 @@ def copy_and_verify_state_under_source_lock(
     StateError if the target has a state already, or the copy differs. The source is locked
     meanwhile (LockHeld after `timeout` seconds) and not changed.
     """
-    with source.lock("state migrate", timeout):
+    with source.lock("state backup", timeout):
         if target.exists():
             raise fault("exists", target.where)
         state_snapshot = source.read_snapshot()

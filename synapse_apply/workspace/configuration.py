@@ -237,7 +237,7 @@ def read_typed_variables(invocation: Invocation, project: Project) -> dict[str, 
             raise InputError.from_summary(
                 "A variable file cannot be read",
                 f"{shown_path(path)}: {problem.strerror}.",
-                "Check the path given with --var-file.",
+                "Check the path given with --var @FILE.",
             ) from None
     variables, findings = parse_given_variables(
         project, [f"{name}={value}" for name, value in invocation.variables.items()], files

@@ -156,7 +156,7 @@ def _run_server(
             f"{failure.reason[:1].upper()}{failure.reason[1:]}.",
             Text(
                 "Wait until the other run has ended, or begin with ",
-                Command("emulator serve"),
+                Command("emulator"),
                 ", which several runs can use.",
             ),
         ) from None

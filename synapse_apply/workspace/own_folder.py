@@ -299,7 +299,7 @@ _MAX_COUNT = 2**63 - 1
 
 
 # Serial and fence of a lineage only grow, so that an old copy of a state is recognised. `state
-# restore`, `state init` with a pinned lineage and `state migrate` continue above what was seen, so
+# restore`, `state init` with a pinned lineage and `state backup` continue above what was seen, so
 # that nobody ever has to reset anything, here or where a colleague saw the state. Beside the
 # project it is noted only where our folder exists: a job on a runner leaves no file behind.
 @frozen

@@ -335,7 +335,7 @@ def embedded_mismatch(target: Target, mismatch_text: str) -> StateError:
         f"The embedded backend {mismatch_text}.",
         Text(
             "Start both over: ",
-            Command("emulator reset"),
+            Command("emulator --reset"),
             f". It removes the embedded objects and the state of target {target.name}, nothing "
             "else.",
         ),
@@ -413,7 +413,7 @@ def require_state_elsewhere(project: Project, target: Target, environ: Mapping[s
             f"Give targets.{target.name} a `state.url` that both reach: PostgreSQL, a bucket, Git, "
             "or an absolute path that may_read.files of the controller's source has. A state that "
             "is there already is copied by ",
-            Command("state migrate --to URL", target=target.name),
+            Command("state backup --to URL", target=target.name),
             ".",
         ),
         position=target.position,

@@ -93,7 +93,11 @@ def test_a_folder_that_is_a_link_is_not_emptied(here: Here, name: str) -> None:
     path = here.data / name
     path.parent.mkdir(parents=True)
     path.symlink_to(victims)
-    for typed in (("plan",), ("apply", "--auto-approve"), ("emulator", "reset", "--auto-approve")):
+    for typed in (
+        ("plan",),
+        ("apply", "--auto-approve"),
+        ("emulator", "--reset", "--auto-approve"),
+    ):
         more = () if typed[0] == "emulator" else ("-t", "embedded")
         ran = here.is_refused(*typed, *more, because="is a link")
         assert ran.err.startswith(REFUSED)
@@ -121,7 +125,7 @@ def test_a_file_that_is_a_link_is_not_written(applied: Here, name: str) -> None:
     path.unlink()
     path.symlink_to(applied.outside / "made-by-a-link")
     applied.is_refused("plan", "-t", "embedded", because=f"{name} is a link")
-    applied.is_refused("emulator", "reset", "--auto-approve", because=f"{name} is a link")
+    applied.is_refused("emulator", "--reset", "--auto-approve", because=f"{name} is a link")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -144,7 +148,7 @@ def test_a_data_set_that_git_tracks(applied: Here) -> None:
     before = contents(applied.data)
     ran = applied.is_refused("plan", "-t", "embedded", because="is in Git's index")
     assert ran.err.startswith(REFUSED)
-    applied.is_refused("emulator", "reset", "--auto-approve", because="is in Git's index")
+    applied.is_refused("emulator", "--reset", "--auto-approve", because="is in Git's index")
     assert contents(applied.data) == before
 
 
@@ -162,7 +166,7 @@ def test_only_files_of_its_own_are_cleared_away(applied: Here) -> None:
         "notes.txt",
         "tmplink12.part",
     ]
-    applied.place.run("emulator", "reset", "--auto-approve", code=0)
+    applied.place.run("emulator", "--reset", "--auto-approve", code=0)
     assert not any(path.exists() for path in packages)
     assert all(path.read_text() == "mine" for path in mine)
 

@@ -236,7 +236,7 @@ def test_signatures_follow_their_record(site: Checkout) -> None:
     site.run("state backup b.db -t staging")
     site.run("state restore b.db -t staging --auto-approve")
     assert "!" not in site.run("plan -t prod")
-    site.run(f"state migrate -t staging --to {site.root}/moved.db")
+    site.run(f"state backup -t staging --to {site.root}/moved.db")
     shutil.move(site.root / "moved.db", site.file("staging"))
     assert "!" not in site.run("plan -t prod")
 

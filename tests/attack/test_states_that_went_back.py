@@ -152,7 +152,7 @@ def test_a_state_that_moves_to_another_store_is_not_older(
     url = f"{site.root}/moved.db"
     if store == "postgresql":
         url = request.getfixturevalue("postgres").url(schema=site.root.parent.name)
-    site.run(f"state migrate -t staging --to {url}")
+    site.run(f"state backup -t staging --to {url}")
     site.write_project(servers.urls, staging={"state": {"url": url}})
     site.run("plan -t staging")
     site.run("state rm plugin/yolo -t staging")
@@ -180,7 +180,7 @@ def test_an_older_state_of_the_embedded_backend(site: Checkout) -> None:
     site.run("state rm plugin/yolo -t embedded")
     shutil.copy(early, site.file("embedded"))
     assert OLDER in site.run("plan -t embedded", 1)
-    site.run("emulator reset --auto-approve")
+    site.run("emulator --reset --auto-approve")
     site.run("apply -t embedded --auto-approve")
 
 

@@ -111,7 +111,7 @@ def main() -> None:
             **{name: text for name, text in os.environ.items() if not name.startswith("SYNAPSE")},
             **GIT, "LOAD_TOKEN": "load", "XDG_CACHE_HOME": str(root / "cache"),
         }  # fmt: skip
-        served = [BIN / "synapse-apply", "emulator", "serve", "--port", "0", "--any-token"]
+        served = [BIN / "synapse-apply", "emulator", "--port", "0", "--any-token"]
         backend = subprocess.Popen(
             [*served, "--data", root / "data"], stdout=subprocess.PIPE, text=True, env=environ
         )

@@ -170,7 +170,7 @@ class World:
     ) -> Iterator[None]:
         """The backend in a process of its own; `latency` in ms."""
         chosen = {**self.shape.switches, **(switches or {})}
-        typed = [str(BIN / "synapse-apply"), "emulator", "serve", "--port", str(self.port)]
+        typed = [str(BIN / "synapse-apply"), "emulator", "--port", str(self.port)]
         typed += ["--data", str(self.data), "--latency", str(latency), "--any-token"]
         typed += [word for pair in chosen.items() for word in ("--switch", "=".join(pair))]
         typed += ["--faults", str(faults)] if faults else []

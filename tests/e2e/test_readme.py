@@ -132,11 +132,11 @@ def test_the_commands_for_pull_requests_work(tmp_path: Path) -> None:
 
 
 def test_the_first_project_commands_work(tmp_path: Path) -> None:
-    """init, new and what they write can be planned at once on the embedded backend."""
-    block = next(block for block in blocks("sh") if "synapse-apply new" in block.text)
+    """What init writes can be planned at once on the embedded backend."""
+    block = next(block for block in blocks("sh") if "synapse-apply init storage" in block.text)
     lines = [line.partition("#")[0].strip() for line in block.text.splitlines()]
     first, from_folder, new = [line.removeprefix("synapse-apply ") for line in lines[1:]]
-    assert (first, new.split()[0]) == ("init", "new")
+    assert (first, new.split()[0]) == ("init", "init")
     plugin = ROOT / "examples" / "quickstart" / "plugins" / "image-processing"
     copied(plugin, tmp_path / "other" / "plugins").rename(
         tmp_path / "other" / "plugins" / "my-plugin"

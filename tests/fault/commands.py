@@ -109,7 +109,7 @@ def kill_amid(
 
 
 class Backend:
-    """`emulator serve` as a process on one data set and one port, which may be killed and begun.
+    """`emulator` as a process on one data set and one port, which may be killed and begun.
 
     It is a fork (forking.py), which begins ten times as fast as a real one.
     """

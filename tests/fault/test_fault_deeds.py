@@ -198,14 +198,14 @@ def test_page_shift(tmp_path: Path, shift: str, order: str, seen: list[str]) -> 
 
 
 @pytest.mark.parametrize(
-    "command", [["synapse-apply", "emulator"], ["python", "-m", "synapse_apply.emulator"]]
+    "command", [["synapse-apply", "emulator"], ["python", "-m", "synapse_apply.emulator", "serve"]]
 )
 def test_a_bad_file_is_told_before_the_server_starts(tmp_path: Path, command: list[str]) -> None:
     """Exit 1 and words, by both commands."""
     (tmp_path / "faults.json").write_text('{"rules": [{"do": {"slow": 0}}]}')
     program = str(BIN / command[0])
     ended = subprocess.run(
-        [program, *command[1:], "serve", "--faults", "faults.json", "--data", "data"],
+        [program, *command[1:], "--faults", "faults.json", "--data", "data"],
         cwd=tmp_path,
         env=environment({}),
         capture_output=True,

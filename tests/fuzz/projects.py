@@ -70,9 +70,9 @@ class Projects:
             execute("validate", "-t", random.choice(["t-acme", "t-*", "tier=*", "tier=gold,t-a*"]))
         execute("validate", *(["--json"] if kind < 0.3 else []))
         if kind > 0.6:
-            execute("validate", "-t", "prod", "--var-file", "values.yaml", "--var", "threshold=1")
+            execute("validate", "-t", "prod", "--var", "@values.yaml", "--var", "threshold=1")
         if kind > 0.9:
             self.values.write_bytes(data)
-            execute("validate", "--var-file", "values.yaml")
+            execute("validate", "--var", "@values.yaml")
             execute("validate", "--graph", "-t", "dev")
             execute("state", "show", "-t", "embedded")

@@ -1,4 +1,4 @@
-"""The commands of `emulator`: how the embedded backend is served and emptied."""
+"""The command `emulator`: how the embedded backend is served and emptied."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options, registry, typed
+from synapse_apply.cli import options, typed
 from synapse_apply.cli.console import Console, is_approved, require_approval_way
-from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.emulator.core.switches import PROFILE_NAMES
 from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
 
@@ -19,24 +19,28 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
 
 
-@click.group("emulator", cls=LazyGroup, entries=registry.EMULATOR)
-def group() -> None:
-    """The embedded backend: a real HTTP server on this machine, with its data in a file.
-
-    Target `embedded` starts it for each run by itself; serve it to look at it from elsewhere.
-    """
-
-
 @manual_command(
-    "serve",
+    "emulator",
     examples=[
-        ("synapse-apply emulator serve", "The project's embedded backend, on a free port."),
-        ("synapse-apply emulator serve --port 8000 --token t0ken", "For a test that needs a URL."),
-        ("synapse-apply emulator serve --profile vendor", "As the vendor's backend behaves."),
+        ("synapse-apply emulator", "The project's embedded backend, on a free port."),
+        ("synapse-apply emulator --port 8000 --token t0ken", "For a test that needs a URL."),
+        ("synapse-apply emulator --profile vendor", "As the vendor's backend behaves."),
+        ("synapse-apply emulator --reset", "Ask, then start the embedded backend over."),
+        ("synapse-apply emulator --reset --auto-approve", "The same in a script."),
     ],
-    exits=[("0", "stopped by Ctrl-C or SIGTERM"), ("1", "it could not start")],
+    exits=[
+        ("0", "stopped by Ctrl-C or SIGTERM; --reset: removed, or there was nothing"),
+        ("1", "it could not start; --reset: in use, or the answer was not `yes`"),
+    ],
 )
-@options.use("project")
+@options.use("color", "project")
+@click.option(
+    "--reset",
+    "is_reset",
+    is_flag=True,
+    help="Serve nothing: remove all objects and the state of target `embedded`.",
+)
+@click.option("--auto-approve", is_flag=True, help="With --reset: do not ask.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
@@ -58,21 +62,37 @@ def group() -> None:
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
               callback=typed.parse_name_values,
               hidden=True)  # fmt: skip
-def serve(
+def emulator(
     *,
+    console: Console,
     invocation: Invocation,
+    is_reset: bool,
+    auto_approve: bool,
     host: str,
     port: int,
     data: Path | None,
     faults: Path | None,
     **behaviour: Any,
 ) -> int:
-    """Serve the embedded backend until it is stopped.
+    """Serve the embedded backend until it is stopped: a real HTTP server, with its data in a file.
 
+    Target `embedded` starts it for each run by itself; serve it to use it from elsewhere.
     Prints `listening on URL` once it answers. While it runs, target `embedded` uses it. Without
     --token it asks for a random token, which is `token` in endpoint.json beside its data; only
     you can read that file.
+
+    With --reset every object of the project's embedded backend and the state of target `embedded`
+    are removed together, since one without the other would make second copies. Manifests, other
+    targets and their states are not touched. The next start makes a new data set; with --profile
+    it is made now, and keeps that profile.
     """
+    if is_reset:
+        if data is not None:
+            raise click.UsageError("--reset is of the project's own data set: leave out --data.")
+        profile = behaviour["profile"]
+        return _reset(console, invocation, profile, auto_approve=auto_approve)
+    if auto_approve:
+        raise click.UsageError("--auto-approve goes with --reset.")
     from synapse_apply.emulator.core import backend, store, switches
     from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
     from synapse_apply.emulator.serve import serve
@@ -101,37 +121,17 @@ def serve(
     return 0
 
 
-@manual_command(
-    "reset",
-    examples=[
-        ("synapse-apply emulator reset", "Ask, then start the embedded backend over."),
-        ("synapse-apply emulator reset --auto-approve", "The same in a script."),
-        ("synapse-apply emulator reset --profile vendor", "Then behave as the vendor's backend."),
-    ],
-    exits=[("0", "removed, or there was nothing"), ("1", "in use, or the answer was not `yes`")],
-)
-@options.use("color", "project")
-@click.option("--profile", type=click.Choice(PROFILE_NAMES),
-              help="Begin with this profile; `page` unless given.")  # fmt: skip
-@click.option("--auto-approve", is_flag=True, help="Do not ask.")
-def reset(
-    *, console: Console, invocation: Invocation, profile: str | None, auto_approve: bool
-) -> int:
-    """Remove every object of the project's embedded backend and the state of target `embedded`.
-
-    Both go together, since one without the other would make second copies. Manifests, other
-    targets and their states are not touched. The next start makes a new data set; with --profile
-    it is made now, and keeps that profile.
-    """
+def _reset(console: Console, invocation: Invocation, profile: str, *, auto_approve: bool) -> int:
+    """Remove the data set and the state of target `embedded`; the exit code."""
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.workspace import configuration, target_session
 
-    require_approval_way(console, is_approved=auto_approve, verb="emulator reset")
+    require_approval_way(console, is_approved=auto_approve, verb="emulator --reset")
     project = configuration.load_valid_project_or_defaults(invocation)
     question = f"Remove the embedded backend's objects in {project.root}?"
     detail = "Target embedded starts over; nothing else is touched."
-    if not is_approved(console, question, detail, given=auto_approve, verb="emulator reset"):
+    if not is_approved(console, question, detail, given=auto_approve, verb="emulator --reset"):
         console.write_stderr("Nothing was removed.\n")
         return Exit.ERROR
     try:
@@ -145,9 +145,7 @@ def reset(
             "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
         ) from None
     console.write_output("Removed.\n" if was_removed else "There was nothing to remove.\n")
-    if profile is not None and target_session.create_embedded_data_set(
-        project, invocation, profile
-    ):
+    if profile and target_session.create_embedded_data_set(project, invocation, profile):
         console.write_output(f"The embedded backend has profile {profile} now.\n")
     return Exit.OK
 
@@ -168,7 +166,7 @@ def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     lineage = ""
     with suppress(StateError):
         lineage = store.read_lineage()
-    with store.lock("emulator reset"):
+    with store.lock("emulator --reset"):
         reset_data_set_if_any(data_folder)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
             remove_own_file(state_key.state_folder(project) / name)

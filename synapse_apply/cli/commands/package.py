@@ -15,7 +15,6 @@ from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
-    from synapse_apply.cli.reports import Reports
 
 
 # SOURCE|RELEASE and --ref, and what finds manifests.
@@ -38,34 +37,6 @@ def group() -> None:
     A package is named by its folder, by a zip, or by the release that declares it. None of these
     commands needs a backend.
     """
-
-
-@manual_command(
-    "check",
-    examples=[
-        ("synapse-apply package check plugins/yolo", "A folder, before it is merged."),
-        ("synapse-apply package check dist/yolo.zip --strict", "A zip; warnings are errors."),
-        ("synapse-apply package check plugins/yolo --ref yolo-v1.1.0", "As it was at a tag."),
-        ("synapse-apply package check release/yolo --json", "Findings for an editor or a bot."),
-    ],
-    exits=[("0", "nothing that the platform would refuse"), ("1", "errors; every one is shown")],
-)
-@_add_package_options
-@options.use("report", "strict")
-def check(
-    *, console: Console, invocation: Invocation, reports: Reports | None, what: str, ref: str
-) -> int:
-    """Read a package as the platform will, and say what it would refuse or ignore.
-
-    That is its config.yaml, its entrypoints, code that is left out, and secrets, which no finding
-    shows. Each finding names its rule; docs/packages.md lists them. Nothing is sent anywhere.
-    `validate` does the same for all packages of a project, and compares what they need.
-    """
-    with options.open_target(invocation) as target:
-        package_query = target.packages.find_package(what, ref=ref)
-        findings = target.packages.check_package(package_query)
-    verdict = cli.files.format_verdict(package_query, findings)
-    return console.show_checked("package check", findings, verdict, reports)
 
 
 @manual_command(

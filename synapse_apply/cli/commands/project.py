@@ -23,6 +23,9 @@ from synapse_apply.model.phrases import shown_path
     examples=[
         ("synapse-apply init", "A project file and a first manifest, here."),
         ("synapse-apply init --from plugins/yolo", "Manifests of a plugin folder you have."),
+        ("synapse-apply init storage raw-data", "A storage on Amazon S3, on stdout."),
+        ("synapse-apply init storage nas --provider smb --out manifests/nas.yaml", "To a file."),
+        ("synapse-apply init release yolo@1.2.0", "A release of plugin yolo."),
     ],
     exits=[("0", "written"), ("1", "something is there already: nothing was written")],
 )
@@ -41,16 +44,51 @@ from synapse_apply.model.phrases import shown_path
     metavar="FOLDER",
     help="A plugin folder: write its Plugin and Release manifests.",
 )
-def init(*, console: Console, chdir: Path | None, plugin: Path | None) -> int:
-    """Write a project file (synapse-apply.yaml) and first manifests.
+@click.argument("kind", type=click.Choice([*CATALOGUE]), metavar="[KIND NAME]", required=False)
+@click.argument("name", metavar="", required=False)
+@click.option(
+    "--provider",
+    default="amazon_s3",
+    show_default=True,
+    help="A storage's provider: `synapse-apply schema` lists them.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the manifest to this file, which must not be there yet.",
+)
+def init(
+    *,
+    console: Console,
+    chdir: Path | None,
+    plugin: Path | None,
+    kind: str | None,
+    name: str | None,
+    provider: str,
+    out: Path | None,
+) -> int:
+    """Write a project file (synapse-apply.yaml) and first manifests, or one manifest to fill in.
 
     Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
     plugin's manifests are added.
+
+    With KIND and NAME only a manifest is written, to stdout or to --out. KIND is storage, plugin or
+    release. What you must fill in says CHANGE-ME, and is an error until then; what may be left out
+    is commented. Secrets come from the environment, never from the manifest.
     """
     from synapse_apply.operations import init
     from synapse_apply.workspace.invocation import Invocation
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()
+    if kind:
+        if not name or plugin:
+            raise click.UsageError("A manifest has a KIND and a NAME, and no --from.")
+        text = init.write_template(folder, init.build_manifest_template(kind, name, provider), out)
+        console.write_output(text if out is None else f"Wrote {out}\n")
+        return 0
+    if out:
+        raise click.UsageError("--out goes with KIND and NAME.")
     project_scaffold = (
         init.build_plugin_scaffold(folder, folder / plugin)
         if plugin
@@ -67,44 +105,6 @@ def init(*, console: Console, chdir: Path | None, plugin: Path | None) -> int:
             command_line, target_text = "plan", f"target {target.name}"
         next_step = Text(Command(command_line), f" shows what would be done on {target_text}.")
         console.write_output(f"\nNext: {options.add_invocation_options(next_step, invocation)}\n")
-    return 0
-
-
-@manual_command(
-    "new",
-    examples=[
-        ("synapse-apply new storage raw-data", "A storage on Amazon S3, on stdout."),
-        ("synapse-apply new storage nas --provider smb --out manifests/nas.yaml", "To a file."),
-        ("synapse-apply new plugin yolo --out manifests/yolo.yaml", "A plugin."),
-        ("synapse-apply new release yolo@1.2.0", "A release of plugin yolo."),
-    ],
-    exits=[("0", "written"), ("1", "a name that cannot be one, or the file is there already")],
-)
-@options.use("color")
-@click.argument("kind", type=click.Choice([*CATALOGUE]), metavar="KIND")
-@click.argument("name")
-@click.option(
-    "--provider",
-    default="amazon_s3",
-    show_default=True,
-    help="A storage's provider: `synapse-apply schema` lists them.",
-)
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write it to this file, which must not be there yet.",
-)
-def new(*, console: Console, kind: str, name: str, provider: str, out: Path | None) -> int:
-    """Write a manifest to fill in. KIND is storage, plugin or release.
-
-    What must be filled in says CHANGE-ME, and is an error until then; what may be left out is
-    commented. Secrets come from the environment, never from the manifest.
-    """
-    from synapse_apply.operations import init
-
-    text = init.write_template(Path.cwd(), init.build_manifest_template(kind, name, provider), out)
-    console.write_output(text if out is None else f"Wrote {out}\n")
     return 0
 
 

@@ -497,16 +497,61 @@ def rekey(
 
 @manual_command(
     "backup",
-    examples=[("synapse-apply state backup prod.backup", "A copy that restore reads.")],
-    exits=[("0", "written"), ("1", "no state, or the file cannot be written")],
+    examples=[
+        ("synapse-apply state backup prod.backup", "A copy that restore reads."),
+        (
+            "synapse-apply state backup -t prod --to postgresql://apply@db.example/states",
+            "From the local file to a database that runners share.",
+        ),
+        (
+            "synapse-apply state backup -t prod --to '{env: STATE_URL}'",
+            "The url and its password are in a variable, as the project file will say.",
+        ),
+    ],
+    exits=[
+        ("0", "written; with --to: copied and compared"),
+        ("1", "no state, it cannot be written, or --to has a state already"),
+    ],
 )
 @options.use("color", "target")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def backup(*, console: Console, invocation: Invocation, file: Path) -> int:
-    """Copy the whole state to a file, consistent even while an apply runs."""
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option(
+    "--to",
+    "url",
+    metavar="URL",
+    callback=typed.parse_url_or_reference,
+    help="The store to move to: a url, or '{env: NAME}' as in the project file, where it holds a "
+    "password that nobody else on this machine shall see.",
+)
+def backup(
+    *, console: Console, invocation: Invocation, file: Path | None, url: str | SecretRef | None
+) -> int:
+    """Copy the whole state, history included, to a file or to another store.
+
+    The copy is consistent even while an apply runs. With --to the two are compared. The state it
+    came from stays as it is: set `state.url` in the project file, then put the old file away, so
+    that nobody continues to write to it.
+    """
+    if url is None:
+        if file is None:
+            raise click.UsageError("Give a FILE, or --to URL.")
+        with options.open_target(invocation) as target:
+            target.state.write_backup(file)
+        console.write_output(f"Wrote {file}.\n")
+        return 0
+    if file is not None:
+        raise click.UsageError("Give a FILE or --to URL, not both.")
     with options.open_target(invocation) as target:
-        target.state.write_backup(file)
-    console.write_output(f"Wrote {file}.\n")
+        copied_state, name = target.state.copy_to(url), target.name
+        next_steps = target.state.list_steps_after_copy(url)
+    records = format_count_and_noun(len(copied_state.records), "record")
+    setting_text = "" if isinstance(url, str) else f": {{env: {url.name}}}"
+    lines = (
+        f"Copied {records} of target {name} (serial {copied_state.serial}).",
+        f"Now set targets.{name}.state.url{setting_text} in the project file.",
+        *next_steps,
+    )
+    console.write_output("".join(f"{line}\n" for line in lines))
     return 0
 
 
@@ -604,53 +649,6 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
         f"{len(recovered_calls.known_intents)}. Removed {file}.\n"
     )
     console.write_findings(recovered_calls.findings)
-    return 0
-
-
-@manual_command(
-    "migrate",
-    examples=[
-        (
-            "synapse-apply state migrate -t prod --to postgresql://apply@db.example/states",
-            "From the local file to a database that runners share.",
-        ),
-        (
-            "synapse-apply state migrate -t prod --to '{env: STATE_URL}'",
-            "The url and its password are in a variable, as the project file will say.",
-        ),
-    ],
-    exits=[
-        ("0", "copied and compared"),
-        ("1", "there is a state already, or it cannot be written"),
-    ],
-)
-@options.use("color", "target")
-@click.option(
-    "--to",
-    "url",
-    required=True,
-    metavar="URL",
-    callback=typed.parse_url_or_reference,
-    help="Where the state shall be kept: a url, or '{env: NAME}' as in the project file, where it "
-    "holds a password that nobody else on this machine shall see.",
-)
-def migrate(*, console: Console, invocation: Invocation, url: str | SecretRef) -> int:
-    """Copy a whole state, history included, to another store, and compare the two.
-
-    The state it came from stays as it is: set `state.url` in the project file, then put the old
-    file away, so that nobody goes on writing to it.
-    """
-    with options.open_target(invocation) as target:
-        copied_state, name = target.state.copy_to(url), target.name
-        next_steps = target.state.list_steps_after_copy(url)
-    records = format_count_and_noun(len(copied_state.records), "record")
-    setting_text = "" if isinstance(url, str) else f": {{env: {url.name}}}"
-    lines = (
-        f"Copied {records} of target {name} (serial {copied_state.serial}).",
-        f"Now set targets.{name}.state.url{setting_text} in the project file.",
-        *next_steps,
-    )
-    console.write_output("".join(f"{line}\n" for line in lines))
     return 0
 
 

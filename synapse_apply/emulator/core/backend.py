@@ -195,7 +195,7 @@ class DataSetBackend:
                 self.store.close()
                 raise DataSetError(
                     f"the data set {data} has profile {self.profile}, which this version lacks",
-                    "update, or name another with `emulator serve --profile`",
+                    "update, or name another with `emulator --profile`",
                 ) from None
             if self.profile != stored_profile:
                 self.store.write_setting(PROFILE_SETTING, self.profile)

@@ -120,7 +120,7 @@ class ObjectStore:
             if isinstance(error, DataSetError):
                 raise
             reason = f"{path} is not a data set of the embedded backend ({error})"
-            raise DataSetError(reason, "`emulator reset` starts a new one") from None
+            raise DataSetError(reason, "`emulator --reset` starts a new one") from None
 
     def _prepare_database(self, path: Path) -> None:
         execute = self._connection.execute
@@ -134,7 +134,7 @@ class ObjectStore:
             raise DataSetError(
                 f"{path} was written by a newer version (format {format_version}, this one knows "
                 f"{FORMAT})",
-                "update, or start anew with `emulator reset`",
+                "update, or start anew with `emulator --reset`",
             )
         # AUTOINCREMENT in these tables: the id of a deleted object is never given again.
         # The lock of a writer at once: of two servers that start together one would fail half-way.

@@ -247,7 +247,7 @@ def decode_desired(draft: Draft) -> Desired | None:
     if draft.address is None:
         kinds.report_missing_version(draft)
         return None
-    # Values that still hold the placeholder of `synapse-apply new`: sent as they are, they could
+    # Values that still hold the placeholder of `synapse-apply init`: sent as they are, they could
     # end up in a field that can never be changed again. Known from one search of the text: the walk
     # over all values is needed for few documents.
     for path, value in flatten(draft.spec).items() if draft.document.source.has_fill_in else ():

@@ -629,7 +629,7 @@ _DIGEST_ENCODER = build_canonical_encoder(
 _HOW_TO_BEGIN = Text(
     Command("init"),
     " writes a project file and ",
-    Command("new KIND NAME"),
+    Command("init KIND NAME"),
     " a manifest; a manifest is a .yaml or .yml file with `apiVersion: synapse-apply/v1`",
 )
 

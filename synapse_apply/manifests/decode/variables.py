@@ -361,7 +361,7 @@ class _Substitution:
 def parse_given_variables(
     project: Project, assignments: Sequence[str] = (), files: Sequence[tuple[str, bytes]] = ()
 ) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
-    """The variables of `--var NAME=VALUE` and of each `--var-file` (its name and content).
+    """The variables of `--var NAME=VALUE` and of each `--var @FILE` (its name and content).
 
     Later files win over earlier ones, and `--var` over all. Returns the values and the findings.
     """

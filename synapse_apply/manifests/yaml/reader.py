@@ -89,7 +89,7 @@ class LazyPositions(Positions):
 
 
 VALUE_FROM = "valueFrom"
-FILL_IN = "CHANGE-ME"  # `synapse-apply new` writes it where the user has to give a value
+FILL_IN = "CHANGE-ME"  # `synapse-apply init` writes it where the user has to give a value
 ONLY_FOR_SECRETS = "valueFrom is only for secret fields"
 
 

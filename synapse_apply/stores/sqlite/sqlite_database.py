@@ -66,7 +66,7 @@ def list_mount_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[Dia
             Text(
                 "Keep the state on a local disk, or share it in a database: state: {url: "
                 "postgresql://...}; ",
-                Command("state migrate --to URL"),
+                Command("state backup --to URL"),
                 " moves it.",
             ),
         ),

@@ -68,7 +68,7 @@ class Tenants:
     @contextmanager
     def _serve_backend(self, url: str) -> Iterator[None]:
         port = url.rpartition(":")[2] or "0"
-        command = [BIN / "synapse-apply", "emulator", "serve", "--port", port, "--any-token"]
+        command = [BIN / "synapse-apply", "emulator", "--port", port, "--any-token"]
         process = subprocess.Popen(
             [*command, "--data", self.data], stdout=subprocess.PIPE, text=True, env=self.environ
         )

@@ -199,7 +199,7 @@ def test_unusable_folders_are_told(tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "data.sqlite3").write_bytes(b"not a database" * 100)
-    assert "emulator reset" in call("serve", "--data", str(broken)).stderr
+    assert "emulator --reset" in call("serve", "--data", str(broken)).stderr
     future = tmp_path / "future"
     with EmbeddedServer(future) as server:
         server.backend.store._connection.execute("PRAGMA user_version=99")

@@ -106,7 +106,7 @@ def test_what_is_read_is_not_replaced(cli: Run, project: Path) -> None:
     done = cli("plan", *compared, "--report", "html=./inventory.yaml")
     assert done.returncode == 1
     assert "./inventory.yaml is the inventory to compare with; nothing was done." in done.stderr
-    done = cli("plan", "--var-file", "values.yaml", "--report", "html=values.yaml")
+    done = cli("plan", "--var", "@values.yaml", "--report", "html=values.yaml")
     assert "values.yaml is a file of variables; nothing was done." in done.stderr
     assert (project / "inventory.yaml").read_text() == "inventory: []\n"
     assert (project / "values.yaml").read_text() == "{}\n"

@@ -1,4 +1,4 @@
-"""Target embedded while `emulator serve` has its data: a new data set needs no `state init`."""
+"""Target embedded while `emulator` has its data: a new data set needs no `state init`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_folder_that_the_embedded_backend_cannot_have(cli: Run, project: Path)
 
 def test_the_profile_that_a_reset_chooses_is_kept(cli: Run, project: Path) -> None:
     """With its state, so that the next run finds both; a reset without one goes back to the page."""
-    chosen = cli("emulator", "reset", "--profile", "vendor", "--auto-approve")
+    chosen = cli("emulator", "--reset", "--profile", "vendor", "--auto-approve")
     assert chosen.returncode == 0
     assert chosen.stdout.splitlines() == [
         "There was nothing to remove.",
@@ -60,9 +60,9 @@ def test_the_profile_that_a_reset_chooses_is_kept(cli: Run, project: Path) -> No
     assert "3 to add" in cli("plan").stdout
     with EmbeddedServer(data) as server:
         assert server.backend.profile == "vendor"
-    assert cli("emulator", "reset", "--auto-approve").stdout == "Removed.\n"
+    assert cli("emulator", "--reset", "--auto-approve").stdout == "Removed.\n"
     with EmbeddedServer(data) as server:
         assert server.backend.profile == "page"
-    odd = cli("emulator", "reset", "--profile", "odd", "--auto-approve")
+    odd = cli("emulator", "--reset", "--profile", "odd", "--auto-approve")
     assert odd.returncode == 64
     assert "'page', 'vendor'" in odd.stderr

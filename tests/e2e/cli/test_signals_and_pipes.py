@@ -46,7 +46,7 @@ def test_the_first_signal_drains_and_reports(project: Path, number: int, code: i
     for index in range(8):  # enough that it is not done before the signal is there
         name = f"more-{index}"
         (project / "manifests" / f"{name}.yaml").write_text(STORAGE.format(name=name))
-    slow = ("emulator", "serve", "--latency", "200")
+    slow = ("emulator", "--latency", "200")
     typed = ("apply", "--auto-approve", "--json", "--parallelism", "1")
     with started(project, *slow) as server:
         assert server.stdout is not None
@@ -66,7 +66,7 @@ def test_the_first_signal_drains_and_reports(project: Path, number: int, code: i
 
 def test_the_second_signal_stops_at_once(project: Path) -> None:
     """It does not wait for what is under way, names it, and the next run settles it."""
-    with started(project, "emulator", "serve") as server:
+    with started(project, "emulator") as server:
         assert server.stdout is not None
         server.stdout.readline()
         leave_creates_without_an_answer(project)
@@ -170,11 +170,11 @@ def test_a_process_without_streams_still_works(project: Path) -> None:
 
 def test_a_served_backend_is_used_and_stops_when_told(cli: Run, project: Path) -> None:
     """While it is served, target embedded uses it; SIGTERM ends it well."""
-    with started(project, "emulator", "serve") as server:
+    with started(project, "emulator") as server:
         assert server.stdout is not None
         server.stdout.readline()
         assert cli("apply", "--auto-approve").returncode == 0
-        assert cli("emulator", "reset", "--auto-approve").returncode == 1
+        assert cli("emulator", "--reset", "--auto-approve").returncode == 1
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
     assert server.returncode == 0
@@ -183,6 +183,6 @@ def test_a_served_backend_is_used_and_stops_when_told(cli: Run, project: Path) -
 
 def test_a_switch_nobody_knows_is_named(cli: Run) -> None:
     """The emulator says which there are."""
-    done = cli("emulator", "serve", "--switch", "nope=1")
+    done = cli("emulator", "--switch", "nope=1")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")

@@ -60,12 +60,12 @@ def test_backup_and_restore(applied: Run) -> None:
 
 def test_reset_starts_over(applied: Run, project: Path) -> None:
     """Objects and state go together; one without the other names the command."""
-    assert applied("emulator", "reset").returncode == 1
+    assert applied("emulator", "--reset").returncode == 1
     (project / ".synapse-apply" / "state" / "embedded.db").unlink()
     half = applied("plan")
     assert half.returncode == 1
-    assert "synapse-apply emulator reset" in half.stderr
-    assert applied("emulator", "reset", "--auto-approve").returncode == 0
+    assert "synapse-apply emulator --reset" in half.stderr
+    assert applied("emulator", "--reset", "--auto-approve").returncode == 0
     assert "Plan: 3 to add" in applied("plan").stdout
 
 
@@ -98,7 +98,7 @@ def test_a_held_lock_is_told_and_nothing_is_touched(applied: Run, project: Path)
         assert held.returncode == 6
         assert "running a test since" in held.stderr
         assert json.loads(applied(*at_once, "--json").stdout)["exit_code"] == 6
-        assert applied("emulator", "reset", "--auto-approve").returncode == 6
+        assert applied("emulator", "--reset", "--auto-approve").returncode == 6
         assert applied("plan").stdout.startswith("No changes.")
 
 

@@ -348,7 +348,7 @@ def test_without_a_project_file(tmp_path: Path) -> None:
     assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("Nothing is wrong.\n")
     (tmp_path / ".synapse-apply" / "state" / "embedded.db").unlink()
     lost = run("doctor -t embedded", tmp_path, {}, 1)
-    assert "emulator reset" in lost.stdout
+    assert "emulator --reset" in lost.stdout
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

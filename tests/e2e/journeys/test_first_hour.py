@@ -48,7 +48,7 @@ def begin(desk: Workplace) -> None:
 
 def add_a_storage(desk: Workplace) -> None:
     """The template says what is open, and an open one is never sent."""
-    desk.run("new", "storage", "raw-data", "--out", "manifests/raw-data.yaml", code=0)
+    desk.run("init", "storage", "raw-data", "--out", "manifests/raw-data.yaml", code=0)
     open_ = desk.apply(code=1)
     assert "manifests/raw-data.yaml:10:5" in open_.err
     assert "`spec.configuration.bucket_name` is still CHANGE-ME" in open_.err

@@ -38,7 +38,7 @@ def test_a_region_that_the_tools_do_not_read(place: Workplace, provider: str) ->
 @pytest.mark.parametrize("provider", ["amazon_s3", "minio", "file_system"])
 def test_a_new_storage_has_the_keys_that_the_tools_read(place: Workplace, provider: str) -> None:
     """It fits the schema, and `validate` notes nothing of its keys."""
-    written = place.run("new", "storage", "scaffolded", "--provider", provider, code=0).out
+    written = place.run("init", "storage", "scaffolded", "--provider", provider, code=0).out
     own = {"file_system": ("location",)}.get(provider, ("access_key", "secret_key", "region_name"))
     for key in own:
         assert f" {key}: " in written

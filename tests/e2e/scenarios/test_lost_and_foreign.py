@@ -162,7 +162,7 @@ def test_another_backend_under_the_same_url_is_caught_by_the_guard(serve, make):
 
 
 def test_a_wiped_embedded_data_set(tmp_path):
-    """A state without its data is an error that names `emulator reset`, which works."""
+    """A state without its data is an error that names `emulator --reset`, which works."""
     place = Workplace(tmp_path / "p")
     sample(place)
     place.apply("-t", "embedded")
@@ -170,8 +170,8 @@ def test_a_wiped_embedded_data_set(tmp_path):
     for command in (place.plan, place.apply):
         ran = command("-t", "embedded", code=1)
         assert "do not belong together" in ran.err
-        assert "`synapse-apply emulator reset`" in ran.err
-    place.run("emulator", "reset", "--auto-approve", code=0)
+        assert "`synapse-apply emulator --reset`" in ran.err
+    place.run("emulator", "--reset", "--auto-approve", code=0)
     assert "3 added" in place.apply("-t", "embedded").out
 
 
@@ -183,8 +183,8 @@ def test_embedded_data_without_its_state(tmp_path):
     state_file(place, "embedded").unlink()
     ran = place.apply("-t", "embedded", code=1)
     assert "there is no state that remembers them" in ran.err
-    assert "`synapse-apply emulator reset`" in ran.err
-    place.run("emulator", "reset", "--auto-approve", code=0)
+    assert "`synapse-apply emulator --reset`" in ran.err
+    place.run("emulator", "--reset", "--auto-approve", code=0)
     assert "3 added" in place.apply("-t", "embedded").out
 
 

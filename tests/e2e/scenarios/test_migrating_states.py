@@ -1,4 +1,4 @@
-"""`state migrate --to '{env: NAME}'`: as the project file says it, with the url in a variable."""
+"""`state backup --to '{env: NAME}'`: as the project file says it, with the url in a variable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_the_url_may_be_in_a_variable(applied: Workplace, form: str) -> None:
     """The state is there afterwards, and the line to write is said without the url."""
     applied.environ["STATE_URL"] = "sqlite:///elsewhere/secret-name.db"
     (applied.root / "elsewhere").mkdir()
-    ran = applied.run("state", "migrate", "--to", form, code=0)
+    ran = applied.run("state", "backup", "--to", form, code=0)
     assert "Copied 3 records of target prod" in ran.out
     assert "Now set targets.prod.state.url: {env: STATE_URL} in the project file." in ran.out
     assert "secret-name" not in ran.text
@@ -29,6 +29,6 @@ def test_the_url_may_be_in_a_variable(applied: Workplace, form: str) -> None:
 def test_a_variable_that_is_not_set_is_named(applied: Workplace) -> None:
     """Nothing is made under the name of the braces."""
     before = sorted(applied.root.rglob("*"))
-    ran = applied.run("state", "migrate", "--to", "{env: STATE_URL}", code=1)
+    ran = applied.run("state", "backup", "--to", "{env: STATE_URL}", code=1)
     assert "STATE_URL" in ran.err
     assert sorted(applied.root.rglob("*")) == before

@@ -178,7 +178,7 @@ def test_the_embedded_backend_alone_gets_warnings(place: Workplace) -> None:
     assert rules(place, "-t", "embedded") == [("warning", "package:shape", 5)]
     place.run("validate", "-t", "embedded", code=0)
     place.run("validate", "-t", "embedded", "--strict", code=1)
-    checked = place.run("package", "check", "plugins/yolo", code=1)
+    checked = place.run("validate", "plugins/yolo", code=1)
     assert re.search(r"^Not valid: .*, \d+ errors?.*\.$", checked.out, re.MULTILINE), checked.out
     two = project("https://a.example").replace('"targets": {', '"targets": {"embedded": {}, ')
     place.write("synapse-apply.yaml", two)
@@ -191,7 +191,7 @@ def test_findings_in_every_form_of_report(place: Workplace) -> None:
     place.edit("manifests/plugin.yaml", "category: pre_annotation", "category: export")
     place.write("plugins/yolo/plugin/id.py", f'T = "ghp_{"a1B2" * 9}"\n')
     reports = [f"--report={kind}=r.{kind}" for kind in ("json", "html", "markdown", "codequality")]
-    for command in (["validate"], ["package", "check", "plugins/yolo"]):
+    for command in (["validate"], ["validate", "plugins/yolo"]):
         ran = place.run(*command, *reports, "--report", "github", code=1)
         assert "Note: Key that is ignored" in ran.err
         assert "::notice file=plugins/yolo/config.yaml,line=5," in ran.err
@@ -202,7 +202,7 @@ def test_findings_in_every_form_of_report(place: Workplace) -> None:
             assert "package:unknown-key" in text
             assert "a1B2" not in text
         assert "a1B2" not in ran.text
-    document = place.run("package", "check", "plugins/yolo", "--json", code=1).document
+    document = place.run("validate", "plugins/yolo", "--json", code=1).document
     assert (document["error_count"], document["warning_count"], document["note_count"]) == (1, 0, 1)
 
 

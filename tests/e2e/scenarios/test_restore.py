@@ -143,7 +143,7 @@ def test_the_embedded_backend_takes_only_what_is_of_its_data_set(there: Workplac
     there.apply("-t", "embedded")
     there.run("state", "backup", "-t", "embedded", "embedded.bak", code=0)
     there.run("state", "restore", "-t", "embedded", "embedded.bak", "--auto-approve", code=0)
-    there.run("emulator", "reset", "--auto-approve", code=0)
+    there.run("emulator", "--reset", "--auto-approve", code=0)
     data = there.root / ".synapse-apply" / "embedded"
     before = sorted(data.glob("*"))
     ran = there.run("state", "restore", "-t", "embedded", "embedded.bak", "--auto-approve", code=1)

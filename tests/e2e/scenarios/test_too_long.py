@@ -13,7 +13,7 @@ apply --reviewed PATH
 bump minor PATH
 controller check PATH
 drift --write plugin/NAME
-emulator serve --data PATH
+emulator --data PATH
 export --out PATH
 get plugin NAME
 import -f PATH
@@ -25,7 +25,7 @@ jobs logs NAME
 new storage x --out PATH
 new storage NAME
 package build PATH
-package check PATH
+validate PATH
 package contents PATH
 package show --digest PATH
 package diff NAME
@@ -36,7 +36,7 @@ plan --offline --against git:NAME
 plan --report markdown=PATH
 plan -f PATH
 plan -t NAME
-plan --var-file PATH
+plan --var @PATH
 plan --project PATH
 plan --project-from git:NAME
 plan --ref NAME
@@ -48,7 +48,7 @@ show plugin/NAME
 state accept plugin/NAME --auto-approve
 state backup PATH
 state history show NAME
-state migrate --to PATH
+state backup --to PATH
 state mv plugin/NAME plugin/x
 state mv storage/raw-data storage/NAME
 state record PATH --auto-approve

@@ -222,7 +222,7 @@ def test_a_state_moves_into_the_repository(clone: Workplace, remote: Path) -> No
     clone.write("synapse-apply.yaml", json.dumps(settings))
     clone.run("state", "init", code=0)
     clone.apply()
-    migrated = clone.run("state", "migrate", "--to", url, code=0).out
+    migrated = clone.run("state", "backup", "--to", url, code=0).out
     assert "The state key is in SYNAPSE_APPLY_STATE_KEY. Every machine and job" in migrated
     assert "bind the state to this project: `synapse-apply state rebind -t prod`." in migrated
     settings["targets"]["prod"]["state"]["url"] = url

@@ -52,7 +52,7 @@ def test_a_state_moves_to_postgresql_and_goes_on_there(tmp_path: Path, database:
         write_project(tmp_path, server.url)
         run("state", "init")
         run("apply", "--auto-approve")
-        assert "Copied 1 record of target prod" in run("state", "migrate", "--to", database)
+        assert "Copied 1 record of target prod" in run("state", "backup", "--to", database)
         (tmp_path / ".synapse-apply" / "state" / "prod.db").unlink()
         write_project(tmp_path, server.url, url={"env": "STATE_URL"})
 

@@ -54,19 +54,19 @@ def url_of(remote: Path) -> str:
 
 def test_off_a_terminal_it_stays_where_it_is(keyless: Workplace, remote: Path) -> None:
     """With the way out, which is enough."""
-    refused = " ".join(keyless.run("state", "migrate", "--to", url_of(remote), code=1).text.split())
+    refused = " ".join(keyless.run("state", "backup", "--to", url_of(remote), code=1).text.split())
     assert "There is no state key for a state that several machines share" in refused
     assert "`openssl rand -base64 32`, put into SYNAPSE_APPLY_STATE_KEY_PROD" in refused
     assert not open_git_at(remote).exists()
     keyless.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEY
-    keyless.run("state", "migrate", "--to", url_of(remote), code=0)
+    keyless.run("state", "backup", "--to", url_of(remote), code=0)
     keep_state_at(keyless, "prod", remote)
     assert UNSIGNED not in keyless.plan(code=0).text
 
 
 def test_at_a_terminal_a_key_is_made(keyless: Workplace, remote: Path) -> None:
     """In the user's folder, under an id that the project file has then."""
-    words = ("state", "migrate", "--to", url_of(remote), "--color=never")
+    words = ("state", "backup", "--to", url_of(remote), "--color=never")
     code, shown = run_at_terminal(keyless.root, b"", environment(keyless.environ), *words)
     assert code == 0, shown
     (key,) = Path(keyless.environ["HOME"]).glob(".config/synapse-apply/keys/prod-*.key")
@@ -82,7 +82,7 @@ def test_at_a_terminal_a_key_is_made(keyless: Workplace, remote: Path) -> None:
 
 def test_the_embedded_backend_makes_its_own(keyless: Workplace, remote: Path) -> None:
     """Nobody else has its data."""
-    keyless.run("state", "migrate", "-t", "embedded", "--to", url_of(remote), code=0)
+    keyless.run("state", "backup", "-t", "embedded", "--to", url_of(remote), code=0)
     keep_state_at(keyless, "embedded", remote)
     assert "Warning" not in keyless.run("plan", "-t", "embedded", code=0).text
 

@@ -25,7 +25,7 @@ def copy_example(name: str, to: Path) -> Workplace:
 
 def as_vendor(place: Workplace) -> Workplace:
     """The project's embedded backend is as the vendor's from now on."""
-    ran = place.run("emulator", "reset", "--profile", "vendor", "--auto-approve", code=0)
+    ran = place.run("emulator", "--reset", "--profile", "vendor", "--auto-approve", code=0)
     assert "profile vendor" in ran.text
     return place
 

@@ -57,7 +57,7 @@ def schema_of(file: Path) -> dict[str, object]:
 
 def test_the_schema_line_of_what_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is right in the folder of manifests, and nothing is written."""
-    run(["new", "plugin", "yolo"])
+    run(["init", "plugin", "yolo"])
     line = "# yaml-language-server: $schema=.schema/manifest.schema.json\n"
     assert capsys.readouterr().out.startswith(line)
     assert not list(here.iterdir())
@@ -68,12 +68,12 @@ def test_a_schema_that_is_there_stays(here: Path) -> None:
     kept = here / "manifests/.schema/manifest.schema.json"
     kept.parent.mkdir(parents=True)
     kept.write_text('{"title": "mine"}')
-    run(["new", "plugin", "yolo", "--out", "manifests/a.yaml"])
+    run(["init", "plugin", "yolo", "--out", "manifests/a.yaml"])
     assert schema_of(here / "manifests/a.yaml") == {"title": "mine"}
     (here / "elsewhere").mkdir()
     (here / "other").mkdir()
     (here / "other/.schema").symlink_to("../elsewhere")
-    run(["new", "plugin", "sam", "--out", "other/sam.yaml"])
+    run(["init", "plugin", "sam", "--out", "other/sam.yaml"])
     assert not list((here / "elsewhere").iterdir())
 
 
@@ -162,22 +162,22 @@ def test_a_folder_that_is_not_there_is_named(
 def test_a_new_storage_is_valid(here: Path, provider: str) -> None:
     """Each provider's manifest passes its own schema once filled in, secrets by reference."""
     out = here / "manifests" / "it.yaml"
-    assert run(["new", "storage", "it", "--provider", provider, "--out", str(out)]) == 0
+    assert run(["init", "storage", "it", "--provider", provider, "--out", str(out)]) == 0
     fill_in(here, out)
 
 
 def test_a_new_plugin_and_its_release_are_valid(here: Path) -> None:
     """They name each other."""
     plugin_folder(here, "yolo", "name: yolo\ncode: yolo\nversion: 1.2.0\n")
-    assert run(["new", "plugin", "yolo", "--out", "manifests/yolo.yaml"]) == 0
-    assert run(["new", "release", "yolo@1.2.0", "--out", "manifests/yolo-1.2.0.yaml"]) == 0
+    assert run(["init", "plugin", "yolo", "--out", "manifests/yolo.yaml"]) == 0
+    assert run(["init", "release", "yolo@1.2.0", "--out", "manifests/yolo-1.2.0.yaml"]) == 0
     fill_in(here, here / "manifests" / "yolo.yaml")
 
 
 def test_a_file_is_never_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--out refuses a file that is there."""
     (here / "mine.yaml").write_text("mine")
-    assert run(["new", "plugin", "yolo", "--out", "mine.yaml"]) == 1
+    assert run(["init", "plugin", "yolo", "--out", "mine.yaml"]) == 1
     assert "left as it is" in capsys.readouterr().err
     assert (here / "mine.yaml").read_text() == "mine"
 
@@ -187,4 +187,4 @@ def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
     """With a name that could be."""
     with pytest.raises(InputError) as caught:
         init.build_manifest_template("plugin", name)
-    assert "synapse-apply new plugin " in caught.value.diagnostics[0].hint
+    assert "synapse-apply init plugin " in caught.value.diagnostics[0].hint

@@ -25,7 +25,7 @@ variables:
 
 
 def test_the_command_line_gives_typed_values(tmp_path: Path) -> None:
-    """`--var` reads text as the declared type and wins over `--var-file`."""
+    """`--var` reads text as the declared type and wins over `--var @FILE`."""
     project = project_of(tmp_path, VARIABLES)
     given, findings = parse_given_variables(
         project,

@@ -36,7 +36,7 @@ IMPORT = Command("import", "storage/a", "ID")
         (Command("apply", target="staging"), "synapse-apply apply -t staging"),
         (Command("state mv", "storage/a-t", "b"), "synapse-apply state mv storage/a-t b -t prod"),
         (Command("init --from FOLDER"), "synapse-apply init --from FOLDER"),
-        (Command("emulator reset"), "synapse-apply emulator reset"),
+        (Command("emulator --reset"), "synapse-apply emulator --reset"),
         (Command("state rm", "a; rm -r x"), "synapse-apply state rm 'a; rm -r x' -t prod"),
     ],
 )

@@ -11,7 +11,6 @@ from git_repositories import commit, git
 from unit.session.packages_that_are_bad import BAD, CONFIG, GITHUB, GOOD, RANDOM, SECRETS, Bad
 
 from synapse_apply import open_target
-from synapse_apply.cli.main import root
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.packages import RULES_BY_ID
 
@@ -199,9 +198,3 @@ def test_what_the_sdk_generates_is_clean(category: str, folder: Path) -> None:
     files |= {".synapseignore": ".git\n.venv\nvenv\n__pycache__\n*.egg-info\ndist\nbuild\n"}
     build(folder / "mine", files)
     assert check(folder, "mine") == ()
-
-
-def test_the_command_is_listed() -> None:
-    """`package check`, beside the others."""
-    group = root.get_command(None, "package")  # type: ignore[arg-type]
-    assert "check" in group.list_commands(None)  # type: ignore[union-attr,arg-type]

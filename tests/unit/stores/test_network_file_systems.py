@@ -59,7 +59,7 @@ def test_the_warning_says_what_to_do(mounts):
     (finding,) = SqliteDatabase(Path("/home/me/state.db"), mounts).list_warnings()
     assert "nfs4" in finding.detail
     assert "local disk" in finding.hint
-    assert "state migrate --to URL" in finding.hint
+    assert "state backup --to URL" in finding.hint
 
 
 def test_where_nobody_can_tell_there_is_no_warning(tmp_path):
