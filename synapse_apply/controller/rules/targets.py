@@ -113,13 +113,15 @@ def target_row_at_revision(row: TargetRow, commit: str, number: int, digest: str
     """A target that is to be at a revision, with the digest of its inputs there.
 
     How far it is there is open, unless it is known of the same inputs: a failure at an older
-    revision says nothing of this one.
+    revision says nothing of this one, and what was in sync there is pending here.
     """
     if (row.wanted_number, row.wanted_digest) == (number, digest):
         return replace(row, wanted_commit=commit)
     is_known = row.input_digest == digest and row.progress is not TargetProgress.FAILING
+    was_in_sync = row.state is TargetCondition.IN_SYNC and row.input_digest != digest
     return replace(
         row,
+        state=TargetCondition.PENDING if was_in_sync else row.state,
         wanted_commit=commit,
         wanted_number=number,
         wanted_digest=digest,

@@ -91,6 +91,16 @@ def test_a_push_touches_the_targets_whose_inputs_changed():
     assert (back.is_gone, back.due_at, back.touched_number) == (False, 100.0, 0)
 
 
+def test_what_was_in_sync_is_pending_where_a_push_changed_its_inputs():
+    """Nobody is told that Git is live while a newer commit is looked at and applied."""
+    states = {"same": TargetCondition.IN_SYNC, "new": TargetCondition.IN_SYNC}
+    states |= {"held": TargetCondition.HELD, "drifted": TargetCondition.DRIFTED}
+    rows = [replace(DONE, name=TargetName("acme", n), state=s) for n, s in states.items()]
+    moved = move(rows, {"same": "d", "new": "e", "held": "e", "drifted": "e"})
+    found = {name: row.state for name, row in moved.items()}
+    assert found == {**states, "new": TargetCondition.PENDING}
+
+
 def test_new_targets_are_spread():
     """Twelve within twelve seconds, thousands over their interval."""
     few = move([], {f"t{n}": "d" for n in range(12)})
