@@ -9,11 +9,11 @@ from synapse_apply.model.errors import InputError
 # Of an extra: what needs it, and its packages by the name of their module.
 _EXTRAS = {
     "controller": (
-        "Its page is made with them",
+        "the page needs them",
         {"jinja2": "jinja2", "prometheus_client": "prometheus-client"},
     ),
     "fleet": (
-        "Its store is on PostgreSQL",
+        "the PostgreSQL store needs them",
         {"psycopg": "psycopg", "psycopg_pool": "psycopg-pool", "procrastinate": "procrastinate"},
     ),
 }
@@ -27,6 +27,6 @@ def require_packages(extra: str = "controller") -> None:
         verb = "is" if len(missing) == 1 else "are"
         raise InputError.from_summary(
             "The controller needs more packages",
-            f"{reason}; {' and '.join(missing)} {verb} not installed.",
+            f"{' and '.join(missing)} {verb} not installed; {reason}.",
             f"pip install 'synapse-apply[{extra}]'",
         )

@@ -62,6 +62,22 @@ class RunOutcome(Enum):
         }
 
 
+# What people read instead of a value that the store, the API and metrics keep.
+_WORDS = {
+    "held": "awaiting approval",
+    "look": "check",
+    "not looked at": "not checked",
+    "shown": "healthy",
+    "waiting for approval": "awaiting approval",
+    "waits for approval": "awaiting approval",
+}
+
+
+def say(value: str) -> str:
+    """The words for a condition, state or verb in a sentence, a table or a badge."""
+    return _WORDS.get(value, value)
+
+
 class TargetCondition(Enum):
     """The state word of a target, in the order in which they need a person."""
 
@@ -557,7 +573,7 @@ class RolloutRow:
     `number` and `commit` are that revision's. `wave` is the one that is open, or is to be begun
     next, counted from 1 of `wave_count`; it was opened at `wave_since`, 0 while it is not.
     `state_since`, `state_reason` and `state_by` say since when, why and by whom it is in its state.
-    `description` is how far it is, for people: "wave 2 of 3: 4 of 10 shown, 1 held: prod-eu".
+    `description` is how far it is, for people: "wave 2 of 3: 4 of 10 healthy, 1 failing: prod-eu".
     `waves_digest` is over the patterns of its waves when its targets were last told apart by them.
     `reached_at` is when the last wave was last opened; until then, and after a revision that was
     brought to all waves, when the first revision began since.

@@ -113,7 +113,7 @@ class ConfigurationReader:
         if differing:
             finding = warning_finding(
                 "A setting needs a restart",
-                f"{', '.join(differing)}: the value from before the change is in use.",
+                f"{', '.join(differing)}: the controller still uses the earlier value.",
                 "Restart the controller.",
             )
             self.findings = (*self.findings, finding)
@@ -318,9 +318,10 @@ def serve_worker(setup: ControllerSetup) -> None:
     controller = _Controller(setup, ProcessRole.WORKER)
     if controller.configured.settings.store_url is None:
         raise InputError.from_summary(
-            "A worker needs a store that processes share",
-            f"{setup.file} names no `store`: SQLite in a data folder is of one process.",
-            "Name a PostgreSQL database there: `store: {url: {env: CONTROLLER_STORE}}`.",
+            "A worker needs a shared store",
+            f"{setup.file} has no `store`, and the SQLite store of a data folder serves only one "
+            "process.",
+            "Name a PostgreSQL database in it: `store: {url: {env: CONTROLLER_STORE}}`.",
         )
     with (
         controller.open_loop() as loop,
@@ -414,7 +415,7 @@ def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: st
                 new = None
             if row.binding == new and not (new and row.binding and not row.binding.means(new)):
                 continue
-            line = f"{name} is bound to {new} now." if new else f"{name} is not bound any more."
+            line = f"{name} is bound to {new} now." if new else f"{name} is no longer bound."
             after = replace(row, binding=new, found_binding=new, due_at=now)
             writer.put(after)
             audited = f"{line} It was: {row.binding}"

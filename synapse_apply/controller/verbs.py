@@ -54,15 +54,15 @@ RECONCILE = Verb(
     Subject.TARGET,
     Right.RECONCILE,
     "reconcile",
-    "It is looked at as soon as a worker is free.",
-    "{target} is looked at now.",
+    "The controller checks the target as soon as a worker is free.",
+    "The controller checks {target} now.",
 )
 PAUSE = Verb(
     "pause",
     Subject.SCOPE,
     Right.PAUSE,
     "pause",
-    "Paused: no call begins any more.",
+    "Paused: the controller starts no more calls.",
     "{scope} is paused until {until}.",
     ("reason", "seconds", "until"),
 )
@@ -71,15 +71,16 @@ RESUME = Verb(
     Subject.SCOPE,
     Right.PAUSE,
     "resume",
-    "The pause has ended: what waited for it goes on.",
-    "{scope} is not paused any more.",
+    "The pause has ended: the controller continues.",
+    "{scope} is no longer paused.",
 )
 APPROVE = Verb(
     "approve",
     Subject.TARGET,
     Right.APPROVE,
     "approve",
-    "Approved. It is done once enough people approve it and nothing forbids it.",
+    "Approved. The controller applies a row when it has enough approvals and nothing else stops "
+    "it.",
     "Approved {rows} of {target} as {who}.",
     ("rows",),
 )
@@ -88,7 +89,7 @@ REJECT = Verb(
     Subject.TARGET,
     Right.APPROVE,
     "reject",
-    "Rejected: it is not done, and approvals of it are taken back.",
+    "Rejected: the controller does not apply the rows, and their approvals end.",
     "Rejected {rows} of {target} as {who}.",
     ("reason", "rows"),
 )
@@ -97,20 +98,20 @@ APPROVE_WAVE = Verb(
     Subject.WAVE,
     Right.APPROVE,
     "approve wave",
-    "Approved: the wave begins with the next round.",
-    "Wave {wave} of {name} begins, as {who} said.",
+    "Approved: the wave opens in the next round.",
+    "{who} approved wave {wave} of {name}: it opens now.",
     states=frozenset({RolloutState.WAITING}),
-    question="Let wave {wave} begin",
+    question="Approve wave {wave}",
 )
 RESUME_ROLLOUT = Verb(
     "resume",
     Subject.ROLLOUT,
     Right.APPROVE,
     "resume rollout",
-    "Resumed: what failed is tried again, and failures count anew.",
-    "{name} goes on, as {who} said: what failed is tried again.",
+    "Resumed: the controller retries what failed, and counts failures from 0.",
+    "{who} resumed {name}: the controller retries what failed.",
     states=frozenset({RolloutState.STOPPED}),
-    question="Try what failed again, and go on",
+    question="Retry what failed and continue",
 )
 SKIP_WAVE = Verb(
     "skip",
@@ -118,7 +119,7 @@ SKIP_WAVE = Verb(
     Right.APPROVE,
     "skip wave",
     "Skipped: the wave is closed without evidence.",
-    "Wave {wave} of {name} is closed without evidence, as {who} said.",
+    "{who} skipped wave {wave} of {name}: it is closed without evidence.",
     ("reason",),
     frozenset({RolloutState.RUNNING, RolloutState.STOPPED}),
     "Close wave {wave} without evidence",
@@ -128,11 +129,11 @@ ABORT_ROLLOUT = Verb(
     Subject.ROLLOUT,
     Right.APPROVE,
     "abort rollout",
-    "Aborted: this revision goes no further. What has it keeps it.",
-    "{name} brings {commit} no further, as {who} said.",
+    "Aborted: the rollout of this revision has ended. Targets keep what they have.",
+    "{who} aborted {name}: the rollout of {commit} has ended.",
     ("reason",),
     frozenset({RolloutState.RUNNING, RolloutState.WAITING, RolloutState.STOPPED}),
-    "Bring this revision no further",
+    "End the rollout of this revision",
 )
 OF_TARGETS = (RECONCILE, PAUSE, RESUME, APPROVE, REJECT)
 OF_ROLLOUTS = (APPROVE_WAVE, RESUME_ROLLOUT, SKIP_WAVE, ABORT_ROLLOUT)

@@ -177,7 +177,7 @@ def test_without_scripts(opened):
 def test_a_theme_that_was_chosen_stays(opened):
     """On the other pages, too, from the first paint on."""
     page = opened("/")
-    page.get_by_role("button", name="Dark or light").click()
+    page.get_by_role("button", name="Toggle theme").click()
     dark = "rgb(20, 23, 28)"
     paper = "getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(paper) == dark
@@ -210,7 +210,7 @@ def test_the_page_follows_by_itself(opened, browser, tmp_path):
             page.reload()
             page.get_by_role("searchbox").fill("some words")
             expect(page.get_by_role("heading", level=1)).to_have_text(
-                "2 of 6 targets need a person"
+                "2 of 6 targets need attention"
             )
             failing = store.find_target(TargetName("acme", "prod-eu"))
             assert failing is not None
@@ -218,9 +218,9 @@ def test_the_page_follows_by_itself(opened, browser, tmp_path):
                 writer.put(replace(failing, state=TargetCondition.IN_SYNC))
             page.clock.run_for(11_000)
             expect(page.get_by_role("heading", level=1)).to_have_text(
-                "1 of 6 targets needs a person"
+                "1 of 6 targets needs attention"
             )
-            expect(page).to_have_title(re.compile("1 of 6 targets needs a person"))
+            expect(page).to_have_title(re.compile("1 of 6 targets needs attention"))
             expect(page.get_by_role("searchbox")).to_have_value("some words")
             page.context.close()
 

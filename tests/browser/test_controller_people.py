@@ -103,7 +103,7 @@ def test_rows_are_approved_as_they_were_shown(opened, site):
     expect(page).to_have_url(site.url + HELD)
     page.reload()
     expect(page.locator(".notice.done")).to_have_count(0)
-    page.get_by_role("button", name="Choose all").click()
+    page.get_by_role("button", name="Select all").click()
     page.get_by_role("button", name="Approve").click()
     expect(page.locator(".notice.done")).to_contain_text("Approved.")
     assert site.loop.people.calls == [
@@ -120,7 +120,7 @@ def test_a_rejection_says_why_or_is_not_done(opened, site):
     expect(page.get_by_role("heading", level=1)).to_have_text("No reason")
     page.get_by_role("link", name="Back to the target").click()
     page.get_by_label("create plugin/yolo").check()
-    page.get_by_label("Why not").fill("not on <b>Friday</b>")
+    page.get_by_label("Reason to reject").fill("not on <b>Friday</b>")
     page.get_by_role("button", name="Reject").click()
     expect(page.locator(".notice.done")).to_contain_text("Rejected")
     (call,) = site.loop.people.calls
@@ -140,14 +140,14 @@ def test_a_target_is_paused_with_the_keyboard(opened, site):
     assert call == ("pause", "proxy:kim", "acme/staging", "waits for Mina",
                     samples.NOW + samples.DAY)  # fmt: skip
     page = opened("/targets/vision/lab")
-    page.get_by_role("button", name="End this pause").click()
+    page.get_by_role("button", name="Resume").click()
     assert site.loop.people.calls[1] == ("resume", "proxy:ann", "vision/*")
 
 
 def test_a_reader_is_offered_nothing(opened):
     """Who has no right has no button; what waits is there to read."""
     page = opened(HELD, user="mina")
-    expect(page.get_by_role("heading", name="Waits for a person")).to_be_visible()
+    expect(page.get_by_role("heading", name="Awaiting approval")).to_be_visible()
     assert page.locator("form[method=post], .held input, .decide").count() == 0
 
 
@@ -180,6 +180,6 @@ def test_a_form_of_another_site_does_nothing(opened, site):
     page.goto("data:text/html," + form)
     page.get_by_role("button").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(
-        re.compile("Not sent by a page of this controller")
+        re.compile("The request does not come from a page of this controller")
     )
     assert site.loop.people.calls == []

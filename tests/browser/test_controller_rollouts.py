@@ -102,7 +102,7 @@ def test_pages_of_rollouts_fit_a_phone(opened, site):
 def test_a_wave_is_let_begin_with_the_keyboard(opened, site):
     set_state(site, RolloutState.WAITING)
     page = opened(FLEET)
-    page.get_by_role("button", name="Let wave 2 begin").focus()
+    page.get_by_role("button", name="Approve wave 2").focus()
     page.keyboard.press("Enter")
     expect(page.locator(".notice.done")).to_contain_text("Approved")
     expect(page).to_have_url(site.url + FLEET)
@@ -115,7 +115,7 @@ def test_a_wave_is_skipped_with_a_reason(opened, site):
     page.clock.install()
     page.reload()
     page.locator("summary", has_text="Skip wave 2").click()
-    page.locator("details[open]").get_by_label("Why").fill("it is <b>rebuilt</b>")
+    page.locator("details[open]").get_by_label("Reason").fill("it is <b>rebuilt</b>")
     page.mouse.move(0, 0)
     set_state(site, RolloutState.STOPPED)
     page.clock.run_for(11_000)

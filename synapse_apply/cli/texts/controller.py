@@ -23,7 +23,7 @@ from synapse_apply.controller.remote.controller_api import (
     settled_exit_code,
     wait_until_settled,
 )
-from synapse_apply.controller.rows import COUNT_WORDS
+from synapse_apply.controller.rows import COUNT_WORDS, say
 from synapse_apply.controller.rules.judging import BINDING_GUARD
 from synapse_apply.controller.rules.processes import describe_role_counts
 from synapse_apply.controller.rules.revisions import describe_holds
@@ -158,7 +158,7 @@ def choose_rows_by_target(
                 "the digest of each row",
                 "Add --row DIGEST for each row that you have seen.",
                 f"{verb.name.capitalize()} {count} of {pattern}?",
-                "Those with a digest, as they are shown above.",
+                "The rows above that have a digest.",
                 _PAST[verb.name],
             )
     by_target = {name: [r for r in some if r in chosen] for name, some in rows_by_target.items()}
@@ -171,18 +171,18 @@ def _select_rows(
     rows_by_digest = {row.digest: row for row in rows}
     if gone_digests := [digest for digest in row_digests if digest not in rows_by_digest]:
         raise Stale.from_summary(
-            "A row does not wait any more",
-            f"{target} has no waiting row {', '.join(gone_digests)}: it is done, or differs now.",
-            f"See what waits now, and {verb.name} that.",
+            "The rows have changed",
+            f"{target} no longer has {', '.join(gone_digests)}: the row is applied or has changed.",
+            f"Review the current rows, then {verb.name} them.",
         )
     named_rows = [rows_by_digest[digest] for digest in dict.fromkeys(row_digests)]
     fixed = [row for row in named_rows if not (row.can_be_approved or row.reason == "applying")]
     if verb == APPROVE and fixed:
         names = ", ".join(row.address for row in fixed)
         raise Refused.from_summary(
-            "A row cannot be approved",
-            f"{names}: it waits for another row, or a policy stops it.",
-            "Approve what it waits for, or change what is declared.",
+            "You cannot approve a row",
+            f"{names}: the row depends on another row, or a policy stops it.",
+            "Approve the row that it depends on, or change the manifests.",
         )
     return named_rows
 
@@ -193,8 +193,8 @@ def _ask_of_shown(
     """InputError where nobody can be asked, NotApproved where the answer is no."""
     if not console.is_interactive:
         raise InputError.from_summary(
-            "Nobody can be asked: not a terminal",
-            f"`{verb.name}` needs {needed} where there is no terminal to ask on.",
+            "There is no terminal to ask for confirmation",
+            f"Without a terminal, `{verb.name}` needs {needed}.",
             hint,
         )
     if not ask_approval(console, sanitize(question), sanitize(detail)):
@@ -229,33 +229,35 @@ def decide_on_rollout(
     only, *others = (state.value for state in verb.states)
     is_over = rollout.state in {"done", "aborted", "not begun"}
     if is_over or not (others or rollout.state == only):
-        requirement = f"`{verb.name}` is for one that is {'under way' if others else only}."
+        requirement = (
+            f"`{verb.name}` needs a rollout that is {'in progress' if others else say(only)}."
+        )
         raise Refused.from_summary(
-            f"The rollout is {rollout.state}",
+            f"The rollout is {say(rollout.state)}",
             f"{rollout.name}: {rollout.description or rollout.state}. {requirement}",
         )
     if revision:
         if not rollout.commit.startswith(revision):
             raise Stale.from_summary(
-                "The rollout brings another revision by now",
-                f"{rollout.name} brings {rollout.commit}, not {revision}.",
-                "See how far that is, and decide on it.",
+                "The rollout now has another revision",
+                f"{rollout.name} has {rollout.commit}, not {revision}.",
+                "Review the rollout, then decide.",
             )
         if wave not in {None, rollout.wave}:
             raise Stale.from_summary(
-                "The rollout is at another wave by now",
+                "The rollout is now at another wave",
                 f"{rollout.name} is at wave {rollout.wave} of {rollout.wave_count}, not at {wave}.",
-                "See how far it is, and decide on that wave.",
+                "Review the rollout, then decide.",
             )
     else:
         console.write_output(format_rollout(rollout, color=console.is_output_colored))
         _ask_of_shown(
             console,
             verb,
-            "what was seen",
-            f"Add --revision COMMIT{' --wave N' * is_of_wave}, as they are shown.",
-            f"{verb.question.format(wave=rollout.wave)}, of rollout {rollout.name}?",
-            f"Revision {rollout.commit[:12]}, as it is shown above.",
+            "the revision that you saw",
+            f"Add --revision COMMIT{' --wave N' * is_of_wave}, as `rollout status` shows.",
+            f"{verb.question.format(wave=rollout.wave)} of rollout {rollout.name}?",
+            f"Revision {rollout.commit[:12]}, as above.",
             "decided",
         )
     asked_wave = rollout.wave if is_of_wave else 0
@@ -284,14 +286,14 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         console.write_output(render_table(heads, wrong, color=color) + "\n")
     if not document["items"]:
         console.write_output(
-            "There is no target yet: no source could be read until now, or no rule of"
-            " `sources.NAME.targets` matches one. The controller's log and the sources on its page"
-            " say what is wrong.\n"
+            "There is no target yet: the controller has read no source, or no rule of"
+            " `sources.NAME.targets` matches a target. The controller's log and the sources on its"
+            " page say what is wrong.\n"
         )
         return
     rows = [
         (
-            item["state"],
+            say(item["state"]),
             item["name"],
             (item.get("wanted_commit") or "-")[:7],
             ", ".join(
@@ -305,7 +307,7 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         )
         for item in document["items"]
     ]
-    headers = ("state", "target", "commit", "plan", "looked at", "why")
+    headers = ("condition", "target", "commit", "plan", "checked", "reason")
     console.write_output(render_table(headers, rows, color=color))
     _print_processes(console, document.get("processes", ()))
 
@@ -333,7 +335,7 @@ def _target_reason(item: Mapping[str, Any]) -> str:
     counts = (item.get(f"{name}_count") or 0 for name in ("hold", "held_guard", "applying"))
     hold_phrase = describe_holds(*counts)
     unknown_phrase = (
-        "nobody knows whether a call had an effect" if item["state"] == "unknown" else ""
+        "it is unknown whether a call had an effect" if item["state"] == "unknown" else ""
     )
     return "; ".join(filter(None, (unknown_phrase, hold_phrase, item.get("waiting_reason"))))
 
@@ -343,19 +345,19 @@ ShownFields = dict[str, dict[str, "tuple[ShownField, ...]"]]
 _MAX_VALUE_LENGTH = 2000
 # Of rows whose detail says nothing more.
 _REASON_PHRASES = {
-    "approval": "the mode is approve",
+    "approval": "mode approve needs approval",
     "guard": "it stops the plan",
-    "approved": "it has approvals, and is not done yet",
-    "applying": "it is being applied",
+    "approved": "it has approvals, and is not applied yet",
+    "applying": "the controller is applying it",
 }
 
 
 def format_held_rows(target: str, url: str, rows: Sequence[Hold], fields: ShownFields) -> str:
     """The rows with their fields, why each waits, and the digest of each that can be approved."""
     if not rows:
-        return sanitize(f"No row of {target} waits for a person.") + "\n"
-    verb = "waits" if len(rows) == 1 else "wait"
-    lines = [f"{format_count_and_noun(len(rows), 'row')} of {target} {verb} for a person:"]
+        return sanitize(f"No row of {target} awaits approval.") + "\n"
+    verb = "awaits" if len(rows) == 1 else "await"
+    lines = [f"{format_count_and_noun(len(rows), 'row')} of {target} {verb} approval:"]
     commit = ""
     for row in rows:
         lines += ["", *_iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))]
@@ -363,8 +365,11 @@ def format_held_rows(target: str, url: str, rows: Sequence[Hold], fields: ShownF
             lines.append(f"    at: {row.commit}")
             commit = row.commit
     if any(row.run not in fields for row in rows):
-        lines += ["", "What some rows change could not be read here: look at it on the page first."]
-    lines += ["", f"With all of the plan: {url}/targets/{target}"]
+        lines += [
+            "",
+            "The command could not read what some rows change. Review them on the page first.",
+        ]
+    lines += ["", f"The whole plan: {url}/targets/{target}"]
     return _text(lines)
 
 
@@ -391,9 +396,9 @@ def _iter_row_lines(row: Hold, fields: Sequence[ShownField]) -> Iterator[str]:
     for field in fields:
         values = [_cut_value(value) for value in (field.before, field.after) if value]
         yield f"      {field.path}: {' -> '.join(values)}"
-    yield f"    waits: {row.detail or _REASON_PHRASES.get(row.reason, row.reason)}"
+    yield f"    reason: {row.detail or _REASON_PHRASES.get(row.reason, row.reason)}"
     if row.causes:
-        yield f"    because of: {', '.join(row.causes)}"
+        yield f"    causes: {', '.join(row.causes)}"
     if names := ", ".join(approval.who for approval in row.approvals if not approval.reason):
         yield f"    approved by: {names} ({row.approvals_needed} needed)"
     if row.rejected_by:
@@ -414,7 +419,7 @@ def _approval_lines(row: Hold, who: str) -> Iterator[str]:
     missing_count = row.approvals_needed - len(counting)
     own_reasons = (approval.reason for approval in row.approvals if approval.who == who)
     if reason := next(filter(None, own_reasons), ""):
-        yield f"  {row.address}: yours does not count: {reason}."
+        yield f"  {row.address}: your approval does not count: {reason}."
     if missing_count > 0:
         yield f"  {row.address}: {format_count_and_noun(missing_count, 'more approval')} needed."
 
@@ -426,27 +431,27 @@ def format_rollout_list(rollouts: Sequence[ListedRollout], *, color: bool) -> st
     """A table of rollouts, or a sentence where there is none."""
     if not rollouts:
         return (
-            "There is no rollout: none is configured under `rollouts` of controller.yaml, or you"
-            " may read no target of one.\n"
+            "There is no rollout: `rollouts` of controller.yaml is empty, or you may not read any"
+            " target of a rollout.\n"
         )
     rows = [
-        (one.state, one.name, one.commit[:7] or "-", one.state_since or "-", one.description)
+        (say(one.state), one.name, one.commit[:7] or "-", one.state_since or "-", one.description)
         for one in rollouts
     ]
-    headers = ("state", "rollout", "commit", "since", "how far")
+    headers = ("state", "rollout", "commit", "since", "progress")
     return render_table(headers, rows, color=color)
 
 
 def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
     """What a rollout brings and how far it is, and a table of its waves."""
     if not rollout.commit:
-        return sanitize(f"{rollout.name} has not begun with any revision.") + "\n"
+        return sanitize(f"{rollout.name} has not started with any revision.") + "\n"
     subject = f" {rollout.subject}" if rollout.subject else ""
-    head = f"{rollout.name} brings {rollout.commit}{subject}"
+    head = f"{rollout.name} rolls out {rollout.commit}{subject}"
     rows = [
         (
             f"{wave.wave}",
-            wave.state,
+            say(wave.state),
             f"{wave.target_states.get(_SHOWN, 0)} of {wave.target_count}",
             ", ".join(
                 f"{share.commit[:7] or 'none'} ({share.target_count})" for share in wave.revisions
@@ -455,14 +460,16 @@ def format_rollout(rollout: ListedRollout, *, color: bool) -> str:
         )
         for wave in rollout.waves
     ]
-    headers = ("wave", "state", "shown", "revisions", "targets")
+    headers = ("wave", "state", "healthy", "revisions", "targets")
     text = _text([head, rollout.description or rollout.state])
     return f"{text}\n{render_table(headers, rows, color=color)}"
 
 
 def _describe_wave_or_dash(wave: Wave) -> str:
     """How many targets are in which state, and what people said of the wave."""
-    parts = [f"{count} {state}" for state, count in wave.target_states.items() if state != _SHOWN]
+    parts = [
+        f"{count} {say(state)}" for state, count in wave.target_states.items() if state != _SHOWN
+    ]
     if wave.failed_count and wave.max_failures is not None:
         parts.append(f"{wave.failed_count} failed, at most {wave.max_failures} may")
     if wave.approved_by:

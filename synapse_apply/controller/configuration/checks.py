@@ -70,9 +70,9 @@ _RESERVED_HEADERS = frozenset(
     }
 )
 _WILDCARDS = "*?["
-_WRITE_APPROVER = "write a rule: may: [{who: [...], do: [approve], targets: [...]}]"
-_OBSERVED = "A target in mode observe is in a rollout"
-_NO_OBSERVED = "give it mode auto or approve, or leave it out of the waves"
+_WRITE_APPROVER = "add a rule: may: [{who: [...], do: [approve], targets: [...]}]"
+_OBSERVED = "A rollout includes a target in mode observe"
+_NO_OBSERVED = "set its mode to auto or approve, or exclude it from the waves"
 
 
 def further_findings(
@@ -131,15 +131,15 @@ class _Checks:
         access, path = self._controller.access, ("listen",)
         is_closed = access is not None and (access.proxy is not None or bool(access.tokens))
         if port > _GREATEST_PORT:
-            detail = f"{port} is above {_GREATEST_PORT}"
-            self._error(path, "No such port", detail, "such as 127.0.0.1:8080")
+            detail = f"port {port} is greater than {_GREATEST_PORT}"
+            self._error(path, "Invalid port", detail, "write an address such as 127.0.0.1:8080")
         elif is_access_known and not is_loopback(host) and not is_closed:
             self._error(
                 path,
                 "The page would be open to everyone",
-                f"`listen` names {host}, which other machines reach, and `access` names neither a "
+                f"`listen` is {host}, which other machines can reach, and `access` has neither a "
                 "proxy nor tokens",
-                "write `access`, or listen on 127.0.0.1",
+                "configure `access`, or listen on 127.0.0.1",
             )
 
     def check_durations(self, node: Any, path: FieldPath) -> None:
@@ -151,7 +151,7 @@ class _Checks:
                 self.check_durations(item, below)
             elif parse_duration(item) < _MIN_SECONDS:
                 detail = f"`{format_field_path(below)}` is {item}"
-                self._error(below, "Too short", detail, "at least 1s")
+                self._error(below, "Too short", detail, "use at least 1s")
 
     def check_channels(self) -> None:
         """Each channel is one thing."""
@@ -160,9 +160,9 @@ class _Checks:
             if len(kinds) != 1:
                 self._error(
                     ("notify", index),
-                    "Unclear channel",
-                    f"it names {' and '.join(kinds) or 'neither webhook nor slack'}",
-                    "write one channel an item, either `webhook` or `slack`",
+                    "Ambiguous channel",
+                    f"it has {' and '.join(kinds) or 'neither webhook nor slack'}",
+                    "set exactly one of `webhook` and `slack` for each channel",
                 )
 
     def check_source(self, source: Source) -> None:
@@ -176,24 +176,27 @@ class _Checks:
                 # No worker ever gets it.
                 self._warn(
                     (*top, "may_read", "env", index),
-                    "A secret of the controller is never readable",
-                    f"`{pattern}` fits {', '.join(matching)}, which this file names itself; no "
-                    "target of the source gets it",
-                    "give the targets a variable of their own",
+                    "Targets can never read a secret of the controller",
+                    f"`{pattern}` matches {', '.join(matching)}, which controller.yaml itself "
+                    "uses; the controller gives it to no target of the source",
+                    "give the targets their own variable",
                 )
         # One credential, and of ssh both parts.
         credentials, known_count = settings.get("credentials", {}), len(self.findings)
         has_key = "ssh_key" in credentials
         path = (*top, "credentials")
         if has_key and "token" in credentials:
-            self._error(path, "Two credentials", "there are a token and a key", "keep one")
+            self._error(
+                path, "Two credentials", "the source has a token and a key", "remove one of them"
+            )
         if has_key != ("known_hosts" in credentials):
             missing = "known_hosts" if has_key else "ssh_key"
             self._error(
                 path,
                 "Incomplete credentials",
                 f"`{missing}` is missing",
-                "ssh needs both: without the host keys anybody could answer for the server",
+                "set `ssh_key` and `known_hosts`: without host keys, the controller cannot "
+                "verify the server",
             )
         is_complete = len(self.findings) == known_count
         for key, fault in iter_source_faults(source):
@@ -208,8 +211,8 @@ class _Checks:
         """The rules of a source's targets, and what a commit decides of them."""
         top: FieldPath = ("sources", source.name, "targets")
         if not rules:
-            hint = 'write `"*": {mode: observe}`'
-            self._warn(top, "No target is looked at", "there is no pattern", hint)
+            hint = 'add `"*": {mode: observe}`'
+            self._warn(top, "The controller checks no target", "`targets` has no pattern", hint)
         earlier_patterns: list[str] = []
         for pattern, rule in rules.items():
             path = (*top, pattern)
@@ -219,18 +222,18 @@ class _Checks:
             if earlier is not None:
                 self._warn(
                     path,
-                    "A rule that never holds",
-                    f"`{pattern}`: `{earlier}` stands before it and matches the same targets",
-                    "put it before that one; the first that matches holds",
+                    "The rule never applies",
+                    f"`{pattern}`: the earlier pattern `{earlier}` matches the same targets",
+                    "move it before that pattern; the first match applies",
                 )
             earlier_patterns.append(pattern)
             mode = rule.get("mode", Mode.OBSERVE.value)
             if "auto" in rule and mode != Mode.AUTO.value:
                 self._warn(
                     (*path, "auto"),
-                    "No effect in this mode",
-                    f"`auto` says what mode auto applies, and the mode is {mode}",
-                    "write `mode: auto`, or remove `auto`",
+                    "`auto` has no effect in this mode",
+                    f"`auto` sets what mode auto applies, but the mode is {mode}",
+                    "set `mode: auto`, or remove `auto`",
                 )
             for index, window in enumerate(rule.get("windows", ())):
                 self._check_window(window, (*path, "windows", index))
@@ -238,14 +241,14 @@ class _Checks:
             moment = None if until is None else parse_zoned_time_or_none(until)
             end = (*path, "paused", "until")
             if until is not None and moment is None:
-                hint = "write it as 2026-12-24T18:00:00Z"
-                self._error(end, "Not a time", f"there is no time `{until}`", hint)
+                hint = "write a time such as 2026-12-24T18:00:00Z"
+                self._error(end, "Invalid time", f"`{until}` is not a time", hint)
             elif moment is not None and moment <= self._now:
                 self._warn(
                     end,
-                    "A pause that has ended",
-                    f"`until` was {until}: it pauses nothing any more",
-                    "remove `paused`, or write a later time",
+                    "The pause has ended",
+                    f"`until` was {until}, so `paused` has no effect",
+                    "remove `paused`, or set a later time",
                 )
         if source.project_from:
             return
@@ -255,19 +258,19 @@ class _Checks:
             if rollout.source == source.name and has_labels and has_approval:
                 self._warn(
                     ("rollouts", rollout.name, "waves"),
-                    "A commit chooses the wave",
-                    "a wave waits for a person, and labels, which any commit can change, choose "
-                    "waves",
-                    "write `pin: git:REF` for the source, or choose targets by name",
+                    "A commit can change the wave of a target",
+                    "a wave needs approval, but the waves select targets by labels, which any "
+                    "commit can change",
+                    "set `pin: git:REF` for the source, or select targets by name",
                 )
         for one in source.rules:
             if not one.hosts and any(is_stricter(other, one) for other in source.rules):
                 self._warn(
                     (*top, one.pattern),
-                    "A commit chooses the rule",
-                    f"`{one.pattern}` lets happen what another rule does not, and without `pin` "
-                    "any commit can give a new target that name, and a backend",
-                    "write `pin: git:REF` for the source, or `hosts` for this rule",
+                    "A commit can choose the rule",
+                    f"`{one.pattern}` allows what another rule does not, and without `pin` any "
+                    "commit can add a target with that name and any backend",
+                    "set `pin: git:REF` for the source, or `hosts` for this rule",
                 )
 
     def _check_window(self, window: Mapping[str, Any], path: FieldPath) -> None:
@@ -275,23 +278,23 @@ class _Checks:
         try:
             gap = Cron.parse(window["cron"]).compute_longest_gap()
         except ValueError as problem:
-            hint = "five fields: minute, hour, day, month, weekday"
-            self._error((*path, "cron"), "Not a cron", f"{problem}", hint)
+            hint = "write five fields: minute, hour, day, month, weekday"
+            self._error((*path, "cron"), "Invalid cron expression", f"{problem}", hint)
         zone = window.get("timezone", DEFAULT_ZONE)
         if find_time_zone_or_none(zone) is None:
-            hint = "write a name of the IANA database, such as Asia/Seoul"
-            detail = f"there is no zone `{zone}`"
+            hint = "use a name of the IANA database, such as Asia/Seoul"
+            detail = f"`{zone}` is not a time zone"
             self._error((*path, "timezone"), "Unknown time zone", detail, hint)
         duration, seconds = window["duration"], parse_duration(window["duration"])
         if seconds >= gap.total_seconds():
             self._error(
                 (*path, "duration"),
-                "A window that never closes",
-                f"it lasts {duration}, and a new one begins before it ends",
-                "shorten it; for a target that is applied at any time write no `windows`",
+                "The window never closes",
+                f"it lasts {duration}, and the next window opens before it closes",
+                "shorten it; to apply a target at any time, remove `windows`",
             )
         elif seconds > _LONGEST_WINDOW:
-            self._error((*path, "duration"), "Too long", f"it lasts {duration}", "at most 366d")
+            self._error((*path, "duration"), "Too long", f"it lasts {duration}", "use at most 366d")
 
     # Access
 
@@ -315,24 +318,24 @@ class _Checks:
             if header and other_key != key:
                 self._error(
                     path,
-                    "Two meanings of a header",
-                    f"{header} is also `{other_key}`",
-                    "name another header, which the proxy sets",
+                    "Two uses of one header",
+                    f"`{other_key}` also uses {header}",
+                    "use another header, which the proxy sets",
                 )
             if header.lower() in _RESERVED_HEADERS:
                 self._error(
                     path,
-                    "A header with another meaning",
-                    f"{header} is set by who asks, or by servers on the way",
-                    "name a header that the proxy alone sets, such as X-User",
+                    "The header already has a meaning",
+                    f"clients, or servers on the way, set {header}",
+                    "use a header that only the proxy sets, such as X-User",
                 )
         if access.proxy is not None and not self._controller.public_url:
             self._warn(
                 ("access", "proxy"),
-                "The page does not know its address",
-                "requests by another name than that of `listen` are refused, also those of the "
-                "proxy, and there is no `public_url`",
-                "write `public_url`, the address under which people reach the proxy",
+                "The public address of the page is missing",
+                "without `public_url`, the controller refuses all requests that do not name the "
+                "host of `listen`, also those of the proxy",
+                "set `public_url` to the address at which people reach the proxy",
             )
 
     def _check_tokens(self, access: Access) -> None:
@@ -345,18 +348,18 @@ class _Checks:
             if other != f"token {name}":
                 self._error(
                     ("access", "tokens", name),
-                    "One secret for two",
-                    f"token {name} is read from where that of {other} is",
-                    "give each a secret of its own: an approval counts who gave it",
+                    "Two identities share one secret",
+                    f"token {name} and {other} read the same secret",
+                    "give each its own secret, so that an approval shows who gave it",
                 )
         named = {who for rule in access.rules for who in rule.who}
         for name in access.tokens:
             if f"{TOKEN_PREFIX}{name}" not in named:
                 self._warn(
                     ("access", "tokens", name),
-                    "A token without a right",
-                    f"no rule of `may` names token:{name}",
-                    f"name it in `may`, such as {{who: [token:{name}], do: [read]}}, or remove it",
+                    "The token has no rights",
+                    f"no rule in `may` names token:{name}",
+                    f"add it to `may`, such as {{who: [token:{name}], do: [read]}}, or remove it",
                 )
 
     def _check_names(self, access: Access) -> None:
@@ -377,23 +380,23 @@ class _Checks:
                 elif access.proxy is None:
                     self._error(
                         path,
-                        "Nobody is ever known by this name",
-                        f"`{who}` is somebody whom a proxy logs in, and there is no `proxy`",
-                        "write access.proxy, or name a token",
+                        "No request can have this identity",
+                        f"`{who}` is a person whom a proxy logs in, but `access` has no `proxy`",
+                        "configure access.proxy, or name a token",
                     )
                 elif who.startswith(GROUP_PREFIX) and not access.proxy.groups_header:
                     self._error(
                         path,
-                        "Nobody is ever in this group",
-                        f"`{who}` needs the header in which the proxy names groups",
-                        "write access.proxy.groups_header",
+                        "No request can have this group",
+                        f"`{who}` needs the header in which the proxy sends groups",
+                        "set access.proxy.groups_header",
                     )
             sources = self._controller.sources
             for number, pattern in enumerate(rule.targets):
                 if not any(_may_overlap(pattern, f"{name}/*") for name in sources):
                     self._warn(
                         ("access", "may", index, "targets", number),
-                        "A pattern that matches no target",
+                        "The pattern matches no target",
                         f"`{pattern}` is compared with SOURCE/TARGET, and the sources are "
                         f"{', '.join(sources)}",
                         "write it as SOURCE/TARGET, such as acme/*",
@@ -409,15 +412,15 @@ class _Checks:
         if count is None or count >= rule.approvals:
             return
         people = f"{_people(rule.approvals)} {'has' if rule.approvals == 1 else 'have'}"
-        reason = f"`access.may` lets {_people(count)} approve it"
+        reason = f"`access.may` lets {_people(count)} do that"
         hint = _WRITE_APPROVER
         if access is None:
-            reason = "there is no `access`"
-            hint = "write `access` with a rule that has `approve`, or another mode"
+            reason = "`access` is missing"
+            hint = "add `access` with a rule that has `approve`, or use another mode"
         self._warn(
             ("sources", source, "targets", rule.pattern),
             "Too few people can approve",
-            f"{people} to approve what is held of `{scope}`, and {reason}",
+            f"{people} to approve the rows of `{scope}`, but {reason}",
             hint,
         )
 
@@ -430,9 +433,9 @@ class _Checks:
                 if wave.approve and 0 in counts:
                     self._warn(
                         ("rollouts", rollout.name, "waves", index, "approve"),
-                        "Nobody can approve",
-                        f"who lets wave {index + 1} begin needs the right to approve all of its "
-                        "targets, and `access` gives that to nobody",
+                        "Nobody can approve the wave",
+                        f"approving wave {index + 1} needs the right `approve` for all its "
+                        "targets, and `access` gives it to nobody",
                         _WRITE_APPROVER,
                     )
 
@@ -450,27 +453,27 @@ class _Checks:
             if not rollout.source:
                 self._error(
                     path,
-                    "Which source?",
-                    "the targets of a rollout are those of one source, and there are several: "
-                    f"{names}",
-                    "write `source: NAME`",
+                    "The rollout needs a source",
+                    f"the targets of a rollout are in one source, and there are several: {names}",
+                    "set `source: NAME`",
                 )
             elif source is None:
                 self._error(
                     (*path, "source"),
                     "Unknown source",
-                    f"there is no source `{rollout.source}`",
-                    suggest_name(rollout.source, sources, f"write one of sources: {names}"),
+                    f"`sources` has no `{rollout.source}`",
+                    suggest_name(rollout.source, sources, f"use one of: {names}"),
                 )
             for index, wave in enumerate(rollout.waves):
                 at = (*path, "waves", index)
                 if wave.max_parallel is not None and wave.max_failures >= wave.max_parallel:
                     self._warn(
                         (*at, "max_failures"),
-                        "Failures that are never reached",
-                        f"{wave.max_parallel} at a time are changed, and none follows one that "
-                        "fails: no more than these ever fail, and the wave waits for them",
-                        "let `max_failures` be less than `max_parallel`",
+                        "`max_failures` can never be exceeded",
+                        f"{wave.max_parallel} targets change at a time, and no target follows a "
+                        f"failed one: so at most {wave.max_parallel} fail, and the wave waits "
+                        "for them",
+                        "set `max_failures` lower than `max_parallel`",
                     )
                 self._check_targets(wave, at, source)
                 self._check_earlier(wave, rollout.waves[:index], at)
@@ -485,59 +488,58 @@ class _Checks:
                 ):
                     self._error(
                         ("rollouts", second.name, "waves", index),
-                        "A target in two rollouts",
+                        "A target is in two rollouts",
                         f"rollout `{first.name}` has a wave that matches the same targets",
-                        "narrow `targets` or `labels` of one of them",
+                        "narrow `targets` or `labels` in one of them",
                     )
 
     def _check_targets(self, wave: Wave, path: FieldPath, source: Source | None) -> None:
         """Patterns that never match, or that match what is only observed."""
-        observed = "observe it, and it would never have what the wave brings"
+        observed = "observes, so the wave could never change the target"
         for index, pattern in enumerate(wave.targets):
             at = (*path, "targets", index)
             if "/" in pattern:
                 self._error(
                     at,
-                    "Not the name of a target",
-                    f"`{pattern}`: names of targets have no `/`, and the source is that of the "
-                    "rollout",
-                    "write it without SOURCE/",
+                    "Invalid target name",
+                    f"`{pattern}`: target names have no `/`, and the rollout already has the "
+                    "source",
+                    "remove SOURCE/",
                 )
             elif source is not None and set(_WILDCARDS).isdisjoint(pattern):
                 rule = find_rule(source, pattern)
                 if rule is None:
                     self._warn(
                         at,
-                        "A target that is left alone",
-                        f"no rule of source {source.name} matches `{pattern}`",
-                        f"write one: sources.{source.name}.targets",
+                        "No rule matches the target",
+                        f"source {source.name} has no rule that matches `{pattern}`",
+                        f"add a rule to sources.{source.name}.targets",
                     )
                 elif rule.mode is Mode.OBSERVE:
                     detail = f"`{pattern}`: rule `{rule.pattern}` only {observed}"
                     self._error(at, _OBSERVED, detail, _NO_OBSERVED)
         if source is not None and all(rule.mode is Mode.OBSERVE for rule in source.rules):
-            detail = f"each target of {source.name}: its rules only {observed}"
+            detail = f"{source.name}: each rule only {observed}"
             self._error(path, _OBSERVED, detail, _NO_OBSERVED)
 
     def _check_earlier(self, wave: Wave, earlier: tuple[Wave, ...], path: FieldPath) -> None:
         """Waves, and patterns of them, whose targets all belong to an earlier wave."""
-        hint = "put it before that one; a target belongs to the first that matches it"
+        hint = "move it before that wave; a target belongs to the first wave that matches it"
         owners = [
             next((i for i, other in enumerate(earlier, 1) if _surely_covers(other, wave, it)), 0)
             for it in _patterns(wave)
         ]
         if 0 not in owners:
             names = " and ".join(f"wave {owner}" for owner in sorted(set(owners)))
-            detail = f"its targets belong to {names}, which stands before it"
-            self._error(path, "A wave that no target comes to", detail, hint)
+            detail = f"its targets already belong to {names}"
+            self._error(path, "No target can be in this wave", detail, hint)
             return
         for index, owner in enumerate(owners):
             if owner:
                 self._warn(
                     (*path, "targets", index),
-                    "A pattern that never matches",
-                    f"`{wave.targets[index]}`: wave {owner} stands before it and matches these "
-                    "targets",
+                    "The pattern never matches",
+                    f"`{wave.targets[index]}`: the earlier wave {owner} matches these targets",
                     hint,
                 )
 

@@ -43,8 +43,8 @@ def read_configuration(file: FilePath) -> ConfigurationReading:
             "The configuration cannot be read",
             f"{file}: {problem.strerror or problem}.",
             Text(
-                "Name the controller's file, or write one (docs/controller.md). To look around "
-                "without one: ",
+                "Name the configuration file, or write one (docs/controller.md). To try the "
+                "controller without a file: ",
                 Command("controller run --demo"),
                 ".",
             ),
@@ -98,9 +98,9 @@ def _empty_file(file: FilePath, findings: list[Diagnostic]) -> tuple[Diagnostic,
         return ()
     return (
         error_finding(
-            "Empty configuration",
-            f"{file} holds nothing",
-            "begin with `apiVersion: synapse-apply/v1` and `kind: Controller`",
+            "The configuration is empty",
+            f"{file} has no content",
+            "start with `apiVersion: synapse-apply/v1` and `kind: Controller`",
             position=Position(str(file), 1, 1),
         ),
     )

@@ -53,17 +53,18 @@ def read_usable_access_secrets(
         text = str(secret.reveal())
         if not _USABLE_SECRET.fullmatch(text):
             raise InputError.from_summary(
-                "A secret of `access` cannot be used",
-                f"{name} needs 16 to 4,096 characters of ASCII, without spaces.",
-                "Make another one, such as by `openssl rand -hex 32`.",
+                "Invalid secret in `access`",
+                f"{name} must have 16 to 4,096 ASCII characters without spaces.",
+                "Generate a secret, for example with `openssl rand -hex 32`.",
                 position=names[name].position,
             )
         other = names_by_text.setdefault(text, name)
         if other != name:
             raise InputError.from_summary(
-                "Two secrets of `access` are equal",
-                f"{other} and {name}: nobody could tell who has it.",
-                "Make another one for each.",
+                "Two secrets in `access` are equal",
+                f"{other} and {name} have the same value, so the controller cannot tell them "
+                "apart.",
+                "Generate a separate secret for each.",
                 position=names[name].position,
             )
     return AccessSecrets(
@@ -95,7 +96,8 @@ class OwnSecretReader:
             raise SecretUnavailable.from_summary(
                 "A secret of the controller is missing",
                 f"{'variable' if name.kind == 'env' else 'file'} {name.name}: {reason}.",
-                "Set it for the controller's process, or name another one in its configuration.",
+                "Provide it to the controller's process, or name another variable or file in "
+                "controller.yaml.",
                 position=name.position,
             )
         return Sensitive(text)
@@ -146,10 +148,10 @@ def replace_literal_secrets(
             owner[key] = {"env": PLACEHOLDER_VARIABLE}
             findings.append(
                 error_finding(
-                    "A secret stands in the file",
-                    f"`{format_field_path(path)}` holds a value; it is not shown",
+                    "The file contains a secret",
+                    f"`{format_field_path(path)}` contains a value, which is not shown here",
                     "name a variable or a file, such as {env: NAME}, and replace the secret: "
-                    "whoever reads this file has it",
+                    "everyone who can read this file knows it",
                     position=find_nearest_position(positions, path),
                     path=path,
                 )

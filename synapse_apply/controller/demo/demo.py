@@ -98,7 +98,7 @@ def open_demo(
                 story.join()
     finally:
         if keep:
-            tell(f"The demo is kept in {folder}")
+            tell(f"The demo folder remains: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -165,22 +165,22 @@ class _Scene:
         """The story, in its order."""
         return [
             _Step(
-                "Somebody changes the plugin of dev and of staging by hand: dev (mode auto) is put "
-                "right, staging (mode observe) drifts.",
+                "Somebody changes the plugin of dev and staging manually: the controller "
+                "restores dev (mode auto), and staging (mode observe) drifts.",
                 self._change_plugins,
             ),
             _Step(
-                "A commit with a mistyped field arrives: it turns red, on every target.",
+                "A commit with a mistyped field arrives, and fails on every target.",
                 lambda: self._repository.write_and_commit_all(
                     demo_files.build_texts_of_broken_commit(), "Add the archive"
                 ),
             ),
             _Step(
-                "The next commit mends it: it is live on dev at once, staging shows what it lacks, "
-                "prod (mode approve) waits for you.",
+                "The next commit fixes it: it is live on dev at once, staging shows what is "
+                "missing, and prod (mode approve) waits for your approval.",
                 lambda: self._repository.write_and_commit_all(
                     demo_files.build_texts_of_mending_commit(),
-                    "Write the category of the archive right",
+                    "Fix the category of the archive",
                 ),
             ),
         ]
@@ -213,8 +213,8 @@ def _play_story(scene: _Scene, tell: Tell, is_over: threading.Event, seconds: fl
         return
     tell(
         Text(
-            f"Now it is your turn: approve what waits on prod, on its page or by "
-            f"`. {scene.variables_file}` and then ",
+            "Now it is your turn: approve the rows of prod, on its page or with `. "
+            f"{scene.variables_file}` and then ",
             Command("controller approve", f"acme/{_PROD}"),
             f". Or commit to {scene.repository_folder}. Ctrl-C ends the demo.",
         )
@@ -248,7 +248,7 @@ class DemoRepository:
             self._program = require_executable("git", ())
         except FileNotFoundError:
             raise InputError.from_summary(
-                "The demo needs Git", "There is no git on PATH.", "Install Git."
+                "The demo needs Git", "git is not on PATH.", "Install Git."
             ) from None
         folder.mkdir()
         self._run_git("init", "--quiet", "--initial-branch=main")

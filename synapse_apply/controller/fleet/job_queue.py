@@ -260,8 +260,8 @@ class JobQueue:
 def _unavailable(reason: str) -> StoreUnavailable:
     return StoreUnavailable.from_summary(
         "The queue of targets does not answer",
-        f"It lies in the database of the controller's store: {reason}.",
-        "It is asked again by itself.",
+        f"It is in the database of the controller's store: {reason}.",
+        "The controller retries automatically.",
     )
 
 

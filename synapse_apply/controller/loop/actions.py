@@ -108,18 +108,18 @@ class PeopleActions:
             if not matching:
                 raise ActionRefused.from_summary(
                     "No target matches",
-                    f"There is none that matches `{scope[:_MAX_SCOPE_LENGTH]}`.",
-                    "A scope is SOURCE/TARGET, in which * stands for any text: `acme/prod-*`.",
+                    f"No target matches `{scope[:_MAX_SCOPE_LENGTH]}`.",
+                    "Write SOURCE/TARGET, in which * matches any text: `acme/prod-*`.",
                 )
             # Refused for an end that has passed, or is too far away.
             if not now < until <= now + MAX_PAUSE_SECONDS:
                 raise ActionRefused.from_summary(
-                    "A pause cannot end then",
-                    "Its end has passed already."
+                    "Invalid end of the pause",
+                    "The end is in the past."
                     if until <= now
-                    else "It would last more than a year.",
-                    "Name a time ahead; a pause that is to last stands in controller.yaml: "
-                    "`paused`.",
+                    else "The pause would last more than a year.",
+                    "Choose a time in the future. For a permanent pause, set `paused` in "
+                    "controller.yaml.",
                 )
             row = PauseRow(scope, who, normalize_reason(reason), now, until)
             writer.put_pause(row)
@@ -274,9 +274,9 @@ class PeopleActions:
         row = self._parts.store.find_target(name)
         if row is None or row.is_gone or name.source not in self._parts.settings.sources:
             raise ActionRefused.from_summary(
-                "There is no such target",
-                f"{name} is not declared at the head of its source, or no rule matches it.",
-                "Its overview lists the targets that there are.",
+                "Target not found",
+                f"The head of its source does not declare {name}, or no rule matches it.",
+                "The overview lists all targets.",
             )
         return row
 
@@ -286,10 +286,10 @@ class PeopleActions:
         moves = [hold.row_digest for hold in holds if is_moved_row(hold.held_row.row)]
         if rule is None or (rule.mode is Mode.OBSERVE and list(digests) != moves):
             raise ActionRefused.from_summary(
-                "Nothing can be approved in mode observe",
+                "You cannot approve rows in mode observe",
                 f"The controller never applies {name}.",
-                "Set `mode: approve` or `mode: auto` for it in controller.yaml, or apply it by "
-                "hand.",
+                "Set `mode: approve` or `mode: auto` for it in controller.yaml, or apply it "
+                "manually.",
             )
         return rule
 
@@ -300,11 +300,11 @@ class PeopleActions:
         source, _, target = scope.partition("/")
         name = TargetName(source, target)
         pause = longest_active_pause(find_target_rule(parts, name), (), name, now)
-        hint = "Name the scope of a pause as it was set."
+        hint = "Name the exact scope of the pause."
         if pause is not None:
             detail += f" controller.yaml pauses it: {pause.reason or 'without a reason'}."
-            hint = "Take `paused` out of controller.yaml, and have the controller read it again."
-        return ActionRefused.from_summary("There is no such pause", detail, hint)
+            hint = "Remove `paused` from controller.yaml, and send SIGHUP to the controller."
+        return ActionRefused.from_summary("Pause not found", detail, hint)
 
     def _require_holds(
         self, name: TargetName, row_digests: Sequence[str], known: Sequence[HoldRow]
@@ -314,12 +314,12 @@ class PeopleActions:
         missing = [digest for digest in row_digests if digest not in holds]
         if missing or not row_digests:
             raise ActionRefused.from_summary(
-                "A row does not wait as it was shown" if missing else "No row was named",
+                "The rows have changed" if missing else "No row was selected",
                 f"{len(missing) or 'None'} of {len(row_digests)} rows of {name} "
-                f"{'are' if len(missing) > 1 else 'is'} done, gone or different by now."
+                f"{'are' if len(missing) > 1 else 'is'} applied, gone or different now."
                 if missing
-                else f"{name} has {len(holds)} rows that wait.",
-                "Look at what waits now, and decide on that.",
+                else f"{name} has {len(holds)} rows awaiting approval.",
+                "Review the current rows, then decide.",
             )
         return [holds[digest] for digest in dict.fromkeys(row_digests)]
 
@@ -330,16 +330,16 @@ class PeopleActions:
         authors = self._parts.authors_to_apply(row)
         if authors is None:
             raise ActionRefused.from_summary(
-                "The authors of the commits cannot be read",
-                f"{row.name} takes no approval of an author (`not_author`), and the mirror of "
-                f"{row.name.source} does not tell who they are.",
-                "Try again when the source could be fetched.",
+                "The controller cannot read the authors of the commits",
+                f"{row.name} does not accept approvals of commit authors (`not_author`), and the "
+                f"mirror of {row.name.source} does not say who they are.",
+                "Try again after the next successful fetch of the source.",
             )
         if is_author(self._parts.settings.access, who, authors):
             raise ActionRefused.from_summary(
                 "An author cannot approve",
-                f"{who} does not count for {row.name}: an author of what would be applied.",
-                "Ask somebody else; `not_author` of controller.yaml says so.",
+                f"{who} is an author of commits that {row.name} would apply.",
+                "Ask somebody else to approve: controller.yaml sets `not_author`.",
             )
         return authors
 
@@ -364,12 +364,12 @@ class PeopleActions:
             targets = parts.store.list_rollout_targets(row.name, row.wave)
             after, failed = rollouts.resume_rollout(row, targets, number=number, who=who, now=now)
             writer.put(after, *failed)
-            cause, detail = RunCause.RESUMED, f"the rollout {rollout}, which goes on"
+            cause, detail = RunCause.RESUMED, f"the rollout {rollout}, which continues"
             for one in failed:
                 target = parts.store.find_target(one.target)
                 if target is not None and not target.is_gone:
                     writer.put(replace(target, due_at=now, due_cause=cause, due_detail=detail))
-            say(f"{format_count_and_noun(len(failed), 'target')} tried again")
+            say(f"{format_count_and_noun(len(failed), 'target')} retried")
             queue_rollout_news(parts, writer, row, after)
 
     def skip_wave_or_refuse(
@@ -423,9 +423,10 @@ class PeopleActions:
         rollout = self._parts.settings.rollouts.get(name)
         if row is None or rollout is None or rollout.source != row.source:
             raise ActionRefused.from_summary(
-                "There is no such rollout",
-                "controller.yaml has none of this name, or it has not begun with any revision.",
-                "The page of rollouts lists those that there are.",
+                "Rollout not found",
+                "controller.yaml has no rollout of this name, or it has not started with any "
+                "revision.",
+                "The page Rollouts lists all rollouts.",
             )
         return row
 
@@ -464,14 +465,18 @@ def _require_approvable(hold: HoldRow) -> None:
     if held_row.can_be_approved:
         return
     reasons = {
-        HoldReason.DEPENDENCY: "Approve what it needs: it is then done with it.",
-        HoldReason.GUARD: "Approve the guard that stops it, if that can be approved.",
-        HoldReason.APPLYING: "It is being applied by the approvals that it has: see how that ends.",
+        HoldReason.DEPENDENCY: (
+            "Approve the row that it depends on: the controller then applies both."
+        ),
+        HoldReason.GUARD: "Approve the guard that stops it, if you can.",
+        HoldReason.APPLYING: (
+            "The controller is applying it with its current approvals: wait for the result."
+        ),
     }
     if held_row.row.address.startswith("policy:"):
-        reasons[HoldReason.GUARD] = "Change the plan or the policy: nobody can approve this."
+        reasons[HoldReason.GUARD] = "Change the manifests or the policy: nobody can approve this."
     raise ActionRefused.from_summary(
-        "This row cannot be approved",
+        "You cannot approve this row",
         f"{held_row.row}" + (f": {held_row.detail}" if held_row.detail else "") + ".",
         reasons.get(held_row.reason, ""),
     )
@@ -493,7 +498,7 @@ def normalize_reason(reason: str) -> str:
     if len(reason) > _MAX_REASON_LENGTH:
         raise ActionRefused.from_summary(
             "The reason is too long",
-            f"It has {len(reason)} characters; {_MAX_REASON_LENGTH} are kept.",
-            "Say it shorter, or name the page that says it.",
+            f"It has {len(reason)} characters; the limit is {_MAX_REASON_LENGTH}.",
+            "Shorten it, or name a page that has the full reason.",
         )
     return " ".join("".join(c if c.isprintable() else " " for c in reason).split())

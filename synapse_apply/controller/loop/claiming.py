@@ -186,9 +186,9 @@ def ask_worker(
     except Exception as problem:  # noqa: BLE001 - one run must not end the controller
         # The text of an unknown exception may hold anything.
         finding = error_finding(
-            f"The {verb.value} ended with an internal error",
+            "The run ended with an internal error",
             f"{type(problem).__name__} was raised.",
-            "It is tried again; please report it if it stays.",
+            "The controller retries. Please report the error if it persists.",
         )
         result = RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
     ended_at = parts.clock.read_wall()
@@ -203,9 +203,9 @@ def is_pruned(parts: LoopParts, rule: TargetRule) -> bool:
 
 _FINDING = error_finding(
     "The controller ended, or lost its claim, while this apply ran",
-    "What it did until then is in the target's state, and the look after it has settled what was "
-    "not known.",
-    "See that look, or the history of the state.",
+    "The target's state has what it did until then, and the next check has settled its calls of "
+    "unknown outcome.",
+    "See that check, or the history of the state.",
 )
 
 

@@ -180,7 +180,7 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
             )
         elif is_same and bound and bound.token not in {"", new.token}:
             detail = f"token: {new.token}, not {bound.token}"
-            warning = warning_finding("The token is read from another place now", detail)
+            warning = warning_finding("The token now comes from another variable or file", detail)
             result = replace(result, findings=(*result.findings, warning))
         elif is_same or is_first:
             detail = f"{new}, token: {new.token}" if not (bound and bound.token) else ""

@@ -165,8 +165,8 @@ class ControllerLoop:
         if self._lead is None:
             raise LockHeld.from_summary(
                 "Another process leads this controller",
-                "It fetches, and has what is due worked on, all the time.",
-                "Leave it to that process, or end it before a run with --once.",
+                "That process already fetches the sources and works on the targets.",
+                "Leave the work to that process, or stop it before you run with --once.",
             )
         while not self._parts.is_stopping:
             # A round that begins when nothing runs has seen all that was written.

@@ -165,9 +165,9 @@ def _decide_on_head(
             fetched,
             finding=warning_finding(
                 "Tags of the repository have moved",
-                f"{format_short_list(head.moved_tags)}: packages are still read from what each "
-                "named first.",
-                "Give the new commit a new tag, and name that in the manifests.",
+                f"{format_short_list(head.moved_tags)}: the controller still reads packages from "
+                "the first commit of each tag.",
+                "Give the new commit a new tag, and use that tag in the manifests.",
                 position=source.position,
             ),
         )
@@ -186,11 +186,10 @@ def _decide_on_head(
         fetched = replace(
             fetched,
             finding=warning_finding(
-                "The branch went back or sideways",
+                "The branch was rewound or rewritten",
                 f"{source.ref} is at {shorten_commit(head.commit)}, which does not contain the "
-                "head "
-                f"{shorten_commit(row.head)}. The head stays.",
-                "Move the branch forward again, or let the source follow it: `rewinds: follow`.",
+                f"head {shorten_commit(row.head)}. The controller keeps the head.",
+                "Move the branch forward again, or set `rewinds: follow` for the source.",
                 position=source.position,
             ),
         )
@@ -407,7 +406,7 @@ def queue_ends_of_failures(
 ) -> None:
     """Tell of targets that are removed that what failed is over, and why."""
     detail = (
-        "Its source, or controller.yaml, does not have it any more. Nothing more is done there."
+        "Its source or controller.yaml no longer has it. The controller does nothing more with it."
     )
     for target in filter(is_told_as_failed, removed):
         parts.queue_messages(

@@ -425,7 +425,9 @@ def _send(sender: Any, row: StatusRow | MessageRow) -> SendResult:
 def _internal_error(problem: Exception) -> SendResult:
     # The text of an unknown exception may hold anything.
     return SendResult(
-        error_finding("It ended with an internal error", f"{type(problem).__name__} was raised.")
+        error_finding(
+            "The delivery ended with an internal error", f"{type(problem).__name__} was raised."
+        )
     )
 
 

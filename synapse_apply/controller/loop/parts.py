@@ -322,8 +322,8 @@ class LeaderParts(LoopParts):
             epoch = self._leader_epoch
             if epoch and not writer.is_lease_own(LEADER_LEASE, self.holder, epoch):
                 raise LeadershipLost.from_summary(
-                    "Another process leads this controller by now",
-                    "What this one was about to write was not written.",
+                    "Another process now leads this controller",
+                    "This process did not write its last changes.",
                 )
             yield writer
 

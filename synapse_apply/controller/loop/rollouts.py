@@ -18,6 +18,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
     WaveEnd,
     WaveRow,
+    say,
 )
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import get_interval_or_default, reminder_number
@@ -160,7 +161,7 @@ def write_rollouts_at_head(
         if is_unknown or row.source not in parts.settings.sources:
             writer.delete_rollout(row.name)
             audit_and_log_step(
-                parts, writer, row, "forget rollout", "controller.yaml has it no more"
+                parts, writer, row, "forget rollout", "controller.yaml no longer has it"
             )
     beginnings = []
     for rollout in configured.values():
@@ -206,7 +207,7 @@ def write_rollouts_at_head(
                     format_count_and_noun(after.wave_count, "wave"),
                 )
             elif before.wave != after.wave:
-                detail = f"wave {after.wave} anew: its targets are others"
+                detail = f"wave {after.wave} again: its targets changed"
                 audit_and_log_step(parts, writer, after, "begin waves again", detail)
             queue_rollout_news(parts, writer, before, after)
 
@@ -293,11 +294,11 @@ def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
             fact = f"rollout {row.name} of {row.source} long since {row.reached_at}, day {number}"
             days = int((now - row.reached_at) // DAY)
             finding = warning_finding(
-                f"The last wave was not reached for {days} days",
-                f"It is in wave {row.wave} of {row.wave_count}, {row.state.value}: "
+                f"The rollout has not reached its last wave for {days} days",
+                f"It is in wave {row.wave} of {row.wave_count}, {say(row.state.value)}: "
                 f"{row.description}"
                 if row.description
-                else f"It is in wave {row.wave} of {row.wave_count}, {row.state.value}.",
+                else f"It is in wave {row.wave} of {row.wave_count}, {say(row.state.value)}.",
                 Text(
                     "See what it waits for: ", Command("controller rollout status", row.name), "."
                 ),
@@ -355,16 +356,16 @@ def _stopped_or_waiting(row: RolloutRow) -> Diagnostic:
     if row.state is RolloutState.STOPPED:
         return error_finding(
             row.state_reason,
-            f"More targets failed than `max_failures` of wave {row.wave} lets. Nothing is rolled "
-            "back; later waves stay where they are.",
+            f"More targets failed than `max_failures` of wave {row.wave} allows. The controller "
+            "rolls nothing back, and later waves keep their revision.",
             Text(
-                "Mend it by a commit, or try again what failed: ",
+                "Push a correction, or retry the failed targets: ",
                 Command("controller rollout resume", row.name),
                 ".",
             ),
         )
     return warning_finding(
         row.description,
-        "Its targets stay at the revision that they have until then.",
-        Text("Let it begin: ", Command("controller rollout approve", row.name), "."),
+        "Until then its targets keep their current revision.",
+        Text("Approve the wave: ", Command("controller rollout approve", row.name), "."),
     )

@@ -29,11 +29,15 @@ from synapse_apply.model.values import Sensitive
 # One attempt: the loop tries again later, and what it counts is what the server was asked.
 _LIMITS = ExchangeLimits(total_timeout=10.0, backoff=Backoff(max_repeats=0))
 _HINTS = {
-    HttpFault.UNREACHABLE: "Check its address, and the network and proxy of the controller.",
-    HttpFault.TIMEOUT: "It is tried again by itself; check whether the server is overloaded.",
-    HttpFault.UNTRUSTED: "Name its certificate authority in REQUESTS_CA_BUNDLE of the controller.",
-    HttpFault.BROKEN: "Check whether a proxy between here and there changes its answers.",
-    HttpFault.TOO_LARGE: "Check its address: another server may answer there.",
+    HttpFault.UNREACHABLE: "Check the address, and the network and proxy of the controller.",
+    HttpFault.TIMEOUT: (
+        "The controller retries automatically. Check whether the server is overloaded."
+    ),
+    HttpFault.UNTRUSTED: (
+        "Set REQUESTS_CA_BUNDLE of the controller to the server's certificate authority."
+    ),
+    HttpFault.BROKEN: "Check whether a proxy on the way changes the answers.",
+    HttpFault.TOO_LARGE: "Check the address: another server may answer there.",
 }
 
 
@@ -75,7 +79,7 @@ class Receiver:
             return exchanger.send_request(request)
         except HttpExchangeError as failure:
             finding = error_finding(
-                f"{self.name} was not reached", failure.reason, _HINTS[failure.fault]
+                f"{self.name} cannot be reached", failure.reason, _HINTS[failure.fault]
             )
             undelivered = UndeliveredError(SendResult(finding), failure.fault)
         finally:
@@ -117,9 +121,9 @@ def reveal_header_value(secret: Sensitive, what_is_named: str) -> str:
     if is_usable and value and " " not in value:
         return str(value)
     raise InputError.from_summary(
-        "A token cannot be used",
-        f"{what_is_named} is empty, or has characters that no token has.",
-        "Check the variable or file that it is read from for a second line or a blank.",
+        "Invalid token",
+        f"{what_is_named} is empty, or has characters that a token cannot have.",
+        "Check the variable or file for a second line or a space.",
     )
 
 
@@ -129,15 +133,15 @@ def _split_usable_url(url: Sensitive, what_is_named: str, *, allow_plain_http: b
         parts = urlsplit(str(text))
         host, _ = spell_host(parts.hostname or ""), parts.port
     if parts is None or not host or parts.scheme not in {"http", "https"}:
-        problem = "is not an http(s) URL"
+        problem = "is not an http or https URL"
     elif not text.isascii() or not text.isprintable() or any(c in text for c in ' "<>\\^`{|}'):
-        problem = "has characters that no URL has"
+        problem = "has characters that a URL cannot have"
     elif "@" in parts.netloc or parts.fragment or ".." in parts.path.split("/"):
-        problem = "has a user name, a fragment or `..` in it"
+        problem = "contains a user name, a fragment or `..`"
     elif parts.scheme == "http" and not (allow_plain_http or is_loopback(host)):
-        problem = "is plain http, and what is sent there can be read on the way"
+        problem = "is plain http, so others on the network can read what the controller sends"
     else:
         return parts
     raise InputError.from_summary(
-        "A URL cannot be used", f"{what_is_named} {problem}.", "Write it as https://HOST/PATH."
+        "Invalid URL", f"{what_is_named} {problem}.", "Write it as https://HOST/PATH."
     )

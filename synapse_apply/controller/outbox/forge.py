@@ -77,49 +77,52 @@ class _RefusalWords(NamedTuple):
 
 
 _GATEWAY = _RefusalWords(
-    "{forge} failed",
+    "{forge} has an internal problem",
     "{forge} answered {status}",
-    "It is tried again by itself; see the status page of {forge}.",
+    "The controller retries automatically. See the status page of {forge}.",
 )
 _FORBIDDEN = _RefusalWords(
-    "{forge} does not let this token set statuses",
+    "The token may not set commit statuses on {forge}",
     "{forge} answered {status} for {place}",
-    "Give the token the right to write commit statuses there; a newer commit tries it again.",
+    "Give the token the right to write commit statuses. The controller tries again with the next "
+    "commit.",
     is_final=True,
 )
 _WORDS_BY_STATUS = {
     401: _RefusalWords(
-        "{forge} does not accept the token",
+        "{forge} rejects the token",
         "{forge} answered 401 for {place}",
-        "It may have expired: put another where commit_status.token says.",
+        "The token may have expired: replace the value of `commit_status.token`.",
     ),
     403: _FORBIDDEN,
     404: _RefusalWords(
-        "{forge} does not know this place",
-        "{forge} answered 404 for {place}: it is not there, or the token cannot see it",
-        "Correct commit_status.repository and its api_url, or let the token see the repository.",
+        "{forge} does not find the repository",
+        "{forge} answered 404 for {place}: it does not exist, or the token cannot see it",
+        "Correct `commit_status.repository` and `api_url`, or give the token access to the "
+        "repository.",
         is_final=True,
     ),
     429: _RefusalWords(
-        "{forge} takes no more requests for now",
-        "{forge} limits how often it is asked",
-        "It is tried again by itself. A token of its own for the controller has its own limit.",
+        "{forge} limits the requests of the controller",
+        "{forge} answered that its rate limit is reached",
+        "The controller retries automatically. A separate token for the controller has its own "
+        "limit.",
     ),
 }
 _REDIRECT = _RefusalWords(
-    "{forge} says that the repository has moved",
-    "{forge} redirects from {place}, and a token is not sent after a redirect",
-    "Set commit_status.repository and api_url to where it is now.",
+    "The repository has moved on {forge}",
+    "{forge} redirects from {place}, and the controller sends no token after a redirect",
+    "Set `commit_status.repository` and `api_url` to the new place.",
 )
 _OTHER = _RefusalWords(
     "{forge} refuses the status",
     "{forge} answered {status} for {place}",
-    "Check commit_status.repository and its api_url.",
+    "Check `commit_status.repository` and `api_url`.",
 )
 _FOREIGN = _RefusalWords(
-    "The answer is not one of {forge}",
-    "what answers for {place} did not answer as {forge} does",
-    "Check commit_status.api_url: another server, or a page to log in, may answer there.",
+    "The answer does not come from {forge}",
+    "the server at {place} did not answer as {forge} does",
+    "Check `commit_status.api_url`: another server, or a login page, may answer there.",
 )
 
 
@@ -228,7 +231,7 @@ def _require_repository(forge: ForgeStatus, pattern: re.Pattern[str], example: s
     if pattern.fullmatch(forge.repository):
         return forge.repository
     raise InputError.from_summary(
-        "A repository cannot be used",
+        "Invalid repository",
         f"commit_status.repository is {forge.repository[:200]!r}.",
         f"Write it as {example}.",
     )

@@ -100,8 +100,8 @@ _COUNTED = {**COUNT_WORDS, "guards": "stopped by guards"}
 _WORDS_BY_EVENT = {
     Event.FAILED.value: "{subject} failed",
     Event.RECOVERED.value: "{subject} recovered",
-    Event.HELD.value: "{subject} waits for a person",
-    Event.DRIFT.value: "{subject} is not as it was last applied",
+    Event.HELD.value: "{subject} needs attention",
+    Event.DRIFT.value: "{subject} has drifted",
     Event.PAUSED.value: "{subject} is paused",
 }
 
@@ -259,9 +259,9 @@ _ICONS = {
 }
 # What an incoming webhook says of itself: a message that is sent again is refused again.
 _REASONS_BY_FINAL_STATUS = {
-    400: "it does not understand the message",
-    403: "the workspace does not let this webhook post",
-    404: "the webhook or its channel is gone",
+    400: "Slack cannot read the message",
+    403: "the workspace does not allow this webhook to post",
+    404: "the webhook or its channel no longer exists",
     410: "the channel is archived",
 }
 
@@ -286,15 +286,15 @@ class SlackMessageSender(_MessageSender):
     def _refusal(self, status: int, retry_after: float | None) -> SendResult:
         if status in _REASONS_BY_FINAL_STATUS:
             finding = error_finding(
-                "Slack refuses the message",
+                "Slack refused the message",
                 f"{self._name} answered {status}: {_REASONS_BY_FINAL_STATUS[status]}",
-                "Make a new incoming webhook for a channel, and set it as url in notify.",
+                "Create a new incoming webhook for a channel, and set its url in `notify`.",
             )
             return SendResult(finding, is_final=True)
         finding = error_finding(
-            "Slack did not take the message",
-            f"{self._name} answered {status}, and not as Slack does when it takes one",
-            "It is tried again by itself; check its url in notify.",
+            "Slack did not accept the message",
+            f"{self._name} answered {status}, but not as Slack does for an accepted message",
+            "The controller retries automatically. Check the url in `notify`.",
         )
         return SendResult(finding, retry_after)
 
@@ -402,16 +402,19 @@ class WebhookMessageSender(_MessageSender):
     def _refusal(self, status: int, retry_after: float | None) -> SendResult:
         if status == 410:
             finding = error_finding(
-                "A webhook is no more",
-                f"{self._name} answered 410: it takes no messages any more",
-                "Take it out of notify, or give it the new url.",
+                "The webhook no longer exists",
+                f"{self._name} answered 410: it accepts no more messages",
+                "Remove it from `notify`, or set its new url.",
             )
             return SendResult(finding, is_final=True)
-        redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
+        redirect = (
+            ", a redirect, which the controller does not follow" if 300 <= status < 400 else ""
+        )
         finding = error_finding(
-            "A webhook refuses messages",
+            "The webhook refuses messages",
             f"{self._name} answered {status}{redirect}",
-            "It is tried again by itself; check its url in notify, and the log of who receives.",
+            "The controller retries automatically. Check the url in `notify`, and the log of the "
+            "receiver.",
         )
         return SendResult(finding, retry_after)
 
@@ -420,20 +423,20 @@ def _decode_key(secret: Sensitive, channel_name: str) -> Sensitive:
     """The bytes that sign; InputError for a secret that is too short or not in its form."""
     text, problem, key = secret.reveal(), "", b""
     if not isinstance(text, str):
-        problem = "is no text"
+        problem = "is not text"
     elif text.startswith(_SECRET_PREFIX):
         try:
             key = base64.b64decode(text.removeprefix(_SECRET_PREFIX), validate=True)
         except (binascii.Error, ValueError):
-            problem = f"has no base64 behind {_SECRET_PREFIX}"
+            problem = f"has no base64 after {_SECRET_PREFIX}"
     else:
         key = text.encode("utf-8", "surrogatepass")
     if not problem and len(key) < _MIN_SECRET_LENGTH:
-        problem = f"has less than {_MIN_SECRET_LENGTH} bytes"
+        problem = f"has fewer than {_MIN_SECRET_LENGTH} bytes"
     if problem:
         raise InputError.from_summary(
-            "A webhook's secret cannot be used",
+            "Invalid webhook secret",
             f"The secret of {channel_name} {problem}.",
-            "Make one with `openssl rand -base64 32`, and give it to who receives, too.",
+            "Generate a secret with `openssl rand -base64 32`, and give it to the receiver, too.",
         )
     return Sensitive(key)

@@ -46,7 +46,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
     condition = next((c for c in TargetCondition if c.value == state), None)
     if state and condition is None:
         words = ", ".join(c.value for c in TargetCondition)
-        raise BadQueryError(f"state is one of: {words}")
+        raise BadQueryError(f"state must be one of: {words}")
     offset, limit = (parse_whole_number(parameters, "offset", 0), parse_limit(parameters))
     if (name := parse_target(parameters)) is not None:
         target = store.find_target(name)
@@ -171,7 +171,7 @@ def parse_limit(parameters: Mapping[str, str], default: int = _DEFAULT_ITEMS) ->
     """The parameter `limit`; BadQueryError for one that makes no sense."""
     limit = parse_whole_number(parameters, "limit", default)
     if not 1 <= limit <= MAX_ITEMS:
-        raise BadQueryError(f"limit is at least 1 and at most {MAX_ITEMS}")
+        raise BadQueryError(f"limit must be between 1 and {MAX_ITEMS}")
     return limit
 
 
@@ -181,7 +181,7 @@ def parse_target(parameters: Mapping[str, str]) -> TargetName | None:
         return None
     source, separator, target = parameters["target"].partition("/")
     if not separator:
-        raise BadQueryError("target is missing: SOURCE/TARGET")
+        raise BadQueryError("target is missing: write SOURCE/TARGET")
     return TargetName(source, target)
 
 
@@ -189,7 +189,7 @@ def parse_whole_number(parameters: Mapping[str, str], name: str, default: int) -
     """A parameter that is a whole number from 0 on; BadQueryError for another."""
     text = parameters.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise BadQueryError(f"{name} is a whole number")
+        raise BadQueryError(f"{name} must be a whole number")
     return int(text)
 
 

@@ -84,10 +84,10 @@ _DOCUMENTS: Mapping[str, Callable[[Visitor], JsonDocument | None]] = {
     "rollouts": lists.rollouts,
     "rollouts/{rollout}": lists.rollout,
 }
-_NOT_FOUND = (HTTPStatus.NOT_FOUND, "Nothing is known by this name.")
-_NOT_GENUINE = (HTTPStatus.FORBIDDEN, "The signature or token is not the right one.")
+_NOT_FOUND = (HTTPStatus.NOT_FOUND, "Not found.")
+_NOT_GENUINE = (HTTPStatus.FORBIDDEN, "The signature or token is wrong.")
 _RETRY_SECONDS = 5
-_STORE_IS_AWAY = "It is asked again every few seconds; the log of the controller says why."
+_STORE_IS_AWAY = "The controller retries every few seconds. Its log has the reason."
 
 
 class PageApp:
@@ -313,7 +313,7 @@ class PageApp:
         if self._open_pushes >= MAX_OPEN_PUSHES:
             raise HTTPException(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "Too many pushes are told of at the same time.",
+                "Too many push notifications at the same time.",
                 {"Retry-After": str(_RETRY_SECONDS)},
             )
         self._open_pushes += 1
@@ -326,7 +326,7 @@ class PageApp:
         names = pushed_sources(body, self._loop.get_settings().sources.values())
         for name in names:
             self._loop.fetch_soon(name)
-        text = "A fetch comes soon.\n" if names else "No source has this repository.\n"
+        text = "The controller fetches soon.\n" if names else "No source has this repository.\n"
         return PlainTextResponse(text, HTTPStatus.ACCEPTED)
 
 
@@ -358,7 +358,7 @@ def _split_refusal(
 
 
 async def _answer_server_error(_request: Request, _error: Exception) -> Response:
-    return PlainTextResponse("The page could not be made; see the log.\n", 500)
+    return PlainTextResponse("The controller could not render the page. See its log.\n", 500)
 
 
 def _build_svg_response(svg: str) -> Response:
@@ -423,5 +423,5 @@ def list_reasons_not_ready(store: ControllerStore, health: LoopHealth) -> list[s
     # One forge alone is not believed: its source would take the page of all others away.
     offset = abs(health.agreed_offset or 0.0)
     if offset > MAX_CLOCK_OFFSET:
-        reasons.append(f"the clock is {offset:.0f} s away from that of the servers")
+        reasons.append(f"the clock differs by {offset:.0f} s from the servers' clocks")
     return reasons

@@ -73,9 +73,9 @@ def list_own_origins(own_hosts: Iterable[str], public_url: str) -> frozenset[str
     return frozenset(origins | {f"{urlsplit(public_url).scheme}://{host}" for host in public})
 
 
-_OTHER_ADDRESS = "This address is not one that this page answers for.\n"
+_OTHER_ADDRESS = "The controller does not serve this address.\n"
 _METRICS_ELSEWHERE = (
-    "Metrics are for who asks at the address of `listen`; `open_metrics: true` opens them.\n"
+    "Metrics are available only at the address of `listen`; `open_metrics: true` opens them.\n"
 )
 
 
@@ -116,7 +116,9 @@ class RequestGuard:
         path, headers = scope["path"], scope["headers"]
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
             # A proxy in front may take the other one for the end of the request (RFC 9112, 6.1).
-            return PlainTextResponse("Two lengths of a body.\n", 400, {"Connection": "close"})
+            return PlainTextResponse(
+                "The request has two body lengths.\n", 400, {"Connection": "close"}
+            )
         if path not in _PATHS_FOR_ANY_HOST:
             values = [value for name, value in headers if name == b"host"]
             host = values[0].decode("latin-1").lower() if len(values) == 1 else ""
@@ -132,7 +134,7 @@ class RequestGuard:
         methods = ("POST",) if takes_posts else ("GET", "HEAD")
         if scope["method"] not in methods:
             allow = {"Allow": ", ".join(methods)}
-            return PlainTextResponse("This method is not for this path.\n", 405, allow)
+            return PlainTextResponse("This path does not allow this method.\n", 405, allow)
         return None
 
 

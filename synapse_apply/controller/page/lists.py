@@ -67,7 +67,7 @@ def runs(visitor: Visitor) -> JsonDocument:
     """A RunList of one target, newest first. Parameters: target, limit."""
     name = parse_target(visitor.parameters)
     if name is None:
-        raise BadQueryError("target is missing: SOURCE/TARGET")
+        raise BadQueryError("target is missing: write SOURCE/TARGET")
     limit = parse_limit(visitor.parameters)
     items = [
         write_object(types.ListedRun, run, path=addresses.build_run_path(run.id))
@@ -97,7 +97,7 @@ def holds(visitor: Visitor) -> JsonDocument:
     offset = parse_whole_number(visitor.parameters, "offset", 0)
     limit = parse_limit(visitor.parameters, MAX_ITEMS)
     if name is not None and store.find_target(name) is None:
-        raise not_found(f"There is no target {name}.")
+        raise not_found(f"Target {name} does not exist.")
     names = [name] if name is not None else []
     for condition in TargetCondition if name is None else ():
         if condition not in _CONDITIONS_WITHOUT_HOLDS:
@@ -128,7 +128,9 @@ def audit(visitor: Visitor) -> JsonDocument:
     """
     parameters = visitor.parameters
     if not visitor.store.can_read_everything:
-        raise forbidden("No right to do this", "The whole audit is for who may read every target.")
+        raise forbidden(
+            "Permission denied", "To read the whole audit, you need the right to read every target."
+        )
     after = parse_whole_number(parameters, "after", 0) if "after" in parameters else None
     audit_filter = AuditFilter(parameters.get("who", ""), parameters.get("q", ""), after=after)
     rows = visitor.store.audit_rows(parse_limit(parameters), audit_filter)
@@ -149,7 +151,7 @@ def rollout(visitor: Visitor) -> JsonDocument:
     state = parameters.get("state", "")
     words = [member_state.value for member_state in MemberState]
     if state and state not in words:
-        raise BadQueryError(f"state is one of: {', '.join(words)}")
+        raise BadQueryError(f"state must be one of: {', '.join(words)}")
     wave = parse_whole_number(parameters, "wave", 0)
     offset, limit = (parse_whole_number(parameters, "offset", 0), parse_limit(parameters))
     cells = view.filter_and_sort_cells(wave, state)

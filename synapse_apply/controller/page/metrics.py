@@ -64,7 +64,7 @@ class _StoreCollector(Collector):
             self._needing_person(),
         )
         held = [([source.name], self._held_rows(source)) for source in sources]
-        yield _gauge("held_rows", "Rows that wait for a person, in held targets.", "source", held)
+        yield _gauge("held_rows", "Rows that wait for approval.", "source", held)
         for name, meaning, field in _SOURCE_GAUGES:
             values = [([source.name], getattr(source, field)) for source in sources]
             yield _gauge(name, meaning, "source", values)
@@ -76,11 +76,11 @@ class _StoreCollector(Collector):
         meaning = "1 for the state that each rollout is in."
         yield _gauge("rollouts", meaning, "source rollout state", states)
         waves = [([row.source, row.name], row.wave) for row in rollouts]
-        meaning = "The wave that is open, or to be begun."
+        meaning = "The wave that is open, or comes next."
         yield _gauge("rollout_wave", meaning, "source rollout", waves)
         yield _gauge(
             "rollout_wave_opened_timestamp_seconds",
-            "When the open wave was opened; none where no wave is open.",
+            "When the open wave was opened; no value if no wave is open.",
             "source rollout",
             [
                 ([row.source, row.name], row.wave_since)
@@ -120,17 +120,14 @@ def _iter_loop_metrics(health: LoopHealth) -> Iterator[Metric]:
     for name, meaning, field in _LOOP_GAUGES:
         if (value := getattr(health, field)) is not None:
             yield _gauge(name, meaning, "", [([], value)])
-    for verb, verbs, found in (
-        ("look", "looks", "what they found"),
-        ("apply", "applies", "what became of them"),
-    ):
+    for verb, verbs, plural in (("look", "looks", "checks"), ("apply", "applies", "applies")):
         counts, took = getattr(health, f"{verb}_counts"), getattr(health, f"{verb}_seconds")
-        meaning = f"{verbs.capitalize()} since the start, by {found}."
+        meaning = f"{plural.capitalize()} since the start, by outcome."
         family = CounterMetricFamily(f"{_PREFIX}{verbs}", meaning, labels=["outcome"])
         for outcome in RunOutcome:
             family.add_metric([outcome.value], counts.get(outcome, 0))
         yield family
-        name, meaning = f"{_PREFIX}{verb}_seconds", f"The time that all {verbs} took."
+        name, meaning = f"{_PREFIX}{verb}_seconds", f"The time that all {plural} took."
         yield CounterMetricFamily(name, meaning, took)
 
 

@@ -131,9 +131,9 @@ def _headline(
     )
     for count, words in subjects:
         if count:
-            return f"{words} {'needs' if count == 1 else 'need'} a person"
+            return f"{words} {'needs' if count == 1 else 'need'} attention"
     if in_sync == total:
-        return "The one target is in sync" if in_sync == 1 else f"All {targets} are in sync"
+        return "The target is in sync" if in_sync == 1 else f"All {targets} are in sync"
     return f"{in_sync:,} of {targets} in sync"
 
 

@@ -16,9 +16,9 @@ from synapse_apply.controller.rows import (
     ChangeCounts,
     RunCause,
     RunOutcome,
-    RunVerb,
     TargetCondition,
     TargetRow,
+    say,
 )
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.phrases import format_count_and_noun
@@ -46,8 +46,8 @@ class Style(NamedTuple):
 
 
 def styles_of(rows: Mapping[E, tuple[str, ...]]) -> Mapping[E, Style]:
-    """The styles of states whose word is their value, by what else a style has."""
-    return {state: Style(state.value, *row) for state, row in rows.items()}
+    """The styles of states, by what else than their word a style has."""
+    return {state: Style(say(state.value), *row) for state, row in rows.items()}
 
 
 CONDITION_STYLES = styles_of(
@@ -55,42 +55,46 @@ CONDITION_STYLES = styles_of(
         TargetCondition.FAILING: (
             "bad",
             "✗",
-            "The last run failed: see its findings.",
-            "Their last runs failed.",
+            "The last run failed. Its findings say why.",
+            "The last runs of these targets failed.",
         ),
         TargetCondition.UNKNOWN: (
             "bad",
             "?",
-            "Nobody knows whether a call had an effect: settle it.",
-            "Nobody knows whether calls had an effect: their pages say how to settle them.",
+            "It is unknown whether a call had an effect. Settle it.",
+            "It is unknown whether calls had an effect. Settle them.",
         ),
         TargetCondition.REFUSED: (
             "bad",
             "!",
-            "The plan has rows that cannot be done, or a guard stops it.",
-            "Rows of their plans cannot be done, or a guard stops them; the ways out stand there.",
+            "The plan has rows that cannot be applied, or a guard stops it.",
+            "Their plans have rows that cannot be applied, or guards stop them.",
         ),
         TargetCondition.HELD: (
             "moved",
             "=",
-            "Rows of the plan wait for a person's approval.",
-            "Rows of their plans wait for approval.",
+            "Rows of the plan need approval.",
+            "Rows of their plans need approval.",
         ),
         TargetCondition.PAUSED: (
             "moved",
             "‖",
-            "There is something to do, and the target is paused.",
-            "There is something to do, and they are paused.",
+            "The target has pending changes, and is paused.",
+            "The targets have pending changes, and are paused.",
         ),
         TargetCondition.WAITING: (
             "git",
             "…",
-            "What is to be done is done later by itself: see its reason.",
+            "The controller applies the changes later. The reason says when.",
         ),
-        TargetCondition.DRIFTED: ("moved", "≠", "Live objects are not as they were last applied."),
+        TargetCondition.DRIFTED: ("moved", "≠", "Live objects differ from what was last applied."),
         TargetCondition.PENDING: ("git", "→", "Git has changes that are not live."),
-        TargetCondition.IN_SYNC: ("good", "✓", "What is live is what Git declares."),
-        TargetCondition.NOT_LOOKED_AT: ("quiet", "·", "There was no look yet."),
+        TargetCondition.IN_SYNC: ("good", "✓", "The live objects are what Git declares."),
+        TargetCondition.NOT_LOOKED_AT: (
+            "quiet",
+            "·",
+            "The controller has not checked the target yet.",
+        ),
     }
 )
 NEEDS_REPAIR = frozenset(
@@ -100,12 +104,12 @@ NEEDS_PERSON = NEEDS_REPAIR | {TargetCondition.HELD, TargetCondition.PAUSED}
 OUTCOME_PHRASES = {
     RunOutcome.IN_SYNC: "in sync",
     RunOutcome.CHANGES: "changes",
-    RunOutcome.PLAN_ERROR: "no usable plan",
-    RunOutcome.TIMEOUT: "took too long",
-    RunOutcome.WORKER_LOST: "ended without an answer",
+    RunOutcome.PLAN_ERROR: "planning failed",
+    RunOutcome.TIMEOUT: "timed out",
+    RunOutcome.WORKER_LOST: "worker lost",
     RunOutcome.APPLIED: "applied",
-    RunOutcome.APPLY_FAILED: "not all was applied",
-    RunOutcome.APPLY_STOPPED: "stopped before all was applied",
+    RunOutcome.APPLY_FAILED: "apply failed",
+    RunOutcome.APPLY_STOPPED: "apply stopped early",
 }
 # The class of controller.css for each.
 OUTCOME_TONES = {
@@ -120,16 +124,15 @@ CAUSE_PHRASES = {
     RunCause.PUSH: "a push",
     RunCause.INTERVAL: "the interval",
     RunCause.RETRY: "a retry after a failure",
-    RunCause.ASKED: "a person",
+    RunCause.ASKED: "a request",
     RunCause.APPROVED: "an approval",
     RunCause.RESUMED: "the end of a pause, a window, or a new controller.yaml",
-    RunCause.APPLIED: "an apply just before",
+    RunCause.APPLIED: "an apply",
 }
-VERB_PHRASES = {RunVerb.LOOK: "look", RunVerb.APPLY: "apply"}
 MODE_PHRASES = {
-    Mode.OBSERVE: "observe (never applied)",
-    Mode.AUTO: "auto (by its rule)",
-    Mode.APPROVE: "approve (people decide)",
+    Mode.OBSERVE: "observe (applies nothing)",
+    Mode.AUTO: "auto (applies what its rule allows)",
+    Mode.APPROVE: "approve (applies what people approve)",
 }
 ACTION_PHRASES = {
     RowAction.CREATE: "create",

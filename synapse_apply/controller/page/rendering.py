@@ -22,7 +22,7 @@ from synapse_apply.controller.page.rollout_views import (
     describe_wave_selection,
 )
 from synapse_apply.controller.page.visitor import Visitor
-from synapse_apply.controller.rows import AuditRow, TargetName
+from synapse_apply.controller.rows import AuditRow, TargetName, say
 from synapse_apply.controller.rules.processes import describe_processes
 from synapse_apply.controller.rules.revisions import describe_holds, shorten_commit
 from synapse_apply.controller.settings import Controller, Mode
@@ -95,7 +95,6 @@ def _build_environment_and_content_policy() -> tuple[Environment, str]:
         "cause_phrases": phrases.CAUSE_PHRASES,
         "action_phrases": phrases.ACTION_PHRASES,
         "row_cause_phrases": phrases.ROW_CAUSE_PHRASES,
-        "verb_phrases": phrases.VERB_PHRASES,
         "mode_phrases": phrases.MODE_PHRASES,
         "pause_choices": PAUSE_CHOICES,
         "member_styles": MEMBER_STATE_STYLES,
@@ -107,6 +106,7 @@ def _build_environment_and_content_policy() -> tuple[Environment, str]:
     # What templates do with values.
     environment.filters |= {
         "short": shorten_commit,
+        "say": say,
         "counts": phrases.format_change_counts,
         "spark": phrases.draw_spark_line,
         "author": phrases.strip_email_address,

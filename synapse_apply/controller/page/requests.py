@@ -73,7 +73,7 @@ class Form:
             )  # fmt: skip
         except ValueError:
             raise _bad_request(
-                "The form cannot be read", "It has too many fields, or odd ones."
+                "The form cannot be read", "It has too many or unexpected fields."
             ) from None
         self._values: dict[str, list[str]] = {}
         for name, value in fields:
@@ -83,7 +83,9 @@ class Form:
         """The value of a field, "" where it is left out."""
         values = self._values.get(name, ())
         if len(values) > 1:
-            raise _bad_request("The form cannot be read", f"It has several fields `{name}`.")
+            raise _bad_request(
+                "The form cannot be read", f"It has the field `{name}` more than once."
+            )
         return next(iter(values), "")
 
     def number(self, name: str) -> int | None:
@@ -99,7 +101,7 @@ class Form:
         text = self.text("seconds") or f"{DEFAULT_PAUSE_SECONDS}"
         is_number = text.isascii() and text.replace(".", "", 1).isdigit() and len(text) <= 12
         if not is_number or not 0 < float(text) <= MAX_PAUSE_SECONDS:
-            raise _bad_request("Not a duration", "The pause has no duration that makes sense.")
+            raise _bad_request("Invalid duration", "The duration of the pause is not valid.")
         return now + float(text)
 
 
@@ -119,8 +121,9 @@ class Document:
         known = {*verb.subject.value, *verb.members}
         if unknown := sorted(document.keys() - known):
             raise _bad_request(
-                "Unknown member",
-                f"`{sanitize(unknown[0][:80])}`; known are {', '.join(sorted(known))}.",
+                "Unknown field",
+                f"The body has `{sanitize(unknown[0][:80])}`; known fields are "
+                f"{', '.join(sorted(known))}.",
             )
         self._members: Mapping[str, Any] = document
 
@@ -128,7 +131,7 @@ class Document:
         """A member that is a text, "" where it is left out."""
         value = self._members.get(name, "")
         if not isinstance(value, str):
-            raise _bad_request("Not a text", f"`{name}` is a text.")
+            raise _bad_request("Invalid text", f"`{name}` must be a string.")
         return value
 
     def number(self, name: str) -> int | None:
@@ -140,25 +143,26 @@ class Document:
         """The digests of rows."""
         rows = self._members.get("rows", [])
         if not isinstance(rows, list):
-            raise _bad_request("Not a list", "`rows` is a list of digests.")
+            raise _bad_request("Invalid list", "`rows` must be a list of digests.")
         return rows
 
     def pause_end(self, now: float) -> float:
         """When a pause ends, by `until` or `seconds`; a day from now where neither says."""
         if "until" in self._members and "seconds" in self._members:
-            raise _bad_request("Two ends", "`until` and `seconds` both say when the pause ends.")
+            raise _bad_request("Two ends of one pause", "Set either `until` or `seconds`.")
         if "until" in self._members:
             end = _require_zoned_time(self.text("until"))
         else:
             seconds = self._members.get("seconds", DEFAULT_PAUSE_SECONDS)
             if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-                raise _bad_request("Not a number", "`seconds` is a number.")
+                raise _bad_request("Invalid number", "`seconds` must be a number.")
             end = now + min(float(seconds), 2 * MAX_PAUSE_SECONDS)
         if not now < end <= now + MAX_PAUSE_SECONDS:
             raise _bad_request(
-                "The pause would not end, or has ended",
-                "It ends after now and within a year.",
-                "A pause for good stands in controller.yaml: `paused: {reason: ...}` of a target.",
+                "Invalid end of the pause",
+                "The pause must end in the future, within a year.",
+                "For a permanent pause, set `paused: {reason: ...}` of the target in "
+                "controller.yaml.",
             )
         return end
 
@@ -181,14 +185,15 @@ def read_action(
         scope = given.text("scope") or str(named)
         if not 0 < len(scope) <= _MAX_SCOPE_LENGTH or sanitize(scope) != scope:
             raise _bad_request(
-                "No scope", "`scope` is SOURCE/TARGET or a pattern of it, as `acme/*`."
+                "The scope is missing",
+                "`scope` must be SOURCE/TARGET or a pattern, such as `acme/*`.",
             )
         until = given.pause_end(now) if "until" in verb.members else 0.0
         return Action(verb, scope=scope, reason=reason, until=until)
     if isinstance(named, str):
         source, separator, target = given.text("target").partition("/")
         if not (source and separator and target):
-            raise _bad_request("No target", "`target` is SOURCE/TARGET.")
+            raise _bad_request("The target is missing", "`target` must be SOURCE/TARGET.")
         named = TargetName(source, target)
     digests = _require_digests(given.rows()) if "rows" in verb.members else ()
     return Action(verb, named, row_digests=digests, reason=reason)
@@ -198,24 +203,28 @@ def _require_reason(text: str) -> str:
     """A reason on one line; RequestRefused for one that is missing, too long or odd."""
     reason = " ".join(text.split())
     if not reason:
-        raise _bad_request("No reason", "Others will ask why.", "Say why in `reason`.")
+        raise _bad_request(
+            "The reason is missing", "Others need to know why.", "Write it in `reason`."
+        )
     if len(reason) > _MAX_REASON_LENGTH or sanitize(reason) != reason:
         raise _bad_request(
-            "The reason cannot be used",
-            f"It has at most {_MAX_REASON_LENGTH} characters, none of which is invisible.",
+            "Invalid reason",
+            f"It must have at most {_MAX_REASON_LENGTH} characters, and no invisible ones.",
         )
     return reason
 
 
 def _require_digests(values: Sequence[Any]) -> tuple[str, ...]:
     if not values:
-        raise _bad_request("No row", "No row was chosen.", "Choose the rows that are meant.")
+        raise _bad_request(
+            "No row was selected", "The request names no row.", "Select at least one row."
+        )
     if len(values) > MAX_ROWS or not all(
         isinstance(value, str) and _DIGEST.fullmatch(value) for value in values
     ):
         raise _bad_request(
-            "No digest of a row",
-            f"A row is named by `row1:` and 64 hex digits, at most {MAX_ROWS:,} at once.",
+            "Invalid row digest",
+            f"A digest is `row1:` and 64 hex digits, and a request has at most {MAX_ROWS:,}.",
         )
     return tuple(dict.fromkeys(values))
 
@@ -223,9 +232,9 @@ def _require_digests(values: Sequence[Any]) -> tuple[str, ...]:
 def _require_number(value: int | None, name: str) -> int:
     if value is None or not 0 < value <= _MAX_NUMBER:
         raise _bad_request(
-            "Not a number",
-            f"`{name}` is a whole number from 1 on: that of the "
-            f"{'wave' if name == 'wave' else 'revision'} that was shown.",
+            "Invalid number",
+            f"`{name}` must be a whole number from 1: that of the "
+            f"{'wave' if name == 'wave' else 'revision'} that you saw.",
         )
     return value
 
@@ -238,7 +247,7 @@ def _require_zoned_time(text: str) -> float:
         seconds = None
     if seconds is None:
         raise _bad_request(
-            "Not a time", "`until` is a time with its zone, as 2026-11-30T09:00:00Z."
+            "Invalid time", "`until` must be a time with its zone, such as 2026-11-30T09:00:00Z."
         )
     return seconds
 
@@ -290,7 +299,7 @@ def _require_right_on_rollout(action: Action, visitor: Visitor) -> None:
     Those are the targets of the wave, or of the whole rollout.
     """
     if visitor.store.find_rollout(action.rollout) is None:
-        raise not_found(f"There is no rollout {action.rollout} that you may read.")
+        raise not_found(f"No rollout {action.rollout} exists that you may read.")
     scope = f"wave {action.wave} of {action.rollout}" if action.wave else action.rollout
     rows = visitor.whole_store.list_rollout_targets(action.rollout, action.wave or None)
     if not rows:
@@ -323,9 +332,10 @@ def require_form_of_own_page(visitor: Visitor, own_origins: Collection[str]) -> 
     )
     if not is_ours:
         raise forbidden(
-            "Not sent by a page of this controller",
-            "The browser does not say that the form was on one of its pages. Nothing was done.",
-            "Open the controller's page at its `public_url`, and send the form from there.",
+            "The request does not come from a page of this controller",
+            "The browser did not confirm that the form was on one of its pages. The controller "
+            "did nothing.",
+            "Open the page at its `public_url`, and submit the form there.",
         )
     _require_media_type(headers, FORM_TYPE)
 
@@ -335,9 +345,9 @@ def require_document_of_token(visitor: Visitor) -> None:
     # A browser sends what its proxy needs by itself, whoever asks it to.
     if not visitor.identity.startswith(TOKEN_PREFIX):
         raise forbidden(
-            "Only for tokens",
+            "This path needs a token",
             "People whom the proxy has logged in use the forms of the pages.",
-            "Send one of `access.tokens` as `Authorization: Bearer TOKEN`.",
+            "Send a token of `access.tokens` as `Authorization: Bearer TOKEN`.",
         )
     _require_media_type(visitor.request.headers, JSON_TYPE)
 
@@ -346,7 +356,7 @@ def _require_media_type(headers: Headers, expected: str) -> None:
     values = headers.getlist("content-type")
     media_type = values[0].partition(";")[0].strip().lower() if len(values) == 1 else ""
     if media_type != expected:
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body has to be {expected}.")
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body must be {expected}.")
 
 
 _MAX_LENGTH_DIGITS = 18
@@ -356,7 +366,7 @@ async def read_body_within_limits(request: Request, max_size: int) -> bytes:
     """The body of a request; HTTPException where it is too large, too slow or broken off."""
     body = bytearray()
     large = HTTPException(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {max_size:,} bytes."
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {max_size:,} bytes."
     )
     length = request.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > max_size):
@@ -368,7 +378,9 @@ async def read_body_within_limits(request: Request, max_size: int) -> bytes:
                 if len(body) > max_size:
                     raise large
     except TimeoutError:
-        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly.") from None
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The body arrived too slowly.") from None
     except ClientDisconnect:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "The body broke off.") from None
+        raise HTTPException(
+            HTTPStatus.BAD_REQUEST, "The connection ended before the whole body arrived."
+        ) from None
     return bytes(body)

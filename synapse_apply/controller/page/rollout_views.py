@@ -45,20 +45,23 @@ TARGETS_PER_PAGE = 100
 _MOST_DIGITS = 7
 _MAX_NAMED_CELLS = 60  # more than these have no room for their names
 _MAX_CELLS = 400  # more than these are counts
-NOT_BEGUN = Style("not begun", "quiet", "·", "It begins with the next head.")
+NOT_BEGUN = Style("not started", "quiet", "·", "It starts with the next head.")
 ROLLOUT_STYLES: Mapping[RolloutState, Style] = {
     RolloutState.RUNNING: Style(
-        "under way", "git", "→", "Targets are brought to the revision, wave by wave."
+        "in progress",
+        "git",
+        "→",
+        "The controller brings the revision to the targets, wave by wave.",
     ),
     RolloutState.WAITING: Style(
-        "waits for approval", "moved", "=", "The next wave begins once a person lets it."
+        "awaiting approval", "moved", "=", "The next wave opens when a person approves it."
     ),
     RolloutState.STOPPED: Style(
-        "stopped", "bad", "✗", "Too many targets of a wave failed: a person resumes or aborts it."
+        "stopped", "bad", "✗", "Too many targets of a wave failed. Resume or abort the rollout."
     ),
     RolloutState.DONE: Style("done", "good", "✓", "Every wave is closed."),
     RolloutState.ABORTED: Style(
-        "aborted", "moved", "■", "A person said that this revision goes no further."
+        "aborted", "moved", "■", "A person ended the rollout of this revision."
     ),
 }
 
@@ -78,18 +81,18 @@ class WavePhase(Enum):
 
 PHASE_STYLES = styles_of(
     {
-        WavePhase.CLOSED: ("good", "✓", "Each of its targets has shown what it has to."),
+        WavePhase.CLOSED: ("good", "✓", "All its targets are healthy."),
         WavePhase.SKIPPED: ("moved", "»", "A person closed it without evidence."),
-        WavePhase.OPEN: ("git", "→", "Its targets are brought to the revision."),
+        WavePhase.OPEN: ("git", "→", "The controller brings the revision to its targets."),
         WavePhase.STOPPED: (
             "bad",
             "✗",
-            "Too many of its targets failed: a person resumes, skips or aborts.",
+            "Too many of its targets failed. Resume the rollout, skip the wave, or abort.",
         ),
-        WavePhase.WAITING: ("moved", "=", "It begins once a person lets it."),
-        WavePhase.ABORTED: ("quiet", "■", "A person said that this revision goes no further."),
-        WavePhase.NOT_YET: ("quiet", "·", "It begins once the wave before it is closed."),
-        WavePhase.NOT_REACHED: ("quiet", "·", "The rollout was aborted before it."),
+        WavePhase.WAITING: ("moved", "=", "It opens when a person approves it."),
+        WavePhase.ABORTED: ("quiet", "■", "A person ended the rollout of this revision."),
+        WavePhase.NOT_YET: ("quiet", "·", "It opens when the wave before it is closed."),
+        WavePhase.NOT_REACHED: ("quiet", "·", "The rollout was aborted before this wave."),
     }
 )
 _PHASES_OF_THE_WAVE_AT_HAND = {
@@ -105,28 +108,28 @@ MEMBER_STATE_STYLES = styles_of(
         MemberState.REFUSED: (
             "bad",
             "!",
-            "Rows cannot be done, or nobody knows how a call ended: see its page.",
+            "Rows cannot be applied, or the outcome of a call is unknown.",
         ),
-        MemberState.HELD: ("moved", "=", "Rows of its plan wait for a person's approval."),
-        MemberState.PAUSED: ("moved", "‖", "There is something to do, and it is paused."),
+        MemberState.HELD: ("moved", "=", "Rows of its plan need approval."),
+        MemberState.PAUSED: ("moved", "‖", "It has pending changes, and is paused."),
         MemberState.WAITING: (
             "git",
             "…",
-            "It waits for a window, or for a verification elsewhere.",
+            "It waits for a window, or for a verification on another target.",
         ),
         MemberState.DRIFTED: (
             "moved",
             "≠",
-            "Live objects are not as they were last applied: its soak begins anew.",
+            "Live objects differ from what was last applied. Its soak starts again.",
         ),
         MemberState.CHANGING: (
             "git",
             "→",
-            "It has the revision, and is to be looked at or is being applied.",
+            "It has the revision. A check or an apply is due or runs.",
         ),
-        MemberState.SOAKING: ("git", "◔", "It looks good, and has to look good for longer."),
-        MemberState.NOT_YET: ("quiet", "·", "It keeps what it has until its turn comes."),
-        MemberState.SHOWN: ("good", "✓", "It has shown all that its wave asks of it."),
+        MemberState.SOAKING: ("git", "◔", "It is healthy, but not yet for long enough."),
+        MemberState.NOT_YET: ("quiet", "·", "It keeps its revision until its turn comes."),
+        MemberState.SHOWN: ("good", "✓", "It meets all conditions of its wave."),
     }
 )
 _MEMBER_STATES = list(MemberState)
@@ -160,7 +163,7 @@ class RolloutSummary:
 
     @property
     def words(self) -> str:
-        """How far it is ("wave 2 of 3: 4 of 10 shown, 1 held: prod-eu"); "" if it has not begun."""
+        """How far it is ("wave 2 of 3: 4 of 10 healthy, 5 not yet"); "" before its start."""
         row = self.row
         return row.description or f"wave {row.wave} of {row.wave_count}" if row else ""
 
@@ -517,11 +520,11 @@ def describe_wave_limits(wave: Wave) -> str:
     """What a wave asks for and how far it may go, as a phrase."""
     parts = []
     if wave.approve:
-        parts.append("begins once a person lets it")
+        parts.append("needs approval to open")
     if wave.soak:
         parts.append(f"soak {format_duration(wave.soak)}")
     if wave.max_parallel is not None:
-        parts.append(f"at most {wave.max_parallel:,} at once")
+        parts.append(f"at most {wave.max_parallel:,} at a time")
     parts.append(
         f"stops at more than {format_count_and_noun(wave.max_failures, 'failure')}"
         if wave.max_failures

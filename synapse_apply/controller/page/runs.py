@@ -162,16 +162,16 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
 
 
 REASON_PHRASES = {
-    HoldReason.APPROVAL: "the mode is approve",
-    HoldReason.CAUSE: "rows of this cause are for a person",
-    HoldReason.ACTION: "this action is for a person",
+    HoldReason.APPROVAL: "mode approve needs approval",
+    HoldReason.CAUSE: "its cause needs approval",
+    HoldReason.ACTION: "its action needs approval",
     HoldReason.GUARD: "a guard stops it",
-    HoldReason.DEPENDENCY: "it needs a row that is not done",
-    HoldReason.APPROVED: "it has approvals, and is not done yet",
-    HoldReason.APPLYING: "it is being applied",
+    HoldReason.DEPENDENCY: "a row that it depends on is not applied",
+    HoldReason.APPROVED: "it has approvals, and is not applied yet",
+    HoldReason.APPLYING: "the controller is applying it",
 }
-GUARD_PHRASE = "this guard stops the plan"
-POLICY_PHRASE = "a policy stops the plan: nobody can approve it here"
+GUARD_PHRASE = "the guard stops the plan"
+POLICY_PHRASE = "a policy stops the plan, and nobody can approve it here"
 
 
 @frozen
@@ -238,19 +238,21 @@ class HeldRows:
         if self.rule is None or not self.rule.not_author:
             return ""
         if self._authors is None:
-            return "Who wrote the commits is not known now: an approval may not count."
+            return (
+                "The controller does not know the authors of the commits now: your approval "
+                "may not count."
+            )
         who, access = self._visitor.identity, self._visitor.settings.access
         if who and is_author(access, who, self._authors):
-            return "You are an author of what would be applied: your approval would not count."
+            return "You are an author of these commits: your approval would not count."
         return ""
 
 
 def describe_hold_reason(hold: HoldRow) -> str:
     """Why a row waits, as a phrase."""
     held_row = hold.held_row
-    phrase = REASON_PHRASES[held_row.reason]
     if held_row.row.action is RowAction.GUARD and held_row.reason is not HoldReason.APPLYING:
-        phrase = GUARD_PHRASE if held_row.can_be_approved else POLICY_PHRASE
-    elif hold.rejected_by:
+        return GUARD_PHRASE if held_row.can_be_approved else POLICY_PHRASE
+    if hold.rejected_by:
         return REJECTED_PHRASE
-    return f"{phrase}: {held_row.detail}" if held_row.detail else phrase
+    return held_row.detail or REASON_PHRASES[held_row.reason]

@@ -65,9 +65,9 @@ class PageServer:
             listening_socket.close()
             reason = getattr(error, "strerror", None) or error
             raise InputError.from_summary(
-                "The page cannot listen",
+                "The page cannot listen on its address",
                 f"{host}:{self._settings.listen_port}: {reason}.",
-                "Set `listen` to another address, or end the program that listens there.",
+                "Set `listen` to another address, or stop the program that uses this address.",
             ) from None
         self._socket = listening_socket
         port = self._socket.getsockname()[1]

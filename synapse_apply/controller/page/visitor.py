@@ -51,7 +51,7 @@ def _unauthorized(summary: str, detail: str, hint: str, challenge: str) -> Reque
 
 
 def not_found(detail: str, hint: str = "") -> RequestRefused:
-    finding = error_finding("Nothing is known by this name", detail, hint)
+    finding = error_finding("Not found", detail, hint)
     return RequestRefused(HTTPStatus.NOT_FOUND, finding)
 
 
@@ -131,13 +131,13 @@ class Visitor:
                 raise self.right_refusal(Right.PAUSE, scope)
             raise not_found(
                 f"No target that you may read matches {scope}.",
-                "A pattern is for SOURCE/TARGET, as the list of targets has it.",
+                "A pattern matches SOURCE/TARGET, as in the list of targets.",
             )
 
     def require_right_on(self, name: TargetName, right: Right) -> None:
         """Raise RequestRefused: not found for who may not even read the target."""
         if self.store.find_target(name) is None:
-            raise not_found(f"There is no target {name} that you may read.")
+            raise not_found(f"No target {name} exists that you may read.")
         if right not in self.list_rights(name):
             raise self.right_refusal(right, str(name))
 
@@ -145,14 +145,14 @@ class Visitor:
         """The refusal of somebody without a right; another text for who has no name at all."""
         if self.person is None:
             return forbidden(
-                "Nobody may do anything here",
-                "The controller does not know who asks: its configuration has no `access`.",
-                "Set `access` in controller.yaml, and restart the controller.",
+                "This controller accepts no actions",
+                "Without `access` in its configuration, the controller does not know who you are.",
+                "Configure `access` in controller.yaml, and restart the controller.",
             )
         return forbidden(
-            "No right to do this",
-            f"{self.identity} has no rule with `{right.value}` for {scope}.",
-            "Ask whoever writes `access.may` of controller.yaml.",
+            "Permission denied",
+            f"{self.identity} does not have the right `{right.value}` for {scope}.",
+            "Ask the person who maintains `access.may` in controller.yaml.",
         )
 
 
@@ -183,14 +183,15 @@ def identify_person(
         return person
     if is_api:
         raise _unauthorized(
-            "Nobody is logged in",
-            "The request has no token, and no proxy says whose it is.",
-            "Send one of `access.tokens` as `Authorization: Bearer TOKEN`.",
+            "You are not logged in",
+            "The request has no token, and no proxy says who sent it.",
+            "Send a token of `access.tokens` as `Authorization: Bearer TOKEN`.",
             "Bearer",
         )
     raise forbidden(
-        "Nobody is logged in",
-        "Pages are for people whom the proxy of `access` has logged in; tokens are for /api/v1.",
+        "You are not logged in",
+        "Pages are for people whom the proxy of `access` has logged in. Tokens work only for "
+        "/api/v1.",
         "Open the page at the address of the proxy.",
     )
 
@@ -204,34 +205,34 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
     secret_values = values[proxy.secret_header]
     if secret is None or len(secret_values) != 1 or not is_equal_secret(secret_values[0], secret):
         raise forbidden(
-            "Not sent by the proxy",
-            f"The request has headers that only the proxy may send, and not its secret in "
+            "The request does not come from the proxy",
+            "It has headers that only the proxy may send, but not the secret of the proxy in "
             f"{proxy.secret_header}.",
-            "Open the page at the address of the proxy, and have the proxy replace these headers.",
+            "Open the page at the address of the proxy, and let the proxy replace these headers.",
         )
     for name, given_values in values.items():
         if len(given_values) > 1:
             raise forbidden(
-                "A header was sent twice",
-                f"{name} says who it is only once.",
-                "Have the proxy replace this header, not add to it.",
+                "Duplicate header",
+                f"The request has {name} more than once.",
+                "Let the proxy replace this header, not add to it.",
             )
     user = _decode_header(next(iter(values[proxy.user_header]), ""))
     if not user:
         return None
     if not _is_harmless_name(user):
         raise forbidden(
-            "The name of the person cannot be used",
-            f"{proxy.user_header} has at most {_MAX_NAME_LENGTH} letters, digits and marks as in "
-            "addresses of mail.",
-            "Have the proxy send another attribute, such as the address of mail.",
+            "Invalid user name",
+            f"{proxy.user_header} must have at most {_MAX_NAME_LENGTH} letters, digits and marks "
+            "of email addresses.",
+            "Let the proxy send another attribute, such as the email address.",
         )
     groups = next(iter(values.get(proxy.groups_header, ())), "")
     if len(groups) > _MAX_GROUPS_LENGTH:
         raise forbidden(
             "Too many groups",
             f"{proxy.groups_header} has more than {_MAX_GROUPS_LENGTH:,} characters.",
-            "Have the proxy send only the groups that `access.may` names.",
+            "Let the proxy send only the groups that `access.may` names.",
         )
     # One with an odd name counts for nothing, as no rule names it.
     names = (group.strip() for group in _decode_header(groups).split(","))
@@ -273,9 +274,9 @@ def _token_holder(access: Access, secrets: AccessSecrets, headers: Headers) -> P
         ]
     if not holders:
         raise _unauthorized(
-            "The token is not one of this controller's",
-            "`Authorization` has no token of `access.tokens`.",
-            "Send one of them as `Authorization: Bearer TOKEN`.",
+            "Unknown token",
+            "`access.tokens` does not have the token of `Authorization`.",
+            "Send a token of `access.tokens` as `Authorization: Bearer TOKEN`.",
             'Bearer error="invalid_token"',
         )
     return Person(f"token:{holders[0]}", frozenset())

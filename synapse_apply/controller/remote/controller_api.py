@@ -64,9 +64,9 @@ _ROLLOUT_TARGETS_PER_PAGE = 1000
 _CERTAINLY_NOT_SENT = frozenset({HttpFault.UNREACHABLE, HttpFault.UNTRUSTED})
 _HINTS_BY_FAULT = {
     HttpFault.UNREACHABLE: "Check the address, and whether the controller runs.",
-    HttpFault.TIMEOUT: "Try again; its log says what it does.",
-    HttpFault.UNTRUSTED: "Name its certificate authority in REQUESTS_CA_BUNDLE.",
-    HttpFault.BROKEN: "Check whether a proxy between here and there changes its answers.",
+    HttpFault.TIMEOUT: "Try again. The log of the controller says what it does.",
+    HttpFault.UNTRUSTED: "Set REQUESTS_CA_BUNDLE to the server's certificate authority.",
+    HttpFault.BROKEN: "Check whether a proxy on the way changes the answers.",
     HttpFault.TOO_LARGE: "Check the address: another server may answer there.",
 }
 _OK, _CONFLICT = 200, 409
@@ -260,7 +260,9 @@ class ControllerApi:
             if not count or offset >= total:
                 return
             if count < items_per_page:
-                raise self._build_shape_error(f"its list ends before the {total} that it names")
+                raise self._build_shape_error(
+                    f"its list ends before the {total} items that it announces"
+                )
             if offset > _MOST_ITEMS:
                 raise self._build_shape_error(f"it has more than {_MOST_ITEMS:,} items")
 
@@ -285,12 +287,12 @@ class ControllerApi:
         reason = finding.detail if finding else ""
         if body and fault not in _CERTAINLY_NOT_SENT:
             raise OutcomeUnknown.from_summary(
-                "The controller did not say whether it was done",
+                "The controller did not confirm the action",
                 reason,
-                "See what it shows now, and ask again: what is done already is not done twice.",
+                "See what it shows now, and try again: the controller does nothing twice.",
             )
         raise ControllerUnavailable.from_summary(
-            "The controller was not reached", reason, _HINTS_BY_FAULT[fault]
+            "The controller cannot be reached", reason, _HINTS_BY_FAULT[fault]
         )
 
     def _parse_answer(self, answer: HttpAnswer) -> JsonValue:
@@ -316,14 +318,14 @@ class ControllerApi:
     def _build_token_finding(self, status: int) -> Diagnostic:
         if not self._headers:
             return error_finding(
-                "The controller wants a token",
+                "The controller needs a token",
                 f"{self.url} answered {status}, and {TOKEN_VARIABLE} is not set.",
-                f"Set {TOKEN_VARIABLE} to a token of `access.tokens` of its controller.yaml.",
+                f"Set {TOKEN_VARIABLE} to a token of `access.tokens` in its controller.yaml.",
             )
         return error_finding(
-            "The controller does not accept the token",
+            "The controller rejects the token",
             f"{self.url} answered {status} to the token of {TOKEN_VARIABLE}.",
-            "Compare it with `access.tokens` of its controller.yaml.",
+            "Compare it with `access.tokens` in its controller.yaml.",
         )
 
     def _check(self, read: Callable[[], T]) -> T:
@@ -335,9 +337,9 @@ class ControllerApi:
 
     def _build_shape_error(self, problem: str) -> ControllerUnavailable:
         return ControllerUnavailable.from_summary(
-            "The controller did not answer as one",
-            f"{self.url} answered, but not with what was asked for: {problem}.",
-            "Check the address: another server, or a proxy that wants a login, may answer there.",
+            "The answer does not come from a controller",
+            f"{self.url} sent an unexpected answer: {problem}.",
+            "Check the address: another server, or a proxy with a login page, may answer there.",
         )
 
 
@@ -369,18 +371,19 @@ def wait_until_settled(
         target = api.find_target(name)
         if target is None:
             raise ControllerUnavailable.from_summary(
-                "There is no such target",
-                f"{name} is not among the targets of {api.url}, or the token may not read it.",
-                "Give the token `read` for it, or wait without it.",
+                "Target not found",
+                f"{api.url} has no target {name}, or the token may not read it.",
+                "Give the token the right `read` for it, or do not wait.",
             )
         if target.is_settled:
             return target
         remaining = end - read_counter()
         if remaining <= 0:
             raise NotSettledInTime.from_summary(
-                "The time is over",
-                f"{name} is still to be looked at or applied.",
-                "It goes on; its page says how far it is. Wait longer by --timeout.",
+                "Timed out",
+                f"A check or an apply of {name} has not ended.",
+                "The controller continues, and the target's page shows how far it is. To wait "
+                "longer, use --timeout.",
             )
         sleep(min(wait, remaining))
         wait = min(wait * 1.5, _LONGEST_WAIT_SECONDS)

@@ -276,7 +276,10 @@ def describe_approvals(count: ApprovalCount) -> str:
     text = f"{len(count.who_counts)} of {count.needed_count} {noun}"
     if count.who_counts:
         text += f", by {', '.join(count.who_counts)}"
-    left_out = [f"{approval.who} does not count: {approval.reason}" for approval in count.left_out]
+    left_out = [
+        f"the approval by {approval.who} does not count: {approval.reason}"
+        for approval in count.left_out
+    ]
     return "; ".join([text, *left_out])
 
 
@@ -320,19 +323,19 @@ def _count_of_row(
         holder, reason = Person(approval.who, frozenset(approval.groups)), ""
         names = _names_of_author(get_person_name(access, approval.who))
         if approval.used_at:
-            reason = "it was used already"
+            reason = "an apply has used it"
         elif is_approval_stale(approval, now):
             reason = "it is older than 7 days"
         else:
             unused_ids.append(approval.id)
             if Right.APPROVE not in list_rights(access, holder, approval.target):
-                reason = "they have no right to approve it any more"
+                reason = "they no longer have the right `approve`"
             elif rule.not_author and not names.isdisjoint(author_names):
-                reason = "an author of what would be applied"
+                reason = "they are an author of the commits"
         if reason:
             left_out.setdefault(person, LeftOutApproval(approval.who, reason))
         elif (first := counted.setdefault(person, approval)).who != approval.who:
-            same = f"it is of the same person as that of {first.who}"
+            same = f"it comes from the same person as the approval of {first.who}"
             left_out[approval.who] = LeftOutApproval(approval.who, same)
     in_time = sorted(counted.values(), key=lambda row: (row.approved_at, row.id))
     return ApprovalCount(

@@ -79,7 +79,7 @@ def assess_look(
         shown_block = block if is_pause else None
     # Whose rule counts beside the target's own, where there is something to do.
     is_stricter = bool(rule.stricter_by) and result.outcome is RunOutcome.CHANGES
-    stricter = f"the stricter rule of {rule.stricter_by} counts, too" if is_stricter else ""
+    stricter = f"the stricter rule of {rule.stricter_by} also applies" if is_stricter else ""
     return Assessment(
         condition=condition,
         progress=run.progress(),

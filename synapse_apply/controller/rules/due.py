@@ -85,7 +85,7 @@ def compute_longest_delay(interval: float, defaults: Defaults) -> float:
 
 # An alarm that is a day old is noise.
 MAX_MESSAGE_AGE = DAY
-GIVEN_UP = "it could not be delivered for a day"
+GIVEN_UP = "the controller could not deliver it for a day"
 
 
 def is_status_due(row: StatusRow, now: float, spacing: float) -> bool:

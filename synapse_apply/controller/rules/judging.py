@@ -33,7 +33,7 @@ from synapse_apply.model.secrets.secret_rules import spell_host
 from synapse_apply.model.state import BackendIdentity
 
 POLICY_GUARD_PREFIX = "policy:"
-REJECTED_PHRASE = "it was rejected"
+REJECTED_PHRASE = "a person rejected it"
 # What has no cause of its own (a verification, an adoption) is there because Git asks for it.
 _CAUSES_WITHOUT_ONE = (RowCause.GIT,)
 
@@ -67,7 +67,7 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     stopped_rows = [*(hold.row for hold in holds.values()), *refused_rows]
     for row, needed_address in _iter_dependents(stopped_rows, dependents):
         holds[id(row)] = HeldRow(
-            row, HoldReason.DEPENDENCY, f"it needs {needed_address}, which is not done"
+            row, HoldReason.DEPENDENCY, f"it depends on {needed_address}, which is not applied"
         )
     waiting_ids = {
         id(row) for row, _ in _iter_dependents(waiting_rows, dependents) if id(row) not in holds
@@ -125,11 +125,11 @@ def _find_hold(row: PlannedRow, terms: ApplyTerms) -> HeldRow | None:
         return HeldRow(row, HoldReason.APPROVAL)
     missing = [action.value for action in row.actions if action not in terms.actions]
     if missing:
-        detail = f"the action {', '.join(missing)} needs an approval"
+        detail = f"the action {', '.join(missing)} needs approval"
         return HeldRow(row, HoldReason.ACTION, detail)
     others = [cause.value for cause in get_causes_or_git(row) if cause not in terms.causes]
     if others:
-        return HeldRow(row, HoldReason.CAUSE, f"the cause {', '.join(others)} needs an approval")
+        return HeldRow(row, HoldReason.CAUSE, f"the cause {', '.join(others)} needs approval")
     return None
 
 
@@ -189,7 +189,7 @@ def _is_overridden(guard: PlannedRow, terms: ApplyTerms) -> bool:
 
 # The address of the row that holds a target; no guard of a plan is called so.
 BINDING_GUARD = "binding"
-MOVED_SUMMARY = "This target means another backend now"
+MOVED_SUMMARY = "The target now means another backend"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _STRICTEST_FIRST = (Mode.OBSERVE, Mode.APPROVE, Mode.AUTO)
 
@@ -236,8 +236,11 @@ def build_moved_row(bound: Binding | None, new: Binding, beside: str = "") -> Pl
     moved = f"{MOVED_SUMMARY}: {new}{f', not {bound}' if bound else ''}"
     if bound == new:
         token = f"{new.token}, not {bound.token}"
-        moved = f"The token is another one now, and may be for another tenant: {token}"
-    rule = f". There a stricter rule holds for {beside}: who may approve that, too, accepts this"
+        moved = f"The token has changed, and may be for another tenant: {token}"
+    rule = (
+        f". The stricter rule of {beside} applies there: a person who may approve both "
+        "targets must accept this"
+    )
     return PlannedRow(
         f"row1:{digest}", BINDING_GUARD, RowAction.GUARD, summary=f"{moved}{rule if beside else ''}"
     )
@@ -253,13 +256,13 @@ def second_name_result(owner: TargetRow, shown: str, *, is_own_source: bool) -> 
     `shown` is what its readers may know of that name.
     """
     is_named = shown == str(owner.name)
-    rule = "the strictest of both rules" if is_own_source else "its own rule"
+    rule = "the stricter of both rules" if is_own_source else "its own rule"
     finding = error_finding(
-        "Another target means this backend and state",
-        f"{shown} was seen first with {owner.binding if is_named else 'them'}, and goes on under "
-        f"{rule}. Nothing is applied by this name.",
+        "Another target already means this backend and state",
+        f"{shown} came first with {owner.binding if is_named else 'them'}, and continues under "
+        f"{rule}. The controller applies nothing under this name.",
         Text(
-            "If that one is gone for good, or was renamed: ",
+            "If that target is gone permanently, or was renamed: ",
             Command(f"controller forget-rule {owner.name if is_named else 'SOURCE/TARGET'}"),
             "" if is_named else ". The log of the controller has its name.",
         ),

@@ -42,17 +42,17 @@ def compute_permit(
     enough by the rules of now; `has_new_rejection`: a person has rejected a row that it may do.
     """
     ends = (
-        (is_stopping, "the controller ends"),
-        (rule is None, "no rule of controller.yaml matches the target any more"),
+        (is_stopping, "the controller is stopping"),
+        (rule is None, "no rule in controller.yaml matches the target now"),
         (rule is not None and rule.mode is Mode.OBSERVE, "the mode is observe"),
         (
             rule is not None and _list_judging_settings(rule) != _list_judging_settings(begun_rule),
-            "the target's rule in controller.yaml was changed",
+            "the target's rule in controller.yaml has changed",
         ),
-        (not has_claim, "another worker has the target"),
-        (not has_approvals, "an approval was taken back, or counts no more"),
-        (has_new_rejection, "a row was rejected"),
-        (not is_commit_wanted, "another revision is wanted"),
+        (not has_claim, "another worker has taken over the target"),
+        (not has_approvals, "an approval was withdrawn, or no longer counts"),
+        (has_new_rejection, "a person has rejected a row"),
+        (not is_commit_wanted, "the target revision has changed"),
     )
     reason = next((reason for is_end, reason in ends if is_end), "")
     if reason or rule is None:
@@ -185,9 +185,9 @@ def compute_window_state(windows: Sequence[Window], now: float) -> WindowState:
         if (start := window.find_next_start(moment, _MAX_SEARCH)) is not None
     ]
     if not starts:
-        return WindowState(is_open=False, phrase="outside of a window; none is to open")
+        return WindowState(is_open=False, phrase="outside its windows, and none opens again")
     start, zone = min(starts, key=lambda opening: opening[0])
-    phrase = f"outside of a window until {start.astimezone(zone):{_TIME}}"
+    phrase = f"outside its windows until {start.astimezone(zone):{_TIME}}"
     return WindowState(is_open=False, until=start.timestamp(), phrase=phrase)
 
 

@@ -32,9 +32,9 @@ def list_live_processes(
     for row in sorted(alive, key=lambda row: (row.host, row.process_id)):
         phrases = []
         if leader and row.version != leader.version:
-            phrases.append(f"version {row.version}, and the leader has {leader.version}")
+            phrases.append(f"version {row.version}, but the leader has {leader.version}")
         if leader and row.settings_digest != leader.settings_digest:
-            phrases.append("another controller.yaml than the leader")
+            phrases.append("a different controller.yaml from the leader")
         processes.append(LiveProcess(row, row is leader, "; ".join(phrases)))
     return tuple(processes)
 
@@ -45,7 +45,7 @@ def describe_processes(processes: Sequence[LiveProcess]) -> str:
         return ""
     leader = next((process.row.host for process in processes if process.is_leading), "")
     roles = describe_role_counts([process.row.role.value for process in processes])
-    return roles + (f"; {leader} leads" if leader else "; none leads")
+    return roles + (f"; {leader} leads" if leader else "; no process leads")
 
 
 def describe_role_counts(roles: Sequence[str]) -> str:

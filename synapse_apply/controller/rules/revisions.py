@@ -114,7 +114,7 @@ def is_fetch_settled(row: SourceRow) -> bool:
 
 MAX_DESCRIPTION_LENGTH = 140
 SHORT_COMMIT_LENGTH = 7
-WAITING = "waiting for the first look"
+WAITING = "waiting for the first check"
 
 
 def build_changed_revisions(
@@ -133,7 +133,7 @@ def build_changed_revisions(
     changed: list[RevisionRow] = []
     for revision in open_revisions:
         if revision.finding is not None:
-            text = f"it cannot be used: {revision.finding.summary}"
+            text = f"unusable: {revision.finding.summary}"
             updated = _with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
         elif revision.overtaken_by:
             updated = _overtaken(revision, rollouts)
@@ -169,12 +169,12 @@ def _by_targets(
         return _with_end(revision, RevisionEnd.SUCCESS, text, is_final=True)
     is_red = own.is_any_stopped or progress.failing_count > 0
     end = RevisionEnd.FAILURE if is_red else RevisionEnd.NONE
-    # How far it is, such as `3 of 12 done, 1 failing: prod (Unknown field), 1 held: prod-us`.
+    # How far it is, such as `3 of 12 done, 1 failing: prod (Unknown field), 1 waiting: eu`.
     reason = f" ({progress.failing_reason})" if progress.failing_reason else ""
     failing = _describe_targets(progress.failing_count, "failing", progress.failing_names)
     parts = [
         failing + reason if failing else "",
-        _describe_targets(progress.held_count, "held", progress.held_names),
+        _describe_targets(progress.held_count, "awaiting approval", progress.held_names),
         _describe_targets(progress.waiting_count, "waiting", progress.waiting_names),
         f"{progress.later_wave_count} in later waves" if progress.later_wave_count else "",
     ]
@@ -227,7 +227,7 @@ def describe_overtaking(revision: RevisionRow) -> str:
     """By which commit a revision was overtaken, as a phrase."""
     commit = shorten_commit(revision.overtaken_by)
     if revision.forced_away:
-        return f"forced away: the branch went to {commit}, which does not contain it"
+        return f"removed by a force push: the branch is at {commit}, which does not contain it"
     return f"overtaken by {commit}"
 
 
@@ -240,7 +240,7 @@ def _with_end(revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: b
 def describe_done_revision(progress: RevisionProgress) -> str:
     """What a revision ends with whose targets are done: what was applied, what was only planned."""
     if not progress.touched_count:
-        return "no target is concerned"
+        return "affects no target"
     observed_count = progress.touched_count - progress.applied_count
     parts = []
     if progress.applied_count and progress.applied_row_count:
@@ -259,7 +259,7 @@ def describe_done_revision(progress: RevisionProgress) -> str:
 
 
 def _describe_targets(count: int, word: str, first_names: Sequence[str]) -> str:
-    """Targets in a state by name, such as `2 held: prod-eu, 1 more`; "" for none."""
+    """Targets in a state by name, such as `2 failing: prod-eu, 1 more`; "" for none."""
     if not count:
         return ""
     hidden_count = count - len(first_names)
@@ -312,7 +312,7 @@ def build_target_status_text(
     inputs the head does not change shows that it is not concerned.
     """
     if target.touched_number < revision.number:
-        return StatusText(StatusState.SUCCESS, "this commit does not concern it", url)
+        return StatusText(StatusState.SUCCESS, "not affected by this commit", url)
     if target.wanted_digest != target.head_digest:
         return StatusText(StatusState.PENDING, "waiting for its wave of the rollout", url)
     text = limit_text(_target_progress(target, failing_reason), MAX_DESCRIPTION_LENGTH)
@@ -346,7 +346,7 @@ def describe_holds(hold_count: int, guard_count: int, applying_count: int) -> st
     """What waits for a person of what is held, and what of it an apply does; "" for nothing."""
     count = max(0, hold_count - applying_count)
     waiting = format_held_rows(count, min(guard_count, count))
-    phrases = [f"{waiting} wait{'s' * (count == 1)} for a person"] * bool(count)
+    phrases = [f"{waiting} await{'s' * (count == 1)} approval"] * bool(count)
     if applying_count:
         is_one = applying_count == 1
         phrases += [f"{applying_count} {'row is' if is_one else 'rows are'} being applied"]
@@ -364,15 +364,15 @@ def _target_progress(target: TargetRow, failing_reason: str) -> str:
             return "live"
         case TargetProgress.HELD:
             waiting = format_held_rows(target.hold_count, target.held_guard_count)
-            return f"held: {waiting} for a person"
+            return f"awaiting approval: {waiting}"
         case TargetProgress.WAITING:
             return f"waiting: {target.waiting_reason}"
         case TargetProgress.REFUSED:
             return f"refused: {format_count_and_noun(counts.refused, 'row')}"
         case TargetProgress.FAILING:
-            return f"failing: {failing_reason or 'its page says why'}"
+            return f"failing: {failing_reason or 'see its page'}"
         case _:
-            return "it is to be looked at"
+            return "waiting for a check"
 
 
 # A fetch that fails once is tried again before anybody is told.

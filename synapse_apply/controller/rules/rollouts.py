@@ -25,6 +25,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
     WaveEnd,
     WaveRow,
+    say,
 )
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.targets import TargetAtHead, target_row_at_revision
@@ -118,9 +119,9 @@ def _findings(
     for name, wave in waves.items():
         if name in owners:
             yield error_finding(
-                "A target in two rollouts",
+                "A target is in two rollouts",
                 f"{name} belongs to rollout `{owners[name].name}` and to `{rollout.name}`",
-                "narrow `targets` or `labels` of the waves of one of them",
+                "narrow `targets` or `labels` in the waves of one of them",
                 position=positions[wave],
             )
     # Targets that cannot do what their wave asks of them.
@@ -128,10 +129,10 @@ def _findings(
         wave = waves.get(target.name, 0)
         if wave and target.rule.mode is Mode.OBSERVE:
             yield error_finding(
-                "A target in mode observe is in a rollout",
+                "A rollout includes a target in mode observe",
                 f"wave {wave} of rollout `{rollout.name}` has {target.name}, which rule "
-                f"`{target.rule.pattern}` only observes: it would never have what the wave brings",
-                "give it mode auto or approve, or leave it out of the waves",
+                f"`{target.rule.pattern}` only observes: the wave could never change it",
+                "set its mode to auto or approve, or exclude it from the waves",
                 position=positions[wave],
             )
         for required in target.require_verified if wave else ():
@@ -139,28 +140,28 @@ def _findings(
             if required_wave >= wave:
                 order = "the same wave" if required_wave == wave else f"wave {required_wave}"
                 yield error_finding(
-                    "A target waits for one of a later wave",
-                    f"{target.name} is in wave {wave} of rollout `{rollout.name}` and takes only "
-                    f"what was verified in {required} (`require_verified`), which is in {order}",
-                    f"put {required} into an earlier wave than {target.name.target}",
+                    "A target waits for a target of a later wave",
+                    f"{target.name} is in wave {wave} of rollout `{rollout.name}` and needs a "
+                    f"verification in {required} (`require_verified`), which is in {order}",
+                    f"move {required} to an earlier wave than {target.name.target}",
                     position=positions[wave],
                 )
     for number, settings in enumerate(rollout.waves, start=1):
         for pattern in settings.targets:
             if not any(fnmatchcase(target.name.target, pattern) for target in keyed):
                 yield warning_finding(
-                    "A pattern that matches no target",
+                    "The pattern matches no target",
                     f"wave {number} of rollout `{rollout.name}`: `{pattern}`",
-                    "the project file at the head declares no such target; is it misspelt?",
+                    "the project file at the head declares no such target; check the spelling",
                     position=positions[number],
                 )
         for label, pattern in settings.labels.items():
             values = {target.labels[label] for target in keyed if label in target.labels}
             if not any(fnmatchcase(value, pattern) for value in values):
                 yield warning_finding(
-                    "A label that no target has",
+                    "No target has this label",
                     f"wave {number} of rollout `{rollout.name}`: `{label}: {pattern}`",
-                    "the project file at the head gives no target such a label; is it misspelt?",
+                    "the project file at the head gives no target such a label; check the spelling",
                     position=positions[number],
                 )
 
@@ -377,16 +378,16 @@ def choose_member_state(member: RolloutMember, wave: Wave | None) -> MemberState
 
 
 def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember]) -> str:
-    """How far a wave is, such as `wave 2 of 3: 4 of 10 shown, 1 held: prod-eu, 5 not yet`."""
+    """How far a wave is, such as `wave 2 of 3: 4 of 10 healthy, 1 failing: prod-eu, 5 not yet`."""
     names: dict[MemberState, list[str]] = {state: [] for state in MemberState}
     for member in members:
         names[choose_member_state(member, wave)].append(member.row.target.target)
     shown_count = len(names.pop(MemberState.SHOWN))
-    parts = [f"{shown_count:,} of {len(members):,} shown"]
+    parts = [f"{shown_count:,} of {len(members):,} healthy"]
     for state, state_names in names.items():
         if state_names:
             suffix = f": {_join_names(state_names)}" if state in _NAMED_STATES else ""
-            parts.append(f"{len(state_names):,} {state.value}{suffix}")
+            parts.append(f"{len(state_names):,} {say(state.value)}{suffix}")
     prefix = "stopped: " if row.state is RolloutState.STOPPED else ""
     return f"{prefix}{format_wave_of_count(row)}: {', '.join(parts)}"
 
@@ -394,7 +395,7 @@ def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember])
 def describe_wave_to_approve(row: RolloutRow, target_count: int) -> str:
     """What a person is to let begin; of a reader who sees none of its targets, without a count."""
     count = f": {format_count_and_noun(target_count, 'target')}" if target_count else ""
-    return f"{format_wave_of_count(row)} waits for approval{count}"
+    return f"{format_wave_of_count(row)} awaits approval{count}"
 
 
 def describe_failed_targets(row: RolloutRow, failed: Iterable[RolloutMember]) -> str:
@@ -405,7 +406,7 @@ def describe_failed_targets(row: RolloutRow, failed: Iterable[RolloutMember]) ->
 
 
 def describe_done_rollout(row: RolloutRow) -> str:
-    return f"all of {format_count_and_noun(row.wave_count, 'wave')} closed"
+    return f"{format_count_and_noun(row.wave_count, 'wave')} closed"
 
 
 def describe_aborted_rollout(row: RolloutRow) -> str:
@@ -430,8 +431,8 @@ def approve_wave(row: RolloutRow, wave: WaveRow, *, number: int, who: str) -> Wa
     _require_number(row, number)
     is_waiting = row.state is RolloutState.WAITING and not wave.approved_by
     if not is_waiting or wave.wave != row.wave:
-        who_waits = f"Wave {row.wave} does." if is_waiting else "No wave does."
-        raise _build_refusal(row, f"Wave {wave.wave} does not wait for an approval", who_waits)
+        who_waits = f"Wave {row.wave} is." if is_waiting else "No wave is."
+        raise _build_refusal(row, f"Wave {wave.wave} is not awaiting approval", who_waits)
     return replace(wave, approved_by=who)
 
 
@@ -447,7 +448,7 @@ def skip_wave(
     is_open = row.state in {RolloutState.RUNNING, RolloutState.STOPPED} and bool(row.wave_since)
     if not is_open or wave.wave != row.wave:
         raise _build_refusal(
-            row, f"Wave {wave.wave} is not open", "Only the open wave can be closed this way."
+            row, f"Wave {wave.wave} is not open", "You can skip only the open wave."
         )
     wave = replace(wave, closed_at=now, end=WaveEnd.SKIPPED, closed_by=who, reason=reason)
     return _build_running_rollout(row, who, now), wave
@@ -471,7 +472,7 @@ def abort_rollout(row: RolloutRow, *, number: int, who: str, reason: str, now: f
     """The rollout whose revision goes no further; ActionRefused where it has ended."""
     _require_number(row, number)
     if row.state.is_over:
-        raise _build_refusal(row, "The rollout has ended", f"It is {row.state.value}.")
+        raise _build_refusal(row, "The rollout has ended", f"It is {say(row.state.value)}.")
     row = replace(
         row, state=RolloutState.ABORTED, state_since=now, state_reason=reason, state_by=who
     )
@@ -481,7 +482,7 @@ def abort_rollout(row: RolloutRow, *, number: int, who: str, reason: str, now: f
 def _require_number(row: RolloutRow, number: int) -> None:
     if row.number != number:
         raise _build_refusal(
-            row, "The rollout brings another revision by now", f"It is {row.commit}."
+            row, "The rollout now has another revision", f"Its revision is {row.commit}."
         )
 
 
@@ -494,8 +495,8 @@ def _build_running_rollout(row: RolloutRow, who: str, now: float) -> RolloutRow:
 def _build_refusal(row: RolloutRow, summary: str, detail: str) -> ActionRefused:
     return ActionRefused.from_summary(
         summary,
-        f"{row.name}: {row.state.value}. {detail}",
-        Text("See how far it is: ", Command("controller rollout status", row.name), "."),
+        f"{row.name}: {say(row.state.value)}. {detail}",
+        Text("See its progress: ", Command("controller rollout status", row.name), "."),
     )
 
 

@@ -95,10 +95,10 @@ class SourceAccess:
         token = str(read_secret(credentials.token).reveal()).strip()
         if not token or not token.isascii() or not token.isprintable():
             raise InputError.from_summary(
-                "The token of a source cannot be used",
+                "Invalid token of a source",
                 f"{credentials.token.name} of sources.{self.source.name} is empty, or has "
-                "characters that no token has.",
-                "Set it to the token alone.",
+                "characters that a token cannot have.",
+                "Set it to the token only.",
                 position=credentials.token.position,
             )
         basic = base64.b64encode(f"{credentials.user}:{token}".encode()).decode()
@@ -182,16 +182,16 @@ def build_source_access(source: Source) -> SourceAccess:
         # `HELPER::ADDRESS` would start a program of that name (gitremote-helpers(7)).
         if url.startswith("-") or "::" in url or not url.isprintable():
             _raise_unusable(
-                source, "is no path", "Write https://HOST/PATH, or the path of a clone."
+                source, "is not a path", "Write https://HOST/PATH, or the path of a clone."
             )
         protocol, url = "file", os.path.abspath(url)  # noqa: PTH100 - links stay as they are
     credentials = source.credentials
     if isinstance(credentials, HttpsToken) and protocol not in ("https", "http"):
-        _raise_unusable(source, "has a token, which only https takes", "Write https://HOST/PATH.")
+        _raise_unusable(source, "has a token, which needs https", "Write https://HOST/PATH.")
     if isinstance(credentials, SshKey) != (protocol == "ssh"):
         _raise_unusable(
             source,
-            "needs an ssh key and known hosts for ssh, and has them for nothing else",
+            "needs an ssh key and known hosts for ssh, and neither of them otherwise",
             "Write credentials: {ssh_key: {file: PATH}, known_hosts: {file: PATH}}.",
         )
     return SourceAccess(source, protocol, url)
@@ -202,22 +202,22 @@ def _usable_protocol(source: Source) -> str:
     # Of the text: that of a malformed url is a password as well.
     if ":" in source.url.partition("://")[2].partition("/")[0].rpartition("@")[0]:
         hint = "Write `credentials: {token: {env: NAME}}`, and replace the secret."
-        _raise_unusable(source, "has a password in it", hint, "A secret stands in the file")
+        _raise_unusable(source, "contains a password", hint, "The file contains a secret")
     if not _URL_PATTERN.fullmatch(source.url):
-        _raise_unusable(source, "is no https, ssh or file URL", "Write https://HOST/PATH.")
+        _raise_unusable(source, "is not an https, ssh or file URL", "Write https://HOST/PATH.")
     try:
         parts = urlsplit(source.url)
     except ValueError:
-        _raise_unusable(source, "has no host", "Brackets are for IPv6 addresses alone.")
+        _raise_unusable(source, "has no host", "Use brackets only for IPv6 addresses.")
     if parts.username and parts.scheme != "ssh":
-        _raise_unusable(source, "has a user in it", "Name the token: credentials: {token: ...}.")
+        _raise_unusable(source, "contains a user", "Set the token: credentials: {token: ...}.")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         _raise_unusable(source, "is not encrypted", "Write https://.")
     return parts.scheme
 
 
 def _raise_unusable(
-    source: Source, reason: str, hint: str, summary: str = "The url of a source cannot be used"
+    source: Source, reason: str, hint: str, summary: str = "Invalid url of a source"
 ) -> NoReturn:
     raise InputError.from_summary(
         summary, f"sources.{source.name}.url {reason}.", hint, position=source.position
@@ -266,16 +266,16 @@ def source_folders(data_folder: Path, source: Source) -> SourceFolders:
     path = PurePosixPath(source.path)
     if not _NAME.fullmatch(source.name):
         raise InputError.from_summary(
-            "The name of a source cannot be used",
-            f"{source.name!r} is no name of a folder.",
+            "Invalid name of a source",
+            f"{source.name!r} cannot be the name of a folder.",
             "Use letters, digits, dots, dashes and underscores.",
             position=source.position,
         )
     if path.is_absolute() or ".." in path.parts or "\0" in source.path:
         raise InputError.from_summary(
-            "The path of a source leads out of its repository",
+            "The path of a source leaves its repository",
             f"sources.{source.name}.path is {source.path!r}.",
-            "Write the folder of synapse-apply.yaml from the top of the repository on.",
+            "Write the path of the folder of synapse-apply.yaml, from the top of the repository.",
             position=source.position,
         )
     empty_checkout = data_folder / "places" / source.name
@@ -323,14 +323,14 @@ def refs_meant_by(source: Source, ref: str) -> tuple[str, ...]:
     if is_commit_id(ref):
         raise InputError.from_summary(
             "A source cannot follow a commit",
-            f"sources.{source.name}.ref is {ref}: neither a branch nor a tag is called that.",
+            f"sources.{source.name}.ref is {ref}, but no branch or tag has that name.",
             "Write a branch or a tag; `git tag NAME COMMIT` gives the commit a name.",
             position=source.position,
         )
     if not _NAME_PATTERN.fullmatch(ref) or _NO_NAME_PATTERN.search(ref):
         raise InputError.from_summary(
-            "The ref of a source cannot be used",
-            f"sources.{source.name}: {ref!r} is no name of a branch or a tag.",
+            "Invalid ref of a source",
+            f"sources.{source.name}: {ref!r} is not the name of a branch or a tag.",
             "Write a branch, a tag, or a full ref such as refs/heads/main.",
             position=source.position,
         )

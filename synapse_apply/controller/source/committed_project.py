@@ -94,7 +94,8 @@ class CommittedProject:
                 "Too many targets",
                 f"The project declares {len(declared):,} targets; a source of a controller has at "
                 f"most {MAX_TARGETS:,}.",
-                "Divide them among several repositories, or folders of one (`path` of a source).",
+                "Split them into several repositories, or folders of one repository (`path` of a "
+                "source).",
                 position=declared[MAX_TARGETS][1].position,
             )
         return tuple(
@@ -131,7 +132,7 @@ class CommittedProject:
             raise SourceUnavailable.from_summary(
                 "A commit of a source cannot be read",
                 f"{self._source.name}: {shorten_git_ref(commit)}. {words}",
-                "It is fetched again by itself.",
+                "The controller fetches it again automatically.",
             )
         lines = (line.partition(b"\t") for line in result.output.split(b"\0") if line)
         entries = [(*facts.decode("ascii").split(), os.fsdecode(path)) for facts, _, path in lines]
@@ -163,16 +164,16 @@ class CommittedProject:
         if entry.mode not in _FILE_MODES:
             what = "project file" if entry.path == FILE_NAME else "list of targets"
             raise InputError.from_summary(
-                f"The {what} is no file",
+                f"The {what} is not a regular file",
                 f"{place} is a link or a submodule.",
-                "Put the file itself there.",
+                "Replace it with the file itself.",
             )
         result = self._git.run_local_git("cat-file", "blob", entry.object_id, max_output=max_bytes)
         if result.exit_code:
             raise InputError.from_summary(
                 "The project file cannot be read",
                 f"{place} is larger than {max_bytes // 1024**2} MiB, or not in the mirror.",
-                "Is this the file that was meant?",
+                "Check that this is the intended file.",
             )
         return result.output
 
@@ -183,9 +184,9 @@ class CommittedProject:
 
     def _raise_no_project(self, commit: str) -> NoReturn:
         raise InputError.from_summary(
-            "No project file in that commit",
+            "The commit has no project file",
             f"{shorten_git_ref(commit)} has no {posixpath.join(self._source.path, FILE_NAME)}.",
-            f"Is the project in another folder? sources.{self._source.name}.path names it.",
+            f"If the project is in another folder, set sources.{self._source.name}.path.",
             position=self._source.position,
         )
 

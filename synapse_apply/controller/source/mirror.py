@@ -220,7 +220,7 @@ class GitMirror:
         alone. InputError with every finding where the project file cannot be used.
         """
         if not is_commit_id(commit):
-            raise InputError.from_summary("This is no commit", f"{commit!r} is no full id.")
+            raise InputError.from_summary("Invalid commit", f"{commit!r} is not a full commit id.")
         pin = self._git.commit_id(self._pin) if self._pin else ""
         if self._pin and not pin:
             raise self._build_unreadable_error(self._source.project_from)
@@ -261,7 +261,7 @@ class GitMirror:
             raise SourceUnavailable.from_summary(
                 "The mirror of a source cannot be written",
                 f"{self._folders.mirror}: {problem.strerror}.",
-                "Check the room and the permissions of the data folder.",
+                "Check the free space and the permissions of the data folder.",
             ) from None
         self._fetched_refs, self._fetched_at = refs, time.monotonic()
 
@@ -332,8 +332,9 @@ class GitMirror:
         if len(moved) > _MOST_MOVED_TAGS:
             raise SourceUnavailable.from_summary(
                 "Too many tags of a source have moved",
-                f"{self._source.name}: {len(moved):,}, and at most {_MOST_MOVED_TAGS:,} are kept.",
-                f"Remove the mirror to take what they name now: {self._folders.mirror}.",
+                f"{self._source.name}: {len(moved):,} tags have moved, and the controller keeps "
+                f"at most {_MOST_MOVED_TAGS:,}.",
+                f"To accept what the tags name now, remove the mirror: {self._folders.mirror}.",
                 position=self._source.position,
             )
         return moved
@@ -345,20 +346,21 @@ class GitMirror:
         there = [name for name in known or names if name in remote_ids]
         if len(there) > 1:
             raise SourceUnavailable.from_summary(
-                "The ref of a source means two things",
-                f"{self._source.name}: there are {' and '.join(there)}, and it is not known which "
-                "of them was followed until now.",
-                "Write the full name of the one that is meant.",
+                "The ref of a source is ambiguous",
+                f"{self._source.name}: there are {' and '.join(there)}, and the controller does "
+                "not know which of them it followed until now.",
+                "Write the full name of the intended ref.",
                 position=self._source.position,
             )
         if there:
             return there[0]
         raise SourceUnavailable.from_summary(
             "The repository of a source has no such ref",
-            f"{self._source.name}: {known[0]}, which was followed until now, is not there."
+            f"{self._source.name}: {known[0]}, which the controller followed until now, does not "
+            "exist."
             if known
-            else f"{self._source.name}: there is neither a branch nor a tag {ref}.",
-            "Was it renamed or deleted? The head that was seen last stays.",
+            else f"{self._source.name}: no branch or tag is called {ref}.",
+            "Check whether it was renamed or deleted. The controller keeps the last head.",
             position=self._source.position,
         )
 
@@ -366,8 +368,8 @@ class GitMirror:
         return SourceUnavailable.from_summary(
             "A commit of a source cannot be read",
             f"{self._source.name}: {revision[:12]} is not in the mirror.",
-            "It is fetched again by itself. If it stays away, remove the mirror: "
-            f"{self._folders.mirror}.",
+            "The controller fetches it again automatically. If it stays missing, remove the "
+            f"mirror: {self._folders.mirror}.",
             position=self._source.position,
         )
 

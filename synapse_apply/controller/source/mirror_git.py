@@ -162,7 +162,10 @@ class MirrorGit:
         source = self._access.source
         url = sanitize_url(source.url)
         if result.exit_code == TIMEOUT_EXIT_CODE:
-            reason, hint = f"It took too long ({result.error_text}).", "Is the server reachable?"
+            reason, hint = (
+                f"It took too long ({result.error_text}).",
+                "Check that the server is reachable.",
+            )
         else:
             reason, hint = quote_git(result.error_text), _OTHER_HINT
             for pattern, meant in reversed(_HINTS):
@@ -207,7 +210,9 @@ class MirrorGit:
             program = require_executable("git", ())
             if version_text := find_old_git_version(program):
                 raise SourceUnavailable.from_summary(
-                    "Git is too old", f"git {version_text} lacks what a mirror needs.", _INSTALL_GIT
+                    "Git is too old",
+                    f"git {version_text} lacks features that a mirror needs.",
+                    _INSTALL_GIT,
                 )
             return run_program(
                 (program, "--no-pager", *arguments),
@@ -220,7 +225,7 @@ class MirrorGit:
         except OSError as problem:
             raise SourceUnavailable.from_summary(
                 "Git cannot be started",
-                f"Mirrors of sources are made by Git; git: {problem.strerror}.",
+                f"The controller needs Git to mirror sources; git: {problem.strerror}.",
                 _INSTALL_GIT,
             ) from None
 
@@ -247,7 +252,7 @@ _OTHER_HINT = "Check the url, the network and the source's credentials."
 _HINTS = (
     (
         "redirect|error: 30[0-9]",
-        "The repository has moved: write its new url. A redirect is not followed.",
+        "The repository has moved: set its new url. The controller follows no redirect.",
     ),
     (
         "Authentication failed|could not read Username|40[134]|Permission denied|not found",
@@ -256,7 +261,10 @@ _HINTS = (
     ("Host key verification", "The server's key is not in known_hosts of the source."),
     (
         "fsck|bad object|badTree|index-pack",
-        "The repository has an object that Git itself refuses: `git fsck` in a clone names it.",
+        "Git rejects an object of the repository: `git fsck` in a clone names it.",
     ),
-    ("larger than", "Is it the right repository? The controller keeps all of its history."),
+    (
+        "larger than",
+        "Check that it is the right repository. The controller keeps all of its history.",
+    ),
 )

@@ -33,7 +33,7 @@ _FAULTS = {
     "Y": "is signed by a key that has expired",
     "R": "is signed by a key that is revoked",
     "form": "has a signature in a format that Git does not know",
-    "": "is signed by a key that is not among those of {files}",
+    "": "is signed by a key that is not in {files}",
 }
 # The keys are those of the operator's file alone, and gpg asks nobody for others.
 _GPG_SETTINGS = "trust-model always\nno-autostart\nno-auto-key-retrieve\nno-auto-key-locate\n"
@@ -96,7 +96,7 @@ class CommitSignatures:
             known = [f"^{one}" for one in sorted(live) if self._git.commit_id(one)]
             ids = self._list(f"--max-count={MOST_VERIFIED + 1}", commit, *known) or ids
         if len(ids) > MOST_VERIFIED:
-            bound = f"more than {MOST_VERIFIED:,} commits, and no more are verified"
+            bound = f"more than {MOST_VERIFIED:,} commits, and the controller verifies no more"
             raise self._refusal(f"between what is live and {commit[:12]} are {bound}")
         wrong = [one for one in self._verify(ids) if not one.is_good]
         if wrong:
@@ -124,7 +124,7 @@ class CommitSignatures:
             head, _, rest = rest.partition(b"\n")
             commit, kind, size = [*head.decode("ascii", "replace").split(" "), "", ""][:3]
             if kind != "commit":
-                raise self._unusable(f"{commit[:12]} is no commit of the mirror.")
+                raise self._unusable(f"{commit[:12]} is not a commit of the mirror.")
             header, rest = rest[: int(size)].partition(b"\n\n")[0], rest[int(size) + 1 :]
             # Git itself ends at a signature of another form.
             if all(form in _FORMS for form in _SIGNATURE.findall(header)):
@@ -142,7 +142,7 @@ class CommitSignatures:
             )  # fmt: skip
         rows = [line.split("\0") for line in output.decode("utf-8", "replace").split("\n")[:-1]]
         if {*map(len, rows)} != {len(SignedCommit._fields)} or {*known} - {row[0] for row in rows}:
-            raise self._unusable("The answer of Git about a commit cannot be read.")
+            raise self._unusable("The controller cannot read Git's answer about a commit.")
         return [*commits, *(SignedCommit(*row) for row in rows)]
 
     def _run(
@@ -239,7 +239,7 @@ def _valid_lines(signers: bytes, now: float) -> Iterator[bytes]:
         for name, text in _LIMITS.findall(options):
             found = _TIME.fullmatch(text)
             if found is None:
-                raise ValueError(f"valid-{name.decode()} of a key has no time that can be read")
+                raise ValueError(f"valid-{name.decode()} of a key is not a valid time")
             day, minutes, seconds, is_utc = (part.decode() for part in found.groups(b""))
             moment = datetime.strptime(f"{day}{minutes or '0000'}{seconds or '00'}", "%Y%m%d%H%M%S")  # noqa: DTZ007 - local without a Z
             time_of_it = (moment.replace(tzinfo=UTC) if is_utc else moment).timestamp()

@@ -122,11 +122,11 @@ class ControllerStore:
                 owner = writer.claim_store(controller)
             if owner != controller:
                 raise ControllerStoreError.from_summary(
-                    "The store is another controller's",
-                    f"It is that of {owner}, and this one is {controller} (metadata.name): they "
-                    "would take one another's sources away.",
-                    "Name another schema in the store's url (?schema=NAME). A controller that was "
-                    "renamed needs its new name as the value of `controller` in the table `meta`.",
+                    "The store belongs to another controller",
+                    f"It belongs to {owner}, and this controller is {controller} "
+                    "(metadata.name): each would remove the sources of the other.",
+                    "Name another schema in the store's url (?schema=NAME). If you renamed the "
+                    "controller, set `controller` in the table `meta` to the new name.",
                 )
 
     def close(self) -> None:
@@ -563,8 +563,8 @@ class ControllerStore:
         if not self._readers_in_use.acquire(timeout=_MAX_WAIT_FOR_READER):
             raise StoreUnavailable.from_summary(
                 "The controller's store answers too slowly",
-                f"{_MOST_READERS} questions to it have had no answer for some seconds.",
-                "See whether its database is overloaded.",
+                f"{_MOST_READERS} queries to it have had no answer for some seconds.",
+                "Check whether its database is overloaded.",
             )
         try:
             with self._borrow_connection("Reading") as connection:

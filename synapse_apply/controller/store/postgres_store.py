@@ -249,9 +249,10 @@ class PostgresStoreDatabase:
     def write_backup(self, connection: StoreConnection, target: Path) -> None:
         del connection
         raise ControllerStoreError.from_summary(
-            "A store in PostgreSQL is saved with PostgreSQL's own programs",
+            "Back up a PostgreSQL store with PostgreSQL's own programs",
             f"{self.location.display_url}: {target} was not written.",
-            f"pg_dump --schema={self.location.schema} --file={target} DATABASE; psql puts it back.",
+            f"Run pg_dump --schema={self.location.schema} --file={target} DATABASE; psql "
+            "restores it.",
         )
 
     @contextmanager
@@ -356,9 +357,9 @@ class PostgresControllerStore(ControllerStore):
         if not is_postgres_url(text):
             raise InputError.from_summary(
                 "The store's url cannot be used",
-                "store.url: it is none of a PostgreSQL database.",
-                "Write postgresql://USER@HOST:PORT/DATABASE; without `store`, the store is a file"
-                " in the data folder.",
+                "store.url is not the url of a PostgreSQL database.",
+                "Write postgresql://USER@HOST:PORT/DATABASE; without `store`, the store is a "
+                "file in the data folder.",
             )
         database = PostgresStoreDatabase(parse_postgres_url(text, DEFAULT_SCHEMA, owner="store"))
         super().__init__(database)
@@ -411,7 +412,7 @@ def build_connection_error(
     return StoreUnavailable.from_summary(
         "The controller's store cannot be reached",
         f"{location.display_url}: {connection_reason(reason, location)}.",
-        "Check host, port and network, and whether the server runs.",
+        "Check host, port and network, and that the server runs.",
     )
 
 
@@ -427,7 +428,7 @@ def failed_statement(
         return StoreUnavailable.from_summary(
             "The controller's store does not answer",
             f"{activity} {location.display_url} failed: {reason}.",
-            "See whether the server runs and who keeps it busy (SELECT * FROM pg_stat_activity).",
+            "Check that the server runs, and what keeps it busy (SELECT * FROM pg_stat_activity).",
         )
     if code == _UNDEFINED_TABLE:
         return store_database.missing_store(store_location)
@@ -437,10 +438,10 @@ def failed_statement(
         )
     if code == _INSUFFICIENT_PRIVILEGE:
         return ControllerStoreError.from_summary(
-            "The store's database does not permit this",
+            "The store's database denies permission",
             f"{activity} {location.display_url} failed: {reason}.",
-            "Grant the user CREATE on the database, or let an administrator make the schema for it:"
-            f" CREATE SCHEMA {location.schema} AUTHORIZATION USER.",
+            "Grant the user CREATE on the database, or ask an administrator to create the "
+            f"schema: CREATE SCHEMA {location.schema} AUTHORIZATION USER.",
         )
     return ControllerStoreError.from_summary(
         "The controller's store cannot be used",
@@ -461,7 +462,7 @@ def require_usable_server(version: int, encoding: str, location: PostgresLocatio
         )
     if encoding != "UTF8":
         raise ControllerStoreError.from_summary(
-            "The store's database cannot hold all texts",
-            f"{location.display_url} has another encoding than UTF8.",
-            "Create one for it: createdb --encoding=UTF8 --template=template0 NAME.",
+            "The store's database must use UTF8",
+            f"{location.display_url} has another encoding.",
+            "Create a database for it: createdb --encoding=UTF8 --template=template0 NAME.",
         )

@@ -135,7 +135,7 @@ def create_and_hold_data_folder(folder: Path) -> Iterator[None]:
             raise LockHeld.from_summary(
                 "Another controller uses this data folder",
                 f"{folder} is in use by {holder or 'another process'}.",
-                "Stop that controller first, or give this one a folder of its own with --data.",
+                "Stop that controller first, or give this one its own folder with --data.",
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
@@ -202,9 +202,9 @@ def write_backup_to_new_file(source: sqlite3.Connection, target: Path) -> None:
             opening.create_own_file(target)
         except FileExistsError:
             raise ControllerStoreError.from_summary(
-                "The backup is there already",
-                f"{target} exists; it was not replaced.",
-                "Name another file, or remove that one.",
+                "The backup file already exists",
+                f"{target} exists, and was not replaced.",
+                "Name another file, or remove this one.",
             ) from None
         try:
             with closing(_connect(target, "rw")) as copy:
@@ -225,7 +225,7 @@ def keep_copy(path: Path, old_format: int) -> str:
     with closing(open_existing_store_file(path, is_writer=False)) as reader:
         write_backup_to_new_file(reader, new_path)
     opening.replace_own_file(kept, new_path.name)
-    return f"; as it was: {kept}"
+    return f"; a copy of the old format: {kept}"
 
 
 def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
@@ -253,7 +253,7 @@ def _compile_patterns(patterns_json: str) -> re.Pattern[str]:
 def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
     current_stat = opening.stat_own_file_or_none(path)
     if current_stat is None or not os.path.samestat(current_stat, expected_stat):
-        raise opening.build_untrusted_error(path, "was replaced while it was opened")
+        raise opening.build_untrusted_error(path, "was replaced while the controller opened it")
 
 
 def _require_no_triggers(connection: sqlite3.Connection, path: Path) -> None:
@@ -263,7 +263,7 @@ def _require_no_triggers(connection: sqlite3.Connection, path: Path) -> None:
         kind_name = "view" if kind == "view" else "trigger"
         raise store_database.damaged_store(
             store_database.build_file_location(path),
-            f"its {kind_name} {name!a:.80} is not what a store has",
+            f"its {kind_name} {name!a:.80} does not belong in a store",
         )
 
 

@@ -131,11 +131,11 @@ def build_file_location(path: Path) -> StoreLocation:
         str(path),
         _LocationWords(
             "folder (--data)",
-            "Name another folder with --data, or move the file away to begin with an empty store.",
-            "Put a backup in its place, or move it away: history is lost then, no object is.",
-            "Name the folder that the controller runs with: --data FOLDER. Where its configuration"
-            " names a `store`, that is in a database: ask the controller (--url), save it with"
-            " pg_dump.",
+            "Name another folder with --data, or move the file away to start with an empty store.",
+            "Restore a backup, or move the file away: you then lose the history, but no object.",
+            "Name the folder that the controller runs with: --data FOLDER. If its configuration "
+            "has a `store`, it is in a database: ask the controller (--url), and back it up with "
+            "pg_dump.",
         ),
     )
 
@@ -146,18 +146,17 @@ def build_database_location(display_url: str) -> StoreLocation:
         _LocationWords(
             "schema (?schema=NAME in the store's url)",
             "Name another schema in the store's url: ?schema=NAME.",
-            "Restore what pg_dump wrote, or name an empty schema in the store's url"
-            " (?schema=NAME): history is lost then, no object is.",
-            "It is made by the first controller that runs with it. Is the store's url the right"
-            " one?",
+            "Restore a backup of pg_dump, or name an empty schema in the store's url "
+            "(?schema=NAME): you then lose the history, but no object.",
+            "The first controller that runs with it creates it. Check the store's url.",
         ),
     )
 
 
 def foreign_store(location: StoreLocation, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
-        "This is not a store of a controller",
-        f"{location.name} {reason}. It was not touched.",
+        "This is not the store of a controller",
+        f"{location.name} {reason}. It was not changed.",
         location.words.foreign_hint,
     )
 
@@ -172,7 +171,7 @@ def damaged_store(location: StoreLocation, reason: str) -> ControllerStoreError:
 
 def missing_store(location: StoreLocation) -> StoreMissing:
     return StoreMissing.from_summary(
-        "There is no store of a controller",
+        "The store of the controller does not exist",
         f"{location.name} does not exist.",
         location.words.missing_hint,
     )
@@ -204,6 +203,6 @@ def translating_errors(path: Path, activity: str) -> Iterator[None]:
 def _failed_access(path: Path, activity: str, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "The controller's store cannot be used",
-        f"{activity} {path} failed: {reason}. What was recorded before is intact.",
+        f"{activity} {path} failed: {reason}. Earlier records are intact.",
         "Check the disk: free space, quota, permissions.",
     )

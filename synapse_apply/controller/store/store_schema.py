@@ -172,8 +172,8 @@ def require_upgradable(meta: Mapping[str, str], location: StoreLocation) -> None
             "The controller's store was written by a newer version of synapse-apply",
             f"{location.name} has format {format_number}; this version writes format "
             f"{STORE_FORMAT}.",
-            "Use the newer version, or put the store back as it was before the upgrade. With an "
-            f"empty {location.words.empty} every target is looked at again.",
+            "Use the newer version, or restore the store from before the upgrade. With an empty "
+            f"{location.words.empty}, the controller checks every target again.",
         )
 
 

@@ -33,7 +33,7 @@ from synapse_apply.views.text.outcomes import outcome_findings
 
 _MAX_STOP_REASON = 1000
 # Nothing failed on which the rest depends, and nothing stopped it.
-_LEFT_OUT = "what the rest needs was not permitted"
+_LEFT_OUT = "the other rows depend on rows that were not permitted"
 # Of the parts of one row, a change and the run after it, the first of these is told.
 _WORST_FIRST = (Result.UNKNOWN, Result.FAILED, Result.SKIPPED, Result.DONE)
 _RESULT_OF_RUN = {
@@ -58,7 +58,7 @@ class RowsUnderLock:
         self.result = build_result_of_plan(plan)
         if self._binding not in {None, self.result.binding}:
             # Not even the state is written: the look before was at something else.
-            detail = f"It means {self.result.binding}, and was {self._binding} in the look."
+            detail = f"It now means {self.result.binding}; at the check it meant {self._binding}."
             raise InputError.from_summary(MOVED_SUMMARY, detail)
         judgement = self.judgement = judge_rows(self.result.rows, self._terms)
         used = judgement.used_approvals

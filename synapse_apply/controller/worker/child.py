@@ -79,9 +79,11 @@ class Child:
         except _NoAnswer as end:
             return end.result or conversation.result_without_answer(str(end))
         except OSError:
-            return conversation.result_without_answer("The worker had ended before it was asked.")
+            return conversation.result_without_answer(
+                "The worker ended before it received its task."
+            )
         except WrongShapeError:
-            return conversation.result_without_answer("The worker gave no answer that can be read.")
+            return conversation.result_without_answer("The worker gave an unreadable answer.")
         else:
             self._is_usable = True
             return result
@@ -125,7 +127,7 @@ class Child:
             block = os.read(descriptor, _READ_BYTES)
             line += block
             if not block:
-                raise _NoAnswer("The worker ended in its middle.")
+                raise _NoAnswer("The worker ended before it had answered.")
             if len(line) > MAX_LINE_BYTES:
                 raise _NoAnswer("The worker's answer was too long.")
         return bytes(line)
@@ -136,7 +138,7 @@ class Child:
             raise _NoAnswer("", end)
         if self._resident_bytes() > _MOST_RESIDENT_BYTES:
             size = f"{_MOST_RESIDENT_BYTES // 1024**2} MiB"
-            raise _NoAnswer(f"The worker took more than {size}.")
+            raise _NoAnswer(f"The worker used more than {size} of memory.")
 
     def _resident_bytes(self) -> int:
         """How much memory it has, 0 where the system does not say so in /proc."""
@@ -156,13 +158,10 @@ class Child:
 _PERMIT_SECONDS = 2.0
 # As long as a call may take, but for uploads.
 LAST_CALLS_SECONDS = 60.0
-_OPEN_CALLS = (
-    "What became of a call that was open then is looked up by the next run, which sends nothing "
-    "twice."
-)
+_OPEN_CALLS = "The next run looks up the outcome of each open call, and sends nothing twice."
 _AGAIN = (
-    "It is tried again by itself. If it happens each time, plan the target on the command line, "
-    "and see the memory of this machine."
+    "The controller retries automatically. If it happens each time, plan the target on the "
+    "command line, and check the memory of this machine."
 )
 
 
@@ -215,8 +214,8 @@ class Conversation:
             return RunResult(RunOutcome.TIMEOUT, findings=(self._build_late_finding(),))
         reason = self._stop_reasons[0]
         finding = error_finding(
-            "The apply was ended",
-            f"It was to stop ({reason}), and a call had not ended in time. {_OPEN_CALLS}",
+            "The controller stopped the apply",
+            f"The reason was: {reason}. A call had not ended in time. {_OPEN_CALLS}",
         )
         return RunResult(RunOutcome.APPLY_STOPPED, findings=(finding,), stop_reason=reason)
 
@@ -258,30 +257,28 @@ class Conversation:
         # Whoever closes the workers kills it at the same moment as its own time ends.
         if (end := self.worker_end()) is not None:
             return end
-        finding = error_finding("The apply was cut short", f"{detail} {_OPEN_CALLS}", _AGAIN)
+        finding = error_finding("The apply ended early", f"{detail} {_OPEN_CALLS}", _AGAIN)
         return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
 
     def _build_late_finding(self) -> Diagnostic:
         late = f"It had not ended after {self._order.timeout:g} s,"
         if self._read_permit is None:
             return error_finding(
-                "The look took too long",
-                f"{late} and was ended. Nothing was written by it.",
-                "Is the backend reachable, and does it answer? `timeout` of the controller is the "
-                "limit.",
+                "The check took too long",
+                f"{late} so the controller ended it. It wrote nothing.",
+                "Check that the backend is reachable and answers. `timeout` of the controller is "
+                "the limit.",
             )
         return error_finding(
             "The apply took too long",
-            f"{late} so that no further call was begun. {_OPEN_CALLS}",
-            "It goes on by itself. `timeout` of the controller is the limit.",
+            f"{late} so the controller began no further call. {_OPEN_CALLS}",
+            "The controller continues automatically. `timeout` of the controller is the limit.",
         )
 
 
 def lost_look(detail: str) -> RunResult:
     """The result of a look that gave none; `detail` is a sentence that says why."""
-    finding = error_finding(
-        "The look was cut short", f"{detail} Nothing was written by it.", _AGAIN
-    )
+    finding = error_finding("The check ended early", f"{detail} It wrote nothing.", _AGAIN)
     return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
 
 

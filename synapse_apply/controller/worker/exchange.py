@@ -113,9 +113,9 @@ def encode_result(result: RunResult) -> bytes:
 def _drop_documents(result: RunResult, *names: str) -> RunResult:
     nouns = " and ".join(_DOCUMENTS[name] for name in names if getattr(result, name))
     warning = warning_finding(
-        f"The {nouns} is too large to be kept",
-        f"It has {max(len(getattr(result, name)) for name in names):,} characters; its counts are "
-        "right.",
+        f"The {nouns} is too large to keep",
+        f"It has {max(len(getattr(result, name)) for name in names):,} characters; its counts "
+        "are correct.",
         "Split the target, or plan it on the command line.",
     )
     without: dict[str, Any] = dict.fromkeys(names, "")
@@ -150,7 +150,7 @@ def decode_result(line: bytes, terms: ApplyTerms | None = None) -> RunResult:
             and jobs is None
         )
     if not (is_plausible and _has_plausible_fields(result)):
-        noun = "a look" if terms is None else "an apply"
+        noun = "a check" if terms is None else "an apply"
         raise WrongShapeError(f"a value is not one that {noun} has")
     return result
 
@@ -194,8 +194,8 @@ def require_limited_rows(rows: Collection[PlannedRow]) -> None:
         raise InputError(
             error_finding(
                 "The plan is too large for the controller",
-                f"{len(rows):,} rows ask for something, with {needs_count:,} dependencies; at most "
-                f"{MAX_ROWS:,} and {MAX_NEEDS:,} are decided about at once.",
+                f"{len(rows):,} rows need a decision, with {needs_count:,} dependencies; the "
+                f"controller takes at most {MAX_ROWS:,} and {MAX_NEEDS:,} at once.",
                 "Apply it on the command line, or split the target.",
             )
         )

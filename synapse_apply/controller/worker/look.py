@@ -89,7 +89,7 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
     except SynapseApplyError as failure:
         return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.name))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
-        return build_result_of_failure((exception_finding("A look"),))
+        return build_result_of_failure((exception_finding("A check"),))
 
 
 def open_ordered_target(
@@ -222,8 +222,7 @@ def exception_finding(subject: str) -> Diagnostic:
     return error_finding(
         "Internal error",
         f"{subject} ended with {name} in {Path(frame.filename).name}, line {frame.lineno}.",
-        "This is a bug of synapse-apply. The other targets are not touched by it; please report "
-        "it.",
+        "This is a bug of synapse-apply: please report it. It does not affect the other targets.",
     )
 
 
@@ -359,7 +358,7 @@ def read_running_jobs(target: OpenTarget, plan: Plan) -> RunningJobsSeen | None:
     try:
         running = target.jobs.find_running_jobs_or_none(plan)
     except SynapseApplyError:
-        return RunningJobsSeen(unread_reason="the backend could not be asked")
+        return RunningJobsSeen(unread_reason="the controller could not ask the backend")
     if running is None:
         return None
     jobs = tuple(
@@ -419,7 +418,7 @@ def read_targets_in_child(
     raise SourceUnavailable.from_summary(
         "The project file cannot be read",
         f"{source.name}: reading the project file {took}.",
-        "Is it the file that was meant? It is tried again, less often each time.",
+        "Check that it is the intended file. The controller retries, less often each time.",
         position=source.position,
     )
 

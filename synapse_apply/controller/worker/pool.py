@@ -45,7 +45,7 @@ from synapse_apply.model.errors import SynapseApplyError
 DRAIN_SECONDS = 6.0
 # How many looks and applies are under way at a time, and how many children there may be.
 MOST_LOOKS, MOST_CHILDREN = 4, 8
-_STOPPING = "the controller stops"
+_STOPPING = "the controller is stopping"
 # How many orders in a row one source may have before a source without a child that waits longer.
 _MOST_PREFERRED = 20
 
@@ -181,7 +181,7 @@ class WorkerPool:
                 self._changed.notify_all()
                 reason = _STOPPING
                 if not self._begins_no_more(order):
-                    reason = f"there is no source {name.source} any more"
+                    reason = f"source {name.source} no longer exists"
                 return apply_not_begun(reason) if read_permit else _not_started(reason)
             self._targets.add(name)
             self._turns_of_source[name.source] += 1
@@ -294,4 +294,4 @@ class WorkerPool:
 
 def _not_started(reason: str) -> RunResult:
     """The result where no worker could be asked; `reason` is a phrase."""
-    return lost_look(f"No worker could be started: {reason}.")
+    return lost_look(f"The controller could not start a worker: {reason}.")

@@ -111,7 +111,9 @@ def test_the_secrets_of_access_are_read_with_the_file(tmp_path):
     assert (after.settings.access, after.access_secrets) == (
         parts.settings.access, parts.access_secrets,
     )  # fmt: skip
-    assert "access: the value from before" in without_access.findings[0].detail
+    assert (
+        "access: the controller still uses the earlier value" in without_access.findings[0].detail
+    )
 
 
 def test_a_first_signal_asks_to_stop_and_a_second_one_does_what_it_did_before():

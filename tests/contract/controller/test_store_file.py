@@ -58,9 +58,9 @@ def test_another_file_in_its_place_is_not_touched(tmp_path, content):
     path = tmp_path / "controller.db"
     path.write_bytes(content)
     store = SqliteControllerStore(tmp_path)
-    with pytest.raises(ControllerStoreError, match="not a store"):
+    with pytest.raises(ControllerStoreError, match="not the store"):
         store.create_or_upgrade()
-    with pytest.raises(ControllerStoreError, match="not a store"), store.write():
+    with pytest.raises(ControllerStoreError, match="not the store"), store.write():
         pass
     assert path.read_bytes() == content
 
@@ -70,9 +70,9 @@ def test_another_file_in_its_place_is_not_touched(tmp_path, content):
     [
         (
             "CREATE TRIGGER t AFTER INSERT ON audit BEGIN DELETE FROM targets; END",
-            "its trigger 't' is not",
+            "its trigger 't' does not belong in",
         ),
-        ("CREATE VIEW v AS SELECT * FROM targets", "its view 'v' is not"),
+        ("CREATE VIEW v AS SELECT * FROM targets", "its view 'v' does not belong in"),
     ],
 )
 def test_a_store_with_triggers_or_views_is_refused(store, tmp_path, statement, words):
@@ -96,7 +96,7 @@ def test_a_backup_is_one_file_and_replaces_none(store, tmp_path):
     copy = SqliteControllerStore(folder)
     assert [row.name for row in copy.list_configured_sources()] == ["acme"]
     copy.close()
-    with pytest.raises(ControllerStoreError, match="there already"):
+    with pytest.raises(ControllerStoreError, match="already exists"):
         store.write_backup(folder / "controller.db")
 
 
@@ -104,7 +104,7 @@ def test_a_folder_without_a_store_may_be_that_of_a_replica(tmp_path):
     """Whose rows are in a database: the error says how that one is asked and saved."""
     with (
         closing(SqliteControllerStore(tmp_path)) as store,
-        pytest.raises(ControllerStoreError, match="no store") as caught,
+        pytest.raises(ControllerStoreError, match="does not exist") as caught,
     ):
         store.write_backup(tmp_path / "copy.db")
     assert "pg_dump" in caught.value.diagnostics[0].hint

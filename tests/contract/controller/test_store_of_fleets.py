@@ -109,6 +109,6 @@ def test_a_shared_store_is_of_one_controller(store):
     if not store.is_shared:
         store.claim_for("renamed")  # the data folder says whose it is
         return
-    with pytest.raises(ControllerStoreError, match="another controller's") as caught:
+    with pytest.raises(ControllerStoreError, match="belongs to another controller") as caught:
         store.claim_for("other")
     assert "main" in caught.value.diagnostics[0].detail

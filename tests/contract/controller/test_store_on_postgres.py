@@ -396,7 +396,7 @@ def test_tables_of_another_program_are_not_touched(open_store, postgres, url):
         f"CREATE TABLE {store.schema}.meta (serial integer)",
     )
     for use in (store.create_or_upgrade, store.list_configured_sources):
-        with pytest.raises(ControllerStoreError, match="not a store") as caught:
+        with pytest.raises(ControllerStoreError, match="not the store") as caught:
             use()
         assert "?schema=" in caught.value.diagnostics[0].hint
     tables = postgres.run(
@@ -449,7 +449,7 @@ def test_an_unusable_url_is_said_to_be_one(url):
 
 @pytest.mark.parametrize(
     ("version", "encoding", "words"),
-    [(12_0004, "UTF8", "too old"), (15_0000, "LATIN1", "cannot hold all texts")],
+    [(12_0004, "UTF8", "too old"), (15_0000, "LATIN1", "must use UTF8")],
 )
 def test_a_server_that_cannot_be_used_is_refused(version, encoding, words):
     location = PostgresControllerStore(Sensitive("postgresql://h/d"))._location

@@ -97,7 +97,7 @@ class StandIn:
 
 
 def build_target(name: str) -> dict[str, Any]:
-    reason = "outside of a window until 2026-12-01T09:00:00Z" if name == "acme/dev" else None
+    reason = "outside its windows until 2026-12-01T09:00:00Z" if name == "acme/dev" else None
     return {
         "name": name, "state": "held" if name == "acme/prod" else "waiting", "counts": {"change": 1},
         "wanted_commit": "1a2b3c4d", "looked_at": None, "finding": None, "waiting_reason": reason,
@@ -120,7 +120,9 @@ def test_targets_are_looked_at_by_name_and_by_pattern(tmp_path, server):
     """Each once; a pattern is what the controller has."""
     done = ask(tmp_path, server, "reconcile", "acme/*", "acme/prod")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "acme/dev is looked at now.\nacme/prod is looked at now.\n"
+    assert done.stdout == (
+        "The controller checks acme/dev now.\nThe controller checks acme/prod now.\n"
+    )
     assert list_posts(server, "reconcile") == [{"target": "acme/dev"}, {"target": "acme/prod"}]
     assert "No target matches" in ask(tmp_path, server, "reconcile", "lab/*").stderr
 
@@ -137,22 +139,22 @@ def test_a_pause_has_a_reason_and_an_end(tmp_path, server):
     both = ("--for", "1d", "--until", "2031-05-04", "--reason", "x")
     assert ask(tmp_path, server, "pause", "acme/dev", *both).returncode == 64
     assert ask(tmp_path, server, "pause", "a/b", "--reason", "x", "--for", "soon").returncode == 64
-    assert ask(tmp_path, server, "resume", "acme/*").stdout == "acme/* is not paused any more.\n"
+    assert ask(tmp_path, server, "resume", "acme/*").stdout == "acme/* is no longer paused.\n"
 
 
 def test_one_refusal_does_not_keep_the_others_from_being_asked(tmp_path, server, controller):
     """The controller's words are shown, on one line and without what steers a terminal."""
-    controller.refusals["resume"] = 409, build_problem("There is no such pause\x1b[31m")
+    controller.refusals["resume"] = 409, build_problem("Pause not found\x1b[31m")
     done = ask(tmp_path, server, "resume", "acme/dev", "acme/prod")
     assert done.returncode == 1
-    assert done.stderr.count("Error: There is no such pause\\u001b[31m") == 2
+    assert done.stderr.count("Error: Pause not found\\u001b[31m") == 2
     assert len(list_posts(server, "resume")) == 2
 
 
 def test_a_pattern_is_about_targets_that_mean_another_backend(tmp_path, server, controller):
     """Other rows that wait are neither shown nor approved; asked once for all, or named."""
     move = {**ROW, "digest": GUARD, "address": "binding", "action": "guard", "summary": "moved"}
-    assert "No row of acme/* waits" in ask(tmp_path, server, "approve", "acme/*").stdout
+    assert "No row of acme/* awaits" in ask(tmp_path, server, "approve", "acme/*").stdout
     controller.held_rows = [ROW, move]
     shown = ask(tmp_path, server, "approve", "acme/*")
     assert (shown.returncode, "not a terminal" in shown.stderr) == (1, True)
@@ -176,8 +178,8 @@ def test_a_script_approves_the_rows_that_it_names(tmp_path, server):
     assert DIGEST in shown.stdout
     assert OTHER_DIGEST not in shown.stdout
     assert "update \\u001b[31mname" in shown.stdout
-    assert "waits: it needs storage/raw" in shown.stdout
-    assert "could not be read here" not in shown.stdout
+    assert "reason: it needs storage/raw" in shown.stdout
+    assert "could not read what some rows change" not in shown.stdout
     for line in (
         '/name: "Raw" -> "Raw\\u001b[0m images"',
         "/configuration/key: (sensitive) -> (sensitive)",
@@ -196,10 +198,10 @@ def test_a_script_approves_the_rows_that_it_names(tmp_path, server):
     assert done.returncode == 0, done.stderr
     assert list_posts(server, "approve") == [{"target": "acme/prod", "rows": [DIGEST]}]
     assert "Approved 1 row of acme/prod as token:ops." in done.stdout
-    assert "storage/raw: yours does not count: an author of it." in done.stdout
+    assert "storage/raw: your approval does not count: an author of it." in done.stdout
     assert "storage/raw: 2 more approvals needed." in done.stdout
     done = ask(tmp_path, server, "approve", "acme/dev")
-    assert (done.returncode, done.stdout) == (0, "No row of acme/dev waits for a person.\n")
+    assert (done.returncode, done.stdout) == (0, "No row of acme/dev awaits approval.\n")
 
 
 def test_a_plan_that_cannot_be_read_does_not_keep_rows_from_being_shown(
@@ -209,7 +211,7 @@ def test_a_plan_that_cannot_be_read_does_not_keep_rows_from_being_shown(
     controller.refusals["01a2"] = 404, build_problem("No such run")
     shown = ask(tmp_path, server, "approve", "acme/prod").stdout
     assert DIGEST in shown
-    assert "could not be read here" in shown
+    assert "could not read what some rows change" in shown
     assert f"{server.url}/targets/acme/prod" in shown
 
 
@@ -222,7 +224,7 @@ def test_a_guard_is_shown_as_one_with_the_rows_that_it_stops(tmp_path, server, c
     stopped = {**ROW, "reason": "guard", "detail": "stopped by mass-missing"}
     controller.held_rows = [{**stopped, "can_be_approved": False}, guard]
     shown = ask(tmp_path, server, "approve", "acme/prod").stdout
-    assert "waits: stopped by mass-missing" in shown
+    assert "reason: stopped by mass-missing" in shown
     assert "guard mass-missing: Many objects are missing" in shown
     assert re.findall(r"row1:\w+", shown) == [GUARD]
 
@@ -269,8 +271,10 @@ def test_a_rejection_has_a_reason(tmp_path, server):
 def test_the_status_says_why_targets_wait(tmp_path, server):
     """What is held and what a target waits for stand in the last column."""
     shown = ask(tmp_path, server, "status").stdout
-    assert re.search(r"^held +acme/prod .* 2 rows wait for a person$", shown, re.MULTILINE)
-    assert re.search(r"^waiting +acme/dev .* outside of a window until \S+$", shown, re.MULTILINE)
+    assert re.search(
+        r"^awaiting approval +acme/prod .* 2 rows await approval$", shown, re.MULTILINE
+    )
+    assert re.search(r"^waiting +acme/dev .* outside its windows until \S+$", shown, re.MULTILINE)
 
 
 def test_the_status_says_which_sources_cannot_be_followed(tmp_path, server):
@@ -287,14 +291,14 @@ def test_the_token_stays_where_it_belongs(tmp_path, server):
     done = ask(tmp_path, server, "status", "--url", "http://controller.example")
     assert (done.returncode, "plain http" in done.stderr) == (1, True)
     done = ask(tmp_path, server, "reconcile", "acme/prod", token="another-token-that-is-wrong")
-    assert (done.returncode, "does not accept the token" in done.stderr) == (1, True)
+    assert (done.returncode, "rejects the token" in done.stderr) == (1, True)
     assert "Who is Bearer" not in done.stderr
     done = ask(tmp_path, server, "reconcile", "acme/prod", token="two words")
-    assert "A token cannot be used" in done.stderr
+    assert "Invalid token" in done.stderr
     with answering(lambda _: (302, {}, {"Location": server.url})) as elsewhere:
         before = len(server.asked)
         done = ask(tmp_path, elsewhere, "reconcile", "acme/prod")
-        assert "did not answer as one" in done.stderr
+        assert "does not come from a controller" in done.stderr
         assert len(server.asked) == before
     with answering(lambda _: (401, {})) as elsewhere:
         done = ask(tmp_path, elsewhere, "status", token="")
@@ -307,7 +311,7 @@ def test_a_lost_answer_is_an_unknown_outcome(tmp_path):
         lambda _: (200, b"{", {"Content-Length": "9", "Connection": "close"})
     ) as breaking:
         done = ask(tmp_path, breaking, "reconcile", "acme/prod")
-        assert (done.returncode, "did not say whether it was done" in done.stderr) == (7, True)
+        assert (done.returncode, "did not confirm the action" in done.stderr) == (7, True)
         assert ask(tmp_path, breaking, "status").returncode == 1
 
 
@@ -327,7 +331,7 @@ def test_odd_answers_are_not_believed(tmp_path, server, controller, document):
     """An answer that lacks what is shown of it is another server's."""
     controller.refusals["holds"] = 200, document
     done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
-    assert (done.returncode, "did not answer as one" in done.stderr) == (1, True)
+    assert (done.returncode, "does not come from a controller" in done.stderr) == (1, True)
     assert list_posts(server, "approve") == []
 
 
@@ -337,7 +341,7 @@ def test_a_list_of_targets_that_lacks_what_is_optional_is_printed(tmp_path):
     with answering(lambda _: (200, answer)) as sparse:
         done = ask(tmp_path, sparse, "status")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"^held +acme/dev +- +- +-", done.stdout, re.MULTILINE)
+    assert re.search(r"^awaiting approval +acme/dev +- +- +-", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("typed", ["reconcile acme/prod", "approve a/b", "resume a/b"])

@@ -45,10 +45,10 @@ def check(folder: Path, text: str, options: str = "", code: int = 1, **environ: 
     [
         ("ref: main", f"ref: {'3858818' + 'a' * 33}", "cannot follow a commit"),
         ("ref: main", f"ref: '{'1' * 64}'", "cannot follow a commit"),
-        ("ref: main", "ref: HEAD", "ref of a source cannot be used"),
-        ("acme/synapse,", "acme/..,", "A repository cannot be used"),
+        ("ref: main", "ref: HEAD", "Invalid ref of a source"),
+        ("acme/synapse,", "acme/..,", "Invalid repository"),
         ("https://git.example", "http://git.example", "plain http"),
-        ("https://git.example", "https://git.example/..", "A URL cannot be used"),
+        ("https://git.example", "https://git.example/..", "Invalid URL"),
     ],
 )
 def test_what_the_file_alone_tells_is_refused_without_secrets_and_network(
@@ -93,8 +93,8 @@ def test_online_says_all_that_is_wrong_in_one_run(tmp_path, upstream):
         f"{one['summary']} {one['detail']}" for one in json.loads(said)["diagnostics"]
         if one["severity"] == "error"
     ]  # fmt: skip
-    for words in ("variable STATUS_TOKEN", "tokens.ops needs 16", "variable HOOK", "store.url",
-                  "neither a branch nor a tag gone", "a tab stands"):  # fmt: skip
+    for words in ("variable STATUS_TOKEN", "tokens.ops must have 16", "variable HOOK", "store.url",
+                  "no branch or tag is called gone", "a tab stands"):  # fmt: skip
         assert sum(words in finding for finding in findings) == 1, (words, findings)
     assert len(findings) == 6
     assert "short" not in said
@@ -120,4 +120,4 @@ def test_online_reads_the_targets_for_the_rollouts(tmp_path, upstream):
         "{waves", "{source: acme, waves"
     )
     assert "is valid" in check(tmp_path, text, code=0)
-    assert "A target in two rollouts" in check(tmp_path, text, "--online")
+    assert "A target is in two rollouts" in check(tmp_path, text, "--online")

@@ -97,7 +97,7 @@ def test_check_says_all_that_is_wrong_and_where(site):
     text = CONFIGURATION.replace("mode: observe", "mode: approve")
     (site.folder / "later.yaml").write_text(text, encoding="utf-8")
     said = site.type("controller check later.yaml")
-    assert "one person has to approve what is held of `acme/*`, and there is no `access`" in said
+    assert "one person has to approve the rows of `acme/*`, but `access` is missing" in said
     assert "later.yaml is valid." in said
     site.type("controller check later.yaml --strict", 1)
     document = json.loads(site.type("controller check odd.yaml --json", 1))
@@ -109,7 +109,7 @@ def test_check_says_all_that_is_wrong_and_where(site):
 
 def test_once_is_enough_for_cron(site):
     """One round, a table, the worst code; what is not due is not asked again."""
-    assert "There is no store" in site.type("controller status", 1)
+    assert "store of the controller does not exist" in site.type("controller status", 1)
     said = site.type("controller run --once", 1)
     assert re.search(r"^failing +acme/prod +[0-9a-f]{7} ", said, re.MULTILINE)
     assert 'summary="There is no state for this target"' in said
@@ -127,7 +127,7 @@ def test_once_is_enough_for_cron(site):
     assert (target["name"], target["state"], target["counts"]["add"]) == ("acme/prod", "pending", 2)
     assert "--once" in site.type("controller run --detailed-exitcode", 64)
     assert site.type("controller backup copy.db") == "Wrote copy.db.\n"
-    assert "there already" in site.type("controller backup copy.db", 1)
+    assert "already exists" in site.type("controller backup copy.db", 1)
     (site.folder / "restored").mkdir()
     (site.folder / "copy.db").rename(site.folder / "restored" / "controller.db")
     assert "acme/prod" in site.type("controller status --data restored")
@@ -172,7 +172,7 @@ def test_a_running_controller_follows_and_answers(site):
         wait_for = partial(find, log)
         url = wait_for(r"started url=(http://127\.0\.0\.1:\d+)")
         wait_for(r"(look) target=acme/prod .* cause=\w+ .* outcome=changes")
-        assert "pending  acme/prod" in site.type(f"controller status --url {url}")
+        assert "pending    acme/prod" in site.type(f"controller status --url {url}")
         said = site.type("controller run --once", 6)
         assert f"process {process.pid}" in said
         commit = site.upstream.commit({"manifests/b.yaml": storage("b")})
@@ -186,8 +186,10 @@ def test_a_running_controller_follows_and_answers(site):
         assert process.wait(60) == 0
         wait_for("info (stopped)")
     said = site.type("controller status --url http://127.0.0.1:1", 1)
-    assert "The controller was not reached" in said
-    assert "did not answer as one" in site.type(f"controller status --url {site.backend.url}", 1)
+    assert "The controller cannot be reached" in said
+    assert "does not come from a controller" in site.type(
+        f"controller status --url {site.backend.url}", 1
+    )
 
 
 def test_two_people_approve_and_a_third_only_reads(site):
@@ -214,8 +216,10 @@ def test_two_people_approve_and_a_third_only_reads(site):
         assert "1 more approval needed" in ask("ann", f"approve acme/prod --row {rows[0]}")
         # A second token of the same person.
         assert "1 more approval needed" in ask("job", f"approve acme/prod --row {rows[0]}")
-        assert "no right" in ask("eve", f"approve acme/prod --row {rows[0]}", 1).lower()
-        assert "held " in ask("eve", "status")
+        assert (
+            "does not have the right" in ask("eve", f"approve acme/prod --row {rows[0]}", 1).lower()
+        )
+        assert "awaiting approval " in ask("eve", "status")
         ask("bob", f"approve acme/prod --row {rows[0]}")
         wait_until(lambda: "in sync " in ask("eve", "status"), 30, "in sync", pause=0.2)
         assert ask("bob", f"approve acme/prod --row {rows[0]}", 4)

@@ -38,7 +38,7 @@ def test_the_demo_shows_targets_and_leaves_nothing(tmp_path):
             _out, err = process.communicate(timeout=60)
     assert conditions.pop("acme/staging") in {"in sync", "drifted"}  # the story may have begun
     assert conditions == EXPECTED
-    assert "2 of 4 targets need a person" in html
+    assert "2 of 4 targets need attention" in html
     assert process.returncode == 0, err
     assert list(tmp_path.iterdir()) == []
 

@@ -165,7 +165,9 @@ def test_the_first_hour_is_as_the_page_has_it(hour):
     hour.wait_for(dev="in sync", prod="held")
     assert "Vision and platform" in hour.read_plugin("dev")
     assert re.search(
-        r"^held +acme/prod ", hour.type_until("synapse-apply controller status"), re.MULTILINE
+        r"^awaiting approval +acme/prod ",
+        hour.type_until("synapse-apply controller status"),
+        re.MULTILINE,
     )
     hour.type_until("curl")
     wait_until(

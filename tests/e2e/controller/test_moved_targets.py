@@ -193,7 +193,7 @@ def test_the_token_of_prod_by_the_name_of_dev(tmp_path, monkeypatch):
         assert list_names("ACME_PROD_TOKEN") == ["third"]
 
 
-TAKEN = "failing: Another target means this backend and state"
+TAKEN = "failing: Another target already means this backend and state"
 
 
 @pytest.mark.parametrize("site", ["sqlite", "postgres"], indirect=True)
@@ -220,7 +220,7 @@ def test_a_target_that_is_renamed(site):
     assert site.follow()["development"] == TAKEN
     assert site.list_live("dev") == ["first"]
     assert "No target that matches" in site.type("forget-rule acme/prod")
-    assert site.type("forget-rule acme/d*") == "acme/dev is not bound any more.\n"
+    assert site.type("forget-rule acme/d*") == "acme/dev is no longer bound.\n"
     site.follow()
     assert site.list_live("dev") == ["first", "second"]
 

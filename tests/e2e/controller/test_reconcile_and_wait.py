@@ -74,8 +74,8 @@ def test_it_waits_for_the_fetch_the_apply_and_the_look_after_it(tmp_path, server
     ]
     done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait")
     assert done.returncode == 0, done.stderr
-    assert "acme/prod is looked at now.\n" in done.stdout
-    assert "1 row waits for a person" in done.stdout
+    assert "The controller checks acme/prod now.\n" in done.stdout
+    assert "1 row awaits approval" in done.stdout
     assert len([asked for asked in server.asked if "target" in asked.query]) == 5
 
 
@@ -99,7 +99,10 @@ def test_the_exit_code_is_that_of_what_became_of_it(
     if run is not None:
         controller.runs = [dict(zip(("verb", "outcome", "calls"), run, strict=True))]
     done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait")
-    assert (done.returncode, fields["state"] in done.stdout) == (code, True), done.stderr
+    assert (done.returncode, fields["state"].replace("looked at", "checked") in done.stdout) == (
+        code,
+        True,
+    ), done.stderr
 
 
 def test_a_source_that_cannot_be_read_is_an_error(tmp_path, server, controller):
@@ -107,9 +110,9 @@ def test_a_source_that_cannot_be_read_is_an_error(tmp_path, server, controller):
     controller.finding = {"severity": "error", "summary": "The repository cannot be read"}
     done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait")
     assert (done.returncode, "The repository cannot be read" in done.stdout) == (1, True)
-    controller.finding = {"severity": "warning", "summary": "The branch went back"}
+    controller.finding = {"severity": "warning", "summary": "The branch was rewound"}
     done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait")
-    assert (done.returncode, "The branch went back" in done.stdout) == (0, True)
+    assert (done.returncode, "The branch was rewound" in done.stdout) == (0, True)
 
 
 def test_what_is_not_done_in_time_is_an_error(tmp_path, server, controller):
@@ -117,11 +120,11 @@ def test_what_is_not_done_in_time_is_an_error(tmp_path, server, controller):
     controller.shown = [build_target("acme/prod", due_cause="asked")]
     done = ask(tmp_path, server, "reconcile", "acme/prod", "--wait", "--timeout", "1s")
     assert done.returncode == 1
-    assert "acme/prod is still to be looked at or applied" in done.stderr
+    assert "A check or an apply of acme/prod has not ended" in done.stderr
     assert "in sync" not in done.stdout
     assert ask(tmp_path, server, "reconcile", "acme/prod", "--timeout", "1s").returncode == 64
     gone = ask(tmp_path, server, "reconcile", "acme/other", "--wait")
-    assert (gone.returncode, "There is no such target" in gone.stderr) == (1, True)
+    assert (gone.returncode, "Target not found" in gone.stderr) == (1, True)
 
 
 def complete(server: Answering, words: str, **variables: str) -> list[str]:

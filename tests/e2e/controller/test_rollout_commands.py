@@ -37,7 +37,7 @@ WAVES = [
 ROLLOUT = {
     "name": "fleet", "source": "acme", "state": "running", "needs_person": False, "commit": COMMIT,
     "number": 7, "subject": "Raise \x1b[31mthe limit", "wave": 2, "wave_count": 3,
-    "description": "wave 2 of 3: 3 of 4 shown, 1 held: eu-4", "waiting_head": None,
+    "description": "wave 2 of 3: 3 of 4 healthy, 1 awaiting approval: eu-4", "waiting_head": None,
     "begun_at": None, "state_since": "2026-11-27T07:00:00Z", "state_by": None,
     "state_reason": None, "waves": WAVES, "path": "/rollouts/fleet",
 }  # fmt: skip
@@ -71,7 +71,7 @@ class StandIn:
         if asked.path == "/api/v1/rollouts":
             return 200, {"kind": "RolloutList", "items": [self.rollout]}
         if asked.path != "/api/v1/rollouts/fleet":
-            return 404, build_problem("Nothing is known by this name")
+            return 404, build_problem("Not found")
         offset, limit = (int(asked.query.get(name, "0")) for name in ("offset", "limit"))
         items = TARGETS[offset : offset + limit]
         return 200, {**self.rollout, "kind": "Rollout", "items": items, "total": len(TARGETS),
@@ -93,15 +93,19 @@ def ask(folder: Path, server: Answering, *typed: str) -> subprocess.CompletedPro
 def test_the_status_says_which_revision_is_where(tmp_path, server):
     """A line a wave; without a name a line a rollout."""
     shown = ask(tmp_path, server, "status", "fleet").stdout
-    assert f"fleet brings {COMMIT} Raise \\u001b[31mthe limit\n" in shown
-    assert "\nwave 2 of 3: 3 of 4 shown, 1 held: eu-4\n" in shown
+    assert f"fleet rolls out {COMMIT} Raise \\u001b[31mthe limit\n" in shown
+    assert "\nwave 2 of 3: 3 of 4 healthy, 1 awaiting approval: eu-4\n" in shown
     assert re.search(r"^1 +skipped +1 of 2 .*skipped by proxy:ann: known$", shown, re.MULTILINE)
     assert re.search(
-        r"^2 +open +3 of 4 +3b92d7c \(4\) +1 held; 1 failed, at most 2 may$", shown, re.MULTILINE
+        r"^2 +open +3 of 4 +3b92d7c \(4\) +1 awaiting approval; 1 failed, at most 2 may$",
+        shown,
+        re.MULTILINE,
     )
     assert re.search(r"^3 +not yet +0 of 6 +none \(6\) +6 not yet$", shown, re.MULTILINE)
     listed = ask(tmp_path, server, "status").stdout
-    assert re.search(r"^running +fleet +3b92d7c .* 1 held: eu-4$", listed, re.MULTILINE)
+    assert re.search(
+        r"^running +fleet +3b92d7c .* 1 awaiting approval: eu-4$", listed, re.MULTILINE
+    )
 
 
 def test_the_status_as_json_has_every_target(tmp_path, server):
@@ -114,10 +118,10 @@ def test_the_status_as_json_has_every_target(tmp_path, server):
 
 def test_a_rollout_that_is_not_there_is_an_error(tmp_path, server, controller):
     done = ask(tmp_path, server, "status", "none")
-    assert (done.returncode, "Nothing is known by this name" in done.stderr) == (1, True)
+    assert (done.returncode, "Not found" in done.stderr) == (1, True)
     controller.rollout["waves"] = [{"wave": "x"}]
     done = ask(tmp_path, server, "status", "fleet")
-    assert (done.returncode, "did not answer as one" in done.stderr) == (1, True)
+    assert (done.returncode, "does not come from a controller" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
@@ -137,7 +141,7 @@ def test_a_script_decides_on_the_revision_that_it_names(tmp_path, server, contro
     assert list_posts(server) == []
     done = ask(tmp_path, server, *typed, COMMIT[:7].upper())
     assert done.returncode == 0, done.stderr
-    assert "token:ops said" in done.stdout
+    assert "token:ops " in done.stdout
     (body,) = list_posts(server)
     assert server.asked[-1].path == f"/api/v1/rollouts/fleet/{verb}"
     assert body["number"] == 7
@@ -163,9 +167,9 @@ def test_the_controller_has_the_last_word(tmp_path, server, controller, after, c
 
 
 def test_who_has_no_right_is_told_so(tmp_path, server, controller):
-    controller.refusal = 403, build_problem("No right to do this")
+    controller.refusal = 403, build_problem("Permission denied")
     done = ask(tmp_path, server, "abort", "fleet", "--reason", "x", "--revision", COMMIT)
-    assert (done.returncode, "No right to do this" in done.stderr) == (1, True)
+    assert (done.returncode, "Permission denied" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 1)])
@@ -173,5 +177,5 @@ def test_at_a_terminal_it_is_shown_and_then_asked_for(tmp_path, server, answer, 
     typed = ("rollout", "abort", "fleet", "--reason", "x")
     done, shown = asking.ask_at_terminal(tmp_path, server, answer, *typed)
     assert done == code, shown
-    assert shown.index("3 of 4 shown") < shown.index("Bring this revision no further")
+    assert shown.index("3 of 4 healthy") < shown.index("End the rollout of this revision")
     assert len(list_posts(server)) == (1 if code == 0 else 0)

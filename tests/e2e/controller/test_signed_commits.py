@@ -53,7 +53,7 @@ def test_nothing_unsigned_is_applied(tmp_path, monkeypatch, signers, mode):
         assert site.follow()["dev"].startswith("in sync"), site.said
         assert site.list_live("dev") == ["first"]
         live = head()
-        for name, why in (("eve", "is not among those of"), ("", "has no signature")):
+        for name, why in (("eve", "is not in"), ("", "has no signature")):
             site.commit("second", dev=site.describe("dev"))
             if name:
                 signers.sign(site.upstream, head(), name)

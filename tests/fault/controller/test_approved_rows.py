@@ -87,7 +87,7 @@ def test_an_approval_is_taken_back_while_the_row_waits_for_something_else(
     else:
         html = site.get_page("/targets/acme/dev").text
         assert re.findall(r'name="row" value="([^"]+)"', html) == [waiting["digest"]]
-        assert "it has approvals, and is not done yet" in html
+        assert "it has approvals, and is not applied yet" in html
         answer = site.post_form("/targets/acme/dev/reject", row=waiting["digest"], reason=reason)
         assert answer.status_code == 303, answer.text
     rejected = site.wait_for_state("held")
@@ -196,19 +196,19 @@ def test_what_is_being_applied_waits_for_nobody(applying_site):
         assert (applying["digest"], applying["reason"]) == (hold["digest"], "applying")
         assert not applying["can_be_approved"]
         assert site.get_target()["applying_count"] == 1
-        assert "it is being applied" in site.get_page("/targets/acme/dev").text
+        assert "the controller is applying it" in site.get_page("/targets/acme/dev").text
         overview = site.get_page("/").text
         assert "1 row is being applied" in overview
         assert "waits for a person" not in overview
         refused = site.send("approve", "second", target="acme/dev", rows=[hold["digest"]])
         assert refused.status_code == 409
-        assert "It is being applied by the approvals that it has" in refused.text
+        assert "The controller is applying it with its current approvals" in refused.text
         environ = environment({URL_VARIABLE: site.url, TOKEN_VARIABLE: TOKENS["second"]})
         status = run_in_process(["controller", "status"], site.folder, environ)
         assert "1 row is being applied" in status.stdout
         approve = ["controller", "approve", "acme/dev", "--row", hold["digest"]]
         refusal = run_in_process(approve, site.folder, environ)
-        assert "It is being applied by the approvals that it has" in refusal.stderr
+        assert "The controller is applying it with its current approvals" in refusal.stderr
         assert refusal.returncode
     finally:
         released.set()

@@ -75,12 +75,12 @@ def test_a_good_commit_is_not_red_because_of_the_broken_one_after_it(tmp_path):
     with ApplyingSite(tmp_path, rule=APPROVE) as site:
         site.start()
         good = site.commit("better", "Describe it better")
-        site.wait_for_pending(good, "1 held: dev")
+        site.wait_for_pending(good, "1 awaiting approval: dev")
         broken = site.commit("\t", "Write a tab")
         site.wait_for_end(broken, "failure")
         assert site.wait_for_end(good, "success").description == f"overtaken by {broken[:7]}"
         mended = site.commit("better", "Mend it")
-        site.wait_for_pending(mended, "1 held: dev")
+        site.wait_for_pending(mended, "1 awaiting approval: dev")
         assert site.get_end(broken) == "failure"
         assert [status.state for status in site.list_ends(good)] == ["success"]
         revisions = site.get("/api/v1/revisions?source=acme")["items"]

@@ -29,16 +29,16 @@ def show(capsys: pytest.CaptureFixture[str], *items: dict[str, Any]) -> str:
 def test_who_has_no_target_is_told_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
     """Such as for a mistyped url of the only source: nothing else would say so."""
     shown = show(capsys)
-    assert "no source could be read" in shown
+    assert "the controller has read no source" in shown
     assert "log" in shown
 
 
 def test_an_unknown_outcome_is_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    """A target that needs a person says why."""
-    assert "nobody knows whether a call had an effect" in show(capsys, UNKNOWN)
+    """A target that needs attention says why."""
+    assert "it is unknown whether a call had an effect" in show(capsys, UNKNOWN)
     paused = {"hold_count": 2, "held_guard_count": 1, "waiting_reason": "paused by proxy:ann"}
     held = show(capsys, UNKNOWN | {"state": "held"} | paused)
-    assert "1 row and 1 guard wait for a person; paused by proxy:ann" in held
+    assert "1 row and 1 guard await approval; paused by proxy:ann" in held
     finding = {"summary": "The backend refused the token"}
     failing = show(capsys, UNKNOWN | {"state": "failing", "finding": finding} | paused)
     assert "The backend refused the token; paused by proxy:ann" in failing

@@ -63,9 +63,9 @@
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (!answer.ok) throw new Error("no page");
       text = await answer.text();
-      live.textContent = "Follows by itself.";
+      live.textContent = "Updates automatically.";
     } catch {
-      live.textContent = "The controller does not answer: this is what it last told.";
+      live.textContent = "The controller does not answer. This page may be out of date.";
       return;
     }
     const newer = new DOMParser().parseFromString(text, "text/html");

@@ -157,7 +157,7 @@ def test_drift_that_is_left_alone_does_not_keep_a_commit_waiting(world):
     assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
     world.repository.push("c2")
     world.run_once()
-    assert world.forge.describe()["c2"] == "success: no target is concerned"
+    assert world.forge.describe()["c2"] == "success: affects no target"
 
 
 def test_a_refused_row_makes_the_commit_red(world):
@@ -202,7 +202,7 @@ def test_outside_of_a_window_everything_waits_for_its_opening(world):
     world.run_once()
     prod = world.get_target("prod")
     assert (prod.state, prod.progress) == (TargetCondition.WAITING, TargetProgress.WAITING)
-    assert prod.waiting_reason.startswith("outside of a window until ")
+    assert prod.waiting_reason.startswith("outside its windows until ")
     assert (prod.due_at, prod.due_cause) == (world.clock.wall + 3600, RunCause.RESUMED)
     assert end_of(world, "c1") == (RevisionEnd.NONE, "1 of 2 done, 1 waiting: prod")
     assert world.workers.applies == []

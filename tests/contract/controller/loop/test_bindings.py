@@ -107,7 +107,7 @@ def test_another_binding_is_held_until_somebody_accepts_it(world, mode, other):
     target = world.get_target("dev")
     assert (target.state, target.progress) == (TargetCondition.HELD, TargetProgress.HELD)
     assert (target.binding, target.found_binding) == (AT_DEV, other)
-    assert "This target means another backend now" in find_move(world, DEV).held_row.row.summary
+    assert "The target now means another backend" in find_move(world, DEV).held_row.row.summary
     world.settle(loop, after=2 * DAY)
     assert world.workers.applies == []
     assert "held acme/dev" in world.inbox.describe()
@@ -210,7 +210,7 @@ def test_a_second_name_of_one_backend_is_refused(world):
     target = world.get_target("dev")
     assert (target.state, target.hold_count) == (TargetCondition.FAILING, 0)
     run = world.store.find_run(target.last_run)
-    assert "acme/prod was seen first" in run.findings[0].detail
+    assert "acme/prod came first" in run.findings[0].detail
     assert "forget-rule acme/prod" in str(run.findings[0].hint)
     # The other way round: prod reaches what dev is bound to.
     look(world, loop, "dev", find(AT_DEV))
@@ -367,7 +367,7 @@ def test_a_stricter_rule_holds_where_both_may_have_one_tenant(world, there, new)
     loop = world.begin()
     look(world, loop, "new", find(Binding(new, "l-new"), CHANGE))
     assert (
-        "a stricter rule holds" in find_move(world, TargetName("acme", "new")).held_row.row.summary
+        "The stricter rule of" in find_move(world, TargetName("acme", "new")).held_row.row.summary
     )
     assert world.workers.applies == []
     if there != "https://prod:443":
@@ -383,7 +383,7 @@ def test_a_target_that_was_never_looked_at_counts_by_what_the_commit_says(world,
     world.repository.backends = {"prod": declared}
     loop = world.begin()
     look(world, loop, "new", find(Binding("https://prod:443 prodt", "l-new"), CHANGE))
-    assert "a stricter rule holds for acme/prod" in (
+    assert "The stricter rule of acme/prod" in (
         find_move(world, TargetName("acme", "new")).held_row.row.summary
     )
     assert world.workers.applies == []
@@ -426,7 +426,7 @@ def test_a_move_to_a_backend_of_a_stricter_rule_is_for_its_people(world):
     world.settings = replace(world.settings, access=access)
     loop = start(world, TargetRule("prod", mode=Mode.APPROVE, approvals=2), AUTO)
     look(world, loop, "dev", find(replace(AT_PROD, lineage="l-own"), CHANGE))
-    assert "a stricter rule holds for another target" in find_move(world, DEV).held_row.row.summary
+    assert "The stricter rule of another target" in find_move(world, DEV).held_row.row.summary
     assert "others=acme/prod" in world.log.getvalue()
     for who in ("proxy:dan", ANN):
         accept(world, loop, who, DEV)
@@ -498,7 +498,7 @@ def test_a_name_of_another_source_changes_no_rule(world):
     loop.request_stop()
     loop = world.begin()
     run = world.store.find_run(world.store.find_target(TargetName("beta", "dev")).last_run)
-    assert run.findings[0].summary == "Another target means this backend and state"
+    assert run.findings[0].summary == "Another target already means this backend and state"
     look(world, loop, "dev", find(AT_DEV, CHANGE))
     assert [request.target for request in world.workers.applies] == [DEV]
     assert world.get_target("dev").waiting_reason == ""
@@ -511,7 +511,7 @@ def test_whose_stricter_rule_counts_is_said_of_the_first_name(world):
     target = world.get_target("dev")
     assert (target.state, target.waiting_reason) == (
         TargetCondition.PENDING,
-        "the stricter rule of acme/prod counts, too",
+        "the stricter rule of acme/prod also applies",
     )
 
 
@@ -525,10 +525,10 @@ def test_findings_of_a_target_do_not_name_what_its_readers_may_not_read(world):
     loop = start(world, TargetRule("prod", mode=Mode.APPROVE, approvals=2), AUTO)
     look(world, loop, "dev", find(replace(AT_PROD, lineage="l-own"), CHANGE))
     summary = find_move(world, DEV).held_row.row.summary
-    assert "a stricter rule holds for another target of this controller" in summary
+    assert "The stricter rule of another target of this controller" in summary
     look(world, loop, "dev", find(AT_PROD, CHANGE))
     run = world.store.find_run(world.get_target("dev").last_run)
-    assert "another target of this controller was seen first" in run.findings[0].detail
+    assert "another target of this controller came first" in run.findings[0].detail
     shown = f"{run.findings} {summary}"
     assert "acme/prod" not in shown
     assert "l-prod" not in shown
@@ -559,6 +559,10 @@ def test_the_page_counts_approvals_by_the_strictest_rule_of_both_names(world):
     (hold,) = holds["items"]
     assert (hold["target"], hold["approvals_needed"]) == ("acme/dev", 2)
     assert (hold["approved_by"], hold["stricter_by"]) == ([ANN], "acme/prod")
-    for words in ("1 of 2 approvals", "stricter rule of acme/prod counts", "You are an author"):
+    for words in (
+        "1 of 2 approvals",
+        "stricter rule of acme/prod also applies",
+        "You are an author",
+    ):
         assert words in page
     assert world.workers.applies == []

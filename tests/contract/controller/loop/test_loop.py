@@ -75,7 +75,7 @@ def test_a_push_is_looked_at_where_its_inputs_changed(world):
     assert world.forge.describe() == {
         "c1": "success: planned only: no changes, 2 targets",
         "c2": "success: planned only: 1 change",
-        "c3": "success: no target is concerned",
+        "c3": "success: affects no target",
     }
 
 
@@ -91,7 +91,7 @@ def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world):
     assert world.run_once() == ["acme/prod"]
     assert world.forge.describe() == {
         "c1": "success: planned only: no changes, 2 targets",
-        "c2": "failure: it cannot be used: Duplicate key",
+        "c2": "failure: unusable: Duplicate key",
         "c3": "success: planned only: no changes, 1 target",
     }
     assert world.inbox.describe() == ["failed", "recovered"]

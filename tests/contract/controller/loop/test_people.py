@@ -191,7 +191,7 @@ def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(world, loop, 
         used = request.terms.approvals[SECOND.digest]
         world.workers.results["acme/prod"] = FAILURE
         if not is_told:
-            return RunResult(RunOutcome.APPLY_STOPPED, stop_reason="the controller ends")
+            return RunResult(RunOutcome.APPLY_STOPPED, stop_reason="the controller is stopping")
         calls, rows = CallCounts(done=1), (SECOND, third)
         return RunResult(RunOutcome.APPLIED, rows=rows, calls=calls, used_approvals=used)
 
@@ -227,8 +227,8 @@ def test_an_approval_that_the_state_knows_as_used_is_tried_once(world, loop):
 @pytest.mark.parametrize(
     ("rule", "who", "digests", "reason"),
     [
-        (APPROVE, ANN, ["row1:unknown"], "does not wait as it was shown"),
-        (APPROVE, ANN, [], "No row was named"),
+        (APPROVE, ANN, ["row1:unknown"], "The rows have changed"),
+        (APPROVE, ANN, [], "No row was selected"),
         (TargetRule("*"), ANN, [FIRST.digest], "in mode observe"),
         (replace(APPROVE, not_author=True), "proxy:kim", [FIRST.digest], "author cannot approve"),
     ],
@@ -255,14 +255,14 @@ def test_a_guard_stops_all_until_it_is_approved_by_name(world):
     world.workers.results["acme/prod"] = plan_of(FIRST, guard)
     loop = world.begin()
     assert world.workers.applies == []
-    with pytest.raises(ActionRefused, match="cannot be approved"):
+    with pytest.raises(ActionRefused, match="You cannot approve this row"):
         world.approve(ANN, FIRST)
     world.approve(ANN, guard)
     world.settle(loop)
     assert len(world.workers.applies) == 1
     world.workers.results["acme/prod"] = plan_of(FIRST, policy)
     world.settle(loop, after=700)
-    with pytest.raises(ActionRefused, match="cannot be approved") as caught:
+    with pytest.raises(ActionRefused, match="You cannot approve this row") as caught:
         world.approve(ANN, policy)
     assert "nobody" in caught.value.diagnostics[0].hint
 
@@ -273,7 +273,7 @@ def test_where_authors_are_unknown_no_approval_counts(world):
     world.workers.results["acme/prod"] = plan_of(FIRST)
     loop = world.begin()
     world.repository.are_authors_unknown = True
-    with pytest.raises(ActionRefused, match="cannot be read"):
+    with pytest.raises(ActionRefused, match="cannot read the authors"):
         world.approve(ANN, FIRST)
     assert loop.next_authors(PROD) is None
     world.repository.are_authors_unknown = False
@@ -380,7 +380,7 @@ def test_what_is_rejected_is_not_done_in_mode_auto(world, what_held):
     world.workers.results["acme/prod"] = plan_of(*rows)
     loop = world.begin()
     actions = loop.get_people_actions()
-    with pytest.raises(ActionRefused, match="cannot be approved"):
+    with pytest.raises(ActionRefused, match="You cannot approve this row"):
         world.approve(ANN, rejected)
     world.reject(BOB, "keep it", rejected)
     (hold,) = [one for one in world.store.list_holds(PROD) if one.rejected_by]
@@ -393,7 +393,7 @@ def test_what_is_rejected_is_not_done_in_mode_auto(world, what_held):
     assert rejected in result.rows
     kept = next(one for one in world.store.list_holds(PROD) if one.row_digest == rejected.digest)
     assert (kept.rejected_by, kept.held_row) == (BOB, hold.held_row)
-    assert kept.held_row.detail == "it was rejected"
+    assert kept.held_row.detail == "a person rejected it"
     waiting = [one.row_digest for one in world.store.list_holds(PROD)]
     actions.approve_rows_or_refuse(ANN, PROD, waiting)
     world.settle(loop)
@@ -500,7 +500,7 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world):
     world.settle(loop, after=until - world.clock.wall)
     assert len(world.workers.applies) == 2
     assert list_actions(world) == ["proxy:ann pause acme/p*"]
-    with pytest.raises(ActionRefused, match="no such pause"):
+    with pytest.raises(ActionRefused, match="Pause not found"):
         world.resume(ANN, "acme/p*")
 
 
@@ -519,9 +519,9 @@ def test_what_is_held_says_that_it_is_paused_until_it_is_not(world, loop):
     ("scope", "seconds", "reason"),
     [
         ("acme/unknown", 60, "No target matches"),
-        ("acme/*", -1, "cannot end then"),
-        ("acme/*", 400 * DAY, "cannot end then"),
-        ("acme/*", float("nan"), "cannot end then"),
+        ("acme/*", -1, "Invalid end of the pause"),
+        ("acme/*", 400 * DAY, "Invalid end of the pause"),
+        ("acme/*", float("nan"), "Invalid end of the pause"),
     ],
 )
 def test_pauses_that_are_refused(world, loop, scope, seconds, reason):
@@ -535,7 +535,7 @@ def test_a_pause_of_the_file_is_not_for_people_to_end(world):
     """The message says where it stands."""
     world.set_rules(replace(AUTO, pause=FixedPause("a freeze")))
     world.begin()
-    with pytest.raises(ActionRefused, match="no such pause") as caught:
+    with pytest.raises(ActionRefused, match="Pause not found") as caught:
         world.resume(ANN, "acme/prod")
     assert "controller.yaml pauses it: a freeze" in caught.value.diagnostics[0].detail
     assert world.inbox.describe() == ["paused"]
@@ -554,7 +554,7 @@ def test_reconcile_looks_at_once_and_fetches(world):
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
     (run, *_) = world.store.newest_runs(PROD, 1)
     assert run.cause is RunCause.ASKED
-    with pytest.raises(ActionRefused, match="no such target"):
+    with pytest.raises(ActionRefused, match="Target not found"):
         world.reconcile(BOB, TargetName("acme", "unknown"))
     assert list_actions(world) == ["token:bob reconcile acme/prod"]
 

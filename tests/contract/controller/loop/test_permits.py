@@ -112,7 +112,7 @@ def test_a_rejection_in_the_middle_of_an_apply_takes_its_permit(world):
     )
     world.approve("proxy:ann", guard)
     world.settle(loop)
-    assert [permit.reason for permit in permits] == ["", "a row was rejected"]
+    assert [permit.reason for permit in permits] == ["", "a person has rejected a row"]
     del world.workers.applied["acme/prod"]
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
     world.settle(loop, after=60)
@@ -129,7 +129,7 @@ def test_a_controller_that_stops_begins_no_further_call(world):
     permits: list[Permit] = []
     world.workers.applied["acme/prod"] = apply_with_permits(world, loop.request_stop, permits)
     world.start(loop)
-    assert permits[1].reason == "the controller ends"
+    assert permits[1].reason == "the controller is stopping"
     loop._drain()
     assert world.workers.is_stopped
     assert describe_runs(world) == ["apply apply_stopped"]
@@ -221,7 +221,7 @@ def test_a_claim_that_was_lost_takes_the_permit_and_the_record(world):
 
     world.workers.applied["acme/prod"] = apply_with_permits(world, lose_claim, permits)
     world.run_once()
-    assert permits[1].reason == "another worker has the target"
+    assert permits[1].reason == "another worker has taken over the target"
     assert describe_runs(world) == []
 
 
@@ -283,7 +283,7 @@ def test_an_apply_ends_where_its_approvals_count_no_more(world, changes, is_ende
     actions.approve_rows_or_refuse("token:ops", PROD, digests)
     world.settle(loop)
     assert permits[0].reason == ""
-    ended = "an approval was taken back, or counts no more" if is_ended else ""
+    ended = "an approval was withdrawn, or no longer counts" if is_ended else ""
     assert permits[1].reason == ended
     assert world.get_target("prod").state is not TargetCondition.FAILING
     if is_ended:
@@ -318,7 +318,7 @@ def test_an_apply_ends_where_what_it_may_come_to_do_is_approved_no_more(world):
     world.settle(loop)
     assert [permit.reason for permit in permits[:2]] == [
         "",
-        "an approval was taken back, or counts no more",
+        "an approval was withdrawn, or no longer counts",
     ]
 
 

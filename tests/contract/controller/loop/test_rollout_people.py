@@ -45,7 +45,7 @@ def test_an_unknown_rollout_is_refused(world, waiting_loop):
     """Also one that the configuration has and that has not begun."""
     world.set_rollouts(ALL, Rollout("other", "acme", (CANARIES,)))
     for name in ("other", "none", ""):
-        with pytest.raises(ActionRefused, match="no such rollout"):
+        with pytest.raises(ActionRefused, match="Rollout not found"):
             waiting_loop.get_people_actions().abort_rollout_or_refuse(ANN, name, 2, "")
 
 

@@ -36,7 +36,7 @@ def test_targets_of_a_rollout_that_is_no_more_follow_the_head(world, waiting_loo
     assert world.store.list_rollouts() == []
     assert world.store.list_rollout_targets("all") == []
     assert world.list_audit_of_rollouts()[-1] == (
-        "controller:main forget rollout: controller.yaml has it no more"
+        "controller:main forget rollout: controller.yaml no longer has it"
     )
     world.set_rollouts(replace(ALL, waves=(CANARIES, STANDARD, replace(PROD, approve=True))))
     world.reload(waiting_loop)
@@ -63,7 +63,7 @@ def test_rollouts_that_share_a_target_move_nothing_until_that_is_mended(world, w
     three = replace(ALL, waves=(CANARIES, STANDARD, replace(PROD, approve=True)))
     world.set_rollouts(three, other)
     world.reload(waiting_loop)
-    assert world.forge.describe()["c2"] == ("failure: it cannot be used: A target in two rollouts")
+    assert world.forge.describe()["c2"] == ("failure: unusable: A target is in two rollouts")
     waiting_loop.get_people_actions().approve_wave_or_refuse(ANN, "all", 2, 3)
     world.settle(waiting_loop)
     assert world.take_writes() == []
@@ -86,8 +86,8 @@ def test_a_last_wave_that_is_not_reached_for_a_week_is_told(world):
         world.wait(loop, DAY, step=6 * 3600)
     told = [row for row in world.inbox.messages if row.fields["rollout"]]
     assert [row.fields["finding"]["summary"] for row in told] == [
-        "The last wave was not reached for 7 days",
-        "The last wave was not reached for 8 days",
+        "The rollout has not reached its last wave for 7 days",
+        "The rollout has not reached its last wave for 8 days",
     ]
     assert [row.fields["reminder"] for row in told] == [False, True]
 

@@ -39,7 +39,7 @@ def test_each_target_shows_its_own_end(per_target):
     assert url == "https://page.example/targets/acme/prod"
     world.repository.push("c2", dev="d2")
     world.run_once()
-    assert world.forge.describe_targets("c2")["prod"] == "success: this commit does not concern it"
+    assert world.forge.describe_targets("c2")["prod"] == "success: not affected by this commit"
 
 
 def test_what_fails_turns_green_by_itself(per_target):
@@ -88,7 +88,7 @@ def test_a_held_target_is_pending_until_its_commit_ends(per_target):
     world.run_once(after=world.settings.defaults.status_spacing)
     assert world.forge.describe_targets("c1") == {
         "dev": "success: live",
-        "prod": "pending: held: 1 row for a person",
+        "prod": "pending: awaiting approval: 1 row",
     }
     world.repository.push("c2", dev="d2", prod="p2")
     world.workers.results["acme/dev"] = FAILURE
@@ -99,7 +99,7 @@ def test_a_held_target_is_pending_until_its_commit_ends(per_target):
     }
     world.run_once(after=world.settings.defaults.status_spacing)
     assert world.forge.describe()["c2"] == (
-        "failure: 0 of 2 done, 1 failing: dev (Broken), 1 held: prod"
+        "failure: 0 of 2 done, 1 failing: dev (Broken), 1 awaiting approval: prod"
     )
     world.repository.push("c3", dev="d3", prod="p3")
     world.workers.results |= {"acme/dev": IN_SYNC, "acme/prod": IN_SYNC}

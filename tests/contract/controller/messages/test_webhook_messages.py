@@ -103,9 +103,9 @@ def test_the_example_of_the_page_has_the_shape():
     [
         (EVERY[0], "acme/prod failed: A manifest is broken"),
         (EVERY[1], "source acme failed: A manifest is broken"),
-        (EVERY[2], "acme/prod is not as it was last applied: 2 to change, 2 drifted"),
+        (EVERY[2], "acme/prod has drifted: 2 to change, 2 drifted"),
         (EVERY[3], "acme/prod recovered"),
-        (EVERY[4], "Reminder: acme/prod waits for a person"),
+        (EVERY[4], "Reminder: acme/prod needs attention"),
         (EVERY[5], "acme/prod is paused"),
         (EVERY[6], "rollout all failed: A manifest is broken"),
         (EVERY[7], "acme/prod failed 5 times in a row: A manifest is broken"),

@@ -112,11 +112,11 @@ def test_targets_are_filtered_and_paged(page):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/api/v1/targets?state=x", "state is one of: failing, unknown, refused,"),
-        ("/api/v1/targets?limit=0", "limit is at least 1 and at most 1000"),
-        ("/api/v1/targets?offset=-1", "offset is a whole number"),
+        ("/api/v1/targets?state=x", "state must be one of: failing, unknown, refused,"),
+        ("/api/v1/targets?limit=0", "limit must be between 1 and 1000"),
+        ("/api/v1/targets?offset=-1", "offset must be a whole number"),
         ("/api/v1/revisions", "source is missing"),
-        ("/api/v1/runs?target=acme", "target is missing: SOURCE/TARGET"),
+        ("/api/v1/runs?target=acme", "target is missing: write SOURCE/TARGET"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_reason(page, path, message):
@@ -167,7 +167,7 @@ def test_the_page_names_every_metric(page):
     [
         ({"round_age": None}, "the loop has not made its first round"),
         ({"round_age": 121.0}, "the loop made its last round 121 s ago"),
-        ({"agreed_offset": -75.0}, "the clock is 75 s away from that of the servers"),
+        ({"agreed_offset": -75.0}, "the clock differs by 75 s from the servers' clocks"),
     ],
 )
 def test_it_is_ready_only_while_the_loop_goes_round(page, health, reason):

@@ -201,7 +201,7 @@ def test_a_page_that_fails_tells_nothing_and_the_next_one_is_answered(page, capl
         answer = page.get("/")
         assert (answer.status_code, answer.text) == (
             500,
-            "The page could not be made; see the log.\n",
+            "The controller could not render the page. See its log.\n",
         )
         assert page.get("/readyz").status_code == 503
     assert "RuntimeError" in caplog.text
@@ -218,4 +218,4 @@ def test_an_address_that_is_taken_is_an_error_for_people(page, tmp_path):
         PageServer(store, loop, {}),
     ):
         pass
-    assert raised.value.diagnostics[0].summary == "The page cannot listen"
+    assert raised.value.diagnostics[0].summary == ("The page cannot listen on its address")

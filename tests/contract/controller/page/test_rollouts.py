@@ -36,18 +36,22 @@ def test_one_picture_says_which_revision_is_where(rollout_page):
     """A row a wave, a cell a target: its state in words, its revision, and a link to it."""
     html = rollout_page.get(FLEET, **SRE).text
     text = read_text(html)
-    assert "Wave 2 of 3: 1 of 8 shown, 1 failing: eu-4, 1 held: us-1, 1 waiting: us-2" in text
+    assert (
+        "Wave 2 of 3: 1 of 8 healthy, 1 failing: eu-4, 1 awaiting approval: us-1, 1 waiting: us-2"
+        in text
+    )
     first, second, third = html.partition("<ol")[2].partition("</ol>")[0].split("<h3>")[1:]
     assert re.findall(r'class="commit" href="[^"]+">(\w+)', second) == ["3b92d7c", "8c1f0e5"]
-    assert "canary-1 : shown" in read_text(first)
-    for words in ("eu-4 : failing", "us-1 : held", "eu-2 : soaking 6 min", "eu-3 : changing",
-                  "us-3 : not yet", "soak 10 min, at most 4 at once, stops at more than 2 failures",
+    assert "canary-1 : healthy" in read_text(first)
+    for words in ("eu-4 : failing", "us-1 : awaiting approval", "eu-2 : soaking 6 min", "eu-3 : changing",
+                  "us-3 : not yet", ("soak 10 min, at most 4 at a time, stops at more than 2 "
+                                    "failures"),
                   "1 failed", "tier=standard"):  # fmt: skip
         assert words in read_text(second), words
     assert 'href="/targets/acme/eu-4"' in second
-    assert "begins once a person lets it" in read_text(third)
-    for words in ("Write category as the schema has it 8 targets, the one it brings",
-                  "outside of a window until 2026-11-27T09:00:00Z",
+    assert "needs approval to open" in read_text(third)
+    for words in ("Write category as the schema has it 8 targets, the revision of this rollout",
+                  "outside its windows until 2026-11-27T09:00:00Z",
                   "Wave 2 skipped by ann: eu-4 is being rebuilt", "Wave 3 approved by lee"):  # fmt: skip
         assert words in text, words
 
@@ -57,12 +61,14 @@ def test_rollouts_are_listed_who_needs_a_person_first(rollout_page):
     text = read_text(rollout_page.get("/rollouts", **SRE).text)
     places = [text.index(f" {name} ") for name in ("lab", "fleet", "later")]
     assert places == sorted(places)
-    assert "waits for approval" in text
-    assert "not begun" in text
+    assert "awaiting approval" in text
+    assert "not started" in text
     overview = read_text(rollout_page.get("/", **SRE).text)
-    assert "Rollouts under way" in overview
+    assert "Rollouts in progress" in overview
     assert "later" not in overview
-    assert "It has not begun" in read_text(rollout_page.get("/rollouts/later", **SRE).text)
+    assert "The rollout has not started" in read_text(
+        rollout_page.get("/rollouts/later", **SRE).text
+    )
 
 
 def test_other_pages_lead_to_a_rollout(rollout_page):
@@ -94,7 +100,7 @@ def test_an_aborted_one_says_by_whom_and_offers_nothing(rollout_page):
 def test_a_head_that_waits_is_named(rollout_page):
     """Where a newer head waits for the end of the one under way."""
     text = read_text(rollout_page.get("/rollouts/lab", **SRE).text)
-    assert "The newer head 3b92d7c waits until this one is over" in text
+    assert "The newer head 3b92d7c waits until this revision is done" in text
     assert "waits until" not in read_text(rollout_page.get(FLEET, **SRE).text).split("Begun")[0]
 
 
@@ -184,7 +190,7 @@ def test_a_narrow_reader_sees_their_targets_and_no_words_on_others(rollout_page)
     try:
         html = rollout_page.get(FLEET, **jo).text
         assert re.findall(r'href="/targets/([^"]+)"', html) == ["acme/eu-1"] * 2
-        assert "1 of 1 shown" in read_text(html)
+        assert "1 of 1 healthy" in read_text(html)
         texts = [
             read_text(rollout_page.get(path, **jo).text)
             for path in ("/", "/rollouts", FLEET, "/sources/acme", "/targets/acme/eu-1",

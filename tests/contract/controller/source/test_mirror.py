@@ -130,7 +130,10 @@ def test_a_branch_does_not_take_the_place_of_a_tag(upstream, data, setting):
     git(upstream.path, "update-ref", "-d", "refs/tags/live")
     with pytest.raises(SourceUnavailable) as raised:
         mirror.fetch_head()
-    assert "refs/tags/live, which was followed until now" in raised.value.diagnostics[0].detail
+    assert (
+        "refs/tags/live, which the controller followed until now"
+        in raised.value.diagnostics[0].detail
+    )
     assert read() == first
     make_mirror(upstream, data, **{setting: "refs/heads/live"}).fetch_head()
     if setting == "ref":
@@ -200,7 +203,7 @@ def test_findings_name_commit_and_file(upstream, data):
     assert files == {commit[:7]}
     other = upstream.commit({"synapse-apply.yaml": None, "README": "x"})
     mirror.fetch_head()
-    with pytest.raises(InputError, match="No project file in that commit"):
+    with pytest.raises(InputError, match="The commit has no project file"):
         list_names(mirror, other)
 
 
@@ -298,7 +301,7 @@ def test_a_list_that_is_a_link_is_refused(upstream, data):
     blob = upstream.write_blob(b"/etc/passwd")
     upstream.commit(raw_entries=(f"120000 {blob}\tlists/tenants.yaml",))
     mirror = make_mirror(upstream, data)
-    with pytest.raises(InputError, match="The list of targets is no file") as raised:
+    with pytest.raises(InputError, match="The list of targets is not a regular file") as raised:
         list_names(mirror, mirror.fetch_head().commit)
     assert "lists/tenants.yaml is a link or a submodule" in raised.value.diagnostics[0].detail
 
@@ -320,7 +323,7 @@ def test_a_repository_that_is_too_large_is_not_kept(upstream, data):
     [
         ({"ref": "--upload-pack=x"}, "ref of a source"),
         ({"ref": "a..b"}, "ref of a source"),
-        ({"path": "../x"}, "leads out"),
+        ({"path": "../x"}, "leaves its repository"),
         ({"project_from": "-x"}, "ref of a source"),
     ],
 )

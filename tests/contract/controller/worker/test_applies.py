@@ -112,7 +112,7 @@ def test_nothing_is_done_to_what_the_order_is_not_for(declare):
     for other in others:
         result = apply_for(other)
         assert result.outcome is RunOutcome.PLAN_ERROR
-        assert result.findings[0].summary == "This target means another backend now"
+        assert result.findings[0].summary == "The target now means another backend"
     assert site.look().rows
     assert apply_for(replace(binding, token="env OTHER")).calls == CallCounts(done=1)
 
@@ -352,7 +352,7 @@ def test_one_whose_calls_hang_is_ended_and_another_run_is_told_of_it(declare, th
     monkeypatch.setattr(child, "time", later)
     ended = applying.result(60)
     assert ended.outcome is RunOutcome.TIMEOUT
-    assert "looked up by the next run" in list_texts(ended)
+    assert "looks up the outcome of each open call" in list_texts(ended)
     assert pool.list_process_ids() == ()
     site.put_faults()
     wait_until_unlocked(site)
@@ -368,7 +368,7 @@ def test_a_worker_that_is_killed_is_told_and_nothing_is_sent_twice(declare, thre
     os.kill(process_id, signal.SIGKILL)
     lost = applying.result(60)
     assert lost.outcome is RunOutcome.WORKER_LOST
-    assert "looked up by the next run, which sends nothing twice" in list_texts(lost)
+    assert "looks up the outcome of each open call, and sends nothing twice" in list_texts(lost)
     site.put_faults()
     wait_until_unlocked(site)
     check_all_is_done_once(site, 3)
@@ -379,7 +379,7 @@ def test_a_worker_that_takes_too_much_memory_is_ended(declare, monkeypatch):
     monkeypatch.setattr(child, "_MOST_RESIDENT_BYTES", 1)
     lost = site.apply()
     assert lost.outcome is RunOutcome.WORKER_LOST
-    assert "took more than 0 MiB. What became of a call that was open" in list_texts(lost)
+    assert "used more than 0 MiB of memory. The next run looks up the outcome" in list_texts(lost)
     monkeypatch.undo()
     check_all_is_done_once(site, 1)
 
@@ -407,11 +407,11 @@ def test_a_pool_that_is_closed_lets_calls_end(declare, threads):
     result = applying.result(60)
     assert (result.outcome, result.stop_reason) == (
         RunOutcome.APPLY_STOPPED,
-        "the controller stops",
+        "the controller is stopping",
     )
     assert 0 < result.calls.done == site.count_creates() < MANY
     assert site.apply() == replace(
-        RunResult(RunOutcome.APPLY_STOPPED), stop_reason="the controller stops"
+        RunResult(RunOutcome.APPLY_STOPPED), stop_reason="the controller is stopping"
     )
     assert not site.read_state().open_intents
     site.pool = site.make_pool()
@@ -427,7 +427,7 @@ def test_a_call_that_hangs_does_not_keep_a_pool_open(declare, threads):
     finish(pool.close)
     result = applying.result(60)
     assert result.outcome is RunOutcome.APPLY_STOPPED
-    assert "looked up by the next run" in list_texts(result)
+    assert "looks up the outcome of each open call" in list_texts(result)
     site.put_faults()
     wait_until_unlocked(site)
     check_all_is_done_once(site, 1)

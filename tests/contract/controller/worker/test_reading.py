@@ -181,7 +181,7 @@ def test_a_head_that_cannot_be_read_is_red_until_it_can(tmp_path, upstream, worl
         mirror._failures.clear()
     assert reading.count == 3
     shown = world.forge.describe()[commit]
-    assert shown == "failure: it cannot be used: The project file cannot be read"
+    assert shown == "failure: unusable: The project file cannot be read"
     revision = world.store.find_revision("acme", commit)
     assert revision.finding is not None
     assert "took longer than 0 s" in revision.finding.detail

@@ -70,9 +70,13 @@ def test_what_is_right_has_no_finding(rule):
 @pytest.mark.parametrize(
     ("rule", "summary", "is_error"),
     [
-        ("mode: approve, auto: {causes: [git]}", "No effect in this mode", False),
-        ("auto: {causes: [git]}", "No effect in this mode", False),
-        ('mode: auto, windows: [{cron: "0 25 * * *", duration: 1h}]', "Not a cron", True),
+        ("mode: approve, auto: {causes: [git]}", "`auto` has no effect in this mode", False),
+        ("auto: {causes: [git]}", "`auto` has no effect in this mode", False),
+        (
+            'mode: auto, windows: [{cron: "0 25 * * *", duration: 1h}]',
+            "Invalid cron expression",
+            True,
+        ),
         (
             'mode: auto, windows: [{cron: "0 9 * * *", duration: 1h, timezone: Mars/Base}]',
             "Unknown time zone",
@@ -80,21 +84,21 @@ def test_what_is_right_has_no_finding(rule):
         ),
         (
             'mode: auto, windows: [{cron: "0 9 * * 1-5", duration: 72h}]',
-            "A window that never closes",
+            "The window never closes",
             True,
         ),
         (
             'mode: auto, windows: [{cron: "* * * * *", duration: 1m}]',
-            "A window that never closes",
+            "The window never closes",
             True,
         ),
         ('mode: auto, windows: [{cron: "0 0 29 2 *", duration: 400d}]', "Too long", True),
         (
             "mode: auto, paused: {reason: x, until: 2026-11-26T23:59:59Z}",
-            "A pause that has ended",
+            "The pause has ended",
             False,
         ),
-        ("mode: auto, paused: {reason: x, until: 2026-02-30T00:00:00Z}", "Not a time", True),
+        ("mode: auto, paused: {reason: x, until: 2026-02-30T00:00:00Z}", "Invalid time", True),
     ],
 )
 def test_what_is_wrong_with_a_rule(rule, summary, is_error):
@@ -140,8 +144,8 @@ def test_a_rule_that_does_not_fit_hides_no_other():
     ("may", "summary"),
     [
         ('who: ["token:opps"], do: [read]', "Unknown token"),
-        ('who: ["group:sre"], do: [read], targets: ["acne/*"]', "A pattern that matches no target"),
-        ('who: ["group:sre"], do: [read], targets: [prod]', "A pattern that matches no target"),
+        ('who: ["group:sre"], do: [read], targets: ["acne/*"]', "The pattern matches no target"),
+        ('who: ["group:sre"], do: [read], targets: [prod]', "The pattern matches no target"),
     ],
 )
 def test_what_is_wrong_with_who_may_what(may, summary):
@@ -167,14 +171,14 @@ def test_a_rule_of_may_that_does_not_fit_is_told_alone(may):
 @pytest.mark.parametrize(
     ("old", "new", "summary"),
     [
-        ("X-Groups", "x-user", "Two meanings of a header"),
-        ("X-Secret", "X-User", "Two meanings of a header"),
-        ("X-User", "Authorization", "A header with another meaning"),
-        ("X-Secret", "Cookie", "A header with another meaning"),
-        ("{env: OPS}", "{env: PROXY}", "One secret for two"),
-        ("{env: OPS}", "{env: OPS}, other: {env: OPS}", "One secret for two"),
-        ("{env: OPS}", "{env: OPS}, other: {env: OTHER}", "A token without a right"),
-        ("groups_header: X-Groups, ", "", "Nobody is ever in this group"),
+        ("X-Groups", "x-user", "Two uses of one header"),
+        ("X-Secret", "X-User", "Two uses of one header"),
+        ("X-User", "Authorization", "The header already has a meaning"),
+        ("X-Secret", "Cookie", "The header already has a meaning"),
+        ("{env: OPS}", "{env: PROXY}", "Two identities share one secret"),
+        ("{env: OPS}", "{env: OPS}, other: {env: OPS}", "Two identities share one secret"),
+        ("{env: OPS}", "{env: OPS}, other: {env: OTHER}", "The token has no rights"),
+        ("groups_header: X-Groups, ", "", "No request can have this group"),
         ("{env: OPS}", "{env: OPS, file: ops}", "Invalid value"),
         ("{env: OPS}", "{person: ann}", "Invalid value"),
         ("{env: OPS}", '{env: OPS, person: ""}', "Invalid value"),
@@ -190,14 +194,14 @@ def test_what_is_wrong_with_access(old, new, summary):
 def test_a_proxy_needs_the_address_of_the_page():
     """Else all that comes by it would be refused, by its Host."""
     findings = read(old="public_url: https://page.example", new="# none")
-    assert describe(findings) == [("The page does not know its address", 11, False)]
+    assert describe(findings) == [("The public address of the page is missing", 11, False)]
 
 
 def test_people_need_a_proxy():
     """A group or a person that nobody can log in as is an error."""
     proxy_line = next(line for line in TEXT.splitlines() if "proxy:" in line)
     findings = read(old=proxy_line, new="  # none")
-    assert describe(findings) == [("Nobody is ever known by this name", MAY_LINE, True)]
+    assert describe(findings) == [("No request can have this identity", MAY_LINE, True)]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +247,7 @@ def test_mode_approve_without_access():
     assert reading.controller is not None
     (finding,) = reading.findings
     assert finding.summary == "Too few people can approve"
-    assert "there is no `access`" in finding.detail
+    assert "`access` is missing" in finding.detail
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:99999", "0.0.0.0:80", "nonsense"])
@@ -274,6 +278,6 @@ def test_rules_of_unequal_strictness_without_a_pin(rules, patterns):
     for pin, expected in (("", patterns), ("    pin: git:main\n", [])):
         content = f"{head}{pin}    targets: {rules}\n{tail}"
         findings = parse_and_check_configuration(content, FILE, now=NOW).findings
-        told = [f for f in findings if f.summary == "A commit chooses the rule"]
+        told = [f for f in findings if f.summary == "A commit can choose the rule"]
         assert [f.detail.split("`")[1] for f in told] == expected
         assert not any(f.is_error for f in told)

@@ -200,12 +200,12 @@ def test_the_secrets_of_access_are_the_controllers_own():
         ('{"*": {}}', '{"*": {windows: [{cron: "1 * * * *", duration: 1h, timezone: Mars}]}}', 4, "zone"),
         ('{"*": {}}', '{"*": {paused: {reason: x, until: soon}}}', 4, "RFC 3339"),
         ("https://git", "http://git", 4, "is not encrypted"),
-        ("https://git", "svn://git", 4, "no https, ssh or file URL"),
+        ("https://git", "svn://git", 4, "not an https, ssh or file URL"),
         ("https://git", "https://[git", 4, "brackets"),
         ("https://git", "ssh://git", 4, "known_hosts"),
         ("targets:", "credentials: {ssh_key: {env: K}}, targets:", 4, "known_hosts"),
         ("targets:", "credentials: {token: {env: K, file: f}}, targets:", 4, "env|too many|at most"),
-        ("targets:", "path: ../other, targets:", 4, "leads out of its repository"),
+        ("targets:", "path: ../other, targets:", 4, "leaves its repository"),
         ("targets:", "hosts: [https://a], targets:", 4, "host"),
         ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:8080", 3, "open to everyone"),
         ("kind: Controller", "kind: Controller\nlisten: 127.0.0.1:99999", 3, "65535"),
@@ -291,7 +291,7 @@ def test_a_secret_in_the_file_is_refused_and_never_shown(setting):
     controller, findings = parse_and_check_configuration(f"{base}{setting}\n", FILE)
     assert controller is None
     assert "S3CRET" not in repr(findings)
-    assert any("A secret stands in the file" in finding.summary for finding in findings)
+    assert any("The file contains a secret" in finding.summary for finding in findings)
 
 
 def test_rules_that_never_hold_are_told():
@@ -310,7 +310,7 @@ def test_a_pattern_that_fits_the_controllers_own_secrets_is_told():
     controller, findings = parse_and_check_configuration(text, FILE)
     assert controller is not None
     (finding,) = findings
-    assert finding.detail.startswith("`A*` fits ACME_GIT")
+    assert finding.detail.startswith("`A*` matches ACME_GIT")
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "a: [\n", "\x00", "--- a\n--- b\n"])

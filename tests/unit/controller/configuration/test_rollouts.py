@@ -69,12 +69,12 @@ def test_every_key_of_a_rollout_is_read():
         (["{labels: {}}"], 10, "waves"),
         (["{aprove: true}"], 10, "approve"),
         (["{targets: [a, a]}"], 10, "without repetitions"),
-        (["{}", "{targets: [prod]}"], 11, "belong to wave 1, which"),
+        (["{}", "{targets: [prod]}"], 11, "already belong to wave 1"),
         (["{targets: [a]}", '{targets: ["*"]}', "{labels: {a: b}}"], 12, "belong to wave 2"),
         (["{labels: {a: b}}", "{labels: {a: b, c: d}, targets: [x]}"], 11, "belong to wave 1"),
         (["{targets: [a]}", "{targets: [b]}", "{targets: [b, a]}"], 12, "wave 1 and wave 2"),
-        (["{targets: [acme/prod]}"], 10, "names of targets have no `/`"),
-        (["{targets: [watched]}"], 10, "rule `watched` only observe it"),
+        (["{targets: [acme/prod]}"], 10, "target names have no `/`"),
+        (["{targets: [watched]}"], 10, "rule `watched` only observes"),
     ],
 )
 def test_what_is_wrong_with_a_wave_is_said_with_its_place(waves, line, words):
@@ -90,8 +90,8 @@ def test_what_is_wrong_with_a_wave_is_said_with_its_place(waves, line, words):
 @pytest.mark.parametrize(
     ("waves", "words"),
     [
-        (["{max_parallel: 2, max_failures: 2}"], "no more than these ever fail"),
-        (['{targets: ["p*"]}', "{targets: [prod, dev]}"], "`prod`: wave 1 stands before it"),
+        (["{max_parallel: 2, max_failures: 2}"], "no target follows a failed one"),
+        (['{targets: ["p*"]}', "{targets: [prod, dev]}"], "`prod`: the earlier wave 1"),
     ],
 )
 def test_what_is_odd_in_a_wave_is_a_warning(waves, words):
@@ -106,7 +106,7 @@ def test_what_is_odd_in_a_wave_is_a_warning(waves, words):
     [
         ("{all: {waves: [{}]}}", "there are several: acme, infra"),
         ("{all: {source: acne, waves: [{}]}}", "acme"),
-        ("{all: {source: infra, waves: [{}]}}", "each target of infra: its rules only observe it"),
+        ("{all: {source: infra, waves: [{}]}}", "infra: each rule only observes"),
         ("{all: {source: acme, waves: []}}", "waves"),
         ("{all: {source: acme, new_head: wait, waves: [{}]}}", "queue"),
         ("{All: {source: acme, waves: [{}]}}", "lower-case"),
@@ -146,7 +146,7 @@ def test_a_wave_that_nobody_could_let_begin_is_told():
     controller, findings = parse_and_check_configuration(text, FILE)
     assert controller is not None
     (finding,) = findings
-    assert finding.detail.startswith("who lets wave 2 begin needs the right to approve")
+    assert finding.detail.startswith("approving wave 2 needs the right `approve`")
 
 
 def test_a_rollout_that_does_not_fit_hides_nothing_of_the_others():
@@ -168,5 +168,9 @@ def test_labels_that_a_commit_can_change_choose_no_wave_that_waits_for_a_person(
         (by_name.replace("pin: git:main, ", ""), []),
     ):
         _, findings = parse_and_check_configuration(text, FILE)
-        told = [finding for finding in findings if finding.summary == "A commit chooses the wave"]
+        told = [
+            finding
+            for finding in findings
+            if finding.summary == ("A commit can change the wave of a target")
+        ]
         assert [finding.position and finding.position.line for finding in told] == lines

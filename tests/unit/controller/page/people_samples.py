@@ -88,7 +88,7 @@ HELD = (
         PlannedRow("row1:" + "d4" * 32, "release/yolo-2", RowAction.CREATE, (RowCause.GIT,),
                    needs=("plugin/yolo",), summary="create release 2"),
         HoldReason.DEPENDENCY,
-        "plugin/yolo",
+        "it depends on plugin/yolo, which is not applied",
     ),
     HeldRow(
         PlannedRow("row1:" + "e5" * 32, "policy:no-friday", RowAction.GUARD, summary="no Fridays"),

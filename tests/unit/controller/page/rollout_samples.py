@@ -39,7 +39,7 @@ SETTINGS = replace(
 )
 FLEET = RolloutRow("acme", "fleet", 3, HEAD_COMMIT, NOW - 2 * HOUR, 3, 2, NOW - HOUR,
                    state_since=NOW - 2 * HOUR,
-                   description="wave 2 of 3: 1 of 8 shown, 1 failing: eu-4")  # fmt: skip
+                   description="wave 2 of 3: 1 of 8 healthy, 1 failing: eu-4")  # fmt: skip
 
 
 def build_member(target: str, wave: int, **more: object) -> RolloutTargetRow:
@@ -95,7 +95,7 @@ def fill_rollouts(store: ControllerStore, row: RolloutRow = FLEET) -> None:
                     HEAD_COMMIT if member.good_since else OLD_COMMIT, state=state,
                     looked_at=NOW - 10, looked_number=3, changed_at=NOW - HOUR, due_at=NOW + MINUTE,
                     wanted_digest=DIGEST if is_moved_to_revision else OLD_DIGEST, head_digest=DIGEST,
-                    waiting_reason="outside of a window until 2026-11-27T09:00:00Z"
+                    waiting_reason="outside its windows until 2026-11-27T09:00:00Z"
                     if state is TargetCondition.WAITING else "",
                     hold_count=2 if state is TargetCondition.HELD else 0,
                 )

@@ -101,7 +101,7 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch):
     with pytest.raises(InputError) as raised:
         extras.require_packages()
     finding = raised.value.diagnostics[0]
-    assert finding.detail == "Its page is made with them; jinja2 is not installed."
+    assert finding.detail == "jinja2 is not installed; the page needs them."
     assert finding.hint == "pip install 'synapse-apply[controller]'"
 
 

@@ -70,26 +70,26 @@ def test_what_was_shown_of_another_revision_decides_nothing():
     with pytest.raises(ActionRefused) as refused:
         rollouts.abort_rollout(row, number=row.number - 1, who="token:ops", reason="", now=1.0)
     (finding,) = refused.value.diagnostics
-    assert finding.summary == "The rollout brings another revision by now"
+    assert finding.summary == "The rollout now has another revision"
     assert "controller rollout status two" in str(finding.hint)
 
 
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
-        (RolloutState.WAITING, "two: waiting for approval. Wave 2 does."),
-        (RolloutState.RUNNING, "two: running. No wave does."),
+        (RolloutState.WAITING, "two: awaiting approval. Wave 2 is."),
+        (RolloutState.RUNNING, "two: running. No wave is."),
     ],
 )
 def test_whoever_approves_the_wrong_wave_is_told_which_one_waits(state, reason):
     with pytest.raises(ActionRefused) as refused:
         play_until(state).approve(1)
-    assert refused.value.diagnostics[0].summary == "Wave 1 does not wait for an approval"
+    assert refused.value.diagnostics[0].summary == "Wave 1 is not awaiting approval"
     assert refused.value.diagnostics[0].detail == reason
 
 
 def test_whoever_sees_no_target_of_a_wave_is_told_no_number_of_them():
     """Not `0 targets`, as if the wave had none."""
     row = play_until(RolloutState.WAITING).require_row()
-    assert describe_wave_to_approve(row, 1) == "wave 2 of 2 waits for approval: 1 target"
-    assert describe_wave_to_approve(row, 0) == "wave 2 of 2 waits for approval"
+    assert describe_wave_to_approve(row, 1) == "wave 2 of 2 awaits approval: 1 target"
+    assert describe_wave_to_approve(row, 0) == "wave 2 of 2 awaits approval"

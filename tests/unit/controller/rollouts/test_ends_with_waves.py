@@ -27,10 +27,16 @@ HEAD = RevisionRow("acme", 4, COMMIT, 1.0)
 DONE = RevisionProgress(12, 12)
 SOME_DONE = RevisionProgress(12, 3, later_wave_count=9)
 RUNNING = RolloutRow(
-    "acme", "all", 4, COMMIT, 2.0, 3, description="wave 1 of 3: 2 of 3 shown, 1 held: dev"
+    "acme",
+    "all",
+    4,
+    COMMIT,
+    2.0,
+    3,
+    description="wave 1 of 3: 2 of 3 healthy, 1 awaiting approval: dev",
 )
 STOPPED = replace(
-    RUNNING, state=RolloutState.STOPPED, description="stopped: wave 1 of 3: 0 of 3 shown"
+    RUNNING, state=RolloutState.STOPPED, description="stopped: wave 1 of 3: 0 of 3 healthy"
 )
 ABORTED = replace(
     RUNNING, state=RolloutState.ABORTED, description="aborted in wave 1 of 3 by proxy:ann: no"
@@ -84,10 +90,10 @@ def test_a_stopped_revision_turns_green_when_it_goes_on_to_its_end():
 
 def test_what_is_live_everywhere_is_pending_until_it_has_soaked():
     """What fails, or is aborted, in the soak is red; a commit that concerns nobody is green."""
-    soaking = replace(RUNNING, description="wave 3 of 3: 1 of 2 shown, 1 soaking")
+    soaking = replace(RUNNING, description="wave 3 of 3: 1 of 2 healthy, 1 soaking")
     revision = end_head(DONE, soaking)
     assert revision.end is RevisionEnd.NONE
-    assert revision.description == "12 of 12 done; wave 3 of 3: 1 of 2 shown, 1 soaking"
+    assert revision.description == "12 of 12 done; wave 3 of 3: 1 of 2 healthy, 1 soaking"
     assert end_head(DONE, STOPPED).end is RevisionEnd.FAILURE
     assert end_head(DONE, ABORTED).end is RevisionEnd.FAILURE
     for rollout in (soaking, STOPPED, ABORTED):

@@ -50,7 +50,7 @@ def test_a_new_head_begins_at_the_first_wave():
     play = RolloutPlay(ALL)
     push(play, "v1")
     assert play.list_wanted() == {**dict.fromkeys(NAMES, 0), "canary-a": 1}
-    assert play.require_row().description == "wave 1 of 3: 0 of 1 shown, 1 changing"
+    assert play.require_row().description == "wave 1 of 3: 0 of 1 healthy, 1 changing"
 
 
 def test_who_waits_is_kept_at_the_revision_that_it_has():
@@ -79,7 +79,7 @@ def test_a_wave_closes_when_each_target_looked_good_for_as_long_as_it_soaks():
     play.look("eu-2")
     play.look("eu-3", "eu-1", "eu-4")
     assert play.require_row().state is RolloutState.WAITING
-    assert play.require_row().description == "wave 3 of 3 waits for approval: 2 targets"
+    assert play.require_row().description == "wave 3 of 3 awaits approval: 2 targets"
     play.approve(3)
     play.look("prod-a", "prod-b")
     assert play.require_row().state is RolloutState.DONE
@@ -150,17 +150,17 @@ def test_what_has_nothing_to_change_waits_for_no_other():
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        (Outcome.HELD, "0 of 2 shown, 1 held: a, 1 changing"),
-        (Outcome.DRIFT, "0 of 2 shown, 1 drifted: a, 1 changing"),
-        (Outcome.FAILURE, "0 of 2 shown, 1 failing: a, 1 changing"),
-        (Outcome.GOOD, "1 of 2 shown, 1 changing"),
+        (Outcome.HELD, "0 of 2 healthy, 1 awaiting approval: a, 1 changing"),
+        (Outcome.DRIFT, "0 of 2 healthy, 1 drifted: a, 1 changing"),
+        (Outcome.FAILURE, "0 of 2 healthy, 1 failing: a, 1 changing"),
+        (Outcome.GOOD, "1 of 2 healthy, 1 changing"),
     ],
 )
 def test_a_wave_says_what_keeps_it_open(outcome, words):
     """Also of a target that a newer head does not touch, before it is looked at again."""
     play = RolloutPlay(Rollout("all", "acme", (Wave(("a", "b"), max_failures=1),)))
     play.push({"a": "v1", "b": "v1"})
-    assert play.require_row().description == "wave 1 of 1: 0 of 2 shown, 2 changing"
+    assert play.require_row().description == "wave 1 of 1: 0 of 2 healthy, 2 changing"
     for version in ("v1", "v2"):
         play.look("a", outcome=outcome)
         assert play.require_row().description == f"wave 1 of 1: {words}"
@@ -201,7 +201,7 @@ def test_the_time_of_a_look_is_no_soak():
     play.push({"a": "v1"})
     play.look("a", seconds=80.0)
     play.look("a", seconds=80.0)
-    assert play.require_row().description == "wave 1 of 1: 0 of 1 shown, 1 soaking"
+    assert play.require_row().description == "wave 1 of 1: 0 of 1 healthy, 1 soaking"
 
 
 def test_what_a_head_does_not_touch_is_closed_at_once():
@@ -337,7 +337,7 @@ def test_too_many_failures_stop_a_rollout():
     row = play.require_row()
     assert row.state is RolloutState.STOPPED
     assert row.state_reason == "2 targets of wave 2 failed: eu-1, eu-2"
-    assert row.description.startswith("stopped: wave 2 of 3: 0 of 4 shown, 2 failing: eu-1, eu-2")
+    assert row.description.startswith("stopped: wave 2 of 3: 0 of 4 healthy, 2 failing: eu-1, eu-2")
     play.look("eu-1", "eu-2")
     assert play.list_wanted()["eu-3"] == 0
     play.resume()

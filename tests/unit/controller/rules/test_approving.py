@@ -177,8 +177,8 @@ def test_the_page_says_who_counts_and_who_does_not():
     )
     assert not count.is_enough
     assert describe_approvals(count) == (
-        "1 of 2 approvals, by proxy:ann; proxy:bob does not count: an author of what would be "
-        "applied; proxy:cat does not count: it is older than 7 days"
+        "1 of 2 approvals, by proxy:ann; the approval by proxy:bob does not count: they are an "
+        "author of the commits; the approval by proxy:cat does not count: it is older than 7 days"
     )
     nobody = count_approvals_of_row(ONE, [], "row1:a", now=NOW, access=ACCESS)
     assert describe_approvals(nobody) == "0 of 1 approval"
@@ -245,5 +245,5 @@ def test_whose_right_was_taken_away_since_does_not_count(who, access):
     assert is_approved(ONE, approval)
     assert build_apply_terms(ONE, [approval], now=NOW, access=access).approvals == {}
     count = count_approvals_of_row(ONE, [approval], "row1:a", now=NOW, access=access)
-    assert [left.reason for left in count.left_out] == ["they have no right to approve it any more"]
+    assert [left.reason for left in count.left_out] == ["they no longer have the right `approve`"]
     assert count.approval_ids == (approval.id,)

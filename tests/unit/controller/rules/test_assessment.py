@@ -35,7 +35,7 @@ AUTO = TargetRule("*", Mode.AUTO)
 GIT_ONLY = TargetRule("*", Mode.AUTO, auto=AutoRule(causes=frozenset({RowCause.GIT})))
 APPROVE = TargetRule("*", Mode.APPROVE)
 OBSERVE = TargetRule("*", Mode.OBSERVE)
-WINDOW = ApplyBlock(TargetCondition.WAITING, 5000.0, "outside of a window until Mon")
+WINDOW = ApplyBlock(TargetCondition.WAITING, 5000.0, "outside its windows until Mon")
 PAUSE = ApplyBlock(TargetCondition.PAUSED, None, "paused by proxy:ann")
 NOW = 1000.0
 GIT = PlannedRow("row1:git", "plugin.git", RowAction.UPDATE, (RowCause.GIT,))
@@ -114,7 +114,7 @@ C, P = TargetCondition, TargetProgress
     ],
 )
 def test_state_word_and_progress(rule, rows, block, condition, progress):
-    """The word of what needs a person most; the progress of what Git asks for alone."""
+    """The word of what needs attention most; the progress of what Git asks for alone."""
     found = look(rule, *rows, block=block)
     assert (found.condition, found.progress) == (condition, progress)
 

@@ -218,7 +218,7 @@ def test_a_row_is_held_for_each_action_that_is_not_listed():
         terms = ApplyTerms(ALL_CAUSES, frozenset(listed - missing))
         (held,) = judge_rows([row], terms).held_rows
         assert (held.reason, held.can_be_approved) == (HoldReason.ACTION, True)
-        assert held.detail == f"the action {names} needs an approval"
+        assert held.detail == f"the action {names} needs approval"
         assert list_permitted(judge_rows([row], approve(terms, "a"))) == ["a"]
 
 
@@ -237,9 +237,9 @@ def test_what_was_rejected_is_held_whatever_permits_it():
         judgement = judge_rows(rows, approve(terms, *approved))
         assert list_permitted(judgement) == ["yes"]
         assert [(one.row.address, one.detail) for one in judgement.held_rows] == [
-            ("no", "it was rejected"),
-            ("above", "it needs no, which is not done"),
-            ("later", "it was rejected"),
+            ("no", "a person rejected it"),
+            ("above", "it depends on no, which is not applied"),
+            ("later", "a person rejected it"),
         ]
         assert [one.can_be_approved for one in judgement.held_rows] == [True, False, True]
         assert judgement.waiting_rows == ()

@@ -64,7 +64,7 @@ def test_a_pause_is_told_before_a_window():
     assert block.condition is TargetCondition.PAUSED
     block = find_apply_block(rule, [], PROD, NOW)
     assert block.condition is TargetCondition.WAITING
-    assert block.phrase == "outside of a window until Mon 2026-11-30 09:00 KST"
+    assert block.phrase == "outside its windows until Mon 2026-11-30 09:00 KST"
     assert block.until == datetime(2026, 11, 30, tzinfo=UTC).timestamp()
     assert find_apply_block(rule, [], PROD, block.until) is None
     assert find_apply_block(RULE, [], PROD, NOW) is None
@@ -102,24 +102,24 @@ def test_a_permit_is_for_ten_seconds():
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (permit(is_stopping=True), "the controller ends"),
-        (permit(None), "no rule of controller.yaml matches the target any more"),
+        (permit(is_stopping=True), "the controller is stopping"),
+        (permit(None), "no rule in controller.yaml matches the target now"),
         (permit(replace(RULE, mode=Mode.OBSERVE)), "the mode is observe"),
         (
             permit(replace(RULE, mode=Mode.APPROVE)),
-            "the target's rule in controller.yaml was changed",
+            "the target's rule in controller.yaml has changed",
         ),
         (
             permit(replace(RULE, auto=AutoRule(causes=frozenset()))),
-            "the target's rule in controller.yaml was changed",
+            "the target's rule in controller.yaml has changed",
         ),
-        (permit(has_claim=False), "another worker has the target"),
-        (permit(is_commit_wanted=False), "another revision is wanted"),
-        (permit(has_approvals=False), "an approval was taken back, or counts no more"),
+        (permit(has_claim=False), "another worker has taken over the target"),
+        (permit(is_commit_wanted=False), "the target revision has changed"),
+        (permit(has_approvals=False), "an approval was withdrawn, or no longer counts"),
         (permit(RULE, make_pause()), "paused by proxy:ann until Fri 2026-11-27 18:00 UTC: freeze"),
         (
             permit(replace(RULE, windows=(OFFICE,))),
-            "outside of a window until Mon 2026-11-30 09:00 KST",
+            "outside its windows until Mon 2026-11-30 09:00 KST",
         ),
     ],
 )

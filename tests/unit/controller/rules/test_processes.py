@@ -18,7 +18,7 @@ def test_who_was_seen_lately_is_alive():
     processes = list_live_processes([LEADER, newer, silent], LeaseRow(LEADER_LEASE, "b:2:x"))
     assert [(p.row.host, p.is_leading) for p in processes] == [("a", False), ("b", True)]
     assert [p.difference for p in processes] == [
-        "version 1.1, and the leader has 1.0; another controller.yaml than the leader",
+        "version 1.1, but the leader has 1.0; a different controller.yaml from the leader",
         "",
     ]
     assert describe_processes(processes) == "1 replica and 1 worker; b leads"
@@ -29,5 +29,5 @@ def test_without_a_leader_nothing_differs():
     other = replace(LEADER, holder="a:9:x", host="a", settings_digest="d2")
     processes = list_live_processes([LEADER, other], LeaseRow(LEADER_LEASE, "gone:1:x"))
     assert [p.difference for p in processes] == ["", ""]
-    assert describe_processes(processes) == "2 replicas; none leads"
+    assert describe_processes(processes) == "2 replicas; no process leads"
     assert describe_processes(list_live_processes([], None)) == ""

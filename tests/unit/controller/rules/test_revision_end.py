@@ -28,7 +28,7 @@ def end_head(progress: RevisionProgress, *, is_keyed: bool = True) -> RevisionRo
 @pytest.mark.parametrize(
     ("progress", "end", "words"),
     [
-        (RevisionProgress(), SUCCESS, "no target is concerned"),
+        (RevisionProgress(), SUCCESS, "affects no target"),
         (RevisionProgress(12, 3), NONE, "3 of 12 done"),
         (
             RevisionProgress(12, 3, 1, ("prod-eu",)),
@@ -51,7 +51,7 @@ def end_head(progress: RevisionProgress, *, is_keyed: bool = True) -> RevisionRo
         (
             RevisionProgress(12, 3, held_count=1, held_names=("prod-eu",)),
             NONE,
-            "3 of 12 done, 1 held: prod-eu",
+            "3 of 12 done, 1 awaiting approval: prod-eu",
         ),
         (
             RevisionProgress(12, 3, waiting_count=4, waiting_names=("a", "b", "c")),
@@ -61,7 +61,7 @@ def end_head(progress: RevisionProgress, *, is_keyed: bool = True) -> RevisionRo
         (
             RevisionProgress(9, 3, 1, ("x",), held_count=1, held_names=("y",)),
             FAILURE,
-            "3 of 9 done, 1 failing: x, 1 held: y",
+            "3 of 9 done, 1 failing: x, 1 awaiting approval: y",
         ),
         (
             RevisionProgress(2, 2, applied_count=2, applied_row_count=5),
@@ -88,7 +88,10 @@ def test_before_the_targets_are_known_it_is_pending():
     """Also where no target is known to be concerned yet."""
     revision = end_head(RevisionProgress(), is_keyed=False)
     status = build_status_text(revision, "https://page.example/x")
-    assert (status.state, status.description) == (StatusState.PENDING, "waiting for the first look")
+    assert (status.state, status.description) == (
+        StatusState.PENDING,
+        "waiting for the first check",
+    )
 
 
 def test_a_retry_that_succeeds_turns_it_green():
@@ -103,7 +106,7 @@ def test_a_commit_that_cannot_be_used_is_red_for_good():
     broken = replace(HEAD, finding=error_finding("Duplicate key"))
     (ended,) = build_changed_revisions([broken], RevisionProgress(), is_keyed=False, now=1.0)
     assert (ended.end, ended.is_final) == (FAILURE, True)
-    assert ended.description == "it cannot be used: Duplicate key"
+    assert ended.description == "unusable: Duplicate key"
 
 
 def overtake(*ends: RevisionEnd) -> list[RevisionRow]:

@@ -80,7 +80,7 @@ def test_a_message_is_tried_for_a_day():
     assert (failed.try_at, failed.failures) == (115.0, 1)
     assert not due.is_message_due(failed, 101.0)
     old = due.build_message_after_send(row, FAILED, 100.0 + 86_401, DEFAULTS, 0.5)
-    assert old.refusal == "it could not be delivered for a day"
+    assert old.refusal == "the controller could not deliver it for a day"
     assert not due.is_message_due(old, 1e9)
     sent = due.build_message_after_send(row, DONE, 101.0, DEFAULTS, 0.5)
     assert not due.is_message_due(sent, 1e9)

@@ -42,7 +42,7 @@ def test_windows_of_several_entries_are_one():
     assert compute_window_state((day, later), now).until == at("2026-11-27T17:00+01:00")
     closed = compute_window_state((day, later), at("2026-11-27T17:00+01:00"))
     assert closed.until == at("2026-11-27T17:01+01:00")
-    assert closed.phrase == "outside of a window until Fri 2026-11-27 17:01 CET"
+    assert closed.phrase == "outside its windows until Fri 2026-11-27 17:01 CET"
     night = make_window("0 17 * * *", 16)
     assert compute_window_state((day, night), now) == WindowState(is_open=True)
 

@@ -66,7 +66,7 @@ def test_a_document_that_is_too_large_is_left_out_with_a_warning(name):
     document: dict[str, Any] = {name: "x" * (32 * 1024**2 + 1)}
     result = decode_result(encode_result(replace(APPLIED, **document)), TERMS)
     assert getattr(result, name) == ""
-    assert result.findings[-1].summary.endswith("is too large to be kept")
+    assert result.findings[-1].summary.endswith("is too large to keep")
     assert (result.counts, result.rows) == (APPLIED.counts, APPLIED.rows)
 
 
