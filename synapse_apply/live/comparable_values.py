@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.applying.records import digest_fields_beside, flatten_live
+from synapse_apply.applying.records import digest_fields_beside, flatten_live, with_mac
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType, UpdateMode
 from synapse_apply.kinds.run_body import compute_run_body_digest
@@ -228,12 +228,23 @@ def _list_changed_beside(
 def _list_sent_beside(
     call: Intent, record: Record, observed: Observed, secrets: Secrets
 ) -> frozenset[FieldPath]:
-    """The fields that are live as a call sent them back undeclared, and keys that it took away."""
+    """The fields that are live as a call sent them back undeclared, and keys that it took away.
+
+    With them its secrets, under the call's own salt, and the keys of one that is a map.
+    """
     if call.makes_another or observed.api != call.api:
         return frozenset()
+    ours = frozenset(
+        path
+        for path, mac in call.fields.items()
+        if type(mac) is Mac
+        and with_mac(get_at_or_absent(observed.spec, path), call.salt, path, secrets) == mac
+    )
+    if ours:
+        ours |= {path for path in observed.flatten_spec() if is_at_or_below(path, (*ours,))}
     then, now = _compute_digests_beside(call, observed, secrets) or ({}, {})
     if not then:
-        return frozenset()
+        return ours
     whole = unflatten({**then, **call.fields})
     names = whole.keys() & observed.spec.keys()
     gone = {
@@ -243,7 +254,7 @@ def _list_sent_beside(
         and get_at_or_absent(whole, path) is get_at_or_absent(observed.spec, path) is ABSENT
     }
     same = {path for path in then if get_at_or_absent(whole, path) == now.get(path)}
-    return frozenset(same | gone)
+    return ours | same | gone
 
 
 def _compute_digests_beside(

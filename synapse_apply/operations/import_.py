@@ -34,7 +34,7 @@ from synapse_apply.model.json_types import ServerObject
 from synapse_apply.model.parallel_reads import open_thread_pool
 from synapse_apply.model.remote import REMOTE_ID_RULE, has_remote_id_form
 from synapse_apply.model.resource import Capabilities, Lookup, Observed
-from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Record
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Record, State
 from synapse_apply.model.values import Reference, flatten
 from synapse_apply.planning.identity import known_keys
 from synapse_apply.workspace.inventory_rows import InventoryRow, InventoryRowsByAddress
@@ -62,7 +62,7 @@ def record_all_live_objects_or_none(
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
                 require_no_journal(session, state, intent, remote_id)
-        lookup = _RowRecordBuilder(session, state.records, warn, reads_bytes=reads_bytes)
+        lookup = _RowRecordBuilder(session, state, warn, reads_bytes=reads_bytes)
         with open_thread_pool(session.parallelism) as pool:
             results = list(pool.map(lookup.build_record_or_findings, inventory.items()))
         findings = [
@@ -88,12 +88,19 @@ class _RowRecordBuilder:
     def __init__(
         self,
         session: TargetSession,
-        records: Mapping[Address, Record],
+        state: State,
         warn: Callable[[Diagnostic], None],
         *,
         reads_bytes: bool,
     ) -> None:
+        records = state.records
         self._session = session
+        # What a call sent is known by its salt. The last one of an object is the newest.
+        self._salt_by_object = {
+            (call.address.kind, call.api, call.remote_id): call.salt
+            for call in state.open_intents
+            if call.salt and call.verb != RUN_VERB
+        }
         self._reads_bytes = reads_bytes
         self._warn = warn
         self._records = records
@@ -273,7 +280,12 @@ class _RowRecordBuilder:
                 kind.version_field: observed.spec.get(kind.version_field, ""),
             }
         series, version = kind.locate_in_series(series_spec) if series_spec else ("", "")
-        now, salt = session.clock.utc_now(), (old.salt if old else "") or session.new_salt()
+        now = session.clock.utc_now()
+        # With that of an open call, so that what the call set is not taken for a change outside.
+        salt = (old.salt if old else "") or self._salt_by_object.get(
+            (address.kind, binding.api, observed.remote_id), ""
+        )
+        salt = salt or session.new_salt()
         record = Record(
             address=address,
             remote_id=observed.remote_id,

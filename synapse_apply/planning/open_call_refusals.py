@@ -218,6 +218,7 @@ def _fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
             # What the server made of the same value before, it makes of it again.
             or (record and is_made_of(sent, now, path, record.applied, record.seen))
             or (isinstance(sent, Mapping) and isinstance(now, Mapping))
+            or path in resource.sent_beside.get(call.id, ())
         )
         # An update of single fields sends what it changes.
         is_sent = is_whole or not is_same_value(was, sent, rule.compare)

@@ -73,7 +73,7 @@ class ResourceState:
     WithheldSecret). `salt` is the record's, or a new one for an address without record.
     `natural_key` is that of the declared fields ("" for none). `acting` are the
     record's given-up calls that may still act, the longest first. `sent_beside` has by the id of a
-    given-up call the fields that are live as it sent them without their being declared.
+    given-up call the fields that are live as it sent them, undeclared ones and secrets.
     `other_addresses` are those with its owner's name in the place of the owner's id, and the other
     way round.
     """

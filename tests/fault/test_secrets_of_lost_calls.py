@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fault.convergence import command, on_store
-from fault.site import MakeSite, Site
+from fault.site import LATER, MakeSite, Site
 from fault.test_lost_updates import PLUGIN, declare, killed, live
 from fault.test_lost_updates_told import change_beside, told
 from fault.test_ways_out_of_open_calls import documents, write
@@ -158,3 +160,66 @@ def test_what_is_made_public_is_forgotten_first(acted: Callable[..., Site]) -> N
     said = command(site, "plan -t site")
     assert '"a public word"' in said
     assert "no longer named" not in said
+
+
+def told_as_ours(site: Site, line: str) -> str:
+    """What a command says, none of which is that somebody else set the secret."""
+    said = told(command(site, f"{line} -t site"))
+    assert "outside" not in said, said
+    return said
+
+
+@on_store("sqlite")
+@pytest.mark.parametrize("on_drift", ["hold", "revert"])
+def test_one_that_a_call_rotated_is_ours_in_the_record_of_an_import(
+    make_shared_site: MakeSite, on_drift: str
+) -> None:
+    """The new record has no word of the call but the call itself; it acts after the import."""
+    site = make_shared_site(groups=1, settle_after=300)
+    site.environ["RAW_TOKEN"] = VALUE  # type: ignore[index]
+    configure(site, {"token": TOKEN}, sensitive=["/configuration/token"])
+    declare(site, "nine", on_drift=on_drift)
+    assert site.apply().code == 0
+    site.environ["RAW_TOKEN"] = "rotated-s3cret"  # type: ignore[index]
+    killed(site, site.server, "before")
+    by_import(site)
+    # The same again is no newer value, and may be sent.
+    assert "cannot be updated" not in told_as_ours(site, "plan")
+    site.environ["RAW_TOKEN"] = VALUE  # type: ignore[index]
+    change_beside(site.server, {"configuration": {"token": "rotated-s3cret"}})
+    said = told_as_ours(site, "plan")
+    assert re.search(r"token = \(sensitive, changed\) # set by call \S+ of apply", said), said
+    assert "would set" not in said
+    change_beside(site.server, {"configuration": {"token": "anothers"}})
+    assert "outside" in command(site, "plan -t site")
+    change_beside(site.server, {"configuration": {"token": "rotated-s3cret"}})
+    assert site.apply(ahead=LATER).code == 0
+    assert (configured(site)["token"] == VALUE) is (on_drift == "revert")
+
+
+@on_store("sqlite")
+@pytest.mark.parametrize("end", [by_hand, by_import])
+def test_the_keys_of_one_that_is_a_map_are_ours(
+    make_shared_site: MakeSite, end: Callable[[Site], None]
+) -> None:
+    """Git took the whole map back; the call's one digest is of all its keys."""
+    site = make_shared_site(groups=1, settle_after=300)
+    auth = {"user": "u-77", "pass": VALUE}
+    site.environ["RAW_TOKEN"] = json.dumps(auth)  # type: ignore[index]
+    named = {"sensitive": ["/configuration/auth"], "own": ["/configuration"]}
+    configure(site, {"q": 1}, **named)
+    declare(site, "nine")
+    assert site.apply().code == 0
+    of_json = {"valueFrom": {"env": "RAW_TOKEN", "format": "json"}}
+    configure(site, {"q": 1, "auth": of_json}, **named)
+    killed(site, site.server, "before")
+    configure(site, {"q": 1}, **named)
+    end(site)
+    change_beside(site.server, {"configuration": {"q": 1, "auth": auth}})
+    said = told_as_ours(site, "plan") + ("" if end is by_import else told_as_ours(site, "drift"))
+    whose = "set by call" if end is by_import else "equals what call"
+    assert len(re.findall(rf"(user|pass) = \(sensitive, changed\) # {whose}", said)) >= 2, said
+    assert "would set" not in said
+    assert VALUE not in said
+    change_beside(site.server, {"configuration": {"q": 1, "auth": {**auth, "user": "Eve"}}})
+    assert "outside" in command(site, "plan -t site")
