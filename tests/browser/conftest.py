@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from playwright.sync_api import Browser, Page, sync_playwright
+from unit.controller.page.people_samples import list_proxy_headers
 
 Shown = Callable[..., Page]
 ARGUMENTS = [
@@ -44,7 +45,7 @@ def shown(browser: Browser, tmp_path: Path) -> Iterator[Shown]:
         file.write_text(html, encoding="utf-8")
         contexts.append(
             browser.new_context(
-                color_scheme=scheme,  # type: ignore[arg-type]
+                color_scheme=scheme,
                 java_script_enabled=scripts,
                 viewport={"width": 1200, "height": 900},
             )
@@ -63,6 +64,52 @@ def shown(browser: Browser, tmp_path: Path) -> Iterator[Shown]:
         context.close()
     assert said == []
     assert all(url.startswith("file://") and url.endswith(".html") for url in asked), asked
+
+
+@pytest.fixture
+def opens(browser: Browser) -> Iterator[Shown]:
+    """Opens an address. Nothing may be fetched from elsewhere, and nothing complained about."""
+    said: list[str] = []
+    asked: list[str] = []
+    contexts = []
+
+    def open_address(
+        address: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        scheme: str = "light",
+        scripts: bool = True,
+        width: int = 1280,
+        may_be_refused: bool = False,
+    ) -> Page:
+        contexts.append(
+            browser.new_context(
+                color_scheme=scheme,
+                java_script_enabled=scripts,
+                extra_http_headers=dict(headers or {}),
+                viewport={"width": width, "height": 900},
+            )
+        )
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        # Of a refusal the browser itself complains.
+        allowed = "status of 4" if may_be_refused else "\0"
+        page.on("console", lambda one: said.append(one.text) if allowed not in one.text else None)
+        page.on("pageerror", lambda problem: said.append(str(problem)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        return page
+
+    yield open_address
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert all(one.startswith(("http://127.0.0.1:", "data:")) for one in asked), asked
+
+
+def list_person_headers(user: str) -> dict[str, str]:
+    """What the proxy sends for somebody; ann may do everything."""
+    return list_proxy_headers(user, "sre" if user == "ann" else "")
 
 
 def calls_of_answer(

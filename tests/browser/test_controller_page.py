@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from counting import calls_of_threads
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from unit.controller.page import page_samples as samples
 
 from synapse_apply.controller.page.addresses import build_run_path
@@ -50,41 +51,14 @@ def url(few: SqliteControllerStore) -> Iterator[str]:
 
 
 @pytest.fixture
-def opened(browser: Browser, url: str, few: SqliteControllerStore) -> Iterator[Opened]:
-    """Opens a path. Nothing may be fetched from elsewhere, and nothing complained about."""
-    said: list[str] = []
-    asked: list[str] = []
-    contexts = []
+def opened(opens: Opened, url: str, few: SqliteControllerStore) -> Opened:
+    """Opens a path of the page, or of another one at `base`."""
+    run = few.newest_runs(STAGING, 1)[0]
 
-    def open_path(
-        path: str,
-        *,
-        scheme: str = "light",
-        scripts: bool = True,
-        width: int = 1280,
-        base: str = url,
-    ) -> Page:
-        run = few.newest_runs(STAGING, 1)[0]
-        contexts.append(
-            browser.new_context(
-                color_scheme=scheme,
-                java_script_enabled=scripts,
-                viewport={"width": width, "height": 900},
-            )
-        )
-        page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda problem: said.append(str(problem)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(base + path.replace("/runs/RUN", build_run_path(run.id)))
-        return page
+    def open_path(path: str, *, base: str = url, **choices: Any) -> Page:
+        return opens(base + path.replace("/runs/RUN", build_run_path(run.id)), **choices)
 
-    yield open_path
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert all(address.startswith("http://127.0.0.1:") for address in asked), asked
+    return open_path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

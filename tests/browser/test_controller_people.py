@@ -4,83 +4,54 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from contract.controller.page.conftest import ServedPage, serve_page
+from playwright.sync_api import Page, expect
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
-from unit.controller.page.people_samples import DIGESTS, list_proxy_headers
+from unit.controller.page.people_samples import DIGESTS
 
 from synapse_apply.controller.page.addresses import build_run_path
-from synapse_apply.controller.page.server import PageServer
-from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
 from .axe import list_violations
+from .conftest import list_person_headers
 
 Opened = Callable[..., Page]
 HELD = "/targets/acme/staging"
 
 
-class HeldSite(NamedTuple):
-    url: str
-    loop: samples.StubLoop
-    store: SqliteControllerStore
-
-    @property
-    def paths(self) -> list[str]:
-        """Pages with forms, and those on what people did."""
-        apply = self.store.newest_runs(people.STAGING, 2)[1]
-        return [HELD, "/targets/vision/lab", build_run_path(apply.id), "/audit"]
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[ServedPage]:
+    with serve_page(tmp_path, people.fill_held, people.SETTINGS) as served:
+        served.loop.authors = ("Mina Park", "mina@acme.example")
+        yield served
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[HeldSite]:
-    with closing(samples.open_store(tmp_path)) as store:
-        people.fill_held(store)
-        loop = samples.StubLoop(people.SETTINGS)
-        loop.authors = ("Mina Park", "mina@acme.example")
-        with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
-            yield HeldSite(server.url, loop, store)
+def opened(opens: Opened, site: ServedPage) -> Opened:
+    """Opens a path as somebody."""
+
+    def open_path(path: str, *, user: str = "ann", **choices: Any) -> Page:
+        headers = list_person_headers(user)
+        return opens(site.url + path, headers=headers, may_be_refused=True, **choices)
+
+    return open_path
 
 
-@pytest.fixture
-def opened(browser: Browser, site: HeldSite) -> Iterator[Opened]:
-    """Opens a path as somebody. Nothing may be fetched from elsewhere, or complained about."""
-    said: list[str] = []
-    contexts = []
-
-    def open_path(
-        path: str, *, user: str = "ann", scheme: str = "light", width: int = 1280
-    ) -> Page:
-        headers = list_proxy_headers(user, "sre" if user == "ann" else "")
-        contexts.append(
-            browser.new_context(
-                color_scheme=scheme,
-                extra_http_headers=headers,
-                viewport={"width": width, "height": 900},
-            )
-        )
-        page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda problem: said.append(str(problem)))
-        page.goto(site.url + path)
-        return page
-
-    yield open_path
-    for context in contexts:
-        context.close()
-    assert [text for text in said if "status of 4" not in text] == []
+def list_paths(site: ServedPage) -> list[str]:
+    """Pages with forms, and those on what people did."""
+    apply = site.store.newest_runs(people.STAGING, 2)[1]
+    return [HELD, "/targets/vision/lab", build_run_path(apply.id), "/audit"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_with_forms_are_accessible(opened, site, scheme):
     """By the rules of axe-core, with all that folds out."""
     page = opened(HELD, scheme=scheme)
-    for path in site.paths:
+    for path in list_paths(site):
         page.goto(site.url + path)
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert list_violations(page) == []
@@ -88,7 +59,7 @@ def test_pages_with_forms_are_accessible(opened, site, scheme):
 
 def test_pages_with_forms_fit_a_phone(opened, site):
     page = opened(HELD, width=390)
-    for path in site.paths:
+    for path in list_paths(site):
         page.goto(site.url + path)
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -6,22 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
+from contract.controller.page.conftest import ServedPage, serve_page
 from counting import calls_of_threads
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page import rollout_samples as rollouts
-from unit.controller.page.people_samples import SRE, list_proxy_headers
+from unit.controller.page.people_samples import SRE
 
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.rows import RolloutState
-from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
 from .axe import list_violations
-from .conftest import calls_of_answer
+from .conftest import calls_of_answer, list_person_headers
 
 Opened = Callable[..., Page]
 FLEET = "/rollouts/fleet"
@@ -30,52 +30,23 @@ PATHS = ["/rollouts", FLEET, "/rollouts/lab", "/rollouts/later", f"{FLEET}?wave=
 MANY = 10_000
 
 
-class RolloutSite(NamedTuple):
-    url: str
-    loop: samples.StubLoop
-    store: SqliteControllerStore
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[ServedPage]:
+    with serve_page(tmp_path, rollouts.fill_rollouts, rollouts.SETTINGS) as served:
+        yield served
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[RolloutSite]:
-    with closing(samples.open_store(tmp_path)) as store:
-        rollouts.fill_rollouts(store)
-        loop = samples.StubLoop(rollouts.SETTINGS)
-        with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
-            yield RolloutSite(server.url, loop, store)
+def opened(opens: Opened, site: ServedPage) -> Opened:
+    """Opens a path as somebody."""
+
+    def open_path(path: str, *, user: str = "ann", base: str = site.url, **choices: Any) -> Page:
+        return opens(base + path, headers=list_person_headers(user), **choices)
+
+    return open_path
 
 
-@pytest.fixture
-def opened(browser: Browser, site: RolloutSite) -> Iterator[Opened]:
-    """Opens a path as somebody. Nothing may be complained about."""
-    said: list[str] = []
-    contexts = []
-
-    def open_path(
-        path: str, *, user: str = "ann", scheme: str = "light", width: int = 1280, base: str = ""
-    ) -> Page:
-        headers = list_proxy_headers(user, "sre" if user == "ann" else "")
-        contexts.append(
-            browser.new_context(
-                color_scheme=scheme,
-                extra_http_headers=headers,
-                viewport={"width": width, "height": 900},
-            )
-        )
-        page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda problem: said.append(str(problem)))
-        page.goto((base or site.url) + path)
-        return page
-
-    yield open_path
-    for context in contexts:
-        context.close()
-    assert said == []
-
-
-def set_state(site: RolloutSite, state: RolloutState) -> None:
+def set_state(site: ServedPage, state: RolloutState) -> None:
     with site.store.write() as writer:
         writer.put(replace(rollouts.FLEET, state=state))
 

@@ -1,7 +1,5 @@
 """What targets are bound to: in both databases, and as a store of format 3 has it that is upgraded."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from contextlib import closing

@@ -1,7 +1,5 @@
 """What the controller's store keeps of processes: claims, leases, and who is there."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

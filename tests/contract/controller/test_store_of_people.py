@@ -1,7 +1,5 @@
 """What the controller's store keeps of people and applies: approvals, pauses, the audit."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from dataclasses import replace
 

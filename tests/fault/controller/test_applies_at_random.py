@@ -1,7 +1,5 @@
 """Pushes, people, servers that fail, kills and clocks in any order: nothing is done that may not be."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

@@ -1,7 +1,5 @@
 """What a controller in mode auto does, holds and tells; and then asks nothing."""
 
-from __future__ import annotations
-
 import signal
 
 from controllers.applying_site import AUTO

@@ -1,7 +1,5 @@
 """No call begins without a permit: a window, a pause, a mode, and a controller that is gone."""
 
-from __future__ import annotations
-
 import time
 
 from controllers.applying_site import AUTO, OBSERVE

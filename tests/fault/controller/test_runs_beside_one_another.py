@@ -1,7 +1,5 @@
 """Two controllers and a laptop, one target: their writes never overlap."""
 
-from __future__ import annotations
-
 import os
 from contextlib import ExitStack
 

@@ -1,7 +1,5 @@
 """What an apply sends is nobody else's to see."""
 
-from __future__ import annotations
-
 from controllers.applying_site import read_process
 from controllers.site import BACKEND_TOKEN, STATE_KEY, STORAGE_KEY
 

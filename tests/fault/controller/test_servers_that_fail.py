@@ -1,7 +1,5 @@
 """A forge, a webhook, Git or the backend is away for a while: what is told at the end is the same."""
 
-from __future__ import annotations
-
 from forges.loopback_server import Failure, wait_until
 
 

@@ -1,7 +1,5 @@
 """No apply begins for another revision than the wanted one."""
 
-from __future__ import annotations
-
 from controllers.site import SECONDS
 from forges.loopback_server import wait_until
 from in_process import run

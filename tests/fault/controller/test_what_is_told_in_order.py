@@ -1,7 +1,5 @@
 """The installed controller and a receiver: messages of a target in order, each failure closed once."""
 
-from __future__ import annotations
-
 from controllers.applying_site import APPROVE, ApplyingSite
 from controllers.site import SECONDS
 from forges.loopback_server import Failure, wait_until

@@ -1,7 +1,5 @@
 """Log lines: one an event, whatever the values are."""
 
-from __future__ import annotations
-
 import io
 import json
 

@@ -1,7 +1,5 @@
 """The commits of the demo are what its story says: one that is fine, a broken one, one that mends."""
 
-from __future__ import annotations
-
 from in_process import run
 
 from synapse_apply.controller.configuration.reading import parse_and_check_configuration

@@ -1,7 +1,5 @@
 """What GitHub shows after each status, and what is said of each of its refusals."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

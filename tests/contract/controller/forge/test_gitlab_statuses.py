@@ -1,7 +1,5 @@
 """What GitLab shows after each status, also where it refuses a transition."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

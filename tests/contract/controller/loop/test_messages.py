@@ -1,7 +1,5 @@
 """Messages as the loop sends them: in order for each target, and every failure closed."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

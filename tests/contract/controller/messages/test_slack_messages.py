@@ -1,7 +1,5 @@
 """How a message reads in Slack, where nothing that it quotes is markup."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

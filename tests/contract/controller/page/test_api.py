@@ -1,7 +1,5 @@
 """The JSON of `/api/v1`, metrics, probes and badges, as programs read them."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace

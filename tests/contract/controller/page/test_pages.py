@@ -1,7 +1,5 @@
 """What a reader finds on each page, over HTTP."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

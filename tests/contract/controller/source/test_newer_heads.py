@@ -1,7 +1,5 @@
 """Whether a repository has a newer commit by now than the head that is known."""
 
-from __future__ import annotations
-
 import time
 
 from contract.controller.upstream import PROJECT, build_source, read_no_secret

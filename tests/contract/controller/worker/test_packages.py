@@ -1,7 +1,5 @@
 """A package with a secret in a commit: a refused row of a look, and no release of an apply."""
 
-from __future__ import annotations
-
 import pytest
 from contract.controller.worker.applying import open_site
 from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE

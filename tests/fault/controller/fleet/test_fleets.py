@@ -1,7 +1,5 @@
 """Two replicas on one database: the leader is killed amid an apply, and the other one goes on."""
 
-from __future__ import annotations
-
 from controllers.fleet_site import FleetSite
 
 

@@ -1,7 +1,5 @@
 """An abort as the page, the command line's API and the receiver of messages tell it afterwards."""
 
-from __future__ import annotations
-
 from controllers.site import SECONDS
 
 

@@ -1,7 +1,5 @@
 """The controller's own secrets: read from where the file says, and shown nowhere."""
 
-from __future__ import annotations
-
 import pytest
 
 from synapse_apply.controller.configuration.secrets import OwnSecretReader

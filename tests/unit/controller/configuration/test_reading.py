@@ -1,7 +1,5 @@
 """controller.yaml: what it says, and all that is wrong with it in one run."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Who may do what: by name or group, for the targets of a rule, and nobody without a rule."""
 
-from __future__ import annotations
-
 import pytest
 
 from synapse_apply.controller.rows import TargetName

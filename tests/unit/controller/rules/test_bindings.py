@@ -1,7 +1,5 @@
 """What counts as one backend, and which of two rules is stricter."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo

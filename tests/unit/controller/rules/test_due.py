@@ -1,7 +1,5 @@
 """Due times: none is flooded, none is forgotten, whatever the clock does."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

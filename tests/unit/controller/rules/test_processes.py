@@ -1,7 +1,5 @@
 """Which processes of a controller are alive, and what is told of those that differ."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from synapse_apply.controller.rows import LEADER_LEASE, LeaseRow, ProcessRole, ProcessRow

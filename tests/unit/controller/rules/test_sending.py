@@ -1,7 +1,5 @@
 """Statuses are a register and messages a queue: what is sent when, and when it is given up."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from synapse_apply.controller.ports import SendResult

@@ -1,7 +1,5 @@
 """Who made a commit and what it says, of whatever a commit may hold."""
 
-from __future__ import annotations
-
 import pytest
 
 from synapse_apply.controller.source.mirror import parse_commit_head
