@@ -60,7 +60,9 @@ from synapse_apply.model.values import ABSENT, Fields, Mac, SecretRef, flatten, 
 
 _BAD_REQUEST = 400
 _INVALID_STATUSES = frozenset({_BAD_REQUEST, 422})
-_PACKAGE_IS_FINAL = "This backend keeps the package that a version was published with: raise it."
+_PACKAGE_IS_FINAL = (
+    "This backend never replaces the package of a published version: raise the version."
+)
 
 
 class Echo(NamedTuple):
@@ -958,7 +960,7 @@ def look_again(run: Run, step: Step, previous: Outcome) -> Outcome:
         "looked up",
         step.address,
         verb=intent.verb,
-        found="it was there" if is_create else "its effect was there",
+        found="the object existed" if is_create else "its effect was visible",
         id=resolved.intent.remote_id,
         reason=resolved.reason and f" ({resolved.reason})",
         request_id=previous.request_id,

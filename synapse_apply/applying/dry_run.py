@@ -205,7 +205,7 @@ class _Call:
         if failure.status_code == messages.CONFLICT and self.verb is _Verb.CREATE:
             new_identity = "a new version" if step.type.series_field else "another name or code"
             ways_out: tuple[str, ...] = (
-                f"declare it under {new_identity}",
+                f"declare the resource under {new_identity}",
                 Text("if it is there and you know its id: ", Command("import", step.address, "ID")),
             )
         else:

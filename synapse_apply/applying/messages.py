@@ -36,13 +36,13 @@ CONFLICT = 409
 FORBIDDEN, NOT_ALLOWED = 403, 405
 # From here on a status is a refusal, and the body explains it.
 CLIENT_ERROR = 400
-USELESS_ANSWER = "An answer is of no use"
-_LOOK_UP = "Apply again: the next run looks it up before it does anything else."
+USELESS_ANSWER = "An answer cannot be used"
+_LOOK_UP = "Apply again: the next run first looks up the call."
 _LOOK_YOURSELF = (
-    "This API cannot look it up. Look in Synapse: if it is there, {import_it}; "
-    "if it is not, {absent}."
+    "This API cannot look up the call. Check in Synapse: if the object exists, {import_it}; if "
+    "it does not, {absent}."
 )
-FOLLOW = "Apply again: the next run follows the same job and starts none."
+FOLLOW = "Apply again: the next run follows the same job and starts no other."
 _NO_SUCH_FIELD = "The backend keeps no such field"
 
 
@@ -59,40 +59,41 @@ _error, _warning = partial(_Message, Severity.ERROR), partial(_Message, Severity
 # resource's, `{cause}` the detail of another finding that led to this one.
 _MESSAGES: Mapping[str, _Message] = {
     "unknown": _error(
-        "The outcome of a call is unknown", "{cause} It may have been done anyway.", "{next}"
+        "The outcome of a call is unknown", "{cause} The call may have been done anyway.", "{next}"
     ),
     "secret set since": _error(
         "A secret was set since the plan was made",
-        "{names} of {address} has a value that is never read back; the update would clear it. "
-        "Nothing was sent.",
-        "Declare {names} with a valueFrom other than live, or remove it, and plan again.",
+        "The tool never reads back the value of {names} of {address}, so the update would clear "
+        "it. Nothing was sent.",
+        "Declare {names} with a valueFrom other than live, or remove the field, then plan again.",
     ),
     "member not shown": _error(
         "The outcome of a call is unknown",
-        "{address} was to be made by a call that was done, and the backend does not show it.",
+        "The call that creates {address} was done, but the backend does not show the object.",
         _LOOK_UP,
     ),
     "interrupted": _error(
         "The outcome of a call is unknown",
-        "The run was stopped at once while {address} was under way. It may have been done.",
+        "The run was stopped immediately while the call for {address} was in progress. The call "
+        "may have been done.",
         "{next}",
     ),
     "slow state": _error(
         "The state is slow",
-        "It took {seconds} s to record that {calls} is about to be sent. So it was not sent: the "
-        "next run tells by that time whether a call may still be acted on.",
-        "Find out what keeps the disk or the database busy, then apply again.",
+        "Recording that {calls} is about to be sent took {seconds} s. So nothing was sent: the "
+        "next run uses the recorded time to judge whether the server may still act on a call.",
+        "Find out why the disk or the database is slow, then apply again.",
     ),
     "unrecorded": _error(
         "The outcome of a call could not be recorded",
-        "{verb} of {address} has ended (id {id}), and its record could not be written. {problem}.",
-        "Fix what keeps the state from being written, then {next}",
+        "{verb} of {address} has ended (id {id}), but the state could not record it. {problem}.",
+        "Make the state writable, then {next}",
     ),
-    "skipped": _error("Not tried", "{reason}.", "Apply again once that is resolved."),
+    "skipped": _error("Not tried", "{reason}.", "Apply again after you have resolved this."),
     "untold package": _error(
-        "Nobody can tell whose package is published",
-        "A {verb} is never taken back, so the {verb} of {address} was not sent.",
-        "The next plan names what settles that.",
+        "It is not known whose package is published",
+        "A {verb} cannot be undone, so the {verb} of {address} was not sent.",
+        "The next plan lists the ways out.",
     ),
     "internal error": _error(
         "An internal error stopped this resource",
@@ -101,173 +102,180 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     # A create whose natural key is taken.
     "exists": _error(
-        "The object exists already",
-        "{cause} It was made outside since this plan (id {id}). {comparison}",
-        "{plan} shows what adopting it would change. If it is yours: {adopt}, or {import_it}.",
+        "The object already exists",
+        "{cause} It was created outside Git after this plan (id {id}). {comparison}",
+        "{plan} shows what an adoption would change. If the object is yours: {adopt}, or "
+        "{import_it}.",
     ),
     "exists elsewhere": _error(
-        "The object exists already, under another address",
-        "{cause} It is {owner} (id {id}) of this state.",
-        "Declare it once, or under another name.",
+        "The object already exists, under another address",
+        "{cause} This state records the object as {owner} (id {id}).",
+        "Declare the object only once, or use another name.",
     ),
     "exists unseen": _error(
-        "The object exists already, but this token cannot see it",
+        "The object already exists, but this token cannot see it",
         "{cause}",
         "Another tenant may own it (plugin codes are global): choose another code, or {import_it} "
         "if you know its id.",
     ),
     "exists unfound": _error(
-        "The object exists already, and this API cannot find it",
+        "The object already exists, and this API cannot find it",
         "{cause}",
-        "If it is yours: {import_it}. It may be another tenant's, too: choose another name or code "
-        "then.",
+        "If the object is yours: {import_it}. If it belongs to another tenant: choose another "
+        "name or code.",
     ),
     "may be taken": _error(
         "The backend refused a {key}: it may be taken by another tenant",
         "{cause} No {kind} that this token sees has this {key}.",
-        "Where the backend says that it exists, another tenant has it (a {key} is taken for all "
-        "tenants): choose another {key}. Otherwise correct it. Then apply again.",
+        "If the backend says that it exists, another tenant uses this {key} (a {key} is unique "
+        "across all tenants): choose another {key}. Otherwise correct the {key}. Then apply "
+        "again.",
     ),
     # Verification runs.
     "run failed": _error("The verification failed", "{run} {status}. {published}", "{repair}"),
     "run without job": _error(
         "The verification cannot be followed",
-        "The run was started and answered without a job and without a result: it is {status}, and "
-        "there is nothing to follow it by any further. {published}",
-        "Verify it by an action that runs as a job (`method: job` in config.yaml).",
+        "The run was started and answered with neither a job nor a result: it is {status}, and "
+        "cannot be followed further. {published}",
+        "Verify with an action that runs as a job (`method: job` in config.yaml).",
     ),
     "run stopped": _error(
         "The result of the verification is not known",
-        "The run was started, and had no result yet when this command was stopped. {published}",
-        "Apply again: it is run once more.",
+        "The run was started, but had no result when this command was stopped. {published}",
+        "Apply again: the next run starts the verification once more.",
     ),
     "run timed out": _error(
         "The verification did not end in time",
-        "Job {job} was still {status} after {seconds} s, and may go on. {published}",
+        "Job {job} was still {status} after {seconds} s, and may continue. {published}",
         "{next}",
     ),
     "job missing": _error(
         "The verification cannot be followed",
-        "Job {job} is not there any more, and nobody saw how it ended.",
+        "Job {job} no longer exists, and its result is not known.",
         "Apply again to start another.",
     ),
     "job unreadable": _error(
         "The verification cannot be followed now",
-        "Looking at job {job} failed: {reason}. The job itself may go on.",
+        "Job {job} could not be read: {reason}. The job itself may continue.",
         FOLLOW,
     ),
     "run refused": _error("{summary}", "The run of {address} was not started: {answer}.", "{next}"),
     "run unknown": _error(
         "The outcome of a run is unknown",
-        "The run of {address} was sent, and no job came back: {answer}. It may have been started "
-        "anyway.{possible}",
-        "Apply again: the next run looks for its job before it starts anything.",
+        "The run of {address} was sent, but no job came back: {answer}. The run may have been "
+        "started anyway.{possible}",
+        "Apply again: the next run looks for its job before it starts another.",
     ),
     "run unrecorded": _error(
         "The result of a run could not be recorded",
-        "Job {job} of {address} has ended, and is recorded as running.",
-        f"Fix what keeps the state from being written. {FOLLOW}",
+        "Job {job} of {address} has ended, but the state still records it as running.",
+        f"Make the state writable. {FOLLOW}",
     ),
     # Dry runs.
     "dry run acted on": _error(
         "The backend acted on a dry run",
-        "The {call} was to be checked only, and it was done: {reason}. Nothing more was tried.",
-        "Plan without --server-dry-run, which this backend does not know: the new plan shows what "
-        "is there now.",
+        "The {call} should only be checked, but the backend did it: {reason}. The dry run "
+        "stopped here.",
+        "Plan without --server-dry-run, which this backend does not support. The new plan shows "
+        "the live state.",
     ),
     "dry run in doubt": _error(
         "A dry run may have been acted on",
-        "The {call} was to be checked only: {reason}, and it is not known whether it was done. "
-        "Nothing more was tried.",
-        "Look at {address} in Synapse, then plan without --server-dry-run.",
+        "The {call} should only be checked: {reason}, and it is not known whether the backend "
+        "did it. The dry run stopped here.",
+        "Check {address} in Synapse, then plan without --server-dry-run.",
     ),
     # Warnings of calls.
     "recovered": _warning(
         "{what} answer was looked up",
-        "{cause} The object is there as it was sent, so the call was done.",
+        "{cause} The live object has the values that were sent, so the call was done.",
     ),
     "recovered: untold": _warning(
         "{what} answer was looked up",
-        "{cause} The object is there, and nothing shows whether it has our package: somebody else "
-        "may have published this version meanwhile.",
-        "The next plan names what settles that.",
+        "{cause} The object exists, but the backend does not show whether it has your package: "
+        "somebody else may have published this version in the meantime.",
+        "The next plan lists the ways out.",
     ),
     "looked up": _warning(
         "The outcome of a call was looked up",
-        "Nobody saw how {verb} of {address} ended, but {found} when it was looked up again (id "
-        "{id}): the call was done{reason}.",
+        "No answer said how {verb} of {address} ended, but {found} at the next check (id {id}): "
+        "the call was done{reason}.",
     ),
     "resent": _warning(
         "An update was sent twice",
-        "The server did not say whether it acted on the first try ({failure}), and {address} did "
-        "not show it as done. The first try may still act, and set back what somebody changes "
-        "meanwhile. Until it cannot any more, an apply gives no field that it sent another value.",
+        "The server did not say whether it acted on the first attempt ({failure}), and "
+        "{address} did not show its effect. The first attempt may still act, and set back "
+        "changes made in the meantime. Until that time is over, apply gives no other value to a "
+        "field that the attempt sent.",
     ),
     "published already": _warning(
-        "The object exists already, with the same content",
-        "{cause} Its digest is that of our package, so it is recorded as published.",
+        "The object already exists, with the same content",
+        "{cause} Its digest equals the digest of your package, so the state records it as "
+        "published.",
     ),
     "adopted": _warning(
-        "The object exists already, and was adopted",
-        "{address} was made outside since this plan (id {id}). All that was to be sent is so "
-        "already, so it is ours from now on.{bytes}",
+        "The object already exists, and was adopted",
+        "{address} was created outside Git after this plan (id {id}). It already has all values "
+        "that apply would send, so the state now records it.{bytes}",
     ),
     "not read back": _warning(
         "A write could not be read back",
         "{address} was written, but reading it back failed: {failure}.",
-        "The next plan compares it.",
+        "The next plan compares the object.",
     ),
     "another shown": _warning(
         "The answer to a call showed another object",
-        "It had another {names} than {address}. The object with the id that it gave was read and "
-        "looked up so: it is as it was sent.",
+        "Its {names} differed from {address}. Reading the object with the answered id showed "
+        "the values that were sent.",
     ),
     "dropped and kept": _warning(
-        "The server kept a field that was dropped",
-        "{field} of {address} is no longer declared, and it is still there.",
-        "It stays recorded as ours until the server shows it gone.",
+        "The server kept a removed field",
+        "{field} of {address} is no longer declared, but the server still has it.",
+        "The state keeps the field until the server no longer shows it.",
     ),
     "not taken": _warning(
-        "The server did not take a field as it was sent",
+        "The server changed the value of a field",
         "{field} of {address} was sent as {sent}, the server has {answered}.",
-        "It is recorded as the server has it and compared from there on.",
+        "The state records the server's value and compares with that.",
     ),
     "unkept": _warning(
         _NO_SUCH_FIELD,
         "This backend keeps no `{field}` of a {kind}.",
-        "Remove it, or leave it: it is not compared until the backend shows it.",
+        "You can remove the field or keep it: it is not compared until the backend shows it.",
     ),
     "of the package": _warning(
         _NO_SUCH_FIELD,
-        "This backend keeps no `{field}` of a {kind} as it is sent: it has another in its place, "
-        "which may be that of the package.",
-        "Remove it, or leave it: what the backend has in its place is no difference.",
+        "This backend keeps no `{field}` of a {kind} as sent: it has another value instead, "
+        "which may come from the package.",
+        "You can remove the field or keep it: the plan does not report the backend's value as a "
+        "difference.",
     ),
     # Verification runs.
     "run of replaced": _warning(
         "This run is no proof",
-        "The package of {address} was replaced, and an agent may have kept an earlier one.",
-        "Publish a new version, and verify that.",
+        "The package of {address} was replaced, and an agent may have kept the earlier package.",
+        "Publish a new version, and verify that version.",
     ),
     "run recovered": _warning(
         "A lost answer was looked up",
-        "The run of {address} was sent, and no job came back: {answer}. Job {job} has its mark, so "
-        "it was started, once.",
+        "The run of {address} was sent, but no job came back: {answer}. Job {job} has the mark "
+        "of this run, so the run was started once.",
     ),
     # Dry runs.
     "dry run not done": _warning(
-        "The backend does not say that it made a dry run",
-        "The {call} was to be checked only: {reason}. It was not done, and nothing more was tried.",
+        "The backend did not confirm a dry run",
+        "The {call} should only be checked: {reason}. The backend did not do it, and the dry "
+        "run stopped here.",
     ),
     "not tried": _warning(
         "Not every call was tried on the backend",
         "{calls} not tried: {reasons}.",
-        "What the backend says to these shows when they are applied.",
+        "The backend checks these calls only when you apply them.",
     ),
     "no dry run": _warning(
-        "The backend does not say that it makes dry runs",
-        "Asked for a dry run of a change of nothing, it answered without saying that it was one. "
-        "It may act on a dry run, so that no call was tried.",
+        "The backend does not confirm that it supports dry runs",
+        "It answered the dry run of an empty change without confirming a dry run. It may act on "
+        "a dry run, so no call was tried.",
         "Plan without --server-dry-run.",
     ),
 }
@@ -315,9 +323,9 @@ def failed(step: Step, failure: RemoteError, marks: SecretMarks, call_verb: str 
     refused = failure.status_code >= CLIENT_ERROR
     cause = answer(step, failure, marks) if refused else describe_failure(failure)
     is_answered = has_odd_success(failure)
-    verb = "was answered, and the answer is of no use" if is_answered else "failed"
+    verb = "was answered with an unusable answer" if is_answered else "failed"
     sentence = f"{call_verb or step.change.action.value} of {step.address} {verb}: {cause}"
-    summary = "The backend refused a call" if failure.status_code else "A call was not made"
+    summary = "The backend refused a call" if failure.status_code else "A call was not sent"
     if failure.effect is not Effect.NONE:
         # Where the call may have had an effect, it cannot be said that it was not made.
         summary = USELESS_ANSWER if is_answered else "A call failed"
@@ -332,7 +340,9 @@ def failed(step: Step, failure: RemoteError, marks: SecretMarks, call_verb: str 
 
 
 def _advise(step: Step, failure: RemoteError) -> str:
-    usual = advise_on_failure(failure, "apply again", "Apply again; what was done is recorded.")
+    usual = advise_on_failure(
+        failure, "apply again", "Apply again. The state has recorded the finished calls."
+    )
     # 405: this API version cannot change objects of this kind, whatever the request says.
     if failure.status_code == NOT_ALLOWED and step.binding.read_only_advice:
         return step.binding.read_only_advice
@@ -347,8 +357,8 @@ def _advise(step: Step, failure: RemoteError) -> str:
     if failure.status_code == FORBIDDEN and step.change.action is Action.UPDATE:
         return Text(
             usual,
-            " If it is another tenant's or the platform's own, it is not yours: "
-            "remove it from the manifests, and ",
+            " If the object belongs to another tenant or to the platform, remove it from the "
+            "manifests, and ",
             Command("state rm", step.address),
             ".",
         )
@@ -381,7 +391,7 @@ def _safe_words(step: Step, detail: Any, marks: SecretMarks) -> Iterator[str]:
         text = " ".join(texts)[:300]
         yield f"{format_field_path(path)}: {text}" if path else text
     if is_withheld:
-        yield "(the rest of the message is not shown: it may quote a secret)"
+        yield "(rest of the message hidden, because it may quote a secret)"
 
 
 def _has_secret_fields(step: Step) -> bool:
@@ -429,7 +439,7 @@ def unrecorded(intent: Intent, recovery_file: str, target: str, problem: StateEr
 
     `recovery_file` is the file that has the outcome.
     """
-    next_step: str = "apply again: the next run looks it up before it does anything else."
+    next_step: str = "apply again: the next run first looks up the call."
     if recovery_file:
         command = Command("state record", recovery_file, target=target)
         next_step = Text(command, ", before the next apply.")
@@ -458,7 +468,7 @@ def run_finding(rule: str, step: Step, *, request_id: str = "", **fields: Any) -
     """A finding about a run that counts as failed: a warning where the manifest tolerates that."""
     due = step.change.verification
     version = step.spec.get(step.type.version_field, step.address.name)
-    withdrawal = f" and cannot be withdrawn on {step.binding.api}"
+    withdrawal = f", and cannot be withdrawn on {step.binding.api}"
     is_final = step.binding.delete_object is None
     fields["published"] = f"{version} is published{withdrawal if is_final else ''}."
     found = finding(rule, step.address, request_id=request_id, **fields)
@@ -478,7 +488,9 @@ def _repair(step: Step) -> Text:
     # With an owner of this project a command can make the next version.
     if proof and proof.build_repair_command and isinstance(owner, Reference):
         repair = proof.build_repair_command(owner.address)
-    return Text("Parameters wrong: edit spec.verify. Code wrong: ", repair, ".")
+    return Text(
+        "If the parameters are wrong: edit spec.verify. If the code is wrong: ", repair, "."
+    )
 
 
 def run_failed(step: Step, run: str, status: JobStatus) -> Diagnostic:
@@ -491,7 +503,9 @@ def run_refused(step: Step, failure: RemoteError, body: RequestBody) -> Diagnost
     """The finding for a run that the server refused to start; `body` is what was sent."""
     words = run_answer(failure)
     if not isinstance(failure, Invalid):
-        hint = advise_on_failure(failure, "apply again", "Apply again; nothing is uploaded twice.")
+        hint = advise_on_failure(
+            failure, "apply again", "Apply again. Apply does not upload the package again."
+        )
         return finding(
             "run refused",
             step.address,

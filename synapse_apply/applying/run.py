@@ -121,7 +121,7 @@ class _Writer(Thread):
 
 
 _NOT_WAITED_FOR = StateError.from_summary(
-    "The state was not waited for any longer", "The run was stopped before it answered."
+    "The state did not answer in time", "The run was stopped before it answered."
 )
 
 

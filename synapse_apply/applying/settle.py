@@ -55,11 +55,11 @@ from synapse_apply.model.values import (
     unflatten,
 )
 
-_PUBLISHED_OUTSIDE = "the live package is another one, published outside"
-_SECRETS_UNTOLD = "whether its secrets arrived cannot be told, the next apply sends them again"
+_PUBLISHED_OUTSIDE = "the live package differs: somebody published another package outside Git"
+_SECRETS_UNTOLD = "it is not known whether its secrets arrived, so the next apply sends them again"
 _SECRETS_OF_TWO_KEYS = (
-    "whether its secrets arrived cannot be told, the next apply sends those that the manifests "
-    "have another value of"
+    "it is not known whether its secrets arrived, so the next apply sends those whose declared "
+    "value differs"
 )
 
 
@@ -92,7 +92,7 @@ class ResolvedIntent:
         if self.is_open or self.record or is_gone or intent.verb in {CREATE_VERB, RUN_VERB}:
             return ""
         command = Command("import", intent.address, intent.remote_id)
-        return Text("It was forgotten: ", command, " records it again.")
+        return Text("The state no longer has the object: ", command, " records the object again.")
 
 
 @frozen
@@ -123,7 +123,7 @@ class IntentResolver:
         """The intent closed where a look-up is conclusive, else open with the reason."""
         kind = self.catalogue.get(intent.address.kind)
         if kind is None or intent.api not in kind.bindings:
-            return ResolvedIntent(intent, record, "this version does not know its kind")
+            return ResolvedIntent(intent, record, "this version of the tool does not know its kind")
         binding = kind.bindings[intent.api]
         try:
             if intent.verb == RUN_VERB:
@@ -142,7 +142,7 @@ class IntentResolver:
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
         if intent.remote_id and record is None:
-            reason = f"what it was found by (id {intent.remote_id}) was forgotten"
+            reason = f"the record that led to it (id {intent.remote_id}) was forgotten"
             ended = replace(intent, state=IntentState.UNKNOWN)
             return self._too_early(intent, None) or ResolvedIntent(ended, None, reason)
         key, hits = intent.natural_key, list[Observed]()
@@ -157,12 +157,12 @@ class IntentResolver:
         # An object with this key was created by this call or by somebody else: if its fields agree
         # it makes no difference.
         if len(hits) == 1:
-            found = f"what has its name (id {hits[0].remote_id})"
+            found = f"the object with its name (id {hits[0].remote_id})"
             resolved, reason = self._done(intent, kind, hits[0], record), ""
             if owner := self.find_other_owner(hits[0], intent.address):
                 reason = f"{found} is recorded as {owner}"
             elif resolved.record and not intent.fields.keys() <= resolved.record.applied.keys():
-                reason = f"{found} has other values, so somebody else may have made it"
+                reason = f"{found} has other values, so somebody else may have created it"
             # It need not be what the call made, which may still make a second one.
             if reason:
                 unknown = ResolvedIntent(replace(intent, state=IntentState.UNKNOWN), record, reason)
@@ -179,7 +179,7 @@ class IntentResolver:
             return ResolvedIntent(intent, record, f"several objects have its name (ids {ids})")
         # A search that may miss objects cannot show that the call had no effect.
         if proof is not Lookup.COMPLETE:
-            return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
+            return ResolvedIntent(intent, record, "this API cannot show whether it was created")
         return self._too_early(intent, record) or _absent(intent, record)
 
     def _kept(self, resolved: ResolvedIntent) -> ResolvedIntent:
@@ -219,13 +219,17 @@ class IntentResolver:
         reason = _PUBLISHED_OUTSIDE
         if not (shown or read):
             record = replace(record, doubted=call.digest)
-            reason = f"a {kind.prefix} of this version is there, and nothing tells its package"
+            reason = (
+                f"a {kind.prefix} of this version exists, but the backend does not show its package"
+            )
         return ResolvedIntent(replace(call, state=IntentState.UNKNOWN), record, reason)
 
     def _run(self, intent: Intent, kind: ResourceType, record: Record | None) -> ResolvedIntent:
         """A run's intent, done once its job is known; the next apply follows the job."""
         if kind.verification_spec is None:
-            return ResolvedIntent(intent, record, "this version knows no run of its kind")
+            return ResolvedIntent(
+                intent, record, "this version of the tool knows no run of its kind"
+            )
         candidates = find_job(self.api, kind.verification_spec, intent, self.known_jobs())
         if candidates.job is not None:
             return ResolvedIntent(*with_job(intent, record, candidates.job.id, self.now))
@@ -233,7 +237,7 @@ class IntentResolver:
             return early
         # Not shown to be another run's, so starting it again could run it twice.
         if candidates.possible:
-            reason = "may be it, and this backend does not show which run made a job"
+            reason = "may belong to it, and this backend does not show which run started a job"
             return ResolvedIntent(intent, record, f"{candidates.names} {reason}")
         return _absent(replace(intent, remote_id=""), record)
 
@@ -402,7 +406,9 @@ class IntentResolver:
         reason = (_SECRETS_OF_TWO_KEYS if untold <= shown else _SECRETS_UNTOLD) if untold else ""
         if unlike_names:
             # Nothing can change them any more.
-            reason = f"not as sent: {', '.join(sorted(unlike_names))}, which may be the package's"
+            reason = (
+                f"not as sent: {', '.join(sorted(unlike_names))}, which may come from the package"
+            )
         return ResolvedIntent(
             replace(intent, state=IntentState.DONE, remote_id=live.remote_id),
             replace(
@@ -422,7 +428,7 @@ class IntentResolver:
         remaining = intent.seconds_left(self.settle_after, self.now, self.uptime)
         if remaining <= 0:
             return None
-        return ResolvedIntent(intent, record, "it is too early to tell", remaining)
+        return ResolvedIntent(intent, record, "it is too early to know", remaining)
 
 
 def _has_as_sent(rule: FieldRule, path: FieldPath, sent: Any, value: Any) -> bool:
@@ -552,7 +558,7 @@ def find_job(
         try:
             job = parse_job(raw)
         except ValueError:
-            raise RemoteError("the list of jobs holds something that is not a job") from None
+            raise RemoteError("the list of jobs has an item that is not a job") from None
         if "context" not in raw and is_candidate(job):
             # The context has the run's mark, so it is worth a request of its own.
             job = read_job(api, job.id)  # items of a list may lack fields
@@ -592,14 +598,14 @@ def explain_other_job(
     try:
         job = owners.with_plugin_of_release(read_job(api, job_id))
     except NotFound:
-        return "is not there, or is hidden"
+        return "does not exist, or is hidden"
     created = parse_zoned_time_or_none(job.created)
     if job.context.get(RUN_MARK_KEY) == intent.id:
         return ""
     if owners.runs_other_plugin(job, intent.remote_id):
         return f"runs plugin {job.plugin_code or job.plugin}"
     if created is not None and created < find_earliest():
-        return f"was created at {job.created}, and the run was sent at {intent.sent_at}"
+        return f"was created at {job.created}, but the run was sent at {intent.sent_at}"
     if intent.version and job.version and job.version != intent.version:
         return f"runs version {job.version}"
     return "" if _may_be_of_run(job, intent) else "was started with other parameters"

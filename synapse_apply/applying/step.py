@@ -215,7 +215,7 @@ class FinalPermit:
             reason = self._permit.explain_missing_or_empty()
         # Of one that cannot be read nobody knows whether it still holds.
         except Exception as failure:  # noqa: BLE001 - whatever it raises
-            reason = f"the permit to go on could not be read ({type(failure).__name__})"
+            reason = f"the permit to continue could not be read ({type(failure).__name__})"
         with self._mutex:
             # Another thread may have had a reason meanwhile: that one stays.
             self.final_reason = self.final_reason or reason

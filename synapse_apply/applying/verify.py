@@ -203,7 +203,7 @@ class _Verifying:
             if candidates.possible or next(pauses_left, pauses_left) is pauses_left:
                 break
         names = candidates.names
-        possible = f" {names[:1].upper()}{names[1:]} may be it." if names else ""
+        possible = f" {names[:1].upper()}{names[1:]} may belong to this run." if names else ""
         unknown = messages.finding(
             "run unknown", address, answer=answer, possible=possible, request_id=self._request_id
         )
@@ -239,7 +239,7 @@ class _Verifying:
             return self._ended(RunStatus.FAILED, job_id, failed, logs=self._last_lines(job_id))
         if run.gate.stop_reason():
             return self._result(RunStatus.RUNNING, job=job_id)
-        hint: str = f"{messages.FOLLOW} If it needs longer: raise spec.verify.timeout."
+        hint: str = f"{messages.FOLLOW} If the run needs longer: raise spec.verify.timeout."
         # An apply does not follow a timed-out run again if its failure is tolerated.
         if self._due.tolerates_failure:
             hint = Text(Command("verify", step.address), " follows it.")

@@ -196,7 +196,7 @@ def _format_totals(sections: Sequence[TargetSection], not_begun: Sequence[str]) 
         names = [section.target for section in sections if section.exit_code == code]
         if names and code != Exit.OK:
             line += f" Exit code {code}: {', '.join(names)}."
-    return line + (f" Not begun: {', '.join(not_begun)}." if not_begun else "")
+    return line + (f" Not started: {', '.join(not_begun)}." if not_begun else "")
 
 
 @dataclass

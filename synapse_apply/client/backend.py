@@ -84,8 +84,8 @@ class BackendClient(IntegrationClientMixin):
         if all(tokens) and tokens[0] != tokens[1]:
             raise InputError.from_summary(
                 "Two different tokens are given",
-                "api_token and access_token are two names of one thing.",
-                "give one of them",
+                "api_token and access_token are two names for the same setting.",
+                "give only one of them",
             )
         credentials = {
             "token": tokens[0] or tokens[1],
@@ -162,8 +162,8 @@ def _require_sendable(name: str, value: str | None) -> str:
     """
     text = str(value or "").strip().removeprefix("Token ").strip()
     if not text.isascii() or not text.isprintable() or " " in text:
-        detail = f"{name} has blanks, line breaks or characters that are not ASCII in it."
+        detail = f"{name} contains blanks, line breaks or non-ASCII characters."
         raise InputError.from_summary(
-            "The credentials cannot be sent", detail, "check where they come from"
+            "The credentials cannot be sent", detail, "check the source of the credentials"
         )
     return text

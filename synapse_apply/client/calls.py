@@ -66,7 +66,7 @@ def encode_path(*parts: int | str, safe_chars: str = "") -> str:
         # Encoding would not help here: many servers decode %2F and %2E before they route the path.
         is_unusable = not text.strip() or text in {".", ".."} or any(char in text for char in "/\\")
         if isinstance(part, bool) or is_unusable or not text.isprintable():
-            raise NotSentError("not sent: an id in the path is empty or has characters no id has")
+            raise NotSentError("not sent: an id in the path is empty or has invalid characters")
         path += f"{quote(text, safe=safe_chars)}/"
     return path
 

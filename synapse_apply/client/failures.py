@@ -47,9 +47,9 @@ LIBRARY_ERRORS = (
     UnicodeError,
     ValueError,
 )
-MAY_HAVE_ACTED_TEXT = "The server may have acted on it: look before it is sent again."
-NOT_ACTED_TEXT = "It did not reach the server."
-CUT_SHORT_TEXT = "Only a part of the upload was sent, so nothing was done with it."
+MAY_HAVE_ACTED_TEXT = "The server may have acted on the call: check before you send it again."
+NOT_ACTED_TEXT = "The call did not reach the server."
+CUT_SHORT_TEXT = "Only a part of the upload was sent, so the server did not act on it."
 
 _MAX_LINE_LENGTH = 400
 TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
@@ -89,15 +89,15 @@ _Reasons = tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], st
 # Of each cause, the innermost first; a certificate and a text of the system come between them.
 _REASONS_OF_CAUSES: _Reasons = (
     (socket.gaierror, "the host name cannot be resolved"),
-    (SpokeFirstError, "the server sent something before it was asked"),
+    (SpokeFirstError, "the server sent data before the request"),
     (http.client.RemoteDisconnected, "the server closed the connection without an answer"),
-    (http.client.IncompleteRead, "the answer stopped half-way"),
+    (http.client.IncompleteRead, "the answer was cut off"),
     (ssl.SSLError, "the TLS connection failed; the URL's scheme may be wrong"),
 )
 # Of all causes together.
 _REASONS: _Reasons = (
     ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "the proxy failed"),
-    (_INCOMPLETE_ERRORS, "the answer stopped half-way or cannot be decoded"),
+    (_INCOMPLETE_ERRORS, "the answer was cut off or cannot be decoded"),
     (requests.exceptions.InvalidProxyURL, "the proxy's URL is not valid"),
     ((requests.exceptions.InvalidURL, UnicodeError), "the URL is not valid"),
     (requests.exceptions.InvalidSchema, "the URL or its proxy has an unknown scheme"),
@@ -155,7 +155,7 @@ class Breakage:
                 return reason
         if isinstance(self._failure, _CONNECTION_ERRORS):
             return "the connection failed"
-        return f"the HTTP library refused it ({type(self._failure).__name__})"
+        return f"the HTTP library refused the call ({type(self._failure).__name__})"
 
     def error(self, call: ClientCall, *, sent: bool) -> ClientError:
         """The error of the call; `sent`: at least one byte of the request has left."""
@@ -166,7 +166,7 @@ class Breakage:
         kind: type[ClientError] = IncompleteAnswerError
         if self.is_timeout:
             kind = ClientTimeoutError
-            reason = f"no {'whole answer' if sent else 'connection'} in time"
+            reason = f"no {'complete answer' if sent else 'connection'} in time"
         elif not self.is_incomplete and self.has(*_CONNECTION_ERRORS):
             kind = ClientConnectionError
         # After the request has left, any other exception comes from reading the answer.
@@ -205,7 +205,7 @@ def failed_status(answer: Answer) -> ClientError:
     else:
         explanation = describe_body(answer)
     if is_foreign:
-        explanation += "; this is not the API's own 404: check the URL of the backend"
+        explanation += "; the API itself did not send this 404: check the URL of the backend"
     error = _answered(
         UnexpectedAnswerError if is_foreign else choose_error_class_for_status(status),
         answer,
@@ -222,8 +222,8 @@ def unfollowed_redirect(answer: Answer, origin: str) -> ClientError:
     """The error for a redirect that is not followed; `origin` is its target's scheme and host."""
     destination = answer.redactor.mask_secrets_in_text(origin) or "nowhere"
     explanation = (
-        f"it leads to {destination} and was not followed, since the token goes to the "
-        "backend's own URL only; if that is the backend, put it there"
+        f"the redirect to {destination} was not followed, because the token is sent only to the "
+        f"backend's own URL. If {destination} is the backend, set that URL in the target"
     )
     may_have_acted = answer.status not in _NOT_ACTED_REDIRECTS
     error = _answered(UnexpectedAnswerError, answer, explanation, may_have_acted=may_have_acted)

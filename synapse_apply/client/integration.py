@@ -88,7 +88,7 @@ class IntegrationClientMixin(ApiOperations):
         if not isinstance(value, dict):
             return {"result": value}
         if fault := JOB.find_fault(value):
-            raise failures.unexpected_answer(answer, f"it is answered with {fault}")
+            raise failures.unexpected_answer(answer, f"the answer is {fault}")
         return value
 
     def list_plugins(self) -> list[ServerObject]:

@@ -95,7 +95,7 @@ class JsonItems:
                     return char
                 self._position += 1
             if not self._read_more():
-                raise NotItemsError("no JSON: it stops half-way")
+                raise NotItemsError("no JSON: the answer was cut off")
 
     def _parse_value(self) -> JsonValue:
         self._peek()
@@ -201,7 +201,7 @@ def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
         # the unfiltered list.
         query = {**query, **dict(page.next_query)}
         if _build_query_key(query) in seen_queries:
-            raise failures.unexpected_answer(answer, "its pages go in a circle")
+            raise failures.unexpected_answer(answer, "its pages form a circle")
         if len(seen_queries) >= max_pages:
             raise failures.unexpected_answer(answer, f"it has more than {max_pages} pages")
 
@@ -221,7 +221,7 @@ def iter_streamed_list_items_of_all_pages(
             raise UnexpectedAnswerError(f"GET {path}: it has more than {max_pages} pages")
         call = ClientCall("GET", path, query=query, repeatable=True, accept="application/json")
         if query in seen_queries:
-            raise UnexpectedAnswerError(f"{call}: its pages go in a circle")
+            raise UnexpectedAnswerError(f"{call}: its pages form a circle")
         seen_queries.add(query)
         answers: list[Answer] = []
         try:
@@ -286,7 +286,7 @@ def reread_list_until_complete(
             return reading.items
         else:
             previous_ids = reading.ids
-    problem = "it changes while it is read, or has fewer items than it says; try again later"
+    problem = "the list changes during the read, or has fewer items than it says; try again later"
     raise failures.unexpected_answer(reading.last_answer, problem)
 
 
@@ -358,8 +358,9 @@ class _Reading:
             is_too_heavy = self._weight_left < 0
         if is_too_heavy:
             problem = (
-                f"its pages together take more than {self._max_weight // 1024**2} MiB, more than "
-                "is held of one list; is this the right server, and does it heed page numbers?"
+                f"its pages together take more than {self._max_weight // 1024**2} MiB, which is "
+                "over the limit for one list. Check that this is the right server, and that it "
+                "supports page numbers"
             )
             raise failures.unexpected_answer(answer, problem, TooLargeError)
         # Only the last: answers of a long list would fill the memory.

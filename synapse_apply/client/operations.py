@@ -67,7 +67,7 @@ class AnswerShape:
             reason = ""
             # A masked id is not the server's any more: a URL of it would reach another object.
             if isinstance(field_value, MaskedText):
-                reason = "it repeats a secret that was sent"
+                reason = "the answer repeats a secret that was sent"
             elif field_value is not None:
                 try:
                     parse_remote_id(field_value)
@@ -250,7 +250,7 @@ class ApiOperations:
         answer = self._send(call)
         value = self._unwrap(answer)
         if not isinstance(value, dict):
-            raise failures.unexpected_answer(answer, "an object was expected")
+            raise failures.unexpected_answer(answer, "expected an object")
         # An empty object, as for an empty body, has neither fields nor an id to be checked.
         if not (value or shape.required_fields):
             return value
@@ -258,9 +258,9 @@ class ApiOperations:
         if (self.is_dry_run and call.mutates) or DRY_RUN[0] in dict(call.query).items():
             shape = replace(shape, required_fields=())
         if fault := shape.find_fault(value):
-            raise failures.unexpected_answer(answer, f"it is answered with {fault}")
+            raise failures.unexpected_answer(answer, f"the answer is {fault}")
         if expected_id is not None and shape.is_another(value, expected_id):
-            problem = "another object than this one is answered"
+            problem = "the answer is another object"
             raise failures.unexpected_answer(answer, problem)
         return value
 

@@ -157,7 +157,7 @@ class PlatformV2(ApiOperations):
         answer = self._send(call)
         created_logs = self._unwrap(answer)
         if not isinstance(created_logs, list):
-            raise failures.unexpected_answer(answer, "a list was expected")
+            raise failures.unexpected_answer(answer, "expected a list")
         return created_logs
 
     def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[LogEntry]:

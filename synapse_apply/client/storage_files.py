@@ -216,7 +216,7 @@ class Download:
             failure.retry_after = parse_retry_after(response.headers.get("Retry-After"), self.now)
             raise failure
         if is_encoded_otherwise(response):
-            raise RemoteError(f"GET {origin}: the file is encoded in a way that was not asked for")
+            raise RemoteError(f"GET {origin}: the file has an encoding that was not requested")
         length = response.headers.get("Content-Length", "")
         # Twenty digits are enough for any size; int() refuses very long texts (CPython 3.11).
         is_large = length.isdecimal() and int(length[:20]) > self.max_bytes
@@ -240,14 +240,14 @@ def _fetch_error(origin: str, failure: Exception, *, is_late: bool) -> FailedFet
         reason = "its host is at an address of a network where the backend is not; nothing was sent"
         may_help = False
     elif breakage.has(CutOffError):
-        reason, may_help = "it was given up, since this run ends", False
+        reason, may_help = "the download was stopped, because this run ends", False
     elif breakage.is_timeout:
         reason, may_help = "the file did not arrive in time", not is_late
     elif breakage.is_tls:
         reason = "the certificate of the storage is not trusted"
         may_help = not breakage.is_untrusted
     else:
-        reason = "the connection failed before the whole file had arrived"
+        reason = "the connection failed before the whole file arrived"
     error = FailedFetchError(f"GET {origin}: {reason}")
     error.transient = may_help and breakage.has(*_CONNECTION)
     return error

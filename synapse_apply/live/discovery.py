@@ -183,7 +183,7 @@ class ObjectGatherer:
             self._store_listed(kind, raw_objects)
         else:
             option_hint = f"--codes FILE, --ids {kind.prefix}=1-400 or --from-jobs"
-            reason = f"this backend was asked and lists none of them; say which by {option_hint}"
+            reason = f"this backend does not list them; select them with {option_hint}"
             self.missed_objects.append(
                 MissedObject(kind.prefix, f"{kind.prefix}s", reason, is_failure=False)
             )
@@ -202,7 +202,7 @@ class ObjectGatherer:
         for code, raws in self._fetch_all(kind, find_by_code, codes, lambda code: f" {code}"):
             self._store_listed(kind, raws)
             if not raws:
-                reason = "there is none of this code"
+                reason = "none has this code"
                 if raw_objects is None:
                     reason += ", or it has no release, and only --ids can find it"
                 self._record_missed(kind, f" {code}", reason)
@@ -231,7 +231,7 @@ class ObjectGatherer:
         chosen_members: list[ServerObject] = []
         for owner, raws in self._fetch_all(kind, list_members, list(owners.values()), describe):
             if raws is None:
-                reason = "its code is none that they can be listed by; --ids can name them"
+                reason = "this backend cannot list them by its code; name them with --ids"
                 self._record_missed(kind, describe(owner), reason)
             chosen_members += self._select_members(kind, raws or ())
         self._store_listed(kind, chosen_members)
@@ -269,9 +269,9 @@ class ObjectGatherer:
             if raw is not None and binding.belongs_to_tenant(self._api, raw):
                 self._store_object(kind, raw)
             elif object_id in required_ids:
-                reason = "there is none, or it is hidden from this token"
+                reason = "it does not exist, or is hidden from this token"
                 if raw is not None:
-                    reason = "it is not this tenant's"
+                    reason = "it belongs to another tenant"
                 self._record_missed(kind, f" id {object_id}", reason)
 
     def _store_listed(self, kind: ResourceType, raws: Iterable[ServerObject]) -> None:

@@ -80,9 +80,12 @@ class LiveBackend(TargetSession):
             return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
         if name != text:
             raise InputError.from_summary(
-                "There is no such record",
+                "No such record",
                 f"{text} is not recorded in the state of target {self.target.name}.",
-                Text(Command("state show"), " lists what is; or give the id, as id=123."),
+                Text(
+                    Command("state show"),
+                    " lists the recorded addresses. Or give the id, as id=123.",
+                ),
             )
         return None
 
@@ -160,13 +163,16 @@ class LiveBackend(TargetSession):
         if kind.series_field and "@" not in text:
             owner = kind.series_field
             return Text(
-                f"Give CODE@VERSION, as {text}@1.0.0, or its id, as id=123. ",
+                f"Give CODE@VERSION, such as {text}@1.0.0, or the id, as id=123. ",
                 Command(f"get {kind.kind.lower()}s --{owner}", text),
-                f" lists those of a {owner}.",
+                f" lists the releases of a {owner}.",
             )
         if Lookup.COMPLETE in self.select_binding(prefix).lookup.values():
             return "Check the name, the target, its token and its tenant."
-        return "Give its id, as id=123: this API finds only what has releases by its code."
+        return (
+            "Give the id, as id=123: this API finds a plugin by its code only if the plugin "
+            "has releases."
+        )
 
     def plugin_id_of_v1(self, plugin_id: str) -> str:
         """The plugin's id in API v1, in which runs and jobs are called."""
@@ -201,7 +207,7 @@ class LiveBackend(TargetSession):
             reason = "; ".join(diagnostic.summary for diagnostic in problem.diagnostics)
             return warning_finding(
                 "`state history` will not show this call",
-                f"{verb} of {address} went out, but the state could not be written: {reason}.",
+                f"{verb} of {address} was sent, but the state could not be written: {reason}.",
             )
         return None
 

@@ -316,7 +316,9 @@ def list_of_owners(api: Api, binding: ApiBinding, owners: Iterable[Observed]) ->
 def read_failure_finding(address: Address | None, failure: RemoteError) -> Diagnostic:
     """The error for a failed read, of one address or of everything."""
     default_hint = (
-        FOREIGN_ANSWER_ADVICE if has_odd_success(failure) else "Run again; nothing was changed."
+        FOREIGN_ANSWER_ADVICE
+        if has_odd_success(failure)
+        else ("Run the command again. Nothing was changed.")
     )
     return error_finding(
         "Reading the live state failed",
@@ -396,12 +398,11 @@ def iter_duplicate_warnings(
         name = record.natural_key and f"{record.natural_key.partition('=')[2]!r}"
         yield warning_finding(
             "A second live object has the same natural key",
-            f"{address} is recorded with id {record.remote_id}, and id {', '.join(others)} has "
-            f"{name or 'the same identity'}, too. "
-            "Nothing tells which one is used.",
+            f"{address} is recorded with id {record.remote_id}, and id {', '.join(others)} also "
+            f"has {name or 'the same identity'}. It is not known which of them is in use.",
             Text(
-                "Find out which is yours. Delete the other one in Synapse; if it is id "
-                f"{others[0]}, ",
+                "Find out which object is yours, and delete the other in Synapse. If yours is "
+                f"id {others[0]}, ",
                 Command("state rm", address),
                 " and ",
                 Command("import", address, others[0]),
@@ -621,9 +622,9 @@ class LiveReader:
                 observed = binding.decode(binding.read_object(self._api, pinned_id), marks)
             except NotFound as failure:
                 finding = error_finding(
-                    "The pinned object is not there",
-                    f"metadata.id of {address} is {pinned_id}, which the backend does not have.",
-                    "Correct metadata.id, or remove it to let the resource be created.",
+                    "The pinned object does not exist",
+                    f"metadata.id of {address} is {pinned_id}, but the backend has no such object.",
+                    "Correct metadata.id, or remove it to create the resource.",
                     address=str(address),
                     position=desired.positions.get(("metadata", "id"), desired.position),
                     request_id=failure.request_id,
@@ -647,7 +648,7 @@ class LiveReader:
                 "Several live objects have one natural key",
                 f"{address}: {form} {text!r} belongs to ids {ids}.",
                 Text(
-                    "Say which one is meant: ",
+                    "Select the right object: ",
                     Command("import", address, "ID"),
                     ", or metadata.id.",
                 ),

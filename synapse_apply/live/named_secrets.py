@@ -173,15 +173,17 @@ def _wrap_literals(spec: Spec, marks: SpecMarks) -> tuple[Spec, list[FieldPath]]
 
 def _unnamed_secret(resource: Desired, paths: list[FieldPath], is_marked: bool) -> Diagnostic:
     names = format_short_list(map(format_json_pointer, paths))
-    name_it = f"Name it again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}."
+    name_it = (
+        f"Mark it as a secret again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}."
+    )
     if is_marked:
         name_it = "Mark the key under `providers` of the project file as `secret: true`."
     return warning_finding(
-        "A recorded secret is no longer named as one",
-        f"{resource.address}: {names} is recorded as a secret, and the manifest has a plain value "
-        "there. It is still treated as a secret and not shown.",
+        "A recorded secret is no longer marked as secret",
+        f"{resource.address}: {names} is recorded as a secret, but the manifest has a plain "
+        "value there. The tool still treats the value as a secret and hides it.",
         Text(
-            f"{name_it} If it is to be public, forget the resource and adopt it anew: ",
+            f"{name_it} To make it public, forget the resource and adopt it again: ",
             Command("state rm", resource.address),
         ),
         address=str(resource.address),

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from synapse_apply.stores.sql import SqlStore
 
 _UNRECORDED_NOTE = (
-    "What it makes may not be recorded yet: nothing that lacks a record counts as an import, "
-    "and no call of it as lost."
+    "The state may not record its objects yet: no unrecorded object counts as an import, and no "
+    "open call as lost."
 )
 
 
@@ -163,7 +163,7 @@ def other_run_warnings(store: SqlStore, serial_when_read: int) -> tuple[Diagnost
     )
     if owner_warnings or store.read_serial() == serial_when_read:
         return owner_warnings
-    detail = "The state was written to each time that the backend was looked at."
+    detail = "The state changed during every read of the backend."
     return (
         warning_finding(
             CONCURRENT_RUN_SUMMARY, f"{detail} {_UNRECORDED_NOTE}", "Plan again when it has ended."
@@ -304,21 +304,26 @@ def acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
     """The warning of a call without an answer that may act for so many seconds."""
     wait, ask = Command("state settle --wait"), Command("state settle", call.address)
     settle = (
-        Text(wait, " waits until it is certain.")
+        Text(wait, " waits until the outcome is certain.")
         if can_tell_outcome(call)
-        else Text("Not every backend can tell what became of it: ", ask, " asks this one.")
+        else Text(
+            "Not every backend can show the outcome of the call: ", ask, " asks this backend."
+        )
     )
     kind, hint = {
         IntentState.OPEN: ("of unknown outcome", settle),
         IntentState.ABSENT: (
             "that was settled as not done",
-            "Nothing waits for it: it may act after the next apply, and undo or repeat its deeds.",
+            (
+                "Nothing waits for the call: it may act after the next apply, and undo or repeat "
+                "what that apply does."
+            ),
         ),
         IntentState.DONE: ("that was given up", ""),
     }.get(call.state, ("that was given up", Text(wait, " waits for it.")))
-    known, again = "whose outcome is not known", ""
+    known, again = "outcome unknown", ""
     if call.state is IntentState.DONE:
-        known, again = "was found done", " again"
+        known, again = "found done", " again"
     names = [
         format_field_path(path)
         for path in sorted({*call.fields, *call.before})
@@ -328,13 +333,13 @@ def acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
     binding = known_kind.bindings.get(call.api) if known_kind else None
     beside = ""
     if binding is not None and binding.update_mode is UpdateMode.PUT:
-        beside = f", and all other fields as they were read at {call.sent_at}"
+        beside = f", and all other fields to their values of {call.sent_at}"
     if call.verb == CREATE_VERB and call.is_doubted:
-        beside = " and replace its package" if call.digest else " and make a second object"
+        beside = " and replace its package" if call.digest else " and create a second object"
     return warning_finding(
         f"A call {kind} may still act",
-        f"{call.verb} of {call.address} (call {call.id} of apply {call.plan_id}), which was sent "
-        f"at {call.sent_at} and {known}, may act for another {math.ceil(seconds)} s{again}"
+        f"{call.verb} of {call.address} (call {call.id} of apply {call.plan_id}, sent at "
+        f"{call.sent_at}, {known}) may act for another {math.ceil(seconds)} s{again}"
         f"{f' and set {format_short_list(names)}' if names else ''}{beside}.",
         hint,
         address=str(call.address),
@@ -377,19 +382,20 @@ def require_no_journal(
     if not journal_file.is_genuine:
         raise StateError.from_summary(
             "A file says that this call was done",
-            f"{journal_file.description}; the state key did not sign it. Were it settled "
-            f"{closed_text} and the file were right, the next apply could do it again.",
+            f"{journal_file.description}; the state key did not sign this file. If you settle "
+            f"the call {closed_text} and the file is right, the next apply could repeat the "
+            "call.",
             Text(
-                "Look at the backend. If the file is of a run of yours: ",
+                "Check the backend. If the file belongs to a run of yours: ",
                 journal_file.recover_command,
-                " shows all that it says, and asks. If it is not: remove it.",
+                " shows its content and asks. If the file is not yours: remove it.",
             ),
             address=str(open_intent.address),
         )
     raise StateError.from_summary(
-        "This call was done, and the state does not know of it yet",
-        f"{journal_file.description}. Were it settled {closed_text}, the next apply could do it "
-        f"again.",
-        Text("Record what the file tells: ", journal_file.recover_command, "."),
+        "This call was done, but the state does not record it yet",
+        f"{journal_file.description}. If you settle the call {closed_text}, the next apply "
+        "could repeat it.",
+        Text("Record the content of the file: ", journal_file.recover_command, "."),
         address=str(open_intent.address),
     )

@@ -122,11 +122,10 @@ def read_compared_versions(
         return versions, ()
     warning = warning_finding(
         "A policy rule sees only recorded releases",
-        f"{format_short_list(sorted(unknown))}: this backend does not tell which others of "
-        f"the series are live, "
-        "so that a higher version would not be noticed unless it is recorded (policy: "
-        f"{format_short_list(rule.name for rule in rules)}).",
-        Text(Command("import ADDRESS ID"), " records one that is there."),
+        f"{format_short_list(sorted(unknown))}: this backend does not show which other versions "
+        "of the series are live, so the rule misses a higher version that is not recorded "
+        f"(policy: {format_short_list(rule.name for rule in rules)}).",
+        Text(Command("import ADDRESS ID"), " records a live version."),
     )
     return versions, (warning,)
 

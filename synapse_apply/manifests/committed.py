@@ -27,8 +27,8 @@ from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, 
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.project import Project, Target
 
-_SUBMODULE_REASON = "is a Git submodule; its files are in another repository"
-_LINK_REASON = "is a link to a folder; such links are not followed"
+_SUBMODULE_REASON = "is a Git submodule, so its files are in another repository"
+_LINK_REASON = "is a link to a folder, and the tool does not follow such links"
 
 
 class Fault(NamedTuple):
@@ -91,8 +91,9 @@ class CommittedFolder:
             result.findings.append(
                 warning_finding(
                     "Listed manifests that are not in that Git ref",
-                    f"`{text}` is not in {self.name}, so nothing was declared in it",
-                    "check that it only came later: what it holds now counts as no longer declared",
+                    f"`{text}` is not in {self.name}, so it declared nothing there",
+                    "check that it was added later: its current resources count as no longer "
+                    "declared",
                     position=position,
                 )
             )
@@ -100,10 +101,10 @@ class CommittedFolder:
             reason = f"is not in {self.name}"
             hint = "choose another Git ref, or another path"
             if is_outside:
-                reason = f"lies outside the repository, which is all that {self.name} has"
-                hint = (
-                    "keep it in this repository, or leave out the Git ref to read it as it is now"
+                reason = (
+                    f"is outside the repository, and {self.name} has only files of the repository"
                 )
+                hint = "move it into this repository, or omit the Git ref to read the current files"
             summary = "No such file or folder at that Git ref"
             result.findings.append(
                 error_finding(summary, f"`{text}` {reason}", hint, position=position)
@@ -126,7 +127,7 @@ class CommittedFolder:
         return error_finding(
             "Manifests that cannot be read at a Git ref",
             f"{fault.path} in {self.name} {fault.reason}",
-            "what it holds would be taken for removed; put the files themselves there",
+            "its resources would count as removed. Replace the link or submodule with the files",
         )
 
     def read_documents(self, path: str) -> ReadResult:
@@ -156,8 +157,8 @@ class CommittedFolder:
         raise SecretUnavailable.from_summary(
             "Secret not available",
             f"{path} is no file at {self.name}",
-            "Files of the project are read from the revision of the manifests. Name one that has "
-            "it.",
+            "The tool reads files of the project from the revision of the manifests. Choose a "
+            "revision that has the file.",
         )
 
     def fault(self, path: str) -> Fault | None:
@@ -206,8 +207,8 @@ class CommittedFolder:
                 raise InputError(problem.finding) from None
             raise InputError.from_summary(
                 "Link cannot be followed",
-                f"{path} in {self.name} is a link that leads to no file of the project.",
-                "Put the file itself there.",
+                f"{path} in {self.name} is a link that does not point to a file of the project.",
+                "Replace the link with the file.",
             ) from None
 
     @cached_property

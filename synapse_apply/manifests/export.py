@@ -143,8 +143,8 @@ def describe_unseen_secrets(
         return ""
     secrets_text = ", ".join(missing_keys) if missing_keys else "secrets"
     return (
-        f"{secrets_text} may be missing: the server shows no secrets; declare each that it has as "
-        f"{{{VALUE_FROM}: {{live: true}}}}"
+        f"{secrets_text} may be missing, because the server shows no secrets. Declare each "
+        f"secret of the object as {{{VALUE_FROM}: {{live: true}}}}"
     )
 
 
@@ -332,7 +332,7 @@ class Exporter:
             return [LeftOutField(one.path or (), one.detail or one.summary) for one in errors]
         # The name may be read as something else, such as a number.
         if draft.address != address:
-            return [LeftOutField((), f"a manifest of it would declare {draft.address}")]
+            return [LeftOutField((), f"its manifest would declare {draft.address}")]
         return [
             LeftOutField(("spec", name), "it cannot be written as YAML")
             for name in tree
@@ -354,7 +354,7 @@ def _to_writable(value: Any, path: FieldPath, dropped: list[LeftOutField]) -> An
     if not isinstance(value, Mapping):
         return value
     if len(path) > _MAX_DEPTH:
-        dropped.append(LeftOutField(path, "what is inside stands too deep"))
+        dropped.append(LeftOutField(path, "its content is nested too deeply"))
         return {}
     result = {}
     for key, child in sorted(value.items()) if path else value.items():
@@ -372,14 +372,14 @@ def _to_writable(value: Any, path: FieldPath, dropped: list[LeftOutField]) -> An
 def _why_unwritable(value: Any, depth_left: int) -> str:
     """Why no manifest can hold a value, with `depth_left` levels allowed below; "" for none."""
     if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-        return "it holds half of a character, which UTF-8 cannot write"
+        return "the text holds half a character, which UTF-8 cannot encode"
     if isinstance(value, float) and not math.isfinite(value):
         return "it is not a JSON number"
     # A digit has about three bits; converting a huge number just to count its digits takes long.
     if isinstance(value, int) and value.bit_length() > MAX_NUMBER_LENGTH * 3:
         return "the number is too long"
     if isinstance(value, list | Mapping) and depth_left < 0:
-        return "it stands too deep inside other values"
+        return "the value is nested too deeply"
     is_map = isinstance(value, Mapping)
     for child in value if isinstance(value, list | Mapping) else ():
         reason = _why_unwritable_key(child) if is_map else ""
@@ -390,7 +390,7 @@ def _why_unwritable(value: Any, depth_left: int) -> str:
 
 def _why_unwritable_key(key: str) -> str:
     if "${var." in key:
-        return "a key of a manifest cannot hold ${var."
+        return "a key of a manifest cannot contain ${var."
     if len(key.encode("utf-8", "surrogatepass")) > _MAX_KEY_LENGTH:
         return "the key is too long"
     return _why_unwritable(key, 0)
@@ -408,10 +408,10 @@ def _remove_field(tree: dict[str, Any], path: FieldPath) -> bool:
 
 # Dot folders are never read for manifests.
 SCHEMA_FILE = Path(".schema", "manifest.schema.json")
-_FORCE_HINT = "Write elsewhere with --out, or replace such files with --force."
+_FORCE_HINT = "Choose another folder with --out, or replace existing files with --force."
 _FORCE_INVENTORY_HINT = (
-    "Name another file with --inventory. --force would replace this one, and its rows would be "
-    "lost."
+    "Choose another file with --inventory. --force would replace this file, and you would lose "
+    "its rows."
 )
 
 
@@ -457,7 +457,7 @@ def write_export(
             raise InputError.from_summary(
                 "A file cannot be read",
                 f"{path}: {problem.strerror}.",
-                "Nothing was written. Write elsewhere with --out or --inventory.",
+                "Nothing was written. Choose another place with --out or --inventory.",
             ) from None
         if current_content is None:
             new_texts[path] = text
@@ -490,10 +490,9 @@ def _iter_obstacle_findings(
     real_paths = {os.path.realpath(file).lower() for file in files}
     if os.path.realpath(layout.inventory).lower() in real_paths:
         yield error_finding(
-            "Two files of one name",
-            f"{layout.inventory} is where the inventory shall be written, and a file of the "
-            "manifests, too.",
-            "Nothing was written. Name another file with --inventory.",
+            "Two files with one name",
+            f"{layout.inventory} is both the inventory and a manifest file.",
+            "Nothing was written. Choose another file with --inventory.",
         )
     for folder in dict.fromkeys((layout.folder, *(file.parent for file in files))):
         yield from _folder_obstacles(folder, "--out", may_link=folder == layout.folder)
@@ -517,17 +516,17 @@ def _folder_obstacles(folder: Path, option: str, *, may_link: bool) -> Iterator[
         yield error_finding(
             "A file is where a folder is needed",
             f"{existing} is not a folder.",
-            f"Nothing was written. Write elsewhere with {option}.",
+            f"Nothing was written. Choose another place with {option}.",
         )
 
 
 def _build_link_finding(path: Path, option: str) -> Diagnostic:
     link_target = os.path.realpath(path)
-    reason = "and an export writes through no link, also with --force"
+    reason = "and an export never writes through a link, even with --force"
     if not os.path.lexists(link_target):
-        reason = "where nothing is"
+        reason = "which does not exist"
     return error_finding(
         "A link is in the way",
         f"{path} is a link to {link_target}, {reason}.",
-        f"Nothing was written. Remove the link, or write elsewhere with {option}.",
+        f"Nothing was written. Remove the link, or choose another place with {option}.",
     )

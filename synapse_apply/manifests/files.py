@@ -94,8 +94,8 @@ class ManifestPaths:
             elif os.path.exists(path):  # noqa: PTH110
                 result.add(Path(os.path.normpath(path)), is_listed=True)
             else:
-                detail = f"`{text}` is listed as manifests and does not exist"
-                hint = "make it, or remove it from the list"
+                detail = f"`{text}` is listed under `manifests:` but does not exist"
+                hint = "create it, or remove it from the list"
                 result.findings.append(
                     error_finding("No such file or folder", detail, hint, position=position)
                 )
@@ -195,8 +195,8 @@ class _Folder(FolderTree):
             self._report(
                 "A Git submodule that is not checked out",
                 folder,
-                " is empty, and .gitmodules has it",
-                "`git submodule update --init`, or have the CI job check submodules out",
+                " is empty, but .gitmodules lists it",
+                "run `git submodule update --init`, or let the CI job check out submodules",
             )
         return entries
 
@@ -210,8 +210,10 @@ class _Folder(FolderTree):
             self._report(
                 "A linked folder among the manifests",
                 entry.path,
-                f" is a link to a folder, {os.path.realpath(path)}; such links are not followed",
-                "put the folder itself there, or list the one it leads to under `manifests:`",
+                f" is a link to a folder, {os.path.realpath(path)}, and the tool does not "
+                "follow such links",
+                "replace the link with the folder, or list the folder's real path under "
+                "`manifests:`",
             )
             return True
         if not is_manifest_name(path.name) or _is_list_of_targets(self._project, str(path)):
@@ -282,7 +284,7 @@ def _outside_link_finding(path: Path, project: Project) -> Diagnostic:
     return error_finding(
         "Path outside the project",
         f"{name} is a link to {os.path.realpath(path)}, outside {project.root}",
-        "put the file itself there",
+        "replace the link with the file",
     )
 
 
@@ -444,10 +446,10 @@ def _ignored_settings(project: Project, rules: Project, revision: str) -> Iterat
     if not positions and project.file:
         positions = [Position(format_display_path(project.file, str(Path.cwd())), 1, 1)]
     yield warning_finding(
-        "Changed settings of the project file are not used",
-        f"{names}: the settings of {revision} are used, not those that stand here.",
-        "They hold once the change is merged. Manifests, variables and overlays are read "
-        "from here.",
+        "Changed settings of the project file are ignored",
+        f"{names}: the plan uses the settings of {revision}, not the settings in this checkout.",
+        "The new settings apply after the merge. Manifests, variables and overlays come from "
+        "this checkout.",
         position=min(positions, default=None),
     )
 
@@ -518,4 +520,4 @@ def explain_file_of_others(path: str, project: Project, target: Target) -> str:
     own = project.list_manifest_folders(target)
     if "." in own or any(f"{folder}/".startswith(f"{name}/") for name in own):
         return ""
-    return f"lies in {folder}, which only other targets list as manifests"
+    return f"is in {folder}, which only other targets list under `manifests:`"

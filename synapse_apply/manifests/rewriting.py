@@ -119,8 +119,8 @@ class FieldOrigins:
             if has_wildcard(overlay.pattern):
                 self._refuse(
                     f"{format_field_path(full_path)} is set by the overlay {overlay.pattern}, "
-                    "which is for others, too",
-                    "Change it there, or set it in an overlay of this address alone.",
+                    "which also applies to other addresses",
+                    "Change the value there, or set it in an overlay for this address only.",
                     find_nearest_position(overlay.positions, project_path),
                 )
         else:
@@ -151,16 +151,16 @@ class FieldOrigins:
     def _require_project_spot(self, path: FieldPath) -> DocumentSpot:
         if self.project is None or self.target.position is None:
             self._refuse(
-                f"Its manifest is read by other targets, too, and target {self.target.name} has no "
+                f"Other targets also read its manifest, and target {self.target.name} has no "
                 "place in the project file for an overlay",
-                "Declare the target in synapse-apply.yaml, or edit the manifest by hand.",
+                "Declare the target in synapse-apply.yaml, or edit the manifest manually.",
                 self.resource.position,
             )
         if self.target.row is not None:
             self._refuse(
-                f"Target {self.target.name} is made by a row of a list, and has no overlay of its "
-                "own in the project file",
-                "Change the template, or the manifest, by hand.",
+                f"Target {self.target.name} comes from a row of a list, and has no separate "
+                "overlay in the project file",
+                "Change the template or the manifest manually.",
                 self.target.position,
             )
         return DocumentSpot(self.project, path)
@@ -172,9 +172,9 @@ class FieldOrigins:
         if written_value is ABSENT and get_at_or_absent(self.resource.spec, path) is not ABSENT:
             source = self.resource.source or self.document.get_value_or_none("spec", "from")
             self._refuse(
-                f"{format_field_path(full_path)} is not in the manifest: the package's config.yaml "
-                "gives it",
-                f"Change it in the config.yaml of {source}.",
+                f"{format_field_path(full_path)} is not in the manifest: the value comes from "
+                "the package's config.yaml",
+                f"Change the value in the config.yaml of {source}.",
                 self.document.document.positions.get(("spec", "from"), self.resource.position),
             )
 
@@ -192,7 +192,7 @@ class FieldOrigins:
             field_name = format_field_path(spot.path[spot.path.index("spec") :])
             self._refuse(
                 f"{field_name} comes from variable {name}",
-                f"Change the variable{position_note}, or write the value out.",
+                f"Change the variable{position_note}, or write the value as text.",
                 find_nearest_position(document.positions, spot.path),
             )
 
@@ -267,7 +267,7 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
         raise InputError.from_summary(
             "A file cannot be written",
             f"{change.name}: {problem.strerror}.",
-            "Nothing was written. Check its permissions, and those of its folder.",
+            "Nothing was written. Check the permissions of the file and its folder.",
         ) from None
     finally:
         for _, _, temporary_path in prepared:
@@ -310,8 +310,8 @@ def create_new_file(path: Path, text: str) -> None:
 def existing_file_finding(path: Path, hint: str = "") -> Diagnostic:
     """The finding for a file that exists and is not to be overwritten."""
     return error_finding(
-        "The file is there already",
-        f"{path} is left as it is.",
+        "The file already exists",
+        f"{path} was not changed.",
         hint or "Choose another name, or remove it first.",
     )
 
@@ -338,7 +338,7 @@ def _write_temporary_file(change: Rewrite, real_path: Path, temporary_path: Path
 def _require_file_content(change: Rewrite, real_path: Path, content: bytes) -> None:
     if real_path.read_bytes() != content:
         raise InputError.from_summary(
-            "A file changed meanwhile",
-            f"{change.name} is not what it was a moment ago.",
+            "A file changed during the run",
+            f"{change.name} changed after it was read.",
             "Nothing was written. Run the command again.",
         )

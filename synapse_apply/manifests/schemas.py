@@ -406,7 +406,7 @@ class _Problem:
         value, subject = self.value, self._subject
         needed = " or ".join(_TYPES[name][0] for name in names if name != "null")
         if value is None:
-            hint = "leave the field out" + (', or write "" for an empty text' * ("string" in names))
+            hint = "leave the field out" + (', or write "" for empty text' * ("string" in names))
             detail = f"{subject} is null where {needed} is needed"
             yield self._finding("Null is not a value", detail, hint)
         # A reference to a secret in a field that is none, which is more helpful than the type.
@@ -446,9 +446,9 @@ class _Problem:
         shown, path = self._shown_value, self.path
         label = shown or describe_value_kind(self.value)
         rest = (
-            f"where only {words[0]} is known"
+            f"but only {words[0]} is known"
             if is_const
-            else f"which is none of {', '.join(words)}"
+            else f"which is not one of {', '.join(words)}"
         )
         detail = f"{self._subject} is {label}, {rest}"
         if "propertyNames" in self.problem.absolute_schema_path:
@@ -460,14 +460,16 @@ class _Problem:
 
     def malformed_value(self) -> Iterator[Diagnostic]:
         shown, path = self._shown_value, self.path
-        hint = "write " + str(self.problem.schema.get("x-rule", f"what fits {self.rule_value}"))
+        hint = "write " + str(
+            self.problem.schema.get("x-rule", f"text that matches {self.rule_value}")
+        )
         if "${var." in shown:
-            hint = "no variables stand here; " + hint
+            hint = "variables are not allowed here; " + hint
         if "propertyNames" in self.problem.absolute_schema_path:
             subject, path = f"the name {shown}", (*path, self.value)
         else:
             subject = self._subject + (f" is {shown}, which" if shown else "")
-        detail = f"{subject} is not of the form it must have"
+        detail = f"{subject} is malformed"
         yield self._finding("Malformed value", detail, hint, path)
 
     def out_of_range(self) -> Iterator[Diagnostic]:

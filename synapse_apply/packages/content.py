@@ -128,9 +128,9 @@ def measure_files(
             measured.findings.append(
                 error_finding(
                     "Git LFS pointer in the package",
-                    f"{file.path} is a pointer, not the file it stands for.",
-                    "Fetch the content with: git lfs pull. At a Git ref there are pointers only: "
-                    "use the folder, or a zip (file:).",
+                    f"{file.path} is an LFS pointer, not the file itself.",
+                    "Fetch the content with `git lfs pull`. A Git ref has only pointers: use "
+                    "the folder, or a zip (file:).",
                 )
             )
     return measured
@@ -154,8 +154,8 @@ class _HashedBlocks:
             if self.size > self._file.size:
                 raise UnreadableError(
                     "File changed while it was read",
-                    f"{self._file.path} is larger than it was a moment ago.",
-                    "Let whatever writes to it finish, then try again.",
+                    f"{self._file.path} grew while the tool read it.",
+                    "Wait until the writing program has finished, then try again.",
                 )
             # Enough to recognise a Git LFS pointer.
             if len(self.first_bytes) < 64:
@@ -215,7 +215,7 @@ _COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Text is compressed to about 1/20. Less than 1/200 of a large size is taken for an attack.
 _BOMB_RATIO, _BOMB_FROM = 200, 100 * 1024 * 1024
 
-_REBUILD_HINT = "Build the zip anew; `unzip -t` tests one."
+_REBUILD_HINT = "Build the zip again, and check it with `unzip -t`."
 
 # In bytes: some 80,000 files with names of 50 characters.
 _MAX_DIRECTORY = 8 * 1024 * 1024
@@ -244,7 +244,7 @@ class BoundedReads:
     def read(self, size: int = -1) -> bytes:
         if size <= _MAX_DIRECTORY:
             return self.file.read(size)
-        raise LargeDirectory(f"its directory has {size} bytes, of at most {_MAX_DIRECTORY}")
+        raise LargeDirectory(f"its directory has {size} bytes, and the limit is {_MAX_DIRECTORY}")
 
 
 def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
@@ -255,7 +255,7 @@ def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
         finding = error_finding(
             "Too many entries in the zip",
             f"{name}: {problem}.",
-            "Put fewer files into the zip, or into zips inside of it.",
+            "Put fewer files into the zip, or pack them into zips inside it.",
         )
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as problem:
         finding = error_finding(
@@ -320,7 +320,7 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
             break
         yield block
     if (size, checksum) != (info.file_size, info.CRC):
-        raise zipfile.BadZipFile("size or checksum are not as the directory says")
+        raise zipfile.BadZipFile("size or checksum differ from the directory of the zip")
 
 
 def _read_packed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -330,7 +330,7 @@ def _read_packed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[by
         file.seek(end - left)
         packed = file.read(min(left, BLOCK))
         if not packed:
-            raise zipfile.BadZipFile("it is cut off")
+            raise zipfile.BadZipFile("its content is cut off")
         left -= len(packed)
         yield packed
 
@@ -343,7 +343,7 @@ def _inflate(packed_blocks: Iterator[bytes]) -> Iterator[bytes]:
         rest = inflater.unconsumed_tail
     yield inflater.flush()
     if not inflater.eof or inflater.unused_data or next(packed_blocks, b""):
-        raise zipfile.BadZipFile("its content does not end where the directory says")
+        raise zipfile.BadZipFile("its content ends elsewhere than the directory of the zip says")
 
 
 def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
@@ -366,10 +366,10 @@ def _other_name(info: zipfile.ZipInfo, extra: bytes) -> str:
 
 def _two_names(info: zipfile.ZipInfo, other: str) -> Diagnostic:
     return error_finding(
-        "Two names of an entry in the zip",
+        "Two names for one entry in the zip",
         f"{escape_misleading_path(info.orig_filename)} is also called "
         f"{escape_misleading_path(other)}.",
-        "Build the zip anew, with one name in UTF-8 for each entry.",
+        "Build the zip again, with one name in UTF-8 for each entry.",
     )
 
 
@@ -391,7 +391,7 @@ def _entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
         yield error_finding(
             "Link or special file in the zip",
             f"{shown_name} is {type_text}.",
-            "Put the file itself into the zip (zip does so without --symlinks).",
+            "Store the file itself in the zip (`zip` without --symlinks does so).",
         )
     if info.flag_bits & _ENCRYPTED:
         yield error_finding(
@@ -420,7 +420,7 @@ def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> I
         yield error_finding(
             "Zip bomb",
             f"{packed_size} bytes would unpack to {total}.",
-            "If this is meant, store the large file without compression.",
+            "If you intend this, store the large file without compression.",
         )
     # From the central directory backwards: each entry must end where the next one begins.
     next_start = archive.start_dir
@@ -430,7 +430,7 @@ def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> I
         if gap < 0:
             yield error_finding(
                 "Overlapping entries in the zip",
-                f"{escape_misleading_path(info.filename)} shares its bytes with another entry.",
+                f"{escape_misleading_path(info.filename)} shares bytes with another entry.",
                 _REBUILD_HINT,
             )
             return
@@ -440,8 +440,8 @@ def _archive_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> I
         if differing := " and ".join(local.list_differences(info)):
             yield error_finding(
                 "Two headers of an entry in the zip differ",
-                f"{escape_misleading_path(info.orig_filename)} has another {differing} in front of "
-                "its content than in the directory of the zip.",
+                f"{escape_misleading_path(info.orig_filename)} has one {differing} before its "
+                "content and another in the directory of the zip.",
                 _REBUILD_HINT,
             )
         elif other := _other_name(info, local.extra):
@@ -507,7 +507,7 @@ class _LocalHeader:
 def _hidden_bytes(what: str) -> Diagnostic:
     """What reads a zip from its beginning may find files there that its directory does not have."""
     return error_finding(
-        "Bytes of no entry in the zip", f"{what} belong to no entry.", _REBUILD_HINT
+        "Bytes outside every entry of the zip", f"{what} belong to no entry.", _REBUILD_HINT
     )
 
 

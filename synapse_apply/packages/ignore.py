@@ -49,7 +49,7 @@ def unsafe_name_errors(path: str) -> Iterator[Diagnostic]:
         yield error_finding(
             "Unsafe name in the package",
             f"{escape_misleading_path(path)} {fault}.",
-            "Rename the file, or leave it out with a line in .synapseignore.",
+            "Rename the file, or exclude it with a line in .synapseignore.",
         )
 
 
@@ -58,8 +58,8 @@ def git_data_errors(names: Iterable[str], folder: str = "") -> Iterator[Diagnost
     if {"HEAD", "objects", "refs"} <= set(names):
         yield error_finding(
             "Git's data in the package",
-            f"{escape_misleading_path(folder or '.')} is Git's, with its credentials.",
-            "Leave it out with a line in .synapseignore.",
+            f"{escape_misleading_path(folder or '.')} belongs to Git and may contain credentials.",
+            "Exclude it with a line in .synapseignore.",
         )
 
 
@@ -92,9 +92,9 @@ def _unsafe_name_phrases(path: str) -> Iterator[str]:
         or any(char in pair for pair in _CHANGED_NOTHING.findall(path))
     ):
         code_points = ", ".join(f"U+{ord(char):04X}" for char in invisible)
-        yield f"has characters that are not seen or reorder what is ({code_points})"
+        yield f"has characters that are invisible or reorder the text ({code_points})"
     if "\\" in path:
-        yield "has a backslash, which some systems take for a slash"
+        yield "has a backslash, which some systems read as a slash"
     if path.startswith("/") or _DRIVE.match(path):
         yield "is absolute"
     elif any(part in ("", ".", "..") for part in parts):
@@ -407,7 +407,7 @@ class TooManyPatternsError(UnreadableError):
     """The ignore files of one package exceed the limits on matching."""
 
     def __init__(self, detail: str) -> None:
-        hint = "Leave out folders as a whole, with fewer patterns."
+        hint = "Exclude whole folders, with fewer patterns."
         super().__init__("Too many ignore patterns in the package", detail, hint)
 
 
@@ -428,7 +428,7 @@ class _RuleCost:
             )
         if self.comparisons > _MAX_COMPARISONS:
             raise TooManyPatternsError(
-                f"Its patterns and files would be compared more than {_MAX_COMPARISONS} times."
+                f"Its patterns and files would need more than {_MAX_COMPARISONS} comparisons."
             )
 
 

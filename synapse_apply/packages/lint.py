@@ -40,27 +40,27 @@ _CONFIG_FILE, _SYNAPSE_FILE = CONFIG_FILES
 _RENAME_HINT = "rename it, or change the pattern"
 _INCLUDE_HINT = "rename it, or write `!{left_out}` into .synapseignore"
 _TAKE_OUT_HINT = (
-    "take it out, and make it invalid where it was ever published; a comment "
-    "`# pragma: allowlist secret` on the line says that it is none"
+    "remove the secret, and revoke it if it was ever published. If it is not a secret, add the "
+    "comment `# pragma: allowlist secret` to the line"
 )
 # What is said of each flaw, and what to do about it; SECRET_RULES have the rules of the first two.
 _FLAWS = {
-    "secret-here": ("{kind} stands here", _TAKE_OUT_HINT),
+    "secret-here": ("{kind} found", _TAKE_OUT_HINT),
     "secret-at": ("`{path}` holds {kind}", _TAKE_OUT_HINT),
     "two-configs": (
-        f"{{file}} stands beside {_CONFIG_FILE}, which is the one read",
-        "delete it",
+        f"{{file}} is next to {_CONFIG_FILE}, and only {_CONFIG_FILE} is read",
+        "delete the file",
     ),
     "synapse-yaml": (
-        f"what publishes a zip looks for {_CONFIG_FILE}{{other}}",
-        f"rename it {_CONFIG_FILE}",
+        f"the publisher of a zip looks for {_CONFIG_FILE}{{other}}",
+        f"rename the file to {_CONFIG_FILE}",
     ),
     "no-config": (
         f"{{source}} has neither {_CONFIG_FILE} nor {_SYNAPSE_FILE} at its root{{other}}",
         NO_CONFIG_HINT,
     ),
     "unreadable-config": ("{file} is over 1 MiB", ""),
-    "unpinned": ("no version is pinned of {names}", "write, for example, {name}==1.2.0"),
+    "unpinned": ("no version is pinned for {names}", "write, for example, {name}==1.2.0"),
     "entrypoint-form": (
         "`{text}` of action `{action}` is not an entrypoint",
         "write plugin.FILE:NAME",
@@ -69,18 +69,18 @@ _FLAWS = {
         "action `{action}` has no `entrypoint`",
         "write `entrypoint: plugin.FILE:NAME`",
     ),
-    "entrypoint-name": ("{file} has no `{name}`", "name a class or a function of it"),
+    "entrypoint-name": ("{file} has no `{name}`", "name one of its classes or functions"),
     "entrypoint-missing": (
-        "`{text}` of action `{action}` leads to no file: there is no module `{module}` in {source}",
+        "`{text}` of action `{action}` has no file: {source} has no module `{module}`",
         "",
     ),
     "entrypoint-outside": (
         "`{text}` of action `{action}`: `{top_module}` is not in {source}",
-        "is the path from the package's root?",
+        "check that the path starts at the package's root",
     ),
-    "left-out": ("{left_out}, of `{text}`, is left out ({rule})", _INCLUDE_HINT),
-    "import-left-out": ("{left_out}, which is imported here, is left out ({rule})", _INCLUDE_HINT),
-    "left-out-elsewhere": ("{file}, {what}, is left out there by {pattern}", _RENAME_HINT),
+    "left-out": ("{left_out}, of `{text}`, is excluded ({rule})", _INCLUDE_HINT),
+    "import-left-out": ("{left_out}, which is imported here, is excluded ({rule})", _INCLUDE_HINT),
+    "left-out-elsewhere": ("{file}, {what}, is excluded there by {pattern}", _RENAME_HINT),
     "dockerfile-missing": ("there is no {file} in {source}", ""),
 }
 _BINARY_FILE = re.compile(

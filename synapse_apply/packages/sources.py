@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 
 CONFIG_FILES = ("config.yaml", "synapse.yaml")
 NO_CONFIG_HINT = (
-    "The platform reads the plugin's actions from it. "
-    "Is this the plugin's own folder, and does no ignore rule leave the file out?"
+    "The platform reads the plugin's actions from this file. Check that this is the plugin's "
+    "own folder, and that no ignore rule excludes the file."
 )
 _RELATIVE_HINT = "Paths of packages are relative to the project's folder."
 
@@ -198,7 +198,9 @@ class SourceFiles:
         if not os.path.isdir(top):  # noqa: PTH112
             is_file = os.path.isfile(top)  # noqa: PTH113
             state_text = "is a file" if is_file else "does not exist"
-            hint = "A zip built elsewhere is declared with file:." if is_file else _RELATIVE_HINT
+            hint = (
+                "Declare a zip that was built elsewhere with file:." if is_file else _RELATIVE_HINT
+            )
             raise InputError.from_summary(
                 "Package folder not found", f"{source.path} {state_text}.", hint
             )
@@ -237,7 +239,7 @@ class SourceFiles:
         if is_in_forbidden_folder(str(path)):
             raise InputError.from_summary(
                 "Package in a closed folder",
-                f"{self.source.path} leads to {path}, where secrets are kept.",
+                f"{self.source.path} points to {path}, a folder for secrets.",
                 "Name the plugin's own folder.",
             )
 
@@ -249,15 +251,15 @@ class SourceFiles:
             if self.closed and (setting := self.closed.find_setting_or_empty(top / place)):
                 yield error_finding(
                     "File with credentials in the package",
-                    f"{format_file_label(self.source, place)} would be published, and {setting} "
-                    "names it.",
-                    "Keep it in another folder, or leave it out with a line in .synapseignore.",
+                    f"{format_file_label(self.source, place)} would be published, but {setting} "
+                    "names it as a secret.",
+                    "Keep it in another folder, or exclude it with a line in .synapseignore.",
                 )
 
     def _raise_outside_project(self) -> NoReturn:
         raise InputError.from_summary(
             "Package outside the project",
-            f"{self.source.path} lies outside the project's folder.",
+            f"{self.source.path} is outside the project's folder.",
             "Move it into the project, or list it under allow_files of the target.",
         )
 
@@ -465,8 +467,8 @@ def lint_hashed_package(
     ):
         raise InputError.from_summary(
             "Package changed while it was read",
-            f"{source} is not what it was a moment ago.",
-            "Let whatever writes to it finish, then try again.",
+            f"{source} changed after it was read.",
+            "Wait until the writing program has finished, then try again.",
             position=source.position,
         )
 
@@ -510,7 +512,7 @@ def measure_or_raise(
                 "Package too large",
                 f"{source} holds {total} bytes; max_package_size is {max_size}. "
                 f"The largest file is {largest.path} ({largest.size} bytes).",
-                "Leave files out with .synapseignore, or raise max_package_size.",
+                "Exclude files with .synapseignore, or raise max_package_size.",
             )
         )
     elif not gathered.entries and not findings and source.kind != "published":
@@ -518,7 +520,7 @@ def measure_or_raise(
         findings.append(
             error_finding(
                 "Package is empty",
-                f"{source} holds no file.{f' Left out by rules: {count}.' if count else ''}",
+                f"{source} contains no file.{f' Excluded by rules: {count}.' if count else ''}",
                 "Check the path and the lines of .synapseignore and .gitignore.",
             )
         )
@@ -550,10 +552,10 @@ def _warnings(package: Package, *, is_linted: bool = False) -> Iterator[Diagnost
         names = (f"{escape_misleading_path(path)} {fault}" for path, fault in unfit[:_MAX_NAMES])
         more = f" and {len(unfit) - _MAX_NAMES} more" if len(unfit) > _MAX_NAMES else ""
         yield warning_finding(
-            "Names that Windows cannot have",
+            "Names that Windows does not allow",
             f"{source}: {', '.join(names)}{more}.",
-            "Agents on Windows cannot unpack the package. Rename the files, or leave them out with "
-            "a line in .synapseignore.",
+            "Agents on Windows cannot unpack the package. Rename the files, or exclude them "
+            "with a line in .synapseignore.",
         )
     if files and not is_linted and not files.keys() & set(CONFIG_FILES):
         yield warning_finding(
@@ -612,15 +614,15 @@ def _find_zip_path_fault(source: PackageSource, root: Path, path: Path) -> str:
     with suppress(OSError):
         is_zip = is_zip or zipfile.is_zipfile(path)
     if not is_zip:
-        return "another file stands there, and it is no zip."
+        return "another file exists there, and it is not a zip."
     real_path, source_path = path.resolve(), (root / source.path).resolve()
     if source.kind == FILE and real_path == source_path:
-        return "it is the source itself."
+        return "this is the source itself."
     if source.kind == FOLDER and real_path.is_relative_to(source_path):
         relative_path = real_path.relative_to(source_path).as_posix()
         try:
             if find_rule_leaving_out(FolderTree(source_path), relative_path) is None:
-                return "it would be a part of the package from now on."
+                return "the zip would become a part of the package."
         except UnreadableError as problem:
             raise InputError(problem.finding) from None
     return ""

@@ -39,10 +39,10 @@ def diff_texts(path: str, old: bytes, new: bytes, max_lines: int) -> TextDiff:
     At most `max_lines` lines. Lines that look like a secret are replaced by HIDDEN_LINE.
     """
     if _SECRET_FILE.search(path):
-        return TextDiff(note="what is in such a file is not shown")
+        return TextDiff(note="the content of such a file is not shown")
     # SequenceMatcher takes quadratic time in the worst case.
     if max(len(old), len(new)) > MAX_DIFF_SIZE:
-        return TextDiff(note="too large to be compared line by line")
+        return TextDiff(note="too large to compare line by line")
     try:
         texts = [old.decode(), new.decode()]
     except UnicodeDecodeError:
@@ -51,12 +51,12 @@ def diff_texts(path: str, old: bytes, new: bytes, max_lines: int) -> TextDiff:
         return TextDiff(note="not a text")
     before, after = (text.splitlines() for text in texts)
     if max(len(before), len(after)) > MAX_DIFF_LINES:
-        return TextDiff(note="too long to be compared line by line")
+        return TextDiff(note="too long to compare line by line")
     shown_lines = []
     for text, lines in zip(texts, (before, after), strict=True):
         secret_lines = find_secret_lines(text)
         if secret_lines is None:
-            return TextDiff(note="it holds a private key: not shown")
+            return TextDiff(note="contains a private key: not shown")
         shown_lines.append(
             [
                 HIDDEN_LINE if number in secret_lines else line

@@ -67,8 +67,8 @@ class SourcePackages:
         if package is None or package.source.kind == PUBLISHED:
             raise InputError.from_summary(
                 "No package to upload",
-                f"{address} declares no source whose bytes are ours.",
-                "Give the release a source: or a file:.",
+                f"{address} declares no source with bytes to upload.",
+                "Declare a source: or a file: for the release.",
                 address=str(address),
             )
         with self._open_original(address, package) or self._copy(address, package) as file:
@@ -96,9 +96,9 @@ class SourcePackages:
             return None
         change_error = InputError.from_summary(
             "Package changed while it was read",
-            f"{source} is no longer what was planned.",
-            "The upload was cut short, so nothing was published. Let whatever writes to the file "
-            "finish, then plan again.",
+            f"{source} changed after the plan.",
+            "The upload was cut off, so nothing was published. Wait until the writing program "
+            "has finished, then plan again.",
             address=str(address),
             position=source.position,
         )
@@ -141,7 +141,7 @@ class SourcePackages:
             raise InputError.from_summary(
                 "Package cannot be written",
                 f"{source}: the temporary file: {problem.strerror}.",
-                "Make room on the disk, or point TMPDIR at a larger one.",
+                "Free space on the disk, or set TMPDIR to a larger disk.",
                 address=str(address),
             ) from None
         return copy
@@ -152,9 +152,10 @@ def _raise_package_changed(source: PackageSource, changes: Sequence[FileChange])
     texts = [f"{one.verb} {one.path}" for verb in _VERBS for one in changes if one.verb == verb]
     more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
     raise InputError.from_summary(
-        "Package changed since it was planned",
-        f"{source} is not what was planned: {', '.join(texts[:5])}{more}.",
-        "Nothing was uploaded. Plan again; give the change a new version if this one is published.",
+        "Package changed after the plan",
+        f"{source} differs from the plan: {', '.join(texts[:5])}{more}.",
+        "Nothing was uploaded. Plan again. If this version is already published, raise the "
+        "version.",
     )
 
 

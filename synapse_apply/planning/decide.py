@@ -38,8 +38,8 @@ from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.series import Series
 
 _CREATES_OR_ADOPTS = CREATES | {Action.ADOPT}
-_SENT_UNCHECKED = "this update sends it as well, as it is declared now"
-_MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
+_SENT_UNCHECKED = "this update also sends the declared value"
+_MUST_EXIST = "the object must already exist on the backend: the manifest alone cannot create it"
 
 
 @frozen
@@ -66,7 +66,9 @@ class PlanIndex:
         if refused is not None:
             old = self.identity_claims.renames.get(refused, intent.address)
             is_same = old == intent.address
-            relation = ", which may be this object," if is_same else ", which is renamed with it,"
+            relation = (
+                ", which may be the same object," if is_same else ", which is renamed with it,"
+            )
         resource = given.resources.get(intent.address)
         is_forgotten = not any(
             one.record and (one.address == intent.address or one.record.is_object_of(intent))
@@ -135,8 +137,8 @@ class Decider:
                 decision = decision.refused(
                     Refusal(
                         OTHER_RUN_RULE,
-                        f"id {resource.remote_id} has its name and is not recorded: the run that "
-                        "is under way may have just made it",
+                        f"id {resource.remote_id} has its name, and the state does not record "
+                        "it: the run in progress may have just created it",
                         open_call_refusals.AFTER_OTHER_RUN,
                         outcome_unknown=True,
                     )
@@ -218,8 +220,8 @@ class Decider:
         return [
             error_finding(
                 "Field not supported by this API version",
-                f"{resource.address}: API {resource.binding.api} cannot carry `{name}`.",
-                f"Remove it, or use an API version that has it. It has: {', '.join(sorted(has))}.",
+                f"{resource.address}: API {resource.binding.api} has no field `{name}`.",
+                f"Remove the field, or use an API version that has it: {', '.join(sorted(has))}.",
                 position=resource.position((name,)),
                 address=str(resource.address),
                 path=("spec", name),
@@ -277,14 +279,16 @@ class Decider:
         if resource.is_unsearchable:
             return self.left_alone().refused(self.refusal("other-api"))
         decision = self.create(Action.RECREATE)
-        note = f"recorded as id {record.remote_id}, which is no longer there{resource.deleted_by}"
+        note = f"recorded as id {record.remote_id}, which no longer exists{resource.deleted_by}"
         if record.api != resource.binding.api:
             note = f"{self.recorded_id(record)}; API {resource.binding.api} has none"
         # Users of this version had other content before, so the reader of the plan should know.
         digest, uploaded = package.known_digest(resource), package.uploaded_digest(decision.change)
         notes = [note]
         if digest and uploaded and uploaded != digest:
-            notes.append("its content is not what was published before under this version")
+            notes.append(
+                "its content differs from the content already published under this version"
+            )
         of_git = (
             uploaded != (digest or "")
             or not record.applied.keys() <= resource.declared_fields.keys()
@@ -318,7 +322,7 @@ class Decider:
 
     def recorded_id(self, record: Record) -> str:
         is_other_api = record.api != self.resource.binding.api
-        what = f" of API {record.api}" if is_other_api else ": it was made anew outside"
+        what = f" of API {record.api}" if is_other_api else ": it was created again outside Git"
         return f"recorded as id {record.remote_id}{what}"
 
     def adopt(self, record: Record | None) -> Decision:
@@ -333,7 +337,10 @@ class Decider:
             is_replaceable = package.is_replaceable(resource)
             digest = None if is_replaceable else package.known_digest(resource)
             if digest is None:
-                notes.append("its published bytes are unverified: nothing tells what they are")
+                notes.append(
+                    "its published bytes are unverified: neither the state nor the "
+                    "backend shows their digest"
+                )
             if digest:
                 extras["published_digest"] = digest
         change = build_change(
@@ -498,27 +505,27 @@ class Decider:
         if self.options.partial:
             return self.left_alone()
         if is_removed:
-            note = "removed: in the project file; the object stays"
+            note = "listed under `removed:` in the project file; the live object stays"
             return self.left_alone(note, Action.FORGET)
         if not can_delete:
-            note = "no longer declared; the object stays, this API cannot delete it"
+            note = "no longer declared; the live object stays, because this API cannot delete it"
             return self.left_alone(note, Action.FORGET)
         if not self.options.prune:
             forget = Command("state rm", address)
             why = "no longer declared: --prune deletes it, "
-            return self.left_alone(Text(why, forget, " only forgets it"))
+            return self.left_alone(Text(why, forget, " only stops managing it"))
         # Whether the object exists is unknown, so its record must stay.
         if resource.lookup_result.problem is not None:
             return Decision(build_change(self.resource), (resource.lookup_result.problem,))
         if resource.observed is None:
-            return self.left_alone("no longer declared, and gone already", Action.FORGET)
+            return self.left_alone("no longer declared, and already gone", Action.FORGET)
         return self.delete()
 
     def delete(self) -> Decision:
         resource, record = self.resource, self.resource.record
         reason, seal = "no longer declared, and --prune was given", resource.binding.final_call
         if self.index.series.is_beyond_retention(resource):
-            reason = "older than what is retained, and --prune was given"
+            reason = "older than the retained versions, and --prune was given"
         decision = Decision(build_change(self.resource, Action.DELETE, reason=reason))
         # The id belongs to another object by now, which must not be deleted.
         if names := changed_identity(resource):
@@ -532,10 +539,10 @@ class Decider:
         if seal is None or not any(side.get((seal.name,)) is True for side in sides):
             return decision
         digest = record.digest if record is not None else None
-        content = f", and its content {digest}, if nothing else has it," if digest else ""
+        content = f", and its content {digest}, if no other copy exists," if digest else ""
         loss = (
-            f"{resource.address} (id {resource.remote_id}){content} is lost for good: API "
-            f"{resource.binding.api} takes no second {resource.type.prefix} with its "
+            f"{resource.address} (id {resource.remote_id}){content} is lost permanently: API "
+            f"{resource.binding.api} accepts no second {resource.type.prefix} with this "
             f"{resource.identity_name}"
         )
         if self.options.allow_locked:

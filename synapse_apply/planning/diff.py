@@ -77,10 +77,10 @@ def _is_same_leaf(first_value: Any, second_value: Any) -> bool:
 # In notes of a change whose secret has no digest, by whatever reason.
 UNCHECKED_NOTE = "(sensitive, not checked: "
 NO_STATE_KEY_REASON = "there is no state key"
-UNTOLD_NOTE = "not known what the server has"
+UNTOLD_NOTE = "live value not known"
 NOT_SHOWN = "not checked: the server does not show it"
-NOT_COMPARED = "not compared: the server has its own, which may be the package's"
-UNTOLD = "who set it cannot be told"
+NOT_COMPARED = "not compared: the server has its own value, which may come from the package"
+UNTOLD = "who set it is not known"
 _NEVER = object()  # no call sent it
 
 
@@ -291,7 +291,7 @@ class _Field:
         for call in given_up:
             if path in call.found and self.is_same(call.found[path], live):
                 name = f"call {call.id} of apply {call.plan_id}"
-                origins[path] = f"was there when {name} was looked up; {UNTOLD}"
+                origins[path] = f"was live when the tool looked up {name}; {UNTOLD}"
                 break
         return declared_moved, drifted
 
@@ -456,7 +456,7 @@ class _Field:
         rule, live, seen = self.rule, self.live, self.seen
         # Such a field is sent only if it is declared, so dropping it changes nothing.
         if rule.usual_value is not ABSENT:
-            self.note("no longer declared, left as it is")
+            self.note("no longer declared, left unchanged")
             return
         # Of a hidden field it cannot be seen that it is gone, so its reset is sent in any case.
         is_hidden = rule.write_only or (isinstance(self.applied, Mac) and not isinstance(seen, Mac))

@@ -25,7 +25,10 @@ from synapse_apply.planning.package import (
 from synapse_apply.planning.plan_input import CanWrite, ResourceState
 from synapse_apply.planning.refusals import can_write_all
 
-_UNPROVEN = "nothing tells whether it is there under another id, and --recreate was not given"
+_UNPROVEN = (
+    "this backend cannot show whether the object exists under another id, and "
+    "--recreate was not given"
+)
 _ALWAYS_PENDING = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
 
 
@@ -77,10 +80,10 @@ def _iter_errors_of_untold(
             if resource.is_unsearchable:
                 summary = "An object could not be looked up"
             elif refusal.hides_drift:
-                summary = "Whether an object has drifted cannot be told yet"
+                summary = "It is not known yet whether an object has drifted"
             else:
                 continue
-            hint, address = Text(Command("plan"), " shows the ways out."), str(change.address)
+            hint, address = Text(Command("plan"), " lists the ways out."), str(change.address)
             if refusal.ends_by_itself:
                 hint = Text("Ways out: ", join_texts("; ", refusal.ways_out), ".")
             detail = f"{address}: {refusal.reason}."

@@ -66,7 +66,7 @@ def _missing(
     """The guards of what is declared, missing or lost, of all that is recorded."""
 
     def violation(name: str, summary: str, detail: str) -> GuardViolation:
-        hint = f"If this is meant: --override-guard {name}"
+        hint = f"If you intend this: --override-guard {name}"
         return GuardViolation(name, summary, f"{detail} {hint}")
 
     count = len(recorded)
@@ -75,8 +75,8 @@ def _missing(
         yield violation(
             NO_MANIFESTS,
             "No manifests",
-            f"Nothing is declared while {objects_are} recorded. Check the folder and `manifests:` "
-            "of the project file.",
+            f"The project declares no resource, but {objects_are} recorded. Check the folder, "
+            "and `manifests:` in the project file.",
         )
     declared = [resource for resource in recorded.values() if resource.desired is not None]
     # One or two missing objects were more likely deleted than moved to another tenant.
@@ -84,8 +84,8 @@ def _missing(
         yield violation(
             ALL_MISSING,
             "Every recorded object is missing",
-            f"None of {len(declared)} recorded objects is there: this looks like another tenant. "
-            "Check url, tenant and token.",
+            f"None of the {len(declared)} recorded objects exists: this is probably another "
+            "tenant. Check url, tenant and token.",
         )
     limits = plan_input.options.guards or GuardSettings()
     losing = {
@@ -126,14 +126,15 @@ def _unproven_recreates(
     if unproven and not plan_input.options.recreate:
         yield GuardViolation(
             RECREATE,
-            "Missing objects that cannot be looked up",
+            "Missing objects cannot be looked up",
             Text(
-                f"{format_short_list(unproven)}: the recorded id is gone, and this backend has no "
-                "list that tells whether the object is there under another id. If it is: ",
+                f"{format_short_list(unproven)}: the recorded id is gone, and this backend has "
+                "no list that shows whether the object exists under another id. If the object "
+                "exists: ",
                 Command("state rm ADDRESS"),
                 ", then ",
                 Command("import ADDRESS ID"),
-                f". If it is not: --recreate (or --override-guard {RECREATE})",
+                f". If the object does not exist: --recreate (or --override-guard {RECREATE})",
             ),
         )
 
@@ -145,9 +146,10 @@ def _unallowed_adoptions(
     if adopted and not plan_input.options.adopt:
         yield GuardViolation(
             ADOPT,
-            "Objects exist that this state does not record",
+            "Unrecorded objects exist",
             Text(
-                f"{format_short_list(adopted)} would be adopted. If they are yours: --adopt, or ",
+                f"{format_short_list(adopted)} would be adopted. If the objects are yours: "
+                "--adopt, or ",
                 Command("import ADDRESS ID"),
                 f" (or --override-guard {ADOPT})",
             ),
@@ -177,8 +179,8 @@ def _freeze_stop(rule: PolicyRule, changes: Sequence[Change], now: datetime) -> 
     begin, end = (f"{moment:{_TIME}}" if moment else "" for moment in opening)
     return _PolicyStop(
         f"{FROZEN_UNTIL_SUMMARY} {end}" if end else "Changes are frozen with no scheduled end",
-        f"The window of `{window.cron.text}` opened {begin}; it stops {format_short_list(rows)}.",
-        "Wait for its end." if end else "",
+        f"The window of `{window.cron.text}` opened {begin} and blocks {format_short_list(rows)}.",
+        "Wait until the window ends." if end else "",
         rows,
     )
 
@@ -193,8 +195,8 @@ def _max_changes_stop(
     objects = "1 object" if len(rows) == 1 else f"{len(rows)} objects"
     return _PolicyStop(
         "More changes at once than the policy allows",
-        f"{objects} would be made, changed or deleted, and the limit is {rule.limit}.",
-        "Apply them in parts, with --only." if rule.limit else "",
+        f"{objects} would be created, changed or deleted. The limit is {rule.limit}.",
+        "Apply the changes in parts with --only." if rule.limit else "",
         rows,
         rule.limit,
     )
@@ -240,7 +242,7 @@ def judge_plan_rules(
             continue
         summary, remedy = stop.summary, stop.remedy
         if rule.is_denying and rule.id not in plan_input.options.overridden:
-            override = f"If this is meant: --override-guard {rule.id}"
+            override = f"If you intend this: --override-guard {rule.id}"
             detail = " ".join(filter(None, (stop.detail, remedy, override)))
             violations.append(GuardViolation(rule.id, summary, detail, stop.rows, stop.limit))
             continue
@@ -276,13 +278,13 @@ def unknown_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
                 hints.find_hint(partial(find_similar_word, name, sorted_addresses, 0.8))
                 for name in unknown_names
             ]
-            hint = "Correct the address, or take it out of the rule if its resource is gone."
+            hint = "Correct the address. If the resource is gone, remove the address from the rule."
             if suggestions := dict.fromkeys(filter(None, matches)):
                 hint = f"Did you mean {format_short_list(suggestions)}?"
             yield warning_finding(
                 "A policy rule names an unknown resource",
                 f"{rule.id} names {format_short_list(unknown_names)}, which this target neither "
-                f"declares nor has recorded.",
+                "declares nor records.",
                 hint,
                 position=rule.position,
             )

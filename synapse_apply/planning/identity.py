@@ -121,16 +121,18 @@ def _wrong_pins(resources: Resources) -> Iterator[tuple[Diagnostic, list[Address
             continue
         if record and record.api == resource.binding.api and record.remote_id != pin:
             finding = error_finding(
-                "The pinned id is not the recorded one",
-                f"{address} pins id {pin}, and the state records id {record.remote_id}.",
+                "The pinned id differs from the recorded id",
+                f"{address} pins id {pin}, but the state records id {record.remote_id}.",
                 Text(
-                    "Remove metadata.id, or ", Command("state rm", address), " to follow the pin."
+                    "Remove metadata.id, or ",
+                    Command("state rm", address),
+                    " to use the pinned id.",
                 ),
             )
         elif resource.observed is None and resource.lookup_result.problem is None:
             finding = error_finding(
                 "The pinned object does not exist",
-                f"{address} pins id {pin}, and there is no such object.",
+                f"{address} pins id {pin}, but the backend has no such object.",
                 "Correct metadata.id, or remove it to create the object.",
             )
         else:
@@ -306,7 +308,7 @@ def make_due_renames(
         all_renames = with_member_renames(members[str(old)], {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
         if recorded := sorted({*chain, *all_renames.values()} & records.keys()):
-            obstacle = f"{recorded[0]} is recorded, too"
+            obstacle = f"{recorded[0]} is also recorded"
         else:
             obstacle = f"an earlier call of {open_calls[0]} is open" if open_calls else ""
         if obstacle:
@@ -362,7 +364,7 @@ def select_removed(
 
 
 def _left_rule(rule: PolicyRule, move: MovedAddress) -> Refusal:
-    reason = f"`moved` makes {move.old} {move.new}, to which the rule would not apply"
-    way_out = f"let the rule apply to {move.new} too, or add `except: [{move.old}]` to it"
-    ways_out = ("take the entry out of `moved`", way_out)
+    reason = f"`moved` makes {move.old} {move.new}, which the rule does not cover"
+    way_out = f"extend the rule to {move.new}, or add `except: [{move.old}]` to the rule"
+    ways_out = ("remove the entry from `moved`", way_out)
     return Refusal(rule.id, f"{reason} (policy: {rule.name})", ways_out, move.position)

@@ -93,7 +93,7 @@ def narrow_plan(
             is_untold=str(change.address) in untold,
         )
         if change.address in done and (row := rows_by_address[change.address]).is_due:
-            reason = "this plan has done it before, and does it once"
+            reason = "this plan has already done it, and a plan does it only once"
             rows_by_address[row.address] = _refuse(row, reason, row.position, reviewed=reviewed)
     # Objects that one call creates are stopped together, whichever of them comes first.
     stopped = {address for address, row in rows_by_address.items() if not row.is_due}
@@ -105,17 +105,17 @@ def narrow_plan(
             row.has_unrefused_call_or_run or (row.action is Action.FORGET and not row.is_refused)
         ) and (needs := stopped & {*row.depends_on, find_companion_address(row)}):
             names = format_short_list(sorted(needs))
-            reason = f"it needs {names}, which will not be done"
+            reason = f"it needs {names}, which this apply leaves out"
             row = _refuse(row, reason, row.position, reviewed=reviewed)
         if row.is_refused or (change.action in CREATES and not row.is_due):
             stopped.add(row.address)
         rows.append(row)
     for change in planned_changes.values():
         if change.is_due and change.action in {Action.DELETE, Action.FORGET}:
-            note = f"{change.action.value} was planned, and it is not recorded any more"
+            note = f"{change.action.value} was planned, but the state no longer records it"
             rows.append(_without_deed(change, note))
         elif change.is_due:
-            reason = "it is neither declared nor recorded now"
+            reason = "it is no longer declared or recorded"
             rows.append(_refuse(change, reason, None, reviewed=reviewed))
     return replace(
         fresh,
@@ -142,7 +142,11 @@ def _narrow_row(
             and plain_run(before) == plain_run(now)
         )
         if not now.is_refused and (not now.is_due or is_only_run_left):
-            what = "whose package is published cannot be told" if is_untold else "it is so already"
+            what = (
+                "it is not known whose package is published"
+                if is_untold
+                else ("nothing is left to do")
+            )
             note = f"{_action_word(before)} was planned, and {what}"
             return replace(now, notes=(*now.notes, note))
         if waits:
@@ -157,13 +161,13 @@ def _narrow_row(
         if is_unknown or (reviewed and now.is_refused):
             return now
         if reviewed:
-            reason = "no reviewed plan has it"
+            reason = "no reviewed plan contains it"
             return _refuse(now, reason, now.position, reviewed=reviewed, rule=UNREVIEWED)
-        due = "refused now" if now.is_refused else f"{_action_word(now)} would be due now"
+        due = "refused now" if now.is_refused else f"{_action_word(now)} would be needed now"
         return _leave_out(now, f"not in this plan ({due})")
     elif now.is_refused:
         return now
-    reason = "it is not what was reviewed" if reviewed else "it changed since it was planned"
+    reason = "it differs from the reviewed plan" if reviewed else "it changed since it was planned"
     reason += explain_difference(before, now, reviewed=reviewed)
     row = _refuse(now, reason, now.position, reviewed=reviewed)
     # The fresh fields and notes say what would be done now, which is just what is refused.
@@ -182,7 +186,7 @@ def _refuse(
 
 def _leave_out(now: Change, reason: str) -> Change:
     """A copy that changes nothing, with a note of the reason; what was due is in its extras."""
-    row = _without_deed(now, f"{reason}: left as it is")
+    row = _without_deed(now, f"{reason}: left unchanged")
     return replace(row, extras={"left_out": now.action.value})
 
 
@@ -298,10 +302,10 @@ def narrow_to_permitted_rows(plan: Plan, permitted: PermittedRows, plan_id: str)
     rows = []
     for change in plan.changes:
         if change.is_due and change.address in stopped:
-            reason = "it is not permitted now"
+            reason = "it is not allowed at this time"
             if change.address in permitted.addresses:
                 needs = [need for need in list_needed_addresses(change) if need in stopped]
-                reason = f"it needs {format_short_list(needs)}, which will not be done"
+                reason = f"it needs {format_short_list(needs)}, which this apply leaves out"
             rows.append(_leave_out(change, reason))
         else:
             rows.append(change)

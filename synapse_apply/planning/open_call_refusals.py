@@ -31,8 +31,8 @@ from synapse_apply.model.values import (
 from synapse_apply.planning.plan_input import ResourceState
 
 _WAIT = Command("apply --wait")
-WAIT_HINT = Text(_WAIT, " waits for it, and then goes on")
-AFTER_OTHER_RUN = ("plan again when the other run has ended",)
+WAIT_HINT = Text(_WAIT, " waits for the call, then continues")
+AFTER_OTHER_RUN = ("plan again after the other run has ended",)
 
 
 def concurrent_call(intent: Intent, until: str, relation: str = "") -> Refusal:
@@ -43,8 +43,8 @@ def concurrent_call(intent: Intent, until: str, relation: str = "") -> Refusal:
     call = f"{intent.verb} of {intent.address}{relation}" if relation else intent.verb
     return Refusal(
         OTHER_RUN_RULE,
-        f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run that is under way "
-        "has not recorded how it ended",
+        f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run in progress has "
+        "not recorded how the call ended",
         (*AFTER_OTHER_RUN, *([f"the call may act until {until}"] if until else [])),
         outcome_unknown=True,
     )
@@ -89,9 +89,9 @@ def acting_call(
     `digest` is that of a package that is to be sent, with no changes of fields. Without `changes`
     it is that of forgetting the object: nobody would know of the call any more.
     """
-    deed = "act and overwrite a newer one"
+    deed = "act and overwrite a newer change"
     if not (changes or digest):
-        deed = "act, which nobody would know of once this is forgotten"
+        deed = "act, and no record would show it once this is forgotten"
     # The one that may act longest is told of.
     for call, until, _ in resource.acting:
         is_blocking = changes is None or (
@@ -102,8 +102,8 @@ def acting_call(
         if call.state is IntentState.UNKNOWN and is_blocking:
             refusal = Refusal(
                 OUTCOME_NOT_KNOWN_YET_RULE,
-                f"an earlier {call.verb}, which was sent at {call.sent_at} and whose outcome is "
-                f"not known, may still {deed}",
+                f"an earlier {call.verb} (sent at {call.sent_at}, outcome unknown) may still "
+                f"{deed}",
                 (f"plan again after {until}", WAIT_HINT),
                 outcome_unknown=True,
             )
@@ -173,20 +173,22 @@ def acting_warnings(
             deeds = [f"would set {names}{' back' * was_live}"] if fields else []
             if untold:
                 deeds.append(
-                    f"may set back what was changed beside its fields since {call.sent_at}, which "
+                    f"may set back changes made to other fields since {call.sent_at}, which "
                     f"cannot be compared {untold}"
                 )
             verb = REPLACE_VERB if call.digest else call.verb
             deed = " and ".join(deeds) if verb == "update" else f"would {verb} it"
             if call.makes_another:
-                deed = "would make a second object"
-            wait = "" if is_done else Text("; ", Command("state settle --wait"), " waits for it")
+                deed = "would create a second object"
+            wait = (
+                "" if is_done else Text("; ", Command("state settle --wait"), " waits for the call")
+            )
             yield warning_finding(
                 "An earlier call may still act",
                 f"An earlier {call.verb} of {resource.address} (call {call.id} of apply "
-                f"{call.plan_id}, sent at {call.sent_at}{', found done since' * is_done}) may "
+                f"{call.plan_id}, sent at {call.sent_at}{', since found done' * is_done}) may "
                 f"still act until {until}, and {deed}.",
-                Text("Look again after that", wait, "."),
+                Text("Check again after that time", wait, "."),
                 address=str(resource.address),
             )
             told.add(call.makes_another)
@@ -251,25 +253,27 @@ def outcome_unknown_refusal(
     if recovery_hint:
         return Refusal(
             "outcome-unknown",
-            f"an earlier {call} was done, and the state does not know of it yet",
+            f"an earlier {call} was done, and the state does not record it yet",
             (recovery_hint,),
             outcome_unknown=True,
         )
     if retry:
         import_it = import_text(intent.address, intent.remote_id, is_recorded=False)
-        forgotten = Text(import_it, " records what was forgotten")
+        forgotten = Text(import_it, " records the forgotten object")
         return Refusal(
             OUTCOME_NOT_KNOWN_YET_RULE,
-            f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
+            f"an earlier {call} was sent at {intent.sent_at}, and it is too early to know "
             "whether the server acted on it",
-            (forgotten,) if is_forgotten else (f"{retry}: it is looked up then", WAIT_HINT),
+            (forgotten,)
+            if is_forgotten
+            else (f"{retry}: the next run looks up the call", WAIT_HINT),
             outcome_unknown=True,
         )
     settle_command = Command("state settle", intent.address, "--absent")
     if intent.verb == RUN_VERB:
         ways_out = (
-            Text("if it has a job: ", Command("state settle", intent.address, "--job", "ID")),
-            Text("if it has none: ", settle_command),
+            Text("if the run has a job: ", Command("state settle", intent.address, "--job", "ID")),
+            Text("if the run has no job: ", settle_command),
         )
     else:
         what = "its new package is" if intent.verb == REPLACE_VERB else "it is"
@@ -281,8 +285,8 @@ def outcome_unknown_refusal(
         )
     return Refusal(
         "outcome-unknown",
-        f"an earlier {call} was sent at {intent.sent_at or 'an unknown time'} and it is "
-        "not known whether the server acted on it",
+        f"an earlier {call} was sent at {intent.sent_at or 'an unknown time'}, and it is not "
+        "known whether the server acted on it",
         ways_out,
         outcome_unknown=True,
     )

@@ -19,7 +19,7 @@ from synapse_apply.planning.policy import forbids_replaceable
 from synapse_apply.planning.refusals import refusal
 from synapse_apply.planning.series import Series
 
-UNTOLD_PACKAGE = "Whose package is published cannot be told"
+UNTOLD_PACKAGE = "It is not known whose package is published"
 
 
 def iter_untold_packages(records: Collection[Record]) -> Iterator[Diagnostic]:
@@ -33,14 +33,14 @@ def iter_untold_packages(records: Collection[Record]) -> Iterator[Diagnostic]:
             address = record.address
             yield warning_finding(
                 UNTOLD_PACKAGE,
-                f"{address}: this version was found after a create without an answer, and neither "
-                "the digest nor the bytes of what is published could be read.",
+                f"{address}: this version was found after a create without an answer, and "
+                "neither the digest nor the bytes of the published package could be read.",
                 Text(
                     Command("verify", address, "--bytes"),
-                    " compares the bytes where the backend has a URL of them. If the package is "
-                    "ours, ",
+                    " compares the bytes if the backend offers a URL for them. If the package "
+                    "is yours, ",
                     Command("state accept", address),
-                    " says so; if not, publish a new version.",
+                    " records that. If it is not yours, publish a new version.",
                 ),
                 address=str(address),
             )
@@ -124,7 +124,9 @@ def judge_package(
         whose = f"its package {sender or 'was published outside'}"
         if options.holds_drift and is_kept_drift(resource, foreign):
             undo = Command("apply --only", resource.address, "--revert-drift", "--allow-replace")
-            note = Text(whose, ", and is kept (on_drift: hold):\n", undo, " replaces it")
+            note = Text(
+                whose, ", and apply keeps it (on_drift: hold):\n", undo, " replaces the package"
+            )
             return decision.noted(note, extras={**decision.change.extras, KEPT_KEY: sender})
         decision = decision.noted(whose)
     path = (resource.type.replaceable_if,)
@@ -142,7 +144,7 @@ def judge_package(
     ):
         decision = decision.changed(
             action=Action.UPDATE,
-            reason="its published package is replaced; the id stays",
+            reason="apply replaces its published package; the id stays",
             rebase=False,
             extras={**package_extras(resource), "published_digest": published},
         ).refused(*acting_call(resource, [], package.digest))

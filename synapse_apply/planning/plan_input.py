@@ -176,7 +176,8 @@ class ResourceState:
         calls = self.record.given_up if self.record and not self.observed else ()
         deletes = (call for call in reversed(calls) if call.verb == "delete")
         return next(
-            (f": call {c.id} of apply {c.plan_id} may have deleted it" for c in deletes), ""
+            (f": call {c.id} of apply {c.plan_id} may have deleted this object" for c in deletes),
+            "",
         )
 
     @property

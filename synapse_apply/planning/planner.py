@@ -276,7 +276,7 @@ class _Planner:
         changed, unsolved = self.successors[key]
         # Nothing is lost by keeping a record for now, so this is a note in place of a refusal.
         if unsolved and decision.change.action is Action.FORGET and not decision.is_blocked:
-            note = f"kept in state until {format_short_list(unsolved)} is there"
+            note = f"kept in the state until {format_short_list(unsolved)} exists"
             return Decider(resource, self.index).left_alone(note)
         predecessors = {*decision.change.depends_on, *changed}
         decision = decision.changed(depends_on=tuple(sorted(predecessors)))
@@ -293,9 +293,9 @@ class _Planner:
         count = len(self.resources)
         if self.options.selected is not None and count > selected:
             yield warning_finding(
-                "Only a part was planned",
-                f"{count - selected} of {count} addresses are not selected and left as they are.",
-                "Leave out --only and --exclude to see all.",
+                "The plan covers only some resources",
+                f"{count - selected} of {count} addresses are not selected and stay unchanged.",
+                "Omit --only and --exclude to plan all resources.",
             )
 
     def foreign_keys(self, decisions: Decisions) -> Iterator[Diagnostic]:
@@ -309,12 +309,12 @@ class _Planner:
         if fields:
             bindings = [(address, self.resources[address].binding) for address in foreign]
             yield warning_finding(
-                "Secrets not checked: recorded under another state key",
+                "Secrets not checked: the state records them under another key",
                 f"{format_short_list(fields)}.",
                 Text(
-                    "Give the state's own key, or ",
+                    "Provide the state's own key, or run ",
                     Command("state rekey"),
-                    ". Where the value has changed since: ",
+                    ". If a value has changed since then: ",
                     refusals.settle_secrets(bindings),
                     ".",
                 ),

@@ -86,8 +86,8 @@ def is_listed(name: str) -> PolicyTest:
         # A long value, or a map, would fill the message, and can be read in the manifest.
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int) else ""
         return PolicyViolation(
-            f"{name} is {(text if text and len(text) <= _MAX_SHOWN else 'another')}, and only "
-            f"{format_short_list(allowed)} may be used",
+            f"{name} is {text if text and len(text) <= _MAX_SHOWN else 'another'}, but only "
+            f"{format_short_list(allowed)} is allowed",
             f"choose another {name}: {format_short_list(allowed)}",
             (name,),
         )
@@ -119,9 +119,9 @@ def literal_secret(case: PolicyCase) -> PolicyViolation | None:
     if not plain_paths:
         return None
     return PolicyViolation(
-        f"{format_short_list(map(format_field_path, plain_paths))} is secret, or may be, and is "
-        f"given as plain text, here or by a variable",
-        "write {valueFrom: {env: NAME}} or {valueFrom: {file: PATH}}, and replace a secret that "
+        "secret (or possibly secret) fields have plain text as their value, here or in a "
+        f"variable: {format_short_list(map(format_field_path, plain_paths))}",
+        "use {valueFrom: {env: NAME}} or {valueFrom: {file: PATH}}. Replace every secret that "
         "was committed",
         plain_paths[0],
     )
@@ -154,7 +154,7 @@ def not_newer_version(case: PolicyCase) -> PolicyViolation | None:
         return None
     problem = "is not newer than"
     if parsed_version is None:
-        problem = "is not a semantic version: nothing tells that it is newer than"
+        problem = "is not a semantic version, so it cannot be compared with"
     reason = f"{name} {version} {problem} {owner_text}"
     return PolicyViolation(reason, f"declare a higher {name}", (name,))
 
@@ -197,7 +197,7 @@ CHECKS: Mapping[str, PolicyCheck] = {
         field_test(
             "is_public",
             lambda value: value is True,
-            "is_public is true: every tenant would see it",
+            "is_public is true: every tenant would see this object",
             "do not declare `is_public: true`",
         )
     ),
@@ -205,7 +205,7 @@ CHECKS: Mapping[str, PolicyCheck] = {
         field_test(
             "debug",
             lambda value: value is True,
-            "debug is true: another upload would replace what is published",
+            "debug is true: another upload would replace the published package",
             "do not declare `debug: true`",
         )
     ),
@@ -215,7 +215,7 @@ CHECKS: Mapping[str, PolicyCheck] = {
     "required-labels": PolicyCheck(missing_labels),
     # Nothing may be created, changed, deleted or forgotten.
     "protected": PolicyCheck(
-        lambda _case: PolicyViolation("it is protected, and nothing may be done to it"),
+        lambda _case: PolicyViolation("it is protected, so no change is allowed"),
         only_changes=True,
     ),
 }
@@ -233,12 +233,12 @@ def policy_rules(plan_input: PlanInput, resources: Iterable[ResourceState]) -> P
     if not rules:
         return PolicyRules()
     existing = [
-        (*one.member, f"that of {one.address}, which is there")
+        (*one.member, f"that of {one.address}, which exists")
         for one in resources
         if one.type.series_field and (one.record is not None or one.observed is not None)
     ]
     existing += [
-        (key, version, f"{version}, which is live and not recorded")
+        (key, version, f"{version}, which is live but not recorded")
         for key, versions in plan_input.published_versions.items()
         for version in versions
     ]
@@ -330,7 +330,7 @@ def _exception_hint(resource: ResourceState, rule: PolicyRule) -> str:
     if rule.is_default:
         return (
             f"allow it in the project file: `policy: {{rules: [{{rule: {rule.name}, severity: "
-            f"off}}]}}`, or `except: [{address}]` in the place of the severity"
+            f"off}}]}}`, or `except: [{address}]` instead of the severity"
         )
     position_text = f" ({rule.position.file}:{rule.position.line})" if rule.position else ""
     return f"add `except: [{address}]` to rule {rule.name} of the policy{position_text}"
@@ -357,6 +357,7 @@ def unchanged_violators(
         warning_finding(
             "Unchanged resources violate the policy",
             f"{summary}.",
-            "They are left alone until they change; fix them, or name them under `except:`.",
+            "The plan does not refuse them until they change. Fix them, or list them under "
+            "`except:`.",
         ),
     )

@@ -23,12 +23,12 @@ _FORGET = "keep the object and stop managing it: {forget}"
 _OTHER_SOURCE = "give {names} a valueFrom other than live"
 _DECLARE_IT = "declare {names}, as a secret with a valueFrom other than live"
 _WOULD_CLEAR = (
-    "an update sends the whole object and would clear {names}, a secret that is never read back to "
-    "be sent again"
+    "an update sends the whole object and would clear {names}, because the tool never reads a "
+    "secret back to send it again"
 )
 _WOULD_REPLACE = (
-    "{names} is kept (on_drift: hold), but an update sends the whole object, and a secret is never "
-    "read back to be sent again"
+    "{names} is kept (on_drift: hold), but an update sends the whole object, and the tool never "
+    "reads a secret back to send it again"
 )
 
 
@@ -48,13 +48,13 @@ _REFUSALS: Mapping[str, _Case] = {
             "{as_they_are}",
             "{ignore}",
             # With another identity it is another object, which can be created with any value.
-            "declare it under {new_identity}",
+            "declare the resource under {new_identity}",
             "{wrong_object}",
         ),
     ),
     "no-reset": _Case(
-        "{names} was applied and is no longer declared, and there is no value it could be reset to",
-        ("take the change back in Git: declare {names} again", "{accept}", "{ignore}"),
+        "{names} was applied and is no longer declared, but the API has no value to reset it to",
+        ("revert the change in Git: declare {names} again", "{accept}", "{ignore}"),
     ),
     "secret-cleared": _Case(
         _WOULD_CLEAR,
@@ -74,99 +74,105 @@ _REFUSALS: Mapping[str, _Case] = {
         _WOULD_REPLACE,
         (
             "{revert} sends the declared one",
-            "bring the new value to where {names} is read from, then plan again",
+            "write the new value to the source of {names}, then plan again",
         ),
     ),
     "held-secret: undeclared": _Case(_WOULD_REPLACE, ("{revert} removes it", _DECLARE_IT)),
     "no-live-secret": _Case(
-        "{names} keeps the live value, but there is no live value to keep: the object does not "
-        "exist",
-        (_OTHER_SOURCE, "if it does exist: {import_it}"),
+        "{names} keeps the live value, but the object does not exist, so it has no live value",
+        (_OTHER_SOURCE, "if the object exists: {import_it}"),
     ),
     "forgotten": _Case(
-        "its object is there, and was forgotten while a call of it was open: a create would make "
-        "a second one",
-        ("{record_it} records it again",),
+        "its object exists, and was forgotten while one of its calls was open. A create would "
+        "make a second object",
+        ("{record_it} records the object again",),
     ),
     "no-package": _Case(
-        "the server has no {address} and {source} gives no bytes to publish",
-        ("name a folder, a Git ref or a zip as its source", "publish it, then plan again"),
+        "the server has no {address}, and {source} provides no bytes to publish",
+        ("declare a folder, a Git ref or a zip as its source", "publish it, then plan again"),
     ),
     "sealed": _Case(
-        "it was {seal} and is gone: API {api} takes no second {prefix} with its {identity}",
+        "it was {seal} and is gone: API {api} accepts no second {prefix} with its {identity}",
         (
             "declare it under a new {identity}",
-            "take it out of the manifests, if nothing needs it any more",
+            "remove it from the manifests, if you no longer need it",
         ),
     ),
     "seal-untold": _Case(
-        "nobody can tell whose package is published, and a {verb} is never taken back",
+        "it is not known whose package is published, and a {verb} cannot be undone",
         (
-            "{verify} compares the bytes where the backend has a URL of them",
-            "if the package is ours: take {names} out of Git, {ours}, and declare it again",
-            "if it is not: release it as another version",
+            "{verify} compares the bytes if the backend offers a URL for them",
+            "if the package is yours: remove {names} from Git, {ours}, and declare it again",
+            "if the package is not yours: release yours as another version",
         ),
     ),
     "delete-sealed": _Case(
         "it is {seal}. Deleted, {loss}",
-        ("take the change back in Git: declare it again", _FORGET, "if the loss is meant: {allow}"),
+        (
+            "revert the change in Git: declare the resource again",
+            _FORGET,
+            "if you accept the loss: {allow}",
+        ),
     ),
     "not-taken": _Case(
-        "API {api} makes no {prefix} with this {names}. It takes {taken}",
-        ("declare another {names}", "if it is there already: {import_it}"),
+        "API {api} creates no {prefix} with this {names}. It accepts {taken}",
+        ("declare another {names}", "if the object already exists: {import_it}"),
     ),
     "not-ours": _Case(
-        "this {prefix} is the platform's own, not yours: it is never taken over",
-        ("take it out of the manifests", "declare one of your own, under another name and code"),
+        "this {prefix} belongs to the platform, not to you: the tool never adopts it",
+        ("remove it from the manifests", "declare your own {prefix} under another name and code"),
     ),
     "replace": _Case(
-        "{address} has {change}, and they would replace the package that is published",
+        "{address} has {change}, which would replace the published package",
         (
-            "take the change back in Git",
-            "release it: raise the version",
-            "replace it: {allow}, or a saved plan of it",
+            "revert the change in Git",
+            "release it under a higher version",
+            "replace the package: {allow}, or apply a saved plan",
         ),
     ),
     "replace: outside": _Case(
-        "its live package was published outside, and the declared one would replace it",
-        ("release it: raise the version", "replace it: {allow}, or a saved plan of it"),
+        "its live package was published outside Git, and the declared package would replace it",
+        (
+            "release it under a higher version",
+            "replace the package: {allow}, or apply a saved plan",
+        ),
     ),
     "unreleased-source": _Case(
         "{address} has {change}",
         (
-            "take the change back in Git",
-            "release it: raise the version",
-            "or set policy.unreleased_source: note",
+            "revert the change in Git",
+            "release it under a higher version",
+            "set policy.unreleased_source: note",
         ),
     ),
     "other-object: recorded": _Case(
-        "id {recorded_id} is another object than the one recorded: its {names} differs",
+        "id {recorded_id} is not the recorded object: its {names} differs",
         (
-            "check that url and tenant are those this state belongs to",
+            "check that url and tenant belong to this state",
             "{forget}, then plan again",
             "{import_it} with the id of the right object",
         ),
     ),
     "other-object: given": _Case(
-        "id {live_id} is another object than the one declared: its {names} differs, which never "
+        "id {live_id} is not the declared object: its {names} differs, and this field never "
         "changes",
-        ("{correct_id}", "if it is the right one: declare {names} as it is live"),
+        ("{correct_id}", "if it is the right object: declare the live value of {names}"),
     ),
     "other-space": _Case(
-        "on API {recorded_api} this was {recorded_key}, and with API {api} it would be {key}: ids "
-        "of two versions are not one space",
+        "on API {recorded_api} this was {recorded_key}, and on API {api} it would be {key}: "
+        "each API version has its own ids",
         (
-            "name what it belongs to by its manifest, or by its id of API {api}",
-            "if it is another object on purpose: {forget}",
+            "refer to its owner by manifest, or by the owner's id on API {api}",
+            "if you intend another object: {forget}",
         ),
     ),
     "other-api": _Case(
-        "it is recorded as id {recorded_id} of API {recorded_api}; API {api} has other ids and no "
-        "complete list to search in, so it was not looked up",
+        "it is recorded as id {recorded_id} of API {recorded_api}. API {api} has other ids and "
+        "no complete list to search, so the object was not looked up",
         (
-            "record its id of API {api}: {import_it}",
-            "if API {api} does not have it: {forget}, then apply",
-            "say `api: {recorded_api}` again",
+            "record its id on API {api}: {import_it}",
+            "if the object does not exist on API {api}: {forget}, then apply",
+            "set `api: {recorded_api}` again",
         ),
     ),
     "renamed": _Case(
@@ -178,14 +184,14 @@ _REFUSALS: Mapping[str, _Case] = {
         ),
     ),
     "dependency": _Case(
-        "it depends on {names}, which this plan cannot provide", ("solve {names} first",)
+        "it depends on {names}, which this plan cannot provide", ("resolve {names} first",)
     ),
     "dependency: unselected": _Case(
-        "it depends on {names}, which is not there yet and is not selected", ("{select}",)
+        "it depends on {names}, which does not exist yet and is not selected", ("{select}",)
     ),
     "prevent-destroy": _Case(
-        "lifecycle.prevent_destroy protects it, also after its manifest is gone",
-        ("declare it again with prevent_destroy: false, apply, then remove it", _FORGET),
+        "lifecycle.prevent_destroy protects it, even after you remove its manifest",
+        ("declare it again with prevent_destroy: false, apply, then remove the manifest", _FORGET),
     ),
 }
 
@@ -207,8 +213,8 @@ def refusal(
         "correct_id": _correct_id(resource),
         "forget": Command("state rm", resource.address),
         "identity": resource.identity_name,
-        "ignore": f"leave it as it is: lifecycle.ignore_changes: "
-        f"[{format_short_list(map(format_json_pointer, paths))}]",
+        "ignore": "leave the field unchanged: lifecycle.ignore_changes: ["
+        f"{format_short_list(map(format_json_pointer, paths))}]",
         "import_it": import_text(resource.address, is_recorded=record is not None),
         "key": resource.natural_key,
         "live_id": observed.remote_id if observed else "",
@@ -247,7 +253,7 @@ def _correct_id(resource: ResourceState) -> str:
         Command("state rm", address),
         f"{pin}, then ",
         Command("import", address, "ID"),
-        " with the right one",
+        " with the right id",
     )
 
 
@@ -265,7 +271,7 @@ def settle_secrets(
         ways_out.append(Text(Command(send, only), " sends it"))
     if fixed:
         only = fixed[0] if len(fixed) == 1 else "ADDRESS"
-        ways_out.append(Text("enter it in Synapse, then ", Command("state accept", only)))
+        ways_out.append(Text("enter the secret in Synapse, then ", Command("state accept", only)))
     return join_texts("; ", ways_out)
 
 
@@ -310,23 +316,23 @@ def of_fields(
     """
     names = format_short_list(format_field_path(change.path) for change in changes)
     causes, address = {change.cause for change in changes}, resource.address
-    in_git: str = f"take the change of {names} back in Git"
+    in_git: str = f"revert the change of {names} in Git"
     in_synapse, as_they_are = _accept(resource), ""
     if causes == {Cause.DRIFT}:
         is_writable, write = (
             can_write_all(resource, changes, can_write),
             Command("drift --write", address),
         )
-        in_git = Text("take it into the manifest: ", write) if is_writable else ""
+        in_git = Text("write the live value to the manifest: ", write) if is_writable else ""
     # Adoption: nothing was applied yet, so Git is not ahead of the live object.
     elif causes <= {Cause.NONE}:
-        in_git = f"declare {names} as it is live"
+        in_git = f"declare the live value of {names}"
     # There are fields that Synapse cannot change either.
     if _is_sealing(resource, changes):
         in_synapse = ""
     elif causes == {Cause.DRIFT}:
         in_synapse = "change it back in Synapse"
-        as_they_are = Text("leave both sides as they are: ", Command("state accept", address))
+        as_they_are = Text("leave both sides unchanged: ", Command("state accept", address))
     sides: dict[str, Any] = {"in_git": in_git, "in_synapse": in_synapse, "as_they_are": as_they_are}
     return refusal(case, resource, paths, **sides, **fields)
 
@@ -342,7 +348,7 @@ def fixed(resource: ResourceState, changes: Sequence[FieldChange], can_write: Ca
         kind.update_hint,
         f"API {binding.api} has no update for this kind",
     ]
-    wrong = Text("if it is the wrong object: ", _correct_id(resource))
+    wrong = Text("if this is the wrong object: ", _correct_id(resource))
     return of_fields(
         FIXED,
         resource,
@@ -358,13 +364,13 @@ def fixed(resource: ResourceState, changes: Sequence[FieldChange], can_write: Ca
 def package_flaw(flaw: PackageFlaw, digest: str) -> Refusal:
     """The refusal to publish a package with a flaw; no option lifts a rule about secrets."""
     title = RULES_BY_ID[flaw.rule].title
-    way_out: str = Text("if it is meant: ", Command("apply --no-package-check", flaw.rule))
+    way_out: str = Text("if you intend this: ", Command("apply --no-package-check", flaw.rule))
     if flaw.rule in SECRET_RULES:
         line = flaw.position.line if flaw.position else 1
         way_out = (
-            "if it opens nothing, let this one pass in the project file: `policy: "
-            f"{{allow_package_secrets: [{{file: {json.dumps(flaw.file)}, line: {line}, "
-            f"digest: {digest}, reason: ...}}]}}`"
+            "if the secret gives no access, allow it in the project file: `policy: "
+            f"{{allow_package_secrets: [{{file: {json.dumps(flaw.file)}, line: {line}, digest: "
+            f"{digest}, reason: ...}}]}}`"
         )
     return Refusal(
         flaw.rule,
@@ -388,18 +394,18 @@ def held_drift_notes(
     past_verb, verb, them = (
         ("was", "is", "it") if len(held_fields) == 1 else ("were", "are", "them")
     )
-    accept = Text(Command("drift --write", resource.address), f" takes {them} into the manifest")
+    accept = Text(Command("drift --write", resource.address), f" writes {them} to the manifest")
     # A secret is never written into a file.
     if any(change.sensitive for change in held_fields):
-        accept = Text("a secret is taken over where its value is read from")
+        accept = Text("to keep a live secret, write it to the source of its value")
     elif not can_write_all(resource, held_fields, can_write):
-        accept = Text(f"taking {them} over is an edit by hand where the declared value comes from")
+        accept = Text(f"to keep {them}, edit the source of the declared value manually")
     revert = Text(Command("apply --only", resource.address, "--revert-drift"), f" undoes {them}")
     if _is_sealing(resource, held_fields):
-        revert = Text("nothing takes it back")
+        revert = Text("nothing undoes it")
     # `--revert-drift` sends an update, which cannot contain such a field.
     elif any(resource.is_fixed(change.path) for change in held_fields):
-        revert = Text(f"changing {them} back in Synapse undoes {them}: this API cannot")
+        revert = Text(f"to undo {them}, change the values back in Synapse: this API cannot")
     heading = f"{names} {past_verb} changed outside and {verb} kept (on_drift: hold):"
     if origins := [f"{format_field_path(f.path)} {f.origin}" for f in held_fields if f.origin]:
         heading = f"{names} {verb} kept (on_drift: hold); {'; '.join(origins)}:"
@@ -414,31 +420,31 @@ def no_first_member(
     """The refusal of a create that needs a first member of `kind`, where none can be created."""
     kind_name, api = resource.type.prefix, resource.binding.api
     why, ways_out = (
-        "none is declared",
+        "the manifests declare none",
         [f"declare a {kind.capitalize()} of {resource.address.name}"],
     )
     if members:
         reasons, unselected = [], []
         for member in members:
-            reason = "it is not selected, or in error"
+            reason = "it is not selected, or has an error"
             if member.refusals:
                 reason = member.refusals[0].reason
             elif member.action is not Action.CREATE:
-                reason = f"{member.action.value} is due for it"
+                reason = f"{member.action.value} is planned for it"
             reasons.append(f"{member.address} ({reason})")
             if not (member.refusals or options.selects(member.address)):
                 unselected.append(member.address)
-        why = f"none that is declared can be made with it: {format_short_list(reasons)}"
+        why = f"no declared one can be created with it: {format_short_list(reasons)}"
         unsolvable = [one.address for one in members if one.address not in unselected]
-        ways_out = [f"solve {format_short_list(unsolvable)} first"] if unsolvable else []
+        ways_out = [f"resolve {format_short_list(unsolvable)} first"] if unsolvable else []
         ways_out += [_select(unselected)] if unselected else []
     waits = any(one.ends_by_itself for member in members for one in member.refusals)
     other_apis = sorted(set(resource.type.bindings) - {api})
     # Another API version may create the owner without a member: beside a call that makes both a
     # second time.
     if other_apis and not waits:
-        ways_out.append(f"or let the target use another API version: `api: {other_apis[0]}`")
-    reason = f"API {api} makes a {kind_name} together with its first {kind}, and {why}"
+        ways_out.append(f"or set another API version in the target: `api: {other_apis[0]}`")
+    reason = f"API {api} creates a {kind_name} together with its first {kind}, but {why}"
     return Refusal("no-first-member", reason, tuple(ways_out), resource.position())
 
 
@@ -463,4 +469,4 @@ def not_selected(resource: ResourceState, missing: Sequence[Address]) -> Refusal
 def _select(missing: Sequence[Address]) -> str:
     # A few are enough to show what to do.
     options = " ".join(f"--only {address}" for address in missing[:_MAX_OPTIONS])
-    return f"select it as well: add `{options}`, or leave it out of --exclude"
+    return f"add `{options}`, or remove it from --exclude"

@@ -62,13 +62,13 @@ def _secret_fault(reviewed: bool, before: FieldChange, now: FieldChange) -> str:
         return ""
     digests = [field.stable_after.partition(":") for field in (before, now)]
     if all(digests[0]) and all(digests[1]) and digests[0][0] == digests[1][0]:
-        return "" if digests[0] == digests[1] else "its value is not the planned one"
+        return "" if digests[0] == digests[1] else "its value differs from the planned value"
     # The manifests of a saved plan are the same, which name each secret but a literal one.
     if now.reference and (not reviewed or before.reference == now.reference):
         return ""
     if before.reference and now.reference:
-        return "it comes from another place than was planned"
-    return "the plan does not tell which secret it is (a valueFrom or a state key would)"
+        return "its value comes from another source than planned"
+    return "the plan does not identify the secret (a valueFrom or a state key would)"
 
 
 def _sends_unseen_secret(change: Change) -> bool:
@@ -169,15 +169,15 @@ def explain_difference(before: Change, now: Change, *, reviewed: bool) -> str:
 def _list_differences(before: Change, now: Change, reviewed: bool) -> list[str]:
     # Nothing was going to be done, so there are no values to compare.
     if before.is_refused:
-        return [f"it was refused when it was planned, now it would be {now.action.value}"]
+        return [f"the plan refused it, and now the action would be {now.action.value}"]
     lines, is_same_action = [], before.action is now.action
     if not is_same_action:
         words = {
-            Action.NO_OP: "there is nothing to do",
-            Action.RECREATE: "it is missing",
-            Action.ADOPT: "it exists outside this state",
+            Action.NO_OP: "nothing to do",
+            Action.RECREATE: "the object is missing",
+            Action.ADOPT: "the object exists, but this state does not record it",
         }
-        current = words.get(now.action, f"it would be {now.action.value}")
+        current = words.get(now.action, f"the action would be {now.action.value}")
         lines.append(f"planned {before.action.value}, now {current}")
     if before.remote_id != now.remote_id:
         lines.append(f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}")
@@ -186,16 +186,16 @@ def _list_differences(before: Change, now: Change, reviewed: bool) -> list[str]:
     if not is_same_action:
         return lines
     if before.extras.get(CARRIES) != now.extras.get(CARRIES):
-        lines.append("another is made along with it")
+        lines.append("another object is created with it")
     elif _call_extras(before) != _call_extras(now):
-        lines.append("its package has other content")
+        lines.append("the content of its package differs")
     if plain_run(before) != plain_run(now):
         if before.verification is None:
-            lines.append("it would be verified now, which was not planned")
+            lines.append("it would now be verified, which was not planned")
         elif now.verification is None:
-            lines.append("it would not be verified now, as was planned")
+            lines.append("it would not be verified now, although that was planned")
         else:
-            lines.append("it would be verified in another way than was planned")
+            lines.append("it would be verified differently than planned")
     return lines
 
 
@@ -211,7 +211,7 @@ def _list_field_differences(before: Change, now: Change, reviewed: bool) -> list
                 lines.append(f"{name}: (sensitive), {fault}")
             continue
         if any(field is not None and field.sensitive for field in (was, is_now)):
-            effects = ("left alone" if field is None else "sent" for field in (was, is_now))
+            effects = ("left unchanged" if field is None else "sent" for field in (was, is_now))
             lines.append("{}: (sensitive), planned {}, now {}".format(name, *effects))
             continue
         value = was.after if was else get_at_or_absent(before.after, path)
@@ -229,11 +229,13 @@ def _list_field_differences(before: Change, now: Change, reviewed: bool) -> list
             name = format_field_path(path)
             lines.append(f"{name}: was {_short(was_value)}, is now {_short(value)}")
     if reviewed and _sends_unseen_secret(now):
-        lines.append(f"the plan does not tell which secret is sent with it: {NO_STATE_KEY_REASON}")
+        lines.append(
+            f"the plan does not identify the secret that is sent with it: {NO_STATE_KEY_REASON}"
+        )
     is_comparable = before.action is now.action and before.remote_id == now.remote_id
     # A plan has no secrets, so the fingerprint alone shows that one has changed.
     if not lines and is_comparable and before.fingerprint != now.fingerprint:
-        lines.append("a secret of it changed, or it was planned with another state key")
+        lines.append("one of its secrets changed, or another state key was used for the plan")
     return lines
 
 

@@ -105,8 +105,8 @@ class Series:
             warnings.append(
                 warning_finding(
                     "Declared version is lower than a published one",
-                    f"{declared} is declared, and {recorded} was published before it.",
-                    "Nothing is taken back by this; declare a higher version to publish again.",
+                    f"{declared} is declared, but {recorded} is already published.",
+                    "This takes nothing back. To publish again, declare a higher version.",
                     position=resource.position((resource.type.version_field,)),
                     address=str(declared),
                 )
@@ -178,7 +178,7 @@ class Companions:
         """
         # The owner was decided before: in dependency order its members come later.
         if owner := self._owners.get(resource.address):
-            note, extras = f"made by the call that creates {owner}", {CARRIED_BY: str(owner)}
+            note, extras = f"created by the call that creates {owner}", {CARRIED_BY: str(owner)}
             return decision.noted(note, extras={**decision.change.extras, **extras})
         bootstrap = resource.binding.bootstrap
         if bootstrap is None or decision.is_blocked or decision.change.action not in CREATES:
@@ -198,7 +198,7 @@ class Companions:
                 # The one call needs what either object depends on.
                 needs = {*decision.change.depends_on, *member.needs} - {resource.address}
                 return decision.noted(
-                    f"its first {bootstrap.kind} {member.address} is made by the same call",
+                    f"the same call creates its first {bootstrap.kind} {member.address}",
                     depends_on=tuple(sorted(needs)),
                     extras={**decision.change.extras, CARRIES: str(member.address)},
                 )

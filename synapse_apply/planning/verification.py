@@ -26,7 +26,7 @@ from synapse_apply.planning.series import Series
 NEVER_VERIFIED = "never verified"
 PARAMETERS_CHANGED = "its parameters changed"
 LAST_RUN_FAILED = "the last run failed"
-ASKED_FOR = "asked for"
+ASKED_FOR = "requested"
 CANNOT_BE_VERIFIED_RULE = "cannot-be-verified"
 
 
@@ -54,13 +54,16 @@ def add_due_run(
     due = _find_due_run(resource, change.action, verify, is_requested=is_requested)
     if change.replaces_package or (record and record.replaced_at):
         decision = decision.noted(
-            f"{resource.address} is not verified: its package was replaced under this version, and "
-            f"an agent may still run an earlier one; no run of it counts. Publish a new version"
+            f"{resource.address} is not verified: its package was replaced under this version, "
+            "and an agent may still run the earlier package. No run of this version counts. "
+            "Publish a new version"
         )
         due = due if is_requested else None
     elif due is None and _is_unverified(resource, change.action):
         run = Command("verify", resource.address)
-        note = Text(f"{resource.address} is not verified: it was adopted, and is run only by ", run)
+        note = Text(
+            f"{resource.address} is not verified: it was adopted, so it is run only by ", run
+        )
         decision = decision.noted(note)
     # One after a recreation is as it was before, unless its parameters are others.
     recorded = record.verification if record and change.action is Action.RECREATE else None
@@ -113,8 +116,8 @@ def _find_due_run(
         if is_timed_out and run.tolerates_failure and not is_requested:
             return None
         is_running = last_run.result is RunStatus.RUNNING
-        status = "was running when it was last seen" if is_running else "did not end in time"
-        reason = f"job {last_run.job} {status}: it is followed"
+        status = "was running at the last check" if is_running else "did not end in time"
+        reason = f"job {last_run.job} {status}: the tool follows it"
         return replace(run, reason=reason, job=last_run.job)
     if is_requested:
         reason = ASKED_FOR
@@ -125,7 +128,7 @@ def _find_due_run(
     elif not is_same:
         reason = PARAMETERS_CHANGED if last_run.parameters else NEVER_VERIFIED
     elif last_run.result is RunStatus.UNKNOWN:
-        reason = "the result of its last run is not known"
+        reason = "the result of its last run is unknown"
     elif last_run.result is RunStatus.FAILED and not run.tolerates_failure:
         reason = LAST_RUN_FAILED
     return replace(run, reason=reason) if reason else None
@@ -137,35 +140,35 @@ def _find_gap(resource: ResourceState, target: str, other: OtherTargetRuns) -> R
     def refused(why: str, *ways_out: str, ends: bool = False) -> Refusal:
         # One that ends is closed by a run of that target that is still to come.
         rule = NOT_VERIFIED_YET_RULE if ends else CANNOT_BE_VERIFIED_RULE
-        reason = f"target {target} must have verified it first, and {why}"
+        reason = f"target {target} must have verified it first, but {why}"
         return Refusal(rule, reason, ways_out, resource.position())
 
     address, option = resource.address, resource.type.replaceable_if
     apply = Text(Command("apply", target=target))
     # `verify` always runs; an apply does not repeat a failure that is tolerated.
     verify = Text(Command("verify", address, target=target))
-    new_version = f"make it a new version, then apply it to {target}"
+    new_version = f"declare a new version, then apply it to {target}"
     if other.missing:
         init = Text(Command("state init", target=target), ", then ") if target != EMBEDDED else ""
-        restore = Text(Command("state restore FILE", target=target), ", if there was one")
-        return refused("there is no state of it here", init + apply, restore)
+        restore = Text(Command("state restore FILE", target=target), ", if a backup exists")
+        return refused("no state of that target was found here", init + apply, restore)
     if other.problem:
-        readable = f"make the state of target {target} readable here, then plan again"
+        readable = f"make the state of target {target} readable on this machine, then plan again"
         return refused(f"its state cannot be read: {other.problem}", readable)
     if is_replaceable(resource):
-        why = f"`{option}: true` lets its bytes be replaced after any run"
+        why = f"`{option}: true` allows its bytes to be replaced after any run"
         return refused(why, f"remove `{option}`: {new_version}")
     package = resource.desired.package if resource.desired else None
     own_digest, target_digest = package.digest if package else "", other.digests.get(address)
     if target_digest is None:
         return refused("it is not released there", apply, ends=True)
     if target_digest != own_digest:
-        why = "what is released there under this version "
+        why = "the release there under this version "
         if target_digest:
             return refused(f"{why}has other content", new_version)
         read = Command("verify", address, "--bytes", target=target)
-        reads = Text(read, " reads them, where it can")
-        return refused(f"{why}is of bytes that nobody knows", reads, new_version)
+        reads = Text(read, " reads the bytes, if the backend offers them")
+        return refused(f"{why}has bytes of unknown content", reads, new_version)
     last_run, doubt = other.runs.get(address), other.doubts.get(address)
     has_passed = last_run is not None and last_run.result is RunStatus.PASSED
     if doubt is not None and not has_passed:
@@ -178,5 +181,5 @@ def _find_gap(resource: ResourceState, target: str, other: OtherTargetRuns) -> R
         return refused(why, verify, new_version, ends=True)
     # The target may have got another package after its last run.
     if last_run.digest != own_digest:
-        return refused("what passed there had other content", verify)
+        return refused("the content that passed there differs", verify)
     return refused(doubt.reason, verify, *doubt.ways_out) if doubt else None

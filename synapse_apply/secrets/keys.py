@@ -34,7 +34,7 @@ KEY_BYTES = 32
 _NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
 
 _ID_DOMAIN = b"synapse-apply state key id 1\0"
-_ADVICE = "Make a key with: openssl rand -base64 32"
+_ADVICE = "Create a key with: openssl rand -base64 32"
 
 
 class StateKey:
@@ -147,10 +147,10 @@ def load_keys_and_restrict_files(
 def _unusable_key_file_warning(finding: Diagnostic) -> Diagnostic:
     """The warning for a key file that is unusable while another key is in use."""
     return warning_finding(
-        "A file of a state key cannot be used",
-        f"{finding.summary}: {finding.detail.rstrip('.')}. Secrets that were digested with it are "
-        "not checked.",
-        "Restore the file, or remove it if no such secrets are left.",
+        "A state key file cannot be used",
+        f"{finding.summary}: {finding.detail.rstrip('.')}. The tool does not check secrets that "
+        "this key digested.",
+        "Restore the file. If no such secrets are left, remove it.",
     )
 
 
@@ -237,8 +237,12 @@ def _restrict_permissions(path: Path) -> list[Diagnostic]:
             if os.geteuid() not in (info.st_uid, 0) or info.st_nlink > 1:
                 raise InputError.from_summary(
                     "State key readable by others",
-                    f"{path}: its permissions are not changed here, since "
-                    + ("it has a second name." if info.st_nlink > 1 else "it is not yours."),
+                    f"{path}: the tool does not change its permissions, because "
+                    + (
+                        "the file has a second name."
+                        if info.st_nlink > 1
+                        else "the file is not yours."
+                    ),
                     f"chmod 600 {path}",
                 )
             os.fchmod(descriptor, 0o600)
@@ -251,8 +255,8 @@ def _restrict_permissions(path: Path) -> list[Diagnostic]:
     return [
         warning_finding(
             "State key was readable by others",
-            f"{path} had wide permissions; they are 0600 now.",
-            Text("If others use this machine, make a new key and run: ", Command("state rekey")),
+            f"{path} had wide permissions. The tool set them to 0600.",
+            Text("If others use this machine, create a new key and run: ", Command("state rekey")),
         )
     ]
 
@@ -275,7 +279,7 @@ def _parse_key(text: str, origin: str) -> StateKey:
     if len(data) < KEY_BYTES:
         raise InputError.from_summary(
             "State key is too short",
-            f"The key in {origin} has {len(data)} bytes; at least {KEY_BYTES} are needed.",
+            f"The key in {origin} has {len(data)} bytes; the key needs at least {KEY_BYTES}.",
             _ADVICE,
         )
     return StateKey(data, origin)

@@ -23,7 +23,7 @@ ACTION_SYMBOLS = {
 }
 PLANNED_PHRASES = {
     Action.CREATE: "will be created",
-    Action.RECREATE: "will be recreated (it is missing)",
+    Action.RECREATE: "will be recreated (the object is missing)",
     Action.ADOPT: "will be imported",
     Action.UPDATE: "will be updated in-place",
     Action.DELETE: "will be destroyed",

@@ -20,10 +20,8 @@ from synapse_apply.views.text.drift import iter_ways_out_of_drift
 from synapse_apply.views.text.outcomes import is_shown_outcome, outcome_findings
 from synapse_apply.views.text.plan import is_object_change_to_make
 
-_DRIFT_INTRO = (
-    "Somebody or something changed these outside of Git. Apply restores the declared values."
-)
-_ADOPTED_INTRO = "These exist already and were not recorded."
+_DRIFT_INTRO = "These objects were changed outside Git. Apply restores the declared values."
+_ADOPTED_INTRO = "These objects already exist, and the state does not record them."
 _ALSO_DRIFTED_NOTE = "also changed outside: see Drift"
 
 

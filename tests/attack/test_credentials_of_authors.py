@@ -61,7 +61,7 @@ def test_a_text_of_a_commits_author_is_no_credential(
     }[setting]
     said = make_checkout(tmp_path, target, **{variable: "postgresql://h/db"}).run("validate", 1)
     assert "Variable of a commit's author" in said
-    assert f"names {variable}, which the forge sets to what the author of a commit" in said
+    assert f"names {variable}, which the forge sets to a text from the author of a commit" in said
 
 
 @pytest.mark.parametrize("variable", ["CI_JOB_JWT", "STATE_URL", "GITHUB_TOKEN", "CI_JOB_TOKEN"])
@@ -231,4 +231,6 @@ def test_a_state_key_is_no_other_credential(tmp_path: Path, setting: str, variab
     target["state"] = {"key": {"env": "KEY"}}
     said = make_checkout(tmp_path, target).run("validate", 1)
     assert "State key as another credential" in said
-    assert f"names {variable}, which is a state key and goes to no server" in said
+    assert (
+        f"names {variable}, which is a state key, and the tool never sends a state key to a server"
+    ) in said

@@ -181,4 +181,4 @@ def test_a_tag_called_as_the_base_in_the_shipped_workflow(
     assert done.ok, done.log
     assert f"against git:{BASE} ({base[:7]})" in done.log
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in done.log
-    assert f"targets.prod.url: the settings of {BASE} are used" in done.log
+    assert f"targets.prod.url: the plan uses the settings of {BASE}" in done.log

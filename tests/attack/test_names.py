@@ -74,7 +74,7 @@ def test_a_name_that_deceives_is_refused_and_shown_as_what_it_is(packaged, name)
     assert code == 1
     (one,) = [one for one in found if one["severity"] == "error"]
     assert one["summary"] == "Unsafe name in the package"
-    assert "not seen or reorder" in one["detail"]
+    assert "invisible or reorder" in one["detail"]
     assert name not in one["detail"]
     assert ascii(name) in one["detail"]
 
@@ -100,7 +100,7 @@ def test_a_name_that_windows_cannot_have_is_a_warning(packaged, name):
     code, found = findings(packaged(name))
     (one,) = found
     assert (code, one["severity"]) == (0, "warning")
-    assert one["summary"] == "Names that Windows cannot have"
+    assert one["summary"] == "Names that Windows does not allow"
     assert f"{name} {ON_WINDOWS[name]}." in one["detail"]
 
 

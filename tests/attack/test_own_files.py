@@ -372,7 +372,7 @@ def test_a_key_with_a_second_name_keeps_its_mode(site: Site) -> None:
     site.key.chmod(0o644)
     (site.outside / "second").hardlink_to(site.key)
     ran = site.place.plan(code=1)
-    assert "its permissions are not changed here, since it has a second name" in ran.err
+    assert "does not change its permissions, because the file has a second name" in ran.err
     assert site.key.stat().st_mode & 0o777 == 0o644
 
 

@@ -247,5 +247,5 @@ def test_a_file_that_a_variable_names_is_in_no_package(
     place.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(place.write("p/gha-creds.json", SECRET))
     declare(place, "./p")
     said = place.run("validate", code=1).text
-    assert "p/gha-creds.json would be published, and GOOGLE_APPLICATION_CREDENTIALS names" in said
+    assert "p/gha-creds.json would be published, but GOOGLE_APPLICATION_CREDENTIALS names" in said
     assert SECRET not in said

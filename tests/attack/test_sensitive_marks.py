@@ -303,7 +303,7 @@ def test_what_was_dropped_is_said_and_sent_as_a_secret(place: Workplace, server:
     configuration = {"auth": {"token": OUTSIDE, "user": "reader"}, "keys": ["k"]}
     write(place, plugin(lifecycle=None, configuration=configuration))
     planned = place.plan(code=0)
-    assert "A recorded secret is no longer named as one" in planned.text
+    assert "A recorded secret is no longer marked as secret" in planned.text
     assert "lifecycle: {sensitive: [/configuration/auth/token]}" in planned.text
     applied = place.apply()
     live = server.call("GET", "_emulator/objects/plugin/1/")["body"]["configuration"]

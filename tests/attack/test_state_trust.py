@@ -26,7 +26,7 @@ from support.core import (
 RELEASE, OTHER = "release/yolo@1.0.0", "release/sam@1.0.0"
 FOREIGN = StateKey(b"f" * 32, "somewhere else")
 FOREIGN_TEXT = base64.b64encode(b"f" * 32).decode()
-REFUSED = f"! {RELEASE} cannot be created: target staging must have verified it first, and"
+REFUSED = f"! {RELEASE} cannot be created: target staging must have verified it first, but"
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 
 
@@ -214,7 +214,7 @@ def test_a_changed_record_of_its_own_target_is_run_again(site: Checkout) -> None
     make_it_pass(site)
     said = site.run("plan -t staging")
     assert "The record of a run was changed outside of this tool" in said
-    assert "the result of its last run is not known" in said
+    assert "the result of its last run is unknown" in said
     site.run("apply -t staging --auto-approve")
     assert "No changes." in site.run("plan -t staging")
     assert "!" not in site.run("plan -t prod")

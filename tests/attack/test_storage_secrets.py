@@ -162,7 +162,7 @@ def test_a_plain_value_in_its_place_is_compared_as_a_secret(
     declare(place, {"host": "h", "pw": LIVE, "door": LIVE, "keys": LIVE})
     same = place.plan(code=0)
     assert "No changes." in same.out
-    assert "A recorded secret is no longer named as one" in same.text
+    assert "A recorded secret is no longer marked as secret" in same.text
     assert "`secret: true`" in same.text
     declare(place, {"host": "h", "pw": LIVE, "door": "plain-door-of-ours", "keys": LIVE})
     other = place.plan(code=0)

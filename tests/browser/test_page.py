@@ -164,7 +164,7 @@ def test_without_scripts(shown):
 def test_an_apply_is_filtered_the_same_way(shown):
     """Its box keeps what was not done."""
     page = shown(render_report_html(REPORTS["everything"]))
-    page.get_by_label("Only what is not done").check()
+    page.get_by_label("Only unfinished rows").check()
     expect(page.locator("#shown")).to_have_text("4 of 11")
 
 

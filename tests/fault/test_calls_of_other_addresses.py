@@ -170,7 +170,7 @@ def test_a_create_that_was_found_done_outlives_a_restored_backup(make_site: Make
     assert f"create of {STORAGE} (call " in told(command(site, "state show -t site"))
     assert site.apply().code == 0
     assert STORAGE in site.records()
-    assert "and would make a second object." in told(command(site, "plan -t site"))
+    assert "and would create a second object." in told(command(site, "plan -t site"))
 
 
 @pytest.mark.parametrize("way", ["state mv", "moved"])
@@ -205,7 +205,7 @@ def test_what_is_renamed_to_the_address_of_an_open_create_is_not_forgotten(
         site.apply()
         assert sorted(site.records()) == [STORAGE, "storage/other"]
         said = told(command(site, "plan --prune -t site"))
-        assert f"storage/other cannot become {STORAGE}: {STORAGE} is recorded, too." in said
+        assert f"storage/other cannot become {STORAGE}: {STORAGE} is also recorded." in said
         assert "will be destroyed" not in said
         command(site, f"state rm {STORAGE} -t site")
         assert site.apply(ahead=LATER).code == 0

@@ -31,12 +31,15 @@ def test_the_apply_that_lost_it_says_what_to_do(make_site: MakeSite, deed: str) 
     said = told(command(site, "apply --auto-approve -t site", code=7))
     site.server.faults()
     assert (
-        f"This API cannot look it up. Look in Synapse: if it is there, {IMPORT}; "
-        f"if it is not, {ABSENT}." in said
+        f"This API cannot look up the call. Check in Synapse: if the object exists, {IMPORT}; "
+        f"if it does not, {ABSENT}." in said
     )
     assert "the next run looks it up" not in said
     assert "The next run looks up" not in said
-    assert "First settle by hand what this API cannot look up, as its errors say. Run apply" in said
+    assert (
+        "First settle manually the calls that this API cannot look up: the errors above say "
+        "how. Run apply"
+    ) in said
 
 
 @without_a_list_of_plugins()
@@ -51,7 +54,7 @@ def test_what_was_stopped_at_once_says_the_same(make_site: MakeSite) -> None:
     site.server.faults()
     said = told(out + err)
     assert code == 7, said
-    assert f"if it is there, {IMPORT}; if it is not, {ABSENT}." in said
+    assert f"if it is there, {IMPORT}; if it does not, {ABSENT}." in said
     assert "The next run looks up" not in said
 
 
@@ -60,9 +63,9 @@ def test_what_can_be_looked_up_is_looked_up_by_the_next_run(make_site: MakeSite)
     site = make_site(groups=0, extra_storages=1)
     site.server.faults({"match": {"method": "POST"}, "do": {"reset": "before"}})
     said = told(command(site, "apply --auto-approve -t site", code=7))
-    assert "Apply again: the next run looks it up before it does anything else." in said
-    assert "The next run looks up what is unknown before it does anything else." in said
-    assert "by hand" not in said
+    assert "Apply again: the next run first looks up the call." in said
+    assert "The next run first looks up every unknown outcome." in said
+    assert "manually" not in said
 
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
@@ -77,7 +80,7 @@ def test_of_what_is_made_together_both_are_looked_up(make_site: MakeSite) -> Non
         _, out, err = ended(process)
     said = told(out + err)
     assert said.count("Apply again: the next run looks it up") == 2, said
-    assert "cannot look it up" not in said
+    assert "cannot look up the call" not in said
 
 
 @without_a_list_of_plugins()
@@ -89,10 +92,10 @@ def test_no_hint_promises_that_waiting_tells(make_site: MakeSite) -> None:
     assert until.search(told(command(site, "plan -t site")))
     assert until.search(told(command(site, "state settle --wait -t site", code=7)))
     said = told(command(site, "state show -t site"))
-    assert "waits until it is certain" not in said
+    assert "waits until the outcome is certain" not in said
     assert (
-        "Not every backend can tell what became of it: "
-        f"`synapse-apply state settle {PLUGIN} -t site` asks this one." in said
+        "Not every backend can show the outcome of the call: `synapse-apply state settle "
+        f"{PLUGIN} -t site` asks this backend." in said
     )
 
 
@@ -101,4 +104,4 @@ def test_where_waiting_tells_the_hint_is_kept(make_site: MakeSite) -> None:
     site = make_site(groups=0, extra_storages=1)
     kill_amid(site, {"method": "POST"}, commit="before")
     said = told(command(site, "state show -t site"))
-    assert "`synapse-apply state settle --wait -t site` waits until it is certain" in said
+    assert "`synapse-apply state settle --wait -t site` waits until the outcome is certain" in said

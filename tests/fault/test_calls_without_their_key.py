@@ -217,7 +217,7 @@ def test_a_secret_that_somebody_sets_after_an_update_that_was_not_done(
     assert "changed in Git" not in said
     drift = told(command(site, "drift -t site"))
     assert "token = (sensitive, changed) # drift: changed outside" in drift
-    assert "waits to be applied" not in drift
+    assert "waits for an apply" not in drift
     applied = told(command(site, "apply --auto-approve -t site"))
     if on_drift == "hold":
         kept = "configuration.token was changed outside and is kept (on_drift: hold)"
@@ -242,7 +242,7 @@ def test_a_hidden_secret_after_an_update_that_was_not_done_by_what_is_seen(
     killed(site, server, "before")
     git_has(site, ALPHA)
     assert "update was not done" in command(site, "state settle --wait -t site")
-    assert "(sensitive, not known what the server has)" in command(site, "plan -t site")
+    assert "(sensitive, live value not known)" in command(site, "plan -t site")
     set_token(server, BETA)
     assert site.apply().code == 0
     assert token(server) == ALPHA
@@ -259,13 +259,13 @@ def test_a_doubted_secret_is_sent_after_a_rekey_as_before(
     if not is_hidden:
         set_token(server, BY_HAND)
     said = told(command(site, "state settle --wait -t site"))
-    assert "whether update was done cannot be told" in said
+    assert "whether update was done" in said
     said = rekey_without_the_former(site)
     assert ("its value has changed since" in said) is False
     assert ("Kept" in said) is not is_hidden
     said = told(command(site, "plan -t site"))
     assert "another state key" not in said
-    assert ("not known what the server has" in said) is is_hidden
+    assert ("live value not known" in said) is is_hidden
     assert "outside" not in said
     assert site.apply().code == 0
     assert token(server) == BETA
@@ -285,8 +285,8 @@ def test_a_shown_secret_of_an_update_that_was_done_is_sent_where_it_differs(
     rekey_without_the_former(site)
     change_beside(server, {"description": "ten", "configuration": {"token": BETA}})
     said = told(command(site, "apply --auto-approve -t site"))
-    assert "was done; whether its secrets arrived cannot be told, the next apply sends" in said
-    assert "those that the manifests have another value of" in said
+    assert "was done; it is not known whether its secrets arrived, so the next apply sends" in said
+    assert "those whose declared value differs" in said
     assert ("1 changed" in said) is (now != BETA)
     assert token(server) == now
     assert "No changes." in command(site, "plan -t site")
@@ -304,7 +304,7 @@ def test_what_somebody_set_is_not_overwritten_after_a_rekey(
     set_token(server, BY_HAND)
     (way,) = PRINTED.findall(rekey_without_the_former(site).partition("Digested")[0])
     said = told(command(site, "plan -t site"))
-    assert "Secrets not checked: recorded under another state key" in said
+    assert "Secrets not checked: the state records them under another key" in said
     assert site.apply().code == 0
     assert token(server) == BY_HAND
     command(site, f"{way} --auto-approve")

@@ -93,7 +93,7 @@ def test_what_was_sent_and_what_was_there_are_told_apart(
     if not is_done:
         said = command(site, "state settle -t site", code=7)
         assert f"! {PLUGIN}: update of " in said
-        assert "it is too early to tell" in said
+        assert "it is too early to know" in said
         assert "was done" not in said
     converge(site, first, row)
     assert live(site.server) == "ten"
@@ -106,7 +106,7 @@ def test_a_state_in_git_tells_the_same(make_site: MakeSite, server: Server, tmp_
     remote = make_bare_repository(tmp_path / "state.git")
     site = begun(make_site, state_url=f"git:file://{remote}?pace=0")
     killed(site, server, "before")
-    assert "it is too early to tell" in command(site, "state settle -t site", code=7)
+    assert "it is too early to know" in command(site, "state settle -t site", code=7)
     declare(site, "eleven")
     assert site.apply().code == 7
     assert site.apply(ahead=LATER).code == 0
@@ -141,10 +141,10 @@ def test_a_value_that_is_neither_cannot_be_told(make_site: MakeSite, outside: st
     site.server.faults()
     change_outside(site, site.server, outside)
     said = command(site, "state settle -t site --wait")
-    expected = "update was done" if outside == "ten" else "whether update was done cannot be told"
+    expected = "update was done" if outside == "ten" else "whether update was done"
     assert f"{PLUGIN}: {expected}" in said
     text = command(site, "plan -t site")
-    assert ("who set it cannot be told" in text) is (outside == "other")
+    assert ("who set it is not known" in text) is (outside == "other")
     assert "outside" not in text
     assert site.apply().code == 0
     assert live(site.server) == "ten"
@@ -179,7 +179,7 @@ def test_no_newer_update_while_an_older_one_may_act(make_shared_site: MakeSite) 
     second = site.apply()
     assert second.code == 7
     (refusal,) = [r for change in second.plan.changes for r in change.refusals]
-    assert "it is too early to tell whether the server acted on it" in refusal.reason
+    assert "it is too early to know whether the server acted on it" in refusal.reason
     wait_for(site.server, "ten")
     site.server.faults()
     third = site.apply()
@@ -232,7 +232,7 @@ def test_who_sets_the_same_meanwhile_hides_no_late_call(make_site: MakeSite) -> 
     assert site.apply().code == 0
     change_outside(site, site.server, "ten")  # as the killed call does now, or somebody else
     said = command(site, "plan -t site") + command(site, "drift -t site")
-    assert said.count("who set it cannot be told") == 2
+    assert said.count("who set it is not known") == 2
     assert "changed outside" not in said
     assert site.apply().code == 0
     assert live(site.server) == "ten"
@@ -251,7 +251,7 @@ def test_a_field_that_a_late_call_may_have_removed_is_not_told_as_changed_outsid
     assert site.apply().code == 0
     change_outside(site, site.server, "")
     said = command(site, "plan -t site")
-    assert "who set it cannot be told" in said
+    assert "who set it is not known" in said
     assert "changed outside" not in said
     assert site.apply().code == 0
     assert live(site.server) == ""
@@ -265,7 +265,7 @@ def test_nothing_is_said_of_drift_while_a_call_may_act(make_site: MakeSite) -> N
     declare(site, "eleven")
     change_outside(site, site.server, "other")
     said = command(site, "drift -t site --detailed-exitcode", code=1)
-    assert "Whether an object has drifted cannot be told yet" in said
+    assert "It is not known yet whether an object has drifted" in said
     assert "No drift" not in said
     report = site.root / "drift.json"
     command(site, f"drift -t site --report codequality={report}", code=1)
@@ -286,7 +286,7 @@ def test_drift_that_git_changes_too_is_not_told_as_kept(make_site: MakeSite) -> 
     site = begun(make_site)
     declare(site, "nine", on_drift="hold")
     change_outside(site, site.server, "other")
-    assert "keeps it (on_drift: hold)" in command(site, "drift -t site")
+    assert "keeps the drift (on_drift: hold)" in command(site, "drift -t site")
     declare(site, "eleven")
     said = command(site, "drift -t site")
     assert "restores the declared values" in said
@@ -359,7 +359,7 @@ def test_a_late_value_of_ours_is_told_as_ours(
     assert site.apply().code == 0
     assert live(site.server) == "eleven"
     change_outside(site, site.server, "ten")  # as the call may do now, or a person
-    untold = "who set it cannot be told"
+    untold = "who set it is not known"
     said = command(site, "plan -t site") + command(site, "drift -t site")
     assert said.count(untold) == 2
     last = site.apply(ahead=ahead)
@@ -492,10 +492,11 @@ def test_a_secret_that_is_rolled_back_is_sent(
         said = command(rotated(hiding), "state settle -t site")
         assert f"{PLUGIN}: update was done (id " in said
         assert (
-            "; whether its secrets arrived cannot be told, the next apply sends them again" in said
+            "; it is not known whether its secrets arrived, so the next apply sends them again"
+            in said
         )
         said = command(hiding, "plan -t site")
-        assert "token = (sensitive, not known what the server has)" in said
+        assert "token = (sensitive, live value not known)" in said
         said = command(hiding, f"show {PLUGIN} -t site")
         assert "(sensitive, not known)" in said
         assert "different" not in said + command(hiding, f"show {PLUGIN} -t site --json")

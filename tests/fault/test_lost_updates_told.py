@@ -57,7 +57,7 @@ def test_what_somebody_sets_is_not_told_as_kept_while_a_call_may_undo_it(
     for line in ("plan -t site", "drift -t site"):
         said = told(command(site, line))
         assert len(MAY_ACT.findall(said)) == 1, said
-        assert "`synapse-apply state settle --wait -t site` waits for it" in said
+        assert "`synapse-apply state settle --wait -t site` waits for the call" in said
     document = json.loads(command(site, "drift -t site --json"))
     assert [d["address"] for d in document["diagnostics"]] == [PLUGIN]
     assert MAY_ACT.search(told(command(site, f"drift -t site --write {PLUGIN} --dry-run")))
@@ -84,7 +84,7 @@ def test_what_is_kept_beside_a_change_of_git_is_told_as_what_a_call_may_undo(
     would = rf"may still act until {UTC}, and would set author back\."
     for line in ("plan -t site", f"plan --only {PLUGIN} -t site"):
         said = told(command(site, line))
-        assert "may still act and overwrite a newer one" in said
+        assert "may still act and overwrite a newer change" in said
         assert len(re.findall(would, said)) == 1, said
         assert kept in said
         assert "drift --write" not in said
@@ -185,7 +185,7 @@ def test_a_late_delete_of_ours_is_not_told_as_somebody_elses(
     assert site.apply(ahead=LATER).code == 0
     site.server.send("DELETE", f"/v2/plugin-releases/{remote_id}/")  # as the killed call does now
     said = told(command(site, "drift -t site") + command(site, "plan -t site"))
-    assert len(re.findall(r": call \S+ of apply \S+ may have deleted it", said)) == 2
+    assert len(re.findall(r": call \S+ of apply \S+ may have deleted this object", said)) == 2
     assert "outside" not in said
     document: dict[str, Any] = json.loads(command(site, "drift -t site --json"))
     (gone,) = document["resource_drift"]
@@ -205,8 +205,10 @@ def test_what_nobody_can_tell_is_not_summed_up_as_changed_outside(make_site: Mak
     assert site.apply().code == 0
     change_outside(site, site.server, "ten")
     said = command(site, "plan -t site")
-    assert "who set it cannot be told" in told(said)
-    assert "No changes. What differs from the manifests is kept (on_drift: hold)." in said
+    assert "who set it is not known" in told(said)
+    assert (
+        "No changes. Apply keeps the live values that differ from the manifests (on_drift: hold)."
+    ) in said
     assert "outside" not in said
 
 
@@ -234,7 +236,7 @@ def test_a_call_that_may_still_act_is_named_wherever_its_object_is_looked_at(
         said = told(command(site, f"{line} -t site"))
         assert "A call that was given up may still act" in said, line
         assert re.search(
-            r"\(call \S+ of apply \S+\), which was sent at \S+ and whose outcome is not known,",
+            r"\(call \S+ of apply \S+, sent at \S+, outcome unknown\)",
             said,
         )
     command(site, "state settle -t site storage/storage-0", code=1)
@@ -270,9 +272,9 @@ def test_drift_judges_nothing_that_another_run_has_a_call_of(
         said = told(command(site, "drift -t site --detailed-exitcode", code=1))
         document = json.loads(command(site, "drift -t site --json", code=1))
     assert "No drift" not in said
-    assert "Whether an object has drifted cannot be told yet" in said
+    assert "It is not known yet whether an object has drifted" in said
     assert f"{PLUGIN}: update was sent at " in said
-    assert "the run that is under way has not recorded how it ended" in said
+    assert "the run in progress has not recorded how the call ended" in said
     assert bool(re.search(rf"the call may act until {UTC}", said)) is (commit == "before")
     assert document["errored"]
     assert [d["address"] for d in document["diagnostics"] if d["severity"] == "error"] == [PLUGIN]
@@ -347,7 +349,7 @@ def test_what_a_late_put_set_back_is_not_told_as_changed_outside(
     said = told(command(site, "plan -t site") + command(site, "drift -t site"))
     assert "outside" not in said
     assert (len(origins), len({*origins})) == (4, 1), origins
-    assert origins[0].endswith("who set it cannot be told")
+    assert origins[0].endswith("who set it is not known")
     change_beside(site.server, {"author": "Eve"})
     assert "outside" in command(site, "drift -t site")
 
@@ -404,7 +406,7 @@ def test_what_a_late_call_holds_is_compared_with_what_was_sent_last(
     assert "would set" not in command(rotated(hiding), "plan -t site")
     assert hiding.apply().code == 0  # rolled back: now it would
     assert re.search(
-        rf"found done since\) may still act until {UTC}, and would set configuration.token back",
+        rf"since found done\) may still act until {UTC}, and would set configuration.token back",
         told(command(hiding, "plan -t site")),
     )
 
@@ -417,10 +419,10 @@ def test_a_secret_that_the_server_shows_is_not_told_as_not_known(
     server.faults({"match": update(hiding), "do": {"reset": "after"}})
     assert rotated(hiding).apply().code == 7
     server.faults()
-    assert "whether its secrets arrived cannot be told" in command(
+    assert "it is not known whether its secrets arrived" in command(
         rotated(hiding), "state settle -t site"
     )
-    assert "not known what the server has" in command(hiding, "plan -t site")
+    assert "live value not known" in command(hiding, "plan -t site")
     mask.alter_answer = bytes
     said = command(hiding, "plan -t site")
     assert "not known" not in said
@@ -462,9 +464,9 @@ def test_an_update_that_was_sent_twice_is_told_as_what_is_known(
     site.server.faults({"match": update(site, nth=1), "do": TRIES[deed]})
     said = told(command(site, "apply --auto-approve -t site"))
     assert "An update was sent twice" in said
-    assert "The server did not say whether it acted on the first try (" in said
-    assert f"and {PLUGIN} did not show it as done. The first try may still act" in said
-    assert "an apply gives no field that it sent another value" in said
+    assert "The server did not say whether it acted on the first attempt (" in said
+    assert f"and {PLUGIN} did not show its effect. The first attempt may still act" in said
+    assert "apply gives no other value to a field that" in said
     assert "answer was lost" not in said
     declare(site, "eleven")
     assert site.apply().code == 7
@@ -477,15 +479,16 @@ def test_of_a_hidden_secret_nobody_says_that_the_first_try_did_nothing(
     """It had acted, and the object looked as before."""
     server.faults({"match": update(hiding, nth=1), "do": TRIES["cut"]})
     said = told(command(rotated(hiding), "apply --auto-approve -t site"))
-    assert "The server did not say whether it acted on the first try (" in said
+    assert "The server did not say whether it acted on the first attempt (" in said
     assert f"and {PLUGIN} did not show it as done" in said
     assert token(server) == "r0tated-s3cret"
     assert "r0tated-s3cret" not in said
 
 
 ACTS = re.compile(
-    rf"update of {PLUGIN} \(call \S+ of apply \S+\), which was sent at \S+ and whose outcome is not known,"
-    r" may act for another \d+ s and set description(, and all other fields as they were read at \S+)?\."
+    rf"update of {PLUGIN} \(call \S+ of apply \S+, sent at \S+, outcome unknown\)"
+    r" may act for another \d+ s and set description"
+    r"(, and all other fields to their values of \S+)?\."
 )
 
 
@@ -554,7 +557,7 @@ def test_nothing_is_forgotten_by_an_apply_while_a_call_of_it_may_act(make_site: 
     first = site.apply()
     assert first.code == 7
     (refusal,) = [r for change in first.plan.changes for r in change.refusals]
-    assert "may still act, which nobody would know of once this is forgotten" in refusal.reason
+    assert "may still act, and no record would show it once this is forgotten" in refusal.reason
     assert refusal.ways_out[0].startswith("plan again after ")
     assert PLUGIN in site.records()
     assert site.apply(ahead=LATER).code == 0
@@ -600,14 +603,14 @@ def test_a_restored_state_without_such_calls_says_nothing(make_site: MakeSite) -
 
 @on_api("v1", "v2")
 def test_settling_by_hand_says_for_how_long_the_call_may_act(make_site: MakeSite) -> None:
-    """And that nothing waits for it."""
+    """And that nothing waits for the call."""
     site = begun(make_site)
     killed(site, site.server, "before")
     said = told(command(site, f"state settle -t site {PLUGIN} --absent"))
     assert f"Settled {PLUGIN}: update was not done. The next apply may do it." in said
     assert "A call that was settled as not done may still act" in said
     assert ACTS.search(said)
-    assert "Nothing waits for it: it may act after the next apply" in said
+    assert "Nothing waits for the call: it may act after the next apply" in said
 
 
 def test_a_call_is_told_of_beside_its_record(make_site: MakeSite) -> None:
@@ -629,7 +632,7 @@ def test_a_call_is_told_of_beside_its_record(make_site: MakeSite) -> None:
     assert re.search(rf"^{PLUGIN} .*Z  outcome unknown$", listed, re.MULTILINE)
     assert re.search(r"^storage/storage-0 .*Z$", listed, re.MULTILINE)
     settled = command(site, "state settle -t site", code=7)
-    assert f"`synapse-apply state settle {PLUGIN} --wait -t site` waits for it" in settled
+    assert f"`synapse-apply state settle {PLUGIN} --wait -t site` waits for the call" in settled
     assert "apply --wait" not in settled
     assert site.apply().code == 0
     listed = command(site, "state show -t site")
@@ -778,7 +781,7 @@ def test_a_restored_record_keeps_the_calls_that_were_given_up(
 @on_api("v1", "v2")
 @pytest.mark.parametrize("way", ["import", "adopt"])
 def test_a_call_follows_its_object_to_another_address(make_site: MakeSite, way: str) -> None:
-    """Its address was forgotten: whoever records the object under another one waits for it."""
+    """Its address was forgotten: whoever records the object under another one waits for the call."""
     site = begun(make_site)
     killed(site, site.server, "before")
     remote_id = plugin_id(site, site.server)
@@ -808,12 +811,14 @@ def test_a_forgotten_address_is_told_as_it_is(make_site: MakeSite) -> None:
     remote_id = plugin_id(site, site.server)
     command(site, f"state rm -t site {PLUGIN}")
     said = told(command(site, "plan -t site"))
-    assert f"`synapse-apply import {PLUGIN} {remote_id} -t site` records what was forgotten" in said
+    assert (
+        f"`synapse-apply import {PLUGIN} {remote_id} -t site` records the forgotten object" in said
+    )
     assert "The outcome of an earlier call is still unknown" in said
     assert "--wait" not in said
     assert "plan again" not in said
     said = told(command(site, "drift -t site", code=1))
-    assert "Whether an object has drifted cannot be told yet" in said
+    assert "It is not known yet whether an object has drifted" in said
     assert "No drift" not in said
     assert "sends the same fields again" not in command(site, "state settle -t site", code=7)
     said = told(command(site, f"state settle -t site {PLUGIN} --absent", code=1))
@@ -838,13 +843,16 @@ def test_settling_a_forgotten_address_promises_nothing(make_site: MakeSite, outs
     change_outside(site, site.server, outside)
     said = told(command(site, "state settle -t site --wait"))
     expected = {
-        "nine": "update was not done; nothing is recorded under this address",
-        "by hand": "whether update was done cannot be told; the next plan shows what differs",
+        "nine": "update was not done; the state has no record of this address",
+        "by hand": "whether update was done; the next plan shows what differs",
     }
     assert expected[outside] in said
     assert "next apply" not in said
-    way = f"`synapse-apply import {PLUGIN} {plugin_id(site, site.server)} -t site` records it again"
-    assert f"It was forgotten: {way}" in said
+    way = (
+        f"`synapse-apply import {PLUGIN} {plugin_id(site, site.server)} -t site` records the "
+        "object again"
+    )
+    assert f"The state no longer has the object: {way}" in said
 
 
 @on_api("v1", "v2")
@@ -881,7 +889,7 @@ def test_what_cannot_be_compared_is_not_told_as_left_alone(make_site: MakeSite, 
     for line in ("plan -t site", "drift -t site"):
         said = told(command(site, line))
         assert re.search(
-            rf"may still act until {UTC}, and may set back what was changed beside its fields since "
+            rf"may still act until {UTC}, and may set back changes made to other fields since "
             r"\S+, which cannot be compared without the state key of then\.",
             said,
         ), said
@@ -963,9 +971,7 @@ def test_a_put_is_told_as_the_whole_object_that_it_is(make_site: MakeSite) -> No
     site.apply()  # then it was given up
     lines += ["state show", "state settle", "doctor", f"state rm {PLUGIN}"]
     lines += [f"import {PLUGIN} {remote_id}"]
-    whole = (
-        r"sent at (\S+) and .* and set description, and all other fields as they were read at \1\."
-    )
+    whole = r"sent at (\S+), .* and set description, and all other fields to their values of \1\."
     for line in lines:
         said = told(command(site, f"{line} -t site"))
         assert ACTS.search(said), said
@@ -997,7 +1003,7 @@ def told_to_wait(site: Site, why: str) -> None:
     assert why in said
     assert "state mv" not in said
     assert "moved: [" not in said
-    assert re.search(rf"plan again after {UTC}: it is looked up then", said)
+    assert re.search(f"plan again after {UTC}: the next run looks up the call", said)
 
 
 @on_api("v1", "v2")
@@ -1007,11 +1013,11 @@ def test_a_renamed_object_waits_for_its_call(make_site: MakeSite, *, moved: bool
     site = begun(make_site)
     killed(site, site.server, "before")
     renamed(site, moved=moved)
-    told_to_wait(site, f"an earlier update of {PLUGIN}, which may be this object, was sent at ")
+    told_to_wait(site, f"an earlier update of {PLUGIN}, which may be the same object, was sent at ")
     assert site.apply().code == 7
     assert live(site.server) == "nine"
     command(site, "state settle -t site --wait")
-    assert "cannot be told yet" not in command(site, "drift -t site")
+    assert "It is not known yet whether" not in command(site, "drift -t site")
     if not moved:
         assert f"state mv {PLUGIN} plugin/renamed" in command(site, "plan -t site")
         command(site, f"state mv -t site {PLUGIN} plugin/renamed")
@@ -1059,7 +1065,7 @@ def unrecorded(site: Site, server: Server, *more: dict[str, Any]) -> Path:
 @on_api("v1", "v2")
 @pytest.mark.parametrize("way", ["sent again", "moved", "found done"])
 def test_the_answer_of_a_call_that_was_given_up_is_recorded(make_site: MakeSite, way: str) -> None:
-    """It cannot act any more: another value waits for it no longer."""
+    """It cannot act any more: another value waits for the call no longer."""
     site = begun(make_site)
     file = unrecorded(site, site.server)
     change_outside(site, site.server, "ten" if way == "found done" else "nine")
@@ -1081,12 +1087,12 @@ def test_the_answer_of_a_call_that_was_given_up_is_recorded(make_site: MakeSite,
     assert live(site.server) == "eleven"
     assert "done" in results(site)[1:3]
     change_outside(site, site.server, "ten")
-    assert "who set it cannot be told" in told(command(site, "plan -t site"))
+    assert "who set it is not known" in told(command(site, "plan -t site"))
 
 
 @on_api("v1", "v2")
 def test_the_answer_of_a_second_try_says_nothing_of_the_first(make_site: MakeSite) -> None:
-    """That one was lost, and may still act: what waits for it goes on waiting."""
+    """That one was lost, and may still act: what waits for the call goes on waiting."""
     site = begun(make_site)
     file = unrecorded(site, site.server, {"match": update(site, nth=1), "do": {"reset": "before"}})
     change_outside(site, site.server, "nine")
@@ -1137,8 +1143,8 @@ def test_what_is_only_gone_is_not_told_as_kept(make_site: MakeSite) -> None:
     assert "keeps it" not in said
     change_outside(site, site.server, "by hand")
     said = told(command(site, "drift -t site"))
-    assert "keeps it (on_drift: hold)" in said
-    assert "What is gone is created again in any case." in said
+    assert "keeps the drift (on_drift: hold)" in said
+    assert "Apply creates missing objects again in any case." in said
     assert site.apply().code == 0
     assert live(site.server) == "by hand"
     assert site.server.objects("storage")
@@ -1233,10 +1239,10 @@ def test_progress_of_what_could_not_be_recorded_says_that_it_was_done(make_site:
     site.server.faults()
     (site.root / "lost.db").replace(state)
     assert code == 7
-    assert "updated, and could not be recorded" in out
+    assert "updated, but the state could not record it" in out
     assert "Not known" not in out + err
     (line,) = [one for one in err.splitlines() if one.startswith(f"{PLUGIN}: Modif")]
-    assert line.endswith(", and could not be recorded")
+    assert line.endswith(", but the state could not record it")
 
 
 @on_api("v1", "v2")
@@ -1249,7 +1255,7 @@ def test_progress_of_a_call_that_is_looked_up_again_tells_the_whole_duration(
     with applying(site, as_json=False) as process:
         assert process.stderr is not None
         first = ""
-        while "Not known after" not in first:
+        while "Outcome unknown after" not in first:
             first = process.stderr.readline()
         change_beside(site.server, {"description": "ten"})  # as one of the tries does now
         code, out, err = ended(process)
@@ -1258,7 +1264,7 @@ def test_progress_of_a_call_that_is_looked_up_again_tells_the_whole_duration(
     (last,) = re.findall(rf"^{PLUGIN}: Modifications complete after (\S+)s", err, re.MULTILINE)
     (whole,) = re.findall(rf"{PLUGIN} updated \(id \S+, (\S+)s\)", out)
     assert last == whole
-    (begun_by,) = re.findall(r"Not known after (\S+)s", first)
+    (begun_by,) = re.findall(r"Outcome unknown after (\S+)s", first)
     assert float(last) >= float(begun_by)
 
 
@@ -1317,7 +1323,7 @@ def test_settling_by_hand_settles_every_call_of_the_address(make_site: MakeSite)
     site.waited.append(LATER)
     said = told(command(site, f"state settle -t site {PLUGIN} --absent"))
     assert "Several calls were settled" in said
-    assert len(re.findall(rf"update of {PLUGIN}, which was sent at .*?, was", said)) == 1
+    assert len(re.findall(f"update of {PLUGIN} (sent at .*?, was", said)) == 1
     assert f"Settled {PLUGIN}: update was not done." in said
     assert site.open_intents() == []
     settled = [result for result in results(site) if result == "settled by hand: not done"]
@@ -1366,7 +1372,7 @@ def test_an_import_of_another_object_ends_no_call_of_the_first(
     (site.root / "manifests" / "first.yaml").write_text(json.dumps(plugin))
     refused = site.apply()
     assert refused.code == 7
-    assert "may still act and overwrite a newer one" in str(refused.plan.changes)
+    assert "may still act and overwrite a newer change" in str(refused.plan.changes)
 
 
 @pytest.mark.parametrize("is_given_up", [False, True])
@@ -1453,8 +1459,9 @@ def test_what_a_call_of_another_api_version_may_set_back_is_not_told_as_nothing(
     change_beside(site.server, {"author": "Ann", "configuration": {"own": 1, "hers": 2}})
     expected = int(api == "v1")  # a PATCH sets nothing beside its fields
     says = re.compile(
-        rf"\(call \S+ of apply \S+, sent at \S+\) may still act until {UTC}, and may set back what "
-        rf"was changed beside its fields since \S+, which cannot be compared in API {OTHER_API[api]}\."
+        f"\\(call \\S+ of apply \\S+, sent at \\S+\\) may still act until {UTC}, and may set "
+        "back changes made to other fields since \\S+, which cannot be compared in API "
+        f"{OTHER_API[api]}\\."
     )
     for _ in range(2):
         for line in ("plan", "drift", f"show {PLUGIN}"):

@@ -52,7 +52,7 @@ def test_show_tells_of_the_call_that_a_run_under_way_has_open(make_site: MakeSit
         said = told(command(site, f"show {PLUGIN} -t site"))
         assert "running apply since" in said
         assert f"{PLUGIN}: update was sent at " in said
-        assert "the run that is under way has not recorded how it ended" in said
+        assert "the run in progress has not recorded how the call ended" in said
         assert "running apply" not in told(command(site, "show storage/storage-0 -t site"))
 
 
@@ -163,7 +163,7 @@ def test_what_was_forgotten_no_file_records_again(make_site: MakeSite, then: str
     assert results(site)[0] == "done"
     if other_id:
         return
-    assert f"`synapse-apply import {PLUGIN} {remote_id} -t site` records it again" in said
+    assert f"`synapse-apply import {PLUGIN} {remote_id} -t site` records the object again" in said
     command(site, f"import {PLUGIN} {remote_id} -t site")
     assert "No changes" in command(site, "plan -t site")
 

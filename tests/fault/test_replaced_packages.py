@@ -112,7 +112,7 @@ def test_what_was_not_done_is_sent_again_once_it_can_act_no_more(
         sent = uploads(site.server)
         early = site.apply()
         assert early.code == 7
-        assert "too early to tell" in str(pending(early.plan))
+        assert "too early to know" in str(pending(early.plan))
         assert uploads(site.server) == sent
         assert site.apply(ahead=LATER).code == 0
 
@@ -191,7 +191,7 @@ def test_a_replacement_that_acts_late_is_told_of_and_put_right(make_site: MakeSi
     latest = record(site).digest
     said = " ".join(command(site, "plan -t site").split())
     assert f"An earlier replace of {RELEASE} (call " in said
-    assert "found done since) may still act until " in said
+    assert "since found done) may still act until " in said
     assert "and would replace it." in said
     again = {name: first["body"][name] for name in ("config", "package")}
     site.server.send("PATCH", f"/_emulator/objects/release/{first['id']}/", again)
@@ -240,7 +240,7 @@ def test_a_package_that_somebody_else_published_meanwhile_is_told(
     assert site.apply().code == 7
     site.server.faults()
     publish_outside(site, site.server)
-    outside = "the live package is another one, published outside"
+    outside = "the live package differs: somebody published another package outside Git"
     if by == "settle":
         assert outside in command(site, "state settle -t site --wait")
         assert record(site).digest == ours
@@ -269,7 +269,7 @@ def test_a_package_that_was_published_outside_is_put_right_by_the_command_that_d
     assert "the same files" not in said
     said = " ".join(command(site, "drift -t site").split())
     assert "cannot undo" not in said
-    assert "waits to be applied" not in said
+    assert "waits for an apply" not in said
     (way,) = re.findall("`synapse-apply ([^`]*)` restores the declared values", said)
     said = " ".join(command(site, "apply --auto-approve -t site", code=5).split())
     assert "in Git" not in said
@@ -306,19 +306,21 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(make_site: 
     sent = uploads(site.server)
     for _ in range(2):
         said = " ".join(command(site, "plan -t site").split())
-        assert "its package was published outside, and is kept (on_drift: hold): " in said
+        assert "its package was published outside, and apply keeps it (on_drift: hold): " in said
         assert f"`{REPLACES}` replaces it" in said
-        assert "No changes. What was changed outside is kept (on_drift: hold)." in said
+        assert "No changes. Apply keeps the changes made outside Git (on_drift: hold)." in said
         said = " ".join(command(site, "drift -t site").split())
         assert "changed outside" in said
-        assert "with `--revert-drift --allow-replace` it undoes it" in said
+        assert "`--revert-drift --allow-replace` undoes the drift" in said
         assert "cannot undo" not in said
-        assert "waits to be applied" not in said
+        assert "waits for an apply" not in said
         assert site.apply().code == 0
     assert uploads(site.server) == sent
     typed = f"apply --only {RELEASE} --revert-drift --auto-approve -t site"
     said = " ".join(command(site, typed, code=5).split())
-    assert "its live package was published outside, and the declared one would replace it" in said
+    assert (
+        "its live package was published outside Git, and the declared package would replace it"
+    ) in said
     assert "in Git" not in said
     (way,) = set(re.findall("replace it: `synapse-apply ([^`]*)`", said))
     assert sorted(f"synapse-apply {way}".split()) == sorted(REPLACES.split())
@@ -330,7 +332,7 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(make_site: 
     said = " ".join(command(site, "drift -t site").split())
     assert "`synapse-apply apply --allow-replace -t site` restores the declared values." in said
     assert "keeps it" not in said
-    assert "1 change of the manifests waits to be applied" in said
+    assert "1 change in the manifests waits for an apply" in said
     assert "# changed in Git and outside" in said
     assert site.apply().code == 0
     assert uploads(site.server) == sent + 2
@@ -378,8 +380,8 @@ def test_a_newer_package_waits_for_one_that_may_still_act(make_site: MakeSite, a
         assert (refused.code, uploads(site.server)) == (0, sent + 1)
     else:
         assert (refused.code, uploads(site.server)) == (7, sent)
-        assert "an earlier replace, which was sent at " in said
-        assert "may still act and overwrite a newer one" in said
+        assert "an earlier replace (sent at " in said
+        assert "may still act and overwrite a newer change" in said
         (change,) = refused.plan.refused_changes
         (refusal,) = change.refusals
         assert "`synapse-apply apply --wait" in str(refusal.ways_out)
@@ -394,7 +396,7 @@ def test_an_imported_debug_release_is_replaced_by_the_first_apply(make_site: Mak
     remote_id, sent = record(site).remote_id, uploads(site.server)
     command(site, f"state rm {RELEASE} -t site")
     command(site, f"import {RELEASE} {remote_id} -t site")
-    assert "published package is replaced" in command(site, "plan -t site")
+    assert "replaces its published package" in command(site, "plan -t site")
     assert site.apply().code == 0
     assert uploads(site.server) == sent + 1
     assert pending(site.plan()) == []
@@ -414,8 +416,8 @@ def test_a_package_that_changes_after_an_import_is_replaced(
     if is_applied:
         assert site.apply().code == 0
     write_main(site, "second")
-    assert "published package is replaced" in command(site, "plan -t site")
-    assert "1 change of the manifests waits to be applied" in command(site, "drift -t site")
+    assert "replaces its published package" in command(site, "plan -t site")
+    assert "1 change in the manifests waits for an apply" in command(site, "drift -t site")
     sent = uploads(site.server)
     command(site, "apply --auto-approve --allow-replace -t site")
     assert uploads(site.server) == sent + 1
@@ -436,7 +438,7 @@ def test_an_import_takes_the_package_that_the_object_shows(
     assert (record(site).digest, record(site).replaced_at) == (ours.digest, "")
     said = command(site, "plan -t site")
     assert "published outside" not in said
-    assert "its published package is replaced; the id stays" in said
+    assert "apply replaces its published package; the id stays" in said
     assert "changed outside" not in command(site, "drift -t site")
     sent = uploads(site.server)
     assert site.apply(ahead=LATER).code == 0
@@ -483,7 +485,10 @@ def test_a_create_of_a_debug_release_that_acts_again_is_told_of(
     assert "published outside" not in said
     assert "changed outside" not in said
     if on_drift == "hold":
-        assert "No changes. What differs from the manifests is kept (on_drift: hold)." in said
+        assert (
+            "No changes. Apply keeps the live values that differ from the manifests "
+            "(on_drift: hold)."
+        ) in said
     assert site.apply().code == 0
     if on_drift == "revert":
         assert record(site).digest == latest
@@ -562,7 +567,7 @@ def test_a_replacement_of_a_release_that_is_gone_is_not_forgotten(
         command(site, "apply --recreate --allow-replace --auto-approve -t site", 7).split()
     )
     assert "an earlier replace, which was sent at " in refused
-    assert "may still act and overwrite a newer one" in refused
+    assert "may still act and overwrite a newer change" in refused
     assert said in " ".join(command(site, "state show -t site").split())
     assert uploads(site.server) == sent
     assert site.apply(ahead=LATER).code == 0

@@ -10,8 +10,8 @@ from fault.convergence import command, on_api
 from fault.site import MakeSite, Server, Site
 from fault.test_lost_updates import begun, declare, killed, live
 
-CHANGED = re.compile("changed since it was planned|not what was reviewed|there is nothing to do")
-WAIT = re.compile(r"`synapse-apply (apply --wait [^`]*)` waits for it")
+CHANGED = re.compile("changed since it was planned|differs from the reviewed plan|nothing to do")
+WAIT = re.compile(r"`synapse-apply (apply --wait [^`]*)` waits for the call")
 
 
 def told(text: str) -> str:
@@ -36,7 +36,7 @@ def test_a_saved_plan_waits_and_is_applied_by_the_command_that_is_named(
     site = begun(make_site)
     waiting(site, site.server)
     said = told(command(site, f"apply {option}next.plan", code=7))
-    assert "it is too early to tell whether the server acted on it" in said
+    assert "it is too early to know whether the server acted on it" in said
     assert not CHANGED.search(said), said
     typed = set(WAIT.findall(said))
     assert typed == {f"apply --wait {option}{site.root / 'next.plan'} -t site"}
@@ -113,7 +113,7 @@ def test_a_plan_that_can_do_nothing_is_not_offered(make_site: MakeSite) -> None:
     said = told(command(site, "plan --out early.plan -t site"))
     assert "Saved the plan to early.plan" in said
     assert "Apply it with" not in said
-    assert "A row that is refused in it stays so: plan again once it can be done." in said
+    assert "Refused rows stay refused in this plan." in said
     path: Path = site.root / "manifests" / "group-0.yaml"
     path.write_text(path.read_text().replace("storage-0", "storage-9"))
     said = told(command(site, "plan --out both.plan -t site"))

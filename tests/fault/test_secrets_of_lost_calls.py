@@ -95,7 +95,7 @@ def test_it_is_shown_nowhere(acted: Callable[..., Site], end: Callable[[Site], N
 
 
 WAYS: dict[str, Callable[[Site], object]] = {
-    "take the change of description back in Git": lambda site: declare(site, "ten"),
+    "revert the change of description in Git": lambda site: declare(site, "ten"),
     "declare configuration.token, as a secret with a valueFrom other than live": lambda site: (
         configure(site, {"q": 1, "token": TOKEN}, sensitive=["/configuration/token"])
     ),
@@ -153,13 +153,13 @@ def test_what_is_made_public_is_forgotten_first(acted: Callable[..., Site]) -> N
     site = acted(by_time)
     configure(site, {"q": 1, "token": "a public word"})
     said = told(command(site, "plan -t site"))
-    assert "A recorded secret is no longer named as one" in said
+    assert "A recorded secret is no longer marked as secret" in said
     assert "public word" not in said
-    assert f"forget the resource and adopt it anew: `synapse-apply state rm {PLUGIN}" in said
+    assert f"forget the resource and adopt it again: `synapse-apply state rm {PLUGIN}" in said
     by_import(site)
     said = command(site, "plan -t site")
     assert '"a public word"' in said
-    assert "no longer named" not in said
+    assert "no longer marked" not in said
 
 
 def told_as_ours(site: Site, line: str) -> str:

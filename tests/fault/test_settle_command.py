@@ -41,7 +41,7 @@ def test_what_one_call_made_together_is_recorded_together(
     site = killed(make_site, server, PLUGIN, "after")
     said = command(site, "state settle -t site")
     assert "plugin/plugin-0: create was done (id " in said
-    assert "release/plugin-0@1.0.0: whether create was done cannot be told (a release of" in said
+    assert "release/plugin-0@1.0.0: whether create was done (a release of" in said
     assert "Settled: 2. Still open: 0." in said
     assert site.records() == {name: one for name, (one,) in server.ids().items()}
 
@@ -98,7 +98,7 @@ def test_json_tells_each_call(make_site: MakeSite, server: Server) -> None:
     assert document["open"] == 1
     (call,) = document["calls"]
     assert (call["address"], call["verb"], call["result"]) == ("plugin/plugin-0", "create", "open")
-    assert call["why"] == "this API cannot tell whether it was made"
+    assert call["why"] == "this API cannot show whether it was created"
     assert len(call["ways_out"]) == 2
 
 

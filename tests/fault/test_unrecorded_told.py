@@ -74,7 +74,7 @@ def test_what_was_done_is_not_settled_as_absent(untold: tuple[Site, str], server
     site, address = untold
     recover = f"state record {one_file(site)} -t site"
     said = command(site, f"state settle {address} --absent -t site", code=1)
-    assert "This call was done, and the state does not know of it yet" in said
+    assert "This call was done, and the state does not record it yet" in said
     assert f"`synapse-apply {recover}`" in said
     assert list(map(str, site.open_intents())) == [address]
     command(site, recover)
@@ -87,7 +87,7 @@ def test_the_plan_names_the_file_and_its_command_alone(untold: tuple[Site, str])
     site, address = untold
     said = command(site, "plan -t site")
     row = said[said.index(f"! {address}") :]
-    assert "an earlier create was done, and the state does not know of it yet" in row
+    assert "an earlier create was done, and the state does not record it yet" in row
     assert f"`synapse-apply state record {one_file(site)} -t site` records it" in row
     assert "--absent" not in said
 
@@ -99,7 +99,9 @@ def test_an_import_cannot_say_otherwise(untold: tuple[Site, str], server: Server
     (made,) = server.ids()[address]
     other = server.send("POST", "/plugins/", {"name": "Another", "code": "another"})["id"]
     said = command(site, f"import {address} {other} -t site", code=1)
-    assert f"the create of {address} was done (id {made}). Were it settled with id {other}" in said
+    assert (
+        f"the create of {address} was done (id {made}). If you settle the call with id {other}"
+    ) in said
     assert f"`synapse-apply {recover}`" in said
     assert list(map(str, site.open_intents())) == [address]
     command(site, f"import {address} {made} -t site")

@@ -18,10 +18,8 @@ from profiles import PAGE, VENDOR
 from support.core import Address, Record
 
 RELEASE = "release/plugin-0@1.1.0"
-UNTOLD = "Whose package is published cannot be told"
-SETTLED = (
-    f"{RELEASE}: whether create was done cannot be told (a release of this version is there, and "
-)
+UNTOLD = "It is not known whose package is published"
+SETTLED = f"{RELEASE}: whether create was done (a release of this version exists, but "
 
 
 def told(text: str) -> str:
@@ -81,7 +79,10 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
     site = contested(make_site, server, is_ours=is_ours)
     if way == "settle":
         said = told(command(site, "state settle -t site"))
-        assert SETTLED + "nothing tells its package); the next plan warns of that" in said
+        assert (
+            SETTLED + "the backend does not show its package); the next plan warns about that"
+            in said
+        )
         assert f"* `synapse-apply verify {RELEASE} --bytes -t site` compares the bytes" in said
         assert f"{RELEASE}: create was done" not in said
     elif way == "apply":
@@ -94,7 +95,7 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
         assert said.count(UNTOLD) == 1, said
         assert f"{RELEASE}: this version was found after a create without an answer" in said
         assert f"`synapse-apply state accept {RELEASE} -t site` says so" in said
-        assert "if not, publish a new version." in said
+        assert "If it is not yours, publish a new version." in said
     (found,) = findings(site, "drift")
     assert found["address"] == RELEASE
     assert site.apply().code == 0
@@ -105,7 +106,7 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
     command(site, f"state accept {RELEASE} -t site", code=1)  # it asks, also without a difference
     assert findings(site, "plan")
     said = told(command(site, f"state accept {RELEASE} --auto-approve -t site"))
-    assert "no difference. Its published package counts as ours from now on." in said
+    assert "no difference. Its published package now counts as yours." in said
     assert UNTOLD in said
     assert record(site).digest == digest
     for line in ("plan", "drift", "state show", f"show {RELEASE}"):
@@ -150,7 +151,7 @@ def test_a_release_is_not_locked_while_its_package_is_doubted(make_site: MakeSit
     assert f"so the lock of {RELEASE} was not sent." in said
     for line, code in (("plan", 0), ("apply --auto-approve", 5)):
         said = told(command(site, f"{line} -t site", code))
-        assert f"! {RELEASE} cannot be updated: nobody can tell whose package is published" in said
+        assert f"! {RELEASE} cannot be updated: it is not known whose package is published" in said
         assert (
             f"take locked out of Git, `synapse-apply state accept {RELEASE} -t site`, and" in said
         )
@@ -192,7 +193,7 @@ def test_the_bytes_tell_whose_package_it_is(
         if is_ours:
             assert f"{RELEASE}: create was done (id " in said
         else:
-            assert "whether create was done cannot be told (the live package is another" in said
+            assert "whether create was done (the live package differs" in said
         for line in ("plan", "drift", "state show"):
             assert UNTOLD not in command(site, f"{line} -t site"), line
         assert ("has unreleased changes" in command(site, "plan -t site")) is not is_ours
@@ -278,7 +279,10 @@ def test_what_is_published_while_a_create_hangs_is_not_taken_for_ours(
                 assert ("so the call was done." in said) is is_ours
                 assert ("published outside" in command(site, "plan -t site")) is not is_ours
             else:
-                assert "The object is there, and nothing shows whether it has our package" in said
+                assert (
+                    "The object exists, but the backend does not show whether it has your package"
+                    in said
+                )
                 assert "so the call was done" not in said
             for line in ("plan", "drift", "state show"):
                 assert (UNTOLD in command(site, f"{line} -t site")) is (shows == "nothing"), line
@@ -307,7 +311,9 @@ def test_fields_that_a_found_release_has_otherwise_are_told(
             kill_amid(site, upload)
             assert other.apply().code == 0
             said = told(command(site, "plan -t site" if way == "plan" else "state settle -t site"))
-            assert "not as sent: changelog, config, is_stable, which may be the package's" in said
+            assert (
+                "not as sent: changelog, config, is_stable, which may come from the package" in said
+            )
             assert site.apply().code == 0
         assert pending(site.plan()) == []
 
@@ -331,5 +337,5 @@ def test_a_reviewed_create_of_an_untold_package_is_not_told_as_done(make_site: M
     site.apply()
     site.server.faults()
     said = told(command(site, "apply --reviewed reviewed.zip --auto-approve -t site"))
-    assert "create was planned, and whose package is published cannot be told" in said
-    assert "it is so already" not in said
+    assert "create was planned, and it is not known whose package is published" in said
+    assert "nothing is left to do" not in said

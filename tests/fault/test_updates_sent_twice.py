@@ -116,7 +116,7 @@ def test_the_report_tells_of_both_tries(make_site: MakeSite, server: Server, ans
     assert applied.code == (0 if result is Result.DONE else 7)
     told = [finding for finding in outcome.diagnostics if "sent twice" in finding.summary]
     assert len(told) == 1
-    assert "The first try may still act" in told[0].detail
+    assert "The first attempt may still act" in told[0].detail
     assert len(site.open_intents()) == (0 if result is Result.DONE else 1)
     declare(site, "eleven")
     assert site.apply().code == 7

@@ -61,11 +61,11 @@ def test_a_create_whose_object_is_recorded_under_another_address_ends_by_itself(
     command(site, f"import storage/renamed {remote_id} -t site")
     said = told(command(site, "plan -t site"))
     assert f"! {STORAGE} cannot be created: an earlier create was sent at " in said
-    assert "it is too early to tell" in said
+    assert "it is too early to know" in said
     assert "import storage" not in said
     assert "of the manifests wait" not in told(command(site, "drift -t site"))
     settled = told(command(site, "state settle --wait -t site"))
-    assert f"what has its name (id {remote_id}) is recorded as storage/renamed" in settled
+    assert f"the object with its name (id {remote_id}) is recorded as storage/renamed" in settled
     assert site.open_intents() == []
     assert "No changes" in command(site, "plan -t site")
     assert site.records() == {"storage/renamed": str(remote_id)}
@@ -150,13 +150,13 @@ def test_what_was_forgotten_over_an_open_update_is_imported_and_not_made_again(
     remote_id = site.records()[PLUGIN]
     command(site, f"state rm {PLUGIN} -t site")
     way = f"import {PLUGIN} {remote_id} -t site"
-    only_way = f"Way out: `synapse-apply {way}` records what was forgotten"
+    only_way = f"Way out: `synapse-apply {way}` records the forgotten object"
     assert only_way in told(command(site, "plan -t site"))  # while the update may act
     for line in ("apply --wait", "plan", "apply", f"apply --exclude {PLUGIN}", "apply"):
         is_refused = line.startswith("apply") and "exclude" not in line
         approval = "" if line == "plan" else " --auto-approve"
         said = command(site, f"{line}{approval} -t site", code=5 if is_refused else 0)
-        told_way = f"Way out: `synapse-apply {way}` records it again"
+        told_way = f"Way out: `synapse-apply {way}` records the object again"
         assert (told_way in told(said)) is ("exclude" not in line), line
         assert [row["id"] for row in site.server.objects("plugin")] == [int(remote_id)]
     command(site, way)
@@ -181,7 +181,7 @@ def test_of_what_is_gone_and_cannot_be_looked_up_drift_promises_no_apply(
     assert "restores the declared values" not in said
     assert "and --recreate was not given" in said
     (way,) = PRINTED.findall(said)
-    assert "If it is not: --recreate" in told(command(site, way))
+    assert "If the object does not exist: --recreate" in told(command(site, way))
     command(site, "apply --auto-approve -t site", code=5)
     command(site, "apply --recreate --auto-approve -t site")
     assert "No drift" in command(site, "drift -t site")
@@ -195,13 +195,18 @@ def test_a_saved_plan_that_is_used_up_is_not_to_be_applied_again(make_site: Make
     site.server.faults({"match": update(site), "do": {"reset": "before"}})
     said = told(command(site, "apply p.plan -t site", code=7))
     site.server.faults()
-    assert "Plan again to do the rest: this plan is used up; what is recorded as done is" in said
+    assert (
+        "Plan again to finish the rest, because this plan is used up. Apply does not repeat a call"
+    ) in said
     assert "un apply again" not in said
     command(site, "apply p.plan -t site", code=4)
     site.server.faults({"match": update(site), "do": {"reset": "before"}})
     said = told(command(site, "apply --auto-approve --reviewed p.plan -t site", code=7))
     site.server.faults()
-    assert "Run apply again to do the rest; what is recorded as done is not repeated." in said
+    assert (
+        "Run apply again to finish the rest. Apply does not repeat a call that is recorded as done."
+        in said
+    )
     command(site, "apply --auto-approve --reviewed p.plan -t site")
     assert live(site.server) == "ten"
 
@@ -260,7 +265,7 @@ def test_what_waits_to_be_forgotten_is_not_told_as_declared(make_site: MakeSite)
     more: Path = site.root / "manifests" / "more.yaml"
     more.write_text(more.read_text().split(SEPARATOR)[0])
     said = told(command(site, "drift -t site"))
-    assert "1 change of the manifests waits to be applied" in said
+    assert "1 change in the manifests waits for an apply" in said
     assert "declared change" not in said
 
 

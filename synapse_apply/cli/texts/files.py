@@ -139,13 +139,13 @@ def _format_difference(console: Console, difference: PackageDifference) -> str:
     address = sanitize(difference.release.address)
     is_same_release = difference.release.address == difference.compared_address
     base = f"{sanitize(difference.compared_address)} as it was published"
-    base = "what was published" if is_same_release else base
+    base = "the published package" if is_same_release else base
     if not difference.is_different:
-        return f"No file differs: {address} is {base}.\n"
+        return f"No file differs: {address} matches {base}.\n"
     if not difference.are_files_known:
         return (
-            f"{address} differs from {base}.\nThe state knows the digest of that and not its "
-            "files, so which of them differ cannot be told.\n"
+            f"{address} differs from {base}.\nThe state records only the digest of that "
+            "package, so the differing files are not known.\n"
         )
     counts = Counter(change.verb for change in difference.changes)
     count_text = ", ".join(f"{counts[verb]} {verb}" for verb in _VERB_SYMBOLS if counts[verb])
@@ -156,7 +156,7 @@ def _format_difference(console: Console, difference: PackageDifference) -> str:
     if is_same_release and console.shows_hints:
         series = sanitize(difference.release.address.name.rpartition("@")[0])
         command = Command("bump", series, "patch", target=console.typed_target)
-        text += f"\nPublished bytes never change. Next: {command} makes this a new version.\n"
+        text += f"\nPublished bytes never change. Next: {command} declares this as a new version.\n"
     return text
 
 
@@ -300,10 +300,13 @@ def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterato
     for source in bump_result.sources:
         if source.kind == GIT:
             yield (
-                f"The source is still {sanitize(source.path)} at {sanitize(source.ref)}: tag the "
-                f"code of {new_version}, and name that tag as ref."
+                f"The source is still {sanitize(source.path)} at {sanitize(source.ref)}: tag "
+                f"the code of {new_version}, and set `ref` to that tag."
             )
         elif source.kind != FOLDER:
-            yield f"The source is {sanitize(source)}: see that it holds the code of {new_version}."
+            yield (
+                f"The source is {sanitize(source)}: check that it contains the code of "
+                f"{new_version}."
+            )
     next_step = Text("Next: ", Command("plan"), " shows the new release.")
     yield add_invocation_options(next_step, invocation)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from synapse_apply.library import StartedRun, TargetJobs
 
 
-_STARTED_ADVICE = "The run was started; the same command would start another."
+_STARTED_ADVICE = "The run was started. The same command would start another run."
 _HEADERS = ("id", "status", "progress", "plugin", "version", "created", "ended")
 _PROGRESS_COLUMN = 2
 # Told in other places, or a second time under another name.
@@ -51,11 +51,11 @@ class RunDisplay:
             return
         name, status = sanitize(self.plugin), started_run.status
         if not status.has_ended:
-            way = "there is nothing to follow it by"
+            way = "the run cannot be followed"
             if started_run.has_result_ticket:
-                way = "it is waited for" if self.is_awaited else "--follow waits for one"
+                way = "the command waits for it" if self.is_awaited else "--follow waits for a job"
             self.console.write_note(
-                f"{name} was started, and answered without a job and without a result: {way}."
+                f"{name} was started and answered with neither a job nor a result: {way}."
             )
         elif not self.console.as_json:
             bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
@@ -184,7 +184,7 @@ class JobFollower:
             )  # fmt: skip
         except (KeyboardInterrupt, Terminated):
             hint = _format_follow_hint(job_id, self.console)
-            self.console.write_stderr(f"\nJob {sanitize(job_id)} goes on; {hint}.")
+            self.console.write_stderr(f"\nJob {sanitize(job_id)} continues; {hint}.")
             raise
 
     def write_log_line(self, line: LogLine) -> None:
@@ -217,7 +217,7 @@ class JobFollower:
             status = sanitize(format_job_status(job))
             hint = _format_follow_hint(job.id, self.console)
             self.console.write_stderr(
-                f"{name} has not ended after {timeout:g} s: {status}. It goes on; {hint}.\n"
+                f"{name} has not ended after {timeout:g} s: {status}. The job continues; {hint}.\n"
             )
             return Exit.ERROR
         # Why it failed, in the server's words, which may end with a full stop of their own.
@@ -239,4 +239,4 @@ class JobFollower:
 
 def _format_follow_hint(job_id: str, console: Console) -> str:
     command = Command("jobs logs", sanitize(job_id), "--follow", target=console.typed_target)
-    return f"{command} follows it"
+    return f"{command} follows the job"

@@ -118,13 +118,15 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
     verified_text = format_last_run_or_empty(record.verification) if record else ""
     accepted = (sanitize(format_quoted_path(field.path)) for field in sides.accepted_changes)
     accepted_text = ", ".join(accepted)
-    missing_live_text = "live side not known" if sides.is_live_unread else "not seen live"
+    missing_live_text = (
+        "live object not read" if sides.is_live_unread else ("not found on the backend")
+    )
     parts = [
         "declared" if sides.resource.desired else "not declared",
         f"recorded as id {record.remote_id}" if record else "not recorded",
         f"live as id {observed.remote_id}" if observed else missing_live_text,
         *([f"verified: {sanitize(verified_text)}"] if verified_text else []),
-        *([f"accepted as they differ: {accepted_text}"] if accepted_text else []),
+        *([f"accepted differences: {accepted_text}"] if accepted_text else []),
     ]
     return f"# {sides.resource.address} ({', '.join(parts)})\n{table}"
 
@@ -173,9 +175,9 @@ def _format_value(value: Any, cell_width: int) -> str:
 
 
 _RESULT_TEXTS = {
-    "same": "the published bytes are those that are recorded",
-    "learned": "the published bytes are recorded from now on",
-    "different": "the published bytes are not those that are recorded",
+    "same": "the published bytes match the record",
+    "learned": "the published bytes are now recorded",
+    "different": "the published bytes differ from the record",
     "unread": "the published bytes were not read",
 }
 

@@ -38,7 +38,7 @@ def save_and_describe(
     signature_text = "" if save_result.is_signed else ", unsigned: there is no state key"
     message = f"\nSaved the plan to {out}{signature_text}.\n"
     if any(one.ends_by_itself for row in plan.refused_changes for one in row.refusals):
-        message += "A row that is refused in it stays so: plan again once it can be done.\n"
+        message += "Refused rows stay refused in this plan. Resolve them, then plan again.\n"
     is_usable = bool(plan.actionable_changes) or not plan.refused_changes
     if is_usable and console.shows_hints:
         # With the options that `apply` needs in order to use the same target and manifests.
@@ -70,7 +70,7 @@ def report_saved_plan(
     if not console.as_json:
         mac = saved_plan.mac
         signature_text = f"signed with state key {mac.key_id}" if mac else "not signed"
-        console.write_stderr(f"\nPlan {plan.id}, made at {plan.created}, {signature_text}.\n")
+        console.write_stderr(f"\nPlan {plan.id}, created at {plan.created}, {signature_text}.\n")
     # The commands are for the target of the plan, whatever the default is.
     target_name = invocation.target or plan.base.target
     console.write_findings(name_target_in_commands(tuple(findings), target_name))

@@ -57,10 +57,12 @@ def print_created_state(console: Console, created: CreatedState, offer: BackendO
             {"target": name, "lineage": lineage, **shared, "backend": backend}
         )
         return 0
-    lines = [f"Made an empty state for target {name}, lineage {lineage}."]
+    lines = [f"Created an empty state for target {name}, lineage {lineage}."]
     if not created.is_pinned:
-        lines.append(f"Pin it in the project file: targets.{name}.state.lineage: {lineage}")
-    asked = f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n"
+        lines.append(
+            f"Pin the lineage in the project file: targets.{name}.state.lineage: {lineage}"
+        )
+    asked = f"The backend's features could not be read: {sanitize(offer.unasked)}.\n"
     if offer.rows and all(row.status is CheckStatus.OK for row in offer.rows):
         names = (f"{row.subject}: " if row.subject else "" for row in offer.rows)
         rows = zip(names, offer.rows, strict=True)
@@ -89,10 +91,12 @@ def show_acceptable(console: Console, acceptable: AcceptableResource) -> tuple[s
     question = ""
     if fields:
         question = f"Accept {format_count_and_noun(len(fields), 'difference')} of {address}?"
-    detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
+    detail = (
+        "Nothing is sent. Plans hide the difference until the live or the declared value changes."
+    )
     if acceptable.record.is_package_untold:
-        question = f"Is the published package of {address} ours? {question}".rstrip()
-        detail += " That the package is ours cannot be undone."
+        question = f"Is the published package of {address} yours? {question}".rstrip()
+        detail += " You cannot undo the answer that the package is yours."
     return question, detail
 
 
@@ -100,25 +104,25 @@ def format_accepted(accepted: AcceptableResource) -> str:
     """What was accepted."""
     count = len(accepted.differing_fields)
     text = (
-        f"Accepted {accepted.resource.address} as it is live: "
+        f"Accepted {accepted.resource.address} with its live values: "
         f"{format_count_and_noun(count, 'difference') if count else 'no difference'}"
-        f"{' that was not accepted before' if accepted.accepted_fields else ''}.\n"
+        f"{' not accepted before' if accepted.accepted_fields else ''}.\n"
     )
     if accepted.record.is_package_untold:
-        text += "Its published package counts as ours from now on.\n"
+        text += "Its published package now counts as yours.\n"
     return text
 
 
 def print_journal(console: Console, file: Path, journal: JournalContent) -> None:
     """Print all that a journal says which cannot be verified."""
-    console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
+    console.write_output(f"{file} cannot be verified: {journal.reason}.\nThe file says:\n")
     for number, ended_call in enumerate(journal.calls, start=1):
         intent, record = ended_call.intent, ended_call.record
         call = (
             f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'}): "
             f"{intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
         )
-        text = "   No record is left of it.\n"
+        text = "   It leaves no record.\n"
         if record is not None:
             text = render_record(record, color=console.is_output_colored)
         console.write_output(f"\n{number}. {sanitize(call)}\n{text}")
@@ -140,7 +144,7 @@ def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
         headers = ("when", "plan", "command", "calls", "who", "commit", "run")
         console.write_output(render_table(headers, rows, color=console.is_output_colored))
     else:
-        console.write_stderr("Nothing was done with this state yet.\n")
+        console.write_stderr("This state has no history yet.\n")
     return Exit.OK
 
 
@@ -157,7 +161,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
         "run": run.run_url,
         "trace": run.trace_parent,
         "commit": run.commit_id,
-        "not as in the commit": ", ".join(run.dirty_files),
+        "differs from the commit": ", ".join(run.dirty_files),
     }
     facts_text = "".join(f"{name}: {sanitize(fact)}\n" for name, fact in facts.items() if fact)
     console.write_output(escape_ci_commands(facts_text))
@@ -241,20 +245,19 @@ def _format_call(call: SettledCall, ways_out: Sequence[str]) -> str:
         )
     if intent.state is IntentState.UNKNOWN:
         is_untold = resolved.record is not None and resolved.record.is_package_untold
-        next_step = f"the next plan {'warns of that' if is_untold else 'shows what differs'}"
+        next_step = f"the next plan {'warns about that' if is_untold else 'shows what differs'}"
         if resolved.reason and intent.verb not in {CREATE_VERB, REPLACE_VERB}:  # its object is gone
             next_step = (
-                "apply creates it again (with --recreate where no list shows that it is gone)"
+                "apply creates it again (with --recreate if no list proves that the object is gone)"
             )
         return (
-            f"  {intent.address}: whether {intent.verb} was done cannot be told"
-            f"{sanitize(resolved.reason and f' ({resolved.reason})')}; {next_step}\n"
-            f"{ways_text}"
+            f"  {intent.address}: it is not known whether {intent.verb} was done"
+            f"{sanitize(resolved.reason and f' ({resolved.reason})')}; {next_step}\n{ways_text}"
         )
     option = " with --prune" if intent.verb == "delete" else ""
-    next_step = f"the next apply{option} may do it"
+    next_step = f"the next apply{option} may repeat it"
     if resolved.record is None and intent.verb != CREATE_VERB:
-        next_step = "nothing is recorded under this address"
+        next_step = "the state has no record of this address"
     return f"  {intent.address}: {intent.verb} was not done; {next_step}\n{ways_text}"
 
 

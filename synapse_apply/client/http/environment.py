@@ -52,7 +52,7 @@ def build_route_with_environment_proxies_and_tls(
         verify = next((os.environ[name] for name in names), True)
     if isinstance(verify, str) and not Path(verify).exists():
         raise InputError.from_summary(
-            "The CA bundle is not there",
+            "The CA bundle does not exist",
             f"There is no file or folder {verify}.",
             f"see {', '.join(_BUNDLE_VARIABLES)} in the environment",
         )
@@ -86,9 +86,9 @@ def _normalize_base_url(base_url: str) -> str:
         detail = "Its host is neither a name nor an address without a zone."
         raise InputError.from_summary("The backend's URL cannot be used", detail, hint) from None
     if "@" in parts.netloc:
-        detail = "It has a user name or password in it."
+        detail = "It contains a user name or password."
         raise InputError.from_summary(
-            "The backend's URL cannot be used", detail, "give the token instead"
+            "The backend's URL cannot be used", detail, "use a token instead"
         )
     segments = unquote(parts.path).split("/")
     if parts.query or parts.fragment or any(segment in {".", ".."} for segment in segments):

@@ -96,7 +96,7 @@ class HttpExchanger:
             with close_on_exit(self._adapter.open(sent, attempt)) as response:
                 if is_encoded_otherwise(response):
                     raise HttpExchangeError(
-                        HttpFault.BROKEN, "the answer is encoded in a way that was not asked for"
+                        HttpFault.BROKEN, "the answer has an encoding that was not requested"
                     )
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 body = b"".join(decoded_blocks(response, limits.max_answer_size))
@@ -108,7 +108,7 @@ class HttpExchanger:
             breakage = failures.Breakage(caught, is_late=deadline.is_passed)
             fault, reason = HttpFault.UNREACHABLE, breakage.reason
             if breakage.is_timeout:
-                fault, reason = HttpFault.TIMEOUT, "no whole answer in time"
+                fault, reason = HttpFault.TIMEOUT, "no complete answer in time"
             elif breakage.is_tls or breakage.is_incomplete:
                 fault = HttpFault.UNTRUSTED if breakage.is_tls else HttpFault.BROKEN
             failure = HttpExchangeError(fault, reason)

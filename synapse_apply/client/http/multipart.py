@@ -133,7 +133,7 @@ class MultipartBody:
         if has_grown:
             raise UnreadableBodyError("the file grew while it was sent")
         if self._sent_hash is not None and self._sent_hash.hexdigest() != self._expected_digest:
-            raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
+            raise UnreadableBodyError("the SHA-256 of the file differs from the announced one")
 
     def _compute_file_digest(self) -> str:
         """The SHA-256 of the file in hex; rewinds it afterwards."""

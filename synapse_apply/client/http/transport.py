@@ -47,7 +47,7 @@ from synapse_apply.model.redaction import Redactor
 _log = logging.getLogger(__name__)
 _MAX_REDIRECTS = 5
 _ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
-_ENCODED_OTHERWISE = "its body is encoded in a way that was not asked for"
+_ENCODED_OTHERWISE = "its body has an encoding that was not requested"
 # Bytes. Larger files get no more time than one of this size.
 _TIMEOUT_SIZE_CAP = 256 * 1024**2
 _POLL_SECONDS = 0.25  # between two checks whether a wait has become pointless

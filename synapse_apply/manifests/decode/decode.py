@@ -90,8 +90,8 @@ def _report_unknown_kind(draft: Draft) -> None:
         draft.report(("apiVersion",), summary, detail, f"write apiVersion: {API_VERSION}")
     # The usual case of a wrong kind: the project file was put into the folder of the manifests.
     if kind == "Project":
-        detail = "kind Project stands in a manifest"
-        hint = "name the file synapse-apply.yaml and put it at the project's root"
+        detail = "a manifest has kind Project"
+        hint = "rename the file to synapse-apply.yaml and move it to the project's root"
         draft.report(("kind",), "Project file among manifests", detail, hint)
     # A `kind` that is missing or no text would give a misleading suggestion below.
     elif not isinstance(kind, str):
@@ -133,7 +133,7 @@ def _reporter(draft: Draft, overlay: Overlay | None = None) -> ReportFinding:
     def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
         # Quotes nothing where the field may hold a secret.
         if select_secret_marks(draft).is_secret(path[1:]):
-            detail = f"`{format_field_path(path)}` holds a reference that is no declared variable"
+            detail = f"`{format_field_path(path)}` holds a reference to an undeclared variable"
         draft.report(path, summary, detail, hint, target=draft.context.target.name)
         if overlay is not None:
             # The text stands in the project file, not in the manifest that was reported.
@@ -175,7 +175,7 @@ def apply_overlay(draft: Draft, overlay: Overlay, values: VariableValues) -> Non
         error_finding(
             "Overlay changes the address",
             f"{draft.address} would become {new_address}",
-            "change the manifest, or give the target a manifest of its own",
+            "change the manifest, or write a separate manifest for the target",
             position=overlay.position,
             address=str(draft.address),
             target=draft.context.target.name,
@@ -254,7 +254,7 @@ def decode_desired(draft: Draft) -> Desired | None:
         if value == FILL_IN:
             field_path = ("spec", *path)
             detail = f"`{format_field_path(field_path)}` is still {FILL_IN}"
-            hint = "write the value, or take the line out"
+            hint = "write the value, or remove the line"
             draft.report(field_path, "Value not filled in", detail, hint)
     spec = _SPEC_DECODERS.get(draft.schema, kinds.decode_spec)(draft)
     # Kinds in `marks` (storages) have their secrets replaced by their own decoder.

@@ -115,9 +115,9 @@ def may_be_sensitive(draft: Draft, path: FieldPath, pointer_path: FieldPath) -> 
     free = list_free_form_fields(draft.schema)
     if draft.schema in draft.context.marks.kinds:
         selector = draft.context.marks.kinds[draft.schema].selector
-        detail = f"which fields of a {draft.schema} are secret follows from its {selector}"
-        hint = f"take it out; keys of an own {selector} are described in the project file"
-        draft.report(pointer_path, "Secrets of this kind are known", detail, hint)
+        detail = f"the {selector} of a {draft.schema} determines which fields are secret"
+        hint = f"remove this entry. Describe the keys of your own {selector} in the project file"
+        draft.report(pointer_path, "Secrets of this kind are already known", detail, hint)
         return False
     if path[0] not in free:
         name = format_field_path(("spec", path[0]))
@@ -143,8 +143,10 @@ def _warn_of_absent_path(draft: Draft, path: FieldPath, pointer_path: FieldPath)
         if isinstance(value, dict) and is_early and (near := find_similar_word(str(part), value)):
             hint = f"did you mean `{format_json_pointer((*path[:end], near, *path[end + 1 :]))}`?"
         elif isinstance(value, list):
-            detail = f"`{text}` names a part of {above}, which is a list: a list is one value"
-            hint = f"name `{format_json_pointer(path[:end])}`: all of the list is secret"
+            detail = (
+                f"`{text}` names a part of {above}, which is a list, and a list counts as one value"
+            )
+            hint = f"name `{format_json_pointer(path[:end])}`: the whole list is then secret"
         draft.warn(pointer_path, "Sensitive path names nothing", detail, hint)
         return
 
@@ -169,10 +171,10 @@ def _warn_of_lookalikes(draft: Draft, value: Any, path: FieldPath) -> None:
     source = f"env: {suggest_variable(path)}" + ", format: json" * isinstance(value, list)
     draft.warn(
         field_path,
-        "What looks like a secret in plain text",
-        f"`{format_field_path(field_path)}` holds {kind}, and is not marked as a secret: "
+        "Plain text that looks like a secret",
+        f"`{format_field_path(field_path)}` holds {kind} but is not marked as a secret, so "
         "plans and the state show it",
-        f"name it, lifecycle: {{{SENSITIVE}: [{format_json_pointer(path)}]}}, and write "
+        f"mark it, lifecycle: {{{SENSITIVE}: [{format_json_pointer(path)}]}}, and write "
         f"{{valueFrom: {{{source}}}}} there",
     )
 
@@ -205,9 +207,9 @@ def _warn_of_plain_texts(draft: Draft, literals: list[FieldPath]) -> None:
         draft.warn(
             ("spec", literals[0][0]),
             "Values that may be secrets in plain text",
-            "which keys of this provider hold secrets is not known, and these are plain text:"
-            f" {names}",
-            "write what is secret as {valueFrom: {env: NAME}}",
+            "the tool does not know which keys of this provider hold secrets, and these are "
+            f"plain text: {names}",
+            "write each secret as {valueFrom: {env: NAME}}",
         )
         return
     for path in literals:
@@ -215,10 +217,11 @@ def _warn_of_plain_texts(draft: Draft, literals: list[FieldPath]) -> None:
         draft.warn(
             ("spec", *path),
             "Secret in plain text",
-            f"`{format_field_path(('spec', *path))}` is a secret, and its value is plain text: it "
-            "stands here, or comes from a variable",
-            f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}; if the"
-            " text was ever committed, replace the secret: it stays in the history of that file",
+            f"`{format_field_path(('spec', *path))}` is a secret, but its value is plain text, "
+            "here or in a variable",
+            f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}. If "
+            "the text was ever committed, replace the secret, because Git keeps it in the "
+            "history",
         )
 
 
@@ -278,11 +281,11 @@ def _report_misplaced(draft: Draft, path: FieldPath, in_list: bool = False) -> N
     may_be_named = is_free_form and draft.schema not in draft.context.marks.kinds
     if may_be_named:
         hint += (
-            f"; if it is a secret, name it: lifecycle: {{{SENSITIVE}: "
-            f"[{format_json_pointer(tuple(names))}]}}"
+            f"; if it is a secret, mark it: lifecycle: {{{SENSITIVE}: ["
+            f"{format_json_pointer(tuple(names))}]}}"
         )
     if in_list:
-        detail = f"`{field_name}` stands in a list, and a list is one value"
+        detail = f"`{field_name}` is inside a list, and a list counts as one value"
         if may_be_named:
             hint += ", and give the whole list by valueFrom with format: json"
     draft.report(("spec", *path), ONLY_FOR_SECRETS, detail, hint)
@@ -372,9 +375,9 @@ def decode_plugin(draft: Draft) -> DecodedSpec:
         draft.report(
             ("spec", "from"),
             "Package without config.yaml",
-            f"`from` takes the plugin's fields out of a config.yaml, and {source} has none",
-            "name the plugin's own folder, see that no ignore rule leaves the file out, or take "
-            "`from` out and write the fields here",
+            f"`from` reads the plugin's fields from a config.yaml, but {source} has none",
+            "name the plugin's own folder, check that no ignore rule excludes the file, or "
+            "remove `from` and write the fields here",
         )
     # Without a reader nothing is known about the package, so nothing can be missing.
     elif (
@@ -383,8 +386,8 @@ def decode_plugin(draft: Draft) -> DecodedSpec:
         and draft.context.read_package_config
         and not config.is_unreadable
     ):
-        detail = f"`spec` has no `name`, and the config.yaml of {source} has none"
-        draft.report(("spec", "from"), "Missing field", detail, "add `name:` to either")
+        detail = f"neither `spec` nor the config.yaml of {source} has a `name`"
+        draft.report(("spec", "from"), "Missing field", detail, "add `name:` to one of them")
     return fields
 
 
@@ -395,11 +398,11 @@ def report_contradiction(
     manifest_value, config_value = draft.spec.get(key), config.value.get(key)
     if manifest_value is None or config_value is None or manifest_value == str(config_value):
         return
-    hint = "make both the same, or remove it here"
+    hint = "make both the same, or remove the field here"
     shown_value = format_unless_secret(config_value)
     if not isinstance(config_value, str):
         shown_value = f"{describe_value_kind(config_value)} ({shown_value})"
-        hint = f"quote it there; {hint}"
+        hint = f"quote the value there; {hint}"
         draft.context.mark_flaw_reported(source, f"package:{key}")
     config_position = config.positions.get((key,))
     draft.report(
@@ -505,7 +508,7 @@ def _select_action(draft: Draft, actions: tuple[str, ...]) -> str | None:
     if len(actions) == 1:
         return actions[0]
     first_action = format_unless_secret(describe_actions(actions[:1]))
-    hint = f"add `action: {first_action}`, or another one"
+    hint = f"add `action: {first_action}`, or another action"
     if any(name in verify for name in PAGE_FORM):
         hint += "; parameters stand under `params` then"
     detail = "a run needs `verify.action` where a plugin lists several actions; it lists "
@@ -566,9 +569,9 @@ def decode_storage(draft: Draft) -> DecodedSpec:
             own_key = properties.get(key, {}).get("x-read-as")
             # Both of them are an error, which leaves the second one out.
             if own_key and ("spec", "configuration", own_key) not in draft.positions:
-                summary = "Key that the platform's own tools do not read"
-                detail = f"`{key}` is a documented key, and they read `{own_key}` alone"
-                hint = "where they are to open this storage, write all of it in the platform's keys"
+                summary = "The platform's own tools do not read this key"
+                detail = f"`{key}` is a documented key, but they read only `{own_key}`"
+                hint = "if those tools need this storage, write all its keys in the platform's form"
                 path = ("spec", "configuration", key)
                 draft.report(path, summary, detail, hint, Severity.NOTE)
     elif not draft.is_unknown_at_or_above(("spec", "provider")):
@@ -588,8 +591,8 @@ def warn_of_unknown_providers(context: DecodeContext) -> None:
         min(drafts, key=lambda draft: str(draft.address)).warn(
             ("spec", "provider"),
             "Unknown provider",
-            f"the keys of provider `{provider}` are not known{count}: none is checked, and every"
-            " value is treated as a secret; write what is one as {valueFrom: {env: NAME}}",
+            f"the keys of provider `{provider}` are not known{count}: the tool checks no key and "
+            "treats every value as a secret. Write each secret as {valueFrom: {env: NAME}}",
             hint,
         )
 

@@ -121,10 +121,10 @@ class _KindCheck:
                 # Suggested as the fix; `v2` sorts after `v1`, so the text comparison is enough.
                 newest = max(kind.bindings.keys() & referred.bindings.keys())
                 yield error_finding(
-                    "Two API versions for what belongs together",
-                    f"target {target.name} uses api {api} for a {kind.prefix} and {referred_api} "
-                    f"for the {referred.prefix} it refers to by its id",
-                    f"give both one version: `api: {{{referred.prefix}: {newest}, "
+                    "Two API versions for related kinds",
+                    f"target {target.name} uses api {api} for a {kind.prefix} and {referred_api}"
+                    f" for the {referred.prefix} that it refers to by id",
+                    f"set one version for both: `api: {{{referred.prefix}: {newest}, "
                     f"{kind.prefix}: {newest}}}`",
                     position=target.position or resource.position,
                     target=target.name,
@@ -156,15 +156,15 @@ class _KindCheck:
         self, names: str, resources: Sequence[Desired], prefix: str, position: Position | None
     ) -> Diagnostic:
         target, count = self._target, format_count_and_noun(len(resources), prefix)
-        severity, hint = Severity.WARNING, "they are neither sent nor compared here"
+        severity, hint = Severity.WARNING, "they are neither sent nor compared on this target"
         if target.unsupported_fields != "warning":
             severity = Severity.ERROR
             hint = (
-                "`unsupported_fields: warning` of the target leaves them out, an overlay with "
-                "null does so for one resource"
+                "`unsupported_fields: warning` of the target omits them. An overlay with null "
+                "omits them for one resource"
             )
-        summary = "Fields that the API version cannot carry"
-        detail = f"target {target.name}: api {self.binding.api} cannot carry {names} ({count})"
+        summary = "The API version lacks these fields"
+        detail = f"target {target.name}: api {self.binding.api} lacks {names} ({count})"
         return Diagnostic(severity, summary, detail, hint, position, target=target.name)
 
     # Only a warning when validating: an object made elsewhere may have such values. Creating one
@@ -201,17 +201,17 @@ class _KindCheck:
         if others:
             subject += f" and {others} more {prefix}{'s' if others > 1 else ''}"
         api, target = self.binding.api, self._target.name
-        detail = f"{subject}: api {api} of target {target} makes no {prefix} "
+        detail = f"{subject}: api {api} of target {target} creates no {prefix} "
         if value is None:
             end, hint = f"without `{name}`", f"add `{name}:`, {constraint.description}"
         else:
             value_text = value if value != "" else '""'
             end = f"with {name} {value_text}"
-            hint = f"it takes {constraint.description}; what is there already may be as it is"
+            hint = f"it accepts {constraint.description}. Existing objects may keep their value"
         # `required_to_create` alone is a warning: the object may exist already and need no create.
         build_finding = error_finding if value is None and constraint.required else warning_finding
         return build_finding(
-            "Not taken by the API version",
+            "The API version does not accept this",
             detail + end,
             hint,
             position=first.find_position((name,)),
@@ -241,7 +241,7 @@ def undeclared_reference_errors(
                 yield error_finding(
                     f"Missing {kind}",
                     f"no manifest declares {value.address}",
-                    f"{hint.rstrip('?')}; for one that is not declared write {{id: 123}}",
+                    f"{hint.rstrip('?')}; for an undeclared object, write {{id: 123}}",
                     position=resource.find_position((name,)),
                     address=str(resource.address),
                     path=("spec", name),
@@ -265,7 +265,7 @@ def shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diag
             name, other = older.address, f"{newest.address} ({newest.position})"
             yield warning_finding(
                 "Two releases of one source",
-                f"{name} and {other} both take {older.source}",
+                f"{name} and {other} both use {older.source}",
                 f"delete the document of {name}: a published release stays on the server",
                 position=older.position,
                 address=str(name),
@@ -517,7 +517,7 @@ def _decode_documents_and_report(
             if draft.address in position_by_address:
                 first = position_by_address[draft.address]
                 detail = f"{draft.address} is declared here and at {first}"
-                hint, address = "keep one of the two, or give one another name", str(draft.address)
+                hint, address = "keep one of the two, or rename one", str(draft.address)
                 context.findings.append(
                     error_finding(
                         "Declared twice", detail, hint, position=draft.position, address=address
@@ -581,8 +581,8 @@ class TargetOverlays:
         if len(overlays) > _MAX_OVERLAYS:
             finding = error_finding(
                 "Too many overlays for one resource",
-                f"{len(overlays)} overlays begin as {address} does, and at most {_MAX_OVERLAYS} "
-                "are compared with one resource",
+                f"{len(overlays)} overlays share the start of {address}, and the tool compares "
+                f"at most {_MAX_OVERLAYS} with one resource",
                 "write more of the address before the first `*`",
                 position=overlays[_MAX_OVERLAYS].position,
                 target=self._context.target.name,
@@ -605,7 +605,7 @@ class TargetOverlays:
                     Severity.WARNING if has_wildcard(overlay.pattern) or ref else Severity.ERROR,
                     "Overlay matches no resource",
                     f"no manifest of target {target} declares {overlay.pattern}"
-                    + (f" in {ref}: it is passed over" if ref else ""),
+                    + (f" in {ref}: the overlay is ignored" if ref else ""),
                     hints.suggest(overlay.pattern, map(str, declared_addresses)),
                     overlay.position,
                     target=target,
@@ -667,7 +667,7 @@ def no_manifest_findings(
         findings += [
             warning_finding(
                 "No manifest in a folder",
-                f"`{text}` is listed and contains no manifest",
+                f"`{text}` is listed but contains no manifest",
                 _HOW_TO_BEGIN,
                 position=text_position(text),
             )
@@ -675,7 +675,7 @@ def no_manifest_findings(
         ]
         if not loaded.desired and not folders:
             name = loaded.target.name
-            detail = f"the files that target {name} reads hold no manifest"
+            detail = f"the files of target {name} contain no manifest"
             findings.append(
                 warning_finding("Nothing is declared", detail, _HOW_TO_BEGIN, target=name)
             )

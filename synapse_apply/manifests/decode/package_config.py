@@ -113,23 +113,23 @@ def _violations_beyond_schema(document: Document) -> Iterator[tuple[str, FieldPa
     value = document.value
     if value.get("category") == "converter":
         detail = (
-            "the backend knows `category: converter`, but the platform's SDK, with which its "
-            "publisher and its agents read this file, refuses it"
+            "the backend accepts `category: converter`, but the platform's SDK refuses it, and "
+            "publisher and agents read this file with the SDK"
         )
-        hint = "write another category, unless your agents are known to run it"
+        hint = "write another category, unless you know that your agents run it"
         yield "category-converter", ("category",), detail, hint
     code, needs = value.get("code"), value.get("dependencies")
     if isinstance(needs, dict) and isinstance(code, str) and code in needs:
         detail = f"`dependencies` of {code} names {code}"
-        yield "dependency-itself", ("dependencies", code), detail, "take the line out"
+        yield "dependency-itself", ("dependencies", code), detail, "remove the line"
     for path, text in (one for paths in _SPECIFIER_PATHS for one in _texts_at(value, paths)):
         if not is_version_specifier(text):
             quoted_text = f' ("{text}")' if len(text) <= _MAX_SHOWN_LENGTH else ""
             detail = f"`{format_field_path(path)}` is not a version specifier{quoted_text}"
-            hint = 'write, for example, ">=1.2,<2", or "==1.2.0" for one alone'
+            hint = 'write, for example, ">=1.2,<2", or "==1.2.0" for exactly one'
             yield "specifier", path, detail, hint
     if "smart_tool_type" in value:
-        detail = "`smart_tool_type` is written by the platform's templates and read by nothing"
+        detail = "`smart_tool_type` comes from the platform's templates, but nothing reads it"
         yield "smart-tool-type", ("smart_tool_type",), detail, "write `smart_tool:`"
     blocks = [value.get(name) for name in ("container", "code_server")]
     files = [
@@ -140,7 +140,7 @@ def _violations_beyond_schema(document: Document) -> Iterator[tuple[str, FieldPa
     # A server that is not enabled builds nothing, so its Dockerfile may be the same.
     if len(files) == 2 and isinstance(files[0], str) and files[0] and files[0] == files[1]:
         detail = f"`container` and `code_server` are both built from {files[0]}"
-        hint = "give the code server a Dockerfile of its own"
+        hint = "write a separate Dockerfile for the code server"
         yield "dockerfile", ("code_server", "dockerfile"), detail, hint
     # Unquoted texts that a YAML 1.1 reader, such as the platform's, reads as another type. A quick
     # search of the raw text first; the walk is needed for few files.
@@ -325,14 +325,17 @@ def unmet_needs(
         if plugin is None and not candidates:
             rule = "missing"
             detail += f": no manifest declares a plugin with code {wanted}"
-            hint = "declare it, so that it is published first; it may be there on the backend"
+            hint = (
+                "declare the plugin, so that it is published first. It may already exist on "
+                "the backend"
+            )
         elif candidates and plugins.newest_fitting(need) == plugin:
             rule = "version"
             versions = sorted(str(release.spec.get("version", "")) for release in candidates)
-            detail += f" wants {wanted}, and what is declared is {', '.join(versions)}"
+            detail += f" needs {wanted}, but the manifests declare {', '.join(versions)}"
             hint = (
-                "declare a release that fits, or change the specifier; an older one "
-                "may still be there on the backend"
+                "declare a matching release, or change the specifier. An older release may "
+                "still exist on the backend"
             )
         else:
             continue

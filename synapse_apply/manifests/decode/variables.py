@@ -127,9 +127,9 @@ class VariableValues:
             return True
         if spent_before <= _MAX_TOTAL_COST:
             limit = _MAX_TOTAL_COST // 1024**2
-            detail = f"up to here they put more than {limit} MiB into the documents"
-            hint = "use a large value in fewer places, or shorten it"
-            report(path, "Variables and overlays stand for too much", detail, hint)
+            detail = f"up to here they add more than {limit} MiB to the documents"
+            hint = "use large values in fewer places, or shorten them"
+            report(path, "Variables and overlays expand to too much", detail, hint)
         # Stays above the limit, so that the finding is not repeated for every later use.
         self._spent_cost = max(self._spent_cost, _MAX_TOTAL_COST + 1)
         return False
@@ -204,12 +204,14 @@ class VariableValues:
         except RecursionError:
             value = MISSING
             nested = "Variables nested too deeply"
-            findings.append((nested, "its value cannot be worked out", "give it a flat value"))
+            findings.append((nested, "its value cannot be computed", "use a flat value"))
         finally:
             self._resolving.pop()
         if value is not MISSING and _is_too_large(value):
-            detail = "it holds too much, or is nested too deeply"
-            findings.append(("Variable too large", detail, "write what is large where it is used"))
+            detail = "its value is too large or nested too deeply"
+            findings.append(
+                ("Variable too large", detail, "write large values where they are used")
+            )
             value = MISSING
         for summary, detail, hint in findings:
             self._missing(variable, summary, f"variable `{variable.name}`: {detail}", hint)
@@ -299,7 +301,7 @@ class _Substitution:
         for key, child in value.items():
             if "${var." in key:
                 detail = f"the key `{key}` holds a variable"
-                hint = "keys take no variables: write the key out"
+                hint = "keys cannot contain variables: write the key as text"
                 self._report((*path, key), "Variable in a key", detail, hint)
             result[key] = self.replace(child, (*path, key))
             is_complete = is_complete and result[key] is not MISSING
@@ -323,15 +325,15 @@ class _Substitution:
                 return MISSING
             if isinstance(value, (list, dict)):
                 kind = describe_value_kind(value)
-                detail = f"{match[0]} is {kind} and stands inside a longer text"
-                hint = "let it stand alone, or use a string"
+                detail = f"{match[0]} is {kind} inside a longer text"
+                hint = "use the variable alone, or use a string"
                 self._report(path, "Variable does not fit into a text", detail, hint)
                 return MISSING
             # As JSON, so that booleans and numbers look as in YAML, not as in Python.
             pieces.append(value if isinstance(value, str) else json.dumps(value))
             length += len(pieces[-1])
             if length > _MAX_CHARACTERS:
-                detail = f"with its variables it has more than {_MAX_CHARACTERS} characters"
+                detail = f"the text with its variables has more than {_MAX_CHARACTERS} characters"
                 self._report(path, "Text too long", detail, "use shorter variables")
                 return MISSING
         return "".join(pieces) + text[end:]
@@ -342,7 +344,7 @@ class _Substitution:
         name_match = _VARIABLE_NAME.fullmatch(match[1].strip()) if match[2] else None
         if name_match is None:
             detail = f"{match[0]} is not of the form ${{var.NAME}}"
-            hint = "write $${ where the text itself holds ${"
+            hint = "write $${ for a literal ${"
             self._report(path, "Unknown reference", detail, hint)
             return MISSING
         name, declared = name_match[1], self._values.project.variables

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 ReportFinding = Callable[[FieldPath, str, str, str | Callable[[], str]], None]
 _SECONDS_BY_UNIT = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60}
 _MAX_DURATION = timedelta(days=366)
-_IANA_HINT = "write an IANA name such as Europe/Berlin; systems without any need the package tzdata"
+_IANA_HINT = (
+    "write an IANA name such as Europe/Berlin; a system without time zones needs the package tzdata"
+)
 
 
 def decode_rules(
@@ -61,9 +63,9 @@ def decode_rules(
         has_window = "cron" in block and severity != OFF
         name = block.get("name", check)
         if name in rules:
-            detail = f"a rule `{name}` stands before it"
-            hint = "give one of them a `name:` of its own"
-            report_finding(rule_path, "Two rules of one name", detail, hint)
+            detail = f"an earlier rule is already named `{name}`"
+            hint = "set a different `name:` for one of them"
+            report_finding(rule_path, "Two rules with one name", detail, hint)
         rules[name] = PolicyRule(
             check,
             name=name,
@@ -100,7 +102,7 @@ def merge_rules_for_target(
         if rule.severity == OFF and rule.name not in names:
             rule_path = (*target_path, "policy", "rules", index)
             hint = partial(suggest_words, rule.name, names)
-            detail = f"no common rule is `{rule.name}`"
+            detail = f"no common rule is named `{rule.name}`"
             report_finding(rule_path, "No rule to remove", detail, hint)
     own_by_name = {rule.name: rule for rule in own}
     # A target's rule takes the place of the common one, so that the order stays.
@@ -128,8 +130,8 @@ def _decode_window(
     seconds = sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)
     duration = timedelta(seconds=seconds) if 0 < seconds <= _MAX_DURATION.total_seconds() else None
     if duration is None:
-        detail = f"{block['duration']} is no length of a window"
-        hint = "write more than nothing and at most 366d"
+        detail = f"{block['duration']} is not a valid length of a window"
+        hint = "write a length above zero, at most 366d"
         report_finding((*rule_path, "duration"), "Value out of range", detail, hint)
     zone_name = block.get("timezone", "UTC")
     time_zone = _load_time_zone(zone_name, (*rule_path, "timezone"), report_finding)
@@ -150,7 +152,7 @@ def _load_time_zone(
     try:
         return zoneinfo.ZoneInfo(name)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        detail = f"there is no time zone `{name}` here"
+        detail = f"this system has no time zone `{name}`"
         report_finding(zone_path, "Unknown time zone", detail, partial(_suggest_time_zone, name))
     return None
 
@@ -192,9 +194,9 @@ class RefactoringDecoder:
                 report("An address keeps its kind", detail, "name one kind")
             elif old in sources:
                 report = partial(self._report_finding, (*row_path, "from"))
-                report("Moved twice", f"{old} is moved already, further up", _KEEP_ONE)
+                report("Moved twice", f"an earlier entry already moves {old}", _KEEP_ONE)
             elif new in targets:
-                detail = f"something else is moved to {new} already, further up"
+                detail = f"an earlier entry already moves another address to {new}"
                 report("Two moves to one address", detail, _KEEP_ONE)
             else:
                 moves.append(MovedAddress(old, new, self._positions.get(row_path)))
@@ -238,8 +240,13 @@ class RefactoringDecoder:
             for move in chain:
                 del in_cycles[move.old]
             if len(chain) > _MAX_MOVES_IN_ROW:
-                detail = f"{addresses[0]} becomes {addresses[-1]} by {len(chain)} moves in a row"
-                hint = f"keep at most {_MAX_MOVES_IN_ROW}: what every target has carried out may go"
+                detail = (
+                    f"{addresses[0]} becomes {addresses[-1]} through a chain of {len(chain)} moves"
+                )
+                hint = (
+                    f"keep at most {_MAX_MOVES_IN_ROW}: remove the moves that every target "
+                    "has applied"
+                )
                 path: FieldPath = ("moved", row_by_old[addresses[0]])
                 self._report_finding(path, "Too many moves in a row", detail, hint)
         while in_cycles:
@@ -267,7 +274,7 @@ def findings_of_moves(
     if ref:
         moved = []
         reason = f"the manifests of {ref} declare both"
-        hint = "take that move out of the project file for this run"
+        hint = "remove that move from the project file for this run"
         for chain, addresses in iter_move_chains(project.moved):
             declared = [address for address in addresses if address in declared_addresses]
             if len(declared) > 1:
@@ -275,7 +282,7 @@ def findings_of_moves(
     for old, new, position in moved:
         yield error_finding(
             "Moved and still declared",
-            f"{old} is moved to {new}, and {reason}",
+            f"{old} is moved to {new}, but {reason}",
             hint,
             position=position,
             address=str(old),
@@ -286,17 +293,17 @@ def findings_of_moves(
         if ref:
             finding = warning_finding(
                 "Removed and declared again",
-                f"the manifests of {ref} declare {address}, so it counts as not removed",
+                f"the manifests of {ref} declare {address}, so `removed:` has no effect on it",
                 Text(
-                    "if it was forgotten already and the plan would make a second one: ",
+                    "if it was already forgotten and the plan would create a second object: ",
                     Command("import", address, "ID"),
-                    " records the one that is there",
+                    " records the existing object",
                 ),
             )
         else:
             finding = error_finding(
                 "Removed and still declared",
-                f"{address} is listed as removed, and a manifest declares it",
+                f"{address} is listed as removed, but a manifest declares it",
                 "remove that manifest, or the line of `removed:`",
             )
         yield finding.with_changes(position=removal.position, address=str(address), target=target)

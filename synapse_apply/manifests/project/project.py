@@ -142,7 +142,7 @@ def read_project_or_findings(
     if not reading.documents and not findings:
         hint = "begin with `apiVersion: synapse-apply/v1` and `kind: Project`"
         position = Position(display_name, 1, 1)
-        detail = f"{display_name} holds nothing"
+        detail = f"{display_name} is empty"
         findings.append(error_finding("Empty project file", detail, hint, position=position))
     if not reading.documents:
         return None, tuple(findings)
@@ -268,23 +268,24 @@ class _ProjectDecoder:
                     self._report(
                         path,
                         "Variable of a commit's author",
-                        f"`{setting}` names {ref.name}, which the forge sets to what the author of "
-                        "a commit or a pull request wrote, or to a folder of the checkout",
+                        f"`{setting}` names {ref.name}, which the forge sets to a text from the "
+                        "author of a commit or pull request, or to a folder of the checkout",
                         "name a variable that you set yourself",
                     )
                 elif setting != STATE_KEY and is_key:
                     detail = (
-                        f"`{setting}` names {ref.name}, which is a state key and goes to no server"
+                        f"`{setting}` names {ref.name}, which is a state key, and the tool "
+                        "never sends a state key to a server"
                     )
-                    hint = "name a credential of its own"
+                    hint = "name a separate credential"
                     self._report(path, "State key as another credential", detail, hint)
 
     def _decode_providers(self) -> dict[str, Provider]:
         providers = {}
         for name, description in self.value.get("providers", {}).items():
             if name in schemas.providers_with_secrets():
-                detail = f"the keys and secrets of `{name}` are described by this tool"
-                hint = "remove it here, or give the provider its own name"
+                detail = f"the tool already describes the keys and secrets of `{name}`"
+                hint = "remove the description here, or use another name for the provider"
                 self._report(("providers", name), "Provider is known already", detail, hint)
                 continue
             keys = description["keys"]
@@ -327,8 +328,8 @@ class _ProjectDecoder:
             for index, name in enumerate(settings.get("require_verified", ())):
                 path = ("targets", target, "require_verified", index)
                 if name == target:
-                    detail = f"target `{target}` cannot be verified in itself first"
-                    hint = "name the target before it"
+                    detail = f"target `{target}` cannot require its own verification"
+                    hint = "name the preceding target"
                     self._report(path, "Target requires itself", detail, hint)
                 elif name not in names:
                     hint = self._hints.suggest(name, filter(target.__ne__, names))
@@ -353,7 +354,7 @@ class _ProjectDecoder:
         self._merged_rules(name)
         state_key = _decode_state(settings.get("state", {})).key
         if state_key is not None and state_key.keeps_live_value:
-            detail = "no server has a state key that could be kept"
+            detail = "a state key has no live value: no server has it"
             hint = "name a variable or a file, such as {env: NAME}"
             path = (*target_path, "state", "key")
             self._report(path, "State key without a value", detail, hint)

@@ -186,8 +186,8 @@ def _build_project_of(targets: Mapping[str, ListedTarget]) -> JsonDocument:
 
 def _more_finding(count: int, positions: Mapping[FieldPath, Position]) -> Diagnostic:
     return error_finding(
-        "More mistakes in rows", f"{count:,} more are not shown",
-        "mend these first", position=positions.get(("targets_from",)),
+        "More errors in rows", f"{count:,} more are not shown",
+        "fix these first", position=positions.get(("targets_from",)),
     )  # fmt: skip
 
 
@@ -274,15 +274,15 @@ class _ListReader:
             return self.files[normal_name]
         file_path: FieldPath = (*path, "file")
         if normal_name.startswith(("/", "../")) or normal_name in {"..", "."} or "\0" in name:
-            detail = f"`{name}` is no file in the folder of the project file"
-            hint = "put the list beside the project file, or in a folder below it"
+            detail = f"`{name}` is not a file in the folder of the project file"
+            hint = "move the list to the project file's folder, or to a folder below it"
             self._report(file_path, "Path outside the project", detail, hint)
             return None
         display_name = f"{self._folder}{normal_name}"
         try:
             content = self._read_list_file(normal_name)
             detail = f"{display_name} does not exist"
-            hint = "make it, or mend the path, which is relative to the project file"
+            hint = "create the file, or correct the path, which is relative to the project file"
         except InputError as problem:
             position = self._positions.get(file_path)
             findings = problem.diagnostics
@@ -290,7 +290,7 @@ class _ListReader:
             return None
         except (OSError, ValueError) as problem:
             content, hint = None, "check the path, which is relative to the project file"
-            reason = getattr(problem, "strerror", None) or "it has no name that a file can have"
+            reason = getattr(problem, "strerror", None) or "this is not a valid file name"
             detail = f"{display_name}: {reason}"
         if content is None:
             self._report(file_path, "The list cannot be read", detail, hint)
@@ -303,7 +303,7 @@ class _ListReader:
         self.findings += (*reading.diagnostics, *iter_extra_document_error(reading, name))
         document = reading.documents[0] if reading.documents else None
         if document is None and not reading.diagnostics:
-            detail, hint = f"{name} holds nothing", "write a row for each target, or [] for none"
+            detail, hint = f"{name} is empty", "write a row for each target, or [] for none"
             position = Position(name, 1, 1)
             self.findings.append(
                 error_finding("Empty list of targets", detail, hint, position=position)
@@ -311,7 +311,7 @@ class _ListReader:
         if document is None or isinstance(document.value, list):
             return document
         kind = describe_value_kind(document.value)
-        detail = f"{name} holds {kind} where a list of rows is needed"
+        detail = f"{name} holds {kind}, but must be a list of rows"
         hint = "write a row for each target, such as `- {name: acme}`"
         self.findings.append(error_finding("Not a list", detail, hint, position=document.position))
         return None
@@ -328,7 +328,7 @@ class _ListReader:
                 self._report(key_path, *_describe_unknown_key(key, named_keys))
         for index, row in enumerate(lists[0].rows()):
             if not isinstance(row, dict):
-                detail = f"the row is {describe_value_kind(row)} where a mapping is needed"
+                detail = f"the row is {describe_value_kind(row)}, but must be a mapping"
                 hint = "write KEY: VALUE lines, such as `name: acme`"
                 self._report_row(lists[0], (index,), "Not a row", detail, hint)
                 continue
@@ -339,8 +339,8 @@ class _ListReader:
                     finding = _describe_unknown_key(key, named_keys)
                     self._report_row(lists[0], (index, key), *finding)
                 elif not isinstance(value, (str, int, float)):
-                    detail = f"`{key}` is {describe_value_kind(value)} where one value is needed"
-                    hint = "a row holds texts, numbers and booleans; leave out what has no value"
+                    detail = f"`{key}` is {describe_value_kind(value)}, but must be a single value"
+                    hint = "a row holds texts, numbers and booleans. Omit keys without a value"
                     self._report_row(lists[0], (index, key), "Wrong type", detail, hint)
 
     def _make_targets(self, target_list: _TargetList) -> None:
@@ -355,8 +355,8 @@ class _ListReader:
             missing = [key for key in named if key not in values]
             for key in missing:
                 use_position = find_nearest_position(self._positions, named[key])
-                detail = f"the row has no `{key}`, named at {use_position}"
-                hint = "add it to the row, or to `defaults` for every row without it"
+                detail = f"the row has no `{key}`, which {use_position} uses"
+                hint = "add the key to the row, or to `defaults` for all rows"
                 self._report_row(target_list, (index,), "Missing value", detail, hint)
             cost = 0 if missing else target_list.template.estimate_cost(values)
             if not missing and self._charge(target_list, cost):
@@ -366,9 +366,9 @@ class _ListReader:
         """Add to what the rows cost so far; False, reported once, above the limit."""
         before, self._cost = self._cost, self._cost + cost
         if before <= _MAX_TOTAL_COST < self._cost:
-            detail = f"they put more than {_MAX_TOTAL_COST // 1024**2} MiB into the template"
-            hint = "use long values in fewer places, or shorten them"
-            self._report(target_list.path, "The rows stand for too much", detail, hint)
+            detail = f"they add more than {_MAX_TOTAL_COST // 1024**2} MiB to the template"
+            hint = "use long values in fewer places, or shorten the values"
+            self._report(target_list.path, "The rows expand to too much", detail, hint)
         return self._cost <= _MAX_TOTAL_COST
 
     def _make_target(
@@ -378,15 +378,15 @@ class _ListReader:
         report = partial(self._report_row, target_list, (index, *target_list.name.keys[:1]))
         pattern, rule = _names_schema()
         if pattern.fullmatch(name) is None:
-            detail = f"the name {name[:80]!r} is not of the form it must have"
+            detail = f"the name {name[:80]!r} is malformed"
             report("Malformed value", detail, f"write {rule}")
         elif name == EMBEDDED:
-            detail = "`embedded` is always the embedded backend, and no row makes it"
+            detail = "`embedded` is always the embedded backend, so no row can define it"
             report("Reserved target", detail, "choose another name")
         elif name in self.targets or ("targets", name) in self._positions:
             other = ListedPositions(self._positions, self.targets)["targets", name]
-            detail = f"there is a target `{name}` already, at {other}"
-            hint = "each target has a name of its own: remove one of the two"
+            detail = f"target `{name}` already exists, at {other}"
+            hint = "each target needs a unique name: rename or remove one of the two"
             report("Duplicate target", detail, hint)
         else:
             settings = target_list.template.fill_with(values)
@@ -397,8 +397,8 @@ def _describe_unknown_key(key: str, named_keys: set[str]) -> tuple[str, str, str
     match = find_similar_word(key, named_keys)
     return (
         "Unknown key",
-        f"nothing in `targets_from` names `${{row.{key}}}`",
-        f"did you mean `{match}`?" if match else "remove it, or use it in the template",
+        f"nothing in `targets_from` uses `${{row.{key}}}`",
+        f"did you mean `{match}`?" if match else "remove the key, or use it in the template",
     )
 
 
@@ -513,7 +513,7 @@ def parse_row_text(
         else:
             forms = "${row.KEY} or ${var.NAME}" if takes_variables else "${row.KEY}"
             detail = f"{match[0]} is not of the form {forms}"
-            hint = "write $${ where the text itself holds ${"
+            hint = "write $${ for a literal ${"
             report(path, "Unknown reference", detail, hint)
     return RowText((*pieces, "".join(literals) + text[end:]))
 
@@ -545,8 +545,8 @@ def _parse_template_node(
     }
     for key in children:
         if "${row." in str(key):
-            hint = "keys take no values of rows: write the key out"
-            report((*path, key), "Row in a key", f"the key `{key}` names a row", hint)
+            hint = "keys cannot contain values of rows: write the key as text"
+            report((*path, key), "Row in a key", f"the key `{key}` refers to a row", hint)
     is_same = all(child is value[key] for key, child in children.items())
     return value if is_same else _Filled(children, isinstance(value, list))
 

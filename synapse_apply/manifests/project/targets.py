@@ -100,7 +100,7 @@ class _SettingSources:
             offers.append(SettingOffer("token of the target"))
             # Reported, since a user who set the variable expects it to be used.
             if variable_token and declared.name != TOKEN_VARIABLE:
-                text = "is set, too, and not used"
+                text = "is also set, but not used"
                 offers.append(SettingOffer(TOKEN_VARIABLE, text, unused=True))
             return declared
         offers.append(SettingOffer("token of the target", _NOT_SET))
@@ -111,7 +111,7 @@ class _SettingSources:
             return SecretRef("env", TOKEN_VARIABLE)
         reason = _NOT_SET
         if variable_token:
-            reason = f"is kept for {HOST_VARIABLE}, which is another host"
+            reason = f"is not used: it belongs to {HOST_VARIABLE}, which is another host"
         offers.append(SettingOffer(TOKEN_VARIABLE, reason, unused=bool(variable_token)))
         if self._environ.get(_FORMER_TOKEN_VARIABLE):
             text = f"is set and not read: the vendor's tools read {TOKEN_VARIABLE}"
@@ -149,8 +149,8 @@ def _offer_beside(name: str, variable_value: str, used_value: str) -> SettingOff
     if not variable_value:
         return SettingOffer(name, _NOT_SET)
     if variable_value == used_value:
-        return SettingOffer(name, "says the same")
-    return SettingOffer(name, "is set to something else and not used", unused=True)
+        return SettingOffer(name, "has the same value")
+    return SettingOffer(name, "has another value and is not used", unused=True)
 
 
 def _why_unusable(login: Login | None) -> str:
@@ -160,7 +160,7 @@ def _why_unusable(login: Login | None) -> str:
     if login.problem:
         return f"cannot be used: {login.problem}"
     if not schemas.is_valid_target_url(login.url):
-        return "cannot be used: its host is no http or https URL, or has credentials in it"
+        return "cannot be used: its host is not an http or https URL, or contains credentials"
     return ""
 
 
@@ -179,8 +179,8 @@ def parse_host_url_or_empty(environ: Mapping[str, str]) -> str:
     if url and not schemas.is_valid_target_url(url):
         raise InputError.from_summary(
             f"{HOST_VARIABLE} cannot be used",
-            "it is not an http or https URL, or has credentials in it",
-            f"set it to a URL such as https://api.synapse.sh; the token goes into {TOKEN_VARIABLE}",
+            "it is not an http or https URL, or contains credentials",
+            f"set it to a URL such as https://api.synapse.sh. Set the token in {TOKEN_VARIABLE}",
         )
     return url
 
@@ -254,10 +254,10 @@ def _choose_target(
     # Set variables mean that a real backend was intended, and a pipeline must never guess.
     if is_interactive and not set_variables:
         return _require_target(project, EMBEDDED, environ)
-    reason = f"{' and '.join(set_variables)} set" if set_variables else "not on a terminal"
+    reason = f"{' and '.join(set_variables)} set" if set_variables else "not at a terminal"
     raise InputError.from_summary(
         "Which target?",
-        f"no target is declared, and the embedded backend is not assumed ({reason})",
+        f"no target is declared, and the tool does not assume the embedded backend here ({reason})",
         f"pass --target {EMBEDDED}, or declare a target in synapse-apply.yaml",
     )
 
@@ -326,6 +326,6 @@ def _build_no_match_finding(project: Project, selector: str) -> Diagnostic:
     match = find_similar_word(selector.replace("*", ""), known_words)
     return error_finding(
         "No target matches",
-        f"of {len(names) - 1:,} declared targets none matches `{selector}`",
+        f"none of {len(names) - 1:,} declared targets matches `{selector}`",
         f"did you mean `{match}`?" if match else suggest_words("", known_words),
     )

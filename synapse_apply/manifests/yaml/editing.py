@@ -83,9 +83,9 @@ class _EditRequest:
             if not reading.diagnostics and self._content(reading) == expected_content:
                 return candidate
         if self._lost_comments:
-            raise self._refusal(f"the comment `{self._lost_comments[0]}` in it would be lost")
-        hint = "It may be shared through an alias."
-        raise self._refusal("changing it would change more than it", hint)
+            raise self._refusal(f"its comment `{self._lost_comments[0]}` would be lost")
+        hint = "An alias may share the value."
+        raise self._refusal("the edit would also change other values", hint)
 
     def _content(self, reading: ReadResult, *, is_expected: bool = False) -> str:
         """The content of a text as JSON, equal for two texts that mean the same.
@@ -124,7 +124,7 @@ class _EditRequest:
             return
         self._require_editable(slot.node, "its value")
         if not edit.allow_collections and (is_collection(edit.value) or not slot.node.is_scalar):
-            raise self._refusal("a list or a mapping stands there")
+            raise self._refusal("the value there is a list or a mapping")
         yield from self._merged_texts(slot, edit.value)
         if slot.node.is_scalar:
             return
@@ -152,20 +152,22 @@ class _EditRequest:
         parent = None
         for part in self._edit.path:
             if slot is None:
-                raise self._refusal("there is nothing it could stand in")
+                raise self._refusal("it has no parent in the file")
             parent = slot
             self._require_editable(parent.node, "what it stands in")
             slot = next((entry for entry in parent.entries() if entry.key == part), None)
         if parent is None or (slot is None and not parent.node.is_map):
-            raise self._refusal("there is nothing it could stand in")
+            raise self._refusal("it has no parent in the file")
         return parent, slot
 
     def _require_editable(self, node: Node, subject: str) -> None:
         if node.alias:
-            raise self._refusal(f"{subject} is the alias *{node.alias}", "Write the value out.")
+            raise self._refusal(
+                f"{subject} is the alias *{node.alias}", "Replace the alias with the value."
+            )
         if node.is_scalar and node.properties:
             reason = f"{subject} has an anchor or a tag ({node.properties})"
-            raise self._refusal(reason, "Write it without.")
+            raise self._refusal(reason, "Remove the anchor or tag.")
 
     def _refusal(self, reason: str, hint: str = "") -> InputError:
         """The error for an edit that cannot be made."""
@@ -177,7 +179,7 @@ class _EditRequest:
             error_finding(
                 "This cannot be edited in place",
                 f"`{format_field_path(self._edit.path)}`: {reason}.",
-                f"{hint} Or edit the file by hand." if hint else "Edit the file by hand.",
+                f"{hint} Or edit the file manually." if hint else "Edit the file manually.",
                 position=replace(positions[path], file=self._name),
                 path=self._edit.path,
             )

@@ -160,18 +160,18 @@ _SURROGATE_PAIR = r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2
 _KNOWN_MESSAGES = (
     (
         r"character '\\t'|character that cannot start any token.*\t",
-        "a tab stands where only spaces may",
+        "a tab is used where only spaces are allowed",
         "indent with spaces; YAML forbids tabs there",
     ),
     (
         r"mapping values are not allowed",
-        "`: ` stands where no key can: a second one, or the line before has none",
-        "indent as the line before, or quote the text that holds `: `",
+        "unexpected `: `: the line has a second one, or the line before has none",
+        "indent like the line before, or quote the text that contains `: `",
     ),
     (
         r"could not find expected ':'",
         "this line has no `KEY: VALUE`",
-        "add the `:`, or indent the line when it belongs to a text above",
+        "add the `:`, or indent the line if it belongs to the text above",
     ),
     (
         r"unexpected end of stream|while scanning a quoted scalar",
@@ -193,7 +193,7 @@ _KNOWN_MESSAGES = (
         "the indentation does not fit the lines above",
         "indent this line like its siblings",
     ),
-    (r"cannot start any token", "a character stands here that begins no YAML value", _QUOTE_HINT),
+    (r"cannot start any token", "no YAML value can start with this character", _QUOTE_HINT),
     (
         r"unknown escape|escape",
         "an unknown escape in a double-quoted text",
@@ -201,12 +201,12 @@ _KNOWN_MESSAGES = (
     ),
     (
         r"nesting|depth|maximum",
-        "mappings and lists stand too deep inside each other",
+        "mappings and lists are nested too deeply",
         "flatten the document",
     ),
     (r"undefined tag|tag", "the tag cannot be read", "remove the tag"),
     (r"alias|anchor", "an anchor or alias has no name", "quote the text that begins with & or *"),
-    (r"", "this is not YAML", "compare with the examples; quoting the text often helps"),
+    (r"", "this is not valid YAML", "compare with the examples. Quoting the text often helps"),
 )
 
 
@@ -220,12 +220,12 @@ def _explain_bad_escape(escape: str) -> tuple[str, str]:
         high, low = (int(half, 16) for half in pair.groups())
         name = f"\\U{0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00:08X}"
         return (
-            f"{pair[0]} is a pair of surrogates: JSON writes one character so, YAML cannot",
+            f"{pair[0]} is a pair of surrogates: JSON allows that for one character, YAML does not",
             f"write the character itself, or {name} (in Python json.dump(..., ensure_ascii=False))",
         )
     return (
-        f"{escape[:2]} stands before a number that is no character's",
-        "write the character itself; single quotes keep what looks like an escape as it is",
+        f"{escape[:2]} comes before a number that is not a character",
+        "write the character itself, or use single quotes to keep the text unchanged",
     )
 
 
@@ -499,7 +499,7 @@ def read_single_document(
     first = reading.documents[0]
     if not isinstance(first.value, dict):
         kind = describe_value_kind(first.value)
-        detail = f"{file} holds {kind} where KEY: VALUE lines are expected"
+        detail = f"{file} holds {kind}, but KEY: VALUE lines are expected"
         findings.append(
             error_finding("Not a mapping", detail, "begin with a key", position=first.position)
         )
@@ -511,8 +511,8 @@ def iter_extra_document_error(reading: ReadResult, file: str) -> Iterator[Diagno
     for second in reading.documents[1:2]:
         yield error_finding(
             "More than one document",
-            f"{file} holds {len(reading.documents)} documents where one is expected",
-            "move the others to files of their own",
+            f"{file} holds {len(reading.documents)} documents, but only one is allowed",
+            "move the others to separate files",
             position=second.position,
         )
 
@@ -589,8 +589,8 @@ class _YamlReader:
             start = following.start()
         self._report(
             "Too many syntax errors",
-            f"the rest of the file is not read after {_MAX_RESTARTS} of them",
-            "mend these first",
+            f"the tool stops reading the file after {_MAX_RESTARTS} errors",
+            "fix these first",
             pack_mark(text.count("\n", 0, start), 0),
         )
 
@@ -648,7 +648,7 @@ class _YamlReader:
             known = (row for row in _KNOWN_MESSAGES if is_tab or re.search(row[0], message))
             _, detail, hint = next(known)
         if begun is not None and end is not None and begun.line != end.line:
-            detail += f", begun at line {begun.line + self._first_line + 1}"
+            detail += f", started at line {begun.line + self._first_line + 1}"
         if message:
             detail += f" ({message})"
         self._report("YAML syntax", detail, hint, pack_mark(line, column))
@@ -662,8 +662,8 @@ class _YamlReader:
         line, column = preceding.count("\n"), len(preceding.rpartition("\n")[2])
         self._report(
             "Control character",
-            f"the character U+{ord(match[0]):04X} cannot stand in YAML",
-            f'remove it, or write it as an escape in a quoted text: "\\u{ord(match[0]):04x}"',
+            f"the character U+{ord(match[0]):04X} is not allowed in YAML",
+            f'remove the character, or write an escape in a quoted text: "\\u{ord(match[0]):04x}"',
             pack_mark(self._first_line + line, column),
         )
         return re.sub(_CONTROL_CHARACTER, "\ufffd", text)
@@ -702,16 +702,16 @@ class _YamlReader:
         except TooManyDigits:
             self._report(
                 "Number with too many digits",
-                f"{text[:_MAX_DIGITS_SHOWN]}... is a number of {len(text):,} characters, and more "
-                f"than {MAX_NUMBER_LENGTH:,} are not read",
-                "put it in quotes when it is a text",
+                f"{text[:_MAX_DIGITS_SHOWN]}... is a number of {len(text):,} characters, and the "
+                f"limit is {MAX_NUMBER_LENGTH:,}",
+                "quote it if it is text",
                 mark,
             )
         except NotJsonNumber:
             self._report(
                 "Number that JSON cannot hold",
                 f"{text} is infinite or not a number",
-                f'quote it when it is a text: "{text}"',
+                f'quote it if it is text: "{text}"',
                 mark,
             )
         return text
@@ -722,8 +722,8 @@ class _YamlReader:
             tag_text = "!!" + tag.removeprefix(_YAML_TAG_PREFIX) if is_core else tag
             self._report(
                 "Tags are not supported",
-                f"the tag {tag_text} asks for a type that is not JSON",
-                "remove the tag; quote the value when it is a text",
+                f"the tag {tag_text} requests a type that JSON lacks",
+                "remove the tag. Quote the value if it is text",
                 mark,
             )
 
@@ -733,7 +733,7 @@ class _YamlReader:
         if len(self._open_anchors) >= MAX_DEPTH:
             self._report(
                 "Nested too deeply",
-                f"more than {MAX_DEPTH} mappings and lists stand inside each other",
+                f"more than {MAX_DEPTH} levels of mappings and lists",
                 "flatten the document",
                 mark,
             )
@@ -769,8 +769,8 @@ class _YamlReader:
                 first = build_position(self.source.file, trees[key])
                 self._report(
                     "Duplicate key",
-                    f"`{key}` stands here for the second time; the first is at line {first.line},"
-                    f" column {first.column}",
+                    f"`{key}` appears a second time; the first is at line {first.line}, column "
+                    f"{first.column}",
                     "keep one of the two",
                     mark,
                 )
@@ -785,8 +785,8 @@ class _YamlReader:
         if is_scalar and event.value == "<<" and not event.style:
             self._report(
                 "Merge keys are not supported",
-                "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
-                "write the keys out, or change them for a target with an overlay",
+                "`<<` merges another mapping into this one, which YAML 1.2 no longer supports",
+                "write the keys here, or change them for a target with an overlay",
                 mark,
             )
             return None
@@ -803,8 +803,8 @@ class _YamlReader:
             return text
         self._report(
             "Key is not a string",
-            "a mapping, a list or an alias stands where a key is expected",
-            "write a text; quote one that begins with { or [",
+            "found a mapping, a list or an alias, but expected a key",
+            "write text as the key, and quote it if it begins with { or [",
             mark,
         )
         return made_up
@@ -817,10 +817,10 @@ class _YamlReader:
             is_open = name in self._open_anchors
             self._report(
                 "Alias inside its own anchor" if is_open else "Unknown alias",
-                f"*{name} stands inside the value it names"
+                f"*{name} is inside the value that it refers to"
                 if is_open
-                else f"no anchor &{name} stands before *{name} in this document",
-                f'quote it when it is a text: "*{name}"',
+                else f"no anchor &{name} precedes *{name} in this document",
+                f'quote it if it is text: "*{name}"',
                 mark,
             )
             # Read as a text, so that the rest of the document is still checked.
@@ -831,8 +831,8 @@ class _YamlReader:
         if self._aliased_count > MAX_ALIASED_NODES:
             self._report(
                 "Aliases expand to too much",
-                f"with *{name} this file has more than {MAX_ALIASED_NODES} values in all",
-                "write the values out instead of using aliases of aliases",
+                f"with *{name}, this file has more than {MAX_ALIASED_NODES} values",
+                "write the values instead of using aliases of aliases",
                 mark,
             )
             raise _UnreadableDocument(mark)

@@ -55,8 +55,8 @@ def draw_planned(
     if len(needs) > MAX_DRAWN_NODES:
         command = Command("plan --graph", target=target)
         return (
-            f"<p>{len(needs):,} resources are too many to draw here: "
-            f"<code>{cut_and_escape(command.format_command_line())}</code> writes them for "
+            f"<p>The graph of {len(needs):,} resources is too large to draw here. "
+            f"<code>{cut_and_escape(command.format_command_line())}</code> writes the graph for "
             "Mermaid.</p>"
         )
     boxes: dict[Address, _Box] = {}

@@ -26,8 +26,9 @@ _NEXT_STEPS = (
     "<ol>{}</ol></section>"
 )
 _GRAPH_SECTION = (
-    '<section id="graph" aria-labelledby="graph-title"><h2 id="graph-title">Dependencies</h2>'
-    '<p class="intro">An arrow leads to what is needed.</p>{}</section>'
+    '<section id="graph" aria-labelledby="graph-title"><h2 '
+    'id="graph-title">Dependencies</h2><p class="intro">Each arrow points to a '
+    "dependency.</p>{}</section>"
 )
 _SIGN_STYLES = {"+": "come", "-": "gone", "~": "moved", "!": "trouble"}
 
@@ -91,7 +92,7 @@ class HtmlPage:
     counts: Sequence[tuple[str, int, str]] = ()
     graph_nodes: Sequence[GraphNode] = ()
     footer: str = ""
-    trouble_label: str = "Only refused"
+    trouble_label: str = "Only refused rows"
     target: str = ""
     next_steps: Sequence[str] = ()
 

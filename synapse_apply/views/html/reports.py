@@ -89,7 +89,7 @@ def _row(kind: Kind, item: Any, links: ForgeLinks) -> HtmlRow:
             return HtmlRow(address, "verify", ">", "will be verified", body)
         case Kind.FORGET:
             reason = render_prose(forget_reason(item))
-            status_html = f"{PLANNED_PHRASES[Action.FORGET]}: {reason}; the object itself stays"
+            status_html = f"{PLANNED_PHRASES[Action.FORGET]}: {reason}; the live object stays"
             return HtmlRow(item.address, item.action.value, ".", status_html)
         case Kind.NOTE:
             change, index = item
@@ -166,7 +166,7 @@ def _refusal_row(change: Change, links: ForgeLinks) -> HtmlRow:
         body += render_paragraph(render_prose(refusal.reason) + place, "refusal")
         body += f"<h3>{title}</h3>{ways}" if ways else ""
     table = render_fields_table(fields, side_titles=("Now", "Wanted"))
-    body += f"<h3>What was wanted</h3>{table}" if table else ""
+    body += f"<h3>Declared values</h3>{table}" if table else ""
     return HtmlRow(
         change.address,
         change.action.value,
@@ -207,7 +207,7 @@ def _run_row(result: VerificationResult, links: ForgeLinks) -> HtmlRow:
     body = "" if is_skipped else render_findings(result.diagnostics, links)
     if result.logs:
         log = render_code_block(outcomes.log_lines(result.logs))
-        body += f"<h3>The last lines of its log</h3>{log}"
+        body += f"<h3>Last lines of its log</h3>{log}"
     status_html = cut_and_escape(status_text, 2000)
     return HtmlRow(result.address, "verify", sign, status_html, body, needs_decision=sign == "!")
 
@@ -218,12 +218,12 @@ def _drift_row(drifted: ObjectDrift, links: ForgeLinks) -> HtmlRow:
     blocked = render_prose(drifted.blocked_reason)
     facts = (
         f"Recorded as id {old}, now {new}" if drifted.replacement_id else "",
-        f"Apply cannot undo it: {blocked}" if drifted.blocked_reason else "",
+        f"Apply cannot undo this: {blocked}" if drifted.blocked_reason else "",
         f"Was id {old}" if drifted.is_missing else "",
         links.render_position(drifted.position) if drifted.position else "",
     )
     table = render_fields_table(drifted.all_field_changes, side_titles=("Recorded", "Live"))
-    action = "made anew" if drifted.replacement_id else "changed"
+    action = "made again" if drifted.replacement_id else "changed"
     return HtmlRow(
         drifted.address,
         "gone" if drifted.is_missing else action,
@@ -265,7 +265,7 @@ def _guards(guards: Iterable[GuardViolation]) -> str:
     items = ""
     for guard in guards:
         option = guard.untold_option
-        hint = f"If this is meant, apply with {render_code(option)}." if option else ""
+        hint = f"If you intend this, apply with {render_code(option)}." if option else ""
         items += _remark("warning", guard, hint)
     return f'<ul class="findings">{items}</ul>' if items else ""
 
@@ -334,7 +334,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
         ],
         build_plan_nodes(plan),
         _render_footer(run_url, plan.tool_version, "", f"plan {render_code(plan.id)}"),
-        "Only what is not done",
+        "Only unfinished rows",
         base.target,
         () if outcomes.is_wholly_done(report) else tuple(_steps_after_apply(report)),
     ).render_html()
@@ -363,7 +363,7 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
             ("waiting", len(drift.pending_addresses), "quiet"),
         ],
         footer=_render_footer(run_url, drift.tool_version, drift.created),
-        trouble_label="Only what apply cannot undo",
+        trouble_label="Only drift that apply cannot undo",
     ).render_html()
 
 
@@ -378,7 +378,7 @@ def render_findings_html(
 ) -> str:
     """The page of findings without a plan: those that ended a command, or those of `validate`."""
     error_count = sum(finding.is_error for finding in findings)
-    outcome_text = "failed" if error_count else "found nothing wrong"
+    outcome_text = "failed" if error_count else "found no errors"
     name = f" for {target}" if target else ""
     return HtmlPage(
         f"{command.capitalize()} {outcome_text}{name}",
@@ -424,7 +424,7 @@ def _target_line(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
 
 def _render_footer(run_url: str, tool_version: str, created: str, *html_facts: str) -> str:
     """The footer: facts, time, link to the CI run, version."""
-    parts = [*html_facts, f"made {cut_and_escape(created)}" if created else ""]
+    parts = [*html_facts, f"created {cut_and_escape(created)}" if created else ""]
     parts += [f"by {render_anchor(run_url, cut_and_escape(run_url))}" if run_url else ""]
     parts += [f"synapse-apply {cut_and_escape(tool_version)}" if tool_version else ""]
     return ", ".join(part for part in parts if part)
@@ -444,19 +444,25 @@ def _steps_after_plan(plan: Plan) -> Iterator[str]:
     if plan.refused_changes:
         rows = format_count_and_noun(len(plan.refused_changes), "refused row")
         yield (
-            f'Settle <a href="#refused">{rows}</a>: the ways out stand below; apply leaves '
-            "it out until then."
+            f'Resolve <a href="#refused">{rows}</a>: each row lists its ways out. Until then, '
+            "apply skips refused rows."
         )
     if plan.guards:
-        yield '<a href="#guards">A guard</a> stops the whole apply; let it pass if that is meant.'
+        yield (
+            '<a href="#guards">A guard</a> stops the whole apply. Override the guard only '
+            "if you intend these changes."
+        )
     outside = {Cause.DRIFT, Cause.BOTH}
     if any(f.cause in outside and not f.origin for c in plan.changes for f in c.fields):
         yield (
-            "Apply would undo what was changed outside. To keep it, take the change into Git "
-            f"first: {_command('drift --write ADDRESS', target)}"
+            "Apply would undo the changes made outside Git. To keep a change, write it to the "
+            f"manifests first: {_command('drift --write ADDRESS', target)}"
         )
     if plan.base.is_offline and plan.has_changes:
-        yield "No backend was asked. Merge the change, or plan with the backend: " + plan_command
+        yield (
+            "This plan did not ask the backend. Merge the change, or plan with the backend: "
+            + plan_command
+        )
     elif plan.has_changes and not plan.guards and plan.is_applyable:
         adopts = any(c.action is Action.ADOPT and not c.is_refused for c in plan.changes)
         command = _command("apply --adopt" if adopts else "apply", target)
@@ -468,17 +474,22 @@ def _steps_after_apply(report: Report) -> Iterator[str]:
     plan, target = report.plan, report.plan.base.target
     for file in sorted({o.recovery_file for o in report.outcomes if o.recovery_file}):
         command = _command("state record FILE", target)
-        yield f"Record what could not be recorded: {command}, where FILE is {render_code(file)}"
+        yield (
+            f"Record the results that the state lacks: {command}, where FILE is {render_code(file)}"
+        )
     if report.count_outcomes(Result.FAILED):
-        yield 'Mend what <a href="#failed">failed</a>: each finding says why.'
+        yield 'Fix <a href="#failed">the failures</a>: each finding names the cause.'
     if any(not result.is_acceptable for result in report.verification_results):
-        yield 'Look at <a href="#verified">the runs</a> that did not succeed.'
+        yield 'Check <a href="#verified">the runs</a> that did not succeed.'
     if plan.refused_changes:
-        yield 'Resolve what is <a href="#refused">refused</a>: each row has its ways out.'
+        yield 'Resolve <a href="#refused">the refused rows</a>: each row lists its ways out.'
     if any(outcome.is_untellable for outcome in report.outcomes):
-        yield "Settle by hand what this API cannot look up: its finding says how."
+        yield "Settle manually the calls that this API cannot look up: each finding says how."
     if any(o.result is Result.UNKNOWN and not o.is_untellable for o in report.outcomes):
-        yield "What is unknown is looked up by the next run before it does anything else."
+        yield "The next run first looks up every unknown outcome."
     if plan.actionable_changes:
         command = _command("apply", target)
-        yield f"Apply again for the rest; what is recorded as done is not repeated: {command}"
+        yield (
+            "Apply again to finish the rest. Apply does not repeat a call that is recorded as "
+            f"done: {command}"
+        )

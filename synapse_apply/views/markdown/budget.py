@@ -223,4 +223,4 @@ def _not_begun(names: Sequence[str], budget: SizeBudget) -> str:
     all_spans = (code_span(name, MAX_NAME_LENGTH) for name in names)
     spans = _take_texts_that_fit(all_spans, budget.limit // 4, budget)
     more = f" and {len(names) - len(spans):,} more" if len(names) > len(spans) else ""
-    return f"Not begun: {', '.join(spans)}{more}."
+    return f"Not started: {', '.join(spans)}{more}."

@@ -69,7 +69,7 @@ def render_plan_markdown(
     title = f"{failure_prefix}Plan for {_name(base.target)}"
     if base.is_offline:
         relation = "against" if base.compared else "not compared with"
-        title += f" {relation} {_name(base.against)}; the backend was not asked"
+        title += f" {relation} {_name(base.against)}, without asking the backend"
     counts = plans.plan_totals(plan, _PLAIN).split("\n")
     if plan.refused_changes and not plan.has_errors:
         # Refused changes are on the `Plan:` line, so that it stays the first.
@@ -104,7 +104,7 @@ def render_report_markdown(
     steps = [f"- {prose(line)}" for line in lines[end:]]
     sections = _sized_sections(report_sections(report), budget)
     if steps:
-        sections.insert(0, SizedSection("### What to do now", steps, len(steps), "\n"))
+        sections.insert(0, SizedSection("### What to do next", steps, len(steps), "\n"))
     see = Command("state history show", plan_id, target=base.target[:MAX_NAME_LENGTH])
     return _fit(heading, sections, budget, see, run_url, plan_id)
 
@@ -142,7 +142,7 @@ def render_findings_markdown(
     Its marker makes it replace the command's own comment.
     """
     error_count = sum(finding.is_error for finding in findings)
-    outcome = "failed" if error_count else "found nothing wrong"
+    outcome = "failed" if error_count else "found no errors"
     name = f" for {_name(target)}" if target else ""
     heading = [
         *_title(target, command, f"{command.capitalize()} {outcome}{name}"),
@@ -188,7 +188,7 @@ def _fit(
 
     def footer(hidden_count: int) -> str:
         sources = " or ".join(filter(None, (run, code_span(see.format_command_line()))))
-        note = f"**{hidden_count:,} not shown here:** {sources} has all of it."
+        note = f"**{hidden_count:,} not shown here:** {sources} shows everything."
         facts = [f"Plan {code_span(plan_id)}"] if plan_id else []
         facts += [run] if run and not hidden_count else []
         facts_text = f"<sub>{', '.join(facts)}</sub>" if facts else ""
@@ -234,7 +234,7 @@ def _entry(kind: Kind, item: Any, budget: SizeBudget) -> str:
             return _diff(html_code(drifts.what_drifted(item)), block, budget)
         case Kind.GUARD:
             option = code_span(item.untold_option)
-            hint = f" If this is meant, apply with {option}." if option else ""
+            hint = f" If you intend this, apply with {option}." if option else ""
             detail = f" {_sentence(item.detail)}" if item.detail else ""
             return f"- **{_sentence(item.summary)}**{detail}{hint}"
         case Kind.DUE_RUN:
@@ -244,7 +244,7 @@ def _entry(kind: Kind, item: Any, budget: SizeBudget) -> str:
             return f"- {code_span(item.old)} has moved to {code_span(item.new)}"
         case Kind.FORGET:
             reason = prose(forget_reason(item))
-            return f"- {code_span(item.address)}: {reason}; the object itself stays"
+            return f"- {code_span(item.address)}: {reason}; the live object stays"
         case Kind.NOTE:
             change, index = item
             return f"- {code_span(change.address)}: {prose(bare_note(change, index))}"
@@ -299,7 +299,7 @@ def _refusals(change: Change, budget: SizeBudget) -> str:
         # An empty list item (a lone `-`) would make the line above it a heading.
         lines += [f"  - {way_out}" for way_out in filter(None, map(prose, refusal.ways_out))]
     if wanted_lines := _BLOCKS.refused_fields(change):
-        lines += ["", _diff("What was wanted", "\n".join(wanted_lines), budget)]
+        lines += ["", _diff("Declared values", "\n".join(wanted_lines), budget)]
     return "\n".join(lines)
 
 
@@ -328,5 +328,5 @@ def _run(result: VerificationResult, budget: SizeBudget) -> str:
     if result.logs:
         logged = outcomes.log_lines(result.logs)
         # Markdown after a tag is HTML until an empty line (CommonMark 4.6).
-        lines += ["", _collapsible("The last lines of its log", logged, "text", budget), ""]
+        lines += ["", _collapsible("Last lines of its log", logged, "text", budget), ""]
     return "\n".join(lines)

@@ -45,7 +45,7 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     parts += [format_count_and_noun(warnings, "warning")] if warnings else []
     parts += [f"{unchecked} not checked"] if unchecked else []
     counts_text = f" ({', '.join(parts)})" if parts else ""
-    totals = f"{', '.join(parts)}." if problems else f"Nothing is wrong{counts_text}."
+    totals = f"{', '.join(parts)}." if problems else f"No problems found{counts_text}."
     lines.append(style(totals, "error" if problems else "done"))
     return escape_ci_commands("\n".join(lines) + "\n")
 

@@ -15,10 +15,10 @@ from synapse_apply.views.text.plan import name_accepted, target_line
 from synapse_apply.views.text.terminal import MAX_COLUMN_WIDTH, Style
 from synapse_apply.views.text.values import RowLayout, build_field_tree, format_value_inline
 
-_NO_DRIFT = "No drift. Live objects are as they were recorded."
-_AS_DECLARED = "No drift. Live objects are as they were recorded, or as they are declared now."
-_HEADER = "Objects have changed outside of synapse-apply:"
-_HEADER_WITH_ORIGIN = "Objects are not as they were recorded:"
+_NO_DRIFT = "No drift. Live objects match the state."
+_AS_DECLARED = "No drift. Live objects match the state or the manifests."
+_HEADER = "Objects have changed outside synapse-apply:"
+_HEADER_WITH_ORIGIN = "Objects differ from the state:"
 
 
 def render_drift(
@@ -48,7 +48,7 @@ def render_written_edits(
     `location` are options that are added to the commands that the text names.
     """
     if not drift.written_edits:
-        return "Nothing to edit: the files have the live values already.\n"
+        return "Nothing to edit: the files already have the live values.\n"
     style = Style(color)
     lines: list[str] = []
     for address in dict.fromkeys(edit.address for edit in drift.written_edits):
@@ -56,7 +56,7 @@ def render_written_edits(
         for edit in drift.written_edits:
             if edit.address == address:
                 old, new = (
-                    ("(not there)" if side is ABSENT else format_value_inline(side))
+                    ("(not set)" if side is ABSENT else format_value_inline(side))
                     for side in (edit.field.before, edit.field.after)
                 )
                 name = format_quoted_path(("spec", *edit.field.path))
@@ -66,8 +66,8 @@ def render_written_edits(
     elif show_hints:
         # With changes of Git that wait, the next plan still shows the resource.
         has_pending = any(edit.address in drift.pending_addresses for edit in drift.written_edits)
-        absence = "drift for it, only what Git changes besides" if has_pending else "change for it"
-        records = (Command("apply"), " records that.")
+        absence = "drift for it, only other changes in Git" if has_pending else "change for it"
+        records = (Command("apply"), " records the values.")
         next_step = Text(Command("plan"), f" shows no {absence}; ", *records)
         lines += ["", f"Next: {name_target_in_commands(next_step, drift.typed_target, location)}"]
     return escape_ci_commands("\n".join(lines) + "\n")
@@ -78,7 +78,7 @@ def what_drifted(object_drift: ObjectDrift) -> str:
     if object_drift.is_missing:
         return f"{object_drift.address} is gone{object_drift.origin}"
     if object_drift.replacement_id:
-        return f"{object_drift.address} was made anew outside"
+        return f"{object_drift.address} was made again outside Git"
     return f"{object_drift.address} has changed"
 
 
@@ -90,7 +90,7 @@ def object_block(object_drift: ObjectDrift, layout: RowLayout) -> str:
     if new:
         lines.append(f"  # (recorded as id {sanitize(old)}, now {sanitize(new)})")
     if reason := object_drift.blocked_reason:
-        lines += [f"  # (apply cannot undo it: {line})" for line in sanitize_lines(reason)]
+        lines += [f"  # (apply cannot undo this: {line})" for line in sanitize_lines(reason)]
     root = build_field_tree(object_drift.all_field_changes)
     if object_drift.is_missing:
         root = build_field_tree([FieldChange(("id",), old, ABSENT, Cause.NONE)])
@@ -114,7 +114,7 @@ def drift_totals(drift: Drift) -> str:
     if drift.has_errors:
         errors = sum(finding.is_error for finding in drift.diagnostics)
         count = format_count_and_noun(errors, "error")
-        return f"Drift incomplete: {count}. What could be seen is shown."
+        return f"Drift incomplete: {count}. The output covers only what could be read."
     if not drift.objects:
         return _AS_DECLARED if drift.has_unrecorded_as_declared else _NO_DRIFT
     changed, gone = len(drift.changed_or_replaced_objects), len(drift.missing_objects)
@@ -136,28 +136,34 @@ def _ways_out(drift: Drift) -> Iterator[str]:
     is_remade = any(one.replacement_id and not one.blocked_reason for one in drift.objects)
     options = " --allow-replace" * has_package + " --adopt" * is_remade
     if len(blocked_objects) == len(drift.objects):
-        yield Text("Apply cannot undo it: ", Command("plan --revert-drift"), " tells the ways out.")
+        yield Text(
+            "Apply cannot undo this drift: ", Command("plan --revert-drift"), " lists the ways out."
+        )
     elif not drift.is_drift_kept or all(
         one.is_changed_in_git or one.is_missing for one in drift.objects
     ):
         yield Text(Command(f"apply{options}"), " restores the declared values.")
     else:
         restored = [one for one in drift.objects if one.is_changed_in_git]
-        besides = f", but not that of {_join_addresses(restored)}" if restored else ""
+        besides = f", except for {_join_addresses(restored)}" if restored else ""
         yield Text(
             Command("apply"),
-            f" keeps it (on_drift: hold){besides}; with `--revert-drift{options}` it undoes it.",
+            f" keeps the drift (on_drift: hold){besides}. `--revert-drift{options}` undoes the "
+            "drift.",
         )
         # A missing object has no live values that could be kept.
         if drift.missing_objects:
-            yield "What is gone is created again in any case."
+            yield "Apply creates missing objects again in any case."
     if 0 < len(blocked_objects) < len(drift.objects):
-        lead = f"Apply cannot undo {len(blocked_objects)} of {len(drift.objects)}: "
-        yield Text(lead, Command("plan --revert-drift"), " tells the ways out.")
+        lead = (
+            f"Apply cannot undo the drift of {len(blocked_objects)} of {len(drift.objects)} "
+            "objects: "
+        )
+        yield Text(lead, Command("plan --revert-drift"), " lists the ways out.")
     live = drift.changed_or_replaced_objects
     if writable := [one for one in live if one.is_writable]:
         scope = f" (of {_join_addresses(writable)})" if len(writable) < len(live) else ""
-        text = f" writes live values{scope} into the manifests."
+        text = f" writes the live values{scope} to the manifests."
         yield Text(Command("drift --write ADDRESS"), text)
 
 
@@ -171,7 +177,7 @@ def unapplied_line(drift: Drift, location: Sequence[str] = ()) -> str:
     count = len(drift.pending_addresses)
     verb = "waits" if count == 1 else "wait"
     text = Text(
-        f"{format_count_and_noun(count, 'change')} of the manifests {verb} to be applied: see ",
+        f"{format_count_and_noun(count, 'change')} in the manifests {verb} for an apply: see ",
         Command("plan"),
         ".",
     )
@@ -197,12 +203,12 @@ def unread_lines(drift: Drift) -> Iterator[str]:
     """Lines that name the kinds whose unmanaged objects are not known, and why."""
     if drift.unread_kinds:
         yield (
-            f"not known: {', '.join(map(sanitize, drift.unread_kinds))}, whose list could not "
-            f"be read"
+            f"not known: {', '.join(map(sanitize, drift.unread_kinds))} (the list could not be "
+            "read)"
         )
     if drift.unlistable_kinds:
         unlisted_kinds = ", ".join(map(sanitize, drift.unlistable_kinds))
-        yield f"not looked for: {unlisted_kinds}, which this backend does not list"
+        yield f"not searched: {unlisted_kinds} (this backend does not list them)"
 
 
 def unmanaged_line(drift: Drift) -> str:
@@ -210,10 +216,10 @@ def unmanaged_line(drift: Drift) -> str:
     count = format_count_and_noun(len(drift.unmanaged or ()), "live object")
     # `0` would be wrong: lists that could not be read may have some.
     if drift.unread_kinds and not drift.unmanaged:
-        return "Unmanaged: none among what could be listed."
+        return "Unmanaged: none in the lists that could be read."
     if drift.unread_kinds:
         count = f"at least {count}"
-    return f"Unmanaged: {count} that nothing declares or records."
+    return f"Unmanaged: {count} neither declared nor recorded."
 
 
 def natural_keys(unmanaged: Unmanaged) -> str:

@@ -157,10 +157,14 @@ def _row(symbol: str, text: str, style: Style, identity: str = "", seconds: floa
 def _format_outcome_phrase(outcome: Outcome) -> str:
     past = PAST_PARTICIPLES[outcome.action]
     if outcome.result is Result.UNKNOWN and outcome.recovery_file is not None:
-        return f"{past}, and could not be recorded"
+        return f"{past}, but the state could not record it"
     if outcome.result is Result.FAILED:
         return f"could not be {format_refusal_phrase(outcome.action).removeprefix('cannot be ')}"
-    return past if outcome.result is Result.DONE else f"may have been {past}: it is not known yet"
+    return (
+        past
+        if outcome.result is Result.DONE
+        else (f"may have been {past}: the outcome is not known yet")
+    )
 
 
 def outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
@@ -208,17 +212,20 @@ def totals_and_steps(report: Report, style: Style) -> str:
 
 
 def _early_end(report: Report) -> list[str]:
-    used_up = ": this plan is used up" if report.extras.get("is_used_up") else ""
-    instruction = f"{'plan' if used_up else 'run apply'} again to do the rest{used_up}"
+    used_up = ", because this plan is used up" if report.extras.get("is_used_up") else ""
+    instruction = f"{'plan' if used_up else 'run apply'} again to finish the rest{used_up}"
     if any(one.recovery_file for one in _ended(report)):
-        instruction = f"only then {instruction}"
-    retry_hint = f"{instruction.capitalize()}; what is recorded as done is not repeated."
+        instruction = f"Only then {instruction}"
+    retry_hint = (
+        f"{instruction.capitalize()}. Apply does not repeat a call that is recorded as done."
+    )
     failed = [outcome for outcome in report.outcomes if outcome.result is Result.FAILED]
     if failed and all(outcome.is_conflict for outcome in failed):
-        retry_hint = "Another apply helps once the conflict has ended: the errors above say how."
+        retry_hint = "Resolve the conflict before you apply again: the errors above say how."
     if any(outcome.is_untellable for outcome in report.outcomes):
         retry_hint = (
-            f"First settle by hand what this API cannot look up, as its errors say. {retry_hint}"
+            "First settle manually the calls that this API cannot look up: the errors above say "
+            f"how. {retry_hint}"
         )
     return [*_explain_end(report), retry_hint]
 
@@ -232,17 +239,19 @@ def _explain_end(report: Report) -> list[str]:
     unrecorded_results = [one for one in _ended(report) if one.recovery_file is not None]
     if report.stop_signal:
         name = _SIGNAL_NAMES.get(report.stop_signal, f"signal {report.stop_signal}")
-        begun_text = "what had begun was finished" + ("" if unrecorded_results else " and recorded")
+        begun_text = "calls that had started were finished" + (
+            "" if unrecorded_results else " and recorded"
+        )
         if any(o.result is Result.UNKNOWN and o.recovery_file is None for o in report.outcomes):
-            begun_text = "not all that had begun could end"
-        lines.append(f"It was stopped by {name}; {begun_text}.")
+            begun_text = "not every call that had started could finish"
+        lines.append(f"{name} stopped the run; {begun_text}.")
     if report.lock_lost:
-        lines.append("The lock on the state was lost; nothing was started after.")
+        lines.append("The run lost the lock on the state and started nothing after that.")
     for file in sorted({one.recovery_file for one in unrecorded_results if one.recovery_file}):
         command = Command("state record FILE", target=sanitize(report.plan.base.target))
         lines += [
-            f"What could not be recorded is kept in {sanitize(file)}.",
-            f"Once the state can be written, {command} records it.",
+            f"The results that the state could not record are in {sanitize(file)}.",
+            f"Once the state can be written, {command} records them.",
         ]
     # Of these the next run finds out what became of them.
     unknown: list[Outcome | VerificationResult] = [
@@ -250,7 +259,7 @@ def _explain_end(report: Report) -> list[str]:
         *(run for run in report.verification_results if run.status is RunStatus.UNKNOWN),
     ]
     if any(not one.recovery_file for one in unknown):
-        lines.append("The next run looks up what is unknown before it does anything else.")
+        lines.append("The next run first looks up every unknown outcome.")
     return lines
 
 
@@ -260,7 +269,7 @@ _STATUS_PHRASES = {
     RunStatus.TIMED_OUT: "was not verified in time",
     RunStatus.RUNNING: "is still being verified; the next run follows its job",
     RunStatus.UNKNOWN: (
-        "was not verified: whether its run was started, or how it ended, is not known"
+        "was not verified: it is not known whether its run was started or how it ended"
     ),
 }
 

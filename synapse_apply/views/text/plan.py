@@ -40,18 +40,20 @@ from synapse_apply.views.text.terminal import Style
 from synapse_apply.views.text.values import BLOCK_INDENT, FieldNode, RowLayout, build_field_tree
 
 _HEADER = "synapse-apply will perform the following actions:"
-_OFFLINE_HEADER = "If {} is what is live, synapse-apply will perform the following actions:"
-_NOT_COMPARED_HEADER = "What is declared, as if nothing of it were there yet:"
+_OFFLINE_HEADER = "If the live state is {}, synapse-apply will perform the following actions:"
+_NOT_COMPARED_HEADER = "All declared resources, as if none of them existed yet:"
 _INCOMPLETE_HEADER = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
 _NO_OTHER_CHANGES = (
     "No changes. Apart from accepted differences, live state matches the configuration."
 )
 _EMPTY_PLAN = "No changes. No resource is in this plan."
-_ONLY_KEPT_DRIFT = "No changes. What was changed outside is kept (on_drift: hold)."
-_ONLY_KEPT_UNTOLD = "No changes. What differs from the manifests is kept (on_drift: hold)."
-_NO_OFFLINE_CHANGES = "No changes. If {} is what is live, there is nothing to do."
-_CHANGES_LEFT_OUT = "No changes. What differs now is not in this plan."
+_ONLY_KEPT_DRIFT = "No changes. Apply keeps the changes made outside Git (on_drift: hold)."
+_ONLY_KEPT_UNTOLD = (
+    "No changes. Apply keeps the live values that differ from the manifests (on_drift: hold)."
+)
+_NO_OFFLINE_CHANGES = "No changes. If the live state is {}, there is nothing to do."
+_CHANGES_LEFT_OUT = "No changes. This plan contains none of the current differences."
 
 
 def render_plan(
@@ -85,7 +87,7 @@ def render_plan(
     for guard in plan.guards:
         title = style(f"Apply will stop: {sanitize(guard.summary)}", "bold")
         option = sanitize(guard.untold_option)
-        hint_lines = [f"  Hint: if this is meant, apply with {option}"] if option else []
+        hint_lines = [f"  Hint: if you intend this, apply with {option}"] if option else []
         head = style("Warning: ", "warning") + title
         parts.append("\n".join([head, *indent_lines(guard.detail), *hint_lines]))
     parts += finding_blocks(plan.diagnostics, style)
@@ -124,7 +126,7 @@ def target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = Non
     if base.is_offline:
         commit = f"commit {shorten_commit_and_suffix(base.commit)} " if base.commit else ""
         relation = "against" if base.compared else "not compared with"
-        text = f"{commit}{relation} {sanitize(base.against)}; the backend was not asked"
+        text = f"{commit}{relation} {sanitize(base.against)}, without asking the backend"
         return style(f"Target {sanitize(base.target)}: {text}", "dim")
     if base.binding.tenant:
         facts.append(f"tenant {sanitize(base.binding.tenant)}")
@@ -135,7 +137,7 @@ def target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = Non
     if dry_run is not None and dry_run.total_calls:
         facts.append(
             f"{dry_run.tried} of {format_count_and_noun(dry_run.total_calls, 'call')} checked "
-            "there by a dry run"
+            "by a server dry run"
         )
     return style(f"Target {sanitize(base.target)}: {', '.join(facts)}", "dim")
 
@@ -168,7 +170,7 @@ def _totals(plan: Plan, style: Style) -> str:
     lines = []
     if not plan.base.compared:
         against = sanitize(plan.base.against)
-        lines.append(f"Not compared with {against}: all that is declared counts as new.")
+        lines.append(f"Not compared with {against}: every declared resource counts as new.")
     if plan.refused_changes:
         lines.append(format_refused_count(len(plan.refused_changes)))
     if runs := [run for change in plan.changes_to_verify if (run := change.verification)]:
@@ -264,7 +266,7 @@ class ChangeRenderer(RowLayout):
     def render_forget_row(self, change: Change) -> str:
         """The row of a resource that leaves the state while the object stays."""
         reason = sanitize("; ".join(change.notes) or change.reason)
-        reason = reason or "no longer declared; the object itself stays"
+        reason = reason or "no longer declared; the live object stays"
         return (
             f"  {self.style.format_symbol_and_space('.')}{sanitize(change.address)} "
             f"{PLANNED_PHRASES[Action.FORGET]}: {reason}"
@@ -291,7 +293,7 @@ class ChangeRenderer(RowLayout):
         if change.reason:
             status_text += f" ({sanitize(change.reason)})"
         if change.rebase:
-            status_text += " (its record will be brought up to date)"
+            status_text += " (apply updates its record)"
         return self.style(f"  # {sanitize(change.address)} {status_text}", "dim")
 
 
@@ -319,7 +321,7 @@ def describe_replaced(change: Change, replacement: Replacement) -> str:
     """Which version is replaced and how many files differ: `supersedes 1.0.0: 1 file added`."""
     head = f"{'replaces' if change.replaces_package else 'supersedes'} {replacement.version}"
     if replacement.counts is None:
-        return f"{head}, whose files are not recorded"
+        return f"{head}; the state has no list of its files"
     counts = [(verb, count) for verb, count in replacement.counts.items() if count]
     count_texts = [
         f"{count if index else format_count_and_noun(count, 'file')} {verb}"

@@ -114,7 +114,7 @@ _WORDS_BY_VERB = {
 _ENDINGS = {
     "refused": "Refused {}",
     "skipped": "Skipped",
-    "unknown": "Not known {} whether it was done",
+    "unknown": "Outcome unknown {}",
     # Of a job: the call that started it has ended, and the job goes on.
     "running": "Still running {}",
     "timed-out": "Still running {}",
@@ -141,7 +141,7 @@ def describe_call_ending(verb: str, result: str, seconds: float, remote_id: str 
     duration_text = f"after {format_duration(seconds)}"
     if result in {*SUCCESS_RESULTS, UNRECORDED}:
         id_text = f" [id={sanitize(remote_id)}]" if remote_id else ""
-        recorded_text = ", and could not be recorded" if result == UNRECORDED else ""
+        recorded_text = ", but the state could not record it" if result == UNRECORDED else ""
         return f"{_words(verb)[1]} {duration_text}{id_text}{recorded_text}"
     return _ENDINGS.get(result, "Failed {}").format(duration_text)
 
@@ -151,7 +151,10 @@ def _format_job_status(job: Job) -> str:
 
 
 def _format_wait(seconds: float, location: str) -> str:
-    return f"Waiting {format_duration(seconds)} for the state's pace ({sanitize(location)})"
+    return (
+        f"Waiting {format_duration(seconds)} before the next write to the state ("
+        f"{sanitize(location)})"
+    )
 
 
 def _job_percent(job: Job) -> str:

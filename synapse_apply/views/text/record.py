@@ -24,7 +24,7 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
     """A record of the state as text: the fields that were sent, or seen where none was sent."""
     style = Style(color)
     # Nothing applied means that no apply has sent a field of it.
-    notes = [] if record.applied else ["imported: as it was last seen, nothing was sent yet"]
+    notes = [] if record.applied else ["imported: values as last read, nothing sent yet"]
     if record.protected:
         notes.append("protected: prevent_destroy")
     identity = (record.address.kind, record.address.name, record.remote_id)
@@ -106,7 +106,7 @@ def render_accepted(
     """The differences of a resource as text, from live to declared, new and accepted ones apart."""
     layout = RowLayout(Style(color), width)
     lines: list[str] = []
-    titled = {"differs": differing_fields, "differs, accepted before": accepted_fields}
+    titled = {"differs": differing_fields, "differs (already accepted)": accepted_fields}
     for title, fields in titled.items():
         if fields:
             heading = f"{sanitize(address)} {title} (live -> declared):"
@@ -121,14 +121,17 @@ ReasonRows = Iterable[tuple[str, str]]
 
 def render_unexported(left_out_fields: ReasonRows, missed_objects: ReasonRows) -> str:
     """Left out fields and objects with their reasons, under two headings; "" for none."""
-    text = _reason_list("Left out, and so not managed:", left_out_fields)
+    text = _reason_list("Left out, and therefore not managed:", left_out_fields)
     return escape_ci_commands(text + _reason_list("Not exported:", missed_objects))
 
 
 def format_variables_to_set(secrets_with_reasons: ReasonRows) -> str:
     """The list of secrets whose variables have to be set; "" for none."""
     return escape_ci_commands(
-        _reason_list("Not written; set these where plans and applies run:", secrets_with_reasons)
+        _reason_list(
+            "The export does not write these values. Set them where plan and apply run:",
+            secrets_with_reasons,
+        )
     )
 
 

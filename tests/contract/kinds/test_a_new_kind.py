@@ -174,7 +174,7 @@ def test_a_newer_version_of_its_api(place: Place) -> None:
     place.settle_on("v2")
     place.declare(storage="raw", size=3)
     said = place.does("validate", code=1)
-    assert "uses api v2 for a queue and v1 for the storage it refers to by its id" in said
+    assert "uses api v2 for a queue and v1 for the storage that it refers to by id" in said
     assert "`api: {storage: v1, queue: v1}`" in said
     place.declare(size=3, tags=["a", "b"], owner="me")
     plan = place.does("plan")

@@ -127,21 +127,21 @@ def test_what_moved_since_it_was_published(place: Workplace) -> None:
     place.write(f"{FOLDER}/old.py", "a")
     place.apply()
     same = place.run("package", "diff", "yolo", "--detailed-exitcode", code=0)
-    assert same.out == "No file differs: release/yolo@1.0.0 is what was published.\n"
+    assert same.out == "No file differs: release/yolo@1.0.0 matches the published package.\n"
     (place.root / FOLDER / "run.sh").chmod(0o755)
     (place.root / FOLDER / "old.py").unlink()
     place.edit(MAIN, "yolo", "more")
     place.write(f"{FOLDER}/new.py", "")
     done = run("package diff release/yolo@1.0.0 --detailed-exitcode", place.root, {}, code=2)
     expected = """\
-release/yolo@1.0.0 differs from what was published: 1 added, 1 removed, 2 changed.
+release/yolo@1.0.0 differs from the published package: 1 added, 1 removed, 2 changed.
 
   + new.py
   - old.py
   ~ plugin/main.py
   ~ run.sh (now executable; same bytes)
 
-Published bytes never change. Next: `synapse-apply bump yolo patch` makes this a new version.
+Published bytes never change. Next: `synapse-apply bump yolo patch` declares this as a new version.
 """
     assert done.stdout == expected
     made = place.run("package", "diff", "yolo", "--json", code=0).document
@@ -199,8 +199,8 @@ def test_bytes_that_are_not_ours(place: Workplace) -> None:
 @pytest.mark.parametrize(
     ("out", "words"),
     [
-        (f"{FOLDER}/out.zip", "it would be a part of the package"),
-        (MAIN, "another file stands there"),
+        (f"{FOLDER}/out.zip", "would become a part of the package"),
+        (MAIN, "another file exists there"),
         (FOLDER, "it is a folder"),
         ("nowhere/out.zip", "No such file or directory"),
     ],

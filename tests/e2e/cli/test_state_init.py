@@ -132,7 +132,7 @@ def test_a_lineage_that_is_pinned_needs_no_pin(tmp_path: Path) -> None:
     with backend(tmp_path / "data") as url:
         place = place_for(tmp_path / "p", url)
         out = place.run("state", "init", code=0).out
-        assert "Pin it in the project file: targets.prod.state.lineage: " in out
+        assert "Pin the lineage in the project file: targets.prod.state.lineage: " in out
         document = json.loads((place.root / "synapse-apply.yaml").read_text())
         document["targets"]["prod"]["state"] = {"url": "other.db", "lineage": PIN}
         (place.root / "synapse-apply.yaml").write_text(json.dumps(document))
@@ -163,7 +163,7 @@ def test_a_fleet_is_begun_at_once(tmp_path: Path) -> None:
         refused = place.run("state", "init", "-t", "prod-*", "--lineage", PIN, code=64)
         assert "--lineage goes with one target" in refused.err
         out = place.run("state", "init", "-t", "prod-*", code=0).out
-        assert out.count("Made an empty state") == 2
+        assert out.count("Created an empty state") == 2
         assert "Target prod-1 has a state already." in out
         again = place.run("state", "init", "-t", "prod-*", "--json", code=0).document
         assert [one["document"]["made"] for one in again["targets"]] == [False] * 3

@@ -94,7 +94,7 @@ def test_online_says_all_that_is_wrong_in_one_run(tmp_path, upstream):
         if one["severity"] == "error"
     ]  # fmt: skip
     for words in ("variable STATUS_TOKEN", "tokens.ops must have 16", "variable HOOK", "store.url",
-                  "no branch or tag is called gone", "a tab stands"):  # fmt: skip
+                  "no branch or tag is called gone", "a tab is used"):  # fmt: skip
         assert sum(words in finding for finding in findings) == 1, (words, findings)
     assert len(findings) == 6
     assert "short" not in said

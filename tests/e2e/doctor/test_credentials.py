@@ -72,7 +72,7 @@ def test_the_project_file_is_final_and_the_environment_goes_before_a_login(
     laptop.environ |= {"OWN": TOKEN, "SYNAPSE_HOST": "https://elsewhere.example"}
     found = laptop.look(code=1)
     assert found.wrong == ["binding"]  # it was made for another tenant
-    assert "SYNAPSE_HOST is set to something else and not used" in found.text("url")
+    assert "SYNAPSE_HOST has another value and is not used" in found.text("url")
     assert "OWN (token of the target; SYNAPSE_ACCESS_TOKEN is set, too" in found.text("token")
 
 

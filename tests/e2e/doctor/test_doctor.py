@@ -43,7 +43,7 @@ def test_a_target_that_is_well(applied: Site) -> None:
     text = applied.run("doctor").stdout
     assert "plugin.list: no: import each plugin" in text
     assert "from PROD_TOKEN (token of the target)" in text
-    assert text.endswith("Nothing is wrong.\n")
+    assert text.endswith("No problems found.\n")
 
 
 def test_it_changes_nothing(applied: Site) -> None:
@@ -95,11 +95,11 @@ def test_which_credentials_win(applied: Site) -> None:
     applied.environ.update(SYNAPSE_ACCESS_TOKEN="another-token", SYNAPSE_TENANT="other",
                            SYNAPSE_HOST="https://api.example.org")  # fmt: skip
     found = applied.look()
-    assert "PROD_TOKEN (token of the target; SYNAPSE_ACCESS_TOKEN is set, too" in found.text(
+    assert "PROD_TOKEN (token of the target; SYNAPSE_ACCESS_TOKEN is also set" in found.text(
         "token"
     )
-    assert "SYNAPSE_TENANT is set to something else and not used" in found.text("tenant")
-    assert "SYNAPSE_HOST is set to something else and not used" in found.text("url")
+    assert "SYNAPSE_TENANT has another value and is not used" in found.text("tenant")
+    assert "SYNAPSE_HOST has another value and is not used" in found.text("url")
     applied.write_project(token=None)
     (applied.root / "synapse-apply.yaml").write_text(
         (applied.root / "synapse-apply.yaml").read_text().replace('"token": null, ', "")
@@ -345,7 +345,7 @@ def test_without_a_project_file(tmp_path: Path) -> None:
     assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("(6 not checked).\n")
     assert "1 to add" in run("plan -t embedded", tmp_path, {}).stdout
     run("apply -t embedded --auto-approve", tmp_path, {})
-    assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("Nothing is wrong.\n")
+    assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("No problems found.\n")
     (tmp_path / ".synapse-apply" / "state" / "embedded.db").unlink()
     lost = run("doctor -t embedded", tmp_path, {}, 1)
     assert "emulator --reset" in lost.stdout

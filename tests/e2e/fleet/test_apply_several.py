@@ -39,9 +39,9 @@ def test_the_next_target_is_not_begun_after_a_failure(fleet: Workplace, server: 
     """What went wrong in one may go wrong in all; who did not have a turn is named."""
     break_target(fleet, "beta")
     ran = fleet.run("apply", "-t", "*", "--auto-approve", "--report=markdown=a.md", code=1)
-    assert ran.out.endswith("\nTargets: 3. Exit code 1: beta. Not begun: canary.\n")
+    assert ran.out.endswith("\nTargets: 3. Exit code 1: beta. Not started: canary.\n")
     assert count_storages(server) == 1
-    assert "Not begun: `canary`." in (fleet.root / "a.md").read_text()
+    assert "Not started: `canary`." in (fleet.root / "a.md").read_text()
     document = fleet.run("apply", "-t", "*", "--auto-approve", "--json", code=1).document
     assert document["not_begun"] == ["canary"]
     ran = fleet.run("apply", "-t", "*", "--auto-approve", "--keep-going", code=1)

@@ -62,7 +62,7 @@ def test_one_name_alone_is_one_target(declared: Workplace) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["-t", "prod-*"], "of 3 declared targets none matches `prod-*`"),
+        (["-t", "prod-*"], "none of 3 declared targets matches `prod-*`"),
         (["-t", "acm*s"], "did you mean `acme`?"),
         (["-t", "tier=silver"], "did you mean `tier="),
         (["-t", "acme", "-t", "bta"], "there is no target `bta`"),

@@ -173,7 +173,7 @@ def test_who_stops_following_gets_the_id_of_the_job_in_json(
     assert process.returncode == code
     assert json.loads(out)["job_id"] == "1"
     assert "`synapse-apply jobs logs 1 --follow` follows it" in err
-    assert "The run was started; the same command would start another." in err
+    assert "The run was started. The same command would start another run." in err
 
 
 def wait_for_request(place: Place, process: subprocess.Popen[str], path_part: str) -> None:
@@ -309,7 +309,7 @@ def test_a_ticket_is_turned_into_the_result(serve: Callable[..., Place]) -> None
     assert begun["params"] == {"model": 9, "quality": 1}
     question = {"model": 9, "method": "post", "json": {"__synapse_poll__": "t1-77"}}
     assert asked == [{**begun, "params": question}] * 2
-    assert "it is waited for" in done.stdout
+    assert "the command waits for it" in done.stdout
     assert "yolo ran, and answered at once: { labels = 3 }" in done.stdout
 
 
@@ -318,7 +318,7 @@ def test_a_ticket_is_turned_into_the_result(serve: Callable[..., Place]) -> None
     [
         ([LOST], 60, "that it failed"),
         ([{**LOST, "status": "failed", "error": "no memory"}], 60, "that it failed"),
-        ([PENDING] * 50, 0.3, "without a job and without a result"),
+        ([PENDING] * 50, 0.3, "with neither a job nor a result"),
     ],
 )
 def test_a_ticket_without_a_result_is_no_success(
@@ -341,8 +341,8 @@ def test_a_ticket_that_nothing_can_be_asked_with_is_said_so(serve: Callable[...,
         point(place, at.url)
         done = place.run("run", "yolo", "--action", "x", "--follow", code=1)
         again = place.run("run", "yolo", "--action", "x")
-    assert "there is nothing to follow it by" in done.stdout
-    assert "there is nothing to follow it by" in again.stdout
+    assert "the run cannot be followed" in done.stdout
+    assert "the run cannot be followed" in again.stdout
     assert "ran, and" not in done.stdout + again.stdout
     assert at.paths("POST") == ["/plugins/yolo/run/"] * 2
 

@@ -67,7 +67,7 @@ def test_from_a_grown_tenant_to_a_deploy(tenant: Server, tmp_path: Path) -> None
     tenant.call("POST", "storages/", {"name": "By hand", "provider": "file_system",
                 "category": "internal", "configuration": {"base_path": "/x"}})  # fmt: skip
     ran = place.run("drift", "--unmanaged", "--detailed-exitcode", code=0)
-    assert "Unmanaged: 1 live object that nothing declares or records." in ran.out
+    assert "Unmanaged: 1 live object neither declared nor recorded." in ran.out
     assert "By hand" in ran.out
     place.unchanged()
     assert "1 resource exported" in place.run("export", "--unmanaged", "--force", code=0).out

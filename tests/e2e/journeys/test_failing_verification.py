@@ -57,7 +57,7 @@ def test_a_bump_that_fails(shop: tuple[Workplace, Server, Server]) -> None:
     place.edit("manifests/release.yaml", GOOD, BAD)  # how this backend is told that a run fails
     failed = place.apply("-t", "staging", code=3).out
     assert "Last lines of the log of release/yolo@1.0.1 (job 2):" in failed
-    assert "1.0.1 is published and cannot be withdrawn on v1." in failed
+    assert "1.0.1 is published, and cannot be withdrawn on v1." in failed
     assert "Code wrong: `synapse-apply bump yolo patch" in failed
     assert "Verified: 0 passed, 1 failed." in failed
     assert "Apply incomplete! Resources: 1 added, 1 changed, 0 destroyed" in failed
@@ -108,7 +108,7 @@ def test_a_failure_that_was_only_a_warning(shop: tuple[Workplace, Server, Server
     assert runs(staging) == before  # an apply would never run it again
     refused = place.plan("-t", "prod", code=0).out
     assert "its run there has not passed: failed (job 2)" in refused
-    assert "* make it a new version, then apply it to staging" in refused
+    assert "* declare a new version, then apply it to staging" in refused
     said = refused.partition("Ways out:")[2].partition("Refused:")[0]
     commands = re.findall("`synapse-apply ([^`]+)`", said)
     assert commands == ["verify release/yolo@1.0.1 -t staging"]

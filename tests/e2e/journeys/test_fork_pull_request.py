@@ -30,7 +30,7 @@ def test_what_a_reviewer_sees(runner: Path, tmp_path: Path) -> None:
     }
     base = "git:origin/main"
     checked = run(f"validate --project-from {base} --report github", runner, given)
-    assert "targets.prod.tenant: the settings of origin/main are used" in checked.stderr
+    assert "targets.prod.tenant: the plan uses the settings of origin/main" in checked.stderr
     assert "::warning file=synapse-apply.yaml,line=1" in checked.stderr
     (tmp_path / "summary").unlink()
     (tmp_path / "outputs").unlink()
@@ -41,7 +41,7 @@ def test_what_a_reviewer_sees(runner: Path, tmp_path: Path) -> None:
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in done.stdout
     summary = (tmp_path / "summary").read_text()
     assert summary.splitlines()[2].startswith("## Plan for `prod` against `git:origin/main (")
-    assert summary.splitlines()[2].endswith("; the backend was not asked")
+    assert summary.splitlines()[2].endswith(", without asking the backend")
     outputs = (tmp_path / "outputs").read_text()
     assert "has_changes" in outputs
     assert git(runner, "status", "--porcelain", "--ignored") == ""

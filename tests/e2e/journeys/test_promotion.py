@@ -99,7 +99,7 @@ def test_from_dev_to_prod(line: tuple[Repository, dict[str, Server]]) -> None:
     early = place.apply("-t", "prod", code=5).out
     assert (
         "! release/yolo@1.0.0 cannot be created: target staging must have verified it first, "
-        "and it is not released there" in early
+        "but it is not released there" in early
     )
     assert "Way out: `synapse-apply apply -t staging`" in early
     assert servers["prod"].counts == (1, 0, 1)  # what needs no proof is there

@@ -100,7 +100,7 @@ def test_the_first_job_is_cancelled(
     out, err = two.communicate(timeout=SECONDS)
     assert two.returncode == 4, out + err
     assert "Apply incomplete! Resources: 2 added, 0 changed, 0 destroyed; 2 refused." in out
-    assert out.partition("Refused: 2")[0].count("no reviewed plan has it") == 2
+    assert out.partition("Refused: 2")[0].count("no reviewed plan contains it") == 2
     names = sorted(one["body"]["name"] for one in server.objects("storage"))
     assert names == ["Raw data", "a1", "a2", "b1", "b2"]
 

@@ -134,7 +134,7 @@ def test_what_cannot_be_looked_up_after_the_way_back_is_not_gone(
     assert "No drift" not in drift
     for told in (plan, applied, drift):
         assert "gone" not in told.replace("0 gone", "")
-        assert "no longer there" not in told
+        assert "no longer exists" not in told
         assert "--recreate" not in told
         assert "missing" not in told
     assert server.writes == before

@@ -28,7 +28,7 @@ def test_a_fork_is_checked_without_any_secret(fresh: World) -> None:
     assert "Valid: " in done.log
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in done.log
     assert done.log.endswith("No changes. Live state matches the configuration.\n")
-    assert "the backend was not asked" in runner.summary
+    assert "without asking the backend" in runner.summary
     kept = fresh.root / "artifacts" / "1" / "offline-plan"
     assert sorted(p.name for p in kept.iterdir()) == ["comment.md", "report.html", "report.json"]
     assert runner.job("pull-request.yml", "plan").skipped
@@ -164,7 +164,7 @@ def test_one_push_of_several_merges(world: World) -> None:
     assert not done.ok
     assert done.outputs["exit_code"] == "4"
     assert "::warning title=Not all merges of this push were looked for::" in done.log
-    assert "plugin/defect-detection cannot be updated: no reviewed plan has it" in done.log
+    assert "plugin/defect-detection cannot be updated: no reviewed plan contains it" in done.log
     assert (world.types(), len(world.objects("storage"))) == (["float"], storages + 1)
 
     done = world.runner(sha, run_id="9", before=before).job("deploy.yml", "apply")

@@ -43,8 +43,10 @@ def test_nothing_changed(fork: Repository) -> None:
     """The same manifests are no change, and every view says that nobody was asked."""
     ran = fork.place.plan(*AGAINST_MAIN, "--detailed-exitcode", code=0)
     main = fork.git("rev-parse", "--short=7", "main")
-    assert f"against git:main ({main}); the backend was not asked" in ran.out
-    assert f"\nNo changes. If git:main ({main}) is what is live, there is nothing to do." in ran.out
+    assert f"against git:main ({main}), without asking the backend" in ran.out
+    assert (
+        f"\nNo changes. If the live state is git:main ({main}), there is nothing to do." in ran.out
+    )
     assert not (fork.root / ".synapse-apply").exists()
 
 
@@ -131,7 +133,7 @@ def test_what_must_exist_is_no_refusal(fork: Repository) -> None:
     fork.place.edit("manifests/plugin.yaml", 'version: "1.0.0"\n  changelog: First',
                     'version: "0.9.0"\n  changelog: First')  # fmt: skip
     ran = fork.place.plan(*AGAINST_MAIN, code=0)
-    assert ran.out.count("# (the backend must have it already") == 2
+    assert ran.out.count("# (the object must already exist") == 2
     assert "Refused" not in ran.out
 
 
@@ -175,7 +177,7 @@ def test_every_view_is_labelled(fork: Repository, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "json").read_text()) == document
     comment = (tmp_path / "markdown").read_text()
     assert re.search(
-        r"^## Plan for `prod` against `git:main \(\w+\)`; the backend was not asked$",
+        r"^## Plan for `prod` against `git:main \(\w+\)`, without asking the backend$",
         comment,
         re.MULTILINE,
     )
@@ -229,7 +231,7 @@ def test_an_inventory_tells_what_exists(repo: Repository) -> None:
     repo.place.environ.clear()
     against = ("--offline", "--against", "state:inventory.yaml", "--detailed-exitcode")
     ran = repo.place.plan(*against, code=0)
-    assert "No changes. If state:inventory.yaml is what is live, there is nothing" in ran.out
+    assert ("No changes. If the live state is state:inventory.yaml, there is nothing") in ran.out
     assert "Fields were not compared" in ran.text
     repo.place.write("plugins/yolo/plugin/main.py", "print('changed')\n")
     repo.place.write("manifests/sam.yaml", PLUGIN.replace("yolo", "sam").replace("Yolo", "Sam"))

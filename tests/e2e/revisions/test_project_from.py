@@ -37,7 +37,7 @@ def test_the_token_goes_where_the_base_says(repo: Repository, command: list[str]
     settings(repo, url="http://127.0.0.1:9/steal", token={"env": "OTHER_TOKEN"}, tenant="evil")
     ran = repo.place.run(*command, "--project-from", "git:main", code=0)
     assert "No changes." in ran.out
-    assert "Changed settings of the project file are not used" in ran.text
+    assert "Changed settings of the project file are ignored" in ran.text
     assert "targets.prod.url, targets.prod.tenant, targets.prod.token: " in ran.text
     assert "synapse-apply.yaml:" in ran.text
 
@@ -53,7 +53,7 @@ def test_what_a_manifest_may_read_is_what_the_base_allows(repo: Repository) -> N
     for command in ("validate", "plan"):
         ran = repo.place.run(command, "--project-from", "git:main", code=1)
         assert "DEPLOY_KEY fits no pattern of allow_env: RAW_*" in ran.text
-        assert "targets.prod.allow_env: the settings of main are used" in ran.text
+        assert "targets.prod.allow_env: the plan uses the settings of main" in ran.text
 
 
 def test_manifests_variables_and_overlays_are_those_of_the_checkout(repo: Repository) -> None:
@@ -207,7 +207,7 @@ def test_a_move_that_stays_under_its_rule_is_made(ruled, server) -> None:
     repo.place.edit("manifests/storage.yaml", "name: raw-data}", "name: raw-other}")
     assert "storage/raw-data has moved to storage/raw-other" in apply_pinned(repo, code=0)
     repo.place.edit("manifests/storage.yaml", "/data/raw", "/data/theirs")
-    assert "it is protected, and nothing may be done to it" in apply_pinned(repo)
+    assert "it is protected, so no change is allowed" in apply_pinned(repo)
 
 
 def test_a_row_of_the_json_names_every_setting(repo: Repository) -> None:
@@ -229,7 +229,7 @@ def test_a_target_of_the_change_waits_for_its_merge(repo: Repository) -> None:
     ran = repo.place.plan("-t", "next", "--project-from", "git:main", code=1)
     assert "synapse-apply.yaml at main has no target `next`" in ran.text
     ran = repo.place.run("validate", "--project-from", "git:main", code=0)
-    assert "targets.next: the settings of main are used" in ran.text
+    assert "targets.next: the plan uses the settings of main" in ran.text
 
 
 def test_a_broken_file_of_the_base_is_told_by_its_place_there(repo: Repository) -> None:

@@ -100,7 +100,7 @@ def test_a_list_that_has_grown_since(repo: Repository) -> None:
     repo.commit("more")
     repo.place.apply()
     ran = repo.place.plan("--ref", "main", code=0)
-    assert "`more/` is not in main, so nothing was declared in it" in ran.text
+    assert "`more/` is not in main, so it declared nothing there" in ran.text
     assert ". plugin/sam will be forgotten" in ran.out
     repo.place.write("synapse-apply.yaml", text.replace('["manifests/"]', '["more/"]'))
     ran = repo.place.run("apply", "--auto-approve", "--ref", "main", code=5)
@@ -120,7 +120,7 @@ def test_links_are_followed_inside_and_no_further(repo: Repository) -> None:
     assert "No changes." in repo.place.plan("--ref", "file", code=0).out
     ran = repo.place.plan("--ref", "change", code=1)
     assert "manifests/folder in change is a link to a folder" in ran.text
-    assert "manifests/out.yaml in change is a link that leads to no file" in ran.text
+    assert "manifests/out.yaml in change is a link that does not point to a file" in ran.text
     assert "change:manifests/out.yaml:1:1" in ran.text
 
 
@@ -243,12 +243,12 @@ def test_what_was_removed_is_declared_again(repo: Repository, server: Server) ->
     says(repo, removed=[{"address": "storage/raw-data"}, {"address": "plugin/yolo"}])
     repo.commit("removed")
     before = repo.place.plan("--ref", "main", "--detailed-exitcode", code=0)
-    assert "the manifests of main declare storage/raw-data, so it counts as not" in before.text
+    assert "the manifests of main declare storage/raw-data, so `removed:` has no" in before.text
     assert "synapse-apply.yaml:1:" in before.text
     repo.place.apply("--override-guard", "no-manifests")
     assert server.counts == (1, 1, 1)
     told = repo.place.plan("--ref", "main", code=0).text
-    assert "`synapse-apply import plugin/yolo ID` records the one that is there" in told
+    assert "`synapse-apply import plugin/yolo ID` records the existing object" in told
     plugin = server.objects("plugin")[0]["id"]
     repo.place.run("import", "plugin/yolo", str(plugin), code=0)
     repo.place.apply("--ref", "main", "--adopt")
@@ -261,6 +261,7 @@ def test_an_overlay_that_came_later(repo: Repository) -> None:
     says(repo, overlays={"storage/later": {"spec": {"category": "internal"}}})
     ran = repo.place.plan("--ref", "main", "--detailed-exitcode", code=0)
     assert (
-        "no manifest of target prod declares storage/later in main: it is passed over" in ran.text
+        "no manifest of target prod declares storage/later in main: the overlay is ignored"
+        in ran.text
     )
     assert "Overlay matches no resource" in repo.place.plan(code=1).err

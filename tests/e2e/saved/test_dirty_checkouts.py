@@ -107,7 +107,7 @@ def test_a_dirty_apply_is_recorded_and_told(committed):
     assert newest["dirty_files"] == ["manifests/plugin.yaml"]
     assert f"{head[:12]}-dirty" in committed.run("state", "history", code=0).out
     shown = committed.run("state", "history", "show", newest["plan_id"], code=0).out
-    assert "not as in the commit: manifests/plugin.yaml" in shown
+    assert "differs from the commit: manifests/plugin.yaml" in shown
 
 
 def test_manifests_of_a_commit_are_not_dirty(committed):

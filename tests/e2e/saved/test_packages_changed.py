@@ -19,7 +19,7 @@ def saved(ready: Workplace) -> Workplace:
 EDITS: list[tuple[Callable[[Workplace], object], str]] = [
     (lambda place: shutil.rmtree(place.root / "plugins"), "plugins/yolo does not exist"),
     (lambda place: shutil.rmtree(place.root / "plugins/yolo/plugin") or
-     (place.root / "plugins/yolo/config.yaml").unlink(), "plugins/yolo holds no file"),
+     (place.root / "plugins/yolo/config.yaml").unlink(), "plugins/yolo contains no file"),
     (lambda place: place.edit("plugins/yolo/config.yaml", "1.0.0", "1.0.1"),
      "`spec.version` is 1.0.0, but `version` is 1.0.1"),
     (lambda place: place.write("plugins/yolo/config.yaml", "version: [\n"), "config.yaml:2:1"),
@@ -56,7 +56,7 @@ def test_a_file_of_a_package_it_uploads(saved, server):
     assert "Warning: A package changed since this plan was made" in shown.err
     assert "plugins/yolo holds other files than the plan uploads for release/yolo" in shown.err
     ran = saved.run("apply", "next", "--all-or-nothing", code=4)
-    assert "its package has other content" in ran.out
+    assert "the content of its package differs" in ran.out
     assert server.writes == []
     saved.write("plugins/yolo/plugin/main.py", "print('yolo')\n")
     assert "changed" not in saved.run("show", "next", code=0).err

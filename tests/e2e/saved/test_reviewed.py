@@ -40,7 +40,7 @@ def test_a_squash_merge(reviewed, server):
     assert "0 added, 1 changed" in ran.out
     assert descriptions(server) == ["Finds more", "Finds things"]
     again = reviewed.run("apply", "--reviewed", "pr", code=0)
-    assert "plugin/yolo: update was planned, and it is so already" in again.out
+    assert "plugin/yolo: update was planned, and nothing is left to do" in again.out
     reviewed.unchanged()
 
 
@@ -63,8 +63,8 @@ def test_an_unrelated_merge(reviewed, server):
     reviewed.edit("manifests/sam.yaml", "Finds things", "Finds other things")
     reviewed.write("manifests/third.yaml", PLUGIN.replace("yolo", "eve").replace("Yolo", "Eve"))
     ran = reviewed.run("apply", "--reviewed", "pr", code=4)
-    assert "! plugin/sam cannot be updated: no reviewed plan has it" in ran.out
-    assert "! plugin/eve cannot be created: no reviewed plan has it" in ran.out
+    assert "! plugin/sam cannot be updated: no reviewed plan contains it" in ran.out
+    assert "! plugin/eve cannot be created: no reviewed plan contains it" in ran.out
     assert "Refused: 2 (see ! rows)." in ran.out
     assert "Way out: review a new plan" in ran.out
     assert descriptions(server) == ["Finds more", "Finds things"]
@@ -98,7 +98,7 @@ def test_one_apply_of_two_merges(both, server, order):
     both.write("manifests/third.yaml", PLUGIN.replace("yolo", "eve").replace("Yolo", "Eve"))
     typed = [word for name in order for word in ("--reviewed", name)]
     ran = both.run("apply", *typed, code=4)
-    assert "! plugin/eve cannot be created: no reviewed plan has it" in ran.out
+    assert "! plugin/eve cannot be created: no reviewed plan contains it" in ran.out
     assert "Refused: 1 (see ! rows)." in ran.out
     assert descriptions(server) == ["Finds more", "Finds other things"]
 
@@ -123,9 +123,9 @@ def test_the_same_field_was_changed_again(reviewed, server):
     reviewed.edit("manifests/plugin.yaml", "Finds more", "Finds all")
     ran = reviewed.run("apply", "--reviewed", "pr", code=4)
     assert (
-        "  ! plugin/yolo cannot be updated: it is not what was reviewed\n"
-        '        description: planned "Finds more", was "Finds things", is now "Finds things" '
-        'and would become "Finds all"\n'
+        "  ! plugin/yolo cannot be updated: it differs from the reviewed plan\n        "
+        'description: planned "Finds more", was "Finds things", is now "Finds things" and '
+        'would become "Finds all"\n'
     ) in ran.out
     assert descriptions(server) == ["Finds things", "Finds things"]
 
@@ -136,7 +136,7 @@ def test_a_reviewed_resource_was_removed_again(two, server):
     two.plan("--out", "pr", code=0)
     new.unlink()
     ran = two.run("apply", "--reviewed", "pr", code=4)
-    assert "! plugin/eve cannot be created: it is neither declared nor recorded now" in ran.out
+    assert "! plugin/eve cannot be created: it is no longer declared or recorded" in ran.out
     assert len(descriptions(server)) == 2
 
 
@@ -154,7 +154,7 @@ def test_what_needs_an_unreviewed_row_is_refused(two, server):
     server.call("DELETE", "_emulator/objects/plugin/2/")
     two.write("manifests/third.yaml", eve)
     ran = two.run("apply", "--reviewed", "pr", "--recreate", code=4)
-    assert "! plugin/sam cannot be recreated: no reviewed plan has it" in ran.out
+    assert "! plugin/sam cannot be recreated: no reviewed plan contains it" in ran.out
     assert "! release/sam@1.0.0 cannot be created" in ran.out
     assert server.counts == (1, 1, 1)
 
@@ -184,7 +184,10 @@ def test_what_was_reverted_stays_reverted(two, server, first):
     two.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     sent = server.writes
     ran = two.run("apply", "--reviewed", "there", code=4)
-    why = "! plugin/yolo cannot be updated: this plan has done it before, and does it once"
+    why = (
+        "! plugin/yolo cannot be updated: this plan has already done it, and a plan does it "
+        "only once"
+    )
     assert why in ran.out
     assert "Way out: review a new plan" in ran.out
     assert (server.writes, descriptions(server)[0]) == (sent, "Finds things")
@@ -207,7 +210,7 @@ def test_an_open_call_of_another_plan_brings_nothing_back(two, server):
     server.call("PUT", "_emulator/faults/", {"rules": []})
     two.edit("manifests/plugin.yaml", "Finds all", "Finds more")
     ran = two.run("apply", "--reviewed", "there", "--wait", code=4)
-    assert "this plan has done it before, and does it once" in ran.out
+    assert "this plan has already done it, and a plan does it only once" in ran.out
     assert descriptions(server)[0] == "Finds things"
 
 
@@ -221,7 +224,7 @@ def test_a_created_object_that_was_removed_is_not_made_again(two, server):
     eve.unlink()
     two.run("state", "rm", "plugin/eve", code=0)
     two.write("manifests/third.yaml", text.replace("eve", "eva").replace("Eve", "Eva"))
-    assert "no reviewed plan has it" in two.run("apply", "--reviewed", "made", code=4).out
+    assert "no reviewed plan contains it" in two.run("apply", "--reviewed", "made", code=4).out
     (two.root / "manifests/third.yaml").unlink()
     two.write("manifests/third.yaml", text)
     sent = server.writes
@@ -261,5 +264,5 @@ def test_an_older_plan_beside_a_newer_one_is_used_up_with_it(two, server):
     two.run("apply", "--reviewed", "back", code=0)
     two.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     for plan in ("first", "second"):
-        assert "has done it before" in two.run("apply", "--reviewed", plan, code=4).out
+        assert "has already done it" in two.run("apply", "--reviewed", plan, code=4).out
     assert descriptions(server)[0] == "Finds things"

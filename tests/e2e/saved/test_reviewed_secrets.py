@@ -32,7 +32,7 @@ spec:
   configuration: {host: HOST, port: 22, user: u, password: {valueFrom: {env: RAW_OURS}}}
 """
 FROM = "{{valueFrom: {{env: {}}}}}".format
-REFUSED = "! storage/cold cannot be created: it is not what was reviewed"
+REFUSED = "! storage/cold cannot be created: it differs from the reviewed plan"
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_reviewed_secret_goes(secret, server):
     plan_blind(secret)
     secret.write("manifests/sam.yaml", PLUGIN.replace("yolo", "sam").replace("Yolo", "Sam"))
     ran = secret.run("apply", "--reviewed", "pr", code=4)
-    assert "! plugin/sam cannot be created: no reviewed plan has it" in ran.out
+    assert "! plugin/sam cannot be created: no reviewed plan contains it" in ran.out
     assert "Refused: 1 (see ! rows)." in ran.out
     assert "Cold" in names(server)
 
@@ -88,7 +88,9 @@ def test_another_value_of_the_same_reference(secret, server):
     secret.plan("--out", "pr", code=0)
     secret.environ["RAW_OURS"] = OTHER
     ran = secret.run("apply", "--reviewed", "pr", code=4)
-    assert "configuration.secret_key: (sensitive), its value is not the planned one" in ran.out
+    assert (
+        "configuration.secret_key: (sensitive), its value differs from the planned value" in ran.out
+    )
     secret.environ["RAW_OURS"] = OURS
     assert secret.run("apply", "--reviewed", "pr", code=0)
     assert "Cold" in names(server)
@@ -100,7 +102,7 @@ def test_a_configuration_that_is_secret_as_a_whole(secret, server):
     secret.plan("--out", "pr", code=0)
     secret.write("manifests/cold.yaml", FTP.replace("HOST", "ftp.others.example"))
     ran = secret.run("apply", "--reviewed", "pr", code=4)
-    assert "configuration.host: (sensitive), its value is not the planned one" in ran.out
+    assert "configuration.host: (sensitive), its value differs from the planned value" in ran.out
     assert "Cold" not in names(server)
     secret.write("manifests/cold.yaml", FTP.replace("HOST", "ftp.ours.example"))
     secret.run("apply", "--reviewed", "pr", code=0)
@@ -123,7 +125,7 @@ def test_an_update_of_a_secret(secret, server):
     secret.plan("--out", "pr", code=0)
     declare("RAW_OTHER")
     ran = secret.run("apply", "--reviewed", "pr", code=4)
-    assert "! plugin/yolo cannot be updated: it is not what was reviewed" in ran.out
+    assert "! plugin/yolo cannot be updated: it differs from the reviewed plan" in ran.out
     assert OTHER not in str(server.objects("plugin"))
     declare("RAW_NEW")
     secret.run("apply", "--reviewed", "pr", code=0)
@@ -154,7 +156,7 @@ def test_a_saved_plan_of_a_literal_without_a_state_key(secret, server, now):
     secret.write("manifests/cold.yaml", S3.replace("SECRET", now))
     ran = secret.run("apply", "next", "--allow-unsigned", code=4)
     assert "! storage/cold cannot be created: it changed since it was planned" in ran.out
-    assert "configuration.secret_key: (sensitive), the plan does not tell which secret" in ran.out
+    assert "configuration.secret_key: (sensitive), the plan does not identify the secret" in ran.out
     assert OURS not in ran.text
     assert OTHER not in ran.text
     assert "Cold" not in names(server)

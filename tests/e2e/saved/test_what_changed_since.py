@@ -87,8 +87,8 @@ def test_an_object_it_does_not_touch_moved(planned, server):
     outside(server, "plugin", 2, description="By hand")
     outside(server, "storage", 1, configuration={"base_path": "/elsewhere"})
     ran = planned.run("apply", "next", code=0)
-    assert ". plugin/sam: not in this plan (update would be due now): left as it is" in ran.out
-    assert ". storage/raw-data: not in this plan (refused now): left as it is" in ran.out
+    assert ". plugin/sam: not in this plan (update would be needed now): left unchanged" in ran.out
+    assert ". storage/raw-data: not in this plan (refused now): left unchanged" in ran.out
     assert descriptions(server) == ["Finds more", "By hand"]
 
 
@@ -97,8 +97,8 @@ def test_nothing_of_it_is_left_to_do(planned, server):
     outside(server, "plugin", 1, description="Finds more")
     outside(server, "plugin", 2, description="By hand")
     ran = planned.run("apply", "next", code=0)
-    assert ". plugin/yolo: update was planned, and it is so already" in ran.out
-    assert "No changes. What differs now is not in this plan." in ran.out
+    assert ". plugin/yolo: update was planned, and nothing is left to do" in ran.out
+    assert "No changes. This plan contains none of the current differences." in ran.out
     assert descriptions(server) == ["Finds more", "By hand"]
 
 
@@ -123,7 +123,7 @@ def test_an_object_it_makes_exists_now(ready, server):
     server.call("POST", "storages/", body)
     ran = ready.run("apply", "next", code=4)
     assert "! storage/raw-data cannot be created: it changed since it was planned" in ran.out
-    assert "planned create, now it exists outside this state" in ran.out
+    assert "planned create, now the object exists, but this state does not record it" in ran.out
     assert "id: was absent, is now 1" in ran.out
     assert "2 added" in ran.out
     assert server.counts == (1, 1, 1)
@@ -135,7 +135,7 @@ def test_what_needs_a_refused_row_is_refused(ready, server):
     ready.write("plugins/yolo/plugin/main.py", "print('other')\n")
     ran = ready.run("apply", "next", code=4)
     assert "! release/yolo@1.0.0 cannot be created: it changed since it was planned" in ran.out
-    assert "its package has other content" in ran.out
+    assert "the content of its package differs" in ran.out
     assert server.counts == (1, 0, 1)
 
 
@@ -150,6 +150,6 @@ def test_dependents_of_a_stale_row(two, server):
     two.plan("--out", "next", code=0)
     outside(server, "plugin", 1, description="By hand")
     ran = two.run("apply", "next", code=4)
-    assert "! release/yolo@1.1.0 cannot be created: it needs plugin/yolo, which will not" in ran.out
+    assert "! release/yolo@1.1.0 cannot be created: it needs plugin/yolo, which this" in ran.out
     assert server.counts == (2, 1, 1)
     assert descriptions(server)[0] == "By hand"

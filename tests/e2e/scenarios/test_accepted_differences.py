@@ -63,7 +63,7 @@ def test_json_counts_and_names_accepted_differences(differing):
 
 def test_show_doctor_and_comments_tell_accepted_differences(differing):
     accept(differing, "--auto-approve")
-    assert f"accepted as they differ: {FIELD}" in differing.run("show", "storage/raw-data").out
+    assert f"accepted differences: {FIELD}" in differing.run("show", "storage/raw-data").out
     assert NAMED in differing.run("doctor", code=0).out
     for command in ("plan", "drift"):
         comment = differing.root / f"{command}.md"

@@ -191,7 +191,7 @@ def test_a_wrong_object_that_was_imported_is_told(ready, server):
     ready.run("import", "plugin/yolo", "1", code=0)
     ran = ready.apply(code=5)
     assert "! plugin/yolo" in ran.out
-    assert "id 1 is another object than the one declared: its code differs" in ran.out
+    assert "id 1 is not the declared object: its code differs" in ran.out
     (plugin,) = server.objects("plugin")
     assert plugin["body"]["code"] == "other"
     assert "`synapse-apply state rm plugin/yolo`, then `synapse-apply import plugin/yolo ID`" in (
@@ -219,7 +219,7 @@ def test_what_a_create_meets_is_adopted_only_where_that_was_asked_for(ready, ser
     assert "release/" not in ready.run("state", "show", code=0).out
     server.call("PUT", "_emulator/faults/", late)
     said = ready.apply("--adopt")
-    assert "The object exists already, and was adopted" in said.text
+    assert "The object already exists, and was adopted" in said.text
     assert "1 imported" in said.out
     ready.unchanged()
     assert server.counts == (1, 1, 1)

@@ -43,8 +43,8 @@ def test_one_plan_one_apply_and_nothing_left(there: Workplace, server: Server) -
     declare(there, PLUGIN, VERIFIED)
     there.edit("synapse-apply.yaml", '"api": "v2"', '"api": {"plugin": "v2", "release": "v2"}')
     plan = there.plan(code=0).out
-    assert "(its first release release/yolo@1.0.0 is made by the same call)" in plan
-    assert "(made by the call that creates plugin/yolo)" in plan
+    assert "(its first release release/yolo@1.0.0)" in plan
+    assert "(created by the call that creates plugin/yolo)" in plan
     assert "Plan: 3 to add, 0 to change, 0 to destroy." in plan
     told = there.apply().out
     assert "  + plugin/yolo created (id 1, " in told
@@ -106,12 +106,14 @@ def test_a_plugin_without_a_release_is_refused(there: Workplace, server: Server)
     """v2 would make a release nobody declared; the row says what to do, the rest is applied."""
     declare(there, PLUGIN)
     said = there.apply(code=5)
-    assert "API v2 makes a plugin together with its first release, and none is declared" in said.out
+    assert (
+        "API v2 creates a plugin together with its first release, but the manifests declare none"
+    ) in said.out
     assert "declare a Release of yolo" in said.out
     assert server.counts == (0, 0, 1)
     declare(there, PLUGIN, RELEASE.replace("./plugins/yolo", "published"))
     said = there.plan(code=0)
-    assert "none that is declared can be made with it: release/yolo@1.0.0 (" in said.out
+    assert "no declared one can be created with it: release/yolo@1.0.0 (" in said.out
 
 
 def test_a_plugin_is_selected_with_its_release(there: Workplace, server: Server) -> None:
@@ -174,7 +176,7 @@ def test_a_code_of_another_tenant_is_said_to_be_taken(there: Workplace, server: 
     foreign = Server(server.url, OTHER_TOKEN)
     foreign.call("POST", "plugins/", {"name": "Theirs", "code": "yolo"})
     said = there.apply(code=3)
-    assert "The object exists already, but this token cannot see it" in said.text
+    assert "The object already exists, but this token cannot see it" in said.text
     assert "release/yolo@1.0.0" in said.out
     assert server.counts == (1, 0, 1)
     assert there.run("state", "show", code=0).out.count("plugin/") == 0
@@ -287,7 +289,7 @@ def test_only_the_newest_releases_are_retained(there: Workplace, server: Server)
     assert server.counts == (1, 4, 1)
     said = there.plan("--prune", code=0).out
     assert "# release/yolo@1.1.0 will be destroyed" in said
-    assert "older than what is retained" in said
+    assert "older than the retained versions" in said
     assert "release/yolo@1.0.0 cannot be destroyed" in said
     assert "Plan: 0 to add, 0 to change, 1 to destroy." in said
     ids = {row["body"]["version"]: row["id"] for row in server.objects("release")}

@@ -52,7 +52,7 @@ def document(place: Workplace, *more: str, code: int = 0) -> Any:
 def test_nothing_has_drifted(applied: Workplace) -> None:
     """Right after an apply: exit code 0 with any option."""
     ran = applied.run("drift", "--detailed-exitcode", code=0)
-    assert "No drift. Live objects are as they were recorded.\n" in ran.out
+    assert "No drift. Live objects match the state.\n" in ran.out
     assert document(applied)["drifted"] is False
 
 
@@ -61,9 +61,9 @@ def test_live_as_declared_and_not_as_recorded(applied: Workplace, server: Server
     outside(server, description="Finds cars")
     applied.edit("manifests/plugin.yaml", "Finds things", "Finds cars")
     ran = applied.run("drift", "--detailed-exitcode", code=0)
-    assert "as they were recorded, or as they are declared now.\n" in ran.out
+    assert "match the state or the manifests.\n" in ran.out
     applied.apply(code=0)
-    assert "Live objects are as they were recorded.\n" in applied.run("drift", code=0).out
+    assert "Live objects match the state.\n" in applied.run("drift", code=0).out
 
 
 def test_the_page_shows_what_is_printed(applied: Workplace, server: Server) -> None:
@@ -102,7 +102,7 @@ def test_what_git_has_is_no_drift(applied: Workplace, server: Server) -> None:
     """Declared changes are counted and not shown; where both moved, the cause says so."""
     applied.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     ran = applied.run("drift", "--detailed-exitcode", code=0)
-    assert "1 change of the manifests waits to be applied: see `synapse-apply plan`." in ran.out
+    assert "1 change in the manifests waits for an apply: see `synapse-apply plan`." in ran.out
     assert "Finds more" not in ran.out
     outside(server, description="Changed by hand")
     told = document(applied)
@@ -121,11 +121,11 @@ def test_a_missing_object(applied: Workplace, server: Server) -> None:
     server.call("POST", "storages/", {"name": "Raw data", "provider": "file_system",
                                       "category": "internal", "configuration": {}})  # fmt: skip
     ran = applied.run("drift", code=0)
-    assert "# storage/raw-data was made anew outside\n  # (recorded as id 1, now 2)" in ran.out
+    assert "# storage/raw-data was made again outside Git\n  # (recorded as id 1, now 2)" in ran.out
     rule = {"match": {"path": "/plugins/1/"}, "do": {"status": 403}}
     server.call("PUT", "_emulator/faults/", {"rules": [rule]})
     ran = applied.run("drift", "--detailed-exitcode", code=1)
-    assert "Drift incomplete: 1 error. What could be seen is shown." in ran.out
+    assert "Drift incomplete: 1 error. The output covers only what could be read." in ran.out
 
 
 def test_an_object_that_was_made_anew(applied: Workplace, server: Server) -> None:
@@ -134,7 +134,7 @@ def test_an_object_that_was_made_anew(applied: Workplace, server: Server) -> Non
     server.call("DELETE", "_emulator/objects/storage/1/")
     server.call("POST", "storages/", {name: made[name] for name in made if name != "id"})
     ran = applied.run("drift", code=0)
-    assert "made anew outside" in ran.out
+    assert "made again outside Git" in ran.out
     assert "`synapse-apply apply --adopt` restores the declared values." in ran.out
     applied.run("apply", "--auto-approve", code=5)
     applied.run("apply", "--auto-approve", "--adopt", code=0)
@@ -147,7 +147,7 @@ def test_what_nobody_looks_after(applied: Workplace, server: Server) -> None:
     server.switch(plugin_list="list")
     server.call("POST", "plugins/", {"name": "Hand made", "code": "hand"})
     ran = applied.run("drift", "--unmanaged", "--detailed-exitcode", code=0)
-    assert "Unmanaged: 2 live objects that nothing declares or records.\n" in ran.out
+    assert "Unmanaged: 2 live objects neither declared nor recorded.\n" in ran.out
     assert "  ? storage  id 2  name=stranger\n" in ran.out
     told = document(applied, "--unmanaged")
     assert [(one["type"], one["id"]) for one in told["unmanaged"]] == [
@@ -171,8 +171,8 @@ def test_a_list_that_cannot_be_read_is_no_zero(applied: Workplace, server: Serve
     ran = applied.run("drift", "--unmanaged", *typed, code=1)
     pages = [(applied.root / f"d.{kind}").read_text(encoding="utf-8") for kind in ("md", "html")]
     for said in (ran.out, *pages):
-        assert "Unmanaged: none among what could be listed." in said
-        assert "not known: storage, whose list could not be read" in said
+        assert "Unmanaged: none in the lists that could be read." in said
+        assert "not known: storage (the list could not be read)" in said
         assert "0 live objects" not in said
         assert "Listing live objects failed" in said
     written = outputs.read_text(encoding="utf-8")
@@ -285,5 +285,5 @@ def test_a_project_with_hold_says_so(applied: Workplace, server: Server) -> None
     applied.write("synapse-apply.yaml", project(server.url, on_drift="hold"))
     outside(server, description="Changed by hand")
     ran = applied.run("drift", code=0)
-    assert "`synapse-apply apply` keeps it (on_drift: hold); with `--revert-drift`" in ran.out
+    assert "`synapse-apply apply` keeps the drift (on_drift: hold). `--revert-drift`" in ran.out
     assert document(applied)["on_drift"] == "hold"

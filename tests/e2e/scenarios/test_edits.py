@@ -185,7 +185,7 @@ def test_a_published_source(applied, server):
     applied.edit("manifests/plugin.yaml", '"1.0.0"\n  changelog', '"2.0.0"\n  changelog')
     ran = applied.apply(code=5)
     assert "! release/yolo@2.0.0" in ran.out
-    assert "gives no bytes to publish" in ran.out
+    assert "provides no bytes to publish" in ran.out
     assert server.counts == (1, 1, 1)
 
 

@@ -162,13 +162,10 @@ def test_plugins_are_found_by_code_by_job_and_by_release(serve, bare):
     plugins(server, 4)
     place = bare(server)
     ran = place.run("export", code=0)
-    assert (
-        "plugins: this backend was asked and lists none of them; say which by --codes FILE"
-        in ran.out
-    )
+    assert "plugins: this backend does not list them; select them with --codes FILE" in ran.out
     place.write("codes.txt", "# ours\ncode-2\n\ncode-99\n")
     ran = place.run("export", "--codes", "codes.txt", "--out", "a", code=3)
-    assert "plugin code-99: there is none of this code" in ran.out
+    assert "plugin code-99: none has this code" in ran.out
     assert sorted(files(place))[:3] == [
         "a/.schema/manifest.schema.json",
         "a/plugins/code-2.yaml",
@@ -193,7 +190,7 @@ def test_what_a_manifest_cannot_hold_is_told(serve, bare):
     server.call("POST", "plugin_releases/", {"plugin": 1, "version": "1 0"})
     place = bare(server)
     ran = place.run("export", "--ids", "plugin=1", code=3)
-    assert "plugin/odd: configuration.${var.x}: a key of a manifest cannot hold" in ran.out
+    assert "plugin/odd: configuration.${var.x}: a key of a manifest cannot contain" in ran.out
     assert "storage twice (id 1): name 'twice' is also that of id 2: rename one" in ran.out
     assert "release odd@1 0 (id 1): " in ran.out
     document = place.run("export", "--ids", "plugin=1", "--json", code=3).document

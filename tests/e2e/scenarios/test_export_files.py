@@ -40,7 +40,7 @@ def test_nothing_is_written_through_a_link(bare, server, tmp_path, link, more):
     ran = place.run("export", "--out", out, *more, code=1)
     assert "Error: A link is in the way" in ran.err
     assert f"{at} is a link to {at.resolve()}" in ran.err
-    assert ("where nothing is" in ran.err) == (link == "gone")
+    assert ("which does not exist" in ran.err) == (link == "gone")
     assert "Nothing was written." in ran.err
     assert files(place) == before
     assert [path.name for path in outside.iterdir()] == ["raw.yaml"]
@@ -80,7 +80,7 @@ def test_an_inventory_takes_the_place_of_no_manifest(bare, server, inventory):
     one_storage(server)
     place = bare(server)
     ran = place.run("export", "--out", "m", "--inventory", inventory, "--force", code=1)
-    assert "Error: Two files of one name" in ran.err
+    assert "Error: Two files with one name" in ran.err
     assert not (place.root / "m").exists()
 
 
@@ -168,7 +168,9 @@ def test_secrets_that_a_server_does_not_show_are_told(serve, bare):
     storages(server, 5)
     place = bare(server)
     ran = place.run("export", code=3)
-    shows = "may be missing: the server shows no secrets; declare each that it has as"
+    shows = (
+        "may be missing, because the server shows no secrets. Declare each secret of the object as"
+    )
     live = "{valueFrom: {live: true}}"
     keys = "access_key, access_key_id, secret_access_key, secret_key"
     assert f"storage/no: configuration: {keys} {shows} {live}" in ran.out

@@ -29,7 +29,7 @@ def test_nothing_is_sent_for_it(holding: Workplace, server: Server) -> None:
         assert (
             ". plugin/yolo: description was changed outside and is kept (on_drift: hold)" in ran.out
         )
-        assert "No changes. What was changed outside is kept (on_drift: hold).\n" in ran.out
+        assert "No changes. Apply keeps the changes made outside Git (on_drift: hold).\n" in ran.out
         assert "drift --write plugin/yolo" in ran.out
         assert "apply --only plugin/yolo --revert-drift" in ran.out
         holding.apply()
@@ -100,11 +100,13 @@ def test_what_this_api_cannot_undo(holding: Workplace, server: Server) -> None:
     server.call("PATCH", "_emulator/objects/storage/1/", {"configuration": {"base_path": "/x"}})
     ran = holding.run("drift", "--only", "storage", code=0)
     assert "(apply cannot undo it: configuration.base_path cannot be changed" in ran.out
-    assert "with `--revert-drift` it undoes it" not in ran.out
-    assert "Apply cannot undo it: `synapse-apply plan --revert-drift`" in ran.out
+    assert "`--revert-drift` undoes the drift" not in ran.out
+    assert "Apply cannot undo this drift: `synapse-apply plan --revert-drift`" in ran.out
     both = holding.run("drift", code=0).out
-    assert "with `--revert-drift` it undoes it" in both
-    assert "Apply cannot undo 1 of 2: `synapse-apply plan --revert-drift`" in both
+    assert "`--revert-drift` undoes the drift" in both
+    assert (
+        "Apply cannot undo the drift of 1 of 2 objects: `synapse-apply plan --revert-drift`" in both
+    )
     assert "change it back in Synapse" in holding.plan("--revert-drift", code=0).out
     ran = holding.apply("--only", "storage", "--revert-drift", code=5)
     assert "this API cannot change a storage" in ran.out

@@ -7,7 +7,7 @@ import json
 import pytest
 from e2e.scenarios.workplace import STORAGE, Workplace
 
-NOTE = "Key that the platform's own tools do not read"
+NOTE = "The platform's own tools do not read this key"
 
 
 def declare(place: Workplace, provider: str, **configuration: str) -> None:
@@ -25,7 +25,7 @@ def test_a_region_that_the_tools_do_not_read(place: Workplace, provider: str) ->
     for strict in ((), ("--strict",)):
         said = place.run("validate", *strict, code=0).text
         assert f"Note: {NOTE}" in said
-        assert "`region` is a documented key, and they read `region_name` alone" in said
+        assert "`region` is a documented key, but they read only `region_name`" in said
         assert "manifests/storage.yaml:8:" in said
     declare(place, provider, region_name="eu")
     assert NOTE not in place.run("validate", code=0).text

@@ -68,9 +68,9 @@ def test_a_token_that_sees_nothing(make, server):
     place.apply()
     sent = server.writes
     place.environ["PROD_TOKEN"] = OTHER_TOKEN
-    assert "this looks like another tenant" in place.plan(code=0).out
+    assert "this is probably another tenant" in place.plan(code=0).out
     ran = place.apply(code=5)
-    assert "this looks like another tenant" in ran.err
+    assert "this is probably another tenant" in ran.err
     assert "--override-guard all-missing" in ran.err
     assert server.counts == (1, 1, 1)
     assert server.writes == sent
@@ -157,7 +157,7 @@ def test_another_backend_under_the_same_url_is_caught_by_the_guard(serve, make):
     for kind in ("release", "plugin", "storage"):
         for found in first.objects(kind):
             first.call("DELETE", f"_emulator/objects/{kind}/{found['id']}/")
-    assert "this looks like another tenant" in place.apply(code=5).err
+    assert "this is probably another tenant" in place.apply(code=5).err
     assert first.counts == (0, 0, 0)
 
 

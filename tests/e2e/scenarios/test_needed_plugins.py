@@ -92,7 +92,7 @@ def test_what_is_missing_or_does_not_fit_is_told(needing: Workplace) -> None:
     assert {severity for severity, *_ in rules(needing, "--strict")} == {"error"}
     text = needing.run("validate", code=0).err
     assert "plugins/a-user/config.yaml:6:3" in text
-    assert "wants code-z-needed >=2, and what is declared is 1.1.0" in text
+    assert "needs code-z-needed >=2, but the manifests declare 1.1.0" in text
     needing.run("state", "init", code=0)
     needing.apply()
     needing.unchanged()

@@ -23,7 +23,7 @@ def adopted(place: Workplace, api: str, count: int) -> None:
     def step(*typed: str) -> str:
         ran = place.run(*typed)
         # What no manifest can hold is told, and makes an export incomplete.
-        assert ran.code == (3 if "Left out, and so not managed:" in ran.out else 0), ran.text
+        assert ran.code == (3 if "Left out, and therefore not managed:" in ran.out else 0), ran.text
         assert CANARY not in ran.text
         return ran.out
 

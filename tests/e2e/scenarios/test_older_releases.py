@@ -111,7 +111,7 @@ def test_none_is_forgotten_where_the_new_one_is_refused(v1: Workplace) -> None:
         '"policy": {"rules": [{"rule": "version-grows"}]}, "manifests"',
     )
     said = v1.apply(code=5).out
-    assert "kept in state until release/yolo@0.9 is there" in said
+    assert "kept in the state until release/yolo@0.9 exists" in said
     assert v1.run("state", "show", "--inventory", code=0).out == before
 
 

@@ -85,6 +85,6 @@ def test_calls_of_a_running_apply_are_not_called_lost(ready: Workplace) -> None:
             store.open_intent_and_use_up_its_approvals(call)
             during = ready.plan(code=0)
         after = ready.plan(code=0)
-    assert "the run that is under way has not recorded how it ended" in during.out
+    assert "the run in progress has not recorded how the call ended" in during.out
     assert "earlier" not in during.text
     assert "The outcome of an earlier call is still unknown" in after.text

@@ -107,7 +107,7 @@ def test_a_freeze(ruled, server):
 def test_a_limit_of_changes(ruled, server):
     """More than the limit is stopped as a whole; parts of it go one after another."""
     place = ruled({"rule": "max-changes", "limit": 2})
-    assert "3 objects would be made" in place.apply(code=5).err
+    assert "3 objects would be created" in place.apply(code=5).err
     assert server.writes == []
     place.apply("--only", "storage")
     place.apply()

@@ -9,7 +9,7 @@ from e2e.scenarios.test_api_v2 import PLUGIN, RELEASE, VERIFIED, declare
 from e2e.scenarios.workplace import Server, Workplace, project
 
 LOCK = "POST /v2/plugin-releases/{id}/release/"
-FOR_GOOD = "locked for good: this is never taken back"
+FOR_GOOD = "locked for good: this cannot be undone"
 BOTH = VERIFIED.replace("  verify:", "  locked: true\n  verify:")
 LATER = RELEASE.replace("yolo}", "yolo, locked: true}")
 
@@ -87,7 +87,7 @@ def test_a_locked_release_that_was_deleted_is_not_made_again(
     server.call("DELETE", f"_emulator/objects/release/{row['id']}/")
     made = len(server.writes)
     said = there.apply(code=5).out
-    assert "it was locked and is gone: API v2 takes no second release with its version" in said
+    assert "it was locked and is gone: API v2 accepts no second release with its version" in said
     assert len(server.writes) == made
     declare(there, PLUGIN, LATER.replace("1.0.0", "1.1.0"))
     there.apply()
@@ -155,8 +155,8 @@ def test_pruning_leaves_a_locked_release_and_names_the_loss(
     said = undeclared.apply("--prune", code=5).out
     assert server.writes == made
     assert "it is locked. Deleted, release/yolo@1.0.0 (id 1), and its content pkg1:sha256:" in said
-    assert "is lost for good: API v2 takes no second release with its version" in said
-    assert "* take the change back in Git: declare it again" in said
+    assert "is lost permanently: API v2 accepts no second release with its version" in said
+    assert "* revert the change in Git: declare the resource again" in said
     assert "`synapse-apply apply --prune --allow-locked`" in said
 
 

@@ -36,7 +36,10 @@ def test_a_backend_that_keeps_what_is_published_says_so(ready: Workplace, server
     server.switch(debug_releases="final")
     recorded = place.run("state", "show", AT, "--json", code=0).document["digest"]
     ran = place.apply("--allow-replace", code=3)
-    assert "This backend keeps the package that a version was published with: raise it." in ran.text
+    assert (
+        "This backend never replaces the package of a published version: raise the version."
+        in ran.text
+    )
     assert place.run("state", "show", AT, "--json", code=0).document["digest"] == recorded
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in place.plan(code=0).out
 

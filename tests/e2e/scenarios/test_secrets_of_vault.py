@@ -379,7 +379,7 @@ def test_a_pull_request_cannot_widen_it(place, vault, server, tmp_path):
         place.write("synapse-apply.yaml", project(server.url, settle_after=0.2, vault=widened))
         pinned = ("--project-from", "git:main")
         ran = place.plan(*pinned, code=0)
-        assert "targets.prod.vault: the settings of main are used" in ran.text
+        assert "targets.prod.vault: the plan uses the settings of main" in ran.text
         assert vault.count("GET", DATA_PATH) == 1
         other = {"vault": {"path": "kv/other", "key": "id"}}
         place.write("manifests/raw.yaml", build_storage(access_key_id=other))

@@ -13,7 +13,7 @@ def test_what_is_needed_is_not_selected(ready: Workplace, server: Server) -> Non
     """Nothing is wrong with it: the options that are printed take it along."""
     only = ["--only", "release/yolo@1.0.0"]
     ran = ready.apply(*only, code=5)
-    assert "it depends on plugin/yolo, which is not there yet and is not selected" in ran.out
+    assert "it depends on plugin/yolo, which does not exist yet and is not selected" in ran.out
     added = re.search(r"add `([^`]+)`", ran.out)
     assert added is not None
     ready.apply(*only, *added[1].split())

@@ -87,7 +87,7 @@ def test_a_first_plan_is_tried_and_nothing_is_made(
     assert sent == ["PATCH /v2/plugins/1/", "POST /v2/plugins/"]
     asked = server.call("GET", "_emulator/requests/")["last"]
     assert "file" in next(one["fields"] for one in asked if one["method"] == "POST")
-    assert ", 1 of 2 calls checked there by a dry run\n" in said
+    assert ", 1 of 2 calls checked by a server dry run\n" in said
     assert "1 of 2 calls not tried: API v1 has no dry run (storage/raw-data)." in said
     assert "Plan: 3 to add, 0 to change, 0 to destroy." in said
     assert (rows(tmp_path / "backend"), files(there)) == before
@@ -111,7 +111,7 @@ def test_every_verb_is_tried_and_the_data_set_is_as_it_was(
     assert sent[0] == "PATCH /v2/plugins/1/"
     assert sorted(sent[1:3]) == ["PATCH /v2/plugins/1/", "POST /v2/plugin-releases/"]
     assert sent[3:] == ["DELETE /v2/plugin-releases/2/", "POST /v2/plugin-releases/1/release/"]
-    assert ", 4 of 4 calls checked there by a dry run\n" in said
+    assert ", 4 of 4 calls checked by a server dry run\n" in said
     assert "not tried" not in said
     assert (rows(tmp_path / "backend"), files(applied_v2)) == before
 
@@ -125,7 +125,7 @@ def test_what_the_backend_refuses_is_a_refused_row(applied_v2: Workplace, server
     assert row in said
     assert "(request id " in said
     assert "on manifests/plugin.yaml:" in said
-    assert "* declare it under another name or code" in said
+    assert "* declare the resource under another name or code" in said
     assert "* if it is there and you know its id: `synapse-apply import plugin/second ID" in said
     assert "! release/second@1.0.0 cannot be created: it depends on plugin/second, " in said
     assert "Refused: 2 (see ! rows).\nPlan: 0 to add, 1 to change, 0 to destroy." in said
@@ -138,7 +138,7 @@ def test_what_the_backend_refuses_is_a_refused_row(applied_v2: Workplace, server
     tried(applied_v2, server, "--report", "markdown=plan.md")
     comment = (applied_v2.root / "plan.md").read_text(encoding="utf-8")
     assert "### Refused (2)" in comment
-    assert "2 of 2 calls checked there by a dry run" in comment
+    assert "2 of 2 calls checked by a server dry run" in comment
 
 
 def test_the_words_of_a_refusal(applied_v2: Workplace, server: Server) -> None:
@@ -155,7 +155,7 @@ def test_the_words_of_a_refusal(applied_v2: Workplace, server: Server) -> None:
     server.call("DELETE", "v2/plugin-releases/2/")
     said, _sent = tried(applied_v2, server)
     assert "Version 1.1.0 is released and cannot be deployed again." in said
-    assert "* declare it under a new version" in said
+    assert "* declare the resource under a new version" in said
 
 
 def test_a_release_in_use_is_not_to_be_deleted(applied_v2: Workplace, server: Server) -> None:
@@ -179,7 +179,7 @@ def test_a_saved_plan_keeps_what_was_refused(applied_v2: Workplace, server: Serv
     declare_both(applied_v2, PLUGIN.replace("Finds", "Sees"))
     tried(applied_v2, server, "--out", "next.plan")
     shown = applied_v2.run("show", "next.plan", code=0).out
-    assert "2 of 2 calls checked there by a dry run" in shown
+    assert "2 of 2 calls checked by a server dry run" in shown
     assert "plugin/second cannot be created: the backend answered 409" in shown
     applied_v2.run("apply", "next.plan", code=4)
     own = [row["body"]["description"] for row in server.objects("plugin") if row["id"] == 1]
@@ -213,7 +213,7 @@ def test_a_target_on_v1_is_told_that_nothing_was_tried(
     there.run("state", "init", code=0)
     said, sent = tried(there, server)
     assert sent == []
-    assert ", 0 of 3 calls checked there by a dry run\n" in said
+    assert ", 0 of 3 calls checked by a server dry run\n" in said
     assert "3 of 3 calls not tried: API v1 has no dry run (" in said
 
 
@@ -238,7 +238,7 @@ def test_a_backend_that_says_nothing_of_dry_runs_is_asked_for_no_other(
     before = rows(tmp_path / "backend")
     said, sent = tried(applied_v2, server)
     assert sent == ["PATCH /v2/plugins/1/"]
-    assert "Warning: The backend does not say that it makes dry runs" in said
+    assert "Warning: The backend does not confirm that it supports dry runs" in said
     assert f"2 of 2 calls not tried: {NOT_SHOWN} (plugin/yolo, release/yolo@1.1.0)." in said
     assert rows(tmp_path / "backend") == before
     server.switch(v2_answers="envelope", v2_dry_run="unknown")

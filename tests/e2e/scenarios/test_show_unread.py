@@ -12,7 +12,7 @@ def is_told(place: Workplace, address: str) -> None:
     """In both faces."""
     ran = place.run("show", address, code=1)
     assert f"Error: {FAILED}" in ran.err
-    assert "live side not known)" in ran.out.splitlines()[0]
+    assert "live object not read)" in ran.out.splitlines()[0]
     document = place.run("show", address, "--json", code=1).document
     assert document["live"] is None
     assert FAILED in [finding["summary"] for finding in document["diagnostics"]]

@@ -184,4 +184,4 @@ def test_a_change_cannot_widen_its_own_list(furnished: Workplace) -> None:
     for command in ("validate", "plan"):
         ran = place.run(command, "--project-from", "git:main", code=1)
         assert "hc_vault http://127.0.0.1:9/v1/sops/keys/k" in ran.text
-        assert "targets.prod.sops: the settings of main are used" in ran.text
+        assert "targets.prod.sops: the plan uses the settings of main" in ran.text

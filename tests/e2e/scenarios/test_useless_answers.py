@@ -34,9 +34,9 @@ def test_a_create_whose_answer_cannot_be_decoded(
     liar.tells(lie)
     told = ready.apply(code=7).text
     assert "Warning: A useless answer was looked up" in told
-    assert "plugin/yolo was answered, and the answer is of no use" in told
+    assert "plugin/yolo was answered with an unusable answer" in told
     is_asked_for = encoding in {"gzip", "deflate"}
-    why = "cannot be decoded" if is_asked_for else "is encoded in a way that was not asked for"
+    why = "cannot be decoded" if is_asked_for else "has an encoding that was not requested"
     assert f"201 Created: its body {why}" in told
     for wrong in ("lost", "No answer", "connection", "yolo failed"):
         assert wrong not in told, told
@@ -93,5 +93,5 @@ def test_a_conflict_is_not_ended_by_another_apply(
     liar.tells(lie)
     told = ready.apply(code=3).text
     assert "the backend answered 409" in told
-    assert "again to do the rest" not in told
-    assert "once the conflict has ended" in told
+    assert "again to finish the rest" not in told
+    assert "Resolve the conflict before" in told

@@ -77,8 +77,11 @@ def test_a_failing_run_exits_3_with_its_logs(
         f"tep {n}" if n > 9 else f"step {n}" for n in range(6, 15)
     ]
     assert lines[9].endswith("failed on request")
-    assert "1.0.0 is published and cannot be withdrawn on v1." in report
-    assert "Parameters wrong: edit spec.verify. Code wrong: `synapse-apply bump yolo" in report
+    assert "1.0.0 is published, and cannot be withdrawn on v1." in report
+    assert (
+        "If the parameters are wrong: edit spec.verify. If the code is wrong: `synapse-apply "
+        "bump yolo"
+    ) in report
     assert "\nVerified: 0 passed, 1 failed.\nApply incomplete! Resources: 2 added" in report
     again = there.plan("--detailed-exitcode", code=2).out
     assert "# (the last run failed)" in again
@@ -127,8 +130,8 @@ def test_a_run_that_takes_too_long_is_followed_later(there: Workplace, server: S
     there.edit("manifests/release.yaml", "poll_interval", "timeout: 0.1\n    poll_interval")
     report = there.apply(code=3).out
     assert "Job 1 was still " in report
-    assert " after 0.1 s, and may go on." in report
-    assert "# (job 1 did not end in time: it is followed)" in there.plan(code=0).out
+    assert " after 0.1 s, and may continue." in report
+    assert "# (job 1 did not end in time: the tool follows it)" in there.plan(code=0).out
     there.edit("manifests/release.yaml", "timeout: 0.1", "timeout: 60")
     assert PASSED in there.apply().out
     assert posts(server) == CALLS
@@ -206,7 +209,7 @@ def test_a_failed_run_of_a_reviewed_plan_is_made_again(there: Workplace, server:
     server.call("POST", "_emulator/jobs/fail-next/", {"count": 1})
     there.run(*reviewed, code=3)
     report = there.run(*reviewed, code=0).out
-    assert "create was planned, and it is so already" in report
+    assert "create was planned, and nothing is left to do" in report
     assert "release/yolo@1.0.0 was verified (job 2, " in report
     assert posts(server) == {**CALLS, RUN: 2}
 
@@ -272,7 +275,7 @@ def test_prod_takes_only_what_staging_verified(two: Any) -> None:
     """Each refusal names its way out, and the way out works."""
     there, _staging, prod = two
     plan = there.plan(code=0).out
-    assert f"! {AT} cannot be created: target staging must have verified it first, and" in plan
+    assert f"! {AT} cannot be created: target staging must have verified it first, but" in plan
     assert "`synapse-apply state init -t staging`, then `synapse-apply apply -t staging`" in plan
     assert there.apply(code=5).out.count("plugin/yolo created") == 1
     assert prod.counts == (1, 0, 0)
@@ -292,8 +295,8 @@ def test_other_content_than_staging_has_is_refused(two: Any) -> None:
     there.apply("-t", "staging")
     there.write("plugins/yolo/plugin/main.py", "print('other')\n")
     refused = there.apply(code=5).out
-    assert "what is released there under this version has other content" in refused
-    assert "make it a new version, then apply it to staging" in refused
+    assert "the release there under this version has other content" in refused
+    assert "declare a new version, then apply it to staging" in refused
     assert prod.counts == (1, 0, 0)
 
 
@@ -313,7 +316,7 @@ def test_a_release_replaced_on_staging_is_no_proof(two: Any) -> None:
     assert "This run is no proof" in there.run("verify", AT, "-t", "staging", code=0).text
     refused = there.apply(code=5).out
     assert "its package was replaced there, so that no run of it proves anything" in refused
-    assert "make it a new version, then apply it to staging" in refused
+    assert "declare a new version, then apply it to staging" in refused
     assert prod.counts == (1, 0, 0)
 
 
@@ -327,7 +330,7 @@ def test_a_run_of_a_package_that_nobody_can_tell_is_no_proof(two: Any) -> None:
     assert "1 passed" in there.apply("-t", "staging").out
     staging.call("PUT", "_emulator/faults/", {"rules": []})
     refused = there.apply(code=5).out
-    assert "what is released there under this version is of bytes that nobody knows" in refused
+    assert "the release there under this version has bytes of unknown content" in refused
     assert f"`synapse-apply verify {AT} --bytes -t staging`" in refused
     assert prod.counts == (1, 0, 0)
     there.run("state", "accept", AT, "-t", "staging", "--auto-approve", code=0)

@@ -18,7 +18,7 @@ from e2e.scenarios.workplace import (
 )
 
 GROWS = {"rule": "version-grows"}
-NOT_NEWER = "version 1.0.0 is not newer than 5.0.0, which is live and not recorded"
+NOT_NEWER = "version 1.0.0 is not newer than 5.0.0, which is live but not recorded"
 
 
 @pytest.fixture

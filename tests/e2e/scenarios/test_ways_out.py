@@ -42,7 +42,7 @@ def drifted(applied, server):
 
 
 def test_of_an_edit_taking_it_back_in_git_comes_first(edited):
-    assert ways_out(edited)[0] == "take the change of configuration.base_path back in Git"
+    assert ways_out(edited)[0] == "revert the change of configuration.base_path back in Git"
     edited.edit("manifests/storage.yaml", "/data/new", "/data/raw")
     edited.unchanged()
 
@@ -76,7 +76,7 @@ def test_an_edit_is_left_as_it_is(edited):
 
 
 def test_an_edit_is_declared_under_a_new_name(edited, server):
-    assert "declare it under a new name" in ways_out(edited)
+    assert "declare the resource under a new name" in ways_out(edited)
     edited.edit("manifests/storage.yaml", "name: Raw data", "name: New data")
     edited.edit("manifests/storage.yaml", "name: raw-data", "name: new-data")
     edited.apply()
@@ -112,7 +112,7 @@ def test_drift_alone_is_left_on_both_sides(drifted):
 def test_drift_and_an_edit_at_once_go_back_to_git(drifted):
     """Both sides moved: there is something to take back."""
     drifted.edit("manifests/storage.yaml", "/data/raw", "/data/other")
-    assert ways_out(drifted)[0] == "take the change of configuration.base_path back in Git"
+    assert ways_out(drifted)[0] == "revert the change of configuration.base_path back in Git"
 
 
 def give_by_variable(place: Workplace) -> None:
@@ -147,7 +147,7 @@ def test_drift_names_what_can_be_written_of_several(applied, server):
     change_live(server, "/data/new")
     server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "By hand"})
     out = applied.run("drift", code=0).out
-    assert "`synapse-apply drift --write ADDRESS` writes live values (of plugin/yolo)" in out
+    assert "`synapse-apply drift --write ADDRESS` writes the live values (of plugin/yolo)" in out
     applied.run("drift", "--write", "plugin/yolo", code=0)
 
 
@@ -192,7 +192,7 @@ def test_a_lock_taken_out_of_git_is_only_taken_back_there(on_v2):
     on_v2.apply()
     on_v2.edit("manifests/plugin.yaml", "locked: true", "locked: false")
     ways = ways_out(on_v2, LOCKED)
-    assert ways[0] == "take the change of locked back in Git"
+    assert ways[0] == "revert the change of locked back in Git"
     assert "in Synapse" not in " ".join(ways)
     on_v2.edit("manifests/plugin.yaml", "locked: false", "locked: true")
     on_v2.unchanged()
@@ -220,5 +220,5 @@ def test_a_lock_that_is_held_as_drift_is_said_to_be_for_good(on_v2, server):
     on_v2.write("synapse-apply.yaml", json.dumps(settings))
     lock_outside(server)
     out = on_v2.plan(code=0).out
-    assert "nothing takes it back" in out
+    assert "nothing undoes it" in out
     assert "in Synapse" not in out

@@ -77,7 +77,7 @@ def test_the_manifest_follows(site: Workplace) -> None:
         'manifests/all.yaml:8  spec.description: "Finds things" -> "Finds all: ${even} #this"'
         in ran.out
     )
-    assert "spec.configuration.old: 1 -> (not there)" in ran.out
+    assert "spec.configuration.old: 1 -> (not set)" in ran.out
     expected = PLUGIN.replace(
         "description: Finds things", 'description: "Finds all: $${even} #this"'
     )
@@ -87,7 +87,7 @@ def test_the_manifest_follows(site: Workplace) -> None:
     assert text(site) == expected.replace("    old: 1\n", "")
     site.unchanged()
     ran = site.run("drift", "--write", "plugin/yolo", code=0)
-    assert ran.out == "Nothing to edit: the files have the live values already.\n"
+    assert ran.out == "Nothing to edit: the files already have the live values.\n"
 
 
 def test_a_rehearsal(site: Workplace) -> None:
@@ -148,7 +148,7 @@ def test_a_variable_is_told_with_its_place(site: Workplace, server: Server) -> N
     said = refused(site, "--write", "plugin/yolo")
     assert "on manifests/all.yaml:9:3, with plugin/yolo" in said
     assert "spec.author comes from variable author." in said
-    assert "Change the variable (synapse-apply.yaml:6:3), or write the value out." in said
+    assert "Change the variable (synapse-apply.yaml:6:3), or write the value as text." in said
 
 
 def test_a_pattern_is_for_others_too(site: Workplace, server: Server) -> None:
@@ -156,7 +156,9 @@ def test_a_pattern_is_for_others_too(site: Workplace, server: Server) -> None:
     overlay = '    overlays: {"plugin/*": {spec: {description: All}}}\n'
     site.write("synapse-apply.yaml", PROJECT.replace("URL", server.url) + overlay)
     said = refused(site, "--write", "plugin/yolo")
-    assert "spec.description is set by the overlay plugin/*, which is for others, too." in said
+    assert (
+        "spec.description is set by the overlay plugin/*, which also applies to other addresses."
+    ) in said
     assert "on synapse-apply.yaml:14:36" in said
 
 
@@ -166,8 +168,10 @@ def test_what_the_package_says(site: Workplace, server: Server) -> None:
     site.edit("manifests/all.yaml", "  name: Yolo\n", "  from: ./plugins/yolo\n  name: Yolo\n")
     site.edit("manifests/all.yaml", "  description: Finds things  # shown in Synapse\n", "")
     said = refused(site, "--write", "plugin/yolo")
-    assert "spec.description is not in the manifest: the package's config.yaml gives it." in said
-    assert "Change it in the config.yaml of ./plugins/yolo." in said
+    assert (
+        "spec.description is not in the manifest: the value comes from the package's config.yaml."
+    ) in said
+    assert "Change the value in the config.yaml of ./plugins/yolo." in said
 
 
 def test_all_findings_at_once(site: Workplace, server: Server) -> None:

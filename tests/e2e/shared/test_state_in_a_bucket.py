@@ -72,7 +72,7 @@ def test_a_state_begins_in_a_bucket_and_is_all_there(
     """init, doctor, apply, plan, backup and restore; nothing of it is on this machine."""
     project.keep_state_at(seaweed.url())
     told = project.run("state", "init")
-    assert "Made an empty state" in told
+    assert "Created an empty state" in told
     assert "No lifecycle rule may expire current objects there" in told
     assert "Resources: 1 added" in project.run("apply", "--auto-approve")
     assert project.run("plan").startswith("No changes.")

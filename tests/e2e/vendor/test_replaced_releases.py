@@ -17,7 +17,9 @@ ALLOWED = {"rules": [{**RULE, "severity": "off"}]}
 RELEASES = "/plugin_releases/"
 ADDRESS = "release/yolo@1.0.0"
 VERIFY = "  verify: {action: convert, agent: 101, timeout: 10, poll_interval: 0.01}\n"
-NO_PROOF = "its package was replaced under this version, and an agent may still run an earlier one"
+NO_PROOF = (
+    "its package was replaced under this version, and an agent may still run the earlier package"
+)
 
 
 @pytest.fixture
@@ -62,7 +64,9 @@ def read_record(place: Workplace) -> dict[str, object]:
 def test_the_plan_tells_a_replacement(backend, changed):
     """One row: what is replaced, by Git, under which id, and which files differ."""
     told = changed.plan("--detailed-exitcode", code=2).out
-    assert f"# {ADDRESS} will be updated in-place\n  # (its published package is replaced" in told
+    assert (
+        f"# {ADDRESS} will be updated in-place\n  # (apply replaces its published package" in told
+    )
     assert "# (replaces 1.0.0: 1 file changed)\n  #   ~ plugin/convert.py" in told
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in told
     assert "unreleased changes" not in told
@@ -71,7 +75,7 @@ def test_the_plan_tells_a_replacement(backend, changed):
     assert (row["change"]["actions"], row["cause"], row["id"]) == (["update"], "git", "401")
     assert row["package"]["files"] == 2
     assert row["replaces"]["files"] == [{"path": "plugin/convert.py", "change": "changed"}]
-    assert "1 change of the manifests waits to be applied" in changed.run("drift", code=0).out
+    assert "1 change in the manifests waits for an apply" in changed.run("drift", code=0).out
     assert count_uploads(backend) == 1
 
 
@@ -79,7 +83,10 @@ def test_nobody_is_asked_and_no_option_allows_it(backend, changed):
     """The row is refused and says the option; nothing is sent."""
     ran = changed.apply(code=5)
     assert f"! {ADDRESS} cannot be updated: {ADDRESS} has unreleased changes (1 file; " in ran.out
-    assert "replace it: `synapse-apply apply --allow-replace`, or a saved plan of it" in ran.out
+    assert (
+        "replace the package: `synapse-apply apply --allow-replace`, or apply a saved plan"
+        in ran.out
+    )
     assert count_uploads(backend) == 1
 
 
@@ -110,7 +117,7 @@ def test_a_saved_plan_of_another_package_is_stale(backend, changed):
     changed.plan("--out", "next.plan", code=0)
     change(changed, "three")
     ran = changed.run("apply", "--reviewed", "next.plan", "--allow-unsigned", code=4)
-    assert "its package has other content" in ran.text
+    assert "the content of its package differs" in ran.text
     assert count_uploads(backend) == 1
 
 
@@ -119,7 +126,7 @@ def test_a_person_at_a_terminal_is_asked(backend, changed, answer, uploads):
     environ = environment(changed.environ)
     code, shown = run_at_terminal(changed.root, answer, environ, "apply")
     assert (code, count_uploads(backend)) == (2 - uploads, uploads), shown
-    assert "its published package is replaced" in shown
+    assert "apply replaces its published package" in shown
 
 
 @pytest.mark.parametrize(
@@ -176,7 +183,10 @@ def test_a_locked_one_stays(backend, changed):
     backend.world.releases[0]["is_released"] = True
     before = read_record(changed)["digest"]
     ran = changed.apply("--allow-replace", code=3)
-    assert "This backend keeps the package that a version was published with: raise it." in ran.text
+    assert (
+        "This backend never replaces the package of a published version: raise the version."
+        in ran.text
+    )
     assert read_record(changed)["digest"] == before
     changed.plan(code=0)
 

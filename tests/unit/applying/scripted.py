@@ -21,7 +21,7 @@ from synapse_apply.model.errors import (
 
 def lost() -> RemoteError:
     """No answer in time: it may have been done."""
-    return RemoteTimeout("no whole answer in time", effect=Effect.UNKNOWN)
+    return RemoteTimeout("no complete answer in time", effect=Effect.UNKNOWN)
 
 
 def faulty(status: int) -> RemoteError:

@@ -188,7 +188,7 @@ def test_what_a_version_fixes_is_refused_with_its_hint(there: Bench) -> None:
 def test_an_owner_needs_a_member_to_go_along(there: Bench) -> None:
     """Without one, and without one that can go, the owner is refused with a way out."""
     (row,) = there.plan(shelf()).plan.changes
-    assert "together with its first book, and none is declared" in row.refusals[0].reason
+    assert "together with its first book, but the manifests declare none" in row.refusals[0].reason
     assert row.refusals[0].ways_out[0] == "declare a Book of a"
 
 

@@ -98,7 +98,7 @@ def test_nothing_is_started_before_absence_is_certain(bench):
     assert refusal(planned).outcome_unknown
     assert (
         refusal(planned).ways_out[0]
-        == "plan again after 2026-01-01T00:01:35Z: it is looked up then"
+        == "plan again after 2026-01-01T00:01:35Z: the next run looks up the call"
     )
     assert bench.apply(*DECLARED).exit_code == 7
     assert runs(bench) == 0
@@ -130,8 +130,8 @@ def test_where_no_mark_comes_back_the_user_says(bench, context):
     bench.clock.at = LATER
     planned = bench.plan(*DECLARED)
     assert refusal(planned).ways_out == (
-        f"if it has a job: `synapse-apply state settle {AT} --job ID`",
-        f"if it has none: `synapse-apply state settle {AT} --absent`",
+        f"if the run has a job: `synapse-apply state settle {AT} --job ID`",
+        f"if the run has no job: `synapse-apply state settle {AT} --absent`",
     )
     assert "job 99 may be it" in planned.plan.diagnostics[0].detail
     assert bench.apply(*DECLARED).exit_code == 7

@@ -9,7 +9,7 @@ import pytest
 from unit.applying.bench import Bench, told, widget
 
 Quirk = Callable[[dict[str, Any]], Any]
-SAID = "The server did not take a field as it was sent"
+SAID = "The server changed the value of a field"
 QUIRKS: dict[str, tuple[dict[str, Any], Quirk]] = {
     "a text": ({"note": "a"}, lambda made: made.update(note="A")),
     "no field": ({"note": "a"}, lambda made: made.pop("note", None)),

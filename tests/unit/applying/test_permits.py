@@ -32,7 +32,7 @@ def test_the_first_reason_stays() -> None:
 def test_a_permit_that_cannot_be_read_is_none() -> None:
     """Nothing begins; the text of the exception, which may be anything, is not told."""
     permit = FinalPermit(Scripted(OSError("s3cret")))
-    reason = "the permit to go on could not be read (OSError)"
+    reason = "the permit to continue could not be read (OSError)"
     assert permit.explain_missing_or_empty() == reason
 
 

@@ -64,7 +64,7 @@ def test_on_one_machine_its_own_count_decides(bench, wall):
     cut(bench, widget("w"))
     bench.clock.at, bench.up = wall, Uptime("this boot", 1094.0)
     (way, _) = refusal(bench.plan(widget("w"))).ways_out
-    assert way == f"plan again after {wall[:-9]}1Z: it is looked up then"
+    assert way == f"plan again after {wall[:-9]}1Z: the next run looks up the call"
     bench.up = Uptime("this boot", 1095.0)
     assert bench.apply(widget("w")).exit_code == 0
     assert len(bench.api.objects["widget"]) == 1
@@ -271,7 +271,7 @@ def test_equal_causes_are_one_warning(bench):
     assert "create of widget/w0, widget/w1" in said.detail
     assert "and 15 more" in said.detail
     assert {change.refusals[0].ways_out[0] for change in planned.changes} == {
-        "plan again after 2026-01-01T00:01:35Z: it is looked up then"
+        "plan again after 2026-01-01T00:01:35Z: the next run looks up the call"
     }
     assert "apply --wait" in said.hint
 

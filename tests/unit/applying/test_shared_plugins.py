@@ -45,7 +45,7 @@ def test_what_is_no_longer_declared_is_left_as_it_is(bench):
     """And the plan says so."""
     bench.apply(plugin(is_public=True))
     planned = bench.plan(plugin()).plan
-    assert "is_public: no longer declared, left as it is" in planned.changes[0].notes
+    assert "is_public: no longer declared, left unchanged" in planned.changes[0].notes
     assert bench.apply(plugin()).exit_code == 0
     assert bench.api.writes() == ["create_plugin"]
     assert not bench.plan(plugin()).plan.changes[0].notes

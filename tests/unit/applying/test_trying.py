@@ -122,7 +122,7 @@ def test_words_that_may_quote_a_secret_are_withheld(bench, tried):
     (refusal,) = row.refusals
     assert refusal.rule == "server"
     assert refusal.reason.startswith("the backend answered 400 to a dry run: name: is odd; ")
-    assert "configuration was refused; (the rest of the message is not shown" in refusal.reason
+    assert "configuration was refused; (rest of the message hidden" in refusal.reason
     assert refusal.reason.endswith("(request id req-9)")
     assert "k3y" not in repr(row)
 
@@ -139,7 +139,7 @@ def test_nothing_is_sent_to_a_server_that_does_not_say_so(there, tried):
     for manner in ("acts", "silent"):
         made = tried(widget("a", note="2"), widget("c"), manner=manner, prune=True)
         assert sent(there) == ["change_nothing"]
-        assert "The backend does not say that it makes dry runs" in words(made)
+        assert "The backend does not confirm that it supports dry runs" in words(made)
         assert f"3 of 3 calls not tried: {NOT_SHOWN} (" in words(made)
         assert not made.has_errors
     assert [there.live(name)["note"] for name in "ab"] == ["1", "1"]

@@ -176,7 +176,7 @@ def test_a_field_that_three_lack_is_said_once(bench):
     assert "This backend keeps no `version` of a plugin (3 plugins)." in text
     assert text.count("`changelog` of a release.") == 1
     assert "keeps no `config` of a release as it is sent" in text
-    assert "compared from there on" not in text
+    assert "compares with that" not in text
 
 
 def test_a_plugin_is_taken_over_without_an_update(bench):

@@ -123,7 +123,7 @@ def test_a_secret_that_was_set_since_the_plan_is_not_cleared(bench, mode):
         report = apply(context, planned, bench.progress, lambda: 0)
     assert bench.api.bodies == before
     assert outcome(report, "widget/w").result is Result.FAILED
-    assert "configuration.key of widget/w has a value that is never read back" in told(report)
+    assert "never reads back the value of configuration.key of widget/w" in told(report)
     assert "of-others" not in told(report)
 
 

@@ -61,8 +61,11 @@ def test_a_failed_run_ends_in_exit_3_with_its_last_lines(bench):
     assert (run.status, run.job, run.request_id) == (RunStatus.FAILED, "3", "req-1")
     assert run.logs == (*(f"line {n}" for n in range(9)), "12:00: bad")
     said = told(report)
-    assert "1.0.0 is published and cannot be withdrawn on v1" in said
-    assert "Parameters wrong: edit spec.verify. Code wrong: `synapse-apply bump yolo patch`" in said
+    assert "1.0.0 is published, and cannot be withdrawn on v1" in said
+    assert (
+        "If the parameters are wrong: edit spec.verify. If the code is wrong: `synapse-apply "
+        "bump yolo patch`"
+    ) in said
     assert last(bench).result is RunStatus.FAILED
     assert "line" not in str(bench.record(AT))
 
@@ -175,7 +178,7 @@ def test_a_job_that_is_gone_is_a_failure(bench):
     bench.api.story = ["completed"]
     report = bench.apply(*declared)
     assert (report.exit_code, last(bench).result) == (3, RunStatus.FAILED)
-    assert "Job 3 is not there any more" in told(report)
+    assert "Job 3 no longer exists" in told(report)
     assert bench.apply(*declared).exit_code == 0
     assert bench.api.writes().count("run_plugin") == 2
 
@@ -298,7 +301,7 @@ def test_an_answer_that_is_pending_without_a_job_is_no_proof(bench):
     bench.api.run_plugin = lambda _pk, _data: {"status": "pending", "ticket": "t-1"}
     report = bench.apply(plugin(), release(verify=PAGE))
     assert report.exit_code == 3
-    assert "without a job and without a result: it is queued" in told(report)
+    assert "with neither a job nor a result: it is queued" in told(report)
     assert "t-1" not in told(report)
     assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
 
@@ -338,10 +341,10 @@ def test_a_ticket_is_polled_until_the_result_is_there(bench):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (PENDING, "nothing to follow it by any further"),
+        (PENDING, "cannot be followed further"),
         ({**PENDING, "status": "not_found"}, "failed"),
         ({**PENDING, "status": "failed", "error": "x"}, "failed"),
-        (refused(400, {"params": ["no"]}), "nothing to follow it by any further"),
+        (refused(400, {"params": ["no"]}), "cannot be followed further"),
     ],
 )
 def test_a_ticket_that_leads_to_no_result_proves_nothing(bench, answer, words):
@@ -359,10 +362,10 @@ def test_a_stop_before_the_result_of_a_ticket_is_no_failure(bench):
     sent = answer_in_turn(bench, PENDING)
     report = bench.apply(plugin(), release(verify=SERVE), stop=lambda: 2 if sent else 0)
     assert report.exit_code == 7
-    assert "no result yet when this command was stopped" in told(report)
+    assert "no result when this command was stopped" in told(report)
     assert last(bench).result is RunStatus.UNKNOWN
     (change,) = bench.plan(plugin(), release(verify=SERVE)).plan.changes_to_verify
-    assert change.verification.reason == "the result of its last run is not known"
+    assert change.verification.reason == "the result of its last run is unknown"
 
 
 @pytest.mark.parametrize(

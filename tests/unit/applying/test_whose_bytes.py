@@ -59,7 +59,7 @@ def test_a_conflict_with_other_bytes_fails(bench, adopts):
     publish_first(bench, THEIRS, refused(409))
     report = bench.apply(plugin(), configured(), adopts=adopts)
     assert outcome(report, AT).result is Result.FAILED
-    assert "The object exists already" in told(report)
+    assert "The object already exists" in told(report)
     assert AT not in map(str, bench.store.read_state().records)
 
 

@@ -47,7 +47,7 @@ def test_a_failed_read_is_told_and_is_no_absence(bench, call, failure):
     bench.api.fail(call, failure)
     shown = sides(bench, "widget/w", widget("w"))
     assert errors(shown) == ["Reading the live state failed"]
-    assert "live side not known)" in render_resource_sides(shown, FACE).splitlines()[0]
+    assert "live object not read)" in render_resource_sides(shown, FACE).splitlines()[0]
     document = build_sides_document(shown)
     assert document["live"] is None
     assert [one["summary"] for one in document["diagnostics"]] == ["Reading the live state failed"]
@@ -60,7 +60,7 @@ def test_a_member_is_not_absent_where_its_parent_could_not_be_read(bench):
     shown = sides(bench, "release/yolo@1.0.0", plugin(), release())
     (finding,) = shown.findings
     assert finding.detail.startswith("plugin/yolo: ")
-    assert "live side not known)" in render_resource_sides(shown, FACE)
+    assert "live object not read)" in render_resource_sides(shown, FACE)
 
 
 def test_what_no_manifest_declares_is_read_too(bench):

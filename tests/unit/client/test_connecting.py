@@ -99,7 +99,7 @@ def test_a_proxy_that_refuses_a_tunnel_got_no_request(server, connect, monkeypat
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, server.url)
     server.route = lambda _request: answer(407, {}, close=True)
-    with pytest.raises(ClientError, match=r"the proxy failed\. It did not reach the server"):
+    with pytest.raises(ClientError, match=r"the proxy failed\. The call did not reach the server"):
         connect("https://backend.example").create_plugin({})
     assert {r.method for r in server.received} == {"CONNECT"}
 

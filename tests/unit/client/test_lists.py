@@ -77,7 +77,7 @@ def test_a_page_that_is_gone_when_it_is_asked_for(server, client):
 def test_a_list_that_never_stands_still(server, client):
     """An error, rather than a list that may lack something."""
     server.route = shifting(*[[[n, n + 1], [n + 2]] for n in range(20)])
-    with pytest.raises(ClientError, match="changes while it is read"):
+    with pytest.raises(ClientError, match="changes during the read"):
         client.list_storages()
 
 

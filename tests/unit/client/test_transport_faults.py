@@ -152,7 +152,7 @@ def test_an_error_answer_whose_body_is_lost_still_has_its_status(server, client)
 def test_a_truncated_success_of_a_read(server, connect):
     """It is no answer; half an object is never returned."""
     server.then(truncated())
-    with pytest.raises(IncompleteAnswerError, match="half-way"):
+    with pytest.raises(IncompleteAnswerError, match="cut off"):
         connect(server, retries=0).get_plugin(1)
 
 

@@ -99,7 +99,7 @@ def test_a_server_that_speaks_first(
         return sock
 
     monkeypatch.setattr(connection, "create_connection", connect_until_spoken_to)
-    with pytest.raises(ClientConnectionError, match="before it was asked") as caught:
+    with pytest.raises(ClientConnectionError, match="before the request") as caught:
         connect(eager).create_plugin({"name": "x"})
     assert caught.value.effect is Effect.NONE
 

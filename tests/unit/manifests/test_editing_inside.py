@@ -163,8 +163,8 @@ def test_a_comment_is_told_before_it_is_lost() -> None:
     with pytest.raises(InputError) as caught:
         put(text, ("v",), [{"x": 2}, {"x": 1}])
     (found,) = caught.value.diagnostics
-    assert found.detail == "`v`: the comment `# one` in it would be lost."
-    assert found.hint == "Edit the file by hand."
+    assert found.detail == "`v`: its comment `# one` would be lost."
+    assert found.hint == "Edit the file manually."
     assert put(text.replace("  # one", ""), ("v",), [{"x": 2}, {"x": 1}])
 
 

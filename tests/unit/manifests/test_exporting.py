@@ -86,9 +86,9 @@ def test_texts_that_look_like_other_types_are_texts_for_older_readers(text: str)
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        ({"${var.x}": 1}, "a key of a manifest cannot hold"),
+        ({"${var.x}": 1}, "a key of a manifest cannot contain"),
         ({"x" * 2000: 1}, "the key is too long"),
-        ({"half": "\ud800"}, "half of a character"),
+        ({"half": "\ud800"}, "half a character"),
         ({"nan": [float("nan")]}, "not a JSON number"),
         ({"long": 10**2000}, "too long"),
     ],

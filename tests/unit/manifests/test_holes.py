@@ -86,7 +86,7 @@ def test_a_login_is_read_only_for_what_nothing_else_gives() -> None:
             "~/f cannot be used: it is not a JSON object",
         ),
         (Login("~/f", "api.example", token=Sensitive("t0ken")), "~/f cannot be used: its host is"),
-        (Login("~/f", f"https://u:pass@{A[8:]}"), "~/f cannot be used: its host is no http"),
+        (Login("~/f", f"https://u:pass@{A[8:]}"), "~/f cannot be used: its host is not an http"),
     ],
 )
 def test_every_place_is_told(login: Login | None, words: str) -> None:
@@ -103,7 +103,10 @@ def test_every_place_is_told(login: Login | None, words: str) -> None:
 def test_why_a_token_is_not_sent() -> None:
     """The hosts are named, so that it can be seen which one is wrong."""
     told = fill({"HOST": A, "ACCESS_TOKEN": "x"}, url=B).describe_setting_sources("token")
-    assert "SYNAPSE_ACCESS_TOKEN is kept for SYNAPSE_HOST, which is another host; " in told
+    assert (
+        "SYNAPSE_ACCESS_TOKEN is not used: it belongs to SYNAPSE_HOST, which is another host; "
+        in told
+    )
     assert f"~/login.json has a token for {A}, which is another host" in told
     lacks = Login("~/f", A, no_login_reason="has no access_token")
     assert "~/f has no access_token" in fill({}, lacks).describe_setting_sources("token")

@@ -81,6 +81,6 @@ def test_a_new_file_that_cannot_be_written_completely_does_not_stay(tmp_path: Pa
 def test_a_file_that_exists_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "old.yaml"
     path.write_text("old")
-    with pytest.raises(InputError, match="The file is there already"):
+    with pytest.raises(InputError, match="The file already exists"):
         create_new_file(path, "new")
     assert path.read_text() == "old"

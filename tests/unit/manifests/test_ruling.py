@@ -78,7 +78,9 @@ def test_a_setting_of_a_target(name: str) -> None:
         return
     (told,) = made.findings
     shown_name = "sops" if name == "source_settings" else name
-    assert told.detail.startswith(f"targets.prod.{shown_name}: the settings of main are used")
+    assert told.detail.startswith(
+        f"targets.prod.{shown_name}: the plan uses the settings of main, not"
+    )
     assert told.position == own.position
 
 

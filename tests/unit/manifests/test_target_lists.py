@@ -104,7 +104,7 @@ def test_rows_that_stand_for_too_much(tmp_path: Path, monkeypatch: pytest.Monkey
         f"targets_from: {{file: tenants.yaml, template: {{tenant: '{'y' * 500}${{row.name}}'}}}}\n"
     )
     (finding,) = read_findings(tmp_path, text)
-    assert f"{FILE_NAME}:3:1 The rows stand for too much" in finding
+    assert f"{FILE_NAME}:3:1 The rows expand to too much" in finding
 
 
 def test_a_mistake_in_every_row_is_told_of_a_hundred(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_folder_that_changed_since_planning_is_refused(tmp_path: Path) -> None
     write(tmp_path / "p", {"a": "other", "new": "x"})
     (tmp_path / "p" / "b").unlink()
     found = refusal(packages)
-    assert found.summary == "Package changed since it was planned"
+    assert found.summary == "Package changed after the plan"
     assert "added new, removed b, changed a" in found.detail
     assert found.address == "release/x@1"
 
@@ -71,7 +71,7 @@ def test_a_zip_that_changed_since_planning_is_refused(tmp_path: Path) -> None:
     make_zip(tmp_path / "p.zip", {"a": b"x"})
     packages = SourcePackages({RELEASE: read_source_as_package(ZIP, tmp_path)}, tmp_path)
     make_zip(tmp_path / "p.zip", {"a": b"y"})
-    assert refusal(packages).summary == "Package changed since it was planned"
+    assert refusal(packages).summary == "Package changed after the plan"
 
 
 def test_what_changes_while_it_is_sent_does_not_reach_the_wire(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_what_looks_like_a_secret_is_on_neither_side(old, new):
 def test_files_for_secrets_are_not_shown(path):
     """By their name, whatever stands in them."""
     found = diff_texts(path, b"canary one\n", b"canary two\n", 100)
-    assert (found.lines, found.note) == ((), "what is in such a file is not shown")
+    assert (found.lines, found.note) == ((), "the content of such a file is not shown")
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_files_for_secrets_are_not_shown(path):
         (b"\xff\xfe", b"a", "not a text"),
         (b"a\0b", b"a", "not a text"),
         (b"a\n", b"a\r\n", "only line ends differ"),
-        (b"a" * (MAX_DIFF_SIZE + 1), b"a", "too large to be compared line by line"),
-        (b"a\n" * 801, b"a", "too long to be compared line by line"),
+        (b"a" * (MAX_DIFF_SIZE + 1), b"a", "too large to compare line by line"),
+        (b"a\n" * 801, b"a", "too long to compare line by line"),
     ],
 )
 def test_what_cannot_be_shown_says_why(old, new, note):

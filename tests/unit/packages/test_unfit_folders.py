@@ -128,7 +128,7 @@ def test_an_empty_package_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "p", {"a.log": "x"})
     found = findings(FOLDER, tmp_path)
     assert [one.summary for one in found] == ["Package is empty"]
-    assert "Left out by rules: 1." in found[0].detail
+    assert "Excluded by rules: 1." in found[0].detail
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_an_entry_with_two_names_is_refused(
         info = zipfile.ZipInfo(header)
         info.extra = _unicode_path(name, header, checksum=checksum)
         made.writestr(info, "import os")
-    assert "Two names of an entry in the zip" in summaries(ZIP, tmp_path)
+    assert "Two names for one entry in the zip" in summaries(ZIP, tmp_path)
 
 
 def test_an_entry_whose_two_names_are_one(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_bytes_of_no_entry_are_refused(tmp_path: Path, place: str) -> None:
                 file.seek(0, io.SEEK_END)
                 file.write(entry)
                 made.start_dir = file.tell()
-    assert "Bytes of no entry in the zip" in summaries(ZIP, tmp_path)
+    assert "Bytes outside every entry of the zip" in summaries(ZIP, tmp_path)
 
 
 def _changed_local_header(path: Path, name: str, at: int, new: bytes) -> None:
@@ -154,7 +154,7 @@ def test_a_local_header_that_is_not_as_the_directory_says(
     _changed_local_header(tmp_path / "p.zip", name, at, new)
     found = findings(ZIP, tmp_path)
     assert [one.summary for one in found] == ["Two headers of an entry in the zip differ"]
-    assert found[0].detail.startswith(f"p.zip: {name} has another {what} in front of its content ")
+    assert found[0].detail.startswith(f"p.zip: {name} has one {what} before its content ")
 
 
 @pytest.mark.parametrize("entry", ["a.py", "plugin/"])
@@ -224,7 +224,7 @@ def test_a_second_name_in_the_local_header_alone(tmp_path: Path) -> None:
         info.extra = _unicode_path("plugin/run.py", "config.yaml")
         made.writestr(info, "x")
         info.extra = b""
-    assert summaries(ZIP, tmp_path) == ["Two names of an entry in the zip"]
+    assert summaries(ZIP, tmp_path) == ["Two names for one entry in the zip"]
 
 
 def test_other_sizes_in_the_extra_field_of_the_local_header(tmp_path: Path) -> None:

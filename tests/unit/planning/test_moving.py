@@ -67,7 +67,7 @@ def test_a_rename_that_cannot_be_is_left_out_with_a_warning() -> None:
     made = make_due_renames(known, wanted, [opened("plugin/x")])
     assert told(made) == [("plugin/y", "plugin/w")]
     assert [found.detail for found in made.diagnostics] == [
-        "plugin/a cannot become plugin/b: plugin/b is recorded, too.",
+        "plugin/a cannot become plugin/b: plugin/b is also recorded.",
         "plugin/x cannot become plugin/z: an earlier call of plugin/x is open.",
     ]
     assert made.records.keys() >= {Address("plugin", "a"), Address("plugin", "b")}

@@ -54,7 +54,7 @@ def test_others_are_left_as_they_are() -> None:
     narrowed = narrow(build_plan(situation(CREATES)), A)
     assert narrowed.id == "run-1"
     assert made(narrowed) == {A}
-    assert notes(narrowed, C) == "it is not permitted now: left as it is"
+    assert notes(narrowed, C) == "it is not allowed at this time: left unchanged"
     assert {change.address for change in narrowed.changes} == {A, B, C}
 
 
@@ -62,7 +62,9 @@ def test_what_needs_another_row_waits_for_it() -> None:
     """A dependent alone is not made, also where the other is refused or only updated."""
     fresh = build_plan(situation(CREATES))
     assert made(narrow(fresh, B, C)) == {C}
-    assert notes(narrow(fresh, B), B) == "it needs widget/a, which will not be done: left as it is"
+    assert notes(narrow(fresh, B), B) == (
+        "it needs widget/a, which this apply leaves out: left unchanged"
+    )
     assert made(narrow(fresh, A, B)) == {A, B}
     update = {
         **CREATES,
@@ -76,7 +78,7 @@ def test_what_needs_another_row_waits_for_it() -> None:
     both = {**CREATES, "widget/b": {**CREATES["widget/b"], "depends_on": ["widget/a", "widget/c"]}}
     both["widget/c"] = {"spec": {"note": "c"}, "live": {"note": "c"}, "record": None}
     left_out = notes(narrow(build_plan(situation(both)), B), B)
-    assert left_out == "it needs widget/a, which will not be done: left as it is"
+    assert left_out == "it needs widget/a, which this apply leaves out: left unchanged"
     same = {**CREATES, "widget/a": {"spec": {"note": "a"}, "live": {"note": "a"}, "record": None}}
     assert made(narrow(build_plan(situation(same)), B)) == {B}
 

@@ -47,7 +47,7 @@ def test_a_run_that_passed_meanwhile_is_done_already() -> None:
     """The row asks for nothing and says so."""
     row = fitted(published(), published({"result": "passed"}))[AT]
     assert row.verification is None
-    assert row.notes == ("verification was planned, and it is so already",)
+    assert row.notes == ("verification was planned, and nothing is left to do",)
 
 
 def test_a_run_nobody_planned_is_left_out_or_refused() -> None:
@@ -56,7 +56,7 @@ def test_a_run_nobody_planned_is_left_out_or_refused() -> None:
     now = published({"result": "failed"})
     row = fitted(before, now)[AT]
     assert row.verification is None
-    assert row.notes == ("not in this plan (verification would be due now): left as it is",)
+    assert row.notes == ("not in this plan (verification would be needed now): left unchanged",)
     refused = fitted(before, now, reviewed=True)[AT]
     assert (rules(refused), refused.verification) == (["unreviewed"], None)
 
@@ -64,9 +64,9 @@ def test_a_run_nobody_planned_is_left_out_or_refused() -> None:
 @pytest.mark.parametrize(
     ("verify", "run", "why"),
     [
-        ({"parameters": {"q": 2}}, None, "it would be verified in another way than was planned"),
+        ({"parameters": {"q": 2}}, None, "it would be verified differently than planned"),
         ({"parameters": {"q": 1}, "on_failure": "warn"}, None,
-         "it would be verified in another way than was planned"),
+         "it would be verified differently than planned"),
     ],
 )  # fmt: skip
 def test_another_run_than_the_planned_one_is_refused(verify: Data, run: Any, why: str) -> None:
@@ -83,7 +83,7 @@ def test_a_release_whose_run_was_not_planned_is_refused() -> None:
     from synapse_apply.planning.narrow import narrow_plan
 
     (row,) = narrow_plan(silent, build_plan(situation(new())), reviewed=True).changes
-    assert "it would be verified now, which was not planned" in reasons(row)
+    assert "it would now be verified, which was not planned" in reasons(row)
 
 
 def test_what_an_interrupted_apply_left_is_only_the_run() -> None:
@@ -92,7 +92,7 @@ def test_what_an_interrupted_apply_left_is_only_the_run() -> None:
     assert row.refusals == ()
     assert row.verification is not None
     assert row.verification.reason == "the last run failed"
-    assert row.notes == ("create was planned, and it is so already",)
+    assert row.notes == ("create was planned, and nothing is left to do",)
 
 
 def test_a_run_whose_release_is_stale_is_not_made() -> None:

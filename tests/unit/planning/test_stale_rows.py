@@ -93,7 +93,7 @@ def test_the_manifest_wants_something_else() -> None:
     other = {"widget/a": widget(OLD, {**NEW, "note": "other"})}
     row = fitted(UPDATE, other, reviewed=True)["widget/a"]
     assert reasons(row) == [
-        "it is not what was reviewed",
+        "it differs from the reviewed plan",
         'note: planned "new", was "old", is now "old" and would become "other"',
     ]
 
@@ -124,7 +124,7 @@ def test_it_was_refused_and_is_not_now() -> None:
     before = saved(UPDATE, open_intents={"widget/a": "update"})
     (row,) = narrow_plan(before, build_plan(situation(UPDATE)), reviewed=False).changes
     assert rules(row) == ["stale"]
-    assert "it was refused when it was planned, now it would be update" in reasons(row)
+    assert "the plan refused it, and now the action would be update" in reasons(row)
 
 
 def test_done_already() -> None:
@@ -132,7 +132,7 @@ def test_done_already() -> None:
     row = fitted(UPDATE, {"widget/a": widget(NEW)})["widget/a"]
     assert row.action is Action.NO_OP
     assert row.rebase
-    assert row.notes == ("update was planned, and it is so already",)
+    assert row.notes == ("update was planned, and nothing is left to do",)
 
 
 def test_rows_the_plan_does_not_have() -> None:
@@ -141,7 +141,7 @@ def test_rows_the_plan_does_not_have() -> None:
     now = {**UPDATE, "widget/b": widget(OLD, {**OLD, "note": "b"})}
     row = fitted(before, now)["widget/b"]
     assert row.action is Action.NO_OP
-    assert row.notes == ("not in this plan (update would be due now): left as it is",)
+    assert row.notes == ("not in this plan (update would be needed now): left unchanged",)
     assert not row.rebase
     row = fitted(before, now, reviewed=True)["widget/b"]
     assert rules(row) == ["unreviewed"]
@@ -158,8 +158,8 @@ def test_dependents_of_a_stale_row() -> None:
     moved = {**chain, "widget/a": widget({**OLD, "note": "hand"})}
     rows = fitted(chain, moved)
     assert [rules(rows[f"widget/{name}"]) for name in "abcd"] == [["stale"]] * 3 + [[]]
-    assert reasons(rows["widget/b"]) == ["it needs widget/a, which will not be done"]
-    assert reasons(rows["widget/c"]) == ["it needs widget/b, which will not be done"]
+    assert reasons(rows["widget/b"]) == ["it needs widget/a, which this apply leaves out"]
+    assert reasons(rows["widget/c"]) == ["it needs widget/b, which this apply leaves out"]
 
 
 def test_dependents_of_what_is_missing_and_not_planned() -> None:
@@ -170,7 +170,7 @@ def test_dependents_of_what_is_missing_and_not_planned() -> None:
     }
     rows = fitted(chain, {**chain, "widget/a": widget(None, OLD)}, recreate=True)
     assert rows["widget/a"].action is Action.NO_OP
-    assert reasons(rows["widget/b"]) == ["it needs widget/a, which will not be done"]
+    assert reasons(rows["widget/b"]) == ["it needs widget/a, which this apply leaves out"]
 
 
 def test_what_is_known_after_apply_is_known_by_now() -> None:
@@ -185,7 +185,7 @@ def test_what_is_known_after_apply_is_known_by_now() -> None:
         rows = fitted(planned, {**planned, "plugin/p": made}, reviewed=reviewed)
         assert rules(rows["release/p@1.0.0"]) == []
         assert rows["release/p@1.0.0"].action is Action.CREATE
-        assert "it is so already" in rows["plugin/p"].notes[0]
+        assert "nothing is left to do" in rows["plugin/p"].notes[0]
     another = {**release, "spec": {**spec, "plugin": "7"}}
     rows = fitted(planned, {"plugin/p": made, "release/p@1.0.0": another}, reviewed=True)
     assert rules(rows["release/p@1.0.0"]) == ["stale"]
@@ -195,11 +195,11 @@ def test_gone() -> None:
     """Neither declared nor recorded: stale, unless it was to end."""
     create = {"widget/a": {"spec": NEW}}
     row = fitted(create, {}, reviewed=True)["widget/a"]
-    assert reasons(row) == ["it is neither declared nor recorded now"]
+    assert reasons(row) == ["it is no longer declared or recorded"]
     delete = {"widget/a": {"live": OLD, "record": {"applied": OLD}}}
     row = fitted(delete, {}, prune=True)["widget/a"]
     assert row.action is Action.NO_OP
-    assert row.notes == ("delete was planned, and it is not recorded any more",)
+    assert row.notes == ("delete was planned, but the state no longer records it",)
 
 
 def test_guards_of_rows_that_are_left_out() -> None:

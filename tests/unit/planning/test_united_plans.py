@@ -54,7 +54,7 @@ def test_the_newer_of_two_rows_counts(plans: tuple[Data, Data], goes: bool) -> N
     assert row.is_refused != goes
     if not goes:
         assert reasons(row) == [
-            "it is not what was reviewed",
+            "it differs from the reviewed plan",
             'note: planned "other", was "old", is now "old" and would become "new"',
         ]
 
@@ -89,7 +89,7 @@ def test_a_row_that_no_plan_has() -> None:
     ]
     rows = apply_reviewed(plans, {"widget/a": A, "widget/b": B, "widget/c": OTHER})
     assert [rules(rows[f"widget/{name}"]) for name in "abc"] == [[], [], ["unreviewed"]]
-    assert reasons(rows["widget/c"]) == ["no reviewed plan has it"]
+    assert reasons(rows["widget/c"]) == ["no reviewed plan contains it"]
 
 
 def test_a_merge_that_takes_back_an_older_one() -> None:
@@ -97,7 +97,7 @@ def test_a_merge_that_takes_back_an_older_one() -> None:
     rows = apply_reviewed([{"widget/a": A}, {"widget/a": STILL}], {"widget/a": STILL})
     assert (rows["widget/a"].action, rows["widget/a"].is_refused) == (Action.NO_OP, False)
     rows = apply_reviewed([{"widget/n": {"spec": NEW}}, {}], {})
-    assert reasons(rows["widget/n"]) == ["it is neither declared nor recorded now"]
+    assert reasons(rows["widget/n"]) == ["it is no longer declared or recorded"]
 
 
 def test_a_change_under_a_name_that_another_merge_gave_up() -> None:

@@ -108,7 +108,7 @@ VERIFY_AGAIN = Change(
     verification=Verification(
         {"parameters": {}, "context": {}},
         "sha256:00aa",
-        "job 12 was running when it was last seen: it is followed",
+        "job 12 was running at the last check: the tool follows it",
         job="12",
         timeout=60,
         on_failure="warn",
@@ -193,7 +193,7 @@ RECREATE = Change(
     fields=(new("name", value="Tracker"),),
     after={"name": "Tracker"},
     reason="missing",
-    notes=("recorded as id 15, which is no longer there",),
+    notes=("recorded as id 15, which no longer exists",),
 )
 DELETE = Change(
     Address("storage", "scratch"),

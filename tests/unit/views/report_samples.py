@@ -20,7 +20,9 @@ UPDATED = Outcome(
     12.2,
     (
         warning_finding(
-            "The server did not take a field", 'description is still "old".', path=("description",)
+            "The server changed the value of a field",
+            'description is still "old".',
+            path=("description",),
         ),
     ),
 )
@@ -59,8 +61,9 @@ NOT_PASSED = VerificationResult(
     diagnostics=(
         error_finding(
             "The verification failed",
-            "Job 12 failed. 1.2.0 is published and cannot be withdrawn on v1.",
-            "Parameters wrong: edit spec.verify. Code wrong: raise the version.",
+            "Job 12 failed. 1.2.0 is published, and cannot be withdrawn on v1.",
+            "If the parameters are wrong: edit spec.verify. If the code is wrong: raise the "
+            "version.",
             address=str(plans.RELEASE),
         ),
     ),
@@ -88,7 +91,7 @@ UNRECORDED = Outcome(
     (
         error_finding(
             "The outcome of a call could not be recorded",
-            "create of plugin/yolo has ended (id 41), and its record could not be written.",
+            "create of plugin/yolo has ended (id 41), but the state could not record it.",
         ),
     ),
     recovery_file=KEPT,

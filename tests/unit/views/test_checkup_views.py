@@ -105,8 +105,8 @@ def test_the_last_line_and_the_exit_code_go_together():
         checkup.exit_code: render_checkup(checkup, color=False).splitlines()[-1]
         for checkup in (EVERYTHING, WELL)
     }
-    assert last == {1: "3 problems, 1 warning, 6 not checked.", 0: "Nothing is wrong."}
-    assert render_checkup(warned, color=False).endswith("Nothing is wrong (1 warning).\n")
+    assert last == {1: "3 problems, 1 warning, 6 not checked.", 0: "No problems found."}
+    assert render_checkup(warned, color=False).endswith("No problems found (1 warning).\n")
     assert warned.exit_code == 0
 
 

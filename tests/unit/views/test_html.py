@@ -62,7 +62,7 @@ def test_a_large_graph_is_left_out(size):
     changes = [Change(a, Action.CREATE, depends_on=(names[at - 1],)) for at, a in enumerate(names)]
     page = render_plan_html(samples.plan(*changes))
     assert page.count("<rect") == (size if size <= MAX_DRAWN_NODES else 0)
-    assert ("too many to draw" in page) == (size > MAX_DRAWN_NODES)
+    assert ("too large to draw" in page) == (size > MAX_DRAWN_NODES)
     Leaf(page)
 
 

@@ -34,9 +34,9 @@ from synapse_apply.views.markdown.report import (
 from synapse_apply.views.text.plan import render_plan
 
 TITLES = {
-    "Plan for ", "Apply for ", "Plan failed for ", "Plan found nothing wrong for ", "Apply failed for ", "Apply will stop", "Errors", "Refused", "Failed",
+    "Plan for ", "Apply for ", "Plan failed for ", "Plan found no errors for ", "Apply failed for ", "Apply will stop", "Errors", "Refused", "Failed",
     "This change", "Drift, not from this change", "Adopted", "Forgotten", "Notes", "Warnings",
-    "Outcome unknown", "What to do now", "Skipped", "Done",
+    "Outcome unknown", "What to do next", "Skipped", "Done",
 }  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def test_the_name_of_a_commit_stays_in_its_place(text):
     plan = stuffed("x")
     compared = replace(plan, base=replace(plan.base, against=text))
     page = read(render_plan_markdown(compared))
-    assert page.titles[:3] == ["Plan for ", " against ", "; the backend was not asked"]
+    assert page.titles[:3] == ["Plan for ", " against ", ", without asking the backend"]
     assert not page.links
     assert not STEERING.search(render_plan(compared, color=False))
     assert_ours(render_plan_markdown(replace(plan, base=replace(plan.base, revision=text))))

@@ -77,7 +77,7 @@ def test_lines_say_what_begins_and_ends():
         "release/yolo@1.2.0: Uploading... 90% of 19.1 MiB",
         "release/yolo@1.2.0: Failed after 1m15s",
         "plugin/a: Skipped",
-        "plugin/b: Not known after 30s whether it was done",
+        "plugin/b: Outcome unknown after 30s",
         "release/yolo@1.2.0: Verifying...",
         "release/yolo@1.2.0: Verifying... job 12\\u001b running, 0%",
         "release/yolo@1.2.0: Verifying... job 12\\u001b running, 40%",
@@ -119,7 +119,7 @@ def test_a_wait_for_the_state_is_told():
         for display in (live, log):
             for seconds in (0.5, 0.0, 7.0, 0.0, 8.0, 0.0):
                 display.report_wait(seconds, "git:origin\x1b")
-    told = "Waiting 7.0s for the state's pace (git:origin\\u001b)"
+    told = "Waiting 7.0s before the next write to the state (git:origin\\u001b)"
     assert told in terminal.getvalue()
     assert pipe.getvalue() == f"{told}\n"
 
@@ -174,7 +174,7 @@ def test_off_a_terminal_each_call_leaves_one_line():
         "plugin/yolo: Creation complete after 1.2s",
         "release/yolo@1.2.0: Failed after 1m15s",
         "plugin/a: Skipped",
-        "plugin/b: Not known after 30s whether it was done",
+        "plugin/b: Outcome unknown after 30s",
         "release/yolo@1.2.0: Verifying... job 12\\u001b running",
         "release/yolo@1.2.0: Verifying... job 12 queued",
         "release/yolo@1.2.0: Verification passed after 31s",

@@ -52,7 +52,7 @@ def test_every_view_lists_the_files():
 def test_files_that_nobody_recorded():
     """The version is known, and that its files are not."""
     text = render_plan(plan_with({"replaces": {"version": "0.9"}}), color=False, width=None)
-    assert "(supersedes 0.9, whose files are not recorded)" in text
+    assert "(supersedes 0.9; the state has no list of its files)" in text
 
 
 @pytest.mark.parametrize(

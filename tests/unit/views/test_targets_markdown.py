@@ -44,7 +44,7 @@ def test_an_apply_has_a_comment_of_its_own_and_tells_who_had_no_turn() -> None:
     text = render([build_part("b", 3, changed=True)], "apply", not_begun=["c", "d"])
     assert text.partition("\n")[0].endswith(" apply -->")
     assert "| `b` | 3 | 2 added, 1 destroyed |" in text
-    assert "Not begun: `c`, `d`." in text
+    assert "Not started: `c`, `d`." in text
 
 
 def test_what_does_not_fit_is_counted() -> None:

@@ -118,5 +118,5 @@ def test_a_stop_that_comes_last_leaves_nothing_to_do() -> None:
     )
     text = render_report(done, color=False)
     assert "Apply complete! Resources: 1 added, 0 changed, 0 destroyed." in text
-    assert "It was stopped by SIGINT; what had begun was finished and recorded." in text
+    assert "SIGINT stopped the run; calls that had started were finished and recorded." in text
     assert "again" not in text

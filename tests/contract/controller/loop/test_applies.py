@@ -248,7 +248,7 @@ def test_who_waits_for_a_verification_is_looked_at_when_that_target_had_a_run(wo
     waiting = row(
         "package/a",
         refusal="require-verified",
-        refusal_reason="target dev must have verified it first, and it was never verified there",
+        refusal_reason="target dev must have verified it first, but it was never verified there",
         is_waiting=True,
     )
     world.workers.results["acme/prod"] = plan_of(waiting)

@@ -399,10 +399,10 @@ def test_secrets_that_prove_nothing_are_refused_at_the_start(values, summary):
 
 
 NAMED = (
-    "targets.prod-eu.url, targets.staging.token: the settings of main are used",
+    "targets.prod-eu.url, targets.staging.token: the plan uses the settings of main",
     "Target staging keeps its state where target prod-us (synapse-apply.yaml:9:3) keeps its own",
     (
-        "target prod-eu must have verified it first, and its state cannot be read: it was made for "
+        "target prod-eu must have verified it first, but its state cannot be read: it was made for "
         "https://eu.acme.example, tenant cAn4ry"
     ),
     "a verification in acme/prod-old",

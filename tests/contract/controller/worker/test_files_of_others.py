@@ -29,7 +29,7 @@ spec:
 """
 
 
-IN_JUNK = "lies in junk, which only other targets list as manifests"
+IN_JUNK = "is in junk, which only other targets list under `manifests:`"
 
 
 @pytest.fixture
