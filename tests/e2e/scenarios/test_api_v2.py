@@ -241,8 +241,8 @@ def test_a_job_is_shown_by_its_uuid_of_v2(there: Workplace, server: Server) -> N
     logs = [there.run("jobs", "logs", *more, job["id"], code=0).out for more in ((), ("--follow",))]
     assert all("step 5 of 5" in log for log in logs)
     gone = "0b6e57a1-0000-4000-8000-000000000001"
-    for command in (("get",), ("logs",)):
-        assert gone in there.run("jobs", *command, gone, code=1).text
+    for command in (("get", "job"), ("jobs", "logs")):
+        assert gone in there.run(*command, gone, code=1).text
 
 
 def test_a_target_moves_from_v1_to_v2(there: Workplace, server: Server) -> None:

@@ -17,12 +17,12 @@ def state_file(place: Workplace, target: str = "prod"):
 
 
 def test_a_lost_state_file(applied, server):
-    """No state: an error that names restore, import and init; nothing is read or made."""
+    """No state: an error that names init, import and restore; nothing is read or made."""
     state_file(applied).unlink()
     for command in (applied.plan, applied.apply):
         ran = command(code=1)
         assert "There is no state for this target" in ran.err
-        for words in ("state restore FILE", "import -f", "import ADDRESS ID", "state init"):
+        for words in ("state restore FILE", "import them (docs/adoption.md)", "state init"):
             assert words in ran.err
     assert server.counts == (1, 1, 1)
 
