@@ -345,7 +345,7 @@ ShownFields = dict[str, dict[str, "tuple[ShownField, ...]"]]
 _MAX_VALUE_LENGTH = 2000
 # Of rows whose detail says nothing more.
 _REASON_PHRASES = {
-    "approval": "mode approve needs approval",
+    "approval": "in mode approve, every row needs approval",
     "guard": "it stops the plan",
     "approved": "it has approvals, and is not applied yet",
     "applying": "the controller is applying it",

@@ -104,7 +104,7 @@ _WORDS_BY_STATUS = {
     ),
     429: _RefusalWords(
         "{forge} limits the requests of the controller",
-        "{forge} answered that its rate limit is reached",
+        "{forge} answered that its rate limit is exceeded",
         "The controller retries automatically. A separate token for the controller has its own "
         "limit.",
     ),

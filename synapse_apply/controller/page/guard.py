@@ -117,7 +117,7 @@ class RequestGuard:
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
             # A proxy in front may take the other one for the end of the request (RFC 9112, 6.1).
             return PlainTextResponse(
-                "The request has two body lengths.\n", 400, {"Connection": "close"}
+                "The request has conflicting body lengths.\n", 400, {"Connection": "close"}
             )
         if path not in _PATHS_FOR_ANY_HOST:
             values = [value for name, value in headers if name == b"host"]

@@ -162,7 +162,7 @@ def _target_forms(visitor: Visitor, name: TargetName) -> Mapping[str, Any]:
 
 
 REASON_PHRASES = {
-    HoldReason.APPROVAL: "mode approve needs approval",
+    HoldReason.APPROVAL: "in mode approve, every row needs approval",
     HoldReason.CAUSE: "its cause needs approval",
     HoldReason.ACTION: "its action needs approval",
     HoldReason.GUARD: "a guard stops it",

@@ -212,7 +212,7 @@ class CommitSignatures:
             timeout=_GPG_SECONDS,
         )
         if result.exit_code:
-            raise self._unusable(f"{self._signed.keys} holds no public keys that gpg reads.")
+            raise self._unusable(f"{self._signed.keys} contains no public keys that gpg can read.")
 
     def _read(self, file: str) -> bytes:
         with open(file, "rb") as opened:  # noqa: PTH123 - a bounded read

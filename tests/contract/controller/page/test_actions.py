@@ -451,7 +451,7 @@ def test_held_rows_say_why_they_wait_and_what_is_missing(held_page):
     held_page.loop.authors = ("Mina Park", "mina@acme.example")
     html = held_page.get(STAGING, **SRE).text
     text = read_text(html)
-    for words in ("mode approve needs approval", "1 of 2 approvals", "Approved by lee",
+    for words in ("in mode approve, every row needs approval", "1 of 2 approvals", "Approved by lee",
                   "approval by mina does not count", "it is older than 7 days",
                   "the guard stops the plan", "it depends on plugin/yolo, which is not applied",
                   "a policy stops the plan, and nobody can approve it here"):  # fmt: skip

@@ -87,7 +87,7 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(page):
         unread = RunningJobsSeen(unread_reason="its token may not list jobs (403)", seen_at=1.0)
         writer.put(replace(row, running_jobs=unread))
     text = read_text(page.get(f"/targets/{name}").text)
-    assert "Unknown since" in text
+    assert "Unknown: its token may not list jobs (403)" in text
     with page.store.write() as writer:
         writer.put(row)
 
