@@ -240,7 +240,7 @@ V2 = ApiBinding(
         LOCKED_FIELD,
         "lock",
         lambda api, object_id: api.v2.lock_plugin_release(to_wire_id(object_id)),
-        "locked for good: this is never taken back, and the version cannot be published again",
+        "locked permanently: this cannot be undone, and the version cannot be published again",
     ),
     resolve_run_owner=_code_for_runs,
     select_job_calls=lambda api, job: api.v2 if _UUID.fullmatch(job) else api,

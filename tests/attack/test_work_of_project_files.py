@@ -51,7 +51,7 @@ def test_a_chain_of_moves_that_is_too_long(tmp_path):
     name = "synapse-apply.yaml"
     _, text = checked(tmp_path, GENERATORS["a chain of moves"](101))
     assert f"Too many moves in a row\n  on {name}:1:" in text
-    assert "storage/a0 becomes storage/a101 by 101 moves" in text
+    assert "storage/a0 becomes storage/a101 through a chain of 101 moves" in text
     assert "keep at most 100" in text
     _, text = checked(tmp_path, GENERATORS["a chain of moves"](100))
     assert text.startswith("Valid")

@@ -43,7 +43,7 @@ def test_one_plan_one_apply_and_nothing_left(there: Workplace, server: Server) -
     declare(there, PLUGIN, VERIFIED)
     there.edit("synapse-apply.yaml", '"api": "v2"', '"api": {"plugin": "v2", "release": "v2"}')
     plan = there.plan(code=0).out
-    assert "(its first release release/yolo@1.0.0)" in plan
+    assert "(the same call creates its first release release/yolo@1.0.0)" in plan
     assert "(created by the call that creates plugin/yolo)" in plan
     assert "Plan: 3 to add, 0 to change, 0 to destroy." in plan
     told = there.apply().out

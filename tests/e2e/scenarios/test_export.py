@@ -175,7 +175,7 @@ def test_plugins_are_found_by_code_by_job_and_by_release(serve, bare):
     place.run("export", "--from-jobs", "--releases", "none", "--out", "b", "--force", code=0)
     assert [name for name in files(place) if name.startswith("b/p")] == ["b/plugins/code-0.yaml"]
     ran = place.run("export", "--ids", "release=1,2,77", "--out", "c", "--force", code=3)
-    assert "release id 77: there is none" in ran.out
+    assert "release id 77: it does not exist" in ran.out
     assert (place.root / "c/releases/code-0@1.10.yaml").exists()
 
 

@@ -99,7 +99,7 @@ def test_what_this_api_cannot_undo(holding: Workplace, server: Server) -> None:
     """drift advises nothing that apply refuses: a storage is never changed on v1."""
     server.call("PATCH", "_emulator/objects/storage/1/", {"configuration": {"base_path": "/x"}})
     ran = holding.run("drift", "--only", "storage", code=0)
-    assert "(apply cannot undo it: configuration.base_path cannot be changed" in ran.out
+    assert "(apply cannot undo this: configuration.base_path cannot be changed" in ran.out
     assert "`--revert-drift` undoes the drift" not in ran.out
     assert "Apply cannot undo this drift: `synapse-apply plan --revert-drift`" in ran.out
     both = holding.run("drift", code=0).out

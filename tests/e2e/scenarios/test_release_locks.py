@@ -9,7 +9,7 @@ from e2e.scenarios.test_api_v2 import PLUGIN, RELEASE, VERIFIED, declare
 from e2e.scenarios.workplace import Server, Workplace, project
 
 LOCK = "POST /v2/plugin-releases/{id}/release/"
-FOR_GOOD = "locked for good: this cannot be undone"
+FOR_GOOD = "locked permanently: this cannot be undone"
 BOTH = VERIFIED.replace("  verify:", "  locked: true\n  verify:")
 LATER = RELEASE.replace("yolo}", "yolo, locked: true}")
 
@@ -155,7 +155,7 @@ def test_pruning_leaves_a_locked_release_and_names_the_loss(
     said = undeclared.apply("--prune", code=5).out
     assert server.writes == made
     assert "it is locked. Deleted, release/yolo@1.0.0 (id 1), and its content pkg1:sha256:" in said
-    assert "is lost permanently: API v2 accepts no second release with its version" in said
+    assert "is lost permanently: API v2 accepts no second release with this version" in said
     assert "* revert the change in Git: declare the resource again" in said
     assert "`synapse-apply apply --prune --allow-locked`" in said
 
@@ -174,7 +174,7 @@ def test_what_is_meant_is_done_and_told(undeclared: Workplace, server: Server) -
     """With --allow-locked the plan names the loss, and the apply deletes."""
     plan = undeclared.plan("--prune", "--allow-locked", code=0).out
     assert "1 to destroy" in plan
-    assert "is lost for good" in plan
+    assert "is lost permanently" in plan
     undeclared.apply("--prune", "--allow-locked")
     assert server.objects("release") == []
     undeclared.unchanged()

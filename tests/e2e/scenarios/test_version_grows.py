@@ -104,7 +104,7 @@ def test_a_backend_without_such_a_list(ruled, server):
     server.call("PUT", "_emulator/faults/", {"rules": [fault]})
     ran = place.plan(code=0)
     assert "A policy rule sees only recorded releases" in ran.out
-    assert "release/yolo@1.0.0: this backend does not tell" in ran.text
+    assert "release/yolo@1.0.0: this backend does not show" in ran.text
     place.apply()
 
 
