@@ -270,7 +270,7 @@ def test_nothing_is_said_of_drift_while_a_call_may_act(make_site: MakeSite) -> N
     report = site.root / "drift.json"
     command(site, f"drift -t site --report codequality={report}", code=1)
     (found,) = json.loads(report.read_text())
-    assert "cannot be told yet" in found["description"]
+    assert "It is not known yet whether" in found["description"]
     assert found["location"]["path"] == "manifests/group-0.yaml"
     # Sent again, and never told: other values wait, and who asks what is open is told so.
     declare(site, "ten")

@@ -19,7 +19,9 @@ from support.core import Address, Record
 
 RELEASE = "release/plugin-0@1.1.0"
 UNTOLD = "It is not known whose package is published"
-SETTLED = f"{RELEASE}: whether create was done (a release of this version exists, but "
+SETTLED = (
+    f"{RELEASE}: it is not known whether create was done (a release of this version exists, but "
+)
 
 
 def told(text: str) -> str:
@@ -94,7 +96,7 @@ def test_what_nothing_shows_is_told_until_somebody_says_that_it_is_ours(
         said = told(command(site, f"{line} -t site"))
         assert said.count(UNTOLD) == 1, said
         assert f"{RELEASE}: this version was found after a create without an answer" in said
-        assert f"`synapse-apply state accept {RELEASE} -t site` says so" in said
+        assert f"`synapse-apply state accept {RELEASE} -t site` records that" in said
         assert "If it is not yours, publish a new version." in said
     (found,) = findings(site, "drift")
     assert found["address"] == RELEASE
@@ -153,7 +155,7 @@ def test_a_release_is_not_locked_while_its_package_is_doubted(make_site: MakeSit
         said = told(command(site, f"{line} -t site", code))
         assert f"! {RELEASE} cannot be updated: it is not known whose package is published" in said
         assert (
-            f"take locked out of Git, `synapse-apply state accept {RELEASE} -t site`, and" in said
+            f"remove locked from Git, `synapse-apply state accept {RELEASE} -t site`, and" in said
         )
     assert locked(site.server) == []
     declare_fields(site, {"locked": False})
@@ -305,7 +307,7 @@ def test_fields_that_a_found_release_has_otherwise_are_told(
             assert publishes_first(proxy, other) == []
             said = told(command(site, "apply --auto-approve -t site"))
             proxy.write_answer = None
-            assert "This backend keeps no `changelog` of a release as it is sent" in said
+            assert "This backend keeps no `changelog` of a release as sent" in said
         else:
             upload = {"method": "POST", "path": "/plugin_releases/"}
             kill_amid(site, upload)

@@ -73,7 +73,7 @@ def test_the_project_file_is_final_and_the_environment_goes_before_a_login(
     found = laptop.look(code=1)
     assert found.wrong == ["binding"]  # it was made for another tenant
     assert "SYNAPSE_HOST has another value and is not used" in found.text("url")
-    assert "OWN (token of the target; SYNAPSE_ACCESS_TOKEN is set, too" in found.text("token")
+    assert "OWN (token of the target; SYNAPSE_ACCESS_TOKEN is also set" in found.text("token")
 
 
 def test_a_token_goes_to_no_other_host(
