@@ -88,7 +88,7 @@ def test_a_rejection_says_why_or_is_not_done(opened, site):
     page = opened(HELD)
     page.get_by_label("create plugin/yolo").check()
     page.get_by_role("button", name="Reject").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("No reason")
+    expect(page.get_by_role("heading", level=1)).to_have_text("The reason is missing")
     page.get_by_role("link", name="Back to the target").click()
     page.get_by_label("create plugin/yolo").check()
     page.get_by_label("Reason to reject").fill("not on <b>Friday</b>")

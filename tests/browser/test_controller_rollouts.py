@@ -99,7 +99,7 @@ def test_a_wave_is_skipped_with_a_reason(opened, site):
 
 def test_a_reader_is_offered_nothing(opened):
     page = opened(FLEET, user="mina")
-    expect(page.get_by_role("heading", name="Which revision is where")).to_be_visible()
+    expect(page.get_by_role("heading", name="Revisions and waves")).to_be_visible()
     assert page.locator("form[method=post], details").count() == 0
 
 
