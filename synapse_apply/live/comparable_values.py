@@ -25,7 +25,7 @@ from synapse_apply.model.phrases import format_time_after
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, FoundBy, Lookup, LookupResult, Observed
-from synapse_apply.model.state import Intent, IntentState, Record
+from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import (
     ABSENT,
     PLAIN_TYPES,
@@ -197,9 +197,7 @@ def _list_acting_calls(
             _list_changed_beside(kind, call, observed, session.secrets) if observed else (),
         )
         for call in record.given_up
-        # Whoever closed a call by hand as not done (ABSENT) has answered for it.
-        if call.state is not IntentState.ABSENT
-        and call.id not in session.answered_ids
+        if call.id not in session.answered_ids
         and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
     ]
     return tuple(sorted(acting, key=lambda one: one.until, reverse=True))

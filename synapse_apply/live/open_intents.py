@@ -176,8 +176,8 @@ def list_acting_calls(
 ) -> list[tuple[float, Intent]]:
     """The open and given-up calls that may still act, with the seconds for which each may.
 
-    Not runs, and not those that were settled by hand as not done. For UNKNOWN ones other values
-    wait. `with_answered`: also those that a recovery journal has the answer of.
+    Not runs. Other values wait for UNKNOWN ones, and for none that was settled by hand as not done
+    (ABSENT). `with_answered`: also those that a recovery journal has the answer of.
     """
     now, uptime = session.clock.utc_now(), session.uptime()
     settle_after = session.target.settle_after
@@ -186,9 +186,7 @@ def list_acting_calls(
         replace(call, address=address)  # the record may have moved since
         for address, record in state.records.items()
         for call in record.given_up
-        if call.state is not IntentState.ABSENT
-        and call.id not in open_ids
-        and not _is_sealed(record, call)
+        if call.id not in open_ids and not _is_sealed(record, call)
     )
     return [
         (seconds, call)
@@ -235,7 +233,8 @@ def keep_acting_calls(
     """Keep those calls of a state that may still act and whose record goes; warnings of them.
 
     One that was given up, or whose record is gone already, goes into that of `records` for its
-    object. Others stay open, or are opened again, until it is certain that they cannot act.
+    object. Others stay open, or are opened again, until it is certain that they cannot act; but
+    none is opened again that was settled by hand as not done: nobody answers for it twice.
     """
     from synapse_apply.applying.settle import ResolvedIntent
 
@@ -251,7 +250,12 @@ def keep_acting_calls(
         for call in state.open_intents
         if call.verb == RUN_VERB
     ]
-    acting = [one for one in acting if one[1].address in addresses]
+    acting = [
+        (seconds, call)
+        for seconds, call in acting
+        if call.address in addresses
+        and not (call.state is IntentState.ABSENT and call.id in open_ids)
+    ]
     address_of = map_calls_to_records((call for _, call in acting), records)
     for seconds, call in acting:
         record = kept.get(address_of[call.id])
@@ -268,7 +272,8 @@ def keep_acting_calls(
         )
         if is_given_up and record is not None:
             is_done = call.state is IntentState.DONE
-            ended = call if is_done else replace(call, state=IntentState.UNKNOWN)
+            is_settled = is_done or call.state is IntentState.ABSENT
+            ended = call if is_settled else replace(call, state=IntentState.UNKNOWN)
             if call.id not in {one.id for one in record.given_up}:
                 kept[record.address] = record = record.with_given_up(
                     ended, session.target.settle_after
@@ -276,7 +281,7 @@ def keep_acting_calls(
                 session.store.write_records(record)
             if call.id in open_ids and not is_done:
                 close_known_intents(session, [ResolvedIntent(ended, record)])
-        elif call.id not in open_ids:
+        elif call.id not in open_ids and call.state is not IntentState.ABSENT:
             address = address_of[call.id]
             # One call of an address is looked at; a run has the id of another kind.
             if address in open_addresses or call.verb == RUN_VERB:

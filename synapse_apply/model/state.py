@@ -161,10 +161,9 @@ class Record:
 
         def rank(call: Intent) -> tuple[bool, bool, bool]:
             left = call.seconds_left(settle_after, intent.sent_at, intent.sent_up)
-            may_act = call.state is not IntentState.ABSENT and left > 0
             later = (*others[others.index(call) + 1 :], intent)
             is_repeated = any(call.effect == one.effect for one in later)
-            return may_act, call.state is IntentState.UNKNOWN, not is_repeated
+            return left > 0, call.state is IntentState.UNKNOWN, not is_repeated
 
         while len(others) >= MAX_GIVEN_UP:
             least = min(others, key=rank)  # the oldest of them

@@ -46,7 +46,7 @@ from synapse_apply.model.phrases import format_count_and_noun, format_field_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.secrets.secret_rules import is_loopback
-from synapse_apply.model.state import ProjectAndKeyIds, State
+from synapse_apply.model.state import IntentState, ProjectAndKeyIds, State
 from synapse_apply.model.values import Mac, get_at_or_absent, unflatten
 from synapse_apply.operations.health import AskHealth, ask_agents, clock_findings
 from synapse_apply.secrets.keys import StateKeys
@@ -772,7 +772,7 @@ def check_calls(parts: Parts) -> Iterator[Row]:
     acting = [
         acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(parts.session, state)
-        if call.is_doubted
+        if call.is_doubted or call.state is IntentState.ABSENT
     ]
     yield from acting
     calls = ", ".join(

@@ -140,6 +140,12 @@ def with_wait_options(
     return replace(plan, changes=tuple(changes), diagnostics=tuple(diagnostics))
 
 
+_SETTLED = {
+    IntentState.DONE: ", since found done",
+    IntentState.ABSENT: ", since settled as not done",
+}
+
+
 def acting_warnings(
     resources: Iterable[ResourceState], open_calls: Collection[Intent]
 ) -> Iterator[Diagnostic]:
@@ -164,6 +170,7 @@ def acting_warnings(
             if not (is_told or call.makes_another):
                 continue
             is_done = call.state is IntentState.DONE
+            is_settled = is_done or call.state is IntentState.ABSENT
             names = format_short_list(map(format_field_path, fields))
             sides = (record.applied, record.seen, call.before)
             was_live = is_done or all(
@@ -180,13 +187,12 @@ def acting_warnings(
             deed = " and ".join(deeds) if verb == "update" else f"would {verb} it"
             if call.makes_another:
                 deed = "would create a second object"
-            wait = (
-                "" if is_done else Text("; ", Command("state settle --wait"), " waits for the call")
-            )
+            waits = Text("; ", Command("state settle --wait"), " waits for the call")
+            wait = "" if is_settled else waits
             yield warning_finding(
                 "An earlier call may still act",
                 f"An earlier {call.verb} of {resource.address} (call {call.id} of apply "
-                f"{call.plan_id}, sent at {call.sent_at}{', since found done' * is_done}) may "
+                f"{call.plan_id}, sent at {call.sent_at}{_SETTLED.get(call.state, '')}) may "
                 f"still act until {until}, and {deed}.",
                 Text("Check again after that time", wait, "."),
                 address=str(resource.address),

@@ -139,14 +139,63 @@ def test_a_call_that_was_found_done_is_told_of_while_it_may_act_again(make_site:
     assert MAY_ACT.search(told(command(site, "drift -t site")))
 
 
-def test_a_call_that_was_settled_by_hand_is_not_told_of(make_site: MakeSite) -> None:
-    """Whoever said that it was not done has answered for it."""
+def told_of_settled(site: Site, address: str, deed: str) -> None:
+    """Every command that reads the object tells what the call may still do, until it cannot."""
+    would = re.compile(
+        rf", since settled as not done\) may still act until {UTC}, and would {deed}"
+    )
+    for line in ("plan", "drift"):
+        said = told(command(site, f"{line} -t site"))
+        assert len(would.findall(said)) == 1, said
+        assert "state settle --wait" not in said
+    for line in ("state show", f"state show {address}", "state settle", f"state settle {address}"):
+        said = told(command(site, f"{line} -t site"))
+        assert "A call that was settled as not done may still act" in said, line
+    assert re.search(
+        rf"^{address} .*Z  may still act$", command(site, "state show -t site"), re.MULTILINE
+    )
+    # It waits for nobody, and what was answered is not asked again.
+    assert "Waiting" not in command(site, "state settle --wait -t site")
+    assert site.open_intents() == []
+    site.waited.append(LATER)
+    for line in ("plan", "drift", "state show", "state settle"):
+        assert "still act" not in command(site, f"{line} -t site"), line
+
+
+@on_api("v1", "v2")
+def test_a_call_that_was_settled_by_hand_is_told_of_while_it_may_act(make_site: MakeSite) -> None:
+    """Nothing waits for it: what is newer is sent, and may be undone."""
     site = begun(make_site)
     killed(site, site.server, "before")
     command(site, f"state settle -t site {PLUGIN} --absent")
+    assert "A call that was settled as not done may still act" in command(site, "doctor -t site")
+    declare(site, "eleven")
     assert site.apply().code == 0
-    change_outside(site, site.server, "by hand")
-    assert "may still act" not in command(site, "plan -t site")
+    assert live(site.server) == "eleven"
+    told_of_settled(site, PLUGIN, "set description")
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@pytest.mark.parametrize("verb", ["lock", "delete"])
+def test_so_is_one_that_is_for_good(make_site: MakeSite, verb: str) -> None:
+    """Git took it back; nothing else names the lock or the delete that may still come."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    was, name = path.read_text(), "release/plugin-0@1.0.0"
+    if verb == "lock":
+        path.write_text(was.replace('"version": "1.0.0"', '"version": "1.0.0", "locked": true'))
+        kill_amid(
+            site, {"method": "POST", "path": "/v2/plugin-releases/*/release/"}, commit="before"
+        )
+    else:
+        plugin, _, *others = was.split(SEPARATOR)
+        path.write_text(SEPARATOR.join([plugin, *others]))
+        kill_amid(site, {"method": "DELETE"}, commit="before")
+    path.write_text(was)
+    command(site, f"state settle -t site {name} --absent")
+    assert "No changes" in command(site, "plan -t site")
+    told_of_settled(site, name, f"{verb} it")
 
 
 @on_api("v1", "v2")
