@@ -38,6 +38,7 @@ from synapse_apply.model.project import Target, with_member_renames
 from synapse_apply.model.state import (
     CREATE_VERB,
     NO_SHARED_IDS,
+    REPLACE_VERB,
     BackendIdentity,
     Intent,
     IntentState,
@@ -576,7 +577,8 @@ def close_as_not_done(
 
     `warn` is told of each beside the one that is returned, and of those that may still act.
     StateError when none is open, a recovery journal says that one was done, or no record could keep
-    what may still change its object: an update, a delete, an upload of a debug release.
+    what may still change its object: an update, a delete, an upload of a debug release. The
+    replacement of a published package is refused in any case.
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
@@ -627,12 +629,20 @@ def close_as_not_done(
 
 
 def _require_kept(session: TargetSession, state: State, call: Intent, seconds: float) -> None:
-    """StateError where no record could keep a call that may still change its object."""
+    """StateError where no record could keep a call that may still change its object.
+
+    Nor is it enough that the record keeps an upload over the published package: where the backend
+    shows no digest, nobody could tell that it has acted.
+    """
     address, record = call.address, state.records.get(call.address)
     kind = session.catalogue.get(address.kind)
-    is_upload = call.digest is not None and kind is not None and kind.acts_again(call)
+    is_replace = call.verb == REPLACE_VERB
+    is_upload = is_replace or (
+        call.digest is not None and kind is not None and kind.acts_again(call)
+    )
     changes_object = is_upload if call.verb == CREATE_VERB else call.verb != RUN_VERB
-    if not changes_object or (record is not None and record.is_object_of(call)):
+    is_kept = record is not None and record.is_object_of(call) and not is_replace
+    if is_kept or not changes_object:
         return
     keep = Text(Command("import", address, call.remote_id), " keeps it in a new record.")
     later = f"Again in {math.ceil(seconds)} s, when it cannot act any more."
@@ -640,7 +650,8 @@ def _require_kept(session: TargetSession, state: State, call: Intent, seconds: f
     error = StateError.from_summary(
         "Nothing would know of this call",
         f"{address} is {whose}, and what its {call.verb} may still do "
-        f"{f'to id {call.remote_id} ' * bool(record)}would look like a change from outside.",
+        f"{f'to id {call.remote_id} ' * bool(record)}would look like a change from outside"
+        f"{', or show nowhere' * is_replace}.",
         later if record or is_upload else keep,
     )
     raise with_acting_calls(session, state, address, error)

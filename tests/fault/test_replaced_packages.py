@@ -175,6 +175,8 @@ def test_where_nothing_tells_a_person_says_it(way: str, make_site: MakeSite) -> 
             in told
         )
         settles = f"state settle {RELEASE} --absent"
+        if way == "settle":
+            site.waited.append(LATER)
         command(site, settles if way == "settle" else f"import {RELEASE} {change.remote_id}")
         assert site.apply(ahead=LATER).code == 0
 
@@ -511,6 +513,21 @@ def test_nobody_says_of_a_create_that_may_act_that_it_was_not_done(make_site: Ma
     assert uploads(site.server) == 0
     assert site.apply(ahead=LATER).code == 0
     assert pending(site.plan()) == []
+
+
+def test_nor_of_a_replacement_that_may_act(make_site: MakeSite) -> None:
+    """It would put its package over the next one, and this backend may show no digest."""
+    site = changed(make_site(groups=1, settle_after=300))
+    kill_amid(site, UPLOAD, "--allow-replace")
+    said = " ".join(command(site, f"state settle {RELEASE} --absent -t site", code=1).split())
+    assert "Nothing would know of this call" in said
+    assert "would look like a change from outside, or show nowhere." in said
+    assert re.search(r"Again in \d+ s, when it cannot act any more\.", said)
+    assert "A call of unknown outcome may still act" in said
+    assert [*map(str, site.open_intents())] == [RELEASE]
+    site.waited.append(LATER)
+    command(site, f"state settle {RELEASE} --absent -t site")
+    assert site.open_intents() == []
 
 
 def test_a_create_of_no_debug_release_is_settled_at_once(make_site: MakeSite) -> None:

@@ -191,14 +191,21 @@ def test_a_locked_one_stays(backend, changed):
     changed.plan(code=0)
 
 
-def test_an_answer_with_another_id_or_package_is_not_believed(backend, changed):
+def test_an_answer_with_another_id_is_not_believed(backend, changed):
     """The upload may have had an effect: unknown, and looked up by the next run."""
     with_old = {**backend.world.releases[0]}
     answer = {name: with_old[name] for name in ("id", "plugin", "version", "config", "debug")}
     backend.answer_once("POST", RELEASES, 201, {**answer, "id": 999})
     assert "id 999 was answered" in changed.apply("--allow-replace", code=7).text
+    # Nobody can say of an upload that may still act that it was not done.
+    assert "or show nowhere" in changed.run("state", "settle", ADDRESS, "--absent", code=1).text
+
+
+def test_an_answer_with_another_package_is_not_believed(backend, changed):
+    """Nor is what it answered of a package that was not sent."""
+    with_old = {**backend.world.releases[0]}
+    answer = {name: with_old[name] for name in ("id", "plugin", "version", "config", "debug")}
     backend.answer_once("POST", RELEASES, 201, {**answer, "meta": with_old["meta"]})
-    ran = changed.run("state", "settle", ADDRESS, "--absent", code=0)
     ran = changed.apply("--allow-replace", code=7)
     assert "was answered with another package than was sent" in ran.text
 
