@@ -515,7 +515,7 @@ def test_of_what_cannot_be_seen_nobody_says_that_it_was_as_before(
     assert report.exit_code == 0
     (told,) = [d for outcome in report.outcomes for d in outcome.diagnostics]
     assert told.summary == "An update was sent twice"
-    assert "did not show it as done" in told.detail
+    assert "did not show its effect" in told.detail
 
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)

@@ -529,7 +529,7 @@ def test_of_a_hidden_secret_nobody_says_that_the_first_try_did_nothing(
     server.faults({"match": update(hiding, nth=1), "do": TRIES["cut"]})
     said = told(command(rotated(hiding), "apply --auto-approve -t site"))
     assert "The server did not say whether it acted on the first attempt (" in said
-    assert f"and {PLUGIN} did not show it as done" in said
+    assert f"and {PLUGIN} did not show its effect" in said
     assert token(server) == "r0tated-s3cret"
     assert "r0tated-s3cret" not in said
 
