@@ -636,12 +636,13 @@ class RolloutTargetRow:
 
     `commit`, `number` and `digest` are the revision of the rollout and the target's inputs there.
     `moved_digest` are the inputs that the rollout last let it have, at `moved_at` ("" and 0: none
-    yet): until its wave comes, those of an older revision. All that follows was shown with
-    `moved_digest`, and stays as long as that stays. `moved_epoch` is the epoch of the target's
-    claim when it was moved: only runs that were claimed later count. `arrived_at` is when it was
-    first seen to have its inputs. `good_since` and `good_until` are the first and the last of its
-    good looks in a row (0: none), `soaked` the seconds between these that count. `failed_at` is
-    when it last failed, 0 for never or since somebody resumed the rollout.
+    yet): until its wave comes, those of an older revision. It is "" with a time where the rollout
+    was aborted before the target was seen to have them: nothing is applied. All that follows was
+    shown with `moved_digest`, and stays as long as that stays. `moved_epoch` is the epoch of the
+    target's claim when it was moved: only runs that were claimed later count. `arrived_at` is when
+    it was first seen to have its inputs. `good_since` and `good_until` are the first and the last
+    of its good looks in a row (0: none), `soaked` the seconds between these that count. `failed_at`
+    is when it last failed, 0 for never or since somebody resumed the rollout.
     """
 
     target: TargetName

@@ -129,7 +129,8 @@ ABORT_ROLLOUT = Verb(
     Subject.ROLLOUT,
     Right.APPROVE,
     "abort rollout",
-    "Aborted: the rollout of this revision has ended. Targets keep what they have.",
+    "Aborted: the rollout of this revision has ended. Targets keep what they have; "
+    "those that were changing are paused until a later commit.",
     "{who} aborted {name}: the rollout of {commit} has ended.",
     ("reason",),
     frozenset({RolloutState.RUNNING, RolloutState.WAITING, RolloutState.STOPPED}),

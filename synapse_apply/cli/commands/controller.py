@@ -709,7 +709,8 @@ def rollout(
       approve   let the next wave begin, where its configuration says `approve`
       resume    continue a stopped rollout: failed targets are tried again
       skip      end the open wave without evidence, so that the next one begins
-      abort     bring a revision no further; targets that have it keep it
+      abort     bring a revision no further; targets that have it keep it, and
+                those that change to it are paused until a later one
 
     A decision is for one revision, of approve and skip for one wave. You need the right `approve`
     for every target of the rollout, or of the wave.

@@ -387,11 +387,15 @@ class PeopleActions:
             queue_rollout_news(self._parts, writer, row, after)
 
     def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
-        """Bring this revision no further: targets stay where they are until the next head."""
+        """Bring this revision no further: targets stay where they are until the next head.
+
+        What was moved and not seen to have the revision is held, and an apply that runs is ended.
+        """
         with self._deciding(who, rollout, verbs.ABORT_ROLLOUT) as (writer, row, say):
             reason, now = normalize_reason(reason), self._parts.clock.read_wall()
             after = rollouts.abort_rollout(row, number=number, who=who, reason=reason, now=now)
-            writer.put(after)
+            targets = self._parts.store.list_rollout_targets(row.name)
+            writer.put(after, *rollouts.hold_targets_in_change(targets))
             wave = self._read_wave_or_blank(row, row.wave)
             if wave.end is WaveEnd.NONE:
                 writer.put(replace(wave, closed_at=now, closed_by=who, reason=reason))

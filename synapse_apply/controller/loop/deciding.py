@@ -33,6 +33,7 @@ from synapse_apply.controller.rules.permits import (
     find_apply_block,
     longest_active_pause,
 )
+from synapse_apply.controller.rules.rollouts import find_pause_of_abort
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import FixedPause, Right, TargetRule
 from synapse_apply.controller.store.store_writer import StoreWriter
@@ -246,8 +247,16 @@ def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> T
         ).who_counts
         for digest in terms.approvals
     }
-    block = find_apply_block(rule, parts.store.list_pauses(), row.name, now)
+    block = find_apply_block(rule, list_pauses_and_abort(parts, row.name), row.name, now)
     return TargetDecision(rule, terms, approvers, judge_rows(rows, terms), block)
+
+
+def list_pauses_and_abort(parts: LoopParts, name: TargetName) -> Sequence[PauseRow]:
+    """The pauses of people, and that of a target whose rollout was aborted while it changed."""
+    pauses = parts.store.list_pauses()
+    target = parts.store.find_rollout_target(name) if parts.settings.rollouts else None
+    pause = find_pause_of_abort(target) if target is not None else None
+    return [*pauses, pause] if pause is not None else pauses
 
 
 def list_rejected_digests(parts: LoopParts, name: TargetName) -> set[str]:
@@ -260,7 +269,7 @@ def judge_begun(
 ) -> TargetDecision:
     """Judge the rows that an apply had, by its own terms: what it used up is not held."""
     now = parts.clock.read_wall()
-    block = find_apply_block(begun.rule, parts.store.list_pauses(), row.name, now)
+    block = find_apply_block(begun.rule, list_pauses_and_abort(parts, row.name), row.name, now)
     # One that ended before it told its rows was to do those of the look.
     judgement = judge_rows(rows, begun.terms) if rows else begun.judgement
     return replace(begun, judgement=judgement, block=block)

@@ -23,6 +23,7 @@ from synapse_apply.controller.loop.deciding import (
     find_strictest_rule,
     judge_begun,
     judge_now,
+    list_pauses_and_abort,
     list_rejected_digests,
     settle_binding,
 )
@@ -216,7 +217,7 @@ class PermitReader:
         permit = compute_permit(
             looked.name,
             rule,
-            parts.store.list_pauses(),
+            list_pauses_and_abort(parts, looked.name),
             begun_rule=self._begun_rule,
             now=now,
             monotonic=monotonic,

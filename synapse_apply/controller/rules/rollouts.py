@@ -13,6 +13,7 @@ from typing import NamedTuple
 from synapse_apply.controller.planned_rows import Judgement
 from synapse_apply.controller.ports import ActionRefused, RunResult
 from synapse_apply.controller.rows import (
+    PauseRow,
     RolloutRow,
     RolloutState,
     RolloutTargetRow,
@@ -362,6 +363,8 @@ _STATES_BY_CONDITION = {
 def choose_member_state(member: RolloutMember, wave: Wave | None) -> MemberState:
     """How far a target is with its wave; `wave` is None where the settings have it no more."""
     row, target = member
+    if target is not None and find_pause_of_abort(row):
+        return MemberState.PAUSED
     if not is_moved_to_revision(member) or target is None:
         return MemberState.NOT_YET
     if has_shown_all(member, wave or Wave()):
@@ -477,6 +480,24 @@ def abort_rollout(row: RolloutRow, *, number: int, who: str, reason: str, now: f
         row, state=RolloutState.ABORTED, state_since=now, state_reason=reason, state_by=who
     )
     return replace(row, description=describe_aborted_rollout(row))
+
+
+def hold_targets_in_change(targets: Iterable[RolloutTargetRow]) -> list[RolloutTargetRow]:
+    """Those of an aborted rollout that were moved and not seen to have that: it is held from them.
+
+    They have been moved to no inputs any more: nothing is applied until a later revision comes to
+    their wave.
+    """
+    in_change = (target for target in targets if target.moved_at and not target.arrived_at)
+    return [replace(without_evidence(target), moved_digest="") for target in in_change]
+
+
+def find_pause_of_abort(target: RolloutTargetRow) -> PauseRow | None:
+    """The pause of a target that `hold_targets_in_change` gave; None for any other one."""
+    if not target.moved_at or target.moved_digest:
+        return None
+    reason = "it was aborted while the target changed; a later commit ends the pause"
+    return PauseRow("*", f"rollout {target.rollout}", reason, target.moved_at, float("inf"))
 
 
 def _require_number(row: RolloutRow, number: int) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from contract.controller.loop.rollout_world import (
     ALL,
     ANN,
     CANARIES,
+    TARGETS,
     RolloutWorld,
     start_after_first_head,
 )
 
-from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rows import TargetCondition, WaveEnd
+from synapse_apply.controller.ports import ActionRefused, Permit, RunResult
+from synapse_apply.controller.rows import CallCounts, RunOutcome, TargetCondition, WaveEnd
 from synapse_apply.controller.settings import DAY, MINUTE, Rollout
+from synapse_apply.controller.worker.exchange import Order
 
 
 @pytest.fixture
@@ -95,3 +99,78 @@ def test_a_drifted_target_of_a_later_wave_is_put_right_at_its_own_revision(world
     assert world.take_writes() == ["prod-1 c1"]
     assert world.get_target("prod-1").state is TargetCondition.IN_SYNC
     assert world.get_target("prod-1").wanted_commit == "c1"
+
+
+def test_an_aborted_revision_comes_to_no_target_that_did_not_have_it(world):
+    """Not at the end of a pause, nor while the next head is in an earlier wave."""
+    loop = start_after_first_head(world)
+    actions = loop.get_people_actions()
+    actions.pause_scope_or_refuse(ANN, "acme/eu-1", "night", world.clock.read_wall() + 3600)
+    world.push("c2")
+    world.follow(loop)
+    assert world.take_writes() == ["canary-1 c2", "eu-2 c2"]
+    actions.abort_rollout_or_refuse(ANN, "all", 2, "wrong model")
+    actions.resume_scope_or_refuse(ANN, "acme/eu-1")
+    world.wait(loop, DAY, step=600)
+    eu_1 = world.get_target("eu-1")
+    assert (world.take_writes(), eu_1.state) == ([], TargetCondition.PAUSED)
+    assert eu_1.waiting_reason == (
+        "paused by rollout all: it was aborted while the target changed; "
+        "a later commit ends the pause"
+    )
+    # What has it keeps it, and is corrected.
+    world.live["canary-1"] = "by hand"
+    world.wait(loop, DAY, step=600)
+    assert world.take_writes() == ["canary-1 c2"]
+    world.failing.add("canary-1")
+    world.push("c3")
+    world.wait(loop, DAY, step=600)
+    assert (world.describe_rollout(), world.take_writes()) == ("c3 wave 1 stopped", [])
+    world.failing.clear()
+    actions.resume_rollout_or_refuse(ANN, "all", 3)
+    world.follow(loop)
+    assert world.describe_rollout() == "c3 wave 3 done"
+    assert sorted(world.take_writes()) == [f"{name} c3" for name in TARGETS]
+
+
+def test_an_aborted_revision_is_not_tried_again(world):
+    """Where it failed before; nor after a start of the controller. The revert finds nothing to do."""
+    loop = start_after_first_head(world)
+    world.push("c2")
+    world.failing.add("eu-1")
+    world.follow(loop)
+    assert world.describe_rollout() == "c2 wave 2 stopped"
+    loop.get_people_actions().abort_rollout_or_refuse(ANN, "all", 2, "wrong model")
+    world.failing.clear()
+    world.take_writes()
+    world.wait(loop, 3600)
+    again = world.build_loop()
+    world.start(again)
+    world.wait(again, 3600)
+    assert (world.take_writes(), world.live["eu-1"]) == ([], "c1")
+    world.push("c3", text="c1")
+    world.follow(again)
+    assert world.describe_rollout() == "c3 wave 3 done"
+    assert world.take_writes() == ["canary-1 c1", "eu-2 c1"]
+
+
+def test_an_abort_ends_an_apply(world):
+    """Its calls begin no more, as at a pause; what it has done stays."""
+    loop = start_after_first_head(world)
+    permits: list[Permit] = []
+
+    def apply(request: Order, read_permit: Callable[[], Permit]) -> RunResult:
+        permits.append(read_permit())
+        loop.get_people_actions().abort_rollout_or_refuse(ANN, "all", 2, "wrong model")
+        permits.append(read_permit())
+        stopped, calls = RunOutcome.APPLY_STOPPED, CallCounts(done=1, skipped=1)
+        return RunResult(stopped, calls=calls, stop_reason=permits[-1].reason)
+
+    world.workers.applied["acme/canary-1"] = apply
+    world.push("c2")
+    world.follow(loop)
+    assert world.describe_rollout() == "c2 wave 1 aborted"
+    first, *later = [permit.reason for permit in permits]
+    assert (first, len(later)) == ("", 1)
+    assert later[0].startswith("paused by rollout all: it was aborted")
+    assert world.get_target("canary-1").state is TargetCondition.PAUSED
