@@ -80,7 +80,7 @@ _MESSAGES: Mapping[str, _Message] = {
     ),
     "slow state": _error(
         "The state is slow",
-        "Recording that {calls} is about to be sent took {seconds} s. So nothing was sent: the "
+        "Recording that {calls} is about to be sent took {seconds} s. So it was not sent: the "
         "next run uses the recorded time to judge whether the server may still act on a call.",
         "Find out why the disk or the database is slow, then apply again.",
     ),
@@ -205,7 +205,7 @@ _MESSAGES: Mapping[str, _Message] = {
         "An update was sent twice",
         "The server did not say whether it acted on the first attempt ({failure}), and "
         "{address} did not show its effect. The first attempt may still act, and set back "
-        "changes made in the meantime. Until that time is over, apply gives no other value to a "
+        "changes made in the meantime. As long as it may act, apply gives no other value to a "
         "field that the attempt sent.",
     ),
     "published already": _warning(

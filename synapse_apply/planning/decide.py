@@ -338,8 +338,7 @@ class Decider:
             digest = None if is_replaceable else package.known_digest(resource)
             if digest is None:
                 notes.append(
-                    "its published bytes are unverified: neither the state nor the "
-                    "backend shows their digest"
+                    "its published bytes are unverified: nothing proves which package they are"
                 )
             if digest:
                 extras["published_digest"] = digest

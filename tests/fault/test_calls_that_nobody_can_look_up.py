@@ -64,7 +64,7 @@ def test_what_can_be_looked_up_is_looked_up_by_the_next_run(make_site: MakeSite)
     site.server.faults({"match": {"method": "POST"}, "do": {"reset": "before"}})
     said = told(command(site, "apply --auto-approve -t site", code=7))
     assert "Apply again: the next run first looks up the call." in said
-    assert "The next run first looks up every unknown outcome." in said
+    assert "The next run first looks up the unknown outcomes." in said
     assert "manually" not in said
 
 

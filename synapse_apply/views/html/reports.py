@@ -486,7 +486,7 @@ def _steps_after_apply(report: Report) -> Iterator[str]:
     if any(outcome.is_untellable for outcome in report.outcomes):
         yield "Settle manually the calls that this API cannot look up: each finding says how."
     if any(o.result is Result.UNKNOWN and not o.is_untellable for o in report.outcomes):
-        yield "The next run first looks up every unknown outcome."
+        yield "The next run first looks up the unknown outcomes."
     if plan.actionable_changes:
         command = _command("apply", target)
         yield (

@@ -259,7 +259,7 @@ def _explain_end(report: Report) -> list[str]:
         *(run for run in report.verification_results if run.status is RunStatus.UNKNOWN),
     ]
     if any(not one.recovery_file for one in unknown):
-        lines.append("The next run first looks up every unknown outcome.")
+        lines.append("The next run first looks up the unknown outcomes.")
     return lines
 
 
