@@ -109,7 +109,7 @@ def test_only_the_keyboard(opened):
     """Tab skips to the contents, `/` searches, Enter shows, and links lead on."""
     page = opened("/")
     page.keyboard.press("Tab")
-    skip = page.get_by_role("link", name="Skip to the contents")
+    skip = page.get_by_role("link", name="Skip to content")
     expect(skip).to_be_focused()
     expect(skip).to_be_in_viewport()
     page.keyboard.press("Enter")
