@@ -239,7 +239,7 @@ class SourceFiles:
         if is_in_forbidden_folder(str(path)):
             raise InputError.from_summary(
                 "Package in a closed folder",
-                f"{self.source.path} points to {path}, a folder for secrets.",
+                f"{self.source.path} points to {path}, which may contain secrets.",
                 "Name the plugin's own folder.",
             )
 

@@ -63,6 +63,8 @@ def check_end(code, told):
     ],
 )  # fmt: skip
 def test_bytes_that_are_no_text(tmp_path, arguments, given, code):
+    project = "apiVersion: synapse-apply/v1\nkind: Project\n"
+    (tmp_path / "synapse-apply.yaml").write_text(project)
     (tmp_path / "manifests").mkdir()
     assert run(arguments, tmp_path, given)[0] == code
 

@@ -83,14 +83,16 @@ def test_a_closed_folder_is_no_package(
     if link:
         (place.root / link[0]).symlink_to(link[1])
     declare(place, source)
-    require_refused(place, server, "Package in a closed folder", f"leads to {leads_to}, where")
+    where = f"points to {leads_to}, which may contain secrets"
+    require_refused(place, server, "Package in a closed folder", where)
 
 
 def test_a_zip_in_a_closed_folder_is_no_package(place: Workplace, server: EmbeddedServer) -> None:
     with zipfile.ZipFile(place.root / ".git" / "p.zip", "w") as archive:
         archive.writestr("config.yaml", 'name: Yolo\ncode: yolo\nversion: "1.0.0"\n')
     declare(place, ".git/p.zip", "file")
-    require_refused(place, server, "Package in a closed folder", "leads to .git/p.zip, where")
+    where = "points to .git/p.zip, which may contain secrets"
+    require_refused(place, server, "Package in a closed folder", where)
 
 
 @pytest.mark.parametrize("entry", [".git/config", "sub/.GIT/config", ".synapse-apply/state/a.key"])
@@ -104,7 +106,12 @@ def test_a_zip_has_no_closed_folder(place: Workplace, server: EmbeddedServer, en
 @pytest.mark.parametrize("name", ["keys", "release/yolo@1.0.0"])
 @pytest.mark.parametrize(
     "command",
-    [("build", "-o", "out.zip"), ("check",), ("show",), ("show", "--digest")],
+    [
+        ("package build", "-o", "out.zip"),
+        ("validate",),
+        ("package show",),
+        ("package show", "--digest"),
+    ],
     ids=" ".join,
 )
 def test_commands_of_packages_take_no_closed_file(
@@ -112,7 +119,8 @@ def test_commands_of_packages_take_no_closed_file(
 ) -> None:
     """As `validate`: whether the package is named by its folder or by its release."""
     declare(place, "./keys")
-    ran = place.run("package", command[0], name, *command[1:], code=1)
+    typed, options = command[0].split(), command[1:]
+    ran = place.run(*typed, name, *options, code=1)
     assert "File with credentials in the package" in ran.text
     assert "keys/prod.key would be published" in ran.text
     assert SECRET not in ran.text
@@ -120,11 +128,11 @@ def test_commands_of_packages_take_no_closed_file(
     # From a folder below the project's file, too.
     (place.root / "other").mkdir()
     below = Workplace(place.root / "other", place.environ)
-    ran = below.run("package", command[0], "../keys", *command[1:], code=1)
+    ran = below.run(*typed, "../keys", *options, code=1)
     assert "File with credentials in the package" in ran.text
     place.write("keys/.synapseignore", "prod.key*\n")
-    place.run("package", command[0], "keys", *command[1:], code=0)
-    if command[0] == "build":
+    place.run(*typed, "keys", *options, code=0)
+    if "build" in typed:
         with zipfile.ZipFile(place.root / "out.zip") as archive:
             assert "prod.key" not in archive.namelist()
 
@@ -145,12 +153,22 @@ def test_git_data_of_another_name_is_no_package(place: Workplace, server: Embedd
     """As `git init --separate-git-dir` makes it, and `git clone --bare`."""
     shutil.copytree(place.root / ".git", place.root / "p" / "data")
     declare(place, "./p")
-    require_refused(place, server, "Git's data in the package", "data is Git's")
+    require_refused(
+        place,
+        server,
+        "Git's data in the package",
+        "data belongs to Git and may contain credentials",
+    )
     declare(place, "./p/data")
     require_refused(place, server, "Git's data in the package")
     shutil.make_archive(str(place.root / "x"), "zip", place.root / "p")
     declare(place, "x.zip", "file")
-    require_refused(place, server, "Git's data in the package", "data is Git's")
+    require_refused(
+        place,
+        server,
+        "Git's data in the package",
+        "data belongs to Git and may contain credentials",
+    )
 
 
 def _name(place: Workplace) -> str:

@@ -161,7 +161,7 @@ def test_findings_are_those_of_its_schema(place: Place) -> None:
     place.declare(sise=3)
     assert "did you mean `size`?" in place.does("validate", code=1)
     place.declare(owner="me")
-    assert "api v1 cannot carry owner" in place.does("validate", code=1)
+    assert "api v1 lacks owner" in place.does("validate", code=1)
     text = (place.root / "manifests" / "all.yaml").read_text()
     (place.root / "manifests" / "all.yaml").write_text(text.replace('"Queue"', '"Queu"'))
     assert "did you mean `Queue`?" in place.does("validate", code=1)

@@ -81,7 +81,7 @@ def test_a_package_with_a_file_of_others_is_refused(site):
     )
     for result in (site.look(), site.apply()):
         assert "A package has a file of other targets" in str(result.findings)
-        assert "plugins/yolo/deploy/x.yaml lies in" in str(result.findings)
+        assert "plugins/yolo/deploy/x.yaml is in" in str(result.findings)
     assert "release/yolo@1.0.0" not in list_records(site)
     site.push({"plugins/yolo/.synapseignore": "deploy/\n"})
     assert site.apply().outcome is RunOutcome.APPLIED
