@@ -182,7 +182,7 @@ def test_what_a_version_fixes_is_refused_with_its_hint(there: Bench) -> None:
     fir = replace(shelf(name="b", wood="fir"), address=Address.parse("shelf/b"))
     made = there.plan(shelf(), book(), fir).plan
     refused_rows = {str(row.address): row.refusals[0].reason for row in made.refused_changes}
-    assert "It takes wood: oak or ash" in refused_rows["shelf/b"]
+    assert "It accepts wood: oak or ash" in refused_rows["shelf/b"]
 
 
 def test_an_owner_needs_a_member_to_go_along(there: Bench) -> None:

@@ -71,7 +71,7 @@ def test_what_another_address_has_recorded_is_said(bench):
     made_meanwhile(bench)
     report = bench.apply(widget("old"), widget("w"), adopts=True)
     assert outcome(report, "widget/w").result is Result.FAILED
-    assert "It is widget/old (id 9)." in told(report)
+    assert "This state records the object as widget/old (id 9)." in told(report)
     assert list(map(str, bench.store.read_state().records)) == ["widget/old"]
 
 

@@ -133,7 +133,7 @@ def test_where_no_mark_comes_back_the_user_says(bench, context):
         f"if the run has a job: `synapse-apply state settle {AT} --job ID`",
         f"if the run has no job: `synapse-apply state settle {AT} --absent`",
     )
-    assert "job 99 may be it" in planned.plan.diagnostics[0].detail
+    assert "job 99 may belong to it" in planned.plan.diagnostics[0].detail
     assert bench.apply(*DECLARED).exit_code == 7
     assert runs(bench) == 1
 
@@ -318,4 +318,4 @@ def test_a_job_is_known_by_the_plugin_of_its_release(bench, owner, is_ours):
     others_job(bench, **{"plugin": None, "context": None, **owner})
     bench.clock.at = LATER
     diagnostics = bench.plan(*DECLARED).plan.diagnostics
-    assert any("job 99 may be it" in one.detail for one in diagnostics) == is_ours
+    assert any("job 99 may belong to it" in one.detail for one in diagnostics) == is_ours

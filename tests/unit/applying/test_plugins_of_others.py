@@ -68,7 +68,9 @@ def test_an_id_of_a_plugin_of_the_platform_is_refused(bench):
     bench.api.tenant = "acme"
     wanted = plugin("other")
     planned = bench.plan(replace(wanted, remote_id="70")).plan
-    assert any("not yours" in one.reason for one in planned.changes[0].refusals)
+    assert any(
+        "belongs to the platform, not to you" in one.reason for one in planned.changes[0].refusals
+    )
 
 
 def test_a_403_on_an_update_says_that_it_may_not_be_ours(bench):
@@ -77,5 +79,5 @@ def test_a_403_on_an_update_says_that_it_may_not_be_ours(bench):
     failure = Forbidden("403", status_code=403, detail={"detail": "권한이 없습니다."})
     bench.api.fail("update_plugin", failure)
     report = bench.apply(plugin(description="d"))
-    assert "not yours" in told(report)
+    assert "belongs to another tenant or to the platform" in told(report)
     assert "`synapse-apply state rm plugin/yolo`" in told(report)

@@ -178,7 +178,7 @@ def test_a_delete_that_was_done_is_found_out(there, tried):
 
 @pytest.mark.parametrize(
     ("look", "summary"),
-    [(403, "A dry run may have been acted on"), (0, "The backend does not say that it made a dry")],
+    [(403, "A dry run may have been acted on"), (0, "The backend did not confirm a dry run")],
 )
 def test_a_later_answer_that_does_not_say_so(bench, tried, look, summary):
     """The object is looked up; a look that fails is no proof either way."""

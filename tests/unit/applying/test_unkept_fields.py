@@ -175,7 +175,7 @@ def test_a_field_that_three_lack_is_said_once(bench):
     assert text.count("This backend keeps no `version` of a plugin") == 1
     assert "This backend keeps no `version` of a plugin (3 plugins)." in text
     assert text.count("`changelog` of a release.") == 1
-    assert "keeps no `config` of a release as it is sent" in text
+    assert "keeps no `config` of a release as sent" in text
     assert "compares with that" not in text
 
 

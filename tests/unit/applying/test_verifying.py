@@ -76,7 +76,7 @@ def test_a_job_that_does_not_end_in_time_is_followed_by_the_next_run(bench):
     declared = (plugin(), release(verify={**PAGE, "timeout": 12}))
     report = bench.apply(*declared)
     assert report.exit_code == 3
-    assert "Job 3 was still running after 12 s, and may go on" in told(report)
+    assert "Job 3 was still running after 12 s, and may continue" in told(report)
     assert (run_of(report).status, last(bench).job) == (RunStatus.TIMED_OUT, "3")
     bench.api.objects["job"]["3"]["story"] = ["completed"]
     assert bench.apply(*declared).exit_code == 0
@@ -208,7 +208,7 @@ def test_a_run_that_cannot_be_recorded_is_unknown(bench, tmp_path):
     assert run_of(report).status is RunStatus.UNKNOWN
     said = render_report(report, color=False)
     assert "Only then run apply again" in said
-    assert f"is kept in {run_of(report).recovery_file}." in said
+    assert f"could not record are in {run_of(report).recovery_file}." in said
     assert "The next run looks up" not in said
     bench.store.close_ended_intent = settle
     assert bench.apply(*declared).exit_code == 0
@@ -396,7 +396,7 @@ def test_a_refusal_for_want_of_an_action_says_so(bench, fields, verify, words):
     assert report.exit_code == 3
     (found,) = run_of(report).diagnostics
     assert found.summary == words
-    assert ("Parameters wrong" in (found.hint or "")) == ("refused" in words)
+    assert ("If the parameters are wrong" in (found.hint or "")) == ("refused" in words)
 
 
 def test_a_failed_job_without_a_log_says_so(bench):

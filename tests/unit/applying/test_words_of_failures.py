@@ -51,7 +51,7 @@ def test_words_on_open_fields_are_told_beside_secrets(bench):
     words = told(bench.apply(widget("w", note="a", configuration={"key": KEY, "open": 1})))
     assert "note: is odd" in words
     assert "configuration.open: too small" in words
-    assert "not shown" in words
+    assert "hidden, because it may quote a secret" in words
     assert CANARY not in words
 
 
@@ -102,4 +102,4 @@ def test_a_name_that_may_be_what_was_sent_is_none(bench, name):
     bench.api.fail("create_widget", refused(400, {"configuration": {name: ["odd"]}}))
     words = told(bench.apply(widget("w", note="a", configuration={"key": KEY})))
     assert "was refused" not in words
-    assert "not shown" in words
+    assert "hidden, because it may quote a secret" in words

@@ -59,4 +59,6 @@ def test_a_status_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
     """It is no end; the server's own word is shown."""
     assert JobFollower(Console()).print_job_end(job("hibernating", 5), 3.0) == 1
     err = capsys.readouterr().err
-    assert err.startswith("Job 7 has not ended after 3 s: unknown (hibernating) (5%). It goes on;")
+    assert err.startswith(
+        "Job 7 has not ended after 3 s: unknown (hibernating) (5%). The job continues;"
+    )

@@ -178,7 +178,7 @@ def test_a_file_is_never_overwritten(here: Path, capsys: pytest.CaptureFixture[s
     """--out refuses a file that is there."""
     (here / "mine.yaml").write_text("mine")
     assert run(["init", "plugin", "yolo", "--out", "mine.yaml"]) == 1
-    assert "left as it is" in capsys.readouterr().err
+    assert "mine.yaml was not changed" in capsys.readouterr().err
     assert (here / "mine.yaml").read_text() == "mine"
 
 

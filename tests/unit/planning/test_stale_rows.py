@@ -108,7 +108,7 @@ def test_it_is_missing_now() -> None:
     """A planned update of what is gone makes nothing."""
     row = fitted(UPDATE, {"widget/a": widget()})["widget/a"]
     assert row.action is Action.UPDATE
-    assert reasons(row)[1] == "planned update, now it is missing"
+    assert reasons(row)[1] == "planned update, now the object is missing"
 
 
 def test_it_is_refused_now() -> None:
@@ -271,7 +271,7 @@ def test_a_secret_that_moved() -> None:
     before = {"widget/a": {"spec": spec, "live": live, "record": record}}
     now = {"widget/a": {**before["widget/a"], "live": {**OLD, "config": {"key": {"$mac": "t"}}}}}
     row = fitted(before, now)["widget/a"]
-    assert reasons(row)[1:] == ["config.key: (sensitive), planned left alone, now sent"]
+    assert reasons(row)[1:] == ["config.key: (sensitive), planned left unchanged, now sent"]
 
 
 def test_many_fields_are_cut() -> None:

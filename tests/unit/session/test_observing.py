@@ -25,7 +25,7 @@ def change(planned, address):
             "no list.",
             "Check the target's url",
         ),
-        (refused(500), "500.", "Run again"),
+        (refused(500), "500.", "Run the command again"),
     ],
 )
 def test_a_read_that_fails_says_what_to_check(bench, failure, detail, hint):

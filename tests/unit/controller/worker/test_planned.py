@@ -310,7 +310,7 @@ def test_a_replaced_package_waits_for_a_person_unless_its_action_is_listed():
     item = {"spec": fields, "live": fields, "package": package, "record": record}
     row = list_row(item, "edition/y@1.0.0", allow_replace=True)
     assert (row.action, row.causes) == (RowAction.REPLACE, GIT)
-    assert row.summary == "its published package is replaced; the id stays"
+    assert row.summary == "apply replaces its published package; the id stays"
     defaults = AutoRule()
     (hold,) = judge_rows([row], ApplyTerms(defaults.causes, defaults.actions)).held_rows
     assert (hold.reason, hold.can_be_approved) == (HoldReason.ACTION, True)
