@@ -74,7 +74,7 @@ def test_no_update_over_another_api_while_a_call_may_act(
         ((remote_id,),) = [ids for name, ids in site.server.ids().items() if name == PLUGIN]
         command(site, f"import {NEW} {remote_id} -t site")
     said = told(command(site, "plan -t site"))
-    assert f"{NEW} cannot be applied: an earlier update of {PLUGIN}, which may be this" in said
+    assert f"{NEW} cannot be applied: an earlier update of {PLUGIN}, which may be the same" in said
     command(site, "apply --auto-approve --adopt -t site", code=7)
     assert live(site.server) == before
 
@@ -234,7 +234,7 @@ def test_each_of_two_calls_of_one_address_is_looked_at(make_site: MakeSite) -> N
     command(site, f"state rm {PLUGIN} -t site")
     assert list(map(str, site.open_intents())) == [PLUGIN, PLUGIN]
     said = told(command(site, "apply --auto-approve --adopt -t site", code=7))
-    assert f"{NEW} cannot be applied: an earlier update of {PLUGIN}, which may be this" in said
+    assert f"{NEW} cannot be applied: an earlier update of {PLUGIN}, which may be the same" in said
     assert "newer" not in str(site.server.objects("plugin"))
 
 

@@ -54,7 +54,7 @@ def test_what_was_stopped_at_once_says_the_same(make_site: MakeSite) -> None:
     site.server.faults()
     said = told(out + err)
     assert code == 7, said
-    assert f"if it is there, {IMPORT}; if it does not, {ABSENT}." in said
+    assert f"if the object exists, {IMPORT}; if it does not, {ABSENT}." in said
     assert "The next run looks up" not in said
 
 
@@ -79,7 +79,7 @@ def test_of_what_is_made_together_both_are_looked_up(make_site: MakeSite) -> Non
         process.terminate()
         _, out, err = ended(process)
     said = told(out + err)
-    assert said.count("Apply again: the next run looks it up") == 2, said
+    assert said.count("Apply again: the next run first looks up the call") == 2, said
     assert "cannot look up the call" not in said
 
 

@@ -15,7 +15,7 @@ from fault.test_lost_updates_told import told
 
 STORAGE = "storage/more-0"
 POST = {"method": "POST", "path": "/storages/"}
-SECOND = f"create of {STORAGE} \\(call \\S+ of apply \\S+\\), .* and create a second object\\."
+SECOND = f"create of {STORAGE} \\(call \\S+ of apply \\S+, sent at .*\\) may act .*and create a second object\\."
 
 
 def rows(server: Server) -> list[dict[str, Any]]:
@@ -221,7 +221,7 @@ def test_a_create_that_lands_beside_a_restored_record_takes_its_place_nowhere(
     command(site, f"state restore {backup} --auto-approve -t site")
     said = told(command(site, "state settle -t site"))
     first_id = site.records()[STORAGE]
-    assert re.search(rf"{STORAGE}: create was done \(id \d+\); what has its name", said)
+    assert re.search(rf"{STORAGE}: create was done \(id \d+\); the object with its name", said)
     assert f"is not recorded: {STORAGE} is id {first_id}" in said
     file.write_text(first)
     assert pending(site.plan()) == []

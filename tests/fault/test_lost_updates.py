@@ -123,7 +123,7 @@ def test_settled_once_it_cannot_act_any_more(make_site: MakeSite) -> None:
     site.server.faults()
     site.server.send("DELETE", "/_emulator/requests/")
     said = command(site, "state settle -t site --wait")
-    assert f"{PLUGIN}: update was not done; the next apply may do it" in said
+    assert f"{PLUGIN}: update was not done; the next apply may repeat it" in said
     assert results(site)[0] == "settled: not done"
     assert not [asked for asked in site.server.requests() if asked.startswith("P")]
     assert live(site.server) == "nine"
@@ -141,7 +141,7 @@ def test_a_value_that_is_neither_cannot_be_told(make_site: MakeSite, outside: st
     site.server.faults()
     change_outside(site, site.server, outside)
     said = command(site, "state settle -t site --wait")
-    expected = "update was done" if outside == "ten" else "whether update was done"
+    expected = "update was done" if outside == "ten" else "it is not known whether update was done"
     assert f"{PLUGIN}: {expected}" in said
     text = command(site, "plan -t site")
     assert ("who set it is not known" in text) is (outside == "other")

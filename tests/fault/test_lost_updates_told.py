@@ -681,7 +681,7 @@ def test_a_call_is_told_of_beside_its_record(make_site: MakeSite) -> None:
     assert re.search(rf"^{PLUGIN} .*Z  outcome unknown$", listed, re.MULTILINE)
     assert re.search(r"^storage/storage-0 .*Z$", listed, re.MULTILINE)
     settled = command(site, "state settle -t site", code=7)
-    assert f"`synapse-apply state settle {PLUGIN} --wait -t site` waits for the call" in settled
+    assert f"`synapse-apply state settle {PLUGIN} --wait -t site` waits for it" in settled
     assert "apply --wait" not in settled
     assert site.apply().code == 0
     listed = command(site, "state show -t site")
@@ -989,7 +989,7 @@ def test_a_call_of_a_run_under_way_is_not_told_as_lost(make_site: MakeSite) -> N
         for line in ("state show", f"state show {PLUGIN}"):
             said = told(command(site, f"{line} -t site"))
             assert "may yet get its answer" in said, said
-            assert "lost" not in said.replace("no call of it as lost", "")
+            assert "lost" not in said.replace("treats no open call as lost", "")
             assert "looks it up" not in said
         said = told(command(site, "doctor -t site"))
         assert "may yet get their answers" in said
@@ -1372,7 +1372,7 @@ def test_settling_by_hand_settles_every_call_of_the_address(make_site: MakeSite)
     site.waited.append(LATER)
     said = told(command(site, f"state settle -t site {PLUGIN} --absent"))
     assert "Several calls were settled" in said
-    assert len(re.findall(f"update of {PLUGIN} (sent at .*?, was", said)) == 1
+    assert len(re.findall(rf"update of {PLUGIN} \(sent at .*?\) was", said)) == 1
     assert f"Settled {PLUGIN}: update was not done." in said
     assert site.open_intents() == []
     settled = [result for result in results(site) if result == "settled by hand: not done"]

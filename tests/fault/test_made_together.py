@@ -133,6 +133,6 @@ def test_no_other_api_is_offered_while_the_one_call_may_act(make_site: MakeSite)
         entry = session.actor.build_audit_entry(closed, "settled", moment=half.sent_at)
         session.store.close_ended_intent(closed, None, entry)
     said = " ".join(command(site, "plan -t site").split())
-    assert "makes a plugin together with its first release" in said
+    assert "creates a plugin together with its first release" in said
     assert "solve release/plugin-0@1.0.0 first" in said
     assert "another API version" not in said

@@ -309,7 +309,7 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(make_site: 
     for _ in range(2):
         said = " ".join(command(site, "plan -t site").split())
         assert "its package was published outside, and apply keeps it (on_drift: hold): " in said
-        assert f"`{REPLACES}` replaces it" in said
+        assert f"`{REPLACES}` replaces the package" in said
         assert "No changes. Apply keeps the changes made outside Git (on_drift: hold)." in said
         said = " ".join(command(site, "drift -t site").split())
         assert "changed outside" in said

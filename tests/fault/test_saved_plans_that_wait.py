@@ -117,5 +117,5 @@ def test_a_plan_that_can_do_nothing_is_not_offered(make_site: MakeSite) -> None:
     path: Path = site.root / "manifests" / "group-0.yaml"
     path.write_text(path.read_text().replace("storage-0", "storage-9"))
     said = told(command(site, "plan --out both.plan -t site"))
-    assert "stays so: plan again once" in said
+    assert "rows stay refused in this plan. Resolve them, then plan again." in said
     assert "Apply it with `synapse-apply apply -t site both.plan`" in said

@@ -122,7 +122,7 @@ def test_an_update_neither_sends_it_back_nor_clears_it(
     assert configured(site)["token"] == VALUE
     WAYS[way](site)
     assert site.apply().code == 0
-    assert live(site.server) == ("ten" if "take" in way else "eleven")
+    assert live(site.server) == ("ten" if "revert" in way else "eleven")
     assert ("token" in configured(site)) is ("clear" not in way)
     assert "No changes." in command(site, "plan -t site")
 

@@ -53,7 +53,7 @@ def test_settle_names_the_file_and_its_command_alone(
     """As plan does; nobody is sent to look at what is known. What it says to do is enough."""
     site, address = untold
     recover = f"state record {one_file(site)} -t site"
-    said = command(site, "settle -t site", code=7)
+    said = command(site, "state settle -t site", code=7)
     assert WARNING in said
     assert WARNING in command(site, "plan -t site")
     (made,) = server.ids()[address]
@@ -74,7 +74,7 @@ def test_what_was_done_is_not_settled_as_absent(untold: tuple[Site, str], server
     site, address = untold
     recover = f"state record {one_file(site)} -t site"
     said = command(site, f"state settle {address} --absent -t site", code=1)
-    assert "This call was done, and the state does not record it yet" in said
+    assert "This call was done, but the state does not record it yet" in said
     assert f"`synapse-apply {recover}`" in said
     assert list(map(str, site.open_intents())) == [address]
     command(site, recover)

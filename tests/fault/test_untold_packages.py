@@ -279,7 +279,9 @@ def test_what_is_published_while_a_create_hangs_is_not_taken_for_ours(
             assert others == ([] if is_ours else [0])
             if shows == "bytes":
                 assert ("so the call was done." in said) is is_ours
-                assert ("published outside" in command(site, "plan -t site")) is not is_ours
+                assert (
+                    "published another package outside Git" in command(site, "plan -t site")
+                ) is not is_ours
             else:
                 assert (
                     "The object exists, but the backend does not show whether it has your package"

@@ -110,7 +110,7 @@ def test_the_address_of_what_was_made_anew_is_freed_before_the_import(
     site.server.send("DELETE", f"/_emulator/objects/plugin/{old_id}/")
     freed = [f"state rm {PLUGIN} -t site", f"import {PLUGIN} ID -t site"]
     said = told(command(site, "plan -t site"))
-    assert "If it is: `synapse-apply state rm ADDRESS -t site`, then `synapse-apply import" in said
+    assert "`synapse-apply state rm ADDRESS -t site`, then `synapse-apply import" in said
     match = {"method": "POST", "path": "/plugins/"}
     if end == "killed":
         site.server.faults({"match": match, "do": {"hang": FOREVER, "commit": "after"}})
