@@ -91,39 +91,39 @@ SHAPES: dict[str, tuple[Any, Any, Any, list[str]]] = {
         {"n": 1, "m": {"k": "v"}, "only": {"x": {"y": 1}, "z": 2}},
         {"n": 1, "m": None},
         {"n": 1, "m": None},
-        ['m: { k = "v" } -> null', "only: { x = { y = 1 }, z = 2 } -> (not there)"],
+        ['m: { k = "v" } -> null', "only: { x = { y = 1 }, z = 2 } -> (not set)"],
     ),
     "a map that is empty live stays one": (
         {"n": 1, "a": {"b": {"c": 1}}, "d": {"e": {"f": 1}}},
         {"n": 1, "a": {"b": {}}, "d": {}},
         {"n": 1, "a": {"b": {}}, "d": {}},
-        ["a.b.c: 1 -> (not there)", "d.e: { f = 1 } -> (not there)"],
+        ["a.b.c: 1 -> (not set)", "d.e: { f = 1 } -> (not set)"],
     ),
     "a map with keys of others stays one": (
         {"n": 1, "a": {"b": {"c": 1}}},
         {"n": 1, "a": {"other": 5}},
         {"n": 1, "a": {}},
-        ["a.b: { c = 1 } -> (not there)"],
+        ["a.b: { c = 1 } -> (not set)"],
     ),
     "a map that has nothing but nulls is an empty one": (
         {"n": 1, "a": {"b": 1}},
         {"n": 1, "a": {"b": None}},
         {"n": 1, "a": {}},
-        ["a.b: 1 -> (not there)"],
+        ["a.b: 1 -> (not set)"],
     ),
     "some keys of a map": (
         {"a": {"b": 1, "c": 2, "d": {"e": 3}}},
         {"a": {"c": 5}},
         {"a": {"c": 5}},
-        ["a.b: 1 -> (not there)", "a.c: 2 -> 5", "a.d: { e = 3 } -> (not there)"],
+        ["a.b: 1 -> (not set)", "a.c: 2 -> 5", "a.d: { e = 3 } -> (not set)"],
     ),
     "lists and scalars that became something else": (
         {"l": [1, 2], "s": 1, "e": {}, "m": [1], "t": [True]},
         {"l": {"k": [1]}, "s": {"k": {"j": 2}}, "e": "text", "t": [1]},
         {"l": {"k": [1]}, "s": {"k": {"j": 2}}, "e": "text", "t": [1]},
-        ["e: {} -> ", "l: [1, 2] -> { k = [1] }", "m: [1] -> (not there)", "t: [true] -> [1]"],
+        ["e: {} -> ", "l: [1, 2] -> { k = [1] }", "m: [1] -> (not set)", "t: [true] -> [1]"],
     ),
-    "all of it": ({"a": {"b": 1}}, None, None, ["configuration: { a = { b = 1 } } -> (not there)"]),
+    "all of it": ({"a": {"b": 1}}, None, None, ["configuration: { a = { b = 1 } } -> (not set)"]),
 }
 
 
@@ -241,7 +241,7 @@ def test_an_overlay_that_is_there(site: Workplace, server: Server) -> None:
     drifted(site, server, {"a": {"b": {"c": 1, "d": 1}}}, {"a": {"b": "PRECIOUS"}})
     ran = site.run("drift", "-t", "prod", "--write", "plugin/p1", code=0)
     assert 'spec.configuration.a.b: { c = 2, d = 1 } -> "PRECIOUS"' in ran.out
-    assert "spec.configuration.n: { m = 1 } -> (not there)" in ran.out
+    assert "spec.configuration.n: { m = 1 } -> (not set)" in ran.out
     made = yaml.safe_load(text(site, "synapse-apply.yaml"))["targets"]["prod"]["overlays"]
     patch = {"a": {"b": "PRECIOUS"}, "n": None}
     assert made == {"plugin/p1": {"spec": {"configuration": patch}}}
@@ -254,7 +254,7 @@ def test_what_only_git_has_stays_where_it_can(site: Workplace, server: Server) -
     drifted(site, server, {"only": {"x": 1}, "n": 1}, {"n": 1})
     site.write("manifests/all.yaml", declared({"only": {"x": 1, "new": 2}, "n": 1}))
     ran = site.run("drift", "--write", "plugin/p1", code=0)
-    assert "spec.configuration.only.x: 1 -> (not there)" in ran.out
+    assert "spec.configuration.only.x: 1 -> (not set)" in ran.out
     assert yaml.safe_load(text(site))["spec"]["configuration"] == {"only": {"new": 2}, "n": 1}
     assert "1 to change" in site.plan().out
     site.apply()

@@ -92,7 +92,7 @@ def test_what_config_yaml_gives_is_refused_there(there: Workplace) -> None:
 def test_a_later_release_is_a_call_of_its_own(there: Workplace, server: Server) -> None:
     """Of two that are declared at first the lower goes along; one that comes later goes alone."""
     declare(there, PLUGIN, NEWER, RELEASE)
-    assert "(its first release release/yolo@1.0.0 is" in there.plan(code=0).out
+    assert "(the same call creates its first release release/yolo@1.0.0)" in there.plan(code=0).out
     there.apply()
     declare(there, PLUGIN, RELEASE, NEWER, NEWER.replace("1.1.0", "1.2.0"))
     there.apply()
@@ -142,7 +142,7 @@ def test_fields_that_v2_lacks_are_never_dropped_in_silence(
 ) -> None:
     """An error that names them, or a warning when the target asks for that: then they stay out."""
     there.edit("manifests/plugin.yaml", "name: Yolo,", 'name: Yolo, author: Team, version: "1",')
-    lacks = "target prod: api v2 cannot carry version, author (1 plugin)"
+    lacks = "target prod: api v2 lacks version, author (1 plugin)"
     for command in ("validate", "plan"):
         assert lacks in there.run(command, code=1).text
     there.edit("synapse-apply.yaml", '"api"', '"unsupported_fields": "warning", "api"')
@@ -161,9 +161,9 @@ def test_values_that_v2_does_not_take_are_refused_only_where_they_are_made(
     there.edit("manifests/plugin.yaml", "code: yolo", "code: yolo_1")
     for folder in ("yolo", "newer"):
         there.write(f"plugins/{folder}/config.yaml", "name: Yolo\ncode: yolo_1\n")
-    assert "makes no plugin with code yolo_1" in there.run("validate", code=0).text
+    assert "creates no plugin with code yolo_1" in there.run("validate", code=0).text
     said = there.apply(code=5)
-    assert "It takes code: lower-case letters, digits and `-` between them" in said.out
+    assert "It accepts code: lower-case letters, digits and `-` between them" in said.out
     server.call("POST", "plugins/", {"name": "Yolo", "code": "yolo_1", "category": "smart_tool"})
     there.apply("--adopt")
     there.apply()

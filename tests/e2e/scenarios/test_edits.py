@@ -148,7 +148,7 @@ def test_by_policy_they_are_a_refusal(make, server):
     place.write("plugins/yolo/plugin/main.py", "print('other')\n")
     ran = place.apply(code=5)
     assert "! release/yolo@1.0.0" in ran.out
-    assert "raise the version" in ran.out
+    assert "release it under a higher version" in ran.out
 
 
 def test_a_version_bump_publishes_a_release_and_lets_the_old_one_be(applied, server):

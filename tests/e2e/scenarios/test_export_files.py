@@ -134,7 +134,7 @@ def test_an_inventory_that_is_kept_is_not_to_be_replaced(bare, server):
     place.run("export", code=0)
     one_storage(server, "More")
     ran = place.run("export", "--out", "new", code=1)
-    assert "Name another file with --inventory." in ran.err
+    assert "Choose another file with --inventory." in ran.err
     assert "--out" not in ran.err
     place.run("export", "--out", "new", "--inventory", "new/inventory.yaml", code=0)
 

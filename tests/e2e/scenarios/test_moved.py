@@ -101,7 +101,10 @@ def test_what_is_removed_is_forgotten_and_no_guard_minds(applied, server):
     (applied.root / "manifests/storage.yaml").unlink()
     (applied.root / "manifests/plugin.yaml").unlink()
     planned = applied.plan(code=0).out
-    assert ". release/yolo@1.0.0 will be forgotten: removed: in the project file" in planned
+    assert (
+        ". release/yolo@1.0.0 will be forgotten: listed under `removed:` in the project file"
+        in planned
+    )
     assert "3 to forget" in planned
     applied.apply()
     assert server.counts == (1, 1, 1)

@@ -21,9 +21,7 @@ from synapse_apply import open_target
 # Never whole in this file: tools that look for secrets find it else.
 SECRET = "ghp_" + "Ab3dE6gH" * 4 + "Zz90"
 TRAIN = f"import os\nTOKEN = '{SECRET}'\n"
-REFUSED = (
-    "! release/yolo@1.0.0 cannot be created: secret in the package: a GitHub token stands here"
-)
+REFUSED = "! release/yolo@1.0.0 cannot be created: secret in the package: a GitHub token found"
 NO_DATA_TYPE = CONFIG + "data_type: time_series\n"
 OFFLINE = ("--offline", "--against", "state:inventory.yaml")
 
@@ -106,7 +104,7 @@ def test_no_package_of_a_debug_release_is_replaced_by_one_with_a_secret(ready, s
     place = declare_debug(ready)
     write_package(place)
     ran = place.apply("--allow-replace", code=5)
-    assert "secret in the package: a GitHub token stands here" in ran.out
+    assert "secret in the package: a GitHub token found" in ran.out
     assert server.call("GET", "_emulator/requests/")["counts"]["POST /plugin_releases/"] == 1
 
 

@@ -35,7 +35,7 @@ def test_what_a_running_apply_made_is_no_import(made_and_not_recorded: Workplace
     assert OTHER_RUN in ran.text
     assert "running apply since 20" in ran.text
     assert "to import" not in ran.out
-    assert "the run that is under way may have just made it" in ran.out
+    assert "the run in progress may have just created it" in ran.out
     after = made_and_not_recorded.plan()
     assert OTHER_RUN not in after.text
     assert "1 to import" in after.out

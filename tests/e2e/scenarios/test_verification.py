@@ -102,7 +102,7 @@ def test_fixed_parameters_verify_again_without_an_upload(there: Workplace, serve
 def test_a_code_fix_is_a_new_version_and_one_apply(there: Workplace, server: Server) -> None:
     """`bump`, as the failure told: the new version is published and verified, the old one past."""
     fail(there)
-    assert "Code wrong: `synapse-apply bump yolo patch`." in there.apply(code=3).out
+    assert "If the code is wrong: `synapse-apply bump yolo patch`." in there.apply(code=3).out
     there.edit("manifests/release.yaml", "quality: 2, fail: true", "quality: 2")
     there.write("plugins/yolo/plugin/main.py", "print('mended')\n")
     there.run("bump", "yolo", "patch", code=0)
