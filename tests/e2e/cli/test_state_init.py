@@ -77,7 +77,11 @@ def test_a_backend_that_says_no_is_one_line(tmp_path: Path, answer: Any, why: st
     """Nothing of what it says is shown, since no manifest was read that tells of secrets."""
     with answering(lambda _asked: answer) as at:
         ran = place_for(tmp_path, at.url).run("state", "init", code=0)
-    (line,) = [line for line in ran.out.splitlines() if line.startswith("The backend could not")]
+    (line,) = [
+        line
+        for line in ran.out.splitlines()
+        if line.startswith("The backend's features could not be read: ")
+    ]
     assert why in line
     assert UNKNOWN in ran.out
     assert "a-secret-value" not in ran.text

@@ -89,7 +89,7 @@ def test_a_token_goes_to_no_other_host(
             found = laptop.look(code=1)
             assert f"{PLACE} has a token for {server.url}" in found.text("token")
             assert "backend" in found.wrong
-        assert "SYNAPSE_ACCESS_TOKEN is kept for SYNAPSE_HOST" in found.text("token")
+        assert "SYNAPSE_ACCESS_TOKEN is not used: it belongs to SYNAPSE_HOST" in found.text("token")
     laptop.project(url="https://backend.invalid")
     said = laptop.look(code=1)
     assert said.status("backend") == ["not_checked"]

@@ -105,7 +105,7 @@ def test_which_credentials_win(applied: Site) -> None:
         (applied.root / "synapse-apply.yaml").read_text().replace('"token": null, ', "")
     )
     applied.environ["SYNAPSE_ACCESS_TOKEN"] = applied.environ["PROD_TOKEN"]
-    kept = "SYNAPSE_ACCESS_TOKEN is kept for SYNAPSE_HOST, which is another host"
+    kept = "SYNAPSE_ACCESS_TOKEN is not used: it belongs to SYNAPSE_HOST, which is another host"
     assert kept in applied.look(code=1).text("token")
     del applied.environ["SYNAPSE_HOST"]
     assert applied.look().text("token").startswith("from SYNAPSE_ACCESS_TOKEN ")

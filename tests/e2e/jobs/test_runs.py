@@ -97,7 +97,7 @@ def test_time_that_is_up(place: Place) -> None:
     done = place.run(
         "run", "yolo", "-p", f"emulator={script}", "--follow", "--timeout", "0.5", code=1
     )
-    assert "Job 1 has not ended after 0.5 s: queued (0%). It goes on;" in done.stderr
+    assert "Job 1 has not ended after 0.5 s: queued (0%). The job continues;" in done.stderr
     assert "`synapse-apply jobs logs 1 --follow`" in done.stderr
 
 
@@ -115,7 +115,7 @@ def test_who_stops_watching_is_told_that_the_job_goes_on(
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "Job 1 goes on; `synapse-apply jobs logs 1 --follow` follows it." in err
+    assert "Job 1 continues; `synapse-apply jobs logs 1 --follow` follows the job." in err
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--follow", "--json"]])
@@ -172,7 +172,7 @@ def test_who_stops_following_gets_the_id_of_the_job_in_json(
         out, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert json.loads(out)["job_id"] == "1"
-    assert "`synapse-apply jobs logs 1 --follow` follows it" in err
+    assert "`synapse-apply jobs logs 1 --follow` follows the job" in err
     assert "The run was started. The same command would start another run." in err
 
 

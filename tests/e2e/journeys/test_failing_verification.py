@@ -58,7 +58,7 @@ def test_a_bump_that_fails(shop: tuple[Workplace, Server, Server]) -> None:
     failed = place.apply("-t", "staging", code=3).out
     assert "Last lines of the log of release/yolo@1.0.1 (job 2):" in failed
     assert "1.0.1 is published, and cannot be withdrawn on v1." in failed
-    assert "Code wrong: `synapse-apply bump yolo patch" in failed
+    assert "If the code is wrong: `synapse-apply bump yolo patch -t staging`." in failed
     assert "Verified: 0 passed, 1 failed." in failed
     assert "Apply incomplete! Resources: 1 added, 1 changed, 0 destroyed" in failed
 

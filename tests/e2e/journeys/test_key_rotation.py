@@ -76,7 +76,7 @@ def test_the_state_key(team: Workplace, server: Server) -> None:
     team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     team.environ["S3_KEY"] = "secret-2"
     before = team.plan("--detailed-exitcode", code=0).text
-    assert "recorded under another state key" in before
+    assert "the state records them under another key" in before
     assert "synapse-apply state rekey" in before
     team.environ["S3_KEY"] = "secret-1"
 
@@ -85,9 +85,9 @@ def test_the_state_key(team: Workplace, server: Server) -> None:
     partly = team.run("state", "rekey", code=0).text
     assert "S3_ID" in partly
     team.environ["S3_ID"] = "id-1"
-    assert "recorded under another state key" in team.plan(code=0).text
+    assert "the state records them under another key" in team.plan(code=0).text
     team.run("state", "rekey", code=0)
-    assert "another state key" not in team.plan(code=0).text
+    assert "under another key" not in team.plan(code=0).text
     team.unchanged()
     team.environ["S3_KEY"] = "secret-2"
     assert "(sensitive, changed)" in team.plan("--detailed-exitcode", code=2).out
@@ -140,7 +140,7 @@ def test_both_at_once(place: Workplace, server: Server) -> None:
     assert "Digested 1 secret under key" in rekeyed.out
     rotate(server, "secret-2")
     place.run("state", "accept", "storage/s3", "--auto-approve", code=0)
-    assert "another state key" not in place.plan(code=0).text
+    assert "under another key" not in place.plan(code=0).text
     place.unchanged()
     place.environ["S3_KEY"] = "secret-3"
     assert "(sensitive, changed)" in place.plan("--detailed-exitcode", code=2).out

@@ -80,8 +80,8 @@ def test_what_v2_cannot_carry_asks_for_a_decision(on_v1: Workplace, backend: Ser
     on_v1.edit("synapse-apply.yaml", V1, '"api": "v2"')
     for command in ("validate", "plan"):
         said = on_v1.run(command, code=1).text
-        assert "api v2 cannot carry version, configuration (1 plugin)" in said
-        assert "api v2 cannot carry changelog, is_stable (1 release)" in said
+        assert "api v2 lacks version, configuration (1 plugin)" in said
+        assert "api v2 lacks changelog, is_stable (1 release)" in said
     assert backend.writes == before
 
 
@@ -127,8 +127,8 @@ def test_what_cannot_be_looked_up_after_the_way_back_is_not_gone(
     there.edit("synapse-apply.yaml", V2, V1)
     before = server.writes
     plan = " ".join(there.plan(code=0).text.split())
-    assert "it is recorded as id 500001 of API v2; API v1 has other ids" in plan
-    assert "so it was not looked up" in plan
+    assert "it is recorded as id 500001 of API v2. API v1 has other ids" in plan
+    assert "so the object was not looked up" in plan
     applied = there.apply(code=5).text
     drift = there.run("drift", code=1).text
     assert "No drift" not in drift

@@ -290,6 +290,7 @@ def test_a_list_of_targets_is_that_of_the_base(repo: Repository) -> None:
     assert url in doctor.out
     assert "127.0.0.1:9/steal" not in doctor.text
     ran = repo.place.run("validate", "-t", "tenant-a", "--project-from", "git:main", code=0)
-    assert "targets.tenant-a.url, targets.tenant-a.tenant, targets.new: the settings" in ran.text
+    told = "targets.tenant-a.url, targets.tenant-a.tenant, targets.new: the plan uses the settings"
+    assert f"{told} of main" in ran.text
     ran = repo.place.run("validate", "-t", "new", "--project-from", "git:main", code=1)
     assert "Target not declared at that Git ref" in ran.text

@@ -64,7 +64,7 @@ def test_published_releases_stay(repo: Repository) -> None:
     repo.commit("1.1.0")
     repo.place.apply()
     ran = repo.place.plan("--ref", "main", code=0)
-    assert "release/yolo@1.0.0 is declared, and release/yolo@1.1.0 was published" in ran.text
+    assert "release/yolo@1.0.0 is declared, but release/yolo@1.1.0 is already published" in ran.text
     assert "main:manifests/plugin.yaml:" in ran.text
 
 
@@ -88,7 +88,7 @@ def test_named_files_are_those_of_the_commit(repo: Repository) -> None:
     ran = repo.place.plan("--ref", "main", "-f", "manifests/new.yaml", code=1)
     assert "`manifests/new.yaml` is not in main" in ran.text
     ran = repo.place.plan("--ref", "main", "-f", "../else.yaml", code=1)
-    assert "`../else.yaml` lies outside the repository" in ran.text
+    assert "`../else.yaml` is outside the repository" in ran.text
 
 
 def test_a_list_that_has_grown_since(repo: Repository) -> None:
@@ -231,7 +231,7 @@ def test_both_ends_of_a_move_are_declared(repo: Repository) -> None:
     says(repo, moved=[MOVE])
     ran = repo.place.plan("--ref", "both", code=1)
     assert "the manifests of both declare both" in ran.err
-    assert "take that move out of the project file" in ran.err
+    assert "remove that move from the project file" in ran.err
     says(repo, moved=[])
     assert "No changes." in repo.place.plan("--ref", "both", code=0).out
 

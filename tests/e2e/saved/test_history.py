@@ -14,7 +14,7 @@ def test_nothing_was_done(place):
     """No state is an error with the way out; an empty one says so."""
     assert "There is no state for this target" in place.run("state", "history", code=1).err
     place.run("state", "init", code=0)
-    assert "Nothing was done" in place.run("state", "history", code=0).err
+    assert "This state has no history yet" in place.run("state", "history", code=0).err
     assert place.run("state", "history", "--json", code=0).document == {"runs": []}
 
 

@@ -107,7 +107,7 @@ def test_an_object_it_touches_is_gone(planned, server):
     server.call("DELETE", "_emulator/objects/plugin/1/")
     ran = planned.run("apply", "next", code=4)
     assert "! plugin/yolo cannot be updated: it changed since it was planned" in ran.out
-    assert "planned update, now it is missing" in ran.out
+    assert "planned update, now the object is missing" in ran.out
     assert descriptions(server) == ["Finds things"]
 
 

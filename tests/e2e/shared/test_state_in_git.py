@@ -344,6 +344,6 @@ def test_a_wait_for_the_pace_is_shown(clone: Workplace, tmp_path: Path) -> None:
     installed = subprocess.Popen  # a fork has begun before, and takes no sitecustomize
     code, shown = run_at_terminal(clone.root, b"", environ, *words, process_type=installed)
     assert code == 0, shown
-    waiting = r"Waiting (10m00|9m\d\d)s before the next write to the state \(git:origin\?ref=refs/"
+    waiting = r"Waiting (10m00|9m\d\d)s before the next write to the state \(git:origin\?ref=refs"
     assert re.search(waiting, shown), shown
     assert re.search(r"It waited \d{3,} s", shown), shown

@@ -166,7 +166,9 @@ def test_the_earlier_version_goes_on_with_the_file_that_was_kept(
         "state", "backup", "-C", "repository", "-t", "prod", str(tmp_path / "before.db")
     )
     before = read_file(tmp_path / "data/controller.db")
-    (kept,) = re.findall(r"as it was: (\S+controller\.db\.format-3)\W", house.look(house.newer))
+    (kept,) = re.findall(
+        r"a copy of the old format: (\S+controller\.db\.format-3)\W", house.look(house.newer)
+    )
     assert read_file(tmp_path / kept) == before
     assert (tmp_path / kept).stat().st_mode & 0o777 == 0o600
     house.newer.run_code(END_PAUSES, "")

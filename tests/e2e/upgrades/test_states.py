@@ -155,7 +155,7 @@ def test_a_stranger_upgrades_and_goes_back(team: Team, older: Path, tmp_path: Pa
 def test_the_earlier_version_reads_what_it_needs_not_understand(team: Team) -> None:
     """A plan, a list and a doctor of the newer version, and an apply that has nothing to do."""
     newer = team.pipeline.with_version(NEWER)
-    for typed in ("plan", "apply --auto-approve", "drift", "state list", "state history"):
+    for typed in ("plan", "apply --auto-approve", "drift", "state show", "state history"):
         newer.run(*typed.split())
     assert TOLD.partition(": ")[2].strip() in newer.run("doctor")
     assert team.laptop.run("plan").startswith("No changes.")

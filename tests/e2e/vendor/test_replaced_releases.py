@@ -102,7 +102,7 @@ def test_one_upload_under_the_same_id(backend, changed):
     assert after["files"] != before["files"]
     changed.unchanged()
     assert "  1 replace  " in changed.run("state", "history", code=0).out
-    assert "are those that are recorded" in changed.run("verify", ADDRESS, "--bytes").text
+    assert "the published bytes match the record" in changed.run("verify", ADDRESS, "--bytes").text
 
 
 @pytest.mark.parametrize("option", ["", "--reviewed"])
