@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -373,12 +374,15 @@ def _move_targets(
 def _collect_credentials(
     source: Source, row: SourceRow, mirror: GitMirror
 ) -> tuple[tuple[str, ...], ...]:
-    """What the targets of a source named for credentials up to its head, within `may_read`.
+    """What the targets of a source named for credentials up to its head.
+
+    Variables only within `may_read`; files wherever they are outside of the checkout, as one file
+    has many spellings, and what a link leads to is known on the machine of a worker alone.
 
     Each with the targets that named it first, and again with those that a later head added. The
     oldest first: a commit can add names without an end, and must not push out others.
     """
-    may_read, named = source.may_read, defaultdict[str, set[str]](set)
+    named = defaultdict[str, set[str]](set)
     for credential, *targets in row.credentials:
         named[credential].update(targets)
     added = defaultdict[str, list[str]](list)
@@ -392,8 +396,8 @@ def _collect_credentials(
         for name, targets in added.items()
         # A reference of a source of secrets, such as a file of sops, is in no list of `may_read`.
         if "?" in name
-        or name.startswith(may_read.files)
-        or any(fnmatchcase(name, pattern.upper()) for pattern in may_read.variables)
+        or os.path.normpath(name).startswith(("/", ".."))
+        or any(fnmatchcase(name, pattern.upper()) for pattern in source.may_read.variables)
     ]
     sizes = accumulate(map(len, entries))
     return tuple(

@@ -431,13 +431,14 @@ def test_so_does_a_token_that_another_setting_names(two_backends, listener, sett
 def test_a_token_of_vault_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
     two_backends, token, begins
 ):
-    """Of a variable or a file, however a commit writes its path for another target."""
+    """Of a variable or a file, however commits write its path, for prod and for another target."""
     site = two_backends
     site.environ["ACME_VAULT"] = secret = "hvs.token-of-prod-1234567890"
     states = site.folder / "states"
     (states / "prod.token").write_text(secret)
     (states / "link").symlink_to("prod.token")
-    named = f'{{file: "{states}/prod.token"}}' if "file" in token else f"{{{token}}}"
+    first_spelling = f"{site.folder}//states" if "link" in token else f"{states}"
+    named = f'{{file: "{first_spelling}/prod.token"}}' if "file" in token else f"{{{token}}}"
     written = token.replace("file: ", f"file: {states}/")
 
     def commit(**tokens: str) -> None:
@@ -469,6 +470,41 @@ def test_a_token_of_vault_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
         site.write_configuration(rules.replace("prod: {hosts: [", f"prod: {{hosts: [{let}, "))
         site.follow()
         assert secret in {request.headers.get("x-vault-token") for request in theirs.requests}
+
+
+SPELLINGS = ["run/secrets", "var/run/secrets", "run//secrets", "run/x/../secrets", "relative"]
+
+
+@pytest.mark.parametrize("named", SPELLINGS)
+def test_a_file_that_a_target_named_stays_closed_however_it_was_spelled(two_backends, named):
+    """By a link above it, too; the next commit names it for a manifest alone."""
+    site, folder = two_backends, two_backends.folder
+    secret = "hvs.token-of-dev-1234567890"
+    (folder / "run" / "secrets").mkdir(parents=True)
+    (folder / "run" / "x").mkdir()
+    (folder / "run" / "secrets" / "token").write_text(secret)
+    (folder / "var").mkdir()
+    (folder / "var" / "run").symlink_to(folder / "run")
+    file = folder / "controller.yaml"
+    listed = f"files: [states/, {folder}/run/secrets/]"
+    file.write_text(file.read_text("utf-8").replace("files: [states/]", listed))
+    path = f"{folder}/{named}/token"
+    if named == "relative":
+        # From the project's folder, where all of the way to the root is known.
+        path = f"{'../' * 40}{str(folder).lstrip('/')}/run/secrets/token"
+    vault = f'{{address: "https://127.0.0.1:9", allow: ["kv/*"], token: {{file: "{path}"}}}}'
+    site.commit("first", dev=site.describe("dev", vault=vault), prod=site.describe("prod"))
+    site.follow()
+    assert site.list_live("dev") == ["first"], site.said
+    real = f"{folder}/run/secrets/token"
+    listing = site.describe("dev", allow_files=f'["{path}", "{real}"]')
+    site.commit("first", dev=listing, prod=site.describe("prod"))
+    for written in (path, real):
+        manifest = OF_VAULT.replace("vault: {path: kv/a, key: b}", f'file: "{written}"')
+        site.upstream.commit({"manifests/v.yaml": manifest})
+        # By its text in a plan, by what a link leads to where the value is read.
+        assert "not allowed" in site.follow()["dev"], site.said
+        assert site.list_live("dev") == ["first"]
 
 
 def test_prod_by_its_host_in_percent_codes(site):
