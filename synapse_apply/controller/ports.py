@@ -32,7 +32,8 @@ class Head(NamedTuple):
     """What a ref names after a fetch: a commit, its first author and the first line it says.
 
     `moved_tags` are the full names of tags that keep what they named when they were first fetched,
-    `followed` those of the branches and tags that the source's settings mean.
+    `followed` those of the branches and tags that the source's settings mean. `pin` is the commit
+    whose settings count, "" for that of the head.
     """
 
     commit: str
@@ -40,6 +41,7 @@ class Head(NamedTuple):
     subject: str
     moved_tags: tuple[str, ...] = ()
     followed: tuple[str, ...] = ()
+    pin: str = ""
 
 
 @frozen

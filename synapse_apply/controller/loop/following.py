@@ -6,6 +6,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import accumulate, repeat
@@ -75,7 +76,9 @@ def fetch_source(parts: LoopParts, name: str, *, spreads_new_targets: bool) -> N
         if row.head and (is_asked or row.head_number > row.keyed_number):
             _move_targets(parts, source, row, mirror, spreads_new_targets=spreads_new_targets)
             mirror.protect_commits(parts.store.list_commits_in_use(name))
-        is_asked = False
+        if row.head and head.pin != parts.read_pins.get(name, ""):
+            _remember_credentials_of_pin(parts, source, mirror)
+        is_asked, parts.read_pins[name] = False, head.pin
     except (LeadershipLost, StoreUnavailable):
         raise
     except SynapseApplyError as problem:
@@ -320,12 +323,13 @@ def _move_targets(
         if row.head_number > row.keyed_number:
             _record_unusable_head(parts, row, problem.diagnostics[0], row.keyed_number)
         raise
+    # Also of a head that the rollouts make unusable, as its targets were read.
+    row = replace(row, credentials=_collect_credentials(source, row, mirror, row.head))
     assignments = assign_targets_to_waves(rollouts_of_source(parts.settings, row.name), keyed)
     for finding in assignments.findings:
         if finding.is_error:
             _record_unusable_head(parts, row, finding, row.head_number)
             return
-    row = replace(row, credentials=_collect_credentials(source, row, mirror))
     by_name = {target.name: target for target in keyed}
     present = {target.name for target in before if not target.is_gone}
     names, touched_count = sorted(by_name.keys() | present), 0
@@ -371,10 +375,28 @@ def _move_targets(
         parts.log("warn", "rollout", summary=finding.summary, detail=finding.detail)
 
 
+def _remember_credentials_of_pin(parts: LoopParts, source: Source, mirror: GitMirror) -> None:
+    """Remember what targets name for credentials at a pin that moved.
+
+    Looks and applies read it at once, at the commit that each target has, whatever the head is.
+    """
+    targets = parts.store.source_targets(source.name)
+    row = parts.store.find_source(source.name)
+    for commit in sorted({target.wanted_commit for target in targets if not target.is_gone} - {""}):
+        # Where the project file of the pin cannot be used, nothing is read by it.
+        with suppress(InputError):
+            row = row and replace(
+                row, credentials=_collect_credentials(source, row, mirror, commit)
+            )
+    with parts.write() as writer:
+        if row is not None and row.name in parts.settings.sources:
+            writer.put(row)
+
+
 def _collect_credentials(
-    source: Source, row: SourceRow, mirror: GitMirror
+    source: Source, row: SourceRow, mirror: GitMirror, commit: str
 ) -> tuple[tuple[str, ...], ...]:
-    """What the targets of a source named for credentials up to its head.
+    """What the targets of a source named for credentials until now, and at a commit.
 
     Variables only within `may_read`; files wherever they are outside of the checkout, as one file
     has many spellings, and what a link leads to is known on the machine of a worker alone.
@@ -386,7 +408,7 @@ def _collect_credentials(
     for credential, *targets in row.credentials:
         named[credential].update(targets)
     added = defaultdict[str, list[str]](list)
-    for target in mirror.list_targets(row.head):
+    for target in mirror.list_targets(commit):
         for name in target.credentials:
             if target.name not in named[name]:
                 added[name].append(target.name)

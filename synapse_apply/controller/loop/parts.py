@@ -106,6 +106,8 @@ class LoopParts:
         self._authors = AuthorCache()
         self._changed_sources: set[str] = set()
         self._sources_to_compare: set[str] = set()
+        # By source, the pin whose credentials are remembered; a start reads them again.
+        self.read_pins: dict[str, str] = {}
         self._lock = Lock()
 
     @property

@@ -107,6 +107,7 @@ class GitMirror:
             return head._replace(
                 moved_tags=tuple(self._moved_tags),
                 followed=tuple(name for name in names if self._git.commit_id(_name_memory(name))),
+                pin=self._git.commit_id(self._pin) if self._pin else "",
             )
 
     def fetch_commit(self, commit: str, followed: tuple[str, ...] = ()) -> bool:

@@ -142,6 +142,9 @@ class StandInRepository:
         self.commits_in_use: Sequence[str] = ()
         self.labels: dict[str, dict[str, str]] = {}
         self.backends: dict[str, str] = {}
+        self.pin = ""
+        # Of a commit's target or, where there is a pin, of the pin's.
+        self.credentials: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def push(self, commit: str, parent: str = "", **inputs: str) -> None:
         """Make a commit the head; targets that are not named keep the inputs of its parent."""
@@ -155,7 +158,7 @@ class StandInRepository:
         self.during_fetch()
         if self.is_away:
             raise SourceUnavailable(error_finding("The repository is not reached"))
-        return Head(self.head, "Kim", f"subject of {self.head}")
+        return Head(self.head, "Kim", f"subject of {self.head}", pin=self.pin)
 
     def fetch_commit(self, commit: str, followed: tuple[str, ...] = ()) -> bool:
         is_missing = commit in self.missing
@@ -191,6 +194,7 @@ class StandInRepository:
                 self.labels.get(name, {}),
                 digest=digest,
                 backend=self.backends.get(name, ""),
+                credentials=self.credentials.get((self.pin or commit, name), ()),
             )
             for name, digest in sorted(self.inputs[commit].items())
         )

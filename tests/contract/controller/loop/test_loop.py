@@ -30,7 +30,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
 )
-from synapse_apply.controller.settings import Mode, Source, TargetRule
+from synapse_apply.controller.settings import MayRead, Mode, Rollout, Source, TargetRule, Wave
 from synapse_apply.controller.worker.exchange import Order
 
 PROD = TargetName("acme", "prod")
@@ -354,6 +354,46 @@ def test_a_new_rule_holds_also_where_the_first_fetch_after_it_fails(world):
         world.settle(loop, after=300)
     page = world.store.target_page(TargetFilter(), 0, 10)
     assert [str(row.name) for row in page.targets] == ["acme/prod"]
+
+
+@pytest.mark.parametrize("head", ["stays", "moves and is unusable"])
+def test_what_only_a_moved_pin_named_for_credentials_stays_closed(world, head):
+    """No head came between its two moves, or one that no target gets."""
+    acme = replace(world.settings.sources["acme"], may_read=MayRead(("ACME_*",)))
+    world.settings = replace(world.settings, sources={"acme": acme})
+    repository = world.repository
+    repository.pin = "p1"
+    repository.credentials = {("p2", "prod"): ("ACME_VAULT_TOKEN", "OTHER_TOKEN")}
+    loop = world.begin()
+    repository.pin = "p2"
+    if head != "stays":
+        repository.push("broken")
+        repository.broken.add("broken")
+    world.settle(loop, after=700)
+    repository.pin = "p3"
+    repository.push("c2", prod="new inputs")
+    world.settle(loop, after=700)
+    closed = [order.closed for order in world.workers.looks if order.name == "prod"][-1]
+    assert list(closed) == ["ACME_VAULT_TOKEN"]
+
+
+def test_what_a_head_named_that_no_rollout_can_use_stays_closed(world):
+    """Its targets were read, though none of them came to it."""
+    acme = replace(world.settings.sources["acme"], may_read=MayRead(("ACME_*",)))
+    world.settings = replace(world.settings, sources={"acme": acme})
+    # The first head has no target of that name, which a rollout must not have in mode observe.
+    world.set_rollouts(Rollout("all", "acme", (Wave(targets=("new",)),)))
+    loop = world.begin()
+    repository = world.repository
+    repository.push("c2", new="inputs")
+    repository.credentials = {("c2", "prod"): ("ACME_VAULT_TOKEN",)}
+    world.settle(loop, after=700)
+    assert world.store.find_revision("acme", "c2").finding is not None
+    del repository.inputs["c2"]["new"]
+    repository.push("c3", prod="new inputs")
+    world.settle(loop, after=700)
+    closed = [order.closed for order in world.workers.looks if order.name == "prod"][-1]
+    assert list(closed) == ["ACME_VAULT_TOKEN"]
 
 
 def test_a_webhook_makes_one_poll_come_sooner(world):

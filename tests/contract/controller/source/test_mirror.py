@@ -215,8 +215,13 @@ def test_targets_are_those_that_the_pin_has_too(upstream, data):
         make_mirror(upstream, data / name, project_from=pin)
         for name, pin in (("pinned", "rules"), ("free", ""))
     )
-    assert list_names(pinned, pinned.fetch_head().commit) == ("prod",)
+    head = pinned.fetch_head()
+    assert head.pin != head.commit
+    assert list_names(pinned, head.commit) == ("prod",)
+    moved = upstream.commit({"synapse-apply.yaml": PROJECT + "\n"}, branch="rules")
+    assert pinned.fetch_head() == head._replace(pin=moved)
     assert list_names(free, free.fetch_head().commit) == ("evil", "prod")
+    assert free.fetch_head().pin == ""
 
 
 def test_a_digest_changes_with_what_a_target_is_read_from(upstream, data):
