@@ -380,17 +380,19 @@ def _remember_credentials_of_pin(parts: LoopParts, source: Source, mirror: GitMi
 
     Looks and applies read it at once, at the commit that each target has, whatever the head is.
     """
-    targets = parts.store.source_targets(source.name)
-    row = parts.store.find_source(source.name)
+    row, targets = parts.store.find_source(source.name), parts.store.source_targets(source.name)
+    if row is None:
+        return
     for commit in sorted({target.wanted_commit for target in targets if not target.is_gone} - {""}):
         # Where the project file of the pin cannot be used, nothing is read by it.
         with suppress(InputError):
-            row = row and replace(
-                row, credentials=_collect_credentials(source, row, mirror, commit)
-            )
+            credentials = _collect_credentials(source, row, mirror, commit)
+            row = replace(row, credentials=credentials)
     with parts.write() as writer:
-        if row is not None and row.name in parts.settings.sources:
-            writer.put(row)
+        # Somebody may have asked for a fetch meanwhile, or the configuration lost the source.
+        current = parts.store.find_source(source.name)
+        if current is not None and source.name in parts.settings.sources:
+            writer.put(replace(current, credentials=row.credentials))
 
 
 def _collect_credentials(
