@@ -162,11 +162,21 @@ def update_answer(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Lie:
     return lie
 
 
+SHOWN = "Reading the object with the answered id showed the values that were sent"
+
+
 @pytest.mark.parametrize("api", ["v1", "v2"])
 @pytest.mark.parametrize(
-    "change", [changed(id=9_999), changed(code="another"), changed(id=9_999, code="another")]
+    ("change", "told"),
+    [
+        (changed(id=9_999), "looked up"),
+        (changed(code="another"), SHOWN),
+        (changed(id=9_999, code="another"), "looked up"),
+    ],
 )
-def test_an_update_that_answers_another_object(bench: Bench, api: str, change: Any) -> None:
+def test_an_update_that_answers_another_object(
+    bench: Bench, api: str, change: Any, told: str
+) -> None:
     """The object is read again; the record keeps its id and its code."""
     site = bench.site(api)
     code, out = bench.does(site, FIRST)
@@ -176,8 +186,7 @@ def test_an_update_that_answers_another_object(bench: Bench, api: str, change: A
     manifest.write_text(manifest.read_text().replace('"description": "a"', '"description": "b"'))
     code, out = bench.does(site, FIRST, update_answer(change))
     assert code == 0, out
-    shown = "Reading the object with the answered id showed the values that were sent"
-    assert "looked up" in out or shown in out
+    assert told in out
     assert site.records() == before
     code, out = bench.does(site, "plan")
     assert (code, "No changes." in out) == (0, True), out

@@ -324,7 +324,7 @@ def test_a_package_that_was_published_outside_is_kept_where_drift_is(make_site: 
         "its live package was published outside Git, and the declared package would replace it"
     ) in said
     assert "in Git" not in said
-    (way,) = set(re.findall("replace it: `synapse-apply ([^`]*)`", said))
+    (way,) = set(re.findall("replace the package: `synapse-apply ([^`]*)`", said))
     assert sorted(f"synapse-apply {way}".split()) == sorted(REPLACES.split())
     command(site, f"{way} --auto-approve")
     assert uploads(site.server) == sent + 1

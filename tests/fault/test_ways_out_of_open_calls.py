@@ -110,7 +110,9 @@ def test_the_address_of_what_was_made_anew_is_freed_before_the_import(
     site.server.send("DELETE", f"/_emulator/objects/plugin/{old_id}/")
     freed = [f"state rm {PLUGIN} -t site", f"import {PLUGIN} ID -t site"]
     said = told(command(site, "plan -t site"))
-    assert "`synapse-apply state rm ADDRESS -t site`, then `synapse-apply import" in said
+    assert (
+        "If the object exists: `synapse-apply state rm ADDRESS -t site`, then `synapse-apply import"
+    ) in said
     match = {"method": "POST", "path": "/plugins/"}
     if end == "killed":
         site.server.faults({"match": match, "do": {"hang": FOREVER, "commit": "after"}})
@@ -120,7 +122,7 @@ def test_the_address_of_what_was_made_anew_is_freed_before_the_import(
     else:
         site.server.faults({"match": match, "do": {"reset": "after"}})
         said = told(command(site, "apply --auto-approve --recreate -t site", code=7))
-        assert PRINTED.findall(said.partition("if it is there, ")[2])[:2] == freed
+        assert PRINTED.findall(said.partition("if the object exists, ")[2])[:2] == freed
     site.server.faults()
     for line, code in (("plan", 0), ("state settle", 7)):
         assert ways_out(command(site, f"{line} -t site", code=code))[:2] == freed, line

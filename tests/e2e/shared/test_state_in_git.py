@@ -339,11 +339,11 @@ def test_a_wait_for_the_pace_is_shown(clone: Workplace, tmp_path: Path) -> None:
     clone.run("state", "init", code=0)
     clone.edit("synapse-apply.yaml", "?pace=0", "?pace=600")
     (tmp_path / "sitecustomize.py").write_text(SHORT_SLEEPS, encoding="utf-8")
-    environ = {**environment(clone.environ), "PYTHONPATH": str(tmp_path)}
+    environ = {**environment(clone.environ), "PYTHONPATH": str(tmp_path), "COLUMNS": "120"}
     words = ("apply", "--auto-approve", "--parallelism", "1")
     installed = subprocess.Popen  # a fork has begun before, and takes no sitecustomize
     code, shown = run_at_terminal(clone.root, b"", environ, *words, process_type=installed)
     assert code == 0, shown
-    waiting = r"Waiting (10m00|9m\d\d)s before the next write to the state \(git:origin\?ref=refs"
+    waiting = r"Waiting (10m00|9m\d\d)s before the next write to the state \(git:origin\?ref=refs/"
     assert re.search(waiting, shown), shown
     assert re.search(r"It waited \d{3,} s", shown), shown
