@@ -27,6 +27,17 @@ def is_package_digest(text: object) -> bool:
     return isinstance(text, str) and DIGEST_PATTERN.fullmatch(text) is not None
 
 
+_LFS_PREFIXES = (
+    b"version https://git-lfs.github.com/spec/",
+    b"version https://hawser.github.com/spec/",
+)
+
+
+def is_lfs_pointer(first_bytes: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes is a Git LFS pointer (git-lfs, docs/spec.md), not content."""
+    return size < 1024 and first_bytes.startswith(_LFS_PREFIXES)
+
+
 _SEMVER = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
     r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z.-]+)?"

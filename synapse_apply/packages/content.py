@@ -20,7 +20,7 @@ from synapse_apply.files.tree import BLOCK, UnreadableError, escape_misleading_p
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.packages import EXECUTABLE_SUFFIX
+from synapse_apply.model.packages import EXECUTABLE_SUFFIX, is_lfs_pointer
 from synapse_apply.packages.ignore import (
     find_collisions,
     git_data_errors,
@@ -28,11 +28,6 @@ from synapse_apply.packages.ignore import (
     unsafe_name_errors,
 )
 from synapse_apply.packages.zip_stamps import FileStamp
-
-_LFS_PREFIXES = (
-    b"version https://git-lfs.github.com/spec/",
-    b"version https://hawser.github.com/spec/",
-)
 
 
 @frozen
@@ -122,9 +117,8 @@ def measure_files(
         suffix = EXECUTABLE_SUFFIX if file.is_executable else ""
         measured.files[file.path] = hashed.hash.hexdigest() + suffix
         measured.size += hashed.size
-        # A Git LFS pointer has less than 1024 bytes (git-lfs, docs/spec.md). It would be published
-        # in place of the file, and fail only when it is used.
-        if hashed.size < 1024 and hashed.first_bytes.startswith(_LFS_PREFIXES):
+        # It would be published in place of the file, and fail only when it is used.
+        if is_lfs_pointer(hashed.first_bytes, hashed.size):
             measured.findings.append(
                 error_finding(
                     "Git LFS pointer in the package",

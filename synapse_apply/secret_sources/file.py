@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from synapse_apply.model.packages import is_lfs_pointer
 from synapse_apply.model.secrets.secret_rules import ClosedFiles, is_allowed_file
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.source import (
@@ -103,6 +104,12 @@ def read_secret_text(path: Path, name: str) -> str:
 
 def _decode_secret(content: bytes, name: str) -> str:
     require_secret_size(content, name)
+    if is_lfs_pointer(content, len(content)):
+        raise_unavailable(
+            UNUSABLE,
+            f"{name} is a Git LFS pointer, not the file itself",
+            "Fetch the content with `git lfs pull`.",
+        )
     text = None
     with suppress(UnicodeDecodeError):
         text = content.decode("utf-8-sig")

@@ -173,6 +173,7 @@ SHOWN = "Reading the object with the answered id showed the values that were sen
         (changed(code="another"), SHOWN),
         (changed(id=9_999, code="another"), "looked up"),
     ],
+    ids=["id", "code", "both"],
 )
 def test_an_update_that_answers_another_object(
     bench: Bench, api: str, change: Any, told: str

@@ -235,14 +235,17 @@ def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
             "Let the proxy send only the groups that `access.may` names.",
         )
     # One with an odd name counts for nothing, as no rule names it.
-    names = (group.strip() for group in _decode_header(groups).split(","))
+    names = (group.strip(" \t") for group in _decode_header(groups).split(","))
     return Person(f"proxy:{user}", frozenset(filter(_is_harmless_name, names)))
 
 
 def _decode_header(value: str) -> str:
-    """A header as UTF-8, stripped; U+FFFD, which no name has, for one that is no UTF-8."""
+    """A header as UTF-8, without HTTP's blanks; U+FFFD, which no name has, where it is none.
+
+    Other blanks are part of a name, which is refused: without them it would be another person's.
+    """
     try:
-        return value.encode("latin-1").decode("utf-8").strip()
+        return value.encode("latin-1").decode("utf-8").strip(" \t")
     except UnicodeError:
         return "\ufffd"
 

@@ -89,15 +89,16 @@ def test_one_trailing_newline_of_a_file_is_dropped(
 
 
 def test_files_that_cannot_be_a_secret_are_refused(tmp_path: Path) -> None:
-    """Missing, folder, pipe, too large, not text, empty: each in its own words."""
+    """Missing, folder, pipe, too large, not text, empty, fetched by LFS: in words of its own."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b"x" * (1024 * 1024 + 1))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "empty").write_bytes(b"\n")
+    (tmp_path / "pointer").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     resolver = SecretResolver(tmp_path, {"EMPTY": ""})
     said = {name: detail_of(resolver, SecretRef("file", name)) for name in
-            ("missing", "folder", "pipe", "large", "binary", "empty")}  # fmt: skip
+            ("missing", "folder", "pipe", "large", "binary", "empty", "pointer")}  # fmt: skip
     assert said == {
         "missing": "the file missing does not exist",
         "folder": "folder is not a file",
@@ -105,6 +106,7 @@ def test_files_that_cannot_be_a_secret_are_refused(tmp_path: Path) -> None:
         "large": "large is larger than 1 MiB",
         "binary": "binary is not UTF-8 text",
         "empty": "empty is empty",
+        "pointer": "pointer is a Git LFS pointer, not the file itself",
     }
     assert detail_of(resolver, SecretRef("env", "EMPTY")) == "EMPTY is empty"
 

@@ -117,6 +117,7 @@ def test_a_header_that_comes_twice_is_refused(held_page, extra):
         ("ACME\\ann", 200), ("ann, root", 403), ("ann\t", 200), ("<b>ann</b>", 403), ("ann'--", 403),
         ("a" * 201, 403), ("ann\u202e", 403), ("ann\u00a0lee", 403), ("\uff21nn", 403), ("ann  lee", 403),
         ("ann\u3164", 403), ("{{7*7}}", 403), ("", 403),
+        ("ann\u00a0", 403), ("\u2003ann", 403), ("ann\u3000", 403), ("ann\x85", 403), ("ann\x1f", 403),
     ],
 )  # fmt: skip
 def test_a_name_is_short_harmless_and_one_spelling_of_itself(held_page, name, status):
