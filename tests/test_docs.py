@@ -335,9 +335,10 @@ def test_nothing_is_left_to_do_in_the_package() -> None:
 
 
 def test_the_threat_model_names_every_attack() -> None:
-    """Each file of attacks stands on the page, and each test that it names is there."""
-    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    shown_by = set(re.findall(r"`(tests/\S+\.py)`", page))
+    """Each file of attacks stands on one of its pages, and each test that they name is there."""
+    pages = [ROOT / "docs" / f"{name}.md" for name in ("security", "security-servers")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    shown_by = set(re.findall(r"`(tests/\S+\.py)`", text))
     assert {name for name in shown_by if not (ROOT / name).is_file()} == set()
     attacks = {shown(path) for path in (ROOT / "tests" / "attack").glob("test_*.py")}
     assert attacks - shown_by == set()
