@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "tests" / "house" / "prose.toml"
 TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md")
 GENERATED = {"commands.md", "emulator.md", "manifests.md", "packages.md"}
-_BLOCK = re.compile(r"(?ms)^```.*?^```$|<!--.*?-->|\]\([^)]*\)|`[^`\n]*`")
+# Code, what a program writes between two marks (benchmarks, release/costs.py), comments, addresses.
+_BLOCK = re.compile(
+    r"(?ms)^```.*?^```$|<!-- (\w+): begin -->.*?<!-- \1: end -->|<!--.*?-->|\]\([^)]*\)|`[^`\n]*`"
+)
 
 
 class Place(NamedTuple):
