@@ -212,6 +212,15 @@ class Rekey:
         applied = self._fields(record, record.applied, kept_reasons)
         seen = self._fields(record, record.seen, kept_reasons)
         calls = tuple(self._call(call, record.address, []) for call in record.given_up)
+        for call in calls:
+            for path, value in call.fields.items():
+                own, new_key = applied.get(path), self._secrets.key_id
+                is_kept = of_two_keys(value, Mac(new_key, ""))
+                if is_kept and isinstance(own, Mac) and own.key_id == new_key:
+                    kept_reasons.append(
+                        f"{record.address} {format_field_path(path)}: call {call.id} of apply "
+                        f"{call.plan_id} sent a value that the manifest no longer has"
+                    )
         # A secret counts once, though it is both in what was applied and in what was seen.
         rekeyed, kept = set[FieldPath](), set[FieldPath]()
         for old, new in ((record.applied, applied), (record.seen, seen)):

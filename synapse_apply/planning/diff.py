@@ -289,9 +289,13 @@ class _Field:
                 origins[path] = f"equals what {name} sent; {UNTOLD}"
                 return declared_moved, drifted
         for call in given_up:
+            name = f"call {call.id} of apply {call.plan_id}"
             if path in call.found and self.is_same(call.found[path], live):
-                name = f"call {call.id} of apply {call.plan_id}"
                 origins[path] = f"was live when the tool looked up {name}; {UNTOLD}"
+                break
+            if of_two_keys(call.fields.get(path), live):
+                way = "which cannot be compared without the state key of then"
+                origins[path] = f"may be what {name} sent, {way}; {UNTOLD}"
                 break
         return declared_moved, drifted
 

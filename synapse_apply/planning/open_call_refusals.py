@@ -162,11 +162,11 @@ def acting_warnings(
             if record is None or call.makes_another in told or (is_gone and not call.makes_another):
                 continue
             is_wanted = call.makes_another or call.id in open_ids
-            of_ours = [] if is_wanted else _fields_set_back(resource, call)
+            of_ours, foreign = ([], []) if is_wanted else _fields_set_back(resource, call)
             untold = beside if isinstance(beside, str) else ""
             fields = sorted({*of_ours, *(() if isinstance(beside, str) else beside)})
             is_replace = call.digest not in {None, record.digest}
-            is_told = fields or is_replace or call.verb == "delete" or untold
+            is_told = fields or foreign or is_replace or call.verb == "delete" or untold
             if not (is_told or call.makes_another):
                 continue
             is_done = call.state is IntentState.DONE
@@ -178,11 +178,12 @@ def acting_warnings(
                 for path in of_ours
             )
             deeds = [f"would set {names}{' back' * was_live}"] if fields else []
-            if untold:
-                deeds.append(
-                    f"may set back changes made to other fields since {call.sent_at}, which "
-                    f"cannot be compared {untold}"
-                )
+            names = format_short_list(map(format_field_path, foreign))
+            others = f"may set back changes made to other fields since {call.sent_at}"
+            may = [f"may set {names} to another value"] * bool(foreign) + [others] * bool(untold)
+            if may:
+                why = untold or "without the state key of then"
+                deeds.append(f"{' and '.join(may)}, which cannot be compared {why}")
             verb = REPLACE_VERB if call.digest else call.verb
             deed = " and ".join(deeds) if verb == "update" else f"would {verb} it"
             if call.makes_another:
@@ -200,13 +201,18 @@ def acting_warnings(
             told.add(call.makes_another)
 
 
-def _fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
-    """The fields that a call would change if it acted on the live object now."""
+def _fields_set_back(
+    resource: ResourceState, call: Intent
+) -> tuple[list[FieldPath], list[FieldPath]]:
+    """The fields that a call would change if it acted on the live object now.
+
+    And the secrets that it may change, of which it has a digest under another state key.
+    """
     binding, observed = resource.type.bindings.get(call.api), resource.observed
     is_whole = call.verb == "update" and binding and binding.update_mode is UpdateMode.PUT
     hidden_names = observed.missing_fields | observed.partial_fields if observed else frozenset()
     sides = [unflatten(side) for side in (call.fields, call.before, resource.live_fields)]
-    record, fields = resource.record, []
+    record, fields, foreign = resource.record, list[FieldPath](), list[FieldPath]()
     for path in sorted({*call.fields, *call.before}):
         rule = resource.rule(path)
         sent, was, now = (get_at_or_absent(side, path) for side in sides)
@@ -221,7 +227,6 @@ def _fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
         is_as_sent = (
             is_same_value(rule.reset_value if sent is ABSENT else sent, now, rule.compare)
             or sent is now is ABSENT
-            or of_two_keys(sent, now)
             or is_server_form(sent, now, path)
             # What the server made of the same value before, it makes of it again.
             or (record and is_made_of(sent, now, path, record.applied, record.seen))
@@ -232,9 +237,13 @@ def _fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
         is_sent = is_whole or not is_same_value(was, sent, rule.compare)
         # A field that this API version does not have is never seen.
         is_untold = path[0] not in resource.binding.fields or rule.packaged or rule.write_only
-        if is_sent and not (is_as_sent or is_untold):
+        if not is_sent or is_as_sent or is_untold:
+            continue
+        if not of_two_keys(sent, now):
             fields.append(path)
-    return fields
+        elif record is None or not is_same_value(sent, record.applied.get(path, ABSENT)):
+            foreign.append(path)
+    return fields, foreign
 
 
 def outcome_unknown_refusal(

@@ -314,7 +314,7 @@ class _Planner:
                 Text(
                     "Provide the state's own key, or run ",
                     Command("state rekey"),
-                    ". If a value has changed since then: ",
+                    ". If that does not help, or a value has changed since then: ",
                     refusals.settle_secrets(bindings),
                     ".",
                 ),

@@ -341,3 +341,47 @@ def test_one_value_everywhere_is_digested_anew_without_the_former_key(
     assert "token = (sensitive, changed)\n" in command(site, "plan -t site")
     assert site.apply().code == 0
     assert token(server) == BETA
+
+
+@pytest.mark.parametrize("on_drift", ["hold", "revert"])
+@pytest.mark.parametrize("has_former", [True, False])
+def test_a_rekey_after_a_call_was_given_up_claims_nothing_of_its_secret(
+    make: Callable[..., Site], server: Server, on_drift: str, *, has_former: bool
+) -> None:
+    """The call may set a value that Git no longer has: nothing under another key is like it."""
+    site = make("", is_hidden=False, on_drift=on_drift)
+    git_has(site, BETA)
+    killed(site, server, "before")
+    git_has(site, ALPHA)
+    command(site, f"state settle {PLUGIN} --absent -t site")
+    if has_former:
+        site.environ["SYNAPSE_APPLY_STATE_KEY_SITE"] = KEYS[1]  # type: ignore[index]
+        said = told(command(site, "state rekey --auto-approve -t site"))
+        assert re.search(
+            rf"Kept under its old key: {PLUGIN} configuration\.token: call \S+ of apply \S+ sent a "
+            "value that the manifest no longer has",
+            said,
+        ), said
+    else:
+        rekey_without_the_former(site)
+    for is_late in (False, True):
+        if is_late:
+            set_token(server, BETA)
+        for line in ("plan", "drift", "drift --json"):
+            said = told(command(site, f"{line} -t site"))
+            assert not OUTSIDE.search(said), said
+            assert re.search(
+                r"may still act until \S+, and may set configuration\.token to another value "
+                r"and may set back changes made to other fields since \S+, which cannot be "
+                r"compared without the state key of then\.",
+                said,
+            ), said
+    if has_former:
+        assert re.search(
+            r"token.* may be what call \S+ of apply \S+ sent, which cannot be "
+            r"compared without the state key of then; who set it is not known",
+            told(command(site, "plan -t site")),
+        )
+    typed = f"apply --wait --auto-approve --resend-secrets --revert-drift --only {PLUGIN}"
+    command(site, f"{typed} -t site")
+    assert token(server) == ALPHA

@@ -131,7 +131,7 @@ def test_both_at_once(place: Workplace, server: Server) -> None:
     place.environ.update(SYNAPSE_APPLY_STATE_KEY=KEYS[1], S3_KEY="secret-2")
     way = "enter the secret in Synapse, then `synapse-apply state accept storage/s3`"
     warned = place.apply().text
-    assert f"If a value has changed since then: {way}." in warned
+    assert f"If that does not help, or a value has changed since then: {way}." in warned
     assert "--resend-secrets" not in warned
 
     rekeyed = place.run("state", "rekey", code=0)
