@@ -259,6 +259,7 @@ class ConsoleObserver(ApplyObserver):
         """`reports` are written in addition to what is printed; others may take their place."""
         self._console = console
         self.reports = reports
+        self.shown_plan: Plan | None = None
         self._show_unchanged = show_unchanged
         self._stop: StoppableProgress | None = None
         self._wait = build_wait_callback(console, time.sleep)
@@ -292,6 +293,7 @@ class ConsoleObserver(ApplyObserver):
 
     def show_plan(self, plan: Plan) -> None:
         """Print the plan as text, or as events with --json-lines."""
+        self.shown_plan = plan
         if self._console.as_events:
             from synapse_apply.views.json.events import build_finding_event, iter_change_events
 
@@ -352,9 +354,14 @@ class ConsoleObserver(ApplyObserver):
                     self._console.write_events(iter_summary_event(report))
                 self._console.write_or_keep_document(report_document(report))
             else:
-                self._console.write_output(
-                    "\n" + render_report(report, color=self._console.is_output_colored)
+                # On a terminal a long plan has scrolled away.
+                is_log = self._console.terminal_width is None
+                text = render_report(
+                    report,
+                    color=self._console.is_output_colored,
+                    shown_plan=self.shown_plan if is_log else None,
                 )
+                self._console.write_output(f"\n{text}")
         except OutputFailedError:
             # All that was done must not go unsaid because nobody can take it where it was to go.
             self._console.write_stderr(render_report(report, color=self._console.is_stderr_colored))

@@ -313,8 +313,8 @@ def apply(*, console: Console, invocation: Invocation, reports: Reports | None,
         "observer": observer,
     }
     if approved is not None:  # what stops it nobody has seen yet
-        target, shown_plan = approved
-        return target.apply(shown_plan, **common).exit_code
+        target, observer.shown_plan = approved
+        return target.apply(observer.shown_plan, **common).exit_code
     with options.open_target(invocation) as target:
         plans: ApprovedPlans | None = None
         if plan is not None:

@@ -9,7 +9,7 @@ from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import RunStatus, VerificationResult
-from synapse_apply.model.plan import Action
+from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
@@ -100,9 +100,13 @@ def _is_all_done(report: Report) -> bool:
     return all_done and all_acceptable and not report.lock_lost
 
 
-def render_report(report: Report, *, color: bool) -> str:
-    """The text of an apply's report, ending with a newline: rows, refusals, findings, counts."""
+def render_report(report: Report, *, color: bool, shown_plan: Plan | None = None) -> str:
+    """The text of an apply's report, ending with a newline: rows, refusals, findings, counts.
+
+    Refusals that stand in `shown_plan`, in the same log, are only counted.
+    """
     style = Style(color)
+    shown_refusals = {one.address: one for one in shown_plan.refused_changes} if shown_plan else {}
     rows = [outcome_row(one, style) for one in report.outcomes if is_shown_outcome(one)]
     # A run is skipped with its release, whose own row says so already.
     unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
@@ -112,7 +116,11 @@ def render_report(report: Report, *, color: bool) -> str:
         if result.status is not RunStatus.SKIPPED or result.address not in unfinished_addresses
     ]
     parts = ["\n".join([*format_moved_lines(report.plan.moved), *rows])]
-    parts += ["\n".join(format_refusal_rows(one, style)) for one in report.plan.refused_changes]
+    parts += [
+        "\n".join(format_refusal_rows(one, style))
+        for one in report.plan.refused_changes
+        if shown_refusals.get(one.address) != one
+    ]
     # The row of a skipped change has its reason already.
     unskipped_outcomes = (one for one in report.outcomes if one.result is not Result.SKIPPED)
     parts += finding_blocks(outcome_findings(unskipped_outcomes), style)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -124,6 +125,8 @@ _REPORT_STEP = 0.25
 _SHORTEST_SHOWN_WAIT = 1.0
 # The results of calls that succeeded.
 SUCCESS_RESULTS = frozenset({"done", "passed"})
+# Of a call that ended so, nothing remains to be found out.
+_TOLD_BY_REPORT = SUCCESS_RESULTS | {"failed", "refused", "skipped"}
 
 
 def ongoing_word(verb: str) -> str:
@@ -318,9 +321,10 @@ class LineProgress(SilentProgress):
 
 
 class LogProgress(LineProgress):
-    """A line as each call ends, for a log that is read later; every 10 s one on a call in progress.
+    """What goes on, every 10 s, for a log that is read later: the report tells how calls ended.
 
-    A record that was only brought up to date gets none, as in the report.
+    A line at once has only what the report does not tell by itself: the id of a job, and a call
+    whose outcome is still looked for.
     """
 
     def __init__(
@@ -334,6 +338,9 @@ class LogProgress(LineProgress):
         """Long calls are reported by a thread, between `__enter__` and `__exit__`."""
         super().__init__(stream, color=color)
         self._ongoing_calls = OngoingCalls(self._write_ongoing_line, interval, now)
+        self._now, self._interval = now, interval
+        self._begun_at = self._told_at = now()
+        self._counts: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         self._ongoing_calls.start_reporting()
@@ -347,7 +354,7 @@ class LogProgress(LineProgress):
         self._ongoing_calls.report_overdue_calls()
 
     def report_start(self, address: Address, verb: str) -> None:
-        """Note that the call is in progress; its end writes a line."""
+        """Note that the call is in progress."""
         self._ongoing_calls.add_call(address, verb)
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
@@ -370,10 +377,19 @@ class LogProgress(LineProgress):
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
-        """`plugin/yolo: Creation complete after 1.2s [id=7]`."""
+        """Count the call; every 10 s a line has the counts: `So far 120 done, 1 failed [20s ...]`."""
         self._ongoing_calls.remove_call(address)
-        if verb != "no-op" or result not in SUCCESS_RESULTS:
+        if result not in _TOLD_BY_REPORT:
             super().report_end(address, verb, result, seconds, remote_id)
+        now = self._now()
+        with self._lock:
+            self._counts["done" if result in SUCCESS_RESULTS else result] += verb != "no-op"
+            is_due = now >= self._told_at + self._interval
+            self._told_at = now if is_due else self._told_at
+            counts = ", ".join(f"{n:,} {name}" for name, n in self._counts.items() if n)
+        if is_due and counts:
+            elapsed = format_duration(now - self._begun_at)
+            self._stream.write_whole_line(f"So far {counts} [{elapsed} elapsed]\n")
 
     def _write_ongoing_line(self, call: OngoingCall, seconds: float) -> None:
         facts = ", ".join([f"{format_duration(seconds)} elapsed", *map(str, call.facts.values())])

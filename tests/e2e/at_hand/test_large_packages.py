@@ -113,11 +113,13 @@ def test_a_terminal_sees_how_much_has_gone(project: Path, server: Server) -> Non
 
 
 def test_off_a_terminal_nothing_is_drawn(project: Path) -> None:
-    """A log of CI has the plan, a line as each call ends and the report, and no bar."""
+    """A log of CI has the plan and the report, and no bar."""
     package(project, 4 * MIB)
     done = run("apply --auto-approve", project, GIVEN)
-    assert [line.partition(" after ")[0] for line in done.stderr.splitlines()] == [
-        "plugin/yolo: Creation complete",
-        "release/yolo@1.0.0: Creation complete",
+    assert done.stderr == ""
+    report = done.stdout.partition("to destroy.\n")[2]
+    assert [line.partition(" (id ")[0] for line in report.splitlines() if " (id " in line] == [
+        "  + plugin/yolo created",
+        "  + release/yolo@1.0.0 created",
     ]
     assert "MiB of" not in done.stdout

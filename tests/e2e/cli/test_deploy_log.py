@@ -9,19 +9,30 @@ from pathlib import Path
 from .conftest import STORAGE, Run
 
 
-def test_a_log_has_a_line_as_each_call_ends(cli: Run) -> None:
-    """Off a terminal stderr says what was done as it was done; stdout stays the report's."""
+def test_a_log_tells_each_call_once(cli: Run) -> None:
+    """Off a terminal the report says what was done, below the plan, and stderr nothing more."""
     done = cli("apply", "--auto-approve")
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stderr.splitlines() if "complete" in line]
-    timeless = sorted(re.sub(r"after [0-9.]+s", "after", line) for line in lines)
-    assert timeless == [
-        "plugin/yolo: Creation complete after [id=1]",
-        "release/yolo@1.0.0: Creation complete after [id=1]",
-        "storage/raw: Creation complete after [id=1]",
-    ]
-    assert "Creation complete" not in done.stdout
+    assert done.stderr == ""
+    report = done.stdout.partition("to destroy.\n")[2]
+    for address in ("plugin/yolo", "release/yolo@1.0.0", "storage/raw"):
+        assert re.findall(rf"^  \+ {address} created \(id 1, ", report, re.MULTILINE)
+        assert report.count(f"{address} ") == 1
     assert cli("apply", "--auto-approve").stderr == ""
+
+
+def test_a_log_tells_each_refusal_once(cli: Run, project: Path) -> None:
+    """With its ways out in the plan; the report counts it."""
+    assert cli("apply", "--auto-approve").returncode == 0
+    raw = project / "manifests" / "raw.yaml"
+    raw.write_text(raw.read_text().replace("external", "internal"))
+    done = cli("apply", "--auto-approve")
+    assert done.returncode == 5, done.stdout
+    assert (done.stdout + done.stderr).count("storage/raw cannot be updated") == 1
+    assert done.stdout.endswith(
+        "Refused: 1 (see ! rows).\n"
+        "Apply incomplete! Resources: 0 added, 0 changed, 0 destroyed; 1 refused.\n"
+    )
 
 
 def test_programs_read_what_is_done_line_by_line(cli: Run) -> None:
