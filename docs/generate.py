@@ -68,8 +68,10 @@ An editor with a YAML language server checks and completes them where a file beg
 # yaml-language-server: $schema=PATH/TO/schemas/v1/manifest.schema.json
 ```
 
-`synapse-apply schema manifest` prints a schema. `synapse-apply validate` checks everything,
-without backend, credentials or secret values, and shows every finding with file, line and column.
+`synapse-apply explain storage.spec` explains a field and what stands below it; with `--provider`
+the configuration of a storage. `synapse-apply schema manifest` prints a schema.
+`synapse-apply validate` checks everything, without backend, credentials or secret values, and shows
+every finding with file, line and column.
 
 ## Rules for all
 

@@ -8,7 +8,7 @@ _COMMANDS = "synapse_apply.cli.commands"
 
 
 # They work, but no help lists them: a state or a person who needs one is told its name.
-_UNLISTED = frozenset({"forget-rule", "record", "version"})
+_UNLISTED = frozenset({"forget-rule", "rebind", "record", "schema", "version"})
 
 
 def _read_table(text: str, module: str = "", prefix: str = "") -> dict[str, CommandEntry]:
@@ -50,6 +50,7 @@ Manifests and packages
   export      adopt                 Write manifests and ids of live objects.
   bump        package               Raise the version of a release, in its files.
   package     package:group         Inspect packages: show, build, diff.
+  explain     project               Explain a field of a manifest or of the project file.
 On the backend itself
   get         show                  Show or list live plugins, releases, storages and jobs.
   run         jobs                  Run a plugin, and follow its job.

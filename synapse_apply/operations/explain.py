@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -10,6 +10,7 @@ from synapse_apply.manifests.schemas import build_strict_schema, known_providers
 from synapse_apply.model.errors import InputError, NameNotFound
 from synapse_apply.model.json_types import JsonDocument
 from synapse_apply.model.packages import RULES_BY_ID
+from synapse_apply.model.phrases import find_similar_word
 
 _FACTS = ("description", "type", "enum", "const", "default", "examples", "required")
 _INPUT_NAMES = (*CATALOGUE, "project", "policy", "package-config")
@@ -39,9 +40,12 @@ def explain(name: str) -> JsonDocument:
     return {"name": name, **facts, "fields": below}
 
 
-def _build_not_found(name: str, what: str, known: Iterable[str]) -> InputError:
+def _build_not_found(name: str, what: str, known: Collection[str]) -> InputError:
+    near = find_similar_word(name, known)
     return NameNotFound.from_summary(
-        f"Nothing is called {name!r}", f"It is {what}.", f"There are: {', '.join(known) or 'none'}."
+        f"Nothing is called {name!r}",
+        f"It is {what}.",
+        f"There are: {', '.join(known) or 'none'}." + (f" Did you mean `{near}`?" if near else ""),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
-from installed import ROOT
+from installed import ROOT, run
 from support.core import RULES_BY_ID, InputError, NameNotFound
 
 from synapse_apply.library import explain
@@ -73,3 +74,48 @@ def test_another_name_is_an_error_that_lists_what_there_is(name: str) -> None:
 def test_a_name_is_a_text() -> None:
     with pytest.raises(InputError, match="name is a text"):
         explain(["storage"])  # type: ignore[arg-type]
+
+
+def explained(words: str, code: int = 0) -> str:
+    """What `explain` says in a folder without a project."""
+    done = run(f"explain {words}", ROOT.parent, {}, code)
+    return done.stderr if code else done.stdout
+
+
+def test_the_command_tells_type_values_and_fields() -> None:
+    """Each field one level down with its type, whether it must be there, and its values."""
+    said = explained("storage.spec")
+    assert said.startswith("storage.spec (map, required)\n")
+    assert "\n  name (text, required)\n      The storage's name.\n" in said
+    assert "\n      One of: internal, external\n" in said
+    assert "\n  config (list" not in said
+    assert explained("release.spec.verify.timeout").startswith(
+        "release.spec.verify.timeout (number)\n  Seconds until the run has failed"
+    )
+    assert "\n  Level: refused\n" in explained("package:version")
+
+
+def test_the_command_explains_what_a_provider_needs() -> None:
+    """The kind alone, its configuration, and a field of that."""
+    said = explained("storage --provider amazon_s3")
+    assert "\n  bucket_name (text, required)\n" in said
+    assert "\n  secret_key (secret: {valueFrom: ...})\n" in said
+    assert explained("storage.spec.configuration --provider amazon_s3") == said
+    field = explained("Storage.spec.configuration.bucket_name --provider amazon_s3")
+    assert field == "amazon_s3.bucket_name (text, required)\n  The bucket.\n"
+    assert "--provider goes with `storage`" in explained("release --provider smb", 64)
+
+
+def test_the_command_suggests_what_was_meant() -> None:
+    """A mistyped kind, field or provider."""
+    for words, meant in (
+        ("storag", "storage"),
+        ("storage.spec.nam", "name"),
+        ("storage --provider amazon", "amazon_s3"),
+    ):
+        assert f"Did you mean `{meant}`?" in explained(words, 1)
+
+
+def test_the_command_prints_json() -> None:
+    """The document of the library."""
+    assert json.loads(explained("release.spec --json")) == explain("release.spec")

@@ -109,6 +109,48 @@ def init(
 
 
 @manual_command(
+    "explain",
+    examples=[
+        ("synapse-apply explain storage", "What a manifest of a storage has."),
+        ("synapse-apply explain release.spec.verify", "A field, and the fields below it."),
+        ("synapse-apply explain storage --provider smb", "What that provider needs."),
+        ("synapse-apply explain project.targets.NAME", "What a target of the project file has."),
+        ("synapse-apply explain package:version", "A rule of packages."),
+    ],
+    exits=[("0", "explained"), ("1", "there is no such kind, field, provider or rule")],
+)
+@options.use("json")
+@click.argument("name", metavar="KIND[.FIELD]")
+@click.option(
+    "--provider",
+    metavar="NAME",
+    help="Explain a storage's `spec.configuration`, or a field of it, as this provider has it.",
+)
+def explain(*, console: Console, name: str, provider: str | None) -> int:
+    """Explain a kind or a field: its type, whether it is required, its values and its fields.
+
+    KIND is plugin, release, storage, project, policy or package-config; a FIELD is written with
+    dots. The name of a rule of packages works, too. It reads the schemas of this version, and needs
+    neither project nor backend. `synapse-apply schema` prints a whole schema for an editor.
+    """
+    from synapse_apply.cli.texts.explain import print_explained
+    from synapse_apply.library import explain
+
+    if provider is not None:
+        kind, _, field = name.partition(".spec.configuration")
+        has_provider = "provider" in explain(f"{kind}.spec").get("fields", ())
+        if not has_provider or field[:1] not in {"", "."}:
+            raise click.UsageError(
+                "--provider goes with `storage`, `storage.spec.configuration` and its fields."
+            )
+        name = provider + field
+    parent, dot, last = name.rpartition(".")
+    explained = explain(name)
+    is_required = bool(dot) and last in explain(parent).get("required", ())
+    return print_explained(console, explained, is_required=is_required)
+
+
+@manual_command(
     "schema",
     examples=[
         ("synapse-apply schema", "List the schemas there are."),

@@ -377,7 +377,7 @@ class LogProgress(LineProgress):
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
-        """Count the call; every 10 s a line has the counts: `So far 120 done, 1 failed [20s ...]`."""
+        """Count the call; every 10 s a line tells the counts: `So far 120 done, 1 failed`."""
         self._ongoing_calls.remove_call(address)
         if result not in _TOLD_BY_REPORT:
             super().report_end(address, verb, result, seconds, remote_id)

@@ -89,6 +89,7 @@ distributions_by_package = cache(packages_distributions)
                 "plan --help", "controller --help",
             )
         ),
+        ("explain storage.spec", {"click", "jsonschema-rs", "pyyaml"}),
         ("validate", {"click", "jsonschema-rs", "pyyaml"}),
     ],
 )  # fmt: skip
