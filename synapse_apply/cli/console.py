@@ -48,6 +48,7 @@ class Console:
 
     `as_lines`: JSON is one object per line, each its own document.
     `as_events`: JSON is one event per line, and the document is the last one.
+    `as_yaml`: each document is written as YAML.
     `is_stdout_taken`: a report goes to stdout, so that text goes to stderr.
     `typed_target` is the typed target: commands in messages name it as well.
     `section` takes the document of one of several targets, and its reports.
@@ -61,17 +62,20 @@ class Console:
     typed_target: str = ""
     as_events: bool = False
     section: TargetSection | None = field(default=None, compare=False, repr=False)
+    as_yaml: bool = False
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         """The console that a command's parsed options ask for."""
         as_lines, as_events = bool(options.get("as_lines")), bool(options.get("as_events"))
+        output = options.get("output")
         return cls(
-            as_lines or as_events or bool(options.get("as_json")),
+            as_lines or as_events or bool(options.get("as_json") or output),
             options.get("color") or "auto",
             as_lines=as_lines,
             typed_target=single_target(options),
             as_events=as_events,
+            as_yaml=output == "yaml",
         )  # fmt: skip
 
     @property
@@ -174,10 +178,22 @@ class Console:
             from synapse_apply.views.json.events import iter_last_events
 
             self.write_events(iter_last_events(document, self._meta.get(_FINDINGS_KEY, ())))
+        elif self.as_yaml:
+            self.write_yaml(document)
         else:
             form = format_redacted_json_line if self.as_lines else format_redacted_json_document
             self.write_output(form(document))
         self._meta[_DOCUMENT_WRITTEN_KEY] = True
+
+    def write_yaml(self, *documents: Mapping[str, Any]) -> None:
+        """Write documents as YAML, with `---` between them; secrets are null."""
+        from synapse_apply.manifests.yaml.writing import format_block_lines
+        from synapse_apply.views.redaction import plain_json
+        from synapse_apply.views.sanitize import escape_ci_commands
+
+        texts = [format_block_lines(plain_json(one), "", literals=True) for one in documents]
+        text = "---\n".join("".join(f"{line}\n" for line in lines) for lines in texts)
+        self.write_output(escape_ci_commands(text))
 
     def show(self, document: Mapping[str, Any], text: str) -> None:
         """Write a document where JSON is wanted, else a text."""

@@ -100,7 +100,7 @@ class ManualCommand(click.Command):
         super().__init__(*args, **settings)
         # How it is printed comes last in help, whatever the order of the decorators.
         self.params.sort(
-            key=lambda param: param.name in {"as_json", "as_lines", "as_events", "color"}
+            key=lambda param: param.name in {"output", "as_json", "as_lines", "as_events", "color"}
         )
         self.first_options = first_options
         self.params.append(_build_help_all_option())

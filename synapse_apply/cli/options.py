@@ -65,8 +65,10 @@ def _give_console(body: CommandBody) -> CommandBody:
     def call_with_console(**parameters: Any) -> int:
         if parameters.get("as_events") and parameters.get("as_json"):
             raise click.UsageError("--json and --json-lines do not go together.")
+        if parameters.get("output") == "yaml" and parameters.get("as_json"):
+            raise click.UsageError("--json and -o yaml do not go together.")
         console = Console.from_options(parameters)
-        for name in ("as_json", "as_lines", "as_events", "color"):
+        for name in ("as_json", "as_lines", "as_events", "output", "color"):
             parameters.pop(name, None)
         return body(console=console, **parameters)
 
@@ -239,6 +241,17 @@ _SELECTION = combine(
 _TARGET_HELP = "The target to work on: one of the project file, or embedded."
 _SHARED_OPTIONS: dict[str, Decorator] = {
     "json": combine(_JSON, _COLOR, _give_console),
+    "yaml": combine(
+        click.option(
+            "-o",
+            "--output",
+            type=click.Choice(["yaml", "json"]),
+            help="Print YAML, or the document of --json.",
+        ),
+        _JSON,
+        _COLOR,
+        _give_console,
+    ),
     # For commands that make several calls.
     "events": combine(
         click.option(

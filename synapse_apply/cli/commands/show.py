@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "show",
     examples=[
         ("synapse-apply show plugin/yolo", "Declared, recorded and live, field by field."),
-        ("synapse-apply show storage/raw-data --json", "The same for a script."),
+        ("synapse-apply show storage/raw-data --json", "The same for a script; YAML: -o yaml."),
         ("synapse-apply show next.plan", "A saved plan, and what is known to have changed since."),
         (
             "synapse-apply show next.plan --report markdown=plan.md --report html=plan.html",
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "shown"), ("1", "no such resource, no such plan, or it could not be read")],
 )
-@options.use("json", "targets", "report", "project_from", "file", "variables")
+@options.use("yaml", "targets", "report", "project_from", "file", "variables")
 @click.argument("what", metavar="ADDRESS|FILE", shell_complete=typed.complete_addresses)
 @click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
 def show(
@@ -102,6 +102,7 @@ def _parse_expand_options(
             "By its code or its recorded name, for a script.",
         ),
         ("synapse-apply get plugin id=123", "By its id."),
+        ("synapse-apply get storage raw-data -o yaml", "In the form of a manifest."),
         ("synapse-apply get release/yolo@1.2.0", "By its address."),
         ("synapse-apply get release yolo@1.2.0 --expand plugin", "With the plugin it belongs to."),
         ("synapse-apply get releases --plugin yolo", "The releases of a plugin, newest first."),
@@ -114,7 +115,7 @@ def _parse_expand_options(
         ("1", "there is no such object, or it could not be read"),
     ],
 )
-@options.use("json", "targets")
+@options.use("yaml", "targets")
 @click.argument("kind", metavar="KIND")
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option(
@@ -162,6 +163,7 @@ def get(
 
     Secrets show as `(sensitive)`, as null in JSON: those that the schema of a storage's provider
     marks, all of a configuration whose provider is unknown, and what `lifecycle.sensitive` names.
+    With -o yaml each object has the form of a manifest; `export` writes files to keep.
     """
     # The kind's prefix and the name; `KIND/NAME` may be one word.
     word, slash, name_in_word = kind.partition("/")

@@ -9,7 +9,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.json_types import JsonDocument
-from synapse_apply.model.values import ABSENT
+from synapse_apply.model.values import ABSENT, flatten
 from synapse_apply.views.grammar import format_server_time
 from synapse_apply.views.json.documents import (
     live_object_document,
@@ -40,6 +40,10 @@ def print_live_object(
 
     Then the `other_objects`, which are keyed by kind.
     """
+    if console.as_yaml and console.section is None:
+        shown_objects = {kind: live_object, **other_objects}
+        console.write_yaml(*(_build_manifest(name, one) for name, one in shown_objects.items()))
+        return 0
     if console.as_json:
         documents = {name: _build_live_document(name, one) for name, one in other_objects.items()}
         expanded = {"expanded": documents} if documents else {}
@@ -59,7 +63,9 @@ def print_live_objects_table(
     fields = _COLUMNS[kind]
     if not live_objects:
         console.write_stderr(f"{absent_text or f'There is no {kind}.'}\n")
-    if console.as_json:
+    if console.as_yaml and console.section is None:
+        console.write_yaml(*(_build_manifest(kind, one) for one in live_objects))
+    elif console.as_json:
         documents = [_build_live_document(kind, one) for one in live_objects]
         console.write_or_keep_document({f"{kind}s": documents})
     elif live_objects:
@@ -78,6 +84,22 @@ def print_live_objects_table(
 
 def _build_live_document(kind: str, live_object: LiveObject) -> JsonDocument:
     return {**live_object_document(kind, live_object.observed), "created": live_object.created}
+
+
+def _build_manifest(kind: str, live_object: LiveObject) -> JsonDocument:
+    """A live object in the form of a manifest, secrets as `(sensitive)`."""
+    observed, spec = live_object.observed, live_object.observed.spec
+    name = {"name": str(spec["code"])} if spec.get("code") else {}
+    fields = (
+        (path, SENSITIVE_TEXT if isinstance(value, SECRET_TYPES) else value)
+        for path, value in flatten(spec).items()
+    )
+    return {
+        "apiVersion": "synapse-apply/v1",
+        "kind": kind.capitalize(),
+        "metadata": {**name, "id": observed.remote_id},
+        "spec": unflatten_redacted(fields),
+    }
 
 
 def _format_cell(value: Any) -> str:
